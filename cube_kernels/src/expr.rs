@@ -1,0 +1,524 @@
+//! Symbolic expressions over rows `x_i`, columns `y_j` and parameters.
+//!
+//! An [`Expr`] is an immutable, shared graph. Every node knows its dimension (the size of its inner
+//! axis) and whether it depends on `i`, on `j`, on both or on neither.
+
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    ops::{Add, Div, Mul, Neg, Sub},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::catalogue::{Notation, ScalarOp, Sign};
+
+/// One of the two symbolic axes of the M x N matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Axis {
+    /// The rows, `i < M`.
+    I,
+    /// The columns, `j < N`.
+    J,
+}
+
+impl Axis {
+    /// The other axis.
+    pub fn other(self) -> Self {
+        match self {
+            Axis::I => Axis::J,
+            Axis::J => Axis::I,
+        }
+    }
+}
+
+impl fmt::Display for Axis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Axis::I => "i",
+            Axis::J => "j",
+        })
+    }
+}
+
+/// Which symbolic axes a value depends on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Dependence {
+    /// Varies with `i`.
+    pub i: bool,
+    /// Varies with `j`.
+    pub j: bool,
+}
+
+impl Dependence {
+    /// Depends on what either side depends on.
+    pub fn union(self, other: Self) -> Self {
+        Self {
+            i: self.i || other.i,
+            j: self.j || other.j,
+        }
+    }
+
+    /// Whether the value varies along `axis`.
+    pub fn on(self, axis: Axis) -> bool {
+        match axis {
+            Axis::I => self.i,
+            Axis::J => self.j,
+        }
+    }
+}
+
+/// A leaf of a formula: one operand tensor, or one run-time scalar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Var {
+    /// Identity of the operand; in a [`Formula`](crate::Formula) its position among the operands.
+    pub id: u64,
+    /// The axis along which the operand varies; `None` for a parameter.
+    pub axis: Option<Axis>,
+    /// Size of the inner axis.
+    pub dim: usize,
+    /// Whether the value is a run-time scalar instead of a tensor.
+    pub scalar: bool,
+}
+
+/// The kinds of nodes.
+///
+/// Everything else (squared distances, dot products, norms, derivatives) is composed of these.
+#[derive(Clone, Debug)]
+pub enum Node {
+    /// A leaf.
+    Var(Var),
+    /// The same constant in each of `dim` components.
+    Const(f64),
+    /// A scalar function applied component by component; arguments have equal dimension or 1.
+    Scalar(ScalarOp, Vec<Expr>),
+    /// Sum over the inner axis; dimension 1.
+    InnerSum(Expr),
+    /// Components `start .. start + len` of the argument.
+    Slice(Expr, usize, usize),
+    /// The components of all arguments, one after the other.
+    Concat(Vec<Expr>),
+    /// A value of dimension 1 repeated.
+    Expand(Expr, usize),
+}
+
+#[derive(Debug)]
+struct Inner {
+    node: Node,
+    dim: usize,
+    dependence: Dependence,
+    sign: Sign,
+    depth: usize,
+    digest: u128,
+}
+
+/// A symbolic expression; cheap to clone.
+///
+/// Equality and hashing use a 128-bit digest of the structure, so comparing two large graphs that
+/// share nodes stays cheap.
+#[derive(Clone, Debug)]
+pub struct Expr(Arc<Inner>);
+
+impl PartialEq for Expr {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.digest == other.0.digest
+    }
+}
+
+impl Eq for Expr {}
+
+impl Hash for Expr {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.digest.hash(state)
+    }
+}
+
+/// A 128-bit digest made of two independent 64-bit hashes.
+pub(crate) fn digest(feed: impl Fn(&mut std::hash::DefaultHasher)) -> u128 {
+    let [low, high] = [0u8, 1].map(|salt| {
+        let mut hasher = std::hash::DefaultHasher::new();
+        salt.hash(&mut hasher);
+        feed(&mut hasher);
+        hasher.finish() as u128
+    });
+    (high << 64) | low
+}
+
+impl Expr {
+    fn new(node: Node) -> Self {
+        let dim = match &node {
+            Node::Var(var) => var.dim,
+            Node::Const(_) | Node::InnerSum(_) => 1,
+            Node::Scalar(_, args) => broadcast_dim(args).expect("dimensions were checked"),
+            Node::Slice(_, _, len) => *len,
+            Node::Concat(args) => args.iter().map(Expr::dim).sum(),
+            Node::Expand(_, dim) => *dim,
+        };
+        let children = node.children();
+        let dependence = match &node {
+            Node::Var(var) => Dependence {
+                i: var.axis == Some(Axis::I),
+                j: var.axis == Some(Axis::J),
+            },
+            _ => children
+                .iter()
+                .fold(Dependence::default(), |d, c| d.union(c.dependence())),
+        };
+        let common = |args: &[Expr]| {
+            let first = args[0].known_sign();
+            let same = args.iter().all(|arg| arg.known_sign() == first);
+            if same { first } else { Sign::Unknown }
+        };
+        let sign = match &node {
+            Node::Var(_) => Sign::Unknown,
+            Node::Const(value) if *value >= 0.0 => Sign::NonNegative,
+            Node::Const(value) if *value <= 0.0 => Sign::NonPositive,
+            Node::Const(_) => Sign::Unknown,
+            Node::Scalar(op, args) => {
+                op.sign_of(&args.iter().map(Expr::known_sign).collect::<Vec<_>>())
+            }
+            Node::InnerSum(arg) | Node::Slice(arg, ..) | Node::Expand(arg, _) => arg.known_sign(),
+            Node::Concat(parts) => common(parts),
+        };
+        let depth = 1 + children.iter().map(|c| c.depth()).max().unwrap_or(0);
+        let digest = digest(|h| {
+            std::mem::discriminant(&node).hash(h);
+            match &node {
+                Node::Var(var) => var.hash(h),
+                Node::Const(value) => value.to_bits().hash(h),
+                Node::Scalar(op, _) => op.hash(h),
+                Node::Slice(_, start, len) => (start, len).hash(h),
+                Node::Expand(_, dim) => dim.hash(h),
+                Node::InnerSum(_) | Node::Concat(_) => {}
+            }
+            for child in &children {
+                child.0.digest.hash(h);
+            }
+        });
+        Self(Arc::new(Inner {
+            node,
+            dim,
+            dependence,
+            sign,
+            depth,
+            digest,
+        }))
+    }
+
+    /// A leaf.
+    pub fn var(var: Var) -> Self {
+        Self::new(Node::Var(var))
+    }
+
+    /// A constant of dimension 1.
+    pub fn constant(value: f64) -> Self {
+        Self::new(Node::Const(value))
+    }
+
+    /// A scalar function of `args`, which have equal dimension or dimension 1.
+    ///
+    /// # Panics
+    /// If the dimensions do not broadcast; callers check them.
+    pub fn scalar(op: ScalarOp, args: Vec<Expr>) -> Self {
+        debug_assert_eq!(op.arity(), args.len());
+        Self::new(Node::Scalar(op, args))
+    }
+
+    /// The sum over the inner axis.
+    pub fn inner_sum(&self) -> Self {
+        match self.dim() {
+            1 => self.clone(),
+            _ => Self::new(Node::InnerSum(self.clone())),
+        }
+    }
+
+    /// The components `start .. start + len`.
+    ///
+    /// # Panics
+    /// If the range leaves the inner axis or is empty; callers check it.
+    pub fn slice(&self, start: usize, len: usize) -> Self {
+        assert!(len > 0 && start + len <= self.dim(), "slice out of range");
+        if len == self.dim() {
+            return self.clone();
+        }
+        Self::new(Node::Slice(self.clone(), start, len))
+    }
+
+    /// The components of `parts`, one after the other.
+    pub fn concat(parts: Vec<Expr>) -> Self {
+        match <[Expr; 1]>::try_from(parts) {
+            Ok([part]) => part,
+            Err(parts) => Self::new(Node::Concat(parts)),
+        }
+    }
+
+    /// A value of dimension 1 repeated `dim` times.
+    pub fn expand(&self, dim: usize) -> Self {
+        if self.dim() == dim {
+            return self.clone();
+        }
+        assert_eq!(self.dim(), 1, "only a value of dimension 1 can be repeated");
+        Self::new(Node::Expand(self.clone(), dim))
+    }
+
+    /// The inner product $\sum_k a_k b_k$.
+    pub fn dot(&self, other: &Self) -> Self {
+        (self.clone() * other.clone()).inner_sum()
+    }
+
+    /// The squared norm $\sum_k a_k^2$.
+    pub fn sqnorm(&self) -> Self {
+        self.square().inner_sum()
+    }
+
+    /// The squared distance $\sum_k (a_k - b_k)^2$.
+    pub fn sqdist(&self, other: &Self) -> Self {
+        (self.clone() - other.clone()).sqnorm()
+    }
+
+    /// The kind of this node and its arguments.
+    pub fn node(&self) -> &Node {
+        &self.0.node
+    }
+
+    /// Size of the inner axis.
+    pub fn dim(&self) -> usize {
+        self.0.dim
+    }
+
+    /// The symbolic axes this value depends on.
+    pub fn dependence(&self) -> Dependence {
+        self.0.dependence
+    }
+
+    /// What is known of the sign of all components.
+    pub fn known_sign(&self) -> Sign {
+        self.0.sign
+    }
+
+    /// Length of the longest path to a leaf.
+    pub fn depth(&self) -> usize {
+        self.0.depth
+    }
+
+    /// A 128-bit digest of the structure.
+    pub fn digest(&self) -> u128 {
+        self.0.digest
+    }
+
+    /// The constant value of this node, if it is one.
+    pub(crate) fn as_const(&self) -> Option<f64> {
+        match self.node() {
+            Node::Const(value) => Some(*value),
+            Node::Expand(arg, _) => arg.as_const(),
+            _ => None,
+        }
+    }
+
+    /// All distinct nodes, arguments before the nodes that use them.
+    pub fn topological(&self) -> Vec<Expr> {
+        fn visit(expr: &Expr, seen: &mut std::collections::HashSet<u128>, order: &mut Vec<Expr>) {
+            if seen.insert(expr.digest()) {
+                for child in expr.node().children() {
+                    visit(child, seen, order);
+                }
+                order.push(expr.clone());
+            }
+        }
+        let mut order = Vec::new();
+        visit(self, &mut Default::default(), &mut order);
+        order
+    }
+
+    /// Rebuilds the graph bottom-up: `rule` gets each node with its rewritten arguments.
+    pub fn rewrite(&self, mut rule: impl FnMut(&Expr, Vec<Expr>) -> Expr) -> Expr {
+        let mut done: std::collections::HashMap<u128, Expr> = Default::default();
+        for expr in self.topological() {
+            let args = expr
+                .node()
+                .children()
+                .iter()
+                .map(|c| done[&c.digest()].clone())
+                .collect();
+            let new = rule(&expr, args);
+            done.insert(expr.digest(), new);
+        }
+        done.remove(&self.digest())
+            .expect("the root is visited last")
+    }
+
+    /// The same node over other arguments.
+    pub fn with_args(&self, mut args: Vec<Expr>) -> Expr {
+        match self.node() {
+            Node::Var(_) | Node::Const(_) => self.clone(),
+            Node::Scalar(op, _) => Expr::scalar(*op, args),
+            Node::InnerSum(_) => args.remove(0).inner_sum(),
+            Node::Slice(_, start, len) => args.remove(0).slice(*start, *len),
+            Node::Concat(_) => Expr::concat(args),
+            Node::Expand(_, dim) => args.remove(0).expand(*dim),
+        }
+    }
+
+    /// Replaces each leaf by what `map` gives for it.
+    pub fn map_vars(&self, mut map: impl FnMut(&Var) -> Expr) -> Expr {
+        self.rewrite(|expr, args| match expr.node() {
+            Node::Var(var) => map(var),
+            _ => expr.with_args(args),
+        })
+    }
+
+    /// Swaps the two symbolic axes.
+    pub fn transpose(&self) -> Expr {
+        self.map_vars(|var| {
+            Expr::var(Var {
+                axis: var.axis.map(Axis::other),
+                ..*var
+            })
+        })
+    }
+}
+
+impl Node {
+    /// The arguments, in order.
+    pub fn children(&self) -> Vec<&Expr> {
+        match self {
+            Node::Var(_) | Node::Const(_) => vec![],
+            Node::Scalar(_, args) | Node::Concat(args) => args.iter().collect(),
+            Node::InnerSum(arg) | Node::Slice(arg, _, _) | Node::Expand(arg, _) => vec![arg],
+        }
+    }
+}
+
+/// The common dimension of component-wise arguments, or `None` if they do not broadcast.
+pub fn broadcast_dim<'a>(args: impl IntoIterator<Item = &'a Expr>) -> Option<usize> {
+    args.into_iter()
+        .try_fold(1, |dim, arg| match (dim, arg.dim()) {
+            (1, d) => Some(d),
+            (d, 1) => Some(d),
+            (a, b) if a == b => Some(a),
+            _ => None,
+        })
+}
+
+macro_rules! binary_operator {
+    ($($trait:ident $method:ident $op:ident),*) => {$(
+        impl $trait for Expr {
+            type Output = Expr;
+            fn $method(self, rhs: Expr) -> Expr {
+                Expr::scalar(ScalarOp::$op, vec![self, rhs])
+            }
+        }
+
+        impl $trait<f64> for Expr {
+            type Output = Expr;
+            fn $method(self, rhs: f64) -> Expr {
+                Expr::scalar(ScalarOp::$op, vec![self, Expr::constant(rhs)])
+            }
+        }
+
+        impl $trait<Expr> for f64 {
+            type Output = Expr;
+            fn $method(self, rhs: Expr) -> Expr {
+                Expr::scalar(ScalarOp::$op, vec![Expr::constant(self), rhs])
+            }
+        }
+    )*};
+}
+
+binary_operator!(Add add Add, Sub sub Sub, Mul mul Mul, Div div Div);
+
+impl Neg for Expr {
+    type Output = Expr;
+    fn neg(self) -> Expr {
+        Expr::scalar(ScalarOp::Neg, vec![self])
+    }
+}
+
+/// Prints an expression with the given names for its leaves, in at most about `budget` characters.
+///
+/// A graph that shares nodes can be exponentially larger as text, hence the limit.
+pub struct Printer<'a> {
+    /// The expression.
+    pub expr: &'a Expr,
+    /// Names of the leaves.
+    pub name: &'a dyn Fn(&Var) -> String,
+    /// Characters after which the rest is left out.
+    pub budget: usize,
+}
+
+impl fmt::Display for Printer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::new();
+        self.write(self.expr, &mut text);
+        f.write_str(&text)
+    }
+}
+
+impl Printer<'_> {
+    fn write(&self, expr: &Expr, out: &mut String) {
+        if out.len() > self.budget {
+            if !out.ends_with('…') {
+                out.push('…');
+            }
+            return;
+        }
+        let call = |name: &str, args: &[Expr], out: &mut String| {
+            out.push_str(name);
+            out.push('(');
+            for (k, arg) in args.iter().enumerate() {
+                if k > 0 {
+                    out.push_str(", ");
+                }
+                self.write(arg, out);
+            }
+            out.push(')');
+        };
+        match expr.node() {
+            Node::Var(var) => out.push_str(&(self.name)(var)),
+            Node::Const(value) => out.push_str(&value.to_string()),
+            Node::Scalar(op, args) => match op.notation() {
+                Notation::Infix(symbol) => {
+                    out.push('(');
+                    self.write(&args[0], out);
+                    out.push_str(&format!(" {symbol} "));
+                    self.write(&args[1], out);
+                    out.push(')');
+                }
+                Notation::Prefix(symbol) => {
+                    out.push_str(symbol);
+                    self.write(&args[0], out);
+                }
+                Notation::Call => call(&op.to_string(), args, out),
+            },
+            Node::InnerSum(arg) => call("sum", std::slice::from_ref(arg), out),
+            Node::Slice(arg, start, len) => {
+                self.write(arg, out);
+                out.push_str(&format!("[{start}..{}]", start + len));
+            }
+            Node::Concat(args) => call("concat", args, out),
+            Node::Expand(arg, dim) => {
+                call("expand", std::slice::from_ref(arg), out);
+                out.pop();
+                out.push_str(&format!(", {dim})"));
+            }
+        }
+    }
+}
+
+impl fmt::Display for Expr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |var: &Var| match (var.scalar, var.axis) {
+            (true, _) => format!("s{}", var.id),
+            (_, Some(Axis::I)) => format!("x{}", var.id),
+            (_, Some(Axis::J)) => format!("y{}", var.id),
+            (_, None) => format!("p{}", var.id),
+        };
+        Printer {
+            expr: self,
+            name: &name,
+            budget: 2000,
+        }
+        .fmt(f)
+    }
+}

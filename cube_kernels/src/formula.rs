@@ -1,0 +1,197 @@
+//! A formula: an expression whose leaves are numbered operands.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    catalogue::ScalarOp,
+    expr::{Axis, Expr, Node, Var},
+};
+
+/// An expression together with its operands in the order in which they are passed.
+///
+/// Two formulas are equal if their graphs are and their operands are numbered alike. Operands are
+/// numbered in the order in which they first occur, so formulas written alike over different tensors
+/// are equal and share one kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Formula {
+    root: Expr,
+    vars: Vec<Var>,
+}
+
+impl Formula {
+    /// Numbers the leaves of `root` in order of occurrence and simplifies it. Also returns the
+    /// original leaves in that order.
+    pub fn new(root: &Expr) -> (Self, Vec<Var>) {
+        let root = root.simplify();
+        let leaves: Vec<Var> = root
+            .topological()
+            .iter()
+            .filter_map(|expr| match expr.node() {
+                Node::Var(var) => Some(*var),
+                _ => None,
+            })
+            .collect();
+        let vars: Vec<Var> = (0..)
+            .zip(&leaves)
+            .map(|(id, var)| Var { id, ..*var })
+            .collect();
+        let numbered: HashMap<Var, Var> =
+            leaves.iter().copied().zip(vars.iter().copied()).collect();
+        let root = root.map_vars(|var| Expr::var(numbered[var]));
+        (Self { root, vars }, leaves)
+    }
+
+    /// The expression.
+    pub fn root(&self) -> &Expr {
+        &self.root
+    }
+
+    /// Size of the inner axis of the result.
+    pub fn dim(&self) -> usize {
+        self.root.dim()
+    }
+
+    /// The operands, tensors and scalars mixed.
+    pub fn vars(&self) -> &[Var] {
+        &self.vars
+    }
+
+    /// The operands that are tensors, in order.
+    pub fn tensors(&self) -> impl Iterator<Item = &Var> {
+        self.vars.iter().filter(|var| !var.scalar)
+    }
+
+    /// The operands that are run-time scalars, in order.
+    pub fn scalars(&self) -> impl Iterator<Item = &Var> {
+        self.vars.iter().filter(|var| var.scalar)
+    }
+
+    /// Position of operand `index` among the tensors, or among the scalars if it is one.
+    pub fn source(&self, index: usize) -> usize {
+        let scalar = self.vars[index].scalar;
+        self.vars[..index]
+            .iter()
+            .filter(|var| var.scalar == scalar)
+            .count()
+    }
+}
+
+impl std::fmt::Display for Formula {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.root.fmt(f)
+    }
+}
+
+/// The wire form of a node: its arguments are positions of earlier nodes.
+#[derive(Serialize, Deserialize)]
+enum Flat {
+    Var {
+        axis: Option<Axis>,
+        dim: usize,
+        scalar: bool,
+    },
+    Const(f64),
+    Scalar(ScalarOp, Vec<usize>),
+    InnerSum(usize),
+    Slice(usize, usize, usize),
+    Concat(Vec<usize>),
+    Expand(usize, usize),
+}
+
+impl Serialize for Formula {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let order = self.root.topological();
+        let place: HashMap<u128, usize> = order
+            .iter()
+            .enumerate()
+            .map(|(k, expr)| (expr.digest(), k))
+            .collect();
+        let at = |expr: &Expr| place[&expr.digest()];
+        let flat: Vec<Flat> = order
+            .iter()
+            .map(|expr| match expr.node() {
+                Node::Var(var) => Flat::Var {
+                    axis: var.axis,
+                    dim: var.dim,
+                    scalar: var.scalar,
+                },
+                Node::Const(value) => Flat::Const(*value),
+                Node::Scalar(op, args) => Flat::Scalar(*op, args.iter().map(at).collect()),
+                Node::InnerSum(arg) => Flat::InnerSum(at(arg)),
+                Node::Slice(arg, start, len) => Flat::Slice(at(arg), *start, *len),
+                Node::Concat(parts) => Flat::Concat(parts.iter().map(at).collect()),
+                Node::Expand(arg, dim) => Flat::Expand(at(arg), *dim),
+            })
+            .collect();
+        flat.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Formula {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error;
+
+        let flat = Vec::<Flat>::deserialize(deserializer)?;
+        let mut done: Vec<Expr> = Vec::with_capacity(flat.len());
+        let mut vars = Vec::new();
+        for node in flat {
+            let get = |k: usize| {
+                done.get(k)
+                    .cloned()
+                    .ok_or_else(|| D::Error::custom("a formula refers to a later node"))
+            };
+            let wrong = |what: &str| Err(D::Error::custom(format!("invalid formula: {what}")));
+            done.push(match node {
+                Flat::Var { axis, dim, scalar } => {
+                    if dim == 0 || (scalar && (dim != 1 || axis.is_some())) {
+                        return wrong("an operand has an impossible dimension");
+                    }
+                    let var = Var {
+                        id: vars.len() as u64,
+                        axis,
+                        dim,
+                        scalar,
+                    };
+                    vars.push(var);
+                    Expr::var(var)
+                }
+                Flat::Const(value) => Expr::constant(value),
+                Flat::Scalar(op, args) => {
+                    let args = args.into_iter().map(get).collect::<Result<Vec<_>, _>>()?;
+                    if args.len() != op.arity() || crate::expr::broadcast_dim(&args).is_none() {
+                        return wrong("arguments do not fit the operation");
+                    }
+                    Expr::scalar(op, args)
+                }
+                Flat::InnerSum(arg) => get(arg)?.inner_sum(),
+                Flat::Slice(arg, start, len) => {
+                    let arg = get(arg)?;
+                    if len == 0 || start.checked_add(len).is_none_or(|end| end > arg.dim()) {
+                        return wrong("a slice is out of range");
+                    }
+                    arg.slice(start, len)
+                }
+                Flat::Concat(parts) => {
+                    let parts = parts.into_iter().map(get).collect::<Result<Vec<_>, _>>()?;
+                    if parts.is_empty() {
+                        return wrong("an empty concatenation");
+                    }
+                    Expr::concat(parts)
+                }
+                Flat::Expand(arg, dim) => {
+                    let arg = get(arg)?;
+                    if dim == 0 || (arg.dim() != 1 && arg.dim() != dim) {
+                        return wrong("only a value of dimension 1 can be repeated");
+                    }
+                    arg.expand(dim)
+                }
+            });
+        }
+        let root = done
+            .pop()
+            .ok_or_else(|| D::Error::custom("an empty formula"))?;
+        Ok(Self { root, vars })
+    }
+}

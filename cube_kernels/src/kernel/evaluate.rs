@@ -1,0 +1,532 @@
+//! Evaluation of programs: at expansion time the items are walked and turned into code.
+
+use cubecl::prelude::*;
+
+use super::{
+    kernels::{Address, read},
+    math::{Math, constant_vector},
+};
+use crate::{
+    catalogue::apply,
+    plan::Blueprint,
+    program::{Code, Instruction, Item, Program, Space, Term},
+    reduction::Reduction,
+};
+
+/// A value that is the same for all lanes.
+pub type One<F> = Vector<F, Const<1>>;
+
+/// Registers of one stage: register `r` of column `c` of `q` has the key `r * q + c`.
+pub type Registers<F, N> = Registry<usize, Vector<F, N>>;
+
+#[cube]
+fn broadcast<F: Float, N: Size>(value: One<F>) -> Vector<F, N> {
+    Vector::new(value.extract(0usize))
+}
+
+#[cube]
+fn operate<F: Float, N: Size>(
+    registers: &mut Registers<F, N>,
+    #[comptime] register: usize,
+    #[comptime] instruction: Instruction,
+    #[comptime] c: usize,
+    #[comptime] q: usize,
+    #[comptime] math: Math,
+) {
+    match instruction {
+        Instruction::Const(bits) => {
+            let value = constant_vector::<F, N>(comptime!(bits.value()));
+            registers.insert(comptime!(register * q + c), value);
+        }
+        Instruction::Apply {
+            op,
+            args,
+            nonpositive,
+        } => {
+            let a = registers.find(comptime!(args[0] * q + c));
+            let b = registers.find(comptime!(args[1] * q + c));
+            let value = apply::<F, N>(
+                a,
+                b,
+                op,
+                comptime!(Math {
+                    nonpositive,
+                    ..math
+                }),
+            );
+            registers.insert(comptime!(register * q + c), value);
+        }
+        Instruction::Fma { args, negated } => {
+            let a = registers.find(comptime!(args[0] * q + c));
+            let b = registers.find(comptime!(args[1] * q + c));
+            let d = registers.find(comptime!(args[2] * q + c));
+            let a = if comptime!(negated) { -a } else { a };
+            registers.insert(comptime!(register * q + c), fma(a, b, d));
+        }
+        Instruction::Load {
+            space: _,
+            slot: _,
+            looped: _,
+        } => comptime!(unreachable!("loads are handled by the stages")),
+    }
+}
+
+#[cube]
+fn term_value<F: Float, N: Size>(
+    registers: &Registers<F, N>,
+    #[comptime] term: Term,
+    #[comptime] c: usize,
+    #[comptime] q: usize,
+) -> Vector<F, N> {
+    match term {
+        Term::Value(register) => registers.find(comptime!(register * q + c)),
+        Term::Product { args, negated } => {
+            let a = registers.find(comptime!(args[0] * q + c));
+            let b = registers.find(comptime!(args[1] * q + c));
+            let a = if comptime!(negated) { -a } else { a };
+            a * b
+        }
+    }
+}
+
+#[cube]
+fn add_term<F: Float, N: Size>(
+    registers: &Registers<F, N>,
+    sum: Vector<F, N>,
+    #[comptime] term: Term,
+    #[comptime] c: usize,
+    #[comptime] q: usize,
+) -> Vector<F, N> {
+    match term {
+        Term::Value(register) => sum + registers.find(comptime!(register * q + c)),
+        Term::Product { args, negated } => {
+            let a = registers.find(comptime!(args[0] * q + c));
+            let b = registers.find(comptime!(args[1] * q + c));
+            let a = if comptime!(negated) { -a } else { a };
+            fma(a, b, sum)
+        }
+    }
+}
+
+/// Executes one instruction of a stage that fills slots.
+#[cube]
+fn stage_instruction<F: Float, N: Size>(
+    registers: &mut Registers<F, N>,
+    own: &[Vector<F, N>],
+    uniform: &[One<F>],
+    k: usize,
+    #[comptime] register: usize,
+    #[comptime] instruction: Instruction,
+    #[comptime] stage: Space,
+    #[comptime] math: Math,
+) {
+    match instruction {
+        Instruction::Load {
+            space,
+            slot,
+            looped,
+        } => {
+            let at = if comptime!(looped) {
+                slot + k
+            } else {
+                slot.runtime()
+            };
+            let value = if comptime!(space == stage) {
+                own[at]
+            } else {
+                broadcast::<F, N>(uniform[at])
+            };
+            registers.insert(register, value);
+        }
+        _ => operate::<F, N>(registers, register, instruction, 0usize, 1usize, math),
+    }
+}
+
+#[cube]
+fn stage_body<F: Float, N: Size>(
+    registers: &mut Registers<F, N>,
+    own: &[Vector<F, N>],
+    uniform: &[One<F>],
+    k: usize,
+    #[comptime] body: Code,
+    #[comptime] stage: Space,
+    #[comptime] math: Math,
+) {
+    #[unroll]
+    for e in 0..body.len() {
+        let register = comptime!(body[e].0);
+        let instruction = comptime!(body[e].1);
+        stage_instruction::<F, N>(
+            registers,
+            own,
+            uniform,
+            k,
+            register,
+            instruction,
+            stage,
+            math,
+        );
+    }
+}
+
+/// Computes the slots of `stage` that are not loaded.
+#[cube]
+pub fn run_stage<F: Float, N: Size>(
+    own: &mut [Vector<F, N>],
+    uniform: &[One<F>],
+    #[comptime] stage: Space,
+    #[comptime] program: Program,
+    #[comptime] math: Math,
+) {
+    let mut registers = Registers::<F, N>::new();
+    let items = comptime!(program.stage(stage).items.clone());
+    #[unroll]
+    for e in 0..items.len() {
+        let item = comptime!(items[e].clone());
+        match item {
+            Item::Let(register, instruction) => stage_instruction::<F, N>(
+                &mut registers,
+                &*own,
+                uniform,
+                0usize,
+                register,
+                instruction,
+                stage,
+                math,
+            ),
+            Item::Sum {
+                register,
+                len,
+                body,
+                term,
+            } => {
+                let mut sum = constant_vector::<F, N>(0.0);
+                for k in 0..len {
+                    stage_body::<F, N>(
+                        &mut registers,
+                        &*own,
+                        uniform,
+                        k,
+                        comptime!(body.clone()),
+                        stage,
+                        math,
+                    );
+                    sum = add_term::<F, N>(&registers, sum, term, 0usize, 1usize);
+                }
+                registers.insert(register, sum);
+            }
+            Item::Store {
+                base,
+                len,
+                body,
+                term,
+            } => {
+                if comptime!(len == 1) {
+                    own[base] = term_value::<F, N>(&registers, term, 0usize, 1usize);
+                } else {
+                    for k in 0..len {
+                        stage_body::<F, N>(
+                            &mut registers,
+                            &*own,
+                            uniform,
+                            k,
+                            comptime!(body.clone()),
+                            stage,
+                            math,
+                        );
+                        own[base + k] = term_value::<F, N>(&registers, term, 0usize, 1usize);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Slot `slot + k` of a column, or `slot` where not `looped`: from the tile if it is staged there,
+/// else from the operand itself.
+#[cube]
+fn column_slot<E: Float, F: Float>(
+    tensors: &Sequence<Box<[E]>>,
+    address: &Address,
+    tile: &[F],
+    column: usize,
+    staged: usize,
+    k: usize,
+    #[comptime] slot: usize,
+    #[comptime] looped: bool,
+    #[comptime] program: Program,
+    #[comptime] blueprint: Blueprint,
+) -> F {
+    let first = comptime!(blueprint.first_staged_slot(&program));
+    if comptime!(slot >= first) {
+        let width = comptime!(program.column.slots - first);
+        let at = if comptime!(looped) {
+            slot - first + k
+        } else {
+            comptime!(slot - first).runtime()
+        };
+        tile[staged * width + at]
+    } else {
+        let load = comptime!(*program.column.load_of(slot).unwrap());
+        let offset = comptime!(load.offset + slot - load.slot);
+        let component = if comptime!(looped) {
+            offset + k
+        } else {
+            offset.runtime()
+        };
+        read::<E, F>(
+            tensors,
+            address,
+            column,
+            component,
+            comptime!(load.source),
+            blueprint,
+        )
+    }
+}
+
+/// The instructions of a loop body, or single ones, for `q` columns from `column` on: what does not
+/// depend on the column is done once.
+#[cube]
+fn pair_instruction<E: Float, F: Float, N: Size>(
+    registers: &mut Registers<F, N>,
+    tensors: &Sequence<Box<[E]>>,
+    address: &Address,
+    tile: &[F],
+    rows: &[Vector<F, N>],
+    uniform: &[One<F>],
+    column: usize,
+    staged: usize,
+    k: usize,
+    #[comptime] register: usize,
+    #[comptime] instruction: Instruction,
+    #[comptime] q: usize,
+    #[comptime] program: Program,
+    #[comptime] blueprint: Blueprint,
+) {
+    match instruction {
+        Instruction::Load {
+            space,
+            slot,
+            looped,
+        } => {
+            if comptime!(space == Space::Column) {
+                #[unroll]
+                for c in 0..q {
+                    let value = column_slot::<E, F>(
+                        tensors,
+                        address,
+                        tile,
+                        column + c,
+                        staged + c,
+                        k,
+                        slot,
+                        looped,
+                        comptime!(program.clone()),
+                        comptime!(blueprint.clone()),
+                    );
+                    registers.insert(comptime!(register * q + c), Vector::new(value));
+                }
+            } else {
+                let at = if comptime!(looped) {
+                    slot + k
+                } else {
+                    slot.runtime()
+                };
+                let value = if comptime!(space == Space::Row) {
+                    rows[at]
+                } else {
+                    broadcast::<F, N>(uniform[at])
+                };
+                #[unroll]
+                for c in 0..q {
+                    registers.insert(comptime!(register * q + c), value);
+                }
+            }
+        }
+        _ =>
+        {
+            #[unroll]
+            for c in 0..q {
+                operate::<F, N>(
+                    registers,
+                    register,
+                    instruction,
+                    c,
+                    q,
+                    comptime!(blueprint.math),
+                );
+            }
+        }
+    }
+}
+
+#[cube]
+fn pair_body<E: Float, F: Float, N: Size>(
+    registers: &mut Registers<F, N>,
+    tensors: &Sequence<Box<[E]>>,
+    address: &Address,
+    tile: &[F],
+    rows: &[Vector<F, N>],
+    uniform: &[One<F>],
+    column: usize,
+    staged: usize,
+    k: usize,
+    #[comptime] body: Code,
+    #[comptime] q: usize,
+    #[comptime] program: Program,
+    #[comptime] blueprint: Blueprint,
+) {
+    #[unroll]
+    for e in 0..body.len() {
+        let register = comptime!(body[e].0);
+        let instruction = comptime!(body[e].1);
+        pair_instruction::<E, F, N>(
+            registers,
+            tensors,
+            address,
+            tile,
+            rows,
+            uniform,
+            column,
+            staged,
+            k,
+            register,
+            instruction,
+            q,
+            comptime!(program.clone()),
+            comptime!(blueprint.clone()),
+        );
+    }
+}
+
+#[cube]
+fn reduce_term<F: Float, N: Size, R: Reduction<F, N>>(
+    registers: &Registers<F, N>,
+    state: &mut R::State,
+    index: usize,
+    #[comptime] term: Term,
+    #[comptime] q: usize,
+) {
+    #[unroll]
+    for c in 0..q {
+        match term {
+            Term::Value(register) => {
+                let value = registers.find(comptime!(register * q + c));
+                R::step(state, index, value);
+            }
+            Term::Product { args, negated } => {
+                let a = registers.find(comptime!(args[0] * q + c));
+                let b = registers.find(comptime!(args[1] * q + c));
+                R::step_product(state, index, a, b, negated);
+            }
+        }
+    }
+}
+
+/// Evaluates the pairs of the unit's rows with the `q` columns from `column` on, and takes them into
+/// the state.
+#[cube]
+pub fn run_pair<E: Float, F: Float, N: Size, R: Reduction<F, N>>(
+    state: &mut R::State,
+    tensors: &Sequence<Box<[E]>>,
+    address: &Address,
+    tile: &[F],
+    rows: &[Vector<F, N>],
+    uniform: &[One<F>],
+    column: usize,
+    staged: usize,
+    #[comptime] q: usize,
+    #[comptime] program: Program,
+    #[comptime] blueprint: Blueprint,
+) {
+    let mut registers = Registers::<F, N>::new();
+    #[unroll]
+    for e in 0..program.pair.len() {
+        let item = comptime!(program.pair[e].clone());
+        match item {
+            Item::Let(register, instruction) => pair_instruction::<E, F, N>(
+                &mut registers,
+                tensors,
+                address,
+                tile,
+                rows,
+                uniform,
+                column,
+                staged,
+                0usize,
+                register,
+                instruction,
+                q,
+                comptime!(program.clone()),
+                comptime!(blueprint.clone()),
+            ),
+            Item::Sum {
+                register,
+                len,
+                body,
+                term,
+            } => {
+                let mut sums = Array::<Vector<F, N>>::new(q);
+                #[unroll]
+                for c in 0..q {
+                    sums[c] = constant_vector::<F, N>(0.0);
+                }
+                for k in 0..len {
+                    pair_body::<E, F, N>(
+                        &mut registers,
+                        tensors,
+                        address,
+                        tile,
+                        rows,
+                        uniform,
+                        column,
+                        staged,
+                        k,
+                        comptime!(body.clone()),
+                        q,
+                        comptime!(program.clone()),
+                        comptime!(blueprint.clone()),
+                    );
+                    #[unroll]
+                    for c in 0..q {
+                        sums[c] = add_term::<F, N>(&registers, sums[c], term, c, q);
+                    }
+                }
+                #[unroll]
+                for c in 0..q {
+                    registers.insert(comptime!(register * q + c), sums[c]);
+                }
+            }
+            Item::Store {
+                base,
+                len,
+                body,
+                term,
+            } => {
+                if comptime!(len == 1) {
+                    reduce_term::<F, N, R>(&registers, state, base.runtime(), term, q);
+                } else {
+                    for k in 0..len {
+                        pair_body::<E, F, N>(
+                            &mut registers,
+                            tensors,
+                            address,
+                            tile,
+                            rows,
+                            uniform,
+                            column,
+                            staged,
+                            k,
+                            comptime!(body.clone()),
+                            q,
+                            comptime!(program.clone()),
+                            comptime!(blueprint.clone()),
+                        );
+                        reduce_term::<F, N, R>(&registers, state, base + k, term, q);
+                    }
+                }
+            }
+        }
+    }
+}

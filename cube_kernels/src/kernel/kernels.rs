@@ -1,0 +1,425 @@
+//! The kernel that reduces a formula over one symbolic axis, and the one that merges its parts.
+
+use cubecl::prelude::*;
+
+use super::evaluate::{One, run_pair, run_stage};
+use crate::{
+    plan::Blueprint,
+    program::{Program, Space, UNROLL},
+    reduction::{Reduction, ReductionFamily},
+};
+
+/// The run-time sizes and strides of a launch: their order in the `layout` argument.
+pub mod layout {
+    /// Rows of the output in one batch.
+    pub const ROWS: usize = 0;
+    /// Columns that are reduced.
+    pub const COLUMNS: usize = 1;
+    /// Columns of one part, where they are split over cubes.
+    pub const PART: usize = 2;
+    /// Number of parts.
+    pub const PARTS: usize = 3;
+    /// Number of batches.
+    pub const BATCHES: usize = 4;
+    /// The sizes of the batch dimensions start here, then the strides of each tensor.
+    pub const BATCH_SHAPE: usize = 5;
+
+    /// Start of the strides of tensor `index`: that of its rows, of its components and of each batch
+    /// dimension.
+    pub const fn strides(index: usize, batch_rank: usize) -> usize {
+        BATCH_SHAPE + batch_rank + index * (2 + batch_rank)
+    }
+}
+
+/// Where the operands of a batch stand.
+#[derive(CubeType)]
+pub struct Address {
+    base: Sequence<usize>,
+    row: Sequence<usize>,
+    component: Sequence<usize>,
+}
+
+/// One component of a row of a tensor.
+#[cube]
+pub fn read<E: Float, F: Float>(
+    tensors: &Sequence<Box<[E]>>,
+    address: &Address,
+    row: usize,
+    component: usize,
+    #[comptime] tensor: usize,
+    #[comptime] blueprint: Blueprint,
+) -> F {
+    let at = *address.base.index(tensor) + row * *address.row.index(tensor);
+    let at = if comptime!(blueprint.contiguous[tensor]) {
+        at + component
+    } else {
+        at + component * *address.component.index(tensor)
+    };
+    F::cast_from(tensors.index(tensor)[at])
+}
+
+/// Offsets of the tensors in batch `batch`.
+#[cube]
+fn address(layout: &Sequence<usize>, batch: usize, #[comptime] blueprint: Blueprint) -> Address {
+    let rank = comptime!(blueprint.batch_rank);
+    let mut address = Address {
+        base: Sequence::new(),
+        row: Sequence::new(),
+        component: Sequence::new(),
+    };
+    #[unroll]
+    for tensor in 0..blueprint.contiguous.len() {
+        let strides = comptime!(layout::strides(tensor, rank));
+        let mut base = 0usize.runtime();
+        let mut rest = batch;
+        #[unroll]
+        for d in 0..rank {
+            let axis = comptime!(rank - 1 - d);
+            let size = *layout.index(comptime!(layout::BATCH_SHAPE + axis));
+            base += (rest % size) * *layout.index(comptime!(strides + 2 + axis));
+            rest = rest / size;
+        }
+        address.base.push(base);
+        address.row.push(*layout.index(strides));
+        address
+            .component
+            .push(*layout.index(comptime!(strides + 1)));
+    }
+    address
+}
+
+/// Fills the slots of `stage` that are copies, each lane from one row.
+#[cube]
+fn load_stage<E: Float, F: Float, N: Size>(
+    slots: &mut [Vector<F, N>],
+    tensors: &Sequence<Box<[E]>>,
+    scalars: &Sequence<InputScalar>,
+    address: &Address,
+    row: usize,
+    rows: usize,
+    #[comptime] stage: Space,
+    #[comptime] program: Program,
+    #[comptime] blueprint: Blueprint,
+) {
+    let loads = comptime!(program.stage(stage).loads.clone());
+    #[unroll]
+    for e in 0..loads.len() {
+        let load = comptime!(loads[e]);
+        if comptime!(load.scalar) {
+            let value = scalars.index(comptime!(load.source)).get::<F>();
+            slots[load.slot] = Vector::new(value);
+        } else {
+            #[unroll(load.len <= UNROLL)]
+            for k in 0..load.len {
+                let mut value = Vector::<F, N>::empty();
+                #[unroll]
+                for lane in 0..N::value() {
+                    let row = min(row + lane, rows - 1);
+                    let component = read::<E, F>(
+                        tensors,
+                        address,
+                        row,
+                        load.offset + k,
+                        comptime!(load.source),
+                        comptime!(blueprint.clone()),
+                    );
+                    value.insert(lane, component);
+                }
+                slots[load.slot + k] = value;
+            }
+        }
+    }
+}
+
+/// Reduces the columns of one part for the rows of the unit.
+#[cube]
+fn reduce_part<E: Float, F: Float, N: Size, R: Reduction<F, N>>(
+    state: &mut R::State,
+    tile: &mut [F],
+    tensors: &Sequence<Box<[E]>>,
+    scalars: &Sequence<InputScalar>,
+    address: &Address,
+    rows: &[Vector<F, N>],
+    uniform: &[One<F>],
+    begin: usize,
+    end: usize,
+    active: bool,
+    #[comptime] program: Program,
+    #[comptime] blueprint: Blueprint,
+) {
+    let block = comptime!(blueprint.block);
+    let q = comptime!(blueprint.columns);
+    let first = comptime!(blueprint.first_staged_slot(&program));
+    let width = comptime!(program.column.slots - first);
+    let blocks = (end - begin).div_ceil(block);
+    for b in 0..blocks {
+        let start = begin + b * block;
+        let stop = min(start + block, end);
+        if comptime!(width > 0) {
+            if comptime!(blueprint.shared_tile) {
+                sync_cube();
+                stage_columns::<E, F>(
+                    tile,
+                    tensors,
+                    scalars,
+                    address,
+                    uniform,
+                    start,
+                    stop,
+                    UNIT_POS as usize,
+                    CUBE_DIM as usize,
+                    comptime!(program.clone()),
+                    comptime!(blueprint.clone()),
+                );
+                sync_cube();
+            } else {
+                stage_columns::<E, F>(
+                    tile,
+                    tensors,
+                    scalars,
+                    address,
+                    uniform,
+                    start,
+                    stop,
+                    0usize,
+                    1usize,
+                    comptime!(program.clone()),
+                    comptime!(blueprint.clone()),
+                );
+            }
+        }
+        let count = select(active, stop - start, 0usize);
+        let full = count / q;
+        for t in 0..full {
+            run_pair::<E, F, N, R>(
+                state,
+                tensors,
+                address,
+                &*tile,
+                rows,
+                uniform,
+                start + t * q,
+                t * q,
+                q,
+                comptime!(program.clone()),
+                comptime!(blueprint.clone()),
+            );
+        }
+        if comptime!(q > 1) {
+            for t in full * q..count {
+                run_pair::<E, F, N, R>(
+                    state,
+                    tensors,
+                    address,
+                    &*tile,
+                    rows,
+                    uniform,
+                    start + t,
+                    t,
+                    1usize,
+                    comptime!(program.clone()),
+                    comptime!(blueprint.clone()),
+                );
+            }
+        }
+        R::end_block(state, comptime!(program.dim));
+    }
+}
+
+/// Writes the staged slots of the columns `start .. stop` to the tile, every `step`-th from `offset`.
+#[cube]
+fn stage_columns<E: Float, F: Float>(
+    tile: &mut [F],
+    tensors: &Sequence<Box<[E]>>,
+    scalars: &Sequence<InputScalar>,
+    address: &Address,
+    uniform: &[One<F>],
+    start: usize,
+    stop: usize,
+    offset: usize,
+    step: usize,
+    #[comptime] program: Program,
+    #[comptime] blueprint: Blueprint,
+) {
+    let first = comptime!(blueprint.first_staged_slot(&program));
+    let slots = comptime!(program.column.slots);
+    let width = comptime!(slots - first);
+    for column in range_stepped(start + offset, stop, step) {
+        let mut own = Array::<One<F>>::new(slots);
+        load_stage::<E, F, Const<1>>(
+            own.as_mut_slice(),
+            tensors,
+            scalars,
+            address,
+            column,
+            column + 1,
+            comptime!(Space::Column),
+            comptime!(program.clone()),
+            comptime!(blueprint.clone()),
+        );
+        run_stage::<F, Const<1>>(
+            own.as_mut_slice(),
+            uniform,
+            comptime!(Space::Column),
+            comptime!(program.clone()),
+            comptime!(blueprint.math),
+        );
+        let at = (column - start) * width;
+        #[unroll(width <= UNROLL)]
+        for k in 0..width {
+            tile[at + k] = own[first + k].extract(0usize);
+        }
+    }
+}
+
+/// Reduces a formula over its columns: `out[part, batch, row, k]` over the columns of each part.
+///
+/// A worker (a cube if the columns go through a shared tile, else a unit) takes consecutive rows of
+/// one batch and one part, as many for each unit as there are lanes.
+#[cube(launch_unchecked, address_type = "dynamic")]
+pub fn reduce<E: Float, F: Float, O: Float, N: Size, R: ReductionFamily>(
+    tensors: &Sequence<Box<[E]>>,
+    scalars: &Sequence<InputScalar>,
+    layout: &Sequence<usize>,
+    out: &mut [O],
+    #[comptime] program: Program,
+    #[comptime] blueprint: Blueprint,
+) {
+    let rows = *layout.index(layout::ROWS);
+    let columns = *layout.index(layout::COLUMNS);
+    let part_columns = *layout.index(layout::PART);
+    let parts = *layout.index(layout::PARTS);
+    let batches = *layout.index(layout::BATCHES);
+    let lanes = N::value();
+
+    // Units that share a tile are in one cube and need the same columns; others stand alone.
+    let (worker, worker_rows, unit) = if comptime!(blueprint.shared_tile) {
+        (CUBE_POS, CUBE_DIM as usize * lanes, UNIT_POS as usize)
+    } else {
+        (ABSOLUTE_POS, lanes.runtime(), 0usize.runtime())
+    };
+    let groups = rows.div_ceil(worker_rows);
+    if worker >= groups * batches * parts {
+        terminate!();
+    }
+    let group = worker % groups;
+    let batch = (worker / groups) % batches;
+    let part = worker / (groups * batches);
+    let row = group * worker_rows + unit * lanes;
+    let begin = min(part * part_columns, columns);
+    let end = min(begin + part_columns, columns);
+
+    let address = address(layout, batch, comptime!(blueprint.clone()));
+    let mut uniform = Array::<One<F>>::new(comptime!(program.uniform.slots.max(1)));
+    load_stage::<E, F, Const<1>>(
+        uniform.as_mut_slice(),
+        tensors,
+        scalars,
+        &address,
+        0usize,
+        1usize,
+        comptime!(Space::Uniform),
+        comptime!(program.clone()),
+        comptime!(blueprint.clone()),
+    );
+    let nothing = Array::<One<F>>::new(1usize);
+    run_stage::<F, Const<1>>(
+        uniform.as_mut_slice(),
+        nothing.as_slice(),
+        comptime!(Space::Uniform),
+        comptime!(program.clone()),
+        comptime!(blueprint.math),
+    );
+    let mut slots = Array::<Vector<F, N>>::new(comptime!(program.row.slots.max(1)));
+    load_stage::<E, F, N>(
+        slots.as_mut_slice(),
+        tensors,
+        scalars,
+        &address,
+        row,
+        rows,
+        comptime!(Space::Row),
+        comptime!(program.clone()),
+        comptime!(blueprint.clone()),
+    );
+    run_stage::<F, N>(
+        slots.as_mut_slice(),
+        uniform.as_slice(),
+        comptime!(Space::Row),
+        comptime!(program.clone()),
+        comptime!(blueprint.math),
+    );
+
+    let mut state = R::Reduction::<F, N>::init(comptime!(program.dim));
+    let tile_len = comptime!(blueprint.tile_len(&program).max(1));
+    if comptime!(blueprint.shared_tile) {
+        let mut tile = Shared::<[F]>::new_slice(tile_len);
+        reduce_part::<E, F, N, R::Reduction<F, N>>(
+            &mut state,
+            &mut tile,
+            tensors,
+            scalars,
+            &address,
+            slots.as_slice(),
+            uniform.as_slice(),
+            begin,
+            end,
+            row < rows,
+            comptime!(program.clone()),
+            comptime!(blueprint.clone()),
+        );
+    } else {
+        let mut tile = Array::<F>::new(tile_len);
+        reduce_part::<E, F, N, R::Reduction<F, N>>(
+            &mut state,
+            tile.as_mut_slice(),
+            tensors,
+            scalars,
+            &address,
+            slots.as_slice(),
+            uniform.as_slice(),
+            begin,
+            end,
+            row < rows,
+            comptime!(program.clone()),
+            comptime!(blueprint.clone()),
+        );
+    }
+
+    let dim = comptime!(program.dim);
+    let first = (part * batches + batch) * rows;
+    #[unroll(dim <= UNROLL)]
+    for k in 0..dim {
+        let value = R::Reduction::<F, N>::finish(&state, k);
+        #[unroll]
+        for lane in 0..N::value() {
+            if row + lane < rows {
+                out[(first + row + lane) * dim + k] = O::cast_from(value.extract(lane));
+            }
+        }
+    }
+}
+
+/// Merges the parts of a reduction: `out[t]` from `partial[part, t]`.
+#[cube(launch_unchecked, address_type = "dynamic")]
+pub fn merge<F: Float, O: Float, R: ReductionFamily>(
+    partial: &[F],
+    out: &mut [O],
+    len: usize,
+    parts: usize,
+) {
+    let t = ABSOLUTE_POS;
+    if t >= len {
+        terminate!();
+    }
+    let mut state = R::Reduction::<F, Const<1>>::init(1usize);
+    for part in 0..parts {
+        R::Reduction::<F, Const<1>>::merge(
+            &mut state,
+            0usize,
+            Vector::new(partial[part * len + t]),
+        );
+        R::Reduction::<F, Const<1>>::end_block(&mut state, 1usize);
+    }
+    out[t] = O::cast_from(R::Reduction::<F, Const<1>>::finish(&state, 0usize).extract(0usize));
+}

@@ -1,0 +1,147 @@
+//! Scalar functions of kernels, over vectors of lanes.
+
+use cubecl::{intrinsic, ir::ConstantValue, prelude::*};
+use serde::{Deserialize, Serialize};
+
+/// What is known of the arithmetic when a kernel is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Math {
+    /// The type in which a kernel computes.
+    pub precision: Precision,
+    /// Evaluate `exp` in `f32` by a polynomial on the multiply-add units instead of the runtime's
+    /// own function; faster where there is no exponential unit.
+    pub polynomial_exp: bool,
+    /// Whether the argument is known not to be positive (it may be NaN).
+    pub nonpositive: bool,
+}
+
+/// A floating point type in which kernels compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Precision {
+    /// 32 bits.
+    F32,
+    /// 64 bits.
+    F64,
+}
+
+impl Precision {
+    /// Size of a value in bytes.
+    pub fn size(self) -> usize {
+        match self {
+            Precision::F32 => 4,
+            Precision::F64 => 8,
+        }
+    }
+}
+
+/// A constant of a kernel, rounded once from `f64`.
+#[cube]
+pub fn constant<F: Float>(#[comptime] value: f64) -> F {
+    intrinsic!(|scope| {
+        let elem = F::elem_type(scope);
+        elem.constant(ConstantValue::Float(value)).into()
+    })
+}
+
+/// The same constant in every lane.
+#[cube]
+pub fn constant_vector<F: Float, N: Size>(#[comptime] value: f64) -> Vector<F, N> {
+    Vector::new(constant::<F>(value))
+}
+
+/// `x` to the power `n`, by repeated squaring.
+#[cube]
+pub fn powi<F: Float, N: Size>(x: Vector<F, N>, #[comptime] n: i32) -> Vector<F, N> {
+    if comptime!(n < 0) {
+        let positive = powi::<F, N>(x, comptime!(-n));
+        constant_vector::<F, N>(1.0) / positive
+    } else if comptime!(n == 0) {
+        constant_vector::<F, N>(1.0)
+    } else if comptime!(n == 1) {
+        x
+    } else if comptime!(n % 2 == 0) {
+        let half = powi::<F, N>(x, comptime!(n / 2));
+        half * half
+    } else {
+        let rest = powi::<F, N>(x, comptime!(n - 1));
+        rest * x
+    }
+}
+
+/// -1, 0 or 1; NaN for NaN.
+#[cube]
+pub fn sign<F: Float, N: Size>(x: Vector<F, N>) -> Vector<F, N> {
+    let zero = constant_vector::<F, N>(0.0);
+    let negative = select_many(x.less_than(&zero), constant_vector::<F, N>(-1.0), x);
+    select_many(
+        x.greater_than(&zero),
+        constant_vector::<F, N>(1.0),
+        negative,
+    )
+}
+
+/// The reciprocal square root, with 0 at 0.
+#[cube]
+pub fn rsqrt<F: Float, N: Size>(x: Vector<F, N>) -> Vector<F, N> {
+    // Not the runtimes' own function: several of them answer with an estimate.
+    let value = constant_vector::<F, N>(1.0) / x.sqrt();
+    let zero = constant_vector::<F, N>(0.0);
+    select_many(x.equal(&zero), zero, value)
+}
+
+/// The exponential.
+#[cube]
+pub fn exp<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
+    if comptime!(math.polynomial_exp && math.precision == Precision::F32) {
+        Vector::<F, N>::cast_from(exp_f32::<N>(
+            Vector::<f32, N>::cast_from(x),
+            comptime!(math.nonpositive),
+        ))
+    } else {
+        x.exp()
+    }
+}
+
+/// $e^x$ as $2^k e^f$ with $k = \mathrm{round}(x / \ln 2)$ and $|f| \le \ln 2 / 2$.
+///
+/// The rounding adds a number so large that the integer lands in the low bits of the mantissa; with
+/// the bias of the exponent added, a shift turns these bits into $2^k$. The polynomial of degree 5 is
+/// the minimax one with the constant and linear coefficients fixed at 1; its relative error is
+/// 1.05e-7. NaN stays NaN; results below $2^{-126}$ are 0 or lose precision; arguments above
+/// $127.5 \ln 2 = 88.376$ give infinity.
+#[cube]
+fn exp_f32<N: Size>(x: Vector<f32, N>, #[comptime] nonpositive: bool) -> Vector<f32, N> {
+    // Written as selects, not as max and min, so that a NaN passes both.
+    let low = constant_vector::<f32, N>(-88.02969193);
+    let x = select_many(low.greater_than(&x), low, x);
+    let x = if comptime!(nonpositive) {
+        x
+    } else {
+        let high = constant_vector::<f32, N>(88.7228394);
+        select_many(high.less_than(&x), high, x)
+    };
+    let magic = constant_vector::<f32, N>(12582912.0 + 127.0);
+    let shifted = fma(
+        x,
+        constant_vector::<f32, N>(std::f64::consts::LOG2_E),
+        magic,
+    );
+    let k = shifted - magic;
+    let f = fma(k, constant_vector::<f32, N>(-std::f64::consts::LN_2), x);
+    // Estrin's scheme: one more operation than Horner's, but half of its latency.
+    let square = f * f;
+    let high = fma(
+        constant_vector::<f32, N>(0.008312501013278961),
+        f,
+        constant_vector::<f32, N>(0.041890330612659454),
+    );
+    let low = fma(
+        constant_vector::<f32, N>(0.16667115688323975),
+        f,
+        constant_vector::<f32, N>(0.499992311000824),
+    );
+    let linear = f + constant_vector::<f32, N>(1.0);
+    let p = fma(fma(high, square, low), square, linear);
+    let bits = Vector::<u32, N>::reinterpret(shifted) << Vector::new(23u32);
+    p * Vector::<f32, N>::reinterpret(bits)
+}

@@ -1,0 +1,35 @@
+#![warn(missing_docs)]
+//! Symbolic formulas over rows `x_i` and columns `y_j`, compiled to CubeCL kernels that reduce them
+//! without storing the M x N matrix they stand for. The kernel side of `burn-lazy`; knows nothing of
+//! Burn.
+//!
+//! ```text
+//! Expr        immutable graph of operations                       expr, catalogue
+//!   Formula     operands numbered, simplified, serialisable         formula, simplify, differentiate
+//!     Program     once a parameter, a row, a column, a pair           program
+//!       Plan        sizes and device to kernel variant and launch       plan
+//!         kernel      loading, evaluation, reduction                      kernel, reduction
+//!           Launch      on tensors of any layout                            launch
+//! ```
+//!
+//! An operation, its derivative, its kernel code and its reference stand together in one row of the
+//! [`catalogue`]. That is why expressions live in this crate and not beside the tensors.
+
+pub mod catalogue;
+mod differentiate;
+pub mod expr;
+mod formula;
+pub mod kernel;
+mod launch;
+pub mod plan;
+pub mod program;
+pub mod reduction;
+pub mod reference;
+mod simplify;
+
+pub use expr::{Axis, Expr};
+pub use formula::Formula;
+pub use kernel::math::Precision;
+pub use launch::{Launch, LaunchError, check_precision};
+pub use program::Program;
+pub use reduction::ReductionKind;

@@ -1,0 +1,297 @@
+//! Planning: sizes and device properties become a kernel variant and a launch; pure host code.
+//!
+//! A *unit* holds a vector of consecutive rows, one a lane. On a CPU a unit is a thread, columns are
+//! read where they are, and few rows are made up for by splitting the columns between the units. On
+//! a GPU the units of a cube share a tile of columns, and columns are split between cubes.
+
+use cubecl::{
+    ir::{AddressType, HardwareProperties},
+    prelude::{CubeCount, CubeDim},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    kernel::math::{Math, Precision},
+    program::Program,
+};
+
+/// Everything about a kernel that is fixed when it is compiled, beside its program.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Blueprint {
+    /// How functions are evaluated.
+    pub math: Math,
+    /// Columns that are evaluated together, so that what is loaded for a row serves all of them.
+    pub columns: usize,
+    /// Columns of a block: of a tile, and of an uninterrupted partial sum.
+    pub block: usize,
+    /// Whether the units of a cube share a tile of columns. If not, columns are read from the
+    /// operands, and a unit computes for itself what follows from them.
+    pub shared_tile: bool,
+    /// Number of batch dimensions.
+    pub batch_rank: usize,
+    /// For each tensor whether its components are adjacent, so that no stride is multiplied.
+    pub contiguous: Vec<bool>,
+}
+
+impl Blueprint {
+    /// The first column slot that goes through the tile.
+    pub fn first_staged_slot(&self, program: &Program) -> usize {
+        if self.shared_tile {
+            0
+        } else {
+            program.column.loaded
+        }
+    }
+
+    /// Values in the tile.
+    pub fn tile_len(&self, program: &Program) -> usize {
+        self.block * (program.column.slots - self.first_staged_slot(program))
+    }
+}
+
+/// Sizes of a reduction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Number of batches.
+    pub batches: usize,
+    /// Rows of the output in one batch.
+    pub rows: usize,
+    /// Reduced columns.
+    pub columns: usize,
+}
+
+/// What the planner knows of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Number of cores if the device is a CPU.
+    pub cores: Option<usize>,
+    /// Width of its loads in bits.
+    pub load_width: usize,
+    /// Number of vector registers, where known.
+    pub registers: Option<usize>,
+    /// Most units of a cube.
+    pub max_units: usize,
+    /// Units that run in lockstep.
+    pub plane: usize,
+    /// Shared memory of a cube in bytes.
+    pub shared_memory: usize,
+    /// Most cubes along each axis.
+    pub max_cubes: [u32; 3],
+    /// Number of multiprocessors, where known.
+    pub processors: Option<usize>,
+    /// Whether addresses may have 64 bits.
+    pub wide_addresses: bool,
+}
+
+impl Device {
+    /// The facts that a runtime reports.
+    pub fn new(hardware: &HardwareProperties, wide_addresses: bool) -> Self {
+        // Some drivers report more cubes than they launch.
+        let clamp = |n: u32| n.min(u16::MAX as u32);
+        let (x, y, z) = hardware.max_cube_count;
+        Self {
+            // A software GPU also runs on cores, but has planes.
+            cores: hardware
+                .num_cpu_cores
+                .filter(|_| hardware.plane_size_max == 1)
+                .map(|n| n as usize),
+            load_width: hardware.load_width as usize,
+            registers: hardware.vector_register_count.map(|n| n as usize),
+            max_units: hardware.max_units_per_cube as usize,
+            plane: hardware.plane_size_max.max(1) as usize,
+            shared_memory: hardware.max_shared_memory_size,
+            max_cubes: [clamp(x), clamp(y), clamp(z)],
+            processors: hardware.num_streaming_multiprocessors.map(|n| n as usize),
+            wide_addresses,
+        }
+    }
+}
+
+/// A kernel variant and how it is launched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The kernel variant.
+    pub blueprint: Blueprint,
+    /// Rows of a unit.
+    pub lanes: usize,
+    /// Units of a cube.
+    pub units: usize,
+    /// Cubes along each axis; may be more than needed.
+    pub cubes: [u32; 3],
+    /// Parts into which the columns are split.
+    pub parts: usize,
+    /// Columns of a part.
+    pub part_columns: usize,
+}
+
+impl Plan {
+    /// The cube dimension of the launch.
+    pub fn cube_dim(&self) -> CubeDim {
+        CubeDim::new_1d(self.units as u32)
+    }
+
+    /// The cube count of the launch.
+    pub fn cube_count(&self) -> CubeCount {
+        let [x, y, z] = self.cubes;
+        CubeCount::Static(x, y, z)
+    }
+}
+
+/// Why no plan exists.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// More cubes than the device launches.
+    #[error("{cubes} cubes are needed, more than the device launches at once ({limit})")]
+    TooManyCubes {
+        /// Cubes needed.
+        cubes: usize,
+        /// Cubes that can be launched.
+        limit: usize,
+    },
+}
+
+/// The most columns of a block. The error of a sum grows with it, the cost of ending a block
+/// vanishes beyond about a hundred columns.
+const BLOCK: usize = 128;
+
+/// The fewest columns that are worth a part of their own.
+const MIN_PART: usize = 1024;
+
+/// Plans the reduction of `program`.
+pub fn plan(
+    device: &Device,
+    program: &Program,
+    sizes: Sizes,
+    precision: Precision,
+    batch_rank: usize,
+    contiguous: Vec<bool>,
+) -> Result<Plan, PlanError> {
+    let size = precision.size();
+    let math = Math {
+        precision,
+        polynomial_exp: device.cores.is_some(),
+        nonpositive: false,
+    };
+    let mut blueprint = Blueprint {
+        math,
+        columns: 1,
+        block: BLOCK,
+        shared_tile: false,
+        batch_rank,
+        contiguous,
+    };
+    let lanes;
+    let units;
+    match device.cores {
+        Some(cores) => {
+            (lanes, blueprint.columns) = cpu_registers(device, program, sizes.rows, size);
+            units = cores.min(device.max_units);
+        }
+        None => {
+            // Rows of a unit share the columns that are read from the tile, but few rows must be
+            // spread over many units.
+            let enough = 64 * device.plane * 4;
+            lanes = match (program.looped(), size) {
+                (true, 4) => 2,
+                (false, 4) if sizes.rows >= enough => 4,
+                (false, 4) => 2,
+                _ => 1,
+            };
+            blueprint.columns = if program.looped() { 4 } else { 1 };
+            units = 128.min(device.max_units);
+            blueprint.shared_tile = program.column.slots > 0;
+        }
+    }
+    // The tile takes at most half of the fast memory, so that something else fits beside it.
+    let width = program.column.slots - blueprint.first_staged_slot(program);
+    if let Some(most) = (device.shared_memory / 2).checked_div(width * size) {
+        blueprint.block = BLOCK.min(most / blueprint.columns * blueprint.columns);
+        if blueprint.block == 0 {
+            blueprint.shared_tile = false;
+            blueprint.block = if program.column.computed() > 0 {
+                blueprint.columns
+            } else {
+                BLOCK
+            };
+        }
+    }
+
+    let groups = if blueprint.shared_tile {
+        sizes.rows.div_ceil(lanes * units)
+    } else {
+        sizes.rows.div_ceil(lanes)
+    };
+    let workers = groups * sizes.batches;
+    let wanted = match device.cores {
+        // Several parts a thread, so that they end together.
+        Some(cores) => 4 * cores,
+        None => 4 * device.processors.unwrap_or(32),
+    };
+    let most = sizes.columns.div_ceil(MIN_PART).max(1);
+    let parts = wanted.div_ceil(workers.max(1)).min(most);
+    let part_columns = sizes
+        .columns
+        .div_ceil(parts)
+        .next_multiple_of(blueprint.block)
+        .max(1);
+    let parts = sizes.columns.div_ceil(part_columns).max(1);
+
+    let workers = workers * parts;
+    let cubes = if blueprint.shared_tile {
+        workers
+    } else {
+        workers.div_ceil(units)
+    };
+    Ok(Plan {
+        blueprint,
+        lanes,
+        units,
+        cubes: spread(cubes, device.max_cubes)?,
+        parts,
+        part_columns,
+    })
+}
+
+/// Lanes and columns of a unit of a CPU, from the registers it has.
+fn cpu_registers(device: &Device, program: &Program, rows: usize, size: usize) -> (usize, usize) {
+    let register = (device.load_width / 8 / size).max(1);
+    let registers = device.registers.unwrap_or(16);
+    let (mut wide, columns) = if program.looped() {
+        // Accumulators of a block of columns take at most half of the registers.
+        (2, (registers / 4).clamp(2, 8))
+    } else {
+        (2, 2)
+    };
+    // Slots and running sums of the rows stay in the first-level cache.
+    let state = program.row.slots + 3 * program.dim;
+    while wide > 1 && wide * register * size * state > 24 * 1024 {
+        wide /= 2;
+    }
+    while wide > 1 && wide * register > rows.next_multiple_of(register) {
+        wide /= 2;
+    }
+    (wide * register, columns)
+}
+
+/// A cube count of at least `cubes` within the limits of each axis.
+pub fn spread(cubes: usize, max: [u32; 3]) -> Result<[u32; 3], PlanError> {
+    let max = max.map(|n| n as usize);
+    let x = cubes.clamp(1, max[0]);
+    let y = cubes.div_ceil(x).clamp(1, max[1]);
+    let z = cubes.div_ceil(x * y).max(1);
+    if z > max[2] {
+        return Err(PlanError::TooManyCubes {
+            cubes,
+            limit: max.iter().fold(1usize, |a, b| a.saturating_mul(*b)),
+        });
+    }
+    Ok([x as u32, y as u32, z as u32])
+}
+
+/// The narrowest addresses for buffers of at most `len` values.
+pub fn address_type(device: &Device, len: usize) -> Option<AddressType> {
+    match AddressType::from_len(len) {
+        AddressType::U64 if !device.wide_addresses => None,
+        address => Some(address),
+    }
+}

@@ -1,0 +1,551 @@
+//! Lowering of an expression graph to a [`Program`].
+//!
+//! A vector node is seen as a function from a component to a scalar: lowering asks a node for one
+//! component, either a known one (unrolled code) or `offset + k` inside a loop over `k`. Slices and
+//! concatenations only change which component is asked for.
+
+use std::collections::HashMap;
+
+use super::{Code, Instruction, Item, Listing, Load, Program, Register, Space, Stage, Term};
+use crate::{
+    catalogue::{ScalarOp, Sign},
+    expr::{Axis, Dependence, Expr, Node},
+    formula::Formula,
+};
+
+/// The longest inner axis that is unrolled.
+///
+/// Measured on a CPU: beyond 16, straight-line code costs seconds of compilation and its registers
+/// spill, while a loop shares each loaded row between several columns.
+pub const UNROLL: usize = 16;
+
+/// Added to the slots that are computed until the number of loaded ones is known.
+const COMPUTED: usize = 1 << 40;
+
+/// The component that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Component {
+    /// A known one.
+    At(usize),
+    /// `offset + k` in the innermost loop.
+    Looped(usize),
+}
+
+impl Component {
+    fn shift(self, by: usize) -> Self {
+        match self {
+            Component::At(k) => Component::At(k + by),
+            Component::Looped(offset) => Component::Looped(offset + by),
+        }
+    }
+
+    fn unshift(self, by: usize) -> Self {
+        match self {
+            Component::At(k) => Component::At(k - by),
+            Component::Looped(offset) => Component::Looped(offset - by),
+        }
+    }
+
+    fn first(self) -> usize {
+        match self {
+            Component::At(k) | Component::Looped(k) => k,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Body {
+    code: Code,
+    known: HashMap<(u128, usize), Register>,
+}
+
+/// The code of one stage while it is built.
+#[derive(Default)]
+struct Builder {
+    items: Vec<Item>,
+    known: HashMap<(u128, usize), Register>,
+    bodies: Vec<Body>,
+    registers: usize,
+    loads: Vec<Load>,
+    loaded: usize,
+    computed: usize,
+    slots: HashMap<u128, usize>,
+}
+
+impl Builder {
+    fn push(&mut self, instruction: Instruction, looped: bool) -> Register {
+        let register = self.registers;
+        self.registers += 1;
+        match self.bodies.last_mut() {
+            Some(body) if looped => body.code.push((register, instruction)),
+            _ => self.items.push(Item::Let(register, instruction)),
+        }
+        register
+    }
+
+    fn known(&self, expr: &Expr, component: Component) -> Option<Register> {
+        match component {
+            Component::At(k) => self.known.get(&(expr.digest(), k)),
+            Component::Looped(offset) => {
+                let body = self.bodies.last().expect("a looped component is in a loop");
+                body.known.get(&(expr.digest(), offset))
+            }
+        }
+        .copied()
+    }
+
+    fn remember(&mut self, expr: &Expr, component: Component, register: Register) {
+        match component {
+            Component::At(k) => self.known.insert((expr.digest(), k), register),
+            Component::Looped(offset) => {
+                let body = self
+                    .bodies
+                    .last_mut()
+                    .expect("a looped component is in a loop");
+                body.known.insert((expr.digest(), offset), register)
+            }
+        };
+    }
+
+    fn into_stage(self) -> Stage {
+        Stage {
+            loaded: self.loaded,
+            slots: self.loaded + self.computed,
+            loads: self.loads,
+            items: self.items,
+        }
+    }
+}
+
+struct Lowering<'a> {
+    formula: &'a Formula,
+    reduced: Axis,
+    builders: [Builder; 4],
+    uses: HashMap<u128, usize>,
+}
+
+impl Program {
+    /// Lowers `formula` for a reduction over `reduced`.
+    pub fn lower(formula: &Formula, reduced: Axis) -> Self {
+        let mut uses = HashMap::new();
+        for expr in formula.root().topological() {
+            for child in expr.node().children() {
+                *uses.entry(child.digest()).or_insert(0) += 1;
+            }
+        }
+        let mut lowering = Lowering {
+            formula,
+            reduced,
+            builders: Default::default(),
+            uses,
+        };
+        let root = formula.root().clone();
+        lowering.store(Space::Pair, 0, &root);
+
+        let tensors = formula.tensors().map(|var| {
+            lowering.space_of(Dependence {
+                i: var.axis == Some(Axis::I),
+                j: var.axis == Some(Axis::J),
+            })
+        });
+        let tensors = tensors.collect();
+        let loaded = [Space::Uniform, Space::Row, Space::Column]
+            .map(|space| lowering.builders[space as usize].loaded);
+        let [uniform, row, column, pair] = lowering.builders;
+        let mut listing = Listing {
+            tensors,
+            scalars: formula.scalars().count(),
+            uniform: uniform.into_stage(),
+            row: row.into_stage(),
+            column: column.into_stage(),
+            pair: pair.items,
+            dim: root.dim(),
+        };
+        listing.number_slots(loaded);
+        Program::new(listing)
+    }
+}
+
+impl Listing {
+    /// Gives computed slots their places behind the loaded ones.
+    fn number_slots(&mut self, loaded: [usize; 3]) {
+        let renumber = |space: Space, slot: &mut usize| {
+            if *slot >= COMPUTED {
+                *slot = *slot - COMPUTED + loaded[space as usize];
+            }
+        };
+        let instruction = |instruction: &mut Instruction| {
+            if let Instruction::Load { space, slot, .. } = instruction {
+                renumber(*space, slot);
+            }
+        };
+        let items = |space: Option<Space>, items: &mut Vec<Item>| {
+            for item in items {
+                match item {
+                    Item::Let(_, i) => instruction(i),
+                    Item::Sum { body, .. } => body.iter_mut().for_each(|(_, i)| instruction(i)),
+                    Item::Store { base, body, .. } => {
+                        if let Some(space) = space {
+                            renumber(space, base);
+                        }
+                        body.iter_mut().for_each(|(_, i)| instruction(i));
+                    }
+                }
+            }
+        };
+        items(Some(Space::Uniform), &mut self.uniform.items);
+        items(Some(Space::Row), &mut self.row.items);
+        items(Some(Space::Column), &mut self.column.items);
+        items(None, &mut self.pair);
+    }
+}
+
+impl Lowering<'_> {
+    fn space_of(&self, dependence: Dependence) -> Space {
+        match (
+            dependence.on(self.reduced.other()),
+            dependence.on(self.reduced),
+        ) {
+            (false, false) => Space::Uniform,
+            (true, false) => Space::Row,
+            (false, true) => Space::Column,
+            (true, true) => Space::Pair,
+        }
+    }
+
+    fn builder(&mut self, space: Space) -> &mut Builder {
+        &mut self.builders[space as usize]
+    }
+
+    /// The register of one component of `expr` in the stage of `space`.
+    fn scalar(&mut self, space: Space, expr: &Expr, component: Component) -> Register {
+        let component = match expr.dim() {
+            1 => Component::At(0),
+            _ => component,
+        };
+        if let Some(register) = self.builder(space).known(expr, component) {
+            return register;
+        }
+        let register = self.compute(space, expr, component);
+        self.builder(space).remember(expr, component, register);
+        register
+    }
+
+    fn compute(&mut self, space: Space, expr: &Expr, component: Component) -> Register {
+        let looped = matches!(component, Component::Looped(_));
+        if let Some(value) = expr.as_const() {
+            return self.push(space, Instruction::Const(value.into()), looped);
+        }
+        let own = self.space_of(expr.dependence());
+        if own < space || is_leaf(expr) {
+            let slot = self.slot(own, expr) + component.first();
+            let load = Instruction::Load {
+                space: own,
+                slot,
+                looped,
+            };
+            return self.push(space, load, looped);
+        }
+        match expr.node() {
+            Node::Var(_) | Node::Const(_) => unreachable!("leaves are loaded"),
+            Node::Scalar(op, args) => self.scalar_op(space, *op, args, component),
+            Node::InnerSum(arg) => self.sum(space, arg),
+            Node::Slice(arg, start, _) => self.scalar(space, arg, component.shift(*start)),
+            Node::Concat(parts) => {
+                let (part, start) = part_at(parts, component.first());
+                self.scalar(space, part, component.unshift(start))
+            }
+            Node::Expand(arg, _) => self.scalar(space, arg, Component::At(0)),
+        }
+    }
+
+    fn scalar_op(
+        &mut self,
+        space: Space,
+        op: ScalarOp,
+        args: &[Expr],
+        component: Component,
+    ) -> Register {
+        let looped = matches!(component, Component::Looped(_));
+        match op {
+            // The reciprocal is computed once a row or column, not once a pair; this is at most one
+            // more rounding.
+            ScalarOp::Div if self.space_of(args[1].dependence()) < space => {
+                let reciprocal = args[1].recip();
+                let product = args[0].clone() * reciprocal;
+                return self.scalar(space, &product, component);
+            }
+            ScalarOp::Add | ScalarOp::Sub => {
+                let fused = |lowering: &mut Self, sum: &Expr, product: &Expr, negated: bool| {
+                    let single = lowering.uses.get(&product.digest()) == Some(&1);
+                    match product.node() {
+                        Node::Scalar(ScalarOp::Mul | ScalarOp::Square, _) if single => {}
+                        _ => return None,
+                    }
+                    let Term::Product { args: [a, b], .. } =
+                        lowering.term(space, product, component)
+                    else {
+                        return None;
+                    };
+                    let c = lowering.scalar(space, sum, component);
+                    let args = [a, b, c];
+                    Some(lowering.push(space, Instruction::Fma { args, negated }, looped))
+                };
+                let negated = op == ScalarOp::Sub;
+                if let Some(register) = fused(self, &args[0], &args[1], negated) {
+                    return register;
+                }
+                if op == ScalarOp::Add
+                    && let Some(register) = fused(self, &args[1], &args[0], false)
+                {
+                    return register;
+                }
+            }
+            _ => {}
+        }
+        let a = self.scalar(space, &args[0], component);
+        let b = match args.get(1) {
+            Some(b) => self.scalar(space, b, component),
+            None => a,
+        };
+        let nonpositive = args[0].known_sign() == Sign::NonPositive;
+        let args = [a, b];
+        let apply = Instruction::Apply {
+            op,
+            args,
+            nonpositive,
+        };
+        self.push(space, apply, looped)
+    }
+
+    fn push(&mut self, space: Space, instruction: Instruction, looped: bool) -> Register {
+        self.builder(space).push(instruction, looped)
+    }
+
+    /// One component as something to add.
+    fn term(&mut self, space: Space, expr: &Expr, component: Component) -> Term {
+        let component = match expr.dim() {
+            1 => Component::At(0),
+            _ => component,
+        };
+        let own = self.space_of(expr.dependence()) == space && expr.as_const().is_none();
+        if own
+            && self.builder(space).known(expr, component).is_none()
+            && let Node::Scalar(op, args) = expr.node()
+        {
+            match op {
+                ScalarOp::Mul => {
+                    let args = [0, 1].map(|k| self.scalar(space, &args[k], component));
+                    return Term::Product {
+                        args,
+                        negated: false,
+                    };
+                }
+                ScalarOp::Square => {
+                    let a = self.scalar(space, &args[0], component);
+                    return Term::Product {
+                        args: [a, a],
+                        negated: false,
+                    };
+                }
+                ScalarOp::Neg => {
+                    if let Term::Product { args, negated } = self.term(space, &args[0], component) {
+                        return Term::Product {
+                            args,
+                            negated: !negated,
+                        };
+                    }
+                }
+                _ => {}
+            }
+        }
+        Term::Value(self.scalar(space, expr, component))
+    }
+
+    /// The sum over the inner axis of `expr`.
+    fn sum(&mut self, space: Space, expr: &Expr) -> Register {
+        let mut total = None;
+        for (start, len) in self.segments(space, expr) {
+            if len == 1 {
+                let term = self.term(space, expr, Component::At(start));
+                total = Some(self.add_term(space, total, term));
+            } else {
+                let (body, term) = self.body(space, expr, start);
+                let builder = self.builder(space);
+                let register = builder.registers;
+                builder.registers += 1;
+                builder.items.push(Item::Sum {
+                    register,
+                    len,
+                    body,
+                    term,
+                });
+                total = Some(self.add_term(space, total, Term::Value(register)));
+            }
+        }
+        total.expect("an inner axis is never empty")
+    }
+
+    fn add_term(&mut self, space: Space, total: Option<Register>, term: Term) -> Register {
+        let apply = |op, args| Instruction::Apply {
+            op,
+            args,
+            nonpositive: false,
+        };
+        let instruction = match (total, term) {
+            (None, Term::Value(value)) => return value,
+            (None, Term::Product { args, negated }) => {
+                let product = apply(ScalarOp::Mul, args);
+                if !negated {
+                    product
+                } else {
+                    let product = self.push(space, product, false);
+                    apply(ScalarOp::Neg, [product, product])
+                }
+            }
+            (Some(total), Term::Value(value)) => apply(ScalarOp::Add, [total, value]),
+            (
+                Some(total),
+                Term::Product {
+                    args: [a, b],
+                    negated,
+                },
+            ) => Instruction::Fma {
+                args: [a, b, total],
+                negated,
+            },
+        };
+        self.push(space, instruction, false)
+    }
+
+    /// Stores all components of `expr` at `base`.
+    fn store(&mut self, space: Space, base: usize, expr: &Expr) {
+        for (start, len) in self.segments(space, expr) {
+            let (body, term) = if len == 1 {
+                (Code::new(), self.term(space, expr, Component::At(start)))
+            } else {
+                self.body(space, expr, start)
+            };
+            self.builder(space).items.push(Item::Store {
+                base: base + start,
+                len,
+                body,
+                term,
+            });
+        }
+    }
+
+    /// The loop body for the components `start + k`.
+    fn body(&mut self, space: Space, expr: &Expr, start: usize) -> (Code, Term) {
+        self.builder(space).bodies.push(Body::default());
+        let term = self.term(space, expr, Component::Looped(start));
+        let body = self.builder(space).bodies.pop().expect("pushed above");
+        (body.code, term)
+    }
+
+    /// Start and length of the pieces of the inner axis: single components where it is short, else
+    /// the longest ranges within which every slot and operand is read consecutively.
+    fn segments(&self, space: Space, expr: &Expr) -> Vec<(usize, usize)> {
+        let dim = expr.dim();
+        if dim <= UNROLL {
+            return (0..dim).map(|k| (k, 1)).collect();
+        }
+        let mut cuts = vec![0, dim];
+        self.cuts(space, expr, 0, dim, 0, &mut cuts);
+        cuts.sort_unstable();
+        cuts.dedup();
+        cuts.windows(2).map(|w| (w[0], w[1] - w[0])).collect()
+    }
+
+    /// Adds to `cuts` the boundaries of concatenated parts within the components
+    /// `start .. start + len` of `expr`, which stand at `at` in the axis that is cut.
+    fn cuts(
+        &self,
+        space: Space,
+        expr: &Expr,
+        start: usize,
+        len: usize,
+        at: usize,
+        cuts: &mut Vec<usize>,
+    ) {
+        if expr.dim() == 1 || self.space_of(expr.dependence()) < space || is_leaf(expr) {
+            return;
+        }
+        match expr.node() {
+            Node::Scalar(_, args) => args
+                .iter()
+                .for_each(|arg| self.cuts(space, arg, start, len, at, cuts)),
+            Node::Slice(arg, offset, _) => self.cuts(space, arg, start + offset, len, at, cuts),
+            Node::Concat(parts) => {
+                let mut first = 0;
+                for part in parts {
+                    let (low, high) = (first.max(start), (first + part.dim()).min(start + len));
+                    if low < high {
+                        cuts.extend([at + low - start, at + high - start]);
+                        self.cuts(space, part, low - first, high - low, at + low - start, cuts);
+                    }
+                    first += part.dim();
+                }
+            }
+            Node::Var(_) | Node::Const(_) | Node::InnerSum(_) | Node::Expand(..) => {}
+        }
+    }
+
+    /// The first slot of `expr` in its own space.
+    fn slot(&mut self, space: Space, expr: &Expr) -> usize {
+        if let Some(slot) = self.builder(space).slots.get(&expr.digest()) {
+            return *slot;
+        }
+        let dim = expr.dim();
+        let slot = match leaf(expr) {
+            Some((var, offset)) => {
+                let source = self.formula.source(var.id as usize);
+                let builder = self.builder(space);
+                let slot = builder.loaded;
+                builder.loaded += dim;
+                builder.loads.push(Load {
+                    slot,
+                    len: dim,
+                    source,
+                    offset,
+                    scalar: var.scalar,
+                });
+                slot
+            }
+            None => {
+                let builder = self.builder(space);
+                let slot = COMPUTED + builder.computed;
+                builder.computed += dim;
+                self.store(space, slot, expr);
+                slot
+            }
+        };
+        self.builder(space).slots.insert(expr.digest(), slot);
+        slot
+    }
+}
+
+/// The part of a concatenation that holds `component`, and where it starts.
+fn part_at(parts: &[Expr], component: usize) -> (&Expr, usize) {
+    let mut start = 0;
+    for part in parts {
+        if component < start + part.dim() {
+            return (part, start);
+        }
+        start += part.dim();
+    }
+    unreachable!("components stay within the concatenation")
+}
+
+/// The operand and first component, if `expr` is an operand or a slice of one.
+fn leaf(expr: &Expr) -> Option<(crate::expr::Var, usize)> {
+    match expr.node() {
+        Node::Var(var) => Some((*var, 0)),
+        Node::Slice(arg, start, _) => leaf(arg).map(|(var, offset)| (var, offset + start)),
+        _ => None,
+    }
+}
+
+fn is_leaf(expr: &Expr) -> bool {
+    leaf(expr).is_some()
+}

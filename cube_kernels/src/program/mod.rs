@@ -1,0 +1,378 @@
+//! A formula lowered to straight-line code: what a kernel is generated from.
+//!
+//! ```text
+//! uniform  parameters and what follows from them      once a unit
+//! row      operands of the output axis                once a row
+//! column   operands of the reduced axis               once a column (of a tile)
+//! pair     everything else                            once a pair
+//! ```
+//!
+//! Each of the first three stages fills numbered *slots* that later stages read. Short inner axes
+//! are unrolled; long ones are loops whose body reads `slot + k`.
+
+mod lower;
+
+use std::{fmt, hash::Hash, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+pub use lower::UNROLL;
+
+use crate::catalogue::ScalarOp;
+
+/// The number of a value within one stage.
+pub type Register = usize;
+
+/// Where a value lives; the order is the order in which the stages run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Space {
+    /// Computed once.
+    Uniform,
+    /// Computed once a row of the output.
+    Row,
+    /// Computed once a reduced column.
+    Column,
+    /// Computed once a pair.
+    Pair,
+}
+
+/// A constant, compared and hashed by its bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Bits(u64);
+
+impl Bits {
+    /// The value.
+    pub fn value(self) -> f64 {
+        f64::from_bits(self.0)
+    }
+}
+
+impl From<f64> for Bits {
+    fn from(value: f64) -> Self {
+        Self(value.to_bits())
+    }
+}
+
+/// One instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Instruction {
+    /// A constant.
+    Const(Bits),
+    /// Slot `slot`, or `slot + k` inside a loop over `k` where `looped`.
+    Load {
+        /// The space of the slot.
+        space: Space,
+        /// The slot, the first one in a loop.
+        slot: usize,
+        /// Whether the loop counter is added.
+        looped: bool,
+    },
+    /// A scalar function.
+    Apply {
+        /// The function.
+        op: ScalarOp,
+        /// The arguments; unary functions repeat theirs.
+        args: [Register; 2],
+        /// Whether the first argument is known not to be positive.
+        nonpositive: bool,
+    },
+    /// `a * b + c`, or `c - a * b` where `negated`.
+    Fma {
+        /// The factors and the summand.
+        args: [Register; 3],
+        /// Whether the product is subtracted.
+        negated: bool,
+    },
+}
+
+/// A value that is added to something: the product is kept apart so that it can be fused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Term {
+    /// A value.
+    Value(Register),
+    /// A product.
+    Product {
+        /// The factors.
+        args: [Register; 2],
+        /// Whether the product is subtracted.
+        negated: bool,
+    },
+}
+
+/// Instructions of a loop body or of a stage.
+pub type Code = Vec<(Register, Instruction)>;
+
+/// A step of a stage.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Item {
+    /// A register gets a value.
+    Let(Register, Instruction),
+    /// A register gets the sum of a term over `k < len`.
+    Sum {
+        /// The result.
+        register: Register,
+        /// Number of terms.
+        len: usize,
+        /// What is computed for each `k`.
+        body: Code,
+        /// The term.
+        term: Term,
+    },
+    /// Slot or output `base + k` gets a term, for `k < len`.
+    Store {
+        /// The first slot or output.
+        base: usize,
+        /// Number of values.
+        len: usize,
+        /// What is computed for each `k`; empty if `len` is 1.
+        body: Code,
+        /// The value.
+        term: Term,
+    },
+}
+
+/// Consecutive slots copied from consecutive components of an operand, or one run-time scalar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Load {
+    /// The first slot.
+    pub slot: usize,
+    /// Number of slots.
+    pub len: usize,
+    /// Position of the tensor among the tensors, or of the scalar among the scalars.
+    pub source: usize,
+    /// First component.
+    pub offset: usize,
+    /// Whether the source is a run-time scalar.
+    pub scalar: bool,
+}
+
+/// The slots of one space and how they are filled.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Stage {
+    /// Number of slots that are copied from operands; they come first.
+    pub loaded: usize,
+    /// Number of all slots.
+    pub slots: usize,
+    /// The copies.
+    pub loads: Vec<Load>,
+    /// The computation of the other slots, in order.
+    pub items: Vec<Item>,
+}
+
+impl Stage {
+    /// Number of slots that are computed.
+    pub fn computed(&self) -> usize {
+        self.slots - self.loaded
+    }
+
+    /// The copy that fills `slot`, if it is a copied one.
+    pub fn load_of(&self, slot: usize) -> Option<&Load> {
+        self.loads
+            .iter()
+            .find(|load| (load.slot..load.slot + load.len).contains(&slot))
+    }
+}
+
+/// A lowered formula with the direction of its reduction.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Listing {
+    /// The space of each tensor operand.
+    pub tensors: Vec<Space>,
+    /// Number of run-time scalars.
+    pub scalars: usize,
+    /// What follows from parameters.
+    pub uniform: Stage,
+    /// What follows from a row.
+    pub row: Stage,
+    /// What follows from a column.
+    pub column: Stage,
+    /// What is computed for a pair; it stores the components of the formula.
+    pub pair: Vec<Item>,
+    /// Number of components of the formula.
+    pub dim: usize,
+}
+
+/// A shared [`Listing`] with a digest, so that hashing it for each launch is cheap.
+#[derive(Clone, Debug)]
+pub struct Program {
+    code: Arc<Listing>,
+    digest: u128,
+}
+
+impl Program {
+    fn new(code: Listing) -> Self {
+        let digest = crate::expr::digest(|h| code.hash(h));
+        Self {
+            code: Arc::new(code),
+            digest,
+        }
+    }
+}
+
+impl std::ops::Deref for Program {
+    type Target = Listing;
+
+    fn deref(&self) -> &Listing {
+        &self.code
+    }
+}
+
+impl PartialEq for Program {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+            && (Arc::ptr_eq(&self.code, &other.code) || self.code == other.code)
+    }
+}
+
+impl Eq for Program {}
+
+impl Hash for Program {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.digest.hash(state)
+    }
+}
+
+impl Serialize for Program {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.code.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Program {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Listing::deserialize(deserializer).map(Self::new)
+    }
+}
+
+impl Listing {
+    /// The stage that fills the slots of `space`.
+    ///
+    /// # Panics
+    /// For [`Space::Pair`], which has no slots.
+    pub fn stage(&self, space: Space) -> &Stage {
+        match space {
+            Space::Uniform => &self.uniform,
+            Space::Row => &self.row,
+            Space::Column => &self.column,
+            Space::Pair => unreachable!("pairs have no slots"),
+        }
+    }
+
+    /// Whether some inner axis of a pair is a loop.
+    pub fn looped(&self) -> bool {
+        self.pair.iter().any(|item| match item {
+            Item::Let(..) => false,
+            Item::Sum { .. } => true,
+            Item::Store { len, .. } => *len > 1,
+        })
+    }
+
+    /// Instructions for one pair, with loops counted by their length.
+    pub fn pair_cost(&self) -> usize {
+        self.pair
+            .iter()
+            .map(|item| match item {
+                Item::Let(..) => 1,
+                Item::Sum { len, body, .. } | Item::Store { len, body, .. } => {
+                    len * (body.len() + 1)
+                }
+            })
+            .sum()
+    }
+}
+
+impl fmt::Display for Instruction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Instruction::Const(bits) => write!(f, "{}", bits.value()),
+            Instruction::Load {
+                space,
+                slot,
+                looped,
+            } => {
+                let name = match space {
+                    Space::Uniform => "uniform",
+                    Space::Row => "row",
+                    Space::Column => "column",
+                    Space::Pair => "pair",
+                };
+                write!(f, "{name}[{slot}{}]", if *looped { " + k" } else { "" })
+            }
+            Instruction::Apply {
+                op, args: [a, b], ..
+            } => match op.arity() {
+                2 => write!(f, "{op}(r{a}, r{b})"),
+                _ => write!(f, "{op}(r{a})"),
+            },
+            Instruction::Fma {
+                args: [a, b, c],
+                negated,
+            } => write!(f, "r{c} {} r{a} * r{b}", if *negated { "-" } else { "+" }),
+        }
+    }
+}
+
+impl fmt::Display for Term {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Term::Value(r) => write!(f, "r{r}"),
+            Term::Product {
+                args: [a, b],
+                negated,
+            } => write!(f, "{}r{a} * r{b}", if *negated { "-" } else { "" }),
+        }
+    }
+}
+
+impl fmt::Display for Listing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let code = |f: &mut fmt::Formatter<'_>, body: &Code| {
+            body.iter()
+                .try_for_each(|(r, instruction)| writeln!(f, "    r{r} = {instruction}"))
+        };
+        let items = |f: &mut fmt::Formatter<'_>, items: &[Item]| {
+            items.iter().try_for_each(|item| match item {
+                Item::Let(r, instruction) => writeln!(f, "  r{r} = {instruction}"),
+                Item::Sum {
+                    register,
+                    len,
+                    body,
+                    term,
+                } => {
+                    writeln!(f, "  r{register} = sum of k < {len}:")?;
+                    code(f, body)?;
+                    writeln!(f, "    {term}")
+                }
+                Item::Store {
+                    base,
+                    len,
+                    body,
+                    term,
+                } => {
+                    writeln!(f, "  store {base} + k, k < {len}:")?;
+                    code(f, body)?;
+                    writeln!(f, "    {term}")
+                }
+            })
+        };
+        for (name, stage) in [
+            ("uniform", &self.uniform),
+            ("row", &self.row),
+            ("column", &self.column),
+        ] {
+            writeln!(f, "{name}: {} slots", stage.slots)?;
+            for load in &stage.loads {
+                let kind = if load.scalar { "scalar" } else { "tensor" };
+                let end = load.offset + load.len;
+                writeln!(
+                    f,
+                    "  {}.. = {kind} {} [{}..{end}]",
+                    load.slot, load.source, load.offset
+                )?;
+            }
+            items(f, &stage.items)?;
+        }
+        writeln!(f, "pair: {} outputs", self.dim)?;
+        items(f, &self.pair)
+    }
+}

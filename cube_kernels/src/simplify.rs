@@ -1,0 +1,103 @@
+//! Rewriting to an equal expression that costs less.
+//!
+//! Only identities that hold in floating point are used: constants are folded, neutral elements and
+//! double negations vanish, slices move to the leaves. A product by zero stays, as it may be NaN.
+
+use crate::{
+    catalogue::ScalarOp,
+    expr::{Expr, Node},
+};
+
+impl Expr {
+    /// The simplified expression.
+    pub fn simplify(&self) -> Expr {
+        self.rewrite(|expr, args| match expr.node() {
+            Node::Var(_) | Node::Const(_) => expr.clone(),
+            Node::Scalar(op, _) => scalar(*op, args, expr.dim()),
+            Node::InnerSum(_) => inner_sum(&args[0]),
+            Node::Slice(_, start, len) => slice(&args[0], *start, *len),
+            Node::Concat(_) => Expr::concat(args),
+            Node::Expand(_, dim) => args[0].expand(*dim),
+        })
+    }
+}
+
+fn scalar(op: ScalarOp, args: Vec<Expr>, dim: usize) -> Expr {
+    let constants: Vec<Option<f64>> = args.iter().map(Expr::as_const).collect();
+    if let Some(values) = constants.iter().copied().collect::<Option<Vec<f64>>>() {
+        return Expr::constant(op.host(&values)).expand(dim);
+    }
+    // A repeated value broadcasts anyway beside an argument of full dimension.
+    let full = args
+        .iter()
+        .any(|arg| arg.dim() == dim && !matches!(arg.node(), Node::Expand(..)));
+    let args: Vec<Expr> = args
+        .into_iter()
+        .map(|arg| match arg.node() {
+            Node::Expand(inner, _) if full => inner.clone(),
+            _ => arg,
+        })
+        .collect();
+    let neutral = match (op, constants.as_slice()) {
+        (ScalarOp::Mul, [Some(1.0), _]) => Some(1),
+        (ScalarOp::Mul | ScalarOp::Div, [_, Some(1.0)]) => Some(0),
+        (ScalarOp::Add, [Some(0.0), _]) => Some(1),
+        (ScalarOp::Add | ScalarOp::Sub, [_, Some(0.0)]) => Some(0),
+        (ScalarOp::Powi(1), _) => Some(0),
+        _ => None,
+    };
+    if let Some(kept) = neutral
+        && (args[kept].dim() == dim || args[kept].dim() == 1)
+    {
+        return args[kept].expand(dim);
+    }
+    match (op, args[0].node()) {
+        (ScalarOp::Neg, Node::Scalar(ScalarOp::Neg, inner)) => inner[0].clone(),
+        // A sum of negated terms needs no negation of its own: it is subtracted term by term.
+        (ScalarOp::Neg, Node::InnerSum(inner)) => inner_sum(&(-inner.clone())),
+        (ScalarOp::Powi(2), _) => args[0].square(),
+        (ScalarOp::Powi(0), _) => Expr::constant(1.0).expand(dim),
+        _ => Expr::scalar(op, args),
+    }
+}
+
+fn inner_sum(arg: &Expr) -> Expr {
+    match arg.node() {
+        Node::Expand(inner, dim) => scalar(
+            ScalarOp::Mul,
+            vec![inner.clone(), Expr::constant(*dim as f64)],
+            1,
+        ),
+        _ => arg.inner_sum(),
+    }
+}
+
+fn slice(arg: &Expr, start: usize, len: usize) -> Expr {
+    match arg.node() {
+        Node::Slice(inner, offset, _) => slice(inner, start + offset, len),
+        Node::Expand(inner, _) => inner.expand(len),
+        Node::Scalar(op, args) => {
+            let args = args
+                .iter()
+                .map(|arg| match arg.dim() {
+                    1 => arg.clone(),
+                    _ => slice(arg, start, len),
+                })
+                .collect();
+            scalar(*op, args, len)
+        }
+        Node::Concat(parts) => {
+            let mut first = 0;
+            let mut kept = Vec::new();
+            for part in parts {
+                let (low, high) = (first.max(start), (first + part.dim()).min(start + len));
+                if low < high {
+                    kept.push(slice(part, low - first, high - low));
+                }
+                first += part.dim();
+            }
+            Expr::concat(kept)
+        }
+        Node::Var(_) | Node::Const(_) | Node::InnerSum(_) => arg.slice(start, len),
+    }
+}
