@@ -1,1 +1,67 @@
+#![warn(missing_docs)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+//! Symbolic kernel matrices for [Burn](https://burn.dev): formulas over rows `x_i` and columns `y_j`
+//! that are compiled to CubeCL kernels and reduced without ever being stored.
+//!
+//! A [`LazyTensor`] stands for an M x N matrix (of vectors of size D) given by a formula. Reducing it
+//! over a symbolic axis costs O(M N) time and O(M + N) memory, on every runtime of CubeCL, and is
+//! differentiable through Burn's autodiff.
+//!
+//! ```
+//! # #[cfg(feature = "cpu")] {
+//! use burn::{prelude::*, tensor::Distribution};
+//! use burn_lazy::{Axis, LazyTensor};
+//!
+//! let device = Device::cpu().autodiff();
+//! let x = Tensor::<2>::random([1000, 3], Distribution::Default, &device).require_grad();
+//! let y = Tensor::<2>::random([2000, 3], Distribution::Default, &device);
+//! let b = Tensor::<2>::random([2000, 4], Distribution::Default, &device);
+//!
+//! let x_i = LazyTensor::vi(x.clone());
+//! let y_j = LazyTensor::vj(y);
+//! let k_ij = (-x_i.sqdist(&y_j) / 0.5).exp(); // symbolic, 1000 x 2000
+//! let a = k_ij.matmul(b); // [1000, 4]
+//! let gradients = a.sum().backward();
+//! assert_eq!(x.grad(&gradients).unwrap().dims(), [1000, 3]);
+//! # }
+//! ```
+//!
+//! # Choosing a runtime
+//!
+//! No runtime is enabled by default. Enable one of the features `cpu`, `cuda`, `rocm`, `wgpu`,
+//! `vulkan`, `webgpu` or `metal` of this crate, named as Burn names them; they enable the runtime in
+//! Burn, too. `fusion` (default) supports Burn's fused backends, `autodiff` (default) gradients.
+//!
+//! # How it works
+//!
+//! A formula is a value. It is simplified and split into what is computed once, once a row, once a
+//! column and once a pair; this program is the compile-time argument of one kernel. Equal formulas
+//! share a kernel, whatever the tensors and the values of scalars. The gradient of a reduction is
+//! the reduction of the differentiated formula, computed only for the operands that are tracked. See
+//! the crate `burn-lazy-kernels` for the way from a formula to a kernel.
+//!
+//! # Numbers
+//!
+//! Formulas are computed in the type of their operands, F32 or F64; all operands of a formula have
+//! the same type and device. F64 is refused on wgpu devices, whose exponentials and logarithms of 64
+//! bits are not reliable. Dividing by something that does not depend on both axes multiplies by its
+//! reciprocal, which may round once more. On a CPU, `exp` in F32 is a polynomial with a relative
+//! error of about 2e-7 whose results below $2^{-126}$ are 0 and which overflows above 88.37.
 
+mod arithmetic;
+mod backends;
+mod error;
+mod lazy;
+mod operand;
+mod ops;
+mod reduce;
+
+pub use burn_lazy_kernels::{Axis, catalogue::ScalarOp};
+pub use error::{Conflict, FormulaInfo, LazyError, OperandInfo};
+pub use lazy::{IntoLazy, LazyTensor};
+pub use ops::{LazyOps, Operands, Reduction};
+
+// The snippets of the readme are tests.
+#[cfg(all(doctest, feature = "cpu", feature = "autodiff"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -95,6 +95,65 @@ macro_rules! scalar_ops {
                 grad: |$ugx:ident, $ugy:ident| $ugrad:expr,
                 cube: |$ucx:ident| $ucube:expr;
         )+ }
+        operator { $(
+            $(#[$odoc:meta])*
+            $O:ident => $omethod:ident, $onotation:expr,
+                domain: $odomain:expr,
+                host: |$oa:ident, $ob:ident| $ohost:expr,
+                grad: |$oga:ident, $ogb:ident, $ogy:ident| [$ograda:expr, $ogradb:expr],
+                cube: |$oca:ident, $ocb:ident| $ocube:expr;
+        )+ }
+        binary { $(
+            $(#[$bdoc:meta])*
+            $B:ident => $bmethod:ident,
+                domain: $bdomain:expr,
+                host: |$ba:ident, $bb:ident| $bhost:expr,
+                grad: |$bga:ident, $bgb:ident, $bgy:ident| [$bgrada:expr, $bgradb:expr],
+                cube: |$bca:ident, $bcb:ident| $bcube:expr;
+        )+ }
+    ) => {
+        scalar_ops! { @all ($d, $hash $cube, $math)
+            unary { $(
+                $(#[$udoc])* $U $(($up: $upt))? => $umethod, $unotation,
+                    domain: $udomain,
+                    host: |$ux| $uhost,
+                    grad: |$ugx, $ugy| $ugrad,
+                    cube: |$ucx| $ucube;
+            )+ }
+            binary {
+                $( $(#[$odoc])* $O => $omethod, $onotation,
+                    domain: $odomain,
+                    host: |$oa, $ob| $ohost,
+                    grad: |$oga, $ogb, $ogy| [$ograda, $ogradb],
+                    cube: |$oca, $ocb| $ocube; )+
+                $( $(#[$bdoc])* $B => $bmethod, Notation::Call,
+                    domain: $bdomain,
+                    host: |$ba, $bb| $bhost,
+                    grad: |$bga, $bgb, $bgy| [$bgrada, $bgradb],
+                    cube: |$bca, $bcb| $bcube; )+
+            }
+        }
+
+        /// Calls `callback!` with a row `[docs] method Variant;` for each function of two arguments
+        /// that is not an operator.
+        #[macro_export]
+        macro_rules! binary_methods {
+            ($d callback:ident) => {
+                $d callback! { $( [$(#[$bdoc])*] $bmethod $B; )+ }
+            };
+        }
+    };
+
+    (
+        @all ($d:tt, $hash:tt $cube:tt, $math:ident)
+        unary { $(
+            $(#[$udoc:meta])*
+            $U:ident $(($up:ident : $upt:ty))? => $umethod:ident, $unotation:expr,
+                domain: $udomain:expr,
+                host: |$ux:ident| $uhost:expr,
+                grad: |$ugx:ident, $ugy:ident| $ugrad:expr,
+                cube: |$ucx:ident| $ucube:expr;
+        )+ }
         binary { $(
             $(#[$bdoc:meta])*
             $B:ident => $bmethod:ident, $bnotation:expr,
@@ -117,6 +176,14 @@ macro_rules! scalar_ops {
                 match self {
                     $( Self::$U $(($up))? => { $( let _ = $up; )? 1 } )+
                     $( Self::$B => 2, )+
+                }
+            }
+
+            /// The name: that of the method.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $( Self::$U $(($up))? => { $( let _ = $up; )? stringify!($umethod) } )+
+                    $( Self::$B => stringify!($bmethod), )+
                 }
             }
 
@@ -173,13 +240,13 @@ macro_rules! scalar_ops {
 
         impl fmt::Display for ScalarOp {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.name())?;
                 match self {
                     $( Self::$U $(($up))? => {
-                        f.write_str(stringify!($umethod))?;
                         $( write!(f, "[{}]", $up)?; )?
                         Ok(())
                     } )+
-                    $( Self::$B => f.write_str(stringify!($bmethod)), )+
+                    _ => Ok(()),
                 }
             }
         }
@@ -195,7 +262,7 @@ macro_rules! scalar_ops {
 
         /// Evaluates `op` in a kernel; unary operations ignore `b`.
         $hash $cube
-        pub fn apply<F: Float, N: Size>(
+        pub(crate) fn apply<F: Float, N: Size>(
             a: Vector<F, N>,
             b: Vector<F, N>,
             #[comptime] op: ScalarOp,
@@ -314,7 +381,7 @@ scalar_ops! {
             grad: |x, y| x.recip(),
             cube: |x| x.ln();
     }
-    binary {
+    operator {
         /// The sum $a + b$.
         Add => add, Notation::Infix("+"),
             domain: REAL,
@@ -342,5 +409,25 @@ scalar_ops! {
             host: |a, b| a / b,
             grad: |a, b, y| [b.recip(), -(y.clone() / b.clone())],
             cube: |a, b| a / b;
+    }    binary {
+        /// The larger of two values; NaN if either is. At ties both derivatives are 1/2.
+        Maximum => maximum,
+            domain: REAL,
+            host: |a, b| if a > b || a.is_nan() { a } else { b },
+            grad: |a, b, y| [
+                0.5 * (1.0 + (a.clone() - b.clone()).sign()),
+                0.5 * (1.0 + (b.clone() - a.clone()).sign())
+            ],
+            cube: |a, b| math::maximum(a, b);
+
+        /// The smaller of two values; NaN if either is. At ties both derivatives are 1/2.
+        Minimum => minimum,
+            domain: REAL,
+            host: |a, b| if a < b || a.is_nan() { a } else { b },
+            grad: |a, b, y| [
+                0.5 * (1.0 + (b.clone() - a.clone()).sign()),
+                0.5 * (1.0 + (a.clone() - b.clone()).sign())
+            ],
+            cube: |a, b| math::minimum(a, b);
     }
 }

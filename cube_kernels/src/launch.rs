@@ -27,6 +27,16 @@ pub enum LaunchError {
         /// What is missing.
         reason: &'static str,
     },
+    /// A kernel cannot bind so many buffers.
+    #[error("{tensors} tensors are more than a kernel can bind on the device {device}: {limit}")]
+    TooManyTensors {
+        /// Name of the runtime.
+        device: String,
+        /// Tensors in the formula.
+        tensors: usize,
+        /// The most there can be.
+        limit: usize,
+    },
     /// A buffer is larger than the device can address.
     #[error("a buffer of {len} values is larger than the device {device} can address")]
     TooLarge {
@@ -56,8 +66,21 @@ pub struct Launch<'a> {
     pub precision: Precision,
 }
 
-/// Whether the device computes in `precision`.
-pub fn check_precision(client: &Client, precision: Precision) -> Result<(), LaunchError> {
+/// Whether the device reduces formulas of `tensors` tensors in `precision`.
+pub fn check_device(
+    client: &Client,
+    precision: Precision,
+    tensors: usize,
+) -> Result<(), LaunchError> {
+    // The output and the sizes need buffers, too.
+    let limit = (client.properties().hardware.max_bindings as usize).saturating_sub(2);
+    if tensors > limit {
+        return Err(LaunchError::TooManyTensors {
+            device: client.name().to_string(),
+            tensors,
+            limit,
+        });
+    }
     let elem = match precision {
         Precision::F32 => FloatKind::F32,
         Precision::F64 => FloatKind::F64,
@@ -95,7 +118,7 @@ impl Launch<'_> {
         scalars: &[f64],
         out: TensorBinding,
     ) -> Result<(), LaunchError> {
-        check_precision(client, self.precision)?;
+        check_device(client, self.precision, tensors.len())?;
         match (self.precision, self.reduction) {
             (Precision::F32, ReductionKind::Sum) => {
                 self.run_as::<f32, f32, Sum>(client, tensors, scalars, out)

@@ -1,1 +1,58 @@
-fn main() {}
+//! Developer tasks, run as `cargo xtask COMMAND`.
+
+mod demo;
+mod llvm;
+mod process;
+mod summary;
+mod test;
+mod vulkan;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Developer tasks of burn-lazy")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Set up what the CPU runtime needs, then build and run the examples on it
+    Demo(demo::Options),
+    /// Run every check: format, lints, documentation, and the tests on each runtime
+    Test(test::Options),
+    /// Run the benchmarks on the CPU runtime
+    Bench {
+        /// Passed on to the benchmark program
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let passed = match Cli::parse().command {
+        Command::Demo(options) => Ok(demo::run(&options)),
+        Command::Test(options) => Ok(test::run(&options)),
+        Command::Bench { args } => bench(&args),
+    };
+    match passed {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench(args: &[String]) -> Result<bool> {
+    llvm::ensure(&|message| eprintln!("{message}"))?;
+    let mut command = process::cargo();
+    command.args(["bench", "--features", "cpu", "--bench", "gaussian", "--"]);
+    command.args(args).env("BURN_DEVICE", "cpu");
+    process::succeeds(&mut command)
+}

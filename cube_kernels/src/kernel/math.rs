@@ -80,6 +80,20 @@ pub fn sign<F: Float, N: Size>(x: Vector<F, N>) -> Vector<F, N> {
     )
 }
 
+/// The larger value; NaN if either is.
+#[cube]
+pub fn maximum<F: Float, N: Size>(a: Vector<F, N>, b: Vector<F, N>) -> Vector<F, N> {
+    let larger = select_many(a.greater_than(&b), a, b);
+    select_many(a.equal(&a), larger, a)
+}
+
+/// The smaller value; NaN if either is.
+#[cube]
+pub fn minimum<F: Float, N: Size>(a: Vector<F, N>, b: Vector<F, N>) -> Vector<F, N> {
+    let smaller = select_many(a.less_than(&b), a, b);
+    select_many(a.equal(&a), smaller, a)
+}
+
 /// The reciprocal square root, with 0 at 0.
 #[cube]
 pub fn rsqrt<F: Float, N: Size>(x: Vector<F, N>) -> Vector<F, N> {

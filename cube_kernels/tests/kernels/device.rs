@@ -1,0 +1,391 @@
+//! Tensors and launches: the side of the tests that needs a runtime.
+
+use burn_lazy_kernels::{
+    Axis, Expr, Formula, Launch, LaunchError, Precision, Program, ReductionKind,
+    expr::Var,
+    plan::{self, Device, Plan, Sizes},
+    reference::{self, HostOperand},
+};
+use cubecl::{
+    ir::AddressType,
+    prelude::*,
+    zspace::{Shape, Strides},
+};
+
+use crate::support::Rng;
+
+/// The runtimes that the tests know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runtime {
+    Cpu,
+    Wgpu,
+    Vulkan,
+}
+
+const COMPILED: &[(&str, Runtime, bool)] = &[
+    ("cpu", Runtime::Cpu, cfg!(feature = "cpu")),
+    ("wgpu", Runtime::Wgpu, cfg!(feature = "wgpu")),
+    ("vulkan", Runtime::Vulkan, cfg!(feature = "vulkan")),
+];
+
+/// The runtime named by `BURN_LAZY_RUNTIME`, else the first one that is compiled in.
+pub fn runtime() -> Runtime {
+    match std::env::var("BURN_LAZY_RUNTIME") {
+        Ok(name) => {
+            let row = COMPILED.iter().find(|row| row.0 == name);
+            let (_, runtime, compiled) = row.unwrap_or_else(|| {
+                panic!("BURN_LAZY_RUNTIME is '{name}', which is none of cpu, wgpu, vulkan")
+            });
+            assert!(
+                compiled,
+                "BURN_LAZY_RUNTIME is '{name}', but the tests were built without the feature '{name}'"
+            );
+            *runtime
+        }
+        Err(_) => COMPILED.iter().find(|row| row.2).expect("one is on").1,
+    }
+}
+
+/// A client of the runtime under test.
+pub fn client() -> Client {
+    match runtime() {
+        Runtime::Cpu => cubecl::Device::Cpu(Default::default()),
+        Runtime::Wgpu | Runtime::Vulkan => cubecl::Device::Wgpu(Default::default()),
+    }
+    .client()
+}
+
+/// The types in which the runtime under test computes.
+pub fn precisions() -> &'static [Precision] {
+    match runtime() {
+        Runtime::Cpu => &[Precision::F32, Precision::F64],
+        Runtime::Wgpu | Runtime::Vulkan => &[Precision::F32],
+    }
+}
+
+/// `single` or `double`, whichever belongs to `precision`.
+pub fn by_precision(precision: Precision, single: f64, double: f64) -> f64 {
+    match precision {
+        Precision::F32 => single,
+        Precision::F64 => double,
+    }
+}
+
+/// Values with a shape and strides, as an operand may be given.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    storage: Vec<f64>,
+    shape: Vec<usize>,
+    strides: Vec<usize>,
+}
+
+fn contiguous_strides(shape: &[usize]) -> Vec<usize> {
+    let mut strides = vec![1; shape.len()];
+    for axis in (1..shape.len()).rev() {
+        strides[axis - 1] = strides[axis] * shape[axis];
+    }
+    strides
+}
+
+/// The indices of a tensor, the last one running fastest.
+fn indices(shape: &[usize]) -> impl Iterator<Item = Vec<usize>> {
+    let strides = contiguous_strides(shape);
+    (0..shape.iter().product()).map(move |flat: usize| {
+        let mut rest = flat;
+        strides
+            .iter()
+            .map(|stride| {
+                let index = rest / stride;
+                rest %= stride;
+                index
+            })
+            .collect()
+    })
+}
+
+impl Tensor {
+    /// A contiguous tensor.
+    pub fn new(shape: &[usize], storage: Vec<f64>) -> Self {
+        assert_eq!(shape.iter().product::<usize>(), storage.len());
+        Self {
+            strides: contiguous_strides(shape),
+            shape: shape.to_vec(),
+            storage,
+        }
+    }
+
+    /// A contiguous tensor of random values.
+    pub fn random(shape: &[usize], rng: &mut Rng, low: f64, high: f64) -> Self {
+        Self::new(shape, rng.vec(shape.iter().product(), low, high))
+    }
+
+    fn offset(&self, index: &[usize]) -> usize {
+        index.iter().zip(&self.strides).map(|(i, s)| i * s).sum()
+    }
+
+    /// The same values stored with other strides; what lies between them is NaN.
+    fn stored(&self, strides: Vec<usize>) -> Self {
+        let mut new = Self {
+            storage: Vec::new(),
+            shape: self.shape.clone(),
+            strides,
+        };
+        for index in indices(&self.shape) {
+            let at = new.offset(&index);
+            if new.storage.len() <= at {
+                new.storage.resize(at + 1, f64::NAN);
+            }
+            new.storage[at] = self.storage[self.offset(&index)];
+        }
+        new
+    }
+
+    /// The same values, stored as the transpose of the last two axes.
+    pub fn transposed(&self) -> Self {
+        let rank = self.shape.len();
+        let mut shape = self.shape.clone();
+        shape.swap(rank - 2, rank - 1);
+        let mut strides = contiguous_strides(&shape);
+        strides.swap(rank - 2, rank - 1);
+        self.stored(strides)
+    }
+
+    /// The same values with every stride but the last one doubled.
+    pub fn spaced(&self) -> Self {
+        let rank = self.shape.len();
+        let mut strides = self.strides.clone();
+        strides[..rank - 1].iter_mut().for_each(|s| *s *= 2);
+        self.stored(strides)
+    }
+
+    /// An axis of size 1 repeated by a stride of 0.
+    pub fn repeated(&self, axis: usize, size: usize) -> Self {
+        assert_eq!(self.shape[axis], 1);
+        let mut new = self.clone();
+        new.shape[axis] = size;
+        new.strides[axis] = 0;
+        new
+    }
+
+    /// The first value of the storage replaced by `value` at `index`.
+    pub fn with(mut self, index: &[usize], value: f64) -> Self {
+        let at = self.offset(index);
+        self.storage[at] = value;
+        self
+    }
+
+    /// As the reference takes it: one value for every batch. `own` axes are no batch axes.
+    fn host(&self, batch_shape: &[usize], own: usize) -> HostOperand {
+        let rank = self.shape.len();
+        let pad = batch_shape.len() - (rank - own);
+        let mut full = batch_shape.to_vec();
+        full.extend(&self.shape[rank - own..]);
+        let data = indices(&full)
+            .map(|index| {
+                let clipped: Vec<usize> = index[pad..]
+                    .iter()
+                    .zip(&self.shape)
+                    .map(|(i, size)| if *size == 1 { 0 } else { *i })
+                    .collect();
+                self.storage[self.offset(&clipped)]
+            })
+            .collect();
+        HostOperand {
+            data,
+            batch: batch_shape.iter().product(),
+        }
+    }
+
+    fn binding(&self, client: &Client, precision: Precision) -> TensorBinding {
+        TensorBinding {
+            handle: upload(client, precision, &self.storage).binding(),
+            strides: Strides::new(&self.strides),
+            shape: Shape::from(self.shape.clone()),
+            tiling: Default::default(),
+        }
+    }
+}
+
+fn upload(client: &Client, precision: Precision, values: &[f64]) -> cubecl::server::Handle {
+    match precision {
+        Precision::F32 => {
+            let values: Vec<f32> = values.iter().map(|v| *v as f32).collect();
+            client.create_from_slice(f32::as_bytes(&values))
+        }
+        Precision::F64 => client.create_from_slice(f64::as_bytes(values)),
+    }
+}
+
+fn download(client: &Client, precision: Precision, handle: cubecl::server::Handle) -> Vec<f64> {
+    let bytes = client.read_one(handle).expect("the device answers");
+    match precision {
+        Precision::F32 => f32::from_bytes(&bytes).iter().map(|v| *v as f64).collect(),
+        Precision::F64 => f64::from_bytes(&bytes).to_vec(),
+    }
+}
+
+/// A sum over one axis with all of its operands.
+pub struct Problem {
+    pub formula: Formula,
+    pub program: Program,
+    pub reduced: Axis,
+    pub batch: Vec<usize>,
+    pub m: usize,
+    pub n: usize,
+    tensors: Vec<Tensor>,
+    scalars: Vec<f64>,
+}
+
+/// Values behind the output that no kernel may touch.
+const GUARD: usize = 64;
+const UNTOUCHED: f64 = -12345.0;
+
+impl Problem {
+    /// The sum of `expr` over `reduced`; `tensor` and `scalar` give the values of the leaves.
+    pub fn new(
+        expr: &Expr,
+        reduced: Axis,
+        batch: &[usize],
+        (m, n): (usize, usize),
+        mut tensor: impl FnMut(&Var) -> Tensor,
+        mut scalar: impl FnMut(&Var) -> f64,
+    ) -> Self {
+        let (formula, leaves) = Formula::new(expr);
+        let (scalars, tensors): (Vec<Var>, Vec<Var>) = leaves.iter().partition(|var| var.scalar);
+        Self {
+            program: Program::lower(&formula, reduced),
+            formula,
+            reduced,
+            batch: batch.to_vec(),
+            m,
+            n,
+            tensors: tensors.iter().map(&mut tensor).collect(),
+            scalars: scalars.iter().map(&mut scalar).collect(),
+        }
+    }
+
+    /// The same with contiguous operands without batch dimensions, uniform in `low .. high`.
+    pub fn random(
+        expr: &Expr,
+        reduced: Axis,
+        (m, n): (usize, usize),
+        seed: u64,
+        (low, high): (f64, f64),
+    ) -> Self {
+        let mut rng = Rng::new(seed);
+        let mut other = Rng::new(!seed);
+        let tensor = |var: &Var| match var.axis {
+            Some(Axis::I) => Tensor::random(&[m, var.dim], &mut rng, low, high),
+            Some(Axis::J) => Tensor::random(&[n, var.dim], &mut rng, low, high),
+            None => Tensor::random(&[var.dim], &mut rng, low, high),
+        };
+        let scalar = |_: &Var| other.uniform(low, high);
+        Self::new(expr, reduced, &[], (m, n), tensor, scalar)
+    }
+
+    /// Rows of the output and reduced columns.
+    pub fn rows_and_columns(&self) -> (usize, usize) {
+        match self.reduced {
+            Axis::J => (self.m, self.n),
+            Axis::I => (self.n, self.m),
+        }
+    }
+
+    fn sizes(&self) -> Sizes {
+        let (rows, columns) = self.rows_and_columns();
+        Sizes {
+            batches: self.batch.iter().product(),
+            rows,
+            columns,
+        }
+    }
+
+    /// The plan that the launch will make, but for the contiguity of operands.
+    pub fn plan(&self, client: &Client, precision: Precision) -> Plan {
+        let properties = client.properties();
+        let wide = properties.supports_address(AddressType::U64);
+        let contiguous = vec![true; self.tensors.len()];
+        plan::plan(
+            &Device::new(&properties.hardware, wide),
+            &self.program,
+            self.sizes(),
+            precision,
+            self.batch.len(),
+            contiguous,
+        )
+        .expect("a plan exists")
+    }
+
+    /// The operands in the order of the formula, one value for every batch.
+    pub fn host_operands(&self) -> Vec<HostOperand> {
+        let (mut tensors, mut scalars) = (self.tensors.iter(), self.scalars.iter());
+        let operand = |var: &Var| match var.scalar {
+            true => HostOperand {
+                data: vec![*scalars.next().expect("a value for each scalar")],
+                batch: 1,
+            },
+            false => {
+                let own = if var.axis.is_some() { 2 } else { 1 };
+                let tensor = tensors.next().expect("a value for each tensor");
+                tensor.host(&self.batch, own)
+            }
+        };
+        self.formula.vars().iter().map(operand).collect()
+    }
+
+    /// The sum in `f64` on the host.
+    pub fn reference(&self) -> Vec<f64> {
+        let sizes = (self.batch.iter().product(), self.m, self.n);
+        reference::sum(&self.formula, self.reduced, sizes, &self.host_operands())
+    }
+
+    /// The sum on the device. Also checks that nothing behind the output is written.
+    pub fn run(&self, client: &Client, precision: Precision) -> Result<Vec<f64>, LaunchError> {
+        let Sizes {
+            batches,
+            rows,
+            columns,
+        } = self.sizes();
+        let len = batches * rows * self.program.dim;
+        let out = upload(client, precision, &vec![UNTOUCHED; len + GUARD]);
+        let mut shape = self.batch.clone();
+        shape.extend([rows, self.program.dim]);
+        let binding = TensorBinding {
+            handle: out.clone().binding(),
+            strides: Strides::new(&contiguous_strides(&shape)),
+            shape: Shape::from(shape),
+            tiling: Default::default(),
+        };
+        let tensors = self.tensors.iter();
+        let tensors = tensors.map(|t| t.binding(client, precision)).collect();
+        let launch = Launch {
+            program: &self.program,
+            reduction: ReductionKind::Sum,
+            batch_shape: &self.batch,
+            rows,
+            columns,
+            precision,
+        };
+        launch.run(client, tensors, &self.scalars, binding)?;
+        let mut values = download(client, precision, out);
+        assert!(
+            values[len..].iter().all(|v| *v == UNTOUCHED),
+            "a kernel wrote behind its output"
+        );
+        values.truncate(len);
+        Ok(values)
+    }
+
+    /// Asserts that the device gives what the host gives, for each precision of the runtime, up to
+    /// `single` or `double` of the largest value.
+    #[track_caller]
+    pub fn check(&self, single: f64, double: f64) {
+        let client = client();
+        let want = self.reference();
+        for precision in precisions() {
+            let got = self.run(&client, *precision).expect("the launch succeeds");
+            let relative = by_precision(*precision, single, double);
+            crate::support::assert_close(&got, &want, relative);
+        }
+    }
+}

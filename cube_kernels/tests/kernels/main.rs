@@ -1,0 +1,30 @@
+//! Tests of the crate through its public interface.
+//!
+//! What needs no device (derivatives, simplification, serialisation, lowering, planning) runs in every
+//! build. What launches kernels runs in builds with a runtime: `BURN_LAZY_RUNTIME` names it (`cpu`,
+//! `wgpu` or `vulkan`), else it is the first of these that is compiled in.
+//!
+//! ```text
+//! cargo test -p burn-lazy-kernels --features cpu,wgpu
+//! BURN_LAZY_RUNTIME=wgpu cargo test -p burn-lazy-kernels --features cpu,wgpu
+//! ```
+//!
+//! All random numbers come from fixed seeds.
+
+mod derivatives;
+mod formulas;
+mod lowering;
+mod planner;
+mod random;
+mod support;
+
+#[cfg(any(feature = "cpu", feature = "wgpu", feature = "vulkan"))]
+mod accuracy;
+#[cfg(any(feature = "cpu", feature = "wgpu", feature = "vulkan"))]
+mod catalogue;
+#[cfg(any(feature = "cpu", feature = "wgpu", feature = "vulkan"))]
+mod device;
+#[cfg(any(feature = "cpu", feature = "wgpu", feature = "vulkan"))]
+mod random_kernels;
+#[cfg(any(feature = "cpu", feature = "wgpu", feature = "vulkan"))]
+mod shapes;

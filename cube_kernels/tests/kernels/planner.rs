@@ -1,0 +1,312 @@
+//! Properties of plans over synthetic devices; nothing is launched.
+//!
+//! The devices stand for GPUs of several makers, the least that WebGPU promises, a software GPU, and
+//! CPUs with few and many cores and registers of several widths.
+
+use burn_lazy_kernels::{
+    Axis, Expr, Formula, Precision, Program,
+    plan::{self, Device, Plan, PlanError, Sizes},
+};
+use cubecl::ir::AddressType;
+use proptest::prelude::*;
+
+use crate::{
+    random::config,
+    support::{gaussian, p, x, y},
+};
+
+const GPU: Device = Device {
+    cores: None,
+    load_width: 128,
+    registers: None,
+    max_units: 1024,
+    plane: 32,
+    shared_memory: 228 * 1024,
+    max_cubes: [65535; 3],
+    processors: Some(132),
+    wide_addresses: true,
+};
+
+/// The limits of common GPUs.
+fn gpus() -> Vec<Device> {
+    let unclamped = Device {
+        max_cubes: [i32::MAX as u32, 65535, 65535],
+        ..GPU
+    };
+    let wide_planes = Device {
+        plane: 64,
+        shared_memory: 64 * 1024,
+        processors: Some(304),
+        ..GPU
+    };
+    let apple = Device {
+        shared_memory: 32 * 1024,
+        processors: None,
+        wide_addresses: false,
+        ..GPU
+    };
+    let web = Device {
+        max_units: 256,
+        shared_memory: 16 * 1024,
+        ..apple
+    };
+    let software = Device {
+        plane: 8,
+        load_width: 256,
+        shared_memory: 32 * 1024,
+        processors: None,
+        wide_addresses: false,
+        ..GPU
+    };
+    let tiny = Device {
+        max_units: 32,
+        plane: 4,
+        shared_memory: 1024,
+        max_cubes: [16, 4, 2],
+        ..web
+    };
+    vec![GPU, unclamped, wide_planes, apple, web, software, tiny]
+}
+
+fn cpus() -> Vec<Device> {
+    let mut all = Vec::new();
+    for cores in [1, 2, 64] {
+        for load_width in [128, 256, 512] {
+            for registers in [None, Some(16), Some(32)] {
+                all.push(Device {
+                    cores: Some(cores),
+                    load_width,
+                    registers,
+                    plane: 1,
+                    shared_memory: 2 << 20,
+                    processors: None,
+                    max_cubes: [65535; 3],
+                    ..GPU
+                });
+            }
+        }
+    }
+    all
+}
+
+/// Formulas of all kinds: short and long, narrow and wide, with and without computed columns.
+fn programs() -> Vec<Program> {
+    let mut exprs: Vec<Expr> = Vec::new();
+    for dim in [1, 3, 16, 17, 100, 500] {
+        exprs.push(gaussian(dim, 1));
+    }
+    for width in [2, 16, 17, 100, 3000] {
+        exprs.push(gaussian(3, width));
+    }
+    exprs.extend([
+        gaussian(100, 100),
+        x(0, 3) * y(1, 3).exp(),
+        x(0, 100).dot(&y(1, 100).exp()),
+        x(0, 20_000).dot(&y(1, 20_000)),
+        x(0, 20_000).dot(&y(1, 20_000).square()),
+        x(0, 3).exp(),
+        p(0, 2),
+        Expr::constant(1.0),
+    ]);
+    let lower = |expr: &Expr| Program::lower(&Formula::new(expr).0, Axis::J);
+    exprs.iter().map(lower).collect()
+}
+
+/// Sizes over many orders of magnitude, with the neighbours of powers of two.
+fn size(most: u32) -> impl Strategy<Value = usize> {
+    let near = (0..most, -1i64..2).prop_map(|(bits, off)| ((1i64 << bits) + off).max(0) as usize);
+    let any = (0..most).prop_flat_map(|bits| 0..(1usize << bits) + 1);
+    prop_oneof![near, any]
+}
+
+fn sizes() -> impl Strategy<Value = Sizes> {
+    (size(8), size(24), size(30)).prop_map(|(batches, rows, columns)| Sizes {
+        batches: batches.max(1),
+        rows: rows.max(1),
+        columns,
+    })
+}
+
+fn make(device: &Device, program: &Program, sizes: Sizes, precision: Precision) -> Result<Plan, PlanError> {
+    let contiguous = vec![true; program.tensors.len()];
+    plan::plan(device, program, sizes, precision, 0, contiguous)
+}
+
+/// What any plan must satisfy for the kernel to be right.
+fn assert_sound(device: &Device, program: &Program, sizes: Sizes, precision: Precision) {
+    let context = format!("{device:?} {sizes:?} {precision:?}\n{:?}", program.tensors);
+    let plan = match make(device, program, sizes, precision) {
+        Ok(plan) => plan,
+        Err(PlanError::TooManyCubes { cubes, limit }) => {
+            let most: usize = device.max_cubes.iter().map(|n| *n as usize).product();
+            assert!(limit == most && cubes > most, "{cubes} fit {most}: {context}");
+            return;
+        }
+    };
+    let blueprint = &plan.blueprint;
+    let context = format!("{context} {plan:?}");
+
+    assert!(plan.lanes.is_power_of_two(), "{context}");
+    assert!((1..=device.max_units).contains(&plan.units), "{context}");
+    assert!(blueprint.columns > 0 && blueprint.block > 0, "{context}");
+    assert!(blueprint.block.is_multiple_of(blueprint.columns), "{context}");
+    assert_eq!(blueprint.math.precision, precision, "{context}");
+    if blueprint.shared_tile {
+        let bytes = blueprint.tile_len(program) * precision.size();
+        assert!(bytes > 0 && bytes <= device.shared_memory, "{bytes} bytes: {context}");
+        assert!(device.cores.is_none(), "{context}");
+    }
+
+    assert!(plan.parts > 0 && plan.part_columns > 0, "{context}");
+    assert!(plan.parts * plan.part_columns >= sizes.columns, "{context}");
+    match sizes.columns {
+        0 => assert_eq!(plan.parts, 1, "{context}"),
+        _ => assert!((plan.parts - 1) * plan.part_columns < sizes.columns, "{context}"),
+    }
+
+    for (cubes, most) in plan.cubes.iter().zip(device.max_cubes) {
+        assert!((1..=most).contains(cubes), "{context}");
+    }
+    // As the kernel counts: a cube that shares a tile, or else a unit, takes consecutive rows.
+    let cubes: usize = plan.cubes.iter().map(|n| *n as usize).product();
+    let (workers, rows) = match blueprint.shared_tile {
+        true => (cubes, plan.lanes * plan.units),
+        false => (cubes * plan.units, plan.lanes),
+    };
+    let needed = sizes.rows.div_ceil(rows) * sizes.batches * plan.parts;
+    assert!(workers >= needed, "{workers} workers, {needed} needed: {context}");
+}
+
+proptest! {
+    #![proptest_config(config(200))]
+
+    #[test]
+    fn plans_for_gpus_cover_all_work_within_the_limits(sizes in sizes()) {
+        for device in gpus() {
+            for program in programs() {
+                for precision in [Precision::F32, Precision::F64] {
+                    assert_sound(&device, &program, sizes, precision);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn plans_for_cpus_cover_all_work_within_the_limits(sizes in sizes()) {
+        for device in cpus() {
+            for program in programs() {
+                for precision in [Precision::F32, Precision::F64] {
+                    assert_sound(&device, &program, sizes, precision);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_spread_covers_within_each_limit_or_says_that_nothing_can(
+        cubes in 0usize..100_000,
+        max in prop::array::uniform3(1u32..60),
+    ) {
+        let limit: usize = max.iter().map(|n| *n as usize).product();
+        match plan::spread(cubes, max) {
+            Ok(spread) => {
+                prop_assert!(cubes <= limit);
+                let all: usize = spread.iter().map(|n| *n as usize).product();
+                prop_assert!(all >= cubes);
+                for (count, most) in spread.iter().zip(max) {
+                    prop_assert!((1..=most).contains(count));
+                }
+            }
+            Err(error) => {
+                prop_assert!(cubes > limit);
+                prop_assert_eq!(error, PlanError::TooManyCubes { cubes, limit });
+            }
+        }
+    }
+}
+
+#[test]
+fn a_spread_of_few_cubes_uses_one_axis() {
+    assert_eq!(plan::spread(1000, [65535; 3]), Ok([1000, 1, 1]));
+    assert_eq!(plan::spread(65536, [65535; 3]), Ok([65535, 2, 1]));
+    assert_eq!(plan::spread(0, [65535; 3]), Ok([1, 1, 1]));
+}
+
+#[test]
+fn more_cubes_than_all_axes_hold_are_refused_with_the_limit() {
+    let error = plan::spread(9, [2, 2, 2]).unwrap_err();
+    assert_eq!(error, PlanError::TooManyCubes { cubes: 9, limit: 8 });
+    assert!(error.to_string().contains('9') && error.to_string().contains('8'));
+}
+
+#[test]
+fn addresses_are_wide_only_where_they_must_be() {
+    let narrow = Device {
+        wide_addresses: false,
+        ..GPU
+    };
+    let (small, large) = (u32::MAX as usize, u32::MAX as usize + 2);
+    assert_eq!(plan::address_type(&GPU, small), Some(AddressType::U32));
+    assert_eq!(plan::address_type(&GPU, large), Some(AddressType::U64));
+    assert_eq!(plan::address_type(&narrow, small), Some(AddressType::U32));
+    assert_eq!(plan::address_type(&narrow, large), None);
+}
+
+fn plan_of(device: &Device, program: &Program, rows: usize, columns: usize) -> Plan {
+    let sizes = Sizes {
+        batches: 1,
+        rows,
+        columns,
+    };
+    make(device, program, sizes, Precision::F32).expect("a plan exists")
+}
+
+#[test]
+fn few_rows_split_the_columns_and_many_do_not() {
+    let program = &programs()[1];
+    for device in gpus().into_iter().take(6).chain(cpus()) {
+        let few = plan_of(&device, program, 3, 1_000_000);
+        assert!(few.parts > 1, "{device:?}");
+        let many = plan_of(&device, program, 1_000_000, 1_000_000);
+        assert_eq!(many.parts, 1, "{device:?}");
+        // Parts are not worth it where a part would be short.
+        assert_eq!(plan_of(&device, program, 3, 1000).parts, 1, "{device:?}");
+    }
+}
+
+#[test]
+fn every_core_gets_work_where_there_is_some() {
+    for device in cpus() {
+        let cores = device.cores.expect("a CPU");
+        let plan = plan_of(&device, &programs()[1], 1, 1_000_000);
+        assert!(plan.parts >= cores);
+    }
+}
+
+#[test]
+fn only_gpus_share_a_tile_and_only_where_columns_are_read() {
+    let with_columns = &programs()[1];
+    let without = Program::lower(&Formula::new(&x(0, 3).exp()).0, Axis::J);
+    assert!(plan_of(&GPU, with_columns, 1000, 1000).blueprint.shared_tile);
+    assert!(!plan_of(&GPU, &without, 1000, 1000).blueprint.shared_tile);
+    for device in cpus() {
+        assert!(!plan_of(&device, with_columns, 1000, 1000).blueprint.shared_tile);
+    }
+}
+
+#[test]
+fn columns_that_no_tile_can_hold_are_read_from_the_operands() {
+    let expr = x(0, 20_000).dot(&y(1, 20_000));
+    let program = Program::lower(&Formula::new(&expr).0, Axis::J);
+    let web = gpus()[4];
+    assert!(!plan_of(&web, &program, 1000, 1000).blueprint.shared_tile);
+}
+
+#[test]
+fn no_lanes_are_wasted_on_few_rows_of_a_cpu() {
+    for device in cpus() {
+        let register = device.load_width / 32;
+        let plan = plan_of(&device, &programs()[1], 1, 1000);
+        assert_eq!(plan.lanes, register);
+    }
+}

@@ -1,0 +1,339 @@
+//! Random formulas on the host.
+//!
+//! A formula is decoded from random bytes, so that a failing one shrinks to a short one: all
+//! operations of the catalogue and all structural nodes, up to six deep, over rows, columns,
+//! parameters, run-time scalars and constants. Values are compared up to 1e-12 of themselves plus what
+//! rounding errors do, which is measured by evaluating once more with every operation perturbed;
+//! where a perturbation changes the value by a part in a thousand, nothing is compared.
+
+use std::collections::HashMap;
+
+use burn_lazy_kernels::{
+    Axis, Expr, Formula, Program,
+    catalogue::ScalarOp,
+    expr::Var,
+    reference,
+};
+use proptest::{
+    prelude::*,
+    test_runner::{Config, RngSeed},
+};
+
+use crate::support::{Noise, Rng, Tape, agree, leaf, leaves, s};
+
+pub const DIMS: [usize; 7] = [1, 2, 3, 5, 17, 20, 40];
+const DEPTH: usize = 6;
+
+/// The configuration of all random tests: reproducible, and without files.
+pub fn config(cases: u32) -> Config {
+    Config {
+        cases,
+        rng_seed: RngSeed::Fixed(20),
+        failure_persistence: None,
+        max_shrink_iters: 400,
+        ..Config::default()
+    }
+}
+
+/// Random bytes that decode to a formula.
+pub fn recipe() -> impl Strategy<Value = Vec<u8>> {
+    proptest::collection::vec(any::<u8>(), 1..80)
+}
+
+/// The formula of a recipe.
+pub fn formula(recipe: &[u8]) -> Expr {
+    let mut decoder = Decoder {
+        bytes: recipe,
+        made: Vec::new(),
+    };
+    let dim = decoder.pick(&DIMS);
+    decoder.expr(dim, DEPTH)
+}
+
+struct Decoder<'a> {
+    bytes: &'a [u8],
+    /// What was made so far: the parts of a formula that may be shared.
+    made: Vec<Expr>,
+}
+
+impl Decoder<'_> {
+    /// The next byte; zeros behind the end.
+    fn next(&mut self) -> usize {
+        match self.bytes.split_first() {
+            Some((first, rest)) => {
+                self.bytes = rest;
+                *first as usize
+            }
+            None => 0,
+        }
+    }
+
+    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+        from[self.next() % from.len()].clone()
+    }
+
+    fn expr(&mut self, dim: usize, depth: usize) -> Expr {
+        let choice = if depth == 0 { 0 } else { self.next() % 16 };
+        let expr = match choice {
+            0 => self.leaf(dim),
+            1..=4 => self.unary(dim, depth),
+            5..=8 => self.binary(dim, depth),
+            9 => {
+                let longer = *DIMS.iter().find(|d| **d > dim).unwrap_or(&dim);
+                let arg = self.expr(longer, depth - 1);
+                let start = self.next() % (longer - dim + 1);
+                arg.slice(start, dim)
+            }
+            10 if dim > 1 => {
+                let first = 1 + self.next() % (dim - 1);
+                let mut parts = vec![self.expr(first, depth - 1)];
+                parts.push(self.expr(dim - first, depth - 1));
+                Expr::concat(parts)
+            }
+            11 if dim > 1 => self.expr(1, depth - 1).expand(dim),
+            12 | 13 => {
+                let longer = self.pick(&DIMS);
+                let sum = match self.next() % 4 {
+                    0 => self.expr(longer, depth - 1).inner_sum(),
+                    1 => self.expr(longer, depth - 1).sqnorm(),
+                    2 => {
+                        let a = self.expr(longer, depth - 1);
+                        a.dot(&self.expr(longer, depth - 1))
+                    }
+                    _ => {
+                        let a = self.expr(longer, depth - 1);
+                        a.sqdist(&self.expr(longer, depth - 1))
+                    }
+                };
+                match dim {
+                    1 => sum,
+                    _ => sum * self.leaf(dim),
+                }
+            }
+            14 => {
+                let made: Vec<Expr> = self.made.iter().filter(|e| e.dim() == dim).cloned().collect();
+                match made.is_empty() {
+                    true => self.leaf(dim),
+                    false => self.pick(&made),
+                }
+            }
+            _ => self.leaf(dim),
+        };
+        self.made.push(expr.clone());
+        expr
+    }
+
+    fn unary(&mut self, dim: usize, depth: usize) -> Expr {
+        let unary: Vec<ScalarOp> = ScalarOp::all().into_iter().filter(|op| op.arity() == 1).collect();
+        // The powers are many; they share one turn.
+        let powers = |op: &ScalarOp| matches!(op, ScalarOp::Powi(_));
+        let (powers, mut ops): (Vec<_>, Vec<_>) = unary.into_iter().partition(powers);
+        ops.push(self.pick(&powers));
+        let op = self.pick(&ops);
+        let arg = self.expr(dim, depth - 1);
+        // Most of the time within the domain, and bounded.
+        let tame = !self.next().is_multiple_of(5);
+        let arg = match op {
+            ScalarOp::Exp if tame => -arg.abs(),
+            ScalarOp::Exp => arg * 0.25,
+            ScalarOp::Log | ScalarOp::Sqrt | ScalarOp::Rsqrt | ScalarOp::Recip if tame => arg.abs() + 0.5,
+            ScalarOp::Powi(n) if tame && n < 0 => arg.square() + 0.75,
+            _ => arg,
+        };
+        Expr::scalar(op, vec![arg])
+    }
+
+    fn binary(&mut self, dim: usize, depth: usize) -> Expr {
+        let binary: Vec<ScalarOp> = ScalarOp::all().into_iter().filter(|op| op.arity() == 2).collect();
+        let op = self.pick(&binary);
+        let (first, second) = self.pick(&[(dim, dim), (1, dim), (dim, 1)]);
+        let a = self.expr(first, depth - 1);
+        let b = self.expr(second, depth - 1);
+        let tame = !self.next().is_multiple_of(5);
+        let b = match op {
+            ScalarOp::Div if tame => b.square() + 0.5,
+            _ => b,
+        };
+        Expr::scalar(op, vec![a, b])
+    }
+
+    fn leaf(&mut self, dim: usize) -> Expr {
+        if !DIMS.contains(&dim) {
+            let longer = *DIMS.iter().find(|d| **d > dim).expect("parts are short");
+            let start = self.next() % (longer - dim + 1);
+            return self.leaf(longer).slice(start, dim);
+        }
+        let choice = self.next();
+        let which = choice as u64 / 128;
+        let axis = match choice % 8 {
+            0..=2 => Some(Axis::I),
+            3 | 4 => Some(Axis::J),
+            5 => None,
+            6 => return s(9000 + which).expand(dim),
+            _ => {
+                let constants = [0.0, 1.0, -1.0, 2.0, 0.5, 0.1, 1.0 / 3.0, -1e-3];
+                return Expr::constant(self.pick(&constants)).expand(dim);
+            }
+        };
+        let kind = axis.map_or(2, |axis| axis as u64);
+        Expr::var(leaf(kind * 1000 + dim as u64 * 2 + which, axis, dim))
+    }
+}
+
+/// Values for all leaves, between 0.2 and 1.5 with both signs.
+pub fn values(rng: &mut Rng) -> f64 {
+    let value = rng.uniform(0.2, 1.5);
+    if rng.bits().is_multiple_of(2) { value } else { -value }
+}
+
+pub type Point = HashMap<Var, Vec<f64>>;
+
+fn point(expr: &Expr, seed: u64) -> Point {
+    let mut rng = Rng::new(seed);
+    let var = |var: Var| (var, (0..var.dim).map(|_| values(&mut rng)).collect());
+    leaves(expr).into_iter().map(var).collect()
+}
+
+/// How far rounding errors move each component of `expr`; infinite where that cannot be told.
+pub fn wobble(tape: &Tape, at: &dyn Fn(&Var) -> Vec<f64>, noise: &mut Noise) -> Vec<f64> {
+    let exact = tape.evaluate(at, None);
+    let mut moved = vec![0f64; exact.len()];
+    for _ in 0..3 {
+        let other = tape.evaluate(at, Some(noise));
+        for ((moved, exact), other) in moved.iter_mut().zip(&exact).zip(other) {
+            let off = match (exact.is_finite(), other.is_finite()) {
+                (true, true) => (exact - other).abs(),
+                (false, false) if agree(other, *exact, 0.0) => 0.0,
+                _ => f64::INFINITY,
+            };
+            *moved = moved.max(off);
+        }
+    }
+    moved
+}
+
+/// Compares two ways to evaluate one expression, except where it is ill-conditioned. Returns how many
+/// components were compared.
+fn assert_equal_values(expr: &Expr, got: &[f64], point: &Point) -> usize {
+    let tape = Tape::new(expr);
+    let at = |var: &Var| point[var].clone();
+    let want = tape.evaluate(&at, None);
+    assert_eq!(got.len(), want.len());
+    let wobble = wobble(&tape, &at, &mut Noise::f64(1));
+    let mut compared = 0;
+    for ((got, want), wobble) in got.iter().zip(&want).zip(wobble) {
+        if wobble > 1e-3 * want.abs() {
+            continue;
+        }
+        compared += 1;
+        let tolerance = 1e-12 * want.abs() + 32.0 * wobble;
+        assert!(agree(*got, *want, tolerance), "{got}, expected {want}, of {expr}");
+    }
+    compared
+}
+
+proptest! {
+    #![proptest_config(config(400))]
+
+    #[test]
+    fn simplification_keeps_the_value(recipe in recipe()) {
+        let expr = formula(&recipe);
+        let simple = expr.simplify();
+        prop_assert_eq!(simple.dim(), expr.dim());
+        let point = point(&expr, 1);
+        let got = Tape::new(&simple).evaluate(&|var| point[var].clone(), None);
+        assert_equal_values(&expr, &got, &point);
+    }
+
+    #[test]
+    fn simplification_is_done_after_one_pass(recipe in recipe()) {
+        let simple = formula(&recipe).simplify();
+        prop_assert_eq!(&simple.simplify(), &simple, "{} and {}", simple.simplify(), simple);
+    }
+
+    #[test]
+    fn a_formula_evaluates_like_its_expression(recipe in recipe()) {
+        let expr = formula(&recipe);
+        let point = point(&expr, 2);
+        let (formula, leaves) = Formula::new(&expr);
+        let operands: Vec<&[f64]> = leaves.iter().map(|var| point[var].as_slice()).collect();
+        assert_equal_values(&expr, &reference::evaluate(&formula, &operands), &point);
+    }
+
+    #[test]
+    fn formulas_and_programs_survive_json(recipe in recipe()) {
+        let (formula, _) = Formula::new(&formula(&recipe));
+        let text = serde_json::to_string(&formula).unwrap();
+        let back: Formula = serde_json::from_str(&text).unwrap();
+        prop_assert_eq!(&back, &formula);
+        for reduced in [Axis::I, Axis::J] {
+            let program = Program::lower(&formula, reduced);
+            let text = serde_json::to_string(&program).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Program>(&text).unwrap(), program);
+        }
+    }
+
+    #[test]
+    fn a_numbered_formula_is_numbered_alike(recipe in recipe()) {
+        let (formula, _) = Formula::new(&formula(&recipe));
+        let (again, _) = Formula::new(formula.root());
+        prop_assert_eq!(again.vars(), formula.vars());
+    }
+
+    #[test]
+    fn transposing_twice_changes_nothing(recipe in recipe()) {
+        let expr = formula(&recipe);
+        prop_assert_eq!(expr.transpose().transpose(), expr.clone());
+        prop_assert_eq!(expr.transpose().dependence().i, expr.dependence().j);
+    }
+
+    #[test]
+    fn gradients_are_limits_of_differences(recipe in recipe()) {
+        let expr = formula(&recipe);
+        let mut point = point(&expr, 3);
+        let cotangent = leaf(1 << 20, Some(Axis::J), expr.dim());
+        point.insert(cotangent, Rng::new(4).vec(expr.dim(), 0.5, 1.5));
+        let cotangent = Expr::var(cotangent);
+        let contracted = expr.dot(&cotangent);
+        for var in leaves(&expr).into_iter().take(3) {
+            let gradient = expr.gradient(&var, &cotangent);
+            prop_assert_eq!(gradient.dim(), var.dim);
+            let fine = crate::derivatives::differences(&contracted, &var, &point, 1e-4);
+            let coarse = crate::derivatives::differences(&contracted, &var, &point, 2e-4);
+            let got = Tape::new(&gradient).evaluate(&|v| point[v].clone(), None);
+            let size = fine.iter().fold(1e-2f64, |a, v| a.max(v.abs()));
+            for ((got, fine), coarse) in got.iter().zip(fine).zip(coarse) {
+                // Near a kink or a pole the differences do not agree with each other.
+                if fine.is_finite() && (fine - coarse).abs() < 1e-7 * size {
+                    prop_assert!(
+                        (got - fine).abs() < 1e-5 * size,
+                        "{} by {:?}: {}, expected {}", expr, var, got, fine
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn random_formulas_are_deep_and_mostly_well_conditioned() {
+    let mut rng = Rng::new(5);
+    let (mut compared, mut all, mut deepest) = (0, 0, 0);
+    let mut ops = std::collections::HashSet::new();
+    for _ in 0..400 {
+        let bytes: Vec<u8> = (0..60).map(|_| rng.bits() as u8).collect();
+        let expr = formula(&bytes);
+        deepest = deepest.max(expr.depth());
+        ops.extend(expr.topological().iter().map(|e| match e.node() {
+            burn_lazy_kernels::expr::Node::Scalar(op, _) => op.to_string(),
+            node => format!("{:?}", std::mem::discriminant(node)),
+        }));
+        let point = point(&expr, 6);
+        let got = Tape::new(&expr).evaluate(&|var| point[var].clone(), None);
+        all += expr.dim();
+        compared += assert_equal_values(&expr, &got, &point);
+    }
+    assert!(compared * 10 > all * 8, "{compared} of {all} components are compared");
+    assert!(deepest > DEPTH);
+    assert_eq!(ops.len(), ScalarOp::all().len() + 6, "every node occurs: {ops:?}");
+}

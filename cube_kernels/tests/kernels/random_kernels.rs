@@ -1,0 +1,142 @@
+//! Random formulas in kernels against the reference; see [`crate::random`] for the formulas.
+//!
+//! Tolerance of an output: 32 times what perturbed evaluation moves its terms, plus 16 units in the
+//! last place of the sum of their sizes. Outputs of which a term moves by more than a hundredth are
+//! ill-conditioned and left out. Terms that are infinite or NaN, however perturbed, must make the
+//! output so.
+
+use burn_lazy_kernels::{Axis, Precision, expr::Var};
+use proptest::prelude::*;
+
+use crate::{
+    device::{Problem, Runtime, Tensor, client, runtime},
+    random::{config, formula, recipe, values, wobble},
+    support::{Noise, Rng, Tape, agree},
+};
+
+/// What a sum must be.
+struct Expected {
+    value: f64,
+    /// Infinite where nothing can be said.
+    tolerance: f64,
+}
+
+fn expected(problem: &Problem, precision: Precision) -> Vec<Expected> {
+    let (rows, columns) = problem.rows_and_columns();
+    let tape = Tape::new(problem.formula.root());
+    let operands = problem.host_operands();
+    let mut noise = match precision {
+        Precision::F32 => Noise::f32(7),
+        Precision::F64 => Noise::f64(7),
+    };
+    let reference = problem.reference();
+    let dim = problem.formula.dim();
+    let mut out = Vec::new();
+    for row in 0..rows {
+        let mut tolerance = vec![noise.smallest; dim];
+        for column in 0..columns {
+            let (i, j) = match problem.reduced {
+                Axis::J => (row, column),
+                Axis::I => (column, row),
+            };
+            let at = |var: &Var| {
+                let index = match var.axis {
+                    Some(Axis::I) => i,
+                    Some(Axis::J) => j,
+                    None => 0,
+                };
+                operands[var.id as usize].data[index * var.dim..][..var.dim].to_vec()
+            };
+            let terms = tape.evaluate(&at, None);
+            let moved = wobble(&tape, &at, &mut noise);
+            for ((tolerance, term), moved) in tolerance.iter_mut().zip(terms).zip(moved) {
+                *tolerance += match term.is_finite() {
+                    _ if moved.is_infinite() => f64::INFINITY,
+                    true if moved > 1e-2 * term.abs() || term.abs() > 1e-3 * noise.largest => {
+                        f64::INFINITY
+                    }
+                    true => 32.0 * moved + 16.0 * noise.eps * term.abs(),
+                    false => 0.0,
+                };
+            }
+        }
+        let values = &reference[row * dim..][..dim];
+        let expected = values.iter().zip(tolerance);
+        out.extend(expected.map(|(value, tolerance)| Expected {
+            value: *value,
+            tolerance,
+        }));
+    }
+    out
+}
+
+#[derive(Clone, Debug)]
+struct Case {
+    recipe: Vec<u8>,
+    sizes: (usize, usize),
+    over_rows: bool,
+    double: bool,
+    seed: u64,
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let sizes = prop_oneof![(1usize..6, 1usize..6), (1usize..41, 1usize..41)];
+    (recipe(), sizes, any::<bool>(), any::<bool>(), 0u64..1000).prop_map(
+        |(recipe, sizes, over_rows, double, seed)| Case {
+            recipe,
+            sizes,
+            over_rows,
+            double,
+            seed,
+        },
+    )
+}
+
+fn check(case: &Case) -> Result<(), TestCaseError> {
+    let client = client();
+    let expr = formula(&case.recipe);
+    let reduced = if case.over_rows { Axis::I } else { Axis::J };
+    let precision = match runtime() {
+        Runtime::Cpu if case.double => Precision::F64,
+        _ => Precision::F32,
+    };
+    let (m, n) = case.sizes;
+    let (mut rng, mut other) = (Rng::new(case.seed), Rng::new(!case.seed));
+    let tensor = |var: &Var| {
+        let length = match var.axis {
+            Some(Axis::I) => Some(m),
+            Some(Axis::J) => Some(n),
+            None => None,
+        };
+        let shape: Vec<usize> = length.into_iter().chain([var.dim]).collect();
+        let len = shape.iter().product();
+        Tensor::new(&shape, (0..len).map(|_| values(&mut rng)).collect())
+    };
+    let problem = Problem::new(&expr, reduced, &[], case.sizes, tensor, |_| values(&mut other));
+    let got = problem.run(&client, precision).expect("the launch succeeds");
+    let want = expected(&problem, precision);
+    prop_assert_eq!(got.len(), want.len());
+    for (k, (got, want)) in got.iter().zip(&want).enumerate() {
+        prop_assert!(
+            want.tolerance.is_infinite() || agree(*got, want.value, want.tolerance),
+            "output {}: {}, expected {} up to {:.1e}, of {} over {} in {:?}\n{}",
+            k, got, want.value, want.tolerance, problem.formula, reduced, precision, *problem.program
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn kernels_of_random_formulas_match_the_reference() {
+    let cases = match runtime() {
+        Runtime::Cpu => 24,
+        _ => 8,
+    };
+    let mut runner = proptest::test_runner::TestRunner::new(proptest::test_runner::Config {
+        max_shrink_iters: 60,
+        ..config(cases)
+    });
+    if let Err(error) = runner.run(&case(), |case| check(&case)) {
+        panic!("{error}");
+    }
+}

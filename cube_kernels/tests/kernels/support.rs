@@ -1,0 +1,229 @@
+//! Shared by the tests that need no device: random numbers, leaves, an evaluator of bare expressions.
+
+use std::collections::HashMap;
+
+use burn_lazy_kernels::{
+    Axis, Expr,
+    expr::{Node, Var},
+};
+
+/// A small generator of reproducible numbers (SplitMix64).
+pub struct Rng(u64);
+
+impl Rng {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Uniform in `low .. high`, and exact in `f32`, so that kernels of both precisions and the host
+    /// see the same numbers.
+    pub fn uniform(&mut self, low: f64, high: f64) -> f64 {
+        let unit = (self.bits() >> 11) as f64 / (1u64 << 53) as f64;
+        (low + (high - low) * unit) as f32 as f64
+    }
+
+    pub fn vec(&mut self, len: usize, low: f64, high: f64) -> Vec<f64> {
+        (0..len).map(|_| self.uniform(low, high)).collect()
+    }
+}
+
+/// The leaf with identity `id`.
+pub fn leaf(id: u64, axis: Option<Axis>, dim: usize) -> Var {
+    Var {
+        id,
+        axis,
+        dim,
+        scalar: false,
+    }
+}
+
+/// A row operand.
+pub fn x(id: u64, dim: usize) -> Expr {
+    Expr::var(leaf(id, Some(Axis::I), dim))
+}
+
+/// A column operand.
+pub fn y(id: u64, dim: usize) -> Expr {
+    Expr::var(leaf(id, Some(Axis::J), dim))
+}
+
+/// A parameter.
+pub fn p(id: u64, dim: usize) -> Expr {
+    Expr::var(leaf(id, None, dim))
+}
+
+/// A run-time scalar.
+pub fn s(id: u64) -> Expr {
+    Expr::var(Var {
+        id,
+        axis: None,
+        dim: 1,
+        scalar: true,
+    })
+}
+
+/// The leaf of an expression that is one.
+pub fn var_of(expr: &Expr) -> Var {
+    match expr.node() {
+        Node::Var(var) => *var,
+        _ => panic!("{expr} is no leaf"),
+    }
+}
+
+/// The leaves of `expr`, in order of occurrence.
+pub fn leaves(expr: &Expr) -> Vec<Var> {
+    let is_leaf = |expr: &Expr| matches!(expr.node(), Node::Var(_));
+    expr.topological()
+        .iter()
+        .filter(|e| is_leaf(e))
+        .map(var_of)
+        .collect()
+}
+
+/// The Gaussian kernel between points of dimension `dim`, times weights of dimension `width`.
+pub fn gaussian(dim: usize, width: usize) -> Expr {
+    (-x(0, dim).sqdist(&y(1, dim))).exp() * y(2, width)
+}
+
+/// Rounding errors to mimic: every operation is off by up to `eps` of its value.
+pub struct Noise {
+    pub rng: Rng,
+    pub eps: f64,
+    /// Values beyond are infinite.
+    pub largest: f64,
+    /// Values below may vanish.
+    pub smallest: f64,
+}
+
+impl Noise {
+    pub fn f32(seed: u64) -> Self {
+        Self {
+            rng: Rng::new(seed),
+            eps: f32::EPSILON as f64,
+            largest: f32::MAX as f64,
+            smallest: f32::MIN_POSITIVE as f64,
+        }
+    }
+
+    pub fn f64(seed: u64) -> Self {
+        Self {
+            rng: Rng::new(seed),
+            eps: f64::EPSILON,
+            largest: f64::MAX,
+            smallest: f64::MIN_POSITIVE,
+        }
+    }
+
+    fn unit(&mut self) -> f64 {
+        (self.rng.bits() >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+    }
+
+    /// `value`, off by what rounding numbers of size `size` does.
+    fn round(&mut self, value: f64, size: f64) -> f64 {
+        let value = value + self.eps * size * self.unit();
+        if value.abs() > self.largest {
+            value.signum() * f64::INFINITY
+        } else if value.abs() < self.smallest && self.rng.bits().is_multiple_of(2) {
+            0.0
+        } else {
+            value
+        }
+    }
+}
+
+/// An expression prepared for being evaluated at many points, as it stands: unlike a formula it is
+/// not simplified.
+pub struct Tape(Vec<(Expr, Vec<usize>)>);
+
+impl Tape {
+    pub fn new(expr: &Expr) -> Self {
+        let order = expr.topological();
+        let place: HashMap<u128, usize> = (0..).zip(&order).map(|(k, e)| (e.digest(), k)).collect();
+        let args = |e: &Expr| {
+            let children = e.node().children();
+            children.iter().map(|c| place[&c.digest()]).collect()
+        };
+        Self(order.iter().map(|e| (e.clone(), args(e))).collect())
+    }
+
+    pub fn evaluate(
+        &self,
+        leaf: &dyn Fn(&Var) -> Vec<f64>,
+        mut noise: Option<&mut Noise>,
+    ) -> Vec<f64> {
+        let mut values: Vec<Vec<f64>> = Vec::with_capacity(self.0.len());
+        for (expr, args) in &self.0 {
+            let mut rounded = |value: f64, size: f64| match &mut noise {
+                Some(noise) if value.is_finite() => noise.round(value, size),
+                _ => value,
+            };
+            let value = match expr.node() {
+                Node::Var(var) => leaf(var),
+                Node::Const(value) => vec![rounded(*value, value.abs())],
+                Node::Scalar(op, _) => (0..expr.dim())
+                    .map(|k| {
+                        let args: Vec<f64> = args
+                            .iter()
+                            .map(|&a| values[a][if values[a].len() == 1 { 0 } else { k }])
+                            .collect();
+                        let value = op.host(&args);
+                        rounded(value, value.abs() * (1.0 + condition(*op, args[0])))
+                    })
+                    .collect(),
+                Node::InnerSum(_) => {
+                    let terms = &values[args[0]];
+                    let size = terms.iter().map(|term| term.abs()).sum();
+                    vec![rounded(terms.iter().sum(), size)]
+                }
+                Node::Slice(_, start, len) => values[args[0]][*start..start + len].to_vec(),
+                Node::Concat(_) => args.iter().flat_map(|&a| values[a].clone()).collect(),
+                Node::Expand(_, dim) => vec![values[args[0]][0]; *dim],
+            };
+            values.push(value);
+        }
+        values.pop().expect("an expression has a node")
+    }
+}
+
+/// Units in the last place that a function may be off beyond its rounding: what the graphics
+/// standards allow an exponential.
+fn condition(op: burn_lazy_kernels::catalogue::ScalarOp, arg: f64) -> f64 {
+    match op {
+        burn_lazy_kernels::catalogue::ScalarOp::Exp => 2.0 + 2.0 * arg.abs(),
+        _ => 1.0,
+    }
+}
+
+/// Whether two values agree up to `tolerance`; infinities and NaN agree with themselves.
+pub fn agree(got: f64, want: f64, tolerance: f64) -> bool {
+    if want.is_finite() {
+        (got - want).abs() <= tolerance
+    } else {
+        got == want || (got.is_nan() && want.is_nan())
+    }
+}
+
+/// Asserts that every value is within `relative` of the largest finite expected one.
+#[track_caller]
+pub fn assert_close(got: &[f64], want: &[f64], relative: f64) {
+    assert_eq!(got.len(), want.len(), "number of values");
+    let largest = want
+        .iter()
+        .filter(|w| w.is_finite())
+        .fold(0f64, |largest, w| largest.max(w.abs()));
+    for (k, (got, want)) in got.iter().zip(want).enumerate() {
+        let off = (got - want).abs() / largest;
+        assert!(
+            agree(*got, *want, relative * largest),
+            "value {k} is {got}, expected {want}: off by {off:.2e} of the largest, {relative:.2e} allowed"
+        );
+    }
+}

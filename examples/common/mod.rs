@@ -1,0 +1,36 @@
+//! What the examples share: checks that decide their exit code.
+
+use std::process::ExitCode;
+
+/// Counts the checks of an example that did not hold.
+#[derive(Default)]
+pub struct Checks {
+    failed: usize,
+}
+
+impl Checks {
+    /// Prints whether `what` holds.
+    pub fn check(&mut self, what: &str, holds: bool) {
+        println!("  [{}] {what}", if holds { "ok" } else { "FAILED" });
+        self.failed += usize::from(!holds);
+    }
+
+    /// Checks that `value` equals `expected` up to a relative error, the greatest over all entries
+    /// relative to the largest expected one.
+    pub fn close(&mut self, what: &str, value: &[f64], expected: &[f64], tolerance: f64) {
+        assert_eq!(value.len(), expected.len(), "{what}: lengths differ");
+        let scale = expected.iter().fold(0.0f64, |max, x| max.max(x.abs()));
+        let error = value
+            .iter()
+            .zip(expected)
+            .map(|(a, b)| (a - b).abs() / scale)
+            .fold(0.0, |max, x| if x > max || x.is_nan() { x } else { max });
+        let text = format!("{what}: relative error {error:.1e}, at most {tolerance:.0e}");
+        self.check(&text, error <= tolerance);
+    }
+
+    /// Success if all checks held.
+    pub fn exit_code(self) -> ExitCode {
+        ExitCode::from(u8::from(self.failed > 0))
+    }
+}

@@ -1,0 +1,177 @@
+//! Kernel regression (Nadaraya, 1964; Watson, 1964) on the diabetes data, its bandwidth trained by
+//! gradient descent through the reduction: `cargo run --features cpu --example regression`.
+//!
+//! Each check compares with values that `data/regression.py` computes with NumPy and SciPy.
+
+mod common;
+
+use std::{error::Error, fs, path::Path, process::ExitCode};
+
+use burn::{
+    module::Param,
+    optim::{AdamConfig, GradientsParams},
+    prelude::*,
+};
+use burn_lazy::LazyTensor;
+use common::Checks;
+
+/// Predicts a weighted mean of known targets, with Gaussian weights of the distances.
+#[derive(Module, Debug)]
+struct NadarayaWatson {
+    /// The logarithm of the bandwidth h.
+    log_h: Param<Tensor<1>>,
+}
+
+impl NadarayaWatson {
+    fn new(h: f64, device: &Device) -> Self {
+        Self {
+            log_h: Param::from_data([h.ln()], device),
+        }
+    }
+
+    fn bandwidth(&self) -> f64 {
+        self.log_h.val().exp().into_scalar()
+    }
+
+    /// `[M, 2]`: the sums of `k(x_i, y_j) t_j` and of `k(x_i, y_j)` over all j, where
+    /// `k(x, y) = exp(-|x - y|^2 / (2 h^2))`.
+    fn sums(&self, x: Tensor<2>, y: Tensor<2>, t: Tensor<2>) -> Tensor<2> {
+        let scale = self.log_h.val().mul_scalar(-2.0).exp().mul_scalar(-0.5);
+        let k_ij = (LazyTensor::vi(x).sqdist(LazyTensor::vj(y)) * scale).exp();
+        k_ij.matmul(Tensor::cat(vec![t.clone(), t.ones_like()], 1))
+    }
+
+    /// The predictions `[M, 1]` at `x` from the points `y` with targets `t`.
+    fn predict(&self, x: Tensor<2>, y: Tensor<2>, t: Tensor<2>) -> Tensor<2> {
+        let sums = self.sums(x, y, t);
+        sums.clone().narrow(1, 0, 1) / sums.narrow(1, 1, 1)
+    }
+
+    /// The mean squared error of predicting each point from all others.
+    fn leave_one_out(&self, x: Tensor<2>, t: Tensor<2>) -> Tensor<1> {
+        // A point has weight 1 in its own sums.
+        let own = Tensor::cat(vec![t.clone(), t.ones_like()], 1);
+        let sums = self.sums(x.clone(), x, t.clone()) - own;
+        let prediction = sums.clone().narrow(1, 0, 1) / sums.narrow(1, 1, 1);
+        (prediction - t).square().mean()
+    }
+}
+
+/// The features and targets of the rows that `test` selects, standardised by the other rows.
+struct Data {
+    train: (Tensor<2>, Tensor<2>),
+    test: (Tensor<2>, Tensor<2>),
+}
+
+fn load(path: &Path, device: &Device) -> Result<Data, Box<dyn Error>> {
+    let mut rows: Vec<Vec<f64>> = Vec::new();
+    for record in csv::Reader::from_path(path)?.records() {
+        rows.push(record?.iter().map(str::parse).collect::<Result<_, _>>()?);
+    }
+    let features = rows[0].len() - 1;
+    let (test, train): (Vec<_>, Vec<_>) = (0..rows.len()).partition(|r| r % 5 == 4);
+    let count = train.len() as f64;
+    for k in 0..features {
+        let mean = train.iter().map(|&r| rows[r][k]).sum::<f64>() / count;
+        let squares = train.iter().map(|&r| (rows[r][k] - mean).powi(2));
+        let deviation = (squares.sum::<f64>() / count).sqrt();
+        for row in &mut rows {
+            row[k] = (row[k] - mean) / deviation;
+        }
+    }
+    let tensors = |selected: &[usize]| {
+        let x: Vec<f64> = selected
+            .iter()
+            .flat_map(|&r| rows[r][..features].to_vec())
+            .collect();
+        let t: Vec<f64> = selected.iter().map(|&r| rows[r][features]).collect();
+        let count = selected.len();
+        (
+            Tensor::from_data(TensorData::new(x, [count, features]), device),
+            Tensor::from_data(TensorData::new(t, [count, 1]), device),
+        )
+    };
+    Ok(Data {
+        train: tensors(&train),
+        test: tensors(&test),
+    })
+}
+
+fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data");
+    let text = fs::read_to_string(folder.join("regression.json"))?;
+    let reference: serde_json::Value = serde_json::from_str(&text)?;
+    let known = |key: &str| reference[key].as_f64().ok_or(format!("no number {key}"));
+    let device = Device::default().autodiff();
+    println!("device: {device:?}");
+    let Data {
+        train: (x, t),
+        test: (test_x, test_t),
+    } = load(&folder.join("diabetes.csv"), &device)?;
+    println!(
+        "{:?} training rows, {:?} test rows",
+        x.dims(),
+        test_x.dims()
+    );
+
+    let mut checks = Checks::default();
+    let start = NadarayaWatson::new(1.0, &device);
+    let loss = start.leave_one_out(x.clone(), t.clone());
+    let gradient = start
+        .log_h
+        .val()
+        .grad(&loss.backward())
+        .ok_or("the bandwidth is tracked")?;
+    checks.close(
+        "leave-one-out error at h = 1",
+        &[loss.into_scalar()],
+        &[known("loo_mse_at_1")?],
+        1e-5,
+    );
+    checks.close(
+        "its derivative by log h",
+        &[gradient.into_scalar()],
+        &[known("loo_grad_log_h_at_1")?],
+        1e-4,
+    );
+
+    let mut model = NadarayaWatson::new(2.0, &device);
+    let mut optimiser = AdamConfig::new().init();
+    let steps = 80;
+    for step in 0..steps {
+        let loss = model.leave_one_out(x.clone(), t.clone());
+        if step % 20 == 0 {
+            let (h, loss) = (model.bandwidth(), loss.clone().into_scalar::<f64>());
+            println!("step {step:2}: h = {h:.4}, leave-one-out error {loss:.1}");
+        }
+        let gradients = GradientsParams::from_grads(loss.backward(), &model);
+        let rate = 0.15 * 0.94f64.powi(step);
+        model = optimiser.step(rate, model, gradients);
+    }
+    let loss: f64 = model.leave_one_out(x.clone(), t.clone()).into_scalar();
+    println!(
+        "step {steps}: h = {:.4}, leave-one-out error {loss:.1}",
+        model.bandwidth()
+    );
+    checks.close(
+        "trained bandwidth",
+        &[model.bandwidth()],
+        &[known("bandwidth")?],
+        2e-3,
+    );
+    checks.close("trained error", &[loss], &[known("loo_mse")?], 1e-5);
+
+    let model = NadarayaWatson::new(known("bandwidth")?, &device);
+    let predictions = model.predict(test_x, x, t);
+    let error: f64 = (predictions.clone() - test_t).square().mean().into_scalar();
+    checks.close(
+        "error on the test rows",
+        &[error],
+        &[known("test_mse")?],
+        1e-5,
+    );
+    let predictions: Vec<f64> = predictions.into_data().iter::<f64>().collect();
+    let expected: Vec<f64> = serde_json::from_value(reference["test_predictions"].clone())?;
+    checks.close("predictions", &predictions, &expected, 1e-5);
+    Ok(checks.exit_code())
+}

@@ -1,0 +1,160 @@
+//! Operators and scalar functions of lazy tensors, from the catalogue of operations.
+
+use std::ops::{Add, BitOr, Div, Mul, Neg, Sub};
+
+use burn::tensor::Tensor;
+use burn_lazy_kernels::{Expr, catalogue::ScalarOp};
+
+use crate::{
+    error::LazyError,
+    lazy::{IntoLazy, LazyTensor, expect},
+};
+
+macro_rules! unary {
+    ($( [$($doc:tt)*] $method:ident $(($parameter:ident: $type:ty))?; )*) => {
+        /// Scalar functions, applied to each component.
+        impl LazyTensor {
+            $(
+                $($doc)*
+                pub fn $method(&self $(, $parameter: $type)?) -> Self {
+                    self.map(self.expr.$method($($parameter)?))
+                }
+            )*
+        }
+    };
+}
+
+burn_lazy_kernels::unary_methods!(unary);
+
+macro_rules! binary {
+    ($( [$($doc:tt)*] $method:ident $op:ident; )*) => {
+        /// Scalar functions of two arguments, applied to each component.
+        impl LazyTensor {
+            $(
+                $($doc)*
+                ///
+                /// # Panics
+                /// If the inner dimensions do not fit, or the operands do not fit together.
+                #[track_caller]
+                pub fn $method(&self, other: impl IntoLazy) -> Self {
+                    expect(self.try_apply(ScalarOp::$op, other))
+                }
+            )*
+        }
+    };
+}
+
+burn_lazy_kernels::binary_methods!(binary);
+
+impl LazyTensor {
+    /// Applies a scalar function of two arguments to each component of this and another formula:
+    /// the form of all operators and functions of two arguments that returns an error.
+    ///
+    /// # Errors
+    /// If the inner dimensions do not fit, or the operands do not fit together.
+    pub fn try_apply(&self, op: ScalarOp, other: impl IntoLazy) -> Result<Self, LazyError> {
+        let other = other.into_lazy()?;
+        self.check_broadcast(op.name(), &other)?;
+        let expr = Expr::scalar(op, vec![self.expr.clone(), other.expr.clone()]);
+        Self::combine(expr, &[self, &other])
+    }
+
+    /// The sum `self + other`, or an error.
+    pub fn try_add(&self, other: impl IntoLazy) -> Result<Self, LazyError> {
+        self.try_apply(ScalarOp::Add, other)
+    }
+
+    /// The difference `self - other`, or an error.
+    pub fn try_sub(&self, other: impl IntoLazy) -> Result<Self, LazyError> {
+        self.try_apply(ScalarOp::Sub, other)
+    }
+
+    /// The product `self * other`, or an error.
+    pub fn try_mul(&self, other: impl IntoLazy) -> Result<Self, LazyError> {
+        self.try_apply(ScalarOp::Mul, other)
+    }
+
+    /// The quotient `self / other`, or an error.
+    pub fn try_div(&self, other: impl IntoLazy) -> Result<Self, LazyError> {
+        self.try_apply(ScalarOp::Div, other)
+    }
+}
+
+macro_rules! operator {
+    ($($trait:ident $method:ident $try:ident)*) => {$(
+        impl<T: IntoLazy> $trait<T> for LazyTensor {
+            type Output = LazyTensor;
+            #[track_caller]
+            fn $method(self, other: T) -> LazyTensor {
+                expect(self.$try(other))
+            }
+        }
+
+        impl<T: IntoLazy> $trait<T> for &LazyTensor {
+            type Output = LazyTensor;
+            #[track_caller]
+            fn $method(self, other: T) -> LazyTensor {
+                expect(self.$try(other))
+            }
+        }
+
+        operator!(@left $trait $method $try; (f64) (f32) (i32));
+
+        impl<const R: usize> $trait<LazyTensor> for Tensor<R> {
+            type Output = LazyTensor;
+            #[track_caller]
+            fn $method(self, other: LazyTensor) -> LazyTensor {
+                expect(self.into_lazy().and_then(|left| left.$try(other)))
+            }
+        }
+
+        impl<const R: usize> $trait<&LazyTensor> for Tensor<R> {
+            type Output = LazyTensor;
+            #[track_caller]
+            fn $method(self, other: &LazyTensor) -> LazyTensor {
+                expect(self.into_lazy().and_then(|left| left.$try(other)))
+            }
+        }
+    )*};
+    (@left $trait:ident $method:ident $try:ident; $(($number:ty))*) => {$(
+        impl $trait<LazyTensor> for $number {
+            type Output = LazyTensor;
+            #[track_caller]
+            fn $method(self, other: LazyTensor) -> LazyTensor {
+                expect(self.into_lazy().and_then(|left| left.$try(other)))
+            }
+        }
+
+        impl $trait<&LazyTensor> for $number {
+            type Output = LazyTensor;
+            #[track_caller]
+            fn $method(self, other: &LazyTensor) -> LazyTensor {
+                expect(self.into_lazy().and_then(|left| left.$try(other)))
+            }
+        }
+    )*};
+}
+
+operator! {
+    Add add try_add
+    Sub sub try_sub
+    Mul mul try_mul
+    Div div try_div
+    BitOr bitor try_dot
+}
+
+impl Neg for LazyTensor {
+    type Output = LazyTensor;
+
+    fn neg(self) -> LazyTensor {
+        self.negate()
+    }
+}
+
+impl Neg for &LazyTensor {
+    type Output = LazyTensor;
+
+    fn neg(self) -> LazyTensor {
+        self.negate()
+    }
+}

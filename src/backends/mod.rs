@@ -1,0 +1,58 @@
+#[cfg(feature = "autodiff")]
+mod autodiff;
+#[cfg(any(
+    feature = "wgpu",
+    feature = "webgpu",
+    feature = "vulkan",
+    feature = "metal",
+    feature = "cuda",
+    feature = "rocm",
+    feature = "cpu"
+))]
+pub(crate) mod cube;
+#[cfg(feature = "fusion")]
+mod fusion;
+
+#[cfg(feature = "autodiff")]
+pub(crate) use autodiff::MAX_OPERANDS;
+
+/// Why a backend cannot run a reduction.
+pub(crate) enum Unsupported {
+    /// It has no kernels.
+    Backend,
+    /// The device refuses.
+    #[allow(dead_code)] // Without a runtime there is no device to refuse.
+    Launch(burn_lazy_kernels::LaunchError),
+}
+
+/// Checks that the backend of `device` has kernels for formulas of `tensors` tensors of `dtype`.
+pub(crate) fn check(
+    device: &burn::tensor::Device,
+    dtype: Option<burn::tensor::DType>,
+    tensors: usize,
+) -> Result<(), Unsupported> {
+    let device = device.clone().inner();
+    match device.as_dispatch() {
+        #[cfg(any(
+            feature = "wgpu",
+            feature = "webgpu",
+            feature = "vulkan",
+            feature = "metal",
+            feature = "cuda",
+            feature = "rocm",
+            feature = "cpu"
+        ))]
+        burn::backend::DispatchDevice::Cube(device) => {
+            let precision = dtype
+                .and_then(cube::precision)
+                .ok_or(Unsupported::Backend)?;
+            burn_lazy_kernels::check_device(&device.client(), precision, tensors)
+                .map_err(Unsupported::Launch)
+        }
+        #[allow(unreachable_patterns)] // A CubeCL runtime can be the only backend.
+        _ => {
+            let _ = (dtype, tensors);
+            Err(Unsupported::Backend)
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! What can be wrong with a formula, its operands or its reduction.
+
+use std::fmt;
+
+use burn::tensor::DType;
+use burn_lazy_kernels::{Axis, LaunchError};
+
+/// An operand as it is named in a message: its name in the formula and its shape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperandInfo {
+    /// The name in the formula.
+    pub name: String,
+    /// The shape of the tensor; empty for a scalar.
+    pub shape: Vec<usize>,
+}
+
+impl fmt::Display for OperandInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` of shape {:?}", self.name, self.shape)
+    }
+}
+
+/// Two operands that don't fit together, and the formula that holds both.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// One operand.
+    pub left: OperandInfo,
+    /// The other.
+    pub right: OperandInfo,
+    /// What each of them asks for.
+    pub wanted: [String; 2],
+    /// The formula.
+    pub formula: String,
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [left, right] = &self.wanted;
+        write!(
+            f,
+            "operand {} has {left} but operand {} has {right}, in the formula {}",
+            self.left, self.right, self.formula
+        )
+    }
+}
+
+/// A formula as it is named in a message: its text, symbolic shape and operands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FormulaInfo {
+    /// The text.
+    pub text: String,
+    /// The symbolic shape.
+    pub shape: String,
+    /// The tensors in it.
+    pub operands: Vec<OperandInfo>,
+}
+
+impl fmt::Display for FormulaInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of symbolic shape {}", self.text, self.shape)?;
+        for (k, operand) in self.operands.iter().enumerate() {
+            write!(f, "{}{operand}", if k == 0 { " with " } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a formula or a reduction is refused. Nothing has been computed when it is returned.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LazyError {
+    /// A tensor has too few dimensions for its role.
+    #[error("{role} needs a tensor of shape {expected}, got shape {shape:?}")]
+    Rank {
+        /// The role.
+        role: &'static str,
+        /// The shape it needs.
+        expected: &'static str,
+        /// The shape of the tensor.
+        shape: Vec<usize>,
+    },
+    /// An inner axis is empty.
+    #[error("{role} of shape {shape:?} has an empty inner axis")]
+    EmptyInnerAxis {
+        /// The role.
+        role: &'static str,
+        /// The shape of the tensor.
+        shape: Vec<usize>,
+    },
+    /// A tensor has a type in which nothing is computed.
+    #[error("{role} of shape {shape:?} has the type {dtype:?}; formulas are of type F32 or F64")]
+    Dtype {
+        /// The role.
+        role: &'static str,
+        /// The shape of the tensor.
+        shape: Vec<usize>,
+        /// Its type.
+        dtype: DType,
+    },
+    /// Inner dimensions do not broadcast.
+    #[error(
+        "{operation}: the inner dimensions {} and {} do not fit; left is {left}; right is {right}",
+        dims[0], dims[1]
+    )]
+    Dimension {
+        /// The operation.
+        operation: &'static str,
+        /// The inner dimensions of both sides.
+        dims: [usize; 2],
+        /// The left side.
+        left: Box<FormulaInfo>,
+        /// The right side.
+        right: Box<FormulaInfo>,
+    },
+    /// Operands of one axis have different lengths.
+    #[error("sizes of the axis {axis} differ: {conflict}")]
+    Size {
+        /// The axis.
+        axis: Axis,
+        /// The operands.
+        conflict: Box<Conflict>,
+    },
+    /// Batch dimensions do not broadcast.
+    #[error("batch dimensions do not broadcast: {0}")]
+    Batch(Box<Conflict>),
+    /// Operands have different types.
+    #[error("types differ: {0}")]
+    MixedDtypes(Box<Conflict>),
+    /// Operands are on different devices.
+    #[error("devices differ: {0}")]
+    MixedDevices(Box<Conflict>),
+    /// A range of components is empty or leaves the inner axis.
+    #[error("components {start}..{end} are not within the {dim} of {formula}")]
+    Slice {
+        /// First component.
+        start: usize,
+        /// One after the last component.
+        end: usize,
+        /// Size of the inner axis.
+        dim: usize,
+        /// The formula.
+        formula: Box<FormulaInfo>,
+    },
+    /// Nothing was given to concatenate.
+    #[error("concat needs at least one formula")]
+    EmptyConcat,
+    /// A formula that must have one component has several.
+    #[error("{operation} needs a formula of inner dimension 1, got {formula}")]
+    NotScalar {
+        /// The operation.
+        operation: &'static str,
+        /// The formula.
+        formula: Box<FormulaInfo>,
+    },
+    /// Only an operand can be differentiated by.
+    #[error("grad needs an operand to differentiate by, got the formula {0}")]
+    NotAnOperand(Box<FormulaInfo>),
+    /// An axis has no size because no operand depends on it.
+    #[error("no operand depends on the axis {axis}, its size is unknown, in {formula}")]
+    MissingAxis {
+        /// The axis.
+        axis: Axis,
+        /// The formula.
+        formula: Box<FormulaInfo>,
+    },
+    /// The result has another number of dimensions than the tensor it is assigned to.
+    #[error("{operation} gives shape {shape:?}, not a tensor of {rank} dimensions, for {formula}")]
+    OutputRank {
+        /// The operation.
+        operation: &'static str,
+        /// The shape of the result.
+        shape: Vec<usize>,
+        /// The dimensions asked for.
+        rank: usize,
+        /// The formula.
+        formula: Box<FormulaInfo>,
+    },
+    /// A formula consists of scalars only.
+    #[error("a formula needs at least one tensor, got {0}")]
+    NoTensor(Box<FormulaInfo>),
+    /// Too many operands.
+    #[error("{count} tensors are in the formula, at most {limit} can be, in {formula}")]
+    TooManyOperands {
+        /// The tensors in the formula.
+        count: usize,
+        /// The most there can be.
+        limit: usize,
+        /// The formula.
+        formula: Box<FormulaInfo>,
+    },
+    /// A formula is nested too deeply.
+    #[error("the formula is nested {depth} levels deep, at most {limit} are supported")]
+    TooDeep {
+        /// Its depth.
+        depth: usize,
+        /// The greatest depth.
+        limit: usize,
+    },
+    /// The device cannot run the reduction.
+    #[error("{error}, for {formula}")]
+    Launch {
+        /// The reason.
+        error: LaunchError,
+        /// The formula.
+        formula: Box<FormulaInfo>,
+    },
+    /// The backend of the tensors has no kernels for reductions.
+    #[error("the backend of the device {device} cannot run reductions; use a CubeCL runtime")]
+    Backend {
+        /// The device.
+        device: String,
+    },
+}

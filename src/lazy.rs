@@ -1,0 +1,401 @@
+//! The user's handle: a symbolic matrix over Burn tensors.
+
+use std::{fmt, sync::Arc};
+
+use burn::tensor::Tensor;
+use burn_lazy_kernels::{
+    Axis, Expr,
+    expr::{Node, Printer, Var, broadcast_dim},
+};
+
+use crate::{
+    error::{FormulaInfo, LazyError},
+    operand::{Extent, Operand, extent, name, union},
+};
+
+/// The greatest depth of a formula; deeper ones are a loop that builds one without end.
+const MAX_DEPTH: usize = 500;
+
+/// A symbolic tensor of shape `[batch.., M, N, D]`: a formula over rows `x_i`, columns `y_j` and
+/// parameters, whose M x N entries are never stored.
+///
+/// Operators build the formula; a reduction over [`Axis::I`] or [`Axis::J`] evaluates it on the
+/// device, in memory of the size of its inputs and outputs. The inner axis of size D holds the
+/// components of an entry; operations on entries work component by component and broadcast
+/// components of size 1.
+///
+/// Handles are cheap to clone, and operators take them by value or by reference. Methods panic at
+/// the caller's line where their `try_` forms return a [`LazyError`].
+///
+/// ```
+/// # #[cfg(feature = "cpu")] {
+/// use burn::prelude::*;
+/// use burn_lazy::{Axis, LazyTensor};
+///
+/// let device = Device::cpu();
+/// let x = Tensor::<2>::from_data([[0.0], [1.0]], &device);
+/// let y = Tensor::<2>::from_data([[0.0], [2.0], [3.0]], &device);
+/// let (x_i, y_j) = (LazyTensor::vi(x), LazyTensor::vj(y));
+/// let d_ij = (x_i - y_j).abs(); // symbolic, 2 x 3
+/// let sums: Tensor<2> = d_ij.sum(Axis::J); // [[0 + 2 + 3], [1 + 1 + 2]]
+/// sums.into_data().assert_eq(&burn::tensor::TensorData::from([[5.0f32], [4.0]]), false);
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct LazyTensor {
+    pub(crate) expr: Expr,
+    pub(crate) operands: Arc<Vec<Operand>>,
+}
+
+/// What can stand on either side of an operator: a lazy tensor, a number (a run-time scalar, so
+/// that another value needs no other kernel), or a Burn tensor (a parameter `[batch.., D]`).
+pub trait IntoLazy {
+    /// The lazy tensor.
+    fn into_lazy(self) -> Result<LazyTensor, LazyError>;
+}
+
+impl IntoLazy for LazyTensor {
+    fn into_lazy(self) -> Result<LazyTensor, LazyError> {
+        Ok(self)
+    }
+}
+
+impl IntoLazy for &LazyTensor {
+    fn into_lazy(self) -> Result<LazyTensor, LazyError> {
+        Ok(self.clone())
+    }
+}
+
+impl<const R: usize> IntoLazy for Tensor<R> {
+    fn into_lazy(self) -> Result<LazyTensor, LazyError> {
+        LazyTensor::try_pm(self)
+    }
+}
+
+macro_rules! number_into_lazy {
+    ($($number:ty),*) => {$(
+        impl IntoLazy for $number {
+            fn into_lazy(self) -> Result<LazyTensor, LazyError> {
+                Ok(LazyTensor::leaf(Operand::scalar(self.into())))
+            }
+        }
+    )*};
+}
+
+number_into_lazy!(f64, f32, i32);
+
+/// The value, or a panic with the error at the caller's line.
+#[track_caller]
+pub(crate) fn expect<T>(result: Result<T, LazyError>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+impl LazyTensor {
+    pub(crate) fn leaf(operand: Operand) -> Self {
+        Self {
+            expr: Expr::var(operand.var),
+            operands: Arc::new(vec![operand]),
+        }
+    }
+
+    /// A variable indexed by `i`: the rows of `x`, of shape `[batch.., M, D]`.
+    ///
+    /// # Panics
+    /// If `x` has fewer than two dimensions, an empty inner axis, or another type than F32 or F64.
+    #[track_caller]
+    pub fn vi<const R: usize>(x: Tensor<R>) -> Self {
+        expect(Self::try_vi(x))
+    }
+
+    /// Like [`vi`](Self::vi), with an error instead of a panic.
+    pub fn try_vi<const R: usize>(x: Tensor<R>) -> Result<Self, LazyError> {
+        Operand::tensor(x, Some(Axis::I)).map(Self::leaf)
+    }
+
+    /// A variable indexed by `j`: the rows of `y`, of shape `[batch.., N, D]`.
+    ///
+    /// # Panics
+    /// If `y` has fewer than two dimensions, an empty inner axis, or another type than F32 or F64.
+    #[track_caller]
+    pub fn vj<const R: usize>(y: Tensor<R>) -> Self {
+        expect(Self::try_vj(y))
+    }
+
+    /// Like [`vj`](Self::vj), with an error instead of a panic.
+    pub fn try_vj<const R: usize>(y: Tensor<R>) -> Result<Self, LazyError> {
+        Operand::tensor(y, Some(Axis::J)).map(Self::leaf)
+    }
+
+    /// A parameter, the same for all entries of a batch: `p` of shape `[batch.., D]`.
+    ///
+    /// # Panics
+    /// If `p` has an empty inner axis or another type than F32 or F64.
+    #[track_caller]
+    pub fn pm<const R: usize>(p: Tensor<R>) -> Self {
+        expect(Self::try_pm(p))
+    }
+
+    /// Like [`pm`](Self::pm), with an error instead of a panic.
+    pub fn try_pm<const R: usize>(p: Tensor<R>) -> Result<Self, LazyError> {
+        Operand::tensor(p, None).map(Self::leaf)
+    }
+
+    /// The symbolic shape `[batch.., M, N, D]`; an axis on which nothing depends has size 1.
+    pub fn shape(&self) -> Vec<usize> {
+        let extent = self.extent();
+        let mut shape = extent.batch;
+        shape.extend([extent.m.unwrap_or(1), extent.n.unwrap_or(1), self.dim()]);
+        shape
+    }
+
+    /// Size D of the inner axis.
+    pub fn dim(&self) -> usize {
+        self.expr.dim()
+    }
+
+    /// The transpose: rows become columns, `k.t()[j, i] = k[i, j]`.
+    pub fn t(&self) -> Self {
+        let swap = |var: &Var| Var {
+            axis: var.axis.map(Axis::other),
+            ..*var
+        };
+        let operand = |operand: &Operand| Operand {
+            var: swap(&operand.var),
+            value: operand.value.clone(),
+        };
+        Self {
+            expr: self.expr.transpose(),
+            operands: Arc::new(self.operands.iter().map(operand).collect()),
+        }
+    }
+
+    /// The gradient of this formula $f$ with respect to the operand `v`, applied to a cotangent `e`:
+    /// the formula $\sum_k e_k \, \partial f_k / \partial v$, of the dimension of `v`.
+    ///
+    /// This is symbolic: the result can be reduced, differentiated again, or differentiated by
+    /// Burn's autodiff, which gives derivatives of second order.
+    ///
+    /// # Panics
+    /// If `v` is not an operand itself, if `e` has another inner dimension than this formula, or if
+    /// the operands do not fit together.
+    #[track_caller]
+    pub fn grad(&self, v: &LazyTensor, e: impl IntoLazy) -> Self {
+        expect(self.try_grad(v, e))
+    }
+
+    /// Like [`grad`](Self::grad), with an error instead of a panic.
+    pub fn try_grad(&self, v: &LazyTensor, e: impl IntoLazy) -> Result<Self, LazyError> {
+        let e = e.into_lazy()?;
+        let Node::Var(var) = v.expr.node() else {
+            return Err(LazyError::NotAnOperand(v.boxed_info()));
+        };
+        if e.dim() != self.dim() {
+            return Err(self.dimension_error("grad", &e));
+        }
+        let expr = self.expr.gradient(var, &e.expr);
+        Self::combine(expr, &[self, v, &e])
+    }
+
+    /// Components `range` of the inner axis.
+    ///
+    /// # Panics
+    /// If the range is empty or leaves the inner axis.
+    #[track_caller]
+    pub fn slice(&self, range: std::ops::Range<usize>) -> Self {
+        expect(self.try_slice(range))
+    }
+
+    /// Like [`slice`](Self::slice), with an error instead of a panic.
+    pub fn try_slice(&self, range: std::ops::Range<usize>) -> Result<Self, LazyError> {
+        let (start, end) = (range.start, range.end);
+        if start >= end || end > self.dim() {
+            return Err(LazyError::Slice {
+                start,
+                end,
+                dim: self.dim(),
+                formula: self.boxed_info(),
+            });
+        }
+        Ok(self.map(self.expr.slice(start, end - start)))
+    }
+
+    /// Component `index` of the inner axis.
+    ///
+    /// # Panics
+    /// If there is no such component.
+    #[track_caller]
+    pub fn elem(&self, index: usize) -> Self {
+        expect(self.try_elem(index))
+    }
+
+    /// Like [`elem`](Self::elem), with an error instead of a panic.
+    pub fn try_elem(&self, index: usize) -> Result<Self, LazyError> {
+        self.try_slice(index..index.saturating_add(1))
+    }
+
+    /// The components of all `parts`, one after the other.
+    ///
+    /// # Panics
+    /// If there are no parts or their operands do not fit together.
+    #[track_caller]
+    pub fn concat(parts: &[LazyTensor]) -> Self {
+        expect(Self::try_concat(parts))
+    }
+
+    /// Like [`concat`](Self::concat), with an error instead of a panic.
+    pub fn try_concat(parts: &[LazyTensor]) -> Result<Self, LazyError> {
+        if parts.is_empty() {
+            return Err(LazyError::EmptyConcat);
+        }
+        let expr = Expr::concat(parts.iter().map(|part| part.expr.clone()).collect());
+        Self::combine(expr, &parts.iter().collect::<Vec<_>>())
+    }
+
+    /// The sum over the inner axis, $\sum_k f_k$; stays symbolic.
+    pub fn inner_sum(&self) -> Self {
+        self.map(self.expr.inner_sum())
+    }
+
+    /// The squared Euclidean norm over the inner axis, $\sum_k f_k^2$.
+    pub fn sqnorm(&self) -> Self {
+        self.map(self.expr.sqnorm())
+    }
+
+    /// The Euclidean norm over the inner axis, $(\sum_k f_k^2)^{1/2}$; its gradient at 0 is 0.
+    pub fn norm(&self) -> Self {
+        self.map(self.expr.sqnorm().sqrt())
+    }
+
+    /// The inner product over the inner axis, $\sum_k f_k g_k$; also written `f | g`.
+    ///
+    /// # Panics
+    /// If the inner dimensions differ, or the operands do not fit together.
+    #[track_caller]
+    pub fn dot(&self, other: impl IntoLazy) -> Self {
+        expect(self.try_dot(other))
+    }
+
+    /// Like [`dot`](Self::dot), with an error instead of a panic.
+    pub fn try_dot(&self, other: impl IntoLazy) -> Result<Self, LazyError> {
+        let other = other.into_lazy()?;
+        if self.dim() != other.dim() {
+            return Err(self.dimension_error("dot", &other));
+        }
+        Self::combine(self.expr.dot(&other.expr), &[self, &other])
+    }
+
+    /// The squared Euclidean distance over the inner axis, $\sum_k (f_k - g_k)^2$.
+    ///
+    /// # Panics
+    /// If the inner dimensions do not fit, or the operands do not fit together.
+    #[track_caller]
+    pub fn sqdist(&self, other: impl IntoLazy) -> Self {
+        expect(self.try_sqdist(other))
+    }
+
+    /// Like [`sqdist`](Self::sqdist), with an error instead of a panic.
+    pub fn try_sqdist(&self, other: impl IntoLazy) -> Result<Self, LazyError> {
+        let other = other.into_lazy()?;
+        self.check_broadcast("sqdist", &other)?;
+        Self::combine(self.expr.sqdist(&other.expr), &[self, &other])
+    }
+
+    /// This handle with another expression over the same operands.
+    pub(crate) fn map(&self, expr: Expr) -> Self {
+        Self {
+            expr,
+            operands: self.operands.clone(),
+        }
+    }
+
+    /// An expression over the operands of all `parts`, which must fit together.
+    pub(crate) fn combine(expr: Expr, parts: &[&LazyTensor]) -> Result<Self, LazyError> {
+        if expr.depth() > MAX_DEPTH {
+            return Err(LazyError::TooDeep {
+                depth: expr.depth(),
+                limit: MAX_DEPTH,
+            });
+        }
+        let operands = parts
+            .iter()
+            .fold(vec![], |all, part| union(&all, &part.operands));
+        extent(&operands, || print(&expr, &operands))?;
+        Ok(Self {
+            expr,
+            operands: Arc::new(operands),
+        })
+    }
+
+    pub(crate) fn check_broadcast(
+        &self,
+        operation: &'static str,
+        other: &LazyTensor,
+    ) -> Result<(), LazyError> {
+        match broadcast_dim([&self.expr, &other.expr]) {
+            Some(_) => Ok(()),
+            None => Err(self.dimension_error(operation, other)),
+        }
+    }
+
+    fn dimension_error(&self, operation: &'static str, other: &LazyTensor) -> LazyError {
+        LazyError::Dimension {
+            operation,
+            dims: [self.dim(), other.dim()],
+            left: self.boxed_info(),
+            right: other.boxed_info(),
+        }
+    }
+
+    pub(crate) fn extent(&self) -> Extent {
+        extent(&self.operands, String::new).expect("operands were checked when they met")
+    }
+
+    pub(crate) fn boxed_info(&self) -> Box<FormulaInfo> {
+        Box::new(FormulaInfo {
+            text: print(&self.expr, &self.operands),
+            shape: self.symbolic_shape(),
+            operands: self
+                .operands
+                .iter()
+                .filter(|operand| operand.as_tensor().is_some())
+                .map(|operand| operand.info(&self.operands))
+                .collect(),
+        })
+    }
+
+    /// The shape as KeOps prints it: without the inner axis if its size is 1.
+    fn symbolic_shape(&self) -> String {
+        let mut shape = self.shape();
+        if self.dim() == 1 {
+            shape.pop();
+        }
+        let sizes: Vec<String> = shape.iter().map(|size| size.to_string()).collect();
+        format!("({})", sizes.join(", "))
+    }
+}
+
+fn print(expr: &Expr, operands: &[Operand]) -> String {
+    let printer = Printer {
+        expr,
+        name: &|var| name(operands, var),
+        budget: 2000,
+    };
+    printer.to_string()
+}
+
+impl fmt::Display for LazyTensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "LazyTensor")?;
+        writeln!(f, "    formula: {}", print(&self.expr, &self.operands))?;
+        write!(f, "    shape: {}", self.symbolic_shape())
+    }
+}
+
+impl fmt::Debug for LazyTensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

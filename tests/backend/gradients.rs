@@ -1,0 +1,338 @@
+//! Gradients through Burn's autodiff against central differences of dense sums in `f64`.
+
+use burn::{prelude::*, tensor::DType};
+use burn_lazy::{Axis, LazyTensor};
+
+use super::{
+    operations::{M, N, Values, cases, values},
+    support::*,
+};
+
+const D: usize = 3;
+
+/// Central differences of `f` at `at`.
+fn differences(at: &[f64], f: &dyn Fn(&[f64]) -> f64) -> Vec<f64> {
+    let step = 1e-5;
+    (0..at.len())
+        .map(|k| {
+            let moved = |by: f64| {
+                let mut moved = at.to_vec();
+                moved[k] += by;
+                f(&moved)
+            };
+            // Fourth order, so that rounding and truncation both stay below 1e-9.
+            (8.0 * (moved(step) - moved(-step)) - (moved(2.0 * step) - moved(-2.0 * step)))
+                / (12.0 * step)
+        })
+        .collect()
+}
+
+/// The relative error of gradients in each type: 1e-6 in `f64`.
+fn types() -> Vec<(DType, f64)> {
+    dtypes()
+        .into_iter()
+        .map(|(dtype, _)| (dtype, if dtype == DType::F64 { 1e-6 } else { 1e-4 }))
+        .collect()
+}
+
+#[test]
+fn gradients_of_each_operation_equal_central_differences() {
+    let Values { x, y, p } = values();
+    for (dtype, tolerance) in types() {
+        let device = device().autodiff();
+        for case in cases() {
+            for axis in [Axis::J, Axis::I] {
+                let transposed = axis == Axis::I;
+                let leaf = |v: &[f64], rows| tensor(v, [rows, D], dtype, &device).require_grad();
+                let (xt, yt) = (leaf(&x, M), leaf(&y, N));
+                let pt = tensor(&p, [D], dtype, &device).require_grad();
+                let t = tensor(&[1.0, 2.0, 3.0], [3], dtype, &device);
+                let f_ij = (case.lazy)(
+                    &LazyTensor::vi(xt.clone()),
+                    &LazyTensor::vj(yt.clone()),
+                    &LazyTensor::pm(pt.clone()),
+                    &t,
+                );
+                let out: Tensor<2> = f_ij.sum(axis);
+                let shape = out.dims();
+                let weights = Random::new(11).vec(shape[0] * shape[1]);
+                let loss = (out * tensor(&weights, shape, dtype, &device)).sum();
+                let gradients = loss.backward();
+
+                let dense = |x: &[f64], y: &[f64], p: &[f64]| {
+                    let f = |a: &[f64], b: &[f64]| (case.host)(a, b, p);
+                    let sums = dense_sum(x, y, D, transposed, &f);
+                    sums.iter().zip(&weights).map(|(s, w)| s * w).sum::<f64>()
+                };
+                let what = |v: &str| format!("{} by {v} over {axis} in {dtype:?}", case.name);
+                let expected = differences(&x, &|x| dense(x, &y, &p));
+                let zeros = |g: Option<Vec<f64>>, len| g.unwrap_or(vec![0.0; len]);
+                let gx = zeros(xt.grad(&gradients).map(host), x.len());
+                assert_close(&what("x"), &gx, &expected, tolerance);
+                let expected = differences(&y, &|y| dense(&x, y, &p));
+                let gy = zeros(yt.grad(&gradients).map(host), y.len());
+                assert_close(&what("y"), &gy, &expected, tolerance);
+                let expected = differences(&p, &|p| dense(&x, &y, p));
+                let gp = zeros(pt.grad(&gradients).map(host), p.len());
+                assert_close(&what("p"), &gp, &expected, tolerance);
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_of_broadcast_batches_are_summed() {
+    let mut random = Random::new(12);
+    let (m, n) = (4, 5);
+    let x = random.vec(2 * m * D);
+    let y = random.vec(3 * n * D);
+    let p = random.vec(3);
+    let weights = random.vec(6 * m);
+    for (dtype, tolerance) in types() {
+        let device = device().autodiff();
+        let xt = tensor(&x, [2, 1, m, D], dtype, &device).require_grad();
+        let yt = tensor(&y, [3, n, D], dtype, &device).require_grad();
+        let pt = tensor(&p, [1, 3, 1], dtype, &device).require_grad();
+        let k_ij = (LazyTensor::vi(xt.clone()).sqdist(LazyTensor::vj(yt.clone()))
+            * LazyTensor::pm(pt.clone()))
+        .exp();
+        let out: Tensor<4> = k_ij.sum(Axis::J);
+        let gradients = (out * tensor(&weights, [2, 3, m, 1], dtype, &device))
+            .sum()
+            .backward();
+        let dense = |x: &[f64], y: &[f64], p: &[f64]| {
+            let mut loss = 0.0;
+            for a in 0..2 {
+                for b in 0..3 {
+                    let f = |u: &[f64], v: &[f64]| {
+                        let s: f64 = u.iter().zip(v).map(|(u, v)| (u - v).powi(2)).sum();
+                        vec![(s * p[b]).exp()]
+                    };
+                    let (x, y) = (&x[a * m * D..][..m * D], &y[b * n * D..][..n * D]);
+                    let sums = dense_sum(x, y, D, false, &f);
+                    let w = &weights[(a * 3 + b) * m..][..m];
+                    loss += sums.iter().zip(w).map(|(s, w)| s * w).sum::<f64>();
+                }
+            }
+            loss
+        };
+        let gx = xt.grad(&gradients).unwrap();
+        assert_eq!(gx.dims(), [2, 1, m, D]);
+        assert_close(
+            "x",
+            &host(gx),
+            &differences(&x, &|x| dense(x, &y, &p)),
+            tolerance,
+        );
+        let gy = yt.grad(&gradients).unwrap();
+        assert_eq!(gy.dims(), [3, n, D]);
+        assert_close(
+            "y",
+            &host(gy),
+            &differences(&y, &|y| dense(&x, y, &p)),
+            tolerance,
+        );
+        let gp = pt.grad(&gradients).unwrap();
+        assert_eq!(gp.dims(), [1, 3, 1]);
+        assert_close(
+            "p",
+            &host(gp),
+            &differences(&p, &|p| dense(&x, &y, p)),
+            tolerance,
+        );
+    }
+}
+
+#[test]
+fn only_tracked_operands_get_gradients() {
+    let device = device().autodiff();
+    let x = Tensor::<2>::ones([3, 2], &device).require_grad();
+    let y = Tensor::<2>::ones([4, 2], &device);
+    // An operand of a device without autodiff is a constant.
+    let b = Tensor::<2>::ones([4, 1], &super::support::device());
+    let out = LazyTensor::vi(x.clone())
+        .dot(LazyTensor::vj(y.clone()))
+        .matmul(b);
+    let gradients = out.sum().backward();
+    assert_eq!(host(x.grad(&gradients).unwrap()), vec![4.0; 6]);
+    assert!(y.grad(&gradients).is_none());
+}
+
+#[test]
+fn one_tensor_in_several_places_gets_the_whole_gradient() {
+    let mut random = Random::new(13);
+    let x = random.vec(M * D);
+    let device = device().autodiff();
+    let xt = tensor(&x, [M, D], DType::F32, &device).require_grad();
+    let k_ij = (-LazyTensor::vi(xt.clone()).sqdist(LazyTensor::vj(xt.clone()))).exp();
+    let out = k_ij.matmul(xt.clone());
+    let gradients = (out * xt.clone()).sum().backward();
+    let dense = |x: &[f64]| {
+        let mut loss = 0.0;
+        for a in x.chunks(D) {
+            for b in x.chunks(D) {
+                let pairs = || a.iter().zip(b);
+                let s: f64 = pairs().map(|(a, b)| (a - b).powi(2)).sum();
+                loss += (-s).exp() * pairs().map(|(a, b)| a * b).sum::<f64>();
+            }
+        }
+        loss
+    };
+    assert_close(
+        "x",
+        &host(xt.grad(&gradients).unwrap()),
+        &differences(&x, &dense),
+        1e-4,
+    );
+}
+
+#[test]
+fn incoming_gradients_of_any_layout_are_read() {
+    let Values { x, y, .. } = values();
+    let device = device().autodiff();
+    let xt = tensor(&x, [M, D], DType::F32, &device).require_grad();
+    let v_ij = LazyTensor::vi(xt.clone()) * LazyTensor::vj(tensor(&y, [N, D], DType::F32, &device));
+    let out: Tensor<2> = v_ij.sum(Axis::J);
+    let weights = Random::new(14).vec(M * D);
+    // The gradient comes back transposed.
+    let gradients = (out.swap_dims(0, 1) * tensor(&weights, [D, M], DType::F32, &device))
+        .sum()
+        .backward();
+    let total = |k: usize| y.iter().skip(k).step_by(D).sum::<f64>();
+    let expected: Vec<f64> = (0..M * D)
+        .map(|t| weights[t % D * M + t / D] * total(t % D))
+        .collect();
+    assert_close("x", &host(xt.grad(&gradients).unwrap()), &expected, 1e-5);
+    // The gradient of a sum is one value, expanded.
+    let out: Tensor<2> = v_ij.sum(Axis::J);
+    let gradients = out.sum().backward();
+    let expected: Vec<f64> = (0..M * D).map(|t| total(t % D)).collect();
+    assert_close("x", &host(xt.grad(&gradients).unwrap()), &expected, 1e-5);
+}
+
+#[test]
+fn a_symbolic_gradient_is_that_of_autodiff_and_differentiable() {
+    let Values { x, y, .. } = values();
+    let weights = Random::new(15).vec(M);
+    for (dtype, tolerance) in types() {
+        let device = device().autodiff();
+        let xt = tensor(&x, [M, D], dtype, &device).require_grad();
+        let x_i = LazyTensor::vi(xt.clone());
+        let y_j = LazyTensor::vj(tensor(&y, [N, D], dtype, &device));
+        let w_i = LazyTensor::vi(tensor(&weights, [M, 1], dtype, &device));
+        let k_ij = (-x_i.sqdist(&y_j)).exp();
+        let first: Tensor<2> = k_ij.grad(&x_i, &w_i).sum(Axis::J);
+        let first_host = |x: &[f64]| {
+            let f = |a: &[f64], b: &[f64]| {
+                vec![(-a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>()).exp()]
+            };
+            let loss = |x: &[f64]| {
+                let sums = dense_sum(x, &y, D, false, &f);
+                sums.iter().zip(&weights).map(|(s, w)| s * w).sum::<f64>()
+            };
+            differences(x, &loss)
+        };
+        assert_close("first", &host(first.clone()), &first_host(&x), tolerance);
+        let direction = Random::new(16).vec(M * D);
+        let gradients = (first * tensor(&direction, [M, D], dtype, &device))
+            .sum()
+            .backward();
+        // Hessian times direction, in closed form: row i of the gradient depends on row i only.
+        let mut expected = vec![0.0; M * D];
+        for i in 0..M {
+            for b in y.chunks(D) {
+                let diff: Vec<f64> = (0..D).map(|k| x[i * D + k] - b[k]).collect();
+                let k = (-diff.iter().map(|t| t * t).sum::<f64>()).exp();
+                let v = &direction[i * D..][..D];
+                let along: f64 = diff.iter().zip(v).map(|(d, v)| d * v).sum();
+                for q in 0..D {
+                    expected[i * D + q] += weights[i] * k * (4.0 * diff[q] * along - 2.0 * v[q]);
+                }
+            }
+        }
+        assert_close(
+            "second",
+            &host(xt.grad(&gradients).unwrap()),
+            &expected,
+            tolerance,
+        );
+    }
+}
+
+#[test]
+fn large_inner_axes_have_gradients() {
+    let mut random = Random::new(17);
+    let (m, n, d, e) = (6, 9, 50, 20);
+    let scaled = |v: Vec<f64>| v.iter().map(|t| 0.2 * t).collect::<Vec<f64>>();
+    let (x, y, b) = (
+        scaled(random.vec(m * d)),
+        scaled(random.vec(n * d)),
+        random.vec(n * e),
+    );
+    for (dtype, tolerance) in types() {
+        let device = device().autodiff();
+        let xt = tensor(&x, [m, d], dtype, &device).require_grad();
+        let yt = tensor(&y, [n, d], dtype, &device).require_grad();
+        let bt = tensor(&b, [n, e], dtype, &device).require_grad();
+        let k_ij = (-LazyTensor::vi(xt.clone()).sqdist(LazyTensor::vj(yt.clone()))).exp();
+        let gradients = k_ij.matmul(bt.clone()).sum().backward();
+        let dense = |x: &[f64], y: &[f64], b: &[f64]| {
+            let mut loss = 0.0;
+            for u in x.chunks(d) {
+                for (j, v) in y.chunks(d).enumerate() {
+                    let s: f64 = u.iter().zip(v).map(|(u, v)| (u - v).powi(2)).sum();
+                    loss += (-s).exp() * b[j * e..][..e].iter().sum::<f64>();
+                }
+            }
+            loss
+        };
+        let gradient = |t: &Tensor<2>| host(t.grad(&gradients).unwrap());
+        assert_close(
+            "x",
+            &gradient(&xt),
+            &differences(&x, &|x| dense(x, &y, &b)),
+            tolerance,
+        );
+        assert_close(
+            "y",
+            &gradient(&yt),
+            &differences(&y, &|y| dense(&x, y, &b)),
+            tolerance,
+        );
+        assert_close(
+            "b",
+            &gradient(&bt),
+            &differences(&b, &|b| dense(&x, &y, b)),
+            tolerance,
+        );
+    }
+}
+
+#[test]
+fn norms_have_zero_gradient_at_the_origin() {
+    let device = device().autodiff();
+    let x = Tensor::<2>::from_data([[1.0, 2.0], [3.0, 1.0]], &device).require_grad();
+    let distance = (LazyTensor::vi(x.clone()) - LazyTensor::vj(x.clone().detach())).norm();
+    let out: Tensor<2> = distance.sum(Axis::J);
+    let gradients = out.sum().backward();
+    // Each point has one other point, at (2, -1).
+    let s = 5.0f64.sqrt();
+    let expected = [-2.0 / s, 1.0 / s, 2.0 / s, -1.0 / s];
+    assert_close("x", &host(x.grad(&gradients).unwrap()), &expected, 1e-5);
+}
+
+#[test]
+fn gradient_checkpointing_gives_the_same_gradients() {
+    let Values { x, y, .. } = values();
+    let gradient = |device: &Device| {
+        let xt = tensor(&x, [M, D], DType::F32, device).require_grad();
+        let yt = tensor(&y, [N, D], DType::F32, device);
+        let moved = xt.clone().exp();
+        let k_ij = (-LazyTensor::vi(moved).sqdist(LazyTensor::vj(yt))).exp();
+        let out: Tensor<2> = k_ij.sum(Axis::J);
+        host(xt.grad(&out.sum().backward()).unwrap())
+    };
+    let plain = gradient(&device().autodiff());
+    let checkpointed = gradient(&device().autodiff().gradient_checkpointing());
+    assert_close("x", &checkpointed, &plain, 1e-6);
+}

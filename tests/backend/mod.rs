@@ -1,0 +1,6 @@
+mod errors;
+#[cfg(feature = "autodiff")]
+mod gradients;
+mod operations;
+mod shapes;
+mod support;

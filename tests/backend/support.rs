@@ -1,0 +1,94 @@
+//! Test data, dense references in `f64` and comparisons.
+
+use burn::{
+    prelude::*,
+    tensor::{DType, TensorData},
+};
+
+/// The device under test.
+pub fn device() -> Device {
+    Device::default()
+}
+
+/// The types that the device computes in, with the relative error that sums of a few values may
+/// have in them.
+pub fn dtypes() -> Vec<(DType, f64)> {
+    let cpu = format!("{:?}", device()).contains("Cpu(");
+    let single = (DType::F32, 1e-5);
+    if cpu {
+        vec![single, (DType::F64, 1e-12)]
+    } else {
+        vec![single]
+    }
+}
+
+/// Reproducible values in [-1, 1).
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(2).wrapping_add(1))
+    }
+
+    pub fn next(&mut self) -> f64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        // Few bits, so that the values are the same in all types.
+        ((self.0 >> 44) as f64) / (1u64 << 19) as f64 - 1.0
+    }
+
+    pub fn vec(&mut self, len: usize) -> Vec<f64> {
+        (0..len).map(|_| self.next()).collect()
+    }
+}
+
+/// A tensor of the given values, shape and type.
+pub fn tensor<const R: usize>(
+    values: &[f64],
+    shape: [usize; R],
+    dtype: DType,
+    device: &Device,
+) -> Tensor<R> {
+    Tensor::from_data(TensorData::new(values.to_vec(), shape), (device, dtype))
+}
+
+pub fn host<const R: usize>(tensor: Tensor<R>) -> Vec<f64> {
+    tensor.into_data().iter::<f64>().collect()
+}
+
+/// Asserts equality up to `tolerance` relative to the largest expected value.
+#[track_caller]
+pub fn assert_close(what: &str, values: &[f64], expected: &[f64], tolerance: f64) {
+    assert_eq!(values.len(), expected.len(), "{what}: lengths differ");
+    let scale = expected.iter().fold(1e-3f64, |max, x| max.max(x.abs()));
+    for (k, (value, expected)) in values.iter().zip(expected).enumerate() {
+        assert!(
+            (value - expected).abs() <= tolerance * scale,
+            "{what}: entry {k} is {value}, expected {expected}"
+        );
+    }
+}
+
+/// The sum over j of `f(x_i, y_j)` for each i, by rows; `transposed` for the sum over i.
+pub fn dense_sum(
+    x: &[f64],
+    y: &[f64],
+    dim: usize,
+    transposed: bool,
+    f: &dyn Fn(&[f64], &[f64]) -> Vec<f64>,
+) -> Vec<f64> {
+    let (outer, inner) = if transposed { (y, x) } else { (x, y) };
+    let mut out = Vec::new();
+    for a in outer.chunks(dim) {
+        let mut total: Vec<f64> = vec![];
+        for b in inner.chunks(dim) {
+            let value = if transposed { f(b, a) } else { f(a, b) };
+            total.resize(value.len(), 0.0);
+            total.iter_mut().zip(value).for_each(|(t, v)| *t += v);
+        }
+        out.extend(total);
+    }
+    out
+}

@@ -1,0 +1,243 @@
+//! The static LLVM that CubeCL's CPU runtime links.
+//!
+//! CubeCL's build script downloads a prebuilt one, which a closed network stops. The same
+//! libraries also come as a Python wheel, and networks that block the download often let the
+//! Python package index through, so that is the second way.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use crate::process::capture;
+
+/// The release that `tracel-llvm-bundler`, in `Cargo.lock`, asks for.
+const RELEASE: &str = "23.1.0-4";
+/// The wheel that carries the same major version of LLVM.
+const WHEEL: &str = "mlc-llvm-static==23.1.1.post0";
+/// The folder of the wheel that has the layout of an LLVM installation.
+const WHEEL_FOLDER: &str = "mlc_llvm_static/static";
+/// The build script takes a folder with this file in it as installed.
+const SENTINEL: &str = ".tracel-llvm-installed";
+
+/// Makes sure that a build with the feature `cpu` finds its LLVM, or can download it itself.
+pub fn ensure(say: &dyn Fn(&str)) -> Result<()> {
+    let folder = folder()?;
+    if folder.join(SENTINEL).exists() {
+        return Ok(());
+    }
+    say("LLVM: not installed yet, looking for the prebuilt download");
+    let platform = platform()
+        .ok_or_else(|| anyhow!("there is no prebuilt LLVM for this system: cannot use `cpu`"))?;
+    if reachable(&download_url(platform)) {
+        say("LLVM: the build will download it");
+        return Ok(());
+    }
+    say(&format!(
+        "LLVM: the download is out of reach, fetching the Python wheel {WHEEL}"
+    ));
+    install_wheel(&folder).with_context(|| {
+        format!(
+            "LLVM is missing: {} is out of reach, and the Python wheel {WHEEL} could not be \
+             installed to {}",
+            download_url(platform),
+            folder.display()
+        )
+    })?;
+    say(&format!("LLVM: installed to {}", folder.display()));
+    Ok(())
+}
+
+/// The folder that the build script looks in.
+fn folder() -> Result<PathBuf> {
+    let data = dirs::data_local_dir()
+        .ok_or_else(|| anyhow!("no folder for user data: set HOME, or XDG_DATA_HOME on Linux"))?;
+    Ok(data.join("tracel").join(format!("tracel-llvm-{RELEASE}")))
+}
+
+/// This system, as the names of the downloads spell it.
+fn platform() -> Option<&'static str> {
+    match (std::env::consts::OS, std::env::consts::ARCH) {
+        ("linux", "x86_64") => Some("linux-x64"),
+        ("linux", "aarch64") => Some("linux-AArch64"),
+        ("macos", "x86_64") => Some("macos-x64"),
+        ("macos", "aarch64") => Some("macos-AArch64"),
+        ("windows", "x86_64") => Some("windows-x64"),
+        ("windows", "aarch64") => Some("windows-AArch64"),
+        _ => None,
+    }
+}
+
+/// The checksums of the download: the first file that the build script asks for, and a small one.
+fn download_url(platform: &str) -> String {
+    let base = "https://github.com/tracel-ai/tracel-llvm/releases/download";
+    format!("{base}/v{RELEASE}/{platform}.checksums.json")
+}
+
+/// Whether the file can be fetched, by whichever of curl and Python is there.
+fn reachable(url: &str) -> bool {
+    const FETCH: &str =
+        "import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=10).read()";
+    let mut curl = Command::new("curl");
+    curl.args([
+        "--fail",
+        "--silent",
+        "--location",
+        "--connect-timeout",
+        "5",
+        "--max-time",
+        "20",
+    ]);
+    curl.arg(url);
+    let mut python = Command::new("python3");
+    python.args(["-c", FETCH, url]);
+    capture(&mut curl).is_ok() || capture(&mut python).is_ok()
+}
+
+fn install_wheel(folder: &Path) -> Result<()> {
+    if !matches!(platform(), Some("linux-x64" | "linux-AArch64")) {
+        bail!(
+            "that wheel is used on Linux on x86_64 and aarch64 only: build once on an open network"
+        );
+    }
+    capture(Command::new("python3").args(["-m", "pip", "--version"]))
+        .context("Python 3 with pip is needed (Debian: apt-get install python3-pip)")?;
+
+    let parent = folder
+        .parent()
+        .ok_or_else(|| anyhow!("{} has no parent", folder.display()))?;
+    fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
+    // Beside the target, so that the finished folder can be moved there in one step.
+    let temporary = tempfile::Builder::new()
+        .prefix(".llvm-")
+        .tempdir_in(parent)
+        .with_context(|| format!("creating a folder in {}", parent.display()))?;
+
+    let mut download = Command::new("python3");
+    download.args([
+        "-m",
+        "pip",
+        "download",
+        "--disable-pip-version-check",
+        "--no-deps",
+    ]);
+    download
+        .args(["--only-binary", ":all:", "--dest"])
+        .arg(temporary.path())
+        .arg(WHEEL);
+    capture(&mut download)?;
+    let wheel = find_wheel(temporary.path())?;
+    let mut unpack = Command::new("python3");
+    capture(
+        unpack
+            .args(["-m", "zipfile", "-e"])
+            .arg(&wheel)
+            .arg(temporary.path()),
+    )?;
+
+    let unpacked = temporary.path().join(WHEEL_FOLDER);
+    make_executable(&unpacked.join("bin"))?;
+    let sentinel = unpacked.join(SENTINEL);
+    fs::write(&sentinel, "").with_context(|| format!("writing {}", sentinel.display()))?;
+    publish(&unpacked, folder)
+}
+
+fn find_wheel(folder: &Path) -> Result<PathBuf> {
+    let entries = fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?;
+    for entry in entries {
+        let path = entry
+            .with_context(|| format!("reading {}", folder.display()))?
+            .path();
+        if path.extension().is_some_and(|extension| extension == "whl") {
+            return Ok(path);
+        }
+    }
+    bail!("pip left no wheel in {}", folder.display())
+}
+
+/// Zip files unpacked by Python lose the permissions of their programs.
+fn make_executable(folder: &Path) -> Result<()> {
+    let entries = fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?;
+    for entry in entries {
+        let path = entry
+            .with_context(|| format!("reading {}", folder.display()))?
+            .path();
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
+                .with_context(|| format!("making {} executable", path.display()))?;
+        }
+        #[cfg(not(unix))]
+        let _ = path;
+    }
+    Ok(())
+}
+
+/// Moves a finished folder to where the build script looks, in place of an unfinished one.
+fn publish(finished: &Path, folder: &Path) -> Result<()> {
+    if folder.join(SENTINEL).exists() {
+        return Ok(());
+    }
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("removing {}", folder.display()))?;
+    }
+    fs::rename(finished, folder).with_context(|| format!("moving LLVM to {}", folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_release_is_the_one_of_the_lock_file() {
+        let lock = include_str!("../../Cargo.lock");
+        let entry = format!("name = \"tracel-llvm-bundler\"\nversion = \"{RELEASE}\"");
+        assert!(
+            lock.replace('\r', "").contains(&entry),
+            "update RELEASE and WHEEL"
+        );
+    }
+
+    #[test]
+    fn the_download_is_named_after_the_release_and_the_system() {
+        let url = download_url("linux-x64");
+        assert!(
+            url.ends_with(&format!("/v{RELEASE}/linux-x64.checksums.json")),
+            "{url}"
+        );
+    }
+
+    #[test]
+    fn publishing_replaces_an_unfinished_folder_only() -> Result<()> {
+        let temporary = tempfile::tempdir()?;
+        let finished = |name: &str| -> Result<PathBuf> {
+            let folder = temporary.path().join(name);
+            fs::create_dir(&folder)?;
+            fs::write(folder.join(SENTINEL), name)?;
+            Ok(folder)
+        };
+        let target = temporary.path().join("target");
+        fs::create_dir(&target)?;
+        fs::write(target.join("unfinished"), "")?;
+
+        publish(&finished("first")?, &target)?;
+        assert!(!target.join("unfinished").exists());
+        publish(&finished("second")?, &target)?;
+        assert_eq!(fs::read_to_string(target.join(SENTINEL))?, "first");
+        Ok(())
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn programs_become_executable() -> Result<()> {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir()?;
+        let program = folder.path().join("program");
+        fs::write(&program, "")?;
+        make_executable(folder.path())?;
+        assert_eq!(fs::metadata(&program)?.permissions().mode() & 0o777, 0o755);
+        Ok(())
+    }
+}
