@@ -40,14 +40,15 @@ pub struct Domain {
     pub edges: &'static [f64],
 }
 
-/// What is known of the sign of a value that is not NaN.
+/// What is known of the sign of a value that is not NaN; that of a zero counts, as its reciprocal is
+/// an infinity of that sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sign {
     /// Nothing.
     Unknown,
-    /// At least zero.
+    /// Positive or +0.
     NonNegative,
-    /// At most zero.
+    /// Negative or -0.
     NonPositive,
 }
 
@@ -68,7 +69,9 @@ impl ScalarOp {
     /// in the kernels of some functions.
     pub fn sign_of(&self, args: &[Sign]) -> Sign {
         match self {
-            Self::Square | Self::Abs | Self::Exp | Self::Sqrt | Self::Rsqrt => Sign::NonNegative,
+            Self::Square | Self::Abs | Self::Exp | Self::Rsqrt => Sign::NonNegative,
+            // The root of -0 is -0.
+            Self::Sqrt if args[0] == Sign::NonNegative => Sign::NonNegative,
             Self::Powi(n) if n % 2 == 0 => Sign::NonNegative,
             Self::Powi(_) | Self::Recip => args[0],
             Self::Neg => -args[0],

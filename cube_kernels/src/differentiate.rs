@@ -96,12 +96,14 @@ fn chain(adjoint: &Expr, partial: &Expr, dim: usize) -> Expr {
     use crate::catalogue::ScalarOp;
 
     if let Node::Expand(scalar, _) = adjoint.node() {
-        match (partial.node(), partial.as_const()) {
-            (_, Some(_)) => return chain(scalar, partial, 1).expand(dim),
-            (Node::Scalar(ScalarOp::Mul, args), _) if args[0].as_const().is_some() => {
-                return (chain(scalar, &args[0], 1) * args[1].clone()).broadcast(dim);
-            }
-            _ => {}
+        if let Some(value) = partial.as_const() {
+            return chain(scalar, &Expr::constant(value), 1).expand(dim);
+        }
+        if let Node::Scalar(ScalarOp::Mul, args) = partial.node()
+            && let Some(value) = args[0].as_const()
+        {
+            let factor = chain(scalar, &Expr::constant(value), 1);
+            return (factor * args[1].clone()).broadcast(dim);
         }
     }
     match partial.as_const() {

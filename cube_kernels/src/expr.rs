@@ -172,9 +172,9 @@ impl Expr {
         };
         let sign = match &node {
             Node::Var(_) => Sign::Unknown,
-            Node::Const(value) if *value >= 0.0 => Sign::NonNegative,
-            Node::Const(value) if *value <= 0.0 => Sign::NonPositive,
-            Node::Const(_) => Sign::Unknown,
+            Node::Const(value) if value.is_nan() => Sign::Unknown,
+            Node::Const(value) if value.is_sign_positive() => Sign::NonNegative,
+            Node::Const(_) => Sign::NonPositive,
             Node::Scalar(op, args) => {
                 op.sign_of(&args.iter().map(Expr::known_sign).collect::<Vec<_>>())
             }

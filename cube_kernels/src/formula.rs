@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     catalogue::ScalarOp,
     expr::{Axis, Expr, Node, Var},
+    program::Bits,
 };
 
 /// An expression together with its operands in the order in which they are passed.
@@ -92,7 +93,8 @@ enum Flat {
         dim: usize,
         scalar: bool,
     },
-    Const(f64),
+    // Its bits, as JSON has no infinities.
+    Const(Bits),
     Scalar(ScalarOp, Vec<usize>),
     InnerSum(usize),
     Slice(usize, usize, usize),
@@ -117,7 +119,7 @@ impl Serialize for Formula {
                     dim: var.dim,
                     scalar: var.scalar,
                 },
-                Node::Const(value) => Flat::Const(*value),
+                Node::Const(value) => Flat::Const((*value).into()),
                 Node::Scalar(op, args) => Flat::Scalar(*op, args.iter().map(at).collect()),
                 Node::InnerSum(arg) => Flat::InnerSum(at(arg)),
                 Node::Slice(arg, start, len) => Flat::Slice(at(arg), *start, *len),
@@ -157,7 +159,7 @@ impl<'de> Deserialize<'de> for Formula {
                     vars.push(var);
                     Expr::var(var)
                 }
-                Flat::Const(value) => Expr::constant(value),
+                Flat::Const(value) => Expr::constant(value.value()),
                 Flat::Scalar(op, args) => {
                     let args = args.into_iter().map(get).collect::<Result<Vec<_>, _>>()?;
                     if args.len() != op.arity() || crate::expr::broadcast_dim(&args).is_none() {

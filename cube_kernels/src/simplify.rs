@@ -41,8 +41,8 @@ fn scalar(op: ScalarOp, args: Vec<Expr>, dim: usize) -> Expr {
     let neutral = match (op, constants.as_slice()) {
         (ScalarOp::Mul, [Some(1.0), _]) => Some(1),
         (ScalarOp::Mul | ScalarOp::Div, [_, Some(1.0)]) => Some(0),
-        (ScalarOp::Add, [Some(0.0), _]) => Some(1),
-        (ScalarOp::Add | ScalarOp::Sub, [_, Some(0.0)]) => Some(0),
+        // Not for sums: adding 0 to -0 gives 0.
+        (ScalarOp::Sub, [_, Some(zero)]) if zero.to_bits() == 0 => Some(0),
         (ScalarOp::Powi(1), _) => Some(0),
         _ => None,
     };
@@ -54,7 +54,9 @@ fn scalar(op: ScalarOp, args: Vec<Expr>, dim: usize) -> Expr {
     match (op, args[0].node()) {
         (ScalarOp::Neg, Node::Scalar(ScalarOp::Neg, inner)) => inner[0].clone(),
         // A sum of negated terms needs no negation of its own: it is subtracted term by term.
-        (ScalarOp::Neg, Node::InnerSum(inner)) => inner_sum(&(-inner.clone())),
+        (ScalarOp::Neg, Node::InnerSum(inner)) => {
+            inner_sum(&scalar(ScalarOp::Neg, vec![inner.clone()], inner.dim()))
+        }
         (ScalarOp::Powi(2), _) => args[0].square(),
         (ScalarOp::Powi(0), _) => Expr::constant(1.0).expand(dim),
         _ => Expr::scalar(op, args),

@@ -49,7 +49,7 @@ fn inner_dimensions_that_do_not_fit_are_named() {
         assert!(matches!(error, LazyError::Dimension { dims: [3, 2], .. }));
         assert_says(
             error,
-            &["3 and 2", "x0", "[10, 3]", "y0", "[20, 2]", "(20, 2)"],
+            &["3 and 2", "x0", "[10, 3]", "y0", "[20, 2]", "(1, 20, 2)"],
         );
     }
     // A single component fits everything but a dot product.
@@ -262,9 +262,12 @@ fn short_forms_panic_at_the_line_of_the_caller() {
     let y = LazyTensor::vj(zeros([20, 2]));
     macro_rules! assert_panics_here {
         ($call:expr, $error:expr) => {{
-            let here = format!("{}:{}", file!(), line!());
             let (place, text) = panic_of(|| drop($call));
-            assert_eq!(place, here);
+            let (file, line) = place.rsplit_once(':').unwrap();
+            assert_eq!(file, file!());
+            // The call may stand below the macro's name.
+            let below = line.parse::<u32>().unwrap() - line!();
+            assert!(below <= 1, "{place} is not the line of the call");
             assert_eq!(text, $error.to_string());
         }};
     }

@@ -13,6 +13,9 @@ use crate::{
     reduction::Reduction,
 };
 
+/// What a sum starts from: unlike 0 it keeps the sign of a zero that is added to it.
+const NOTHING: f64 = -0.0;
+
 /// A value that is the same for all lanes.
 pub type One<F> = Vector<F, Const<1>>;
 
@@ -200,7 +203,7 @@ pub fn run_stage<F: Float, N: Size>(
                 body,
                 term,
             } => {
-                let mut sum = constant_vector::<F, N>(0.0);
+                let mut sum = constant_vector::<F, N>(NOTHING);
                 for k in 0..len {
                     stage_body::<F, N>(
                         &mut registers,
@@ -470,7 +473,7 @@ pub fn run_pair<E: Float, F: Float, N: Size, R: Reduction<F, N>>(
                 let mut sums = Array::<Vector<F, N>>::new(q);
                 #[unroll]
                 for c in 0..q {
-                    sums[c] = constant_vector::<F, N>(0.0);
+                    sums[c] = constant_vector::<F, N>(NOTHING);
                 }
                 for k in 0..len {
                     pair_body::<E, F, N>(

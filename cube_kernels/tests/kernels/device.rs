@@ -180,6 +180,12 @@ impl Tensor {
         let pad = batch_shape.len() - (rank - own);
         let mut full = batch_shape.to_vec();
         full.extend(&self.shape[rank - own..]);
+        if full == self.shape && self.strides == contiguous_strides(&full) {
+            return HostOperand {
+                data: self.storage.clone(),
+                batch: batch_shape.iter().product(),
+            };
+        }
         let data = indices(&full)
             .map(|index| {
                 let clipped: Vec<usize> = index[pad..]

@@ -184,6 +184,9 @@ fn neutral_elements_and_double_negations_vanish() {
     ] {
         assert_eq!(expr.simplify(), a, "{expr}");
     }
+    // Also across a sum, into which a negation moves.
+    let sum = -(-a.clone()).inner_sum();
+    assert_eq!(sum.simplify(), a.inner_sum());
     // A neutral element may still widen its neighbour.
     let widened = x(0, 1) * Expr::constant(1.0).expand(3);
     assert_eq!(widened.simplify(), x(0, 1).expand(3));

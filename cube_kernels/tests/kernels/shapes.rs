@@ -2,7 +2,7 @@
 //!
 //! Tolerance unless stated otherwise, relative to the largest output: 2e-6 in `f32`, 1e-13 in `f64`.
 
-use burn_lazy_kernels::{Axis, Expr, LaunchError, Precision, check_precision, expr::Var};
+use burn_lazy_kernels::{Axis, Expr, LaunchError, Precision, check_device, expr::Var};
 
 use crate::{
     device::{Problem, Runtime, Tensor, by_precision, client, precisions, runtime},
@@ -12,7 +12,8 @@ use crate::{
 const SINGLE: f64 = 2e-6;
 const DOUBLE: f64 = 1e-13;
 
-/// [`Problem::reference`] for [`gaussian`], fast enough for millions of pairs.
+/// [`Problem::reference`] for [`gaussian`], fast enough for millions of pairs and compensated, so that
+/// its own rounding does not count.
 pub fn gaussian_sums(problem: &Problem) -> Vec<f64> {
     let operands = problem.host_operands();
     let [x, y, w] = operands.as_slice() else {
@@ -23,13 +24,18 @@ pub fn gaussian_sums(problem: &Problem) -> Vec<f64> {
     let (over_columns, (rows, columns)) = (problem.reduced == Axis::J, problem.rows_and_columns());
     let mut out = vec![0.0; rows * width];
     for row in 0..rows {
+        let mut lost = vec![0.0; width];
         for column in 0..columns {
             let (i, j) = if over_columns { (row, column) } else { (column, row) };
             let (x, y) = (&x.data[i * dim..][..dim], &y.data[j * dim..][..dim]);
             let distance: f64 = x.iter().zip(y).map(|(a, b)| (a - b) * (a - b)).sum();
             let kernel = (-distance).exp();
-            for (out, w) in out[row * width..].iter_mut().zip(&w.data[j * width..][..width]) {
-                *out += kernel * w;
+            for k in 0..width {
+                let sum = &mut out[row * width + k];
+                let term = kernel * w.data[j * width + k] - lost[k];
+                let new = *sum + term;
+                lost[k] = (new - *sum) - term;
+                *sum = new;
             }
         }
     }
@@ -495,19 +501,74 @@ fn the_exponential_of_a_reciprocal_of_nothing_negated_vanishes() {
 #[test]
 fn types_that_the_device_does_not_compute_in_are_refused() {
     let client = client();
-    assert_eq!(check_precision(&client, Precision::F32), Ok(()));
+    assert_eq!(check_device(&client, Precision::F32, 3), Ok(()));
     let problem = gaussian_problem(3, 1, Axis::J, (4, 4));
     let double = problem.run(&client, Precision::F64);
     match runtime() {
         Runtime::Cpu => {
-            assert_eq!(check_precision(&client, Precision::F64), Ok(()));
+            assert_eq!(check_device(&client, Precision::F64, 3), Ok(()));
             assert!(double.is_ok());
         }
         Runtime::Wgpu | Runtime::Vulkan => {
-            let error = check_precision(&client, Precision::F64).unwrap_err();
+            let error = check_device(&client, Precision::F64, 3).unwrap_err();
             assert!(matches!(error, LaunchError::Unsupported { precision: Precision::F64, .. }));
             assert!(error.to_string().contains("F64"));
             assert_eq!(double, Err(error));
+        }
+    }
+}
+
+/// The sum of `tensors` row operands of one component.
+fn many_operands(tensors: usize) -> Problem {
+    let sum = (1..tensors).fold(x(0, 1), |sum, id| sum + x(id as u64, 1));
+    let sizes = (3, 2);
+    Problem::random(&sum, Axis::J, sizes, 12, (0.0, 1.0))
+}
+
+#[test]
+fn more_tensors_than_a_kernel_can_bind_are_refused() {
+    let client = client();
+    let limit = client.properties().hardware.max_bindings as usize - 2;
+    let error = check_device(&client, Precision::F32, limit + 1).unwrap_err();
+    assert!(matches!(error, LaunchError::TooManyTensors { .. }));
+    assert!(error.to_string().contains(&limit.to_string()));
+    assert_eq!(check_device(&client, Precision::F32, limit), Ok(()));
+    if limit < 200 {
+        many_operands(limit).check(SINGLE, DOUBLE);
+        assert_eq!(many_operands(limit + 1).run(&client, Precision::F32), Err(error));
+    }
+}
+
+#[test]
+fn twenty_operands_are_told_apart() {
+    many_operands(20).check(SINGLE, DOUBLE);
+}
+
+#[test]
+fn functions_of_two_special_values_match_the_host() {
+    let inf = f64::INFINITY;
+    let values = [0.0, 1.0, -1.0, inf, -inf, f64::NAN];
+    let pairs: Vec<(f64, f64)> = values.iter().flat_map(|a| values.map(|b| (*a, b))).collect();
+    let binary = burn_lazy_kernels::catalogue::ScalarOp::all();
+    let binary: Vec<_> = binary.into_iter().filter(|op| op.arity() == 2).collect();
+    let argument = |k: usize| x(0, 2).slice(k, 1) * y(1, 1);
+    let each = binary.iter().map(|op| Expr::scalar(*op, vec![argument(0), argument(1)]));
+    let expr = Expr::concat(each.collect());
+    let tensor = |var: &Var| match var.axis {
+        Some(Axis::I) => Tensor::new(&[pairs.len(), 2], pairs.iter().flat_map(|p| [p.0, p.1]).collect()),
+        _ => Tensor::new(&[1, 1], vec![1.0]),
+    };
+    let problem = Problem::new(&expr, Axis::J, &[], (pairs.len(), 1), tensor, |_| 0.0);
+    for precision in precisions() {
+        let got = problem.run(&client(), *precision).expect("the launch succeeds");
+        for (k, (a, b)) in pairs.iter().enumerate() {
+            for (op, got) in binary.iter().zip(&got[k * binary.len()..]) {
+                let want = op.host(&[*a, *b]);
+                assert!(
+                    agree(*got, want, 1e-7),
+                    "{op} of {a} and {b} in {precision:?} is {got}, expected {want}"
+                );
+            }
         }
     }
 }
