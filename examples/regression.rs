@@ -134,20 +134,20 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         "its derivative by log h",
         &[gradient.into_scalar()],
         &[known("loo_grad_log_h_at_1")?],
-        1e-4,
+        5e-4,
     );
 
     let mut model = NadarayaWatson::new(2.0, &device);
     let mut optimiser = AdamConfig::new().init();
-    let steps = 80;
+    let steps = 160;
     for step in 0..steps {
         let loss = model.leave_one_out(x.clone(), t.clone());
-        if step % 20 == 0 {
+        if step % 40 == 0 {
             let (h, loss) = (model.bandwidth(), loss.clone().into_scalar::<f64>());
-            println!("step {step:2}: h = {h:.4}, leave-one-out error {loss:.1}");
+            println!("step {step:3}: h = {h:.4}, leave-one-out error {loss:.1}");
         }
         let gradients = GradientsParams::from_grads(loss.backward(), &model);
-        let rate = 0.15 * 0.94f64.powi(step);
+        let rate = 0.1 * 0.975f64.powi(step);
         model = optimiser.step(rate, model, gradients);
     }
     let loss: f64 = model.leave_one_out(x.clone(), t.clone()).into_scalar();

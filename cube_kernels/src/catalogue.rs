@@ -3,7 +3,7 @@
 //! A row holds the name, the notation, the sample domain of the tests, the host reference in `f64`,
 //! the partial derivatives as expressions and the kernel code. From the rows come the
 //! [`ScalarOp`] enum, the methods of [`Expr`], the evaluation in kernels and on the host, the
-//! derivative rules, the methods of the user-facing tensor type (through [`unary_methods!`]) and the
+//! derivative rules, the methods of the user-facing tensor type (through `unary_methods!`) and the
 //! list that the tests walk. Adding an operation is adding a row.
 //!
 //! Operations that change the inner dimension are composed of the nodes of

@@ -257,8 +257,9 @@ fn cpu_registers(device: &Device, program: &Program, rows: usize, size: usize) -
     let register = (device.load_width / 8 / size).max(1);
     let registers = device.registers.unwrap_or(16);
     let (mut wide, columns) = if program.looped() {
-        // Accumulators of a block of columns take at most half of the registers.
-        (2, (registers / 4).clamp(2, 8))
+        // Two vectors of rows and a sum for each with each column; what is left must hold the rows
+        // and the differences, as a sum that is spilled costs more than columns can save.
+        (2, (registers.saturating_sub(10) / 2).clamp(2, 8))
     } else {
         (2, 2)
     };

@@ -8,11 +8,14 @@ use super::support::*;
 
 const D: usize = 3;
 
+type Lazy = fn(&LazyTensor, &LazyTensor, &LazyTensor, &Tensor<1>) -> LazyTensor;
+type Host = fn(&[f64], &[f64], &[f64]) -> Vec<f64>;
+
 /// A formula in symbols and on the host.
 pub struct Case {
     pub name: &'static str,
-    pub lazy: fn(&LazyTensor, &LazyTensor, &LazyTensor, &Tensor<1>) -> LazyTensor,
-    pub host: fn(&[f64], &[f64], &[f64]) -> Vec<f64>,
+    pub lazy: Lazy,
+    pub host: Host,
 }
 
 fn each(f: impl Fn(usize) -> f64) -> Vec<f64> {

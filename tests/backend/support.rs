@@ -71,14 +71,11 @@ pub fn assert_close(what: &str, values: &[f64], expected: &[f64], tolerance: f64
     }
 }
 
+/// A formula of one row and one column.
+pub type Pair<'a> = dyn Fn(&[f64], &[f64]) -> Vec<f64> + 'a;
+
 /// The sum over j of `f(x_i, y_j)` for each i, by rows; `transposed` for the sum over i.
-pub fn dense_sum(
-    x: &[f64],
-    y: &[f64],
-    dim: usize,
-    transposed: bool,
-    f: &dyn Fn(&[f64], &[f64]) -> Vec<f64>,
-) -> Vec<f64> {
+pub fn dense_sum(x: &[f64], y: &[f64], dim: usize, transposed: bool, f: &Pair) -> Vec<f64> {
     let (outer, inner) = if transposed { (y, x) } else { (x, y) };
     let mut out = Vec::new();
     for a in outer.chunks(dim) {

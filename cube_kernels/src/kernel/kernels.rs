@@ -77,7 +77,7 @@ fn address(layout: &Sequence<usize>, batch: usize, #[comptime] blueprint: Bluepr
             let axis = comptime!(rank - 1 - d);
             let size = *layout.index(comptime!(layout::BATCH_SHAPE + axis));
             base += (rest % size) * *layout.index(comptime!(strides + 2 + axis));
-            rest = rest / size;
+            rest /= size;
         }
         address.base.push(base);
         address.row.push(*layout.index(strides));

@@ -1,5 +1,8 @@
 //! The kernels: loading of operands, evaluation of a program, reduction.
 
+// Lists known at compile time are walked by index, which is what CubeCL can unroll.
+#![allow(clippy::needless_range_loop)]
+
 mod evaluate;
 mod kernels;
 pub mod math;

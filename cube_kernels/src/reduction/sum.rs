@@ -43,7 +43,7 @@ impl<F: Float, N: Size> Reduction<F, N> for Sum {
     }
 
     fn step(state: &mut SumState<F, N>, index: usize, value: Vector<F, N>) {
-        state.block[index] = state.block[index] + value;
+        state.block[index] += value;
     }
 
     fn step_product(
@@ -76,6 +76,6 @@ impl<F: Float, N: Size> Reduction<F, N> for Sum {
     }
 
     fn merge(state: &mut SumState<F, N>, index: usize, part: Vector<F, N>) {
-        state.block[index] = state.block[index] + part;
+        state.block[index] += part;
     }
 }

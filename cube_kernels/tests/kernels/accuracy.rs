@@ -22,7 +22,14 @@ fn problem(columns: usize, low: f64) -> Problem {
         (_, 1) => Tensor::random(&[columns, 1], &mut rng, low, 1.0),
         (_, dim) => Tensor::random(&[columns, dim], &mut rng, 0.0, 1.0),
     };
-    Problem::new(&gaussian(3, 1), Axis::J, &[], (ROWS, columns), tensor, |_| 0.0)
+    Problem::new(
+        &gaussian(3, 1),
+        Axis::J,
+        &[],
+        (ROWS, columns),
+        tensor,
+        |_| 0.0,
+    )
 }
 
 fn norm(values: impl Iterator<Item = f64>) -> f64 {
@@ -40,7 +47,9 @@ fn ten_thousand_terms_are_summed_to_three_parts_in_ten_million() {
     let problem = problem(COLUMNS, 0.0);
     let want = gaussian_sums(&problem);
     for precision in precisions() {
-        let got = problem.run(&client(), *precision).expect("the launch succeeds");
+        let got = problem
+            .run(&client(), *precision)
+            .expect("the launch succeeds");
         let off = error(&got, &want, &want);
         let most = by_precision(*precision, 3e-7, 1e-15);
         assert!(off <= most, "off by {off:.2e} in {precision:?}");
@@ -52,7 +61,9 @@ fn the_error_does_not_grow_with_the_number_of_terms() {
     let error_of = |columns: usize| {
         let problem = problem(columns, 0.0);
         let want = gaussian_sums(&problem);
-        let got = problem.run(&client(), Precision::F32).expect("the launch succeeds");
+        let got = problem
+            .run(&client(), Precision::F32)
+            .expect("the launch succeeds");
         error(&got, &want, &want)
     };
     let (short, long) = (error_of(1000), error_of(100_000));
@@ -64,7 +75,9 @@ fn terms_of_both_signs_are_as_exact_as_the_sum_of_their_sizes() {
     let (signed, unsigned) = (problem(COLUMNS, -1.0), problem(COLUMNS, 0.0));
     let (want, scale) = (gaussian_sums(&signed), gaussian_sums(&unsigned));
     for precision in precisions() {
-        let got = signed.run(&client(), *precision).expect("the launch succeeds");
+        let got = signed
+            .run(&client(), *precision)
+            .expect("the launch succeeds");
         let off = error(&got, &want, &scale);
         let most = by_precision(*precision, 3e-7, 1e-15);
         assert!(off <= most, "off by {off:.2e} in {precision:?}");

@@ -226,21 +226,31 @@ fn derivatives_beside_repeated_constants_exist() {
 fn the_derivative_by_an_absent_leaf_is_zero() {
     let expr = x(0, 3).sqdist(&y(1, 3));
     let gradient = expr.gradient(&leaf(7, Some(Axis::J), 4), &Expr::constant(1.0));
-    assert_eq!(value(&gradient, &point(&gradient, &mut Rng::new(0))), vec![0.0; 4]);
+    assert_eq!(
+        value(&gradient, &point(&gradient, &mut Rng::new(0))),
+        vec![0.0; 4]
+    );
 }
 
 #[test]
 fn the_derivative_of_a_leaf_by_itself_is_the_cotangent() {
     let cotangent = y(5, 3);
-    assert_eq!(x(0, 3).gradient(&leaf(0, Some(Axis::I), 3), &cotangent), cotangent);
+    assert_eq!(
+        x(0, 3).gradient(&leaf(0, Some(Axis::I), 3), &cotangent),
+        cotangent
+    );
 }
 
 #[test]
 fn leaves_of_one_tensor_on_both_axes_are_told_apart() {
     let (row, column) = (x(0, 2), y(0, 2));
     let expr = row.dot(&column);
-    let by_row = expr.gradient(&var_of(&row), &Expr::constant(1.0)).simplify();
-    let by_column = expr.gradient(&var_of(&column), &Expr::constant(1.0)).simplify();
+    let by_row = expr
+        .gradient(&var_of(&row), &Expr::constant(1.0))
+        .simplify();
+    let by_column = expr
+        .gradient(&var_of(&column), &Expr::constant(1.0))
+        .simplify();
     assert_eq!((by_row, by_column), (column, row));
 }
 
@@ -263,7 +273,9 @@ fn the_derivatives_of_norms_at_the_origin_are_zero() {
 #[test]
 fn a_gradient_is_no_leaf_of_what_does_not_depend_on_it() {
     // The zero derivative of the sign prunes the graph: no operand is read for it.
-    let gradient = x(0, 3).sign().gradient(&leaf(0, Some(Axis::I), 3), &y(1, 3));
+    let gradient = x(0, 3)
+        .sign()
+        .gradient(&leaf(0, Some(Axis::I), 3), &y(1, 3));
     assert!(matches!(gradient.simplify().node(), Node::Expand(..)));
     assert!(leaves(&gradient).is_empty());
 }

@@ -35,7 +35,8 @@ fn instructions(items: &[Item]) -> Vec<Instruction> {
 
 /// How often `op` is applied.
 fn count(items: &[Item], op: ScalarOp) -> usize {
-    let applies = |i: &&Instruction| matches!(i, Instruction::Apply { op: other, .. } if *other == op);
+    let applies =
+        |i: &&Instruction| matches!(i, Instruction::Apply { op: other, .. } if *other == op);
     instructions(items).iter().filter(applies).count()
 }
 
@@ -76,7 +77,12 @@ fn stages(program: &Program) -> [(&str, &[Item]); 4] {
 fn assert_only_in(program: &Program, stage: &str, op: ScalarOp, times: usize) {
     for (name, items) in stages(program) {
         let want = if name == stage { times } else { 0 };
-        assert_eq!(count(items, op), want, "{op} in the {name} stage of\n{}", **program);
+        assert_eq!(
+            count(items, op),
+            want,
+            "{op} in the {name} stage of\n{}",
+            **program
+        );
     }
 }
 
@@ -107,7 +113,12 @@ fn what_follows_from_parameters_is_computed_once() {
     let program = lower(&((p(0, 1).exp() * s(1).sqrt()) * (x(2, 1) * y(3, 1))));
     assert_only_in(&program, "uniform", ScalarOp::Exp, 1);
     assert_only_in(&program, "uniform", ScalarOp::Sqrt, 1);
-    let scalars: Vec<bool> = program.uniform.loads.iter().map(|load| load.scalar).collect();
+    let scalars: Vec<bool> = program
+        .uniform
+        .loads
+        .iter()
+        .map(|load| load.scalar)
+        .collect();
     assert_eq!(scalars, [false, true]);
     assert_eq!((program.tensors.len(), program.scalars), (3, 1));
 }
@@ -127,7 +138,15 @@ fn a_mixed_stage_reads_what_the_uniform_stage_computed() {
     let program = lower(&((x(0, 2) * p(1, 2).exp()).sqnorm() * y(2, 1)));
     assert_only_in(&program, "uniform", ScalarOp::Exp, 2);
     let reads = instructions(&program.row.items);
-    let uniform = |i: &&Instruction| matches!(i, Instruction::Load { space: Space::Uniform, .. });
+    let uniform = |i: &&Instruction| {
+        matches!(
+            i,
+            Instruction::Load {
+                space: Space::Uniform,
+                ..
+            }
+        )
+    };
     assert_eq!(reads.iter().filter(uniform).count(), 2);
     assert_eq!(program.row.computed(), 1);
 }
@@ -149,7 +168,12 @@ fn a_division_by_what_a_stage_knows_is_a_product_by_its_reciprocal() {
 
 #[test]
 fn a_division_within_one_stage_stays() {
-    assert_only_in(&lower(&(y(0, 1) / y(1, 1) * x(2, 1))), "column", ScalarOp::Div, 1);
+    assert_only_in(
+        &lower(&(y(0, 1) / y(1, 1) * x(2, 1))),
+        "column",
+        ScalarOp::Div,
+        1,
+    );
     let pair = x(0, 1) * y(1, 1);
     assert_only_in(&lower(&(1.0 / (pair + 1.0))), "pair", ScalarOp::Div, 1);
 }
@@ -207,7 +231,10 @@ fn negated_squares_are_subtracted_without_a_negation_each() {
     let program = lower(&(-x(0, 4).sqdist(&y(1, 4))).exp());
     assert_eq!(fused(&program.pair), 3);
     let negated = |i: &&Instruction| matches!(i, Instruction::Fma { negated: true, .. });
-    assert_eq!(instructions(&program.pair).iter().filter(negated).count(), 3);
+    assert_eq!(
+        instructions(&program.pair).iter().filter(negated).count(),
+        3
+    );
     assert_only_in(&program, "pair", ScalarOp::Neg, 1);
 }
 
@@ -230,7 +257,15 @@ fn a_product_that_is_added_is_fused_unless_it_is_used_elsewhere() {
 #[test]
 fn a_product_goes_into_the_reduction_unmultiplied() {
     let program = lower(&gaussian(3, 2));
-    let product = |item: &Item| matches!(item, Item::Store { term: Term::Product { .. }, .. });
+    let product = |item: &Item| {
+        matches!(
+            item,
+            Item::Store {
+                term: Term::Product { .. },
+                ..
+            }
+        )
+    };
     assert_eq!(program.pair.iter().filter(|item| product(item)).count(), 2);
     assert_only_in(&program, "pair", ScalarOp::Mul, 1);
 }
@@ -263,7 +298,12 @@ fn the_exponential_knows_that_its_argument_is_not_positive() {
 
 #[test]
 fn short_inner_axes_are_unrolled_and_long_ones_are_loops() {
-    for (dim, want) in [(1, vec![]), (UNROLL, vec![]), (UNROLL + 1, vec![17]), (500, vec![500])] {
+    for (dim, want) in [
+        (1, vec![]),
+        (UNROLL, vec![]),
+        (UNROLL + 1, vec![17]),
+        (500, vec![500]),
+    ] {
         let program = lower(&gaussian(dim, 1));
         assert_eq!(sums(&program.pair), want);
         assert_eq!(program.looped(), dim > UNROLL);
@@ -293,7 +333,10 @@ fn a_concatenation_is_cut_at_its_boundaries() {
     let joined = Expr::concat(vec![x(0, 10), y(1, 15), p(2, 1), x(3, 2)]);
     let program = lower(&joined.sqnorm());
     assert_eq!(sums(&program.pair), [10, 15, 2]);
-    assert_eq!(stores(&lower(&joined.square()).pair), [(0, 10), (10, 15), (25, 1), (26, 2)]);
+    assert_eq!(
+        stores(&lower(&joined.square()).pair),
+        [(0, 10), (10, 15), (25, 1), (26, 2)]
+    );
 }
 
 #[test]
@@ -302,7 +345,10 @@ fn two_concatenations_are_cut_at_the_boundaries_of_both() {
     let b = Expr::concat(vec![y(2, 18), x(3, 12)]);
     assert_eq!(sums(&lower(&a.dot(&b)).pair), [10, 8, 12]);
     // Only the part that is sliced out counts.
-    assert_eq!(sums(&lower(&(a * b).slice(5, 20).inner_sum()).pair), [5, 8, 7]);
+    assert_eq!(
+        sums(&lower(&(a * b).slice(5, 20).inner_sum()).pair),
+        [5, 8, 7]
+    );
 }
 
 #[test]
@@ -317,7 +363,13 @@ fn a_concatenation_that_a_stage_knows_needs_no_cut() {
     let joined = Expr::concat(vec![y(1, 10), y(2, 15).exp()]);
     let program = lower(&x(0, 25).dot(&joined));
     assert_eq!(sums(&program.pair), [25]);
-    assert_eq!(stores(&program.column.items).iter().map(|s| s.1).sum::<usize>(), 25);
+    assert_eq!(
+        stores(&program.column.items)
+            .iter()
+            .map(|s| s.1)
+            .sum::<usize>(),
+        25
+    );
 }
 
 #[test]
@@ -333,7 +385,11 @@ fn equal_formulas_over_other_operands_give_equal_programs() {
 
 #[test]
 fn the_transposed_formula_over_the_other_axis_is_the_same_program() {
-    for expr in [gaussian(3, 2), gaussian(40, 17), x(0, 2) / p(1, 1) * y(2, 1)] {
+    for expr in [
+        gaussian(3, 2),
+        gaussian(40, 17),
+        x(0, 2) / p(1, 1) * y(2, 1),
+    ] {
         let (straight, _) = Formula::new(&expr);
         let (transposed, _) = Formula::new(&expr.transpose());
         let one = Program::lower(&straight, Axis::J);
@@ -353,7 +409,13 @@ fn the_cost_of_a_pair_counts_loops_by_their_length() {
 #[test]
 fn listings_print_all_stages() {
     let text = lower(&((x(0, 1).exp() - y(1, 20)) / s(2)).sqnorm()).to_string();
-    for part in ["uniform: 2 slots", "row: 2 slots", "column: 20 slots", "pair: 1 outputs", "k < 20"] {
+    for part in [
+        "uniform: 2 slots",
+        "row: 2 slots",
+        "column: 20 slots",
+        "pair: 1 outputs",
+        "k < 20",
+    ] {
         assert!(text.contains(part), "no '{part}' in\n{text}");
     }
 }
@@ -381,7 +443,11 @@ impl<'a> Follow<'a> {
                 assert!(follow.filled.insert(slot), "slot {slot} is loaded twice");
                 assert_eq!(stage.load_of(slot), Some(load));
             }
-            let sources = if load.scalar { listing.scalars } else { listing.tensors.len() };
+            let sources = if load.scalar {
+                listing.scalars
+            } else {
+                listing.tensors.len()
+            };
             assert!(load.source < sources);
             assert!(load.scalar || listing.tensors[load.source] == space);
         }
@@ -448,11 +514,17 @@ impl<'a> Follow<'a> {
     }
 
     fn define(&mut self, register: Register) {
-        assert!(self.known.insert(register), "register {register} is set twice");
+        assert!(
+            self.known.insert(register),
+            "register {register} is set twice"
+        );
     }
 
     fn read(&self, register: Register) {
-        assert!(self.known.contains(&register), "register {register} is not set");
+        assert!(
+            self.known.contains(&register),
+            "register {register} is not set"
+        );
     }
 
     fn instruction(&mut self, instruction: &Instruction, len: usize, in_loop: bool) {

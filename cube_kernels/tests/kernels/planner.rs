@@ -127,7 +127,12 @@ fn sizes() -> impl Strategy<Value = Sizes> {
     })
 }
 
-fn make(device: &Device, program: &Program, sizes: Sizes, precision: Precision) -> Result<Plan, PlanError> {
+fn make(
+    device: &Device,
+    program: &Program,
+    sizes: Sizes,
+    precision: Precision,
+) -> Result<Plan, PlanError> {
     let contiguous = vec![true; program.tensors.len()];
     plan::plan(device, program, sizes, precision, 0, contiguous)
 }
@@ -139,7 +144,10 @@ fn assert_sound(device: &Device, program: &Program, sizes: Sizes, precision: Pre
         Ok(plan) => plan,
         Err(PlanError::TooManyCubes { cubes, limit }) => {
             let most: usize = device.max_cubes.iter().map(|n| *n as usize).product();
-            assert!(limit == most && cubes > most, "{cubes} fit {most}: {context}");
+            assert!(
+                limit == most && cubes > most,
+                "{cubes} fit {most}: {context}"
+            );
             return;
         }
     };
@@ -149,11 +157,17 @@ fn assert_sound(device: &Device, program: &Program, sizes: Sizes, precision: Pre
     assert!(plan.lanes.is_power_of_two(), "{context}");
     assert!((1..=device.max_units).contains(&plan.units), "{context}");
     assert!(blueprint.columns > 0 && blueprint.block > 0, "{context}");
-    assert!(blueprint.block.is_multiple_of(blueprint.columns), "{context}");
+    assert!(
+        blueprint.block.is_multiple_of(blueprint.columns),
+        "{context}"
+    );
     assert_eq!(blueprint.math.precision, precision, "{context}");
     if blueprint.shared_tile {
         let bytes = blueprint.tile_len(program) * precision.size();
-        assert!(bytes > 0 && bytes <= device.shared_memory, "{bytes} bytes: {context}");
+        assert!(
+            bytes > 0 && bytes <= device.shared_memory,
+            "{bytes} bytes: {context}"
+        );
         assert!(device.cores.is_none(), "{context}");
     }
 
@@ -161,7 +175,10 @@ fn assert_sound(device: &Device, program: &Program, sizes: Sizes, precision: Pre
     assert!(plan.parts * plan.part_columns >= sizes.columns, "{context}");
     match sizes.columns {
         0 => assert_eq!(plan.parts, 1, "{context}"),
-        _ => assert!((plan.parts - 1) * plan.part_columns < sizes.columns, "{context}"),
+        _ => assert!(
+            (plan.parts - 1) * plan.part_columns < sizes.columns,
+            "{context}"
+        ),
     }
 
     for (cubes, most) in plan.cubes.iter().zip(device.max_cubes) {
@@ -174,7 +191,10 @@ fn assert_sound(device: &Device, program: &Program, sizes: Sizes, precision: Pre
         false => (cubes * plan.units, plan.lanes),
     };
     let needed = sizes.rows.div_ceil(rows) * sizes.batches * plan.parts;
-    assert!(workers >= needed, "{workers} workers, {needed} needed: {context}");
+    assert!(
+        workers >= needed,
+        "{workers} workers, {needed} needed: {context}"
+    );
 }
 
 proptest! {
@@ -287,10 +307,18 @@ fn every_core_gets_work_where_there_is_some() {
 fn only_gpus_share_a_tile_and_only_where_columns_are_read() {
     let with_columns = &programs()[1];
     let without = Program::lower(&Formula::new(&x(0, 3).exp()).0, Axis::J);
-    assert!(plan_of(&GPU, with_columns, 1000, 1000).blueprint.shared_tile);
+    assert!(
+        plan_of(&GPU, with_columns, 1000, 1000)
+            .blueprint
+            .shared_tile
+    );
     assert!(!plan_of(&GPU, &without, 1000, 1000).blueprint.shared_tile);
     for device in cpus() {
-        assert!(!plan_of(&device, with_columns, 1000, 1000).blueprint.shared_tile);
+        assert!(
+            !plan_of(&device, with_columns, 1000, 1000)
+                .blueprint
+                .shared_tile
+        );
     }
 }
 

@@ -8,12 +8,7 @@
 
 use std::collections::HashMap;
 
-use burn_lazy_kernels::{
-    Axis, Expr, Formula, Program,
-    catalogue::ScalarOp,
-    expr::Var,
-    reference,
-};
+use burn_lazy_kernels::{Axis, Expr, Formula, Program, catalogue::ScalarOp, expr::Var, reference};
 use proptest::{
     prelude::*,
     test_runner::{Config, RngSeed},
@@ -111,7 +106,12 @@ impl Decoder<'_> {
                 }
             }
             14 => {
-                let made: Vec<Expr> = self.made.iter().filter(|e| e.dim() == dim).cloned().collect();
+                let made: Vec<Expr> = self
+                    .made
+                    .iter()
+                    .filter(|e| e.dim() == dim)
+                    .cloned()
+                    .collect();
                 match made.is_empty() {
                     true => self.leaf(dim),
                     false => self.pick(&made),
@@ -124,7 +124,10 @@ impl Decoder<'_> {
     }
 
     fn unary(&mut self, dim: usize, depth: usize) -> Expr {
-        let unary: Vec<ScalarOp> = ScalarOp::all().into_iter().filter(|op| op.arity() == 1).collect();
+        let unary: Vec<ScalarOp> = ScalarOp::all()
+            .into_iter()
+            .filter(|op| op.arity() == 1)
+            .collect();
         // The powers are many; they share one turn.
         let powers = |op: &ScalarOp| matches!(op, ScalarOp::Powi(_));
         let (powers, mut ops): (Vec<_>, Vec<_>) = unary.into_iter().partition(powers);
@@ -136,7 +139,9 @@ impl Decoder<'_> {
         let arg = match op {
             ScalarOp::Exp if tame => -arg.abs(),
             ScalarOp::Exp => arg * 0.25,
-            ScalarOp::Log | ScalarOp::Sqrt | ScalarOp::Rsqrt | ScalarOp::Recip if tame => arg.abs() + 0.5,
+            ScalarOp::Log | ScalarOp::Sqrt | ScalarOp::Rsqrt | ScalarOp::Recip if tame => {
+                arg.abs() + 0.5
+            }
             ScalarOp::Powi(n) if tame && n < 0 => arg.square() + 0.75,
             _ => arg,
         };
@@ -144,7 +149,10 @@ impl Decoder<'_> {
     }
 
     fn binary(&mut self, dim: usize, depth: usize) -> Expr {
-        let binary: Vec<ScalarOp> = ScalarOp::all().into_iter().filter(|op| op.arity() == 2).collect();
+        let binary: Vec<ScalarOp> = ScalarOp::all()
+            .into_iter()
+            .filter(|op| op.arity() == 2)
+            .collect();
         let op = self.pick(&binary);
         let (first, second) = self.pick(&[(dim, dim), (1, dim), (dim, 1)]);
         let a = self.expr(first, depth - 1);
@@ -183,7 +191,11 @@ impl Decoder<'_> {
 /// Values for all leaves, between 0.2 and 1.5 with both signs.
 pub fn values(rng: &mut Rng) -> f64 {
     let value = rng.uniform(0.2, 1.5);
-    if rng.bits().is_multiple_of(2) { value } else { -value }
+    if rng.bits().is_multiple_of(2) {
+        value
+    } else {
+        -value
+    }
 }
 
 pub type Point = HashMap<Var, Vec<f64>>;
@@ -227,7 +239,10 @@ fn assert_equal_values(expr: &Expr, got: &[f64], point: &Point) -> usize {
         }
         compared += 1;
         let tolerance = 1e-12 * want.abs() + 32.0 * wobble;
-        assert!(agree(*got, *want, tolerance), "{got}, expected {want}, of {expr}");
+        assert!(
+            agree(*got, *want, tolerance),
+            "{got}, expected {want}, of {expr}"
+        );
     }
     compared
 }
@@ -333,7 +348,14 @@ fn random_formulas_are_deep_and_mostly_well_conditioned() {
         all += expr.dim();
         compared += assert_equal_values(&expr, &got, &point);
     }
-    assert!(compared * 10 > all * 8, "{compared} of {all} components are compared");
+    assert!(
+        compared * 10 > all * 8,
+        "{compared} of {all} components are compared"
+    );
     assert!(deepest > DEPTH);
-    assert_eq!(ops.len(), ScalarOp::all().len() + 6, "every node occurs: {ops:?}");
+    assert_eq!(
+        ops.len(),
+        ScalarOp::all().len() + 6,
+        "every node occurs: {ops:?}"
+    );
 }

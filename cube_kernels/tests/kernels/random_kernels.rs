@@ -112,15 +112,26 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
         let len = shape.iter().product();
         Tensor::new(&shape, (0..len).map(|_| values(&mut rng)).collect())
     };
-    let problem = Problem::new(&expr, reduced, &[], case.sizes, tensor, |_| values(&mut other));
-    let got = problem.run(&client, precision).expect("the launch succeeds");
+    let problem = Problem::new(&expr, reduced, &[], case.sizes, tensor, |_| {
+        values(&mut other)
+    });
+    let got = problem
+        .run(&client, precision)
+        .expect("the launch succeeds");
     let want = expected(&problem, precision);
     prop_assert_eq!(got.len(), want.len());
     for (k, (got, want)) in got.iter().zip(&want).enumerate() {
         prop_assert!(
             want.tolerance.is_infinite() || agree(*got, want.value, want.tolerance),
             "output {}: {}, expected {} up to {:.1e}, of {} over {} in {:?}\n{}",
-            k, got, want.value, want.tolerance, problem.formula, reduced, precision, *problem.program
+            k,
+            got,
+            want.value,
+            want.tolerance,
+            problem.formula,
+            reduced,
+            precision,
+            *problem.program
         );
     }
     Ok(())
