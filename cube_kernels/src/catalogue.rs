@@ -264,6 +264,8 @@ macro_rules! scalar_ops {
         }
 
         /// Evaluates `op` in a kernel; unary operations ignore `b`.
+        // The attribute comes from the same place as the rows: `#[cube]` adds an argument that the
+        // code of the rows must see, and names of different origin don't see each other.
         $hash $cube
         pub(crate) fn apply<F: Float, N: Size>(
             a: Vector<F, N>,

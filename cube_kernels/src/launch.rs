@@ -161,7 +161,8 @@ impl Launch<'_> {
         let plan = plan::plan(&device, program, sizes, self.precision, rank, contiguous)?;
 
         let largest = strides.iter().map(|s| s.extent).max().unwrap_or(0);
-        let largest = largest.max(len * plan.parts).max(sizes.columns);
+        let columns = plan.parts * plan.part_columns + plan.blueprint.block;
+        let largest = largest.max(len * plan.parts).max(columns);
         let address =
             plan::address_type(&device, largest).ok_or_else(|| LaunchError::TooLarge {
                 device: client.name().to_string(),

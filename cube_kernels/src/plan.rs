@@ -202,18 +202,20 @@ pub fn plan(
             blueprint.shared_tile = program.column.slots > 0;
         }
     }
-    // The tile takes at most half of the fast memory, so that something else fits beside it.
+    // A block is a multiple of the columns that are evaluated together, and its tile takes at most
+    // half of the fast memory, so that something else fits beside it.
+    let whole = |columns: usize| columns / blueprint.columns * blueprint.columns;
     let width = program.column.slots - blueprint.first_staged_slot(program);
-    if let Some(most) = (device.shared_memory / 2).checked_div(width * size) {
-        blueprint.block = BLOCK.min(most / blueprint.columns * blueprint.columns);
-        if blueprint.block == 0 {
-            blueprint.shared_tile = false;
-            blueprint.block = if program.column.computed() > 0 {
-                blueprint.columns
-            } else {
-                BLOCK
-            };
-        }
+    let room = (device.shared_memory / 2).checked_div(width * size);
+    let block = whole(BLOCK.min(room.unwrap_or(BLOCK)));
+    if block > 0 {
+        blueprint.block = block;
+    } else {
+        blueprint.shared_tile = false;
+        blueprint.block = match program.column.computed() {
+            0 => whole(BLOCK),
+            _ => blueprint.columns,
+        };
     }
 
     let groups = if blueprint.shared_tile {

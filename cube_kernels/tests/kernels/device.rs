@@ -12,7 +12,7 @@ use cubecl::{
     zspace::{Shape, Strides},
 };
 
-use crate::support::Rng;
+use crate::support::{Rng, agree};
 
 /// The runtimes that the tests know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -391,7 +391,24 @@ impl Problem {
         for precision in precisions() {
             let got = self.run(&client, *precision).expect("the launch succeeds");
             let relative = by_precision(*precision, single, double);
-            crate::support::assert_close(&got, &want, relative);
+            assert_close(&got, &want, relative);
         }
+    }
+}
+
+/// Asserts that every value is within `relative` of the largest finite expected one.
+#[track_caller]
+pub fn assert_close(got: &[f64], want: &[f64], relative: f64) {
+    assert_eq!(got.len(), want.len(), "number of values");
+    let largest = want
+        .iter()
+        .filter(|w| w.is_finite())
+        .fold(0f64, |largest, w| largest.max(w.abs()));
+    for (k, (got, want)) in got.iter().zip(want).enumerate() {
+        let off = (got - want).abs() / largest;
+        assert!(
+            agree(*got, *want, relative * largest),
+            "value {k} is {got}, expected {want}: off by {off:.2e} of the largest, {relative:.2e} allowed"
+        );
     }
 }

@@ -71,14 +71,14 @@ fn gpus() -> Vec<Device> {
 fn cpus() -> Vec<Device> {
     let mut all = Vec::new();
     for cores in [1, 2, 64] {
-        for load_width in [128, 256, 512] {
+        for (load_width, shared_memory) in [(128, 32 << 10), (256, 2 << 20), (512, 1 << 10)] {
             for registers in [None, Some(16), Some(32)] {
                 all.push(Device {
                     cores: Some(cores),
                     load_width,
                     registers,
                     plane: 1,
-                    shared_memory: 2 << 20,
+                    shared_memory,
                     processors: None,
                     max_cubes: [65535; 3],
                     ..GPU

@@ -5,8 +5,8 @@
 use burn_lazy_kernels::{Axis, Expr, LaunchError, Precision, check_device, expr::Var};
 
 use crate::{
-    device::{Problem, Runtime, Tensor, by_precision, client, precisions, runtime},
-    support::{Rng, agree, assert_close, gaussian, leaf, p, s, x, y},
+    device::{Problem, Runtime, Tensor, assert_close, by_precision, client, precisions, runtime},
+    support::{Rng, agree, gaussian, leaf, p, s, x, y},
 };
 
 const SINGLE: f64 = 2e-6;
@@ -267,28 +267,55 @@ fn stored(layout: Layout, length: usize, dim: usize, rng: &mut Rng) -> Tensor {
     }
 }
 
-#[test]
-fn operands_of_any_layout_are_read_in_place() {
-    use Layout::*;
+/// Checks a Gaussian sum with the given layouts of its three operands.
+fn check_layouts(dim: usize, width: usize, layouts: [Layout; 3]) {
     let (m, n) = (21, 37);
-    for (dim, width) in [(3, 2), (20, 18)] {
-        for layouts in [
-            [Transposed, Contiguous, Contiguous],
-            [Contiguous, Transposed, Spaced],
-            [Transposed, Transposed, Transposed],
-            [Spaced, Spaced, Contiguous],
-            [OneRow, Contiguous, OneRow],
-            [OneComponent, OneRow, OneComponent],
-        ] {
-            let mut rng = Rng::new(5);
-            let tensor = |var: &Var| {
-                let length = if var.axis == Some(Axis::I) { m } else { n };
-                stored(layouts[var.id as usize], length, var.dim, &mut rng)
-            };
-            let expr = gaussian(dim, width);
-            Problem::new(&expr, Axis::J, &[], (m, n), tensor, |_| 0.0).check(SINGLE, DOUBLE);
-        }
+    let mut rng = Rng::new(5);
+    let tensor = |var: &Var| {
+        let length = if var.axis == Some(Axis::I) { m } else { n };
+        stored(layouts[var.id as usize], length, var.dim, &mut rng)
+    };
+    let expr = gaussian(dim, width);
+    Problem::new(&expr, Axis::J, &[], (m, n), tensor, |_| 0.0).check(SINGLE, DOUBLE);
+}
+
+#[test]
+fn short_operands_of_any_layout_are_read_in_place() {
+    use Layout::*;
+    for layouts in [
+        [Transposed, Contiguous, Contiguous],
+        [Contiguous, Transposed, Spaced],
+        [Transposed, Transposed, Transposed],
+        [Spaced, Spaced, Contiguous],
+        [OneRow, Contiguous, OneRow],
+        [OneComponent, OneRow, OneComponent],
+    ] {
+        check_layouts(3, 2, layouts);
     }
+}
+
+#[test]
+fn long_operands_of_any_layout_are_read_in_place() {
+    use Layout::*;
+    for layouts in [
+        [Transposed, Spaced, Transposed],
+        [Spaced, Transposed, OneRow],
+        [OneComponent, OneRow, OneComponent],
+    ] {
+        check_layouts(20, 18, layouts);
+    }
+}
+
+#[test]
+fn more_batches_than_one_axis_of_cubes_holds_are_launched() {
+    let batches = 70_000;
+    let mut rng = Rng::new(13);
+    let tensor = |var: &Var| {
+        let length = if var.axis == Some(Axis::I) { 1 } else { 2 };
+        Tensor::random(&[batches, length, var.dim], &mut rng, 0.0, 1.0)
+    };
+    let expr = x(0, 1) * y(1, 1).square();
+    Problem::new(&expr, Axis::J, &[batches], (1, 2), tensor, |_| 0.0).check(SINGLE, DOUBLE);
 }
 
 #[test]

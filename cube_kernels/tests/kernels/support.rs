@@ -104,15 +104,6 @@ pub struct Noise {
 }
 
 impl Noise {
-    pub fn f32(seed: u64) -> Self {
-        Self {
-            rng: Rng::new(seed),
-            eps: f32::EPSILON as f64,
-            largest: f32::MAX as f64,
-            smallest: f32::MIN_POSITIVE as f64,
-        }
-    }
-
     pub fn f64(seed: u64) -> Self {
         Self {
             rng: Rng::new(seed),
@@ -208,22 +199,5 @@ pub fn agree(got: f64, want: f64, tolerance: f64) -> bool {
         (got - want).abs() <= tolerance
     } else {
         got == want || (got.is_nan() && want.is_nan())
-    }
-}
-
-/// Asserts that every value is within `relative` of the largest finite expected one.
-#[track_caller]
-pub fn assert_close(got: &[f64], want: &[f64], relative: f64) {
-    assert_eq!(got.len(), want.len(), "number of values");
-    let largest = want
-        .iter()
-        .filter(|w| w.is_finite())
-        .fold(0f64, |largest, w| largest.max(w.abs()));
-    for (k, (got, want)) in got.iter().zip(want).enumerate() {
-        let off = (got - want).abs() / largest;
-        assert!(
-            agree(*got, *want, relative * largest),
-            "value {k} is {got}, expected {want}: off by {off:.2e} of the largest, {relative:.2e} allowed"
-        );
     }
 }
