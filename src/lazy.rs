@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use burn::tensor::Tensor;
 use burn_lazy_kernels::{
-    Axis, Expr,
+    Axis, Expr, Formula,
     expr::{Node, Printer, Var, broadcast_dim},
 };
 
@@ -149,6 +149,26 @@ impl LazyTensor {
         let mut shape = extent.batch;
         shape.extend([extent.m.unwrap_or(1), extent.n.unwrap_or(1), self.dim()]);
         shape
+    }
+
+    /// The simplified formula with numbered operands, without their values. It can be serialised;
+    /// formulas written alike over different tensors are equal and share one kernel.
+    ///
+    /// ```
+    /// # #[cfg(feature = "cpu")] {
+    /// # use burn::prelude::*;
+    /// # use burn_lazy::LazyTensor;
+    /// let kernel = |m, n| {
+    ///     let x = LazyTensor::vi(Tensor::<2>::zeros([m, 3], &Device::cpu()));
+    ///     let y = LazyTensor::vj(Tensor::<2>::zeros([n, 3], &Device::cpu()));
+    ///     (-x.sqdist(y) * 0.5).exp().formula()
+    /// };
+    /// assert_eq!(kernel(10, 20), kernel(30, 40));
+    /// assert_eq!(kernel(10, 20).to_string(), "exp((sum(-square((x0 - y1))) * s2))");
+    /// # }
+    /// ```
+    pub fn formula(&self) -> Formula {
+        Formula::new(&self.expr).0
     }
 
     /// Size D of the inner axis.

@@ -52,7 +52,10 @@ fn main() -> ExitCode {
 fn bench(args: &[String]) -> Result<bool> {
     llvm::ensure(&|message| eprintln!("{message}"))?;
     let mut command = process::cargo();
-    command.args(["bench", "--features", "cpu", "--bench", "gaussian", "--"]);
+    // The profile and the features of the tests, so that nothing is built anew: what is measured is
+    // code that is compiled at run time.
+    command.args(["bench", "--profile", "dev", "--features", test::FEATURES]);
+    command.args(["--bench", "gaussian", "--"]);
     command.args(args).env("BURN_DEVICE", "cpu");
     process::succeeds(&mut command)
 }
