@@ -28,7 +28,7 @@ burn_lazy_kernels::unary_methods!(unary);
 
 macro_rules! binary {
     ($( [$($doc:tt)*] $method:ident $op:ident; )*) => {
-        /// Scalar functions of two arguments, applied to each component.
+        /// Operators and functions of two arguments, applied to each component.
         impl LazyTensor {
             $(
                 $($doc)*

@@ -56,7 +56,7 @@ mod operand;
 mod ops;
 mod reduce;
 
-pub use burn_lazy_kernels::{Axis, Formula, catalogue::ScalarOp};
+pub use burn_lazy_kernels::{Axis, Formula, ReductionKind, catalogue::ScalarOp};
 pub use error::{Conflict, FormulaInfo, LazyError, OperandInfo};
 pub use lazy::{IntoLazy, LazyTensor};
 pub use ops::{LazyOps, Operands, Reduction};

@@ -98,65 +98,6 @@ macro_rules! scalar_ops {
                 grad: |$ugx:ident, $ugy:ident| $ugrad:expr,
                 cube: |$ucx:ident| $ucube:expr;
         )+ }
-        operator { $(
-            $(#[$odoc:meta])*
-            $O:ident => $omethod:ident, $onotation:expr,
-                domain: $odomain:expr,
-                host: |$oa:ident, $ob:ident| $ohost:expr,
-                grad: |$oga:ident, $ogb:ident, $ogy:ident| [$ograda:expr, $ogradb:expr],
-                cube: |$oca:ident, $ocb:ident| $ocube:expr;
-        )+ }
-        binary { $(
-            $(#[$bdoc:meta])*
-            $B:ident => $bmethod:ident,
-                domain: $bdomain:expr,
-                host: |$ba:ident, $bb:ident| $bhost:expr,
-                grad: |$bga:ident, $bgb:ident, $bgy:ident| [$bgrada:expr, $bgradb:expr],
-                cube: |$bca:ident, $bcb:ident| $bcube:expr;
-        )+ }
-    ) => {
-        scalar_ops! { @all ($d, $hash $cube, $math)
-            unary { $(
-                $(#[$udoc])* $U $(($up: $upt))? => $umethod, $unotation,
-                    domain: $udomain,
-                    host: |$ux| $uhost,
-                    grad: |$ugx, $ugy| $ugrad,
-                    cube: |$ucx| $ucube;
-            )+ }
-            binary {
-                $( $(#[$odoc])* $O => $omethod, $onotation,
-                    domain: $odomain,
-                    host: |$oa, $ob| $ohost,
-                    grad: |$oga, $ogb, $ogy| [$ograda, $ogradb],
-                    cube: |$oca, $ocb| $ocube; )+
-                $( $(#[$bdoc])* $B => $bmethod, Notation::Call,
-                    domain: $bdomain,
-                    host: |$ba, $bb| $bhost,
-                    grad: |$bga, $bgb, $bgy| [$bgrada, $bgradb],
-                    cube: |$bca, $bcb| $bcube; )+
-            }
-        }
-
-        /// Calls `callback!` with a row `[docs] method Variant;` for each function of two arguments
-        /// that is not an operator.
-        #[macro_export]
-        macro_rules! binary_methods {
-            ($d callback:ident) => {
-                $d callback! { $( [$(#[$bdoc])*] $bmethod $B; )+ }
-            };
-        }
-    };
-
-    (
-        @all ($d:tt, $hash:tt $cube:tt, $math:ident)
-        unary { $(
-            $(#[$udoc:meta])*
-            $U:ident $(($up:ident : $upt:ty))? => $umethod:ident, $unotation:expr,
-                domain: $udomain:expr,
-                host: |$ux:ident| $uhost:expr,
-                grad: |$ugx:ident, $ugy:ident| $ugrad:expr,
-                cube: |$ucx:ident| $ucube:expr;
-        )+ }
         binary { $(
             $(#[$bdoc:meta])*
             $B:ident => $bmethod:ident, $bnotation:expr,
@@ -279,6 +220,14 @@ macro_rules! scalar_ops {
             }
         }
 
+        /// Calls `callback!` with a row `[docs] method Variant;` for each operation of two arguments.
+        #[macro_export]
+        macro_rules! binary_methods {
+            ($d callback:ident) => {
+                $d callback! { $( [$(#[$bdoc])*] $bmethod $B; )+ }
+            };
+        }
+
         /// Calls `callback!` with a row `[docs] method (parameter: type);` for each unary operation.
         #[macro_export]
         macro_rules! unary_methods {
@@ -386,7 +335,7 @@ scalar_ops! {
             grad: |x, y| x.recip(),
             cube: |x| x.ln();
     }
-    operator {
+    binary {
         /// The sum $a + b$.
         Add => add, Notation::Infix("+"),
             domain: REAL,
@@ -414,9 +363,9 @@ scalar_ops! {
             host: |a, b| a / b,
             grad: |a, b, y| [b.recip(), -(y.clone() / b.clone())],
             cube: |a, b| a / b;
-    }    binary {
+
         /// The larger of two values; NaN if either is. At ties both derivatives are 1/2.
-        Maximum => maximum,
+        Maximum => maximum, Notation::Call,
             domain: REAL,
             host: |a, b| if a > b || a.is_nan() { a } else { b },
             grad: |a, b, y| [
@@ -426,7 +375,7 @@ scalar_ops! {
             cube: |a, b| math::maximum(a, b);
 
         /// The smaller of two values; NaN if either is. At ties both derivatives are 1/2.
-        Minimum => minimum,
+        Minimum => minimum, Notation::Call,
             domain: REAL,
             host: |a, b| if a < b || a.is_nan() { a } else { b },
             grad: |a, b, y| [

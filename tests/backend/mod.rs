@@ -4,3 +4,5 @@ mod gradients;
 mod operations;
 mod shapes;
 mod support;
+#[cfg(feature = "autodiff")]
+mod unfused;

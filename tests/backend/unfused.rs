@@ -1,0 +1,70 @@
+//! The operation on the backend without fusion, which devices hide in a build with fusion.
+
+use burn::{
+    backend::{Backend, DispatchDevice, ops::FloatTensorOps, tensor::FloatTensor},
+    prelude::*,
+};
+use burn_autodiff::Autodiff;
+use burn_cubecl::CubeBackend;
+use burn_lazy::{Axis, LazyOps, LazyTensor, Operands, Reduction, ReductionKind};
+
+use super::support::{Random, assert_close, device};
+
+type Tracked = FloatTensor<Autodiff<CubeBackend>>;
+
+fn from_data(values: &[f64], shape: [usize; 2]) -> FloatTensor<CubeBackend> {
+    let device = device();
+    #[allow(unreachable_patterns)] // CubeCL can be the only backend.
+    let DispatchDevice::Cube(device) = device.as_dispatch() else {
+        panic!("{device:?} is no device of CubeCL");
+    };
+    let values: Vec<f32> = values.iter().map(|v| *v as f32).collect();
+    CubeBackend::float_from_data(TensorData::new(values, shape), device)
+}
+
+fn host(tensor: FloatTensor<CubeBackend>) -> Vec<f64> {
+    burn_cubecl::ops::into_data_sync(tensor)
+        .iter::<f64>()
+        .collect()
+}
+
+/// Sums `x_i y_j` over j.
+fn sum<B: Backend + LazyOps>(operands: Vec<FloatTensor<B>>, m: usize, n: usize) -> FloatTensor<B> {
+    let x = LazyTensor::vi(Tensor::<2>::zeros([m, 1], &device()));
+    let y = LazyTensor::vj(Tensor::<2>::zeros([n, 1], &device()));
+    let reduction = Reduction {
+        formula: (x * y).formula(),
+        kind: ReductionKind::Sum,
+        axis: Axis::J,
+        batch: vec![],
+        m,
+        n,
+        scalars: vec![],
+    };
+    B::lazy_reduce(Operands(operands), reduction)
+}
+
+#[test]
+fn sums_and_gradients_need_no_fusion() {
+    let (m, n) = (3, 5);
+    let mut random = Random::new(21);
+    let (x, y) = (random.vec(m), random.vec(n));
+    let total: f64 = y.iter().sum();
+    let expected: Vec<f64> = x.iter().map(|x| x * total).collect();
+
+    let plain = sum::<CubeBackend>(vec![from_data(&x, [m, 1]), from_data(&y, [n, 1])], m, n);
+    assert_close("sum", &host(plain), &expected, 1e-6);
+
+    let tracked = Tracked::new(from_data(&x, [m, 1])).require_grad();
+    let constant = Tracked::new(from_data(&y, [n, 1]));
+    let out = sum::<Autodiff<CubeBackend>>(vec![tracked.clone(), constant.clone()], m, n);
+    assert_close("sum", &host(out.primitive().clone()), &expected, 1e-6);
+    let gradients = out.backward();
+    assert_close(
+        "gradient",
+        &host(tracked.grad(&gradients).unwrap()),
+        &vec![total; m],
+        1e-6,
+    );
+    assert!(constant.grad(&gradients).is_none());
+}
