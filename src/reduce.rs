@@ -19,7 +19,8 @@ impl LazyTensor {
     /// $\sum_i f_{ij}$ of shape `[batch.., N, D]` over [`Axis::I`].
     ///
     /// Values are added in blocks with compensation between the blocks, so the error does not grow
-    /// with the length of the axis. The sum over an empty axis is 0; NaN and infinities propagate.
+    /// with the length of the axis; compilers of shaders may remove the compensation, which leaves plain
+    /// sums of blocks. The sum over an empty axis is 0; NaN and infinities propagate.
     ///
     /// Differentiable through Burn's autodiff with respect to every operand. Tensors may have any
     /// strides.

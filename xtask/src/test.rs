@@ -149,9 +149,7 @@ fn steps(features: &str) -> Vec<Step> {
         variables: variables.to_vec(),
         need,
     };
-    // The kernels are not run through SPIR-V: there they crash the shader compiler of Mesa's software
-    // driver, while the same kernels pass through WGSL.
-    vec![
+    let mut steps = vec![
         step("format", "fmt --all --check", &[], Need::Nothing),
         step(
             "lints, xtask",
@@ -188,7 +186,17 @@ fn steps(features: &str) -> Vec<Step> {
             ],
             Need::Vulkan,
         ),
-    ]
+    ];
+    // There is no Vulkan on macOS, where wgpu uses Metal.
+    if !cfg!(target_os = "macos") {
+        steps.push(step(
+            "kernels, SPIR-V",
+            "test -p burn-lazy-kernels --features vulkan --test *",
+            &[("BURN_LAZY_RUNTIME", "vulkan"), DEEP_STACK],
+            Need::Vulkan,
+        ));
+    }
+    steps
 }
 
 #[cfg(test)]
