@@ -2,7 +2,7 @@
 
 use burn::{
     backend::Dispatch,
-    tensor::{Device, Tensor, TensorData},
+    tensor::{DType, Device, Tensor, TensorData},
 };
 use burn_lazy_kernels::{Axis, Formula, ReductionKind, reference};
 
@@ -63,7 +63,7 @@ impl LazyTensor {
             let b = LazyTensor::try_vj(b.unsqueeze_dim::<2>(1))?;
             let product: Tensor<2> = self.try_mul(b)?.try_sum(Axis::J)?;
             let [rows, _] = product.dims();
-            return Ok(product.reshape([rows]).reshape(vector::<R>(rows)));
+            return Ok(product.reshape(vector::<R>(rows)));
         }
         self.try_mul(LazyTensor::try_vj(b)?)?.try_sum(Axis::J)
     }
@@ -112,7 +112,7 @@ impl LazyTensor {
                 formula: self.boxed_info(),
             });
         }
-        self.check_device(device, tensors.len())?;
+        self.check_device(device, extent.dtype, tensors.len())?;
         if tensors.is_empty() {
             return Ok(constant(&reduction, device, extent.dtype));
         }
@@ -121,7 +121,12 @@ impl LazyTensor {
     }
 
     /// Checks what the backend would refuse for a formula of `count` tensors.
-    fn check_device(&self, device: &Device, count: usize) -> Result<(), LazyError> {
+    fn check_device(
+        &self,
+        device: &Device,
+        dtype: Option<DType>,
+        count: usize,
+    ) -> Result<(), LazyError> {
         #[cfg(feature = "autodiff")]
         if count > crate::backends::MAX_OPERANDS && device.is_autodiff() {
             return Err(LazyError::TooManyOperands {
@@ -130,7 +135,7 @@ impl LazyTensor {
                 formula: self.boxed_info(),
             });
         }
-        check(device, self.extent().dtype, count).map_err(|error| match error {
+        check(device, dtype, count).map_err(|error| match error {
             Unsupported::Backend => LazyError::Backend {
                 device: format!("{device:?}"),
             },
@@ -151,7 +156,7 @@ fn vector<const R: usize>(len: usize) -> [usize; R] {
 fn constant<const R: usize>(
     reduction: &Reduction,
     device: &Device,
-    dtype: Option<burn::tensor::DType>,
+    dtype: Option<DType>,
 ) -> Tensor<R> {
     let scalars: Vec<[f64; 1]> = reduction.scalars.iter().map(|value| [*value]).collect();
     let operands: Vec<&[f64]> = scalars.iter().map(|value| value.as_slice()).collect();

@@ -185,11 +185,7 @@ impl Launch<'_> {
             numbers.extend([strided.row, strided.component]);
             numbers.extend(&strided.batch);
         }
-        let numbers: SequenceArg<usize> = numbers
-            .into_iter()
-            .collect::<Vec<_>>()
-            .into_iter()
-            .collect();
+        let numbers: SequenceArg<usize> = numbers.into_iter().collect();
         let elem = F::elem_type_native();
         let scalars: SequenceArg<InputScalar> = scalars
             .iter()
