@@ -15,9 +15,9 @@ use crate::{
 
 /// The longest inner axis that is unrolled.
 ///
-/// Measured on a CPU: beyond 16, straight-line code costs seconds of compilation and its registers
-/// spill, while a loop shares each loaded row between several columns.
-pub const UNROLL: usize = 16;
+/// Measured on a CPU: beyond 8, straight-line code takes longer to compile and to run, as its
+/// registers spill, while a loop shares each loaded row between several columns.
+pub const UNROLL: usize = 8;
 
 /// Added to the slots that are computed until the number of loaded ones is known.
 const COMPUTED: usize = 1 << 40;

@@ -301,7 +301,7 @@ fn short_inner_axes_are_unrolled_and_long_ones_are_loops() {
     for (dim, want) in [
         (1, vec![]),
         (UNROLL, vec![]),
-        (UNROLL + 1, vec![17]),
+        (UNROLL + 1, vec![UNROLL + 1]),
         (500, vec![500]),
     ] {
         let program = lower(&gaussian(dim, 1));
@@ -309,7 +309,10 @@ fn short_inner_axes_are_unrolled_and_long_ones_are_loops() {
         assert_eq!(program.looped(), dim > UNROLL);
         assert!(instructions(&program.pair).len() <= 5 * UNROLL);
     }
-    for (width, want) in [(16, (0..16).map(|k| (k, 1)).collect()), (17, vec![(0, 17)])] {
+    for (width, want) in [
+        (UNROLL, (0..UNROLL).map(|k| (k, 1)).collect()),
+        (UNROLL + 1, vec![(0, UNROLL + 1)]),
+    ] {
         let program = lower(&gaussian(3, width));
         assert_eq!(stores(&program.pair), want);
         assert_eq!(program.looped(), width > UNROLL);
