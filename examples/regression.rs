@@ -13,7 +13,7 @@ use burn::{
     prelude::*,
 };
 use burn_lazy::LazyTensor;
-use common::Checks;
+use common::{Checks, read_rows};
 
 /// Predicts a weighted mean of known targets, with Gaussian weights of the distances.
 #[derive(Module, Debug)]
@@ -64,12 +64,7 @@ struct Data {
 }
 
 fn load(path: &Path, device: &Device) -> Result<Data, Box<dyn Error>> {
-    // Plain numbers behind one line of names: nothing in them needs a parser of quotes.
-    let text = fs::read_to_string(path)?;
-    let lines = text.lines().skip(1);
-    let mut rows = lines
-        .map(|line| line.split(',').map(str::parse).collect())
-        .collect::<Result<Vec<Vec<f64>>, _>>()?;
+    let mut rows = read_rows(path)?;
     let features = rows[0].len() - 1;
     let (test, train): (Vec<_>, Vec<_>) = (0..rows.len()).partition(|r| r % 5 == 4);
     let count = train.len() as f64;
