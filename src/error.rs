@@ -88,7 +88,9 @@ pub enum LazyError {
         shape: Vec<usize>,
     },
     /// A tensor has a type in which nothing is computed.
-    #[error("{role} of shape {shape:?} has the type {dtype:?}; formulas are of type F32 or F64")]
+    #[error(
+        "{role} of shape {shape:?} has the type {dtype:?}; formulas are of type F16, BF16, F32 or F64"
+    )]
     Dtype {
         /// The role.
         role: &'static str,
@@ -149,6 +151,18 @@ pub enum LazyError {
     NotScalar {
         /// The operation.
         operation: &'static str,
+        /// The formula.
+        formula: Box<FormulaInfo>,
+    },
+    /// A number of results that cannot be given.
+    #[error("{operation} gives 1 to {limit} values, not {count}, for {formula}")]
+    Count {
+        /// The operation.
+        operation: &'static str,
+        /// The number asked for.
+        count: usize,
+        /// The most there can be.
+        limit: usize,
         /// The formula.
         formula: Box<FormulaInfo>,
     },

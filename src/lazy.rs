@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use burn::tensor::Tensor;
 use burn_lazy_kernels::{
-    Axis, Expr, Formula,
+    Accumulation, Axis, Expr, Formula,
     expr::{Node, Printer, Var, broadcast_dim},
 };
 
@@ -45,6 +45,7 @@ const MAX_DEPTH: usize = 500;
 pub struct LazyTensor {
     pub(crate) expr: Expr,
     pub(crate) operands: Arc<Vec<Operand>>,
+    pub(crate) accumulation: Accumulation,
 }
 
 /// What can stand on either side of an operator: a lazy tensor, a number (a run-time scalar, so
@@ -98,13 +99,15 @@ impl LazyTensor {
         Self {
             expr: Expr::var(operand.var),
             operands: Arc::new(vec![operand]),
+            accumulation: Accumulation::default(),
         }
     }
 
     /// A variable indexed by `i`: the rows of `x`, of shape `[batch.., M, D]`.
     ///
     /// # Panics
-    /// If `x` has fewer than two dimensions, an empty inner axis, or another type than F32 or F64.
+    /// If `x` has fewer than two dimensions, an empty inner axis, or another type than F16, BF16, F32 or
+    /// F64.
     #[track_caller]
     pub fn vi<const R: usize>(x: Tensor<R>) -> Self {
         expect(Self::try_vi(x))
@@ -118,7 +121,8 @@ impl LazyTensor {
     /// A variable indexed by `j`: the rows of `y`, of shape `[batch.., N, D]`.
     ///
     /// # Panics
-    /// If `y` has fewer than two dimensions, an empty inner axis, or another type than F32 or F64.
+    /// If `y` has fewer than two dimensions, an empty inner axis, or another type than F16, BF16, F32 or
+    /// F64.
     #[track_caller]
     pub fn vj<const R: usize>(y: Tensor<R>) -> Self {
         expect(Self::try_vj(y))
@@ -132,7 +136,8 @@ impl LazyTensor {
     /// A parameter, the same for all entries of a batch: `p` of shape `[batch.., D]`.
     ///
     /// # Panics
-    /// If `p` has an empty inner axis or another type than F32 or F64.
+    /// If `p` has an empty inner axis or another type than F16, BF16, F32 or
+    /// F64.
     #[track_caller]
     pub fn pm<const R: usize>(p: Tensor<R>) -> Self {
         expect(Self::try_pm(p))
@@ -189,6 +194,7 @@ impl LazyTensor {
         Self {
             expr: self.expr.transpose(),
             operands: Arc::new(self.operands.iter().map(operand).collect()),
+            accumulation: self.accumulation,
         }
     }
 
@@ -328,6 +334,7 @@ impl LazyTensor {
         Self {
             expr,
             operands: self.operands.clone(),
+            accumulation: Accumulation::default(),
         }
     }
 
@@ -346,6 +353,7 @@ impl LazyTensor {
         Ok(Self {
             expr,
             operands: Arc::new(operands),
+            accumulation: Accumulation::default(),
         })
     }
 

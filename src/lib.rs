@@ -56,10 +56,13 @@ mod operand;
 mod ops;
 mod reduce;
 
-pub use burn_lazy_kernels::{Axis, Formula, ReductionKind, catalogue::ScalarOp};
+pub use burn_lazy_kernels::{
+    Accumulation, Axis, Formula, ReductionKind, Spec, Wanted, catalogue::ScalarOp,
+};
 pub use error::{Conflict, FormulaInfo, LazyError, OperandInfo};
 pub use lazy::{IntoLazy, LazyTensor};
-pub use ops::{LazyOps, Operands, Reduction};
+pub use ops::{LazyOps, Operands, Reduced, Reduction};
+pub use reduce::Axes;
 
 // The snippets of the readme are tests.
 #[cfg(all(doctest, feature = "cpu", feature = "autodiff"))]

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use burn::{
-    backend::DispatchTensor,
+    backend::{DispatchTensor, TensorMetadata},
     tensor::{DType, Device, Tensor},
 };
 use burn_lazy_kernels::{Axis, expr::Var};
@@ -62,30 +62,39 @@ impl Operand {
         tensor: Tensor<R>,
         axis: Option<Axis>,
     ) -> Result<Self, LazyError> {
+        let device = tensor.device();
+        Self::dispatch(tensor.into_dispatch(), device, axis)
+    }
+
+    /// The same for a tensor whose number of dimensions is not known.
+    pub fn dispatch(
+        tensor: DispatchTensor,
+        device: Device,
+        axis: Option<Axis>,
+    ) -> Result<Self, LazyError> {
         let (role, expected) = match axis {
             Some(Axis::I) => ("an i-variable", "[.., M, D]"),
             Some(Axis::J) => ("a j-variable", "[.., N, D]"),
             None => ("a parameter", "[.., D]"),
         };
-        let shape = tensor.dims().to_vec();
-        if R < if axis.is_some() { 2 } else { 1 } {
+        let shape = tensor.shape().to_vec();
+        if shape.len() < if axis.is_some() { 2 } else { 1 } {
             return Err(LazyError::Rank {
                 role,
                 expected,
                 shape,
             });
         }
-        let dim = shape[R - 1];
+        let dim = shape[shape.len() - 1];
         if dim == 0 {
             return Err(LazyError::EmptyInnerAxis { role, shape });
         }
         let dtype = tensor.dtype();
-        if !matches!(dtype, DType::F32 | DType::F64) {
+        if !matches!(dtype, DType::F16 | DType::BF16 | DType::F32 | DType::F64) {
             return Err(LazyError::Dtype { role, shape, dtype });
         }
-        let device = tensor.device();
         let value = TensorValue {
-            tensor: tensor.into_dispatch(),
+            tensor,
             shape,
             dtype,
             device,

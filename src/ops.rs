@@ -3,11 +3,12 @@
 use burn::{
     backend::{
         Backend, BackendTensor, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind,
-        ExtensionType, backend_extension, tensor::FloatTensor,
+        ExtensionType, backend_extension,
+        tensor::{FloatTensor, IntTensor},
     },
-    tensor::Shape,
+    tensor::{IntDType, Shape},
 };
-use burn_lazy_kernels::{Axis, Formula, ReductionKind};
+use burn_lazy_kernels::{Axis, Formula, ReductionKind, Spec, Wanted};
 
 /// Any number of tensors that go into one operation.
 ///
@@ -55,6 +56,65 @@ impl<B: Backend> ExtensionType<B> for Operands<B> {
     }
 }
 
+/// What a reduction gives.
+#[derive(Clone, Debug)]
+pub struct Reduced<B: Backend> {
+    /// The values, where they are wanted.
+    pub values: Option<FloatTensor<B>>,
+    /// Where they were found, where this is wanted.
+    pub indices: Option<IntTensor<B>>,
+}
+
+impl<B: Backend> ExtensionType<B> for Reduced<B> {
+    type Target = Reduced<burn::backend::Dispatch>;
+
+    fn map_to_dispatch<F>(self, map_kind: F, autodiff: DispatchAutodiffContext) -> Self::Target
+    where
+        F: Fn(BackendTensor<B>) -> DispatchTensorKind,
+    {
+        let tensor = |tensor| DispatchTensor {
+            kind: map_kind(tensor),
+            autodiff,
+        };
+        Reduced {
+            values: self
+                .values
+                .map(|values| tensor(BackendTensor::Float(values))),
+            indices: self
+                .indices
+                .map(|indices| tensor(BackendTensor::Int(indices))),
+        }
+    }
+
+    fn map_from_dispatch<F>(target: Self::Target, unwrap_kind: F) -> Self
+    where
+        F: Fn(DispatchTensor) -> BackendTensor<B>,
+    {
+        Self {
+            values: target.values.map(|values| unwrap_kind(values).float()),
+            indices: target.indices.map(|indices| unwrap_kind(indices).int()),
+        }
+    }
+
+    fn routing_tensor(target: &Self::Target) -> Option<&DispatchTensor> {
+        target.values.as_ref().or(target.indices.as_ref())
+    }
+
+    fn routing_float_tensor(target: &Self::Target) -> Option<&DispatchTensor> {
+        target.values.as_ref()
+    }
+
+    fn autodiff_context(target: &Self::Target) -> DispatchAutodiffContext {
+        target
+            .values
+            .iter()
+            .chain(&target.indices)
+            .fold(DispatchAutodiffContext::Disabled, |context, tensor| {
+                context.merge(tensor.autodiff)
+            })
+    }
+}
+
 /// A reduction of a formula over one symbolic axis: all that is known of it but the tensors.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reduction {
@@ -62,6 +122,10 @@ pub struct Reduction {
     pub formula: Formula,
     /// What is done along the axis.
     pub kind: ReductionKind,
+    /// What it gives.
+    pub wanted: Wanted,
+    /// The type of indices.
+    pub indices: IntDType,
     /// The axis that is reduced.
     pub axis: Axis,
     /// The batch dimensions.
@@ -70,6 +134,8 @@ pub struct Reduction {
     pub m: usize,
     /// Number of its columns.
     pub n: usize,
+    /// Whether the other axis, of size 1, is left out of the result.
+    pub squeezed: bool,
     /// The run-time scalars, in the order of the formula.
     pub scalars: Vec<f64>,
 }
@@ -83,10 +149,31 @@ impl Reduction {
         }
     }
 
-    /// Shape of the result: `[batch.., M or N, D]`.
+    /// The reduction without its sizes.
+    pub fn spec(&self) -> Spec {
+        Spec {
+            kind: self.kind,
+            wanted: self.wanted,
+            dim: self.formula.dim(),
+        }
+    }
+
+    /// Shape of the result: `[batch.., M or N, D]`; for the `k` smallest values `[batch.., M or N,
+    /// k]`, or `[batch.., M or N, k, D]` for a formula of several components.
     pub fn output_shape(&self) -> Shape {
+        let spec = self.spec();
         let mut shape = self.batch.clone();
-        shape.extend([self.size(self.axis.other()), self.formula.dim()]);
+        if !self.squeezed {
+            shape.push(self.size(self.axis.other()));
+        }
+        if let ReductionKind::Smallest { k } = self.kind {
+            shape.push(k);
+            if spec.width() > 1 {
+                shape.push(spec.width());
+            }
+        } else {
+            shape.push(spec.width());
+        }
         Shape::from(shape)
     }
 }
@@ -112,5 +199,5 @@ pub trait LazyOps: Backend {
     fn lazy_reduce(
         #[extension_type] operands: Operands<Self>,
         reduction: Reduction,
-    ) -> FloatTensor<Self>;
+    ) -> Reduced<Self>;
 }

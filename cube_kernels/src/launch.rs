@@ -1,8 +1,8 @@
 //! Launching of reductions on tensors of any layout.
 
 use cubecl::{
-    features::TypeUsage,
-    ir::{AddressType, ElemType, FloatKind},
+    features::{EnumSet, TypeUsage},
+    ir::{AddressType, ElemType, IntKind, UIntKind},
     prelude::*,
 };
 
@@ -10,7 +10,7 @@ use crate::{
     kernel::{self, layout, math::Precision},
     plan::{self, Device, PlanError, Sizes},
     program::{Program, Space},
-    reduction::{ReductionFamily, ReductionKind, Sum},
+    reduction::{Accumulation, NO_INDEX, ReductionKind, Spec, Wanted},
 };
 
 /// Why a reduction could not be launched.
@@ -62,18 +62,32 @@ pub struct Launch<'a> {
     pub rows: usize,
     /// Reduced columns.
     pub columns: usize,
-    /// The type of all tensors.
+    /// The type of all operands and of the values.
     pub precision: Precision,
 }
 
-/// Whether the device reduces formulas of `tensors` tensors in `precision`.
+/// Where the results go: contiguous tensors `[batch.., rows, entries]`.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// The values, where they are wanted.
+    pub values: Option<TensorBinding>,
+    /// The columns at which they were found, where they are wanted, and their type.
+    pub indices: Option<(TensorBinding, IntKind)>,
+}
+
+/// Whether the device runs the reduction `kind` of formulas of `tensors` tensors in `precision`.
 pub fn check_device(
     client: &Client,
     precision: Precision,
+    kind: ReductionKind,
     tensors: usize,
 ) -> Result<(), LaunchError> {
-    // The output and the sizes need buffers, too.
-    let limit = (client.properties().hardware.max_bindings as usize).saturating_sub(2);
+    // The outputs and the sizes need buffers, too.
+    let others = match kind {
+        ReductionKind::Minimum | ReductionKind::Maximum | ReductionKind::Smallest { .. } => 3,
+        _ => 2,
+    };
+    let limit = (client.properties().hardware.max_bindings as usize).saturating_sub(others);
     if tensors > limit {
         return Err(LaunchError::TooManyTensors {
             device: client.name().to_string(),
@@ -81,17 +95,36 @@ pub fn check_device(
             limit,
         });
     }
-    let elem = match precision {
-        Precision::F32 => FloatKind::F32,
-        Precision::F64 => FloatKind::F64,
-    };
+    let accumulated = accumulated(kind, precision);
+    for (precision, usage) in [
+        (precision, TypeUsage::Buffer | TypeUsage::Conversion),
+        (
+            precision.computed(),
+            TypeUsage::Buffer | TypeUsage::Arithmetic,
+        ),
+        (accumulated, TypeUsage::Buffer | TypeUsage::Arithmetic),
+    ] {
+        check_type(client, precision, usage.into())?;
+    }
+    Ok(())
+}
+
+/// Whether the device can do with values of type `precision` what `usage` says.
+fn check_type(
+    client: &Client,
+    precision: Precision,
+    usage: EnumSet<TypeUsage>,
+) -> Result<(), LaunchError> {
     let unsupported = |reason| LaunchError::Unsupported {
         device: client.name().to_string(),
         precision,
         reason,
     };
-    let usage = client.properties().type_usage(ElemType::Float(elem));
-    if !usage.is_superset(TypeUsage::Buffer | TypeUsage::Arithmetic) {
+    if !client
+        .properties()
+        .type_usage(precision.elem())
+        .is_superset(usage)
+    {
         return Err(unsupported("the device has no such type"));
     }
     // GLSL.std.450, which Vulkan and the translation from WGSL build on, has no exponential or
@@ -102,51 +135,56 @@ pub fn check_device(
     Ok(())
 }
 
+/// The type in which `kind` accumulates.
+fn accumulated(kind: ReductionKind, precision: Precision) -> Precision {
+    match kind {
+        ReductionKind::Sum(Accumulation::Double) => Precision::F64,
+        _ => precision.computed(),
+    }
+}
+
 impl Launch<'_> {
-    /// Reduces `tensors` and `scalars` into `out`, a contiguous tensor `[batch.., rows, dim]`.
+    /// Reduces `tensors` and `scalars` into `output`.
     ///
     /// A tensor has the shape `[batch.., length, dim]` for a row or column operand and
     /// `[batch.., dim]` for a parameter; its batch dimensions broadcast against `batch_shape`. Any
     /// strides are read in place.
     ///
     /// Shapes are the caller's to check; here they are only asserted. Nothing is launched for an
-    /// empty output; without columns the output is that of an empty reduction.
+    /// empty output; there must be columns.
     pub fn run(
         &self,
         client: &Client,
         tensors: Vec<TensorBinding>,
         scalars: &[f64],
-        out: TensorBinding,
+        output: Output,
     ) -> Result<(), LaunchError> {
-        check_device(client, self.precision, tensors.len())?;
-        match (self.precision, self.reduction) {
-            (Precision::F32, ReductionKind::Sum) => {
-                self.run_as::<f32, f32, Sum>(client, tensors, scalars, out)
-            }
-            (Precision::F64, ReductionKind::Sum) => {
-                self.run_as::<f64, f64, Sum>(client, tensors, scalars, out)
-            }
-        }
-    }
-
-    fn run_as<E: Float, F: Float, R: ReductionFamily>(
-        &self,
-        client: &Client,
-        tensors: Vec<TensorBinding>,
-        scalars: &[f64],
-        out: TensorBinding,
-    ) -> Result<(), LaunchError> {
+        check_device(client, self.precision, self.reduction, tensors.len())?;
         let program = self.program;
         assert_eq!(tensors.len(), program.tensors.len());
         assert_eq!(scalars.len(), program.scalars);
+        let spec = Spec {
+            kind: self.reduction,
+            wanted: Wanted {
+                values: output.values.is_some(),
+                indices: output.indices.is_some(),
+            },
+            dim: program.dim,
+        };
         let sizes = Sizes {
             batches: self.batch_shape.iter().product(),
             rows: self.rows,
             columns: self.columns,
         };
-        let len = sizes.batches * sizes.rows * program.dim;
-        if len == 0 {
+        let rows = sizes.batches * sizes.rows;
+        if rows == 0 {
             return Ok(());
+        }
+        if self.columns >= NO_INDEX as usize && (spec.wanted.indices || spec.keeps_indices()) {
+            return Err(LaunchError::TooLarge {
+                device: client.name().to_string(),
+                len: self.columns,
+            });
         }
         let properties = client.properties();
         let wide = properties.supports_address(AddressType::U64);
@@ -163,11 +201,23 @@ impl Launch<'_> {
             .collect();
         let contiguous = strides.iter().map(|s| s.component == 1).collect();
         let rank = self.batch_shape.len();
-        let plan = plan::plan(&device, program, sizes, self.precision, rank, contiguous)?;
+        let plan = plan::plan(
+            &device,
+            program,
+            spec,
+            sizes,
+            self.precision,
+            rank,
+            contiguous,
+        )?;
 
         let largest = strides.iter().map(|s| s.extent).max().unwrap_or(0);
         let columns = plan.parts * plan.part_columns + plan.blueprint.block;
-        let largest = largest.max(len * plan.parts).max(columns);
+        let written = match plan.parts {
+            1 => spec.entries(),
+            parts => parts * spec.partial_values().max(spec.entries()),
+        };
+        let largest = largest.max(rows * written).max(columns);
         let address =
             plan::address_type(&device, largest).ok_or_else(|| LaunchError::TooLarge {
                 device: client.name().to_string(),
@@ -186,61 +236,89 @@ impl Launch<'_> {
             numbers.extend(&strided.batch);
         }
         let numbers: SequenceArg<usize> = numbers.into_iter().collect();
-        let elem = F::elem_type_native();
+        let computed = self.precision.computed().elem();
+        let accumulated = accumulated(self.reduction, self.precision);
         let scalars: SequenceArg<InputScalar> = scalars
             .iter()
-            .map(|value| InputScalar::new(*value, elem))
+            .map(|value| InputScalar::new(*value, computed))
             .collect();
-        let tensors: SequenceArg<Box<[E]>> = tensors
+        let tensors: SequenceArg<Box<[_]>> = tensors
             .into_iter()
             .map(|tensor| tensor.into_tensor_arg().into_buffer_arg())
             .collect();
-        let launch = |target: BufferArg, tensors, scalars, numbers, partial: bool| {
-            macro_rules! launch {
-                ($O:ty) => {
-                    // SAFETY: the kernel bounds rows, columns and output by the sizes in `layout`,
-                    // and the strides were taken from the tensors; its loops are over these sizes.
-                    unsafe {
-                        kernel::reduce::launch_unchecked::<E, F, $O, R>(
-                            client,
-                            plan.cube_count(),
-                            plan.cube_dim(),
-                            address,
-                            plan.lanes,
-                            tensors,
-                            scalars,
-                            numbers,
-                            target,
-                            program.clone(),
-                            plan.blueprint.clone(),
-                        )
-                    }
-                };
+        let buffer = |tensor: TensorBinding| tensor.into_tensor_arg().into_buffer_arg();
+        let index_kind = output
+            .indices
+            .as_ref()
+            .map_or(IntKind::I32, |(_, kind)| *kind);
+        let final_types = (self.precision.elem(), ElemType::Int(index_kind));
+        let part_types = (accumulated.elem(), ElemType::UInt(UIntKind::U32));
+        let final_values = output.values.map(buffer);
+        let final_indices = output.indices.map(|(tensor, _)| buffer(tensor));
+        let launch = |values: Option<BufferArg>, indices: Option<BufferArg>, types| {
+            let (o, i) = types;
+            // SAFETY: the kernel bounds rows, columns and output by the sizes in `layout`, and the
+            // strides were taken from the tensors; its loops are over these sizes.
+            unsafe {
+                kernel::reduce::launch_unchecked(
+                    client,
+                    plan.cube_count(),
+                    plan.cube_dim(),
+                    address,
+                    plan.lanes,
+                    tensors,
+                    scalars,
+                    numbers,
+                    values.into_iter().collect(),
+                    indices.into_iter().collect(),
+                    program.clone(),
+                    plan.blueprint.clone(),
+                    self.precision.elem(),
+                    computed,
+                    accumulated.elem(),
+                    o,
+                    i,
+                )
             }
-            if partial { launch!(F) } else { launch!(E) }
         };
-        let out = out.into_tensor_arg().into_buffer_arg();
         if plan.parts == 1 {
-            launch(out, tensors, scalars, numbers, false);
+            launch(final_values, final_indices, final_types);
             return Ok(());
         }
-        let partial = client.empty(len * plan.parts * self.precision.size());
+        let len = rows * plan.parts * spec.partial_values();
+        let partial = client.empty(len * accumulated.size());
         // SAFETY: the length is that of the buffer just made.
-        let part = || unsafe { BufferArg::from_raw_parts(partial.clone(), len * plan.parts) };
-        launch(part(), tensors, scalars, numbers, true);
+        let part = || unsafe { BufferArg::from_raw_parts(partial.clone(), len) };
+        let index_len = rows * plan.parts * spec.entries();
+        let partial_indices = spec
+            .keeps_indices()
+            .then(|| client.empty(index_len * size_of::<u32>()));
+        // SAFETY: as above.
+        let part_indices = || {
+            let handle = partial_indices.clone();
+            handle.map(|handle| unsafe { BufferArg::from_raw_parts(handle, index_len) })
+        };
+        launch(Some(part()), part_indices(), part_types);
         let units = 128.min(device.max_units);
-        let [x, y, z] = plan::spread(len.div_ceil(units), device.max_cubes)?;
-        // SAFETY: a unit reads and writes only below `len`, for each of the parts.
+        let [x, y, z] = plan::spread((rows * spec.width()).div_ceil(units), device.max_cubes)?;
+        // SAFETY: a unit reads and writes only what belongs to its row and component.
         unsafe {
-            kernel::merge::launch_unchecked::<F, E, R>(
+            kernel::merge::launch_unchecked(
                 client,
                 CubeCount::Static(x, y, z),
                 CubeDim::new_1d(units as u32),
                 address,
                 part(),
-                out,
-                len,
+                part_indices().into_iter().collect(),
+                final_values.into_iter().collect(),
+                final_indices.into_iter().collect(),
+                rows,
                 plan.parts,
+                plan.blueprint.clone(),
+                computed,
+                accumulated.elem(),
+                final_types.0,
+                final_types.1,
             )
         }
         Ok(())

@@ -27,9 +27,10 @@ mod reduction;
 pub mod reference;
 mod simplify;
 
+pub use cubecl::ir::IntKind;
 pub use expr::{Axis, Expr};
 pub use formula::Formula;
 pub use kernel::math::{Math, Precision};
-pub use launch::{Launch, LaunchError, check_device};
+pub use launch::{Launch, LaunchError, Output, check_device};
 pub use program::Program;
-pub use reduction::ReductionKind;
+pub use reduction::{Accumulation, Plane, ReductionKind, Spec, Wanted};

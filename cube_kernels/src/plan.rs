@@ -13,20 +13,28 @@ use serde::{Deserialize, Serialize};
 use crate::{
     kernel::math::{Math, Precision},
     program::Program,
+    reduction::Spec,
 };
 
 /// Everything about a kernel that is fixed when it is compiled, beside its program.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Blueprint {
+    /// The reduction.
+    pub spec: Spec,
     /// How functions are evaluated.
     pub math: Math,
     /// Columns that are evaluated together, so that what is loaded for a row serves all of them.
     pub columns: usize,
     /// Columns of a block: of a tile, and of an uninterrupted partial sum.
     pub block: usize,
-    /// Whether the units of a cube share a tile of columns. If not, columns are read from the
-    /// operands, and a unit computes for itself what follows from them.
+    /// Whether the units of a cube share a tile of columns. If not, a unit computes for itself what
+    /// follows from them.
     pub shared_tile: bool,
+    /// Whether columns are read from the operands, and only what is computed from them is staged in
+    /// the tile.
+    pub in_place: bool,
+    /// Whether columns are split into parts, so that partial results are written.
+    pub partial: bool,
     /// Number of batch dimensions.
     pub batch_rank: usize,
     /// For each tensor whether its components are adjacent, so that no stride is multiplied.
@@ -36,10 +44,18 @@ pub struct Blueprint {
 impl Blueprint {
     /// The first column slot that goes through the tile.
     pub fn first_staged_slot(&self, program: &Program) -> usize {
-        if self.shared_tile {
-            0
-        } else {
+        if self.in_place {
             program.column.loaded
+        } else {
+            0
+        }
+    }
+
+    /// Whether the kernel writes indices.
+    pub fn writes_indices(&self) -> bool {
+        match self.partial {
+            true => self.spec.keeps_indices(),
+            false => self.spec.wanted.indices,
         }
     }
 
@@ -161,22 +177,28 @@ const MIN_PART: usize = 1024;
 pub fn plan(
     device: &Device,
     program: &Program,
+    spec: Spec,
     sizes: Sizes,
     precision: Precision,
     batch_rank: usize,
     contiguous: Vec<bool>,
 ) -> Result<Plan, PlanError> {
-    let size = precision.size();
+    let computed = precision.computed();
+    let size = computed.size();
     let math = Math {
-        precision,
+        precision: computed,
         polynomial_exp: device.cores.is_some(),
         nonpositive: false,
     };
     let mut blueprint = Blueprint {
+        spec,
         math,
         columns: 1,
         block: BLOCK,
         shared_tile: false,
+        // Halves are converted once a block, not once a pair.
+        in_place: precision == computed,
+        partial: false,
         batch_rank,
         contiguous,
     };
@@ -184,7 +206,7 @@ pub fn plan(
     let units;
     match device.cores {
         Some(cores) => {
-            (lanes, blueprint.columns) = cpu_registers(device, program, sizes.rows, size);
+            (lanes, blueprint.columns) = cpu_registers(device, program, spec, sizes.rows, size);
             units = cores.min(device.max_units);
         }
         None => {
@@ -200,6 +222,7 @@ pub fn plan(
             blueprint.columns = if program.looped() { 4 } else { 1 };
             units = 128.min(device.max_units);
             blueprint.shared_tile = program.column.slots > 0;
+            blueprint.in_place = !blueprint.shared_tile;
         }
     }
     // A block is a multiple of the columns that are evaluated together, and its tile takes at most
@@ -212,6 +235,7 @@ pub fn plan(
         blueprint.block = block;
     } else {
         blueprint.shared_tile = false;
+        blueprint.in_place = true;
         blueprint.block = match program.column.computed() {
             0 => whole(BLOCK),
             _ => blueprint.columns,
@@ -237,6 +261,7 @@ pub fn plan(
         .next_multiple_of(blueprint.block)
         .max(1);
     let parts = sizes.columns.div_ceil(part_columns).max(1);
+    blueprint.partial = parts > 1;
 
     let workers = workers * parts;
     let cubes = if blueprint.shared_tile {
@@ -255,7 +280,13 @@ pub fn plan(
 }
 
 /// Lanes and columns of a unit of a CPU, from the registers it has.
-fn cpu_registers(device: &Device, program: &Program, rows: usize, size: usize) -> (usize, usize) {
+fn cpu_registers(
+    device: &Device,
+    program: &Program,
+    spec: Spec,
+    rows: usize,
+    size: usize,
+) -> (usize, usize) {
     let register = (device.load_width / 8 / size).max(1);
     let registers = device.registers.unwrap_or(16);
     let (mut wide, columns) = if program.looped() {
@@ -266,7 +297,7 @@ fn cpu_registers(device: &Device, program: &Program, rows: usize, size: usize) -
         (2, 2)
     };
     // Slots and running sums of the rows stay in the first-level cache.
-    let state = program.row.slots + 3 * program.dim;
+    let state = program.row.slots + spec.state();
     while wide > 1 && wide * register * size * state > 24 * 1024 {
         wide /= 2;
     }

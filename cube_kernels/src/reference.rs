@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use crate::{
     expr::{Axis, Expr, Node},
     formula::Formula,
+    reduction::{ReductionKind, Spec, Wanted},
 };
 
 /// Evaluates `formula` for one pair, given the components of each operand (tensors and scalars in
@@ -53,23 +54,29 @@ pub struct HostOperand {
     pub batch: usize,
 }
 
-/// The sum of `formula` over `reduced`, as `[batch, rows, dim]`, where `sizes` is `(batch, M, N)`.
-pub fn sum(
+/// The reduction of `formula` over `reduced`, where `sizes` is `(batch, M, N)`: the values and the
+/// columns of `[batch, rows, entries]`. Columns are -1 where the reduction has none.
+pub fn reduce(
     formula: &Formula,
+    kind: ReductionKind,
     reduced: Axis,
     sizes: (usize, usize, usize),
     operands: &[HostOperand],
-) -> Vec<f64> {
+) -> (Vec<f64>, Vec<i64>) {
     let (batch, m, n) = sizes;
     let (rows, columns) = match reduced {
         Axis::J => (m, n),
         Axis::I => (n, m),
     };
-    let dim = formula.dim();
-    let mut out = vec![0.0; batch * rows * dim];
+    let spec = Spec {
+        kind,
+        wanted: Wanted::BOTH,
+        dim: formula.dim(),
+    };
+    let (mut values, mut indices) = (Vec::new(), Vec::new());
     for b in 0..batch {
         for row in 0..rows {
-            for column in 0..columns {
+            let column = |column| {
                 let (i, j) = match reduced {
                     Axis::J => (row, column),
                     Axis::I => (column, row),
@@ -89,12 +96,99 @@ pub fn sum(
                         &operand.data[at..at + var.dim]
                     })
                     .collect();
-                let at = (b * rows + row) * dim;
-                for (sum, value) in out[at..at + dim].iter_mut().zip(evaluate(formula, &args)) {
-                    *sum += value;
-                }
+                evaluate(formula, &args)
+            };
+            let columns: Vec<Vec<f64>> = (0..columns).map(column).collect();
+            let entries = (0..spec.depth()).flat_map(|k| (0..spec.width()).map(move |w| (k, w)));
+            for (k, w) in entries {
+                let (value, index) = entry(&spec, &columns, k, w);
+                values.push(value);
+                indices.push(index.map_or(-1, |index| index as i64));
             }
         }
     }
-    out
+    (values, indices)
+}
+
+/// Entry `k` of component `w` of the reduction of one row, and where it was found.
+fn entry(spec: &Spec, columns: &[Vec<f64>], k: usize, w: usize) -> (f64, Option<usize>) {
+    let component = |w: usize| columns.iter().map(move |column| column[w]);
+    let first = |better: fn(f64, f64) -> bool| {
+        let mut best: Option<(usize, f64)> = None;
+        for (index, value) in component(w).enumerate() {
+            if best
+                .is_none_or(|(_, best)| !best.is_nan() && (value.is_nan() || better(value, best)))
+            {
+                best = Some((index, value));
+            }
+        }
+        best.map_or((spec.empty(), None), |(index, value)| (value, Some(index)))
+    };
+    // The sum of e^(f - m) w, and m.
+    let exponentials = |f: usize, weight: &dyn Fn(usize) -> f64| {
+        let most = component(f).fold(f64::MIN, f64::max).min(f64::MAX);
+        let terms = component(f).enumerate();
+        let sum: f64 = terms.map(|(c, f)| (f - most).exp() * weight(c)).sum();
+        (sum, most)
+    };
+    match spec.kind {
+        ReductionKind::Sum(_) => (component(w).sum(), None),
+        ReductionKind::Product => (component(w).product(), None),
+        ReductionKind::LogSumExp { scores } => {
+            let weight = |c: usize| match spec.dim - scores {
+                0 => 1.0,
+                1 => columns[c][scores],
+                _ => columns[c][scores + w],
+            };
+            let (sum, most) = exponentials(if scores == 1 { 0 } else { w }, &weight);
+            (most + sum.ln(), None)
+        }
+        ReductionKind::SoftmaxSum => {
+            let (sum, _) = exponentials(0, &|c| columns[c][1 + w]);
+            (sum / exponentials(0, &|_| 1.0).0, None)
+        }
+        ReductionKind::Minimum => first(|value, best| value < best),
+        ReductionKind::Maximum => first(|value, best| value > best),
+        ReductionKind::Smallest { .. } => {
+            let mut sorted: Vec<(usize, f64)> = component(w)
+                .enumerate()
+                .filter(|(_, value)| *value < f64::INFINITY)
+                .collect();
+            // The sort is stable, and zeros of both signs are equal.
+            sorted.sort_by(|a, b| a.1.partial_cmp(&b.1).expect("NaN is left out"));
+            match sorted.get(k) {
+                Some((index, value)) => (*value, Some(*index)),
+                None => (spec.empty(), None),
+            }
+        }
+    }
+}
+
+/// One row of the reduction of `columns` equal columns `value`: the values and columns of its entries.
+pub fn reduce_equal(spec: &Spec, value: &[f64], columns: usize) -> (Vec<f64>, Vec<i64>) {
+    let count = columns as f64;
+    let (mut values, mut indices) = (Vec::new(), Vec::new());
+    for k in 0..spec.depth() {
+        for w in 0..spec.width() {
+            let found = k < columns;
+            let (value, found) = match spec.kind {
+                ReductionKind::Sum(_) => (value[w] * count, false),
+                ReductionKind::Product => (value[w].powf(count), false),
+                _ if !found => (spec.empty(), false),
+                // A few columns give what many do, but for the logarithm of their number.
+                kind => {
+                    let few = vec![value.to_vec(); columns.min(k + 1)];
+                    let (value, index) = entry(spec, &few, k, w);
+                    let many = match kind {
+                        ReductionKind::LogSumExp { .. } => (count / few.len() as f64).ln(),
+                        _ => 0.0,
+                    };
+                    (value + many, index.is_some())
+                }
+            };
+            values.push(value);
+            indices.push(if found { k as i64 } else { -1 });
+        }
+    }
+    (values, indices)
 }

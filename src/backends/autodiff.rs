@@ -12,7 +12,7 @@ use burn_autodiff::{
 };
 use burn_lazy_kernels::{Axis, Expr, Formula, ReductionKind, expr::Var};
 
-use crate::ops::{LazyOps, Operands, Reduction};
+use crate::ops::{LazyOps, Operands, Reduced, Reduction};
 
 /// The most tensors of one tracked reduction: the number of parents of a node is fixed when Burn's
 /// trait is instantiated.
@@ -21,8 +21,17 @@ pub(crate) const MAX_OPERANDS: usize = 16;
 #[derive(Debug)]
 struct Reduce;
 
+/// What the backward pass needs beside the operands.
+#[derive(Clone, Debug)]
+struct Forward<B: Backend> {
+    operands: Vec<NodeId>,
+    reduction: Reduction,
+    /// The result, where the derivative is written in terms of it.
+    result: Option<FloatTensor<B>>,
+}
+
 impl<B: Backend + LazyOps, const N: usize> Backward<B, N> for Reduce {
-    type State = (Vec<NodeId>, Reduction);
+    type State = Forward<B>;
 
     fn backward(
         self,
@@ -30,76 +39,178 @@ impl<B: Backend + LazyOps, const N: usize> Backward<B, N> for Reduce {
         grads: &mut Gradients,
         checkpointer: &mut Checkpointer,
     ) {
-        let (ids, reduction) = ops.state;
+        let forward = ops.state;
         let cotangent = grads.consume::<B>(&ops.node);
         // All operands take part in the retrieval, also those whose gradient isn't wanted: any of
         // them may occur in the gradient of another.
-        let operands: Vec<FloatTensor<B>> = ids
+        let operands: Vec<FloatTensor<B>> = forward
+            .operands
             .into_iter()
             .map(|id| checkpointer.retrieve_node_output(id))
             .collect();
-        let vars: Vec<Var> = reduction.formula.tensors().copied().collect();
-        for ((parent, var), operand) in ops.parents.iter().zip(vars).zip(&operands) {
+        let summed = Summed::<B>::new(forward.reduction, operands, cotangent, forward.result);
+        let vars: Vec<Var> = summed.reduction.formula.tensors().copied().collect();
+        for (k, (parent, var)) in ops.parents.iter().zip(vars).enumerate() {
             if let Some(parent) = parent {
-                let gradient = gradient::<B>(&reduction, &var, operand, &operands, &cotangent);
-                grads.register::<B>(parent.id, gradient);
+                grads.register::<B>(parent.id, summed.gradient(&var, k));
             }
         }
     }
 }
 
-/// The gradient with respect to `operand`, which is the tensor of `var`.
-///
-/// An operand of the output axis is differentiated under the same sum, one of the reduced axis under
-/// the sum over the other axis; a parameter under the same sum, whose rows are then added.
-fn gradient<B: Backend + LazyOps>(
-    reduction: &Reduction,
-    var: &Var,
-    operand: &FloatTensor<B>,
-    operands: &[FloatTensor<B>],
-    cotangent: &FloatTensor<B>,
-) -> FloatTensor<B> {
-    let ReductionKind::Sum = reduction.kind;
-    let rows = reduction.axis.other();
-    let seed = Var {
-        id: reduction.formula.vars().len() as u64,
-        axis: Some(rows),
-        dim: reduction.formula.dim(),
-        scalar: false,
-    };
-    let root = reduction.formula.root().gradient(var, &Expr::var(seed));
-    let (formula, leaves) = Formula::new(&root);
-    let mut tensors = Vec::new();
-    let mut scalars = Vec::new();
-    for leaf in leaves {
-        if leaf == seed {
-            tensors.push(cotangent.clone());
-        } else if leaf.scalar {
-            scalars.push(reduction.scalars[reduction.formula.source(leaf.id as usize)]);
-        } else {
-            tensors.push(operands[reduction.formula.source(leaf.id as usize)].clone());
+/// Whether the derivative of a reduction of `kind` is known.
+pub(crate) fn is_differentiable(kind: ReductionKind) -> bool {
+    matches!(
+        kind,
+        ReductionKind::Sum(_) | ReductionKind::LogSumExp { .. } | ReductionKind::SoftmaxSum
+    )
+}
+
+/// A reduction, written as a sum that has the same derivatives: some of its leaves are results of
+/// the reduction and count as constants.
+struct Summed<B: Backend> {
+    reduction: Reduction,
+    /// What is summed.
+    root: Expr,
+    /// The cotangent of the sum.
+    cotangent: Var,
+    operands: Vec<FloatTensor<B>>,
+    /// Further leaves with their tensors, the cotangent among them.
+    others: Vec<(Var, FloatTensor<B>)>,
+}
+
+impl<B: Backend + LazyOps> Summed<B> {
+    fn new(
+        reduction: Reduction,
+        operands: Vec<FloatTensor<B>>,
+        cotangent: FloatTensor<B>,
+        result: Option<FloatTensor<B>>,
+    ) -> Self {
+        let width = reduction.spec().width();
+        let rows = reduction.axis.other();
+        let mut others: Vec<(Var, FloatTensor<B>)> = Vec::new();
+        let mut leaf = |tensor: FloatTensor<B>, dim: usize| {
+            let var = Var {
+                id: (reduction.formula.vars().len() + others.len()) as u64,
+                axis: Some(rows),
+                dim,
+                scalar: false,
+            };
+            let mut shape = reduction.batch.clone();
+            shape.extend([reduction.size(rows), dim]);
+            others.push((var, B::float_reshape(tensor, Shape::from(shape))));
+            var
+        };
+        let cotangent = leaf(cotangent, width);
+        let root = reduction.formula.root().clone();
+        let root = match reduction.kind {
+            ReductionKind::Sum(_) => root,
+            // With L = log sum e^f w, the derivative of L is that of sum e^(f - L) w.
+            ReductionKind::LogSumExp { scores } => {
+                let total = Expr::var(leaf(result.expect("it is kept"), width));
+                let exp = (root.slice(0, scores) - total).exp();
+                match root.dim() - scores {
+                    0 => exp,
+                    weights => exp * root.slice(scores, weights),
+                }
+            }
+            // With L = log sum e^f and s the result, its derivative is that of
+            // sum e^(f - L) (g - s).
+            ReductionKind::SoftmaxSum => {
+                let scores = root.slice(0, 1);
+                let (formula, leaves) = Formula::new(&scores);
+                let normalizer = Reduction {
+                    scalars: scalars(&reduction, &leaves),
+                    formula,
+                    kind: ReductionKind::LogSumExp { scores: 1 },
+                    ..reduction.clone()
+                };
+                let tensors = leaves.iter().filter(|leaf| !leaf.scalar);
+                let tensors: Vec<_> = tensors
+                    .map(|leaf| {
+                        let source = reduction.formula.source(leaf.id as usize);
+                        operands[source].clone()
+                    })
+                    .collect();
+                let mean = Expr::var(leaf(result.expect("it is kept"), width));
+                let weighted = root.slice(1, width) - mean;
+                if tensors.is_empty() {
+                    // A constant score: all weights are equal.
+                    let count = reduction.size(reduction.axis) as f64;
+                    weighted * (1.0 / count)
+                } else {
+                    let total = B::lazy_reduce(Operands(tensors), normalizer);
+                    let total = Expr::var(leaf(total.values.expect("they are wanted"), 1));
+                    (scores - total).exp() * weighted
+                }
+            }
+            kind => unreachable!("{kind:?} was refused"),
+        };
+        Self {
+            root,
+            cotangent,
+            operands,
+            others,
+            reduction,
         }
     }
-    let shape = operand.shape();
-    if tensors.is_empty() {
-        let dtype = operand.dtype().into();
-        return B::float_zeros(shape, &operand.device(), dtype);
+
+    /// The gradient with respect to the operand `index`, which is the tensor of `var`.
+    ///
+    /// An operand of the output axis is differentiated under the same sum, one of the reduced axis
+    /// under the sum over the other axis; a parameter under the same sum, whose rows are then added.
+    fn gradient(&self, var: &Var, index: usize) -> FloatTensor<B> {
+        let root = self.root.gradient(var, &Expr::var(self.cotangent));
+        let (formula, leaves) = Formula::new(&root);
+        let tensors: Vec<FloatTensor<B>> = leaves
+            .iter()
+            .filter(|leaf| !leaf.scalar)
+            .map(|leaf| {
+                let other = self.others.iter().find(|(var, _)| var == leaf);
+                match other {
+                    Some((_, tensor)) => tensor.clone(),
+                    None => {
+                        let source = self.reduction.formula.source(leaf.id as usize);
+                        self.operands[source].clone()
+                    }
+                }
+            })
+            .collect();
+        let operand = &self.operands[index];
+        let shape = operand.shape();
+        if tensors.is_empty() {
+            let dtype = operand.dtype().into();
+            return B::float_zeros(shape, &operand.device(), dtype);
+        }
+        let axis = self.reduction.axis;
+        let reduced = B::lazy_reduce(
+            Operands(tensors),
+            Reduction {
+                scalars: scalars(&self.reduction, &leaves),
+                formula,
+                kind: ReductionKind::Sum(match self.reduction.kind {
+                    ReductionKind::Sum(accumulation) => accumulation,
+                    _ => Default::default(),
+                }),
+                axis: if var.axis == Some(axis) {
+                    axis.other()
+                } else {
+                    axis
+                },
+                squeezed: false,
+                ..self.reduction.clone()
+            },
+        );
+        fold::<B>(reduced.values.expect("they are wanted"), var.axis, shape)
     }
-    let axis = if var.axis == Some(reduction.axis) {
-        rows
-    } else {
-        reduction.axis
-    };
-    let reduced = B::lazy_reduce(
-        Operands(tensors),
-        Reduction {
-            formula,
-            axis,
-            scalars,
-            ..reduction.clone()
-        },
-    );
-    fold::<B>(reduced, var.axis, shape)
+}
+
+/// The values of the scalars among `leaves`.
+fn scalars(reduction: &Reduction, leaves: &[Var]) -> Vec<f64> {
+    let scalars = leaves.iter().filter(|leaf| leaf.scalar);
+    scalars
+        .map(|leaf| reduction.scalars[reduction.formula.source(leaf.id as usize)])
+        .collect()
 }
 
 /// Adds up what the operand of shape `shape` was repeated over: the rows for a parameter, and the
@@ -125,23 +236,49 @@ fn fold<B: Backend>(gradient: FloatTensor<B>, axis: Option<Axis>, shape: Shape) 
 fn tracked<B: Backend + LazyOps, C: CheckpointStrategy, const N: usize>(
     operands: Operands<Autodiff<B, C>>,
     reduction: Reduction,
-) -> FloatTensor<Autodiff<B, C>> {
+) -> Reduced<Autodiff<B, C>> {
     let tensors: [FloatTensor<Autodiff<B, C>>; N] = operands
         .0
         .try_into()
         .unwrap_or_else(|_| unreachable!("matched by the number of operands"));
     let inner = tensors.iter().map(|t| t.primitive().clone()).collect();
-    let out = B::lazy_reduce(Operands(inner), reduction.clone());
+    let reduced = B::lazy_reduce(Operands(inner), reduction.clone());
+    let indices = reduced.indices;
+    let Some(values) = reduced.values else {
+        return Reduced {
+            values: None,
+            indices,
+        };
+    };
     let nodes = tensors.each_ref().map(|t| t.node());
-    match <Reduce as Backward<B, N>>::prepare::<C>(Reduce, nodes)
+    let values = match <Reduce as Backward<B, N>>::prepare::<C>(Reduce, nodes)
         .compute_bound()
         .stateful()
     {
         OpsKind::Tracked(mut prep) => {
-            let ids = tensors.iter().map(|t| prep.checkpoint(t)).collect();
-            prep.finish((ids, reduction), out)
+            assert!(
+                is_differentiable(reduction.kind),
+                "{:?} over {} of {} has no derivative here; detach its operands",
+                reduction.kind,
+                reduction.axis,
+                reduction.formula
+            );
+            let result = match reduction.kind {
+                ReductionKind::Sum(_) => None,
+                _ => Some(values.clone()),
+            };
+            let forward = Forward {
+                operands: tensors.iter().map(|t| prep.checkpoint(t)).collect(),
+                reduction,
+                result,
+            };
+            prep.finish(forward, values)
         }
-        OpsKind::UnTracked(prep) => prep.finish(out),
+        OpsKind::UnTracked(prep) => prep.finish(values),
+    };
+    Reduced {
+        values: Some(values),
+        indices,
     }
 }
 
@@ -155,7 +292,7 @@ macro_rules! by_count {
 }
 
 impl<B: Backend + LazyOps, C: CheckpointStrategy> LazyOps for Autodiff<B, C> {
-    fn lazy_reduce(operands: Operands<Self>, reduction: Reduction) -> FloatTensor<Self> {
+    fn lazy_reduce(operands: Operands<Self>, reduction: Reduction) -> Reduced<Self> {
         by_count!(operands, reduction, 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16)
     }
 }

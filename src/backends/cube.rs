@@ -5,21 +5,21 @@ use std::{
     sync::{LazyLock, Mutex},
 };
 
-use burn::{
-    backend::{TensorMetadata, tensor::FloatTensor},
-    tensor::DType,
-};
+use burn::tensor::{DType, IntDType};
 use burn_cubecl::{
     CubeBackend,
-    ops::numeric::{empty_device_contiguous_dtype, zeros_client},
+    cubecl::{ir::ElemType, prelude::InputScalar},
+    ops::numeric::{empty_device_contiguous_dtype, full_device_dtype},
 };
-use burn_lazy_kernels::{Axis, Formula, Launch, Precision, Program};
+use burn_lazy_kernels::{Axis, Formula, IntKind, Launch, Output, Precision, Program};
 
-use crate::ops::{LazyOps, Operands, Reduction};
+use crate::ops::{LazyOps, Operands, Reduced, Reduction};
 
 /// The precision of kernels on tensors of `dtype`, if there are such kernels.
 pub(crate) fn precision(dtype: DType) -> Option<Precision> {
     match dtype {
+        DType::F16 => Some(Precision::F16),
+        DType::BF16 => Some(Precision::BF16),
         DType::F32 => Some(Precision::F32),
         DType::F64 => Some(Precision::F64),
         _ => None,
@@ -43,16 +43,45 @@ fn program(formula: &Formula, axis: Axis) -> Program {
         .clone()
 }
 
+fn int_kind(dtype: IntDType) -> IntKind {
+    match dtype {
+        IntDType::I64 => IntKind::I64,
+        IntDType::I32 => IntKind::I32,
+        IntDType::I16 => IntKind::I16,
+        IntDType::I8 => IntKind::I8,
+        other => unreachable!("{other:?} was refused"),
+    }
+}
+
 impl LazyOps for CubeBackend {
-    fn lazy_reduce(operands: Operands<Self>, reduction: Reduction) -> FloatTensor<Self> {
+    fn lazy_reduce(operands: Operands<Self>, reduction: Reduction) -> Reduced<Self> {
         let first = &operands.0[0];
         let (client, device, dtype) = (first.client.clone(), first.device.clone(), first.dtype);
         let shape = reduction.output_shape();
+        let Reduction { wanted, .. } = reduction;
+        let index_dtype = DType::from(reduction.indices);
         if reduction.size(reduction.axis) == 0 {
-            // Buffers of no values cannot be bound everywhere; the sum of nothing is zero.
-            return zeros_client(client, device, shape, dtype);
+            // Buffers of no values cannot be bound everywhere.
+            let full = |value: f64, dtype: DType| {
+                let elem = match precision(dtype) {
+                    Some(precision) => precision.elem(),
+                    None => ElemType::Int(int_kind(reduction.indices)),
+                };
+                let value = InputScalar::new(value, elem);
+                full_device_dtype(client.clone(), shape.clone(), device.clone(), value, dtype)
+            };
+            return Reduced {
+                values: wanted.values.then(|| full(reduction.spec().empty(), dtype)),
+                indices: wanted.indices.then(|| full(-1.0, index_dtype)),
+            };
         }
-        let out = empty_device_contiguous_dtype(client.clone(), device, shape, dtype);
+        let empty = |dtype| {
+            empty_device_contiguous_dtype(client.clone(), device.clone(), shape.clone(), dtype)
+        };
+        let reduced = Reduced::<Self> {
+            values: wanted.values.then(|| empty(dtype)),
+            indices: wanted.indices.then(|| empty(index_dtype)),
+        };
         let launch = Launch {
             program: &program(&reduction.formula, reduction.axis),
             reduction: reduction.kind,
@@ -62,14 +91,19 @@ impl LazyOps for CubeBackend {
             precision: precision(dtype).expect("the type was checked"),
         };
         let tensors = operands.0.into_iter().map(|t| t.binding()).collect();
-        let launched = launch.run(&client, tensors, &reduction.scalars, out.clone().binding());
-        if let Err(error) = launched {
+        let output = Output {
+            values: reduced.values.clone().map(|t| t.binding()),
+            indices: reduced
+                .indices
+                .clone()
+                .map(|t| (t.binding(), int_kind(reduction.indices))),
+        };
+        if let Err(error) = launch.run(&client, tensors, &reduction.scalars, output) {
             panic!(
-                "sum over {} of {}: {error}",
-                reduction.axis, reduction.formula
+                "{:?} over {} of {}: {error}",
+                reduction.kind, reduction.axis, reduction.formula
             );
         }
-        debug_assert_eq!(out.shape(), reduction.output_shape());
-        out
+        reduced
     }
 }

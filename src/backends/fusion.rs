@@ -2,15 +2,13 @@
 
 use std::marker::PhantomData;
 
-use burn::backend::tensor::FloatTensor;
+use burn::tensor::DType;
 use burn_fusion::{
     ExecutionError, Fusion, FusionBackend, FusionRuntime,
-    custom::{
-        CustomOpIr, HandleContainer, Operation, OperationIr, OperationOutput, StreamId, TensorIr,
-    },
+    custom::{CustomOpIr, HandleContainer, Operation, OperationIr, StreamId, TensorIr},
 };
 
-use crate::ops::{LazyOps, Operands, Reduction};
+use crate::ops::{LazyOps, Operands, Reduced, Reduction};
 
 #[derive(Debug)]
 struct Reduce<B> {
@@ -26,25 +24,43 @@ impl<B: FusionBackend + LazyOps> Operation<B::FusionRuntime> for Reduce<B> {
     ) -> Result<(), ExecutionError> {
         let tensor = |tensor| handles.get_float_tensor::<B>(tensor);
         let operands = Operands(self.desc.inputs.iter().map(tensor).collect());
-        let out = B::lazy_reduce(operands, self.reduction.clone());
-        handles.register_float_tensor::<B>(&self.desc.outputs[0].id, out);
+        let reduced = B::lazy_reduce(operands, self.reduction.clone());
+        let mut outputs = self.desc.outputs.iter();
+        if let Some(values) = reduced.values {
+            let id = &outputs.next().expect("as many as are wanted").id;
+            handles.register_float_tensor::<B>(id, values);
+        }
+        if let Some(indices) = reduced.indices {
+            let id = &outputs.next().expect("as many as are wanted").id;
+            handles.register_int_tensor::<B>(id, indices);
+        }
         Ok(())
     }
 }
 
 impl<B: FusionBackend + LazyOps> LazyOps for Fusion<B> {
-    fn lazy_reduce(operands: Operands<Self>, reduction: Reduction) -> FloatTensor<Self> {
+    fn lazy_reduce(operands: Operands<Self>, reduction: Reduction) -> Reduced<Self> {
         let client = operands.0[0].client.clone();
         let inputs: Vec<TensorIr> = operands.0.into_iter().map(|t| t.into_ir()).collect();
-        let out = TensorIr::uninit(
-            client.create_empty_handle(),
-            reduction.output_shape(),
-            inputs[0].dtype,
-        );
+        let wanted = reduction.wanted;
+        let out = |dtype| {
+            TensorIr::uninit(
+                client.create_empty_handle(),
+                reduction.output_shape(),
+                dtype,
+            )
+        };
+        let outputs: Vec<TensorIr> = [
+            wanted.values.then(|| out(inputs[0].dtype)),
+            wanted.indices.then(|| out(DType::from(reduction.indices))),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
         // The description names neither formula nor scalars: a custom operation is never fused with
         // another, so the plan that Burn caches for it only runs the operation registered here.
-        let desc = CustomOpIr::with_scalars("lazy::reduce", &inputs, &[out], vec![]);
-        client
+        let desc = CustomOpIr::with_scalars("lazy::reduce", &inputs, &outputs, vec![]);
+        let mut outputs = client
             .register(
                 StreamId::current(),
                 OperationIr::Custom(desc.clone()),
@@ -54,6 +70,10 @@ impl<B: FusionBackend + LazyOps> LazyOps for Fusion<B> {
                     _backend: PhantomData,
                 },
             )
-            .output()
+            .into_iter();
+        Reduced {
+            values: wanted.values.then(|| outputs.next().expect("registered")),
+            indices: wanted.indices.then(|| outputs.next().expect("registered")),
+        }
     }
 }

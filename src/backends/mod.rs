@@ -29,6 +29,7 @@ pub(crate) enum Unsupported {
 pub(crate) fn check(
     device: &burn::tensor::Device,
     dtype: Option<burn::tensor::DType>,
+    kind: burn_lazy_kernels::ReductionKind,
     tensors: usize,
 ) -> Result<(), Unsupported> {
     let device = device.clone().inner();
@@ -46,12 +47,12 @@ pub(crate) fn check(
             let precision = dtype
                 .and_then(cube::precision)
                 .ok_or(Unsupported::Backend)?;
-            burn_lazy_kernels::check_device(&device.client(), precision, tensors)
+            burn_lazy_kernels::check_device(&device.client(), precision, kind, tensors)
                 .map_err(Unsupported::Launch)
         }
         #[allow(unreachable_patterns)] // A CubeCL runtime can be the only backend.
         _ => {
-            let _ = (dtype, tensors);
+            let _ = (dtype, kind, tensors);
             Err(Unsupported::Backend)
         }
     }

@@ -6,7 +6,9 @@ use burn::{
 };
 use burn_autodiff::Autodiff;
 use burn_cubecl::CubeBackend;
-use burn_lazy::{Axis, LazyOps, LazyTensor, Operands, Reduction, ReductionKind};
+use burn_lazy::{
+    Accumulation, Axis, LazyOps, LazyTensor, Operands, Reduction, ReductionKind, Wanted,
+};
 
 use super::support::{Random, assert_close, device};
 
@@ -34,14 +36,18 @@ fn sum<B: Backend + LazyOps>(operands: Vec<FloatTensor<B>>, m: usize, n: usize) 
     let y = LazyTensor::vj(Tensor::<2>::zeros([n, 1], &device()));
     let reduction = Reduction {
         formula: (x * y).formula(),
-        kind: ReductionKind::Sum,
+        kind: ReductionKind::Sum(Accumulation::Blocks),
+        wanted: Wanted::VALUES,
+        indices: burn::tensor::IntDType::I32,
+        squeezed: false,
         axis: Axis::J,
         batch: vec![],
         m,
         n,
         scalars: vec![],
     };
-    B::lazy_reduce(Operands(operands), reduction)
+    let reduced = B::lazy_reduce(Operands(operands), reduction);
+    reduced.values.expect("they are wanted")
 }
 
 #[test]

@@ -404,33 +404,55 @@ fn pair_body<E: Float, F: Float, N: Size>(
 }
 
 #[cube]
-fn reduce_term<F: Float, N: Size, R: Reduction<F, N>>(
+fn reduce_term<F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     registers: &Registers<F, N>,
     state: &mut R::State,
     index: usize,
+    column: usize,
+    #[comptime] first: usize,
     #[comptime] term: Term,
     #[comptime] q: usize,
+    #[comptime] blueprint: Blueprint,
 ) {
-    #[unroll]
-    for c in 0..q {
+    let spec = comptime!(blueprint.spec);
+    let math = comptime!(blueprint.math);
+    if comptime!(matches!(term, Term::Product { .. }) && R::fuses()) {
         match term {
-            Term::Value(register) => {
-                let value = registers.find(comptime!(register * q + c));
-                R::step(state, index, value);
-            }
-            Term::Product { args, negated } => {
-                let a = registers.find(comptime!(args[0] * q + c));
-                let b = registers.find(comptime!(args[1] * q + c));
-                R::step_product(state, index, a, b, negated);
+            Term::Value(_) => comptime!(unreachable!("it is a product")),
+            Term::Product { args, negated } =>
+            {
+                #[unroll]
+                for c in 0..q {
+                    let a = registers.find(comptime!(args[0] * q + c));
+                    let b = registers.find(comptime!(args[1] * q + c));
+                    let a = if comptime!(negated) { -a } else { a };
+                    R::step_product(state, index, a, b, spec);
+                }
             }
         }
+    } else {
+        let mut values = Sequence::<Vector<F, N>>::new();
+        #[unroll]
+        for c in 0..q {
+            values.push(term_value::<F, N>(registers, term, c, q));
+        }
+        R::step(
+            state,
+            index,
+            u32::cast_from(column),
+            &values,
+            first,
+            q,
+            spec,
+            math,
+        );
     }
 }
 
 /// Evaluates the pairs of the unit's rows with the `q` columns from `column` on, and takes them into
 /// the state.
 #[cube]
-pub fn run_pair<E: Float, F: Float, N: Size, R: Reduction<F, N>>(
+pub fn run_pair<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     state: &mut R::State,
     tensors: &Sequence<Box<[E]>>,
     address: &Address,
@@ -508,7 +530,16 @@ pub fn run_pair<E: Float, F: Float, N: Size, R: Reduction<F, N>>(
                 term,
             } => {
                 if comptime!(len == 1) {
-                    reduce_term::<F, N, R>(&registers, state, base.runtime(), term, q);
+                    reduce_term::<F, A, N, R>(
+                        &registers,
+                        state,
+                        base.runtime(),
+                        column,
+                        base,
+                        term,
+                        q,
+                        comptime!(blueprint.clone()),
+                    );
                 } else {
                     for k in 0..len {
                         pair_body::<E, F, N>(
@@ -526,7 +557,16 @@ pub fn run_pair<E: Float, F: Float, N: Size, R: Reduction<F, N>>(
                             comptime!(program.clone()),
                             comptime!(blueprint.clone()),
                         );
-                        reduce_term::<F, N, R>(&registers, state, base + k, term, q);
+                        reduce_term::<F, A, N, R>(
+                            &registers,
+                            state,
+                            base + k,
+                            column,
+                            base,
+                            term,
+                            q,
+                            comptime!(blueprint.clone()),
+                        );
                     }
                 }
             }

@@ -1,12 +1,14 @@
 //! The kernel that reduces a formula over one symbolic axis, and the one that merges its parts.
 
-use cubecl::prelude::*;
+use cubecl::{ir::ElemType, prelude::*};
 
 use super::evaluate::{One, run_pair, run_stage};
 use crate::{
     plan::Blueprint,
     program::{Program, Space, UNROLL},
-    reduction::{Reduction, ReductionFamily},
+    reduction::{
+        Extremum, LogSumExp, NO_INDEX, Product, Reduction, ReductionKind, Smallest, SoftmaxSum, Sum,
+    },
 };
 
 /// The run-time sizes and strides of a launch: their order in the `layout` argument.
@@ -133,7 +135,7 @@ fn load_stage<E: Float, F: Float, N: Size>(
 
 /// Reduces the columns of one part for the rows of the unit.
 #[cube]
-fn reduce_part<E: Float, F: Float, N: Size, R: Reduction<F, N>>(
+fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     state: &mut R::State,
     tile: &mut [F],
     tensors: &Sequence<Box<[E]>>,
@@ -191,7 +193,7 @@ fn reduce_part<E: Float, F: Float, N: Size, R: Reduction<F, N>>(
         let count = select(active, stop - start, 0usize);
         let full = count / q;
         for t in 0..full {
-            run_pair::<E, F, N, R>(
+            run_pair::<E, F, A, N, R>(
                 state,
                 tensors,
                 address,
@@ -207,7 +209,7 @@ fn reduce_part<E: Float, F: Float, N: Size, R: Reduction<F, N>>(
         }
         if comptime!(q > 1) {
             for t in full * q..count {
-                run_pair::<E, F, N, R>(
+                run_pair::<E, F, A, N, R>(
                     state,
                     tensors,
                     address,
@@ -222,7 +224,7 @@ fn reduce_part<E: Float, F: Float, N: Size, R: Reduction<F, N>>(
                 );
             }
         }
-        R::end_block(state, comptime!(program.dim));
+        R::end_block(state, comptime!(blueprint.spec), comptime!(blueprint.math));
     }
 }
 
@@ -272,16 +274,60 @@ fn stage_columns<E: Float, F: Float>(
     }
 }
 
-/// Reduces a formula over its columns: `out[part, batch, row, k]` over the columns of each part.
+/// Reduces a formula over its columns: `out[part, batch, row, ..]` over the columns of each part.
 ///
 /// A worker (a cube if the columns go through a shared tile, else a unit) takes consecutive rows of
 /// one batch and one part, as many for each unit as there are lanes.
+///
+/// `values` and `indices` have one buffer each, or none where nothing is wanted of the kind. Types:
+/// `E` of the operands, `F` of the computation, `A` of what is accumulated, `O` and `I` of the output.
 #[cube(launch_unchecked, address_type = "dynamic")]
-pub fn reduce<E: Float, F: Float, O: Float, N: Size, R: ReductionFamily>(
+pub fn reduce<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size>(
     tensors: &Sequence<Box<[E]>>,
     scalars: &Sequence<InputScalar>,
     layout: &Sequence<usize>,
-    out: &mut [O],
+    values: &mut Sequence<Box<[O]>>,
+    indices: &mut Sequence<Box<[I]>>,
+    #[comptime] program: Program,
+    #[comptime] blueprint: Blueprint,
+    #[define(E)] _e: ElemType,
+    #[define(F)] _f: ElemType,
+    #[define(A)] _a: ElemType,
+    #[define(O)] _o: ElemType,
+    #[define(I)] _i: ElemType,
+) {
+    let kind = comptime!(blueprint.spec.kind);
+    match kind {
+        ReductionKind::Sum(_) => reduce_rows::<E, F, A, O, I, N, Sum>(
+            tensors, scalars, layout, values, indices, program, blueprint,
+        ),
+        ReductionKind::Product => reduce_rows::<E, F, A, O, I, N, Product>(
+            tensors, scalars, layout, values, indices, program, blueprint,
+        ),
+        ReductionKind::LogSumExp { scores: _ } => reduce_rows::<E, F, A, O, I, N, LogSumExp>(
+            tensors, scalars, layout, values, indices, program, blueprint,
+        ),
+        ReductionKind::SoftmaxSum => reduce_rows::<E, F, A, O, I, N, SoftmaxSum>(
+            tensors, scalars, layout, values, indices, program, blueprint,
+        ),
+        ReductionKind::Minimum | ReductionKind::Maximum => {
+            reduce_rows::<E, F, A, O, I, N, Extremum>(
+                tensors, scalars, layout, values, indices, program, blueprint,
+            )
+        }
+        ReductionKind::Smallest { k: _ } => reduce_rows::<E, F, A, O, I, N, Smallest>(
+            tensors, scalars, layout, values, indices, program, blueprint,
+        ),
+    }
+}
+
+#[cube]
+fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduction<F, A, N>>(
+    tensors: &Sequence<Box<[E]>>,
+    scalars: &Sequence<InputScalar>,
+    layout: &Sequence<usize>,
+    values: &mut Sequence<Box<[O]>>,
+    indices: &mut Sequence<Box<[I]>>,
     #[comptime] program: Program,
     #[comptime] blueprint: Blueprint,
 ) {
@@ -350,11 +396,11 @@ pub fn reduce<E: Float, F: Float, O: Float, N: Size, R: ReductionFamily>(
         comptime!(blueprint.math),
     );
 
-    let mut state = R::Reduction::<F, N>::init(comptime!(program.dim));
+    let mut state = R::init(u32::cast_from(begin), comptime!(blueprint.spec));
     let tile_len = comptime!(blueprint.tile_len(&program).max(1));
     if comptime!(blueprint.shared_tile) {
         let mut tile = Shared::<[F]>::new_slice(tile_len);
-        reduce_part::<E, F, N, R::Reduction<F, N>>(
+        reduce_part::<E, F, A, N, R>(
             &mut state,
             &mut tile,
             tensors,
@@ -370,7 +416,7 @@ pub fn reduce<E: Float, F: Float, O: Float, N: Size, R: ReductionFamily>(
         );
     } else {
         let mut tile = Array::<F>::new(tile_len);
-        reduce_part::<E, F, N, R::Reduction<F, N>>(
+        reduce_part::<E, F, A, N, R>(
             &mut state,
             tile.as_mut_slice(),
             tensors,
@@ -386,40 +432,215 @@ pub fn reduce<E: Float, F: Float, O: Float, N: Size, R: ReductionFamily>(
         );
     }
 
-    let dim = comptime!(program.dim);
-    let first = (part * batches + batch) * rows;
-    #[unroll(dim <= UNROLL)]
-    for k in 0..dim {
-        let value = R::Reduction::<F, N>::finish(&state, k);
+    let first = (part * batches + batch) * rows + row;
+    let spec = comptime!(blueprint.spec);
+    if comptime!(blueprint.partial) {
         #[unroll]
-        for lane in 0..N::value() {
-            if row + lane < rows {
-                out[(first + row + lane) * dim + k] = O::cast_from(value.extract(lane));
+        for plane in 0..spec.planes().len() {
+            let size = comptime!(spec.plane_size(plane));
+            #[unroll(size <= UNROLL)]
+            for k in 0..size {
+                let value = R::save(&state, k, plane, spec);
+                let offset = comptime!(spec.plane_start(plane)) + k;
+                write::<A, O, N>(
+                    values.index_mut(0usize),
+                    value,
+                    first,
+                    rows - row,
+                    offset,
+                    comptime!(spec.partial_values()),
+                );
+            }
+        }
+    } else if comptime!(spec.wanted.values) {
+        #[unroll(spec.entries() <= UNROLL)]
+        for k in 0..spec.entries() {
+            let value = R::value(&state, k, spec);
+            write::<A, O, N>(
+                values.index_mut(0usize),
+                value,
+                first,
+                rows - row,
+                k,
+                comptime!(spec.entries()),
+            );
+        }
+    }
+    if comptime!(blueprint.writes_indices()) {
+        #[unroll(spec.entries() <= UNROLL)]
+        for k in 0..spec.entries() {
+            let index = R::index(&state, k);
+            #[unroll]
+            for lane in 0..N::value() {
+                if row + lane < rows {
+                    let index = index.extract(lane);
+                    let at = (first + lane) * comptime!(spec.entries()) + k;
+                    indices.index_mut(0usize)[at] = if comptime!(blueprint.partial) {
+                        I::cast_from(index)
+                    } else {
+                        final_index::<I>(index)
+                    };
+                }
             }
         }
     }
 }
 
-/// Merges the parts of a reduction: `out[t]` from `partial[part, t]`.
-#[cube(launch_unchecked, address_type = "dynamic")]
-pub fn merge<F: Float, O: Float, R: ReductionFamily>(
-    partial: &[F],
-    out: &mut [O],
-    len: usize,
-    parts: usize,
+/// Writes one value of each row: `out[(first + lane) * stride + offset]` for at most `rows` lanes.
+#[cube]
+fn write<A: Float, O: Float, N: Size>(
+    out: &mut Box<[O]>,
+    value: Vector<A, N>,
+    first: usize,
+    rows: usize,
+    offset: usize,
+    #[comptime] stride: usize,
 ) {
-    let t = ABSOLUTE_POS;
-    if t >= len {
+    #[unroll]
+    for lane in 0..N::value() {
+        if lane < rows {
+            out[(first + lane) * stride + offset] = O::cast_from(value.extract(lane));
+        }
+    }
+}
+
+/// An index as it is given out: -1 for what was not found.
+#[cube]
+fn final_index<I: Int>(index: u32) -> I {
+    select(index == NO_INDEX, I::new(-1), I::cast_from(index))
+}
+
+/// Merges the parts of a reduction; a unit takes one component of one row.
+#[cube(launch_unchecked, address_type = "dynamic")]
+pub fn merge<F: Float, A: Float, O: Float, I: Int>(
+    partial: &Box<[A]>,
+    partial_indices: &Sequence<Box<[u32]>>,
+    values: &mut Sequence<Box<[O]>>,
+    indices: &mut Sequence<Box<[I]>>,
+    rows: usize,
+    parts: usize,
+    #[comptime] blueprint: Blueprint,
+    #[define(F)] _f: ElemType,
+    #[define(A)] _a: ElemType,
+    #[define(O)] _o: ElemType,
+    #[define(I)] _i: ElemType,
+) {
+    let kind = comptime!(blueprint.spec.kind);
+    match kind {
+        ReductionKind::Sum(_) => merge_parts::<F, A, O, I, Sum>(
+            partial,
+            partial_indices,
+            values,
+            indices,
+            rows,
+            parts,
+            blueprint,
+        ),
+        ReductionKind::Product => merge_parts::<F, A, O, I, Product>(
+            partial,
+            partial_indices,
+            values,
+            indices,
+            rows,
+            parts,
+            blueprint,
+        ),
+        ReductionKind::LogSumExp { scores: _ } => merge_parts::<F, A, O, I, LogSumExp>(
+            partial,
+            partial_indices,
+            values,
+            indices,
+            rows,
+            parts,
+            blueprint,
+        ),
+        ReductionKind::SoftmaxSum => merge_parts::<F, A, O, I, SoftmaxSum>(
+            partial,
+            partial_indices,
+            values,
+            indices,
+            rows,
+            parts,
+            blueprint,
+        ),
+        ReductionKind::Minimum | ReductionKind::Maximum => merge_parts::<F, A, O, I, Extremum>(
+            partial,
+            partial_indices,
+            values,
+            indices,
+            rows,
+            parts,
+            blueprint,
+        ),
+        ReductionKind::Smallest { k: _ } => merge_parts::<F, A, O, I, Smallest>(
+            partial,
+            partial_indices,
+            values,
+            indices,
+            rows,
+            parts,
+            blueprint,
+        ),
+    }
+}
+
+#[cube]
+fn merge_parts<F: Float, A: Float, O: Float, I: Int, R: Reduction<F, A, Const<1>>>(
+    partial: &Box<[A]>,
+    partial_indices: &Sequence<Box<[u32]>>,
+    values: &mut Sequence<Box<[O]>>,
+    indices: &mut Sequence<Box<[I]>>,
+    rows: usize,
+    parts: usize,
+    #[comptime] blueprint: Blueprint,
+) {
+    let spec = comptime!(blueprint.spec);
+    let width = comptime!(spec.width());
+    let depth = comptime!(spec.depth());
+    if ABSOLUTE_POS >= rows * width {
         terminate!();
     }
-    let mut state = R::Reduction::<F, Const<1>>::init(1usize);
+    let row = ABSOLUTE_POS / width;
+    let component = ABSOLUTE_POS % width;
+    let single = comptime!(spec.single());
+    let math = comptime!(blueprint.math);
+    let mut state = R::init(0u32, single);
     for part in 0..parts {
-        R::Reduction::<F, Const<1>>::merge(
-            &mut state,
-            0usize,
-            Vector::new(partial[part * len + t]),
-        );
-        R::Reduction::<F, Const<1>>::end_block(&mut state, 1usize);
+        let mut later = R::init(0u32, single);
+        #[unroll]
+        for plane in 0..spec.planes().len() {
+            let kind = comptime!(spec.planes()[plane]);
+            let start = (part * rows + row) * comptime!(spec.partial_values())
+                + comptime!(spec.plane_start(plane));
+            #[unroll(kind.len <= UNROLL)]
+            for k in 0..kind.len {
+                let at = if comptime!(kind.shared) {
+                    start + k
+                } else {
+                    start + k * width + component
+                };
+                R::load(&mut later, k, Vector::new(partial[at]), plane, single);
+            }
+        }
+        if comptime!(spec.keeps_indices()) {
+            let start = (part * rows + row) * comptime!(spec.entries()) + component;
+            #[unroll(depth <= UNROLL)]
+            for k in 0..depth {
+                let index = partial_indices.index(0usize)[start + k * width];
+                R::load_index(&mut later, k, Vector::new(index));
+            }
+        }
+        R::merge(&mut state, &later, single, math);
     }
-    out[t] = O::cast_from(R::Reduction::<F, Const<1>>::finish(&state, 0usize).extract(0usize));
+    #[unroll(depth <= UNROLL)]
+    for k in 0..depth {
+        let at = (row * depth + k) * width + component;
+        if comptime!(spec.wanted.values) {
+            values.index_mut(0usize)[at] =
+                O::cast_from(R::value(&state, k, single).extract(0usize));
+        }
+        if comptime!(spec.wanted.indices) {
+            indices.index_mut(0usize)[at] = final_index::<I>(R::index(&state, k).extract(0usize));
+        }
+    }
 }

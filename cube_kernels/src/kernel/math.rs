@@ -1,6 +1,10 @@
 //! Scalar functions of kernels, over vectors of lanes.
 
-use cubecl::{intrinsic, ir::ConstantValue, prelude::*};
+use cubecl::{
+    intrinsic,
+    ir::{ConstantValue, ElemType, FloatKind},
+    prelude::*,
+};
 use serde::{Deserialize, Serialize};
 
 /// What is known of the arithmetic when a kernel is built.
@@ -15,9 +19,13 @@ pub struct Math {
     pub nonpositive: bool,
 }
 
-/// A floating point type in which kernels compute.
+/// The floating point type of operands and results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Precision {
+    /// 16 bits, 11 of them significant; computed in 32 bits.
+    F16,
+    /// 16 bits, 8 of them significant; computed in 32 bits.
+    BF16,
     /// 32 bits.
     F32,
     /// 64 bits.
@@ -28,9 +36,28 @@ impl Precision {
     /// Size of a value in bytes.
     pub fn size(self) -> usize {
         match self {
+            Precision::F16 | Precision::BF16 => 2,
             Precision::F32 => 4,
             Precision::F64 => 8,
         }
+    }
+
+    /// The type in which kernels compute.
+    pub fn computed(self) -> Self {
+        match self {
+            Precision::F16 | Precision::BF16 => Precision::F32,
+            other => other,
+        }
+    }
+
+    /// The type as kernels name it.
+    pub fn elem(self) -> ElemType {
+        ElemType::Float(match self {
+            Precision::F16 => FloatKind::F16,
+            Precision::BF16 => FloatKind::BF16,
+            Precision::F32 => FloatKind::F32,
+            Precision::F64 => FloatKind::F64,
+        })
     }
 }
 

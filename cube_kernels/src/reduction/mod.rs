@@ -1,55 +1,282 @@
 //! Reductions as small state machines: one file each.
 //!
-//! A unit of a kernel holds one state for its rows, one row a lane. The same four steps serve the
-//! loop over columns, the blocks of this loop and the merge of columns that were split over cubes.
+//! A unit of a kernel holds one state for its rows, one row a lane. The same steps serve the loop
+//! over columns, the blocks of this loop and the merge of columns that were split over cubes.
+//!
+//! Adding a reduction is adding a file with its state, its row in [`ReductionKind`] and its arms in
+//! [`Spec`] and the two kernels.
 
+mod extremum;
+mod log_sum_exp;
+mod product;
+mod running;
+mod smallest;
+mod softmax_sum;
 mod sum;
 
 use cubecl::prelude::*;
 use serde::{Deserialize, Serialize};
 
+pub use extremum::Extremum;
+pub use log_sum_exp::LogSumExp;
+pub use product::Product;
+pub use running::Accumulation;
+pub use smallest::Smallest;
+pub use softmax_sum::SoftmaxSum;
 pub use sum::Sum;
+
+use crate::kernel::math::Math;
 
 /// What is done with the values of a formula along the reduced axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ReductionKind {
-    /// The sum.
-    Sum,
+    /// The sum of each component.
+    Sum(Accumulation),
+    /// The product of each component.
+    Product,
+    /// $\log \sum e^{f} w$, where the first `scores` components of the formula are $f$ and the
+    /// others $w$; without others, $w = 1$. Either has one component or as many as the result.
+    LogSumExp {
+        /// Components of $f$.
+        scores: usize,
+    },
+    /// $\sum e^{f} g / \sum e^{f}$, where the first component of the formula is $f$ and the others
+    /// are $g$.
+    SoftmaxSum,
+    /// The smallest value of each component, and the column of its first occurrence.
+    Minimum,
+    /// The largest value of each component, and the column of its first occurrence.
+    Maximum,
+    /// The `k` smallest values of each component in ascending order, and their columns.
+    Smallest {
+        /// How many.
+        k: usize,
+    },
 }
 
-/// Binds a reduction to a floating point type and a number of lanes.
-pub trait ReductionFamily: Send + Sync + 'static {
-    /// The reduction for one type and number of lanes.
-    type Reduction<F: Float, N: Size>: Reduction<F, N>;
+/// Which results of a reduction are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Wanted {
+    /// The values.
+    pub values: bool,
+    /// The columns at which they were found.
+    pub indices: bool,
 }
 
-/// The state machine of a reduction over `dim` outputs.
+impl Wanted {
+    /// Only the values.
+    pub const VALUES: Self = Self {
+        values: true,
+        indices: false,
+    };
+    /// Only the columns.
+    pub const INDICES: Self = Self {
+        values: false,
+        indices: true,
+    };
+    /// Both.
+    pub const BOTH: Self = Self {
+        values: true,
+        indices: true,
+    };
+}
+
+/// A reduction of a formula with `dim` components.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Spec {
+    /// The reduction.
+    pub kind: ReductionKind,
+    /// What it gives.
+    pub wanted: Wanted,
+    /// Components of the formula.
+    pub dim: usize,
+}
+
+/// Values that make up a partial result, for each row: `len` for each component of the result, or
+/// `len` altogether where the components share them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plane {
+    /// Number of values.
+    pub len: usize,
+    /// Whether all components share them.
+    pub shared: bool,
+}
+
+impl Spec {
+    /// Components of the result.
+    pub fn width(&self) -> usize {
+        match self.kind {
+            ReductionKind::LogSumExp { scores } => scores.max(self.dim - scores),
+            ReductionKind::SoftmaxSum => self.dim - 1,
+            _ => self.dim,
+        }
+    }
+
+    /// Entries of the result for each component.
+    pub fn depth(&self) -> usize {
+        match self.kind {
+            ReductionKind::Smallest { k } => k,
+            _ => 1,
+        }
+    }
+
+    /// The same reduction for one component of the result.
+    pub fn single(&self) -> Self {
+        let (kind, dim) = match self.kind {
+            ReductionKind::LogSumExp { scores } => (
+                ReductionKind::LogSumExp { scores: 1 },
+                if self.dim > scores { 2 } else { 1 },
+            ),
+            ReductionKind::SoftmaxSum => (self.kind, 2),
+            kind => (kind, 1),
+        };
+        Self { kind, dim, ..*self }
+    }
+
+    /// The floating point part of a partial result.
+    pub fn planes(&self) -> Vec<Plane> {
+        let own = Plane {
+            len: self.depth(),
+            shared: false,
+        };
+        let shared = Plane {
+            len: 1,
+            shared: true,
+        };
+        match self.kind {
+            ReductionKind::LogSumExp { scores } => {
+                vec![if scores == 1 { shared } else { own }, own]
+            }
+            ReductionKind::SoftmaxSum => vec![shared, shared, own],
+            _ => vec![own],
+        }
+    }
+
+    /// Whether a partial result holds columns, as many as the result has entries.
+    pub fn keeps_indices(&self) -> bool {
+        match self.kind {
+            ReductionKind::Minimum | ReductionKind::Maximum => self.wanted.indices,
+            ReductionKind::Smallest { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Size of `plane` for each row.
+    pub fn plane_size(&self, plane: usize) -> usize {
+        let plane = self.planes()[plane];
+        plane.len * if plane.shared { 1 } else { self.width() }
+    }
+
+    /// Where `plane` starts among the values of a row.
+    pub fn plane_start(&self, plane: usize) -> usize {
+        (0..plane).map(|p| self.plane_size(p)).sum()
+    }
+
+    /// Floating point values of a partial result for each row.
+    pub fn partial_values(&self) -> usize {
+        self.plane_start(self.planes().len())
+    }
+
+    /// Entries of the result for each row; also the columns of a partial result that keeps them.
+    pub fn entries(&self) -> usize {
+        self.depth() * self.width()
+    }
+
+    /// Vectors of lanes that a unit holds while it reduces.
+    pub fn state(&self) -> usize {
+        match self.kind {
+            ReductionKind::Sum(_) => 3 * self.dim,
+            ReductionKind::Product => self.dim,
+            ReductionKind::LogSumExp { scores } => 2 * scores + 3 * self.width(),
+            ReductionKind::SoftmaxSum => 2 + 3 * self.dim,
+            _ => self.entries() * (1 + usize::from(self.keeps_indices())),
+        }
+    }
+
+    /// The value of the result without columns; its index is -1.
+    pub fn empty(&self) -> f64 {
+        match self.kind {
+            ReductionKind::Sum(_) => 0.0,
+            ReductionKind::Product => 1.0,
+            ReductionKind::LogSumExp { .. } | ReductionKind::Maximum => f64::NEG_INFINITY,
+            ReductionKind::SoftmaxSum => f64::NAN,
+            ReductionKind::Minimum | ReductionKind::Smallest { .. } => f64::INFINITY,
+        }
+    }
+}
+
+/// The index of what was not found.
+pub const NO_INDEX: u32 = u32::MAX;
+
+/// The state machine of a reduction, in the floating point type `F` of the values and `A` of what
+/// is accumulated.
 #[cube]
-pub trait Reduction<F: Float, N: Size>: 'static {
+pub trait Reduction<F: Float, A: Float, N: Size>: 'static {
     /// What is kept for the rows of a unit.
     type State: CubeType;
 
-    /// The state before the first column.
-    fn init(#[comptime] dim: usize) -> Self::State;
+    /// The state before the first column, `begin`.
+    fn init(begin: u32, #[comptime] spec: Spec) -> Self::State;
 
-    /// Takes in output `index` of one column.
-    fn step(state: &mut Self::State, index: usize, value: Vector<F, N>);
+    /// Takes in component `index` of the `q` columns from `column` on; `first` is the lowest value
+    /// that `index` takes.
+    fn step(
+        state: &mut Self::State,
+        index: usize,
+        column: u32,
+        values: &Sequence<Vector<F, N>>,
+        #[comptime] first: usize,
+        #[comptime] q: usize,
+        #[comptime] spec: Spec,
+        #[comptime] math: Math,
+    );
 
-    /// Takes in the product of two values, fused where that is possible.
+    /// Whether `step_product` is to be used for products.
+    fn fuses() -> comptime_type!(bool);
+
+    /// Takes in a product of two values, fused.
     fn step_product(
         state: &mut Self::State,
         index: usize,
         a: Vector<F, N>,
         b: Vector<F, N>,
-        #[comptime] negated: bool,
+        #[comptime] spec: Spec,
     );
 
     /// Called after each block of columns.
-    fn end_block(state: &mut Self::State, #[comptime] dim: usize);
+    fn end_block(state: &mut Self::State, #[comptime] spec: Spec, #[comptime] math: Math);
 
-    /// The result for output `index`; also what is written where columns are split over cubes.
-    fn finish(state: &Self::State, index: usize) -> Vector<F, N>;
+    /// Value `at` of `plane` of the partial result.
+    fn save(
+        state: &Self::State,
+        at: usize,
+        #[comptime] plane: usize,
+        #[comptime] spec: Spec,
+    ) -> Vector<A, N>;
 
-    /// Takes in the result of another part of the columns.
-    fn merge(state: &mut Self::State, index: usize, part: Vector<F, N>);
+    /// Sets value `at` of `plane` of the partial result.
+    fn load(
+        state: &mut Self::State,
+        at: usize,
+        value: Vector<A, N>,
+        #[comptime] plane: usize,
+        #[comptime] spec: Spec,
+    );
+
+    /// Column `at` of the partial result and of the result.
+    fn index(state: &Self::State, at: usize) -> Vector<u32, N>;
+
+    /// Sets column `at` of the partial result.
+    fn load_index(state: &mut Self::State, at: usize, index: Vector<u32, N>);
+
+    /// Takes in the partial result of later columns.
+    fn merge(
+        state: &mut Self::State,
+        later: &Self::State,
+        #[comptime] spec: Spec,
+        #[comptime] math: Math,
+    );
+
+    /// Value `at` of the result.
+    fn value(state: &Self::State, at: usize, #[comptime] spec: Spec) -> Vector<A, N>;
 }

@@ -1,81 +1,120 @@
 use cubecl::prelude::*;
 
-use super::{Reduction, ReductionFamily};
-use crate::{kernel::math::constant_vector, program::UNROLL};
+use super::{Accumulation, Reduction, ReductionKind, Spec, running::RunningSums};
+use crate::kernel::math::Math;
 
 /// The sum.
-///
-/// Columns are added plainly within a block and the blocks with Kahan's compensation (Kahan,
-/// "Further remarks on reducing truncation errors", CACM 1965), so that the error grows with the
-/// size of a block and not with the number of columns, at no cost per column.
 pub struct Sum;
 
-impl ReductionFamily for Sum {
-    type Reduction<F: Float, N: Size> = Sum;
-}
-
-/// The running sums.
-#[derive(CubeType)]
-pub struct SumState<F: Float, N: Size> {
-    block: Array<Vector<F, N>>,
-    total: Array<Vector<F, N>>,
-    lost: Array<Vector<F, N>>,
+fn compensated(spec: &Spec) -> bool {
+    spec.kind == ReductionKind::Sum(Accumulation::Kahan)
 }
 
 #[cube]
-impl<F: Float, N: Size> Reduction<F, N> for Sum {
-    type State = SumState<F, N>;
+impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Sum {
+    type State = RunningSums<F, A, N>;
 
-    fn init(#[comptime] dim: usize) -> SumState<F, N> {
-        let zero = constant_vector::<F, N>(0.0);
-        let mut state = SumState::<F, N> {
-            block: Array::new(dim),
-            total: Array::new(dim),
-            lost: Array::new(dim),
-        };
-        #[unroll(dim <= UNROLL)]
-        for k in 0..dim {
-            state.block[k] = zero;
-            state.total[k] = zero;
-            state.lost[k] = zero;
-        }
-        state
+    fn init(_begin: u32, #[comptime] spec: Spec) -> RunningSums<F, A, N> {
+        RunningSums::<F, A, N>::new(comptime!(spec.dim))
     }
 
-    fn step(state: &mut SumState<F, N>, index: usize, value: Vector<F, N>) {
-        state.block[index] += value;
+    fn step(
+        state: &mut RunningSums<F, A, N>,
+        index: usize,
+        _column: u32,
+        values: &Sequence<Vector<F, N>>,
+        #[comptime] _first: usize,
+        #[comptime] q: usize,
+        #[comptime] spec: Spec,
+        #[comptime] _math: Math,
+    ) {
+        #[unroll]
+        for c in 0..q {
+            if comptime!(compensated(&spec)) {
+                state.add_compensated(index, *values.index(c));
+            } else {
+                state.add(index, *values.index(c));
+            }
+        }
+    }
+
+    fn fuses() -> comptime_type!(bool) {
+        true
     }
 
     fn step_product(
-        state: &mut SumState<F, N>,
+        state: &mut RunningSums<F, A, N>,
         index: usize,
         a: Vector<F, N>,
         b: Vector<F, N>,
-        #[comptime] negated: bool,
+        #[comptime] spec: Spec,
     ) {
-        let a = if comptime!(negated) { -a } else { a };
-        state.block[index] = fma(a, b, state.block[index]);
-    }
-
-    fn end_block(state: &mut SumState<F, N>, #[comptime] dim: usize) {
-        let zero = constant_vector::<F, N>(0.0);
-        #[unroll(dim <= UNROLL)]
-        for k in 0..dim {
-            let value = state.block[k] - state.lost[k];
-            let total = state.total[k] + value;
-            let lost = (total - state.total[k]) - value;
-            // The difference of infinities is no rounding error.
-            state.lost[k] = select_many(lost.equal(&lost), lost, zero);
-            state.total[k] = total;
-            state.block[k] = zero;
+        if comptime!(compensated(&spec)) {
+            state.add_compensated(index, a * b);
+        } else {
+            state.add_product(index, a, b);
         }
     }
 
-    fn finish(state: &SumState<F, N>, index: usize) -> Vector<F, N> {
-        state.total[index]
+    fn end_block(
+        state: &mut RunningSums<F, A, N>,
+        #[comptime] spec: Spec,
+        #[comptime] _math: Math,
+    ) {
+        if comptime!(!compensated(&spec)) {
+            state.end_block(comptime!(spec.dim));
+        }
     }
 
-    fn merge(state: &mut SumState<F, N>, index: usize, part: Vector<F, N>) {
-        state.block[index] += part;
+    fn save(
+        state: &RunningSums<F, A, N>,
+        at: usize,
+        #[comptime] _plane: usize,
+        #[comptime] spec: Spec,
+    ) -> Vector<A, N> {
+        if comptime!(compensated(&spec)) {
+            state.compensated(at)
+        } else {
+            state.total(at)
+        }
+    }
+
+    fn load(
+        state: &mut RunningSums<F, A, N>,
+        at: usize,
+        value: Vector<A, N>,
+        #[comptime] _plane: usize,
+        #[comptime] spec: Spec,
+    ) {
+        if comptime!(compensated(&spec)) {
+            state.set_compensated(at, value);
+        } else {
+            state.set_total(at, value);
+        }
+    }
+
+    fn index(_state: &RunningSums<F, A, N>, _at: usize) -> Vector<u32, N> {
+        Vector::new(0u32)
+    }
+
+    fn load_index(_state: &mut RunningSums<F, A, N>, _at: usize, _index: Vector<u32, N>) {}
+
+    fn merge(
+        state: &mut RunningSums<F, A, N>,
+        later: &RunningSums<F, A, N>,
+        #[comptime] spec: Spec,
+        #[comptime] _math: Math,
+    ) {
+        for k in 0..spec.dim {
+            if comptime!(compensated(&spec)) {
+                state.add_compensated(k, Vector::<F, N>::cast_from(later.compensated(k)));
+            } else {
+                state.add_total(k, later.total(k));
+            }
+        }
+    }
+
+    fn value(state: &RunningSums<F, A, N>, at: usize, #[comptime] spec: Spec) -> Vector<A, N> {
+        <Sum as Reduction<F, A, N>>::save(state, at, 0usize, spec)
     }
 }

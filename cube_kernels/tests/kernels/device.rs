@@ -1,16 +1,18 @@
 //! Tensors and launches: the side of the tests that needs a runtime.
 
 use burn_lazy_kernels::{
-    Axis, Expr, Formula, Launch, LaunchError, Precision, Program, ReductionKind,
+    Accumulation, Axis, Expr, Formula, Launch, LaunchError, Output, Precision, Program,
+    ReductionKind, Spec, Wanted,
     expr::Var,
     plan::{self, Device, Plan, Sizes},
     reference::{self, HostOperand},
 };
 use cubecl::{
-    ir::AddressType,
+    ir::{AddressType, IntKind},
     prelude::*,
     zspace::{Shape, Strides},
 };
+use half::{bf16, f16};
 
 use crate::support::{Rng, agree};
 
@@ -66,8 +68,8 @@ pub fn precisions() -> &'static [Precision] {
 /// `single` or `double`, whichever belongs to `precision`.
 pub fn by_precision(precision: Precision, single: f64, double: f64) -> f64 {
     match precision {
-        Precision::F32 => single,
         Precision::F64 => double,
+        _ => single,
     }
 }
 
@@ -219,6 +221,14 @@ fn upload(client: &Client, precision: Precision, values: &[f64]) -> cubecl::serv
             client.create_from_slice(f32::as_bytes(&values))
         }
         Precision::F64 => client.create_from_slice(f64::as_bytes(values)),
+        Precision::F16 => {
+            let values: Vec<f16> = values.iter().map(|v| f16::from_f64(*v)).collect();
+            client.create_from_slice(f16::as_bytes(&values))
+        }
+        Precision::BF16 => {
+            let values: Vec<bf16> = values.iter().map(|v| bf16::from_f64(*v)).collect();
+            client.create_from_slice(bf16::as_bytes(&values))
+        }
     }
 }
 
@@ -227,13 +237,19 @@ fn download(client: &Client, precision: Precision, handle: cubecl::server::Handl
     match precision {
         Precision::F32 => f32::from_bytes(&bytes).iter().map(|v| *v as f64).collect(),
         Precision::F64 => f64::from_bytes(&bytes).to_vec(),
+        Precision::F16 => f16::from_bytes(&bytes).iter().map(|v| v.to_f64()).collect(),
+        Precision::BF16 => bf16::from_bytes(&bytes)
+            .iter()
+            .map(|v| v.to_f64())
+            .collect(),
     }
 }
 
-/// A sum over one axis with all of its operands.
+/// A reduction over one axis, a sum if nothing else is said, with all of its operands.
 pub struct Problem {
     pub formula: Formula,
     pub program: Program,
+    pub reduction: ReductionKind,
     pub reduced: Axis,
     pub batch: Vec<usize>,
     pub m: usize,
@@ -245,6 +261,15 @@ pub struct Problem {
 /// Values behind the output that no kernel may touch.
 const GUARD: usize = 64;
 const UNTOUCHED: f64 = -12345.0;
+
+/// [`UNTOUCHED`] as it is stored.
+fn untouched(precision: Precision) -> f64 {
+    match precision {
+        Precision::F16 => f16::from_f64(UNTOUCHED).to_f64(),
+        Precision::BF16 => bf16::from_f64(UNTOUCHED).to_f64(),
+        _ => UNTOUCHED,
+    }
+}
 
 impl Problem {
     /// The sum of `expr` over `reduced`; `tensor` and `scalar` give the values of the leaves.
@@ -260,6 +285,7 @@ impl Problem {
         let (scalars, tensors): (Vec<Var>, Vec<Var>) = leaves.iter().partition(|var| var.scalar);
         Self {
             program: Program::lower(&formula, reduced),
+            reduction: ReductionKind::Sum(Accumulation::Blocks),
             formula,
             reduced,
             batch: batch.to_vec(),
@@ -314,6 +340,7 @@ impl Problem {
         plan::plan(
             &Device::new(&properties.hardware, wide),
             &self.program,
+            self.spec(),
             self.sizes(),
             precision,
             self.batch.len(),
@@ -339,47 +366,100 @@ impl Problem {
         self.formula.vars().iter().map(operand).collect()
     }
 
-    /// The sum in `f64` on the host.
-    pub fn reference(&self) -> Vec<f64> {
-        let sizes = (self.batch.iter().product(), self.m, self.n);
-        reference::sum(&self.formula, self.reduced, sizes, &self.host_operands())
+    /// The same operands, reduced otherwise.
+    pub fn reduced_by(mut self, reduction: ReductionKind) -> Self {
+        self.reduction = reduction;
+        self
     }
 
-    /// The sum on the device. Also checks that nothing behind the output is written.
+    pub fn spec(&self) -> Spec {
+        Spec {
+            kind: self.reduction,
+            wanted: Wanted::VALUES,
+            dim: self.program.dim,
+        }
+    }
+
+    /// The values in `f64` on the host.
+    pub fn reference(&self) -> Vec<f64> {
+        self.reference_with_indices().0
+    }
+
+    /// The values and columns in `f64` on the host.
+    pub fn reference_with_indices(&self) -> (Vec<f64>, Vec<i64>) {
+        let sizes = (self.batch.iter().product(), self.m, self.n);
+        let operands = self.host_operands();
+        reference::reduce(
+            &self.formula,
+            self.reduction,
+            self.reduced,
+            sizes,
+            &operands,
+        )
+    }
+
+    /// The values on the device. Also checks that nothing behind the output is written.
     pub fn run(&self, client: &Client, precision: Precision) -> Result<Vec<f64>, LaunchError> {
+        self.run_for(client, precision, Wanted::VALUES)
+            .map(|(values, _)| values)
+    }
+
+    /// What is wanted of the values and columns on the device. Also checks that nothing behind the
+    /// outputs is written.
+    pub fn run_for(
+        &self,
+        client: &Client,
+        precision: Precision,
+        wanted: Wanted,
+    ) -> Result<(Vec<f64>, Vec<i64>), LaunchError> {
         let Sizes {
             batches,
             rows,
             columns,
         } = self.sizes();
-        let len = batches * rows * self.program.dim;
-        let out = upload(client, precision, &vec![UNTOUCHED; len + GUARD]);
+        let entries = self.spec().entries();
+        let len = batches * rows * entries;
         let mut shape = self.batch.clone();
-        shape.extend([rows, self.program.dim]);
-        let binding = TensorBinding {
-            handle: out.clone().binding(),
+        shape.extend([rows, entries]);
+        let binding = |handle: &cubecl::server::Handle| TensorBinding {
+            handle: handle.clone().binding(),
             strides: Strides::new(&contiguous_strides(&shape)),
-            shape: Shape::from(shape),
+            shape: Shape::from(shape.clone()),
             tiling: Default::default(),
+        };
+        let values = upload(client, precision, &vec![UNTOUCHED; len + GUARD]);
+        let indices = client.create_from_slice(i32::as_bytes(&vec![UNTOUCHED as i32; len + GUARD]));
+        let output = Output {
+            values: wanted.values.then(|| binding(&values)),
+            indices: wanted.indices.then(|| (binding(&indices), IntKind::I32)),
         };
         let tensors = self.tensors.iter();
         let tensors = tensors.map(|t| t.binding(client, precision)).collect();
         let launch = Launch {
             program: &self.program,
-            reduction: ReductionKind::Sum,
+            reduction: self.reduction,
             batch_shape: &self.batch,
             rows,
             columns,
             precision,
         };
-        launch.run(client, tensors, &self.scalars, binding)?;
-        let mut values = download(client, precision, out);
+        launch.run(client, tensors, &self.scalars, output)?;
+        let mut values = download(client, precision, values);
+        let bytes = client.read_one(indices).expect("the device answers");
+        let mut indices: Vec<i64> = i32::from_bytes(&bytes).iter().map(|v| *v as i64).collect();
+        let guard = untouched(precision);
+        let values_end = if wanted.values { len } else { 0 };
+        let indices_end = if wanted.indices { len } else { 0 };
         assert!(
-            values[len..].iter().all(|v| *v == UNTOUCHED),
+            values[values_end..].iter().all(|v| *v == guard)
+                && indices[indices_end..]
+                    .iter()
+                    .all(|v| *v == UNTOUCHED as i64),
             "a kernel wrote behind its output"
         );
-        values.truncate(len);
-        Ok(values)
+        values.truncate(values_end);
+        indices.truncate(indices_end);
+        Ok((values, indices))
     }
 
     /// Asserts that the device gives what the host gives, for each precision of the runtime, up to

@@ -27,4 +27,6 @@ mod device;
 #[cfg(any(feature = "cpu", feature = "wgpu", feature = "vulkan"))]
 mod random_kernels;
 #[cfg(any(feature = "cpu", feature = "wgpu", feature = "vulkan"))]
+mod reductions;
+#[cfg(any(feature = "cpu", feature = "wgpu", feature = "vulkan"))]
 mod shapes;

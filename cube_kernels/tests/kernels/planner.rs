@@ -4,7 +4,7 @@
 //! CPUs with few and many cores and registers of several widths.
 
 use burn_lazy_kernels::{
-    Axis, Expr, Formula, Precision, Program,
+    Accumulation, Axis, Expr, Formula, Precision, Program, ReductionKind, Spec, Wanted,
     plan::{self, Device, Plan, PlanError, Sizes},
 };
 use cubecl::ir::AddressType;
@@ -134,7 +134,12 @@ fn make(
     precision: Precision,
 ) -> Result<Plan, PlanError> {
     let contiguous = vec![true; program.tensors.len()];
-    plan::plan(device, program, sizes, precision, 0, contiguous)
+    let spec = Spec {
+        kind: ReductionKind::Sum(Accumulation::Blocks),
+        wanted: Wanted::VALUES,
+        dim: program.dim,
+    };
+    plan::plan(device, program, spec, sizes, precision, 0, contiguous)
 }
 
 /// What any plan must satisfy for the kernel to be right.

@@ -26,13 +26,13 @@ fn expected(problem: &Problem, precision: Precision) -> Vec<Expected> {
     let tape = Tape::new(problem.formula.root());
     let operands = problem.host_operands();
     let mut noise = match precision {
-        Precision::F32 => Noise {
+        Precision::F64 => Noise::f64(7),
+        _ => Noise {
             rng: Rng::new(7),
             eps: f32::EPSILON as f64,
             largest: f32::MAX as f64,
             smallest: f32::MIN_POSITIVE as f64,
         },
-        Precision::F64 => Noise::f64(7),
     };
     let reference = problem.reference();
     let dim = problem.formula.dim();

@@ -2,12 +2,16 @@
 //!
 //! Tolerance unless stated otherwise, relative to the largest output: 2e-6 in `f32`, 1e-13 in `f64`.
 
-use burn_lazy_kernels::{Axis, Expr, LaunchError, Precision, check_device, expr::Var};
+use burn_lazy_kernels::{
+    Accumulation, Axis, Expr, LaunchError, Precision, ReductionKind, check_device, expr::Var,
+};
 
 use crate::{
     device::{Problem, Runtime, Tensor, assert_close, by_precision, client, precisions, runtime},
     support::{Rng, agree, gaussian, leaf, p, s, x, y},
 };
+
+const SUM: ReductionKind = ReductionKind::Sum(Accumulation::Blocks);
 
 const SINGLE: f64 = 2e-6;
 const DOUBLE: f64 = 1e-13;
@@ -595,16 +599,16 @@ fn the_exponential_of_a_reciprocal_of_nothing_negated_vanishes() {
 #[test]
 fn types_that_the_device_does_not_compute_in_are_refused() {
     let client = client();
-    assert_eq!(check_device(&client, Precision::F32, 3), Ok(()));
+    assert_eq!(check_device(&client, Precision::F32, SUM, 3), Ok(()));
     let problem = gaussian_problem(3, 1, Axis::J, (4, 4));
     let double = problem.run(&client, Precision::F64);
     match runtime() {
         Runtime::Cpu => {
-            assert_eq!(check_device(&client, Precision::F64, 3), Ok(()));
+            assert_eq!(check_device(&client, Precision::F64, SUM, 3), Ok(()));
             assert!(double.is_ok());
         }
         Runtime::Wgpu | Runtime::Vulkan => {
-            let error = check_device(&client, Precision::F64, 3).unwrap_err();
+            let error = check_device(&client, Precision::F64, SUM, 3).unwrap_err();
             assert!(matches!(
                 error,
                 LaunchError::Unsupported {
@@ -629,10 +633,10 @@ fn many_operands(tensors: usize) -> Problem {
 fn more_tensors_than_a_kernel_can_bind_are_refused() {
     let client = client();
     let limit = client.properties().hardware.max_bindings as usize - 2;
-    let error = check_device(&client, Precision::F32, limit + 1).unwrap_err();
+    let error = check_device(&client, Precision::F32, SUM, limit + 1).unwrap_err();
     assert!(matches!(error, LaunchError::TooManyTensors { .. }));
     assert!(error.to_string().contains(&limit.to_string()));
-    assert_eq!(check_device(&client, Precision::F32, limit), Ok(()));
+    assert_eq!(check_device(&client, Precision::F32, SUM, limit), Ok(()));
     if limit < 200 {
         many_operands(limit).check(SINGLE, DOUBLE);
         assert_eq!(

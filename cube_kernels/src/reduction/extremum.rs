@@ -1,0 +1,156 @@
+use cubecl::prelude::*;
+
+use super::{Reduction, ReductionKind, Spec};
+use crate::{
+    kernel::math::{Math, constant_vector},
+    program::UNROLL,
+};
+
+/// The smallest or largest value and the column of its first occurrence.
+///
+/// NaN is both, as in NumPy: the result is NaN if any value is, at the column of the first one.
+pub struct Extremum;
+
+/// What was found.
+#[derive(CubeType)]
+pub struct ExtremumState<F: Float, N: Size> {
+    best: Array<Vector<F, N>>,
+    index: Array<Vector<u32, N>>,
+}
+
+/// Whether `value` takes the place of `best`, which was found earlier.
+#[cube]
+fn better<F: Float, N: Size>(
+    value: Vector<F, N>,
+    best: Vector<F, N>,
+    #[comptime] kind: ReductionKind,
+) -> Vector<bool, N> {
+    let beyond = if comptime!(kind == ReductionKind::Maximum) {
+        value.greater_than(&best)
+    } else {
+        value.less_than(&best)
+    };
+    let first_nan = value.not_equal(&value).vec_and(best.equal(&best));
+    beyond.or(first_nan)
+}
+
+#[cube]
+fn take<F: Float, N: Size>(
+    state: &mut ExtremumState<F, N>,
+    at: usize,
+    value: Vector<F, N>,
+    index: Vector<u32, N>,
+    #[comptime] spec: Spec,
+) {
+    let better = better::<F, N>(value, state.best[at], comptime!(spec.kind));
+    state.best[at] = select_many(better, value, state.best[at]);
+    if comptime!(spec.wanted.indices) {
+        state.index[at] = select_many(better, index, state.index[at]);
+    }
+}
+
+#[cube]
+impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Extremum {
+    type State = ExtremumState<F, N>;
+
+    fn init(begin: u32, #[comptime] spec: Spec) -> ExtremumState<F, N> {
+        let dim = comptime!(spec.dim);
+        let mut state = ExtremumState::<F, N> {
+            best: Array::new(dim),
+            index: Array::new(comptime!(if spec.wanted.indices { dim } else { 1 })),
+        };
+        #[unroll(dim <= UNROLL)]
+        for k in 0..dim {
+            state.best[k] = constant_vector::<F, N>(comptime!(spec.empty()));
+            if comptime!(spec.wanted.indices) {
+                // Where every value is infinite, the first column is the extreme one.
+                state.index[k] = Vector::new(begin);
+            }
+        }
+        state
+    }
+
+    fn step(
+        state: &mut ExtremumState<F, N>,
+        index: usize,
+        column: u32,
+        values: &Sequence<Vector<F, N>>,
+        #[comptime] _first: usize,
+        #[comptime] q: usize,
+        #[comptime] spec: Spec,
+        #[comptime] _math: Math,
+    ) {
+        #[unroll]
+        for c in 0..q {
+            let column = Vector::<u32, N>::new(column + comptime!(c as u32));
+            take::<F, N>(state, index, *values.index(c), column, spec);
+        }
+    }
+
+    fn fuses() -> comptime_type!(bool) {
+        false
+    }
+
+    fn step_product(
+        _state: &mut ExtremumState<F, N>,
+        _index: usize,
+        _a: Vector<F, N>,
+        _b: Vector<F, N>,
+        #[comptime] _spec: Spec,
+    ) {
+    }
+
+    fn end_block(
+        _state: &mut ExtremumState<F, N>,
+        #[comptime] _spec: Spec,
+        #[comptime] _math: Math,
+    ) {
+    }
+
+    fn save(
+        state: &ExtremumState<F, N>,
+        at: usize,
+        #[comptime] _plane: usize,
+        #[comptime] _spec: Spec,
+    ) -> Vector<A, N> {
+        Vector::cast_from(state.best[at])
+    }
+
+    fn load(
+        state: &mut ExtremumState<F, N>,
+        at: usize,
+        value: Vector<A, N>,
+        #[comptime] _plane: usize,
+        #[comptime] _spec: Spec,
+    ) {
+        state.best[at] = Vector::cast_from(value);
+    }
+
+    fn index(state: &ExtremumState<F, N>, at: usize) -> Vector<u32, N> {
+        state.index[at]
+    }
+
+    fn load_index(state: &mut ExtremumState<F, N>, at: usize, index: Vector<u32, N>) {
+        state.index[at] = index;
+    }
+
+    fn merge(
+        state: &mut ExtremumState<F, N>,
+        later: &ExtremumState<F, N>,
+        #[comptime] spec: Spec,
+        #[comptime] _math: Math,
+    ) {
+        for k in 0..spec.dim {
+            let index = if comptime!(spec.wanted.indices) {
+                later.index[k]
+            } else {
+                Vector::new(0u32)
+            };
+            take::<F, N>(state, k, later.best[k], index, spec);
+        }
+    }
+
+    fn value(state: &ExtremumState<F, N>, at: usize, #[comptime] _spec: Spec) -> Vector<A, N> {
+        Vector::cast_from(state.best[at])
+    }
+}

@@ -1,0 +1,133 @@
+//! Sums over many columns whose error does not grow with their number.
+
+use cubecl::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::{kernel::math::constant_vector, program::UNROLL};
+
+/// How sums are accumulated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Accumulation {
+    /// Plain sums of blocks, of blocks of blocks, and of these: about as exact as pairwise
+    /// summation, at no cost.
+    #[default]
+    Blocks,
+    /// Kahan's compensated summation (Kahan, "Further remarks on reducing truncation errors",
+    /// CACM 1965): the error does not depend on the number of terms, for three more operations a
+    /// term. Compilers of shaders may optimise the compensation away.
+    Kahan,
+    /// Blocks are added up in F64, where the device has it.
+    Double,
+}
+
+/// Blocks of columns that are added up before they are added to the total.
+const BLOCKS: u32 = 64;
+
+/// Running sums of several components.
+///
+/// `block` is the sum of the current block, `middle` of up to [`BLOCKS`] blocks, `total` of what
+/// came before. With compensation `block` is the sum of everything and `middle` what was lost.
+#[derive(CubeType)]
+pub struct RunningSums<F: Float, A: Float, N: Size> {
+    block: Array<Vector<F, N>>,
+    middle: Array<Vector<A, N>>,
+    total: Array<Vector<A, N>>,
+    blocks: Array<u32>,
+}
+
+#[cube]
+impl<F: Float, A: Float, N: Size> RunningSums<F, A, N> {
+    /// Sums of nothing.
+    pub fn new(#[comptime] dim: usize) -> RunningSums<F, A, N> {
+        let mut sums = RunningSums::<F, A, N> {
+            block: Array::new(dim),
+            middle: Array::new(dim),
+            total: Array::new(dim),
+            blocks: Array::new(1usize),
+        };
+        #[unroll(dim <= UNROLL)]
+        for k in 0..dim {
+            sums.block[k] = constant_vector::<F, N>(0.0);
+            sums.middle[k] = constant_vector::<A, N>(0.0);
+            sums.total[k] = constant_vector::<A, N>(0.0);
+        }
+        sums.blocks[0] = 0u32;
+        sums
+    }
+
+    /// Adds a value.
+    pub fn add(&mut self, k: usize, value: Vector<F, N>) {
+        self.block[k] += value;
+    }
+
+    /// Adds a product of two values.
+    pub fn add_product(&mut self, k: usize, a: Vector<F, N>, b: Vector<F, N>) {
+        self.block[k] = fma(a, b, self.block[k]);
+    }
+
+    /// Adds a value with compensation.
+    pub fn add_compensated(&mut self, k: usize, value: Vector<F, N>) {
+        let value = value - Vector::<F, N>::cast_from(self.middle[k]);
+        let sum = self.block[k] + value;
+        let lost = (sum - self.block[k]) - value;
+        // The difference of infinities is no rounding error.
+        let lost = select_many(lost.equal(&lost), lost, constant_vector::<F, N>(0.0));
+        self.middle[k] = Vector::<A, N>::cast_from(lost);
+        self.block[k] = sum;
+    }
+
+    /// Multiplies the sum of the current block.
+    pub fn scale_block(&mut self, k: usize, factor: Vector<F, N>) {
+        self.block[k] *= factor;
+    }
+
+    /// Multiplies the sums of the blocks before the current one.
+    pub fn scale_total(&mut self, k: usize, factor: Vector<A, N>) {
+        self.middle[k] *= factor;
+        self.total[k] *= factor;
+    }
+
+    /// Ends a block.
+    pub fn end_block(&mut self, #[comptime] dim: usize) {
+        self.blocks[0] += 1;
+        let full = self.blocks[0] == BLOCKS;
+        #[unroll(dim <= UNROLL)]
+        for k in 0..dim {
+            self.middle[k] += Vector::<A, N>::cast_from(self.block[k]);
+            self.block[k] = constant_vector::<F, N>(0.0);
+        }
+        if full {
+            self.blocks[0] = 0u32;
+            #[unroll(dim <= UNROLL)]
+            for k in 0..dim {
+                self.total[k] += self.middle[k];
+                self.middle[k] = constant_vector::<A, N>(0.0);
+            }
+        }
+    }
+
+    /// The sum of all ended blocks.
+    pub fn total(&self, k: usize) -> Vector<A, N> {
+        self.total[k] + self.middle[k]
+    }
+
+    /// The compensated sum.
+    pub fn compensated(&self, k: usize) -> Vector<A, N> {
+        Vector::<A, N>::cast_from(self.block[k])
+    }
+
+    /// Sets the sum of all blocks.
+    pub fn set_total(&mut self, k: usize, value: Vector<A, N>) {
+        self.total[k] = value;
+    }
+
+    /// Sets the compensated sum.
+    pub fn set_compensated(&mut self, k: usize, value: Vector<A, N>) {
+        self.block[k] = Vector::<F, N>::cast_from(value);
+    }
+
+    /// Adds a value to the ended blocks.
+    pub fn add_total(&mut self, k: usize, value: Vector<A, N>) {
+        self.middle[k] += value;
+    }
+}

@@ -1,0 +1,167 @@
+use cubecl::prelude::*;
+
+use super::{NO_INDEX, Reduction, Spec};
+use crate::{
+    kernel::math::{Math, constant_vector},
+    program::UNROLL,
+};
+
+/// The `k` smallest values in ascending order and their columns, by insertion into a sorted list.
+///
+/// Equal values stay in the order of their columns. NaN and positive infinity are never among the
+/// smallest: places that nothing fills hold infinity and the index -1.
+pub struct Smallest;
+
+/// Sorted lists: entry `at * dim + component`.
+#[derive(CubeType)]
+pub struct SmallestState<F: Float, N: Size> {
+    values: Array<Vector<F, N>>,
+    indices: Array<Vector<u32, N>>,
+}
+
+#[cube]
+fn any<N: Size>(mask: Vector<bool, N>) -> bool {
+    Vector::<u32, N>::cast_from(mask).vector_sum() > 0u32
+}
+
+/// Inserts a value of `component`, behind the values that it equals.
+#[cube]
+fn insert<F: Float, N: Size>(
+    state: &mut SmallestState<F, N>,
+    component: usize,
+    value: Vector<F, N>,
+    index: Vector<u32, N>,
+    #[comptime] spec: Spec,
+) {
+    let dim = comptime!(spec.dim);
+    let k = comptime!(spec.depth());
+    let mut value = value;
+    let mut index = index;
+    #[unroll(k <= 2 * UNROLL)]
+    for place in 0..k {
+        let at = place * dim + component;
+        let (held, held_index) = (state.values[at], state.indices[at]);
+        let smaller = value.less_than(&held);
+        state.values[at] = select_many(smaller, value, held);
+        state.indices[at] = select_many(smaller, index, held_index);
+        value = select_many(smaller, held, value);
+        index = select_many(smaller, held_index, index);
+    }
+}
+
+#[cube]
+impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Smallest {
+    type State = SmallestState<F, N>;
+
+    fn init(_begin: u32, #[comptime] spec: Spec) -> SmallestState<F, N> {
+        let len = comptime!(spec.entries());
+        let mut state = SmallestState::<F, N> {
+            values: Array::new(len),
+            indices: Array::new(len),
+        };
+        #[unroll(len <= UNROLL)]
+        for at in 0..len {
+            state.values[at] = constant_vector::<F, N>(comptime!(spec.empty()));
+            state.indices[at] = Vector::new(NO_INDEX);
+        }
+        state
+    }
+
+    fn step(
+        state: &mut SmallestState<F, N>,
+        index: usize,
+        column: u32,
+        values: &Sequence<Vector<F, N>>,
+        #[comptime] _first: usize,
+        #[comptime] q: usize,
+        #[comptime] spec: Spec,
+        #[comptime] _math: Math,
+    ) {
+        // Few values are small enough for any lane, so all columns are tested at once.
+        let last = comptime!((spec.depth() - 1) * spec.dim) + index;
+        let worst = state.values[last];
+        let mut hits = (*values.index(0usize)).less_than(&worst);
+        #[unroll]
+        for c in 1..q {
+            hits = hits.or((*values.index(c)).less_than(&worst));
+        }
+        if any::<N>(hits) {
+            #[unroll]
+            for c in 0..q {
+                let value = *values.index(c);
+                if any::<N>(value.less_than(&state.values[last])) {
+                    let column = Vector::<u32, N>::new(column + comptime!(c as u32));
+                    insert::<F, N>(state, index, value, column, spec);
+                }
+            }
+        }
+    }
+
+    fn fuses() -> comptime_type!(bool) {
+        false
+    }
+
+    fn step_product(
+        _state: &mut SmallestState<F, N>,
+        _index: usize,
+        _a: Vector<F, N>,
+        _b: Vector<F, N>,
+        #[comptime] _spec: Spec,
+    ) {
+    }
+
+    fn end_block(
+        _state: &mut SmallestState<F, N>,
+        #[comptime] _spec: Spec,
+        #[comptime] _math: Math,
+    ) {
+    }
+
+    fn save(
+        state: &SmallestState<F, N>,
+        at: usize,
+        #[comptime] _plane: usize,
+        #[comptime] _spec: Spec,
+    ) -> Vector<A, N> {
+        Vector::cast_from(state.values[at])
+    }
+
+    fn load(
+        state: &mut SmallestState<F, N>,
+        at: usize,
+        value: Vector<A, N>,
+        #[comptime] _plane: usize,
+        #[comptime] _spec: Spec,
+    ) {
+        state.values[at] = Vector::cast_from(value);
+    }
+
+    fn index(state: &SmallestState<F, N>, at: usize) -> Vector<u32, N> {
+        state.indices[at]
+    }
+
+    fn load_index(state: &mut SmallestState<F, N>, at: usize, index: Vector<u32, N>) {
+        state.indices[at] = index;
+    }
+
+    fn merge(
+        state: &mut SmallestState<F, N>,
+        later: &SmallestState<F, N>,
+        #[comptime] spec: Spec,
+        #[comptime] _math: Math,
+    ) {
+        for at in 0..spec.entries() {
+            insert::<F, N>(
+                state,
+                at % spec.dim,
+                later.values[at],
+                later.indices[at],
+                spec,
+            );
+        }
+    }
+
+    fn value(state: &SmallestState<F, N>, at: usize, #[comptime] _spec: Spec) -> Vector<A, N> {
+        Vector::cast_from(state.values[at])
+    }
+}

@@ -1,0 +1,348 @@
+//! Every reduction against its definition in `f64`.
+
+use burn_lazy_kernels::{
+    Accumulation, Axis, Expr, Precision, ReductionKind, Wanted, check_device, expr::Var,
+};
+use proptest::prelude::*;
+
+use crate::{
+    device::{Problem, Tensor, assert_close, by_precision, client, precisions},
+    support::{Rng, p, x, y},
+};
+
+/// A formula of `dim` components for `kind` to reduce; for those with weights the first `scores`
+/// are scores.
+fn formula(kind: ReductionKind, dim: usize) -> Expr {
+    let scores = x(0, dim) * y(1, dim) + p(2, 1);
+    match kind {
+        ReductionKind::LogSumExp { scores: 1 } => {
+            Expr::concat(vec![scores.slice(0, 1), y(3, dim) + 2.5])
+        }
+        ReductionKind::SoftmaxSum => Expr::concat(vec![scores.inner_sum(), x(0, dim) - y(3, dim)]),
+        ReductionKind::Product => scores * 0.25 + 1.0,
+        _ => scores,
+    }
+}
+
+/// Every kind for formulas of `dim` components.
+fn kinds(dim: usize) -> Vec<ReductionKind> {
+    vec![
+        ReductionKind::Sum(Accumulation::Blocks),
+        ReductionKind::Sum(Accumulation::Kahan),
+        ReductionKind::Sum(Accumulation::Double),
+        ReductionKind::Product,
+        ReductionKind::LogSumExp { scores: dim },
+        ReductionKind::LogSumExp { scores: 1 },
+        ReductionKind::SoftmaxSum,
+        ReductionKind::Minimum,
+        ReductionKind::Maximum,
+        ReductionKind::Smallest { k: 1 },
+        ReductionKind::Smallest { k: 4 },
+        ReductionKind::Smallest { k: 20 },
+    ]
+}
+
+/// Whether the result has columns.
+fn has_indices(kind: ReductionKind) -> bool {
+    matches!(
+        kind,
+        ReductionKind::Minimum | ReductionKind::Maximum | ReductionKind::Smallest { .. }
+    )
+}
+
+fn supported(kind: ReductionKind, precision: Precision) -> bool {
+    check_device(&client(), precision, kind, 4).is_ok()
+}
+
+/// Small integers, so that every type holds them and ties are frequent.
+fn integers(shape: &[usize], rng: &mut Rng) -> Tensor {
+    let len = shape.iter().product();
+    let values = rng.vec(len, -4.0, 5.0).into_iter().map(f64::floor);
+    Tensor::new(shape, values.collect())
+}
+
+fn problem(
+    kind: ReductionKind,
+    dim: usize,
+    reduced: Axis,
+    (m, n): (usize, usize),
+    batch: &[usize],
+    seed: u64,
+) -> Problem {
+    let mut rng = Rng::new(seed);
+    let tensor = |var: &Var| {
+        // The columns have no batch, the rows all of it.
+        let mut shape = match var.axis {
+            Some(Axis::I) => batch.to_vec(),
+            _ => vec![],
+        };
+        match var.axis {
+            Some(Axis::I) => shape.push(m),
+            Some(Axis::J) => shape.push(n),
+            None => {}
+        }
+        shape.push(var.dim);
+        integers(&shape, &mut rng)
+    };
+    let expr = formula(kind, dim);
+    Problem::new(&expr, reduced, batch, (m, n), tensor, |_| 0.0).reduced_by(kind)
+}
+
+fn check(problem: &Problem, precision: Precision) {
+    let kind = problem.reduction;
+    if !supported(kind, precision) {
+        return;
+    }
+    let (values, indices) = problem.reference_with_indices();
+    let client = client();
+    let what = format!("{kind:?} over {} of {}", problem.reduced, problem.formula);
+    if !has_indices(kind) {
+        let got = problem.run(&client, precision).expect("it is supported");
+        let relative = match precision {
+            Precision::F16 => 1e-3,
+            Precision::BF16 => 8e-3,
+            _ => by_precision(precision, 2e-6, 1e-13),
+        };
+        println!("{what}");
+        assert_close(&got, &values, relative);
+        return;
+    }
+    for wanted in [Wanted::VALUES, Wanted::INDICES, Wanted::BOTH] {
+        let (got, found) = problem
+            .run_for(&client, precision, wanted)
+            .expect("it is supported");
+        if wanted.values {
+            assert_eq!(got, values, "{what}");
+        }
+        if wanted.indices {
+            assert_eq!(found, indices, "{what}");
+        }
+    }
+}
+
+#[test]
+fn every_reduction_matches_its_definition() {
+    for dim in [1, 3, 10] {
+        for kind in kinds(dim) {
+            for (m, n) in [(1, 1), (7, 5), (34, 131), (131, 34)] {
+                for reduced in [Axis::I, Axis::J] {
+                    let problem = problem(kind, dim, reduced, (m, n), &[], 3);
+                    for precision in precisions() {
+                        check(&problem, *precision);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_reduction_over_split_columns_matches_its_definition() {
+    for dim in [1, 3, 10] {
+        for kind in kinds(dim) {
+            if kind == ReductionKind::Product {
+                continue; // It overflows.
+            }
+            let problem = problem(kind, dim, Axis::J, (3, 5001), &[2], 4);
+            assert!(problem.plan(&client(), Precision::F32).parts > 1);
+            for precision in precisions() {
+                check(&problem, *precision);
+            }
+        }
+    }
+}
+
+#[test]
+fn halves_are_reduced_in_single_precision() {
+    for precision in [Precision::F16, Precision::BF16] {
+        for kind in kinds(3) {
+            if matches!(kind, ReductionKind::Product) {
+                continue; // Its values are no halves.
+            }
+            for n in [40, 2500] {
+                check(&problem(kind, 3, Axis::J, (9, n), &[], 5), precision);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn reductions_of_random_shapes_match_their_definition(
+        which in 0usize..12,
+        dim in prop_oneof![Just(1usize), Just(2), Just(9)],
+        m in 0usize..70,
+        n in 1usize..300,
+        batch in prop_oneof![Just(vec![]), Just(vec![2usize]), Just(vec![2, 3])],
+        over_rows in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        let kind = kinds(dim)[which];
+        let (reduced, size) = if over_rows { (Axis::I, (n, m)) } else { (Axis::J, (m, n)) };
+        let mut problem = problem(kind, dim, reduced, size, &batch, seed);
+        if kind == ReductionKind::Product {
+            problem = problem.reduced_by(ReductionKind::Maximum);
+        }
+        for precision in precisions() {
+            check(&problem, *precision);
+        }
+    }
+}
+
+/// The reduction over j of the given values in one row, in each precision.
+fn of_row(kind: ReductionKind, values: &[f64]) -> Vec<(Vec<f64>, Vec<i64>)> {
+    let columns = Tensor::new(&[values.len(), 1], values.to_vec());
+    let problem = Problem::new(
+        &y(0, 1),
+        Axis::J,
+        &[],
+        (1, values.len()),
+        |_| columns.clone(),
+        |_| 0.0,
+    )
+    .reduced_by(kind);
+    let wanted = if has_indices(kind) {
+        Wanted::BOTH
+    } else {
+        Wanted::VALUES
+    };
+    let run = |precision: &Precision| {
+        problem
+            .run_for(&client(), *precision, wanted)
+            .expect("it is supported")
+    };
+    precisions().iter().map(run).collect()
+}
+
+const INF: f64 = f64::INFINITY;
+
+#[test]
+fn the_first_of_equal_values_is_found() {
+    for (values, index) in of_row(ReductionKind::Minimum, &[3.0, 1.0, 2.0, 1.0]) {
+        assert_eq!((values[0], index[0]), (1.0, 1));
+    }
+    for (values, index) in of_row(ReductionKind::Maximum, &[3.0, 1.0, 3.0, 1.0]) {
+        assert_eq!((values[0], index[0]), (3.0, 0));
+    }
+    let smallest = ReductionKind::Smallest { k: 3 };
+    for (values, index) in of_row(smallest, &[3.0, 1.0, 2.0, 1.0, 1.0, 1.0]) {
+        assert_eq!(values, [1.0, 1.0, 1.0]);
+        assert_eq!(index, [1, 3, 4]);
+    }
+}
+
+#[test]
+fn infinite_values_have_a_place() {
+    for (values, index) in of_row(ReductionKind::Minimum, &[INF, INF]) {
+        assert_eq!((values[0], index[0]), (INF, 0));
+    }
+    for (values, index) in of_row(ReductionKind::Maximum, &[-INF, -INF]) {
+        assert_eq!((values[0], index[0]), (-INF, 0));
+    }
+    for (values, index) in of_row(ReductionKind::Minimum, &[INF, -INF, 0.0]) {
+        assert_eq!((values[0], index[0]), (-INF, 1));
+    }
+}
+
+#[test]
+fn the_first_nan_is_the_extreme_value() {
+    for kind in [ReductionKind::Minimum, ReductionKind::Maximum] {
+        for row in [
+            vec![1.0, f64::NAN, -7.0, f64::NAN, 9.0],
+            vec![-INF, f64::NAN, INF],
+        ] {
+            for (values, index) in of_row(kind, &row) {
+                assert!(values[0].is_nan(), "{kind:?} of {row:?} is {values:?}");
+                assert_eq!(index[0], 1);
+            }
+        }
+        let mut long = vec![0.0; 5000];
+        long[1700] = f64::NAN;
+        long[4100] = f64::NAN;
+        for (values, index) in of_row(kind, &long) {
+            assert!(values[0].is_nan());
+            assert_eq!(index[0], 1700);
+        }
+    }
+}
+
+#[test]
+fn nan_and_infinity_are_never_among_the_smallest() {
+    let smallest = ReductionKind::Smallest { k: 4 };
+    for (values, index) in of_row(smallest, &[f64::NAN, 2.0, INF, -INF, f64::NAN]) {
+        assert_eq!(values, [-INF, 2.0, INF, INF]);
+        assert_eq!(index, [3, 1, -1, -1]);
+    }
+}
+
+#[test]
+fn log_sum_exp_is_exact_at_infinities() {
+    let kind = ReductionKind::LogSumExp { scores: 1 };
+    let long = |value: f64, other: f64| {
+        let mut values = vec![value; 3000];
+        values[2900] = other;
+        values
+    };
+    for (row, want) in [
+        (vec![-INF, 0.0, 1.0], 1.0f64 + (-1.0f64).exp().ln_1p()),
+        (vec![-INF; 3], -INF),
+        (vec![-INF; 3000], -INF),
+        (long(-INF, 2.5), 2.5),
+        (long(1.0, INF), INF),
+        (vec![INF, INF, -INF], INF),
+        (vec![1e30, -1e30], 1e30),
+        (vec![-1e30, -1e30], -1e30),
+        (vec![-1e30, 1e30, 1e30], 1e30),
+        (vec![1000.0, 1000.0], 1000.0 + 2f64.ln()),
+        (vec![-1000.0; 4096], -1000.0 + 4096f64.ln()),
+    ] {
+        for (values, _) in of_row(kind, &row) {
+            let fine = values[0] == want || (values[0] - want).abs() <= 1e-6 * want.abs();
+            assert!(fine, "{} instead of {want}", values[0]);
+        }
+    }
+    for row in [
+        vec![f64::NAN, 1.0],
+        vec![INF, f64::NAN],
+        long(0.0, f64::NAN),
+    ] {
+        for (values, _) in of_row(kind, &row) {
+            assert!(values[0].is_nan(), "{}", values[0]);
+        }
+    }
+}
+
+#[test]
+fn sums_of_many_terms_keep_their_digits() {
+    // A plain sum in single precision is off by 1e-4, or stops growing.
+    let kinds = [
+        ReductionKind::Sum(Accumulation::Blocks),
+        ReductionKind::Sum(Accumulation::Kahan),
+        ReductionKind::Sum(Accumulation::Double),
+    ];
+    let term = 1.0 + 2f64.powi(-16);
+    let n = 200_000;
+    let rows = 300;
+    let expr = x(0, 1) * y(1, 1);
+    for kind in kinds {
+        let tensor = |var: &Var| match var.axis {
+            Some(Axis::I) => Tensor::new(&[rows, 1], vec![1.0; rows]),
+            _ => Tensor::new(&[n, 1], vec![term; n]),
+        };
+        let problem =
+            Problem::new(&expr, Axis::J, &[], (rows, n), tensor, |_| 0.0).reduced_by(kind);
+        if !supported(kind, Precision::F32) {
+            continue;
+        }
+        let got = problem.run(&client(), Precision::F32).unwrap();
+        let want = n as f64 * term;
+        for got in got {
+            assert!(
+                (got - want).abs() <= 1.2e-7 * want,
+                "{kind:?}: {got}, not {want}"
+            );
+        }
+    }
+}
