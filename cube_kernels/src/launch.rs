@@ -238,6 +238,7 @@ impl Launch<'_> {
         let numbers: SequenceArg<usize> = numbers.into_iter().collect();
         let computed = self.precision.computed().elem();
         let accumulated = accumulated(self.reduction, self.precision);
+        let infinity = InputScalar::new(f64::INFINITY, computed);
         let scalars: SequenceArg<InputScalar> = scalars
             .iter()
             .map(|value| InputScalar::new(*value, computed))
@@ -269,6 +270,7 @@ impl Launch<'_> {
                     tensors,
                     scalars,
                     numbers,
+                    infinity,
                     values.into_iter().collect(),
                     indices.into_iter().collect(),
                     program.clone(),
@@ -314,6 +316,7 @@ impl Launch<'_> {
                 final_indices.into_iter().collect(),
                 rows,
                 plan.parts,
+                infinity,
                 plan.blueprint.clone(),
                 computed,
                 accumulated.elem(),

@@ -426,7 +426,7 @@ fn reduce_term<F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
                     let a = registers.find(comptime!(args[0] * q + c));
                     let b = registers.find(comptime!(args[1] * q + c));
                     let a = if comptime!(negated) { -a } else { a };
-                    R::step_product(state, index, a, b, spec);
+                    R::step_product(state, index, a, b, spec, math);
                 }
             }
         }

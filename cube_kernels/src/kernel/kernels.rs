@@ -286,6 +286,7 @@ pub fn reduce<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size>(
     tensors: &Sequence<Box<[E]>>,
     scalars: &Sequence<InputScalar>,
     layout: &Sequence<usize>,
+    infinity: InputScalar,
     values: &mut Sequence<Box<[O]>>,
     indices: &mut Sequence<Box<[I]>>,
     #[comptime] program: Program,
@@ -299,24 +300,24 @@ pub fn reduce<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size>(
     let kind = comptime!(blueprint.spec.kind);
     match kind {
         ReductionKind::Sum(_) => reduce_rows::<E, F, A, O, I, N, Sum>(
-            tensors, scalars, layout, values, indices, program, blueprint,
+            tensors, scalars, layout, infinity, values, indices, program, blueprint,
         ),
         ReductionKind::Product => reduce_rows::<E, F, A, O, I, N, Product>(
-            tensors, scalars, layout, values, indices, program, blueprint,
+            tensors, scalars, layout, infinity, values, indices, program, blueprint,
         ),
         ReductionKind::LogSumExp { scores: _ } => reduce_rows::<E, F, A, O, I, N, LogSumExp>(
-            tensors, scalars, layout, values, indices, program, blueprint,
+            tensors, scalars, layout, infinity, values, indices, program, blueprint,
         ),
         ReductionKind::SoftmaxSum => reduce_rows::<E, F, A, O, I, N, SoftmaxSum>(
-            tensors, scalars, layout, values, indices, program, blueprint,
+            tensors, scalars, layout, infinity, values, indices, program, blueprint,
         ),
         ReductionKind::Minimum | ReductionKind::Maximum => {
             reduce_rows::<E, F, A, O, I, N, Extremum>(
-                tensors, scalars, layout, values, indices, program, blueprint,
+                tensors, scalars, layout, infinity, values, indices, program, blueprint,
             )
         }
         ReductionKind::Smallest { k: _ } => reduce_rows::<E, F, A, O, I, N, Smallest>(
-            tensors, scalars, layout, values, indices, program, blueprint,
+            tensors, scalars, layout, infinity, values, indices, program, blueprint,
         ),
     }
 }
@@ -326,6 +327,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     tensors: &Sequence<Box<[E]>>,
     scalars: &Sequence<InputScalar>,
     layout: &Sequence<usize>,
+    infinity: InputScalar,
     values: &mut Sequence<Box<[O]>>,
     indices: &mut Sequence<Box<[I]>>,
     #[comptime] program: Program,
@@ -396,7 +398,12 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
         comptime!(blueprint.math),
     );
 
-    let mut state = R::init(u32::cast_from(begin), comptime!(blueprint.spec));
+    let mut state = R::init(
+        u32::cast_from(begin),
+        infinity.get::<F>(),
+        comptime!(blueprint.spec),
+        comptime!(blueprint.math),
+    );
     let tile_len = comptime!(blueprint.tile_len(&program).max(1));
     if comptime!(blueprint.shared_tile) {
         let mut tile = Shared::<[F]>::new_slice(tile_len);
@@ -446,7 +453,8 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
                     values.index_mut(0usize),
                     value,
                     first,
-                    rows - row,
+                    row,
+                    rows,
                     offset,
                     comptime!(spec.partial_values()),
                 );
@@ -460,7 +468,8 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
                 values.index_mut(0usize),
                 value,
                 first,
-                rows - row,
+                row,
+                rows,
                 k,
                 comptime!(spec.entries()),
             );
@@ -486,19 +495,21 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     }
 }
 
-/// Writes one value of each row: `out[(first + lane) * stride + offset]` for at most `rows` lanes.
+/// Writes one value of each row: `out[(first + lane) * stride + offset]` for the lanes whose row
+/// `row + lane` is below `rows`.
 #[cube]
 fn write<A: Float, O: Float, N: Size>(
     out: &mut Box<[O]>,
     value: Vector<A, N>,
     first: usize,
+    row: usize,
     rows: usize,
     offset: usize,
     #[comptime] stride: usize,
 ) {
     #[unroll]
     for lane in 0..N::value() {
-        if lane < rows {
+        if row + lane < rows {
             out[(first + lane) * stride + offset] = O::cast_from(value.extract(lane));
         }
     }
@@ -519,6 +530,7 @@ pub fn merge<F: Float, A: Float, O: Float, I: Int>(
     indices: &mut Sequence<Box<[I]>>,
     rows: usize,
     parts: usize,
+    infinity: InputScalar,
     #[comptime] blueprint: Blueprint,
     #[define(F)] _f: ElemType,
     #[define(A)] _a: ElemType,
@@ -534,6 +546,7 @@ pub fn merge<F: Float, A: Float, O: Float, I: Int>(
             indices,
             rows,
             parts,
+            infinity,
             blueprint,
         ),
         ReductionKind::Product => merge_parts::<F, A, O, I, Product>(
@@ -543,6 +556,7 @@ pub fn merge<F: Float, A: Float, O: Float, I: Int>(
             indices,
             rows,
             parts,
+            infinity,
             blueprint,
         ),
         ReductionKind::LogSumExp { scores: _ } => merge_parts::<F, A, O, I, LogSumExp>(
@@ -552,6 +566,7 @@ pub fn merge<F: Float, A: Float, O: Float, I: Int>(
             indices,
             rows,
             parts,
+            infinity,
             blueprint,
         ),
         ReductionKind::SoftmaxSum => merge_parts::<F, A, O, I, SoftmaxSum>(
@@ -561,6 +576,7 @@ pub fn merge<F: Float, A: Float, O: Float, I: Int>(
             indices,
             rows,
             parts,
+            infinity,
             blueprint,
         ),
         ReductionKind::Minimum | ReductionKind::Maximum => merge_parts::<F, A, O, I, Extremum>(
@@ -570,6 +586,7 @@ pub fn merge<F: Float, A: Float, O: Float, I: Int>(
             indices,
             rows,
             parts,
+            infinity,
             blueprint,
         ),
         ReductionKind::Smallest { k: _ } => merge_parts::<F, A, O, I, Smallest>(
@@ -579,6 +596,7 @@ pub fn merge<F: Float, A: Float, O: Float, I: Int>(
             indices,
             rows,
             parts,
+            infinity,
             blueprint,
         ),
     }
@@ -592,6 +610,7 @@ fn merge_parts<F: Float, A: Float, O: Float, I: Int, R: Reduction<F, A, Const<1>
     indices: &mut Sequence<Box<[I]>>,
     rows: usize,
     parts: usize,
+    infinity: InputScalar,
     #[comptime] blueprint: Blueprint,
 ) {
     let spec = comptime!(blueprint.spec);
@@ -604,9 +623,10 @@ fn merge_parts<F: Float, A: Float, O: Float, I: Int, R: Reduction<F, A, Const<1>
     let component = ABSOLUTE_POS % width;
     let single = comptime!(spec.single());
     let math = comptime!(blueprint.math);
-    let mut state = R::init(0u32, single);
+    let infinity = infinity.get::<F>();
+    let mut state = R::init(0u32, infinity, single, math);
     for part in 0..parts {
-        let mut later = R::init(0u32, single);
+        let mut later = R::init(0u32, infinity, single, math);
         #[unroll]
         for plane in 0..spec.planes().len() {
             let kind = comptime!(spec.planes()[plane]);

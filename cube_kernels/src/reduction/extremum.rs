@@ -1,10 +1,7 @@
 use cubecl::prelude::*;
 
 use super::{Reduction, ReductionKind, Spec};
-use crate::{
-    kernel::math::{Math, constant_vector},
-    program::UNROLL,
-};
+use crate::{kernel::math::Math, program::UNROLL};
 
 /// The smallest or largest value and the column of its first occurrence.
 ///
@@ -30,8 +27,8 @@ fn better<F: Float, N: Size>(
     } else {
         value.less_than(&best)
     };
-    let first_nan = value.not_equal(&value).vec_and(best.equal(&best));
-    beyond.or(first_nan)
+    // Not `value != value`, which shaders may take to be false for NaN.
+    select_many(value.equal(&value), beyond, best.equal(&best))
 }
 
 #[cube]
@@ -53,7 +50,12 @@ fn take<F: Float, N: Size>(
 impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Extremum {
     type State = ExtremumState<F, N>;
 
-    fn init(begin: u32, #[comptime] spec: Spec) -> ExtremumState<F, N> {
+    fn init(
+        begin: u32,
+        infinity: F,
+        #[comptime] spec: Spec,
+        #[comptime] _math: Math,
+    ) -> ExtremumState<F, N> {
         let dim = comptime!(spec.dim);
         let mut state = ExtremumState::<F, N> {
             best: Array::new(dim),
@@ -61,7 +63,11 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Extremum {
         };
         #[unroll(dim <= UNROLL)]
         for k in 0..dim {
-            state.best[k] = constant_vector::<F, N>(comptime!(spec.empty()));
+            state.best[k] = Vector::new(if comptime!(spec.kind == ReductionKind::Maximum) {
+                -infinity
+            } else {
+                infinity
+            });
             if comptime!(spec.wanted.indices) {
                 // Where every value is infinite, the first column is the extreme one.
                 state.index[k] = Vector::new(begin);
@@ -97,6 +103,7 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Extremum {
         _a: Vector<F, N>,
         _b: Vector<F, N>,
         #[comptime] _spec: Spec,
+        #[comptime] _math: Math,
     ) {
     }
 

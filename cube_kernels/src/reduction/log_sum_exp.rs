@@ -32,12 +32,17 @@ const COLUMNS: usize = 8;
 #[cube]
 impl<F: Float, A: Float, N: Size> ExpState<F, A, N> {
     /// Nothing, for `scores` maxima and `sums` sums.
-    pub fn new(#[comptime] scores: usize, #[comptime] sums: usize) -> ExpState<F, A, N> {
+    pub fn new(
+        infinity: F,
+        #[comptime] scores: usize,
+        #[comptime] sums: usize,
+        #[comptime] math: Math,
+    ) -> ExpState<F, A, N> {
         let mut state = ExpState::<F, A, N> {
             maximum: Array::new(scores),
             before: Array::new(scores),
             exps: Array::new(comptime!(scores * COLUMNS)),
-            sums: RunningSums::<F, A, N>::new(sums),
+            sums: RunningSums::<F, A, N>::new(infinity, sums, math),
         };
         #[unroll(scores <= UNROLL)]
         for k in 0..scores {
@@ -133,8 +138,18 @@ fn sums_each(spec: &Spec) -> usize {
 impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for LogSumExp {
     type State = ExpState<F, A, N>;
 
-    fn init(_begin: u32, #[comptime] spec: Spec) -> ExpState<F, A, N> {
-        ExpState::<F, A, N>::new(comptime!(scores(&spec)), comptime!(spec.width()))
+    fn init(
+        _begin: u32,
+        infinity: F,
+        #[comptime] spec: Spec,
+        #[comptime] math: Math,
+    ) -> ExpState<F, A, N> {
+        ExpState::<F, A, N>::new(
+            infinity,
+            comptime!(scores(&spec)),
+            comptime!(spec.width()),
+            math,
+        )
     }
 
     fn step(
@@ -194,6 +209,7 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for LogSumExp {
         _a: Vector<F, N>,
         _b: Vector<F, N>,
         #[comptime] _spec: Spec,
+        #[comptime] _math: Math,
     ) {
     }
 
@@ -257,6 +273,7 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for LogSumExp {
                     .add_total(start + s, later.sums.total(start + s) * factor);
             }
         }
+        state.sums.end_part(comptime!(spec.width()));
     }
 
     fn value(state: &ExpState<F, A, N>, at: usize, #[comptime] spec: Spec) -> Vector<A, N> {

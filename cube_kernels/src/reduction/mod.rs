@@ -215,8 +215,9 @@ pub trait Reduction<F: Float, A: Float, N: Size>: 'static {
     /// What is kept for the rows of a unit.
     type State: CubeType;
 
-    /// The state before the first column, `begin`.
-    fn init(begin: u32, #[comptime] spec: Spec) -> Self::State;
+    /// The state before the first column, `begin`. Infinity is given, as WGSL cannot write it.
+    fn init(begin: u32, infinity: F, #[comptime] spec: Spec, #[comptime] math: Math)
+    -> Self::State;
 
     /// Takes in component `index` of the `q` columns from `column` on; `first` is the lowest value
     /// that `index` takes.
@@ -241,6 +242,7 @@ pub trait Reduction<F: Float, A: Float, N: Size>: 'static {
         a: Vector<F, N>,
         b: Vector<F, N>,
         #[comptime] spec: Spec,
+        #[comptime] math: Math,
     );
 
     /// Called after each block of columns.

@@ -19,7 +19,12 @@ pub struct ProductState<A: Float, N: Size> {
 impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Product {
     type State = ProductState<A, N>;
 
-    fn init(_begin: u32, #[comptime] spec: Spec) -> ProductState<A, N> {
+    fn init(
+        _begin: u32,
+        _infinity: F,
+        #[comptime] spec: Spec,
+        #[comptime] _math: Math,
+    ) -> ProductState<A, N> {
         let dim = comptime!(spec.dim);
         let mut state = ProductState::<A, N> {
             product: Array::new(dim),
@@ -57,6 +62,7 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Product {
         _a: Vector<F, N>,
         _b: Vector<F, N>,
         #[comptime] _spec: Spec,
+        #[comptime] _math: Math,
     ) {
     }
 

@@ -3,7 +3,10 @@
 use cubecl::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::{kernel::math::constant_vector, program::UNROLL};
+use crate::{
+    kernel::math::{Math, Precision, constant_vector},
+    program::UNROLL,
+};
 
 /// How sums are accumulated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -13,8 +16,8 @@ pub enum Accumulation {
     #[default]
     Blocks,
     /// Kahan's compensated summation (Kahan, "Further remarks on reducing truncation errors",
-    /// CACM 1965): the error does not depend on the number of terms, for three more operations a
-    /// term. Compilers of shaders may optimise the compensation away.
+    /// CACM 1965): the error does not depend on the number of terms, for four more operations a
+    /// term.
     Kahan,
     /// Blocks are added up in F64, where the device has it.
     Double,
@@ -22,6 +25,9 @@ pub enum Accumulation {
 
 /// Blocks of columns that are added up before they are added to the total.
 const BLOCKS: u32 = 64;
+
+/// The same for parts that are merged.
+const PARTS: u32 = 8;
 
 /// Running sums of several components.
 ///
@@ -33,17 +39,23 @@ pub struct RunningSums<F: Float, A: Float, N: Size> {
     middle: Array<Vector<A, N>>,
     total: Array<Vector<A, N>>,
     blocks: Array<u32>,
+    zero: Array<u32>,
 }
 
 #[cube]
 impl<F: Float, A: Float, N: Size> RunningSums<F, A, N> {
     /// Sums of nothing.
-    pub fn new(#[comptime] dim: usize) -> RunningSums<F, A, N> {
+    pub fn new(
+        infinity: F,
+        #[comptime] dim: usize,
+        #[comptime] math: Math,
+    ) -> RunningSums<F, A, N> {
         let mut sums = RunningSums::<F, A, N> {
             block: Array::new(dim),
             middle: Array::new(dim),
             total: Array::new(dim),
             blocks: Array::new(1usize),
+            zero: Array::new(1usize),
         };
         #[unroll(dim <= UNROLL)]
         for k in 0..dim {
@@ -52,6 +64,12 @@ impl<F: Float, A: Float, N: Size> RunningSums<F, A, N> {
             sums.total[k] = constant_vector::<A, N>(0.0);
         }
         sums.blocks[0] = 0u32;
+        // A zero that no compiler can know to be one.
+        sums.zero[0] = if comptime!(math.precision == Precision::F32) {
+            u32::reinterpret(f32::cast_from(infinity)) ^ 0x7f80_0000u32
+        } else {
+            0u32.runtime()
+        };
         sums
     }
 
@@ -66,9 +84,17 @@ impl<F: Float, A: Float, N: Size> RunningSums<F, A, N> {
     }
 
     /// Adds a value with compensation.
-    pub fn add_compensated(&mut self, k: usize, value: Vector<F, N>) {
+    pub fn add_compensated(&mut self, k: usize, value: Vector<F, N>, #[comptime] math: Math) {
         let value = value - Vector::<F, N>::cast_from(self.middle[k]);
         let sum = self.block[k] + value;
+        // Compilers of shaders simplify `(a + b) - a`; they cannot see through this.
+        let sum = if comptime!(math.precision == Precision::F32) {
+            let bits = Vector::<u32, N>::reinterpret(Vector::<f32, N>::cast_from(sum));
+            let bits = bits ^ Vector::new(self.zero[0]);
+            Vector::<F, N>::cast_from(Vector::<f32, N>::reinterpret(bits))
+        } else {
+            sum
+        };
         let lost = (sum - self.block[k]) - value;
         // The difference of infinities is no rounding error.
         let lost = select_many(lost.equal(&lost), lost, constant_vector::<F, N>(0.0));
@@ -89,14 +115,23 @@ impl<F: Float, A: Float, N: Size> RunningSums<F, A, N> {
 
     /// Ends a block.
     pub fn end_block(&mut self, #[comptime] dim: usize) {
-        self.blocks[0] += 1;
-        let full = self.blocks[0] == BLOCKS;
         #[unroll(dim <= UNROLL)]
         for k in 0..dim {
             self.middle[k] += Vector::<A, N>::cast_from(self.block[k]);
             self.block[k] = constant_vector::<F, N>(0.0);
         }
-        if full {
+        self.count(dim, BLOCKS);
+    }
+
+    /// Ends a part that was added with `add_total`.
+    pub fn end_part(&mut self, #[comptime] dim: usize) {
+        self.count(dim, PARTS);
+    }
+
+    /// Counts what has been added to `middle`, and every `full` times adds that to the total.
+    fn count(&mut self, #[comptime] dim: usize, #[comptime] full: u32) {
+        self.blocks[0] += 1;
+        if self.blocks[0] == full {
             self.blocks[0] = 0u32;
             #[unroll(dim <= UNROLL)]
             for k in 0..dim {

@@ -1,10 +1,7 @@
 use cubecl::prelude::*;
 
 use super::{NO_INDEX, Reduction, Spec};
-use crate::{
-    kernel::math::{Math, constant_vector},
-    program::UNROLL,
-};
+use crate::{kernel::math::Math, program::UNROLL};
 
 /// The `k` smallest values in ascending order and their columns, by insertion into a sorted list.
 ///
@@ -35,17 +32,18 @@ fn insert<F: Float, N: Size>(
 ) {
     let dim = comptime!(spec.dim);
     let k = comptime!(spec.depth());
-    let mut value = value;
-    let mut index = index;
+    let mut carried = value;
+    let mut carried_index = index;
     #[unroll(k <= 2 * UNROLL)]
     for place in 0..k {
         let at = place * dim + component;
         let (held, held_index) = (state.values[at], state.indices[at]);
-        let smaller = value.less_than(&held);
-        state.values[at] = select_many(smaller, value, held);
-        state.indices[at] = select_many(smaller, index, held_index);
-        value = select_many(smaller, held, value);
-        index = select_many(smaller, held_index, index);
+        // Compared with the new value, not with the carried one, so that equal values move together.
+        let moves = value.less_than(&held);
+        state.values[at] = select_many(moves, carried, held);
+        state.indices[at] = select_many(moves, carried_index, held_index);
+        carried = select_many(moves, held, carried);
+        carried_index = select_many(moves, held_index, carried_index);
     }
 }
 
@@ -53,7 +51,12 @@ fn insert<F: Float, N: Size>(
 impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Smallest {
     type State = SmallestState<F, N>;
 
-    fn init(_begin: u32, #[comptime] spec: Spec) -> SmallestState<F, N> {
+    fn init(
+        _begin: u32,
+        infinity: F,
+        #[comptime] spec: Spec,
+        #[comptime] _math: Math,
+    ) -> SmallestState<F, N> {
         let len = comptime!(spec.entries());
         let mut state = SmallestState::<F, N> {
             values: Array::new(len),
@@ -61,7 +64,7 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Smallest {
         };
         #[unroll(len <= UNROLL)]
         for at in 0..len {
-            state.values[at] = constant_vector::<F, N>(comptime!(spec.empty()));
+            state.values[at] = Vector::new(infinity);
             state.indices[at] = Vector::new(NO_INDEX);
         }
         state
@@ -107,6 +110,7 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Smallest {
         _a: Vector<F, N>,
         _b: Vector<F, N>,
         #[comptime] _spec: Spec,
+        #[comptime] _math: Math,
     ) {
     }
 

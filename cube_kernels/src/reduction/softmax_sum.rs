@@ -12,8 +12,13 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for SoftmaxSum {
     // The sums of the weighted components, and behind them the sum of the exponentials.
     type State = ExpState<F, A, N>;
 
-    fn init(_begin: u32, #[comptime] spec: Spec) -> ExpState<F, A, N> {
-        ExpState::<F, A, N>::new(1usize, comptime!(spec.dim))
+    fn init(
+        _begin: u32,
+        infinity: F,
+        #[comptime] spec: Spec,
+        #[comptime] math: Math,
+    ) -> ExpState<F, A, N> {
+        ExpState::<F, A, N>::new(infinity, 1usize, comptime!(spec.dim), math)
     }
 
     fn step(
@@ -53,6 +58,7 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for SoftmaxSum {
         _a: Vector<F, N>,
         _b: Vector<F, N>,
         #[comptime] _spec: Spec,
+        #[comptime] _math: Math,
     ) {
     }
 
@@ -110,6 +116,7 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for SoftmaxSum {
         for s in 0..sums {
             state.sums.add_total(s, later.sums.total(s) * factor);
         }
+        state.sums.end_part(sums);
     }
 
     fn value(state: &ExpState<F, A, N>, at: usize, #[comptime] spec: Spec) -> Vector<A, N> {

@@ -14,8 +14,13 @@ fn compensated(spec: &Spec) -> bool {
 impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Sum {
     type State = RunningSums<F, A, N>;
 
-    fn init(_begin: u32, #[comptime] spec: Spec) -> RunningSums<F, A, N> {
-        RunningSums::<F, A, N>::new(comptime!(spec.dim))
+    fn init(
+        _begin: u32,
+        infinity: F,
+        #[comptime] spec: Spec,
+        #[comptime] math: Math,
+    ) -> RunningSums<F, A, N> {
+        RunningSums::<F, A, N>::new(infinity, comptime!(spec.dim), math)
     }
 
     fn step(
@@ -26,12 +31,12 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Sum {
         #[comptime] _first: usize,
         #[comptime] q: usize,
         #[comptime] spec: Spec,
-        #[comptime] _math: Math,
+        #[comptime] math: Math,
     ) {
         #[unroll]
         for c in 0..q {
             if comptime!(compensated(&spec)) {
-                state.add_compensated(index, *values.index(c));
+                state.add_compensated(index, *values.index(c), math);
             } else {
                 state.add(index, *values.index(c));
             }
@@ -48,9 +53,10 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Sum {
         a: Vector<F, N>,
         b: Vector<F, N>,
         #[comptime] spec: Spec,
+        #[comptime] math: Math,
     ) {
         if comptime!(compensated(&spec)) {
-            state.add_compensated(index, a * b);
+            state.add_compensated(index, a * b, math);
         } else {
             state.add_product(index, a, b);
         }
@@ -103,14 +109,17 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Sum {
         state: &mut RunningSums<F, A, N>,
         later: &RunningSums<F, A, N>,
         #[comptime] spec: Spec,
-        #[comptime] _math: Math,
+        #[comptime] math: Math,
     ) {
         for k in 0..spec.dim {
             if comptime!(compensated(&spec)) {
-                state.add_compensated(k, Vector::<F, N>::cast_from(later.compensated(k)));
+                state.add_compensated(k, Vector::<F, N>::cast_from(later.compensated(k)), math);
             } else {
                 state.add_total(k, later.total(k));
             }
+        }
+        if comptime!(!compensated(&spec)) {
+            state.end_part(comptime!(spec.dim));
         }
     }
 
