@@ -21,6 +21,8 @@ use crate::{
 pub struct Blueprint {
     /// The reduction.
     pub spec: Spec,
+    /// The type of operands and results.
+    pub stored: Precision,
     /// How functions are evaluated.
     pub math: Math,
     /// Columns that are evaluated together, so that what is loaded for a row serves all of them.
@@ -192,6 +194,7 @@ pub fn plan(
     };
     let mut blueprint = Blueprint {
         spec,
+        stored: precision,
         math,
         columns: 1,
         block: BLOCK,

@@ -2,7 +2,10 @@
 
 use cubecl::{ir::ElemType, prelude::*};
 
-use super::evaluate::{One, run_pair, run_stage};
+use super::{
+    evaluate::{One, run_pair, run_stage},
+    math::{Precision, narrow, widen},
+};
 use crate::{
     plan::Blueprint,
     program::{Program, Space, UNROLL},
@@ -57,7 +60,7 @@ pub fn read<E: Float, F: Float>(
     } else {
         at + component * *address.component.index(tensor)
     };
-    F::cast_from(tensors.index(tensor)[at])
+    widen::<E, F>(tensors.index(tensor)[at], comptime!(blueprint.stored))
 }
 
 /// Offsets of the tensors in batch `batch`.
@@ -457,6 +460,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
                     rows,
                     offset,
                     comptime!(spec.partial_values()),
+                    comptime!(blueprint.math.precision),
                 );
             }
         }
@@ -472,6 +476,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
                 rows,
                 k,
                 comptime!(spec.entries()),
+                comptime!(blueprint.stored),
             );
         }
     }
@@ -506,11 +511,12 @@ fn write<A: Float, O: Float, N: Size>(
     rows: usize,
     offset: usize,
     #[comptime] stride: usize,
+    #[comptime] stored: Precision,
 ) {
     #[unroll]
     for lane in 0..N::value() {
         if row + lane < rows {
-            out[(first + lane) * stride + offset] = O::cast_from(value.extract(lane));
+            out[(first + lane) * stride + offset] = narrow::<A, O>(value.extract(lane), stored);
         }
     }
 }
@@ -656,8 +662,10 @@ fn merge_parts<F: Float, A: Float, O: Float, I: Int, R: Reduction<F, A, Const<1>
     for k in 0..depth {
         let at = (row * depth + k) * width + component;
         if comptime!(spec.wanted.values) {
-            values.index_mut(0usize)[at] =
-                O::cast_from(R::value(&state, k, single).extract(0usize));
+            values.index_mut(0usize)[at] = narrow::<A, O>(
+                R::value(&state, k, single).extract(0usize),
+                comptime!(blueprint.stored),
+            );
         }
         if comptime!(spec.wanted.indices) {
             indices.index_mut(0usize)[at] = final_index::<I>(R::index(&state, k).extract(0usize));

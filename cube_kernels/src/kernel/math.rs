@@ -76,6 +76,35 @@ pub fn constant_vector<F: Float, N: Size>(#[comptime] value: f64) -> Vector<F, N
     Vector::new(constant::<F>(value))
 }
 
+/// A stored value, of type `E`, which is `stored`, as it is computed with.
+#[cube]
+pub fn widen<E: Float, F: Float>(value: E, #[comptime] stored: Precision) -> F {
+    if comptime!(stored == Precision::BF16) {
+        F::cast_from(f32::reinterpret(
+            u32::cast_from(u16::reinterpret(value)) << 16u32,
+        ))
+    } else {
+        F::cast_from(value)
+    }
+}
+
+/// A result as it is stored: of type `O`, which is `stored`.
+///
+/// BF16 is converted by hand in both directions, as not every CPU can and the compiler's own
+/// library, where the conversion would come from, is not there when kernels are linked.
+#[cube]
+pub fn narrow<A: Float, O: Float>(value: A, #[comptime] stored: Precision) -> O {
+    if comptime!(stored == Precision::BF16) {
+        let single = f32::cast_from(value);
+        let bits = u32::reinterpret(single);
+        let rounded = (bits + 0x7fffu32 + ((bits >> 16u32) & 1u32)) >> 16u32;
+        let bits = select(single == single, rounded, 0x7fc0u32);
+        O::reinterpret(u16::cast_from(bits))
+    } else {
+        O::cast_from(value)
+    }
+}
+
 /// `x` to the power `n`, by repeated squaring.
 #[cube]
 pub fn powi<F: Float, N: Size>(x: Vector<F, N>, #[comptime] n: i32) -> Vector<F, N> {
