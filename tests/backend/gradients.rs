@@ -1,7 +1,7 @@
 //! Gradients through Burn's autodiff against central differences of dense sums in `f64`.
 
 use burn::{prelude::*, tensor::DType};
-use burn_lazy::{Axis, LazyTensor};
+use burn_lazy::{Axes, Axis, LazyTensor};
 
 use super::{
     operations::{M, N, Values, cases, values},
@@ -76,6 +76,161 @@ fn gradients_of_each_operation_equal_central_differences() {
                 let gp = zeros(pt.grad(&gradients).map(host), p.len());
                 assert_close(&what("p"), &gp, &expected, tolerance);
             }
+        }
+    }
+}
+
+/// A differentiable reduction of formulas of `x_i`, `y_j` and `p`, and its value on the host.
+type Reduced = (
+    &'static str,
+    fn(&LazyTensor, &LazyTensor, &LazyTensor) -> Tensor<2>,
+    fn(&[f64], &[f64], &[f64]) -> Vec<f64>,
+);
+
+fn squared_distance(x: &[f64], y: &[f64]) -> f64 {
+    x.iter().zip(y).map(|(x, y)| (x - y).powi(2)).sum()
+}
+
+/// For each row of `x`, `of` the row and all rows of `y`.
+fn rows(x: &[f64], y: &[f64], of: impl Fn(&[f64], Vec<&[f64]>) -> Vec<f64>) -> Vec<f64> {
+    let of = |row| of(row, y.chunks(D).collect());
+    x.chunks(D).flat_map(of).collect()
+}
+
+const REDUCTIONS: [Reduced; 7] = [
+    (
+        "logsumexp",
+        |x, y, p| (x * y + p).logsumexp(Axis::J),
+        |x, y, p| {
+            rows(x, y, |x, ys| {
+                let component = |k: usize| {
+                    let terms = ys.iter().map(|y| (x[k] * y[k] + p[k]).exp());
+                    terms.sum::<f64>().ln()
+                };
+                (0..D).map(component).collect()
+            })
+        },
+    ),
+    (
+        "logsumexp over i",
+        |x, y, p| (x * y + p).logsumexp(Axis::I),
+        |x, y, p| {
+            rows(y, x, |y, xs| {
+                let component = |k: usize| {
+                    let terms = xs.iter().map(|x| (x[k] * y[k] + p[k]).exp());
+                    terms.sum::<f64>().ln()
+                };
+                (0..D).map(component).collect()
+            })
+        },
+    ),
+    (
+        "logsumexp with a weight",
+        |x, y, p| (-x.sqdist(y)).logsumexp_weighted((y - x) * p + 2.5, Axis::J),
+        |x, y, p| {
+            rows(x, y, |x, ys| {
+                let component = |k: usize| {
+                    let weight = |y: &[f64]| (y[k] - x[k]) * p[k] + 2.5;
+                    let terms = ys
+                        .iter()
+                        .map(|y| (-squared_distance(x, y)).exp() * weight(y));
+                    terms.sum::<f64>().ln()
+                };
+                (0..D).map(component).collect()
+            })
+        },
+    ),
+    (
+        "logsumexp of vectors with one weight",
+        |x, y, p| (x + y).logsumexp_weighted(p.elem(0) + y.elem(1) + 4, Axis::J),
+        |x, y, p| {
+            rows(x, y, |x, ys| {
+                let component = |k: usize| {
+                    let terms = ys.iter().map(|y| (x[k] + y[k]).exp() * (p[0] + y[1] + 4.0));
+                    terms.sum::<f64>().ln()
+                };
+                (0..D).map(component).collect()
+            })
+        },
+    ),
+    (
+        "sumsoftmaxweight",
+        |x, y, p| x.sqdist(y).sumsoftmaxweight(x * y + p, Axis::J),
+        |x, y, p| {
+            rows(x, y, |x, ys| {
+                let exps: Vec<f64> = ys.iter().map(|y| squared_distance(x, y).exp()).collect();
+                let norm: f64 = exps.iter().sum();
+                let component = |k: usize| {
+                    let terms = ys.iter().zip(&exps).map(|(y, e)| e * (x[k] * y[k] + p[k]));
+                    terms.sum::<f64>() / norm
+                };
+                (0..D).map(component).collect()
+            })
+        },
+    ),
+    (
+        "mean",
+        |x, y, p| (x * y * p).mean(Axis::J),
+        |x, y, p| {
+            rows(x, y, |x, ys| {
+                let component = |k: usize| {
+                    let terms = ys.iter().map(|y| x[k] * y[k] * p[k]);
+                    terms.sum::<f64>() / ys.len() as f64
+                };
+                (0..D).map(component).collect()
+            })
+        },
+    ),
+    (
+        "logsumexp over both axes",
+        |x, y, p| {
+            let all: Tensor<1> = (x * y * p).logsumexp(Axes::Both);
+            all.unsqueeze()
+        },
+        |x, y, p| {
+            let component = |k: usize| {
+                let row =
+                    |x: &[f64]| -> f64 { y.chunks(D).map(|y| (x[k] * y[k] * p[k]).exp()).sum() };
+                x.chunks(D).map(row).sum::<f64>().ln()
+            };
+            (0..D).map(component).collect()
+        },
+    ),
+];
+
+#[test]
+fn gradients_of_each_reduction_equal_central_differences() {
+    let Values { x, y, p } = values();
+    for (dtype, tolerance) in types() {
+        let device = device().autodiff();
+        for (name, lazy, dense) in REDUCTIONS {
+            let leaf = |v: &[f64], rows| tensor(v, [rows, D], dtype, &device).require_grad();
+            let (xt, yt) = (leaf(&x, M), leaf(&y, N));
+            let pt = tensor(&p, [D], dtype, &device).require_grad();
+            let out = lazy(
+                &LazyTensor::vi(xt.clone()),
+                &LazyTensor::vj(yt.clone()),
+                &LazyTensor::pm(pt.clone()),
+            );
+            let shape = out.dims();
+            let weights = Random::new(11).vec(shape[0] * shape[1]);
+            assert_close(name, &host(out.clone()), &dense(&x, &y, &p), tolerance);
+            let loss = (out * tensor(&weights, shape, dtype, &device)).sum();
+            let gradients = loss.backward();
+            let dense = |x: &[f64], y: &[f64], p: &[f64]| {
+                let values = dense(x, y, p);
+                values.iter().zip(&weights).map(|(v, w)| v * w).sum::<f64>()
+            };
+            let what = |v: &str| format!("{name} by {v} in {dtype:?}");
+            let gx = host(xt.grad(&gradients).unwrap());
+            let expected = differences(&x, &|x| dense(x, &y, &p));
+            assert_close(&what("x"), &gx, &expected, tolerance);
+            let gy = host(yt.grad(&gradients).unwrap());
+            let expected = differences(&y, &|y| dense(&x, y, &p));
+            assert_close(&what("y"), &gy, &expected, tolerance);
+            let gp = host(pt.grad(&gradients).unwrap());
+            let expected = differences(&p, &|p| dense(&x, &y, p));
+            assert_close(&what("p"), &gp, &expected, tolerance);
         }
     }
 }

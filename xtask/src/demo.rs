@@ -13,13 +13,17 @@ use crate::summary::{Outcome, Tally};
 use crate::{llvm, test::FEATURES};
 
 /// The examples, in the order in which they run.
-const EXAMPLES: [Example; 2] = [
+const EXAMPLES: [Example; 3] = [
     Example {
         name: "tutorial",
         takes_size: true,
     },
     Example {
         name: "regression",
+        takes_size: false,
+    },
+    Example {
+        name: "knn_digits",
         takes_size: false,
     },
 ];
