@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use burn::{prelude::*, tensor::Distribution};
-use burn_lazy::LazyTensor;
+use burn_lazy::{Axis, LazyTensor};
 use divan::{Bencher, counter::ItemsCount};
 
 const POINTS: usize = 10_000;
@@ -30,12 +30,13 @@ impl Problem {
         }
     }
 
+    fn squared_distances(&self) -> LazyTensor {
+        let x_i = LazyTensor::vi(self.x.clone());
+        x_i.sqdist(LazyTensor::vj(self.y.clone()))
+    }
+
     fn sum(&self) -> Tensor<2> {
-        let (x_i, y_j) = (
-            LazyTensor::vi(self.x.clone()),
-            LazyTensor::vj(self.y.clone()),
-        );
-        (-x_i.sqdist(&y_j)).exp().matmul(self.b.clone())
+        (-self.squared_distances()).exp().matmul(self.b.clone())
     }
 
     /// The relative error of every hundredth row against a sum in `f64`.
@@ -90,6 +91,45 @@ fn sum(bencher: Bencher, d: usize) {
         });
 }
 
+#[divan::bench(args = DIMS, sample_count = 10, sample_size = 1)]
+fn logsumexp(bencher: Bencher, d: usize) {
+    let device = Device::default();
+    let problem = Problem::new(d, &device);
+    bencher
+        .counter(ItemsCount::new(POINTS * POINTS))
+        .bench_local(|| {
+            let out: Tensor<2> = problem.squared_distances().logsumexp(Axis::J);
+            device.sync().expect("the device runs");
+            out
+        });
+}
+
+#[divan::bench(args = DIMS, sample_count = 10, sample_size = 1)]
+fn argkmin_10(bencher: Bencher, d: usize) {
+    let device = Device::default();
+    let problem = Problem::new(d, &device);
+    bencher
+        .counter(ItemsCount::new(POINTS * POINTS))
+        .bench_local(|| {
+            let out: Tensor<2, Int> = problem.squared_distances().argkmin(10, Axis::J);
+            device.sync().expect("the device runs");
+            out
+        });
+}
+
+#[divan::bench(args = DIMS, sample_count = 10, sample_size = 1)]
+fn argmin(bencher: Bencher, d: usize) {
+    let device = Device::default();
+    let problem = Problem::new(d, &device);
+    bencher
+        .counter(ItemsCount::new(POINTS * POINTS))
+        .bench_local(|| {
+            let out: Tensor<2, Int> = problem.squared_distances().argmin(Axis::J);
+            device.sync().expect("the device runs");
+            out
+        });
+}
+
 #[cfg(feature = "autodiff")]
 #[divan::bench(args = [3, 100], sample_count = 10, sample_size = 1)]
 fn gradient_by_x(bencher: Bencher, d: usize) {
@@ -117,7 +157,7 @@ fn latency_of_100_points(bencher: Bencher) {
     let [x, y] = [(); 2].map(|()| Tensor::<2>::random([100, 3], Distribution::Default, &device));
     bencher.bench_local(|| {
         let (x_i, y_j) = (LazyTensor::vi(x.clone()), LazyTensor::vj(y.clone()));
-        let out: Tensor<2> = (-x_i.sqdist(&y_j)).exp().sum(burn_lazy::Axis::J);
+        let out: Tensor<2> = (-x_i.sqdist(&y_j)).exp().sum(Axis::J);
         device.sync().expect("the device runs");
         out
     });

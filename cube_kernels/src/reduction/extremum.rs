@@ -31,6 +31,20 @@ fn better<F: Float, N: Size>(
     select_many(value.equal(&value), beyond, best.equal(&best))
 }
 
+/// Whether a value surely does not take the place of `best`.
+#[cube]
+fn not_better<F: Float, N: Size>(
+    value: Vector<F, N>,
+    best: Vector<F, N>,
+    #[comptime] kind: ReductionKind,
+) -> Vector<bool, N> {
+    if comptime!(kind == ReductionKind::Maximum) {
+        value.less_equal(&best)
+    } else {
+        value.greater_equal(&best)
+    }
+}
+
 #[cube]
 fn take<F: Float, N: Size>(
     state: &mut ExtremumState<F, N>,
@@ -86,10 +100,22 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Extremum {
         #[comptime] spec: Spec,
         #[comptime] _math: Math,
     ) {
+        // Few values are better for any lane, so all columns are tested at once; the test also
+        // fails for NaN.
+        let best = state.best[index];
+        let mut keeps = not_better::<F, N>(*values.index(0usize), best, comptime!(spec.kind));
         #[unroll]
-        for c in 0..q {
-            let column = Vector::<u32, N>::new(column + comptime!(c as u32));
-            take::<F, N>(state, index, *values.index(c), column, spec);
+        for c in 1..q {
+            let keep = not_better::<F, N>(*values.index(c), best, comptime!(spec.kind));
+            keeps = keeps.vec_and(keep);
+        }
+        let kept = Vector::<u32, N>::cast_from(keeps).vector_sum();
+        if kept < u32::cast_from(N::value()) {
+            #[unroll]
+            for c in 0..q {
+                let column = Vector::<u32, N>::new(column + comptime!(c as u32));
+                take::<F, N>(state, index, *values.index(c), column, spec);
+            }
         }
     }
 
