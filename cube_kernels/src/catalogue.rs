@@ -70,6 +70,12 @@ impl ScalarOp {
     pub fn sign_of(&self, args: &[Sign]) -> Sign {
         match self {
             Self::Square | Self::Abs | Self::Exp | Self::Rsqrt => Sign::NonNegative,
+            Self::Equal
+            | Self::NotEqual
+            | Self::Less
+            | Self::LessEqual
+            | Self::Greater
+            | Self::GreaterEqual => Sign::NonNegative,
             // The root of -0 is -0.
             Self::Sqrt if args[0] == Sign::NonNegative => Sign::NonNegative,
             Self::Powi(n) if n % 2 == 0 => Sign::NonNegative,
@@ -106,12 +112,22 @@ macro_rules! scalar_ops {
                 grad: |$bga:ident, $bgb:ident, $bgy:ident| [$bgrada:expr, $bgradb:expr],
                 cube: |$bca:ident, $bcb:ident| $bcube:expr;
         )+ }
+        ternary { $(
+            $(#[$tdoc:meta])*
+            $T:ident => $tmethod:ident, $tnotation:expr,
+                domain: $tdomain:expr,
+                host: |$ta:ident, $tb:ident, $tc:ident| $thost:expr,
+                grad: |$tga:ident, $tgb:ident, $tgc:ident, $tgy:ident|
+                    [$tgrada:expr, $tgradb:expr, $tgradc:expr],
+                cube: |$tca:ident, $tcb:ident, $tcc:ident| $tcube:expr;
+        )+ }
     ) => {
         /// A scalar function, applied component by component.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum ScalarOp {
             $( $(#[$udoc])* $U $(($upt))?, )+
             $( $(#[$bdoc])* $B, )+
+            $( $(#[$tdoc])* $T, )+
         }
 
         impl ScalarOp {
@@ -120,6 +136,7 @@ macro_rules! scalar_ops {
                 match self {
                     $( Self::$U $(($up))? => { $( let _ = $up; )? 1 } )+
                     $( Self::$B => 2, )+
+                    $( Self::$T => 3, )+
                 }
             }
 
@@ -128,6 +145,7 @@ macro_rules! scalar_ops {
                 match self {
                     $( Self::$U $(($up))? => { $( let _ = $up; )? stringify!($umethod) } )+
                     $( Self::$B => stringify!($bmethod), )+
+                    $( Self::$T => stringify!($tmethod), )+
                 }
             }
 
@@ -136,6 +154,7 @@ macro_rules! scalar_ops {
                 match self {
                     $( Self::$U $(($up))? => { $( let _ = $up; )? $unotation } )+
                     $( Self::$B => $bnotation, )+
+                    $( Self::$T => $tnotation, )+
                 }
             }
 
@@ -144,6 +163,7 @@ macro_rules! scalar_ops {
                 match *self {
                     $( Self::$U $(($up))? => { $( let _ = $up; )? $udomain } )+
                     $( Self::$B => $bdomain, )+
+                    $( Self::$T => $tdomain, )+
                 }
             }
 
@@ -152,6 +172,10 @@ macro_rules! scalar_ops {
                 match *self {
                     $( Self::$U $(($up))? => { let $ux = args[0]; $uhost } )+
                     $( Self::$B => { let ($ba, $bb) = (args[0], args[1]); $bhost } )+
+                    $( Self::$T => {
+                        let ($ta, $tb, $tc) = (args[0], args[1], args[2]);
+                        $thost
+                    } )+
                 }
             }
 
@@ -169,6 +193,11 @@ macro_rules! scalar_ops {
                         let _ = ($bga, $bgb, $bgy);
                         vec![$bgrada, $bgradb]
                     } )+
+                    $( Self::$T => {
+                        let ($tga, $tgb, $tgc, $tgy) = (&args[0], &args[1], &args[2], y);
+                        let _ = ($tga, $tgb, $tgc, $tgy);
+                        vec![$tgrada, $tgradb, $tgradc]
+                    } )+
                 }
             }
 
@@ -178,6 +207,7 @@ macro_rules! scalar_ops {
                 let mut all = Vec::new();
                 $( scalar_ops!(@samples all, $U $(, $upt)?); )+
                 $( all.push(Self::$B); )+
+                $( all.push(Self::$T); )+
                 all
             }
         }
@@ -204,19 +234,21 @@ macro_rules! scalar_ops {
             )+
         }
 
-        /// Evaluates `op` in a kernel; unary operations ignore `b`.
+        /// Evaluates `op` in a kernel; operations of fewer arguments ignore the others.
         // The attribute comes from the same place as the rows: `#[cube]` adds an argument that the
         // code of the rows must see, and names of different origin don't see each other.
         $hash $cube
         pub(crate) fn apply<F: Float, N: Size>(
             a: Vector<F, N>,
             b: Vector<F, N>,
+            c: Vector<F, N>,
             #[comptime] op: ScalarOp,
             #[comptime] $math: Math,
         ) -> Vector<F, N> {
             match op {
                 $( ScalarOp::$U $(($up))? => { let $ucx = a; $ucube } )+
                 $( ScalarOp::$B => { let $bca = a; let $bcb = b; $bcube } )+
+                $( ScalarOp::$T => { let $tca = a; let $tcb = b; let $tcc = c; $tcube } )+
             }
         }
 
@@ -225,6 +257,14 @@ macro_rules! scalar_ops {
         macro_rules! binary_methods {
             ($d callback:ident) => {
                 $d callback! { $( [$(#[$bdoc])*] $bmethod $B; )+ }
+            };
+        }
+
+        /// Calls `callback!` with a row `[docs] method Variant;` for each operation of three arguments.
+        #[macro_export]
+        macro_rules! ternary_methods {
+            ($d callback:ident) => {
+                $d callback! { $( [$(#[$tdoc])*] $tmethod $T; )+ }
             };
         }
 
@@ -383,5 +423,95 @@ scalar_ops! {
                 0.5 * (1.0 + (a.clone() - b.clone()).sign())
             ],
             cube: |a, b| math::minimum(a, b);
+
+        /// 1 where a value is equal to another, else 0; 0 if either is NaN. Its derivative is 0.
+        Equal => equal, Notation::Infix("=="),
+            domain: REAL,
+            host: |a, b| f64::from(a == b),
+            grad: |a, b, y| [Expr::constant(0.0), Expr::constant(0.0)],
+            cube: |a, b| select_many(
+                a.equal(&b),
+                math::constant_vector::<F, N>(1.0),
+                math::constant_vector::<F, N>(0.0)
+            );
+
+        /// 1 where a value is not equal to another, else 0; 1 if either is NaN. Its derivative is 0.
+        NotEqual => not_equal, Notation::Infix("!="),
+            domain: REAL,
+            host: |a, b| f64::from(a != b),
+            grad: |a, b, y| [Expr::constant(0.0), Expr::constant(0.0)],
+            cube: |a, b| select_many(
+                a.equal(&b),
+                math::constant_vector::<F, N>(0.0),
+                math::constant_vector::<F, N>(1.0)
+            );
+
+        /// 1 where a value is less than another, else 0; 0 if either is NaN. Its derivative is 0.
+        Less => less, Notation::Infix("<"),
+            domain: REAL,
+            host: |a, b| f64::from(a < b),
+            grad: |a, b, y| [Expr::constant(0.0), Expr::constant(0.0)],
+            cube: |a, b| select_many(
+                a.less_than(&b),
+                math::constant_vector::<F, N>(1.0),
+                math::constant_vector::<F, N>(0.0)
+            );
+
+        /// 1 where a value is at most another, else 0; 0 if either is NaN. Its derivative is 0.
+        LessEqual => less_equal, Notation::Infix("<="),
+            domain: REAL,
+            host: |a, b| f64::from(a <= b),
+            grad: |a, b, y| [Expr::constant(0.0), Expr::constant(0.0)],
+            cube: |a, b| select_many(
+                a.less_equal(&b),
+                math::constant_vector::<F, N>(1.0),
+                math::constant_vector::<F, N>(0.0)
+            );
+
+        /// 1 where a value is greater than another, else 0; 0 if either is NaN. Its derivative is 0.
+        Greater => greater, Notation::Infix(">"),
+            domain: REAL,
+            host: |a, b| f64::from(a > b),
+            grad: |a, b, y| [Expr::constant(0.0), Expr::constant(0.0)],
+            cube: |a, b| select_many(
+                a.greater_than(&b),
+                math::constant_vector::<F, N>(1.0),
+                math::constant_vector::<F, N>(0.0)
+            );
+
+        /// 1 where a value is at least another, else 0; 0 if either is NaN. Its derivative is 0.
+        GreaterEqual => greater_equal, Notation::Infix(">="),
+            domain: REAL,
+            host: |a, b| f64::from(a >= b),
+            grad: |a, b, y| [Expr::constant(0.0), Expr::constant(0.0)],
+            cube: |a, b| select_many(
+                a.greater_equal(&b),
+                math::constant_vector::<F, N>(1.0),
+                math::constant_vector::<F, N>(0.0)
+            );
+    }
+    ternary {
+        /// The value where `mask` is 0, `source` where it is not (as for NaN); what is not taken may
+        /// be infinite or NaN.
+        MaskWhere => mask_where, Notation::Call,
+            domain: Domain { intervals: &[(-3.0, 3.0), (0.5, 3.0), (-3.0, 3.0)], edges: &[0.0, 1.0] },
+            host: |a, mask, source| if mask == 0.0 { a } else { source },
+            grad: |a, mask, source, y| [
+                mask.equal_to(0.0),
+                Expr::constant(0.0),
+                1.0 - mask.equal_to(0.0)
+            ],
+            cube: |a, mask, source| select_many(
+                mask.equal(&math::constant_vector::<F, N>(0.0)),
+                a,
+                source
+            );
+    }
+}
+
+impl Expr {
+    /// 1 where this is `value`, else 0.
+    fn equal_to(&self, value: f64) -> Expr {
+        Expr::scalar(ScalarOp::Equal, vec![self.clone(), Expr::constant(value)])
     }
 }

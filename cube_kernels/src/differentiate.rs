@@ -53,7 +53,7 @@ impl Expr {
             };
             let active = |arg: &Expr| depends.contains(&arg.digest());
             match expr.node() {
-                Node::Var(_) | Node::Const(_) => {}
+                Node::Var(_) | Node::Place(_) | Node::Const(_) => {}
                 Node::Scalar(op, args) => {
                     for (arg, partial) in args.iter().zip(op.partials(args, expr)) {
                         if active(arg) && partial.as_const() != Some(0.0) {

@@ -82,6 +82,16 @@ pub struct Var {
     pub scalar: bool,
 }
 
+/// Where a pair stands in the matrix, as a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Place {
+    /// The index of the row or column, exact up to the integers of the type of the formula: 2^24 in
+    /// F32.
+    Index(Axis),
+    /// $i - j$, subtracted as integers, so that comparisons with small numbers are always exact.
+    Offset,
+}
+
 /// The kinds of nodes.
 ///
 /// Everything else (squared distances, dot products, norms, derivatives) is composed of these.
@@ -89,6 +99,8 @@ pub struct Var {
 pub enum Node {
     /// A leaf.
     Var(Var),
+    /// Where the pair stands.
+    Place(Place),
     /// The same constant in each of `dim` components.
     Const(f64),
     /// A scalar function applied component by component; arguments have equal dimension or 1.
@@ -149,7 +161,7 @@ impl Expr {
     fn new(node: Node) -> Self {
         let dim = match &node {
             Node::Var(var) => var.dim,
-            Node::Const(_) | Node::InnerSum(_) => 1,
+            Node::Const(_) | Node::Place(_) | Node::InnerSum(_) => 1,
             Node::Scalar(_, args) => broadcast_dim(args).expect("dimensions were checked"),
             Node::Slice(_, _, len) => *len,
             Node::Concat(args) => args.iter().map(Expr::dim).sum(),
@@ -161,6 +173,10 @@ impl Expr {
                 i: var.axis == Some(Axis::I),
                 j: var.axis == Some(Axis::J),
             },
+            Node::Place(place) => Dependence {
+                i: *place != Place::Index(Axis::J),
+                j: *place != Place::Index(Axis::I),
+            },
             _ => children
                 .iter()
                 .fold(Dependence::default(), |d, c| d.union(c.dependence())),
@@ -171,7 +187,8 @@ impl Expr {
             if same { first } else { Sign::Unknown }
         };
         let sign = match &node {
-            Node::Var(_) => Sign::Unknown,
+            Node::Var(_) | Node::Place(Place::Offset) => Sign::Unknown,
+            Node::Place(Place::Index(_)) => Sign::NonNegative,
             Node::Const(value) if value.is_nan() => Sign::Unknown,
             Node::Const(value) if value.is_sign_positive() => Sign::NonNegative,
             Node::Const(_) => Sign::NonPositive,
@@ -186,6 +203,7 @@ impl Expr {
             std::mem::discriminant(&node).hash(h);
             match &node {
                 Node::Var(var) => var.hash(h),
+                Node::Place(place) => place.hash(h),
                 Node::Const(value) => value.to_bits().hash(h),
                 Node::Scalar(op, _) => op.hash(h),
                 Node::Slice(_, start, len) => (start, len).hash(h),
@@ -209,6 +227,11 @@ impl Expr {
     /// A leaf.
     pub fn var(var: Var) -> Self {
         Self::new(Node::Var(var))
+    }
+
+    /// Where the pair stands, as a value of dimension 1.
+    pub fn place(place: Place) -> Self {
+        Self::new(Node::Place(place))
     }
 
     /// A constant of dimension 1.
@@ -351,7 +374,7 @@ impl Expr {
     /// The same node over other arguments.
     pub fn with_args(&self, mut args: Vec<Expr>) -> Expr {
         match self.node() {
-            Node::Var(_) | Node::Const(_) => self.clone(),
+            Node::Var(_) | Node::Place(_) | Node::Const(_) => self.clone(),
             Node::Scalar(op, _) => Expr::scalar(*op, args),
             Node::InnerSum(_) => args.remove(0).inner_sum(),
             Node::Slice(_, start, len) => args.remove(0).slice(*start, *len),
@@ -370,11 +393,14 @@ impl Expr {
 
     /// Swaps the two symbolic axes.
     pub fn transpose(&self) -> Expr {
-        self.map_vars(|var| {
-            Expr::var(Var {
+        self.rewrite(|expr, args| match expr.node() {
+            Node::Var(var) => Expr::var(Var {
                 axis: var.axis.map(Axis::other),
                 ..*var
-            })
+            }),
+            Node::Place(Place::Index(axis)) => Expr::place(Place::Index(axis.other())),
+            Node::Place(Place::Offset) => -expr.clone(),
+            _ => expr.with_args(args),
         })
     }
 }
@@ -383,7 +409,7 @@ impl Node {
     /// The arguments, in order.
     pub fn children(&self) -> Vec<&Expr> {
         match self {
-            Node::Var(_) | Node::Const(_) => vec![],
+            Node::Var(_) | Node::Place(_) | Node::Const(_) => vec![],
             Node::Scalar(_, args) | Node::Concat(args) => args.iter().collect(),
             Node::InnerSum(arg) | Node::Slice(arg, _, _) | Node::Expand(arg, _) => vec![arg],
         }
@@ -477,6 +503,8 @@ impl Printer<'_> {
         match expr.node() {
             Node::Var(var) => out.push_str(&(self.name)(var)),
             Node::Const(value) => out.push_str(&value.to_string()),
+            Node::Place(Place::Index(axis)) => out.push_str(&axis.to_string()),
+            Node::Place(Place::Offset) => out.push_str("(i - j)"),
             Node::Scalar(op, args) => match op.notation() {
                 Notation::Infix(symbol) => {
                     out.push('(');

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     catalogue::ScalarOp,
-    expr::{Axis, Expr, Node, Var},
+    expr::{Axis, Expr, Node, Place, Var},
     program::Bits,
 };
 
@@ -93,6 +93,7 @@ enum Flat {
         dim: usize,
         scalar: bool,
     },
+    Place(Place),
     // Its bits, as JSON has no infinities.
     Const(Bits),
     Scalar(ScalarOp, Vec<usize>),
@@ -119,6 +120,7 @@ impl Serialize for Formula {
                     dim: var.dim,
                     scalar: var.scalar,
                 },
+                Node::Place(place) => Flat::Place(*place),
                 Node::Const(value) => Flat::Const((*value).into()),
                 Node::Scalar(op, args) => Flat::Scalar(*op, args.iter().map(at).collect()),
                 Node::InnerSum(arg) => Flat::InnerSum(at(arg)),
@@ -159,6 +161,7 @@ impl<'de> Deserialize<'de> for Formula {
                     vars.push(var);
                     Expr::var(var)
                 }
+                Flat::Place(place) => Expr::place(place),
                 Flat::Const(value) => Expr::constant(value.value()),
                 Flat::Scalar(op, args) => {
                     let args = args.into_iter().map(get).collect::<Result<Vec<_>, _>>()?;

@@ -3,17 +3,17 @@
 use std::collections::HashMap;
 
 use crate::{
-    expr::{Axis, Expr, Node},
+    expr::{Axis, Expr, Node, Place},
     formula::Formula,
     reduction::{ReductionKind, Spec, Wanted},
 };
 
-/// Evaluates `formula` for one pair, given the components of each operand (tensors and scalars in
-/// the order of [`Formula::vars`]).
-pub fn evaluate(formula: &Formula, operands: &[&[f64]]) -> Vec<f64> {
+/// Evaluates `formula` for the pair `(i, j)`, given the components of each operand (tensors and
+/// scalars in the order of [`Formula::vars`]).
+pub fn evaluate(formula: &Formula, operands: &[&[f64]], pair: (usize, usize)) -> Vec<f64> {
     let mut values: HashMap<u128, Vec<f64>> = HashMap::new();
     for expr in formula.root().topological() {
-        let value = node(&expr, operands, &values);
+        let value = node(&expr, operands, pair, &values);
         values.insert(expr.digest(), value);
     }
     values
@@ -21,10 +21,18 @@ pub fn evaluate(formula: &Formula, operands: &[&[f64]]) -> Vec<f64> {
         .expect("evaluated last")
 }
 
-fn node(expr: &Expr, operands: &[&[f64]], values: &HashMap<u128, Vec<f64>>) -> Vec<f64> {
+fn node(
+    expr: &Expr,
+    operands: &[&[f64]],
+    (i, j): (usize, usize),
+    values: &HashMap<u128, Vec<f64>>,
+) -> Vec<f64> {
     let get = |arg: &Expr| &values[&arg.digest()];
     match expr.node() {
         Node::Var(var) => operands[var.id as usize][..var.dim].to_vec(),
+        Node::Place(Place::Index(Axis::I)) => vec![i as f64],
+        Node::Place(Place::Index(Axis::J)) => vec![j as f64],
+        Node::Place(Place::Offset) => vec![i as f64 - j as f64],
         Node::Const(value) => vec![*value],
         Node::Scalar(op, args) => {
             let args: Vec<&Vec<f64>> = args.iter().map(get).collect();
@@ -96,7 +104,7 @@ pub fn reduce(
                         &operand.data[at..at + var.dim]
                     })
                     .collect();
-                evaluate(formula, &args)
+                evaluate(formula, &args, (i, j))
             };
             let columns: Vec<Vec<f64>> = (0..columns).map(column).collect();
             let entries = (0..spec.depth()).flat_map(|k| (0..spec.width()).map(move |w| (k, w)));

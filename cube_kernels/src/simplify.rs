@@ -12,7 +12,7 @@ impl Expr {
     /// The simplified expression.
     pub fn simplify(&self) -> Expr {
         self.rewrite(|expr, args| match expr.node() {
-            Node::Var(_) | Node::Const(_) => expr.clone(),
+            Node::Var(_) | Node::Place(_) | Node::Const(_) => expr.clone(),
             Node::Scalar(op, _) => scalar(*op, args, expr.dim()),
             Node::InnerSum(_) => inner_sum(&args[0]),
             Node::Slice(_, start, len) => slice(&args[0], *start, *len),
@@ -100,6 +100,6 @@ fn slice(arg: &Expr, start: usize, len: usize) -> Expr {
             }
             Expr::concat(kept)
         }
-        Node::Var(_) | Node::Const(_) | Node::InnerSum(_) => arg.slice(start, len),
+        Node::Var(_) | Node::Place(_) | Node::Const(_) | Node::InnerSum(_) => arg.slice(start, len),
     }
 }

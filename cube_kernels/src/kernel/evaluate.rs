@@ -9,7 +9,7 @@ use super::{
 use crate::{
     catalogue::apply,
     plan::Blueprint,
-    program::{Code, Instruction, Item, Program, Space, Term},
+    program::{Code, Instruction, Item, Program, Source, Space, Term},
     reduction::Reduction,
 };
 
@@ -48,9 +48,11 @@ fn operate<F: Float, N: Size>(
         } => {
             let a = registers.find(comptime!(args[0] * q + c));
             let b = registers.find(comptime!(args[1] * q + c));
+            let third = registers.find(comptime!(args[2] * q + c));
             let value = apply::<F, N>(
                 a,
                 b,
+                third,
                 op,
                 comptime!(Math {
                     nonpositive,
@@ -71,6 +73,9 @@ fn operate<F: Float, N: Size>(
             slot: _,
             looped: _,
         } => comptime!(unreachable!("loads are handled by the stages")),
+        Instruction::Offset { negated: _ } => {
+            comptime!(unreachable!("offsets are those of pairs"))
+        }
     }
 }
 
@@ -277,15 +282,27 @@ fn column_slot<E: Float, F: Float>(
         } else {
             offset.runtime()
         };
-        read::<E, F>(
-            tensors,
-            address,
-            column,
-            component,
-            comptime!(load.source),
-            blueprint,
-        )
+        match load.source {
+            Source::Tensor(tensor) => {
+                read::<E, F>(tensors, address, column, component, tensor, blueprint)
+            }
+            Source::Index => F::cast_from(column),
+            Source::Scalar(_) => comptime!(unreachable!("scalars are uniform")),
+        }
     }
+}
+
+/// The index of each lane's row minus that of the column, or the opposite where `negated`.
+#[cube]
+fn offset<F: Float, N: Size>(row: usize, column: usize, #[comptime] negated: bool) -> Vector<F, N> {
+    let mut offsets = Vector::<i32, N>::empty();
+    #[unroll]
+    for lane in 0..N::value() {
+        let offset = i32::cast_from(row + lane) - i32::cast_from(column);
+        let offset = if comptime!(negated) { -offset } else { offset };
+        offsets.insert(lane, offset);
+    }
+    Vector::cast_from(offsets)
 }
 
 /// The instructions of a loop body, or single ones, for `q` columns from `column` on: what does not
@@ -298,6 +315,7 @@ fn pair_instruction<E: Float, F: Float, N: Size>(
     tile: &[F],
     rows: &[Vector<F, N>],
     uniform: &[One<F>],
+    row: usize,
     column: usize,
     staged: usize,
     k: usize,
@@ -347,6 +365,14 @@ fn pair_instruction<E: Float, F: Float, N: Size>(
                 }
             }
         }
+        Instruction::Offset { negated } =>
+        {
+            #[unroll]
+            for c in 0..q {
+                let value = offset::<F, N>(row, column + c, negated);
+                registers.insert(comptime!(register * q + c), value);
+            }
+        }
         _ =>
         {
             #[unroll]
@@ -372,6 +398,7 @@ fn pair_body<E: Float, F: Float, N: Size>(
     tile: &[F],
     rows: &[Vector<F, N>],
     uniform: &[One<F>],
+    row: usize,
     column: usize,
     staged: usize,
     k: usize,
@@ -391,6 +418,7 @@ fn pair_body<E: Float, F: Float, N: Size>(
             tile,
             rows,
             uniform,
+            row,
             column,
             staged,
             k,
@@ -459,6 +487,7 @@ pub fn run_pair<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     tile: &[F],
     rows: &[Vector<F, N>],
     uniform: &[One<F>],
+    row: usize,
     column: usize,
     staged: usize,
     #[comptime] q: usize,
@@ -477,6 +506,7 @@ pub fn run_pair<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
                 tile,
                 rows,
                 uniform,
+                row,
                 column,
                 staged,
                 0usize,
@@ -505,6 +535,7 @@ pub fn run_pair<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
                         tile,
                         rows,
                         uniform,
+                        row,
                         column,
                         staged,
                         k,
@@ -549,6 +580,7 @@ pub fn run_pair<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
                             tile,
                             rows,
                             uniform,
+                            row,
                             column,
                             staged,
                             k,

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     plan::Blueprint,
-    program::{Program, Space, UNROLL},
+    program::{Program, Source, Space, UNROLL},
     reduction::{
         Extremum, LogSumExp, NO_INDEX, Product, Reduction, ReductionKind, Smallest, SoftmaxSum, Sum,
     },
@@ -110,27 +110,39 @@ fn load_stage<E: Float, F: Float, N: Size>(
     #[unroll]
     for e in 0..loads.len() {
         let load = comptime!(loads[e]);
-        if comptime!(load.scalar) {
-            let value = scalars.index(comptime!(load.source)).get::<F>();
-            slots[load.slot] = Vector::new(value);
-        } else {
-            #[unroll(load.len <= UNROLL)]
-            for k in 0..load.len {
+        match load.source {
+            Source::Scalar(scalar) => {
+                let value = scalars.index(scalar).get::<F>();
+                slots[load.slot] = Vector::new(value);
+            }
+            Source::Index => {
                 let mut value = Vector::<F, N>::empty();
                 #[unroll]
                 for lane in 0..N::value() {
-                    let row = min(row + lane, rows - 1);
-                    let component = read::<E, F>(
-                        tensors,
-                        address,
-                        row,
-                        load.offset + k,
-                        comptime!(load.source),
-                        comptime!(blueprint.clone()),
-                    );
-                    value.insert(lane, component);
+                    value.insert(lane, F::cast_from(row + lane));
                 }
-                slots[load.slot + k] = value;
+                slots[load.slot] = value;
+            }
+            Source::Tensor(tensor) =>
+            {
+                #[unroll(load.len <= UNROLL)]
+                for k in 0..load.len {
+                    let mut value = Vector::<F, N>::empty();
+                    #[unroll]
+                    for lane in 0..N::value() {
+                        let row = min(row + lane, rows - 1);
+                        let component = read::<E, F>(
+                            tensors,
+                            address,
+                            row,
+                            load.offset + k,
+                            tensor,
+                            comptime!(blueprint.clone()),
+                        );
+                        value.insert(lane, component);
+                    }
+                    slots[load.slot + k] = value;
+                }
             }
         }
     }
@@ -146,6 +158,7 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     address: &Address,
     rows: &[Vector<F, N>],
     uniform: &[One<F>],
+    row: usize,
     begin: usize,
     end: usize,
     active: bool,
@@ -203,6 +216,7 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
                 &*tile,
                 rows,
                 uniform,
+                row,
                 start + t * q,
                 t * q,
                 q,
@@ -219,6 +233,7 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
                     &*tile,
                     rows,
                     uniform,
+                    row,
                     start + t,
                     t,
                     1usize,
@@ -418,6 +433,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
             &address,
             slots.as_slice(),
             uniform.as_slice(),
+            row,
             begin,
             end,
             row < rows,
@@ -434,6 +450,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
             &address,
             slots.as_slice(),
             uniform.as_slice(),
+            row,
             begin,
             end,
             row < rows,

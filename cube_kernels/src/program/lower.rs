@@ -6,10 +6,12 @@
 
 use std::collections::HashMap;
 
-use super::{Code, Instruction, Item, Listing, Load, Program, Register, Space, Stage, Term};
+use super::{
+    Code, Instruction, Item, Listing, Load, Program, Register, Source, Space, Stage, Term,
+};
 use crate::{
     catalogue::{ScalarOp, Sign},
-    expr::{Axis, Dependence, Expr, Node},
+    expr::{Axis, Dependence, Expr, Node, Place},
     formula::Formula,
 };
 
@@ -237,6 +239,10 @@ impl Lowering<'_> {
             return self.push(space, Instruction::Const(value.into()), looped);
         }
         let own = self.space_of(expr.dependence());
+        if let Node::Place(Place::Offset) = expr.node() {
+            let negated = self.reduced == Axis::I;
+            return self.push(space, Instruction::Offset { negated }, looped);
+        }
         if own < space || is_leaf(expr) {
             let slot = self.slot(own, expr) + component.first();
             let load = Instruction::Load {
@@ -247,7 +253,7 @@ impl Lowering<'_> {
             return self.push(space, load, looped);
         }
         match expr.node() {
-            Node::Var(_) | Node::Const(_) => unreachable!("leaves are loaded"),
+            Node::Var(_) | Node::Place(_) | Node::Const(_) => unreachable!("leaves are loaded"),
             Node::Scalar(op, args) => self.scalar_op(space, *op, args, component),
             Node::InnerSum(arg) => self.sum(space, arg),
             Node::Slice(arg, start, _) => self.scalar(space, arg, component.shift(*start)),
@@ -308,8 +314,12 @@ impl Lowering<'_> {
             Some(b) => self.scalar(space, b, component),
             None => a,
         };
+        let c = match args.get(2) {
+            Some(c) => self.scalar(space, c, component),
+            None => b,
+        };
         let nonpositive = args[0].known_sign() == Sign::NonPositive;
-        let args = [a, b];
+        let args = [a, b, c];
         let apply = Instruction::Apply {
             op,
             args,
@@ -387,9 +397,9 @@ impl Lowering<'_> {
     }
 
     fn add_term(&mut self, space: Space, total: Option<Register>, term: Term) -> Register {
-        let apply = |op, args| Instruction::Apply {
+        let apply = |op, [a, b]: [Register; 2]| Instruction::Apply {
             op,
-            args,
+            args: [a, b, b],
             nonpositive: false,
         };
         let instruction = match (total, term) {
@@ -487,7 +497,11 @@ impl Lowering<'_> {
                     first += part.dim();
                 }
             }
-            Node::Var(_) | Node::Const(_) | Node::InnerSum(_) | Node::Expand(..) => {}
+            Node::Var(_)
+            | Node::Place(_)
+            | Node::Const(_)
+            | Node::InnerSum(_)
+            | Node::Expand(..) => {}
         }
     }
 
@@ -498,8 +512,18 @@ impl Lowering<'_> {
         }
         let dim = expr.dim();
         let slot = match leaf(expr) {
-            Some((var, offset)) => {
-                let source = self.formula.source(var.id as usize);
+            Some((source, offset)) => {
+                let source = match source {
+                    Leaf::Index => Source::Index,
+                    Leaf::Operand(var) => {
+                        let position = self.formula.source(var.id as usize);
+                        if var.scalar {
+                            Source::Scalar(position)
+                        } else {
+                            Source::Tensor(position)
+                        }
+                    }
+                };
                 let builder = self.builder(space);
                 let slot = builder.loaded;
                 builder.loaded += dim;
@@ -508,7 +532,6 @@ impl Lowering<'_> {
                     len: dim,
                     source,
                     offset,
-                    scalar: var.scalar,
                 });
                 slot
             }
@@ -537,11 +560,18 @@ fn part_at(parts: &[Expr], component: usize) -> (&Expr, usize) {
     unreachable!("components stay within the concatenation")
 }
 
-/// The operand and first component, if `expr` is an operand or a slice of one.
-fn leaf(expr: &Expr) -> Option<(crate::expr::Var, usize)> {
+/// What is loaded as it is.
+enum Leaf {
+    Operand(crate::expr::Var),
+    Index,
+}
+
+/// The leaf and first component, if `expr` is a leaf that is loaded, or a slice of one.
+fn leaf(expr: &Expr) -> Option<(Leaf, usize)> {
     match expr.node() {
-        Node::Var(var) => Some((*var, 0)),
-        Node::Slice(arg, start, _) => leaf(arg).map(|(var, offset)| (var, offset + start)),
+        Node::Var(var) => Some((Leaf::Operand(*var), 0)),
+        Node::Place(Place::Index(_)) => Some((Leaf::Index, 0)),
+        Node::Slice(arg, start, _) => leaf(arg).map(|(leaf, offset)| (leaf, offset + start)),
         _ => None,
     }
 }

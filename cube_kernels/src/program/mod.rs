@@ -67,12 +67,17 @@ pub enum Instruction {
         /// Whether the loop counter is added.
         looped: bool,
     },
+    /// The index of the row minus that of the column, or the opposite where `negated`.
+    Offset {
+        /// Whether the column comes first.
+        negated: bool,
+    },
     /// A scalar function.
     Apply {
         /// The function.
         op: ScalarOp,
-        /// The arguments; unary functions repeat theirs.
-        args: [Register; 2],
+        /// The arguments; functions of fewer repeat their last.
+        args: [Register; 3],
         /// Whether the first argument is known not to be positive.
         nonpositive: bool,
     },
@@ -131,19 +136,28 @@ pub enum Item {
     },
 }
 
-/// Consecutive slots copied from consecutive components of an operand, or one run-time scalar.
+/// What slots are filled with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Source {
+    /// Components of the tensor at this position among the tensors.
+    Tensor(usize),
+    /// The scalar at this position among the run-time scalars.
+    Scalar(usize),
+    /// The index of the row or column.
+    Index,
+}
+
+/// Consecutive slots copied from consecutive components of an operand, or a single one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Load {
     /// The first slot.
     pub slot: usize,
     /// Number of slots.
     pub len: usize,
-    /// Position of the tensor among the tensors, or of the scalar among the scalars.
-    pub source: usize,
+    /// Where they come from.
+    pub source: Source,
     /// First component.
     pub offset: usize,
-    /// Whether the source is a run-time scalar.
-    pub scalar: bool,
 }
 
 /// The slots of one space and how they are filled.
@@ -298,9 +312,14 @@ impl fmt::Display for Instruction {
                 };
                 write!(f, "{name}[{slot}{}]", if *looped { " + k" } else { "" })
             }
+            Instruction::Offset { negated: false } => f.write_str("row - column"),
+            Instruction::Offset { negated: true } => f.write_str("column - row"),
             Instruction::Apply {
-                op, args: [a, b], ..
+                op,
+                args: [a, b, c],
+                ..
             } => match op.arity() {
+                3 => write!(f, "{op}(r{a}, r{b}, r{c})"),
                 2 => write!(f, "{op}(r{a}, r{b})"),
                 _ => write!(f, "{op}(r{a})"),
             },
@@ -362,13 +381,13 @@ impl fmt::Display for Listing {
         ] {
             writeln!(f, "{name}: {} slots", stage.slots)?;
             for load in &stage.loads {
-                let kind = if load.scalar { "scalar" } else { "tensor" };
                 let end = load.offset + load.len;
-                writeln!(
-                    f,
-                    "  {}.. = {kind} {} [{}..{end}]",
-                    load.slot, load.source, load.offset
-                )?;
+                write!(f, "  {}.. = ", load.slot)?;
+                match load.source {
+                    Source::Tensor(k) => writeln!(f, "tensor {k} [{}..{end}]", load.offset)?,
+                    Source::Scalar(k) => writeln!(f, "scalar {k}")?,
+                    Source::Index => writeln!(f, "index")?,
+                }
             }
             items(f, &stage.items)?;
         }

@@ -41,9 +41,17 @@ fn all_instances() -> Vec<Instance> {
     let combinations = |op: &ScalarOp| -> Vec<Vec<Place>> {
         match op.arity() {
             1 => PLACES.map(|a| vec![a]).to_vec(),
-            _ => PLACES
+            2 => PLACES
                 .iter()
                 .flat_map(|a| PLACES.map(|b| vec![*a, b]))
+                .collect(),
+            // Each place at each argument, and one of each.
+            _ => PLACES
+                .iter()
+                .flat_map(|a| {
+                    let place = |k: usize| PLACES[(*a as usize + k) % 4];
+                    [0, 1, 2, 3].map(|k| vec![*a, place(k), place(3 * k + 1)])
+                })
                 .collect(),
         }
     };

@@ -23,7 +23,7 @@ type Point = HashMap<Var, Vec<f64>>;
 fn value(expr: &Expr, point: &Point) -> Vec<f64> {
     let (formula, leaves) = Formula::new(expr);
     let operands: Vec<&[f64]> = leaves.iter().map(|var| point[var].as_slice()).collect();
-    reference::evaluate(&formula, &operands)
+    reference::evaluate(&formula, &operands, (0, 0))
 }
 
 /// The gradient of the scalar `expr` by differences.
@@ -144,6 +144,20 @@ fn derivatives_of_binary_operations_are_limits_of_differences() {
         for a in operands(0) {
             for b in operands(1) {
                 check_operation(op, &[a.clone(), b], 2);
+            }
+        }
+    }
+}
+
+#[test]
+fn derivatives_of_ternary_operations_are_limits_of_differences() {
+    let operands = |id: u64| [x(id, 3), y(id, 3), p(id, 1)];
+    for op in ScalarOp::all().into_iter().filter(|op| op.arity() == 3) {
+        for a in operands(0) {
+            for b in operands(1) {
+                for c in operands(2) {
+                    check_operation(op, &[a.clone(), b.clone(), c], 2);
+                }
             }
         }
     }

@@ -11,7 +11,7 @@ use std::{
 use burn_lazy_kernels::{
     Axis, Expr, Formula, Program,
     catalogue::ScalarOp,
-    program::{Code, Instruction, Item, Listing, Register, Space, Stage, Term, UNROLL},
+    program::{Code, Instruction, Item, Listing, Register, Source, Space, Stage, Term, UNROLL},
 };
 use proptest::prelude::*;
 
@@ -117,7 +117,7 @@ fn what_follows_from_parameters_is_computed_once() {
         .uniform
         .loads
         .iter()
-        .map(|load| load.scalar)
+        .map(|load| matches!(load.source, Source::Scalar(_)))
         .collect();
     assert_eq!(scalars, [false, true]);
     assert_eq!((program.tensors.len(), program.scalars), (3, 1));
@@ -446,13 +446,11 @@ impl<'a> Follow<'a> {
                 assert!(follow.filled.insert(slot), "slot {slot} is loaded twice");
                 assert_eq!(stage.load_of(slot), Some(load));
             }
-            let sources = if load.scalar {
-                listing.scalars
-            } else {
-                listing.tensors.len()
-            };
-            assert!(load.source < sources);
-            assert!(load.scalar || listing.tensors[load.source] == space);
+            match load.source {
+                Source::Tensor(tensor) => assert_eq!(listing.tensors[tensor], space),
+                Source::Scalar(scalar) => assert!(scalar < listing.scalars),
+                Source::Index => assert_ne!(space, Space::Uniform),
+            }
         }
         assert_eq!(follow.filled, (0..stage.loaded).collect());
         follow.items(&stage.items);
@@ -533,6 +531,7 @@ impl<'a> Follow<'a> {
     fn instruction(&mut self, instruction: &Instruction, len: usize, in_loop: bool) {
         match instruction {
             Instruction::Const(_) => {}
+            Instruction::Offset { .. } => assert_eq!(self.space, Space::Pair),
             Instruction::Load {
                 space,
                 slot,

@@ -1,7 +1,10 @@
 //! Every reduction against its definition in `f64`.
 
 use burn_lazy_kernels::{
-    Accumulation, Axis, Expr, Precision, ReductionKind, Wanted, check_device, expr::Var,
+    Accumulation, Axis, Expr, Precision, ReductionKind, Wanted,
+    catalogue::ScalarOp,
+    check_device,
+    expr::{Place, Var},
 };
 use proptest::prelude::*;
 
@@ -344,4 +347,65 @@ fn sums_of_many_terms_keep_their_digits() {
             );
         }
     }
+}
+
+/// The formula `expr` of places and operands that are 1, over both axes.
+fn check_places(expr: &Expr, (m, n): (usize, usize)) {
+    for reduced in [Axis::I, Axis::J] {
+        let tensor = |var: &Var| {
+            let len = match var.axis {
+                Some(Axis::I) => m,
+                _ => n,
+            };
+            Tensor::new(&[len, 1], (0..len).map(|k| (k % 7) as f64).collect())
+        };
+        for kind in [
+            ReductionKind::Sum(Accumulation::Blocks),
+            ReductionKind::Smallest { k: 3 },
+        ] {
+            let problem =
+                Problem::new(expr, reduced, &[], (m, n), tensor, |_| 0.0).reduced_by(kind);
+            for precision in precisions() {
+                check(&problem, *precision);
+            }
+        }
+    }
+}
+
+#[test]
+fn formulas_may_use_where_a_pair_stands() {
+    let value = x(0, 1) + y(1, 1);
+    let (i, j) = (
+        Expr::place(Place::Index(Axis::I)),
+        Expr::place(Place::Index(Axis::J)),
+    );
+    let offset = Expr::place(Place::Offset);
+    let compare = |op, a: &Expr, b: f64| Expr::scalar(op, vec![a.clone(), Expr::constant(b)]);
+    for expr in [
+        value.clone() + i.clone() * 0.5 - j.clone() * 0.25,
+        value.clone() * compare(ScalarOp::Equal, &offset, 0.0),
+        value.clone() * compare(ScalarOp::GreaterEqual, &offset, 0.0),
+        value.clone() * compare(ScalarOp::LessEqual, &offset.abs(), 3.0),
+        value.clone() * offset.clone() + i.square(),
+    ] {
+        for size in [(5, 7), (40, 33)] {
+            check_places(&expr, size);
+            check_places(&expr.transpose(), (size.1, size.0));
+        }
+    }
+}
+
+#[test]
+fn indices_are_exact_where_single_precision_is_not() {
+    // As floats of 32 bits, 2^24 and 2^24 + 1 are equal.
+    let n = (1 << 24) + 4;
+    let mut values = vec![1.0; n];
+    values[n - 1] = 0.0;
+    let values = Tensor::new(&[n, 1], values);
+    let problem = Problem::new(&y(0, 1), Axis::J, &[], (1, n), |_| values.clone(), |_| 0.0)
+        .reduced_by(ReductionKind::Minimum);
+    let (_, index) = problem
+        .run_for(&client(), Precision::F32, Wanted::INDICES)
+        .unwrap();
+    assert_eq!(index, [n as i64 - 1]);
 }

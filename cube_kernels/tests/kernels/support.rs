@@ -158,6 +158,7 @@ impl Tape {
             };
             let value = match expr.node() {
                 Node::Var(var) => leaf(var),
+                Node::Place(_) => unreachable!("places are tested by themselves"),
                 Node::Const(value) => vec![rounded(*value, value.abs())],
                 Node::Scalar(op, _) => (0..expr.dim())
                     .map(|k| {
