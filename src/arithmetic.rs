@@ -46,6 +46,26 @@ macro_rules! binary {
 
 burn_lazy_kernels::binary_methods!(binary);
 
+macro_rules! ternary {
+    ($( [$($doc:tt)*] $method:ident $op:ident; )*) => {
+        /// Functions of three arguments, applied to each component.
+        impl LazyTensor {
+            $(
+                $($doc)*
+                ///
+                /// # Panics
+                /// If the inner dimensions do not fit, or the operands do not fit together.
+                #[track_caller]
+                pub fn $method(&self, second: impl IntoLazy, third: impl IntoLazy) -> Self {
+                    expect(self.try_apply_three(ScalarOp::$op, second, third))
+                }
+            )*
+        }
+    };
+}
+
+burn_lazy_kernels::ternary_methods!(ternary);
+
 impl LazyTensor {
     /// Applies a scalar function of two arguments to each component of this and another formula:
     /// the form of all operators and functions of two arguments that returns an error.
@@ -57,6 +77,24 @@ impl LazyTensor {
         self.check_broadcast(op.name(), &other)?;
         let expr = Expr::scalar(op, vec![self.expr.clone(), other.expr.clone()]);
         Self::combine(expr, &[self, &other])
+    }
+
+    /// The same for functions of three arguments.
+    ///
+    /// # Errors
+    /// If the inner dimensions do not fit, or the operands do not fit together.
+    pub fn try_apply_three(
+        &self,
+        op: ScalarOp,
+        second: impl IntoLazy,
+        third: impl IntoLazy,
+    ) -> Result<Self, LazyError> {
+        let (second, third) = (second.into_lazy()?, third.into_lazy()?);
+        for (left, right) in [(self, &second), (self, &third), (&second, &third)] {
+            left.check_broadcast(op.name(), right)?;
+        }
+        let args = [self, &second, &third].map(|part| part.expr.clone());
+        Self::combine(Expr::scalar(op, args.to_vec()), &[self, &second, &third])
     }
 
     /// The sum `self + other`, or an error.

@@ -154,6 +154,31 @@ pub enum LazyError {
         /// The formula.
         formula: Box<FormulaInfo>,
     },
+    /// More entries than are stored.
+    #[error("more than {limit} entries would be stored, of {formula}")]
+    TooDense {
+        /// The most entries that are stored.
+        limit: usize,
+        /// The formula.
+        formula: Box<FormulaInfo>,
+    },
+    /// A matrix that must be square is not.
+    #[error("only a square matrix has a diagonal, not {0}")]
+    NotSquare(Box<FormulaInfo>),
+    /// A range of rows or columns leaves the matrix.
+    #[error("{start}..{end} are not within the {size} of the axis {axis}, of {formula}")]
+    Block {
+        /// The axis.
+        axis: Axis,
+        /// First index.
+        start: usize,
+        /// One after the last index.
+        end: usize,
+        /// Size of the axis.
+        size: usize,
+        /// The formula.
+        formula: Box<FormulaInfo>,
+    },
     /// A number of results that cannot be given.
     #[error("{operation} gives 1 to {limit} values, not {count}, for {formula}")]
     Count {

@@ -50,6 +50,7 @@
 
 mod arithmetic;
 mod backends;
+mod entries;
 mod error;
 mod lazy;
 mod operand;

@@ -7,7 +7,10 @@ use burn::{
     },
     tensor::{DType, Device, Int, Shape, Tensor, TensorData},
 };
-use burn_lazy_kernels::{Accumulation, Axis, Formula, ReductionKind, Wanted, reference};
+use burn_lazy_kernels::{
+    Accumulation, Axis, Expr, Formula, ReductionKind, Wanted, catalogue::ScalarOp, expr::Node,
+    reference,
+};
 
 use crate::{
     backends::{Unsupported, check},
@@ -333,7 +336,7 @@ impl LazyTensor {
         rows.reduce::<R>(operation, kind, Wanted::VALUES, Axis::J, true)
     }
 
-    fn check_axis(&self, axis: Axis) -> Result<(), LazyError> {
+    pub(crate) fn check_axis(&self, axis: Axis) -> Result<(), LazyError> {
         match self.extent().size(axis) {
             Some(_) => Ok(()),
             None => Err(LazyError::MissingAxis {
@@ -352,6 +355,7 @@ impl LazyTensor {
         axis: Axis,
         squeezed: bool,
     ) -> Result<[Option<DispatchTensor>; 2], LazyError> {
+        self.check_axis(axis)?;
         let shape = self
             .reduction(kind, wanted, axis, squeezed)?
             .0
@@ -379,8 +383,7 @@ impl LazyTensor {
         let Some(device) = &extent.device else {
             return Err(LazyError::NoTensor(self.boxed_info()));
         };
-        self.check_axis(axis)?;
-        let (formula, leaves) = Formula::new(&self.expr);
+        let (formula, leaves) = Formula::new(&self.anchored());
         let mut tensors = Vec::new();
         let mut scalars = Vec::new();
         for leaf in leaves {
@@ -405,7 +408,21 @@ impl LazyTensor {
         Ok((reduction, tensors))
     }
 
-    fn reduce_unchecked(
+    /// The expression, with a tensor in it if it varies without any: by the place of the pair alone.
+    fn anchored(&self) -> Expr {
+        let dependence = self.expr.dependence();
+        let varies = dependence.i || dependence.j;
+        let has_tensor = |expr: &Expr| matches!(expr.node(), Node::Var(var) if !var.scalar);
+        if !varies || self.expr.simplify().topological().iter().any(has_tensor) {
+            return self.expr.clone();
+        }
+        let tensor = self.operands.iter().find(|o| o.as_tensor().is_some());
+        let tensor = Expr::var(tensor.expect("there is a tensor operand").var).slice(0, 1);
+        let never = Expr::constant(0.0);
+        Expr::scalar(ScalarOp::MaskWhere, vec![self.expr.clone(), never, tensor])
+    }
+
+    pub(crate) fn reduce_unchecked(
         &self,
         kind: ReductionKind,
         wanted: Wanted,
@@ -461,7 +478,7 @@ fn vector<const R: usize>(len: usize) -> [usize; R] {
 fn constant(reduction: &Reduction, device: &Device, dtype: DType) -> [Option<DispatchTensor>; 2] {
     let scalars: Vec<[f64; 1]> = reduction.scalars.iter().map(|value| [*value]).collect();
     let operands: Vec<&[f64]> = scalars.iter().map(|value| value.as_slice()).collect();
-    let value = reference::evaluate(&reduction.formula, &operands);
+    let value = reference::evaluate(&reduction.formula, &operands, (0, 0));
     let count = reduction.size(reduction.axis);
     let (values, indices) = reference::reduce_equal(&reduction.spec(), &value, count);
     let shape = reduction.output_shape();

@@ -439,3 +439,147 @@ fn wrong_reductions_are_refused() {
         "{error}"
     );
 }
+
+/// `exp(x_i y_j) p` over batches of the rows, and its entries.
+fn batched() -> (LazyTensor, impl Fn(usize, usize, usize, usize) -> f64) {
+    let (b, m, n) = (2, 4, 6);
+    let mut random = Random::new(51);
+    let (x, y, p) = (random.vec(b * m), random.vec(n), random.vec(b * 2));
+    let f = LazyTensor::vi(tensor(&x, [b, m, 1], DType::F32, &device()))
+        * LazyTensor::vj(tensor(&y, [n, 1], DType::F32, &device()));
+    let f = f.exp() * LazyTensor::pm(tensor(&p, [b, 2], DType::F32, &device()));
+    let entry =
+        move |b: usize, i: usize, j: usize, k: usize| (x[b * m + i] * y[j]).exp() * p[b * 2 + k];
+    (f, entry)
+}
+
+#[test]
+fn dense_matrices_hold_every_entry() {
+    let (f, entry) = batched();
+    let places = LazyTensor::offset() * 10.0 + LazyTensor::column_index();
+    for (f, place) in [(f.clone(), 0.0), (f + places, 1.0)] {
+        let dense: Tensor<4> = f.dense();
+        assert_eq!(dense.dims(), [2, 4, 6, 2]);
+        let mut want = vec![];
+        for b in 0..2 {
+            for i in 0..4 {
+                for j in 0..6 {
+                    let at = place * (10.0 * (i as f64 - j as f64) + j as f64);
+                    want.extend([0, 1].map(|k| entry(b, i, j, k) + at));
+                }
+            }
+        }
+        assert_close("dense", &host(dense), &want, 1e-6);
+    }
+}
+
+#[test]
+fn blocks_are_matrices_of_their_own() {
+    let (f, entry) = batched();
+    let f = f + LazyTensor::offset() + LazyTensor::row_index() * 0.5;
+    let block = f.block(1..3, 2..6);
+    assert_eq!(block.shape(), [2, 2, 4, 2]);
+    let sums: Tensor<3> = block.sum(Axis::J);
+    let mut want = vec![];
+    for b in 0..2 {
+        for i in 1..3 {
+            for k in 0..2 {
+                let at = |j| entry(b, i, j, k) + i as f64 - j as f64 + 0.5 * i as f64;
+                want.push((2..6).map(at).sum::<f64>());
+            }
+        }
+    }
+    assert_close("sum of a block", &host(sums), &want, 1e-6);
+    let error = f.try_block(0..5, 0..1).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("0..5 are not within the 4 of the axis i"),
+        "{error}"
+    );
+}
+
+#[test]
+fn diagonals_are_vectors() {
+    let mut random = Random::new(52);
+    let (x, y) = (random.vec(5), random.vec(5));
+    let [x_t, y_t] = [&x, &y].map(|v| tensor(v, [5, 1], DType::F32, &device()));
+    let f = LazyTensor::vi(x_t) * LazyTensor::vj(y_t) + LazyTensor::offset() * 9.0
+        - LazyTensor::column_index();
+    let want: Vec<f64> = (0..5).map(|i| x[i] * y[i] - i as f64).collect();
+    let diag: Tensor<2> = f.diag();
+    assert_eq!(diag.dims(), [5, 1]);
+    assert_close("diagonal", &host(diag), &want, 1e-6);
+    let points = Points::new(4, 5, DType::F32);
+    let error = points.s_ij.try_diag::<2>().unwrap_err();
+    assert!(
+        error.to_string().contains("only a square matrix"),
+        "{error}"
+    );
+}
+
+#[test]
+fn masks_choose_entries_by_their_place() {
+    let points = Points::new(6, 6, DType::F32);
+    let offset = LazyTensor::offset();
+    let zero = |mask: &LazyTensor| points.s_ij.mask_where(mask.equal(0.0), 0.0);
+    type Mask = (LazyTensor, fn(i64, i64) -> bool);
+    let masks: [Mask; 4] = [
+        (offset.equal(0.0), |i, j| i == j),
+        (offset.greater_equal(0.0), |i, j| i >= j),
+        (offset.abs().less_equal(2.0), |i, j| (i - j).abs() <= 2),
+        (offset.less(1.0), |i, j| i - j < 1),
+    ];
+    for (mask, holds) in masks {
+        let want: Vec<f64> = (0..6)
+            .map(|i| {
+                let chosen = (0..6).filter(|j| holds(i as i64, *j as i64));
+                chosen.map(|j| points.s(i, j)).sum()
+            })
+            .collect();
+        assert_close("sum", &host(zero(&mask).sum::<2>(Axis::J)), &want, 1e-6);
+        let transposed: Tensor<2> = zero(&mask).t().sum(Axis::I);
+        assert_close("sum", &host(transposed), &want, 1e-6);
+        // Entries that are masked out are no neighbours.
+        let far = points.s_ij.mask_where(mask.equal(0.0), f64::INFINITY);
+        for (i, row) in ints(far.argkmin::<2>(6, Axis::J)).chunks(6).enumerate() {
+            let count = (0..6).filter(|j| holds(i as i64, *j)).count();
+            assert!(row[..count].iter().all(|j| holds(i as i64, *j)));
+            assert!(row[count..].iter().all(|j| *j == -1));
+        }
+        // Counting needs no operand but for the sizes.
+        let counts: Tensor<2> = (mask + points.s_ij.clone() * 0.0).sum(Axis::J);
+        let want: Vec<f64> = (0..6)
+            .map(|i| (0..6).filter(|j| holds(i, *j)).count() as f64)
+            .collect();
+        assert_eq!(host(counts), want);
+    }
+}
+
+#[test]
+fn places_alone_are_reduced() {
+    let x = LazyTensor::vi(Tensor::<2>::ones([3, 2], &device()));
+    let y = LazyTensor::vj(Tensor::<2>::ones([4, 2], &device()));
+    // The derivative of x (i - j) by x is i - j: no tensor is left in it.
+    let f = (&x * LazyTensor::offset() + &y).grad(
+        &x,
+        LazyTensor::concat(&[LazyTensor::offset().equal(0.0), LazyTensor::row_index()]),
+    );
+    let sums: Tensor<2> = f.sum(Axis::J);
+    let want: Vec<f64> = (0..3)
+        .flat_map(|i| [0.0, (0..4).map(|j| i as f64 * (i as f64 - j as f64)).sum()])
+        .collect();
+    assert_eq!(host(sums), want);
+}
+
+#[test]
+fn nan_is_skipped_on_request() {
+    let y = [2.0, f64::NAN, 1.0, f64::NAN];
+    let f = LazyTensor::vj(tensor(&y, [4, 1], DType::F32, &device()));
+    let value = |t: Tensor<2>| host(t)[0];
+    assert!(value(f.min(Axis::J)).is_nan());
+    assert_eq!(value(f.nan_to(f64::INFINITY).min(Axis::J)), 1.0);
+    assert_eq!(value(f.nan_to(f64::NEG_INFINITY).max(Axis::J)), 2.0);
+    assert!(value(f.sum(Axis::J)).is_nan());
+    assert_eq!(value(f.nan_to(0.0).sum(Axis::J)), 3.0);
+}

@@ -1,0 +1,312 @@
+//! Single entries, blocks and the whole of a symbolic matrix, and where a pair stands in it.
+
+use std::{ops::Range, sync::Arc};
+
+use burn::{
+    backend::{Dispatch, DispatchTensor, ops::FloatTensorOps},
+    tensor::{DType, FloatDType, Int, Shape, Slice, Tensor},
+};
+use burn_lazy_kernels::{
+    Accumulation, Axis, Expr, ReductionKind, Wanted,
+    expr::{Node, Place, Var},
+};
+
+use crate::{
+    error::LazyError,
+    lazy::{LazyTensor, expect},
+    operand::{Operand, Value},
+};
+
+/// The most entries that [`LazyTensor::dense`] stores: 1 GiB in F32.
+const MOST_ENTRIES: usize = 1 << 28;
+
+impl LazyTensor {
+    /// The index $i$ of the row, as a number; it takes its size from the formula it is used in.
+    ///
+    /// Exact up to 2^24 in formulas of F32, F16 and BF16. To compare the indices of row and column use
+    /// [`offset`](Self::offset), which is exact for any size.
+    pub fn row_index() -> Self {
+        Self::place(Place::Index(Axis::I))
+    }
+
+    /// The index $j$ of the column; see [`row_index`](Self::row_index).
+    pub fn column_index() -> Self {
+        Self::place(Place::Index(Axis::J))
+    }
+
+    /// $i - j$, the index of the row minus that of the column. It is subtracted in integers and small
+    /// numbers stay exact, so masks of the diagonal, of triangles and bands cost one comparison.
+    ///
+    /// ```
+    /// # #[cfg(feature = "cpu")] {
+    /// use burn::prelude::*;
+    /// use burn_lazy::{Axis, LazyTensor};
+    ///
+    /// // The nearest other point.
+    /// let x = Tensor::<2>::from_data([[0.0], [1.0], [1.5]], &Device::cpu());
+    /// let s_ij = LazyTensor::vi(x.clone()).sqdist(LazyTensor::vj(x));
+    /// let itself = LazyTensor::offset().equal(0.0);
+    /// let others = s_ij.mask_where(itself, f64::INFINITY);
+    /// let nearest: Tensor<2, Int> = others.argmin(Axis::J);
+    /// nearest.into_data().assert_eq(&burn::tensor::TensorData::from([[1], [2], [1]]), false);
+    /// # }
+    /// ```
+    pub fn offset() -> Self {
+        Self::place(Place::Offset)
+    }
+
+    fn place(place: Place) -> Self {
+        Self {
+            expr: Expr::place(place),
+            operands: Arc::new(vec![]),
+            accumulation: Accumulation::default(),
+        }
+    }
+
+    /// This formula with `value` in the place of NaN: what makes a reduction skip NaN, if `value` is
+    /// what the reduction of nothing gives (0 for sums, $\infty$ for minima, $-\infty$ for maxima and
+    /// for the scores of [`logsumexp`](Self::logsumexp)).
+    pub fn nan_to(&self, value: f64) -> Self {
+        self.mask_where(self.not_equal(self), value)
+    }
+
+    /// All entries $f_{ij}$ as a tensor `[batch.., M, N, D]`. This takes the memory that a symbolic
+    /// matrix saves; up to 2^28 numbers are stored.
+    ///
+    /// Differentiable with respect to every operand.
+    ///
+    /// # Panics
+    /// If there are more entries, if no operand depends on one of the axes, or if `R` is not the
+    /// number of batch dimensions plus 3.
+    #[track_caller]
+    pub fn dense<const R: usize>(&self) -> Tensor<R> {
+        expect(self.try_dense())
+    }
+
+    /// Like [`dense`](Self::dense), with an error instead of a panic.
+    pub fn try_dense<const R: usize>(&self) -> Result<Tensor<R>, LazyError> {
+        self.check_axis(Axis::I)?;
+        self.check_axis(Axis::J)?;
+        let shape = self.shape();
+        let entries = shape
+            .iter()
+            .try_fold(1usize, |product, size| product.checked_mul(*size));
+        if entries.is_none_or(|entries| entries > MOST_ENTRIES) {
+            return Err(LazyError::TooDense {
+                limit: MOST_ENTRIES,
+                formula: self.boxed_info(),
+            });
+        }
+        if shape.len() != R {
+            return Err(LazyError::OutputRank {
+                operation: "dense",
+                shape,
+                rank: R,
+                formula: self.boxed_info(),
+            });
+        }
+        // Columns become the last batch dimension: those operands are then parameters of it.
+        let extent = self.extent();
+        let dtype = extent.dtype.expect("there is a tensor operand");
+        let uses_places = self
+            .expr
+            .topological()
+            .iter()
+            .any(|expr| matches!(expr.node(), Node::Place(_)));
+        // The index of a column is an operand here, of which halves hold few.
+        let halves = matches!(dtype, DType::F16 | DType::BF16) && uses_places;
+        let computed = if halves { DType::F32 } else { dtype };
+        let [_, columns] = [Axis::I, Axis::J].map(|axis| extent.size(axis).expect("checked"));
+        let device = extent.device.clone().expect("there is a tensor operand");
+        let indices = Tensor::<1, Int>::arange(0..columns as i64, &device)
+            .float()
+            .cast(computed)
+            .reshape([columns, 1]);
+        let index = Operand::tensor(indices, None)?;
+        let column = Expr::var(index.var);
+        let mut parts = vec![index];
+        let (expr, operands) = self.replace(
+            |operand, tensor| {
+                let mut shape = tensor.shape.clone();
+                let own = if operand.var.axis == Some(Axis::I) {
+                    2
+                } else {
+                    1
+                };
+                if operand.var.axis != Some(Axis::J) {
+                    shape.insert(shape.len() - own, 1);
+                }
+                let values = match halves {
+                    true => Dispatch::float_cast(tensor.tensor.clone(), FloatDType::F32),
+                    false => tensor.tensor.clone(),
+                };
+                let values = Dispatch::float_reshape(values, Shape::from(shape));
+                let axis = operand.var.axis.filter(|axis| *axis == Axis::I);
+                Ok((values, axis))
+            },
+            |place| match place {
+                Place::Index(Axis::I) => Expr::place(place),
+                Place::Index(Axis::J) => column.clone(),
+                Place::Offset => Expr::place(Place::Index(Axis::I)) - column.clone(),
+            },
+        )?;
+        parts.extend(operands);
+        let rows = Self {
+            expr,
+            operands: Arc::new(parts),
+            accumulation: Accumulation::default(),
+        };
+        let dense: Tensor<R> = rows.entries()?;
+        let dense = match halves {
+            true => dense.cast(dtype),
+            false => dense,
+        };
+        Ok(dense.swap_dims(R - 3, R - 2))
+    }
+
+    /// The diagonal $f_{ii}$ of a square matrix, as a tensor `[batch.., M, D]`. Differentiable.
+    ///
+    /// # Panics
+    /// If M and N differ, if no operand depends on one of the axes, or if `R` is not the number of
+    /// batch dimensions plus 2.
+    #[track_caller]
+    pub fn diag<const R: usize>(&self) -> Tensor<R> {
+        expect(self.try_diag())
+    }
+
+    /// Like [`diag`](Self::diag), with an error instead of a panic.
+    pub fn try_diag<const R: usize>(&self) -> Result<Tensor<R>, LazyError> {
+        self.check_axis(Axis::I)?;
+        self.check_axis(Axis::J)?;
+        let extent = self.extent();
+        if extent.m != extent.n {
+            return Err(LazyError::NotSquare(self.boxed_info()));
+        }
+        let (expr, operands) = self.replace(
+            |operand, tensor| {
+                let axis = operand.var.axis.map(|_| Axis::I);
+                Ok((tensor.tensor.clone(), axis))
+            },
+            |place| match place {
+                Place::Index(_) => Expr::place(Place::Index(Axis::I)),
+                Place::Offset => Expr::constant(0.0),
+            },
+        )?;
+        let rows = Self {
+            expr,
+            operands: Arc::new(operands),
+            accumulation: Accumulation::default(),
+        };
+        let shape = rows.shape();
+        if shape.len() - 1 != R {
+            return Err(LazyError::OutputRank {
+                operation: "diag",
+                shape: shape[..shape.len() - 2]
+                    .iter()
+                    .chain(shape.last())
+                    .copied()
+                    .collect(),
+                rank: R,
+                formula: self.boxed_info(),
+            });
+        }
+        rows.entries()
+    }
+
+    /// The rows `rows` and columns `columns` of this matrix, still symbolic: `k.block(i..i + 1, 0..n)`
+    /// is a row.
+    ///
+    /// # Panics
+    /// If a range leaves its axis, or no operand depends on one of the axes.
+    #[track_caller]
+    pub fn block(&self, rows: Range<usize>, columns: Range<usize>) -> Self {
+        expect(self.try_block(rows, columns))
+    }
+
+    /// Like [`block`](Self::block), with an error instead of a panic.
+    pub fn try_block(&self, rows: Range<usize>, columns: Range<usize>) -> Result<Self, LazyError> {
+        let extent = self.extent();
+        for (axis, range) in [(Axis::I, &rows), (Axis::J, &columns)] {
+            self.check_axis(axis)?;
+            let size = extent.size(axis).expect("checked");
+            if range.start > range.end || range.end > size {
+                return Err(LazyError::Block {
+                    axis,
+                    start: range.start,
+                    end: range.end,
+                    size,
+                    formula: self.boxed_info(),
+                });
+            }
+        }
+        let moved = |place: Place, by: f64| match by {
+            0.0 => Expr::place(place),
+            by => Expr::place(place) + by,
+        };
+        let (i, j) = (rows.start as f64, columns.start as f64);
+        let (expr, operands) = self.replace(
+            |operand, tensor| {
+                let rank = tensor.shape.len();
+                let range = match operand.var.axis {
+                    Some(Axis::I) => &rows,
+                    Some(Axis::J) => &columns,
+                    None => return Ok((tensor.tensor.clone(), None)),
+                };
+                let mut slices = vec![Slice::from(..); rank];
+                slices[rank - 2] = Slice::from(range.clone());
+                let part = Dispatch::float_slice(tensor.tensor.clone(), &slices);
+                Ok((part, operand.var.axis))
+            },
+            |place| match place {
+                Place::Index(Axis::I) => moved(place, i),
+                Place::Index(Axis::J) => moved(place, j),
+                Place::Offset => moved(place, i - j),
+            },
+        )?;
+        Ok(Self {
+            expr,
+            operands: Arc::new(operands),
+            accumulation: self.accumulation,
+        })
+    }
+
+    /// This formula over other tensors and places.
+    fn replace(
+        &self,
+        tensor: impl Fn(
+            &Operand,
+            &crate::operand::TensorValue,
+        ) -> Result<(DispatchTensor, Option<Axis>), LazyError>,
+        place: impl Fn(Place) -> Expr,
+    ) -> Result<(Expr, Vec<Operand>), LazyError> {
+        let mut operands = Vec::new();
+        let mut vars: Vec<(Var, Var)> = Vec::new();
+        for operand in self.operands.iter() {
+            let new = match &operand.value {
+                Value::Scalar(_) => operand.clone(),
+                Value::Tensor(value) => {
+                    let (replaced, axis) = tensor(operand, value)?;
+                    Operand::dispatch(replaced, value.device.clone(), axis)?
+                }
+            };
+            vars.push((operand.var, new.var));
+            operands.push(new);
+        }
+        let expr = self.expr.rewrite(|expr, args| match expr.node() {
+            Node::Var(var) => {
+                let (_, new) = vars.iter().find(|(old, _)| old == var).expect("an operand");
+                Expr::var(*new)
+            }
+            Node::Place(old) => place(*old),
+            _ => expr.with_args(args),
+        });
+        Ok((expr, operands))
+    }
+
+    /// The entries of a formula that does not depend on columns.
+    fn entries<const R: usize>(&self) -> Result<Tensor<R>, LazyError> {
+        let kind = ReductionKind::Sum(Accumulation::default());
+        let [values, _] = self.reduce_unchecked(kind, Wanted::VALUES, Axis::J, false)?;
+        Ok(Tensor::from_dispatch(values.expect("they are wanted")))
+    }
+}
