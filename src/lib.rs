@@ -63,7 +63,7 @@ pub use burn_lazy_kernels::{
 pub use error::{Conflict, FormulaInfo, LazyError, OperandInfo};
 pub use lazy::{IntoLazy, LazyTensor};
 pub use ops::{LazyOps, Operands, Reduced, Reduction};
-pub use reduce::Axes;
+pub use reduce::{Axes, RightHandSide};
 
 // The snippets of the readme are tests.
 #[cfg(all(doctest, feature = "cpu", feature = "autodiff"))]

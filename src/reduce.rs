@@ -5,7 +5,7 @@ use burn::{
         Dispatch, DispatchTensor,
         ops::{FloatTensorOps, IntTensorOps},
     },
-    tensor::{DType, Device, Int, Shape, Tensor, TensorData},
+    tensor::{Bool, DType, Device, Int, Shape, Tensor, TensorData},
 };
 use burn_lazy_kernels::{
     Accumulation, Axis, Expr, Formula, ReductionKind, Wanted, catalogue::ScalarOp, expr::Node,
@@ -171,6 +171,21 @@ reductions! {
     max_argmax / try_max_argmax(axis: Axis) -> (Tensor<R>, Tensor<R, Int>) =
         |k| k.both("max_argmax", ReductionKind::Maximum, axis);
 
+    /// The number of entries over a symbolic axis that are not 0, shaped as the [`sum`](Self::sum):
+    /// with a comparison, the number of entries for which it holds. Counted in the type of the
+    /// formula, so exact up to 2^24 in F32.
+    count / try_count(axis: impl Into<Axes>) -> Tensor<R, Int> = |k| {
+        let ones = k.try_apply(ScalarOp::NotEqual, 0.0)?;
+        Ok(ones.try_sum::<R>(axis)?.int())
+    };
+
+    /// Whether any entry over a symbolic axis is not 0, shaped as the [`sum`](Self::sum); false over
+    /// an empty axis.
+    any / try_any(axis: impl Into<Axes>) -> Tensor<R, Bool> = |k| {
+        let ones = k.try_apply(ScalarOp::NotEqual, 0.0)?;
+        Ok(ones.try_max::<R>(axis)?.greater_scalar(0.5))
+    };
+
     /// The `count` smallest values over a symbolic axis in ascending order: of shape
     /// `[batch.., M, count]` for a formula of one component, else `[batch.., M, count, D]`.
     ///
@@ -221,33 +236,37 @@ impl LazyTensor {
 
     /// The product of this symbolic matrix $K$ with `b`: $a_{ie} = \sum_j K_{ij} b_{je}$.
     ///
-    /// `b` has shape `[batch.., N, E]` and the result `[batch.., M, E]`; a vector `[N]` gives a
-    /// vector `[M]`. Use [`t`](Self::t) for the product with the transpose.
+    /// `b` has shape `[batch.., N, E]` and the result `[batch.., M, E]`, where batch dimensions
+    /// broadcast; a vector `[N]` gives a vector `[M]`, if the matrix has no batch. Use [`t`](Self::t)
+    /// for the product with the transpose.
+    ///
+    /// The product of two symbolic matrices would have to be stored, so it does not compile; apply
+    /// them one after the other, `k.matmul(l.matmul(b))`.
+    ///
+    /// ```compile_fail
+    /// # use burn_lazy::LazyTensor;
+    /// fn product(k: LazyTensor, l: LazyTensor) -> LazyTensor {
+    ///     k.matmul(l)
+    /// }
+    /// ```
     ///
     /// # Panics
     /// If the formula has an inner dimension other than 1, or `b` does not fit it; see also
     /// [`sum`](Self::sum).
     #[track_caller]
-    pub fn matmul<const R: usize>(&self, b: Tensor<R>) -> Tensor<R> {
+    pub fn matmul<B: RightHandSide>(&self, b: B) -> B {
         expect(self.try_matmul(b))
     }
 
     /// Like [`matmul`](Self::matmul), with an error instead of a panic.
-    pub fn try_matmul<const R: usize>(&self, b: Tensor<R>) -> Result<Tensor<R>, LazyError> {
+    pub fn try_matmul<B: RightHandSide>(&self, b: B) -> Result<B, LazyError> {
         if self.dim() != 1 {
             return Err(LazyError::NotScalar {
                 operation: "matmul",
                 formula: self.boxed_info(),
             });
         }
-        let product = |b| Ok(self.try_mul(b)?.accumulate(self.accumulation));
-        if R == 1 {
-            let b = LazyTensor::try_vj(b.unsqueeze_dim::<2>(1))?;
-            let product: Tensor<2> = product(b)?.try_sum(Axis::J)?;
-            let [rows, _] = product.dims();
-            return Ok(product.reshape(vector::<R>(rows)));
-        }
-        product(LazyTensor::try_vj(b)?)?.try_sum(Axis::J)
+        b.multiplied_by(self)
     }
 
     fn smallest(&self, operation: &'static str, k: usize) -> Result<ReductionKind, LazyError> {
@@ -466,6 +485,30 @@ impl LazyTensor {
                 formula: self.boxed_info(),
             },
         })
+    }
+}
+
+/// What a symbolic matrix is multiplied with: a tensor.
+#[diagnostic::on_unimplemented(
+    message = "a symbolic matrix is multiplied with a tensor, not with `{Self}`",
+    note = "the product of two symbolic matrices would have to be stored: apply them one after the \
+            other, `k.matmul(l.matmul(b))`, or store one of them with `dense()`"
+)]
+pub trait RightHandSide: Sized {
+    #[doc(hidden)]
+    fn multiplied_by(self, matrix: &LazyTensor) -> Result<Self, LazyError>;
+}
+
+impl<const R: usize> RightHandSide for Tensor<R> {
+    fn multiplied_by(self, matrix: &LazyTensor) -> Result<Self, LazyError> {
+        let product = |b| Ok(matrix.try_mul(b)?.accumulate(matrix.accumulation));
+        if R == 1 {
+            let b = LazyTensor::try_vj(self.unsqueeze_dim::<2>(1))?;
+            let product: Tensor<2> = product(b)?.try_sum(Axis::J)?;
+            let [rows, _] = product.dims();
+            return Ok(product.reshape(vector::<R>(rows)));
+        }
+        product(LazyTensor::try_vj(self)?)?.try_sum(Axis::J)
     }
 }
 

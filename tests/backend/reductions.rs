@@ -583,3 +583,24 @@ fn nan_is_skipped_on_request() {
     assert!(value(f.sum(Axis::J)).is_nan());
     assert_eq!(value(f.nan_to(0.0).sum(Axis::J)), 3.0);
 }
+
+#[test]
+fn comparisons_are_counted() {
+    let points = Points::new(7, 9, DType::F32);
+    let near = points.s_ij.less(1.0);
+    let count = |v: &[f64]| v.iter().filter(|v| **v < 1.0).count() as f64;
+    for axis in [Axis::I, Axis::J] {
+        let want = points.over(axis, count);
+        let counts: Tensor<2, Int> = near.count(axis);
+        assert_eq!(
+            ints(counts),
+            want.iter().map(|c| *c as i64).collect::<Vec<_>>()
+        );
+        let any: Tensor<2, Bool> = near.any(axis);
+        let any: Vec<bool> = any.into_data().iter::<bool>().collect();
+        assert_eq!(any, want.iter().map(|c| *c > 0.0).collect::<Vec<_>>());
+    }
+    let all: Tensor<1, Int> = near.count(Axes::Both);
+    let want: f64 = points.over(Axis::J, count).iter().sum();
+    assert_eq!(ints(all), [want as i64]);
+}
