@@ -42,7 +42,7 @@
 //!
 //! # Numbers
 //!
-//! Formulas are computed in the type of their operands, F32 or F64; all operands of a formula have
+//! Formulas are computed in the type of their operands, F16 and BF16 in F32; all operands of a formula have
 //! the same type and device. F64 is refused on wgpu devices, whose exponentials and logarithms of 64
 //! bits are not reliable. Dividing by something that does not depend on both axes multiplies by its
 //! reciprocal, which may round once more. On a CPU, `exp` in F32 is a polynomial with a relative
