@@ -104,7 +104,7 @@ pub fn check_device(
         ),
         (accumulated, TypeUsage::Buffer | TypeUsage::Arithmetic),
     ] {
-        check_type(client, precision, usage.into())?;
+        check_type(client, precision, usage)?;
     }
     Ok(())
 }

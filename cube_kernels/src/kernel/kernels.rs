@@ -547,7 +547,7 @@ fn final_index<I: Int>(index: u32) -> I {
 /// Merges the parts of a reduction; a unit takes one component of one row.
 #[cube(launch_unchecked, address_type = "dynamic")]
 pub fn merge<F: Float, A: Float, O: Float, I: Int>(
-    partial: &Box<[A]>,
+    partial: &[A],
     partial_indices: &Sequence<Box<[u32]>>,
     values: &mut Sequence<Box<[O]>>,
     indices: &mut Sequence<Box<[I]>>,
@@ -627,7 +627,7 @@ pub fn merge<F: Float, A: Float, O: Float, I: Int>(
 
 #[cube]
 fn merge_parts<F: Float, A: Float, O: Float, I: Int, R: Reduction<F, A, Const<1>>>(
-    partial: &Box<[A]>,
+    partial: &[A],
     partial_indices: &Sequence<Box<[u32]>>,
     values: &mut Sequence<Box<[O]>>,
     indices: &mut Sequence<Box<[I]>>,

@@ -98,7 +98,7 @@ pub fn narrow<A: Float, O: Float>(value: A, #[comptime] stored: Precision) -> O 
         let single = f32::cast_from(value);
         let bits = u32::reinterpret(single);
         let rounded = (bits + 0x7fffu32 + ((bits >> 16u32) & 1u32)) >> 16u32;
-        let bits = select(single == single, rounded, 0x7fc0u32);
+        let bits = select(single.is_nan(), 0x7fc0u32, rounded);
         O::reinterpret(u16::cast_from(bits))
     } else {
         O::cast_from(value)
