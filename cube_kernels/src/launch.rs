@@ -2,7 +2,7 @@
 
 use cubecl::{
     features::{EnumSet, TypeUsage},
-    ir::{AddressType, ElemType, IntKind, UIntKind},
+    ir::{ElemType, IntKind, UIntKind},
     prelude::*,
 };
 
@@ -187,13 +187,7 @@ impl Launch<'_> {
             });
         }
         let properties = client.properties();
-        let wide = properties.supports_address(AddressType::U64);
-        let mut device = Device::new(&properties.hardware, wide);
-        // Through SPIR-V, a tile in shared memory crashes the shader compiler of Mesa's software
-        // driver, for which it would be ordinary memory anyway.
-        if client.name().contains("spirv") && properties.identity.name.contains("llvmpipe") {
-            device.shared_memory = 0;
-        }
+        let device = Device::new(properties, client.name());
         let strides: Vec<Strided> = tensors
             .iter()
             .zip(&program.tensors)

@@ -5,14 +5,14 @@
 //! a GPU the units of a cube share a tile of columns, and columns are split between cubes.
 
 use cubecl::{
-    ir::{AddressType, HardwareProperties},
+    ir::{AddressType, DeviceProperties},
     prelude::{CubeCount, CubeDim},
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
     kernel::math::{Math, Precision},
-    program::Program,
+    program::{Item, Program, Stage},
     reduction::Spec,
 };
 
@@ -99,11 +99,18 @@ pub struct Device {
     pub processors: Option<usize>,
     /// Whether addresses may have 64 bits.
     pub wide_addresses: bool,
+    /// Iterations of loops after which the device ends a unit, if there is such a limit.
+    pub max_iterations: Option<usize>,
 }
 
 impl Device {
-    /// The facts that a runtime reports.
-    pub fn new(hardware: &HardwareProperties, wide_addresses: bool) -> Self {
+    /// The facts that a runtime of the given name reports.
+    pub fn new(properties: &DeviceProperties, runtime: &str) -> Self {
+        let hardware = &properties.hardware;
+        // Mesa's software driver. It leaves every loop when a unit has done 65 535 iterations in all,
+        // without a word; and a tile in shared memory, which would be ordinary memory anyway, crashes
+        // its shader compiler if the kernel comes as SPIR-V.
+        let software = properties.identity.name.contains("llvmpipe");
         // Some drivers report more cubes than they launch.
         let clamp = |n: u32| n.min(u16::MAX as u32);
         let (x, y, z) = hardware.max_cube_count;
@@ -117,10 +124,14 @@ impl Device {
             registers: hardware.vector_register_count.map(|n| n as usize),
             max_units: hardware.max_units_per_cube as usize,
             plane: hardware.plane_size_max.max(1) as usize,
-            shared_memory: hardware.max_shared_memory_size,
+            shared_memory: match software && runtime.contains("spirv") {
+                true => 0,
+                false => hardware.max_shared_memory_size,
+            },
             max_cubes: [clamp(x), clamp(y), clamp(z)],
             processors: hardware.num_streaming_multiprocessors.map(|n| n as usize),
-            wide_addresses,
+            wide_addresses: properties.supports_address(AddressType::U64),
+            max_iterations: software.then_some(65_000),
         }
     }
 }
@@ -164,6 +175,14 @@ pub enum PlanError {
         /// Cubes needed.
         cubes: usize,
         /// Cubes that can be launched.
+        limit: usize,
+    },
+    /// A unit takes more iterations than the device does.
+    #[error("a unit needs {iterations} iterations at least, the device ends it after {limit}")]
+    TooLong {
+        /// Iterations that are needed.
+        iterations: usize,
+        /// Iterations after which the device ends a unit.
         limit: usize,
     },
 }
@@ -263,7 +282,25 @@ pub fn plan(
         .div_ceil(parts)
         .next_multiple_of(blueprint.block)
         .max(1);
+    let part_columns = match device.max_iterations {
+        Some(limit) => {
+            let blocks = most_blocks(program, spec, &blueprint, units, limit)?;
+            part_columns.min(blocks * blueprint.block)
+        }
+        None => part_columns,
+    };
     let parts = sizes.columns.div_ceil(part_columns).max(1);
+    // A unit merges all parts.
+    let merging = parts * (2 + 3 * spec.depth());
+    if let Some(limit) = device.max_iterations
+        && parts > 1
+        && merging > limit
+    {
+        return Err(PlanError::TooLong {
+            iterations: merging,
+            limit,
+        });
+    }
     blueprint.partial = parts > 1;
 
     let workers = workers * parts;
@@ -280,6 +317,41 @@ pub fn plan(
         parts,
         part_columns,
     })
+}
+
+/// Blocks that a unit can take within `limit` iterations of its loops, counted generously.
+fn most_blocks(
+    program: &Program,
+    spec: Spec,
+    blueprint: &Blueprint,
+    units: usize,
+    limit: usize,
+) -> Result<usize, PlanError> {
+    let loops = |items: &[Item]| -> usize {
+        let lengths = items.iter().map(|item| match item {
+            Item::Let(..) => 0,
+            Item::Sum { len, .. } => *len,
+            Item::Store { len, .. } => len - 1,
+        });
+        lengths.sum()
+    };
+    let slots = |stage: &Stage| loops(&stage.items) + 2 * stage.slots;
+    let once = slots(&program.uniform) + slots(&program.row) + 2 * spec.state();
+    let block = blueprint.block;
+    let staged = match blueprint.shared_tile {
+        true => block.div_ceil(units),
+        false => block,
+    };
+    let pair = 1 + loops(&program.pair) + spec.depth();
+    let together = block.div_ceil(blueprint.columns) + blueprint.columns;
+    let each = 1 + staged * (1 + slots(&program.column)) + together * pair + spec.state();
+    match limit.saturating_sub(once) / each {
+        0 => Err(PlanError::TooLong {
+            iterations: once + each,
+            limit,
+        }),
+        blocks => Ok(blocks),
+    }
 }
 
 /// Lanes and columns of a unit of a CPU, from the registers it has.

@@ -8,7 +8,7 @@ use burn_lazy_kernels::{
     reference::{self, HostOperand},
 };
 use cubecl::{
-    ir::{AddressType, IntKind},
+    ir::IntKind,
     prelude::*,
     zspace::{Shape, Strides},
 };
@@ -335,10 +335,9 @@ impl Problem {
     /// The plan that the launch will make, but for the contiguity of operands.
     pub fn plan(&self, client: &Client, precision: Precision) -> Plan {
         let properties = client.properties();
-        let wide = properties.supports_address(AddressType::U64);
         let contiguous = vec![true; self.tensors.len()];
         plan::plan(
-            &Device::new(&properties.hardware, wide),
+            &Device::new(properties, client.name()),
             &self.program,
             self.spec(),
             self.sizes(),

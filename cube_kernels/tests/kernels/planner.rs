@@ -25,6 +25,7 @@ const GPU: Device = Device {
     max_cubes: [65535; 3],
     processors: Some(132),
     wide_addresses: true,
+    max_iterations: None,
 };
 
 /// The limits of common GPUs.
@@ -147,6 +148,7 @@ fn assert_sound(device: &Device, program: &Program, sizes: Sizes, precision: Pre
     let context = format!("{device:?} {sizes:?} {precision:?}\n{:?}", program.tensors);
     let plan = match make(device, program, sizes, precision) {
         Ok(plan) => plan,
+        Err(PlanError::TooLong { .. }) => unreachable!("no device has such a limit"),
         Err(PlanError::TooManyCubes { cubes, limit }) => {
             let most: usize = device.max_cubes.iter().map(|n| *n as usize).product();
             assert!(
@@ -342,4 +344,35 @@ fn no_lanes_are_wasted_on_few_rows_of_a_cpu() {
         let plan = plan_of(&device, &programs()[1], 1, 1000);
         assert_eq!(plan.lanes, register);
     }
+}
+
+#[test]
+fn columns_are_split_where_a_unit_may_not_run_long() {
+    let limited = Device {
+        max_iterations: Some(65_000),
+        ..GPU
+    };
+    for (dim, most) in [(3, 65_000), (100, 65_000 / 25)] {
+        let program = &Program::lower(&Formula::new(&gaussian(dim, 1)).0, Axis::J);
+        let plan = plan_of(&limited, program, 1 << 20, 1 << 20);
+        assert!(plan.parts > 1);
+        assert!(plan.part_columns <= most, "{} columns", plan.part_columns);
+        assert!(plan.parts * plan.part_columns >= 1 << 20);
+        assert_eq!(plan_of(&GPU, program, 1 << 20, 1 << 20).parts, 1);
+    }
+    let short = Device {
+        max_iterations: Some(100),
+        ..GPU
+    };
+    let program = &Program::lower(&Formula::new(&gaussian(500, 1)).0, Axis::J);
+    let sizes = Sizes {
+        batches: 1,
+        rows: 1,
+        columns: 1,
+    };
+    let error = make(&short, program, sizes, Precision::F32).unwrap_err();
+    assert!(
+        matches!(error, PlanError::TooLong { limit: 100, .. }),
+        "{error}"
+    );
 }

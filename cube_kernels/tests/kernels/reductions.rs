@@ -409,3 +409,16 @@ fn indices_are_exact_where_single_precision_is_not() {
         .unwrap();
     assert_eq!(index, [n as i64 - 1]);
 }
+
+#[test]
+fn long_columns_of_long_formulas_are_complete() {
+    let (rows, n, dim) = (700, 20_000, 100);
+    let expr = x(0, dim).sqdist(&y(1, dim));
+    let tensor = |var: &Var| match var.axis {
+        Some(Axis::I) => Tensor::new(&[rows, dim], vec![0.0; rows * dim]),
+        _ => Tensor::new(&[n, dim], vec![1.0; n * dim]),
+    };
+    let problem = Problem::new(&expr, Axis::J, &[], (rows, n), tensor, |_| 0.0);
+    let got = problem.run(&client(), Precision::F32).unwrap();
+    assert!(got.iter().all(|sum| *sum == (n * dim) as f64), "{got:?}");
+}
