@@ -277,18 +277,12 @@ pub fn plan(
     };
     let most = sizes.columns.div_ceil(MIN_PART).max(1);
     let parts = wanted.div_ceil(workers.max(1)).min(most);
-    let part_columns = sizes
-        .columns
-        .div_ceil(parts)
-        .next_multiple_of(blueprint.block)
-        .max(1);
+    let part_columns = sizes.columns.div_ceil(parts);
     let part_columns = match device.max_iterations {
-        Some(limit) => {
-            let blocks = most_blocks(program, spec, &blueprint, units, limit)?;
-            part_columns.min(blocks * blueprint.block)
-        }
+        Some(limit) => part_columns.min(most_columns(program, spec, &mut blueprint, units, limit)?),
         None => part_columns,
     };
+    let part_columns = part_columns.next_multiple_of(blueprint.block).max(1);
     let parts = sizes.columns.div_ceil(part_columns).max(1);
     // A unit merges all parts.
     let merging = parts * (2 + 3 * spec.depth());
@@ -319,11 +313,12 @@ pub fn plan(
     })
 }
 
-/// Blocks that a unit can take within `limit` iterations of its loops, counted generously.
-fn most_blocks(
+/// Columns, a multiple of a block, that a unit can take within `limit` iterations of its loops,
+/// counted generously. Blocks become shorter where not even one fits.
+fn most_columns(
     program: &Program,
     spec: Spec,
-    blueprint: &Blueprint,
+    blueprint: &mut Blueprint,
     units: usize,
     limit: usize,
 ) -> Result<usize, PlanError> {
@@ -337,20 +332,29 @@ fn most_blocks(
     };
     let slots = |stage: &Stage| loops(&stage.items) + 2 * stage.slots;
     let once = slots(&program.uniform) + slots(&program.row) + 2 * spec.state();
-    let block = blueprint.block;
-    let staged = match blueprint.shared_tile {
-        true => block.div_ceil(units),
-        false => block,
-    };
     let pair = 1 + loops(&program.pair) + spec.depth();
-    let together = block.div_ceil(blueprint.columns) + blueprint.columns;
-    let each = 1 + staged * (1 + slots(&program.column)) + together * pair + spec.state();
-    match limit.saturating_sub(once) / each {
-        0 => Err(PlanError::TooLong {
-            iterations: once + each,
-            limit,
-        }),
-        blocks => Ok(blocks),
+    let staged = program.column.slots > blueprint.first_staged_slot(program);
+    loop {
+        let block = blueprint.block;
+        let staged = match (staged, blueprint.shared_tile) {
+            (false, _) => 0,
+            (true, true) => block.div_ceil(units),
+            (true, false) => block,
+        };
+        let together = block.div_ceil(blueprint.columns) + blueprint.columns;
+        let each = 1 + staged * (1 + slots(&program.column)) + together * pair + spec.state();
+        let blocks = limit.saturating_sub(once) / each;
+        if blocks > 0 {
+            return Ok(blocks * block);
+        }
+        if block == blueprint.columns {
+            return Err(PlanError::TooLong {
+                iterations: once + each,
+                limit,
+            });
+        }
+        let half = block / 2 / blueprint.columns * blueprint.columns;
+        blueprint.block = half.max(blueprint.columns);
     }
 }
 

@@ -360,6 +360,17 @@ fn columns_are_split_where_a_unit_may_not_run_long() {
         assert!(plan.parts * plan.part_columns >= 1 << 20);
         assert_eq!(plan_of(&GPU, program, 1 << 20, 1 << 20).parts, 1);
     }
+    // Columns that are read in place take no iterations of their own, with or without a tile.
+    let tileless = Device {
+        shared_memory: 0,
+        ..limited
+    };
+    for device in [limited, tileless] {
+        for program in programs().iter().filter(|p| p.pair_cost() < 10_000) {
+            let plan = plan_of(&device, program, 1000, 1000);
+            assert!(plan.part_columns >= plan.blueprint.block, "{plan:?}");
+        }
+    }
     let short = Device {
         max_iterations: Some(100),
         ..GPU
