@@ -16,7 +16,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     expr::Expr,
-    kernel::math::{self, Math},
+    kernel::{
+        elementary,
+        math::{self, Math},
+    },
 };
 
 /// How an operation is written.
@@ -38,6 +41,33 @@ pub struct Domain {
     pub intervals: &'static [(f64, f64)],
     /// Further values of every argument, such as zero, at which only the value is compared.
     pub edges: &'static [f64],
+    /// Whether the value jumps, so that rounding an argument may change it much.
+    pub jumps: bool,
+    /// Errors are relative to the value, or to this where it is smaller: what a function is made of
+    /// where it has a zero.
+    pub scale: f64,
+}
+
+impl Domain {
+    const fn new(intervals: &'static [(f64, f64)], edges: &'static [f64]) -> Self {
+        Self {
+            intervals,
+            edges,
+            jumps: false,
+            scale: 0.0,
+        }
+    }
+
+    const fn jumping(self) -> Self {
+        Self {
+            jumps: true,
+            ..self
+        }
+    }
+
+    const fn scale(self, scale: f64) -> Self {
+        Self { scale, ..self }
+    }
 }
 
 /// What is known of the sign of a value that is not NaN; that of a zero counts, as its reciprocal is
@@ -69,7 +99,14 @@ impl ScalarOp {
     /// in the kernels of some functions.
     pub fn sign_of(&self, args: &[Sign]) -> Sign {
         match self {
-            Self::Square | Self::Abs | Self::Exp | Self::Rsqrt => Sign::NonNegative,
+            Self::Square
+            | Self::Abs
+            | Self::Exp
+            | Self::Rsqrt
+            | Self::Cosh
+            | Self::Sigmoid
+            | Self::Softplus
+            | Self::Step => Sign::NonNegative,
             Self::Equal
             | Self::NotEqual
             | Self::Less
@@ -98,7 +135,7 @@ macro_rules! scalar_ops {
         ($d:tt, $hash:tt $cube:tt, $math:ident)
         unary { $(
             $(#[$udoc:meta])*
-            $U:ident $(($up:ident : $upt:ty))? => $umethod:ident, $unotation:expr,
+            $U:ident $(($up:ident : $upt:ident))? => $umethod:ident, $unotation:expr,
                 domain: $udomain:expr,
                 host: |$ux:ident| $uhost:expr,
                 grad: |$ugx:ident, $ugy:ident| $ugrad:expr,
@@ -278,23 +315,21 @@ macro_rules! scalar_ops {
     };
 
     (@samples $all:ident, $U:ident) => { $all.push(Self::$U); };
-    (@samples $all:ident, $U:ident, $t:ty) => {
+    (@samples $all:ident, $U:ident, i32) => {
         $all.extend([-3, -2, -1, 0, 1, 2, 3, 4, 7].map(Self::$U));
     };
+    (@samples $all:ident, $U:ident, u32) => { $all.extend([0, 1, 2, 5].map(Self::$U)); };
 }
 
-const REAL: Domain = Domain {
-    intervals: &[(-3.0, 3.0), (-3.0, 3.0)],
-    edges: &[0.0, 1.0, -1.0],
-};
-const POSITIVE: Domain = Domain {
-    intervals: &[(1e-2, 4.0), (1e-2, 4.0)],
-    edges: &[1.0, 1e-6, 1e6],
-};
-const NONZERO: Domain = Domain {
-    intervals: &[(-3.0, 3.0), (0.5, 3.0)],
-    edges: &[1.0, -1.0],
-};
+const REAL: Domain = Domain::new(&[(-3.0, 3.0), (-3.0, 3.0), (-3.0, 3.0)], &[0.0, 1.0, -1.0]);
+const POSITIVE: Domain = Domain::new(&[(1e-2, 4.0), (1e-2, 4.0)], &[1.0, 1e-6, 1e6]);
+const NONZERO: Domain = Domain::new(&[(-3.0, 3.0), (0.5, 3.0)], &[1.0, -1.0]);
+/// Angles of several turns.
+const ANGLE: Domain = Domain::new(&[(-20.0, 20.0)], &[0.0, 0.5, -1e3, 1e4]).scale(1.0);
+/// From minus one to one.
+const COSINE: Domain = Domain::new(&[(-0.99, 0.99)], &[0.0, 1.0, -1.0, 0.5, -0.5, 1e-6]);
+/// Where exponentials are of use.
+const EXPONENT: Domain = Domain::new(&[(-10.0, 10.0)], &[0.0, 1.0, -80.0, 80.0, 1e-6, -1e-3]);
 
 scalar_ops! {
     ($, #[cube], math)
@@ -356,14 +391,14 @@ scalar_ops! {
 
         /// The sign: -1, 0 or 1; NaN for NaN. Its derivative is 0.
         Sign => sign, Notation::Call,
-            domain: REAL,
+            domain: REAL.jumping(),
             host: |x| if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { x },
             grad: |x, y| Expr::constant(0.0),
             cube: |x| math::sign(x);
 
         /// The exponential $e^x$.
         Exp => exp, Notation::Call,
-            domain: Domain { intervals: &[(-10.0, 10.0)], edges: &[0.0, 1.0, -80.0, 80.0] },
+            domain: EXPONENT,
             host: |x| x.exp(),
             grad: |x, y| y.clone(),
             cube: |x| math::exp(x, math);
@@ -373,7 +408,168 @@ scalar_ops! {
             domain: POSITIVE,
             host: |x| x.ln(),
             grad: |x, y| x.recip(),
-            cube: |x| x.ln();
+            cube: |x| elementary::log(x, math);
+
+        /// $e^x - 1$, exact for small $x$.
+        Expm1 => expm1, Notation::Call,
+            domain: EXPONENT,
+            host: |x| x.exp_m1(),
+            grad: |x, y| x.exp(),
+            cube: |x| elementary::expm1(x, math);
+
+        /// $\log(1 + x)$, exact for small $x$; $-\infty$ at -1, NaN below.
+        Log1p => log1p, Notation::Call,
+            domain: Domain::new(&[(-0.9, 4.0)], &[0.0, 1e-6, -1e-6, 1e6, -1.0]),
+            host: |x| x.ln_1p(),
+            grad: |x, y| (1.0 + x.clone()).recip(),
+            cube: |x| elementary::log1p(x, math);
+
+        /// $x \log x$; 0 at 0, NaN below.
+        Xlogx => xlogx, Notation::Call,
+            domain: POSITIVE,
+            host: |x| if x == 0.0 { 0.0 } else { x * x.ln() },
+            grad: |x, y| x.log() + 1.0,
+            cube: |x| select_many(
+                x.equal(&math::constant_vector::<F, N>(0.0)),
+                math::constant_vector::<F, N>(0.0),
+                x * elementary::log(x, math)
+            );
+
+        /// The sine of an angle in radians. In F32 up to $|x| = 10^5$ the error is below $10^{-7}$;
+        /// beyond it grows with $|x|$ on devices without fused multiplication and addition, and the
+        /// result is NaN from $2^{22}$ on.
+        Sin => sin, Notation::Call,
+            domain: ANGLE,
+            host: |x| x.sin(),
+            grad: |x, y| x.cos(),
+            cube: |x| elementary::sin(x, math);
+
+        /// The cosine of an angle in radians, with the limits of [`sin`](Self::sin).
+        Cos => cos, Notation::Call,
+            domain: ANGLE,
+            host: |x| x.cos(),
+            grad: |x, y| -x.sin(),
+            cube: |x| elementary::cos(x, math);
+
+        /// The tangent of an angle in radians, with the limits of [`sin`](Self::sin).
+        Tan => tan, Notation::Call,
+            domain: Domain::new(&[(-1.4, 1.4)], &[0.0, 0.5, 4.0]).scale(1.0),
+            host: |x| x.tan(),
+            grad: |x, y| 1.0 + y.square(),
+            cube: |x| elementary::tan(x, math);
+
+        /// The arc sine, from $-\pi/2$ to $\pi/2$; NaN outside of -1 to 1.
+        Asin => asin, Notation::Call,
+            domain: COSINE,
+            host: |x| x.asin(),
+            grad: |x, y| (1.0 - x.square()).sqrt().recip(),
+            cube: |x| elementary::asin(x, math);
+
+        /// The arc cosine, from 0 to $\pi$; NaN outside of -1 to 1.
+        Acos => acos, Notation::Call,
+            domain: COSINE.scale(1.0),
+            host: |x| x.acos(),
+            grad: |x, y| -(1.0 - x.square()).sqrt().recip(),
+            cube: |x| elementary::acos(x, math);
+
+        /// The arc tangent, from $-\pi/2$ to $\pi/2$.
+        Atan => atan, Notation::Call,
+            domain: Domain::new(&[(-5.0, 5.0)], &[0.0, 1.0, -1.0, 1e-6, 1e6]),
+            host: |x| x.atan(),
+            grad: |x, y| (1.0 + x.square()).recip(),
+            cube: |x| elementary::atan(x, math);
+
+        /// The hyperbolic sine.
+        Sinh => sinh, Notation::Call,
+            domain: EXPONENT,
+            host: |x| x.sinh(),
+            grad: |x, y| x.cosh(),
+            cube: |x| elementary::sinh(x, math);
+
+        /// The hyperbolic cosine.
+        Cosh => cosh, Notation::Call,
+            domain: EXPONENT,
+            host: |x| x.cosh(),
+            grad: |x, y| x.sinh(),
+            cube: |x| elementary::cosh(x, math);
+
+        /// The hyperbolic tangent.
+        Tanh => tanh, Notation::Call,
+            domain: EXPONENT,
+            host: |x| x.tanh(),
+            grad: |x, y| 1.0 - y.square(),
+            cube: |x| elementary::tanh(x, math);
+
+        /// The logistic function $1 / (1 + e^{-x})$.
+        Sigmoid => sigmoid, Notation::Call,
+            domain: EXPONENT,
+            host: |x| 1.0 / (1.0 + (-x).exp()),
+            grad: |x, y| y.clone() * (-x.clone()).sigmoid(),
+            cube: |x| elementary::sigmoid(x, math);
+
+        /// $\log(1 + e^x)$.
+        Softplus => softplus, Notation::Call,
+            domain: EXPONENT,
+            host: |x| if x.is_nan() { x } else { x.max(0.0) + (-x.abs()).exp().ln_1p() },
+            grad: |x, y| x.sigmoid(),
+            cube: |x| elementary::softplus(x, math);
+
+        /// The error function $\frac{2}{\sqrt\pi} \int_0^x e^{-t^2} dt$.
+        Erf => erf, Notation::Call,
+            domain: Domain::new(&[(-4.5, 4.5)], &[0.0, 0.9, -0.9, 1e-6, 2.0, 3.5, 6.0]),
+            host: |x| libm::erf(x),
+            grad: |x, y| std::f64::consts::FRAC_2_SQRT_PI * (-x.square()).exp(),
+            cube: |x| elementary::erf(x, math);
+
+        /// The spherical Bessel function $j_n$; [`sinxdivx`](Self::sinxdivx) and its derivatives.
+        SphericalBessel(n: u32) => spherical_bessel, Notation::Call,
+            domain: Domain::new(&[(-12.0, 12.0)], &[0.0, 1.0, -1.0, 1e-3, 2.0, 3.0]).scale(1.0),
+            host: |x| spherical_bessel(n, x),
+            grad: |x, y| match n {
+                0 => -x.spherical_bessel(1),
+                _ => (n as f64 * x.spherical_bessel(n - 1)
+                    - (n + 1) as f64 * x.spherical_bessel(n + 1)) / (2 * n + 1) as f64,
+            },
+            cube: |x| elementary::spherical_bessel(x, n, math);
+
+        /// 0 below zero, 1 from zero on; NaN for NaN. Its derivative is 0.
+        Step => step, Notation::Call,
+            domain: REAL.jumping(),
+            host: |x| if x >= 0.0 { 1.0 } else if x < 0.0 { 0.0 } else { x },
+            grad: |x, y| Expr::constant(0.0),
+            cube: |x| math::step(x);
+
+        /// The positive part, $\max(x, 0)$; NaN for NaN. Its derivative at 0 is 0.
+        Relu => relu, Notation::Call,
+            domain: REAL,
+            host: |x| if x < 0.0 { 0.0 } else { x },
+            grad: |x, y| Expr::scalar(ScalarOp::Greater, vec![x.clone(), Expr::constant(0.0)]),
+            cube: |x| select_many(
+                x.less_than(&math::constant_vector::<F, N>(0.0)),
+                math::constant_vector::<F, N>(0.0),
+                x
+            );
+
+        /// The nearest integer, the even one of two. Its derivative is 0.
+        Round => round, Notation::Call,
+            domain: REAL.jumping(),
+            host: |x| x.round_ties_even(),
+            grad: |x, y| Expr::constant(0.0),
+            cube: |x| x.round();
+
+        /// The next integer that is not larger. Its derivative is 0.
+        Floor => floor, Notation::Call,
+            domain: REAL.jumping(),
+            host: |x| x.floor(),
+            grad: |x, y| Expr::constant(0.0),
+            cube: |x| x.floor();
+
+        /// The next integer that is not smaller. Its derivative is 0.
+        Ceil => ceil, Notation::Call,
+            domain: REAL.jumping(),
+            host: |x| x.ceil(),
+            grad: |x, y| Expr::constant(0.0),
+            cube: |x| x.ceil();
     }
     binary {
         /// The sum $a + b$.
@@ -424,9 +620,44 @@ scalar_ops! {
             ],
             cube: |a, b| math::minimum(a, b);
 
+        /// The power $a^b$; NaN for a negative base, unless the exponent is an integer. 1 for $b = 0$.
+        Powf => powf, Notation::Infix("**"),
+            domain: Domain::new(&[(0.05, 4.0), (-3.0, 3.0)], &[0.0, 1.0, 2.0, -3.0, 1e4]),
+            host: |a, b| a.powf(b),
+            grad: |a, b, y| [
+                // Nothing at b = 0, also where a^(b - 1) is infinite.
+                (b.clone() * a.powf(&(b.clone() - 1.0))).zero_where(&b.equal_to(0.0)),
+                (y.clone() * a.log()).zero_where(&a.equal_to(0.0))
+            ],
+            cube: |a, b| elementary::powf(a, b, math);
+
+        /// The angle of the point $(x, y)$, from $-\pi$ to $\pi$, where this is $y$ and the argument
+        /// is $x$. Its derivatives at the origin are defined as 0.
+        Atan2 => atan2, Notation::Call,
+            domain: Domain::new(&[(-3.0, 3.0), (-3.0, 3.0)], &[0.0, 1.0, -1.0]).scale(1.0),
+            host: |y, x| y.atan2(x),
+            grad: |a, b, y| [
+                b.clone() * inverse_square(a, b),
+                -(a.clone() * inverse_square(a, b))
+            ],
+            cube: |y, x| elementary::atan2(y, x, math);
+
+        /// The remainder $x - m \lfloor x / m \rfloor$, with the sign of $m$, as NumPy's `mod`.
+        Modulo => modulo, Notation::Infix("mod"),
+            domain: Domain::new(&[(-3.0, 3.0), (0.5, 3.0)], &[1.0, -1.0]).jumping().scale(3.0),
+            host: |x, m| {
+                let rest = x % m;
+                if rest != 0.0 && (rest < 0.0) != (m < 0.0) { rest + m } else { rest }
+            },
+            grad: |x, m, y| [
+                Expr::constant(1.0),
+                -(x.clone() / m.clone()).floor()
+            ],
+            cube: |x, m| elementary::modulo(x, m);
+
         /// 1 where a value is equal to another, else 0; 0 if either is NaN. Its derivative is 0.
         Equal => equal, Notation::Infix("=="),
-            domain: REAL,
+            domain: REAL.jumping(),
             host: |a, b| f64::from(a == b),
             grad: |a, b, y| [Expr::constant(0.0), Expr::constant(0.0)],
             cube: |a, b| select_many(
@@ -437,7 +668,7 @@ scalar_ops! {
 
         /// 1 where a value is not equal to another, else 0; 1 if either is NaN. Its derivative is 0.
         NotEqual => not_equal, Notation::Infix("!="),
-            domain: REAL,
+            domain: REAL.jumping(),
             host: |a, b| f64::from(a != b),
             grad: |a, b, y| [Expr::constant(0.0), Expr::constant(0.0)],
             cube: |a, b| select_many(
@@ -448,7 +679,7 @@ scalar_ops! {
 
         /// 1 where a value is less than another, else 0; 0 if either is NaN. Its derivative is 0.
         Less => less, Notation::Infix("<"),
-            domain: REAL,
+            domain: REAL.jumping(),
             host: |a, b| f64::from(a < b),
             grad: |a, b, y| [Expr::constant(0.0), Expr::constant(0.0)],
             cube: |a, b| select_many(
@@ -459,7 +690,7 @@ scalar_ops! {
 
         /// 1 where a value is at most another, else 0; 0 if either is NaN. Its derivative is 0.
         LessEqual => less_equal, Notation::Infix("<="),
-            domain: REAL,
+            domain: REAL.jumping(),
             host: |a, b| f64::from(a <= b),
             grad: |a, b, y| [Expr::constant(0.0), Expr::constant(0.0)],
             cube: |a, b| select_many(
@@ -470,7 +701,7 @@ scalar_ops! {
 
         /// 1 where a value is greater than another, else 0; 0 if either is NaN. Its derivative is 0.
         Greater => greater, Notation::Infix(">"),
-            domain: REAL,
+            domain: REAL.jumping(),
             host: |a, b| f64::from(a > b),
             grad: |a, b, y| [Expr::constant(0.0), Expr::constant(0.0)],
             cube: |a, b| select_many(
@@ -481,7 +712,7 @@ scalar_ops! {
 
         /// 1 where a value is at least another, else 0; 0 if either is NaN. Its derivative is 0.
         GreaterEqual => greater_equal, Notation::Infix(">="),
-            domain: REAL,
+            domain: REAL.jumping(),
             host: |a, b| f64::from(a >= b),
             grad: |a, b, y| [Expr::constant(0.0), Expr::constant(0.0)],
             cube: |a, b| select_many(
@@ -491,10 +722,41 @@ scalar_ops! {
             );
     }
     ternary {
+        /// The value, or the bound that it exceeds: $\min(\max(x, a), b)$, which is $b$ if $a > b$;
+        /// NaN if any is. At the bounds the derivative is that of the value.
+        Clamp => clamp, Notation::Call,
+            domain: Domain::new(&[(-3.0, 3.0), (-2.0, -0.5), (0.5, 2.0)], &[0.0, 1.0]),
+            host: |x, low, high| {
+                let x = if x > low || x.is_nan() { x } else { low };
+                if x < high || x.is_nan() { x } else { high }
+            },
+            grad: |x, low, high, y| [
+                x.compare(ScalarOp::GreaterEqual, low) * x.compare(ScalarOp::LessEqual, high),
+                x.compare(ScalarOp::Less, low) * low.compare(ScalarOp::LessEqual, high),
+                x.compare(ScalarOp::Greater, high).maximum(&low.compare(ScalarOp::Greater, high))
+            ],
+            cube: |x, low, high| math::minimum(math::maximum(x, low), high);
+
+        /// `a` where this is at least 0, else `b` (also for NaN); what is not taken may be infinite or
+        /// NaN.
+        IfElse => if_else, Notation::Call,
+            domain: Domain::new(&[(-3.0, 3.0), (-3.0, 3.0), (-3.0, 3.0)], &[0.0, 1.0]).jumping(),
+            host: |x, a, b| if x >= 0.0 { a } else { b },
+            grad: |x, a, b, y| [
+                Expr::constant(0.0),
+                x.compare(ScalarOp::GreaterEqual, &Expr::constant(0.0)),
+                1.0 - x.compare(ScalarOp::GreaterEqual, &Expr::constant(0.0))
+            ],
+            cube: |x, a, b| select_many(
+                x.greater_equal(&math::constant_vector::<F, N>(0.0)),
+                a,
+                b
+            );
+
         /// The value where `mask` is 0, `source` where it is not (as for NaN); what is not taken may
         /// be infinite or NaN.
         MaskWhere => mask_where, Notation::Call,
-            domain: Domain { intervals: &[(-3.0, 3.0), (0.5, 3.0), (-3.0, 3.0)], edges: &[0.0, 1.0] },
+            domain: Domain::new(&[(-3.0, 3.0), (0.5, 3.0), (-3.0, 3.0)], &[0.0, 1.0]).jumping(),
             host: |a, mask, source| if mask == 0.0 { a } else { source },
             grad: |a, mask, source, y| [
                 mask.equal_to(0.0),
@@ -512,6 +774,60 @@ scalar_ops! {
 impl Expr {
     /// 1 where this is `value`, else 0.
     fn equal_to(&self, value: f64) -> Expr {
-        Expr::scalar(ScalarOp::Equal, vec![self.clone(), Expr::constant(value)])
+        self.compare(ScalarOp::Equal, &Expr::constant(value))
     }
+
+    fn compare(&self, op: ScalarOp, other: &Expr) -> Expr {
+        Expr::scalar(op, vec![self.clone(), other.clone()])
+    }
+
+    /// The value where `mask` is 0, else 0, also where the value is not finite.
+    fn zero_where(&self, mask: &Expr) -> Expr {
+        let zero = Expr::constant(0.0);
+        Expr::scalar(
+            ScalarOp::MaskWhere,
+            vec![self.clone(), mask.clone(), zero],
+        )
+    }
+
+    fn maximum(&self, other: &Expr) -> Expr {
+        Expr::scalar(ScalarOp::Maximum, vec![self.clone(), other.clone()])
+    }
+
+    /// The power with an exponent that need not be an integer.
+    pub fn powf(&self, exponent: &Expr) -> Expr {
+        Expr::scalar(ScalarOp::Powf, vec![self.clone(), exponent.clone()])
+    }
+
+    /// $\sin x / x$, 1 at zero.
+    pub fn sinxdivx(&self) -> Expr {
+        self.spherical_bessel(0)
+    }
+}
+
+/// $1 / (a^2 + b^2)$, 0 where that is infinite.
+fn inverse_square(a: &Expr, b: &Expr) -> Expr {
+    (a.square() + b.square()).rsqrt().square()
+}
+
+/// $j_n(x)$: a series near zero, the recurrence upwards elsewhere.
+fn spherical_bessel(n: u32, x: f64) -> f64 {
+    if x.is_infinite() {
+        return 0.0;
+    }
+    if x.abs() < n as f64 + 2.0 {
+        let first: f64 = (0..n).map(|k| x / (2 * k + 3) as f64).product();
+        let mut term = first;
+        let mut sum = first;
+        for k in 1..40 {
+            term *= -0.5 * x * x / (k as f64 * (2 * n + 2 * k + 1) as f64);
+            sum += term;
+        }
+        return sum;
+    }
+    let (mut last, mut value) = (x.cos() / x, x.sin() / x);
+    for k in 0..n {
+        (last, value) = (value, (2 * k + 1) as f64 / x * value - last);
+    }
+    value
 }

@@ -136,6 +136,18 @@ pub fn sign<F: Float, N: Size>(x: Vector<F, N>) -> Vector<F, N> {
     )
 }
 
+/// 0 below zero, 1 from zero on; NaN for NaN.
+#[cube]
+pub fn step<F: Float, N: Size>(x: Vector<F, N>) -> Vector<F, N> {
+    let zero = constant_vector::<F, N>(0.0);
+    let value = select_many(x.less_than(&zero), zero, x);
+    select_many(
+        x.greater_equal(&zero),
+        constant_vector::<F, N>(1.0),
+        value,
+    )
+}
+
 /// The larger value; NaN if either is.
 #[cube]
 pub fn maximum<F: Float, N: Size>(a: Vector<F, N>, b: Vector<F, N>) -> Vector<F, N> {
@@ -180,7 +192,7 @@ pub fn exp<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector
 /// 1.05e-7. NaN stays NaN; results below $2^{-126}$ are 0 or lose precision; arguments above
 /// $127.5 \ln 2 = 88.376$ give infinity.
 #[cube]
-fn exp_f32<N: Size>(x: Vector<f32, N>, #[comptime] nonpositive: bool) -> Vector<f32, N> {
+pub(crate) fn exp_f32<N: Size>(x: Vector<f32, N>, #[comptime] nonpositive: bool) -> Vector<f32, N> {
     // Written as selects, not as max and min, so that a NaN passes both.
     let low = constant_vector::<f32, N>(-88.02969193);
     let x = select_many(low.greater_than(&x), low, x);

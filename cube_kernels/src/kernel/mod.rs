@@ -3,6 +3,7 @@
 // Lists known at compile time are walked by index, which is what CubeCL can unroll.
 #![allow(clippy::needless_range_loop)]
 
+pub mod elementary;
 mod evaluate;
 mod kernels;
 pub mod math;

@@ -73,6 +73,14 @@ pub fn by_precision(precision: Precision, single: f64, double: f64) -> f64 {
     }
 }
 
+/// What `precision` holds of a value: infinity where it is too large.
+pub fn held(value: f64, precision: Precision) -> f64 {
+    match precision {
+        Precision::F32 if value.abs() > f32::MAX as f64 => value.signum() * f64::INFINITY,
+        _ => value,
+    }
+}
+
 /// Values with a shape and strides, as an operand may be given.
 #[derive(Clone, Debug)]
 pub struct Tensor {

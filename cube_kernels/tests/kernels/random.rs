@@ -72,7 +72,8 @@ impl Decoder<'_> {
         let expr = match choice {
             0 => self.leaf(dim),
             1..=4 => self.unary(dim, depth),
-            5..=8 => self.binary(dim, depth),
+            5..=7 => self.binary(dim, depth),
+            8 => self.ternary(dim, depth),
             9 => {
                 let longer = *DIMS.iter().find(|d| **d > dim).unwrap_or(&dim);
                 let arg = self.expr(longer, depth - 1);
@@ -123,46 +124,65 @@ impl Decoder<'_> {
         expr
     }
 
-    fn unary(&mut self, dim: usize, depth: usize) -> Expr {
-        let unary: Vec<ScalarOp> = ScalarOp::all()
-            .into_iter()
-            .filter(|op| op.arity() == 1)
-            .collect();
-        // The powers are many; they share one turn.
-        let powers = |op: &ScalarOp| matches!(op, ScalarOp::Powi(_));
-        let (powers, mut ops): (Vec<_>, Vec<_>) = unary.into_iter().partition(powers);
-        ops.push(self.pick(&powers));
-        let op = self.pick(&ops);
-        let arg = self.expr(dim, depth - 1);
-        // Most of the time within the domain, and bounded.
+    /// One of the operations of `arity` arguments whose value does not jump, as rounding would decide
+    /// there; those with a parameter share one turn.
+    fn operation(&mut self, arity: usize) -> ScalarOp {
+        let mut kinds: Vec<Vec<ScalarOp>> = Vec::new();
+        for op in smooth().into_iter().filter(|op| op.arity() == arity) {
+            match kinds.last_mut() {
+                Some(kind) if kind[0].name() == op.name() => kind.push(op),
+                _ => kinds.push(vec![op]),
+            }
+        }
+        let kind = self.pick(&kinds);
+        self.pick(&kind)
+    }
+
+    /// Most of the time within the domain of `op`, and bounded.
+    fn tame(&mut self, op: ScalarOp, argument: usize, arg: Expr) -> Expr {
         let tame = !self.next().is_multiple_of(5);
-        let arg = match op {
+        match op {
             ScalarOp::Exp if tame => -arg.abs(),
             ScalarOp::Exp => arg * 0.25,
             ScalarOp::Log | ScalarOp::Sqrt | ScalarOp::Rsqrt | ScalarOp::Recip if tame => {
                 arg.abs() + 0.5
             }
             ScalarOp::Powi(n) if tame && n < 0 => arg.square() + 0.75,
-            _ => arg,
-        };
+            ScalarOp::Div if tame && argument == 1 => arg.square() + 0.5,
+            ScalarOp::Expm1 | ScalarOp::Sinh | ScalarOp::Cosh => arg * 0.25,
+            // The derivative by the exponent is NaN for negative bases.
+            ScalarOp::Powf if argument == 0 => arg.sin() * 0.9 + 1.1,
+            _ if !tame || op.domain().intervals[argument] == (-3.0, 3.0) => arg,
+            _ => {
+                let (low, high) = op.domain().intervals[argument];
+                let (middle, half) = (0.5 * (low + high), 0.45 * (high - low));
+                arg.sin() * half + middle
+            }
+        }
+    }
+
+    fn unary(&mut self, dim: usize, depth: usize) -> Expr {
+        let op = self.operation(1);
+        let arg = self.expr(dim, depth - 1);
+        let arg = self.tame(op, 0, arg);
         Expr::scalar(op, vec![arg])
     }
 
     fn binary(&mut self, dim: usize, depth: usize) -> Expr {
-        let binary: Vec<ScalarOp> = ScalarOp::all()
-            .into_iter()
-            .filter(|op| op.arity() == 2 && !is_comparison(op))
-            .collect();
-        let op = self.pick(&binary);
+        let op = self.operation(2);
         let (first, second) = self.pick(&[(dim, dim), (1, dim), (dim, 1)]);
         let a = self.expr(first, depth - 1);
+        let a = self.tame(op, 0, a);
         let b = self.expr(second, depth - 1);
-        let tame = !self.next().is_multiple_of(5);
-        let b = match op {
-            ScalarOp::Div if tame => b.square() + 0.5,
-            _ => b,
-        };
+        let b = self.tame(op, 1, b);
         Expr::scalar(op, vec![a, b])
+    }
+
+    fn ternary(&mut self, dim: usize, depth: usize) -> Expr {
+        let op = self.operation(3);
+        let args = [dim, 1, 1].map(|dim| self.expr(dim, depth - 1));
+        let args = (0..).zip(args).map(|(k, arg)| self.tame(op, k, arg));
+        Expr::scalar(op, args.collect())
     }
 
     fn leaf(&mut self, dim: usize) -> Expr {
@@ -330,17 +350,10 @@ proptest! {
     }
 }
 
-/// Whether the operation jumps from 0 to 1 where its arguments are equal.
-fn is_comparison(op: &ScalarOp) -> bool {
-    matches!(
-        op,
-        ScalarOp::Equal
-            | ScalarOp::NotEqual
-            | ScalarOp::Less
-            | ScalarOp::LessEqual
-            | ScalarOp::Greater
-            | ScalarOp::GreaterEqual
-    )
+/// The operations whose value does not jump.
+fn smooth() -> Vec<ScalarOp> {
+    let all = ScalarOp::all().into_iter();
+    all.filter(|op| !op.domain().jumps).collect()
 }
 
 #[test]
@@ -348,7 +361,7 @@ fn random_formulas_are_deep_and_mostly_well_conditioned() {
     let mut rng = Rng::new(5);
     let (mut compared, mut all, mut deepest) = (0, 0, 0);
     let mut ops = std::collections::HashSet::new();
-    for _ in 0..400 {
+    for _ in 0..800 {
         let bytes: Vec<u8> = (0..60).map(|_| rng.bits() as u8).collect();
         let expr = formula(&bytes);
         deepest = deepest.max(expr.depth());
@@ -368,8 +381,7 @@ fn random_formulas_are_deep_and_mostly_well_conditioned() {
     assert!(deepest > DEPTH);
     assert_eq!(
         ops.len(),
-        // Comparisons and masks jump, so rounding would decide.
-        ScalarOp::all().len() - 7 + 6,
+        smooth().len() + 6,
         "every node occurs: {ops:?}"
     );
 }

@@ -167,7 +167,8 @@ impl Tape {
                             .map(|&a| values[a][if values[a].len() == 1 { 0 } else { k }])
                             .collect();
                         let value = op.host(&args);
-                        rounded(value, value.abs() * (1.0 + condition(*op, args[0])))
+                        let size = value.abs().max(op.domain().scale);
+                        rounded(value, size * (1.0 + condition(*op, args[0])))
                     })
                     .collect(),
                 Node::InnerSum(_) => {

@@ -1,0 +1,795 @@
+//! Elementary functions of kernels.
+//!
+//! In `F32` they are computed here, with arithmetic and the square root only, as the functions of
+//! graphics drivers are not accurate enough: Vulkan allows an arc tangent 4096 units in the last
+//! place, a sine $2^{-11}$. The same code on every device also gives the same values. Polynomials are
+//! minimax (Remez' algorithm) for the stated interval; the errors given are theirs, without those of
+//! the rounding of each operation.
+//!
+//! In `F64` the functions of the runtime are used where it has them.
+
+use cubecl::prelude::*;
+
+use super::math::{Math, Precision, constant_vector, exp_f32};
+
+/// The largest normal number and the smallest, in single precision.
+const LARGEST: f64 = f32::MAX as f64;
+const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
+
+/// Bits of $\sqrt{1/2}$ in single precision.
+const SQRT_HALF: u32 = 0x3f35_04f3;
+
+/// $\sin r = r + r^3 P(r^2)$ for $|r| \le \pi/4$; error 4e-9.
+const SIN: [f64; 3] = [-0.166666552, 0.00833217334, -0.000195166562];
+/// $\cos r = 1 - r^2/2 + r^4 P(r^2)$ for $|r| \le \pi/4$; error 1e-10.
+const COS: [f64; 3] = [0.0416666456, -0.00138873619, 2.44377297e-05];
+/// $\log \frac{1 + s}{1 - s} = 2 s + s^3 P(s^2)$ for $|s| \le 0.1716$; error 1e-11.
+const LOG: [f64; 4] = [0.666666627, 0.400003463, 0.285366029, 0.235963315];
+/// $\arctan r = r + r^3 P(r^2)$ for $|r| \le 1$; relative error 2e-8.
+const ATAN: [f64; 8] = [
+    -0.333331525,
+    0.199937731,
+    -0.142110556,
+    0.106660053,
+    -0.075522162,
+    0.0432118848,
+    -0.0163679421,
+    0.00292069605,
+];
+/// $\arcsin r = r + r^3 P(r^2)$ for $|r| \le 1/2$; error 5e-9.
+const ASIN: [f64; 5] = [
+    0.166667551,
+    0.0749519616,
+    0.0454833359,
+    0.0241144802,
+    0.0422785319,
+];
+/// $\tanh r = r + r^3 P(r^2)$ for $|r| \le 0.63$; error 5e-9.
+const TANH: [f64; 5] = [
+    -0.333332777,
+    0.133313283,
+    -0.0537292287,
+    0.0206020046,
+    -0.00566078629,
+];
+/// $\sinh r = r + r^3 P(r^2)$ for $|r| \le 1$; error 6e-11.
+const SINH: [f64; 4] = [0.166666672, 0.00833335146, 0.000198359616, 2.81806319e-06];
+/// $e^f - 1 = f + f^2 P(f)$ for $|f| \le \ln 2 / 2$; relative error 1e-8.
+const EXPM1: [f64; 5] = [
+    0.5,
+    0.16666542,
+    0.0416662805,
+    0.00836664345,
+    0.00139465509,
+];
+/// $\mathrm{erf}\, x = x P(x^2)$ for $|x| \le 0.92$; relative error 2e-8.
+const ERF: [f64; 6] = [
+    1.12837911,
+    -0.376124948,
+    0.112818152,
+    -0.0267665684,
+    0.0049931095,
+    -0.000599048799,
+];
+/// $\log(1 - \mathrm{erf}\, x) = P(x)$ for $0.9 \le x \le 4$; error of erf 2e-9.
+const LOG_ERFC: [f64; 7] = [
+    -0.000166463971,
+    -1.12779713,
+    -0.636976182,
+    -0.104113571,
+    0.0223151594,
+    -0.00306547643,
+    0.0001982182,
+];
+/// As [`ERF`], relative error 6e-19.
+const ERF_DOUBLE: [f64; 12] = [
+    1.1283791670955126,
+    -0.37612638903183726,
+    0.11283791670953695,
+    -0.026866170644804874,
+    0.005223977621584844,
+    -0.0008548326753803242,
+    0.00012055321000015634,
+    -1.4925298718435879e-05,
+    1.6455198087745657e-06,
+    -1.6275323755291792e-07,
+    1.4045220893025346e-08,
+    -8.479917630812715e-10,
+];
+/// As [`LOG_ERFC`], of $x - 1.45$ for $0.9 \le x \le 2$; error of erf 5e-18.
+const LOG_ERFC_NEAR: [f64; 14] = [
+    -3.2112803843330977,
+    -3.4197334928413654,
+    -0.8886750164105058,
+    -0.027057465102660223,
+    0.006329246250221503,
+    -0.0013231650963740449,
+    0.00022361781548390722,
+    -2.118875695119388e-05,
+    -3.8097568960531647e-06,
+    2.806592174490278e-06,
+    -9.301640639875314e-07,
+    2.1170526745771428e-07,
+    -2.3647256533248294e-08,
+    -6.680421092454158e-09,
+];
+/// As [`LOG_ERFC`], of $x - 2.75$ for $2 \le x \le 3.5$; error of erf 3e-18.
+const LOG_ERFC_MIDDLE: [f64; 12] = [
+    -9.204140410324301,
+    -5.826535955024548,
+    -0.9512867412774394,
+    -0.008933257062792199,
+    0.0017050156831505577,
+    -0.00032065936513165695,
+    5.759379370105365e-05,
+    -9.57962546034161e-06,
+    1.403031099422203e-06,
+    -1.640208190472208e-07,
+    6.652146120048375e-09,
+    8.04138657098204e-09,
+];
+/// As [`LOG_ERFC`], of $x - 4.75$ for $3.5 \le x \le 6$; error of erf 1e-21.
+const LOG_ERFC_FAR: [f64; 10] = [
+    -24.714058941862483,
+    -9.702088576202955,
+    -0.9803406338969552,
+    -0.002459588028357568,
+    0.00033420668600041455,
+    -4.6901561362488175e-05,
+    6.395476756265775e-06,
+    -1.092833537981815e-06,
+    3.0736347912134496e-08,
+    -4.288409808473448e-08,
+];
+
+/// $\sum_k c_k x^k$ by Horner's scheme.
+#[cube]
+fn polynomial<F: Float, N: Size>(x: Vector<F, N>, #[comptime] c: Vec<f64>) -> Vector<F, N> {
+    let last = comptime!(c.len() - 1);
+    let mut sum = constant_vector::<F, N>(comptime!(c[last]));
+    #[unroll]
+    for k in 0..last {
+        sum = fma(
+            sum,
+            x,
+            constant_vector::<F, N>(comptime!(c[last - 1 - k])),
+        );
+    }
+    sum
+}
+
+/// $r + r^3 P(r^2)$.
+#[cube]
+fn odd<F: Float, N: Size>(r: Vector<F, N>, #[comptime] c: Vec<f64>) -> Vector<F, N> {
+    let square = r * r;
+    fma(r * square, polynomial::<F, N>(square, c), r)
+}
+
+/// NaN that keeps the sign of `x`; made of its bits, as shaders cannot write NaN.
+#[cube]
+fn not_a_number<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
+    let bits = Vector::<u32, N>::reinterpret(x) | Vector::new(0x7fc0_0000u32);
+    Vector::<f32, N>::reinterpret(bits)
+}
+
+/// `magnitude`, which is not negative, with the sign of `x`.
+#[cube]
+fn with_sign<N: Size>(magnitude: Vector<f32, N>, x: Vector<f32, N>) -> Vector<f32, N> {
+    let sign = Vector::<u32, N>::reinterpret(x) & Vector::new(0x8000_0000u32);
+    Vector::<f32, N>::reinterpret(Vector::<u32, N>::reinterpret(magnitude) | sign)
+}
+
+/// The sine and cosine: $x = k \pi/2 + r$ (Cody and Waite, "Software manual for the elementary
+/// functions", 1980).
+#[derive(CubeType)]
+struct Turn<N: Size> {
+    sin: Vector<f32, N>,
+    cos: Vector<f32, N>,
+}
+
+/// Beyond this nothing is left of the argument's fraction of a turn.
+const LARGEST_ANGLE: f64 = 4194304.0;
+
+#[cube]
+fn turn<N: Size>(x: Vector<f32, N>) -> Turn<N> {
+    let k = (x * constant_vector::<f32, N>(std::f64::consts::FRAC_2_PI)).round();
+    // Two parts of few digits, whose products with small integers are exact, and the rest.
+    let r = fma(k, constant_vector::<f32, N>(-1.5703125), x);
+    let r = fma(k, constant_vector::<f32, N>(-4.837512969970703125e-4), r);
+    let r = fma(k, constant_vector::<f32, N>(-7.549789954891882e-8), r);
+    let square = r * r;
+    let sin = odd::<f32, N>(r, comptime!(SIN.to_vec()));
+    let cos = fma(
+        square * square,
+        polynomial::<f32, N>(square, comptime!(COS.to_vec())),
+        fma(
+            square,
+            constant_vector::<f32, N>(-0.5),
+            constant_vector::<f32, N>(1.0),
+        ),
+    );
+    // The quadrant, 0 to 3, and its last bit.
+    let quarter = constant_vector::<f32, N>(0.25);
+    let half = constant_vector::<f32, N>(0.5);
+    let quadrant = k - constant_vector::<f32, N>(4.0) * (k * quarter).floor();
+    let last_bit = quadrant - constant_vector::<f32, N>(2.0) * (quadrant * half).floor();
+    let swapped = last_bit.greater_than(&half);
+    let (s, c) = (
+        select_many(swapped, cos, sin),
+        select_many(swapped, sin, cos),
+    );
+    let lower = quadrant.greater_than(&constant_vector::<f32, N>(1.5));
+    let left = (quadrant - constant_vector::<f32, N>(1.5)).abs().less_than(&constant_vector::<f32, N>(1.0));
+    let s = select_many(lower, -s, s);
+    let c = select_many(left, -c, c);
+    let known = x
+        .abs()
+        .less_than(&constant_vector::<f32, N>(LARGEST_ANGLE));
+    let nan = not_a_number::<N>(x);
+    Turn::<N> {
+        sin: select_many(known, s, nan),
+        cos: select_many(known, c, nan),
+    }
+}
+
+/// The sine.
+#[cube]
+pub fn sin<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
+    if comptime!(math.precision == Precision::F32) {
+        Vector::<F, N>::cast_from(turn::<N>(Vector::<f32, N>::cast_from(x)).sin)
+    } else {
+        x.sin()
+    }
+}
+
+/// The cosine.
+#[cube]
+pub fn cos<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
+    if comptime!(math.precision == Precision::F32) {
+        Vector::<F, N>::cast_from(turn::<N>(Vector::<f32, N>::cast_from(x)).cos)
+    } else {
+        x.cos()
+    }
+}
+
+/// The tangent.
+#[cube]
+pub fn tan<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
+    if comptime!(math.precision == Precision::F32) {
+        let turn = turn::<N>(Vector::<f32, N>::cast_from(x));
+        Vector::<F, N>::cast_from(turn.sin / turn.cos)
+    } else {
+        x.tan()
+    }
+}
+
+/// $x = 2^e \frac{1 + s}{1 - s}$ with the second factor in $[\sqrt{1/2}, \sqrt 2)$; for positive
+/// finite numbers.
+#[derive(CubeType)]
+struct Scaled<N: Size> {
+    exponent: Vector<f32, N>,
+    s: Vector<f32, N>,
+}
+
+#[cube]
+fn scaled<N: Size>(x: Vector<f32, N>) -> Scaled<N> {
+    let one = constant_vector::<f32, N>(1.0);
+    let tiny = x.less_than(&constant_vector::<f32, N>(SMALLEST));
+    let x = select_many(tiny, x * constant_vector::<f32, N>(8388608.0), x);
+    let shift = select_many(
+        tiny,
+        constant_vector::<f32, N>(-23.0),
+        constant_vector::<f32, N>(0.0),
+    );
+    // With 128 added to the exponent, as numbers below 1 have a negative one.
+    let offset =
+        Vector::<u32, N>::reinterpret(x) + Vector::new(comptime!(0x4000_0000 - SQRT_HALF));
+    let exponent = Vector::<f32, N>::cast_from(offset >> Vector::new(23u32))
+        - constant_vector::<f32, N>(128.0);
+    let bits = (offset & Vector::new(0x007f_ffffu32)) + Vector::new(SQRT_HALF);
+    let m = Vector::<f32, N>::reinterpret(bits);
+    Scaled::<N> {
+        exponent: exponent + shift,
+        s: (m - one) / (m + one),
+    }
+}
+
+/// $\log \frac{1 + s}{1 - s}$.
+#[cube]
+fn log_ratio<N: Size>(s: Vector<f32, N>) -> Vector<f32, N> {
+    let square = s * s;
+    fma(
+        s * square,
+        polynomial::<f32, N>(square, comptime!(LOG.to_vec())),
+        s + s,
+    )
+}
+
+#[cube]
+fn log_f32<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
+    let zero = constant_vector::<f32, N>(0.0);
+    let Scaled { exponent, s } = scaled::<N>(x);
+    // ln 2 in a part of few digits and the rest.
+    let low = fma(
+        exponent,
+        constant_vector::<f32, N>(-2.121944400546905827679e-4),
+        log_ratio::<N>(s),
+    );
+    let log = fma(exponent, constant_vector::<f32, N>(0.693359375), low);
+    let log = select_many(
+        x.greater_than(&constant_vector::<f32, N>(LARGEST)),
+        x,
+        log,
+    );
+    let infinite = Vector::<u32, N>::reinterpret(x) | Vector::new(0xff80_0000u32);
+    let log = select_many(
+        x.equal(&zero),
+        Vector::<f32, N>::reinterpret(infinite),
+        log,
+    );
+    select_many(x.greater_equal(&zero), log, not_a_number::<N>(x))
+}
+
+/// The natural logarithm.
+#[cube]
+pub fn log<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
+    if comptime!(math.precision == Precision::F32) {
+        Vector::<F, N>::cast_from(log_f32::<N>(Vector::<f32, N>::cast_from(x)))
+    } else {
+        x.ln()
+    }
+}
+
+/// $\log(1 + x)$, exact for small $x$.
+#[cube]
+pub fn log1p<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
+    let one = constant_vector::<F, N>(1.0);
+    if comptime!(math.precision == Precision::F32) {
+        let x = Vector::<f32, N>::cast_from(x);
+        let far = log_f32::<N>(x + constant_vector::<f32, N>(1.0));
+        let near = log_ratio::<N>(x / (x + constant_vector::<f32, N>(2.0)));
+        // From sqrt(1/2) - 1 to sqrt(2) - 1.
+        let is_near = (x - constant_vector::<f32, N>(0.06)).abs().less_than(&constant_vector::<f32, N>(0.352));
+        Vector::<F, N>::cast_from(select_many(is_near, near, far))
+    } else {
+        // The rounding error of 1 + x, relative to it (Kahan).
+        let sum = one + x;
+        let lost = ((sum - one) - x) / sum;
+        // Zero and infinity have lost nothing.
+        select_many(lost.equal(&lost), sum.ln() - lost, sum.ln())
+    }
+}
+
+/// $e^x - 1$, exact for small $x$.
+#[cube]
+pub fn expm1<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
+    let one = constant_vector::<F, N>(1.0);
+    if comptime!(math.precision == Precision::F32) {
+        let x = Vector::<f32, N>::cast_from(x);
+        let one = constant_vector::<f32, N>(1.0);
+        let far = exp_f32::<N>(x, false) - one;
+        // One doubling of |x| <= ln 2 / 2.
+        let half = x * constant_vector::<f32, N>(0.5);
+        let p = fma(
+            half * half,
+            polynomial::<f32, N>(half, comptime!(EXPM1.to_vec())),
+            half,
+        );
+        let near = fma(p, p, p + p);
+        let is_near = x.abs().less_than(&constant_vector::<f32, N>(0.69));
+        Vector::<F, N>::cast_from(select_many(is_near, near, far))
+    } else {
+        // Kahan: the error of the exponential cancels in the quotient.
+        let exp = x.exp();
+        let near = (exp - one) * x / exp.ln();
+        let near = select_many(exp.equal(&one), x, near);
+        let is_near = x.abs().less_than(&constant_vector::<F, N>(1.0));
+        select_many(is_near, near, exp - one)
+    }
+}
+
+#[cube]
+fn atan_f32<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
+    let one = constant_vector::<f32, N>(1.0);
+    let size = x.abs();
+    let steep = size.greater_than(&one);
+    let r = select_many(steep, one / size, size);
+    let angle = odd::<f32, N>(r, comptime!(ATAN.to_vec()));
+    let quarter = constant_vector::<f32, N>(std::f64::consts::FRAC_PI_2);
+    with_sign::<N>(select_many(steep, quarter - angle, angle), x)
+}
+
+/// The arc tangent.
+#[cube]
+pub fn atan<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
+    if comptime!(math.precision == Precision::F32) {
+        Vector::<F, N>::cast_from(atan_f32::<N>(Vector::<f32, N>::cast_from(x)))
+    } else {
+        x.atan()
+    }
+}
+
+/// The angle of the point `(x, y)`.
+#[cube]
+pub fn atan2<F: Float, N: Size>(
+    y: Vector<F, N>,
+    x: Vector<F, N>,
+    #[comptime] math: Math,
+) -> Vector<F, N> {
+    if comptime!(math.precision == Precision::F32) {
+        let (y, x) = (
+            Vector::<f32, N>::cast_from(y),
+            Vector::<f32, N>::cast_from(x),
+        );
+        let (width, height) = (x.abs(), y.abs());
+        let steep = height.greater_than(&width);
+        let short = select_many(steep, width, height);
+        let long = select_many(steep, height, width);
+        // The quotient of infinities, and of zeros.
+        let zero = constant_vector::<f32, N>(0.0);
+        let one = constant_vector::<f32, N>(1.0);
+        let r = select_many(short.equal(&long), one, short / long);
+        let r = select_many(long.equal(&zero), zero, r);
+        let angle = odd::<f32, N>(r, comptime!(ATAN.to_vec()));
+        let quarter = constant_vector::<f32, N>(std::f64::consts::FRAC_PI_2);
+        let angle = select_many(steep, quarter - angle, angle);
+        // The sign bit, as there is a left of -0.
+        let left = Vector::<i32, N>::reinterpret(x).less_than(&Vector::new(0i32));
+        let half = constant_vector::<f32, N>(std::f64::consts::PI);
+        let angle = with_sign::<N>(select_many(left, half - angle, angle), y);
+        // NaN loses comparisons above.
+        let sum = x + y;
+        let known = x.equal(&x).vec_and(y.equal(&y));
+        Vector::<F, N>::cast_from(select_many(known, angle, sum))
+    } else {
+        y.atan2(x)
+    }
+}
+
+/// $\arcsin$ of the absolute value: the part of $\pi/2$ that is missed, where it is above 1/2.
+#[derive(CubeType)]
+struct Arc<N: Size> {
+    angle: Vector<f32, N>,
+    steep: Vector<bool, N>,
+}
+
+#[cube]
+fn arc<N: Size>(x: Vector<f32, N>) -> Arc<N> {
+    let half = constant_vector::<f32, N>(0.5);
+    let size = x.abs();
+    let steep = size.greater_than(&half);
+    let chord = (half - half * size).sqrt();
+    let angle = odd::<f32, N>(
+        select_many(steep, chord, size),
+        comptime!(ASIN.to_vec()),
+    );
+    Arc::<N> {
+        angle: select_many(steep, angle + angle, angle),
+        steep,
+    }
+}
+
+/// The arc sine.
+#[cube]
+pub fn asin<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
+    if comptime!(math.precision == Precision::F32) {
+        let x = Vector::<f32, N>::cast_from(x);
+        let Arc { angle, steep } = arc::<N>(x);
+        let quarter = constant_vector::<f32, N>(std::f64::consts::FRAC_PI_2);
+        Vector::<F, N>::cast_from(with_sign::<N>(
+            select_many(steep, quarter - angle, angle),
+            x,
+        ))
+    } else {
+        x.asin()
+    }
+}
+
+/// The arc cosine.
+#[cube]
+pub fn acos<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
+    if comptime!(math.precision == Precision::F32) {
+        let x = Vector::<f32, N>::cast_from(x);
+        let Arc { angle, steep } = arc::<N>(x);
+        let quarter = constant_vector::<f32, N>(std::f64::consts::FRAC_PI_2);
+        let left = x.less_than(&constant_vector::<f32, N>(0.0));
+        let small = quarter - with_sign::<N>(angle, x);
+        let half = constant_vector::<f32, N>(std::f64::consts::PI);
+        let large = select_many(left, half - angle, angle);
+        Vector::<F, N>::cast_from(select_many(steep, large, small))
+    } else {
+        x.acos()
+    }
+}
+
+/// $e^{|x|} / 2$, which overflows only where the hyperbolic functions do.
+#[cube]
+fn half_exp<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
+    let half = constant_vector::<f32, N>(0.5);
+    let root = exp_f32::<N>(x.abs() * half, false);
+    root * (half * root)
+}
+
+/// The hyperbolic sine.
+#[cube]
+pub fn sinh<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
+    if comptime!(math.precision == Precision::F32) {
+        let x = Vector::<f32, N>::cast_from(x);
+        let half = half_exp::<N>(x);
+        let far = half - constant_vector::<f32, N>(0.25) / half;
+        let near = odd::<f32, N>(x, comptime!(SINH.to_vec()));
+        let is_far = x.abs().greater_than(&constant_vector::<f32, N>(1.0));
+        Vector::<F, N>::cast_from(select_many(is_far, with_sign::<N>(far, x), near))
+    } else {
+        x.sinh()
+    }
+}
+
+/// The hyperbolic cosine.
+#[cube]
+pub fn cosh<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
+    if comptime!(math.precision == Precision::F32) {
+        let half = half_exp::<N>(Vector::<f32, N>::cast_from(x));
+        Vector::<F, N>::cast_from(half + constant_vector::<f32, N>(0.25) / half)
+    } else {
+        x.cosh()
+    }
+}
+
+/// The hyperbolic tangent.
+#[cube]
+pub fn tanh<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
+    if comptime!(math.precision == Precision::F32) {
+        let x = Vector::<f32, N>::cast_from(x);
+        let one = constant_vector::<f32, N>(1.0);
+        let size = x.abs();
+        let exp = exp_f32::<N>(size + size, false);
+        let far = one - constant_vector::<f32, N>(2.0) / (exp + one);
+        let near = odd::<f32, N>(x, comptime!(TANH.to_vec()));
+        let is_far = size.greater_than(&constant_vector::<f32, N>(0.6));
+        Vector::<F, N>::cast_from(select_many(is_far, with_sign::<N>(far, x), near))
+    } else {
+        x.tanh()
+    }
+}
+
+/// The logistic function $1 / (1 + e^{-x})$.
+#[cube]
+pub fn sigmoid<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
+    let one = constant_vector::<F, N>(1.0);
+    if comptime!(math.precision == Precision::F32) {
+        let exp = Vector::<F, N>::cast_from(exp_f32::<N>(Vector::<f32, N>::cast_from(-x), false));
+        one / (one + exp)
+    } else {
+        one / (one + (-x).exp())
+    }
+}
+
+/// $\log(1 + e^x)$.
+#[cube]
+pub fn softplus<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
+    let zero = constant_vector::<F, N>(0.0);
+    let exp = if comptime!(math.precision == Precision::F32) {
+        let size = Vector::<f32, N>::cast_from(x).abs();
+        Vector::<F, N>::cast_from(exp_f32::<N>(-size, true))
+    } else {
+        (-x.abs()).exp()
+    };
+    // Written so that NaN stays.
+    let positive = select_many(x.less_than(&zero), zero, x);
+    positive + log1p::<F, N>(exp, math)
+}
+
+/// The error function.
+#[cube]
+pub fn erf<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
+    if comptime!(math.precision == Precision::F32) {
+        let x = Vector::<f32, N>::cast_from(x);
+        let one = constant_vector::<f32, N>(1.0);
+        let near = x * polynomial::<f32, N>(x * x, comptime!(ERF.to_vec()));
+        let size = x.abs();
+        // Beyond 4 it is 1.
+        let end = constant_vector::<f32, N>(4.0);
+        let clipped = select_many(size.greater_than(&end), end, size);
+        let log = polynomial::<f32, N>(clipped, comptime!(LOG_ERFC.to_vec()));
+        let far = one - exp_f32::<N>(log, true);
+        let is_far = size.greater_than(&constant_vector::<f32, N>(0.9));
+        Vector::<F, N>::cast_from(select_many(is_far, with_sign::<N>(far, x), near))
+    } else {
+        let near = x * polynomial::<F, N>(x * x, comptime!(ERF_DOUBLE.to_vec()));
+        let one = constant_vector::<F, N>(1.0);
+        let size = x.abs();
+        let end = constant_vector::<F, N>(6.0);
+        let clipped = select_many(size.greater_than(&end), end, size);
+        let log_near = polynomial::<F, N>(
+            clipped - constant_vector::<F, N>(1.45),
+            comptime!(LOG_ERFC_NEAR.to_vec()),
+        );
+        let log_middle = polynomial::<F, N>(
+            clipped - constant_vector::<F, N>(2.75),
+            comptime!(LOG_ERFC_MIDDLE.to_vec()),
+        );
+        let log_far = polynomial::<F, N>(
+            clipped - constant_vector::<F, N>(4.75),
+            comptime!(LOG_ERFC_FAR.to_vec()),
+        );
+        let log = select_many(
+            clipped.less_than(&constant_vector::<F, N>(2.0)),
+            log_near,
+            log_middle,
+        );
+        let log = select_many(
+            clipped.less_than(&constant_vector::<F, N>(3.5)),
+            log,
+            log_far,
+        );
+        let far = one - log.exp();
+        let negative = x.less_than(&constant_vector::<F, N>(0.0));
+        let far = select_many(negative, -far, far);
+        let is_far = size.greater_than(&constant_vector::<F, N>(0.9));
+        select_many(is_far, far, near)
+    }
+}
+
+/// $a^b$: NaN for a negative $a$ unless $b$ is an integer.
+#[cube]
+pub fn powf<F: Float, N: Size>(
+    a: Vector<F, N>,
+    b: Vector<F, N>,
+    #[comptime] math: Math,
+) -> Vector<F, N> {
+    if comptime!(math.precision == Precision::F32) {
+        Vector::<F, N>::cast_from(powf_f32::<N>(
+            Vector::<f32, N>::cast_from(a),
+            Vector::<f32, N>::cast_from(b),
+        ))
+    } else {
+        a.powf(b)
+    }
+}
+
+/// $2^{b \log_2 |a|}$ with the integer part of the exponent kept apart, so that the error does not
+/// grow with the exponent of $a$.
+#[cube]
+fn powf_f32<N: Size>(a: Vector<f32, N>, b: Vector<f32, N>) -> Vector<f32, N> {
+    let zero = constant_vector::<f32, N>(0.0);
+    let one = constant_vector::<f32, N>(1.0);
+    let size = a.abs();
+    let Scaled { exponent, s } = scaled::<N>(size);
+    let log2 = log_ratio::<N>(s) * constant_vector::<f32, N>(std::f64::consts::LOG2_E);
+    // b e = whole + rest, and what rounding takes from the product.
+    // Infinite exponents are clipped, so that no difference or product of theirs is NaN.
+    let finite = clip::<N>(b, constant_vector::<f32, N>(1e10));
+    let product = finite * exponent;
+    let lost = fma(finite, exponent, -product);
+    let whole = product.round();
+    let rest = (product - whole) + fma(finite, log2, lost);
+    let more = rest.round();
+    let f = (rest - more) * constant_vector::<f32, N>(std::f64::consts::LN_2);
+    let p = fma(
+        f * f,
+        polynomial::<f32, N>(f, comptime!(EXPM1.to_vec())),
+        f,
+    ) + one;
+    let power = scale::<N>(
+        p,
+        clip::<N>(whole + more, constant_vector::<f32, N>(400.0)),
+    );
+
+    let power = select_many(b.equal(&zero).or(a.equal(&one)), one, power);
+    // Zero, infinity: 2^(b log2 |a|) with an infinite logarithm.
+    let infinite = size.greater_than(&constant_vector::<f32, N>(LARGEST));
+    let extreme = size.equal(&zero).or(infinite);
+    let up = infinite
+        .vec_and(b.greater_than(&zero))
+        .or(size.equal(&zero).vec_and(b.less_than(&zero)));
+    let infinity = Vector::<u32, N>::reinterpret(size) | Vector::new(0x7f80_0000u32);
+    let infinity = Vector::<f32, N>::reinterpret(infinity);
+    let extreme_power = select_many(up, infinity, zero);
+    let extreme_power = select_many(b.equal(&zero), one, extreme_power);
+    let power = select_many(extreme, extreme_power, power);
+    // The sign of an odd power, from the sign bit, as there is a -0.
+    let half = b * constant_vector::<f32, N>(0.5);
+    let integral = b.floor().equal(&b);
+    let is_odd = integral.vec_and(half.floor().not_equal(&half));
+    let negative = Vector::<i32, N>::reinterpret(a).less_than(&Vector::new(0i32));
+    let power = select_many(negative.vec_and(is_odd), -power, power);
+    let undefined = a
+        .less_than(&zero)
+        .vec_and(b.floor().less_than(&b))
+        .vec_and(size.less_equal(&constant_vector::<f32, N>(LARGEST)));
+    let power = select_many(undefined, not_a_number::<N>(a), power);
+    // NaN to the power 0 is 1, as is 1 to the power NaN.
+    let known = a.equal(&a).vec_and(b.equal(&b));
+    let forced = b.equal(&zero).or(a.equal(&one));
+    select_many(known.or(forced), power, a + b)
+}
+
+/// `x` between `-limit` and `limit`.
+#[cube]
+fn clip<N: Size>(x: Vector<f32, N>, limit: Vector<f32, N>) -> Vector<f32, N> {
+    let x = select_many(x.greater_than(&limit), limit, x);
+    select_many(x.less_than(&-limit), -limit, x)
+}
+
+/// $2^n p$ for an integer $n$, $|n| \le 400$, in three factors, so that results beyond the ends of the
+/// range are right.
+#[cube]
+fn scale<N: Size>(p: Vector<f32, N>, n: Vector<f32, N>) -> Vector<f32, N> {
+    let third = (n * constant_vector::<f32, N>(0.25)).floor();
+    let rest = n - third * constant_vector::<f32, N>(3.0);
+    let factor = power_of_two::<N>(third);
+    p * power_of_two::<N>(rest) * factor * factor * factor
+}
+
+/// $2^n$ for a small integer $n$.
+#[cube]
+fn power_of_two<N: Size>(n: Vector<f32, N>) -> Vector<f32, N> {
+    let biased = n + constant_vector::<f32, N>(127.0);
+    let bits = Vector::<u32, N>::cast_from(biased) << Vector::new(23u32);
+    Vector::<f32, N>::reinterpret(bits)
+}
+
+/// $x - m \lfloor x / m \rfloor$, which has the sign of `m`.
+#[cube]
+pub fn modulo<F: Float, N: Size>(x: Vector<F, N>, m: Vector<F, N>) -> Vector<F, N> {
+    let zero = constant_vector::<F, N>(0.0);
+    let quotient = (x / m).floor();
+    // An infinite divisor.
+    let rest = select_many(quotient.equal(&zero), x, fma(-quotient, m, x));
+    // The quotient may have been rounded up to an integer.
+    let negative = rest.less_than(&zero).vec_and(m.greater_than(&zero));
+    let positive = rest.greater_than(&zero).vec_and(m.less_than(&zero));
+    select_many(negative.or(positive), rest + m, rest)
+}
+
+/// Terms of the series of spherical Bessel functions, beside their order.
+fn terms(math: Math) -> u32 {
+    match math.precision {
+        Precision::F64 => 20,
+        _ => 10,
+    }
+}
+
+/// The spherical Bessel function $j_n$ (DLMF 10.49): a series where $|x| < n + 1$, else the recurrence
+/// from $\sin x / x$ upwards, which is stable there.
+#[cube]
+pub fn spherical_bessel<F: Float, N: Size>(
+    x: Vector<F, N>,
+    #[comptime] n: u32,
+    #[comptime] math: Math,
+) -> Vector<F, N> {
+    let one = constant_vector::<F, N>(1.0);
+    // sum_k (-x^2 / 2)^k / (k! (2n + 3) (2n + 5) .. (2n + 2k + 1)), from its last term.
+    let y = x * x * constant_vector::<F, N>(-0.5);
+    let end = comptime!(terms(math) + n);
+    let mut sum = constant_vector::<F, N>(1.0);
+    #[unroll]
+    for back in 0..end {
+        let k = comptime!(end - back);
+        let factor = comptime!(1.0 / (k as f64 * (2 * n + 2 * k + 1) as f64));
+        sum = fma(sum, y * constant_vector::<F, N>(factor), one);
+    }
+    #[unroll]
+    for k in 0..n {
+        sum *= x * constant_vector::<F, N>(comptime!(1.0 / (2 * k + 3) as f64));
+    }
+    let inverse = one / x;
+    let mut last = cos::<F, N>(x, math) * inverse;
+    let mut far = sin::<F, N>(x, math) * inverse;
+    #[unroll]
+    for k in 0..n {
+        let next = constant_vector::<F, N>(comptime!((2 * k + 1) as f64)) * inverse * far - last;
+        last = far;
+        far = next;
+    }
+    let is_near = x.abs().less_than(&constant_vector::<F, N>(comptime!(n as f64 + 1.0)));
+    let far = select_many(
+        x.abs().greater_than(&constant_vector::<F, N>(comptime!(
+            if math.precision == Precision::F64 { f64::MAX } else { f32::MAX as f64 }
+        ))),
+        constant_vector::<F, N>(0.0),
+        far,
+    );
+    select_many(is_near, sum, far)
+}
