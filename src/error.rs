@@ -5,6 +5,8 @@ use std::fmt;
 use burn::tensor::DType;
 use burn_lazy_kernels::{Axis, LaunchError};
 
+use crate::algebra::Contraction;
+
 /// An operand as it is named in a message: its name in the formula and its shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OperandInfo {
@@ -131,6 +133,18 @@ pub enum LazyError {
     /// Operands are on different devices.
     #[error("devices differ: {0}")]
     MixedDevices(Box<Conflict>),
+    /// Tensors on the inner axis do not fit together.
+    #[error("tensordot: {reason} in {contraction:?}; left is {left}; right is {right}")]
+    Contraction {
+        /// What does not fit.
+        reason: &'static str,
+        /// The axes.
+        contraction: Box<Contraction>,
+        /// The left side.
+        left: Box<FormulaInfo>,
+        /// The right side.
+        right: Box<FormulaInfo>,
+    },
     /// A range of components is empty or leaves the inner axis.
     #[error("components {start}..{end} are not within the {dim} of {formula}")]
     Slice {

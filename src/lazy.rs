@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use burn::tensor::Tensor;
 use burn_lazy_kernels::{
     Accumulation, Axis, Expr, Formula,
-    expr::{Node, Printer, Var, broadcast_dim},
+    expr::{Printer, Var, broadcast_dim},
 };
 
 use crate::{
@@ -198,33 +198,6 @@ impl LazyTensor {
         }
     }
 
-    /// The gradient of this formula $f$ with respect to the operand `v`, applied to a cotangent `e`:
-    /// the formula $\sum_k e_k \, \partial f_k / \partial v$, of the dimension of `v`.
-    ///
-    /// This is symbolic: the result can be reduced, differentiated again, or differentiated by
-    /// Burn's autodiff, which gives derivatives of second order.
-    ///
-    /// # Panics
-    /// If `v` is not an operand itself, if `e` has another inner dimension than this formula, or if
-    /// the operands do not fit together.
-    #[track_caller]
-    pub fn grad(&self, v: &LazyTensor, e: impl IntoLazy) -> Self {
-        expect(self.try_grad(v, e))
-    }
-
-    /// Like [`grad`](Self::grad), with an error instead of a panic.
-    pub fn try_grad(&self, v: &LazyTensor, e: impl IntoLazy) -> Result<Self, LazyError> {
-        let e = e.into_lazy()?;
-        let Node::Var(var) = v.expr.node() else {
-            return Err(LazyError::NotAnOperand(v.boxed_info()));
-        };
-        if e.dim() != self.dim() {
-            return Err(self.dimension_error("grad", &e));
-        }
-        let expr = self.expr.gradient(var, &e.expr);
-        Self::combine(expr, &[self, v, &e])
-    }
-
     /// Components `range` of the inner axis.
     ///
     /// # Panics
@@ -368,7 +341,18 @@ impl LazyTensor {
         }
     }
 
-    fn dimension_error(&self, operation: &'static str, other: &LazyTensor) -> LazyError {
+    /// An error where the inner dimension is not 1.
+    pub(crate) fn check_scalar(&self, operation: &'static str) -> Result<(), LazyError> {
+        match self.dim() {
+            1 => Ok(()),
+            _ => Err(LazyError::NotScalar {
+                operation,
+                formula: self.boxed_info(),
+            }),
+        }
+    }
+
+    pub(crate) fn dimension_error(&self, operation: &'static str, other: &LazyTensor) -> LazyError {
         LazyError::Dimension {
             operation,
             dims: [self.dim(), other.dim()],

@@ -48,8 +48,10 @@
 //! reciprocal, which may round once more. On a CPU, `exp` in F32 is a polynomial with a relative
 //! error of about 2e-7 whose results below $2^{-126}$ are 0 and which overflows above 88.37.
 
+mod algebra;
 mod arithmetic;
 mod backends;
+mod calculus;
 mod entries;
 mod error;
 mod lazy;
@@ -57,6 +59,7 @@ mod operand;
 mod ops;
 mod reduce;
 
+pub use algebra::Contraction;
 pub use burn_lazy_kernels::{
     Accumulation, Axis, Formula, ReductionKind, Spec, Wanted, catalogue::ScalarOp,
 };

@@ -133,12 +133,7 @@ reductions! {
         weight: impl IntoLazy,
         axis: impl Into<Axes>
     ) -> Tensor<R> = |k| {
-        if k.dim() != 1 {
-            return Err(LazyError::NotScalar {
-                operation: "sumsoftmaxweight",
-                formula: k.boxed_info(),
-            });
-        }
+        k.check_scalar("sumsoftmaxweight")?;
         let both = LazyTensor::try_concat(&[k.clone(), weight.into_lazy()?])?;
         both.values("sumsoftmaxweight", ReductionKind::SoftmaxSum, axis)
     };
@@ -260,12 +255,7 @@ impl LazyTensor {
 
     /// Like [`matmul`](Self::matmul), with an error instead of a panic.
     pub fn try_matmul<B: RightHandSide>(&self, b: B) -> Result<B, LazyError> {
-        if self.dim() != 1 {
-            return Err(LazyError::NotScalar {
-                operation: "matmul",
-                formula: self.boxed_info(),
-            });
-        }
+        self.check_scalar("matmul")?;
         b.multiplied_by(self)
     }
 

@@ -784,10 +784,7 @@ impl Expr {
     /// The value where `mask` is 0, else 0, also where the value is not finite.
     fn zero_where(&self, mask: &Expr) -> Expr {
         let zero = Expr::constant(0.0);
-        Expr::scalar(
-            ScalarOp::MaskWhere,
-            vec![self.clone(), mask.clone(), zero],
-        )
+        Expr::scalar(ScalarOp::MaskWhere, vec![self.clone(), mask.clone(), zero])
     }
 
     fn maximum(&self, other: &Expr) -> Expr {

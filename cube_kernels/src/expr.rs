@@ -92,6 +92,25 @@ pub enum Place {
     Offset,
 }
 
+/// Which of several values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Extreme {
+    /// The smallest.
+    Minimum,
+    /// The largest.
+    Maximum,
+}
+
+impl Extreme {
+    /// The function of two values.
+    pub fn op(self) -> ScalarOp {
+        match self {
+            Extreme::Minimum => ScalarOp::Minimum,
+            Extreme::Maximum => ScalarOp::Maximum,
+        }
+    }
+}
+
 /// The kinds of nodes.
 ///
 /// Everything else (squared distances, dot products, norms, derivatives) is composed of these.
@@ -105,8 +124,12 @@ pub enum Node {
     Const(f64),
     /// A scalar function applied component by component; arguments have equal dimension or 1.
     Scalar(ScalarOp, Vec<Expr>),
+    /// The numbers `start .. start + len`.
+    Iota(usize, usize),
     /// Sum over the inner axis; dimension 1.
     InnerSum(Expr),
+    /// Smallest or largest component; dimension 1; NaN if any is.
+    InnerExtremum(Extreme, Expr),
     /// Components `start .. start + len` of the argument.
     Slice(Expr, usize, usize),
     /// The components of all arguments, one after the other.
@@ -161,7 +184,8 @@ impl Expr {
     fn new(node: Node) -> Self {
         let dim = match &node {
             Node::Var(var) => var.dim,
-            Node::Const(_) | Node::Place(_) | Node::InnerSum(_) => 1,
+            Node::Const(_) | Node::Place(_) | Node::InnerSum(_) | Node::InnerExtremum(..) => 1,
+            Node::Iota(_, len) => *len,
             Node::Scalar(_, args) => broadcast_dim(args).expect("dimensions were checked"),
             Node::Slice(_, _, len) => *len,
             Node::Concat(args) => args.iter().map(Expr::dim).sum(),
@@ -188,14 +212,17 @@ impl Expr {
         };
         let sign = match &node {
             Node::Var(_) | Node::Place(Place::Offset) => Sign::Unknown,
-            Node::Place(Place::Index(_)) => Sign::NonNegative,
+            Node::Place(Place::Index(_)) | Node::Iota(..) => Sign::NonNegative,
             Node::Const(value) if value.is_nan() => Sign::Unknown,
             Node::Const(value) if value.is_sign_positive() => Sign::NonNegative,
             Node::Const(_) => Sign::NonPositive,
             Node::Scalar(op, args) => {
                 op.sign_of(&args.iter().map(Expr::known_sign).collect::<Vec<_>>())
             }
-            Node::InnerSum(arg) | Node::Slice(arg, ..) | Node::Expand(arg, _) => arg.known_sign(),
+            Node::InnerSum(arg)
+            | Node::InnerExtremum(_, arg)
+            | Node::Slice(arg, ..)
+            | Node::Expand(arg, _) => arg.known_sign(),
             Node::Concat(parts) => common(parts),
         };
         let depth = 1 + children.iter().map(|c| c.depth()).max().unwrap_or(0);
@@ -206,7 +233,8 @@ impl Expr {
                 Node::Place(place) => place.hash(h),
                 Node::Const(value) => value.to_bits().hash(h),
                 Node::Scalar(op, _) => op.hash(h),
-                Node::Slice(_, start, len) => (start, len).hash(h),
+                Node::Slice(_, start, len) | Node::Iota(start, len) => (start, len).hash(h),
+                Node::InnerExtremum(extreme, _) => extreme.hash(h),
                 Node::Expand(_, dim) => dim.hash(h),
                 Node::InnerSum(_) | Node::Concat(_) => {}
             }
@@ -254,6 +282,43 @@ impl Expr {
             1 => self.clone(),
             _ => Self::new(Node::InnerSum(self.clone())),
         }
+    }
+
+    /// The smallest or largest component.
+    pub fn inner_extremum(&self, extreme: Extreme) -> Self {
+        match self.dim() {
+            1 => self.clone(),
+            _ => Self::new(Node::InnerExtremum(extreme, self.clone())),
+        }
+    }
+
+    /// The first place of the smallest or largest component, or of a NaN if there is one.
+    pub fn inner_position(&self, extreme: Extreme) -> Self {
+        let dim = self.dim();
+        let best = self.inner_extremum(extreme);
+        let at = |op, other: Expr| Expr::scalar(op, vec![self.clone(), other]);
+        // Nothing equals NaN.
+        let hit = at(ScalarOp::Equal, best) + at(ScalarOp::NotEqual, self.clone());
+        let places = Expr::scalar(
+            ScalarOp::MaskWhere,
+            vec![Expr::constant(dim as f64), hit, Expr::iota(0, dim)],
+        );
+        places.inner_extremum(Extreme::Minimum)
+    }
+
+    /// The numbers `start .. start + len`.
+    pub fn iota(start: usize, len: usize) -> Self {
+        match len {
+            1 => Self::constant(start as f64),
+            _ => Self::new(Node::Iota(start, len)),
+        }
+    }
+
+    /// `dim` components that are 0, but for a 1 at the place that this value, rounded, names; all are 0
+    /// if it names none.
+    pub fn one_hot(&self, dim: usize) -> Self {
+        let places = Expr::iota(0, dim);
+        Expr::scalar(ScalarOp::Equal, vec![places, self.round()])
     }
 
     /// The components `start .. start + len`.
@@ -374,9 +439,10 @@ impl Expr {
     /// The same node over other arguments.
     pub fn with_args(&self, mut args: Vec<Expr>) -> Expr {
         match self.node() {
-            Node::Var(_) | Node::Place(_) | Node::Const(_) => self.clone(),
+            Node::Var(_) | Node::Place(_) | Node::Const(_) | Node::Iota(..) => self.clone(),
             Node::Scalar(op, _) => Expr::scalar(*op, args),
             Node::InnerSum(_) => args.remove(0).inner_sum(),
+            Node::InnerExtremum(extreme, _) => args.remove(0).inner_extremum(*extreme),
             Node::Slice(_, start, len) => args.remove(0).slice(*start, *len),
             Node::Concat(_) => Expr::concat(args),
             Node::Expand(_, dim) => args.remove(0).expand(*dim),
@@ -409,9 +475,12 @@ impl Node {
     /// The arguments, in order.
     pub fn children(&self) -> Vec<&Expr> {
         match self {
-            Node::Var(_) | Node::Place(_) | Node::Const(_) => vec![],
+            Node::Var(_) | Node::Place(_) | Node::Const(_) | Node::Iota(..) => vec![],
             Node::Scalar(_, args) | Node::Concat(args) => args.iter().collect(),
-            Node::InnerSum(arg) | Node::Slice(arg, _, _) | Node::Expand(arg, _) => vec![arg],
+            Node::InnerSum(arg)
+            | Node::InnerExtremum(_, arg)
+            | Node::Slice(arg, _, _)
+            | Node::Expand(arg, _) => vec![arg],
         }
     }
 }
@@ -519,7 +588,15 @@ impl Printer<'_> {
                 }
                 Notation::Call => call(&op.to_string(), args, out),
             },
+            Node::Iota(start, len) => out.push_str(&format!("iota({start}..{})", start + len)),
             Node::InnerSum(arg) => call("sum", std::slice::from_ref(arg), out),
+            Node::InnerExtremum(extreme, arg) => {
+                let name = match extreme {
+                    Extreme::Minimum => "min",
+                    Extreme::Maximum => "max",
+                };
+                call(name, std::slice::from_ref(arg), out)
+            }
             Node::Slice(arg, start, len) => {
                 self.write(arg, out);
                 out.push_str(&format!("[{start}..{}]", start + len));

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     catalogue::ScalarOp,
-    expr::{Axis, Expr, Node, Place, Var},
+    expr::{Axis, Expr, Extreme, Node, Place, Var},
     program::Bits,
 };
 
@@ -96,8 +96,10 @@ enum Flat {
     Place(Place),
     // Its bits, as JSON has no infinities.
     Const(Bits),
+    Iota(usize, usize),
     Scalar(ScalarOp, Vec<usize>),
     InnerSum(usize),
+    InnerExtremum(Extreme, usize),
     Slice(usize, usize, usize),
     Concat(Vec<usize>),
     Expand(usize, usize),
@@ -123,7 +125,9 @@ impl Serialize for Formula {
                 Node::Place(place) => Flat::Place(*place),
                 Node::Const(value) => Flat::Const((*value).into()),
                 Node::Scalar(op, args) => Flat::Scalar(*op, args.iter().map(at).collect()),
+                Node::Iota(start, len) => Flat::Iota(*start, *len),
                 Node::InnerSum(arg) => Flat::InnerSum(at(arg)),
+                Node::InnerExtremum(extreme, arg) => Flat::InnerExtremum(*extreme, at(arg)),
                 Node::Slice(arg, start, len) => Flat::Slice(at(arg), *start, *len),
                 Node::Concat(parts) => Flat::Concat(parts.iter().map(at).collect()),
                 Node::Expand(arg, dim) => Flat::Expand(at(arg), *dim),
@@ -170,7 +174,14 @@ impl<'de> Deserialize<'de> for Formula {
                     }
                     Expr::scalar(op, args)
                 }
+                Flat::Iota(start, len) => {
+                    if len == 0 {
+                        return wrong("a range is empty");
+                    }
+                    Expr::iota(start, len)
+                }
                 Flat::InnerSum(arg) => get(arg)?.inner_sum(),
+                Flat::InnerExtremum(extreme, arg) => get(arg)?.inner_extremum(extreme),
                 Flat::Slice(arg, start, len) => {
                     let arg = get(arg)?;
                     if len == 0 || start.checked_add(len).is_none_or(|end| end > arg.dim()) {

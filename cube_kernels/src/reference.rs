@@ -34,6 +34,7 @@ fn node(
         Node::Place(Place::Index(Axis::J)) => vec![j as f64],
         Node::Place(Place::Offset) => vec![i as f64 - j as f64],
         Node::Const(value) => vec![*value],
+        Node::Iota(start, len) => (*start..start + len).map(|k| k as f64).collect(),
         Node::Scalar(op, args) => {
             let args: Vec<&Vec<f64>> = args.iter().map(get).collect();
             let component = |k: usize| {
@@ -46,6 +47,11 @@ fn node(
             (0..expr.dim()).map(component).collect()
         }
         Node::InnerSum(arg) => vec![get(arg).iter().sum()],
+        Node::InnerExtremum(extreme, arg) => {
+            let better = |a: f64, b: &f64| extreme.op().host(&[a, *b]);
+            let values = get(arg);
+            vec![values.iter().fold(values[0], better)]
+        }
         Node::Slice(arg, start, len) => get(arg)[*start..start + len].to_vec(),
         Node::Concat(parts) => parts.iter().flat_map(|part| get(part).clone()).collect(),
         Node::Expand(arg, dim) => vec![get(arg)[0]; *dim],

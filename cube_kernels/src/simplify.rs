@@ -12,9 +12,13 @@ impl Expr {
     /// The simplified expression.
     pub fn simplify(&self) -> Expr {
         self.rewrite(|expr, args| match expr.node() {
-            Node::Var(_) | Node::Place(_) | Node::Const(_) => expr.clone(),
+            Node::Var(_) | Node::Place(_) | Node::Const(_) | Node::Iota(..) => expr.clone(),
             Node::Scalar(op, _) => scalar(*op, args, expr.dim()),
             Node::InnerSum(_) => inner_sum(&args[0]),
+            Node::InnerExtremum(extreme, _) => match args[0].node() {
+                Node::Expand(inner, _) => inner.clone(),
+                _ => args[0].inner_extremum(*extreme),
+            },
             Node::Slice(_, start, len) => slice(&args[0], *start, *len),
             Node::Concat(_) => Expr::concat(args),
             Node::Expand(_, dim) => args[0].expand(*dim),
@@ -78,6 +82,7 @@ fn slice(arg: &Expr, start: usize, len: usize) -> Expr {
     match arg.node() {
         Node::Slice(inner, offset, _) => slice(inner, start + offset, len),
         Node::Expand(inner, _) => inner.expand(len),
+        Node::Iota(first, _) => Expr::iota(first + start, len),
         Node::Scalar(op, args) => {
             let args = args
                 .iter()
@@ -100,6 +105,10 @@ fn slice(arg: &Expr, start: usize, len: usize) -> Expr {
             }
             Expr::concat(kept)
         }
-        Node::Var(_) | Node::Place(_) | Node::Const(_) | Node::InnerSum(_) => arg.slice(start, len),
+        Node::Var(_)
+        | Node::Place(_)
+        | Node::Const(_)
+        | Node::InnerSum(_)
+        | Node::InnerExtremum(..) => arg.slice(start, len),
     }
 }

@@ -10,7 +10,7 @@
 
 use cubecl::prelude::*;
 
-use super::math::{Math, Precision, constant_vector, exp_f32};
+use super::math::{LN_2_REST, Math, Precision, apart, constant_vector, exp_f32, exponent_bits};
 
 /// The largest normal number and the smallest, in single precision.
 const LARGEST: f64 = f32::MAX as f64;
@@ -55,13 +55,7 @@ const TANH: [f64; 5] = [
 /// $\sinh r = r + r^3 P(r^2)$ for $|r| \le 1$; error 6e-11.
 const SINH: [f64; 4] = [0.166666672, 0.00833335146, 0.000198359616, 2.81806319e-06];
 /// $e^f - 1 = f + f^2 P(f)$ for $|f| \le \ln 2 / 2$; relative error 1e-8.
-const EXPM1: [f64; 5] = [
-    0.5,
-    0.16666542,
-    0.0416662805,
-    0.00836664345,
-    0.00139465509,
-];
+const EXPM1: [f64; 5] = [0.5, 0.16666542, 0.0416662805, 0.00836664345, 0.00139465509];
 /// $\mathrm{erf}\, x = x P(x^2)$ for $|x| \le 0.92$; relative error 2e-8.
 const ERF: [f64; 6] = [
     1.12837911,
@@ -83,7 +77,7 @@ const LOG_ERFC: [f64; 7] = [
 ];
 /// As [`ERF`], relative error 6e-19.
 const ERF_DOUBLE: [f64; 12] = [
-    1.1283791670955126,
+    std::f64::consts::FRAC_2_SQRT_PI,
     -0.37612638903183726,
     0.11283791670953695,
     -0.026866170644804874,
@@ -149,11 +143,7 @@ fn polynomial<F: Float, N: Size>(x: Vector<F, N>, #[comptime] c: Vec<f64>) -> Ve
     let mut sum = constant_vector::<F, N>(comptime!(c[last]));
     #[unroll]
     for k in 0..last {
-        sum = fma(
-            sum,
-            x,
-            constant_vector::<F, N>(comptime!(c[last - 1 - k])),
-        );
+        sum = fma(sum, x, constant_vector::<F, N>(comptime!(c[last - 1 - k])));
     }
     sum
 }
@@ -195,7 +185,8 @@ fn turn<N: Size>(x: Vector<f32, N>) -> Turn<N> {
     let k = (x * constant_vector::<f32, N>(std::f64::consts::FRAC_2_PI)).round();
     // Two parts of few digits, whose products with small integers are exact, and the rest.
     let r = fma(k, constant_vector::<f32, N>(-1.5703125), x);
-    let r = fma(k, constant_vector::<f32, N>(-4.837512969970703125e-4), r);
+    let other = apart::<N>(k);
+    let r = fma(other, constant_vector::<f32, N>(-4.837512969970703e-4), r);
     let r = fma(k, constant_vector::<f32, N>(-7.549789954891882e-8), r);
     let square = r * r;
     let sin = odd::<f32, N>(r, comptime!(SIN.to_vec()));
@@ -219,12 +210,12 @@ fn turn<N: Size>(x: Vector<f32, N>) -> Turn<N> {
         select_many(swapped, sin, cos),
     );
     let lower = quadrant.greater_than(&constant_vector::<f32, N>(1.5));
-    let left = (quadrant - constant_vector::<f32, N>(1.5)).abs().less_than(&constant_vector::<f32, N>(1.0));
+    let left = (quadrant - constant_vector::<f32, N>(1.5))
+        .abs()
+        .less_than(&constant_vector::<f32, N>(1.0));
     let s = select_many(lower, -s, s);
     let c = select_many(left, -c, c);
-    let known = x
-        .abs()
-        .less_than(&constant_vector::<f32, N>(LARGEST_ANGLE));
+    let known = x.abs().less_than(&constant_vector::<f32, N>(LARGEST_ANGLE));
     let nan = not_a_number::<N>(x);
     Turn::<N> {
         sin: select_many(known, s, nan),
@@ -282,8 +273,7 @@ fn scaled<N: Size>(x: Vector<f32, N>) -> Scaled<N> {
         constant_vector::<f32, N>(0.0),
     );
     // With 128 added to the exponent, as numbers below 1 have a negative one.
-    let offset =
-        Vector::<u32, N>::reinterpret(x) + Vector::new(comptime!(0x4000_0000 - SQRT_HALF));
+    let offset = Vector::<u32, N>::reinterpret(x) + Vector::new(comptime!(0x4000_0000 - SQRT_HALF));
     let exponent = Vector::<f32, N>::cast_from(offset >> Vector::new(23u32))
         - constant_vector::<f32, N>(128.0);
     let bits = (offset & Vector::new(0x007f_ffffu32)) + Vector::new(SQRT_HALF);
@@ -312,21 +302,13 @@ fn log_f32<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
     // ln 2 in a part of few digits and the rest.
     let low = fma(
         exponent,
-        constant_vector::<f32, N>(-2.121944400546905827679e-4),
+        constant_vector::<f32, N>(comptime!(-LN_2_REST)),
         log_ratio::<N>(s),
     );
     let log = fma(exponent, constant_vector::<f32, N>(0.693359375), low);
-    let log = select_many(
-        x.greater_than(&constant_vector::<f32, N>(LARGEST)),
-        x,
-        log,
-    );
+    let log = select_many(x.greater_than(&constant_vector::<f32, N>(LARGEST)), x, log);
     let infinite = Vector::<u32, N>::reinterpret(x) | Vector::new(0xff80_0000u32);
-    let log = select_many(
-        x.equal(&zero),
-        Vector::<f32, N>::reinterpret(infinite),
-        log,
-    );
+    let log = select_many(x.equal(&zero), Vector::<f32, N>::reinterpret(infinite), log);
     select_many(x.greater_equal(&zero), log, not_a_number::<N>(x))
 }
 
@@ -349,7 +331,9 @@ pub fn log1p<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vect
         let far = log_f32::<N>(x + constant_vector::<f32, N>(1.0));
         let near = log_ratio::<N>(x / (x + constant_vector::<f32, N>(2.0)));
         // From sqrt(1/2) - 1 to sqrt(2) - 1.
-        let is_near = (x - constant_vector::<f32, N>(0.06)).abs().less_than(&constant_vector::<f32, N>(0.352));
+        let is_near = (x - constant_vector::<f32, N>(0.06))
+            .abs()
+            .less_than(&constant_vector::<f32, N>(0.352));
         Vector::<F, N>::cast_from(select_many(is_near, near, far))
     } else {
         // The rounding error of 1 + x, relative to it (Kahan).
@@ -367,7 +351,7 @@ pub fn expm1<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vect
     if comptime!(math.precision == Precision::F32) {
         let x = Vector::<f32, N>::cast_from(x);
         let one = constant_vector::<f32, N>(1.0);
-        let far = exp_f32::<N>(x, false) - one;
+        let far = exp_f32::<N>(x, math) - one;
         // One doubling of |x| <= ln 2 / 2.
         let half = x * constant_vector::<f32, N>(0.5);
         let p = fma(
@@ -459,10 +443,7 @@ fn arc<N: Size>(x: Vector<f32, N>) -> Arc<N> {
     let size = x.abs();
     let steep = size.greater_than(&half);
     let chord = (half - half * size).sqrt();
-    let angle = odd::<f32, N>(
-        select_many(steep, chord, size),
-        comptime!(ASIN.to_vec()),
-    );
+    let angle = odd::<f32, N>(select_many(steep, chord, size), comptime!(ASIN.to_vec()));
     Arc::<N> {
         angle: select_many(steep, angle + angle, angle),
         steep,
@@ -504,9 +485,9 @@ pub fn acos<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vecto
 
 /// $e^{|x|} / 2$, which overflows only where the hyperbolic functions do.
 #[cube]
-fn half_exp<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
+fn half_exp<N: Size>(x: Vector<f32, N>, #[comptime] math: Math) -> Vector<f32, N> {
     let half = constant_vector::<f32, N>(0.5);
-    let root = exp_f32::<N>(x.abs() * half, false);
+    let root = exp_f32::<N>(x.abs() * half, comptime!(math.any_sign()));
     root * (half * root)
 }
 
@@ -515,7 +496,7 @@ fn half_exp<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
 pub fn sinh<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
     if comptime!(math.precision == Precision::F32) {
         let x = Vector::<f32, N>::cast_from(x);
-        let half = half_exp::<N>(x);
+        let half = half_exp::<N>(x, math);
         let far = half - constant_vector::<f32, N>(0.25) / half;
         let near = odd::<f32, N>(x, comptime!(SINH.to_vec()));
         let is_far = x.abs().greater_than(&constant_vector::<f32, N>(1.0));
@@ -529,7 +510,7 @@ pub fn sinh<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vecto
 #[cube]
 pub fn cosh<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
     if comptime!(math.precision == Precision::F32) {
-        let half = half_exp::<N>(Vector::<f32, N>::cast_from(x));
+        let half = half_exp::<N>(Vector::<f32, N>::cast_from(x), math);
         Vector::<F, N>::cast_from(half + constant_vector::<f32, N>(0.25) / half)
     } else {
         x.cosh()
@@ -543,7 +524,7 @@ pub fn tanh<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vecto
         let x = Vector::<f32, N>::cast_from(x);
         let one = constant_vector::<f32, N>(1.0);
         let size = x.abs();
-        let exp = exp_f32::<N>(size + size, false);
+        let exp = exp_f32::<N>(size + size, comptime!(math.any_sign()));
         let far = one - constant_vector::<f32, N>(2.0) / (exp + one);
         let near = odd::<f32, N>(x, comptime!(TANH.to_vec()));
         let is_far = size.greater_than(&constant_vector::<f32, N>(0.6));
@@ -558,7 +539,10 @@ pub fn tanh<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vecto
 pub fn sigmoid<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
     let one = constant_vector::<F, N>(1.0);
     if comptime!(math.precision == Precision::F32) {
-        let exp = Vector::<F, N>::cast_from(exp_f32::<N>(Vector::<f32, N>::cast_from(-x), false));
+        let exp = Vector::<F, N>::cast_from(exp_f32::<N>(
+            Vector::<f32, N>::cast_from(-x),
+            comptime!(math.any_sign()),
+        ));
         one / (one + exp)
     } else {
         one / (one + (-x).exp())
@@ -571,7 +555,7 @@ pub fn softplus<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> V
     let zero = constant_vector::<F, N>(0.0);
     let exp = if comptime!(math.precision == Precision::F32) {
         let size = Vector::<f32, N>::cast_from(x).abs();
-        Vector::<F, N>::cast_from(exp_f32::<N>(-size, true))
+        Vector::<F, N>::cast_from(exp_f32::<N>(-size, comptime!(math.nonpositive())))
     } else {
         (-x.abs()).exp()
     };
@@ -592,7 +576,7 @@ pub fn erf<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector
         let end = constant_vector::<f32, N>(4.0);
         let clipped = select_many(size.greater_than(&end), end, size);
         let log = polynomial::<f32, N>(clipped, comptime!(LOG_ERFC.to_vec()));
-        let far = one - exp_f32::<N>(log, true);
+        let far = one - exp_f32::<N>(log, comptime!(math.nonpositive()));
         let is_far = size.greater_than(&constant_vector::<f32, N>(0.9));
         Vector::<F, N>::cast_from(select_many(is_far, with_sign::<N>(far, x), near))
     } else {
@@ -657,24 +641,18 @@ fn powf_f32<N: Size>(a: Vector<f32, N>, b: Vector<f32, N>) -> Vector<f32, N> {
     let size = a.abs();
     let Scaled { exponent, s } = scaled::<N>(size);
     let log2 = log_ratio::<N>(s) * constant_vector::<f32, N>(std::f64::consts::LOG2_E);
-    // b e = whole + rest, and what rounding takes from the product.
-    // Infinite exponents are clipped, so that no difference or product of theirs is NaN.
+    // Infinite exponents are clipped, so that no difference or product of theirs is NaN. The product of
+    // the leading digits with the exponent of a is exact.
     let finite = clip::<N>(b, constant_vector::<f32, N>(1e10));
-    let product = finite * exponent;
-    let lost = fma(finite, exponent, -product);
+    let leading = Vector::<u32, N>::reinterpret(finite) & Vector::new(0xffff_f000u32);
+    let leading = Vector::<f32, N>::reinterpret(leading);
+    let product = leading * exponent;
     let whole = product.round();
-    let rest = (product - whole) + fma(finite, log2, lost);
+    let rest = (product - whole) + fma(finite - leading, exponent, finite * log2);
     let more = rest.round();
     let f = (rest - more) * constant_vector::<f32, N>(std::f64::consts::LN_2);
-    let p = fma(
-        f * f,
-        polynomial::<f32, N>(f, comptime!(EXPM1.to_vec())),
-        f,
-    ) + one;
-    let power = scale::<N>(
-        p,
-        clip::<N>(whole + more, constant_vector::<f32, N>(400.0)),
-    );
+    let p = fma(f * f, polynomial::<f32, N>(f, comptime!(EXPM1.to_vec())), f) + one;
+    let power = scale::<N>(p, clip::<N>(whole + more, constant_vector::<f32, N>(400.0)));
 
     let power = select_many(b.equal(&zero).or(a.equal(&one)), one, power);
     // Zero, infinity: 2^(b log2 |a|) with an infinite logarithm.
@@ -718,16 +696,9 @@ fn clip<N: Size>(x: Vector<f32, N>, limit: Vector<f32, N>) -> Vector<f32, N> {
 fn scale<N: Size>(p: Vector<f32, N>, n: Vector<f32, N>) -> Vector<f32, N> {
     let third = (n * constant_vector::<f32, N>(0.25)).floor();
     let rest = n - third * constant_vector::<f32, N>(3.0);
-    let factor = power_of_two::<N>(third);
-    p * power_of_two::<N>(rest) * factor * factor * factor
-}
-
-/// $2^n$ for a small integer $n$.
-#[cube]
-fn power_of_two<N: Size>(n: Vector<f32, N>) -> Vector<f32, N> {
-    let biased = n + constant_vector::<f32, N>(127.0);
-    let bits = Vector::<u32, N>::cast_from(biased) << Vector::new(23u32);
-    Vector::<f32, N>::reinterpret(bits)
+    let factor = Vector::<f32, N>::reinterpret(exponent_bits::<N>(third));
+    let rest = Vector::<f32, N>::reinterpret(exponent_bits::<N>(rest));
+    p * rest * factor * factor * factor
 }
 
 /// $x - m \lfloor x / m \rfloor$, which has the sign of `m`.
@@ -783,10 +754,16 @@ pub fn spherical_bessel<F: Float, N: Size>(
         last = far;
         far = next;
     }
-    let is_near = x.abs().less_than(&constant_vector::<F, N>(comptime!(n as f64 + 1.0)));
+    let is_near = x
+        .abs()
+        .less_than(&constant_vector::<F, N>(comptime!(n as f64 + 1.0)));
     let far = select_many(
         x.abs().greater_than(&constant_vector::<F, N>(comptime!(
-            if math.precision == Precision::F64 { f64::MAX } else { f32::MAX as f64 }
+            if math.precision == Precision::F64 {
+                f64::MAX
+            } else {
+                f32::MAX as f64
+            }
         ))),
         constant_vector::<F, N>(0.0),
         far,

@@ -7,9 +7,9 @@ use super::{
     math::{Math, constant_vector},
 };
 use crate::{
-    catalogue::apply,
+    catalogue::{ScalarOp, apply},
     plan::Blueprint,
-    program::{Code, Instruction, Item, Program, Source, Space, Term},
+    program::{Code, Instruction, Item, Program, Register, Source, Space, Term},
     reduction::Reduction,
 };
 
@@ -76,6 +76,9 @@ fn operate<F: Float, N: Size>(
         Instruction::Offset { negated: _ } => {
             comptime!(unreachable!("offsets are those of pairs"))
         }
+        Instruction::Counter { offset: _ } => {
+            comptime!(unreachable!("counters are handled by the stages"))
+        }
     }
 }
 
@@ -116,6 +119,42 @@ fn add_term<F: Float, N: Size>(
     }
 }
 
+/// What a sum or fold starts from.
+#[cube]
+fn start<F: Float, N: Size>(
+    registers: &Registers<F, N>,
+    #[comptime] fold: Option<(ScalarOp, Register)>,
+    #[comptime] c: usize,
+    #[comptime] q: usize,
+) -> Vector<F, N> {
+    if comptime!(fold.is_some()) {
+        let register = comptime!(fold.map_or(0, |fold| fold.1));
+        registers.find(comptime!(register * q + c))
+    } else {
+        constant_vector::<F, N>(NOTHING)
+    }
+}
+
+/// Takes a term into a sum or fold.
+#[cube]
+fn take_term<F: Float, N: Size>(
+    registers: &Registers<F, N>,
+    sum: Vector<F, N>,
+    #[comptime] term: Term,
+    #[comptime] fold: Option<(ScalarOp, Register)>,
+    #[comptime] c: usize,
+    #[comptime] q: usize,
+    #[comptime] math: Math,
+) -> Vector<F, N> {
+    if comptime!(fold.is_some()) {
+        let op = comptime!(fold.map_or(ScalarOp::Add, |fold| fold.0));
+        let value = term_value::<F, N>(registers, term, c, q);
+        apply::<F, N>(sum, value, value, op, math)
+    } else {
+        add_term::<F, N>(registers, sum, term, c, q)
+    }
+}
+
 /// Executes one instruction of a stage that fills slots.
 #[cube]
 fn stage_instruction<F: Float, N: Size>(
@@ -145,6 +184,9 @@ fn stage_instruction<F: Float, N: Size>(
                 broadcast::<F, N>(uniform[at])
             };
             registers.insert(register, value);
+        }
+        Instruction::Counter { offset } => {
+            registers.insert(register, Vector::new(F::cast_from(k + offset)));
         }
         _ => operate::<F, N>(registers, register, instruction, 0usize, 1usize, math),
     }
@@ -207,8 +249,9 @@ pub fn run_stage<F: Float, N: Size>(
                 len,
                 body,
                 term,
+                fold,
             } => {
-                let mut sum = constant_vector::<F, N>(NOTHING);
+                let mut sum = start::<F, N>(&registers, fold, 0usize, 1usize);
                 for k in 0..len {
                     stage_body::<F, N>(
                         &mut registers,
@@ -219,7 +262,7 @@ pub fn run_stage<F: Float, N: Size>(
                         stage,
                         math,
                     );
-                    sum = add_term::<F, N>(&registers, sum, term, 0usize, 1usize);
+                    sum = take_term::<F, N>(&registers, sum, term, fold, 0usize, 1usize, math);
                 }
                 registers.insert(register, sum);
             }
@@ -363,6 +406,13 @@ fn pair_instruction<E: Float, F: Float, N: Size>(
                 for c in 0..q {
                     registers.insert(comptime!(register * q + c), value);
                 }
+            }
+        }
+        Instruction::Counter { offset } => {
+            let value = Vector::new(F::cast_from(k + offset));
+            #[unroll]
+            for c in 0..q {
+                registers.insert(comptime!(register * q + c), value);
             }
         }
         Instruction::Offset { negated } =>
@@ -521,11 +571,12 @@ pub fn run_pair<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
                 len,
                 body,
                 term,
+                fold,
             } => {
                 let mut sums = Array::<Vector<F, N>>::new(q);
                 #[unroll]
                 for c in 0..q {
-                    sums[c] = constant_vector::<F, N>(NOTHING);
+                    sums[c] = start::<F, N>(&registers, fold, c, q);
                 }
                 for k in 0..len {
                     pair_body::<E, F, N>(
@@ -546,7 +597,15 @@ pub fn run_pair<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
                     );
                     #[unroll]
                     for c in 0..q {
-                        sums[c] = add_term::<F, N>(&registers, sums[c], term, c, q);
+                        sums[c] = take_term::<F, N>(
+                            &registers,
+                            sums[c],
+                            term,
+                            fold,
+                            c,
+                            q,
+                            comptime!(blueprint.math),
+                        );
                     }
                 }
                 #[unroll]

@@ -19,6 +19,24 @@ pub struct Math {
     pub nonpositive: bool,
 }
 
+impl Math {
+    /// For an argument of any sign.
+    pub fn any_sign(self) -> Self {
+        Self {
+            nonpositive: false,
+            ..self
+        }
+    }
+
+    /// For an argument that is not positive.
+    pub fn nonpositive(self) -> Self {
+        Self {
+            nonpositive: true,
+            ..self
+        }
+    }
+}
+
 /// The floating point type of operands and results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Precision {
@@ -141,11 +159,7 @@ pub fn sign<F: Float, N: Size>(x: Vector<F, N>) -> Vector<F, N> {
 pub fn step<F: Float, N: Size>(x: Vector<F, N>) -> Vector<F, N> {
     let zero = constant_vector::<F, N>(0.0);
     let value = select_many(x.less_than(&zero), zero, x);
-    select_many(
-        x.greater_equal(&zero),
-        constant_vector::<F, N>(1.0),
-        value,
-    )
+    select_many(x.greater_equal(&zero), constant_vector::<F, N>(1.0), value)
 }
 
 /// The larger value; NaN if either is.
@@ -175,10 +189,7 @@ pub fn rsqrt<F: Float, N: Size>(x: Vector<F, N>) -> Vector<F, N> {
 #[cube]
 pub fn exp<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
     if comptime!(math.polynomial_exp && math.precision == Precision::F32) {
-        Vector::<F, N>::cast_from(exp_f32::<N>(
-            Vector::<f32, N>::cast_from(x),
-            comptime!(math.nonpositive),
-        ))
+        Vector::<F, N>::cast_from(exp_f32::<N>(Vector::<f32, N>::cast_from(x), math))
     } else {
         x.exp()
     }
@@ -186,30 +197,40 @@ pub fn exp<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector
 
 /// $e^x$ as $2^k e^f$ with $k = \mathrm{round}(x / \ln 2)$ and $|f| \le \ln 2 / 2$.
 ///
-/// The rounding adds a number so large that the integer lands in the low bits of the mantissa; with
-/// the bias of the exponent added, a shift turns these bits into $2^k$. The polynomial of degree 5 is
-/// the minimax one with the constant and linear coefficients fixed at 1; its relative error is
-/// 1.05e-7. NaN stays NaN; results below $2^{-126}$ are 0 or lose precision; arguments above
-/// $127.5 \ln 2 = 88.376$ give infinity.
+/// On a CPU the rounding adds a number so large that the integer lands in the low bits of the mantissa;
+/// with the bias of the exponent added, a shift turns these bits into $2^k$. Compilers of shaders
+/// simplify that, so elsewhere the rounding is a function. The polynomial of degree 5 is the minimax
+/// one with the constant and linear coefficients fixed at 1; its relative error is 1.05e-7. NaN stays
+/// NaN; results below $2^{-126}$ are 0 or lose precision; arguments above $127.5 \ln 2 = 88.376$ give
+/// infinity.
 #[cube]
-pub(crate) fn exp_f32<N: Size>(x: Vector<f32, N>, #[comptime] nonpositive: bool) -> Vector<f32, N> {
+pub(super) fn exp_f32<N: Size>(x: Vector<f32, N>, #[comptime] math: Math) -> Vector<f32, N> {
     // Written as selects, not as max and min, so that a NaN passes both.
     let low = constant_vector::<f32, N>(-88.02969193);
     let x = select_many(low.greater_than(&x), low, x);
-    let x = if comptime!(nonpositive) {
+    let x = if comptime!(math.nonpositive) {
         x
     } else {
         let high = constant_vector::<f32, N>(88.7228394);
         select_many(high.less_than(&x), high, x)
     };
-    let magic = constant_vector::<f32, N>(12582912.0 + 127.0);
-    let shifted = fma(
-        x,
-        constant_vector::<f32, N>(std::f64::consts::LOG2_E),
-        magic,
-    );
-    let k = shifted - magic;
-    let f = fma(k, constant_vector::<f32, N>(-std::f64::consts::LN_2), x);
+    let log2_e = constant_vector::<f32, N>(std::f64::consts::LOG2_E);
+    let (f, bits) = if comptime!(math.polynomial_exp) {
+        let magic = constant_vector::<f32, N>(12582912.0 + 127.0);
+        let shifted = fma(x, log2_e, magic);
+        let k = shifted - magic;
+        let f = fma(k, constant_vector::<f32, N>(-std::f64::consts::LN_2), x);
+        (
+            f,
+            Vector::<u32, N>::reinterpret(shifted) << Vector::new(23u32),
+        )
+    } else {
+        let k = (x * log2_e).round();
+        // ln 2 in a part of few digits and the rest, as products may be rounded.
+        let f = fma(k, constant_vector::<f32, N>(-0.693359375), x);
+        let f = fma(apart::<N>(k), constant_vector::<f32, N>(LN_2_REST), f);
+        (f, exponent_bits::<N>(k))
+    };
     // Estrin's scheme: one more operation than Horner's, but half of its latency.
     let square = f * f;
     let high = fma(
@@ -224,6 +245,22 @@ pub(crate) fn exp_f32<N: Size>(x: Vector<f32, N>, #[comptime] nonpositive: bool)
     );
     let linear = f + constant_vector::<f32, N>(1.0);
     let p = fma(fma(high, square, low), square, linear);
-    let bits = Vector::<u32, N>::reinterpret(shifted) << Vector::new(23u32);
     p * Vector::<f32, N>::reinterpret(bits)
+}
+
+/// `k`, which is far below $2^{30}$, in a form that compilers of shaders cannot know to be `k`: they
+/// would contract $a k + b k$ to $(a + b) k$ with a rounded $a + b$.
+#[cube]
+pub(super) fn apart<N: Size>(k: Vector<f32, N>) -> Vector<f32, N> {
+    let limit = constant_vector::<f32, N>(1073741824.0);
+    select_many(k.greater_than(&limit), limit, k)
+}
+
+/// What 0.693359375 is larger than $\ln 2$ by.
+pub(super) const LN_2_REST: f64 = 2.121944400546906e-4;
+
+/// The bits of $2^k$ for an integer $-127 \le k \le 128$; 0 and infinity at the ends.
+#[cube]
+pub(super) fn exponent_bits<N: Size>(k: Vector<f32, N>) -> Vector<u32, N> {
+    Vector::<u32, N>::cast_from(k + constant_vector::<f32, N>(127.0)) << Vector::new(23u32)
 }

@@ -239,6 +239,13 @@ impl Lowering<'_> {
             return self.push(space, Instruction::Const(value.into()), looped);
         }
         let own = self.space_of(expr.dependence());
+        if let Node::Iota(start, _) = expr.node() {
+            let instruction = match component {
+                Component::At(k) => Instruction::Const(((start + k) as f64).into()),
+                Component::Looped(k) => Instruction::Counter { offset: start + k },
+            };
+            return self.push(space, instruction, looped);
+        }
         if let Node::Place(Place::Offset) = expr.node() {
             let negated = self.reduced == Axis::I;
             return self.push(space, Instruction::Offset { negated }, looped);
@@ -253,9 +260,12 @@ impl Lowering<'_> {
             return self.push(space, load, looped);
         }
         match expr.node() {
-            Node::Var(_) | Node::Place(_) | Node::Const(_) => unreachable!("leaves are loaded"),
+            Node::Var(_) | Node::Place(_) | Node::Const(_) | Node::Iota(..) => {
+                unreachable!("leaves are loaded")
+            }
             Node::Scalar(op, args) => self.scalar_op(space, *op, args, component),
-            Node::InnerSum(arg) => self.sum(space, arg),
+            Node::InnerSum(arg) => self.fold(space, arg, None),
+            Node::InnerExtremum(extreme, arg) => self.fold(space, arg, Some(extreme.op())),
             Node::Slice(arg, start, _) => self.scalar(space, arg, component.shift(*start)),
             Node::Concat(parts) => {
                 let (part, start) = part_at(parts, component.first());
@@ -372,14 +382,24 @@ impl Lowering<'_> {
         Term::Value(self.scalar(space, expr, component))
     }
 
-    /// The sum over the inner axis of `expr`.
-    fn sum(&mut self, space: Space, expr: &Expr) -> Register {
+    /// The sum over the inner axis of `expr`, or what `op` makes of its components.
+    fn fold(&mut self, space: Space, expr: &Expr, op: Option<ScalarOp>) -> Register {
         let mut total = None;
         for (start, len) in self.segments(space, expr) {
-            if len == 1 {
-                let term = self.term(space, expr, Component::At(start));
-                total = Some(self.add_term(space, total, term));
+            let term = if len == 1 {
+                match op {
+                    None => self.term(space, expr, Component::At(start)),
+                    Some(_) => Term::Value(self.scalar(space, expr, Component::At(start))),
+                }
             } else {
+                // A sum starts from nothing, everything else from a value.
+                let fold = op.map(|op| {
+                    let first = match total {
+                        Some(total) => total,
+                        None => self.scalar(space, expr, Component::At(start)),
+                    };
+                    (op, first)
+                });
                 let (body, term) = self.body(space, expr, start);
                 let builder = self.builder(space);
                 let register = builder.registers;
@@ -389,9 +409,23 @@ impl Lowering<'_> {
                     len,
                     body,
                     term,
+                    fold,
                 });
-                total = Some(self.add_term(space, total, Term::Value(register)));
-            }
+                Term::Value(register)
+            };
+            total = Some(match (op, total, term) {
+                (None, _, term) => self.add_term(space, total, term),
+                (Some(op), Some(total), Term::Value(value)) if len == 1 => {
+                    let apply = Instruction::Apply {
+                        op,
+                        args: [total, value, value],
+                        nonpositive: false,
+                    };
+                    self.push(space, apply, false)
+                }
+                (Some(_), _, Term::Value(value)) => value,
+                (Some(_), _, Term::Product { .. }) => unreachable!("only sums take products"),
+            });
         }
         total.expect("an inner axis is never empty")
     }
@@ -500,7 +534,9 @@ impl Lowering<'_> {
             Node::Var(_)
             | Node::Place(_)
             | Node::Const(_)
+            | Node::Iota(..)
             | Node::InnerSum(_)
+            | Node::InnerExtremum(..)
             | Node::Expand(..) => {}
         }
     }

@@ -72,6 +72,11 @@ pub enum Instruction {
         /// Whether the column comes first.
         negated: bool,
     },
+    /// The counter of the loop, plus `offset`.
+    Counter {
+        /// What is added.
+        offset: usize,
+    },
     /// A scalar function.
     Apply {
         /// The function.
@@ -112,7 +117,7 @@ pub type Code = Vec<(Register, Instruction)>;
 pub enum Item {
     /// A register gets a value.
     Let(Register, Instruction),
-    /// A register gets the sum of a term over `k < len`.
+    /// A register gets the sum of a term over `k < len`, or what else it is folded by.
     Sum {
         /// The result.
         register: Register,
@@ -122,6 +127,8 @@ pub enum Item {
         body: Code,
         /// The term.
         term: Term,
+        /// A function of two values to fold by instead of the sum, and what it starts from.
+        fold: Option<(ScalarOp, Register)>,
     },
     /// Slot or output `base + k` gets a term, for `k < len`.
     Store {
@@ -312,6 +319,7 @@ impl fmt::Display for Instruction {
                 };
                 write!(f, "{name}[{slot}{}]", if *looped { " + k" } else { "" })
             }
+            Instruction::Counter { offset } => write!(f, "k + {offset}"),
             Instruction::Offset { negated: false } => f.write_str("row - column"),
             Instruction::Offset { negated: true } => f.write_str("column - row"),
             Instruction::Apply {
@@ -357,8 +365,14 @@ impl fmt::Display for Listing {
                     len,
                     body,
                     term,
+                    fold,
                 } => {
-                    writeln!(f, "  r{register} = sum of k < {len}:")?;
+                    match fold {
+                        None => writeln!(f, "  r{register} = sum of k < {len}:")?,
+                        Some((op, first)) => {
+                            writeln!(f, "  r{register} = {op} of r{first} and k < {len}:")?
+                        }
+                    }
                     code(f, body)?;
                     writeln!(f, "    {term}")
                 }

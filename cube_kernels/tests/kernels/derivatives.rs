@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use burn_lazy_kernels::{
     Axis, Expr, Formula,
     catalogue::ScalarOp,
-    expr::{Node, Var},
+    expr::{Extreme, Node, Var},
     reference,
 };
 
@@ -181,6 +181,36 @@ fn derivatives_of_inner_sums_spread_the_cotangent() {
         check_at_random_points(&operand.inner_sum(), 5);
         check_at_random_points(&(operand.square().inner_sum().exp() * operand.clone()), 6);
     }
+}
+
+#[test]
+fn derivatives_of_extreme_components_go_to_their_place() {
+    for operand in [x(0, 4), y(0, 4), p(0, 20)] {
+        for extreme in [Extreme::Minimum, Extreme::Maximum] {
+            let best = operand.inner_extremum(extreme);
+            check_at_random_points(&best.square(), 24);
+            check_at_random_points(&(best.exp() * operand.clone()), 25);
+            check_at_random_points(&(operand.clone() - best).sqnorm(), 26);
+        }
+    }
+}
+
+#[test]
+fn divergences_are_sums_of_derivatives() {
+    let (a, b) = (x(0, 3), y(1, 3));
+    let kernel = (-a.sqdist(&b) * 0.3).exp();
+    let gradient = kernel.gradient(&var_of(&a), &Expr::constant(1.0));
+    let laplacian = gradient.divergence(&var_of(&a));
+    let mut rng = Rng::new(27);
+    for _ in 0..5 {
+        let point = point(&kernel, &mut rng);
+        let distance = value(&a.sqdist(&b), &point)[0];
+        // exp(-c r^2) has the Laplacian (4 c^2 r^2 - 2 c D) exp(-c r^2).
+        let want = (0.36 * distance - 1.8) * (-0.3 * distance).exp();
+        let got = value(&laplacian, &point)[0];
+        assert!((got - want).abs() <= 1e-12, "{got}, expected {want}");
+    }
+    check_at_random_points(&laplacian, 28);
 }
 
 #[test]

@@ -480,7 +480,11 @@ impl<'a> Follow<'a> {
                     len,
                     body,
                     term,
+                    fold,
                 } => {
+                    if let Some((_, first)) = fold {
+                        self.read(*first);
+                    }
                     self.body(body, term, *len);
                     self.define(*register);
                 }
@@ -531,6 +535,7 @@ impl<'a> Follow<'a> {
     fn instruction(&mut self, instruction: &Instruction, len: usize, in_loop: bool) {
         match instruction {
             Instruction::Const(_) => {}
+            Instruction::Counter { .. } => assert!(in_loop),
             Instruction::Offset { .. } => assert_eq!(self.space, Space::Pair),
             Instruction::Load {
                 space,

@@ -8,7 +8,12 @@
 
 use std::collections::HashMap;
 
-use burn_lazy_kernels::{Axis, Expr, Formula, Program, catalogue::ScalarOp, expr::Var, reference};
+use burn_lazy_kernels::{
+    Axis, Expr, Formula, Program,
+    catalogue::ScalarOp,
+    expr::{Extreme, Var},
+    reference,
+};
 use proptest::{
     prelude::*,
     test_runner::{Config, RngSeed},
@@ -89,7 +94,13 @@ impl Decoder<'_> {
             11 if dim > 1 => self.expr(1, depth - 1).expand(dim),
             12 | 13 => {
                 let longer = self.pick(&DIMS);
-                let sum = match self.next() % 4 {
+                let sum = match self.next() % 6 {
+                    4 => self
+                        .expr(longer, depth - 1)
+                        .inner_extremum(Extreme::Minimum),
+                    5 => self
+                        .expr(longer, depth - 1)
+                        .inner_extremum(Extreme::Maximum),
                     0 => self.expr(longer, depth - 1).inner_sum(),
                     1 => self.expr(longer, depth - 1).sqnorm(),
                     2 => {
@@ -199,6 +210,9 @@ impl Decoder<'_> {
             5 => None,
             6 => return s(9000 + which).expand(dim),
             _ => {
+                if choice % 32 > 23 {
+                    return Expr::iota(choice / 64, dim) * 0.1;
+                }
                 let constants = [0.0, 1.0, -1.0, 2.0, 0.5, 0.1, 1.0 / 3.0, -1e-3];
                 return Expr::constant(self.pick(&constants)).expand(dim);
             }
@@ -323,6 +337,33 @@ proptest! {
     }
 
     #[test]
+    fn differentials_are_adjoint_to_gradients(recipe in recipe()) {
+        let expr = formula(&recipe);
+        let mut point = point(&expr, 3);
+        for var in leaves(&expr).into_iter().take(3) {
+            let mut rng = Rng::new(4);
+            let mut other = |id: u64, dim: usize| {
+                let var = leaf(id, Some(Axis::I), dim);
+                point.insert(var, rng.vec(dim, 0.5, 1.5));
+                Expr::var(var)
+            };
+            let (e, u) = (other(1 << 20, expr.dim()), other(1 << 21, var.dim));
+            let forward = expr.differential(&var, &u);
+            prop_assert_eq!(forward.dim(), expr.dim());
+            let (forward, backward) = (forward.dot(&e), expr.gradient(&var, &e).dot(&u));
+            let at = |var: &Var| point[var].clone();
+            let got = Tape::new(&forward).evaluate(&at, None);
+            let tape = Tape::new(&backward);
+            let want = tape.evaluate(&at, None)[0];
+            let wobble = wobble(&tape, &at, &mut Noise::f64(1))[0];
+            if wobble < 1e-6 * want.abs() {
+                let tolerance = 1e-9 * want.abs() + 64.0 * wobble;
+                prop_assert!(agree(got[0], want, tolerance), "{}: {} and {}", expr, got[0], want);
+            }
+        }
+    }
+
+    #[test]
     fn gradients_are_limits_of_differences(recipe in recipe()) {
         let expr = formula(&recipe);
         let mut point = point(&expr, 3);
@@ -379,9 +420,5 @@ fn random_formulas_are_deep_and_mostly_well_conditioned() {
         "{compared} of {all} components are compared"
     );
     assert!(deepest > DEPTH);
-    assert_eq!(
-        ops.len(),
-        smooth().len() + 6,
-        "every node occurs: {ops:?}"
-    );
+    assert_eq!(ops.len(), smooth().len() + 8, "every node occurs: {ops:?}");
 }

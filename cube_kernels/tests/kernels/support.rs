@@ -171,6 +171,12 @@ impl Tape {
                         rounded(value, size * (1.0 + condition(*op, args[0])))
                     })
                     .collect(),
+                Node::Iota(start, len) => (*start..start + len).map(|k| k as f64).collect(),
+                Node::InnerExtremum(extreme, _) => {
+                    let better = |a: f64, b: &f64| extreme.op().host(&[a, *b]);
+                    let terms = &values[args[0]];
+                    vec![terms.iter().fold(terms[0], better)]
+                }
                 Node::InnerSum(_) => {
                     let terms = &values[args[0]];
                     let size = terms.iter().map(|term| term.abs()).sum();

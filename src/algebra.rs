@@ -1,0 +1,519 @@
+//! Operations on the inner axis: extreme components, norms, products of vectors and matrices, splines.
+//!
+//! Matrices on the inner axis are flattened row by row. Everything here is composed of other
+//! operations, so derivatives of any order exist; the formulas are as long as the result has components,
+//! or runs of components that are read consecutively.
+
+use burn_lazy_kernels::{Expr, catalogue::ScalarOp, expr::Extreme};
+
+use crate::{
+    error::LazyError,
+    lazy::{IntoLazy, LazyTensor, expect},
+};
+
+/// Terms of a sum that are added one after the other, and so fused with their products.
+const CHAIN: usize = 16;
+
+impl LazyTensor {
+    /// The smallest component, $\min_k f_k$; NaN if any is. Its gradient goes to the first of equal ones.
+    pub fn inner_min(&self) -> Self {
+        self.map(self.expr.inner_extremum(Extreme::Minimum))
+    }
+
+    /// The largest component, $\max_k f_k$; NaN if any is. Its gradient goes to the first of equal ones.
+    pub fn inner_max(&self) -> Self {
+        self.map(self.expr.inner_extremum(Extreme::Maximum))
+    }
+
+    /// The first place of the smallest component, or of a NaN, as a number; its derivative is 0.
+    pub fn inner_argmin(&self) -> Self {
+        self.map(self.expr.inner_position(Extreme::Minimum))
+    }
+
+    /// The first place of the largest component, or of a NaN, as a number; its derivative is 0.
+    pub fn inner_argmax(&self) -> Self {
+        self.map(self.expr.inner_position(Extreme::Maximum))
+    }
+
+    /// `dim` components that are 0, but for a 1 at the place that this formula of one component names
+    /// when it is rounded; a place outside names none. Its derivative is 0.
+    ///
+    /// # Panics
+    /// If this formula has several components, or `dim` is 0.
+    #[track_caller]
+    pub fn one_hot(&self, dim: usize) -> Self {
+        expect(self.try_one_hot(dim))
+    }
+
+    /// Like [`one_hot`](Self::one_hot), with an error instead of a panic.
+    pub fn try_one_hot(&self, dim: usize) -> Result<Self, LazyError> {
+        self.check_scalar("one_hot")?;
+        if dim == 0 {
+            return Err(LazyError::Slice {
+                start: 0,
+                end: 0,
+                dim,
+                formula: self.boxed_info(),
+            });
+        }
+        Ok(self.map(self.expr.one_hot(dim)))
+    }
+
+    /// $\sin x / x$, 1 at zero, with derivatives of any order there.
+    pub fn sinxdivx(&self) -> Self {
+        self.spherical_bessel(0)
+    }
+
+    /// $\sin(\pi x) / (\pi x)$, 1 at zero, as NumPy's `sinc`.
+    pub fn sinc(&self) -> Self {
+        self.map((self.expr.clone() * std::f64::consts::PI).spherical_bessel(0))
+    }
+
+    /// The nearest multiple of $10^{-d}$, the even one of two; $d$ may be negative. Its derivative is 0.
+    pub fn round_to(&self, decimals: i32) -> Self {
+        let scale = 10f64.powi(decimals.abs());
+        // Powers of ten are exact, their inverses are not.
+        self.map(match decimals {
+            0 => self.expr.round(),
+            1.. => (self.expr.clone() * scale).round() / scale,
+            _ => (self.expr.clone() / scale).round() * scale,
+        })
+    }
+
+    /// The vector divided by its norm, $f / |f|$; 0 where the norm is.
+    pub fn normalize(&self) -> Self {
+        self.map(self.expr.sqnorm().rsqrt() * self.expr.clone())
+    }
+
+    /// A weighted squared norm: $s |f|^2$ for a weight of one component, $\sum_k s_k f_k^2$ for as many
+    /// as $f$ has, $\sum_{kl} s_{kl} f_k f_l$ for their square.
+    ///
+    /// # Panics
+    /// If the weight has another number of components, or the operands do not fit together.
+    #[track_caller]
+    pub fn weighted_sqnorm(&self, weight: impl IntoLazy) -> Self {
+        expect(self.try_weighted_sqnorm(weight))
+    }
+
+    /// Like [`weighted_sqnorm`](Self::weighted_sqnorm), with an error instead of a panic.
+    pub fn try_weighted_sqnorm(&self, weight: impl IntoLazy) -> Result<Self, LazyError> {
+        let weight = weight.into_lazy()?;
+        let dim = self.dim();
+        let s = weight.expr.clone();
+        let expr = if weight.dim() == 1 {
+            s * self.expr.sqnorm()
+        } else if weight.dim() == dim {
+            s.dot(&self.expr.square())
+        } else if weight.dim() == dim * dim {
+            let row = |k: usize| s.slice(k * dim, dim).dot(&self.expr);
+            Expr::concat((0..dim).map(row).collect()).dot(&self.expr)
+        } else {
+            return Err(self.dimension_error("weighted_sqnorm", &weight));
+        };
+        Self::combine(expr, &[self, &weight])
+    }
+
+    /// The [weighted squared norm](Self::weighted_sqnorm) of the difference to another formula.
+    ///
+    /// # Panics
+    /// If the inner dimensions do not fit, or the operands do not fit together.
+    #[track_caller]
+    pub fn weighted_sqdist(&self, other: impl IntoLazy, weight: impl IntoLazy) -> Self {
+        expect(self.try_weighted_sqdist(other, weight))
+    }
+
+    /// Like [`weighted_sqdist`](Self::weighted_sqdist), with an error instead of a panic.
+    pub fn try_weighted_sqdist(
+        &self,
+        other: impl IntoLazy,
+        weight: impl IntoLazy,
+    ) -> Result<Self, LazyError> {
+        self.try_sub(other)?.try_weighted_sqnorm(weight)
+    }
+
+    /// The product of this matrix of $n p$ components and a vector of $p$:
+    /// $\sum_l f_{kl} b_l$, of dimension $n$.
+    ///
+    /// # Panics
+    /// If the dimensions do not fit, or the operands do not fit together.
+    #[track_caller]
+    pub fn matvecmult(&self, vector: impl IntoLazy) -> Self {
+        expect(self.try_matvecmult(vector))
+    }
+
+    /// Like [`matvecmult`](Self::matvecmult), with an error instead of a panic.
+    pub fn try_matvecmult(&self, vector: impl IntoLazy) -> Result<Self, LazyError> {
+        let vector = vector.into_lazy()?;
+        let (all, p) = (self.dim(), vector.dim());
+        if !all.is_multiple_of(p) {
+            return Err(self.dimension_error("matvecmult", &vector));
+        }
+        self.try_tensordot(vector, &Contraction::new(&[all / p, p], &[p], &[1], &[0]))
+    }
+
+    /// The product of this vector of $n$ components and a matrix of $n p$:
+    /// $\sum_k f_k A_{kl}$, of dimension $p$.
+    ///
+    /// # Panics
+    /// If the dimensions do not fit, or the operands do not fit together.
+    #[track_caller]
+    pub fn vecmatmult(&self, matrix: impl IntoLazy) -> Self {
+        expect(self.try_vecmatmult(matrix))
+    }
+
+    /// Like [`vecmatmult`](Self::vecmatmult), with an error instead of a panic.
+    pub fn try_vecmatmult(&self, matrix: impl IntoLazy) -> Result<Self, LazyError> {
+        let matrix = matrix.into_lazy()?;
+        let (n, all) = (self.dim(), matrix.dim());
+        if !all.is_multiple_of(n) {
+            return Err(self.dimension_error("vecmatmult", &matrix));
+        }
+        self.try_tensordot(matrix, &Contraction::new(&[n], &[n, all / n], &[0], &[0]))
+    }
+
+    /// The outer product $f_k g_l$, of the product of both dimensions.
+    ///
+    /// # Panics
+    /// If the operands do not fit together.
+    #[track_caller]
+    pub fn tensorprod(&self, other: impl IntoLazy) -> Self {
+        expect(self.try_tensorprod(other))
+    }
+
+    /// Like [`tensorprod`](Self::tensorprod), with an error instead of a panic.
+    pub fn try_tensorprod(&self, other: impl IntoLazy) -> Result<Self, LazyError> {
+        let other = other.into_lazy()?;
+        let dims = [&[self.dim()], &[other.dim()]];
+        self.try_tensordot(other, &Contraction::new(dims[0], dims[1], &[], &[]))
+    }
+
+    /// The contraction of two tensors on the inner axis, as NumPy's `tensordot`: the sum of products over
+    /// the contracted axes. The axes of the result are the others of this tensor, then those of the
+    /// other.
+    ///
+    /// ```
+    /// # #[cfg(feature = "cpu")] {
+    /// use burn::prelude::*;
+    /// use burn_lazy::{Axis, Contraction, LazyTensor};
+    ///
+    /// // The product of 2 x 3 and 3 x 1 matrices.
+    /// let device = Device::cpu();
+    /// let a = LazyTensor::vi(Tensor::<2>::from_data([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]], &device));
+    /// let b = LazyTensor::vj(Tensor::<2>::from_data([[1.0, 0.0, -1.0]], &device));
+    /// let product = a.tensordot(b, &Contraction::new(&[2, 3], &[3, 1], &[1], &[0]));
+    /// let out: Tensor<2> = product.sum(Axis::J);
+    /// out.into_data().assert_eq(&burn::tensor::TensorData::from([[-2.0f32, -2.0]]), false);
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// If the axes do not fit the inner dimensions or each other, or the operands do not fit together.
+    #[track_caller]
+    pub fn tensordot(&self, other: impl IntoLazy, contraction: &Contraction) -> Self {
+        expect(self.try_tensordot(other, contraction))
+    }
+
+    /// Like [`tensordot`](Self::tensordot), with an error instead of a panic.
+    pub fn try_tensordot(
+        &self,
+        other: impl IntoLazy,
+        contraction: &Contraction,
+    ) -> Result<Self, LazyError> {
+        let other = other.into_lazy()?;
+        let wrong = |reason| LazyError::Contraction {
+            reason,
+            contraction: Box::new(contraction.clone()),
+            left: self.boxed_info(),
+            right: other.boxed_info(),
+        };
+        let places = contraction
+            .places([self.dim(), other.dim()])
+            .map_err(wrong)?;
+        let expr = places.sum_of_products(&self.expr, &other.expr);
+        Self::combine(expr, &[self, &other])
+    }
+
+    /// The Kronecker product of two tensors of equal rank on the inner axis: component
+    /// $(k_1 m_1 + l_1, k_2 m_2 + l_2, ..)$ is $f_{k_1 k_2 ..} \, g_{l_1 l_2 ..}$.
+    ///
+    /// # Panics
+    /// If the axes do not fit the inner dimensions or each other, or the operands do not fit together.
+    #[track_caller]
+    pub fn kron(&self, other: impl IntoLazy, left: &[usize], right: &[usize]) -> Self {
+        expect(self.try_kron(other, left, right))
+    }
+
+    /// Like [`kron`](Self::kron), with an error instead of a panic.
+    pub fn try_kron(
+        &self,
+        other: impl IntoLazy,
+        left: &[usize],
+        right: &[usize],
+    ) -> Result<Self, LazyError> {
+        let rank = left.len().max(right.len());
+        let interleaved = (0..rank).flat_map(|axis| [axis, rank + axis]).collect();
+        let contraction = Contraction::new(left, right, &[], &[]).permuted(interleaved);
+        self.try_tensordot(other, &contraction)
+    }
+
+    /// The B-spline basis functions of order `order` with these components as knots, at the one
+    /// component of `x` (de Boor, "On calculating with B-splines", 1972): one component for each
+    /// function, as many as there are knots but `order + 1`. Intervals contain their left end.
+    ///
+    /// # Panics
+    /// If `x` has several components, if there are fewer than `order + 2` knots, or the operands do not
+    /// fit together.
+    #[track_caller]
+    pub fn bspline(&self, x: impl IntoLazy, order: usize) -> Self {
+        expect(self.try_bspline(x, order))
+    }
+
+    /// Like [`bspline`](Self::bspline), with an error instead of a panic.
+    pub fn try_bspline(&self, x: impl IntoLazy, order: usize) -> Result<Self, LazyError> {
+        let x = x.into_lazy()?;
+        x.check_scalar("bspline")?;
+        let knots = self.dim();
+        if knots < order + 2 {
+            return Err(LazyError::Slice {
+                start: 0,
+                end: order + 2,
+                dim: knots,
+                formula: self.boxed_info(),
+            });
+        }
+        let t = |start: usize, len: usize| self.expr.slice(start, len);
+        let apply = |op, args: [&Expr; 2]| Expr::scalar(op, args.map(Expr::clone).to_vec());
+        let begun = apply(ScalarOp::GreaterEqual, [&x.expr, &t(0, knots - 1)]);
+        let ended = apply(ScalarOp::Less, [&x.expr, &t(1, knots - 1)]);
+        let mut basis = begun * ended;
+        for degree in 1..=order {
+            let len = knots - degree;
+            let width = t(degree, len) - t(0, len);
+            let zero = Expr::constant(0.0);
+            let empty = apply(ScalarOp::Equal, [&width, &zero]);
+            let w = (x.expr.clone() - t(0, len)) / width;
+            // Where knots coincide, so do the ends of what the weight multiplies.
+            let w = Expr::scalar(ScalarOp::MaskWhere, vec![w, empty, zero]);
+            let rising = w.slice(0, len - 1) * basis.slice(0, len - 1);
+            let falling = (1.0 - w.slice(1, len - 1)) * basis.slice(1, len - 1);
+            basis = rising + falling;
+        }
+        Self::combine(basis, &[self, &x])
+    }
+
+    /// The soft dynamic time warping discrepancy of two sequences of numbers on the inner axis, with
+    /// squared differences and smoothing `gamma` > 0 (Cuturi and Blondel, "Soft-DTW: a differentiable
+    /// loss function for time-series", 2017). Sequences of up to about 20 numbers together.
+    ///
+    /// # Panics
+    /// If `gamma` has several components, if the sequences are too long, or the operands do not fit
+    /// together.
+    #[track_caller]
+    pub fn softdtw(&self, other: impl IntoLazy, gamma: impl IntoLazy) -> Self {
+        expect(self.try_softdtw(other, gamma))
+    }
+
+    /// Like [`softdtw`](Self::softdtw), with an error instead of a panic.
+    pub fn try_softdtw(
+        &self,
+        other: impl IntoLazy,
+        gamma: impl IntoLazy,
+    ) -> Result<Self, LazyError> {
+        let (other, gamma) = (other.into_lazy()?, gamma.into_lazy()?);
+        gamma.check_scalar("softdtw")?;
+        let inverse = gamma.expr.recip();
+        let soft_min = |terms: Vec<Expr>| -> Expr {
+            let least = Expr::concat(terms.clone()).inner_extremum(Extreme::Minimum);
+            match terms.len() {
+                1 => least,
+                _ => {
+                    let exponents = (least.clone() - Expr::concat(terms)) * inverse.clone();
+                    least - gamma.expr.clone() * exponents.exp().inner_sum().log()
+                }
+            }
+        };
+        let (n, m) = (self.dim(), other.dim());
+        let mut rows: Vec<Vec<Expr>> = Vec::with_capacity(n);
+        for i in 0..n {
+            let mut row: Vec<Expr> = Vec::with_capacity(m);
+            for j in 0..m {
+                let cost = (self.expr.slice(i, 1) - other.expr.slice(j, 1)).square();
+                let mut before = Vec::new();
+                if let Some(above) = i.checked_sub(1) {
+                    before.push(rows[above][j].clone());
+                    before.extend(j.checked_sub(1).map(|left| rows[above][left].clone()));
+                }
+                before.extend(j.checked_sub(1).map(|left| row[left].clone()));
+                row.push(match before.is_empty() {
+                    true => cost,
+                    false => cost + soft_min(before),
+                });
+            }
+            rows.push(row);
+        }
+        let last = rows[n - 1][m - 1].clone();
+        Self::combine(last, &[self, &other, &gamma])
+    }
+}
+
+/// Which axes of two tensors on the inner axis are summed over, for
+/// [`tensordot`](LazyTensor::tensordot).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contraction {
+    shapes: [Vec<usize>; 2],
+    contracted: [Vec<usize>; 2],
+    permutation: Option<Vec<usize>>,
+}
+
+impl Contraction {
+    /// Tensors of shapes `left` and `right`, whose axes `left_axes` and `right_axes` are summed over in
+    /// pairs.
+    pub fn new(left: &[usize], right: &[usize], left_axes: &[usize], right_axes: &[usize]) -> Self {
+        Self {
+            shapes: [left.to_vec(), right.to_vec()],
+            contracted: [left_axes.to_vec(), right_axes.to_vec()],
+            permutation: None,
+        }
+    }
+
+    /// The same with another order of the axes of the result: axis `k` is the former axis
+    /// `permutation[k]`.
+    pub fn permuted(self, permutation: Vec<usize>) -> Self {
+        Self {
+            permutation: Some(permutation),
+            ..self
+        }
+    }
+
+    /// The places of the factors, or what is wrong.
+    fn places(&self, dims: [usize; 2]) -> Result<Places, &'static str> {
+        let mut kept: Vec<(usize, usize, usize)> = Vec::new();
+        let mut summed: [Vec<(usize, usize)>; 2] = Default::default();
+        for side in [0, 1] {
+            let (shape, axes) = (&self.shapes[side], &self.contracted[side]);
+            if shape.iter().product::<usize>() != dims[side] {
+                return Err("the sizes of the axes do not multiply to the inner dimension");
+            }
+            let stride = |axis: usize| shape[axis + 1..].iter().product::<usize>();
+            for axis in axes {
+                if *axis >= shape.len() || axes.iter().filter(|other| *other == axis).count() > 1 {
+                    return Err("a contracted axis does not exist or is named twice");
+                }
+                summed[side].push((shape[*axis], stride(*axis)));
+            }
+            let others = (0..shape.len()).filter(|axis| !axes.contains(axis));
+            kept.extend(others.map(|axis| (side, shape[axis], stride(axis))));
+        }
+        if summed[0].len() != summed[1].len()
+            || summed[0].iter().zip(&summed[1]).any(|(a, b)| a.0 != b.0)
+        {
+            return Err("the contracted axes have different sizes");
+        }
+        if let Some(permutation) = &self.permutation {
+            let mut sorted = permutation.clone();
+            sorted.sort_unstable();
+            if sorted != (0..kept.len()).collect::<Vec<_>>() {
+                return Err("the permutation does not name each axis of the result once");
+            }
+            kept = permutation.iter().map(|axis| kept[*axis]).collect();
+        }
+        let outer = [0, 1].map(|side| {
+            let axes = kept.iter().map(|(own, size, stride)| {
+                let stride = if *own == side { *stride } else { 0 };
+                (*size, stride)
+            });
+            offsets(&axes.collect::<Vec<_>>())
+        });
+        let inner = [0, 1].map(|side| offsets(&summed[side]));
+        Ok(Places { outer, inner })
+    }
+}
+
+/// The offsets of all elements of a tensor with the given sizes and strides.
+fn offsets(axes: &[(usize, usize)]) -> Vec<usize> {
+    axes.iter().fold(vec![0], |offsets, (size, stride)| {
+        let each = |offset: usize| (0..*size).map(move |k| offset + k * stride);
+        offsets.into_iter().flat_map(each).collect()
+    })
+}
+
+/// For each side where the elements of the result start, and the offsets of the terms.
+struct Places {
+    outer: [Vec<usize>; 2],
+    inner: [Vec<usize>; 2],
+}
+
+impl Places {
+    /// As a sum of products of long vectors or a vector of inner products, whichever reads longer runs
+    /// of components.
+    fn sum_of_products(&self, left: &Expr, right: &Expr) -> Expr {
+        let plus = |offsets: &[usize], start: usize| -> Vec<usize> {
+            offsets.iter().map(|offset| offset + start).collect()
+        };
+        let columns = |side: usize| -> Vec<Vec<usize>> {
+            let terms = self.inner[side].iter();
+            terms.map(|term| plus(&self.outer[side], *term)).collect()
+        };
+        let rows = |side: usize| -> Vec<Vec<usize>> {
+            let elements = self.outer[side].iter();
+            elements
+                .map(|start| plus(&self.inner[side], *start))
+                .collect()
+        };
+        let count = |all: &[Vec<usize>]| -> usize { all.iter().map(|one| runs(one).len()).sum() };
+        let (long, short) = ([columns(0), columns(1)], [rows(0), rows(1)]);
+        let by_terms = count(&long[0]) + count(&long[1]);
+        let by_elements = count(&short[0]) + count(&short[1]);
+        if by_terms <= by_elements {
+            let terms = long[0].iter().zip(&long[1]);
+            sum(terms
+                .map(|(a, b)| gather(left, a) * gather(right, b))
+                .collect())
+        } else {
+            let elements = short[0].iter().zip(&short[1]);
+            Expr::concat(
+                elements
+                    .map(|(a, b)| gather(left, a).dot(&gather(right, b)))
+                    .collect(),
+            )
+        }
+    }
+}
+
+/// Pieces that are consecutive (step 1) or constant (step 0): start, length, step.
+fn runs(places: &[usize]) -> Vec<(usize, usize, usize)> {
+    let mut runs: Vec<(usize, usize, usize)> = Vec::new();
+    for place in places {
+        match runs.last_mut() {
+            Some((start, len, step)) if *len == 1 && [*start, *start + 1].contains(place) => {
+                (*len, *step) = (2, place - *start);
+            }
+            Some((start, len, step)) if *len > 1 && *place == *start + *len * *step => *len += 1,
+            _ => runs.push((*place, 1, 1)),
+        }
+    }
+    runs
+}
+
+/// The components of `expr` at `places`.
+fn gather(expr: &Expr, places: &[usize]) -> Expr {
+    let part = |(start, len, step): (usize, usize, usize)| match step {
+        0 => expr.slice(start, 1).expand(len),
+        _ => expr.slice(start, len),
+    };
+    Expr::concat(runs(places).into_iter().map(part).collect())
+}
+
+/// A sum of many terms that is not as deep as it is long.
+fn sum(terms: Vec<Expr>) -> Expr {
+    let add = |terms: &[Expr]| {
+        let terms = terms.iter().cloned();
+        terms
+            .reduce(|sum, term| sum + term)
+            .expect("chunks are not empty")
+    };
+    match terms.len() {
+        ..=CHAIN => add(&terms),
+        _ => sum(terms.chunks(CHAIN).map(add).collect()),
+    }
+}

@@ -1,0 +1,156 @@
+//! Symbolic derivatives of formulas: gradients, differentials and what is made of them.
+//!
+//! All of them are formulas again, so they can be nested to any order, reduced, and differentiated by
+//! Burn's autodiff. `v` is always an operand itself, as [`LazyTensor::vi`], [`vj`](LazyTensor::vj) or
+//! [`pm`](LazyTensor::pm) made it.
+
+use burn_lazy_kernels::{
+    Expr,
+    expr::{Node, Var},
+};
+
+use crate::{
+    error::LazyError,
+    lazy::{IntoLazy, LazyTensor, expect},
+};
+
+impl LazyTensor {
+    /// The gradient of this formula $f$ with respect to the operand `v`, applied to a cotangent `e`:
+    /// the formula $\sum_k e_k \, \partial f_k / \partial v$, of the dimension of `v`.
+    ///
+    /// # Panics
+    /// If `v` is not an operand itself, if `e` has another inner dimension than this formula, or if
+    /// the operands do not fit together.
+    #[track_caller]
+    pub fn grad(&self, v: &LazyTensor, e: impl IntoLazy) -> Self {
+        expect(self.try_grad(v, e))
+    }
+
+    /// Like [`grad`](Self::grad), with an error instead of a panic.
+    pub fn try_grad(&self, v: &LazyTensor, e: impl IntoLazy) -> Result<Self, LazyError> {
+        let e = e.into_lazy()?;
+        let var = v.operand()?;
+        if e.dim() != self.dim() {
+            return Err(self.dimension_error("grad", &e));
+        }
+        let expr = self.expr.gradient(var, &e.expr);
+        Self::combine(expr, &[self, v, &e])
+    }
+
+    /// The differential of this formula $f$ with respect to the operand `v` in the direction `u`:
+    /// the formula $\sum_k u_k \, \partial f / \partial v_k$, of the dimension of $f$ (forward mode).
+    ///
+    /// # Panics
+    /// If `v` is not an operand itself, if `u` has another inner dimension than `v`, or if the
+    /// operands do not fit together.
+    #[track_caller]
+    pub fn diff(&self, v: &LazyTensor, u: impl IntoLazy) -> Self {
+        expect(self.try_diff(v, u))
+    }
+
+    /// Like [`diff`](Self::diff), with an error instead of a panic.
+    pub fn try_diff(&self, v: &LazyTensor, u: impl IntoLazy) -> Result<Self, LazyError> {
+        let u = u.into_lazy()?;
+        let var = v.operand()?;
+        if u.dim() != v.dim() {
+            return Err(v.dimension_error("diff", &u));
+        }
+        let expr = self.expr.differential(var, &u.expr);
+        Self::combine(expr, &[self, v, &u])
+    }
+
+    /// The Jacobian of this formula $f$ with respect to the operand `v`, flattened row by row: component
+    /// $k D_v + l$ is $\partial f_k / \partial v_l$.
+    ///
+    /// The formula is as long as $f$ has components: this is for few of them.
+    ///
+    /// # Panics
+    /// If `v` is not an operand itself.
+    #[track_caller]
+    pub fn grad_matrix(&self, v: &LazyTensor) -> Self {
+        expect(self.try_grad_matrix(v))
+    }
+
+    /// Like [`grad_matrix`](Self::grad_matrix), with an error instead of a panic.
+    pub fn try_grad_matrix(&self, v: &LazyTensor) -> Result<Self, LazyError> {
+        let var = v.operand()?;
+        let one = Expr::constant(1.0);
+        let row = |k: usize| self.expr.slice(k, 1).simplify().gradient(var, &one);
+        let expr = Expr::concat((0..self.dim()).map(row).collect());
+        Self::combine(expr, &[self, v])
+    }
+
+    /// The divergence of this formula $f$ with respect to the operand `v` of the same inner dimension:
+    /// $\sum_k \partial f_k / \partial v_k$.
+    ///
+    /// The formula is as long as $f$ has components: this is for few of them.
+    ///
+    /// # Panics
+    /// If `v` is not an operand itself, or has another inner dimension.
+    #[track_caller]
+    pub fn divergence(&self, v: &LazyTensor) -> Self {
+        expect(self.try_divergence(v))
+    }
+
+    /// Like [`divergence`](Self::divergence), with an error instead of a panic.
+    pub fn try_divergence(&self, v: &LazyTensor) -> Result<Self, LazyError> {
+        let var = v.operand()?;
+        if v.dim() != self.dim() {
+            return Err(self.dimension_error("divergence", v));
+        }
+        Self::combine(self.expr.divergence(var), &[self, v])
+    }
+
+    /// The Laplacian of this formula $f$ of one component with respect to the operand `v`:
+    /// $\sum_k \partial^2 f / \partial v_k^2$.
+    ///
+    /// ```
+    /// # #[cfg(feature = "cpu")] {
+    /// use burn::prelude::*;
+    /// use burn_lazy::{Axis, LazyTensor};
+    ///
+    /// // The Laplacian of |x - y|^2 in three dimensions is 6.
+    /// let device = Device::cpu();
+    /// let x = LazyTensor::vi(Tensor::<2>::ones([2, 3], &device));
+    /// let y = LazyTensor::vj(Tensor::<2>::zeros([4, 3], &device));
+    /// let mean: Tensor<2> = x.sqdist(&y).laplacian(&x).mean(Axis::J);
+    /// mean.into_data().assert_eq(&burn::tensor::TensorData::from([[6.0f32], [6.0]]), false);
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// If `v` is not an operand itself, or this formula has several components.
+    #[track_caller]
+    pub fn laplacian(&self, v: &LazyTensor) -> Self {
+        expect(self.try_laplacian(v))
+    }
+
+    /// Like [`laplacian`](Self::laplacian), with an error instead of a panic.
+    pub fn try_laplacian(&self, v: &LazyTensor) -> Result<Self, LazyError> {
+        self.try_grad(v, 1.0)?.try_divergence(v)
+    }
+
+    /// The product of the Hessian of this formula $f$ of one component with a direction `u`:
+    /// $\sum_l u_l \, \partial^2 f / \partial v \, \partial v_l$, of the dimension of `v`.
+    ///
+    /// # Panics
+    /// If `v` is not an operand itself, if `u` has another inner dimension, or this formula has several
+    /// components.
+    #[track_caller]
+    pub fn hessian_product(&self, v: &LazyTensor, u: impl IntoLazy) -> Self {
+        expect(self.try_hessian_product(v, u))
+    }
+
+    /// Like [`hessian_product`](Self::hessian_product), with an error instead of a panic.
+    pub fn try_hessian_product(&self, v: &LazyTensor, u: impl IntoLazy) -> Result<Self, LazyError> {
+        self.try_grad(v, 1.0)?.try_diff(v, u)
+    }
+
+    /// The leaf that this is.
+    fn operand(&self) -> Result<&Var, LazyError> {
+        match self.expr.node() {
+            Node::Var(var) => Ok(var),
+            _ => Err(LazyError::NotAnOperand(self.boxed_info())),
+        }
+    }
+}
