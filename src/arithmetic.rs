@@ -136,7 +136,8 @@ macro_rules! operator {
             }
         }
 
-        operator!(@left $trait $method $try; (f64) (f32) (i32));
+        // Not `f32`: with a single floating point type, `(1.0 - k).sqrt()` needs no annotation.
+        operator!(@left $trait $method $try; (f64) (i32));
 
         impl<const R: usize> $trait<LazyTensor> for Tensor<R> {
             type Output = LazyTensor;

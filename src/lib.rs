@@ -52,8 +52,10 @@ mod algebra;
 mod arithmetic;
 mod backends;
 mod calculus;
+mod complex;
 mod entries;
 mod error;
+pub mod kernels;
 mod lazy;
 mod operand;
 mod ops;
@@ -63,6 +65,7 @@ pub use algebra::Contraction;
 pub use burn_lazy_kernels::{
     Accumulation, Axis, Formula, ReductionKind, Spec, Wanted, catalogue::ScalarOp,
 };
+pub use complex::{Complex, IntoComplex};
 pub use error::{Conflict, FormulaInfo, LazyError, OperandInfo};
 pub use lazy::{IntoLazy, LazyTensor};
 pub use ops::{LazyOps, Operands, Reduced, Reduction};

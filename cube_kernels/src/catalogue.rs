@@ -458,18 +458,22 @@ scalar_ops! {
             grad: |x, y| 1.0 + y.square(),
             cube: |x| elementary::tan(x, math);
 
-        /// The arc sine, from $-\pi/2$ to $\pi/2$; NaN outside of -1 to 1.
+        /// The arc sine, from $-\pi/2$ to $\pi/2$; NaN outside of -1 to 1, at the ends
+        /// of which its derivative is
+        /// defined as 0.
         Asin => asin, Notation::Call,
             domain: COSINE,
             host: |x| x.asin(),
-            grad: |x, y| (1.0 - x.square()).sqrt().recip(),
+            grad: |x, y| (1.0 - x.square()).rsqrt(),
             cube: |x| elementary::asin(x, math);
 
-        /// The arc cosine, from 0 to $\pi$; NaN outside of -1 to 1.
+        /// The arc cosine, from 0 to $\pi$; NaN outside of -1 to 1, at the ends
+        /// of which its derivative is defined
+        /// as 0.
         Acos => acos, Notation::Call,
             domain: COSINE.scale(1.0),
             host: |x| x.acos(),
-            grad: |x, y| -(1.0 - x.square()).sqrt().recip(),
+            grad: |x, y| -(1.0 - x.square()).rsqrt(),
             cube: |x| elementary::acos(x, math);
 
         /// The arc tangent, from $-\pi/2$ to $\pi/2$.

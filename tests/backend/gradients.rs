@@ -4,7 +4,8 @@ use burn::{prelude::*, tensor::DType};
 use burn_lazy::{Axes, Axis, LazyTensor};
 
 use super::{
-    operations::{M, N, Values, cases, values},
+    algebra, kernels,
+    operations::{Case, M, N, Values, cases, values},
     support::*,
 };
 
@@ -35,48 +36,61 @@ fn types() -> Vec<(DType, f64)> {
         .collect()
 }
 
+/// Checks the gradient of the sum of `case` over `axis` by each operand.
+fn check_case(case: &Case, axis: Axis, dtype: DType, tolerance: f64) {
+    let Values { x, y, p } = values();
+    let device = device().autodiff();
+    let transposed = axis == Axis::I;
+    let leaf = |v: &[f64], rows| tensor(v, [rows, D], dtype, &device).require_grad();
+    let (xt, yt) = (leaf(&x, M), leaf(&y, N));
+    let pt = tensor(&p, [D], dtype, &device).require_grad();
+    let t = tensor(&[1.0, 2.0, 3.0], [3], dtype, &device);
+    let f_ij = (case.lazy)(
+        &LazyTensor::vi(xt.clone()),
+        &LazyTensor::vj(yt.clone()),
+        &LazyTensor::pm(pt.clone()),
+        &t,
+    );
+    let out: Tensor<2> = f_ij.sum(axis);
+    let shape = out.dims();
+    let weights = Random::new(11).vec(shape[0] * shape[1]);
+    let loss = (out * tensor(&weights, shape, dtype, &device)).sum();
+    let gradients = loss.backward();
+
+    let dense = |x: &[f64], y: &[f64], p: &[f64]| {
+        let f = |a: &[f64], b: &[f64]| (case.host)(a, b, p);
+        let sums = dense_sum(x, y, D, transposed, &f);
+        sums.iter().zip(&weights).map(|(s, w)| s * w).sum::<f64>()
+    };
+    let what = |v: &str| format!("{} by {v} over {axis} in {dtype:?}", case.name);
+    let expected = differences(&x, &|x| dense(x, &y, &p));
+    let zeros = |g: Option<Vec<f64>>, len| g.unwrap_or(vec![0.0; len]);
+    let gx = zeros(xt.grad(&gradients).map(host), x.len());
+    assert_close(&what("x"), &gx, &expected, tolerance);
+    let expected = differences(&y, &|y| dense(&x, y, &p));
+    let gy = zeros(yt.grad(&gradients).map(host), y.len());
+    assert_close(&what("y"), &gy, &expected, tolerance);
+    let expected = differences(&p, &|p| dense(&x, &y, p));
+    let gp = zeros(pt.grad(&gradients).map(host), p.len());
+    assert_close(&what("p"), &gp, &expected, tolerance);
+}
+
 #[test]
 fn gradients_of_each_operation_equal_central_differences() {
-    let Values { x, y, p } = values();
     for (dtype, tolerance) in types() {
-        let device = device().autodiff();
         for case in cases() {
             for axis in [Axis::J, Axis::I] {
-                let transposed = axis == Axis::I;
-                let leaf = |v: &[f64], rows| tensor(v, [rows, D], dtype, &device).require_grad();
-                let (xt, yt) = (leaf(&x, M), leaf(&y, N));
-                let pt = tensor(&p, [D], dtype, &device).require_grad();
-                let t = tensor(&[1.0, 2.0, 3.0], [3], dtype, &device);
-                let f_ij = (case.lazy)(
-                    &LazyTensor::vi(xt.clone()),
-                    &LazyTensor::vj(yt.clone()),
-                    &LazyTensor::pm(pt.clone()),
-                    &t,
-                );
-                let out: Tensor<2> = f_ij.sum(axis);
-                let shape = out.dims();
-                let weights = Random::new(11).vec(shape[0] * shape[1]);
-                let loss = (out * tensor(&weights, shape, dtype, &device)).sum();
-                let gradients = loss.backward();
-
-                let dense = |x: &[f64], y: &[f64], p: &[f64]| {
-                    let f = |a: &[f64], b: &[f64]| (case.host)(a, b, p);
-                    let sums = dense_sum(x, y, D, transposed, &f);
-                    sums.iter().zip(&weights).map(|(s, w)| s * w).sum::<f64>()
-                };
-                let what = |v: &str| format!("{} by {v} over {axis} in {dtype:?}", case.name);
-                let expected = differences(&x, &|x| dense(x, &y, &p));
-                let zeros = |g: Option<Vec<f64>>, len| g.unwrap_or(vec![0.0; len]);
-                let gx = zeros(xt.grad(&gradients).map(host), x.len());
-                assert_close(&what("x"), &gx, &expected, tolerance);
-                let expected = differences(&y, &|y| dense(&x, y, &p));
-                let gy = zeros(yt.grad(&gradients).map(host), y.len());
-                assert_close(&what("y"), &gy, &expected, tolerance);
-                let expected = differences(&p, &|p| dense(&x, &y, p));
-                let gp = zeros(pt.grad(&gradients).map(host), p.len());
-                assert_close(&what("p"), &gp, &expected, tolerance);
+                check_case(&case, axis, dtype, tolerance);
             }
         }
+    }
+}
+
+#[test]
+fn gradients_of_algebra_and_kernels_equal_central_differences() {
+    let (dtype, tolerance) = *types().last().expect("there is a type");
+    for case in algebra::cases().iter().chain(&kernels::cases()) {
+        check_case(case, Axis::J, dtype, tolerance);
     }
 }
 

@@ -1,6 +1,10 @@
+mod algebra;
+mod calculus;
+mod complex;
 mod errors;
 #[cfg(feature = "autodiff")]
 mod gradients;
+mod kernels;
 mod operations;
 mod reductions;
 mod shapes;

@@ -181,8 +181,8 @@ pub fn values() -> Values {
     }
 }
 
-#[test]
-fn sums_over_both_axes_equal_dense_sums() {
+/// Compares the sums of `cases` over each of `axes` with dense ones.
+pub fn check_sums(cases: &[Case], axes: &[Axis]) {
     let Values { x, y, p } = values();
     for (dtype, tolerance) in dtypes() {
         let device = device();
@@ -190,28 +190,25 @@ fn sums_over_both_axes_equal_dense_sums() {
         let y_j = LazyTensor::vj(tensor(&y, [N, D], dtype, &device));
         let parameter = LazyTensor::pm(tensor(&p, [D], dtype, &device));
         let t = tensor(&[1.0, 2.0, 3.0], [3], dtype, &device);
-        for case in cases() {
+        for case in cases {
             let f_ij = (case.lazy)(&x_i, &y_j, &parameter, &t);
             let dense = |a: &[f64], b: &[f64]| (case.host)(a, b, &p);
-            let what = format!("{} in {dtype:?}", case.name);
-            let over_j: Tensor<2> = f_ij.sum(Axis::J);
-            assert_eq!(over_j.dims(), [M, f_ij.dim()]);
-            assert_close(
-                &what,
-                &host(over_j),
-                &dense_sum(&x, &y, D, false, &dense),
-                tolerance,
-            );
-            let over_i: Tensor<2> = f_ij.sum(Axis::I);
-            assert_eq!(over_i.dims(), [N, f_ij.dim()]);
-            assert_close(
-                &what,
-                &host(over_i),
-                &dense_sum(&x, &y, D, true, &dense),
-                tolerance,
-            );
+            for axis in axes {
+                let what = format!("{} over {axis} in {dtype:?}", case.name);
+                let sum: Tensor<2> = f_ij.sum(*axis);
+                let transposed = *axis == Axis::I;
+                let rows = if transposed { N } else { M };
+                assert_eq!(sum.dims(), [rows, f_ij.dim()], "{what}");
+                let expected = dense_sum(&x, &y, D, transposed, &dense);
+                assert_close(&what, &host(sum), &expected, tolerance);
+            }
         }
     }
+}
+
+#[test]
+fn sums_over_both_axes_equal_dense_sums() {
+    check_sums(&cases(), &[Axis::J, Axis::I]);
 }
 
 #[test]
