@@ -134,7 +134,7 @@ macro_rules! scalar_ops {
     (
         ($d:tt, $hash:tt $cube:tt, $math:ident)
         unary { $(
-            $(#[$udoc:meta])*
+            $(#[doc = $udoc:literal])*
             $U:ident $(($up:ident : $upt:ident))? => $umethod:ident, $unotation:expr,
                 domain: $udomain:expr,
                 host: |$ux:ident| $uhost:expr,
@@ -142,7 +142,7 @@ macro_rules! scalar_ops {
                 cube: |$ucx:ident| $ucube:expr;
         )+ }
         binary { $(
-            $(#[$bdoc:meta])*
+            $(#[doc = $bdoc:literal])*
             $B:ident => $bmethod:ident, $bnotation:expr,
                 domain: $bdomain:expr,
                 host: |$ba:ident, $bb:ident| $bhost:expr,
@@ -150,7 +150,7 @@ macro_rules! scalar_ops {
                 cube: |$bca:ident, $bcb:ident| $bcube:expr;
         )+ }
         ternary { $(
-            $(#[$tdoc:meta])*
+            $(#[doc = $tdoc:literal])*
             $T:ident => $tmethod:ident, $tnotation:expr,
                 domain: $tdomain:expr,
                 host: |$ta:ident, $tb:ident, $tc:ident| $thost:expr,
@@ -160,11 +160,13 @@ macro_rules! scalar_ops {
         )+ }
     ) => {
         /// A scalar function, applied component by component.
+        ///
+        #[doc = include_str!("operations.md")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum ScalarOp {
-            $( $(#[$udoc])* $U $(($upt))?, )+
-            $( $(#[$bdoc])* $B, )+
-            $( $(#[$tdoc])* $T, )+
+            $( $(#[doc = $udoc])* $U $(($upt))?, )+
+            $( $(#[doc = $bdoc])* $B, )+
+            $( $(#[doc = $tdoc])* $T, )+
         }
 
         impl ScalarOp {
@@ -183,6 +185,18 @@ macro_rules! scalar_ops {
                     $( Self::$U $(($up))? => { $( let _ = $up; )? stringify!($umethod) } )+
                     $( Self::$B => stringify!($bmethod), )+
                     $( Self::$T => stringify!($tmethod), )+
+                }
+            }
+
+            /// The documentation: what is computed.
+            pub fn doc(&self) -> &'static str {
+                match self {
+                    $( Self::$U $(($up))? => {
+                        $( let _ = $up; )?
+                        concat!($($udoc, "\n"),*)
+                    } )+
+                    $( Self::$B => concat!($($bdoc, "\n"),*), )+
+                    $( Self::$T => concat!($($tdoc, "\n"),*), )+
                 }
             }
 
@@ -264,7 +278,7 @@ macro_rules! scalar_ops {
 
         impl Expr {
             $(
-                $(#[$udoc])*
+                $(#[doc = $udoc])*
                 pub fn $umethod(&self $(, $up: $upt)?) -> Expr {
                     Expr::scalar(ScalarOp::$U $(($up))?, vec![self.clone()])
                 }
@@ -293,7 +307,7 @@ macro_rules! scalar_ops {
         #[macro_export]
         macro_rules! binary_methods {
             ($d callback:ident) => {
-                $d callback! { $( [$(#[$bdoc])*] $bmethod $B; )+ }
+                $d callback! { $( [$(#[doc = $bdoc])*] $bmethod $B; )+ }
             };
         }
 
@@ -301,7 +315,7 @@ macro_rules! scalar_ops {
         #[macro_export]
         macro_rules! ternary_methods {
             ($d callback:ident) => {
-                $d callback! { $( [$(#[$tdoc])*] $tmethod $T; )+ }
+                $d callback! { $( [$(#[doc = $tdoc])*] $tmethod $T; )+ }
             };
         }
 
@@ -309,7 +323,7 @@ macro_rules! scalar_ops {
         #[macro_export]
         macro_rules! unary_methods {
             ($d callback:ident) => {
-                $d callback! { $( [$(#[$udoc])*] $umethod $(($up: $upt))?; )+ }
+                $d callback! { $( [$(#[doc = $udoc])*] $umethod $(($up: $upt))?; )+ }
             };
         }
     };

@@ -3,6 +3,7 @@
 mod demo;
 mod llvm;
 mod process;
+mod reference;
 mod summary;
 mod test;
 mod vulkan;
@@ -25,6 +26,8 @@ enum Command {
     Demo(demo::Options),
     /// Run every check: format, lints, documentation, and the tests on each runtime
     Test(test::Options),
+    /// Measure the accuracy of all functions anew and write the page that lists them
+    Reference,
     /// Run the benchmarks on the CPU runtime
     Bench {
         /// Passed on to the benchmark program
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
     let passed = match Cli::parse().command {
         Command::Demo(options) => Ok(demo::run(&options)),
         Command::Test(options) => Ok(test::run(&options)),
+        Command::Reference => reference::run(),
         Command::Bench { args } => bench(&args),
     };
     match passed {

@@ -12,7 +12,7 @@ use crate::{llvm, process, vulkan};
 pub const FEATURES: &str = "cpu,wgpu";
 /// The same where there is no LLVM to link.
 const FEATURES_WITHOUT_LLVM: &str = "wgpu";
-const LIBRARIES: &str = "--workspace --exclude xtask";
+pub const LIBRARIES: &str = "--workspace --exclude xtask";
 /// CubeCL's shader compilers recurse with the nesting of a kernel, in unoptimised builds deeper
 /// than the default stack of a thread.
 const DEEP_STACK: (&str, &str) = ("RUST_MIN_STACK", "16777216");

@@ -9,19 +9,23 @@
 //! BURN_LAZY_RUNTIME=wgpu cargo test -p burn-lazy-kernels --features cpu,wgpu
 //! ```
 //!
-//! All random numbers come from fixed seeds.
+//! All random numbers come from fixed seeds. With `BURN_LAZY_UPDATE=1` the stored accuracy of the
+//! functions on the runtime, and the reference page, are written anew instead of compared; `cargo xtask
+//! reference` does so for all runtimes.
 
 mod derivatives;
 mod formulas;
 mod lowering;
 mod planner;
 mod random;
+mod reference_page;
 mod support;
 
 #[cfg(any(feature = "cpu", feature = "wgpu", feature = "vulkan"))]
 mod accuracy;
 #[cfg(any(feature = "cpu", feature = "wgpu", feature = "vulkan"))]
 mod catalogue;
+mod contract;
 #[cfg(any(feature = "cpu", feature = "wgpu", feature = "vulkan"))]
 mod device;
 #[cfg(any(feature = "cpu", feature = "wgpu", feature = "vulkan"))]

@@ -1,0 +1,173 @@
+//! The accuracy of each function: measured against `f64` and held to what `contract.csv` says.
+//!
+//! Errors are in units of the last place of the value, or of the scale of the function where the value is
+//! smaller. A function may exceed what is stored by half of it and one unit, as devices differ.
+
+use std::{collections::BTreeMap, fmt::Write, fs};
+
+use burn_lazy_kernels::catalogue::ScalarOp;
+
+const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kernels/contract.csv");
+
+/// Whether stored results are to be written anew.
+pub fn updating() -> bool {
+    std::env::var("BURN_LAZY_UPDATE").is_ok_and(|value| value == "1")
+}
+
+/// The runtimes and types with a contract.
+pub const COLUMNS: [&str; 3] = ["cpu f32", "cpu f64", "shader f32"];
+
+/// The stored errors of each function, one for each column that was measured.
+pub fn load() -> BTreeMap<String, [Option<f64>; 3]> {
+    let text = fs::read_to_string(PATH).unwrap_or_default();
+    let row = |line: &str| {
+        let mut cells = line.split(',');
+        let name = cells.next().expect("a line has a cell").to_string();
+        let errors = [(); 3].map(|()| cells.next().and_then(|cell| cell.parse().ok()));
+        (name, errors)
+    };
+    text.lines().skip(1).map(row).collect()
+}
+
+#[cfg_attr(
+    not(any(feature = "cpu", feature = "wgpu", feature = "vulkan")),
+    allow(dead_code)
+)]
+fn store(errors: &BTreeMap<String, [Option<f64>; 3]>) {
+    let mut text = format!("function,{}\n", COLUMNS.join(","));
+    // In the order of the catalogue.
+    for op in ScalarOp::all() {
+        if let Some(row) = errors.get(&op.to_string()) {
+            write!(text, "{op}").expect("strings can be written");
+            for error in row {
+                match error {
+                    Some(error) => write!(text, ",{error:.1}"),
+                    None => write!(text, ","),
+                }
+                .expect("strings can be written");
+            }
+            text.push('\n');
+        }
+    }
+    fs::write(PATH, text).expect("the contract can be written");
+}
+
+#[test]
+fn every_function_has_a_contract() {
+    let stored = load();
+    if updating() {
+        return;
+    }
+    for op in ScalarOp::all() {
+        let row = stored.get(&op.to_string());
+        assert!(
+            row.is_some_and(|row| row.iter().all(Option::is_some)),
+            "{op} has no measured accuracy: run `cargo xtask reference`"
+        );
+    }
+    assert_eq!(stored.len(), ScalarOp::all().len());
+}
+
+#[cfg(any(feature = "cpu", feature = "wgpu", feature = "vulkan"))]
+mod measured {
+    use burn_lazy_kernels::{Axis, Expr, Precision, catalogue::ScalarOp, expr::Var};
+
+    use super::{load, store, updating};
+    use crate::{
+        device::{Problem, Runtime, Tensor, by_precision, client, held, precisions, runtime},
+        support::{Rng, x},
+    };
+
+    const SAMPLES: usize = 3000;
+
+    /// Samples of all arguments of `ops`: over their domains, then their edges.
+    fn samples(ops: &[ScalarOp]) -> Vec<Vec<f64>> {
+        let mut rng = Rng::new(51);
+        let row = |k: usize| -> Vec<f64> {
+            let argument = |op: &ScalarOp, argument: usize, rng: &mut Rng| {
+                let domain = op.domain();
+                let (low, high) = domain.intervals[argument];
+                let value = rng.uniform(low, high);
+                let edge = k / (1 + argument) % SAMPLES;
+                match domain.edges.get(edge) {
+                    Some(edge) => *edge as f32 as f64,
+                    None => value,
+                }
+            };
+            let each = ops
+                .iter()
+                .flat_map(|op| (0..op.arity()).map(move |k| (op, k)));
+            each.map(|(op, k)| argument(op, k, &mut rng)).collect()
+        };
+        (0..SAMPLES).map(row).collect()
+    }
+
+    /// The largest error of each function.
+    fn errors(ops: &[ScalarOp], precision: Precision) -> Vec<f64> {
+        let samples = samples(ops);
+        let width = samples[0].len();
+        let mut start = 0;
+        let mut each = Vec::new();
+        for op in ops {
+            let args = (start..start + op.arity()).map(|k| x(0, width).slice(k, 1));
+            each.push(Expr::scalar(*op, args.collect()));
+            start += op.arity();
+        }
+        let tensor = |_: &Var| Tensor::new(&[SAMPLES, width], samples.concat());
+        let sizes = (SAMPLES, 1);
+        let problem = Problem::new(&Expr::concat(each), Axis::J, &[], sizes, tensor, |_| 0.0);
+        let got = problem
+            .run(&client(), precision)
+            .expect("the launch succeeds");
+        let epsilon = by_precision(precision, f32::EPSILON as f64, f64::EPSILON);
+        let smallest = by_precision(precision, f32::MIN_POSITIVE as f64, f64::MIN_POSITIVE);
+        let mut errors = vec![0f64; ops.len()];
+        for (row, got) in samples.iter().zip(got.chunks(ops.len())) {
+            let mut args = row.as_slice();
+            for ((op, got), error) in ops.iter().zip(got).zip(&mut errors) {
+                let (own, rest) = args.split_at(op.arity());
+                args = rest;
+                let want = held(op.host(own), precision);
+                let same = *got == want || (got.is_nan() && want.is_nan());
+                if !same {
+                    let size = want.abs().max(op.domain().scale).max(smallest / epsilon);
+                    let off = (got - want).abs() / (epsilon * size);
+                    assert!(off.is_finite(), "{op} of {own:?} is {got}, expected {want}");
+                    *error = error.max(off);
+                }
+            }
+        }
+        errors
+    }
+
+    #[test]
+    fn every_function_is_as_exact_as_its_contract() {
+        let mut stored = load();
+        for precision in precisions() {
+            let column = match (runtime(), precision) {
+                (Runtime::Cpu, Precision::F64) => 1,
+                (Runtime::Cpu, _) => 0,
+                _ => 2,
+            };
+            for ops in ScalarOp::all().chunks(8) {
+                for (op, error) in ops.iter().zip(errors(ops, *precision)) {
+                    let own = stored.entry(op.to_string()).or_default();
+                    if updating() {
+                        // Rounded up to tenths.
+                        own[column] = Some((error * 10.0).ceil() / 10.0);
+                        continue;
+                    }
+                    let most = own[column].map_or(0.0, |most| 1.5 * most + 1.0);
+                    assert!(
+                        error <= most,
+                        "{op} in {precision:?} is off by {error:.1} units of the last place, not {:?}",
+                        own[column],
+                    );
+                }
+            }
+        }
+        if updating() {
+            store(&stored);
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! `cargo xtask reference`: the measured accuracy of the functions and the page that lists them.
+
+use anyhow::Result;
+
+use crate::{llvm, process, test, vulkan};
+
+/// Measures on both runtimes, then writes the page; whether all of that worked.
+pub fn run() -> Result<bool> {
+    let say = |message: &str| eprintln!("{message}");
+    llvm::ensure(&say)?;
+    vulkan::ensure(&say)?;
+    for (runtime, tests) in [
+        ("cpu", "contract::"),
+        ("wgpu", "contract::"),
+        ("cpu", "reference_page::"),
+    ] {
+        let mut command = process::cargo();
+        command.arg("test").args(test::LIBRARIES.split(' '));
+        command.args(["--features", test::FEATURES, "--test", "kernels", tests]);
+        command
+            .env("BURN_LAZY_RUNTIME", runtime)
+            .env("BURN_LAZY_UPDATE", "1");
+        if !process::succeeds(&mut command)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
