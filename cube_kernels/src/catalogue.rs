@@ -458,14 +458,14 @@ scalar_ops! {
             grad: |x, y| x.cos(),
             cube: |x| elementary::sin(x, math);
 
-        /// The cosine of an angle in radians, with the limits of [`sin`](Self::sin).
+        /// The cosine of an angle in radians, with the limits of `sin`.
         Cos => cos, Notation::Call,
             domain: ANGLE,
             host: |x| x.cos(),
             grad: |x, y| -x.sin(),
             cube: |x| elementary::cos(x, math);
 
-        /// The tangent of an angle in radians, with the limits of [`sin`](Self::sin).
+        /// The tangent of an angle in radians, with the limits of `sin`.
         Tan => tan, Notation::Call,
             domain: Domain::new(&[(-1.4, 1.4)], &[0.0, 0.5, 4.0]).scale(1.0),
             host: |x| x.tan(),
@@ -539,7 +539,7 @@ scalar_ops! {
             grad: |x, y| std::f64::consts::FRAC_2_SQRT_PI * (-x.square()).exp(),
             cube: |x| elementary::erf(x, math);
 
-        /// The spherical Bessel function $j_n$; [`sinxdivx`](Self::sinxdivx) and its derivatives.
+        /// The spherical Bessel function $j_n$; `sinxdivx` and its derivatives.
         SphericalBessel(n: u32) => spherical_bessel, Notation::Call,
             domain: Domain::new(&[(-12.0, 12.0)], &[0.0, 1.0, -1.0, 1e-3, 2.0, 3.0]).scale(1.0),
             host: |x| spherical_bessel(n, x),
