@@ -3,6 +3,7 @@ use cubecl::prelude::*;
 use super::{Reduction, ReductionKind, Spec, running::RunningSums};
 use crate::{
     kernel::math::{self, Math},
+    plan,
     program::UNROLL,
 };
 
@@ -26,8 +27,8 @@ pub struct ExpState<F: Float, A: Float, N: Size> {
     pub sums: RunningSums<F, A, N>,
 }
 
-/// The most columns that are evaluated together.
-const COLUMNS: usize = 8;
+/// Room for the columns that are evaluated together.
+const COLUMNS: usize = plan::LOOP_COLUMNS;
 
 #[cube]
 impl<F: Float, A: Float, N: Size> ExpState<F, A, N> {
