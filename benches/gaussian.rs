@@ -22,11 +22,15 @@ struct Problem {
 impl Problem {
     /// Points of which a good part are near each other at any dimension.
     fn new(d: usize, device: &Device) -> Self {
+        Self::of_size(POINTS, d, device)
+    }
+
+    fn of_size(points: usize, d: usize, device: &Device) -> Self {
         let uniform = Distribution::Uniform(0.0, 1.0 / (d as f64).sqrt());
         Self {
-            x: Tensor::random([POINTS, d], uniform, device),
-            y: Tensor::random([POINTS, d], uniform, device),
-            b: Tensor::random([POINTS, 1], Distribution::Uniform(0.0, 1.0), device),
+            x: Tensor::random([points, d], uniform, device),
+            y: Tensor::random([points, d], uniform, device),
+            b: Tensor::random([points, 1], Distribution::Uniform(0.0, 1.0), device),
         }
     }
 
@@ -50,7 +54,7 @@ impl Problem {
         );
         let out = host(out);
         let (mut error, mut norm) = (0.0, 0.0);
-        for i in (0..POINTS).step_by(100) {
+        for i in (0..out.len()).step_by(100) {
             let row = &x[i * d..][..d];
             let terms = y.chunks(d).zip(&b).map(|(column, b)| {
                 let pairs = row.iter().zip(column);
@@ -66,15 +70,17 @@ impl Problem {
 
 fn first_calls(device: &Device) {
     println!("device {device:?}, M = N = {POINTS}");
-    for d in DIMS {
-        let problem = Problem::new(d, device);
+    for (d, points) in DIMS.map(|d| (d, POINTS)).into_iter().chain([(500, 100)]) {
+        let problem = Problem::of_size(points, d, device);
         device.sync().expect("the device runs");
         let start = Instant::now();
         let out = problem.sum();
         device.sync().expect("the device runs");
         let seconds = start.elapsed().as_secs_f64();
         let error = problem.error(out);
-        println!("D = {d:3}: first call {seconds:.3} s, relative error {error:.1e}");
+        println!(
+            "D = {d:3}, {points:5} points: first call {seconds:.3} s, relative error {error:.1e}"
+        );
     }
 }
 
@@ -147,6 +153,26 @@ fn gradient_by_x(bencher: Bencher, d: usize) {
             let gradient = x.grad(&tracked.sum().sum().backward());
             device.sync().expect("the device runs");
             gradient
+        });
+}
+
+#[cfg(feature = "autodiff")]
+#[divan::bench(args = [3, 100], sample_count = 10, sample_size = 1)]
+fn gradient_by_all(bencher: Bencher, d: usize) {
+    let device = Device::default().autodiff();
+    let problem = Problem::new(d, &device);
+    bencher
+        .counter(ItemsCount::new(POINTS * POINTS))
+        .bench_local(|| {
+            let leaf = |t: &Tensor<2>| t.clone().detach().require_grad();
+            let tracked = Problem {
+                x: leaf(&problem.x),
+                y: leaf(&problem.y),
+                b: leaf(&problem.b),
+            };
+            let gradients = tracked.sum().sum().backward();
+            device.sync().expect("the device runs");
+            gradients
         });
 }
 

@@ -11,9 +11,6 @@ use crate::{
     lazy::{IntoLazy, LazyTensor, expect},
 };
 
-/// Terms of a sum that are added one after the other, and so fused with their products.
-const CHAIN: usize = 16;
-
 impl LazyTensor {
     /// The smallest component, $\min_k f_k$; NaN if any is. Its gradient goes to the first of equal ones.
     pub fn inner_min(&self) -> Self {
@@ -466,9 +463,7 @@ impl Places {
         let by_elements = count(&short[0]) + count(&short[1]);
         if by_terms <= by_elements {
             let terms = long[0].iter().zip(&long[1]);
-            sum(terms
-                .map(|(a, b)| gather(left, a) * gather(right, b))
-                .collect())
+            Expr::sum(terms.map(|(a, b)| gather(left, a) * gather(right, b)))
         } else {
             let elements = short[0].iter().zip(&short[1]);
             Expr::concat(
@@ -502,18 +497,4 @@ fn gather(expr: &Expr, places: &[usize]) -> Expr {
         _ => expr.slice(start, len),
     };
     Expr::concat(runs(places).into_iter().map(part).collect())
-}
-
-/// A sum of many terms that is not as deep as it is long.
-fn sum(terms: Vec<Expr>) -> Expr {
-    let add = |terms: &[Expr]| {
-        let terms = terms.iter().cloned();
-        terms
-            .reduce(|sum, term| sum + term)
-            .expect("chunks are not empty")
-    };
-    match terms.len() {
-        ..=CHAIN => add(&terms),
-        _ => sum(terms.chunks(CHAIN).map(add).collect()),
-    }
 }

@@ -1,7 +1,11 @@
 //! Symbolic derivatives of formulas: gradients, differentials and what is made of them.
 //!
 //! All of them are formulas again, so they can be nested to any order, reduced, and differentiated by
-//! Burn's autodiff. `v` is always an operand itself, as [`LazyTensor::vi`], [`vj`](LazyTensor::vj) or
+//! Burn's autodiff. Summed over $j$, [`grad`](LazyTensor::grad) by a row with a cotangent of the rows is
+//! the vector-Jacobian product of $\sum_j f_{ij}$, and [`diff`](LazyTensor::diff) the Jacobian-vector
+//! product; as both are sums of formulas, derivatives of second order follow through autodiff.
+//!
+//! `v` is always an operand itself, as [`LazyTensor::vi`], [`vj`](LazyTensor::vj) or
 //! [`pm`](LazyTensor::pm) made it.
 
 use burn_lazy_kernels::{

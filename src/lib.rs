@@ -26,6 +26,18 @@
 //! # }
 //! ```
 //!
+//! # What there is
+//!
+//! - scalar functions, with their derivatives and accuracy: [`ScalarOp`] lists them all; most are methods of
+//!   [`LazyTensor`], and numbers, tensors and formulas mix as arguments;
+//! - the inner axis: norms, distances, extrema, products of vectors, matrices and tensors ([`Contraction`]),
+//!   splines;
+//! - reductions over rows, columns or both ([`Axes`]), with values, places or both;
+//! - symbolic derivatives: [`grad`](LazyTensor::grad), [`diff`](LazyTensor::diff),
+//!   [`laplacian`](LazyTensor::laplacian) and others, of any order;
+//! - complex formulas ([`Complex`]) and ready kernels ([`kernels`]);
+//! - entries: [`dense`](LazyTensor::dense), [`diag`](LazyTensor::diag), [`block`](LazyTensor::block).
+//!
 //! # Choosing a runtime
 //!
 //! No runtime is enabled by default. Enable one of the features `cpu`, `cuda`, `rocm`, `wgpu`,
@@ -37,7 +49,8 @@
 //! A formula is a value. It is simplified and split into what is computed once, once a row, once a
 //! column and once a pair; this program is the compile-time argument of one kernel. Equal formulas
 //! share a kernel, whatever the tensors and the values of scalars. The gradient of a reduction is
-//! the reduction of the differentiated formula, computed only for the operands that are tracked. See
+//! the reduction of the differentiated formula, computed only for the operands that are tracked, and in
+//! one pass over the pairs for all operands of an axis. See
 //! the crate `burn-lazy-kernels` for the way from a formula to a kernel.
 //!
 //! # Numbers
@@ -45,7 +58,7 @@
 //! Formulas are computed in the type of their operands, F16 and BF16 in F32; all operands of a formula have
 //! the same type and device. F64 is refused on wgpu devices, whose exponentials and logarithms of 64
 //! bits are not reliable. Dividing by something that does not depend on both axes multiplies by its
-//! reciprocal, which may round once more. On a CPU, `exp` in F32 is a polynomial with a relative
+//! reciprocal, which may round once more. Gradients by halves are computed in F32. On a CPU, `exp` in F32 is a polynomial with a relative
 //! error of about 2e-7 whose results below $2^{-126}$ are 0 and which overflows above 88.37.
 
 mod algebra;

@@ -94,7 +94,7 @@ reductions! {
     };
 
     /// The product over a symbolic axis, $\prod_j f_{ij}$, shaped as the [`sum`](Self::sum); 1 over
-    /// an empty axis. Not differentiable.
+    /// an empty axis. Differentiable, also next to zeros.
     prod / try_prod(axis: impl Into<Axes>) -> Tensor<R> =
         |k| k.values("prod", ReductionKind::Product, axis);
 
@@ -139,12 +139,14 @@ reductions! {
     };
 
     /// The smallest value over a symbolic axis, $\min_j f_{ij}$ of each component, shaped as the
-    /// [`sum`](Self::sum); NaN if any value is, $\infty$ over an empty axis. Not differentiable.
+    /// [`sum`](Self::sum); NaN if any value is, $\infty$ over an empty axis. Its gradient goes to the first of
+    /// equal values.
     min / try_min(axis: impl Into<Axes>) -> Tensor<R> =
         |k| k.values("min", ReductionKind::Minimum, axis);
 
     /// The largest value over a symbolic axis, $\max_j f_{ij}$ of each component, shaped as the
-    /// [`sum`](Self::sum); NaN if any value is, $-\infty$ over an empty axis. Not differentiable.
+    /// [`sum`](Self::sum); NaN if any value is, $-\infty$ over an empty axis. Its gradient goes to the first
+    /// of equal values.
     max / try_max(axis: impl Into<Axes>) -> Tensor<R> =
         |k| k.values("max", ReductionKind::Maximum, axis);
 
@@ -185,7 +187,7 @@ reductions! {
     /// `[batch.., M, count]` for a formula of one component, else `[batch.., M, count, D]`.
     ///
     /// NaN and $\infty$ are never among them. Where there are fewer values, $\infty$ stands in the
-    /// last places. Not differentiable.
+    /// last places. The gradient goes to the pairs at which the values are found.
     kmin / try_kmin(count: usize, axis: Axis) -> Tensor<R> =
         |k| k.values("kmin", k.smallest("kmin", count)?, axis);
 

@@ -237,10 +237,49 @@ fn chain(adjoint: &Expr, partial: &Expr, dim: usize) -> Expr {
             return (factor * args[1].clone()).broadcast(dim);
         }
     }
+    if let Node::Scalar(ScalarOp::Mul, args) = partial.node()
+        && let Some(factor) = args[0].as_const().and_then(|value| scaled(adjoint, value))
+    {
+        return (factor * args[1].clone()).broadcast(dim);
+    }
     match partial.as_const() {
         Some(1.0) => adjoint.broadcast(dim),
-        Some(-1.0) => (-adjoint.clone()).broadcast(dim),
-        _ => (adjoint.clone() * partial.clone()).broadcast(dim),
+        Some(value) => match scaled(adjoint, value) {
+            Some(product) => product.broadcast(dim),
+            None if value == -1.0 => (-adjoint.clone()).broadcast(dim),
+            None => (adjoint.clone() * value).broadcast(dim),
+        },
+        None => (adjoint.clone() * partial.clone()).broadcast(dim),
+    }
+}
+
+/// `expr` times a power of two, which is exact, if a factor of it takes that in that is computed less than
+/// once a pair.
+fn scaled(expr: &Expr, by: f64) -> Option<Expr> {
+    use crate::catalogue::ScalarOp;
+
+    let power_of_two = by.is_normal() && by.to_bits().trailing_zeros() >= 52;
+    if !power_of_two {
+        return None;
+    }
+    let own = expr.dependence();
+    let is_pair = own.i && own.j;
+    match expr.node() {
+        Node::Const(value) => Some(Expr::constant(value * by)),
+        Node::Scalar(ScalarOp::Mul, args) => {
+            let (a, b) = (&args[0], &args[1]);
+            match (a.as_const(), b.as_const()) {
+                (_, Some(_)) => scaled(b, by).map(|b| a.clone() * b),
+                (Some(_), _) => scaled(a, by).map(|a| a * b.clone()),
+                _ if !is_pair => Some(expr.clone() * by),
+                _ => match scaled(a, by) {
+                    Some(a) => Some(a * b.clone()),
+                    None => scaled(b, by).map(|b| a.clone() * b),
+                },
+            }
+        }
+        Node::Expand(..) => None,
+        _ => (!is_pair).then(|| expr.clone() * by),
     }
 }
 

@@ -350,6 +350,22 @@ impl Expr {
         Self::new(Node::Expand(self.clone(), dim))
     }
 
+    /// The sum of many terms, not as deep as it is long: a few at a time are added one after the other,
+    /// and so fused with their products.
+    ///
+    /// # Panics
+    /// If there are no terms, or their dimensions do not broadcast; callers check it.
+    pub fn sum(terms: impl IntoIterator<Item = Expr>) -> Self {
+        const CHAIN: usize = 16;
+
+        let mut terms: Vec<Expr> = terms.into_iter().collect();
+        while terms.len() > 1 {
+            let add = |chain: &[Expr]| chain.iter().cloned().reduce(|sum, term| sum + term);
+            terms = terms.chunks(CHAIN).filter_map(add).collect();
+        }
+        terms.pop().expect("a sum has terms")
+    }
+
     /// The inner product $\sum_k a_k b_k$.
     pub fn dot(&self, other: &Self) -> Self {
         (self.clone() * other.clone()).inner_sum()

@@ -4,7 +4,7 @@ use std::{error::Error, fs, path::Path, process::ExitCode};
 
 /// The rows of a file of plain numbers behind one line of names: nothing in them needs a parser of
 /// quotes.
-#[allow(dead_code)] // The tutorial reads no data.
+#[allow(dead_code)] // Not every example reads data.
 pub fn read_rows(path: &Path) -> Result<Vec<Vec<f64>>, Box<dyn Error>> {
     let text = fs::read_to_string(path)?;
     let lines = text.lines().skip(1);

@@ -1,8 +1,13 @@
 //! Autodiff: the gradient of a reduction is a reduction of the differentiated formula.
 
+use std::ops::Range;
+
 use burn::{
-    backend::{Backend, TensorMetadata, tensor::FloatTensor},
-    tensor::Shape,
+    backend::{
+        Backend, TensorMetadata,
+        tensor::{FloatTensor, IntTensor},
+    },
+    tensor::{DType, FloatDType, Shape, Slice, TensorData},
 };
 use burn_autodiff::{
     Autodiff, NodeId,
@@ -10,7 +15,12 @@ use burn_autodiff::{
     grads::Gradients,
     ops::{Backward, Ops, OpsKind},
 };
-use burn_lazy_kernels::{Axis, Expr, Formula, ReductionKind, expr::Var};
+use burn_lazy_kernels::{
+    Accumulation, Axis, Expr, Formula, ReductionKind, Wanted,
+    catalogue::ScalarOp,
+    expr::{Node, Place, Var},
+    reference,
+};
 
 use crate::ops::{LazyOps, Operands, Reduced, Reduction};
 
@@ -27,7 +37,9 @@ struct Forward<B: Backend> {
     operands: Vec<NodeId>,
     reduction: Reduction,
     /// The result, where the derivative is written in terms of it.
-    result: Option<FloatTensor<B>>,
+    values: Option<FloatTensor<B>>,
+    /// Where the result was found, if it is one of the values.
+    indices: Option<IntTensor<B>>,
 }
 
 impl<B: Backend + LazyOps, const N: usize> Backward<B, N> for Reduce {
@@ -45,172 +57,353 @@ impl<B: Backend + LazyOps, const N: usize> Backward<B, N> for Reduce {
         // them may occur in the gradient of another.
         let operands: Vec<FloatTensor<B>> = forward
             .operands
-            .into_iter()
-            .map(|id| checkpointer.retrieve_node_output(id))
+            .iter()
+            .map(|id| checkpointer.retrieve_node_output(*id))
             .collect();
-        let summed = Summed::<B>::new(forward.reduction, operands, cotangent, forward.result);
-        let vars: Vec<Var> = summed.reduction.formula.tensors().copied().collect();
-        for (k, (parent, var)) in ops.parents.iter().zip(vars).enumerate() {
-            if let Some(parent) = parent {
-                grads.register::<B>(parent.id, summed.gradient(&var, k));
-            }
+        let wanted: Vec<usize> = (0..N).filter(|k| ops.parents[*k].is_some()).collect();
+        let pairs = Pairs::<B>::new(&forward, operands, cotangent);
+        for (k, gradient) in pairs.gradients(&wanted) {
+            let parent = ops.parents[k].as_ref().expect("it is wanted");
+            grads.register::<B>(parent.id, gradient);
         }
     }
 }
 
-/// Whether the derivative of a reduction of `kind` is known.
-pub(crate) fn is_differentiable(kind: ReductionKind) -> bool {
+/// Beyond this, numbers in F32 do not hold each index.
+const EXACT_INDICES: usize = 1 << 24;
+
+/// Whether the derivative of a reduction of `kind` goes through the indices of its result.
+fn is_selection(kind: ReductionKind) -> bool {
     matches!(
         kind,
-        ReductionKind::Sum(_) | ReductionKind::LogSumExp { .. } | ReductionKind::SoftmaxSum
+        ReductionKind::Minimum | ReductionKind::Maximum | ReductionKind::Smallest { .. }
     )
 }
 
-/// A reduction, written as a sum that has the same derivatives: some of its leaves are results of
-/// the reduction and count as constants.
-struct Summed<B: Backend> {
+/// The derivative of a reduction: the formula and the cotangent of its value at each pair, itself a
+/// formula of the operands, of the cotangent of the result and of what the reduction gave.
+///
+/// The gradient by an operand is then the sum of the symbolic gradient over the axis on which the
+/// operand does not depend.
+struct Pairs<B: Backend> {
     reduction: Reduction,
-    /// What is summed.
-    root: Expr,
-    /// The cotangent of the sum.
-    cotangent: Var,
+    cotangent: Expr,
     operands: Vec<FloatTensor<B>>,
-    /// Further leaves with their tensors, the cotangent among them.
+    /// Further leaves of the cotangent with their tensors.
     others: Vec<(Var, FloatTensor<B>)>,
+    /// The type of the gradients; halves are differentiated in F32, as indices and long sums do not fit
+    /// them.
+    dtype: FloatDType,
 }
 
-impl<B: Backend + LazyOps> Summed<B> {
-    fn new(
-        reduction: Reduction,
-        operands: Vec<FloatTensor<B>>,
-        cotangent: FloatTensor<B>,
-        result: Option<FloatTensor<B>>,
-    ) -> Self {
-        let width = reduction.spec().width();
-        let rows = reduction.axis.other();
-        let mut others: Vec<(Var, FloatTensor<B>)> = Vec::new();
-        let mut leaf = |tensor: FloatTensor<B>, dim: usize| {
-            let var = Var {
-                id: (reduction.formula.vars().len() + others.len()) as u64,
-                axis: Some(rows),
-                dim,
-                scalar: false,
-            };
-            let mut shape = reduction.batch.clone();
-            shape.extend([reduction.size(rows), dim]);
-            others.push((var, B::float_reshape(tensor, Shape::from(shape))));
-            var
+impl<B: Backend + LazyOps> Pairs<B> {
+    fn new(forward: &Forward<B>, operands: Vec<FloatTensor<B>>, cotangent: FloatTensor<B>) -> Self {
+        let reduction = forward.reduction.clone();
+        let dtype: FloatDType = cotangent.dtype().into();
+        let computed = match dtype {
+            FloatDType::F16 | FloatDType::BF16 => FloatDType::F32,
+            other => other,
         };
-        let cotangent = leaf(cotangent, width);
-        let root = reduction.formula.root().clone();
-        let root = match reduction.kind {
-            ReductionKind::Sum(_) => root,
-            // With L = log sum e^f w, the derivative of L is that of sum e^(f - L) w.
+        let cast = |tensor| match computed == dtype {
+            true => tensor,
+            false => B::float_cast(tensor, computed),
+        };
+        let mut pairs = Self {
+            cotangent: Expr::constant(0.0),
+            operands: operands.into_iter().map(cast).collect(),
+            others: Vec::new(),
+            dtype,
+            reduction,
+        };
+        let spec = pairs.reduction.spec();
+        let e = pairs.leaf(cast(cotangent), spec.entries());
+        let values = forward.values.clone().map(cast);
+        let mut values = values.map(|values| pairs.leaf(values, spec.entries()));
+        let mut value = || values.take().expect("the result is kept");
+        let root = pairs.reduction.formula.root().clone();
+        pairs.cotangent = match pairs.reduction.kind {
+            ReductionKind::Sum(_) => e,
+            ReductionKind::Product => e * pairs.others_of_product(&root),
+            // The derivative of log sum e^f w is e^(f - L) w by f and e^(f - L) by w.
             ReductionKind::LogSumExp { scores } => {
-                let total = Expr::var(leaf(result.expect("it is kept"), width));
-                let exp = (root.slice(0, scores) - total).exp();
+                let exp = (root.slice(0, scores) - value()).exp() * e;
                 match root.dim() - scores {
                     0 => exp,
-                    weights => exp * root.slice(scores, weights),
+                    weights => {
+                        let weight = root.slice(scores, weights);
+                        Expr::concat(vec![
+                            narrowed(exp.clone() * weight, scores),
+                            narrowed(exp, weights),
+                        ])
+                    }
                 }
             }
-            // With L = log sum e^f and s the result, its derivative is that of
-            // sum e^(f - L) (g - s).
+            // With p = e^(f - L) and the result s it is sum p (g - s) by f and p by g.
             ReductionKind::SoftmaxSum => {
-                let scores = root.slice(0, 1);
-                let (formula, leaves) = Formula::new(&scores);
-                let normalizer = Reduction {
-                    scalars: scalars(&reduction, &leaves),
-                    formula,
-                    kind: ReductionKind::LogSumExp { scores: 1 },
-                    ..reduction.clone()
-                };
-                let tensors = leaves.iter().filter(|leaf| !leaf.scalar);
-                let tensors: Vec<_> = tensors
-                    .map(|leaf| {
-                        let source = reduction.formula.source(leaf.id as usize);
-                        operands[source].clone()
-                    })
-                    .collect();
-                let mean = Expr::var(leaf(result.expect("it is kept"), width));
-                let weighted = root.slice(1, width) - mean;
-                if tensors.is_empty() {
-                    // A constant score: all weights are equal.
-                    let count = reduction.size(reduction.axis) as f64;
-                    weighted * (1.0 / count)
-                } else {
-                    let total = B::lazy_reduce(Operands(tensors), normalizer);
-                    let total = Expr::var(leaf(total.values.expect("they are wanted"), 1));
-                    (scores - total).exp() * weighted
+                let mean = value();
+                let exp = pairs.softmax(&root.slice(0, 1)) * e;
+                let weight = root.slice(1, root.dim() - 1);
+                Expr::concat(vec![(exp.clone() * (weight - mean)).inner_sum(), exp])
+            }
+            // It is that of the pair where the value was found.
+            ReductionKind::Minimum | ReductionKind::Maximum | ReductionKind::Smallest { .. } => {
+                let indices = forward.indices.clone().expect("indices are kept");
+                let indices = B::int_into_float(indices, computed);
+                let indices = pairs.leaf(indices, spec.entries());
+                let here = Expr::place(Place::Index(pairs.reduction.axis));
+                let hit = Expr::scalar(ScalarOp::Equal, vec![indices, here]) * e;
+                match spec.width() {
+                    1 => hit.inner_sum(),
+                    width => Expr::sum((0..spec.depth()).map(|k| hit.slice(k * width, width))),
                 }
             }
-            kind => unreachable!("{kind:?} was refused"),
         };
-        Self {
-            root,
-            cotangent,
-            operands,
-            others,
-            reduction,
-        }
+        pairs
     }
 
-    /// The gradient with respect to the operand `index`, which is the tensor of `var`.
-    ///
-    /// An operand of the output axis is differentiated under the same sum, one of the reduced axis
-    /// under the sum over the other axis; a parameter under the same sum, whose rows are then added.
-    fn gradient(&self, var: &Var, index: usize) -> FloatTensor<B> {
-        let root = self.root.gradient(var, &Expr::var(self.cotangent));
-        let (formula, leaves) = Formula::new(&root);
+    /// A leaf of the output axis for a tensor with `dim` numbers a row.
+    fn leaf(&mut self, tensor: FloatTensor<B>, dim: usize) -> Expr {
+        let rows = self.reduction.axis.other();
+        let var = Var {
+            id: (self.reduction.formula.vars().len() + self.others.len()) as u64,
+            axis: Some(rows),
+            dim,
+            scalar: false,
+        };
+        let mut shape = self.reduction.batch.clone();
+        shape.extend([self.reduction.size(rows), dim]);
+        let tensor = B::float_reshape(tensor, Shape::from(shape));
+        self.others.push((var, tensor));
+        Expr::var(var)
+    }
+
+    /// A leaf for the reduction of another formula of the same operands.
+    fn reduced(&mut self, kind: ReductionKind, root: &Expr) -> Expr {
+        let dim = root.dim();
+        let axis = self.reduction.axis;
+        let values = self.reduce(root, kind, axis).unwrap_or_else(|equal| {
+            let operand = &self.operands[0];
+            let rows = self.reduction.size(axis.other());
+            let count: usize = self.reduction.batch.iter().product();
+            let data = TensorData::new(equal.repeat(count * rows), [count * rows * dim]);
+            let data = data.convert_dtype(operand.dtype());
+            B::float_from_data(data, &operand.device())
+        });
+        self.leaf(values, dim)
+    }
+
+    /// $e^{f - L}$ with the logarithm $L$ of the sum of all $e^f$.
+    fn softmax(&mut self, scores: &Expr) -> Expr {
+        let total = self.reduced(ReductionKind::LogSumExp { scores: 1 }, scores);
+        (scores.clone() - total).exp()
+    }
+
+    /// The product of all values but that of the pair: without zeros the product over the value; next to
+    /// one zero nothing but at the zero itself, where it is the product of the others.
+    fn others_of_product(&mut self, root: &Expr) -> Expr {
+        let equal =
+            |a: &Expr, b: f64| Expr::scalar(ScalarOp::Equal, vec![a.clone(), Expr::constant(b)]);
+        let zero = equal(root, 0.0);
+        let masked = |source: Expr| {
+            Expr::scalar(
+                ScalarOp::MaskWhere,
+                vec![root.clone(), zero.clone(), source],
+            )
+        };
+        let zeros = self.reduced(ReductionKind::Sum(Accumulation::Blocks), &zero);
+        let product = self.reduced(ReductionKind::Product, &masked(Expr::constant(1.0)));
+        let divided = product.clone() / masked(Expr::constant(1.0));
+        let elsewhere = divided * equal(&zeros, 0.0);
+        let at_zero = product * equal(&zeros, 1.0);
+        Expr::scalar(ScalarOp::MaskWhere, vec![elsewhere, zero.clone(), at_zero])
+    }
+
+    /// The reduction of `root`, a formula of the operands and the further leaves, over `axis`; or what
+    /// each row of it is, where simplification leaves no tensor.
+    fn reduce(
+        &self,
+        root: &Expr,
+        kind: ReductionKind,
+        axis: Axis,
+    ) -> Result<FloatTensor<B>, Vec<f64>> {
+        let (formula, leaves) = Formula::new(root);
+        let source = |leaf: &Var| self.reduction.formula.source(leaf.id as usize);
+        let scalars = leaves.iter().filter(|leaf| leaf.scalar);
+        let scalars: Vec<f64> = scalars
+            .map(|leaf| self.reduction.scalars[source(leaf)])
+            .collect();
         let tensors: Vec<FloatTensor<B>> = leaves
             .iter()
             .filter(|leaf| !leaf.scalar)
-            .map(|leaf| {
-                let other = self.others.iter().find(|(var, _)| var == leaf);
-                match other {
+            .map(
+                |leaf| match self.others.iter().find(|(var, _)| var == leaf) {
                     Some((_, tensor)) => tensor.clone(),
-                    None => {
-                        let source = self.reduction.formula.source(leaf.id as usize);
-                        self.operands[source].clone()
-                    }
-                }
-            })
-            .collect();
-        let operand = &self.operands[index];
-        let shape = operand.shape();
-        if tensors.is_empty() {
-            let dtype = operand.dtype().into();
-            return B::float_zeros(shape, &operand.device(), dtype);
-        }
-        let axis = self.reduction.axis;
-        let reduced = B::lazy_reduce(
-            Operands(tensors),
-            Reduction {
-                scalars: scalars(&self.reduction, &leaves),
-                formula,
-                kind: ReductionKind::Sum(match self.reduction.kind {
-                    ReductionKind::Sum(accumulation) => accumulation,
-                    _ => Default::default(),
-                }),
-                axis: if var.axis == Some(axis) {
-                    axis.other()
-                } else {
-                    axis
+                    None => self.operands[source(leaf)].clone(),
                 },
-                squeezed: false,
-                ..self.reduction.clone()
-            },
-        );
-        fold::<B>(reduced.values.expect("they are wanted"), var.axis, shape)
+            )
+            .collect();
+        let reduction = Reduction {
+            scalars,
+            formula,
+            kind,
+            wanted: Wanted::VALUES,
+            axis,
+            squeezed: false,
+            ..self.reduction.clone()
+        };
+        if tensors.is_empty() {
+            let scalars: Vec<[f64; 1]> = reduction.scalars.iter().map(|s| [*s]).collect();
+            let scalars: Vec<&[f64]> = scalars.iter().map(|s| s.as_slice()).collect();
+            let value = reference::evaluate(&reduction.formula, &scalars, (0, 0));
+            let count = reduction.size(axis);
+            return Err(reference::reduce_equal(&reduction.spec(), &value, count).0);
+        }
+        let reduced = B::lazy_reduce(Operands(tensors), reduction);
+        Ok(reduced.values.expect("they are wanted"))
+    }
+
+    /// The gradients by the operands at the positions `wanted`.
+    ///
+    /// Those of operands that are summed over the same axis come from one pass over the pairs: what they
+    /// share, such as exponentials, is computed once.
+    fn gradients(&self, wanted: &[usize]) -> Vec<(usize, FloatTensor<B>)> {
+        let vars: Vec<Var> = self.reduction.formula.tensors().copied().collect();
+        let axis = self.reduction.axis;
+        let of = |own: Option<Axis>| -> Vec<usize> {
+            let own = wanted.iter().copied().filter(|k| vars[*k].axis == own);
+            own.collect()
+        };
+        let (mut rows, columns) = (of(Some(axis.other())), of(Some(axis)));
+        // A parameter is summed like an operand of the output axis, and its rows then added.
+        let parameters = of(None);
+        let mut groups = vec![(columns, axis.other(), None)];
+        match self.chunk(parameters.iter().map(|k| vars[*k].dim).sum()) {
+            None => rows.extend(parameters),
+            chunk => groups.push((parameters, axis, chunk)),
+        }
+        groups.push((rows, axis, None));
+
+        let root = self.reduction.formula.root();
+        let mut all = Vec::new();
+        for (own, axis, chunk) in groups {
+            if own.is_empty() {
+                continue;
+            }
+            let gradient = |k: &usize| root.gradient(&vars[*k], &self.cotangent);
+            let joint = Expr::concat(own.iter().map(gradient).collect());
+            let sums = self.sums(&joint, axis, chunk);
+            let mut start = 0;
+            for k in own {
+                let (var, operand) = (&vars[k], &self.operands[k]);
+                let end = start + var.dim;
+                let gradient = match &sums {
+                    Some(sums) if joint.dim() == var.dim => {
+                        fold::<B>(sums.clone(), var.axis, operand.shape())
+                    }
+                    Some(sums) => {
+                        let mut slices = vec![Slice::full(); sums.shape().num_dims() - 1];
+                        slices.push((start..end).into());
+                        let part = B::float_slice(sums.clone(), &slices);
+                        fold::<B>(part, var.axis, operand.shape())
+                    }
+                    None => {
+                        let dtype = operand.dtype().into();
+                        B::float_zeros(operand.shape(), &operand.device(), dtype)
+                    }
+                };
+                let gradient = match self.dtype == FloatDType::from(gradient.dtype()) {
+                    true => gradient,
+                    false => B::float_cast(gradient, self.dtype),
+                };
+                all.push((k, gradient));
+                start = end;
+            }
+        }
+        all
+    }
+
+    /// How many rows to sum at a time for parameters of `dim` components together, if not all: what
+    /// each row gives is stored before it is added to that of the others.
+    fn chunk(&self, dim: usize) -> Option<usize> {
+        let axis = self.reduction.axis.other();
+        let root = self.reduction.formula.root().topological();
+        // A part of the rows counts from 0.
+        let places = root
+            .iter()
+            .any(|e| matches!(e.node(), Node::Place(_)) && e.dependence().on(axis));
+        let row = dim * self.reduction.batch.iter().product::<usize>();
+        let all = row * self.reduction.size(axis);
+        (!places && all > CHUNK).then(|| CHUNK.div_ceil(row.max(1)))
+    }
+
+    /// The sums of `root` over `axis`, `[batch.., rows, dim]`, or the sum of all rows, `[batch.., 1,
+    /// dim]`, of which `chunk` are computed at a time; none where they are 0.
+    fn sums(&self, root: &Expr, axis: Axis, chunk: Option<usize>) -> Option<FloatTensor<B>> {
+        let kind = ReductionKind::Sum(match self.reduction.kind {
+            ReductionKind::Sum(accumulation) => accumulation,
+            _ => Accumulation::Blocks,
+        });
+        let rows = self.reduction.size(axis.other());
+        let sums = match chunk {
+            None => self.reduce(root, kind, axis),
+            Some(chunk) => {
+                let part = |start: usize| {
+                    let rows = start..(start + chunk).min(rows);
+                    let sums = self.of_rows(rows, axis.other()).reduce(root, kind, axis)?;
+                    let rows = sums.shape().num_dims() - 2;
+                    Ok(B::float_sum_dims(sums, &[rows]))
+                };
+                let parts = (0..rows).step_by(chunk).map(part);
+                let add = |all: Result<FloatTensor<B>, _>, part| Ok(B::float_add(all?, part?));
+                parts.reduce(add).expect("there are rows")
+            }
+        };
+        match sums {
+            Ok(sums) => Some(sums),
+            Err(equal) if equal.iter().all(|value| *value == 0.0) => None,
+            Err(equal) => unreachable!("a gradient without tensors is 0, not {equal:?}"),
+        }
+    }
+
+    /// The same for some of the rows along `axis`.
+    fn of_rows(&self, rows: Range<usize>, axis: Axis) -> Self {
+        let of = |var: &Var, tensor: &FloatTensor<B>| {
+            if var.axis != Some(axis) {
+                return tensor.clone();
+            }
+            let mut slices = vec![Slice::full(); tensor.shape().num_dims() - 2];
+            slices.extend([rows.clone().into(), Slice::full()]);
+            B::float_slice(tensor.clone(), &slices)
+        };
+        let mut reduction = self.reduction.clone();
+        match axis {
+            Axis::I => reduction.m = rows.len(),
+            Axis::J => reduction.n = rows.len(),
+        }
+        let tensors = self.reduction.formula.tensors().zip(&self.operands);
+        let others = self.others.iter();
+        Self {
+            operands: tensors.map(|(var, tensor)| of(var, tensor)).collect(),
+            others: others
+                .map(|(var, tensor)| (*var, of(var, tensor)))
+                .collect(),
+            cotangent: self.cotangent.clone(),
+            dtype: self.dtype,
+            reduction,
+        }
     }
 }
 
-/// The values of the scalars among `leaves`.
-fn scalars(reduction: &Reduction, leaves: &[Var]) -> Vec<f64> {
-    let scalars = leaves.iter().filter(|leaf| leaf.scalar);
-    scalars
-        .map(|leaf| reduction.scalars[reduction.formula.source(leaf.id as usize)])
-        .collect()
+/// The most numbers that are stored before they are added up for a parameter: 16 MiB in F32.
+const CHUNK: usize = 1 << 22;
+
+/// `expr`, summed if what it belongs to has one component.
+fn narrowed(expr: Expr, dim: usize) -> Expr {
+    match (expr.dim(), dim) {
+        (own, dim) if own == dim => expr,
+        (_, 1) => expr.inner_sum(),
+        (_, dim) => expr.expand(dim),
+    }
 }
 
 /// Adds up what the operand of shape `shape` was repeated over: the rows for a parameter, and the
@@ -241,44 +434,56 @@ fn tracked<B: Backend + LazyOps, C: CheckpointStrategy, const N: usize>(
         .0
         .try_into()
         .unwrap_or_else(|_| unreachable!("matched by the number of operands"));
-    let inner = tensors.iter().map(|t| t.primitive().clone()).collect();
-    let reduced = B::lazy_reduce(Operands(inner), reduction.clone());
-    let indices = reduced.indices;
-    let Some(values) = reduced.values else {
+    let inner = || Operands(tensors.iter().map(|t| t.primitive().clone()).collect());
+    if !reduction.wanted.values {
+        let indices = B::lazy_reduce(inner(), reduction).indices;
         return Reduced {
             values: None,
             indices,
         };
-    };
+    }
     let nodes = tensors.each_ref().map(|t| t.node());
-    let values = match <Reduce as Backward<B, N>>::prepare::<C>(Reduce, nodes)
-        .compute_bound()
-        .stateful()
-    {
+    let prepared = <Reduce as Backward<B, N>>::prepare::<C>(Reduce, nodes);
+    match prepared.compute_bound().stateful() {
         OpsKind::Tracked(mut prep) => {
+            let selection = is_selection(reduction.kind);
+            let columns = reduction.size(reduction.axis);
+            let double = tensors[0].primitive().dtype() == DType::F64;
             assert!(
-                is_differentiable(reduction.kind),
-                "{:?} over {} of {} has no derivative here; detach its operands",
+                !selection || double || columns <= EXACT_INDICES,
+                "{:?} over {} of {}: {columns} entries are more than can be told apart in the \
+                 backward pass; compute in F64 or detach the operands",
                 reduction.kind,
                 reduction.axis,
                 reduction.formula
             );
-            let result = match reduction.kind {
-                ReductionKind::Sum(_) => None,
-                _ => Some(values.clone()),
-            };
+            let mut all = reduction.clone();
+            all.wanted.indices |= selection;
+            let reduced = B::lazy_reduce(inner(), all);
+            let values = reduced.values.expect("they are wanted");
+            let kept = matches!(
+                reduction.kind,
+                ReductionKind::LogSumExp { .. } | ReductionKind::SoftmaxSum
+            );
+            let wanted = reduction.wanted.indices;
             let forward = Forward {
                 operands: tensors.iter().map(|t| prep.checkpoint(t)).collect(),
+                values: kept.then(|| values.clone()),
+                indices: reduced.indices.clone().filter(|_| selection),
                 reduction,
-                result,
             };
-            prep.finish(forward, values)
+            Reduced {
+                values: Some(prep.finish(forward, values)),
+                indices: reduced.indices.filter(|_| wanted),
+            }
         }
-        OpsKind::UnTracked(prep) => prep.finish(values),
-    };
-    Reduced {
-        values: Some(values),
-        indices,
+        OpsKind::UnTracked(prep) => {
+            let reduced = B::lazy_reduce(inner(), reduction);
+            Reduced {
+                values: reduced.values.map(|values| prep.finish(values)),
+                indices: reduced.indices,
+            }
+        }
     }
 }
 

@@ -102,6 +102,40 @@ fn second_and_fourth_derivatives_of_a_gaussian() {
 }
 
 #[test]
+fn products_with_the_jacobian_of_a_sum_are_adjoint() {
+    let mut random = Random::new(32);
+    let Points { x, y, .. } = points();
+    let (direction, cotangent) = (random.vec(M * D), random.vec(M));
+    for (dtype, tolerance) in dtypes() {
+        let device = device();
+        let x_i = LazyTensor::vi(tensor(&x, [M, D], dtype, &device));
+        let y_j = LazyTensor::vj(tensor(&y, [N, D], dtype, &device));
+        let u_i = LazyTensor::vi(tensor(&direction, [M, D], dtype, &device));
+        let e_i = LazyTensor::vi(tensor(&cotangent, [M, 1], dtype, &device));
+        let kernel = (-x_i.sqdist(&y_j)).exp() * y_j.elem(0);
+        let backward = host(kernel.grad(&x_i, &e_i).sum::<2>(Axis::J));
+        let forward = host(kernel.diff(&x_i, &u_i).sum::<2>(Axis::J));
+        let step = 1e-4;
+        let moved =
+            |by: f64| -> Vec<f64> { x.iter().zip(&direction).map(|(x, u)| x + by * u).collect() };
+        let at = |x: &[f64]| {
+            let value = |a: &[f64], b: &[f64]| {
+                let d: Vec<f64> = a.iter().zip(b).map(|(a, b)| a - b).collect();
+                vec![(-dot(&d, &d)).exp() * b[0]]
+            };
+            dense_sum(x, &y, D, false, &value)
+        };
+        let ends = [at(&moved(step)), at(&moved(-step))];
+        let expected: Vec<f64> = (0..M)
+            .map(|i| (ends[0][i] - ends[1][i]) / (2.0 * step))
+            .collect();
+        assert_close("forward", &forward, &expected, tolerance.max(1e-6));
+        let (left, right) = (dot(&backward, &direction), dot(&cotangent, &forward));
+        assert_close("adjoint", &[left], &[right], 10.0 * tolerance);
+    }
+}
+
+#[test]
 fn only_operands_of_fitting_dimension_are_differentiated_by() {
     let device = device();
     let x = LazyTensor::vi(Tensor::<2>::zeros([4, 3], &device));

@@ -1,7 +1,12 @@
 //! Gradients through Burn's autodiff against central differences of dense sums in `f64`.
 
-use burn::{prelude::*, tensor::DType};
-use burn_lazy::{Axes, Axis, LazyTensor};
+use burn::{
+    module::Param,
+    optim::{AdamConfig, GradientsParams},
+    prelude::*,
+    tensor::DType,
+};
+use burn_lazy::{Axes, Axis, LazyTensor, kernels as kernels_of};
 
 use super::{
     algebra, kernels,
@@ -77,11 +82,12 @@ fn check_case(case: &Case, axis: Axis, dtype: DType, tolerance: f64) {
 
 #[test]
 fn gradients_of_each_operation_equal_central_differences() {
-    for (dtype, tolerance) in types() {
-        for case in cases() {
-            for axis in [Axis::J, Axis::I] {
-                check_case(&case, axis, dtype, tolerance);
-            }
+    // Each over both axes, in types by turns.
+    let types = types();
+    for (turn, case) in cases().iter().enumerate() {
+        for (k, axis) in [Axis::J, Axis::I].into_iter().enumerate() {
+            let (dtype, tolerance) = types[(turn + k) % types.len()];
+            check_case(case, axis, dtype, tolerance);
         }
     }
 }
@@ -111,7 +117,24 @@ fn rows(x: &[f64], y: &[f64], of: impl Fn(&[f64], Vec<&[f64]>) -> Vec<f64>) -> V
     x.chunks(D).flat_map(of).collect()
 }
 
-const REDUCTIONS: [Reduced; 7] = [
+/// The `k` smallest of each component of `of` in ascending order, one after the other.
+fn smallest(x: &[f64], y: &[f64], k: usize, of: impl Fn(&[f64], &[f64]) -> Vec<f64>) -> Vec<f64> {
+    rows(x, y, |x, ys| {
+        let values: Vec<Vec<f64>> = ys.iter().map(|y| of(x, y)).collect();
+        let width = values[0].len();
+        let mut out = vec![0.0; k * width];
+        for component in 0..width {
+            let mut all: Vec<f64> = values.iter().map(|value| value[component]).collect();
+            all.sort_by(f64::total_cmp);
+            for place in 0..k {
+                out[place * width + component] = all[place];
+            }
+        }
+        out
+    })
+}
+
+const REDUCTIONS: [Reduced; 14] = [
     (
         "logsumexp",
         |x, y, p| (x * y + p).logsumexp(Axis::J),
@@ -196,6 +219,93 @@ const REDUCTIONS: [Reduced; 7] = [
         },
     ),
     (
+        "prod",
+        |x, y, p| (x * y * 0.5 + p + 2).prod(Axis::J),
+        |x, y, p| {
+            rows(x, y, |x, ys| {
+                let component = |k: usize| {
+                    let factors = ys.iter().map(|y| x[k] * y[k] * 0.5 + p[k] + 2.0);
+                    factors.product()
+                };
+                (0..D).map(component).collect()
+            })
+        },
+    ),
+    (
+        "prod over both axes",
+        |x, y, p| {
+            let all: Tensor<1> = (x * y * p * 0.2 + 1).prod(Axes::Both);
+            all.unsqueeze()
+        },
+        |x, y, p| {
+            let component = |k: usize| {
+                let row = |x: &[f64]| -> f64 {
+                    let factors = y.chunks(D).map(|y| x[k] * y[k] * p[k] * 0.2 + 1.0);
+                    factors.product()
+                };
+                x.chunks(D).map(row).product()
+            };
+            (0..D).map(component).collect()
+        },
+    ),
+    (
+        "min",
+        |x, y, p| (x * y + p).square().min(Axis::J),
+        |x, y, p| {
+            smallest(x, y, 1, |x, y| {
+                (0..D).map(|k| (x[k] * y[k] + p[k]).powi(2)).collect()
+            })
+        },
+    ),
+    (
+        "max over i",
+        |x, y, p| (x * y + p).square().max(Axis::I),
+        |x, y, p| {
+            let negative = smallest(y, x, 1, |y, x| {
+                (0..D).map(|k| -(x[k] * y[k] + p[k]).powi(2)).collect()
+            });
+            negative.iter().map(|v| -v).collect()
+        },
+    ),
+    (
+        "max over both axes",
+        |x, y, p| {
+            let all: Tensor<1> = (x * y * p).max(Axes::Both);
+            all.unsqueeze()
+        },
+        |x, y, p| {
+            let component = |k: usize| {
+                let row = |x: &[f64]| {
+                    let values = y.chunks(D).map(|y| x[k] * y[k] * p[k]);
+                    values.fold(f64::NEG_INFINITY, f64::max)
+                };
+                x.chunks(D).map(row).fold(f64::NEG_INFINITY, f64::max)
+            };
+            (0..D).map(component).collect()
+        },
+    ),
+    (
+        "kmin",
+        |x, y, p| x.sqdist(y * p).kmin(3, Axis::J),
+        |x, y, p| {
+            smallest(x, y, 3, |x, y| {
+                vec![(0..D).map(|k| (x[k] - y[k] * p[k]).powi(2)).sum()]
+            })
+        },
+    ),
+    (
+        "kmin of vectors",
+        |x, y, p| {
+            let all: Tensor<3> = (x - y * p).square().kmin(2, Axis::J);
+            all.reshape([2 * M, D])
+        },
+        |x, y, p| {
+            smallest(x, y, 2, |x, y| {
+                (0..D).map(|k| (x[k] - y[k] * p[k]).powi(2)).collect()
+            })
+        },
+    ),
+    (
         "logsumexp over both axes",
         |x, y, p| {
             let all: Tensor<1> = (x * y * p).logsumexp(Axes::Both);
@@ -247,6 +357,132 @@ fn gradients_of_each_reduction_equal_central_differences() {
             assert_close(&what("p"), &gp, &expected, tolerance);
         }
     }
+}
+
+#[test]
+fn gradients_of_products_with_zeros_are_products_of_the_others() {
+    // No zero, one, and two in a row.
+    let (x, y) = ([2.0, 0.0, 1.0], [0.0, -1.0, -1.0, 0.5]);
+    for (dtype, tolerance) in types() {
+        let device = device().autodiff();
+        let xt = tensor(&x, [3, 1], dtype, &device).require_grad();
+        let yt = tensor(&y, [4, 1], dtype, &device).require_grad();
+        let sum = LazyTensor::vi(xt.clone()) + LazyTensor::vj(yt.clone());
+        let weights = tensor(&[1.0, 2.0, 3.0], [3, 1], dtype, &device);
+        let gradients = (sum.prod::<2>(Axis::J) * weights).sum().backward();
+        let dense = |x: &[f64], y: &[f64]| {
+            let row =
+                |(k, x): (usize, &f64)| (k as f64 + 1.0) * y.iter().map(|y| x + y).product::<f64>();
+            x.iter().enumerate().map(row).sum::<f64>()
+        };
+        let expected = differences(&x, &|x| dense(x, &y));
+        assert_close(
+            "x",
+            &host(xt.grad(&gradients).unwrap()),
+            &expected,
+            tolerance,
+        );
+        let expected = differences(&y, &|y| dense(&x, y));
+        assert_close(
+            "y",
+            &host(yt.grad(&gradients).unwrap()),
+            &expected,
+            tolerance,
+        );
+    }
+}
+
+#[test]
+fn gradients_of_equal_values_go_to_the_first() {
+    let device = device().autodiff();
+    let values = [[3.0], [1.0], [2.0], [1.0], [2.0]];
+    let gradient = |of: fn(LazyTensor) -> Tensor<2>| {
+        let y = Tensor::<2>::from_floats(values, &device).require_grad();
+        let one = LazyTensor::vi(Tensor::<2>::ones([1, 1], &device));
+        let gradients = of(LazyTensor::vj(y.clone()) * one).sum().backward();
+        host(y.grad(&gradients).unwrap())
+    };
+    assert_eq!(gradient(|f| f.min(Axis::J)), [0.0, 1.0, 0.0, 0.0, 0.0]);
+    assert_eq!(gradient(|f| f.max(Axis::J)), [1.0, 0.0, 0.0, 0.0, 0.0]);
+    assert_eq!(gradient(|f| f.kmin(3, Axis::J)), [0.0, 1.0, 1.0, 1.0, 0.0]);
+    // More than there are: infinities have no gradient.
+    assert_eq!(gradient(|f| f.kmin(8, Axis::J)), [1.0; 5]);
+    // The indices alone are no function to differentiate.
+    let y = Tensor::<2>::from_floats(values, &device).require_grad();
+    let (least, at): (Tensor<2>, Tensor<2, Int>) = (LazyTensor::vj(y.clone())
+        * LazyTensor::vi(Tensor::<2>::ones([1, 1], &device)))
+    .min_argmin(Axis::J);
+    assert_eq!(at.into_data().iter::<i64>().collect::<Vec<_>>(), [1]);
+    assert_eq!(host(y.grad(&least.sum().backward()).unwrap())[1], 1.0);
+}
+
+#[test]
+fn halves_are_differentiated_in_single_precision() {
+    let Values { x, y, p } = values();
+    let many = 4000;
+    let device = device().autodiff();
+    for (dtype, tolerance) in [(DType::F16, 4e-3), (DType::BF16, 3e-2)] {
+        if !burn_lazy_supports(dtype) {
+            continue;
+        }
+        let rounded = |v: &[f64]| host(tensor::<1>(v, [v.len()], dtype, &device));
+        let (x, y, p) = (rounded(&x), rounded(&y), rounded(&p));
+        let xt = tensor(&x, [M, D], dtype, &device).require_grad();
+        let yt = tensor(&y, [N, D], dtype, &device).require_grad();
+        let pt = tensor(&p, [D], dtype, &device).require_grad();
+        let f_ij =
+            LazyTensor::vi(xt.clone()) * LazyTensor::vj(yt.clone()) * LazyTensor::pm(pt.clone());
+        let gradients = f_ij.max::<2>(Axis::J).sum().backward();
+        let dense = |x: &[f64], y: &[f64], p: &[f64]| {
+            let negative = smallest(x, y, 1, |x, y| {
+                (0..D).map(|k| -x[k] * y[k] * p[k]).collect()
+            });
+            -negative.iter().sum::<f64>()
+        };
+        let expected = differences(&y, &|y| dense(&x, y, &p));
+        assert_close(
+            "y",
+            &host(yt.grad(&gradients).unwrap()),
+            &expected,
+            tolerance,
+        );
+        let expected = differences(&p, &|p| dense(&x, &y, p));
+        assert_close(
+            "p",
+            &host(pt.grad(&gradients).unwrap()),
+            &expected,
+            tolerance,
+        );
+
+        // Added up in halves, a sum of this many ones would stop growing.
+        let ones = LazyTensor::vi(tensor(&vec![1.0; many], [many, 1], dtype, &device));
+        let pt = tensor(&[1.0], [1], dtype, &device).require_grad();
+        let one = LazyTensor::vj(tensor(&[1.0], [1, 1], dtype, &device));
+        let out: Tensor<2> = (ones * LazyTensor::pm(pt.clone()) * one).sum(Axis::J);
+        let gradient = host(pt.grad(&out.sum().backward()).unwrap());
+        assert_close("sum", &gradient, &[many as f64], tolerance);
+    }
+}
+
+/// Whether the device under test has kernels for `dtype`.
+fn burn_lazy_supports(dtype: DType) -> bool {
+    let device = device();
+    let one = tensor::<2>(&[1.0], [1, 1], dtype, &device);
+    let pair = LazyTensor::vi(one.clone()) * LazyTensor::vj(one);
+    pair.try_sum::<2>(Axis::J).is_ok()
+}
+
+#[test]
+fn parameters_of_many_rows_are_summed_in_chunks() {
+    let (m, d) = (70_000, 64);
+    let device = device().autodiff();
+    let x = Tensor::<2>::full([m, 1], 0.5, &device);
+    let y = LazyTensor::vj(Tensor::<2>::from_floats([[1.0], [2.0]], &device));
+    let p = Tensor::<1>::ones([d], &device).require_grad();
+    let f_ij = LazyTensor::vi(x) * y * LazyTensor::pm(p.clone());
+    let out: Tensor<2> = f_ij.sum(Axis::J);
+    let gradient = host(p.grad(&out.sum().backward()).unwrap());
+    assert_close("p", &gradient, &vec![1.5 * m as f64; d], 1e-5);
 }
 
 #[test]
@@ -488,6 +724,58 @@ fn norms_have_zero_gradient_at_the_origin() {
     let s = 5.0f64.sqrt();
     let expected = [-2.0 / s, 1.0 / s, 2.0 / s, -1.0 / s];
     assert_close("x", &host(x.grad(&gradients).unwrap()), &expected, 1e-5);
+}
+
+/// A Gaussian kernel with learned length scales.
+#[derive(Module, Debug)]
+struct Kernel {
+    log_scales: Param<Tensor<1>>,
+}
+
+impl Kernel {
+    fn smooth(&self, x: Tensor<2>, y: Tensor<2>, t: Tensor<2>) -> Tensor<2> {
+        let scales = self.log_scales.val().exp();
+        let (x_i, y_j) = (LazyTensor::vi(x), LazyTensor::vj(y));
+        kernels_of::gaussian(&x_i, &y_j, scales).matmul(t)
+    }
+}
+
+#[test]
+fn a_module_with_a_learned_kernel_trains() {
+    let mut random = Random::new(18);
+    let (x, t) = (random.vec(20 * 2), random.vec(20));
+    let device = device().autodiff();
+    let x: Tensor<2> = tensor(&x, [20, 2], DType::F32, &device);
+    let t: Tensor<2> = tensor(&t, [20, 1], DType::F32, &device);
+    let model = |scales: [f64; 2]| Kernel {
+        log_scales: Param::from_data(scales.map(f64::ln), &device),
+    };
+    // What a kernel of known scales gives is learned.
+    let goal = model([0.5, 2.0])
+        .smooth(x.clone(), x.clone(), t.clone())
+        .detach();
+    let mut learned = model([1.0, 1.0]);
+    let mut optimiser = AdamConfig::new().init();
+    for step in 0..300 {
+        let error = learned.smooth(x.clone(), x.clone(), t.clone()) - goal.clone();
+        let gradients = error.square().sum().backward();
+        let gradients = GradientsParams::from_grads(gradients, &learned);
+        learned = optimiser.step(0.1 * 0.98f64.powi(step), learned, gradients);
+    }
+    let scales = host(learned.log_scales.val().exp());
+    assert_close("scales", &scales, &[0.5, 2.0], 2e-2);
+    // The same without autodiff.
+    let inner = |t: Tensor<2>| t.inner();
+    let plain = Kernel {
+        log_scales: Param::from_tensor(learned.log_scales.val().inner()),
+    };
+    let out = plain.smooth(inner(x.clone()), inner(x.clone()), inner(t.clone()));
+    assert_close(
+        "inner",
+        &host(out),
+        &host(learned.smooth(x.clone(), x, t)),
+        1e-6,
+    );
 }
 
 #[test]

@@ -6,6 +6,8 @@ mod errors;
 mod gradients;
 mod kernels;
 mod operations;
+#[cfg(feature = "autodiff")]
+mod random_gradients;
 mod reductions;
 mod shapes;
 mod support;

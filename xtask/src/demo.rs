@@ -13,7 +13,7 @@ use crate::summary::{Outcome, Tally};
 use crate::{llvm, test::FEATURES};
 
 /// The examples, in the order in which they run.
-const EXAMPLES: [Example; 3] = [
+const EXAMPLES: [Example; 6] = [
     Example {
         name: "tutorial",
         takes_size: true,
@@ -24,6 +24,18 @@ const EXAMPLES: [Example; 3] = [
     },
     Example {
         name: "knn_digits",
+        takes_size: false,
+    },
+    Example {
+        name: "gmm_fit",
+        takes_size: false,
+    },
+    Example {
+        name: "attention",
+        takes_size: false,
+    },
+    Example {
+        name: "shooting",
         takes_size: false,
     },
 ];

@@ -349,10 +349,19 @@ impl Lowering<'_> {
             _ => component,
         };
         let own = self.space_of(expr.dependence()) == space && expr.as_const().is_none();
-        if own
-            && self.builder(space).known(expr, component).is_none()
-            && let Node::Scalar(op, args) = expr.node()
-        {
+        let new = own && self.builder(space).known(expr, component).is_none();
+        match expr.node() {
+            // A product in a part of the inner axis is one of the whole.
+            Node::Concat(parts) if new => {
+                let (part, start) = part_at(parts, component.first());
+                return self.term(space, part, component.unshift(start));
+            }
+            Node::Slice(arg, start, _) if new && !is_leaf(expr) => {
+                return self.term(space, arg, component.shift(*start));
+            }
+            _ => {}
+        }
+        if new && let Node::Scalar(op, args) = expr.node() {
             match op {
                 ScalarOp::Mul => {
                     let args = [0, 1].map(|k| self.scalar(space, &args[k], component));

@@ -1,0 +1,238 @@
+//! Gradients of random reductions of random formulas, with batches of all patterns, against central
+//! differences along random directions: to 1e-6 in `f64`; in `f32` to 3e-2, as the differences lose
+//! digits there.
+
+use burn::{prelude::*, tensor::DType};
+use burn_lazy::{Axes, Axis, LazyTensor};
+use proptest::{
+    prelude::*,
+    test_runner::{Config, RngSeed},
+};
+
+use super::support::*;
+
+const D: usize = 2;
+
+type Formula = fn(&LazyTensor, &LazyTensor, &LazyTensor) -> LazyTensor;
+
+/// Formulas of one component and of several, whose values are about 1 and seldom equal.
+const SCALARS: [Formula; 4] = [
+    |x, y, p| (-x.sqdist(y) * p.elem(0).square()).exp(),
+    |x, y, p| (x * p).dot(y).sin() + x.elem(1) + 1.5,
+    |x, y, p| ((x - y) * p).sqnorm().sqrt() + 0.5,
+    |x, y, p| x.dot(y).tanh() * p.inner_sum() + y.inner_max() + 2.0,
+];
+const VECTORS: [Formula; 4] = [
+    |x, y, p| x * y + p,
+    |x, y, p| (x - y).sigmoid() * p.square() + 0.5,
+    |x, y, p| LazyTensor::concat(&[x.elem(0) * y, p.cos() + x.elem(1)]) * 0.5 + 1.0,
+    |x, y, p| x.tensorprod(p) * y.elem(0) + 1.0,
+];
+
+/// The reductions with a result of the rank of a sum, as a leaf of the output axis; the weight has one
+/// component and is positive.
+const REDUCTIONS: [fn(&LazyTensor, &LazyTensor, Axis) -> Tensor<3>; 9] = [
+    |f, _, axis| f.sum(axis),
+    |f, _, axis| f.mean(axis),
+    |f, _, axis| f.prod(axis),
+    |f, _, axis| f.logsumexp(axis),
+    |f, w, axis| f.logsumexp_weighted(w, axis),
+    |f, w, axis| f.elem(0).sumsoftmaxweight(f * w, axis),
+    |f, _, axis| f.min(axis),
+    |f, _, axis| f.max(axis),
+    |f, _, axis| f.elem(0).kmin(2, axis),
+];
+
+/// Those over both axes.
+const BOTH: [fn(&LazyTensor) -> Tensor<2>; 5] = [
+    |f| f.sum(Axes::Both),
+    |f| f.prod(Axes::Both),
+    |f| f.logsumexp(Axes::Both),
+    |f| f.min(Axes::Both),
+    |f| f.max(Axes::Both),
+];
+
+/// The batch dimension of an operand: none, one that broadcasts, or the full one.
+#[derive(Clone, Copy, Debug)]
+enum Batch {
+    None,
+    One,
+    Full,
+}
+
+#[derive(Clone, Debug)]
+struct Case {
+    formula: usize,
+    vector: bool,
+    reduction: usize,
+    /// Over both axes if there is none.
+    axis: Option<Axis>,
+    batches: [Batch; 3],
+    m: usize,
+    n: usize,
+    seed: u64,
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let batch = || prop_oneof![Just(Batch::None), Just(Batch::One), Just(Batch::Full)];
+    let axis = prop_oneof![Just(Some(Axis::I)), Just(Some(Axis::J)), Just(None)];
+    let sizes = (1usize..5, 1usize..5);
+    let which = (0usize..4, any::<bool>(), 0usize..REDUCTIONS.len());
+    (
+        which,
+        axis,
+        [batch(), batch(), batch()],
+        sizes,
+        any::<u64>(),
+    )
+        .prop_map(
+            |((formula, vector, reduction), axis, batches, (m, n), seed)| Case {
+                formula,
+                vector,
+                reduction,
+                axis,
+                batches,
+                m,
+                n,
+                seed: seed >> 8,
+            },
+        )
+}
+
+const BATCHES: usize = 2;
+
+impl Case {
+    fn shape(&self, operand: usize) -> Vec<usize> {
+        let mut shape = match self.batches[operand] {
+            // One operand has the full batch, so that the rank of the result is known.
+            Batch::None if operand > 0 => vec![],
+            Batch::One if operand > 0 => vec![1],
+            _ => vec![BATCHES],
+        };
+        shape.extend(match operand {
+            0 => vec![self.m, D],
+            1 => vec![self.n, D],
+            _ => vec![D],
+        });
+        shape
+    }
+
+    fn loss(&self, values: &[Tensor<1>; 3]) -> Tensor<1> {
+        fn leaf(
+            values: &Tensor<1>,
+            shape: &[usize],
+            make: [fn(Tensor<1>, &[usize]) -> LazyTensor; 3],
+        ) -> LazyTensor {
+            make[shape.len() - 1](values.clone(), shape)
+        }
+        fn of<const R: usize>(values: Tensor<1>, shape: &[usize]) -> Tensor<R> {
+            values.reshape::<R, [usize; R]>(shape.try_into().expect("the rank is known"))
+        }
+        let [x, y, p] = [0, 1, 2].map(|k| self.shape(k));
+        let none: fn(Tensor<1>, &[usize]) -> LazyTensor = |_, _| unreachable!("of too low rank");
+        let x = leaf(
+            &values[0],
+            &x,
+            [
+                none,
+                |v, s| LazyTensor::vi(of::<2>(v, s)),
+                |v, s| LazyTensor::vi(of::<3>(v, s)),
+            ],
+        );
+        let y = leaf(
+            &values[1],
+            &y,
+            [
+                none,
+                |v, s| LazyTensor::vj(of::<2>(v, s)),
+                |v, s| LazyTensor::vj(of::<3>(v, s)),
+            ],
+        );
+        let p = leaf(
+            &values[2],
+            &p,
+            [
+                |v, s| LazyTensor::pm(of::<1>(v, s)),
+                |v, s| LazyTensor::pm(of::<2>(v, s)),
+                none,
+            ],
+        );
+        let f = if self.vector {
+            VECTORS[self.formula](&x, &y, &p)
+        } else {
+            SCALARS[self.formula](&x, &y, &p)
+        };
+        let weight = x.dot(&y).cos() + 2.0;
+        match self.axis {
+            Some(axis) => weighted(REDUCTIONS[self.reduction](&f, &weight, axis)),
+            None => weighted(BOTH[self.reduction % BOTH.len()](&f)),
+        }
+    }
+}
+
+/// A sum with weights that tell all entries apart.
+fn weighted<const R: usize>(out: Tensor<R>) -> Tensor<1> {
+    // The k smallest of too few are infinite.
+    let finite = out.clone().is_inf().bool_not().float().cast(out.dtype());
+    let out = out.clamp(-1e6, 1e6) * finite;
+    let len = out.shape().num_elements();
+    let device = out.device();
+    let weights = Tensor::<1, Int>::arange(0..len as i64, &device).float();
+    let weights = (weights * 0.7).cos().cast(out.dtype()) + 0.2;
+    (out.reshape([len]) * weights).sum()
+}
+
+fn check(case: &Case) -> Result<(), TestCaseError> {
+    let (dtype, tolerance, step) = match dtypes().last() {
+        Some((DType::F64, _)) => (DType::F64, 1e-6, 1e-5),
+        _ => (DType::F32, 3e-2, 1e-2),
+    };
+    let device = device().autodiff();
+    let mut random = Random::new(case.seed);
+    let lens = [0, 1, 2].map(|k| case.shape(k).iter().product::<usize>());
+    let values = lens.map(|len| random.vec(len));
+    let tensors = |values: &[Vec<f64>; 3]| {
+        [0, 1, 2].map(|k| tensor::<1>(&values[k], [lens[k]], dtype, &device))
+    };
+    let leaves = tensors(&values).map(|t| t.require_grad());
+    let gradients = case.loss(&leaves).backward();
+    for (k, leaf) in leaves.iter().enumerate() {
+        let gradient = leaf.grad(&gradients).map_or(vec![0.0; lens[k]], host);
+        let direction = random.vec(lens[k]);
+        let at = |by: f64| -> f64 {
+            let mut moved = values.clone();
+            for (value, along) in moved[k].iter_mut().zip(&direction) {
+                *value += by * along;
+            }
+            case.loss(&tensors(&moved)).into_scalar()
+        };
+        let difference = |step: f64| (at(step) - at(-step)) / (2.0 * step);
+        let (want, finer) = (difference(step), difference(0.5 * step));
+        let got: f64 = gradient.iter().zip(&direction).map(|(g, d)| g * d).sum();
+        let size = gradient.iter().fold(1.0f64, |size, g| size.max(g.abs()));
+        // Where differences disagree, another value becomes the smallest within a step.
+        let smooth = (want - finer).abs() <= tolerance * size;
+        prop_assert!(
+            !smooth || (got - want).abs() <= tolerance * size,
+            "by operand {}: {}, expected {}",
+            k,
+            got,
+            want
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn gradients_of_random_reductions_equal_differences() {
+    let mut runner = proptest::test_runner::TestRunner::new(Config {
+        cases: 32,
+        rng_seed: RngSeed::Fixed(61),
+        failure_persistence: None,
+        max_shrink_iters: 30,
+        ..Config::default()
+    });
+    if let Err(error) = runner.run(&case(), |case| check(&case)) {
+        panic!("{error}");
+    }
+}
