@@ -297,13 +297,20 @@ impl<B: Backend + LazyOps> Pairs<B> {
                 let (var, operand) = (&vars[k], &self.operands[k]);
                 let end = start + var.dim;
                 let gradient = match &sums {
-                    Some(sums) if joint.dim() == var.dim => {
-                        fold::<B>(sums.clone(), var.axis, operand.shape())
-                    }
                     Some(sums) => {
-                        let mut slices = vec![Slice::full(); sums.shape().num_dims() - 1];
-                        slices.push((start..end).into());
-                        let part = B::float_slice(sums.clone(), &slices);
+                        let part = match joint.dim() == var.dim {
+                            true => sums.clone(),
+                            false => {
+                                let rank = sums.shape().num_dims();
+                                let mut slices = vec![Slice::full(); rank - 1];
+                                slices.push((start..end).into());
+                                B::float_slice(sums.clone(), &slices)
+                            }
+                        };
+                        let part = match var.axis {
+                            Some(_) => part,
+                            None => self.add_rows(part),
+                        };
                         fold::<B>(part, var.axis, operand.shape())
                     }
                     None => {
@@ -350,8 +357,7 @@ impl<B: Backend + LazyOps> Pairs<B> {
                 let part = |start: usize| {
                     let rows = start..(start + chunk).min(rows);
                     let sums = self.of_rows(rows, axis.other()).reduce(root, kind, axis)?;
-                    let rows = sums.shape().num_dims() - 2;
-                    Ok(B::float_sum_dims(sums, &[rows]))
+                    Ok(self.add_rows(sums))
                 };
                 let parts = (0..rows).step_by(chunk).map(part);
                 let add = |all: Result<FloatTensor<B>, _>, part| Ok(B::float_add(all?, part?));
@@ -363,6 +369,31 @@ impl<B: Backend + LazyOps> Pairs<B> {
             Err(equal) if equal.iter().all(|value| *value == 0.0) => None,
             Err(equal) => unreachable!("a gradient without tensors is 0, not {equal:?}"),
         }
+    }
+
+    /// The sum of the rows of `[batch.., rows, dim]`, `[batch.., 1, dim]`, as exact as other sums.
+    fn add_rows(&self, tensor: FloatTensor<B>) -> FloatTensor<B> {
+        let shape = tensor.shape();
+        let [rows, dim] = [2, 1].map(|back| shape[shape.num_dims() - back]);
+        let column = Expr::var(Var {
+            id: 0,
+            axis: Some(Axis::J),
+            dim,
+            scalar: false,
+        });
+        let reduction = Reduction {
+            formula: Formula::new(&column).0,
+            kind: ReductionKind::Sum(Accumulation::Blocks),
+            wanted: Wanted::VALUES,
+            axis: Axis::J,
+            m: 1,
+            n: rows,
+            squeezed: false,
+            scalars: vec![],
+            ..self.reduction.clone()
+        };
+        let reduced = B::lazy_reduce(Operands(vec![tensor]), reduction);
+        reduced.values.expect("they are wanted")
     }
 
     /// The same for some of the rows along `axis`.
@@ -406,19 +437,16 @@ fn narrowed(expr: Expr, dim: usize) -> Expr {
     }
 }
 
-/// Adds up what the operand of shape `shape` was repeated over: the rows for a parameter, and the
-/// batch dimensions along which it was broadcast.
+/// Adds up what the operand of shape `shape` was repeated over: the batch dimensions along which it was
+/// broadcast. The rows for a parameter have been added.
 fn fold<B: Backend>(gradient: FloatTensor<B>, axis: Option<Axis>, shape: Shape) -> FloatTensor<B> {
     let full = gradient.shape();
     let own = if axis.is_none() { 1 } else { 2 };
     let batch_rank = full.num_dims() - 2;
     let missing = batch_rank - (shape.num_dims() - own);
-    let mut dims: Vec<usize> = (0..batch_rank)
+    let dims: Vec<usize> = (0..batch_rank)
         .filter(|&d| full[d] > 1 && (d < missing || shape[d - missing] == 1))
         .collect();
-    if axis.is_none() {
-        dims.push(batch_rank);
-    }
     let gradient = match dims.is_empty() {
         true => gradient,
         false => B::float_sum_dims(gradient, &dims),
