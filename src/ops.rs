@@ -8,7 +8,7 @@ use burn::{
     },
     tensor::{IntDType, Shape},
 };
-use burn_lazy_kernels::{Axis, Formula, ReductionKind, Spec, Wanted};
+use burn_lazy_kernels::{Axis, Formula, ReductionKind, Spec, Wanted, reference};
 
 /// Any number of tensors that go into one operation.
 ///
@@ -156,6 +156,13 @@ impl Reduction {
             wanted: self.wanted,
             dim: self.formula.dim(),
         }
+    }
+
+    /// Values and indices of a row of a formula without tensors, where all rows are equal.
+    pub(crate) fn equal_rows(&self) -> (Vec<f64>, Vec<i64>) {
+        let operands: Vec<&[f64]> = self.scalars.iter().map(std::slice::from_ref).collect();
+        let value = reference::evaluate(&self.formula, &operands, (0, 0));
+        reference::reduce_equal(&self.spec(), &value, self.size(self.axis))
     }
 
     /// Shape of the result: `[batch.., M or N, D]`; for the `k` smallest values `[batch.., M or N,

@@ -9,7 +9,6 @@ use burn::{
 };
 use burn_lazy_kernels::{
     Accumulation, Axis, Expr, Formula, ReductionKind, Wanted, catalogue::ScalarOp, expr::Node,
-    reference,
 };
 
 use crate::{
@@ -511,11 +510,7 @@ fn vector<const R: usize>(len: usize) -> [usize; R] {
 
 /// The reduction of a formula in which simplification left no tensor: the same for every row.
 fn constant(reduction: &Reduction, device: &Device, dtype: DType) -> [Option<DispatchTensor>; 2] {
-    let scalars: Vec<[f64; 1]> = reduction.scalars.iter().map(|value| [*value]).collect();
-    let operands: Vec<&[f64]> = scalars.iter().map(|value| value.as_slice()).collect();
-    let value = reference::evaluate(&reduction.formula, &operands, (0, 0));
-    let count = reduction.size(reduction.axis);
-    let (values, indices) = reference::reduce_equal(&reduction.spec(), &value, count);
+    let (values, indices) = reduction.equal_rows();
     let shape = reduction.output_shape();
     let mut row = vec![1; shape.num_dims()];
     let inner = match reduction.spec() {

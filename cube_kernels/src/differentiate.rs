@@ -6,7 +6,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::expr::{Expr, Extreme, Node, Var};
+use crate::{
+    catalogue::ScalarOp,
+    expr::{Expr, Extreme, Node, Var},
+};
 
 impl Expr {
     /// The gradient $\sum_k e_k \, \partial f_k / \partial v$ of this expression $f$ with respect to
@@ -224,8 +227,6 @@ fn first_of(arg: &Expr, extreme: Extreme) -> Expr {
 ///
 /// Constant factors go to the adjoint, which is often a scalar where the partial is a vector.
 fn chain(adjoint: &Expr, partial: &Expr, dim: usize) -> Expr {
-    use crate::catalogue::ScalarOp;
-
     if let Node::Expand(scalar, _) = adjoint.node() {
         if let Some(value) = partial.as_const() {
             return chain(scalar, &Expr::constant(value), 1).expand(dim);
@@ -256,8 +257,6 @@ fn chain(adjoint: &Expr, partial: &Expr, dim: usize) -> Expr {
 /// `expr` times a power of two, which is exact, if a factor of it takes that in that is computed less than
 /// once a pair.
 fn scaled(expr: &Expr, by: f64) -> Option<Expr> {
-    use crate::catalogue::ScalarOp;
-
     let power_of_two = by.is_normal() && by.to_bits().trailing_zeros() >= 52;
     if !power_of_two {
         return None;

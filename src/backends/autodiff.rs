@@ -19,7 +19,6 @@ use burn_lazy_kernels::{
     Accumulation, Axis, Expr, Formula, ReductionKind, Wanted,
     catalogue::ScalarOp,
     expr::{Node, Place, Var},
-    reference,
 };
 
 use crate::ops::{LazyOps, Operands, Reduced, Reduction};
@@ -252,11 +251,7 @@ impl<B: Backend + LazyOps> Pairs<B> {
             ..self.reduction.clone()
         };
         if tensors.is_empty() {
-            let scalars: Vec<[f64; 1]> = reduction.scalars.iter().map(|s| [*s]).collect();
-            let scalars: Vec<&[f64]> = scalars.iter().map(|s| s.as_slice()).collect();
-            let value = reference::evaluate(&reduction.formula, &scalars, (0, 0));
-            let count = reduction.size(axis);
-            return Err(reference::reduce_equal(&reduction.spec(), &value, count).0);
+            return Err(reduction.equal_rows().0);
         }
         let reduced = B::lazy_reduce(Operands(tensors), reduction);
         Ok(reduced.values.expect("they are wanted"))
@@ -308,8 +303,9 @@ impl<B: Backend + LazyOps> Pairs<B> {
                             }
                         };
                         let part = match var.axis {
-                            Some(_) => part,
-                            None => self.add_rows(part),
+                            // Chunks of rows have been added already.
+                            None if chunk.is_none() => self.add_rows(part),
+                            _ => part,
                         };
                         fold::<B>(part, var.axis, operand.shape())
                     }

@@ -118,45 +118,23 @@ impl Case {
     }
 
     fn loss(&self, values: &[Tensor<1>; 3]) -> Tensor<1> {
-        fn leaf(
-            values: &Tensor<1>,
-            shape: &[usize],
-            make: [fn(Tensor<1>, &[usize]) -> LazyTensor; 3],
-        ) -> LazyTensor {
-            make[shape.len() - 1](values.clone(), shape)
+        fn of<const R: usize>(values: &Tensor<1>, shape: &[usize]) -> Tensor<R> {
+            let shape: [usize; R] = shape.try_into().expect("the rank is known");
+            values.clone().reshape(shape)
         }
-        fn of<const R: usize>(values: Tensor<1>, shape: &[usize]) -> Tensor<R> {
-            values.reshape::<R, [usize; R]>(shape.try_into().expect("the rank is known"))
-        }
-        let [x, y, p] = [0, 1, 2].map(|k| self.shape(k));
-        let none: fn(Tensor<1>, &[usize]) -> LazyTensor = |_, _| unreachable!("of too low rank");
-        let x = leaf(
-            &values[0],
-            &x,
-            [
-                none,
-                |v, s| LazyTensor::vi(of::<2>(v, s)),
-                |v, s| LazyTensor::vi(of::<3>(v, s)),
-            ],
-        );
-        let y = leaf(
-            &values[1],
-            &y,
-            [
-                none,
-                |v, s| LazyTensor::vj(of::<2>(v, s)),
-                |v, s| LazyTensor::vj(of::<3>(v, s)),
-            ],
-        );
-        let p = leaf(
-            &values[2],
-            &p,
-            [
-                |v, s| LazyTensor::pm(of::<1>(v, s)),
-                |v, s| LazyTensor::pm(of::<2>(v, s)),
-                none,
-            ],
-        );
+        let shapes = [0, 1, 2].map(|k| self.shape(k));
+        let [vx, vy, vp] = values;
+        let [sx, sy, sp] = shapes.each_ref().map(|shape| shape.as_slice());
+        // The rows have the full batch.
+        let x = LazyTensor::vi(of::<3>(vx, sx));
+        let y = match sy.len() {
+            2 => LazyTensor::vj(of::<2>(vy, sy)),
+            _ => LazyTensor::vj(of::<3>(vy, sy)),
+        };
+        let p = match sp.len() {
+            1 => LazyTensor::pm(of::<1>(vp, sp)),
+            _ => LazyTensor::pm(of::<2>(vp, sp)),
+        };
         let f = if self.vector {
             VECTORS[self.formula](&x, &y, &p)
         } else {
