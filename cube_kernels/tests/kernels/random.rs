@@ -135,11 +135,10 @@ impl Decoder<'_> {
         expr
     }
 
-    /// One of the operations of `arity` arguments whose value does not jump, as rounding would decide
-    /// there; those with a parameter share one turn.
+    /// One of the operations of `arity` arguments; those with a parameter share one turn.
     fn operation(&mut self, arity: usize) -> ScalarOp {
         let mut kinds: Vec<Vec<ScalarOp>> = Vec::new();
-        for op in smooth().into_iter().filter(|op| op.arity() == arity) {
+        for op in ScalarOp::all().into_iter().filter(|op| op.arity() == arity) {
             match kinds.last_mut() {
                 Some(kind) if kind[0].name() == op.name() => kind.push(op),
                 _ => kinds.push(vec![op]),
@@ -391,12 +390,6 @@ proptest! {
     }
 }
 
-/// The operations whose value does not jump.
-fn smooth() -> Vec<ScalarOp> {
-    let all = ScalarOp::all().into_iter();
-    all.filter(|op| !op.domain().jumps).collect()
-}
-
 #[test]
 fn random_formulas_are_deep_and_mostly_well_conditioned() {
     let mut rng = Rng::new(5);
@@ -420,5 +413,9 @@ fn random_formulas_are_deep_and_mostly_well_conditioned() {
         "{compared} of {all} components are compared"
     );
     assert!(deepest > DEPTH);
-    assert_eq!(ops.len(), smooth().len() + 8, "every node occurs: {ops:?}");
+    assert_eq!(
+        ops.len(),
+        ScalarOp::all().len() + 8,
+        "every node occurs: {ops:?}"
+    );
 }

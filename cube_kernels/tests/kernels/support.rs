@@ -152,6 +152,7 @@ impl Tape {
     ) -> Vec<f64> {
         let mut values: Vec<Vec<f64>> = Vec::with_capacity(self.0.len());
         for (expr, args) in &self.0 {
+            let eps = noise.as_ref().map(|noise| noise.eps);
             let mut rounded = |value: f64, size: f64| match &mut noise {
                 Some(noise) if value.is_finite() => noise.round(value, size),
                 _ => value,
@@ -167,6 +168,9 @@ impl Tape {
                             .map(|&a| values[a][if values[a].len() == 1 { 0 } else { k }])
                             .collect();
                         let value = op.host(&args);
+                        if eps.is_some_and(|eps| jumps_near(*op, &args, value, 1e3 * eps)) {
+                            return f64::INFINITY;
+                        }
                         let size = value.abs().max(op.domain().scale);
                         rounded(value, size * (1.0 + condition(*op, args[0])))
                     })
@@ -190,6 +194,22 @@ impl Tape {
         }
         values.pop().expect("an expression has a node")
     }
+}
+
+/// Whether the value of an operation that jumps does so within a relative `step` of an argument, so that
+/// rounding would decide.
+fn jumps_near(
+    op: burn_lazy_kernels::catalogue::ScalarOp,
+    args: &[f64],
+    value: f64,
+    step: f64,
+) -> bool {
+    let moved = |k: usize, by: f64| {
+        let mut args = args.to_vec();
+        args[k] += by * args[k].abs().max(1.0);
+        (op.host(&args) - value).abs() > 1e-3 * value.abs().max(1.0)
+    };
+    op.domain().jumps && (0..args.len()).any(|k| moved(k, step) || moved(k, -step))
 }
 
 /// Units in the last place that a function may be off beyond its rounding: what the graphics
