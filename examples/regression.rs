@@ -13,7 +13,7 @@ use burn::{
     prelude::*,
 };
 use burn_lazy::LazyTensor;
-use common::{Checks, read_rows};
+use common::{Checks, Diabetes};
 
 /// Predicts a weighted mean of known targets, with Gaussian weights of the distances.
 #[derive(Module, Debug)]
@@ -57,43 +57,6 @@ impl NadarayaWatson {
     }
 }
 
-/// The features and targets of the rows that `test` selects, standardised by the other rows.
-struct Data {
-    train: (Tensor<2>, Tensor<2>),
-    test: (Tensor<2>, Tensor<2>),
-}
-
-fn load(path: &Path, device: &Device) -> Result<Data, Box<dyn Error>> {
-    let mut rows = read_rows(path)?;
-    let features = rows[0].len() - 1;
-    let (test, train): (Vec<_>, Vec<_>) = (0..rows.len()).partition(|r| r % 5 == 4);
-    let count = train.len() as f64;
-    for k in 0..features {
-        let mean = train.iter().map(|&r| rows[r][k]).sum::<f64>() / count;
-        let squares = train.iter().map(|&r| (rows[r][k] - mean).powi(2));
-        let deviation = (squares.sum::<f64>() / count).sqrt();
-        for row in &mut rows {
-            row[k] = (row[k] - mean) / deviation;
-        }
-    }
-    let tensors = |selected: &[usize]| {
-        let x: Vec<f64> = selected
-            .iter()
-            .flat_map(|&r| rows[r][..features].to_vec())
-            .collect();
-        let t: Vec<f64> = selected.iter().map(|&r| rows[r][features]).collect();
-        let count = selected.len();
-        (
-            Tensor::from_data(TensorData::new(x, [count, features]), device),
-            Tensor::from_data(TensorData::new(t, [count, 1]), device),
-        )
-    };
-    Ok(Data {
-        train: tensors(&train),
-        test: tensors(&test),
-    })
-}
-
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data");
     let text = fs::read_to_string(folder.join("regression.json"))?;
@@ -101,10 +64,10 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let known = |key: &str| reference[key].as_f64().ok_or(format!("no number {key}"));
     let device = Device::default().autodiff();
     println!("device: {device:?}");
-    let Data {
+    let Diabetes {
         train: (x, t),
         test: (test_x, test_t),
-    } = load(&folder.join("diabetes.csv"), &device)?;
+    } = Diabetes::load(&folder, &device)?;
     println!(
         "{:?} training rows, {:?} test rows",
         x.dims(),

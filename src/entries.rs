@@ -4,7 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use burn::{
     backend::{Dispatch, DispatchTensor, ops::FloatTensorOps},
-    tensor::{DType, FloatDType, Int, Shape, Slice, Tensor},
+    tensor::{DType, FloatDType, Int, Shape, Slice, Tensor, TensorData},
 };
 use burn_lazy_kernels::{
     Accumulation, Axis, Expr, ReductionKind, Wanted,
@@ -105,7 +105,18 @@ impl LazyTensor {
                 formula: self.boxed_info(),
             });
         }
-        // Columns become the last batch dimension: those operands are then parameters of it.
+        let dtype = self.extent().dtype.expect("there is a tensor operand");
+        let dense: Tensor<R> = self.columns_as_batch()?.entries()?;
+        let dense = match DType::from(dense.dtype()) == dtype {
+            true => dense,
+            false => dense.cast(dtype),
+        };
+        Ok(dense.swap_dims(R - 3, R - 2))
+    }
+
+    /// The same entries as a formula of rows, in which the columns are the last batch dimension: the
+    /// operands of columns are then parameters.
+    fn columns_as_batch(&self) -> Result<Self, LazyError> {
         let extent = self.extent();
         let dtype = extent.dtype.expect("there is a tensor operand");
         let uses_places = self
@@ -151,17 +162,11 @@ impl LazyTensor {
             },
         )?;
         parts.extend(operands);
-        let rows = Self {
+        Ok(Self {
             expr,
             operands: Arc::new(parts),
             accumulation: Accumulation::default(),
-        };
-        let dense: Tensor<R> = rows.entries()?;
-        let dense = match halves {
-            true => dense.cast(dtype),
-            false => dense,
-        };
-        Ok(dense.swap_dims(R - 3, R - 2))
+        })
     }
 
     /// The diagonal $f_{ii}$ of a square matrix, as a tensor `[batch.., M, D]`. Differentiable.
@@ -176,6 +181,25 @@ impl LazyTensor {
 
     /// Like [`diag`](Self::diag), with an error instead of a panic.
     pub fn try_diag<const R: usize>(&self) -> Result<Tensor<R>, LazyError> {
+        let rows = self.diagonal_as_rows()?;
+        let shape = rows.shape();
+        if shape.len() - 1 != R {
+            return Err(LazyError::OutputRank {
+                operation: "diag",
+                shape: shape[..shape.len() - 2]
+                    .iter()
+                    .chain(shape.last())
+                    .copied()
+                    .collect(),
+                rank: R,
+                formula: self.boxed_info(),
+            });
+        }
+        rows.entries()
+    }
+
+    /// The diagonal as a formula of rows.
+    fn diagonal_as_rows(&self) -> Result<Self, LazyError> {
         self.check_axis(Axis::I)?;
         self.check_axis(Axis::J)?;
         let extent = self.extent();
@@ -192,25 +216,11 @@ impl LazyTensor {
                 Place::Offset => Expr::constant(0.0),
             },
         )?;
-        let rows = Self {
+        Ok(Self {
             expr,
             operands: Arc::new(operands),
             accumulation: Accumulation::default(),
-        };
-        let shape = rows.shape();
-        if shape.len() - 1 != R {
-            return Err(LazyError::OutputRank {
-                operation: "diag",
-                shape: shape[..shape.len() - 2]
-                    .iter()
-                    .chain(shape.last())
-                    .copied()
-                    .collect(),
-                rank: R,
-                formula: self.boxed_info(),
-            });
-        }
-        rows.entries()
+        })
     }
 
     /// The rows `rows` and columns `columns` of this matrix, still symbolic: `k.block(i..i + 1, 0..n)`
@@ -270,6 +280,98 @@ impl LazyTensor {
         })
     }
 
+    /// The rows (or columns) at `indices` of this matrix, still symbolic.
+    pub(crate) fn select(&self, axis: Axis, indices: &[usize]) -> Result<Self, LazyError> {
+        self.check_axis(axis)?;
+        let extent = self.extent();
+        let device = extent.device.expect("checked");
+        let numbers: Vec<i64> = indices.iter().map(|index| *index as i64).collect();
+        let numbers =
+            Tensor::<1, Int>::from_data(TensorData::new(numbers, [indices.len()]), &device);
+        let dtype = extent.dtype.expect("there is a tensor operand");
+        let here = numbers.clone().float().cast(dtype);
+        let here = Operand::tensor(here.reshape([indices.len(), 1]), Some(axis))?;
+        let index = |of: Axis| match of == axis {
+            true => Expr::var(here.var),
+            false => Expr::place(Place::Index(of)),
+        };
+        let numbers = numbers.into_dispatch();
+        let (expr, mut operands) = self.replace(
+            |operand, tensor| {
+                let selected = match operand.var.axis == Some(axis) {
+                    true => {
+                        let dim = tensor.shape.len() - 2;
+                        Dispatch::float_select(tensor.tensor.clone(), dim, numbers.clone())
+                    }
+                    false => tensor.tensor.clone(),
+                };
+                Ok((selected, operand.var.axis))
+            },
+            |place| match place {
+                Place::Index(of) => index(of),
+                Place::Offset => index(Axis::I) - index(Axis::J),
+            },
+        )?;
+        operands.push(here);
+        Ok(Self {
+            expr,
+            operands: Arc::new(operands),
+            accumulation: self.accumulation,
+        })
+    }
+
+    /// All entries of a formula of one component on the host, by columns: entry $ij$ of batch $b$ is
+    /// at $(bN + j)M + i$.
+    pub(crate) fn host_entries(&self) -> Result<Vec<f64>, LazyError> {
+        self.check_scalar("entries")?;
+        self.columns_as_batch()?.host_rows()
+    }
+
+    /// The diagonal of a square matrix of one component on the host, batch after batch.
+    pub(crate) fn host_diagonal(&self) -> Result<Vec<f64>, LazyError> {
+        self.check_scalar("diag")?;
+        self.diagonal_as_rows()?.host_rows()
+    }
+
+    /// The values of a formula that does not depend on columns, on the host.
+    fn host_rows(&self) -> Result<Vec<f64>, LazyError> {
+        // How many dimensions there are does not matter to the data.
+        let values: Tensor<1> = self.entries()?;
+        Ok(values.into_data().iter::<f64>().collect())
+    }
+
+    /// Whether up to 32 rows, spread over the matrix, are equal to the columns of the same indices up to
+    /// rounding: a square matrix for which this does not hold is not symmetric.
+    pub(crate) fn looks_symmetric(&self) -> Result<bool, LazyError> {
+        const COMPARED: usize = 32;
+        let [rows, columns] = self.sizes();
+        if rows != columns {
+            return Ok(false);
+        }
+        let count = rows.min(COMPARED);
+        if count == 0 {
+            return Ok(true);
+        }
+        // The last index of each part, where the parts differ in size by at most one, so that regular
+        // structures are not met at one phase only.
+        let indices: Vec<usize> = (1..=count).map(|k| k * rows / count - 1).collect();
+        let block = self.select(Axis::I, &indices)?.select(Axis::J, &indices)?;
+        let epsilon = match self.extent().dtype {
+            Some(DType::F64) => f64::EPSILON,
+            _ => f32::EPSILON.into(),
+        };
+        let entries = block.host_entries()?;
+        Ok(entries.chunks(count * count).all(|batch| {
+            let scale = batch.iter().fold(0.0f64, |max, entry| max.max(entry.abs()));
+            (0..count * count).all(|at| {
+                let (j, i) = (at / count, at % count);
+                let (entry, mirrored) = (batch[at], batch[i * count + j]);
+                (entry - mirrored).abs() <= 1e3 * epsilon * scale
+                    || (entry.is_nan() && mirrored.is_nan())
+            })
+        }))
+    }
+
     /// This formula over other tensors and places.
     fn replace(
         &self,
@@ -304,7 +406,7 @@ impl LazyTensor {
     }
 
     /// The entries of a formula that does not depend on columns.
-    fn entries<const R: usize>(&self) -> Result<Tensor<R>, LazyError> {
+    pub(crate) fn entries<const R: usize>(&self) -> Result<Tensor<R>, LazyError> {
         let kind = ReductionKind::Sum(Accumulation::default());
         let [values, _] = self.reduce_unchecked(kind, Wanted::VALUES, Axis::J, false)?;
         Ok(Tensor::from_dispatch(values.expect("they are wanted")))

@@ -179,6 +179,29 @@ pub enum LazyError {
     /// A matrix that must be square is not.
     #[error("only a square matrix has a diagonal, not {0}")]
     NotSquare(Box<FormulaInfo>),
+    /// Operators of different sizes meet.
+    #[error(
+        "{operation}: operators of {} x {} and {} x {} do not fit together",
+        left[0], left[1], right[0], right[1]
+    )]
+    OperatorSizes {
+        /// What they are used in.
+        operation: &'static str,
+        /// Rows and columns of the left one.
+        left: [usize; 2],
+        /// Rows and columns of the right one.
+        right: [usize; 2],
+    },
+    /// A tensor does not fit as a diagonal.
+    #[error(
+        "a diagonal of {size} rows needs the shape [.., {size}, 1] or [.., 1, 1], not {shape:?}"
+    )]
+    Diagonal {
+        /// Rows of the matrix.
+        size: usize,
+        /// Shape of the tensor.
+        shape: Vec<usize>,
+    },
     /// A range of rows or columns leaves the matrix.
     #[error("{start}..{end} are not within the {size} of the axis {axis}, of {formula}")]
     Block {

@@ -198,6 +198,25 @@ impl LazyTensor {
         }
     }
 
+    /// The same formula over tensors that are not part of an autodiff graph, as
+    /// [`Tensor::inner`] makes them.
+    pub fn inner(&self) -> Self {
+        let operand = |operand: &Operand| Operand {
+            var: operand.var,
+            value: operand.value.inner(),
+        };
+        Self {
+            operands: Arc::new(self.operands.iter().map(operand).collect()),
+            ..self.clone()
+        }
+    }
+
+    /// Whether autodiff tracks an operand.
+    pub(crate) fn is_tracked(&self) -> bool {
+        let tensors = self.operands.iter().filter_map(Operand::as_tensor);
+        tensors.into_iter().any(|value| value.is_tracked())
+    }
+
     /// Components `range` of the inner axis.
     ///
     /// # Panics

@@ -73,6 +73,7 @@ mod lazy;
 mod operand;
 mod ops;
 mod reduce;
+pub mod solve;
 
 pub use algebra::Contraction;
 pub use burn_lazy_kernels::{

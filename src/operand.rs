@@ -32,6 +32,33 @@ pub(crate) struct TensorValue {
     pub device: Device,
 }
 
+impl Value {
+    /// The same outside of autodiff.
+    pub fn inner(&self) -> Self {
+        match self {
+            Value::Scalar(value) => Value::Scalar(*value),
+            Value::Tensor(value) => Value::Tensor(Box::new(TensorValue {
+                tensor: value.any_rank().inner().into_dispatch(),
+                shape: value.shape.clone(),
+                dtype: value.dtype,
+                device: value.device.clone().inner(),
+            })),
+        }
+    }
+}
+
+impl TensorValue {
+    /// Whether autodiff tracks it.
+    pub fn is_tracked(&self) -> bool {
+        crate::solve::is_tracked(&self.any_rank())
+    }
+
+    /// The tensor for methods to which the number of dimensions does not matter.
+    fn any_rank(&self) -> Tensor<1> {
+        Tensor::from_dispatch(self.tensor.clone())
+    }
+}
+
 /// The common sizes, type and device of operands.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Extent {

@@ -273,7 +273,7 @@ impl LazyTensor {
     }
 
     /// Sizes of both axes, 1 where nothing depends on one.
-    fn sizes(&self) -> [usize; 2] {
+    pub(crate) fn sizes(&self) -> [usize; 2] {
         let extent = self.extent();
         [Axis::I, Axis::J].map(|axis| extent.size(axis).unwrap_or(1))
     }

@@ -2,6 +2,8 @@
 
 use std::{error::Error, fs, path::Path, process::ExitCode};
 
+use burn::prelude::*;
+
 /// The rows of a file of plain numbers behind one line of names: nothing in them needs a parser of
 /// quotes.
 #[allow(dead_code)] // Not every example reads data.
@@ -12,6 +14,49 @@ pub fn read_rows(path: &Path) -> Result<Vec<Vec<f64>>, Box<dyn Error>> {
         .map(|line| line.split(',').map(str::parse).collect())
         .collect::<Result<Vec<Vec<f64>>, _>>()?;
     Ok(rows)
+}
+
+/// The diabetes data: every fifth row is one to test with. The features are standardised by the mean and the
+/// deviation of the other rows.
+#[allow(dead_code)] // Not every example is about them.
+pub struct Diabetes {
+    /// Features `[M, 10]` and targets `[M, 1]` of the rows to learn from.
+    pub train: (Tensor<2>, Tensor<2>),
+    /// The same of the rows to test with.
+    pub test: (Tensor<2>, Tensor<2>),
+}
+
+#[allow(dead_code)]
+impl Diabetes {
+    /// Reads `diabetes.csv` in `folder`.
+    pub fn load(folder: &Path, device: &Device) -> Result<Self, Box<dyn Error>> {
+        let mut rows = read_rows(&folder.join("diabetes.csv"))?;
+        let features = rows[0].len() - 1;
+        let (test, train): (Vec<_>, Vec<_>) = (0..rows.len()).partition(|r| r % 5 == 4);
+        let count = train.len() as f64;
+        for k in 0..features {
+            let mean = train.iter().map(|&r| rows[r][k]).sum::<f64>() / count;
+            let squares = train.iter().map(|&r| (rows[r][k] - mean).powi(2));
+            let deviation = (squares.sum::<f64>() / count).sqrt();
+            for row in &mut rows {
+                row[k] = (row[k] - mean) / deviation;
+            }
+        }
+        let tensors = |selected: &[usize]| {
+            let x = selected.iter().flat_map(|&r| rows[r][..features].to_vec());
+            let t = selected.iter().map(|&r| rows[r][features]);
+            let (x, t): (Vec<f64>, Vec<f64>) = (x.collect(), t.collect());
+            let count = selected.len();
+            (
+                Tensor::from_data(TensorData::new(x, [count, features]), device),
+                Tensor::from_data(TensorData::new(t, [count, 1]), device),
+            )
+        };
+        Ok(Self {
+            train: tensors(&train),
+            test: tensors(&test),
+        })
+    }
 }
 
 /// Counts the checks of an example that did not hold.

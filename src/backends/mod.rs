@@ -12,9 +12,13 @@ mod autodiff;
 pub(crate) mod cube;
 #[cfg(feature = "fusion")]
 mod fusion;
+#[cfg(all(feature = "autodiff", feature = "cubecl-backend"))]
+mod implicit;
 
 #[cfg(feature = "autodiff")]
 pub(crate) use autodiff::MAX_OPERANDS;
+#[cfg(all(feature = "autodiff", feature = "cubecl-backend"))]
+pub(crate) use implicit::implicit;
 
 /// Why a backend cannot run a reduction.
 pub(crate) enum Unsupported {

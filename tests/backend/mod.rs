@@ -10,6 +10,7 @@ mod operations;
 mod random_gradients;
 mod reductions;
 mod shapes;
+mod solve;
 mod support;
 #[cfg(feature = "autodiff")]
 mod unfused;

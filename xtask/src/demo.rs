@@ -13,7 +13,7 @@ use crate::summary::{Outcome, Tally};
 use crate::{llvm, test::FEATURES};
 
 /// The examples, in the order in which they run.
-const EXAMPLES: [Example; 6] = [
+const EXAMPLES: [Example; 8] = [
     Example {
         name: "tutorial",
         takes_size: true,
@@ -36,6 +36,14 @@ const EXAMPLES: [Example; 6] = [
     },
     Example {
         name: "shooting",
+        takes_size: false,
+    },
+    Example {
+        name: "solve",
+        takes_size: false,
+    },
+    Example {
+        name: "gp_regression",
         takes_size: false,
     },
 ];

@@ -1,0 +1,237 @@
+//! The largest eigenvalues of a symmetric operator, by Lanczos' method.
+
+use burn::tensor::{Tensor, TensorData};
+use burn_lazy_kernels::Axis;
+use nalgebra::{DMatrix, SymmetricEigen};
+use rand::{SeedableRng, rngs::StdRng};
+use rand_distr::{Distribution, StandardNormal};
+
+use super::{
+    LinearOperator, SolveError,
+    system::{dots, epsilon, host},
+};
+use crate::{error::LazyError, lazy::LazyTensor};
+
+/// Eigenvalues and eigenvectors.
+#[derive(Clone, Debug)]
+pub struct Eigenpairs {
+    /// The eigenvalues, the largest first.
+    pub values: Vec<f64>,
+    /// The eigenvectors of norm 1 as columns, `[N, count]`.
+    pub vectors: Tensor<2>,
+    /// Number of products that it took.
+    pub iterations: usize,
+}
+
+/// The `count` largest eigenvalues of a symmetric operator and their eigenvectors, by Lanczos' method with full
+/// reorthogonalisation (Golub and Van Loan, "Matrix Computations", 10.3).
+///
+/// A pair is found when its residual $\|A v - \lambda v\|$ is below `tolerance` times the largest $|\lambda|$. The
+/// memory is that of one vector for each iteration, of which there are at most `max_iterations`. Of equal
+/// eigenvalues, as a multiple one is, one may be found late or not at all. Not differentiable.
+///
+/// ```
+/// # #[cfg(feature = "cpu")] {
+/// use burn::{prelude::*, tensor::Distribution};
+/// use burn_lazy::{LazyTensor, solve::eigenpairs};
+///
+/// let x = Tensor::<2>::random([400, 2], Distribution::Default, &Device::cpu());
+/// let k_xx = (-LazyTensor::vi(x.clone()).sqdist(LazyTensor::vj(x))).exp();
+/// let pairs = eigenpairs(&k_xx, 3, 1e-4, 100)?;
+/// let v = pairs.vectors.clone().slice([0..400, 0..1]);
+/// let error = k_xx.matmul(v.clone()) - v * pairs.values[0];
+/// assert!(error.abs().max().into_scalar::<f32>() < 1e-2);
+/// # }
+/// # Ok::<(), burn_lazy::solve::SolveError>(())
+/// ```
+///
+/// # Errors
+/// If the operator is not square or seen not to be symmetric, has batch dimensions or fewer than `count`
+/// rows, if its products are not finite, or if `max_iterations` are not enough.
+pub fn eigenpairs<A: LinearOperator<2>>(
+    a: &A,
+    count: usize,
+    tolerance: f64,
+    max_iterations: usize,
+) -> Result<Eigenpairs, SolveError> {
+    let a = a.inner();
+    let sizes = a.sizes()?;
+    let [n, columns] = sizes;
+    if n != columns {
+        return Err(SolveError::NotSquare { sizes });
+    }
+    if !a.batch().is_empty() {
+        return Err(SolveError::Batch {
+            method: "eigenpairs",
+            batch: a.batch(),
+        });
+    }
+    if count == 0 || count > n {
+        return Err(SolveError::Option {
+            option: "count",
+            value: count as f64,
+        });
+    }
+    a.check_symmetric()?;
+    let (device, dtype) = a.vectors()?;
+    let mut rng = StdRng::seed_from_u64(0);
+    let mut random = || {
+        let values: Vec<f64> = StandardNormal.sample_iter(&mut rng).take(n).collect();
+        Tensor::<2>::from_data(TensorData::new(values, [n, 1]), (&device, dtype))
+    };
+
+    let mut basis = Basis::default();
+    basis.push(random())?;
+    let (mut diagonal, mut beside) = (Vec::<f64>::new(), Vec::<f64>::new());
+    let most = max_iterations.min(n);
+    loop {
+        let image = a.apply(basis.last())?;
+        let alpha = host(dots(&[[&basis.last(), &image]])?.remove(0))[0];
+        if !alpha.is_finite() {
+            return Err(SolveError::NotFinite("a product with the operator"));
+        }
+        diagonal.push(alpha);
+        let iterations = diagonal.len();
+        let rest = basis.orthogonal(image)?;
+        let beta = norm(&rest)?;
+        let scale = diagonal
+            .iter()
+            .chain(&beside)
+            .fold(0.0f64, |max, x| max.max(x.abs()));
+        // Within an invariant subspace only rounding is left.
+        let closed = beta <= 8.0 * epsilon(dtype) * scale;
+
+        let last = iterations >= most;
+        if iterations >= count && (last || closed || iterations.is_multiple_of(5)) {
+            let eigen = tridiagonal(&diagonal, &beside).symmetric_eigen();
+            let mut order: Vec<usize> = (0..iterations).collect();
+            order.sort_by(|a, b| eigen.eigenvalues[*b].total_cmp(&eigen.eigenvalues[*a]));
+            order.truncate(count);
+            let largest = eigen.eigenvalues.amax();
+            let left = if closed { 0.0 } else { beta };
+            let residual = order
+                .iter()
+                .map(|&k| left * eigen.eigenvectors[(iterations - 1, k)].abs())
+                .fold(0.0, f64::max);
+            // A closed subspace may lack a part of the largest ones, as long as it is small.
+            let found =
+                residual <= tolerance * largest && !(closed && iterations < most.min(2 * count));
+            if found || iterations == n {
+                return Ok(Eigenpairs {
+                    values: order.iter().map(|&k| eigen.eigenvalues[k]).collect(),
+                    vectors: basis.combine(&eigen, &order)?,
+                    iterations,
+                });
+            }
+            if last {
+                return Err(SolveError::NotConverged {
+                    iterations,
+                    residual: residual / largest,
+                    tolerance,
+                });
+            }
+        }
+        beside.push(if closed { 0.0 } else { beta });
+        match closed {
+            true => {
+                let fresh = basis.orthogonal(random())?;
+                basis.push(fresh)?;
+            }
+            false => basis.push(rest)?,
+        }
+    }
+}
+
+fn norm(v: &Tensor<2>) -> Result<f64, LazyError> {
+    Ok(host(dots(&[[v, v]])?.remove(0))[0].sqrt())
+}
+
+fn tridiagonal(diagonal: &[f64], beside: &[f64]) -> DMatrix<f64> {
+    let n = diagonal.len();
+    DMatrix::from_fn(n, n, |i, j| match i.abs_diff(j) {
+        0 => diagonal[i],
+        1 => beside[i.min(j)],
+        _ => 0.0,
+    })
+}
+
+/// Vectors in a block of the basis: blocks of one width share their kernels.
+const WIDTH: usize = 16;
+
+/// Orthonormal vectors, in blocks `[N, WIDTH]`, of which the last one is filled up with zeros.
+#[derive(Default)]
+struct Basis {
+    len: usize,
+    blocks: Vec<Tensor<2>>,
+}
+
+impl Basis {
+    /// Adds `v`, normalised.
+    fn push(&mut self, v: Tensor<2>) -> Result<(), LazyError> {
+        let v = v.clone() / norm(&v)?;
+        let [n, _] = v.dims();
+        let at = self.len % WIDTH;
+        if at == 0 {
+            self.blocks
+                .push(Tensor::zeros([n, WIDTH], (&v.device(), v.dtype())));
+        }
+        let block = self.blocks.pop().expect("there is one");
+        self.blocks.push(block.slice_assign([0..n, at..at + 1], v));
+        self.len += 1;
+        Ok(())
+    }
+
+    fn last(&self) -> Tensor<2> {
+        let block = self.blocks.last().expect("there is a vector");
+        let [n, _] = block.dims();
+        let at = (self.len - 1) % WIDTH;
+        block.clone().slice([0..n, at..at + 1])
+    }
+
+    /// The part of `v` that is orthogonal to all vectors; the second time removes what rounding has left.
+    fn orthogonal(&self, mut v: Tensor<2>) -> Result<Tensor<2>, LazyError> {
+        for _ in 0..2 {
+            for block in &self.blocks {
+                let parts =
+                    LazyTensor::try_vj(block.clone())?.try_mul(LazyTensor::try_vj(v.clone())?)?;
+                let parts: Tensor<2> = parts.try_sum(Axis::J)?;
+                v = v - combination(block, parts.squeeze_dim(0))?;
+            }
+        }
+        Ok(v)
+    }
+
+    /// The combinations of the vectors by the columns `order` of a matrix.
+    fn combine(
+        &self,
+        eigen: &SymmetricEigen<f64, nalgebra::Dyn>,
+        order: &[usize],
+    ) -> Result<Tensor<2>, LazyError> {
+        let mut vectors = Vec::new();
+        for &k in order {
+            let column = eigen.eigenvectors.column(k);
+            let mut sum: Option<Tensor<2>> = None;
+            for (number, block) in self.blocks.iter().enumerate() {
+                let at = |w: usize| column.get(number * WIDTH + w).copied().unwrap_or(0.0);
+                let weights: Vec<f64> = (0..WIDTH).map(at).collect();
+                let data = TensorData::new(weights, [WIDTH]);
+                let weights = Tensor::from_data(data, (&block.device(), block.dtype()));
+                let part = combination(block, weights)?;
+                sum = Some(match sum {
+                    None => part,
+                    Some(sum) => sum + part,
+                });
+            }
+            vectors.push(sum.expect("there is a block"));
+        }
+        Ok(Tensor::cat(vectors, 1))
+    }
+}
+
+/// The sum of the columns of `block` with the given weights, `[N, 1]`.
+fn combination(block: &Tensor<2>, weights: Tensor<1>) -> Result<Tensor<2>, LazyError> {
+    let weights = LazyTensor::try_pm(weights)?;
+    LazyTensor::try_vi(block.clone())?
+        .try_dot(weights)?
+        .entries()
+}

@@ -1,0 +1,92 @@
+//! The method of minimal residuals.
+
+use burn::tensor::Tensor;
+
+use super::{
+    LinearOperator, Solution, SolveError, SolveOptions,
+    operator::Ridge,
+    system::{Breakdown, Monitor, differentiable, dots, run},
+};
+
+/// Solves $(\alpha I + A)\, a = b$ for a symmetric operator that may be indefinite, by MINRES (Paige and Saunders,
+/// "Solution of sparse indefinite systems of linear equations", SIAM J. Numer. Anal. 1975).
+///
+/// Takes what [`conjugate_gradient`](super::conjugate_gradient) takes, but for a preconditioner, which is not
+/// used, and is differentiable in the same way. It needs a few more vectors and is not faster for positive
+/// definite operators.
+///
+/// # Errors
+/// As [`LazyTensor::solve`](crate::LazyTensor::solve), but for those about definiteness.
+pub fn minres<A, const R: usize>(
+    a: &A,
+    b: Tensor<R>,
+    options: &SolveOptions<R>,
+) -> Result<Solution<R>, SolveError>
+where
+    A: LinearOperator<R> + Clone + Send + Sync + 'static,
+{
+    differentiable(
+        &Ridge(a.clone(), options.ridge),
+        b,
+        options,
+        |a, b, options| run(a, b, options, |r, monitor| iterate(a, r, monitor)),
+    )
+}
+
+/// An approximate solution of $A d = r$.
+///
+/// Lanczos' three-term recurrence makes an orthonormal basis $v_k$ in which the operator is tridiagonal,
+/// with $\alpha_k$ on the diagonal and $\beta_k$ beside it. Givens rotations $(c, s)$ make the
+/// tridiagonal matrix triangular while it grows, with $\gamma, \delta, \epsilon$ in a column.
+fn iterate<const R: usize>(
+    a: &dyn LinearOperator<R>,
+    r: &Tensor<R>,
+    monitor: &mut Monitor<R>,
+) -> Result<Tensor<R>, SolveError> {
+    let norm = |v: &Tensor<R>| Ok::<_, SolveError>(dots(&[[v, v]])?.remove(0).sqrt());
+    let inverse = |norm: &Tensor<R>| {
+        let none = norm.clone().equal_elem(0.0);
+        norm.clone().recip().mask_fill(none, 0.0)
+    };
+    let mut solution = r.zeros_like();
+    let mut beta = norm(r)?;
+    let mut v = r.clone() * inverse(&beta);
+    let mut v_before = r.zeros_like();
+    let mut w = r.zeros_like();
+    let mut w_before = r.zeros_like();
+    let zero = beta.zeros_like();
+    let (mut c, mut s) = (zero.clone() - 1.0, zero.clone());
+    let (mut delta_next, mut epsilon_next) = (zero.clone(), zero.clone());
+    // The residual norm, with a sign.
+    let mut residual = beta.clone();
+    beta = zero;
+    loop {
+        let image = a.apply(v.clone())? - v_before * beta;
+        let alpha = dots(&[[&v, &image]])?.remove(0);
+        monitor.give_up(alpha.clone().is_nan(), &Breakdown::NotFinite);
+        let image = image - v.clone() * alpha.clone();
+        beta = norm(&image)?;
+
+        let epsilon = epsilon_next;
+        let delta = c.clone() * delta_next.clone() + s.clone() * alpha.clone();
+        let gamma = s.clone() * delta_next - c.clone() * alpha;
+        epsilon_next = s * beta.clone();
+        delta_next = -c * beta.clone();
+        let radius = (gamma.clone() * gamma.clone() + beta.clone() * beta.clone()).sqrt();
+        let over = inverse(&radius);
+        c = gamma * over.clone();
+        s = beta.clone() * over.clone();
+        let step = monitor.only_active(c.clone() * residual.clone());
+        residual = residual * s.clone();
+
+        let w_new = (v.clone() - w_before * epsilon - w.clone() * delta) * over;
+        w_before = w;
+        w = w_new;
+        solution = solution + w.clone() * step;
+        v_before = v;
+        v = image * inverse(&beta);
+        if monitor.end_iteration(residual.clone() * residual.clone())? {
+            return Ok(solution);
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! Linear systems with symbolic matrices: iterative methods that need nothing but products.
+//!
+//! [`LazyTensor::solve`] solves $(\alpha I + K)\, a = b$ for a symmetric positive definite kernel matrix
+//! by the method of conjugate gradients, in memory of the size of `b`. [`conjugate_gradient`] does so for
+//! any [`LinearOperator`], [`minres`] for indefinite and [`least_squares`] for rectangular ones;
+//! [`eigenpairs`] gives the largest eigenvalues and [`log_det`] the logarithm of the determinant.
+//!
+//! All of them work on many right-hand sides at once, each with step sizes of its own, stay on the device
+//! but for a look at the residuals every few iterations, and end: with a result that says how exact it
+//! is, or with a [`SolveError`]. Solutions are differentiable by the implicit function theorem: the
+//! backward pass solves one more system with the same operator, and nothing of the iterations is
+//! kept.
+
+mod conjugate_gradient;
+mod lanczos;
+mod log_det;
+mod minres;
+mod operator;
+mod precondition;
+mod system;
+
+use std::{fmt, sync::Arc};
+
+use burn::tensor::Tensor;
+
+pub use conjugate_gradient::{conjugate_gradient, least_squares};
+pub use lanczos::{Eigenpairs, eigenpairs};
+pub use log_det::{LogDet, LogDetOptions, log_det};
+pub use minres::minres;
+pub(crate) use operator::is_tracked;
+pub use operator::{Diagonal, LinearOperator, Sum};
+pub use precondition::{Jacobi, Nystrom, Preconditioner, Rank};
+
+use crate::{
+    error::{FormulaInfo, LazyError},
+    lazy::LazyTensor,
+};
+
+/// How a linear system is solved.
+///
+/// ```
+/// use burn_lazy::solve::SolveOptions;
+///
+/// let options = SolveOptions::<2>::default().ridge(0.1).tolerance(1e-5);
+/// ```
+#[derive(Clone)]
+pub struct SolveOptions<const R: usize> {
+    pub(crate) ridge: f64,
+    pub(crate) tolerance: f64,
+    pub(crate) max_iterations: usize,
+    pub(crate) check_every: usize,
+    pub(crate) check_symmetry: bool,
+    pub(crate) restarts: bool,
+    pub(crate) initial: Option<Tensor<R>>,
+    pub(crate) preconditioner: Option<Arc<dyn Preconditioner<R>>>,
+    pub(crate) progress: Option<Arc<dyn Fn(&Progress) + Send + Sync>>,
+}
+
+impl<const R: usize> Default for SolveOptions<R> {
+    fn default() -> Self {
+        Self {
+            ridge: 0.0,
+            tolerance: 1e-6,
+            max_iterations: 10_000,
+            check_every: 10,
+            check_symmetry: true,
+            restarts: true,
+            initial: None,
+            preconditioner: None,
+            progress: None,
+        }
+    }
+}
+
+impl<const R: usize> fmt::Debug for SolveOptions<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SolveOptions")
+            .field("ridge", &self.ridge)
+            .field("tolerance", &self.tolerance)
+            .field("max_iterations", &self.max_iterations)
+            .field("check_every", &self.check_every)
+            .field("check_symmetry", &self.check_symmetry)
+            .field("initial", &self.initial.is_some())
+            .field("preconditioner", &self.preconditioner)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<const R: usize> SolveOptions<R> {
+    /// The $\alpha$ that is added to the diagonal; 0 by default. To learn it, add a [`Diagonal`] to the
+    /// operator instead.
+    #[must_use]
+    pub fn ridge(mut self, alpha: f64) -> Self {
+        self.ridge = alpha;
+        self
+    }
+
+    /// The residual $\|b - (\alpha I + K) a\|$ relative to $\|b\|$ at which a right-hand side is solved;
+    /// $10^{-6}$ by default.
+    #[must_use]
+    pub fn tolerance(mut self, tolerance: f64) -> Self {
+        self.tolerance = tolerance;
+        self
+    }
+
+    /// The most iterations of all, restarts included; 10 000 by default.
+    #[must_use]
+    pub fn max_iterations(mut self, count: usize) -> Self {
+        self.max_iterations = count;
+        self
+    }
+
+    /// After how many iterations the host looks at the residuals; 10 by default.
+    #[must_use]
+    pub fn check_every(mut self, iterations: usize) -> Self {
+        self.check_every = iterations;
+        self
+    }
+
+    /// Whether up to 32 rows of the matrix are compared with its columns beforehand; on by default.
+    #[must_use]
+    pub fn check_symmetry(mut self, check: bool) -> Self {
+        self.check_symmetry = check;
+        self
+    }
+
+    /// A guess of the solution to start from, of the shape of `b`; by default 0.
+    #[must_use]
+    pub fn initial(mut self, guess: Tensor<R>) -> Self {
+        self.initial = Some(guess.inner());
+        self
+    }
+
+    /// A preconditioner. It is worth keeping for as long as the kernel changes little: only speed
+    /// depends on it.
+    #[must_use]
+    pub fn preconditioner(mut self, preconditioner: impl Preconditioner<R> + 'static) -> Self {
+        self.preconditioner = Some(Arc::new(preconditioner));
+        self
+    }
+
+    /// Called whenever the host has looked at the residuals.
+    #[must_use]
+    pub fn on_progress(mut self, observer: impl Fn(&Progress) + Send + Sync + 'static) -> Self {
+        self.progress = Some(Arc::new(observer));
+        self
+    }
+
+    fn check(&self) -> Result<(), SolveError> {
+        let wrong = |option, value| Err(SolveError::Option { option, value });
+        if !self.ridge.is_finite() {
+            return wrong("ridge", self.ridge);
+        }
+        if !(self.tolerance >= 0.0 && self.tolerance.is_finite()) {
+            return wrong("tolerance", self.tolerance);
+        }
+        if self.check_every == 0 {
+            return wrong("check_every", 0.0);
+        }
+        Ok(())
+    }
+}
+
+/// How far a solver has come.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    /// Iterations so far.
+    pub iteration: usize,
+    /// The largest relative residual of all right-hand sides.
+    pub residual: f64,
+}
+
+/// A solution and how it was found.
+#[derive(Clone, Debug)]
+pub struct Solution<const R: usize> {
+    /// The solution, of the shape of the right-hand side (with the batch dimensions of the operator).
+    pub solution: Tensor<R>,
+    /// How it was found.
+    pub info: SolveInfo,
+}
+
+/// How a solution was found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SolveInfo {
+    /// Number of iterations, each with one product.
+    pub iterations: usize,
+    /// How often the iteration was started again from the residual of the solution so far, to get
+    /// rid of rounding errors that had accumulated.
+    pub restarts: usize,
+    /// The relative residual $\|b - A a\| / \|b\|$ of each right-hand side, computed from the solution: those of
+    /// all columns of a batch, then of the next batch. 0 where $b = 0$.
+    pub residuals: Vec<f64>,
+    /// The largest relative residual of all right-hand sides after each iteration, as the iteration
+    /// itself keeps it.
+    pub history: Vec<f64>,
+    /// Whether a residual is above the tolerance, as restarts did not lower it any more: the rounding of
+    /// the solution and of the products limits it, at about the condition number times the
+    /// rounding unit. Compute in F64, raise the ridge or the tolerance.
+    pub precision_limited: bool,
+}
+
+/// Why a system was not solved.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SolveError {
+    /// The products with the operator are refused.
+    #[error(transparent)]
+    Lazy(#[from] LazyError),
+    /// An option makes no sense.
+    #[error("the option `{option}` cannot be {value}")]
+    Option {
+        /// Its name.
+        option: &'static str,
+        /// Its value.
+        value: f64,
+    },
+    /// The operator is not square.
+    #[error("a system needs a square operator, not one of {} x {}", sizes[0], sizes[1])]
+    NotSquare {
+        /// Its rows and columns.
+        sizes: [usize; 2],
+    },
+    /// The operator is not symmetric.
+    #[error("the matrix is not symmetric: {0}")]
+    NotSymmetric(Box<FormulaInfo>),
+    /// A tensor does not fit the operator.
+    #[error(
+        "{what} of shape {shape:?} does not fit an operator of {rows} rows and batch {batch:?}"
+    )]
+    Shape {
+        /// What the tensor is.
+        what: &'static str,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// Rows that it needs.
+        rows: usize,
+        /// Batch dimensions of the operator.
+        batch: Vec<usize>,
+    },
+    /// A method that takes one matrix is given a batch.
+    #[error("{method} takes one matrix, not a batch of {batch:?}")]
+    Batch {
+        /// The method.
+        method: &'static str,
+        /// The batch dimensions.
+        batch: Vec<usize>,
+    },
+    /// Halves are too coarse to solve systems in.
+    #[error("systems are solved in F32 or F64, not in {0:?}; cast the operands")]
+    Dtype(burn::tensor::DType),
+    /// There are values that are not finite.
+    #[error("{0} has values that are not finite")]
+    NotFinite(&'static str),
+    /// The operator (or the preconditioner) is not positive definite.
+    #[error(
+        "{what} is not positive definite: seen in iteration {iteration} for right-hand side {column}"
+    )]
+    NotPositiveDefinite {
+        /// Which of both.
+        what: &'static str,
+        /// Within how many iterations it was seen.
+        iteration: usize,
+        /// For which right-hand side, counted as in [`SolveInfo::residuals`].
+        column: usize,
+    },
+    /// The iteration limit was reached.
+    #[error(
+        "not converged after {iterations} iterations: the relative residual is {residual:.1e} and \
+         should be {tolerance:.1e}"
+    )]
+    NotConverged {
+        /// The limit.
+        iterations: usize,
+        /// The largest relative residual.
+        residual: f64,
+        /// What it should be.
+        tolerance: f64,
+    },
+}
+
+impl LazyTensor {
+    /// Solves $(\alpha I + K)\, a = b$ for this symmetric positive definite matrix $K$ by conjugate
+    /// gradients; $\alpha$ is the [`ridge`](SolveOptions::ridge).
+    ///
+    /// `b` has the shape `[batch.., N, E]`, as has the solution: E right-hand sides, each with
+    /// step sizes of its own. Batch dimensions broadcast against those of the matrix, of which `b` must
+    /// have as many.
+    ///
+    /// Differentiable by `b` and by every operand of the matrix; the backward pass solves one more system,
+    /// and panics where that fails.
+    ///
+    /// ```
+    /// # #[cfg(feature = "cpu")] {
+    /// use burn::{prelude::*, tensor::Distribution};
+    /// use burn_lazy::{LazyTensor, solve::SolveOptions};
+    ///
+    /// let device = Device::cpu();
+    /// let x = Tensor::<2>::random([200, 3], Distribution::Default, &device);
+    /// let b = Tensor::<2>::random([200, 4], Distribution::Default, &device);
+    /// let k_xx = (-LazyTensor::vi(x.clone()).sqdist(LazyTensor::vj(x))).exp();
+    /// let a = k_xx.solve(b.clone(), &SolveOptions::default().ridge(0.1))?.solution;
+    /// let error = (a.clone() * 0.1 + k_xx.matmul(a) - b).abs().max().into_scalar::<f32>();
+    /// assert!(error < 1e-3);
+    /// # }
+    /// # Ok::<(), burn_lazy::solve::SolveError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Before the first step: if the matrix is not square, seen not to be symmetric, or does not fit
+    /// `b`, or if `b` is not finite. After it: if the matrix turns out not to be positive definite or
+    /// not finite, or if the iteration limit is reached.
+    pub fn solve<const R: usize>(
+        &self,
+        b: Tensor<R>,
+        options: &SolveOptions<R>,
+    ) -> Result<Solution<R>, SolveError> {
+        conjugate_gradient(self, b, options)
+    }
+}

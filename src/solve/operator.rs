@@ -1,0 +1,317 @@
+//! Linear maps that iterative solvers apply to blocks of vectors.
+
+use burn::tensor::{DType, Device, Tensor};
+use burn_lazy_kernels::Axis;
+
+use crate::{error::LazyError, lazy::LazyTensor, operand::broadcast, solve::SolveError};
+
+/// A linear map $A$ that is known by its products with blocks of vectors `[batch.., N, E]`.
+///
+/// [`LazyTensor`] is one; [`Sum`] and [`Diagonal`] make others of it, and any type can be one: the
+/// iterative methods need nothing else. An operator that holds tensors with gradients is
+/// differentiated through its products.
+pub trait LinearOperator<const R: usize> {
+    /// Number of rows and of columns of $A$.
+    ///
+    /// # Errors
+    /// If the operator has no such numbers.
+    fn sizes(&self) -> Result<[usize; 2], LazyError>;
+
+    /// The device and the type of the vectors that it is applied to.
+    ///
+    /// # Errors
+    /// If the operator has no such type.
+    fn vectors(&self) -> Result<(Device, DType), LazyError>;
+
+    /// The batch dimensions, where there is a matrix for each element of a batch.
+    fn batch(&self) -> Vec<usize> {
+        vec![]
+    }
+
+    /// The product $A v$, of shape `[batch.., rows, E]`.
+    ///
+    /// # Errors
+    /// If `v` doesn't fit.
+    fn apply(&self, v: Tensor<R>) -> Result<Tensor<R>, LazyError>;
+
+    /// The product $A^\top v$, of shape `[batch.., columns, E]`.
+    ///
+    /// # Errors
+    /// If `v` doesn't fit.
+    fn apply_transposed(&self, v: Tensor<R>) -> Result<Tensor<R>, LazyError>;
+
+    /// The same operator over tensors that are not part of an autodiff graph.
+    #[must_use]
+    fn inner(&self) -> Self
+    where
+        Self: Sized;
+
+    /// Whether a tensor in it is tracked by autodiff.
+    fn is_tracked(&self) -> bool;
+
+    /// Refuses what is seen not to be symmetric; operators that cannot be examined pass.
+    ///
+    /// # Errors
+    /// [`SolveError::NotSymmetric`], or what hinders the examination.
+    fn check_symmetric(&self) -> Result<(), SolveError> {
+        Ok(())
+    }
+}
+
+impl<const R: usize> LinearOperator<R> for LazyTensor {
+    fn sizes(&self) -> Result<[usize; 2], LazyError> {
+        self.check_scalar("a linear operator")?;
+        self.check_axis(Axis::I)?;
+        self.check_axis(Axis::J)?;
+        let extent = self.extent();
+        Ok([Axis::I, Axis::J].map(|axis| extent.size(axis).expect("it was checked")))
+    }
+
+    fn vectors(&self) -> Result<(Device, DType), LazyError> {
+        let extent = self.extent();
+        let both = extent.device.zip(extent.dtype);
+        both.ok_or_else(|| LazyError::NoTensor(self.boxed_info()))
+    }
+
+    fn batch(&self) -> Vec<usize> {
+        self.extent().batch
+    }
+
+    fn apply(&self, v: Tensor<R>) -> Result<Tensor<R>, LazyError> {
+        self.try_matmul(v)
+    }
+
+    fn apply_transposed(&self, v: Tensor<R>) -> Result<Tensor<R>, LazyError> {
+        self.t().accumulate(self.accumulation).try_matmul(v)
+    }
+
+    fn inner(&self) -> Self {
+        LazyTensor::inner(self)
+    }
+
+    fn is_tracked(&self) -> bool {
+        LazyTensor::is_tracked(self)
+    }
+
+    /// Compares up to 32 rows with the columns of the same indices.
+    fn check_symmetric(&self) -> Result<(), SolveError> {
+        match self.looks_symmetric()? {
+            true => Ok(()),
+            false => Err(SolveError::NotSymmetric(self.boxed_info())),
+        }
+    }
+}
+
+/// The sum of two operators, $A + B$.
+#[derive(Clone, Debug)]
+pub struct Sum<A, B>(
+    /// One of them.
+    pub A,
+    /// The other.
+    pub B,
+);
+
+impl<const R: usize, A: LinearOperator<R>, B: LinearOperator<R>> LinearOperator<R> for Sum<A, B> {
+    fn sizes(&self) -> Result<[usize; 2], LazyError> {
+        let (left, right) = (self.0.sizes()?, self.1.sizes()?);
+        match left == right {
+            true => Ok(left),
+            false => Err(LazyError::OperatorSizes {
+                operation: "sum",
+                left,
+                right,
+            }),
+        }
+    }
+
+    fn vectors(&self) -> Result<(Device, DType), LazyError> {
+        self.0.vectors()
+    }
+
+    fn batch(&self) -> Vec<usize> {
+        let (left, right) = (self.0.batch(), self.1.batch());
+        // Where they do not fit, the products fail.
+        broadcast(&left, &right).unwrap_or(left)
+    }
+
+    fn apply(&self, v: Tensor<R>) -> Result<Tensor<R>, LazyError> {
+        Ok(self.0.apply(v.clone())? + self.1.apply(v)?)
+    }
+
+    fn apply_transposed(&self, v: Tensor<R>) -> Result<Tensor<R>, LazyError> {
+        Ok(self.0.apply_transposed(v.clone())? + self.1.apply_transposed(v)?)
+    }
+
+    fn inner(&self) -> Self {
+        Sum(self.0.inner(), self.1.inner())
+    }
+
+    fn is_tracked(&self) -> bool {
+        self.0.is_tracked() || self.1.is_tracked()
+    }
+
+    fn check_symmetric(&self) -> Result<(), SolveError> {
+        self.0.check_symmetric()?;
+        self.1.check_symmetric()
+    }
+}
+
+/// A diagonal matrix, $v \mapsto d v$.
+#[derive(Clone, Debug)]
+pub struct Diagonal<const R: usize> {
+    size: usize,
+    values: Tensor<R>,
+}
+
+impl<const R: usize> Diagonal<R> {
+    /// The matrix of `size` rows with the diagonal `values`, of shape `[batch.., size, 1]`, or
+    /// `[batch.., 1, 1]` for a multiple of the identity.
+    ///
+    /// # Errors
+    /// If `values` has another shape.
+    pub fn new(size: usize, values: Tensor<R>) -> Result<Self, LazyError> {
+        let shape = values.dims();
+        if R < 2 || ![1, size].contains(&shape[R - 2]) || shape[R - 1] != 1 {
+            return Err(LazyError::Diagonal {
+                size,
+                shape: shape.to_vec(),
+            });
+        }
+        Ok(Self { size, values })
+    }
+}
+
+impl<const R: usize> LinearOperator<R> for Diagonal<R> {
+    fn sizes(&self) -> Result<[usize; 2], LazyError> {
+        Ok([self.size; 2])
+    }
+
+    fn vectors(&self) -> Result<(Device, DType), LazyError> {
+        Ok((self.values.device(), self.values.dtype()))
+    }
+
+    fn batch(&self) -> Vec<usize> {
+        self.values.dims()[..R - 2].to_vec()
+    }
+
+    fn apply(&self, v: Tensor<R>) -> Result<Tensor<R>, LazyError> {
+        Ok(v * self.values.clone())
+    }
+
+    fn apply_transposed(&self, v: Tensor<R>) -> Result<Tensor<R>, LazyError> {
+        self.apply(v)
+    }
+
+    fn inner(&self) -> Self {
+        Self {
+            size: self.size,
+            values: self.values.clone().inner(),
+        }
+    }
+
+    fn is_tracked(&self) -> bool {
+        is_tracked(&self.values)
+    }
+}
+
+/// An operator plus a multiple of the identity, $A + \alpha I$.
+#[derive(Clone, Debug)]
+pub(crate) struct Ridge<A>(pub A, pub f64);
+
+impl<const R: usize, A: LinearOperator<R>> LinearOperator<R> for Ridge<A> {
+    fn sizes(&self) -> Result<[usize; 2], LazyError> {
+        self.0.sizes()
+    }
+
+    fn vectors(&self) -> Result<(Device, DType), LazyError> {
+        self.0.vectors()
+    }
+
+    fn batch(&self) -> Vec<usize> {
+        self.0.batch()
+    }
+
+    fn apply(&self, v: Tensor<R>) -> Result<Tensor<R>, LazyError> {
+        self.plus(self.0.apply(v.clone())?, v)
+    }
+
+    fn apply_transposed(&self, v: Tensor<R>) -> Result<Tensor<R>, LazyError> {
+        self.plus(self.0.apply_transposed(v.clone())?, v)
+    }
+
+    fn inner(&self) -> Self {
+        Self(self.0.inner(), self.1)
+    }
+
+    fn is_tracked(&self) -> bool {
+        self.0.is_tracked()
+    }
+
+    fn check_symmetric(&self) -> Result<(), SolveError> {
+        self.0.check_symmetric()
+    }
+}
+
+impl<A> Ridge<A> {
+    fn plus<const R: usize>(
+        &self,
+        product: Tensor<R>,
+        v: Tensor<R>,
+    ) -> Result<Tensor<R>, LazyError> {
+        Ok(match self.1 {
+            0.0 => product,
+            ridge => product + v * ridge,
+        })
+    }
+}
+
+/// $A^\top A$, the operator of the normal equations of least squares.
+#[derive(Clone, Debug)]
+pub(crate) struct Normal<A>(pub A);
+
+impl<const R: usize, A: LinearOperator<R>> LinearOperator<R> for Normal<A> {
+    fn sizes(&self) -> Result<[usize; 2], LazyError> {
+        let [_, columns] = self.0.sizes()?;
+        Ok([columns; 2])
+    }
+
+    fn vectors(&self) -> Result<(Device, DType), LazyError> {
+        self.0.vectors()
+    }
+
+    fn batch(&self) -> Vec<usize> {
+        self.0.batch()
+    }
+
+    fn apply(&self, v: Tensor<R>) -> Result<Tensor<R>, LazyError> {
+        self.0.apply_transposed(self.0.apply(v)?)
+    }
+
+    fn apply_transposed(&self, v: Tensor<R>) -> Result<Tensor<R>, LazyError> {
+        self.apply(v)
+    }
+
+    fn inner(&self) -> Self {
+        Self(self.0.inner())
+    }
+
+    fn is_tracked(&self) -> bool {
+        self.0.is_tracked()
+    }
+}
+
+/// Whether autodiff tracks `tensor`.
+pub(crate) fn is_tracked<const R: usize>(tensor: &Tensor<R>) -> bool {
+    #[cfg(feature = "autodiff")]
+    return tensor.is_tracked();
+    #[cfg(not(feature = "autodiff"))]
+    {
+        let _ = tensor;
+        false
+    }
+}
+
+/// Whether solvers compute in `dtype`: halves are too coarse for residuals.
+pub(crate) fn is_computed(dtype: DType) -> bool {
+    matches!(dtype, DType::F32 | DType::F64)
+}

@@ -1,0 +1,372 @@
+//! What iterative methods have in common: checks, scaling, restarts, and the look at residuals.
+
+use burn::tensor::{Bool, DType, Tensor};
+use burn_lazy_kernels::Axis;
+
+use super::{
+    LinearOperator, Progress, Solution, SolveError, SolveInfo, SolveOptions,
+    operator::{is_computed, is_tracked},
+};
+use crate::{error::LazyError, lazy::LazyTensor, operand::broadcast};
+
+/// The inner products of the columns of each pair, `[batch.., 1, E]`, one after the other along the last
+/// axis.
+pub(crate) fn dots<const R: usize>(pairs: &[[&Tensor<R>; 2]]) -> Result<Vec<Tensor<R>>, LazyError> {
+    let products = pairs.iter().map(|[left, right]| {
+        let left = LazyTensor::try_vj((*left).clone())?;
+        left.try_mul(LazyTensor::try_vj((*right).clone())?)
+    });
+    let products = products.collect::<Result<Vec<_>, _>>()?;
+    let sums: Tensor<R> = LazyTensor::try_concat(&products)?.try_sum(Axis::J)?;
+    Ok(match pairs.len() {
+        1 => vec![sums],
+        count => sums.chunk(count, R - 1),
+    })
+}
+
+/// The values on the host, as `f64`.
+pub(crate) fn host<const R: usize>(tensor: Tensor<R>) -> Vec<f64> {
+    tensor.into_data().iter::<f64>().collect()
+}
+
+/// The rounding unit of a type.
+pub(crate) fn epsilon(dtype: DType) -> f64 {
+    match dtype {
+        DType::F64 => f64::EPSILON,
+        _ => f32::EPSILON.into(),
+    }
+}
+
+/// What a method notes of the columns that it gives up.
+pub(crate) enum Breakdown {
+    /// A curvature $p^\top A p$ is not positive.
+    Indefinite,
+    /// A product $r^\top M r$ with the preconditioner is not positive.
+    Preconditioner,
+    /// A value is not a number.
+    NotFinite,
+}
+
+impl Breakdown {
+    fn code(&self) -> f64 {
+        match self {
+            Self::Indefinite => 1.0,
+            Self::Preconditioner => 2.0,
+            Self::NotFinite => 4.0,
+        }
+    }
+}
+
+/// Follows the residuals of all columns through the iterations.
+pub(crate) struct Monitor<'a, const R: usize> {
+    options: &'a SolveOptions<R>,
+    /// Squared norm of each column of the right-hand side.
+    squares: Vec<f64>,
+    /// Squared norm at which a column is solved, on the device.
+    thresholds: Tensor<R>,
+    /// Squared residuals that the host has not seen.
+    unseen: Vec<Tensor<R>>,
+    /// The columns that are still iterated.
+    active: Tensor<R, Bool>,
+    /// The codes of what went wrong.
+    broken: Tensor<R>,
+    info: SolveInfo,
+}
+
+impl<const R: usize> Monitor<'_, R> {
+    /// `value` for the columns that are still iterated, 0 for others.
+    pub fn only_active(&self, value: Tensor<R>) -> Tensor<R> {
+        value.mask_fill(self.active.clone().bool_not(), 0.0)
+    }
+
+    /// Gives up the columns where `wrong` holds.
+    pub fn give_up(&mut self, wrong: Tensor<R, Bool>, breakdown: &Breakdown) {
+        let now = self.active.clone().bool_and(wrong.clone());
+        self.broken =
+            self.broken.clone() + now.float().cast(self.broken.dtype()) * breakdown.code();
+        self.active = self.active.clone().bool_and(wrong.bool_not());
+    }
+
+    /// Ends an iteration after which the columns have the squared residual norms `squares`; whether it
+    /// was the last one.
+    pub fn end_iteration(&mut self, squares: Tensor<R>) -> Result<bool, SolveError> {
+        self.give_up(squares.clone().is_nan(), &Breakdown::NotFinite);
+        let open = squares.clone().greater(self.thresholds.clone());
+        self.active = self.active.clone().bool_and(open);
+        self.unseen.push(squares);
+        self.info.iterations += 1;
+        let last = self.info.iterations >= self.options.max_iterations;
+        match last || self.unseen.len() >= self.options.check_every {
+            true => self.look(),
+            false => Ok(false),
+        }
+    }
+
+    /// Reads what has happened on the device; whether no column is active.
+    fn look(&mut self) -> Result<bool, SolveError> {
+        let count = self.unseen.len();
+        let mut rows = std::mem::take(&mut self.unseen);
+        rows.push(self.broken.clone());
+        rows.push(self.active.clone().float().cast(self.broken.dtype()));
+        let values = host(Tensor::cat(rows, R - 2));
+        let columns = self.broken.dims()[R - 1];
+        let first = self.info.iterations - count;
+        self.info.history.resize(first + count, 0.0);
+        let mut any = false;
+        for (batch, values) in values.chunks((count + 2) * columns).enumerate() {
+            for column in 0..columns {
+                let number = batch * columns + column;
+                let code = values[count * columns + column];
+                let what = match code {
+                    _ if code >= Breakdown::NotFinite.code() => {
+                        return Err(SolveError::NotFinite("a product with the operator"));
+                    }
+                    _ if code >= Breakdown::Preconditioner.code() => Some("the preconditioner"),
+                    _ if code >= Breakdown::Indefinite.code() => Some("the operator"),
+                    _ => None,
+                };
+                if let Some(what) = what {
+                    return Err(SolveError::NotPositiveDefinite {
+                        what,
+                        iteration: self.info.iterations,
+                        column: number,
+                    });
+                }
+                any |= values[(count + 1) * columns + column] != 0.0;
+                for k in 0..count {
+                    let relative = relative(values[k * columns + column], self.squares[number]);
+                    let worst = &mut self.info.history[first + k];
+                    *worst = worst.max(relative);
+                }
+            }
+        }
+        if let Some(observer) = &self.options.progress {
+            observer(&Progress {
+                iteration: self.info.iterations,
+                residual: self.info.history.last().copied().unwrap_or_default(),
+            });
+        }
+        Ok(!any || self.info.iterations >= self.options.max_iterations)
+    }
+
+    /// Starts a run from a residual of the squared norms `squares`.
+    fn start(&mut self, squares: &[f64], like: &Tensor<R>) {
+        // Further down the residual that an iteration keeps has nothing to do with the solution.
+        let lowest = 4.0 * epsilon(like.dtype());
+        let tolerance = self.options.tolerance;
+        let all = self.squares.iter().zip(squares);
+        let thresholds = all.map(|(b, r)| (tolerance.powi(2) * b).max(lowest.powi(2) * r));
+        let thresholds: Vec<f64> = thresholds.collect();
+        let active: Vec<f64> = squares
+            .iter()
+            .zip(&self.squares)
+            .map(|(r, b)| f64::from(u8::from(relative(*r, *b) > tolerance)))
+            .collect();
+        self.thresholds = row(&thresholds, like);
+        self.active = row(&active, like).greater_elem(0.5);
+        self.broken = self.thresholds.zeros_like();
+    }
+}
+
+/// The root of $r^2 / b^2$, 0 for $b = 0$.
+fn relative(r: f64, b: f64) -> f64 {
+    if b == 0.0 { 0.0 } else { (r / b).sqrt() }
+}
+
+/// One value a column, `[batch.., 1, E]`, of the type and on the device of `like`.
+pub(crate) fn row<const R: usize>(values: &[f64], like: &Tensor<R>) -> Tensor<R> {
+    let mut shape = like.dims();
+    shape[R - 2] = 1;
+    let data = burn::tensor::TensorData::new(values.to_vec(), shape);
+    Tensor::from_data(data, (&like.device(), like.dtype()))
+}
+
+/// Solves $A a = b$ outside of autodiff by `method`, which gives an approximate solution of $A d = r$.
+pub(crate) fn run<const R: usize>(
+    a: &dyn LinearOperator<R>,
+    b: Tensor<R>,
+    options: &SolveOptions<R>,
+    method: impl Fn(&Tensor<R>, &mut Monitor<R>) -> Result<Tensor<R>, SolveError>,
+) -> Result<Solution<R>, SolveError> {
+    let b = checked(a, b, options)?;
+    if b.shape().num_elements() == 0 {
+        return Ok(Solution {
+            solution: b,
+            info: SolveInfo::default(),
+        });
+    }
+    // Columns of similar size, so that no square overflows or is lost.
+    let scale: Tensor<R> = LazyTensor::try_vj(b.clone())?.abs().try_max(Axis::J)?;
+    if host(scale.clone()).iter().any(|value| !value.is_finite()) {
+        return Err(SolveError::NotFinite("the right-hand side"));
+    }
+    let scale = scale.clone().mask_fill(scale.equal_elem(0.0), 1.0);
+    let b = b / scale.clone();
+    let squares = |r: &Tensor<R>| Ok::<_, LazyError>(host(dots(&[[r, r]])?.remove(0)));
+
+    let mut monitor = Monitor {
+        options,
+        squares: squares(&b)?,
+        thresholds: scale.zeros_like(),
+        unseen: Vec::new(),
+        active: scale.clone().greater_elem(0.0),
+        broken: scale.zeros_like(),
+        info: SolveInfo::default(),
+    };
+    let mut solution = match &options.initial {
+        Some(guess) => guess.clone().expand(b.shape()) / scale.clone(),
+        None => b.zeros_like(),
+    };
+    let mut best: Option<(f64, Tensor<R>, Vec<f64>)> = None;
+    loop {
+        let first = best.is_none();
+        let r = match first && options.initial.is_none() {
+            true => b.clone(),
+            false => b.clone() - a.apply(solution.clone())?,
+        };
+        let norms = squares(&r)?;
+        let residuals: Vec<f64> = norms
+            .iter()
+            .zip(&monitor.squares)
+            .map(|(r, b)| relative(*r, *b))
+            .collect();
+        if residuals.iter().any(|residual| !residual.is_finite()) {
+            return Err(SolveError::NotFinite(match first {
+                true => "the residual of the initial guess",
+                false => "a product with the operator",
+            }));
+        }
+        let worst = residuals.iter().copied().fold(0.0, f64::max);
+        let solved = worst <= options.tolerance;
+        // A run that gains less than a factor of two gains nothing but rounding errors.
+        let stalled = !first && !options.restarts
+            || monitor.info.restarts > 0
+                && best
+                    .as_ref()
+                    .is_some_and(|(before, ..)| worst > 0.5 * before);
+        if best.as_ref().is_none_or(|(before, ..)| worst <= *before) {
+            best = Some((worst, solution.clone(), residuals));
+        }
+        let exhausted = monitor.info.iterations >= options.max_iterations;
+        if solved || stalled || exhausted {
+            let (residual, solution, residuals) = best.expect("there is one");
+            if exhausted && !solved {
+                return Err(SolveError::NotConverged {
+                    iterations: options.max_iterations,
+                    residual,
+                    tolerance: options.tolerance,
+                });
+            }
+            return Ok(Solution {
+                solution: solution * scale,
+                info: SolveInfo {
+                    residuals,
+                    precision_limited: !solved,
+                    ..monitor.info
+                },
+            });
+        }
+        if !first {
+            monitor.info.restarts += 1;
+        }
+        monitor.start(&norms, &b);
+        solution = solution + method(&r, &mut monitor)?;
+    }
+}
+
+/// The right-hand side with all batch dimensions, if it and the options fit the operator.
+fn checked<const R: usize>(
+    a: &dyn LinearOperator<R>,
+    b: Tensor<R>,
+    options: &SolveOptions<R>,
+) -> Result<Tensor<R>, SolveError> {
+    options.check()?;
+    let sizes = a.sizes()?;
+    let [rows, columns] = sizes;
+    if rows != columns {
+        return Err(SolveError::NotSquare { sizes });
+    }
+    if !is_computed(b.dtype()) {
+        return Err(SolveError::Dtype(b.dtype()));
+    }
+    let batch = a.batch();
+    let fits = |what, tensor: &Tensor<R>| {
+        let dims = tensor.dims();
+        let wrong = || SolveError::Shape {
+            what,
+            shape: dims.to_vec(),
+            rows,
+            batch: batch.clone(),
+        };
+        if R < 2 || dims[R - 2] != rows {
+            return Err(wrong());
+        }
+        broadcast(&batch, &dims[..R - 2])
+            .filter(|all| all.len() == R - 2)
+            .ok_or_else(wrong)
+    };
+    let mut shape = fits("the right-hand side", &b)?;
+    shape.extend([rows, b.dims()[R - 1]]);
+    if let Some(guess) = &options.initial {
+        fits("the initial guess", guess)?;
+        let dims = guess.dims();
+        if dims
+            .iter()
+            .zip(&shape)
+            .any(|(own, full)| ![1, *full].contains(own))
+        {
+            return Err(SolveError::Shape {
+                what: "the initial guess",
+                shape: dims.to_vec(),
+                rows,
+                batch: batch.clone(),
+            });
+        }
+    }
+    if options.check_symmetry {
+        a.check_symmetric()?;
+    }
+    let shape: [usize; R] = shape.try_into().expect("one for each dimension");
+    Ok(b.expand(shape))
+}
+
+/// Solves $A a = b$ for a symmetric operator by `solve`, which works outside of autodiff, and makes the
+/// solution differentiable: with $r(\theta) = b(\theta) - A(\theta)\, a$ at the solution $a$, the
+/// derivative of $a + A^{-1} r(\theta)$ is that of the solution.
+pub(crate) fn differentiable<A, const R: usize>(
+    a: &A,
+    b: Tensor<R>,
+    options: &SolveOptions<R>,
+    solve: fn(&A, Tensor<R>, &SolveOptions<R>) -> Result<Solution<R>, SolveError>,
+) -> Result<Solution<R>, SolveError>
+where
+    A: LinearOperator<R> + Send + Sync + 'static,
+{
+    let inner = a.inner();
+    let mut solved = solve(&inner, b.clone().inner(), options)?;
+    if !(a.is_tracked() || is_tracked(&b)) {
+        if b.is_autodiff() {
+            solved.solution = solved.solution.autodiff();
+        }
+        return Ok(solved);
+    }
+    #[cfg(all(feature = "autodiff", feature = "cubecl-backend"))]
+    {
+        let solution = solved.solution;
+        let residual = b - a.apply(solution.clone().autodiff())?;
+        // The guess is one for this solution, and the operator has been examined.
+        let options = SolveOptions {
+            initial: None,
+            check_symmetry: false,
+            ..options.clone()
+        };
+        solved.solution =
+            crate::backends::implicit(solution, residual, move |cotangent| {
+                match solve(&inner, cotangent, &options) {
+                    Ok(solved) => solved.solution,
+                    Err(error) => panic!("the backward pass of a linear system: {error}"),
+                }
+            });
+    }
+    Ok(solved)
+}
