@@ -156,6 +156,7 @@ impl<F: Float, A: Float, N: Size> RunningSums<F, A, N> {
     /// Sets the sum of all blocks.
     pub fn set_total(&mut self, k: usize, value: Vector<A, N>) {
         self.total[k] = value;
+        self.middle[k] = constant_vector::<A, N>(0.0);
     }
 
     /// Sets the compensated sum.
