@@ -136,6 +136,9 @@ pub struct Reduction {
     pub n: usize,
     /// Whether the other axis, of size 1, is left out of the result.
     pub squeezed: bool,
+    /// Into how many rows those of a sum are added up, if they are: row `k` of the result is the sum of
+    /// every `fold`-th row from row `k` on.
+    pub fold: Option<usize>,
     /// The run-time scalars, in the order of the formula.
     pub scalars: Vec<f64>,
 }
@@ -165,13 +168,14 @@ impl Reduction {
         reference::reduce_equal(&self.spec(), &value, self.size(self.axis))
     }
 
-    /// Shape of the result: `[batch.., M or N, D]`; for the `k` smallest values `[batch.., M or N,
-    /// k]`, or `[batch.., M or N, k, D]` for a formula of several components.
+    /// Shape of the result: `[batch.., M or N, D]`, or `[batch.., fold, D]`; for the `k` smallest values
+    /// `[batch.., M or N, k]`, or `[batch.., M or N, k, D]` for a formula of several components.
     pub fn output_shape(&self) -> Shape {
         let spec = self.spec();
         let mut shape = self.batch.clone();
         if !self.squeezed {
-            shape.push(self.size(self.axis.other()));
+            let rows = self.size(self.axis.other());
+            shape.push(self.fold.unwrap_or(rows));
         }
         if let ReductionKind::Smallest { k } = self.kind {
             shape.push(k);

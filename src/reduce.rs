@@ -413,6 +413,7 @@ impl LazyTensor {
             m: extent.m.unwrap_or(1),
             n: extent.n.unwrap_or(1),
             squeezed,
+            fold: None,
             scalars,
         };
         Ok((reduction, tensors))

@@ -58,15 +58,18 @@ pub struct Launch<'a> {
     pub reduction: ReductionKind,
     /// Sizes of the batch dimensions.
     pub batch_shape: &'a [usize],
-    /// Rows of the output in one batch.
+    /// Rows of the operands in one batch.
     pub rows: usize,
     /// Reduced columns.
     pub columns: usize,
+    /// Into how many rows of the output those of a sum are added up, if they are: row `k` of the output
+    /// is the sum of every `fold`-th row from row `k` on.
+    pub fold: Option<usize>,
     /// The type of all operands and of the values.
     pub precision: Precision,
 }
 
-/// Where the results go: contiguous tensors `[batch.., rows, entries]`.
+/// Where the results go: contiguous tensors `[batch.., rows, entries]`, or `[batch.., fold, entries]`.
 #[derive(Debug, Default)]
 pub struct Output {
     /// The values, where they are wanted.
@@ -151,7 +154,7 @@ impl Launch<'_> {
     /// strides are read in place.
     ///
     /// Shapes are the caller's to check; here they are only asserted. Nothing is launched for an
-    /// empty output; there must be columns.
+    /// empty output; there must be columns, and rows to add up.
     pub fn run(
         &self,
         client: &Client,
@@ -175,8 +178,12 @@ impl Launch<'_> {
             batches: self.batch_shape.iter().product(),
             rows: self.rows,
             columns: self.columns,
+            fold: self.fold,
         };
-        let rows = sizes.batches * sizes.rows;
+        if self.fold.is_some() {
+            assert!(matches!(self.reduction, ReductionKind::Sum(_)) && self.rows > 0);
+        }
+        let rows = sizes.batches * sizes.out_rows();
         if rows == 0 {
             return Ok(());
         }
@@ -211,7 +218,9 @@ impl Launch<'_> {
             1 => spec.entries(),
             parts => parts * spec.partial_values().max(spec.entries()),
         };
-        let largest = largest.max(rows * written).max(columns);
+        let last_row =
+            (plan.part_steps + sizes.steps() + 1) * sizes.out_rows() + plan.lanes * plan.units;
+        let largest = largest.max(rows * written).max(columns).max(last_row);
         let address =
             plan::address_type(&device, largest).ok_or_else(|| LaunchError::TooLarge {
                 device: client.name().to_string(),
@@ -224,6 +233,8 @@ impl Launch<'_> {
         numbers[layout::PART] = plan.part_columns;
         numbers[layout::PARTS] = plan.parts;
         numbers[layout::BATCHES] = sizes.batches;
+        numbers[layout::FOLDED] = sizes.out_rows();
+        numbers[layout::STEPS] = plan.part_steps;
         numbers.extend(self.batch_shape);
         for strided in &strides {
             numbers.extend([strided.row, strided.component]);

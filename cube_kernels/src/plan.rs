@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     kernel::math::{Math, Precision},
     program::{Item, Program, Stage},
-    reduction::Spec,
+    reduction::{Accumulation, ReductionKind, Spec},
 };
 
 /// Everything about a kernel that is fixed when it is compiled, beside its program.
@@ -37,6 +37,8 @@ pub struct Blueprint {
     pub in_place: bool,
     /// Whether columns are split into parts, so that partial results are written.
     pub partial: bool,
+    /// Whether rows are added up, so that the output has fewer.
+    pub folded: bool,
     /// Number of batch dimensions.
     pub batch_rank: usize,
     /// For each tensor whether its components are adjacent, so that no stride is multiplied.
@@ -51,6 +53,18 @@ impl Blueprint {
         } else {
             0
         }
+    }
+
+    /// What is done with the reductions of the rows that a lane takes. There may be any number of them,
+    /// and to compensate their sum costs little next to their columns.
+    pub fn total(&self) -> Spec {
+        let kind = match self.spec.kind {
+            ReductionKind::Sum(Accumulation::Blocks) if self.folded => {
+                ReductionKind::Sum(Accumulation::Kahan)
+            }
+            kind => kind,
+        };
+        Spec { kind, ..self.spec }
     }
 
     /// Whether the kernel writes indices.
@@ -72,10 +86,27 @@ impl Blueprint {
 pub struct Sizes {
     /// Number of batches.
     pub batches: usize,
-    /// Rows of the output in one batch.
+    /// Rows of the operands in one batch.
     pub rows: usize,
     /// Reduced columns.
     pub columns: usize,
+    /// Rows of the output in one batch, if rows are added up.
+    pub fold: Option<usize>,
+}
+
+impl Sizes {
+    /// Rows of the output in one batch.
+    pub fn out_rows(&self) -> usize {
+        self.fold.unwrap_or(self.rows)
+    }
+
+    /// Rows that are added up to one of the output.
+    pub fn steps(&self) -> usize {
+        match self.fold {
+            Some(fold) => self.rows.div_ceil(fold).max(1),
+            None => 1,
+        }
+    }
 }
 
 /// What the planner knows of a device.
@@ -147,10 +178,12 @@ pub struct Plan {
     pub units: usize,
     /// Cubes along each axis; may be more than needed.
     pub cubes: [u32; 3],
-    /// Parts into which the columns are split.
+    /// Parts into which the pairs of an output row are split: by columns, and then by what is added up.
     pub parts: usize,
     /// Columns of a part.
     pub part_columns: usize,
+    /// Rows that a lane takes for a part, one after the other.
+    pub part_steps: usize,
 }
 
 impl Plan {
@@ -224,6 +257,7 @@ pub fn plan(
         // Halves are converted once a block, not once a pair.
         in_place: precision == computed,
         partial: false,
+        folded: sizes.fold.is_some(),
         batch_rank,
         contiguous,
     };
@@ -231,7 +265,8 @@ pub fn plan(
     let units;
     match device.cores {
         Some(cores) => {
-            (lanes, blueprint.columns) = cpu_registers(device, program, spec, sizes.rows, size);
+            (lanes, blueprint.columns) =
+                cpu_registers(device, program, spec, sizes.out_rows(), size);
             units = cores.min(device.max_units);
         }
         None => {
@@ -240,7 +275,7 @@ pub fn plan(
             let enough = 64 * device.plane * 4;
             lanes = match (program.looped(), size) {
                 (true, 4) => 2,
-                (false, 4) if sizes.rows >= enough => 4,
+                (false, 4) if sizes.out_rows() >= enough => 4,
                 (false, 4) => 2,
                 _ => 1,
             };
@@ -268,9 +303,9 @@ pub fn plan(
     }
 
     let groups = if blueprint.shared_tile {
-        sizes.rows.div_ceil(lanes * units)
+        sizes.out_rows().div_ceil(lanes * units)
     } else {
-        sizes.rows.div_ceil(lanes)
+        sizes.out_rows().div_ceil(lanes)
     };
     let workers = groups * sizes.batches;
     let wanted = match device.cores {
@@ -281,12 +316,16 @@ pub fn plan(
     let most = sizes.columns.div_ceil(MIN_PART).max(1);
     let parts = wanted.div_ceil(workers.max(1)).min(most);
     let part_columns = sizes.columns.div_ceil(parts);
-    let part_columns = match device.max_iterations {
-        Some(limit) => part_columns.min(most_columns(program, spec, &mut blueprint, units, limit)?),
-        None => part_columns,
+    let (part_columns, part_steps) = match device.max_iterations {
+        Some(limit) => {
+            let (columns, steps) =
+                most_pairs(program, sizes.steps(), &mut blueprint, units, limit)?;
+            (part_columns.min(columns), steps)
+        }
+        None => (part_columns, sizes.steps()),
     };
     let part_columns = part_columns.next_multiple_of(blueprint.block).max(1);
-    let parts = sizes.columns.div_ceil(part_columns).max(1);
+    let parts = sizes.columns.div_ceil(part_columns).max(1) * sizes.steps().div_ceil(part_steps);
     // A unit merges all parts.
     let merging = parts * (2 + 3 * spec.depth());
     if let Some(limit) = device.max_iterations
@@ -313,18 +352,19 @@ pub fn plan(
         cubes: spread(cubes, device.max_cubes)?,
         parts,
         part_columns,
+        part_steps,
     })
 }
 
-/// Columns, a multiple of a block, that a unit can take within `limit` iterations of its loops,
-/// counted generously. Blocks become shorter where not even one fits.
-fn most_columns(
+/// Columns, a multiple of a block, and rows of a lane, at most `steps`, that a unit can take within
+/// `limit` iterations of its loops, counted generously. Blocks become shorter where not even one fits.
+fn most_pairs(
     program: &Program,
-    spec: Spec,
+    steps: usize,
     blueprint: &mut Blueprint,
     units: usize,
     limit: usize,
-) -> Result<usize, PlanError> {
+) -> Result<(usize, usize), PlanError> {
     let loops = |items: &[Item]| -> usize {
         let lengths = items.iter().map(|item| match item {
             Item::Let(..) => 0,
@@ -334,7 +374,13 @@ fn most_columns(
         lengths.sum()
     };
     let slots = |stage: &Stage| loops(&stage.items) + 2 * stage.slots;
-    let once = slots(&program.uniform) + slots(&program.row) + 2 * spec.state();
+    let spec = blueprint.spec;
+    let once = slots(&program.uniform) + 2 * spec.state();
+    let step = slots(&program.row)
+        + match blueprint.folded {
+            true => 1 + 2 * spec.state(),
+            false => 0,
+        };
     let pair = 1 + loops(&program.pair) + spec.depth();
     let staged = program.column.slots > blueprint.first_staged_slot(program);
     loop {
@@ -346,13 +392,14 @@ fn most_columns(
         };
         let together = block.div_ceil(blueprint.columns) + blueprint.columns;
         let each = 1 + staged * (1 + slots(&program.column)) + together * pair + spec.state();
-        let blocks = limit.saturating_sub(once) / each;
-        if blocks > 0 {
-            return Ok(blocks * block);
+        let rest = limit.saturating_sub(once);
+        let steps = (rest / (step + each)).min(steps);
+        if let Some(own) = rest.checked_div(steps) {
+            return Ok(((own - step) / each * block, steps));
         }
         if block == blueprint.columns {
             return Err(PlanError::TooLong {
-                iterations: once + each,
+                iterations: once + step + each,
                 limit,
             });
         }

@@ -1,7 +1,5 @@
 //! Autodiff: the gradient of a reduction is a reduction of the differentiated formula.
 
-use std::ops::Range;
-
 use burn::{
     backend::{
         Backend, TensorMetadata,
@@ -18,7 +16,7 @@ use burn_autodiff::{
 use burn_lazy_kernels::{
     Accumulation, Axis, Expr, Formula, ReductionKind, Wanted,
     catalogue::ScalarOp,
-    expr::{Node, Place, Var},
+    expr::{Place, Var},
 };
 
 use crate::ops::{LazyOps, Operands, Reduced, Reduction};
@@ -103,6 +101,15 @@ impl<B: Backend + LazyOps> Pairs<B> {
             FloatDType::F16 | FloatDType::BF16 => FloatDType::F32,
             other => other,
         };
+        // Each row has the cotangent of the row that it was added to.
+        let cotangent = match reduction.fold {
+            Some(fold) => repeat::<B>(cotangent, fold, reduction.size(reduction.axis.other())),
+            None => cotangent,
+        };
+        let reduction = Reduction {
+            fold: None,
+            ..reduction
+        };
         let cast = |tensor| match computed == dtype {
             true => tensor,
             false => B::float_cast(tensor, computed),
@@ -180,7 +187,7 @@ impl<B: Backend + LazyOps> Pairs<B> {
     fn reduced(&mut self, kind: ReductionKind, root: &Expr) -> Expr {
         let dim = root.dim();
         let axis = self.reduction.axis;
-        let values = self.reduce(root, kind, axis).unwrap_or_else(|equal| {
+        let values = self.reduce(root, kind, axis, None).unwrap_or_else(|equal| {
             let operand = &self.operands[0];
             let rows = self.reduction.size(axis.other());
             let count: usize = self.reduction.batch.iter().product();
@@ -217,13 +224,15 @@ impl<B: Backend + LazyOps> Pairs<B> {
         Expr::scalar(ScalarOp::MaskWhere, vec![elsewhere, zero.clone(), at_zero])
     }
 
-    /// The reduction of `root`, a formula of the operands and the further leaves, over `axis`; or what
-    /// each row of it is, where simplification leaves no tensor.
+    /// The reduction of `root`, a formula of the operands and the further leaves, over `axis`, its rows
+    /// added up into `fold` if that is given; or what each row of it is, where simplification leaves no
+    /// tensor.
     fn reduce(
         &self,
         root: &Expr,
         kind: ReductionKind,
         axis: Axis,
+        fold: Option<usize>,
     ) -> Result<FloatTensor<B>, Vec<f64>> {
         let (formula, leaves) = Formula::new(root);
         let source = |leaf: &Var| self.reduction.formula.source(leaf.id as usize);
@@ -248,6 +257,7 @@ impl<B: Backend + LazyOps> Pairs<B> {
             wanted: Wanted::VALUES,
             axis,
             squeezed: false,
+            fold,
             ..self.reduction.clone()
         };
         if tensors.is_empty() {
@@ -272,21 +282,21 @@ impl<B: Backend + LazyOps> Pairs<B> {
         // A parameter is summed like an operand of the output axis, and its rows then added.
         let parameters = of(None);
         let mut groups = vec![(columns, axis.other(), None)];
-        match self.chunk(parameters.iter().map(|k| vars[*k].dim).sum()) {
+        match self.fold(parameters.iter().map(|k| vars[*k].dim).sum()) {
             None => rows.extend(parameters),
-            chunk => groups.push((parameters, axis, chunk)),
+            fold => groups.push((parameters, axis, fold)),
         }
         groups.push((rows, axis, None));
 
         let root = self.reduction.formula.root();
         let mut all = Vec::new();
-        for (own, axis, chunk) in groups {
+        for (own, axis, fold) in groups {
             if own.is_empty() {
                 continue;
             }
             let gradient = |k: &usize| root.gradient(&vars[*k], &self.cotangent);
             let joint = Expr::concat(own.iter().map(gradient).collect());
-            let sums = self.sums(&joint, axis, chunk);
+            let sums = self.sums(&joint, axis, fold);
             let mut start = 0;
             for k in own {
                 let (var, operand) = (&vars[k], &self.operands[k]);
@@ -303,11 +313,10 @@ impl<B: Backend + LazyOps> Pairs<B> {
                             }
                         };
                         let part = match var.axis {
-                            // Chunks of rows have been added already.
-                            None if chunk.is_none() => self.add_rows(part),
-                            _ => part,
+                            None => self.add_rows(part),
+                            Some(_) => part,
                         };
-                        fold::<B>(part, var.axis, operand.shape())
+                        add_batches::<B>(part, var.axis, operand.shape())
                     }
                     None => {
                         let dtype = operand.dtype().into();
@@ -325,42 +334,22 @@ impl<B: Backend + LazyOps> Pairs<B> {
         all
     }
 
-    /// How many rows to sum at a time for parameters of `dim` components together, if not all: what
-    /// each row gives is stored before it is added to that of the others.
-    fn chunk(&self, dim: usize) -> Option<usize> {
-        let axis = self.reduction.axis.other();
-        let root = self.reduction.formula.root().topological();
-        // A part of the rows counts from 0.
-        let places = root
-            .iter()
-            .any(|e| matches!(e.node(), Node::Place(_)) && e.dependence().on(axis));
-        let row = dim * self.reduction.batch.iter().product::<usize>();
-        let all = row * self.reduction.size(axis);
-        (!places && all > CHUNK).then(|| CHUNK.div_ceil(row.max(1)))
+    /// Into how many rows to add up those for parameters of `dim` components together, if they are too
+    /// many to be stored.
+    fn fold(&self, dim: usize) -> Option<usize> {
+        let batches = self.reduction.batch.iter().product::<usize>().max(1);
+        let most = (FOLDED_NUMBERS / (dim * batches).max(1)).max(FOLDED_ROWS.div_ceil(batches));
+        let rows = self.reduction.size(self.reduction.axis.other());
+        (rows > most).then_some(most)
     }
 
-    /// The sums of `root` over `axis`, `[batch.., rows, dim]`, or the sum of all rows, `[batch.., 1,
-    /// dim]`, of which `chunk` are computed at a time; none where they are 0.
-    fn sums(&self, root: &Expr, axis: Axis, chunk: Option<usize>) -> Option<FloatTensor<B>> {
+    /// The sums of `root` over `axis`, `[batch.., rows or fold, dim]`; none where they are 0.
+    fn sums(&self, root: &Expr, axis: Axis, fold: Option<usize>) -> Option<FloatTensor<B>> {
         let kind = ReductionKind::Sum(match self.reduction.kind {
             ReductionKind::Sum(accumulation) => accumulation,
             _ => Accumulation::Blocks,
         });
-        let rows = self.reduction.size(axis.other());
-        let sums = match chunk {
-            None => self.reduce(root, kind, axis),
-            Some(chunk) => {
-                let part = |start: usize| {
-                    let rows = start..(start + chunk).min(rows);
-                    let sums = self.of_rows(rows, axis.other()).reduce(root, kind, axis)?;
-                    Ok(self.add_rows(sums))
-                };
-                let parts = (0..rows).step_by(chunk).map(part);
-                let add = |all: Result<FloatTensor<B>, _>, part| Ok(B::float_add(all?, part?));
-                parts.reduce(add).expect("there are rows")
-            }
-        };
-        match sums {
+        match self.reduce(root, kind, axis, fold) {
             Ok(sums) => Some(sums),
             Err(equal) if equal.iter().all(|value| *value == 0.0) => None,
             Err(equal) => unreachable!("a gradient without tensors is 0, not {equal:?}"),
@@ -391,38 +380,22 @@ impl<B: Backend + LazyOps> Pairs<B> {
         let reduced = B::lazy_reduce(Operands(vec![tensor]), reduction);
         reduced.values.expect("they are wanted")
     }
-
-    /// The same for some of the rows along `axis`.
-    fn of_rows(&self, rows: Range<usize>, axis: Axis) -> Self {
-        let of = |var: &Var, tensor: &FloatTensor<B>| {
-            if var.axis != Some(axis) {
-                return tensor.clone();
-            }
-            let mut slices = vec![Slice::full(); tensor.shape().num_dims() - 2];
-            slices.extend([rows.clone().into(), Slice::full()]);
-            B::float_slice(tensor.clone(), &slices)
-        };
-        let mut reduction = self.reduction.clone();
-        match axis {
-            Axis::I => reduction.m = rows.len(),
-            Axis::J => reduction.n = rows.len(),
-        }
-        let tensors = self.reduction.formula.tensors().zip(&self.operands);
-        let others = self.others.iter();
-        Self {
-            operands: tensors.map(|(var, tensor)| of(var, tensor)).collect(),
-            others: others
-                .map(|(var, tensor)| (*var, of(var, tensor)))
-                .collect(),
-            cotangent: self.cotangent.clone(),
-            dtype: self.dtype,
-            reduction,
-        }
-    }
 }
 
-/// The most numbers that are stored before they are added up for a parameter: 16 MiB in F32.
-const CHUNK: usize = 1 << 22;
+/// The most numbers that are stored before they are added up for parameters, 16 MiB in F32, ...
+const FOLDED_NUMBERS: usize = 1 << 22;
+
+/// ... unless they are fewer rows than this in all batches, which would leave large devices idle.
+const FOLDED_ROWS: usize = 1 << 14;
+
+/// The rows of `[batch.., fold, dim]` over and over, `[batch.., rows, dim]`.
+fn repeat<B: Backend>(tensor: FloatTensor<B>, fold: usize, rows: usize) -> FloatTensor<B> {
+    let axis = tensor.shape().num_dims() - 2;
+    let repeated = B::float_repeat_dim(tensor, axis, rows.div_ceil(fold));
+    let mut slices = vec![Slice::full(); axis];
+    slices.extend([(0..rows).into(), Slice::full()]);
+    B::float_slice(repeated, &slices)
+}
 
 /// `expr`, summed if what it belongs to has one component.
 fn narrowed(expr: Expr, dim: usize) -> Expr {
@@ -435,7 +408,11 @@ fn narrowed(expr: Expr, dim: usize) -> Expr {
 
 /// Adds up what the operand of shape `shape` was repeated over: the batch dimensions along which it was
 /// broadcast. The rows for a parameter have been added.
-fn fold<B: Backend>(gradient: FloatTensor<B>, axis: Option<Axis>, shape: Shape) -> FloatTensor<B> {
+fn add_batches<B: Backend>(
+    gradient: FloatTensor<B>,
+    axis: Option<Axis>,
+    shape: Shape,
+) -> FloatTensor<B> {
     let full = gradient.shape();
     let own = if axis.is_none() { 1 } else { 2 };
     let batch_rank = full.num_dims() - 2;

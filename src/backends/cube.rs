@@ -88,6 +88,7 @@ impl LazyOps for CubeBackend {
             batch_shape: &reduction.batch,
             rows: reduction.size(reduction.axis.other()),
             columns: reduction.size(reduction.axis),
+            fold: reduction.fold,
             precision: precision(dtype).expect("the type was checked"),
         };
         let tensors = operands.0.into_iter().map(|t| t.binding()).collect();

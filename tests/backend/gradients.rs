@@ -472,17 +472,78 @@ fn burn_lazy_supports(dtype: DType) -> bool {
     pair.try_sum::<2>(Axis::J).is_ok()
 }
 
+/// A formula of `x_i`, `y_j` and a parameter, its derivative by the parameter, the axis that is reduced
+/// and the sizes of both.
+type OfParameter = (
+    fn(&LazyTensor, &LazyTensor, &LazyTensor) -> LazyTensor,
+    fn(f64, f64, f64) -> f64,
+    Axis,
+    [usize; 2],
+);
+
 #[test]
-fn parameters_of_many_rows_are_summed_in_chunks() {
-    let (m, d) = (70_000, 64);
+fn parameters_of_many_rows_have_gradients() {
+    // So many numbers that they are added up to 65536 rows in the kernel: in one turn and a part of the
+    // next, and in three; of places, too.
+    let d = 64;
+    let cases: [OfParameter; 3] = [
+        (|x, y, p| x * y * p, |x, y, _| x * y, Axis::J, [70_000, 2]),
+        (
+            |x, y, p| (x - y) * p.square(),
+            |x, y, p| (x - y) * 2.0 * p,
+            Axis::I,
+            [3, 140_001],
+        ),
+        (
+            |x, y, p| LazyTensor::row_index() * y * p + x,
+            |x, y, _| x * y,
+            Axis::J,
+            [140_001, 3],
+        ),
+    ];
     let device = device().autodiff();
-    let x = Tensor::<2>::full([m, 1], 0.5, &device);
-    let y = LazyTensor::vj(Tensor::<2>::from_floats([[1.0], [2.0]], &device));
-    let p = Tensor::<1>::ones([d], &device).require_grad();
-    let f_ij = LazyTensor::vi(x) * y * LazyTensor::pm(p.clone());
-    let out: Tensor<2> = f_ij.sum(Axis::J);
-    let gradient = host(p.grad(&out.sum().backward()).unwrap());
-    assert_close("p", &gradient, &vec![1.5 * m as f64; d], 1e-5);
+    for (k, (lazy, derivative, axis, [m, n])) in cases.into_iter().enumerate() {
+        let indices = |len: usize| (0..len).map(|k| k as f64).collect::<Vec<_>>();
+        let x = indices(m);
+        let y: Vec<f64> = indices(n).iter().map(|y| (y * 7.0) % 5.0 - 1.0).collect();
+        let p: Vec<f64> = (0..d).map(|k| 1.0 + k as f64 / 64.0).collect();
+        let pt = tensor(&p, [d], DType::F32, &device).require_grad();
+        let f_ij = lazy(
+            &LazyTensor::vi(tensor(&x, [m, 1], DType::F32, &device)),
+            &LazyTensor::vj(tensor(&y, [n, 1], DType::F32, &device)),
+            &LazyTensor::pm(pt.clone()),
+        );
+        let out: Tensor<2> = f_ij.sum(axis);
+        let gradient = host(pt.grad(&out.sum().backward()).unwrap());
+        let expected: Vec<f64> = p
+            .iter()
+            .map(|p| {
+                let row = |x: &f64| y.iter().map(|y| derivative(*x, *y, *p)).sum::<f64>();
+                x.iter().map(row).sum()
+            })
+            .collect();
+        assert_close(&format!("case {k}"), &gradient, &expected, 1e-6);
+    }
+}
+
+#[test]
+fn rows_of_several_parameters_in_batches_are_added_up() {
+    // 32768 rows of each batch are stored.
+    let (m, batches, d) = (50_000, 2, 63);
+    let device = device().autodiff();
+    let x: Vec<f64> = (0..batches * m).map(|k| (k % 11) as f64 - 3.0).collect();
+    let xt = tensor(&x, [batches, m, 1], DType::F32, &device);
+    let y = LazyTensor::vj(tensor(&[1.0, 2.0], [2, 1], DType::F32, &device));
+    let p = tensor(&vec![1.0; d], [d], DType::F32, &device).require_grad();
+    let q = tensor(&[0.5, 0.25], [batches, 1], DType::F32, &device).require_grad();
+    let f_ij = LazyTensor::vi(xt) * y * LazyTensor::pm(p.clone()) * LazyTensor::pm(q.clone());
+    let out: Tensor<3> = f_ij.sum(Axis::J);
+    let gradients = out.sum().backward();
+    let sums: Vec<f64> = x.chunks(m).map(|x| 3.0 * x.iter().sum::<f64>()).collect();
+    let expected = vec![0.5 * sums[0] + 0.25 * sums[1]; d];
+    assert_close("p", &host(p.grad(&gradients).unwrap()), &expected, 1e-6);
+    let expected: Vec<f64> = sums.iter().map(|sum| d as f64 * sum).collect();
+    assert_close("q", &host(q.grad(&gradients).unwrap()), &expected, 1e-6);
 }
 
 #[test]

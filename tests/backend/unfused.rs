@@ -30,8 +30,13 @@ fn host(tensor: FloatTensor<CubeBackend>) -> Vec<f64> {
         .collect()
 }
 
-/// Sums `x_i y_j` over j.
-fn sum<B: Backend + LazyOps>(operands: Vec<FloatTensor<B>>, m: usize, n: usize) -> FloatTensor<B> {
+/// Sums `x_i y_j` over j, and rows into `fold` rows.
+fn sum<B: Backend + LazyOps>(
+    operands: Vec<FloatTensor<B>>,
+    m: usize,
+    n: usize,
+    fold: Option<usize>,
+) -> FloatTensor<B> {
     let x = LazyTensor::vi(Tensor::<2>::zeros([m, 1], &device()));
     let y = LazyTensor::vj(Tensor::<2>::zeros([n, 1], &device()));
     let reduction = Reduction {
@@ -40,6 +45,7 @@ fn sum<B: Backend + LazyOps>(operands: Vec<FloatTensor<B>>, m: usize, n: usize) 
         wanted: Wanted::VALUES,
         indices: burn::tensor::IntDType::I32,
         squeezed: false,
+        fold,
         axis: Axis::J,
         batch: vec![],
         m,
@@ -58,12 +64,17 @@ fn sums_and_gradients_need_no_fusion() {
     let total: f64 = y.iter().sum();
     let expected: Vec<f64> = x.iter().map(|x| x * total).collect();
 
-    let plain = sum::<CubeBackend>(vec![from_data(&x, [m, 1]), from_data(&y, [n, 1])], m, n);
+    let plain = sum::<CubeBackend>(
+        vec![from_data(&x, [m, 1]), from_data(&y, [n, 1])],
+        m,
+        n,
+        None,
+    );
     assert_close("sum", &host(plain), &expected, 1e-6);
 
     let tracked = Tracked::new(from_data(&x, [m, 1])).require_grad();
     let constant = Tracked::new(from_data(&y, [n, 1]));
-    let out = sum::<Autodiff<CubeBackend>>(vec![tracked.clone(), constant.clone()], m, n);
+    let out = sum::<Autodiff<CubeBackend>>(vec![tracked.clone(), constant.clone()], m, n, None);
     assert_close("sum", &host(out.primitive().clone()), &expected, 1e-6);
     let gradients = out.backward();
     assert_close(
@@ -73,4 +84,26 @@ fn sums_and_gradients_need_no_fusion() {
         1e-6,
     );
     assert!(constant.grad(&gradients).is_none());
+}
+
+#[test]
+fn rows_that_are_added_up_have_gradients() {
+    let (m, n, fold) = (7, 5, 3);
+    let mut random = Random::new(22);
+    let (x, y, weights) = (random.vec(m), random.vec(n), random.vec(fold));
+    let total: f64 = y.iter().sum();
+    let tracked = Tracked::new(from_data(&x, [m, 1])).require_grad();
+    let constant = Tracked::new(from_data(&y, [n, 1]));
+    let operands = vec![tracked.clone(), constant];
+    let out = sum::<Autodiff<CubeBackend>>(operands, m, n, Some(fold));
+    let mut expected = vec![0.0; fold];
+    for (i, x) in x.iter().enumerate() {
+        expected[i % fold] += x * total;
+    }
+    assert_close("sum", &host(out.primitive().clone()), &expected, 1e-6);
+    let weighted = Tracked::new(from_data(&weights, [fold, 1]));
+    let gradients = Autodiff::<CubeBackend>::float_mul(out, weighted).backward();
+    let expected: Vec<f64> = (0..m).map(|i| weights[i % fold] * total).collect();
+    let gradient = host(tracked.grad(&gradients).unwrap());
+    assert_close("gradient", &gradient, &expected, 1e-6);
 }

@@ -4,7 +4,7 @@ use cubecl::{ir::ElemType, prelude::*};
 
 use super::{
     evaluate::{One, run_pair, run_stage},
-    math::{Precision, narrow, widen},
+    math::{Precision, constant_vector, narrow, widen},
 };
 use crate::{
     plan::Blueprint,
@@ -16,18 +16,22 @@ use crate::{
 
 /// The run-time sizes and strides of a launch: their order in the `layout` argument.
 pub mod layout {
-    /// Rows of the output in one batch.
+    /// Rows of the operands in one batch.
     pub const ROWS: usize = 0;
     /// Columns that are reduced.
     pub const COLUMNS: usize = 1;
-    /// Columns of one part, where they are split over cubes.
+    /// Columns of one part, where they are split.
     pub const PART: usize = 2;
     /// Number of parts.
     pub const PARTS: usize = 3;
     /// Number of batches.
     pub const BATCHES: usize = 4;
+    /// Rows of the output in one batch, where they are fewer.
+    pub const FOLDED: usize = 5;
+    /// Rows of a lane in one part, where they are added up.
+    pub const STEPS: usize = 6;
     /// The sizes of the batch dimensions start here, then the strides of each tensor.
-    pub const BATCH_SHAPE: usize = 5;
+    pub const BATCH_SHAPE: usize = 7;
 
     /// Start of the strides of tensor `index`: that of its rows, of its components and of each batch
     /// dimension.
@@ -148,23 +152,138 @@ fn load_stage<E: Float, F: Float, N: Size>(
     }
 }
 
-/// Reduces the columns of one part for the rows of the unit.
+/// Reduces the columns of one part for the rows of the unit: one for each lane, or `steps` at a
+/// distance of `out_rows`, which are added up.
 #[cube]
-fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
+fn reduce_unit<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     state: &mut R::State,
     tile: &mut [F],
     tensors: &Sequence<Box<[E]>>,
     scalars: &Sequence<InputScalar>,
     address: &Address,
-    rows: &[Vector<F, N>],
     uniform: &[One<F>],
     row: usize,
+    rows: usize,
+    out_rows: usize,
+    steps: usize,
+    begin: usize,
+    end: usize,
+    infinity: F,
+    #[comptime] program: Program,
+    #[comptime] blueprint: Blueprint,
+) {
+    let mut slots = Array::<Vector<F, N>>::new(comptime!(program.row.slots.max(1)));
+    if comptime!(blueprint.folded) {
+        // As many for all units, as those of a cube stage its columns together.
+        for step in 0..steps {
+            let own_row = row + step * out_rows;
+            let mut own = R::init(
+                u32::cast_from(begin),
+                infinity,
+                comptime!(blueprint.spec),
+                comptime!(blueprint.math),
+            );
+            reduce_part::<E, F, A, N, R>(
+                &mut own,
+                tile,
+                slots.as_mut_slice(),
+                tensors,
+                scalars,
+                address,
+                uniform,
+                own_row,
+                rows,
+                begin,
+                end,
+                own_row < rows,
+                comptime!(program.clone()),
+                comptime!(blueprint.clone()),
+            );
+            fold::<F, A, N, R>(state, &mut own, own_row, rows, comptime!(blueprint.clone()));
+        }
+    } else {
+        reduce_part::<E, F, A, N, R>(
+            state,
+            tile,
+            slots.as_mut_slice(),
+            tensors,
+            scalars,
+            address,
+            uniform,
+            row,
+            rows,
+            begin,
+            end,
+            row < rows,
+            comptime!(program.clone()),
+            comptime!(blueprint.clone()),
+        );
+    }
+}
+
+/// Adds the sums `own` of the rows from `row` on to `state`. Lanes beyond the last row repeat it, and
+/// add nothing.
+#[cube]
+fn fold<F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
+    state: &mut R::State,
+    own: &mut R::State,
+    row: usize,
+    rows: usize,
+    #[comptime] blueprint: Blueprint,
+) {
+    let spec = comptime!(blueprint.spec);
+    let total = comptime!(blueprint.total());
+    let mut inside = Vector::<u32, N>::empty();
+    #[unroll]
+    for lane in 0..N::value() {
+        inside.insert(lane, select(row + lane < rows, 1u32, 0u32));
+    }
+    let inside = inside.equal(&Vector::new(1u32));
+    #[unroll(spec.dim <= UNROLL)]
+    for k in 0..spec.dim {
+        let value = R::save(&*own, k, 0usize, spec);
+        let value = select_many(inside, value, constant_vector::<A, N>(0.0));
+        R::load(own, k, value, 0usize, total);
+    }
+    R::merge(state, &*own, total, comptime!(blueprint.math));
+}
+
+/// Reduces the columns of one part for a row in each lane, from `row` on.
+#[cube]
+fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
+    state: &mut R::State,
+    tile: &mut [F],
+    slots: &mut [Vector<F, N>],
+    tensors: &Sequence<Box<[E]>>,
+    scalars: &Sequence<InputScalar>,
+    address: &Address,
+    uniform: &[One<F>],
+    row: usize,
+    rows: usize,
     begin: usize,
     end: usize,
     active: bool,
     #[comptime] program: Program,
     #[comptime] blueprint: Blueprint,
 ) {
+    load_stage::<E, F, N>(
+        slots,
+        tensors,
+        scalars,
+        address,
+        row,
+        rows,
+        comptime!(Space::Row),
+        comptime!(program.clone()),
+        comptime!(blueprint.clone()),
+    );
+    run_stage::<F, N>(
+        slots,
+        uniform,
+        comptime!(Space::Row),
+        comptime!(program.clone()),
+        comptime!(blueprint.math),
+    );
     let block = comptime!(blueprint.block);
     let q = comptime!(blueprint.columns);
     let first = comptime!(blueprint.first_staged_slot(&program));
@@ -214,7 +333,7 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
                 tensors,
                 address,
                 &*tile,
-                rows,
+                &*slots,
                 uniform,
                 row,
                 start + t * q,
@@ -231,7 +350,7 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
                     tensors,
                     address,
                     &*tile,
-                    rows,
+                    &*slots,
                     uniform,
                     row,
                     start + t,
@@ -295,7 +414,8 @@ fn stage_columns<E: Float, F: Float>(
 /// Reduces a formula over its columns: `out[part, batch, row, ..]` over the columns of each part.
 ///
 /// A worker (a cube if the columns go through a shared tile, else a unit) takes consecutive rows of
-/// one batch and one part, as many for each unit as there are lanes.
+/// one batch and one part, as many for each unit as there are lanes. Where the output has fewer rows than
+/// the operands, a lane adds up the rows that follow at a distance of all of the output.
 ///
 /// `values` and `indices` have one buffer each, or none where nothing is wanted of the kind. Types:
 /// `E` of the operands, `F` of the computation, `A` of what is accumulated, `O` and `I` of the output.
@@ -356,6 +476,12 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     let part_columns = *layout.index(layout::PART);
     let parts = *layout.index(layout::PARTS);
     let batches = *layout.index(layout::BATCHES);
+    let steps = *layout.index(layout::STEPS);
+    let out_rows = if comptime!(blueprint.folded) {
+        *layout.index(layout::FOLDED)
+    } else {
+        rows
+    };
     let lanes = N::value();
 
     // Units that share a tile are in one cube and need the same columns; others stand alone.
@@ -364,7 +490,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     } else {
         (ABSOLUTE_POS, lanes.runtime(), 0usize.runtime())
     };
-    let groups = rows.div_ceil(worker_rows);
+    let groups = out_rows.div_ceil(worker_rows);
     if worker >= groups * batches * parts {
         terminate!();
     }
@@ -372,7 +498,15 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     let batch = (worker / groups) % batches;
     let part = worker / (groups * batches);
     let row = group * worker_rows + unit * lanes;
-    let begin = min(part * part_columns, columns);
+    // Where rows are added up, parts may take other columns or other rows.
+    let (part_of_columns, first_row) = if comptime!(blueprint.folded) {
+        let parts_of_columns = max(columns.div_ceil(part_columns), 1usize);
+        let first_step = part / parts_of_columns * steps;
+        (part % parts_of_columns, row + first_step * out_rows)
+    } else {
+        (part, row)
+    };
+    let begin = min(part_of_columns * part_columns, columns);
     let end = min(begin + part_columns, columns);
 
     let address = address(layout, batch, comptime!(blueprint.clone()));
@@ -396,71 +530,57 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
         comptime!(program.clone()),
         comptime!(blueprint.math),
     );
-    let mut slots = Array::<Vector<F, N>>::new(comptime!(program.row.slots.max(1)));
-    load_stage::<E, F, N>(
-        slots.as_mut_slice(),
-        tensors,
-        scalars,
-        &address,
-        row,
-        rows,
-        comptime!(Space::Row),
-        comptime!(program.clone()),
-        comptime!(blueprint.clone()),
-    );
-    run_stage::<F, N>(
-        slots.as_mut_slice(),
-        uniform.as_slice(),
-        comptime!(Space::Row),
-        comptime!(program.clone()),
-        comptime!(blueprint.math),
-    );
 
+    let infinity = infinity.get::<F>();
+    let spec = comptime!(blueprint.total());
     let mut state = R::init(
         u32::cast_from(begin),
-        infinity.get::<F>(),
-        comptime!(blueprint.spec),
+        infinity,
+        spec,
         comptime!(blueprint.math),
     );
     let tile_len = comptime!(blueprint.tile_len(&program).max(1));
     if comptime!(blueprint.shared_tile) {
         let mut tile = Shared::<[F]>::new_slice(tile_len);
-        reduce_part::<E, F, A, N, R>(
+        reduce_unit::<E, F, A, N, R>(
             &mut state,
             &mut tile,
             tensors,
             scalars,
             &address,
-            slots.as_slice(),
             uniform.as_slice(),
-            row,
+            first_row,
+            rows,
+            out_rows,
+            steps,
             begin,
             end,
-            row < rows,
+            infinity,
             comptime!(program.clone()),
             comptime!(blueprint.clone()),
         );
     } else {
         let mut tile = Array::<F>::new(tile_len);
-        reduce_part::<E, F, A, N, R>(
+        reduce_unit::<E, F, A, N, R>(
             &mut state,
             tile.as_mut_slice(),
             tensors,
             scalars,
             &address,
-            slots.as_slice(),
             uniform.as_slice(),
-            row,
+            first_row,
+            rows,
+            out_rows,
+            steps,
             begin,
             end,
-            row < rows,
+            infinity,
             comptime!(program.clone()),
             comptime!(blueprint.clone()),
         );
     }
 
-    let first = (part * batches + batch) * rows + row;
-    let spec = comptime!(blueprint.spec);
+    let first = (part * batches + batch) * out_rows + row;
     if comptime!(blueprint.partial) {
         #[unroll]
         for plane in 0..spec.planes().len() {
@@ -474,7 +594,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
                     value,
                     first,
                     row,
-                    rows,
+                    out_rows,
                     offset,
                     comptime!(spec.partial_values()),
                     comptime!(blueprint.math.precision),
@@ -490,7 +610,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
                 value,
                 first,
                 row,
-                rows,
+                out_rows,
                 k,
                 comptime!(spec.entries()),
                 comptime!(blueprint.stored),
@@ -503,7 +623,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
             let index = R::index(&state, k);
             #[unroll]
             for lane in 0..N::value() {
-                if row + lane < rows {
+                if row + lane < out_rows {
                     let index = index.extract(lane);
                     let at = (first + lane) * comptime!(spec.entries()) + k;
                     indices.index_mut(0usize)[at] = if comptime!(blueprint.partial) {

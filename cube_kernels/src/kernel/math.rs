@@ -60,6 +60,14 @@ impl Precision {
         }
     }
 
+    /// The largest finite value of the type in which kernels compute.
+    pub(crate) fn largest(self) -> f64 {
+        match self {
+            Precision::F64 => f64::MAX,
+            _ => f32::MAX.into(),
+        }
+    }
+
     /// The type in which kernels compute.
     pub fn computed(self) -> Self {
         match self {

@@ -96,8 +96,10 @@ impl<F: Float, A: Float, N: Size> RunningSums<F, A, N> {
             sum
         };
         let lost = (sum - self.block[k]) - value;
-        // The difference of infinities is no rounding error.
-        let lost = select_many(lost.equal(&lost), lost, constant_vector::<F, N>(0.0));
+        // Neither what overflows nor the difference of infinities is a rounding error.
+        let most = constant_vector::<F, N>(comptime!(math.precision.largest()));
+        let finite = lost.abs().less_equal(&most);
+        let lost = select_many(finite, lost, constant_vector::<F, N>(0.0));
         self.middle[k] = Vector::<A, N>::cast_from(lost);
         self.block[k] = sum;
     }
@@ -154,6 +156,7 @@ impl<F: Float, A: Float, N: Size> RunningSums<F, A, N> {
     /// Sets the sum of all blocks.
     pub fn set_total(&mut self, k: usize, value: Vector<A, N>) {
         self.total[k] = value;
+        self.middle[k] = constant_vector::<A, N>(0.0);
     }
 
     /// Sets the compensated sum.

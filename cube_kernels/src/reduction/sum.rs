@@ -1,7 +1,7 @@
 use cubecl::prelude::*;
 
 use super::{Accumulation, Reduction, ReductionKind, Spec, running::RunningSums};
-use crate::kernel::math::Math;
+use crate::{kernel::math::Math, program::UNROLL};
 
 /// The sum.
 pub struct Sum;
@@ -111,6 +111,7 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Sum {
         #[comptime] spec: Spec,
         #[comptime] math: Math,
     ) {
+        #[unroll(spec.dim <= UNROLL)]
         for k in 0..spec.dim {
             if comptime!(compensated(&spec)) {
                 state.add_compensated(k, Vector::<F, N>::cast_from(later.compensated(k)), math);

@@ -262,6 +262,7 @@ pub struct Problem {
     pub batch: Vec<usize>,
     pub m: usize,
     pub n: usize,
+    pub fold: Option<usize>,
     tensors: Vec<Tensor>,
     scalars: Vec<f64>,
 }
@@ -299,6 +300,7 @@ impl Problem {
             batch: batch.to_vec(),
             m,
             n,
+            fold: None,
             tensors: tensors.iter().map(&mut tensor).collect(),
             scalars: scalars.iter().map(&mut scalar).collect(),
         }
@@ -337,6 +339,7 @@ impl Problem {
             batches: self.batch.iter().product(),
             rows,
             columns,
+            fold: self.fold,
         }
     }
 
@@ -379,6 +382,12 @@ impl Problem {
         self
     }
 
+    /// The same operands, and their rows added up.
+    pub fn folded_into(mut self, fold: usize) -> Self {
+        self.fold = Some(fold);
+        self
+    }
+
     pub fn spec(&self) -> Spec {
         Spec {
             kind: self.reduction,
@@ -396,13 +405,23 @@ impl Problem {
     pub fn reference_with_indices(&self) -> (Vec<f64>, Vec<i64>) {
         let sizes = (self.batch.iter().product(), self.m, self.n);
         let operands = self.host_operands();
-        reference::reduce(
+        let (values, indices) = reference::reduce(
             &self.formula,
             self.reduction,
             self.reduced,
             sizes,
             &operands,
-        )
+        );
+        let Some(fold) = self.fold else {
+            return (values, indices);
+        };
+        let (rows, dim) = (self.rows_and_columns().0, self.spec().entries());
+        let mut folded = vec![0.0; sizes.0 * fold * dim];
+        for (k, value) in values.iter().enumerate() {
+            let (batch, row, component) = (k / (rows * dim), k / dim % rows, k % dim);
+            folded[(batch * fold + row % fold) * dim + component] += value;
+        }
+        (folded, vec![])
     }
 
     /// The values on the device. Also checks that nothing behind the output is written.
@@ -423,11 +442,13 @@ impl Problem {
             batches,
             rows,
             columns,
+            fold,
         } = self.sizes();
         let entries = self.spec().entries();
-        let len = batches * rows * entries;
+        let out_rows = self.sizes().out_rows();
+        let len = batches * out_rows * entries;
         let mut shape = self.batch.clone();
-        shape.extend([rows, entries]);
+        shape.extend([out_rows, entries]);
         let binding = |handle: &cubecl::server::Handle| TensorBinding {
             handle: handle.clone().binding(),
             strides: Strides::new(&contiguous_strides(&shape)),
@@ -448,6 +469,7 @@ impl Problem {
             batch_shape: &self.batch,
             rows,
             columns,
+            fold,
             precision,
         };
         launch.run(client, tensors, &self.scalars, output)?;

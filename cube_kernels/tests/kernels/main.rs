@@ -29,6 +29,8 @@ mod contract;
 #[cfg(any(feature = "cpu", feature = "wgpu", feature = "vulkan"))]
 mod device;
 #[cfg(any(feature = "cpu", feature = "wgpu", feature = "vulkan"))]
+mod folds;
+#[cfg(any(feature = "cpu", feature = "wgpu", feature = "vulkan"))]
 mod random_kernels;
 #[cfg(any(feature = "cpu", feature = "wgpu", feature = "vulkan"))]
 mod reductions;

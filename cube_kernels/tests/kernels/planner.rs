@@ -121,10 +121,13 @@ fn size(most: u32) -> impl Strategy<Value = usize> {
 }
 
 fn sizes() -> impl Strategy<Value = Sizes> {
-    (size(8), size(24), size(30)).prop_map(|(batches, rows, columns)| Sizes {
+    let fold = prop::option::of(size(22).prop_map(|fold| fold.max(1)));
+    let all = (size(8), size(24), size(30), fold);
+    all.prop_map(|(batches, rows, columns, fold)| Sizes {
         batches: batches.max(1),
         rows: rows.max(1),
         columns,
+        fold,
     })
 }
 
@@ -169,6 +172,7 @@ fn assert_sound(device: &Device, program: &Program, sizes: Sizes, precision: Pre
         "{context}"
     );
     assert_eq!(blueprint.math.precision, precision, "{context}");
+    assert_eq!(blueprint.folded, sizes.fold.is_some(), "{context}");
     if blueprint.shared_tile {
         let bytes = blueprint.tile_len(program) * precision.size();
         assert!(
@@ -197,7 +201,7 @@ fn assert_sound(device: &Device, program: &Program, sizes: Sizes, precision: Pre
         true => (cubes, plan.lanes * plan.units),
         false => (cubes * plan.units, plan.lanes),
     };
-    let needed = sizes.rows.div_ceil(rows) * sizes.batches * plan.parts;
+    let needed = sizes.out_rows().div_ceil(rows) * sizes.batches * plan.parts;
     assert!(
         workers >= needed,
         "{workers} workers, {needed} needed: {context}"
@@ -225,6 +229,23 @@ proptest! {
                 for precision in [Precision::F32, Precision::F64] {
                     assert_sound(&device, &program, sizes, precision);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn rows_that_are_added_up_take_the_workers_of_the_rows_of_the_output(sizes in sizes()) {
+        for device in gpus().into_iter().chain(cpus()) {
+            for program in programs() {
+                let rows = sizes.out_rows();
+                let output = Sizes { rows, fold: None, ..sizes };
+                let plan = |sizes| {
+                    let mut plan = make(&device, &program, sizes, Precision::F32)?;
+                    plan.blueprint.folded = false;
+                    plan.part_steps = 1;
+                    Ok::<_, PlanError>(plan)
+                };
+                prop_assert_eq!(plan(sizes), plan(output));
             }
         }
     }
@@ -279,11 +300,75 @@ fn addresses_are_wide_only_where_they_must_be() {
     assert_eq!(plan::address_type(&narrow, large), None);
 }
 
+#[test]
+fn rows_that_are_added_up_are_split_where_a_unit_may_not_run_long() {
+    let limited = Device {
+        max_iterations: Some(65_000),
+        ..GPU
+    };
+    let program = &programs()[1];
+    let plan = |steps: usize| {
+        let sizes = Sizes {
+            batches: 1,
+            rows: steps << 20,
+            columns: 1 << 14,
+            fold: Some(1 << 20),
+        };
+        make(&limited, program, sizes, Precision::F32).expect("a plan exists")
+    };
+    // First columns are split, then rows; each pair is an iteration.
+    for steps in [1, 100, 900] {
+        let plan = plan(steps);
+        assert_eq!(plan.part_steps < steps, steps == 900);
+        assert!(plan.part_columns * plan.part_steps < 65_000, "{plan:?}");
+        let parts = [(1 << 14, plan.part_columns), (steps, plan.part_steps)];
+        let parts: usize = parts.iter().map(|(all, own)| all.div_ceil(*own)).product();
+        assert_eq!(plan.parts, parts);
+    }
+}
+
+#[test]
+fn only_what_is_added_up_plainly_is_compensated() {
+    let spec = |kind, fold| {
+        let sizes = Sizes {
+            batches: 1,
+            rows: 100,
+            columns: 100,
+            fold,
+        };
+        let spec = Spec {
+            kind,
+            wanted: Wanted::VALUES,
+            dim: 1,
+        };
+        let program = &programs()[0];
+        let contiguous = vec![true; program.tensors.len()];
+        plan::plan(&GPU, program, spec, sizes, Precision::F32, 0, contiguous)
+            .expect("a plan exists")
+            .blueprint
+            .total()
+            .kind
+    };
+    let sum = ReductionKind::Sum;
+    let (blocks, kahan, double) = (
+        sum(Accumulation::Blocks),
+        sum(Accumulation::Kahan),
+        sum(Accumulation::Double),
+    );
+    for kind in [blocks, kahan, double] {
+        assert_eq!(spec(kind, None), kind);
+    }
+    assert_eq!(spec(blocks, Some(10)), kahan);
+    assert_eq!(spec(kahan, Some(10)), kahan);
+    assert_eq!(spec(double, Some(10)), double);
+}
+
 fn plan_of(device: &Device, program: &Program, rows: usize, columns: usize) -> Plan {
     let sizes = Sizes {
         batches: 1,
         rows,
         columns,
+        fold: None,
     };
     make(device, program, sizes, Precision::F32).expect("a plan exists")
 }
@@ -380,6 +465,7 @@ fn columns_are_split_where_a_unit_may_not_run_long() {
         batches: 1,
         rows: 1,
         columns: 1,
+        fold: None,
     };
     let error = make(&short, program, sizes, Precision::F32).unwrap_err();
     assert!(

@@ -452,11 +452,15 @@ fn infinite_terms_make_an_infinite_sum() {
 fn sums_that_overflow_are_infinite() {
     for precision in precisions() {
         let large = by_precision(*precision, f32::MAX as f64, f64::MAX);
-        let problem = weights(5, 400, &[(1, large), (200, large), (300, large)]);
-        let got = problem
-            .run(&client(), *precision)
-            .expect("the launch succeeds");
-        assert!(got.iter().all(|v| *v == f64::INFINITY), "{got:?}");
+        for kind in [Accumulation::Blocks, Accumulation::Kahan] {
+            // The terms are finite, up to e times as large as these.
+            let special: Vec<_> = (0..10).map(|k| (40 * k, large / 4.0)).collect();
+            let problem = weights(5, 400, &special).reduced_by(ReductionKind::Sum(kind));
+            let got = problem
+                .run(&client(), *precision)
+                .expect("the launch succeeds");
+            assert!(got.iter().all(|v| *v == f64::INFINITY), "{got:?}");
+        }
     }
 }
 
