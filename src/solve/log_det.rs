@@ -200,9 +200,8 @@ where
     let data = TensorData::new(vec![known + mean], [1]);
     let mut value = Tensor::<1>::from_data(data, (&device, dtype));
     if a.is_tracked() {
-        let image = a.apply(u.autodiff())?;
-        let mean = (image * solved.solution.autodiff()).sum() / probes as f64;
-        value = value.autodiff() + (mean.clone() - mean.detach());
+        let mean = (a.apply(u)? * solved.solution).sum() / probes as f64;
+        value = mean.clone() - mean.detach() + value;
     }
     Ok(LogDet {
         value,

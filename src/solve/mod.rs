@@ -62,7 +62,7 @@ impl<const R: usize> Default for SolveOptions<R> {
             ridge: 0.0,
             tolerance: 1e-6,
             max_iterations: 10_000,
-            check_every: 10,
+            check_every: 4,
             check_symmetry: true,
             restarts: true,
             initial: None,
@@ -110,7 +110,7 @@ impl<const R: usize> SolveOptions<R> {
         self
     }
 
-    /// After how many iterations the host looks at the residuals; 10 by default.
+    /// After how many iterations the host looks at the residuals; 4 by default.
     #[must_use]
     pub fn check_every(mut self, iterations: usize) -> Self {
         self.check_every = iterations;

@@ -62,7 +62,8 @@ pub(crate) struct Monitor<'a, const R: usize> {
     options: &'a SolveOptions<R>,
     /// Squared norm of each column of the right-hand side.
     squares: Vec<f64>,
-    /// Squared norm at which a column is solved, on the device.
+    /// Squared norm of the residual at which a column is solved, on the host and on the device.
+    limits: Vec<f64>,
     thresholds: Tensor<R>,
     /// Squared residuals that the host has not seen.
     unseen: Vec<Tensor<R>>,
@@ -113,6 +114,8 @@ impl<const R: usize> Monitor<'_, R> {
         let first = self.info.iterations - count;
         self.info.history.resize(first + count, 0.0);
         let mut any = false;
+        // Iterations until the last column was solved.
+        let mut needed = 1;
         for (batch, values) in values.chunks((count + 2) * columns).enumerate() {
             for column in 0..columns {
                 let number = batch * columns + column;
@@ -137,8 +140,15 @@ impl<const R: usize> Monitor<'_, R> {
                     let relative = relative(values[k * columns + column], self.squares[number]);
                     let worst = &mut self.info.history[first + k];
                     *worst = worst.max(relative);
+                    if values[k * columns + column] > self.limits[number] {
+                        needed = needed.max(k + 2);
+                    }
                 }
             }
+        }
+        if !any {
+            self.info.iterations = first + needed.min(count);
+            self.info.history.truncate(self.info.iterations);
         }
         if let Some(observer) = &self.options.progress {
             observer(&Progress {
@@ -156,13 +166,13 @@ impl<const R: usize> Monitor<'_, R> {
         let tolerance = self.options.tolerance;
         let all = self.squares.iter().zip(squares);
         let thresholds = all.map(|(b, r)| (tolerance.powi(2) * b).max(lowest.powi(2) * r));
-        let thresholds: Vec<f64> = thresholds.collect();
+        self.limits = thresholds.collect();
         let active: Vec<f64> = squares
             .iter()
             .zip(&self.squares)
             .map(|(r, b)| f64::from(u8::from(relative(*r, *b) > tolerance)))
             .collect();
-        self.thresholds = row(&thresholds, like);
+        self.thresholds = row(&self.limits, like);
         self.active = row(&active, like).greater_elem(0.5);
         self.broken = self.thresholds.zeros_like();
     }
@@ -188,13 +198,14 @@ pub(crate) fn run<const R: usize>(
     options: &SolveOptions<R>,
     method: impl Fn(&Tensor<R>, &mut Monitor<R>) -> Result<Tensor<R>, SolveError>,
 ) -> Result<Solution<R>, SolveError> {
-    let b = checked(a, b, options)?;
-    if b.shape().num_elements() == 0 {
+    let shape = checked(a, &b, options)?;
+    if shape.contains(&0) {
         return Ok(Solution {
-            solution: b,
+            solution: Tensor::zeros(shape, (&b.device(), b.dtype())),
             info: SolveInfo::default(),
         });
     }
+    let b = b.expand(shape);
     // Columns of similar size, so that no square overflows or is lost.
     let scale: Tensor<R> = LazyTensor::try_vj(b.clone())?.abs().try_max(Axis::J)?;
     if host(scale.clone()).iter().any(|value| !value.is_finite()) {
@@ -207,6 +218,7 @@ pub(crate) fn run<const R: usize>(
     let mut monitor = Monitor {
         options,
         squares: squares(&b)?,
+        limits: Vec::new(),
         thresholds: scale.zeros_like(),
         unseen: Vec::new(),
         active: scale.clone().greater_elem(0.0),
@@ -274,12 +286,12 @@ pub(crate) fn run<const R: usize>(
     }
 }
 
-/// The right-hand side with all batch dimensions, if it and the options fit the operator.
+/// The shape of the right-hand side with all batch dimensions, if it and the options fit the operator.
 fn checked<const R: usize>(
     a: &dyn LinearOperator<R>,
-    b: Tensor<R>,
+    b: &Tensor<R>,
     options: &SolveOptions<R>,
-) -> Result<Tensor<R>, SolveError> {
+) -> Result<[usize; R], SolveError> {
     options.check()?;
     let sizes = a.sizes()?;
     let [rows, columns] = sizes;
@@ -305,7 +317,7 @@ fn checked<const R: usize>(
             .filter(|all| all.len() == R - 2)
             .ok_or_else(wrong)
     };
-    let mut shape = fits("the right-hand side", &b)?;
+    let mut shape = fits("the right-hand side", b)?;
     shape.extend([rows, b.dims()[R - 1]]);
     if let Some(guess) = &options.initial {
         fits("the initial guess", guess)?;
@@ -323,11 +335,10 @@ fn checked<const R: usize>(
             });
         }
     }
-    if options.check_symmetry {
+    if options.check_symmetry && !shape.contains(&0) {
         a.check_symmetric()?;
     }
-    let shape: [usize; R] = shape.try_into().expect("one for each dimension");
-    Ok(b.expand(shape))
+    Ok(shape.try_into().expect("one for each dimension"))
 }
 
 /// Solves $A a = b$ for a symmetric operator by `solve`, which works outside of autodiff, and makes the
@@ -345,15 +356,13 @@ where
     let inner = a.inner();
     let mut solved = solve(&inner, b.clone().inner(), options)?;
     if !(a.is_tracked() || is_tracked(&b)) {
-        if b.is_autodiff() {
-            solved.solution = solved.solution.autodiff();
-        }
+        solved.solution = constant_beside(solved.solution, &b);
         return Ok(solved);
     }
     #[cfg(all(feature = "autodiff", feature = "cubecl-backend"))]
     {
         let solution = solved.solution;
-        let residual = b - a.apply(solution.clone().autodiff())?;
+        let residual = b - a.apply(solution.clone())?;
         // The guess is one for this solution, and the operator has been examined.
         let options = SolveOptions {
             initial: None,
@@ -369,4 +378,16 @@ where
             });
     }
     Ok(solved)
+}
+
+/// `tensor`, which is outside of autodiff, as a constant of the graph that `other` belongs to, if any.
+fn constant_beside<const R: usize>(tensor: Tensor<R>, other: &Tensor<R>) -> Tensor<R> {
+    #[cfg(feature = "autodiff")]
+    if let Some(strategy) = other.gradient_checkpointing_strategy() {
+        return tensor
+            .autodiff()
+            .with_gradient_checkpointing_strategy(strategy);
+    }
+    let _ = other;
+    tensor
 }
