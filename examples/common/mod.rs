@@ -74,6 +74,7 @@ impl Checks {
 
     /// Checks that `value` equals `expected` up to a relative error, the greatest over all entries
     /// relative to the largest expected one.
+    #[allow(dead_code)] // Not every example compares numbers.
     pub fn close(&mut self, what: &str, value: &[f64], expected: &[f64], tolerance: f64) {
         assert_eq!(value.len(), expected.len(), "{what}: lengths differ");
         let scale = expected.iter().fold(0.0f64, |max, x| max.max(x.abs()));

@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use super::{
     LinearOperator, Solution, SolveError, SolveOptions,
     operator::{Normal, Ridge},
-    system::{Breakdown, Monitor, differentiable, dots, run},
+    system::{Monitor, differentiable, dots, run},
 };
 
 /// Solves $(\alpha I + A)\, a = b$ for a symmetric positive definite operator by conjugate gradients.
@@ -90,13 +90,12 @@ pub(crate) fn iterate<const R: usize>(
     let mut direction = precondition(&r)?;
     let mut product = dots(&[[&r, &direction]])?.remove(0);
     loop {
-        let not_positive = |value: &Tensor<R>| value.clone().lower_equal_elem(0.0);
-        monitor.give_up(product.clone().is_nan(), &Breakdown::NotFinite);
-        monitor.give_up(not_positive(&product), &Breakdown::Preconditioner);
         let image = a.apply(direction.clone())?;
         let curvature = dots(&[[&direction, &image]])?.remove(0);
-        monitor.give_up(curvature.clone().is_nan(), &Breakdown::NotFinite);
-        monitor.give_up(not_positive(&curvature), &Breakdown::Indefinite);
+        if options.preconditioner.is_some() {
+            monitor.check_positive("the preconditioner", product.clone());
+        }
+        monitor.check_positive("the operator", curvature.clone());
         let step = monitor.only_active(product.clone() / curvature);
         solution = solution + direction.clone() * step.clone();
         r = r - image * step.clone();

@@ -37,24 +37,12 @@ pub(crate) fn epsilon(dtype: DType) -> f64 {
     }
 }
 
-/// What a method notes of the columns that it gives up.
-pub(crate) enum Breakdown {
-    /// A curvature $p^\top A p$ is not positive.
-    Indefinite,
-    /// A product $r^\top M r$ with the preconditioner is not positive.
-    Preconditioner,
-    /// A value is not a number.
-    NotFinite,
-}
-
-impl Breakdown {
-    fn code(&self) -> f64 {
-        match self {
-            Self::Indefinite => 1.0,
-            Self::Preconditioner => 2.0,
-            Self::NotFinite => 4.0,
-        }
-    }
+/// What the host reads of an iteration, one value a column.
+enum Reading {
+    /// A number that is positive for a positive definite operator (or preconditioner: which it is).
+    Positive(&'static str),
+    /// The squared norm of the residual, which ends the iteration.
+    Residual,
 }
 
 /// Follows the residuals of all columns through the iterations.
@@ -65,12 +53,12 @@ pub(crate) struct Monitor<'a, const R: usize> {
     /// Squared norm of the residual at which a column is solved, on the host and on the device.
     limits: Vec<f64>,
     thresholds: Tensor<R>,
-    /// Squared residuals that the host has not seen.
-    unseen: Vec<Tensor<R>>,
-    /// The columns that are still iterated.
+    /// The columns that are still iterated, as the host and as the device knows them.
+    open: Vec<bool>,
     active: Tensor<R, Bool>,
-    /// The codes of what went wrong.
-    broken: Tensor<R>,
+    /// What the host has not seen.
+    unseen: Vec<(Reading, Tensor<R>)>,
+    /// Iterations that the host has seen.
     info: SolveInfo,
 }
 
@@ -80,75 +68,67 @@ impl<const R: usize> Monitor<'_, R> {
         value.mask_fill(self.active.clone().bool_not(), 0.0)
     }
 
-    /// Gives up the columns where `wrong` holds.
-    pub fn give_up(&mut self, wrong: Tensor<R, Bool>, breakdown: &Breakdown) {
-        let now = self.active.clone().bool_and(wrong.clone());
-        self.broken =
-            self.broken.clone() + now.float().cast(self.broken.dtype()) * breakdown.code();
-        self.active = self.active.clone().bool_and(wrong.bool_not());
+    /// Gives up the columns where `value` is not positive, for which `what` is to blame.
+    pub fn check_positive(&mut self, what: &'static str, value: Tensor<R>) {
+        let positive = value.clone().greater_elem(0.0);
+        self.active = self.active.clone().bool_and(positive);
+        self.unseen.push((Reading::Positive(what), value));
     }
 
     /// Ends an iteration after which the columns have the squared residual norms `squares`; whether it
     /// was the last one.
     pub fn end_iteration(&mut self, squares: Tensor<R>) -> Result<bool, SolveError> {
-        self.give_up(squares.clone().is_nan(), &Breakdown::NotFinite);
         let open = squares.clone().greater(self.thresholds.clone());
         self.active = self.active.clone().bool_and(open);
-        self.unseen.push(squares);
-        self.info.iterations += 1;
-        let last = self.info.iterations >= self.options.max_iterations;
-        match last || self.unseen.len() >= self.options.check_every {
+        self.unseen.push((Reading::Residual, squares));
+        let residuals = self.unseen.iter();
+        let count = residuals.filter(|(reading, _)| matches!(reading, Reading::Residual));
+        let count = count.count();
+        let last = self.info.iterations + count >= self.options.max_iterations;
+        match last || count >= self.options.check_every {
             true => self.look(),
             false => Ok(false),
         }
     }
 
-    /// Reads what has happened on the device; whether no column is active.
+    /// Reads what has happened on the device; whether the run is at its end.
     fn look(&mut self) -> Result<bool, SolveError> {
-        let count = self.unseen.len();
-        let mut rows = std::mem::take(&mut self.unseen);
-        rows.push(self.broken.clone());
-        rows.push(self.active.clone().float().cast(self.broken.dtype()));
+        let (readings, rows): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.unseen).into_iter().unzip();
+        let columns = rows[0].dims()[R - 1];
+        let count = rows.len();
         let values = host(Tensor::cat(rows, R - 2));
-        let columns = self.broken.dims()[R - 1];
-        let first = self.info.iterations - count;
-        self.info.history.resize(first + count, 0.0);
-        let mut any = false;
-        // Iterations until the last column was solved.
-        let mut needed = 1;
-        for (batch, values) in values.chunks((count + 2) * columns).enumerate() {
-            for column in 0..columns {
-                let number = batch * columns + column;
-                let code = values[count * columns + column];
-                let what = match code {
-                    _ if code >= Breakdown::NotFinite.code() => {
-                        return Err(SolveError::NotFinite("a product with the operator"));
-                    }
-                    _ if code >= Breakdown::Preconditioner.code() => Some("the preconditioner"),
-                    _ if code >= Breakdown::Indefinite.code() => Some("the operator"),
-                    _ => None,
-                };
-                if let Some(what) = what {
-                    return Err(SolveError::NotPositiveDefinite {
-                        what,
-                        iteration: self.info.iterations,
-                        column: number,
-                    });
+        for (k, reading) in readings.iter().enumerate() {
+            if !self.open.contains(&true) {
+                break;
+            }
+            let mut worst = 0.0f64;
+            for (number, open) in self.open.iter_mut().enumerate() {
+                let (batch, column) = (number / columns, number % columns);
+                let value = values[(batch * count + k) * columns + column];
+                worst = worst.max(relative(value, self.squares[number]));
+                if !*open {
+                    continue;
                 }
-                any |= values[(count + 1) * columns + column] != 0.0;
-                for k in 0..count {
-                    let relative = relative(values[k * columns + column], self.squares[number]);
-                    let worst = &mut self.info.history[first + k];
-                    *worst = worst.max(relative);
-                    if values[k * columns + column] > self.limits[number] {
-                        needed = needed.max(k + 2);
+                if !value.is_finite() {
+                    return Err(SolveError::NotFinite("a product with the operator"));
+                }
+                match reading {
+                    Reading::Positive(what) if value <= 0.0 => {
+                        return Err(SolveError::NotPositiveDefinite {
+                            what,
+                            iteration: self.info.iterations + 1,
+                            column: number,
+                        });
                     }
+                    Reading::Positive(_) => {}
+                    Reading::Residual => *open = value > self.limits[number],
                 }
             }
-        }
-        if !any {
-            self.info.iterations = first + needed.min(count);
-            self.info.history.truncate(self.info.iterations);
+            if matches!(reading, Reading::Residual) {
+                self.info.iterations += 1;
+                self.info.history.push(worst);
+            }
         }
         if let Some(observer) = &self.options.progress {
             observer(&Progress {
@@ -156,7 +136,8 @@ impl<const R: usize> Monitor<'_, R> {
                 residual: self.info.history.last().copied().unwrap_or_default(),
             });
         }
-        Ok(!any || self.info.iterations >= self.options.max_iterations)
+        let exhausted = self.info.iterations >= self.options.max_iterations;
+        Ok(exhausted || !self.open.contains(&true))
     }
 
     /// Starts a run from a residual of the squared norms `squares`.
@@ -164,17 +145,26 @@ impl<const R: usize> Monitor<'_, R> {
         // Further down the residual that an iteration keeps has nothing to do with the solution.
         let lowest = 4.0 * epsilon(like.dtype());
         let tolerance = self.options.tolerance;
-        let all = self.squares.iter().zip(squares);
-        let thresholds = all.map(|(b, r)| (tolerance.powi(2) * b).max(lowest.powi(2) * r));
-        self.limits = thresholds.collect();
-        let active: Vec<f64> = squares
+        let limit = |(b, r): (&f64, &f64)| {
+            let limit = (tolerance.powi(2) * b).max(lowest.powi(2) * r);
+            match like.dtype() {
+                DType::F64 => limit,
+                // As the device compares.
+                _ => f64::from(limit as f32),
+            }
+        };
+        self.limits = self.squares.iter().zip(squares).map(limit).collect();
+        let unsolved = squares.iter().zip(&self.squares);
+        self.open = unsolved
+            .map(|(r, b)| relative(*r, *b) > tolerance)
+            .collect();
+        let open: Vec<f64> = self
+            .open
             .iter()
-            .zip(&self.squares)
-            .map(|(r, b)| f64::from(u8::from(relative(*r, *b) > tolerance)))
+            .map(|open| f64::from(u8::from(*open)))
             .collect();
         self.thresholds = row(&self.limits, like);
-        self.active = row(&active, like).greater_elem(0.5);
-        self.broken = self.thresholds.zeros_like();
+        self.active = row(&open, like).greater_elem(0.5);
     }
 }
 
@@ -220,9 +210,9 @@ pub(crate) fn run<const R: usize>(
         squares: squares(&b)?,
         limits: Vec::new(),
         thresholds: scale.zeros_like(),
-        unseen: Vec::new(),
+        open: Vec::new(),
         active: scale.clone().greater_elem(0.0),
-        broken: scale.zeros_like(),
+        unseen: Vec::new(),
         info: SolveInfo::default(),
     };
     let mut solution = match &options.initial {
