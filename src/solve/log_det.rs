@@ -91,7 +91,7 @@ pub struct LogDet {
     pub value: Tensor<1>,
     /// The standard error of the value: the standard deviation over random vectors.
     pub standard_error: f64,
-    /// How the systems on the way were solved.
+    /// How the systems on the way were solved, group after group of random vectors.
     pub info: SolveInfo,
 }
 
@@ -141,30 +141,7 @@ where
     }
     let [n, _] = inner.sizes()?;
     let (device, dtype) = inner.vectors()?;
-    let probes = options.probes;
     let mut rng = StdRng::seed_from_u64(options.seed);
-    let tensor = |values: Vec<f64>, rows: usize| {
-        let data = TensorData::new(values, [rows, probes]);
-        Tensor::<2>::from_data(data, (&device, dtype))
-    };
-    // Random vectors z with the covariance P, and u = z / P.
-    let (z, u, known) = match &options.preconditioner {
-        None => {
-            let sign = |_| if rng.random() { 1.0 } else { -1.0 };
-            let z = tensor((0..n * probes).map(sign).collect(), n);
-            (z.clone(), z, 0.0)
-        }
-        Some(nystrom) => {
-            let mut normal = |rows: usize| {
-                let values = StandardNormal.sample_iter(&mut rng).take(rows * probes);
-                tensor(values.collect(), rows)
-            };
-            let (small, large) = (normal(nystrom.rank()), normal(n));
-            let z = nystrom.color(small, large)?;
-            (z.clone(), nystrom.apply(z)?, nystrom.log_det())
-        }
-    };
-
     let mut solve_options = SolveOptions::default()
         .tolerance(options.tolerance)
         .max_iterations(options.max_iterations);
@@ -172,43 +149,83 @@ where
     if let Some(nystrom) = &options.preconditioner {
         solve_options = solve_options.preconditioner(nystrom.clone());
     }
-    let coefficients = RefCell::new(Vec::new());
-    let solved = run(&inner, z, &solve_options, |r, monitor| {
-        iterate(&inner, r, &solve_options, monitor, |step, ratio| {
-            coefficients
-                .borrow_mut()
-                .extend([step.clone(), ratio.clone()]);
-        })
-    })?;
-    let coefficients = coefficients.into_inner();
-    let estimates = match coefficients.is_empty() {
-        // The determinant of nothing.
-        true => vec![0.0; probes],
-        false => {
-            let coefficients = host(Tensor::cat(coefficients, 0));
-            let of_probe = |probe: usize| {
-                let own = coefficients.iter().skip(probe).step_by(probes).copied();
-                n as f64 * quadrature(&own.collect::<Vec<f64>>())
-            };
-            (0..probes).map(of_probe).collect()
-        }
-    };
-    let mean = estimates.iter().sum::<f64>() / probes as f64;
+
+    let mut estimates = Vec::new();
+    let mut pairs: Vec<[Tensor<2>; 2]> = Vec::new();
+    let mut info = SolveInfo::default();
+    let known = options
+        .preconditioner
+        .as_ref()
+        .map_or(0.0, Nystrom::log_det);
+    while estimates.len() < options.probes {
+        let count = GROUP.min(options.probes - estimates.len());
+        let tensor = |values: Vec<f64>, rows: usize| {
+            let data = TensorData::new(values, [rows, count]);
+            Tensor::<2>::from_data(data, (&device, dtype))
+        };
+        // Random vectors z with the covariance P, and u = z / P.
+        let (z, u) = match &options.preconditioner {
+            None => {
+                let sign = |_| if rng.random() { 1.0 } else { -1.0 };
+                let z = tensor((0..n * count).map(sign).collect(), n);
+                (z.clone(), z)
+            }
+            Some(nystrom) => {
+                let mut normal = |rows: usize| {
+                    let values = StandardNormal.sample_iter(&mut rng).take(rows * count);
+                    tensor(values.collect(), rows)
+                };
+                let (small, large) = (normal(nystrom.rank()), normal(n));
+                let z = nystrom.color(small, large)?;
+                (z.clone(), nystrom.apply(z)?)
+            }
+        };
+        let coefficients = RefCell::new(Vec::new());
+        let solved = run(&inner, z, &solve_options, |r, monitor| {
+            iterate(&inner, r, &solve_options, monitor, |step, ratio| {
+                let mut coefficients = coefficients.borrow_mut();
+                coefficients.extend([step.clone(), ratio.clone()]);
+            })
+        })?;
+        let coefficients = match coefficients.into_inner() {
+            // There are no rows, and the determinant of nothing is 1.
+            none if none.is_empty() => vec![],
+            some => host(Tensor::cat(some, 0)),
+        };
+        estimates.extend((0..count).map(|probe| {
+            let own = coefficients.iter().skip(probe).step_by(count).copied();
+            n as f64 * quadrature(&own.collect::<Vec<f64>>())
+        }));
+        info.iterations += solved.info.iterations;
+        info.residuals.extend(solved.info.residuals);
+        info.history.extend(solved.info.history);
+        info.precision_limited |= solved.info.precision_limited;
+        // Its symmetry has been examined.
+        solve_options.check_symmetry = false;
+        pairs.push([u, solved.solution]);
+    }
+    let probes = options.probes as f64;
+    let mean = estimates.iter().sum::<f64>() / probes;
     let squares: f64 = estimates.iter().map(|value| (value - mean).powi(2)).sum();
-    let standard_error = (squares / (probes.max(2) - 1) as f64 / probes as f64).sqrt();
+    let standard_error = (squares / (probes - 1.0).max(1.0) / probes).sqrt();
 
     let data = TensorData::new(vec![known + mean], [1]);
     let mut value = Tensor::<1>::from_data(data, (&device, dtype));
     if a.is_tracked() {
-        let mean = (a.apply(u)? * solved.solution).sum() / probes as f64;
-        value = mean.clone() - mean.detach() + value;
+        for [u, solution] in pairs {
+            let part = (a.apply(u)? * solution).sum() / probes;
+            value = part.clone() - part.detach() + value;
+        }
     }
     Ok(LogDet {
         value,
         standard_error,
-        info: solved.info,
+        info,
     })
 }
+
+/// Random vectors that are worked on at a time: kernels for many take long to compile.
+const GROUP: usize = 16;
 
 /// Gauss quadrature of the logarithm for the spectral measure of a vector, from the steps and the ratios of
 /// conjugate gradients that start from it.

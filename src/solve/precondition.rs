@@ -53,12 +53,20 @@ impl<const R: usize> Preconditioner<R> for Jacobi<R> {
 /// How many columns of a matrix stand for all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rank {
-    /// As many as it takes until what is missing of the trace is below the ridge, but at most
+    /// As many as it takes until what is missing of the trace is below ten times the ridge, but at most
     /// 1000 and an eighth of the columns (256 where these are less).
     Auto,
     /// At most so many; fewer where they already give the matrix up to rounding.
     Columns(usize),
 }
+
+/// The smallest ridge of $P$ relative to the largest eigenvalue, in rounding units: a product with $P^{-1}$ is
+/// the difference of numbers that much larger.
+const ROUNDING: f64 = 300.0;
+
+/// The smallest entry of the diagonal of $K - F F^\top$ relative to that of $K$, in rounding units, that becomes
+/// a pivot.
+const SMALLEST_PIVOT: f64 = 16_000.0;
 
 /// Columns that are tried at a time.
 const BLOCK: usize = 32;
@@ -70,6 +78,9 @@ const BLOCK: usize = 32;
 /// pivoted Cholesky", 2022), in blocks with rejection (Epperly, Tropp and Webber, "Embrace rejection",
 /// 2024), from a fixed seed. Neither $K$ nor $F$ is stored: a product with $P^{-1}$ takes two products with
 /// the symbolic $K_{:S}$ and two with small matrices.
+///
+/// Where rounding does not allow a small $\alpha$, a larger one stands in $P$: in F32 the largest eigenvalue times
+/// about $4 \cdot 10^{-5}$. The solution is that of the $\alpha$ of the system all the same.
 ///
 /// Clones share what has been computed.
 ///
@@ -94,9 +105,8 @@ const BLOCK: usize = 32;
 pub struct Nystrom(Arc<Factors>);
 
 struct Factors {
+    /// The $\alpha$ of $P$, which is not below what rounding allows.
     ridge: f64,
-    /// What is added to the ridge within the range of $F$, against rounding.
-    jitter: f64,
     rank: usize,
     log_det: f64,
     /// None for a matrix of rank 0.
@@ -161,7 +171,6 @@ impl Nystrom {
         let Some(pivoted) = pivoted else {
             return Ok(Self(Arc::new(Factors {
                 ridge,
-                jitter: 0.0,
                 rank: 0,
                 log_det: n as f64 * ridge.ln(),
                 pivots: None,
@@ -174,15 +183,17 @@ impl Nystrom {
             ..
         } = pivoted;
         let rank = pivots.len();
-        // The gram matrix is known up to rounding of its largest entries.
-        let mut jitter = epsilon(dtype) * gram.norm();
+        // Within the range of F, P^-1 is the small difference of large numbers: their quotient is the largest
+        // eigenvalue over the ridge.
+        let mut ridge = ridge.max(ROUNDING * epsilon(dtype) * gram.norm());
         let cholesky = loop {
             let mut shifted = gram.clone();
-            shifted.fill_diagonal(0.0);
-            shifted += DMatrix::from_diagonal(&gram.diagonal().add_scalar(ridge + jitter));
+            for k in 0..rank {
+                shifted[(k, k)] += ridge;
+            }
             match shifted.cholesky() {
                 Some(cholesky) => break cholesky,
-                None if jitter.is_finite() => jitter *= 10.0,
+                None if ridge.is_finite() => ridge *= 10.0,
                 None => return Err(SolveError::NotFinite("the matrix")),
             }
         };
@@ -190,13 +201,10 @@ impl Nystrom {
         let root = lower
             .solve_lower_triangular(&inverse.transpose())
             .expect("the diagonal of a Cholesky factor is positive");
-        let log_det = 2.0 * lower.diagonal().map(f64::ln).sum()
-            + rank as f64 * (ridge / (ridge + jitter)).ln()
-            + (n - rank) as f64 * ridge.ln();
+        let log_det = 2.0 * lower.diagonal().map(f64::ln).sum() + (n - rank) as f64 * ridge.ln();
         let dense = |matrix: &DMatrix<f64>| Dense::new(matrix, &device, dtype);
         Ok(Self(Arc::new(Factors {
             ridge,
-            jitter,
             rank,
             log_det,
             pivots: Some(Pivots {
@@ -222,15 +230,10 @@ impl Nystrom {
     /// Vectors of the normal distribution with the covariance $P$ from those of two standard ones, of
     /// `rank` and of N rows.
     pub(crate) fn color(&self, small: Tensor<2>, large: Tensor<2>) -> Result<Tensor<2>, LazyError> {
-        let Factors { ridge, jitter, .. } = *self.0;
-        let large = large * ridge.sqrt();
+        let large = large * self.0.ridge.sqrt();
         Ok(match &self.0.pivots {
             None => large,
-            Some(pivots) => {
-                let small = pivots.inverse.apply(small)?;
-                let scale = (ridge / (ridge + jitter)).sqrt();
-                large + pivots.columns.try_matmul(small)? * scale
-            }
+            Some(pivots) => large + pivots.columns.try_matmul(pivots.inverse.apply(small)?)?,
         })
     }
 }
@@ -320,11 +323,11 @@ impl<'a> PivotedCholesky<'a> {
     fn run(mut self, rank: Rank, ridge: f64) -> Result<Option<Self>, SolveError> {
         let n = self.diagonal.len();
         let (most, enough) = match rank {
-            Rank::Auto => ((n / 8).clamp(256, 1000).min(n), ridge),
+            Rank::Auto => ((n / 8).clamp(256, 1000).min(n), 10.0 * ridge),
             Rank::Columns(most) => (most.min(n), 0.0),
         };
-        // What is left where nothing is missing but rounding.
-        let noise = 16.0 * epsilon(self.dtype);
+        // Smaller pivots would blow up what rounding has left of them.
+        let noise = SMALLEST_PIVOT * epsilon(self.dtype);
         let mut failures = 0;
         while self.pivots.len() < most && failures < 3 {
             let left: Vec<usize> = (0..n)

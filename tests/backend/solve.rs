@@ -521,7 +521,7 @@ mod gradients {
             let d = tensor(&[0.1], [1, 1], dtype, &device).require_grad();
             let distance = LazyTensor::vi(points.clone()).sqdist(LazyTensor::vj(points.clone()));
             let k = (-(distance * LazyTensor::pm(s.clone()))).exp();
-            let mut options = LogDetOptions::default().probes(400).tolerance(1e-4);
+            let mut options = LogDetOptions::default().probes(200).tolerance(1e-4);
             if preconditioned {
                 let nystrom = Nystrom::new(&k, 0.1, Rank::Columns(20)).unwrap();
                 options = options.preconditioner(nystrom);
