@@ -1,13 +1,16 @@
 //! Developer tasks, run as `cargo xtask COMMAND`.
 
+mod debian;
 mod demo;
 mod llvm;
 mod process;
 mod reference;
 mod summary;
+mod targets;
 mod test;
 mod vulkan;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -28,6 +31,15 @@ enum Command {
     Test(test::Options),
     /// Measure the accuracy of all functions anew and write the page that lists them
     Reference,
+    /// Print what the kernels cost as machine code of an H100, which need not be here
+    Sass {
+        /// Also write it to this file, as lines of JSON
+        #[arg(long)]
+        json: Option<PathBuf>,
+        /// Only kernels whose name contains this
+        #[arg(long)]
+        only: Option<String>,
+    },
     /// Run the benchmarks on the CPU runtime
     Bench {
         /// Passed on to the benchmark program
@@ -41,6 +53,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => Ok(demo::run(&options)),
         Command::Test(options) => Ok(test::run(&options)),
         Command::Reference => reference::run(),
+        Command::Sass { json, only } => targets::sass(json.as_deref(), only.as_deref()),
         Command::Bench { args } => bench(&args),
     };
     match passed {

@@ -54,6 +54,25 @@ pub enum ReductionKind {
     },
 }
 
+impl ReductionKind {
+    /// One reduction of each kind, for tests that walk them; parameters have one value.
+    pub fn all() -> impl Iterator<Item = Self> {
+        // As a match, so that a kind that is missing does not compile.
+        let next = |kind: &Self| match kind {
+            Self::Sum(Accumulation::Blocks) => Some(Self::Sum(Accumulation::Kahan)),
+            Self::Sum(Accumulation::Kahan) => Some(Self::Sum(Accumulation::Double)),
+            Self::Sum(Accumulation::Double) => Some(Self::Product),
+            Self::Product => Some(Self::LogSumExp { scores: 1 }),
+            Self::LogSumExp { .. } => Some(Self::SoftmaxSum),
+            Self::SoftmaxSum => Some(Self::Minimum),
+            Self::Minimum => Some(Self::Maximum),
+            Self::Maximum => Some(Self::Smallest { k: 10 }),
+            Self::Smallest { .. } => None,
+        };
+        std::iter::successors(Some(Self::Sum(Accumulation::Blocks)), next)
+    }
+}
+
 /// Which results of a reduction are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Wanted {

@@ -1,0 +1,316 @@
+//! Compiles the kernels for devices that are not here, with the compilers of those devices, and looks
+//! at the result. `cargo xtask test` and `cargo xtask sass` run it with the tools that it needs.
+
+mod corpus;
+mod devices;
+mod emit;
+mod sass;
+mod table;
+mod tools;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    process::ExitCode,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Instant,
+};
+
+use anyhow::{Context, Result, anyhow};
+use burn_lazy_kernels::{LaunchError, Precision};
+use clap::{Parser, Subcommand};
+
+use corpus::Case;
+use devices::Device;
+use emit::Language;
+use tools::{Clang, Compiled, Job, Nvidia, Tools};
+
+#[derive(Parser)]
+#[command(about = "Compiles the kernels for devices that are not here")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// The folder `nvidia` of the Python packages with NVRTC, ptxas and nvdisasm
+    #[arg(long, global = true)]
+    nvidia: Option<PathBuf>,
+    /// A Clang with the target AMDGPU
+    #[arg(long, global = true, requires = "amd_libraries")]
+    clang: Option<PathBuf>,
+    /// The folder with AMD's device libraries as bitcode
+    #[arg(long, global = true)]
+    amd_libraries: Option<PathBuf>,
+    /// The validator of the SPIR-V tools
+    #[arg(long, global = true)]
+    spirv_val: Option<PathBuf>,
+    /// Where to keep the results of compilers
+    #[arg(long, global = true, default_value = "target/targets")]
+    cache: PathBuf,
+    /// Only kernels whose name contains this
+    #[arg(long, global = true, default_value = "")]
+    only: String,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Emit and compile every kernel of the corpus for every target
+    Check {
+        /// What the machine code for NVIDIA's cards is compared with
+        #[arg(long)]
+        table: Option<PathBuf>,
+    },
+    /// Print what the machine code for an H100 costs
+    Sass {
+        /// Also write it as lines of JSON
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
+    /// Write the emitted kernels into a folder, uncompiled
+    Emit { folder: PathBuf },
+}
+
+/// A kernel as it was compiled for a target.
+struct Outcome {
+    kernel: String,
+    device: &'static str,
+    language: Language,
+    target: String,
+    result: Result<table::Row>,
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<bool> {
+    let start = Instant::now();
+    fs::create_dir_all(&cli.cache).with_context(|| format!("creating {}", cli.cache.display()))?;
+    let clang = cli.clang.as_ref().zip(cli.amd_libraries.as_ref());
+    let tools = Tools {
+        nvidia: cli.nvidia.as_deref().map(Nvidia::new).transpose()?,
+        clang: clang
+            .map(|(program, libraries)| Clang::new(program, libraries))
+            .transpose()?,
+        spirv_val: cli.spirv_val.clone(),
+        cache: cli.cache.clone(),
+    };
+    let devices = devices::all();
+    let mut cases = corpus::cases();
+    cases.retain(|case| case.name.contains(&cli.only));
+    let measured =
+        |case: &Case, device: &Device| device.name == "h100" && case.precision == Precision::F32;
+    if let Command::Emit { folder } = &cli.command {
+        return emit_all(&devices, &cases, folder);
+    }
+    let sass = matches!(cli.command, Command::Sass { .. });
+    let work: Vec<(&Device, &Case, Language)> = devices
+        .iter()
+        .flat_map(|device| cases.iter().map(move |case| (device, case)))
+        .filter(|(device, case)| !sass || measured(case, device))
+        .flat_map(|(device, case)| {
+            device
+                .languages
+                .iter()
+                .map(move |language| (device, case, *language))
+        })
+        .collect();
+    let outcomes = compile_all(&tools, &work)?;
+    let failures: Vec<&Outcome> = outcomes.iter().filter(|o| o.result.is_err()).collect();
+    for outcome in &failures {
+        if let Err(error) = &outcome.result {
+            eprintln!(
+                "FAILED {} in {} for {} ({}): {error:#}\n",
+                outcome.kernel,
+                outcome.language.name(),
+                outcome.target,
+                outcome.device
+            );
+        }
+    }
+    let rows: Vec<&table::Row> = outcomes
+        .iter()
+        .filter(|outcome| outcome.target == "sm_90" && outcome.kernel.ends_with("/reduce"))
+        .filter(|outcome| outcome.kernel.contains("/f32/"))
+        .filter_map(|outcome| outcome.result.as_ref().ok())
+        .collect();
+    let mut passed = failures.is_empty();
+    match &cli.command {
+        Command::Sass { json } => {
+            print!("{}", table::render(&rows));
+            if let Some(file) = json {
+                fs::write(file, table::lines(&rows)?)
+                    .with_context(|| format!("writing {}", file.display()))?;
+            }
+        }
+        Command::Check { table } => {
+            summarise(&tools, &outcomes);
+            if let Some(file) = table.as_ref().filter(|_| tools.nvidia.is_some()) {
+                let text = fs::read_to_string(file)
+                    .with_context(|| format!("reading {}", file.display()))?;
+                let changes = table::compare(&rows, &text, cli.only.is_empty())?;
+                for change in &changes {
+                    eprintln!("{change}");
+                }
+                passed &= changes.is_empty();
+            }
+        }
+        Command::Emit { .. } => unreachable!("returned above"),
+    }
+    println!(
+        "{} failures in {:.1} s",
+        failures.len(),
+        start.elapsed().as_secs_f64()
+    );
+    Ok(passed)
+}
+
+/// Does the work on all cores.
+fn compile_all(tools: &Tools, work: &[(&Device, &Case, Language)]) -> Result<Vec<Outcome>> {
+    /// Compilers recurse with the nesting of a kernel.
+    const STACK: usize = 256 << 20;
+    let next = AtomicUsize::new(0);
+    let outcomes = Mutex::new(BTreeMap::new());
+    thread::scope(|scope| -> Result<()> {
+        let threads = thread::available_parallelism().map_or(1, |n| n.get());
+        for _ in 0..threads {
+            thread::Builder::new()
+                .stack_size(STACK)
+                .spawn_scoped(scope, || {
+                    loop {
+                        let index = next.fetch_add(1, Ordering::Relaxed);
+                        let Some((device, case, language)) = work.get(index) else {
+                            break;
+                        };
+                        let found = compile(tools, device, case, *language);
+                        if let Ok(mut outcomes) = outcomes.lock() {
+                            outcomes.insert(index, found);
+                        }
+                    }
+                })?;
+        }
+        Ok(())
+    })?;
+    let outcomes = outcomes
+        .into_inner()
+        .map_err(|_| anyhow!("a thread panicked"))?;
+    Ok(outcomes.into_values().flatten().collect())
+}
+
+/// Compiles the kernels of a case for the targets of a language; none if the device refuses it.
+fn compile(tools: &Tools, device: &Device, case: &Case, language: Language) -> Vec<Outcome> {
+    let outcome = |kernel: &str, target: &str, result| Outcome {
+        kernel: format!("{}/{kernel}", case.name),
+        device: device.name,
+        language,
+        target: target.to_string(),
+        result,
+    };
+    let kernels = match case.kernels(device) {
+        Ok(kernels) => kernels,
+        Err(LaunchError::Unsupported { .. }) => return Vec::new(),
+        Err(error) => return vec![outcome("plan", "any", Err(error.into()))],
+    };
+    let mut outcomes = Vec::new();
+    let names = ["reduce", "merge"];
+    for (kernel, name) in kernels.define(&device.properties).iter().zip(names) {
+        let emitted = guarded(|| language.emit(&**kernel));
+        let emitted = match emitted {
+            Ok(emitted) => emitted,
+            Err(error) => {
+                outcomes.push(outcome(name, "any", Err(error)));
+                continue;
+            }
+        };
+        for target in language.targets() {
+            let compiled = if tools.have(language) {
+                guarded(|| {
+                    tools.run(&Job {
+                        source: emitted.source.clone(),
+                        language,
+                        target: target.clone(),
+                    })
+                })
+            } else {
+                Ok(Compiled::default())
+            };
+            let row = compiled.map(|compiled| {
+                let plan = kernels.plan();
+                table::Row::new(
+                    format!("{}/{name}", case.name),
+                    format!("{target} {}", language.name()),
+                    &compiled,
+                    emitted.shared_bytes,
+                    plan.units,
+                    case.column_values(&kernels) * case.precision.computed().size(),
+                    plan.lanes,
+                )
+            });
+            outcomes.push(outcome(name, &target, row));
+        }
+    }
+    outcomes
+}
+
+/// A panic as an error.
+fn guarded<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(anyhow!("panicked: {}", text.unwrap_or_default()))
+    })
+}
+
+fn emit_all(devices: &[Device], cases: &[Case], folder: &std::path::Path) -> Result<bool> {
+    for device in devices {
+        for case in cases {
+            let Ok(kernels) = case.kernels(device) else {
+                continue;
+            };
+            for (kernel, name) in kernels
+                .define(&device.properties)
+                .iter()
+                .zip(["reduce", "merge"])
+            {
+                for language in &device.languages {
+                    let emitted = language.emit(&**kernel)?;
+                    let name = format!("{}-{name}-{}", case.name.replace('/', "-"), device.name);
+                    let extension = format!("{language:?}").to_lowercase();
+                    let extension: String =
+                        extension.chars().filter(|c| c.is_alphanumeric()).collect();
+                    fs::create_dir_all(folder)?;
+                    fs::write(folder.join(format!("{name}.{extension}")), emitted.source)?;
+                }
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// How many kernels there were for each target.
+fn summarise(tools: &Tools, outcomes: &[Outcome]) {
+    let mut counts: BTreeMap<(String, &str, bool), (usize, usize)> = BTreeMap::new();
+    for outcome in outcomes {
+        let done = tools.have(outcome.language);
+        let key = (outcome.target.clone(), outcome.language.name(), done);
+        let count = counts.entry(key).or_default();
+        count.0 += 1;
+        count.1 += usize::from(outcome.result.is_err());
+    }
+    println!("target    emitted as  kernels  failed");
+    for ((target, language, done), (kernels, failed)) in counts {
+        let note = if done { "" } else { "  (emitted only)" };
+        println!("{target:8}  {language:10}  {kernels:7}  {failed:6}{note}");
+    }
+}
