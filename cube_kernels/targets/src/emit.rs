@@ -64,6 +64,7 @@ impl Language {
                         max_vector_size: 4,
                         push_constant_size: 128,
                         supports_uniform_standard_layout: true,
+                        supports_explicit_smem: true,
                         ..Default::default()
                     },
                     ..Default::default()

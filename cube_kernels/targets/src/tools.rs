@@ -159,6 +159,15 @@ pub struct Nvidia {
     version: String,
 }
 
+/// What of the Python packages in `folder` is laid out as a CUDA toolkit.
+pub fn toolkit(folder: &Path) -> Option<PathBuf> {
+    let within = "nvvm/libdevice/libdevice.10.bc";
+    let library = files(folder)
+        .into_iter()
+        .find(|path| path.ends_with(within))?;
+    library.ancestors().nth(3).map(Path::to_path_buf)
+}
+
 impl Nvidia {
     /// Finds them below the folder `nvidia` of a Python installation's packages.
     pub fn new(folder: &Path) -> Result<Self> {
@@ -191,6 +200,14 @@ impl Nvidia {
         })
     }
 
+    /// The architecture as the runtime names it: with what only that generation has.
+    fn architecture(target: &str) -> &str {
+        match target {
+            "sm_90" => "sm_90a",
+            target => target,
+        }
+    }
+
     /// CUDA C++ to PTX.
     fn compile(&self, source: &[u8], target: &str) -> Result<Vec<u8>> {
         type Program = *mut c_void;
@@ -210,7 +227,7 @@ impl Nvidia {
 
         let source = CString::new(source)?;
         let options = [
-            CString::new(format!("--gpu-architecture={target}"))?,
+            CString::new(format!("--gpu-architecture={}", Self::architecture(target)))?,
             CString::new(format!("--include-path={}", self.include.display()))?,
         ];
         let options: Vec<*const c_char> = options.iter().map(|option| option.as_ptr()).collect();
@@ -255,7 +272,7 @@ impl Nvidia {
         let mut ptxas = Command::new(&self.ptxas);
         ptxas
             .arg("-v")
-            .arg(format!("-arch={target}"))
+            .arg(format!("-arch={}", Self::architecture(target)))
             .arg(source.path());
         ptxas.arg("-o").arg(code.path());
         // The messages come on the standard error.
@@ -322,10 +339,11 @@ impl Clang {
         clang.arg("-I").arg(folder.path());
         clang.arg("-include").arg(&prelude);
         let wide = if plane == 64 { "on" } else { "off" };
-        // The libraries may be older than the target; this one differs from its predecessor in
-        // nothing that they use.
+        // The libraries may be older than the target. What they ask its version for, such as fast
+        // fused multiply-add, it has in common with the one before.
         let isa = match target.trim_start_matches("gfx") {
             "942" => "940",
+            "1100" => "1036",
             isa => isa,
         };
         for library in [
