@@ -229,6 +229,11 @@ pub fn cases() -> Vec<Case> {
 }
 
 impl Case {
+    /// Whether its cost on a card is worth a row of the table.
+    pub fn measured(&self) -> bool {
+        self.precision == Precision::F32 && self.size.name != SMALL.name
+    }
+
     /// The kernels that would be launched on `device`.
     pub fn kernels(&self, device: &Device) -> Result<Kernels<'_>, LaunchError> {
         let layouts: Vec<(Vec<usize>, Vec<usize>)> =
@@ -276,5 +281,49 @@ impl Case {
             stride *= shape[axis];
         }
         (shape, strides)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::devices;
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<String> = cases().into_iter().map(|case| case.name).collect();
+        let all = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
+
+    #[test]
+    fn a_card_with_all_types_refuses_nothing() {
+        let devices = devices::all();
+        let card = devices.iter().find(|device| device.name == "h100");
+        for case in cases() {
+            let kernels = case.kernels(card.expect("there is one"));
+            assert!(kernels.is_ok(), "{}: {:?}", case.name, kernels.err());
+        }
+    }
+
+    #[test]
+    fn sizes_bring_out_all_schemes() {
+        let devices = devices::all();
+        let card = devices.iter().find(|device| device.name == "h100");
+        let plans: Vec<(usize, bool)> = cases()
+            .iter()
+            .filter(|case| case.name.starts_with("gaussian-d3/f32/"))
+            .map(|case| {
+                let kernels = case
+                    .kernels(card.expect("there is one"))
+                    .expect("it is planned");
+                (kernels.plan().lanes, kernels.plan().blueprint.partial)
+            })
+            .collect();
+        for scheme in [(4, false), (2, false), (2, true)] {
+            assert!(plans.contains(&scheme), "{scheme:?} of {plans:?}");
+        }
     }
 }

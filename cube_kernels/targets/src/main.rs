@@ -23,7 +23,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-use burn_lazy_kernels::{LaunchError, Precision};
+use burn_lazy_kernels::LaunchError;
 use clap::{Parser, Subcommand};
 
 use corpus::Case;
@@ -80,8 +80,16 @@ struct Outcome {
     device: &'static str,
     language: Language,
     target: String,
+    /// Whether it goes into the table of what machine code costs.
+    measured: bool,
     result: Result<table::Row>,
 }
+
+/// What the table of costs is of.
+const MEASURED_DEVICE: &str = "h100";
+const MEASURED_TARGET: &str = "sm_90";
+/// The kernels of a reduction, as [`Kernels::define`](burn_lazy_kernels::Kernels::define) orders them.
+const KERNELS: [&str; 2] = ["reduce", "merge"];
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -115,16 +123,14 @@ fn run(cli: &Cli) -> Result<bool> {
     let devices = devices::all();
     let mut cases = corpus::cases();
     cases.retain(|case| case.name.contains(&cli.only));
-    let measured =
-        |case: &Case, device: &Device| device.name == "h100" && case.precision == Precision::F32;
     if let Command::Emit { folder } = &cli.command {
         return emit_all(&devices, &cases, folder);
     }
     let sass = matches!(cli.command, Command::Sass { .. });
-    let work: Vec<(&Device, &Case, Language)> = devices
+    let work: Vec<(&Device, &Case, Language)> = cases
         .iter()
-        .flat_map(|device| cases.iter().map(move |case| (device, case)))
-        .filter(|(device, case)| !sass || measured(case, device))
+        .flat_map(|case| devices.iter().map(move |device| (device, case)))
+        .filter(|(device, case)| !sass || (case.measured() && device.name == MEASURED_DEVICE))
         .flat_map(|(device, case)| {
             device
                 .languages
@@ -133,25 +139,16 @@ fn run(cli: &Cli) -> Result<bool> {
         })
         .collect();
     let outcomes = compile_all(&tools, &work)?;
-    let failures: Vec<&Outcome> = outcomes.iter().filter(|o| o.result.is_err()).collect();
-    for outcome in &failures {
-        if let Err(error) = &outcome.result {
-            eprintln!(
-                "FAILED {} in {} for {} ({}): {error:#}\n",
-                outcome.kernel,
-                outcome.language.name(),
-                outcome.target,
-                outcome.device
-            );
-        }
-    }
+    let failures = outcomes
+        .iter()
+        .filter(|outcome| outcome.result.is_err())
+        .count();
     let rows: Vec<&table::Row> = outcomes
         .iter()
-        .filter(|outcome| outcome.target == "sm_90" && outcome.kernel.ends_with("/reduce"))
-        .filter(|outcome| outcome.kernel.contains("/f32/"))
+        .filter(|outcome| outcome.measured)
         .filter_map(|outcome| outcome.result.as_ref().ok())
         .collect();
-    let mut passed = failures.is_empty();
+    let mut passed = failures == 0;
     match &cli.command {
         Command::Sass { json } => {
             print!("{}", table::render(&rows));
@@ -175,8 +172,7 @@ fn run(cli: &Cli) -> Result<bool> {
         Command::Emit { .. } => unreachable!("returned above"),
     }
     println!(
-        "{} failures in {:.1} s",
-        failures.len(),
+        "{failures} failures in {:.1} s",
         start.elapsed().as_secs_f64()
     );
     Ok(passed)
@@ -200,6 +196,7 @@ fn compile_all(tools: &Tools, work: &[(&Device, &Case, Language)]) -> Result<Vec
                             break;
                         };
                         let found = compile(tools, device, case, *language);
+                        report(&found);
                         if let Ok(mut outcomes) = outcomes.lock() {
                             outcomes.insert(index, found);
                         }
@@ -214,6 +211,21 @@ fn compile_all(tools: &Tools, work: &[(&Device, &Case, Language)]) -> Result<Vec
     Ok(outcomes.into_values().flatten().collect())
 }
 
+/// Prints the failures.
+fn report(outcomes: &[Outcome]) {
+    for outcome in outcomes {
+        if let Err(error) = &outcome.result {
+            eprintln!(
+                "FAILED {} in {} for {} ({}): {error:#}\n",
+                outcome.kernel,
+                outcome.language.name(),
+                outcome.target,
+                outcome.device
+            );
+        }
+    }
+}
+
 /// Compiles the kernels of a case for the targets of a language; none if the device refuses it.
 fn compile(tools: &Tools, device: &Device, case: &Case, language: Language) -> Vec<Outcome> {
     let outcome = |kernel: &str, target: &str, result| Outcome {
@@ -221,6 +233,7 @@ fn compile(tools: &Tools, device: &Device, case: &Case, language: Language) -> V
         device: device.name,
         language,
         target: target.to_string(),
+        measured: case.measured() && kernel == KERNELS[0] && target == MEASURED_TARGET,
         result,
     };
     let kernels = match case.kernels(device) {
@@ -229,8 +242,7 @@ fn compile(tools: &Tools, device: &Device, case: &Case, language: Language) -> V
         Err(error) => return vec![outcome("plan", "any", Err(error.into()))],
     };
     let mut outcomes = Vec::new();
-    let names = ["reduce", "merge"];
-    for (kernel, name) in kernels.define(&device.properties).iter().zip(names) {
+    for (kernel, name) in kernels.define(&device.properties).iter().zip(KERNELS) {
         let emitted = guarded(|| language.emit(&**kernel));
         let emitted = match emitted {
             Ok(emitted) => emitted,
@@ -284,11 +296,7 @@ fn emit_all(devices: &[Device], cases: &[Case], folder: &std::path::Path) -> Res
             let Ok(kernels) = case.kernels(device) else {
                 continue;
             };
-            for (kernel, name) in kernels
-                .define(&device.properties)
-                .iter()
-                .zip(["reduce", "merge"])
-            {
+            for (kernel, name) in kernels.define(&device.properties).iter().zip(KERNELS) {
                 for language in &device.languages {
                     let emitted = language.emit(&**kernel)?;
                     let name = format!("{}-{name}-{}", case.name.replace('/', "-"), device.name);

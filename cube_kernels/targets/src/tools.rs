@@ -58,15 +58,17 @@ impl Tools {
     pub fn have(&self, language: Language) -> bool {
         match language {
             Language::Cuda | Language::Ptx(_) => self.nvidia.is_some(),
-            Language::Hip { .. } => self.clang.is_some(),
-            Language::Metal => false,
+            Language::Hip { .. } | Language::Metal => self.clang.is_some(),
             Language::SpirV => self.spirv_val.is_some(),
             Language::Wgsl => true,
         }
     }
 
-    /// Compiles or checks, unless that was done before.
+    /// Compiles or checks; what takes long only if it was not done before.
     pub fn run(&self, job: &Job) -> Result<Compiled> {
+        if matches!(job.language, Language::SpirV | Language::Wgsl) {
+            return self.run_anew(job);
+        }
         let kept = self.cache.join(format!("{:016x}.json", self.key(job)));
         if let Ok(text) = fs::read(&kept)
             && let Ok(compiled) = serde_json::from_slice(&text)
@@ -87,20 +89,11 @@ impl Tools {
         job.source.hash(&mut hasher);
         job.target.hash(&mut hasher);
         job.language.name().hash(&mut hasher);
+        let nvidia = self.nvidia.as_ref().map(|tool| &tool.version);
+        let clang = self.clang.as_ref().map(|tool| &tool.version);
         match job.language {
-            Language::Cuda | Language::Ptx(_) => {
-                self.nvidia
-                    .as_ref()
-                    .map(|nvidia| &nvidia.version)
-                    .hash(&mut hasher);
-            }
-            Language::Hip { .. } => {
-                self.clang
-                    .as_ref()
-                    .map(|clang| &clang.version)
-                    .hash(&mut hasher);
-            }
-            _ => (),
+            Language::Cuda | Language::Ptx(_) => nvidia.hash(&mut hasher),
+            _ => clang.hash(&mut hasher),
         }
         hasher.finish()
     }
@@ -132,7 +125,11 @@ impl Tools {
                 wgsl(&job.source)?;
                 Ok(Compiled::default())
             }
-            Language::Metal => Err(missing()),
+            Language::Metal => {
+                let clang = self.clang.as_ref().ok_or_else(missing)?;
+                clang.parse_metal(&job.source)?;
+                Ok(Compiled::default())
+            }
         }
     }
 }
@@ -299,16 +296,39 @@ pub struct Clang {
 
 /// What HIP's run-time compiler declares for every kernel.
 const HIP_PRELUDE: &str = include_str!("hip.h");
+/// Metal's standard library.
+const METAL_LIBRARY: &str = include_str!("metal.h");
 
 impl Clang {
     pub fn new(program: &Path, libraries: &Path) -> Result<Self> {
         let mut version = succeed(Command::new(program).arg("--version"))?;
         version.push_str(HIP_PRELUDE);
+        version.push_str(METAL_LIBRARY);
         Ok(Self {
             program: program.to_path_buf(),
             libraries: libraries.to_path_buf(),
             version,
         })
+    }
+
+    /// Metal, read as C++.
+    fn parse_metal(&self, source: &[u8]) -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        fs::write(folder.path().join("metal_stdlib"), METAL_LIBRARY)?;
+        let file = folder.path().join("kernel.metal");
+        fs::write(&file, source)?;
+        let mut clang = Command::new(&self.program);
+        clang.args([
+            "-x",
+            "c++",
+            "-std=c++17",
+            "-fsyntax-only",
+            "-nostdinc",
+            "-w",
+        ]);
+        clang.arg("-I").arg(folder.path()).arg(&file);
+        succeed(&mut clang)?;
+        Ok(())
     }
 
     /// HIP C++ to assembly, with the library of mathematical functions.
