@@ -274,6 +274,24 @@ mod tests {
         Ok(())
     }
 
+    #[test]
+    fn merging_keeps_what_was_there() -> Result<()> {
+        let (from, to) = (tempfile::tempdir()?, tempfile::tempdir()?);
+        let write = |folder: &Path, name: &str| -> Result<()> {
+            let file = folder.join(name);
+            fs::create_dir_all(file.parent().context("a file has a folder")?)?;
+            Ok(fs::write(file, name)?)
+        };
+        write(to.path(), "lib/first.a")?;
+        write(from.path(), "lib/second.a")?;
+        write(from.path(), GPU_FILE)?;
+        merge(from.path(), to.path())?;
+        for name in ["lib/first.a", "lib/second.a", GPU_FILE] {
+            assert!(to.path().join(name).exists(), "{name}");
+        }
+        Ok(())
+    }
+
     #[cfg(unix)]
     #[test]
     fn programs_become_executable() -> Result<()> {

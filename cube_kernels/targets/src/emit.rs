@@ -64,6 +64,8 @@ impl Language {
                         max_vector_size: 4,
                         push_constant_size: 128,
                         supports_uniform_standard_layout: true,
+                        // Without, CubeCL 0.11.3 exchanges the types of a shared variable and of its
+                        // address, and the module is not valid.
                         supports_explicit_smem: true,
                         ..Default::default()
                     },

@@ -48,9 +48,9 @@ struct Cli {
     /// The validator of the SPIR-V tools
     #[arg(long, global = true)]
     spirv_val: Option<PathBuf>,
-    /// Where to keep the results of compilers
-    #[arg(long, global = true, default_value = "target/targets")]
-    cache: PathBuf,
+    /// Where to keep the results of compilers; beside the folder of this program if not given
+    #[arg(long, global = true)]
+    cache: Option<PathBuf>,
     /// Only kernels whose name contains this
     #[arg(long, global = true, default_value = "")]
     only: String,
@@ -110,7 +110,18 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<bool> {
     let start = Instant::now();
-    fs::create_dir_all(&cli.cache).with_context(|| format!("creating {}", cli.cache.display()))?;
+    let cache = match &cli.cache {
+        Some(cache) => cache.clone(),
+        None => {
+            let program = env::current_exe()?;
+            let target = program
+                .ancestors()
+                .nth(2)
+                .context("a program has a folder")?;
+            target.join("compiled-kernels")
+        }
+    };
+    fs::create_dir_all(&cache).with_context(|| format!("creating {}", cache.display()))?;
     let clang = cli.clang.as_ref().zip(cli.amd_libraries.as_ref());
     let tools = Tools {
         nvidia: cli.nvidia.as_deref().map(Nvidia::new).transpose()?,
@@ -118,7 +129,7 @@ fn run(cli: &Cli) -> Result<bool> {
             .map(|(program, libraries)| Clang::new(program, libraries))
             .transpose()?,
         spirv_val: cli.spirv_val.clone(),
-        cache: cli.cache.clone(),
+        cache,
     };
     let devices = devices::all();
     let mut cases = corpus::cases();
