@@ -3,8 +3,8 @@
 //! A unit of a kernel holds one state for its rows, one row a lane. The same steps serve the loop
 //! over columns, the blocks of this loop and the merge of columns that were split over cubes.
 //!
-//! Adding a reduction is adding a file with its state, its row in [`ReductionKind`] and its arms in
-//! [`Spec`] and the two kernels.
+//! Adding a reduction is adding a file with its state, its row in [`ReductionKind`] and in
+//! [`ReductionKind::all`], and its arms in [`Spec`] and the two kernels.
 
 mod extremum;
 mod log_sum_exp;

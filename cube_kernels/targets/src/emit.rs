@@ -47,6 +47,19 @@ impl Language {
         }
     }
 
+    /// How names of files in this language end.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Language::Cuda => "cu",
+            Language::Ptx(80) => "sm_80.ptx",
+            Language::Ptx(_) => "ptx",
+            Language::Hip { .. } => "hip",
+            Language::Metal => "metal",
+            Language::SpirV => "spv",
+            Language::Wgsl => "wgsl",
+        }
+    }
+
     /// The kernel in this language.
     pub fn emit(self, kernel: &dyn CubeKernel) -> Result<Emitted> {
         let kernel = cubecl::define_kernel(kernel).context("the kernel does not expand")?;

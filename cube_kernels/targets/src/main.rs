@@ -12,7 +12,7 @@ use std::{
     collections::BTreeMap,
     env, fs,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::{
         Mutex,
@@ -23,8 +23,9 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-use burn_lazy_kernels::LaunchError;
+use burn_lazy_kernels::{LaunchError, Precision};
 use clap::{Parser, Subcommand};
+use cubecl::ir::AddressType;
 
 use corpus::Case;
 use devices::Device;
@@ -249,7 +250,7 @@ fn compile(tools: &Tools, device: &Device, case: &Case, language: Language) -> V
     };
     let kernels = match case.kernels(device) {
         Ok(kernels) => kernels,
-        Err(LaunchError::Unsupported { .. } | LaunchError::TooLarge { .. }) => return Vec::new(),
+        Err(error) if may_refuse(device, &error) => return Vec::new(),
         Err(error) => return vec![outcome("plan", "any", Err(error.into()))],
     };
     let mut outcomes = Vec::new();
@@ -292,6 +293,15 @@ fn compile(tools: &Tools, device: &Device, case: &Case, language: Language) -> V
     outcomes
 }
 
+/// Whether a device may refuse a reduction for this reason. None may lack the type F32.
+fn may_refuse(device: &Device, error: &LaunchError) -> bool {
+    match error {
+        LaunchError::Unsupported { precision, .. } => *precision != Precision::F32,
+        LaunchError::TooLarge { .. } => !device.properties.supports_address(AddressType::U64),
+        _ => false,
+    }
+}
+
 /// A panic as an error.
 fn guarded<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
@@ -301,7 +311,8 @@ fn guarded<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
     })
 }
 
-fn emit_all(devices: &[Device], cases: &[Case], folder: &std::path::Path) -> Result<bool> {
+fn emit_all(devices: &[Device], cases: &[Case], folder: &Path) -> Result<bool> {
+    fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
     for device in devices {
         for case in cases {
             let Ok(kernels) = case.kernels(device) else {
@@ -310,12 +321,10 @@ fn emit_all(devices: &[Device], cases: &[Case], folder: &std::path::Path) -> Res
             for (kernel, name) in kernels.define(&device.properties).iter().zip(KERNELS) {
                 for language in &device.languages {
                     let emitted = language.emit(&**kernel)?;
-                    let name = format!("{}-{name}-{}", case.name.replace('/', "-"), device.name);
-                    let extension = format!("{language:?}").to_lowercase();
-                    let extension: String =
-                        extension.chars().filter(|c| c.is_alphanumeric()).collect();
-                    fs::create_dir_all(folder)?;
-                    fs::write(folder.join(format!("{name}.{extension}")), emitted.source)?;
+                    let case = case.name.replace('/', "-");
+                    let extension = language.extension();
+                    let file = format!("{case}-{name}-{}.{extension}", device.name);
+                    fs::write(folder.join(file), emitted.source)?;
                 }
             }
         }
