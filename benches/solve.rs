@@ -1,7 +1,7 @@
 //! The system $(\alpha I + K)\, a = b$ of the tutorial of KeOps, with a Gaussian kernel matrix $K$ of normal points, on the
 //! device that `BURN_DEVICE` selects: seconds, iterations and residuals of a few solves each.
 //!
-//! `cargo xtask bench --bench solve` runs it on the CPU runtime. Compare with `solve_pykeops.py`.
+//! `cargo xtask bench --name solve` runs it on the CPU runtime. Compare with `solve_pykeops.py`.
 
 use std::time::Instant;
 

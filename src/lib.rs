@@ -36,6 +36,7 @@
 //! - symbolic derivatives: [`grad`](LazyTensor::grad), [`diff`](LazyTensor::diff),
 //!   [`laplacian`](LazyTensor::laplacian) and others, of any order;
 //! - complex formulas ([`Complex`]) and ready kernels ([`kernels`]);
+//! - linear systems with symbolic matrices, eigenvalues and determinants: [`solve`];
 //! - entries: [`dense`](LazyTensor::dense), [`diag`](LazyTensor::diag), [`block`](LazyTensor::block).
 //!
 //! # Choosing a runtime

@@ -1,14 +1,16 @@
 //! Launching of reductions on tensors of any layout.
 
+use std::sync::Arc;
+
 use cubecl::{
     features::{EnumSet, TypeUsage},
-    ir::{ElemType, IntKind, UIntKind},
+    ir::{AddressType, DeviceProperties, ElemType, IntKind, TargetProperties, UIntKind},
     prelude::*,
 };
 
 use crate::{
     kernel::{self, layout, math::Precision},
-    plan::{self, Device, PlanError, Sizes},
+    plan::{self, Device, Plan, PlanError, Sizes},
     program::{Program, Space},
     reduction::{Accumulation, NO_INDEX, ReductionKind, Spec, Wanted},
 };
@@ -85,15 +87,26 @@ pub fn check_device(
     kind: ReductionKind,
     tensors: usize,
 ) -> Result<(), LaunchError> {
+    check_properties(client.properties(), client.name(), precision, kind, tensors)
+}
+
+/// The same for a device of which only the properties and the name of the runtime are at hand.
+pub fn check_properties(
+    properties: &DeviceProperties,
+    runtime: &str,
+    precision: Precision,
+    kind: ReductionKind,
+    tensors: usize,
+) -> Result<(), LaunchError> {
     // The outputs and the sizes need buffers, too.
     let others = match kind {
         ReductionKind::Minimum | ReductionKind::Maximum | ReductionKind::Smallest { .. } => 3,
         _ => 2,
     };
-    let limit = (client.properties().hardware.max_bindings as usize).saturating_sub(others);
+    let limit = (properties.hardware.max_bindings as usize).saturating_sub(others);
     if tensors > limit {
         return Err(LaunchError::TooManyTensors {
-            device: client.name().to_string(),
+            device: runtime.to_string(),
             tensors,
             limit,
         });
@@ -107,32 +120,29 @@ pub fn check_device(
         ),
         (accumulated, TypeUsage::Buffer | TypeUsage::Arithmetic),
     ] {
-        check_type(client, precision, usage)?;
+        check_type(properties, runtime, precision, usage)?;
     }
     Ok(())
 }
 
 /// Whether the device can do with values of type `precision` what `usage` says.
 fn check_type(
-    client: &Client,
+    properties: &DeviceProperties,
+    runtime: &str,
     precision: Precision,
     usage: EnumSet<TypeUsage>,
 ) -> Result<(), LaunchError> {
     let unsupported = |reason| LaunchError::Unsupported {
-        device: client.name().to_string(),
+        device: runtime.to_string(),
         precision,
         reason,
     };
-    if !client
-        .properties()
-        .type_usage(precision.elem())
-        .is_superset(usage)
-    {
+    if !properties.type_usage(precision.elem()).is_superset(usage) {
         return Err(unsupported("the device has no such type"));
     }
     // GLSL.std.450, which Vulkan and the translation from WGSL build on, has no exponential or
     // logarithm of 64 bits: drivers answer with garbage or crash.
-    if precision == Precision::F64 && client.name().starts_with("wgpu") {
+    if precision == Precision::F64 && runtime.starts_with("wgpu") {
         return Err(unsupported("its functions of 64 bits are not reliable"));
     }
     Ok(())
@@ -146,7 +156,328 @@ fn accumulated(kind: ReductionKind, precision: Precision) -> Precision {
     }
 }
 
-impl Launch<'_> {
+/// A tensor without its values.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout<'a> {
+    /// Its shape.
+    pub shape: &'a [usize],
+    /// Its strides.
+    pub strides: &'a [usize],
+}
+
+/// The kernels of a reduction: all that is known before there are buffers. What is launched is made
+/// from it, and what is compiled to look at it where there is no device.
+pub struct Kernels<'a> {
+    plan: Plan,
+    program: &'a Program,
+    address: AddressType,
+    /// The run-time sizes and strides.
+    numbers: Vec<usize>,
+    stored: ElemType,
+    computed: ElemType,
+    accumulated: ElemType,
+    /// Types of the values and indices that are given out.
+    output: (ElemType, ElemType),
+    merge: Option<Merge>,
+}
+
+/// How the kernel that merges parts is launched.
+struct Merge {
+    rows: usize,
+    cubes: [u32; 3],
+    units: usize,
+}
+
+impl<'a> Kernels<'a> {
+    fn new(
+        launch: &Launch<'a>,
+        properties: &DeviceProperties,
+        runtime: &str,
+        tensors: &[Layout],
+        wanted: Wanted,
+        index_kind: IntKind,
+    ) -> Result<Self, LaunchError> {
+        let program = launch.program;
+        assert_eq!(tensors.len(), program.tensors.len());
+        let spec = Spec {
+            kind: launch.reduction,
+            wanted,
+            dim: program.dim,
+        };
+        let sizes = Sizes {
+            batches: launch.batch_shape.iter().product(),
+            rows: launch.rows,
+            columns: launch.columns,
+            fold: launch.fold,
+        };
+        if launch.fold.is_some() {
+            assert!(matches!(launch.reduction, ReductionKind::Sum(_)) && launch.rows > 0);
+        }
+        let rows = sizes.batches * sizes.out_rows();
+        if launch.columns >= NO_INDEX as usize && (wanted.indices || spec.keeps_indices()) {
+            return Err(LaunchError::TooLarge {
+                device: runtime.to_string(),
+                len: launch.columns,
+            });
+        }
+        let device = Device::new(properties, runtime);
+        let strides: Vec<Strided> = tensors
+            .iter()
+            .zip(&program.tensors)
+            .map(|(tensor, space)| Strided::new(*tensor, *space, launch.batch_shape))
+            .collect();
+        let contiguous = strides.iter().map(|s| s.component == 1).collect();
+        let rank = launch.batch_shape.len();
+        let plan = plan::plan(
+            &device,
+            program,
+            spec,
+            sizes,
+            launch.precision,
+            rank,
+            contiguous,
+        )?;
+
+        let largest = strides.iter().map(|s| s.extent).max().unwrap_or(0);
+        let columns = plan.parts * plan.part_columns + plan.blueprint.block;
+        let written = match plan.parts {
+            1 => spec.entries(),
+            parts => parts * spec.partial_values().max(spec.entries()),
+        };
+        let last_row =
+            (plan.part_steps + sizes.steps() + 1) * sizes.out_rows() + plan.lanes * plan.units;
+        let largest = largest.max(rows * written).max(columns).max(last_row);
+        let address =
+            plan::address_type(&device, largest).ok_or_else(|| LaunchError::TooLarge {
+                device: runtime.to_string(),
+                len: largest,
+            })?;
+
+        let mut numbers = vec![0; layout::BATCH_SHAPE];
+        numbers[layout::ROWS] = sizes.rows;
+        numbers[layout::COLUMNS] = sizes.columns;
+        numbers[layout::PART] = plan.part_columns;
+        numbers[layout::PARTS] = plan.parts;
+        numbers[layout::BATCHES] = sizes.batches;
+        numbers[layout::FOLDED] = sizes.out_rows();
+        numbers[layout::STEPS] = plan.part_steps;
+        numbers.extend(launch.batch_shape);
+        for strided in &strides {
+            numbers.extend([strided.row, strided.component]);
+            numbers.extend(&strided.batch);
+        }
+        let merge = match plan.parts {
+            1 => None,
+            _ => {
+                let units = 128.min(device.max_units);
+                let cubes = (rows * spec.width()).div_ceil(units);
+                Some(Merge {
+                    rows,
+                    cubes: plan::spread(cubes, device.max_cubes)?,
+                    units,
+                })
+            }
+        };
+        Ok(Self {
+            plan,
+            program,
+            address,
+            numbers,
+            stored: launch.precision.elem(),
+            computed: launch.precision.computed().elem(),
+            accumulated: accumulated(launch.reduction, launch.precision).elem(),
+            output: (launch.precision.elem(), ElemType::Int(index_kind)),
+            merge,
+        })
+    }
+
+    /// How the formula is reduced.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn spec(&self) -> Spec {
+        self.plan.blueprint.spec
+    }
+
+    /// Types of the values and indices that the first kernel writes.
+    fn written(&self) -> (ElemType, ElemType) {
+        match self.merge {
+            None => self.output,
+            Some(_) => (self.accumulated, ElemType::UInt(UIntKind::U32)),
+        }
+    }
+
+    /// The kernels as a compiler takes them, in the order in which they run: the one that reduces,
+    /// and, where columns are split, the one that merges the parts.
+    pub fn define(&self, properties: &Arc<DeviceProperties>) -> Vec<Box<dyn CubeKernel>> {
+        let settings = |dim| KernelSettings::new(dim, ExecutionMode::Unchecked, self.address);
+        let target = Arc::new(TargetProperties::default());
+        let buffer = || BufferCompilationArg { inplace: None };
+        let buffers = |count: usize| (0..count).map(|_| buffer());
+        let scalar = || InputScalarCompilationArg::new(self.computed);
+        let Spec { wanted, .. } = self.spec();
+        let blueprint = &self.plan.blueprint;
+        let (o, i) = self.written();
+        let reduce = kernel::reduce::Reduce::new(
+            settings(self.plan.cube_dim().into()),
+            properties.clone(),
+            target.clone(),
+            buffers(self.program.tensors.len()).collect(),
+            (0..self.program.scalars).map(|_| scalar()).collect(),
+            self.numbers.iter().map(|_| ()).collect(),
+            scalar(),
+            buffers((wanted.values || blueprint.partial).into()).collect(),
+            buffers(blueprint.writes_indices().into()).collect(),
+            self.plan.lanes,
+            self.program.clone(),
+            blueprint.clone(),
+            self.stored,
+            self.computed,
+            self.accumulated,
+            o,
+            i,
+        );
+        let mut kernels: Vec<Box<dyn CubeKernel>> = vec![Box::new(reduce)];
+        if let Some(merge) = &self.merge {
+            let merge = kernel::merge::Merge::new(
+                settings(merge.cube_dim().into()),
+                properties.clone(),
+                target,
+                buffer(),
+                buffers(blueprint.writes_indices().into()).collect(),
+                buffers(wanted.values.into()).collect(),
+                buffers(wanted.indices.into()).collect(),
+                (),
+                (),
+                scalar(),
+                blueprint.clone(),
+                self.computed,
+                self.accumulated,
+                self.output.0,
+                self.output.1,
+            );
+            kernels.push(Box::new(merge));
+        }
+        kernels
+    }
+
+    fn launch(
+        &self,
+        client: &Client,
+        tensors: Vec<TensorBinding>,
+        scalars: &[f64],
+        output: Output,
+    ) {
+        assert_eq!(scalars.len(), self.program.scalars);
+        let scalar = |value| InputScalar::new(value, self.computed);
+        let infinity = scalar(f64::INFINITY);
+        let buffer = |tensor: TensorBinding| tensor.into_tensor_arg().into_buffer_arg();
+        let values = output.values.map(buffer);
+        let indices = output.indices.map(|(tensor, _)| buffer(tensor));
+        let reduce = |values: Option<BufferArg>, indices: Option<BufferArg>| {
+            let (o, i) = self.written();
+            // SAFETY: the kernel bounds rows, columns and output by the sizes in `layout`, and the
+            // strides were taken from the tensors; its loops are over these sizes.
+            unsafe {
+                kernel::reduce::launch_unchecked(
+                    client,
+                    self.plan.cube_count(),
+                    self.plan.cube_dim(),
+                    self.address,
+                    self.plan.lanes,
+                    tensors.into_iter().map(buffer).collect(),
+                    scalars.iter().map(|value| scalar(*value)).collect(),
+                    self.numbers.iter().copied().collect(),
+                    infinity,
+                    values.into_iter().collect(),
+                    indices.into_iter().collect(),
+                    self.program.clone(),
+                    self.plan.blueprint.clone(),
+                    self.stored,
+                    self.computed,
+                    self.accumulated,
+                    o,
+                    i,
+                )
+            }
+        };
+        let Some(merge) = &self.merge else {
+            reduce(values, indices);
+            return;
+        };
+        let spec = self.spec();
+        let parts = merge.rows * self.plan.parts;
+        let len = parts * spec.partial_values();
+        let partial = client.empty(len * self.accumulated.size());
+        // SAFETY: the length is that of the buffer just made.
+        let part = || unsafe { BufferArg::from_raw_parts(partial.clone(), len) };
+        let index_len = parts * spec.entries();
+        let partial_indices = spec
+            .keeps_indices()
+            .then(|| client.empty(index_len * size_of::<u32>()));
+        // SAFETY: as above.
+        let part_indices = || {
+            let handle = partial_indices.clone();
+            handle.map(|handle| unsafe { BufferArg::from_raw_parts(handle, index_len) })
+        };
+        reduce(Some(part()), part_indices());
+        // SAFETY: a unit reads and writes only what belongs to its row and component.
+        unsafe {
+            kernel::merge::launch_unchecked(
+                client,
+                merge.cube_count(),
+                merge.cube_dim(),
+                self.address,
+                part(),
+                part_indices().into_iter().collect(),
+                values.into_iter().collect(),
+                indices.into_iter().collect(),
+                merge.rows,
+                self.plan.parts,
+                infinity,
+                self.plan.blueprint.clone(),
+                self.computed,
+                self.accumulated,
+                self.output.0,
+                self.output.1,
+            )
+        }
+    }
+}
+
+impl Merge {
+    fn cube_dim(&self) -> CubeDim {
+        CubeDim::new_1d(self.units as u32)
+    }
+
+    fn cube_count(&self) -> CubeCount {
+        let [x, y, z] = self.cubes;
+        CubeCount::Static(x, y, z)
+    }
+}
+
+impl<'a> Launch<'a> {
+    /// The kernels of this reduction of tensors with `layouts` on a device with these properties,
+    /// of a runtime of this name. There must be rows and columns.
+    pub fn kernels(
+        &self,
+        properties: &DeviceProperties,
+        runtime: &str,
+        layouts: &[Layout],
+        wanted: Wanted,
+        index_kind: IntKind,
+    ) -> Result<Kernels<'a>, LaunchError> {
+        check_properties(
+            properties,
+            runtime,
+            self.precision,
+            self.reduction,
+            layouts.len(),
+        )?;
+        Kernels::new(self, properties, runtime, layouts, wanted, index_kind)
+    }
+
     /// Reduces `tensors` and `scalars` into `output`.
     ///
     /// A tensor has the shape `[batch.., length, dim]` for a row or column operand and
@@ -163,172 +494,28 @@ impl Launch<'_> {
         output: Output,
     ) -> Result<(), LaunchError> {
         check_device(client, self.precision, self.reduction, tensors.len())?;
-        let program = self.program;
-        assert_eq!(tensors.len(), program.tensors.len());
-        assert_eq!(scalars.len(), program.scalars);
-        let spec = Spec {
-            kind: self.reduction,
-            wanted: Wanted {
-                values: output.values.is_some(),
-                indices: output.indices.is_some(),
-            },
-            dim: program.dim,
-        };
-        let sizes = Sizes {
-            batches: self.batch_shape.iter().product(),
-            rows: self.rows,
-            columns: self.columns,
-            fold: self.fold,
-        };
-        if self.fold.is_some() {
-            assert!(matches!(self.reduction, ReductionKind::Sum(_)) && self.rows > 0);
-        }
-        let rows = sizes.batches * sizes.out_rows();
-        if rows == 0 {
+        let rows = self.fold.unwrap_or(self.rows);
+        if rows == 0 || self.batch_shape.contains(&0) {
             return Ok(());
         }
-        if self.columns >= NO_INDEX as usize && (spec.wanted.indices || spec.keeps_indices()) {
-            return Err(LaunchError::TooLarge {
-                device: client.name().to_string(),
-                len: self.columns,
-            });
-        }
-        let properties = client.properties();
-        let device = Device::new(properties, client.name());
-        let strides: Vec<Strided> = tensors
+        let layouts: Vec<Layout> = tensors
             .iter()
-            .zip(&program.tensors)
-            .map(|(tensor, space)| Strided::new(tensor, *space, self.batch_shape))
+            .map(|tensor| Layout {
+                shape: &tensor.shape,
+                strides: &tensor.strides,
+            })
             .collect();
-        let contiguous = strides.iter().map(|s| s.component == 1).collect();
-        let rank = self.batch_shape.len();
-        let plan = plan::plan(
-            &device,
-            program,
-            spec,
-            sizes,
-            self.precision,
-            rank,
-            contiguous,
-        )?;
-
-        let largest = strides.iter().map(|s| s.extent).max().unwrap_or(0);
-        let columns = plan.parts * plan.part_columns + plan.blueprint.block;
-        let written = match plan.parts {
-            1 => spec.entries(),
-            parts => parts * spec.partial_values().max(spec.entries()),
+        let wanted = Wanted {
+            values: output.values.is_some(),
+            indices: output.indices.is_some(),
         };
-        let last_row =
-            (plan.part_steps + sizes.steps() + 1) * sizes.out_rows() + plan.lanes * plan.units;
-        let largest = largest.max(rows * written).max(columns).max(last_row);
-        let address =
-            plan::address_type(&device, largest).ok_or_else(|| LaunchError::TooLarge {
-                device: client.name().to_string(),
-                len: largest,
-            })?;
-
-        let mut numbers = vec![0; layout::BATCH_SHAPE];
-        numbers[layout::ROWS] = sizes.rows;
-        numbers[layout::COLUMNS] = sizes.columns;
-        numbers[layout::PART] = plan.part_columns;
-        numbers[layout::PARTS] = plan.parts;
-        numbers[layout::BATCHES] = sizes.batches;
-        numbers[layout::FOLDED] = sizes.out_rows();
-        numbers[layout::STEPS] = plan.part_steps;
-        numbers.extend(self.batch_shape);
-        for strided in &strides {
-            numbers.extend([strided.row, strided.component]);
-            numbers.extend(&strided.batch);
-        }
-        let numbers: SequenceArg<usize> = numbers.into_iter().collect();
-        let computed = self.precision.computed().elem();
-        let accumulated = accumulated(self.reduction, self.precision);
-        let infinity = InputScalar::new(f64::INFINITY, computed);
-        let scalars: SequenceArg<InputScalar> = scalars
-            .iter()
-            .map(|value| InputScalar::new(*value, computed))
-            .collect();
-        let tensors: SequenceArg<Box<[_]>> = tensors
-            .into_iter()
-            .map(|tensor| tensor.into_tensor_arg().into_buffer_arg())
-            .collect();
-        let buffer = |tensor: TensorBinding| tensor.into_tensor_arg().into_buffer_arg();
         let index_kind = output
             .indices
             .as_ref()
             .map_or(IntKind::I32, |(_, kind)| *kind);
-        let final_types = (self.precision.elem(), ElemType::Int(index_kind));
-        let part_types = (accumulated.elem(), ElemType::UInt(UIntKind::U32));
-        let final_values = output.values.map(buffer);
-        let final_indices = output.indices.map(|(tensor, _)| buffer(tensor));
-        let launch = |values: Option<BufferArg>, indices: Option<BufferArg>, types| {
-            let (o, i) = types;
-            // SAFETY: the kernel bounds rows, columns and output by the sizes in `layout`, and the
-            // strides were taken from the tensors; its loops are over these sizes.
-            unsafe {
-                kernel::reduce::launch_unchecked(
-                    client,
-                    plan.cube_count(),
-                    plan.cube_dim(),
-                    address,
-                    plan.lanes,
-                    tensors,
-                    scalars,
-                    numbers,
-                    infinity,
-                    values.into_iter().collect(),
-                    indices.into_iter().collect(),
-                    program.clone(),
-                    plan.blueprint.clone(),
-                    self.precision.elem(),
-                    computed,
-                    accumulated.elem(),
-                    o,
-                    i,
-                )
-            }
-        };
-        if plan.parts == 1 {
-            launch(final_values, final_indices, final_types);
-            return Ok(());
-        }
-        let len = rows * plan.parts * spec.partial_values();
-        let partial = client.empty(len * accumulated.size());
-        // SAFETY: the length is that of the buffer just made.
-        let part = || unsafe { BufferArg::from_raw_parts(partial.clone(), len) };
-        let index_len = rows * plan.parts * spec.entries();
-        let partial_indices = spec
-            .keeps_indices()
-            .then(|| client.empty(index_len * size_of::<u32>()));
-        // SAFETY: as above.
-        let part_indices = || {
-            let handle = partial_indices.clone();
-            handle.map(|handle| unsafe { BufferArg::from_raw_parts(handle, index_len) })
-        };
-        launch(Some(part()), part_indices(), part_types);
-        let units = 128.min(device.max_units);
-        let [x, y, z] = plan::spread((rows * spec.width()).div_ceil(units), device.max_cubes)?;
-        // SAFETY: a unit reads and writes only what belongs to its row and component.
-        unsafe {
-            kernel::merge::launch_unchecked(
-                client,
-                CubeCount::Static(x, y, z),
-                CubeDim::new_1d(units as u32),
-                address,
-                part(),
-                part_indices().into_iter().collect(),
-                final_values.into_iter().collect(),
-                final_indices.into_iter().collect(),
-                rows,
-                plan.parts,
-                infinity,
-                plan.blueprint.clone(),
-                computed,
-                accumulated.elem(),
-                final_types.0,
-                final_types.1,
-            )
-        }
+        let (properties, runtime) = (client.properties(), client.name());
+        Kernels::new(self, properties, runtime, &layouts, wanted, index_kind)?
+            .launch(client, tensors, scalars, output);
         Ok(())
     }
 }
@@ -343,8 +530,8 @@ struct Strided {
 }
 
 impl Strided {
-    fn new(tensor: &TensorBinding, space: Space, batch_shape: &[usize]) -> Self {
-        let (shape, strides) = (&tensor.shape, &tensor.strides);
+    fn new(tensor: Layout, space: Space, batch_shape: &[usize]) -> Self {
+        let Layout { shape, strides } = tensor;
         let own = if space == Space::Uniform { 1 } else { 2 };
         let rank = shape.len();
         assert!(rank >= own && rank - own <= batch_shape.len());

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, bail};
+use tempfile::TempDir;
 
 use crate::process::capture;
 
@@ -16,7 +17,12 @@ use crate::process::capture;
 const RELEASE: &str = "23.1.0-4";
 /// The wheel that carries the same major version of LLVM.
 const WHEEL: &str = "mlc-llvm-static==23.1.1.post0";
-/// The folder of the wheel that has the layout of an LLVM installation.
+/// The wheel that adds the targets of GPUs to it, and a file that it brings.
+const GPU_WHEEL: &str = "mlc-llvm-static-extra-targets==23.1.1.post0";
+const GPU_FILE: &str = "share/mlc-llvm-static/extra.json";
+/// A file of the first wheel.
+const WHEEL_FILE: &str = "share/mlc-llvm-static/base.json";
+/// The folder of the wheels that has the layout of an LLVM installation.
 const WHEEL_FOLDER: &str = "mlc_llvm_static/static";
 /// The build script takes a folder with this file in it as installed.
 const SENTINEL: &str = ".tracel-llvm-installed";
@@ -47,6 +53,40 @@ pub fn ensure(say: &dyn Fn(&str)) -> Result<()> {
     })?;
     say(&format!("LLVM: installed to {}", folder.display()));
     Ok(())
+}
+
+/// The same for builds that also emit code for GPUs. The prebuilt download can do that as it is.
+pub fn ensure_gpu(say: &dyn Fn(&str)) -> Result<()> {
+    ensure(say)?;
+    let folder = folder()?;
+    if !folder.join(WHEEL_FILE).exists() || folder.join(GPU_FILE).exists() {
+        return Ok(());
+    }
+    say(&format!(
+        "LLVM: adding the targets of GPUs from the Python wheel {GPU_WHEEL}"
+    ));
+    let temporary = unpack_wheel(&folder, GPU_WHEEL)?;
+    merge(&temporary.path().join(WHEEL_FOLDER), &folder)
+}
+
+/// Moves the files below `from` to `to`, last the one by which they are found.
+fn merge(from: &Path, to: &Path) -> Result<()> {
+    let mut folders = vec![PathBuf::new()];
+    while let Some(folder) = folders.pop() {
+        let within = to.join(&folder);
+        fs::create_dir_all(&within).with_context(|| format!("creating {}", within.display()))?;
+        for entry in fs::read_dir(from.join(&folder))? {
+            let entry = entry?;
+            let name = folder.join(entry.file_name());
+            if entry.file_type()?.is_dir() {
+                folders.push(name);
+            } else if name != Path::new(GPU_FILE) {
+                fs::rename(entry.path(), to.join(&name))
+                    .with_context(|| format!("moving {}", name.display()))?;
+            }
+        }
+    }
+    fs::rename(from.join(GPU_FILE), to.join(GPU_FILE)).context("the wheel has another layout")
 }
 
 /// The folder that the build script looks in.
@@ -101,6 +141,17 @@ fn install_wheel(folder: &Path) -> Result<()> {
             "that wheel is used on Linux on x86_64 and aarch64 only: build once on an open network"
         );
     }
+    let temporary = unpack_wheel(folder, WHEEL)?;
+    let unpacked = temporary.path().join(WHEEL_FOLDER);
+    make_executable(&unpacked.join("bin"))?;
+    let sentinel = unpacked.join(SENTINEL);
+    fs::write(&sentinel, "").with_context(|| format!("writing {}", sentinel.display()))?;
+    publish(&unpacked, folder)
+}
+
+/// Unpacks a wheel into a temporary folder beside `folder`, so that what is in it can be moved there
+/// in one step.
+fn unpack_wheel(folder: &Path, wheel: &str) -> Result<TempDir> {
     capture(Command::new("python3").args(["-m", "pip", "--version"]))
         .context("Python 3 with pip is needed (Debian: apt-get install python3-pip)")?;
 
@@ -108,7 +159,6 @@ fn install_wheel(folder: &Path) -> Result<()> {
         .parent()
         .ok_or_else(|| anyhow!("{} has no parent", folder.display()))?;
     fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
-    // Beside the target, so that the finished folder can be moved there in one step.
     let temporary = tempfile::Builder::new()
         .prefix(".llvm-")
         .tempdir_in(parent)
@@ -125,22 +175,17 @@ fn install_wheel(folder: &Path) -> Result<()> {
     download
         .args(["--only-binary", ":all:", "--dest"])
         .arg(temporary.path())
-        .arg(WHEEL);
+        .arg(wheel);
     capture(&mut download)?;
-    let wheel = find_wheel(temporary.path())?;
+    let file = find_wheel(temporary.path())?;
     let mut unpack = Command::new("python3");
     capture(
         unpack
             .args(["-m", "zipfile", "-e"])
-            .arg(&wheel)
+            .arg(&file)
             .arg(temporary.path()),
     )?;
-
-    let unpacked = temporary.path().join(WHEEL_FOLDER);
-    make_executable(&unpacked.join("bin"))?;
-    let sentinel = unpacked.join(SENTINEL);
-    fs::write(&sentinel, "").with_context(|| format!("writing {}", sentinel.display()))?;
-    publish(&unpacked, folder)
+    Ok(temporary)
 }
 
 fn find_wheel(folder: &Path) -> Result<PathBuf> {
@@ -226,6 +271,24 @@ mod tests {
         assert!(!target.join("unfinished").exists());
         publish(&finished("second")?, &target)?;
         assert_eq!(fs::read_to_string(target.join(SENTINEL))?, "first");
+        Ok(())
+    }
+
+    #[test]
+    fn merging_keeps_what_was_there() -> Result<()> {
+        let (from, to) = (tempfile::tempdir()?, tempfile::tempdir()?);
+        let write = |folder: &Path, name: &str| -> Result<()> {
+            let file = folder.join(name);
+            fs::create_dir_all(file.parent().context("a file has a folder")?)?;
+            Ok(fs::write(file, name)?)
+        };
+        write(to.path(), "lib/first.a")?;
+        write(from.path(), "lib/second.a")?;
+        write(from.path(), GPU_FILE)?;
+        merge(from.path(), to.path())?;
+        for name in ["lib/first.a", "lib/second.a", GPU_FILE] {
+            assert!(to.path().join(name).exists(), "{name}");
+        }
         Ok(())
     }
 

@@ -1,18 +1,20 @@
 //! `cargo xtask test`: every check of the project.
 
 use std::env;
+use std::ffi::OsString;
 use std::time::Instant;
 
 use clap::Args;
 
 use crate::summary::{Outcome, Row, Tally, table};
-use crate::{llvm, process, vulkan};
+use crate::{llvm, process, targets, vulkan};
 
 /// The features of the tests and the examples: one set, so that one build serves both.
 pub const FEATURES: &str = "cpu,wgpu";
 /// The same where there is no LLVM to link.
 const FEATURES_WITHOUT_LLVM: &str = "wgpu";
-pub const LIBRARIES: &str = "--workspace --exclude xtask";
+/// What the other targets take has features of its own, too.
+pub const LIBRARIES: &str = "--workspace --exclude xtask --exclude burn-lazy-targets";
 /// CubeCL's shader compilers recurse with the nesting of a kernel, in unoptimised builds deeper
 /// than the default stack of a thread.
 const DEEP_STACK: (&str, &str) = ("RUST_MIN_STACK", "16777216");
@@ -22,6 +24,9 @@ pub struct Options {
     /// Count a step that cannot run here as failed, not as skipped; also on when CI=true
     #[arg(long)]
     strict: bool,
+    /// Compile the kernels for devices that the machine lacks, too: a build of its own
+    #[arg(long)]
+    targets: bool,
 }
 
 /// What the machine must have for a step.
@@ -30,12 +35,12 @@ enum Need {
     Nothing,
     Llvm,
     Vulkan,
+    Targets,
 }
 
 struct Step {
     name: &'static str,
-    /// Separated by spaces.
-    arguments: String,
+    arguments: Vec<OsString>,
     variables: Vec<(&'static str, &'static str)>,
     need: Need,
 }
@@ -44,6 +49,7 @@ struct Step {
 struct Missing {
     llvm: Option<String>,
     vulkan: Option<String>,
+    targets: Option<String>,
 }
 
 impl Missing {
@@ -52,6 +58,7 @@ impl Missing {
             Need::Nothing => None,
             Need::Llvm => self.llvm.as_deref(),
             Need::Vulkan => self.vulkan.as_deref(),
+            Need::Targets => self.targets.as_deref(),
         }
     }
 }
@@ -59,13 +66,13 @@ impl Missing {
 /// Runs every step, also after a failure; whether all passed. The last line printed is the count.
 pub fn run(options: &Options) -> bool {
     let strict = options.strict || env::var("CI").is_ok_and(|value| value == "true");
-    let missing = set_up();
+    let (missing, tools) = set_up(options.targets);
     let features = if missing.llvm.is_some() {
         FEATURES_WITHOUT_LLVM
     } else {
         FEATURES
     };
-    let steps = steps(features);
+    let steps = steps(features, options.targets, tools.as_ref());
     let count = steps.len();
     let rows: Vec<Row> = steps
         .iter()
@@ -91,7 +98,7 @@ pub fn run(options: &Options) -> bool {
     tally.failed == 0
 }
 
-fn set_up() -> Missing {
+fn set_up(other_targets: bool) -> (Missing, Option<targets::Tools>) {
     println!("==> set-up");
     let say = |message: &str| println!("{message}");
     let reason = |error: anyhow::Error| {
@@ -99,10 +106,19 @@ fn set_up() -> Missing {
         eprintln!("{reason}");
         reason
     };
-    Missing {
-        llvm: llvm::ensure(&say).err().map(reason),
-        vulkan: vulkan::ensure(&say).err().map(reason),
-    }
+    let llvm = llvm::ensure(&say).err().map(reason);
+    let vulkan = vulkan::ensure(&say).err().map(reason);
+    let (tools, targets) = match other_targets.then(|| targets::Tools::ensure(&say)) {
+        Some(Ok(tools)) => (Some(tools), None),
+        Some(Err(error)) => (None, Some(reason(error))),
+        None => (None, None),
+    };
+    let missing = Missing {
+        llvm,
+        vulkan,
+        targets,
+    };
+    (missing, tools)
 }
 
 fn unavailable(reason: &str, strict: bool) -> Outcome {
@@ -118,7 +134,7 @@ fn unavailable(reason: &str, strict: bool) -> Outcome {
 fn run_step(step: &Step) -> Outcome {
     let mut command = process::cargo();
     command
-        .args(step.arguments.split(' '))
+        .args(&step.arguments)
         .envs(step.variables.iter().copied());
     let variables: String = step
         .variables
@@ -140,12 +156,16 @@ fn run_step(step: &Step) -> Outcome {
 /// The xtask has steps of its own. Built together with the libraries, it would switch on features
 /// of dependencies that both share, and nearly everything would be built once for these steps and
 /// again for the examples and for a plain `cargo test`.
-fn steps(features: &str) -> Vec<Step> {
+fn steps(features: &str, other_targets: bool, tools: Option<&targets::Tools>) -> Vec<Step> {
     let step = |name, arguments: &str, variables: &[_], need| Step {
         name,
         arguments: arguments
             .replace("{libraries}", LIBRARIES)
-            .replace("{features}", features),
+            .replace("{features}", features)
+            .replace("{targets}", targets::PACKAGE)
+            .split(' ')
+            .map(OsString::from)
+            .collect(),
         variables: variables.to_vec(),
         need,
     };
@@ -196,6 +216,28 @@ fn steps(features: &str) -> Vec<Step> {
             Need::Vulkan,
         ));
     }
+    if !other_targets {
+        return steps;
+    }
+    steps.extend([
+        step(
+            "lints, other targets",
+            "clippy {targets} --all-targets -- -D warnings",
+            &[],
+            Need::Targets,
+        ),
+        step("tests, other targets", "test {targets}", &[], Need::Targets),
+        step(
+            "kernels, other targets",
+            "run {targets} -- check --table",
+            &[],
+            Need::Targets,
+        ),
+    ]);
+    if let (Some(tools), Some(step)) = (tools, steps.last_mut()) {
+        step.arguments.push(targets::TABLE.into());
+        step.arguments.extend(tools.arguments());
+    }
     steps
 }
 
@@ -208,10 +250,12 @@ mod tests {
         let missing = Missing {
             llvm: Some("out of reach".into()),
             vulkan: None,
+            targets: Some("no LLVM".into()),
         };
-        for step in steps(FEATURES_WITHOUT_LLVM) {
+        for step in steps(FEATURES_WITHOUT_LLVM, true, None) {
             if missing.of(step.need).is_none() {
-                assert!(!step.arguments.contains("cpu"), "{}", step.name);
+                let takes_cpu = |argument: &OsString| argument.to_string_lossy().contains("cpu");
+                assert!(!step.arguments.iter().any(takes_cpu), "{}", step.name);
                 assert!(!step.variables.iter().any(|(_, value)| *value == "cpu"));
             }
         }

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::capture;
+use crate::{debian, process::capture};
 
 const PACKAGES: [&str; 2] = ["mesa-vulkan-drivers", "libvulkan1"];
 /// Where drivers put the file by which the Vulkan loader finds them.
@@ -36,14 +36,14 @@ pub fn ensure(say: &dyn Fn(&str)) -> Result<()> {
     let Some(missing) = missing() else {
         return Ok(());
     };
-    if let Some(obstacle) = install_obstacle() {
+    if let Some(obstacle) = debian::obstacle() {
         let packages = PACKAGES.join(" and ");
         bail!("no Vulkan: {missing}; {obstacle}. Install a driver (Debian: {packages})");
     }
     say(&format!(
         "Vulkan: {missing}, installing Mesa's software driver"
     ));
-    install().with_context(|| format!("no Vulkan: {missing}"))?;
+    debian::install(&PACKAGES).with_context(|| format!("no Vulkan: {missing}"))?;
     match self::missing() {
         None => Ok(()),
         Some(missing) => bail!(
@@ -97,26 +97,6 @@ fn holds_driver_file(folder: &Path) -> bool {
             .extension()
             .is_some_and(|extension| extension == "json")
     })
-}
-
-/// Why nothing can be installed, if so.
-fn install_obstacle() -> Option<&'static str> {
-    if capture(Command::new("apt-get").arg("--version")).is_err() {
-        return Some("only apt-get is known here as a way to install it");
-    }
-    let user = capture(Command::new("id").arg("-u")).unwrap_or_default();
-    (user.trim() != "0").then_some("installing it takes root")
-}
-
-fn install() -> Result<()> {
-    let apt_get = || {
-        let mut command = Command::new("apt-get");
-        command.env("DEBIAN_FRONTEND", "noninteractive");
-        command
-    };
-    capture(apt_get().arg("update"))?;
-    capture(apt_get().args(["install", "-y"]).args(PACKAGES))?;
-    Ok(())
 }
 
 #[cfg(test)]

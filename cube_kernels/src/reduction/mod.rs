@@ -3,8 +3,8 @@
 //! A unit of a kernel holds one state for its rows, one row a lane. The same steps serve the loop
 //! over columns, the blocks of this loop and the merge of columns that were split over cubes.
 //!
-//! Adding a reduction is adding a file with its state, its row in [`ReductionKind`] and its arms in
-//! [`Spec`] and the two kernels.
+//! Adding a reduction is adding a file with its state, its row in [`ReductionKind`] and in
+//! [`ReductionKind::all`], and its arms in [`Spec`] and the two kernels.
 
 mod extremum;
 mod log_sum_exp;
@@ -52,6 +52,25 @@ pub enum ReductionKind {
         /// How many.
         k: usize,
     },
+}
+
+impl ReductionKind {
+    /// One reduction of each kind, for tests that walk them; parameters have one value.
+    pub fn all() -> impl Iterator<Item = Self> {
+        // As a match, so that a kind that is missing does not compile.
+        let next = |kind: &Self| match kind {
+            Self::Sum(Accumulation::Blocks) => Some(Self::Sum(Accumulation::Kahan)),
+            Self::Sum(Accumulation::Kahan) => Some(Self::Sum(Accumulation::Double)),
+            Self::Sum(Accumulation::Double) => Some(Self::Product),
+            Self::Product => Some(Self::LogSumExp { scores: 1 }),
+            Self::LogSumExp { .. } => Some(Self::SoftmaxSum),
+            Self::SoftmaxSum => Some(Self::Minimum),
+            Self::Minimum => Some(Self::Maximum),
+            Self::Maximum => Some(Self::Smallest { k: 10 }),
+            Self::Smallest { .. } => None,
+        };
+        std::iter::successors(Some(Self::Sum(Accumulation::Blocks)), next)
+    }
 }
 
 /// Which results of a reduction are wanted.

@@ -1,0 +1,340 @@
+//! The corpus: reductions of formulas that between them use all kernels, in every scheme and type.
+
+use burn_lazy_kernels::{
+    Axis, Expr, Formula, IntKind, Kernels, Launch, LaunchError, Layout, Precision, Program,
+    ReductionKind, Spec, Wanted, catalogue::ScalarOp, expr::Var,
+};
+
+use crate::devices::Device;
+
+/// A reduction of a formula at a size that makes the planner choose a scheme.
+pub struct Case {
+    pub name: String,
+    formula: Formula,
+    program: Program,
+    kind: ReductionKind,
+    wanted: Wanted,
+    pub precision: Precision,
+    size: Size,
+}
+
+/// Sizes, and how operands lie in memory.
+#[derive(Clone, Copy)]
+struct Size {
+    name: &'static str,
+    batch: &'static [usize],
+    rows: usize,
+    columns: usize,
+    /// Into how many rows they are added up.
+    fold: Option<usize>,
+    /// Whether operands are transposed, so that their components are not adjacent.
+    transposed: bool,
+}
+
+/// Enough rows for all of a GPU.
+const MANY: Size = Size {
+    name: "many",
+    batch: &[],
+    rows: 1_000_000,
+    columns: 100_000,
+    fold: None,
+    transposed: false,
+};
+/// So few rows that columns are split.
+const FEW: Size = Size {
+    name: "few",
+    rows: 100,
+    columns: 1_000_000,
+    ..MANY
+};
+/// Too few columns to be split.
+const SMALL: Size = Size {
+    name: "small",
+    rows: 1_000,
+    columns: 500,
+    ..MANY
+};
+const BATCHED: Size = Size {
+    name: "batched",
+    batch: &[3, 1000],
+    rows: 10_000,
+    columns: 10_000,
+    fold: None,
+    transposed: true,
+};
+/// Addresses of 64 bits.
+const WIDE: Size = Size {
+    name: "wide",
+    rows: 3_000_000_000,
+    ..MANY
+};
+/// Rows that are added up, as for the gradient by a parameter.
+const FOLDED: Size = Size {
+    name: "folded",
+    fold: Some(16_384),
+    ..MANY
+};
+const SCHEMES: [Size; 3] = [MANY, FEW, SMALL];
+
+pub const PRECISIONS: [Precision; 4] = [
+    Precision::F32,
+    Precision::F64,
+    Precision::F16,
+    Precision::BF16,
+];
+
+fn leaf(id: u64, axis: Option<Axis>, dim: usize) -> Var {
+    Var {
+        id,
+        axis,
+        dim,
+        scalar: false,
+    }
+}
+
+fn x(dim: usize) -> Expr {
+    Expr::var(leaf(0, Some(Axis::I), dim))
+}
+
+fn y(dim: usize) -> Expr {
+    Expr::var(leaf(1, Some(Axis::J), dim))
+}
+
+/// Weights of columns.
+fn b(dim: usize) -> Expr {
+    Expr::var(leaf(2, Some(Axis::J), dim))
+}
+
+fn gaussian(dim: usize, width: usize) -> Expr {
+    (-x(dim).sqdist(&y(dim))).exp() * b(width)
+}
+
+/// The formulas with the reduction for which each is there.
+fn formulas() -> Vec<(String, Expr, ReductionKind, Wanted)> {
+    let sum = ReductionKind::all().next().expect("there are reductions");
+    let mut all: Vec<(String, Expr, ReductionKind, Wanted)> = Vec::new();
+    let mut add = |name: &str, expr: Expr, kind, wanted| {
+        all.push((name.to_string(), expr, kind, wanted));
+    };
+    for dim in [3, 16, 100] {
+        let name = format!("gaussian-d{dim}");
+        add(&name, gaussian(dim, 1), sum, Wanted::VALUES);
+    }
+    let squared = || x(3).sqdist(&y(3));
+    let laplacian = (-squared().sqrt()).exp() * b(1);
+    add("laplacian-d3", laplacian, sum, Wanted::VALUES);
+    for width in [4, 64] {
+        let name = format!("gaussian-d3-dv{width}");
+        add(&name, gaussian(3, width), sum, Wanted::VALUES);
+    }
+    for dim in [3, 100] {
+        let gradient = gaussian(dim, 1).gradient(
+            &leaf(0, Some(Axis::I), dim),
+            &Expr::var(leaf(3, Some(Axis::I), 1)),
+        );
+        let name = format!("gaussian-d{dim}-gradient");
+        add(&name, gradient, sum, Wanted::VALUES);
+    }
+    for dim in [3, 64] {
+        add(
+            &format!("logsumexp-d{dim}"),
+            -x(dim).sqdist(&y(dim)),
+            ReductionKind::LogSumExp { scores: 1 },
+            Wanted::VALUES,
+        );
+    }
+    add(
+        "attention-d16",
+        Expr::concat(vec![x(16).dot(&y(16)), b(16)]),
+        ReductionKind::SoftmaxSum,
+        Wanted::VALUES,
+    );
+    add(
+        "argmin-d3",
+        squared(),
+        ReductionKind::Minimum,
+        Wanted::INDICES,
+    );
+    for (dim, k) in [(3, 10), (3, 50), (16, 10)] {
+        add(
+            &format!("argkmin{k}-d{dim}"),
+            x(dim).sqdist(&y(dim)),
+            ReductionKind::Smallest { k },
+            Wanted::INDICES,
+        );
+    }
+    let phase = x(3).dot(&y(3));
+    let (cos, sin) = (phase.cos(), phase.sin());
+    let (re, im) = (b(2).slice(0, 1), b(2).slice(1, 1));
+    let complex = Expr::concat(vec![
+        cos.clone() * re.clone() - sin.clone() * im.clone(),
+        cos * im + sin * re,
+    ]);
+    add("complex", complex, sum, Wanted::VALUES);
+    add("operations", operations(), sum, Wanted::VALUES);
+    all
+}
+
+/// Every operation of the catalogue, once a pair.
+fn operations() -> Expr {
+    let args = [x(1) + y(1), x(1) * y(1), x(1) - y(1)];
+    let apply = |op: ScalarOp| Expr::scalar(op, args[..op.arity()].to_vec());
+    Expr::sum(ScalarOp::all().into_iter().map(apply))
+}
+
+/// The reductions, each of a formula that any of them takes.
+fn reductions() -> impl Iterator<Item = (String, Expr, ReductionKind, Wanted)> {
+    let expr = Expr::concat(vec![-x(3).sqdist(&y(3)), b(2)]);
+    ReductionKind::all().map(move |kind| {
+        let both = Spec {
+            kind,
+            wanted: Wanted::BOTH,
+            dim: expr.dim(),
+        };
+        let wanted = match both.keeps_indices() {
+            true => Wanted::BOTH,
+            false => Wanted::VALUES,
+        };
+        let name: String = format!("{kind:?}")
+            .to_lowercase()
+            .chars()
+            .filter(|c| c.is_alphanumeric())
+            .collect();
+        (name, expr.clone(), kind, wanted)
+    })
+}
+
+/// All cases.
+pub fn cases() -> Vec<Case> {
+    let mut all = Vec::new();
+    let mut add = |(name, expr, kind, wanted): &(String, Expr, _, _), precision, size: Size| {
+        let formula = Formula::new(expr).0;
+        all.push(Case {
+            name: format!("{name}/{precision:?}/{}", size.name).to_lowercase(),
+            program: Program::lower(&formula, Axis::J),
+            formula,
+            kind: *kind,
+            wanted: *wanted,
+            precision,
+            size,
+        });
+    };
+    for entry in &formulas() {
+        for size in SCHEMES {
+            add(entry, Precision::F32, size);
+        }
+        add(entry, Precision::F64, MANY);
+    }
+    for size in [BATCHED, WIDE, FOLDED] {
+        add(&formulas()[0], Precision::F32, size);
+    }
+    for entry in &reductions().collect::<Vec<_>>() {
+        for precision in PRECISIONS {
+            for size in SCHEMES {
+                add(entry, precision, size);
+            }
+        }
+    }
+    all
+}
+
+impl Case {
+    /// Whether its cost on a card is worth a row of the table.
+    pub fn measured(&self) -> bool {
+        self.precision == Precision::F32 && ![SMALL.name, FOLDED.name].contains(&self.size.name)
+    }
+
+    /// The kernels that would be launched on `device`.
+    pub fn kernels(&self, device: &Device) -> Result<Kernels<'_>, LaunchError> {
+        let layouts: Vec<(Vec<usize>, Vec<usize>)> =
+            self.formula.tensors().map(|var| self.layout(var)).collect();
+        let layouts: Vec<Layout> = layouts
+            .iter()
+            .map(|(shape, strides)| Layout { shape, strides })
+            .collect();
+        let launch = Launch {
+            program: &self.program,
+            reduction: self.kind,
+            batch_shape: self.size.batch,
+            rows: self.size.rows,
+            columns: self.size.columns,
+            fold: self.size.fold,
+            precision: self.precision,
+        };
+        let (properties, runtime) = (&device.properties, device.runtime);
+        launch.kernels(properties, runtime, &layouts, self.wanted, IntKind::I32)
+    }
+
+    /// Values that a kernel keeps of each column in its tile.
+    pub fn column_values(&self, kernels: &Kernels) -> usize {
+        let first = kernels.plan().blueprint.first_staged_slot(&self.program);
+        self.program.column.slots - first
+    }
+
+    /// Shape and strides of an operand.
+    fn layout(&self, var: &Var) -> (Vec<usize>, Vec<usize>) {
+        let length = var.axis.map(|axis| match axis {
+            Axis::I => self.size.rows,
+            Axis::J => self.size.columns,
+        });
+        let mut shape = self.size.batch.to_vec();
+        shape.extend(length);
+        shape.push(var.dim);
+        let rank = shape.len();
+        let mut order: Vec<usize> = (0..rank).collect();
+        if self.size.transposed && length.is_some() {
+            order.swap(rank - 2, rank - 1);
+        }
+        let mut strides = vec![1; rank];
+        let mut stride = 1;
+        for axis in order.into_iter().rev() {
+            strides[axis] = stride;
+            stride *= shape[axis];
+        }
+        (shape, strides)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::devices;
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<String> = cases().into_iter().map(|case| case.name).collect();
+        let all = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
+
+    #[test]
+    fn a_card_with_all_types_refuses_nothing() {
+        let devices = devices::all();
+        let card = devices.iter().find(|device| device.name == "h100");
+        for case in cases() {
+            let kernels = case.kernels(card.expect("there is one"));
+            assert!(kernels.is_ok(), "{}: {:?}", case.name, kernels.err());
+        }
+    }
+
+    #[test]
+    fn sizes_bring_out_all_schemes() {
+        let devices = devices::all();
+        let card = devices.iter().find(|device| device.name == "h100");
+        let plans: Vec<(usize, bool)> = cases()
+            .iter()
+            .filter(|case| case.name.starts_with("gaussian-d3/f32/"))
+            .map(|case| {
+                let kernels = case
+                    .kernels(card.expect("there is one"))
+                    .expect("it is planned");
+                (kernels.plan().lanes, kernels.plan().blueprint.partial)
+            })
+            .collect();
+        for scheme in [(4, false), (2, false), (2, true)] {
+            assert!(plans.contains(&scheme), "{scheme:?} of {plans:?}");
+        }
+    }
+}

@@ -1,0 +1,443 @@
+//! The compilers and validators of others.
+
+use std::{
+    ffi::{CStr, CString, c_char, c_int, c_void},
+    fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    ptr,
+};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::{emit::Language, sass};
+
+/// A kernel in some language and what it is to be compiled or checked for.
+pub struct Job {
+    pub source: Vec<u8>,
+    pub language: Language,
+    pub target: String,
+}
+
+/// What a compiler says of a kernel.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Compiled {
+    pub registers: u32,
+    pub spill_bytes: u32,
+    /// The loops of the machine code, where it was looked at.
+    pub loops: Vec<sass::Loop>,
+}
+
+impl Language {
+    /// The targets that a kernel in this language is compiled or checked for.
+    pub fn targets(self) -> Vec<String> {
+        match self {
+            Language::Cuda => vec!["sm_80".into(), "sm_90".into()],
+            Language::Ptx(capability) => vec![format!("sm_{capability}")],
+            Language::Hip { architectures, .. } => {
+                architectures.iter().map(|name| name.to_string()).collect()
+            }
+            Language::Metal | Language::SpirV | Language::Wgsl => vec![self.name().to_lowercase()],
+        }
+    }
+}
+
+/// Where the tools are. What is not here is not checked.
+pub struct Tools {
+    pub nvidia: Option<Nvidia>,
+    pub clang: Option<Clang>,
+    pub spirv_val: Option<PathBuf>,
+    /// Where results are kept; only successes.
+    pub cache: PathBuf,
+}
+
+impl Tools {
+    /// Whether jobs for this language are more than emission.
+    pub fn have(&self, language: Language) -> bool {
+        match language {
+            Language::Cuda | Language::Ptx(_) => self.nvidia.is_some(),
+            Language::Hip { .. } | Language::Metal => self.clang.is_some(),
+            Language::SpirV => self.spirv_val.is_some(),
+            Language::Wgsl => true,
+        }
+    }
+
+    /// Compiles or checks; what takes long only if it was not done before.
+    pub fn run(&self, job: &Job) -> Result<Compiled> {
+        if matches!(job.language, Language::SpirV | Language::Wgsl) {
+            return self.run_anew(job);
+        }
+        let kept = self.cache.join(format!("{:016x}.json", self.key(job)));
+        if let Ok(text) = fs::read(&kept)
+            && let Ok(compiled) = serde_json::from_slice(&text)
+        {
+            return Ok(compiled);
+        }
+        let compiled = self.run_anew(job)?;
+        fs::write(&kept, serde_json::to_vec(&compiled)?)
+            .with_context(|| format!("writing {}", kept.display()))?;
+        Ok(compiled)
+    }
+
+    fn key(&self, job: &Job) -> u64 {
+        // Changes of this program that change results must change this, too.
+        const VERSION: u32 = 1;
+        let mut hasher = DefaultHasher::new();
+        VERSION.hash(&mut hasher);
+        job.source.hash(&mut hasher);
+        job.target.hash(&mut hasher);
+        job.language.name().hash(&mut hasher);
+        let nvidia = self.nvidia.as_ref().map(|tool| &tool.version);
+        let clang = self.clang.as_ref().map(|tool| &tool.version);
+        match job.language {
+            Language::Cuda | Language::Ptx(_) => nvidia.hash(&mut hasher),
+            _ => clang.hash(&mut hasher),
+        }
+        hasher.finish()
+    }
+
+    fn run_anew(&self, job: &Job) -> Result<Compiled> {
+        let missing = || anyhow!("there is no tool for {}", job.language.name());
+        match job.language {
+            Language::Cuda => {
+                let nvidia = self.nvidia.as_ref().ok_or_else(missing)?;
+                nvidia.assemble(&nvidia.compile(&job.source, &job.target)?, &job.target)
+            }
+            Language::Ptx(_) => {
+                let nvidia = self.nvidia.as_ref().ok_or_else(missing)?;
+                nvidia.assemble(&job.source, &job.target)
+            }
+            Language::Hip { plane, .. } => {
+                let clang = self.clang.as_ref().ok_or_else(missing)?;
+                clang.compile(&job.source, &job.target, plane)
+            }
+            Language::SpirV => {
+                let validator = self.spirv_val.as_ref().ok_or_else(missing)?;
+                let file = scratch(".spv", &job.source)?;
+                let mut command = Command::new(validator);
+                command.args(["--target-env", "vulkan1.3"]).arg(file.path());
+                succeed(&mut command)?;
+                Ok(Compiled::default())
+            }
+            Language::Wgsl => {
+                wgsl(&job.source)?;
+                Ok(Compiled::default())
+            }
+            Language::Metal => {
+                let clang = self.clang.as_ref().ok_or_else(missing)?;
+                clang.parse_metal(&job.source)?;
+                Ok(Compiled::default())
+            }
+        }
+    }
+}
+
+/// Parses and validates WGSL as a browser without any extension would.
+fn wgsl(source: &[u8]) -> Result<()> {
+    use naga::valid::{Capabilities, ValidationFlags, Validator};
+
+    let source = std::str::from_utf8(source)?;
+    let module = naga::front::wgsl::parse_str(source)
+        .map_err(|error| anyhow!("{}", error.emit_to_string(source)))?;
+    Validator::new(ValidationFlags::all(), Capabilities::empty())
+        .validate(&module)
+        .map_err(|error| anyhow!("{}", error.emit_to_string(source)))?;
+    Ok(())
+}
+
+/// NVIDIA's compilers, as their Python wheels hold them.
+pub struct Nvidia {
+    nvrtc: libloading::Library,
+    include: PathBuf,
+    ptxas: PathBuf,
+    nvdisasm: PathBuf,
+    version: String,
+}
+
+/// What of the Python packages in `folder` is laid out as a CUDA toolkit.
+pub fn toolkit(folder: &Path) -> Option<PathBuf> {
+    let within = "nvvm/libdevice/libdevice.10.bc";
+    let library = files(folder)
+        .into_iter()
+        .find(|path| path.ends_with(within))?;
+    library.ancestors().nth(3).map(Path::to_path_buf)
+}
+
+impl Nvidia {
+    /// Finds them below the folder `nvidia` of a Python installation's packages.
+    pub fn new(folder: &Path) -> Result<Self> {
+        let find = |names: &[&str]| -> Result<PathBuf> {
+            for path in files(folder) {
+                if names.iter().any(|name| path.ends_with(name)) {
+                    return Ok(path);
+                }
+            }
+            bail!("{} is not below {}", names[0], folder.display())
+        };
+        let library = find(&["lib/libnvrtc.so.12", "lib/libnvrtc.so.13"])?;
+        let header = find(&["include/cuda_fp16.h"])?;
+        let ptxas = find(&["bin/ptxas"])?;
+        let nvdisasm = find(&["bin/nvdisasm"])?;
+        let version = succeed(Command::new(&ptxas).arg("--version"))?
+            + &succeed(Command::new(&nvdisasm).arg("--version"))?;
+        // SAFETY: initialising NVRTC has no requirements.
+        let nvrtc = unsafe { libloading::Library::new(&library) }
+            .with_context(|| format!("loading {}", library.display()))?;
+        Ok(Self {
+            nvrtc,
+            include: header
+                .parent()
+                .context("a file has a folder")?
+                .to_path_buf(),
+            ptxas,
+            nvdisasm,
+            version,
+        })
+    }
+
+    /// The architecture as the runtime names it: with what only that generation has.
+    fn architecture(target: &str) -> &str {
+        match target {
+            "sm_90" => "sm_90a",
+            target => target,
+        }
+    }
+
+    /// CUDA C++ to PTX.
+    fn compile(&self, source: &[u8], target: &str) -> Result<Vec<u8>> {
+        type Program = *mut c_void;
+        type Strings = *const *const c_char;
+        type Create = unsafe extern "C" fn(
+            *mut Program,
+            *const c_char,
+            *const c_char,
+            c_int,
+            Strings,
+            Strings,
+        ) -> c_int;
+        type Compile = unsafe extern "C" fn(Program, c_int, Strings) -> c_int;
+        type Size = unsafe extern "C" fn(Program, *mut usize) -> c_int;
+        type Get = unsafe extern "C" fn(Program, *mut c_char) -> c_int;
+        type Destroy = unsafe extern "C" fn(*mut Program) -> c_int;
+
+        let source = CString::new(source)?;
+        let options = [
+            CString::new(format!("--gpu-architecture={}", Self::architecture(target)))?,
+            CString::new(format!("--include-path={}", self.include.display()))?,
+        ];
+        let options: Vec<*const c_char> = options.iter().map(|option| option.as_ptr()).collect();
+        let nothing: Strings = ptr::null();
+        // SAFETY: the types are those of `nvrtc.h`; strings end with a zero and outlive the calls;
+        // buffers have the sizes that the library asks for.
+        unsafe {
+            let text = |size: &[u8], get: &[u8], program| -> Result<Vec<u8>> {
+                let mut len = 0;
+                ensure!(self.nvrtc.get::<Size>(size)?(program, &mut len) == 0);
+                let mut text = vec![0u8; len.max(1)];
+                let start = text.as_mut_ptr().cast();
+                ensure!(self.nvrtc.get::<Get>(get)?(program, start) == 0);
+                Ok(CStr::from_bytes_until_nul(&text)?.to_bytes().to_vec())
+            };
+            let mut program: Program = ptr::null_mut();
+            let create = self.nvrtc.get::<Create>(b"nvrtcCreateProgram\0")?;
+            let name = ptr::null();
+            let code = create(&mut program, source.as_ptr(), name, 0, nothing, nothing);
+            ensure!(code == 0, "nvrtcCreateProgram: error {code}");
+            let compile = self.nvrtc.get::<Compile>(b"nvrtcCompileProgram\0")?;
+            let code = compile(program, options.len() as c_int, options.as_ptr());
+            let result = if code == 0 {
+                text(b"nvrtcGetPTXSize\0", b"nvrtcGetPTX\0", program)
+            } else {
+                let log = text(
+                    b"nvrtcGetProgramLogSize\0",
+                    b"nvrtcGetProgramLog\0",
+                    program,
+                )?;
+                Err(anyhow!("NVRTC: {}", String::from_utf8_lossy(&log)))
+            };
+            self.nvrtc.get::<Destroy>(b"nvrtcDestroyProgram\0")?(&mut program);
+            result
+        }
+    }
+
+    /// PTX to machine code.
+    fn assemble(&self, ptx: &[u8], target: &str) -> Result<Compiled> {
+        let source = scratch(".ptx", ptx)?;
+        let code = scratch(".cubin", &[])?;
+        let mut ptxas = Command::new(&self.ptxas);
+        ptxas
+            .arg("-v")
+            .arg(format!("-arch={}", Self::architecture(target)))
+            .arg(source.path());
+        ptxas.arg("-o").arg(code.path());
+        // The messages come on the standard error.
+        let output = ptxas.stdin(Stdio::null()).output()?;
+        let messages = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "ptxas: {messages}");
+        let listing = succeed(Command::new(&self.nvdisasm).arg("-c").arg(code.path()))?;
+        let number = |before: &str, after: &str| number(&messages, before, after);
+        Ok(Compiled {
+            registers: number("Used ", " registers").context("ptxas names no registers")?,
+            spill_bytes: number("", " bytes spill stores").unwrap_or(0)
+                + number("", " bytes spill loads").unwrap_or(0),
+            loops: sass::loops(&listing),
+        })
+    }
+}
+
+/// A Clang that has the target AMDGPU, with AMD's device libraries.
+pub struct Clang {
+    program: PathBuf,
+    libraries: PathBuf,
+    version: String,
+}
+
+/// What HIP's run-time compiler declares for every kernel.
+const HIP_PRELUDE: &str = include_str!("hip.h");
+/// Metal's standard library.
+const METAL_LIBRARY: &str = include_str!("metal.h");
+
+impl Clang {
+    pub fn new(program: &Path, libraries: &Path) -> Result<Self> {
+        let mut version = succeed(Command::new(program).arg("--version"))?;
+        version.push_str(HIP_PRELUDE);
+        version.push_str(METAL_LIBRARY);
+        Ok(Self {
+            program: program.to_path_buf(),
+            libraries: libraries.to_path_buf(),
+            version,
+        })
+    }
+
+    /// Metal, read as C++.
+    fn parse_metal(&self, source: &[u8]) -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        fs::write(folder.path().join("metal_stdlib"), METAL_LIBRARY)?;
+        let file = folder.path().join("kernel.metal");
+        fs::write(&file, source)?;
+        let mut clang = Command::new(&self.program);
+        clang.args([
+            "-x",
+            "c++",
+            "-std=c++17",
+            "-fsyntax-only",
+            "-nostdinc",
+            "-w",
+        ]);
+        clang.arg("-I").arg(folder.path()).arg(&file);
+        succeed(&mut clang)?;
+        Ok(())
+    }
+
+    /// HIP C++ to assembly, with the library of mathematical functions.
+    fn compile(&self, source: &[u8], target: &str, plane: usize) -> Result<Compiled> {
+        let folder = tempfile::tempdir()?;
+        let prelude = folder.path().join("hip.h");
+        fs::write(&prelude, HIP_PRELUDE)?;
+        fs::create_dir(folder.path().join("hip"))?;
+        // Its types are in the prelude.
+        fs::write(folder.path().join("hip/hip_bf16.h"), "")?;
+        let file = folder.path().join("kernel.hip");
+        fs::write(&file, source)?;
+        let mut clang = Command::new(&self.program);
+        clang.args([
+            "-x",
+            "hip",
+            "--offload-device-only",
+            "-S",
+            "-O3",
+            "-std=c++17",
+        ]);
+        clang.args([
+            "-nogpuinc",
+            "-nogpulib",
+            "-Rpass-analysis=kernel-resource-usage",
+        ]);
+        clang.arg(format!("--offload-arch={target}"));
+        clang.arg("-I").arg(folder.path());
+        clang.arg("-include").arg(&prelude);
+        let wide = if plane == 64 { "on" } else { "off" };
+        // The libraries may be older than the target. What they ask its version for, such as fast
+        // fused multiply-add, it has in common with the one before.
+        let isa = match target.trim_start_matches("gfx") {
+            "942" => "940",
+            "1100" => "1036",
+            isa => isa,
+        };
+        for library in [
+            "ocml",
+            "ockl",
+            "oclc_daz_opt_off",
+            "oclc_unsafe_math_off",
+            "oclc_finite_only_off",
+            "oclc_correctly_rounded_sqrt_on",
+            &format!("oclc_wavefrontsize64_{wide}"),
+            &format!("oclc_isa_version_{isa}"),
+            "oclc_abi_version_500",
+        ] {
+            let library = self.libraries.join(format!("{library}.bc"));
+            clang
+                .args(["-Xclang", "-mlink-builtin-bitcode", "-Xclang"])
+                .arg(library);
+        }
+        clang.args(["-o", "/dev/null"]).arg(&file);
+        let output = clang.stdin(Stdio::null()).output()?;
+        let messages = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "clang: {messages}");
+        Ok(Compiled {
+            registers: number(&messages, "    VGPRs: ", " ")
+                .with_context(|| format!("clang names no registers: {messages}"))?,
+            spill_bytes: 4 * number(&messages, "VGPRs Spill: ", " ").unwrap_or(0),
+            loops: Vec::new(),
+        })
+    }
+}
+
+/// The number that stands in `text` between `before` and `after`.
+fn number(text: &str, before: &str, after: &str) -> Option<u32> {
+    text.match_indices(after).find_map(|(end, _)| {
+        let head = &text[..end];
+        let digits = head.trim_end_matches(|c: char| c.is_ascii_digit());
+        let value = head[digits.len()..].parse().ok()?;
+        digits.ends_with(before).then_some(value)
+    })
+}
+
+/// All files below `folder`.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => folders.push(entry.path()),
+                _ => found.push(entry.path()),
+            }
+        }
+    }
+    found
+}
+
+fn scratch(suffix: &str, content: &[u8]) -> Result<tempfile::NamedTempFile> {
+    let file = tempfile::Builder::new().suffix(suffix).tempfile()?;
+    fs::write(file.path(), content)?;
+    Ok(file)
+}
+
+/// What the command prints; when it fails, its messages as the error.
+fn succeed(command: &mut Command) -> Result<String> {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("starting {:?}", command.get_program()))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(
+        output.status.success(),
+        "{:?}: {text}{}",
+        command.get_program(),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(text.into_owned())
+}

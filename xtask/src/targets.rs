@@ -1,0 +1,142 @@
+//! The compilers of devices that are not here, and what they make of the kernels.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use crate::process::{self, capture};
+use crate::{debian, llvm};
+
+/// NVRTC, ptxas and nvdisasm, and the headers that kernels include. Their versions are fixed, as the
+/// machine code is compared with a table.
+const WHEELS: [&str; 4] = [
+    "nvidia-cuda-nvrtc-cu12==12.9.86",
+    "nvidia-cuda-nvcc-cu12==12.9.86",
+    "nvidia-cuda-runtime-cu12==12.9.79",
+    "nvidia-cuda-nvdisasm==13.5.37",
+];
+/// The folder in the user's data that they are installed to; named anew when they change.
+const WHEELS_FOLDER: &str = "burn-lazy/nvidia-12.9.86";
+/// The Clangs that know all of the architectures.
+const CLANGS: [&str; 4] = ["clang-19", "clang-20", "clang-21", "clang-22"];
+const SPIRV_VAL: &str = "spirv-val";
+/// Where AMD's device libraries are.
+const AMD_LIBRARIES: [&str; 3] = [
+    "/usr/lib/x86_64-linux-gnu/amdgcn/bitcode",
+    "/usr/lib/aarch64-linux-gnu/amdgcn/bitcode",
+    "/opt/rocm/amdgcn/bitcode",
+];
+const PACKAGES: [&str; 3] = ["clang-19", "rocm-device-libs", "spirv-tools"];
+/// What the machine code is compared with.
+pub const TABLE: &str = "cube_kernels/targets/sass.jsonl";
+
+/// The program that compiles the corpus, as `cargo run` takes it.
+pub const PACKAGE: &str = "-p burn-lazy-targets --features ptx";
+
+/// Where the tools are.
+pub struct Tools {
+    cuda: PathBuf,
+    clang: &'static str,
+    amd_libraries: &'static str,
+}
+
+impl Tools {
+    /// Finds the tools, and installs what is missing and can be.
+    pub fn ensure(say: &dyn Fn(&str)) -> Result<Self> {
+        if !cfg!(target_os = "linux") {
+            bail!("the compilers of other devices are set up on Linux only");
+        }
+        llvm::ensure_gpu(say)?;
+        let (clang, amd_libraries) = match packages() {
+            Some(found) => found,
+            None => {
+                let names = PACKAGES.join(", ");
+                if let Some(obstacle) = debian::obstacle() {
+                    bail!(
+                        "the compilers of other devices are missing; {obstacle} (Debian: {names})"
+                    );
+                }
+                say(&format!("other targets: installing {names}"));
+                debian::install(&PACKAGES).context("no compilers of other devices")?;
+                packages().ok_or_else(|| anyhow!("{names} do not bring what they should"))?
+            }
+        };
+        Ok(Self {
+            cuda: wheels(say)?,
+            clang,
+            amd_libraries,
+        })
+    }
+
+    /// The arguments by which the program finds them.
+    pub fn arguments(&self) -> Vec<OsString> {
+        let mut arguments = Vec::new();
+        for (name, value) in [
+            ("--nvidia", self.cuda.as_os_str()),
+            ("--clang", self.clang.as_ref()),
+            ("--amd-libraries", self.amd_libraries.as_ref()),
+            ("--spirv-val", SPIRV_VAL.as_ref()),
+        ] {
+            arguments.extend([name.into(), value.to_owned()]);
+        }
+        arguments
+    }
+}
+
+/// The Clang and the device libraries, if all Debian packages are there.
+fn packages() -> Option<(&'static str, &'static str)> {
+    capture(Command::new(SPIRV_VAL).arg("--version")).ok()?;
+    let clang = CLANGS.into_iter().find(|name| {
+        let targets = capture(Command::new(name).arg("--print-targets"));
+        targets.is_ok_and(|targets| targets.contains("amdgcn"))
+    })?;
+    let libraries = AMD_LIBRARIES
+        .into_iter()
+        .find(|folder| Path::new(folder).join("ocml.bc").exists())?;
+    Some((clang, libraries))
+}
+
+/// The folder `nvidia` of the Python packages.
+fn wheels(say: &dyn Fn(&str)) -> Result<PathBuf> {
+    let data = dirs::data_local_dir().context("no folder for user data: set HOME")?;
+    let folder = data.join(WHEELS_FOLDER);
+    if !folder.exists() {
+        say(&format!(
+            "CUDA: fetching the Python wheels {}",
+            WHEELS.join(", ")
+        ));
+        let parent = folder.parent().context("a folder has a parent")?;
+        fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
+        let temporary = tempfile::tempdir_in(parent)?;
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "install", "--disable-pip-version-check"]);
+        pip.args(["--no-deps", "--only-binary", ":all:", "--target"]);
+        pip.arg(temporary.path()).args(WHEELS);
+        capture(&mut pip).context("the CUDA compilers could not be installed")?;
+        fs::rename(temporary.path().join("nvidia"), &folder)
+            .with_context(|| format!("moving the wheels to {}", folder.display()))?;
+    }
+    Ok(folder)
+}
+
+/// `cargo xtask sass`: prints what the machine code for an H100 costs, and writes it to `json`.
+pub fn sass(json: Option<&Path>, only: Option<&str>) -> Result<bool> {
+    let tools = Tools::ensure(&|message| eprintln!("{message}"))?;
+    let mut command = process::cargo();
+    command
+        .arg("run")
+        .args(PACKAGE.split(' '))
+        .args(["--", "sass"]);
+    command.args(tools.arguments());
+    if let Some(file) = json {
+        let folder = std::env::current_dir()?;
+        command.arg("--json").arg(folder.join(file));
+    }
+    if let Some(only) = only {
+        command.args(["--only", only]);
+    }
+    process::succeeds(&mut command)
+}
