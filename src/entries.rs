@@ -107,7 +107,7 @@ impl LazyTensor {
         }
         let dtype = self.extent().dtype.expect("there is a tensor operand");
         let dense: Tensor<R> = self.columns_as_batch()?.entries()?;
-        let dense = match DType::from(dense.dtype()) == dtype {
+        let dense = match dense.dtype() == dtype {
             true => dense,
             false => dense.cast(dtype),
         };

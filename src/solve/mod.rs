@@ -36,6 +36,8 @@ use crate::{
     lazy::LazyTensor,
 };
 
+type Observer = Arc<dyn Fn(&Progress) + Send + Sync>;
+
 /// How a linear system is solved.
 ///
 /// ```
@@ -53,7 +55,7 @@ pub struct SolveOptions<const R: usize> {
     pub(crate) restarts: bool,
     pub(crate) initial: Option<Tensor<R>>,
     pub(crate) preconditioner: Option<Arc<dyn Preconditioner<R>>>,
-    pub(crate) progress: Option<Arc<dyn Fn(&Progress) + Send + Sync>>,
+    pub(crate) progress: Option<Observer>,
 }
 
 impl<const R: usize> Default for SolveOptions<R> {
