@@ -566,11 +566,11 @@ fn what_cannot_be_solved_is_refused() {
         refused(&k, &infinite, &options),
         SolveError::NotFinite(_)
     ));
-    let poisoned = &k * (LazyTensor::vi(nan.clone()) * LazyTensor::vj(nan.clone()));
-    assert!(matches!(
-        refused(&poisoned, &b, &options),
-        SolveError::NotFinite(_)
-    ));
+    for broken in [nan, infinite] {
+        let poisoned = &k * (LazyTensor::vi(broken.clone()) * LazyTensor::vj(broken));
+        let error = refused(&poisoned, &b, &options);
+        assert!(matches!(error, SolveError::NotFinite(_)), "{error}");
+    }
 
     let y = x.clone() * 1.1;
     let skewed = (-LazyTensor::vi(x.clone()).sqdist(LazyTensor::vj(y))).exp();
