@@ -1,6 +1,6 @@
 //! The largest eigenvalues of a symmetric operator, by Lanczos' method.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use burn_lazy_kernels::Axis;
 use nalgebra::{DMatrix, SymmetricEigen};
 use rand::{SeedableRng, rngs::StdRng};
@@ -8,7 +8,7 @@ use rand_distr::{Distribution, StandardNormal};
 
 use super::{
     LinearOperator, SolveError,
-    system::{dots, epsilon, host},
+    system::{dots, epsilon, host, one_square, tensor},
 };
 use crate::{error::LazyError, lazy::LazyTensor};
 
@@ -55,17 +55,7 @@ pub fn eigenpairs<A: LinearOperator<2>>(
     max_iterations: usize,
 ) -> Result<Eigenpairs, SolveError> {
     let a = a.inner();
-    let sizes = a.sizes()?;
-    let [n, columns] = sizes;
-    if n != columns {
-        return Err(SolveError::NotSquare { sizes });
-    }
-    if !a.batch().is_empty() {
-        return Err(SolveError::Batch {
-            method: "eigenpairs",
-            batch: a.batch(),
-        });
-    }
+    let n = one_square(&a, "eigenpairs")?;
     if count == 0 || count > n {
         return Err(SolveError::Option {
             option: "count",
@@ -77,7 +67,7 @@ pub fn eigenpairs<A: LinearOperator<2>>(
     let mut rng = StdRng::seed_from_u64(0);
     let mut random = || {
         let values: Vec<f64> = StandardNormal.sample_iter(&mut rng).take(n).collect();
-        Tensor::<2>::from_data(TensorData::new(values, [n, 1]), (&device, dtype))
+        tensor(values, [n, 1], (&device, dtype))
     };
 
     let mut basis = Basis::default();
@@ -146,7 +136,8 @@ fn norm(v: &Tensor<2>) -> Result<f64, LazyError> {
     Ok(host(dots(&[[v, v]])?.remove(0))[0].sqrt())
 }
 
-fn tridiagonal(diagonal: &[f64], beside: &[f64]) -> DMatrix<f64> {
+/// The symmetric matrix with `diagonal` and, on both sides of it, `beside`.
+pub(crate) fn tridiagonal(diagonal: &[f64], beside: &[f64]) -> DMatrix<f64> {
     let n = diagonal.len();
     DMatrix::from_fn(n, n, |i, j| match i.abs_diff(j) {
         0 => diagonal[i],
@@ -214,8 +205,7 @@ impl Basis {
             for (number, block) in self.blocks.iter().enumerate() {
                 let at = |w: usize| column.get(number * WIDTH + w).copied().unwrap_or(0.0);
                 let weights: Vec<f64> = (0..WIDTH).map(at).collect();
-                let data = TensorData::new(weights, [WIDTH]);
-                let weights = Tensor::from_data(data, (&block.device(), block.dtype()));
+                let weights = tensor(weights, [WIDTH], (&block.device(), block.dtype()));
                 let part = combination(block, weights)?;
                 sum = Some(match sum {
                     None => part,

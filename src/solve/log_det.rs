@@ -2,16 +2,17 @@
 
 use std::cell::RefCell;
 
-use burn::tensor::{Tensor, TensorData};
-use nalgebra::{DMatrix, SymmetricEigen};
+use burn::tensor::Tensor;
+use nalgebra::SymmetricEigen;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use rand_distr::{Distribution, StandardNormal};
 
 use super::{
     LinearOperator, Nystrom, Preconditioner, SolveError, SolveInfo, SolveOptions,
     conjugate_gradient::iterate,
+    lanczos::tridiagonal,
     operator::Ridge,
-    system::{host, run},
+    system::{host, one_square, run, tensor},
 };
 
 /// How [`log_det`] estimates.
@@ -133,13 +134,7 @@ where
     }
     let a = Ridge(a.clone(), options.ridge);
     let inner = a.inner();
-    if !inner.batch().is_empty() {
-        return Err(SolveError::Batch {
-            method: "log_det",
-            batch: inner.batch(),
-        });
-    }
-    let [n, _] = inner.sizes()?;
+    let n = one_square(&inner, "log_det")?;
     let (device, dtype) = inner.vectors()?;
     let mut rng = StdRng::seed_from_u64(options.seed);
     let mut solve_options = SolveOptions::default()
@@ -159,21 +154,18 @@ where
         .map_or(0.0, Nystrom::log_det);
     while estimates.len() < options.probes {
         let count = GROUP.min(options.probes - estimates.len());
-        let tensor = |values: Vec<f64>, rows: usize| {
-            let data = TensorData::new(values, [rows, count]);
-            Tensor::<2>::from_data(data, (&device, dtype))
-        };
+        let block = |values, rows| tensor(values, [rows, count], (&device, dtype));
         // Random vectors z with the covariance P, and u = z / P.
         let (z, u) = match &options.preconditioner {
             None => {
                 let sign = |_| if rng.random() { 1.0 } else { -1.0 };
-                let z = tensor((0..n * count).map(sign).collect(), n);
+                let z = block((0..n * count).map(sign).collect(), n);
                 (z.clone(), z)
             }
             Some(nystrom) => {
                 let mut normal = |rows: usize| {
                     let values = StandardNormal.sample_iter(&mut rng).take(rows * count);
-                    tensor(values.collect(), rows)
+                    block(values.collect(), rows)
                 };
                 let (small, large) = (normal(nystrom.rank()), normal(n));
                 let z = nystrom.color(small, large)?;
@@ -209,8 +201,7 @@ where
     let squares: f64 = estimates.iter().map(|value| (value - mean).powi(2)).sum();
     let standard_error = (squares / (probes - 1.0).max(1.0) / probes).sqrt();
 
-    let data = TensorData::new(vec![known + mean], [1]);
-    let mut value = Tensor::<1>::from_data(data, (&device, dtype));
+    let mut value = tensor(vec![known + mean], [1], (&device, dtype));
     if a.is_tracked() {
         for [u, solution] in pairs {
             let part = (a.apply(u)? * solution).sum() / probes;
@@ -230,24 +221,19 @@ const GROUP: usize = 16;
 /// Gauss quadrature of the logarithm for the spectral measure of a vector, from the steps and the ratios of
 /// conjugate gradients that start from it.
 fn quadrature(coefficients: &[f64]) -> f64 {
-    let steps = coefficients.chunks(2).take_while(|pair| pair[0] > 0.0);
-    let pairs: Vec<&[f64]> = steps.collect();
-    let mut tridiagonal = DMatrix::zeros(pairs.len(), pairs.len());
+    let pairs = coefficients.chunks(2).take_while(|pair| pair[0] > 0.0);
+    let (mut diagonal, mut beside) = (Vec::new(), Vec::new());
     let mut before = 0.0;
-    for (k, pair) in pairs.iter().enumerate() {
+    for pair in pairs {
         let (step, ratio) = (pair[0], pair[1]);
-        tridiagonal[(k, k)] = 1.0 / step + before;
+        diagonal.push(1.0 / step + before);
+        beside.push(ratio.sqrt() / step);
         before = ratio / step;
-        if k + 1 < pairs.len() {
-            let beside = ratio.sqrt() / step;
-            tridiagonal[(k, k + 1)] = beside;
-            tridiagonal[(k + 1, k)] = beside;
-        }
     }
     let SymmetricEigen {
         eigenvalues,
         eigenvectors,
-    } = tridiagonal.symmetric_eigen();
+    } = tridiagonal(&diagonal, &beside).symmetric_eigen();
     let weights = eigenvectors.row(0).into_iter().map(|first| first * first);
     let logs = eigenvalues
         .iter()

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor};
 use burn_lazy_kernels::Axis;
 use nalgebra::{DMatrix, DVector};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -10,9 +10,9 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use super::{
     SolveError,
     operator::is_computed,
-    system::{epsilon, host},
+    system::{epsilon, host, one_square, tensor},
 };
-use crate::{error::LazyError, lazy::LazyTensor, solve::LinearOperator};
+use crate::{error::LazyError, lazy::LazyTensor};
 
 /// A symmetric positive definite operator $M$ that is close to the inverse of the operator of a system.
 pub trait Preconditioner<const R: usize>: fmt::Debug + Send + Sync {
@@ -142,12 +142,7 @@ impl Nystrom {
     /// If the matrix is not square, has batch dimensions or entries on the diagonal that are negative or
     /// not finite, or if the ridge is not positive.
     pub fn new(k: &LazyTensor, ridge: f64, rank: Rank) -> Result<Self, SolveError> {
-        let [n, columns] = LinearOperator::<2>::sizes(k)?;
-        if n != columns {
-            return Err(SolveError::NotSquare {
-                sizes: [n, columns],
-            });
-        }
+        let n = one_square(k, "a Nyström preconditioner")?;
         if !(ridge > 0.0 && ridge.is_finite()) {
             return Err(SolveError::Option {
                 option: "ridge",
@@ -155,12 +150,6 @@ impl Nystrom {
             });
         }
         let extent = k.extent();
-        if !extent.batch.is_empty() {
-            return Err(SolveError::Batch {
-                method: "a Nyström preconditioner",
-                batch: extent.batch,
-            });
-        }
         let dtype = extent.dtype.expect("it has sizes");
         if !is_computed(dtype) {
             return Err(SolveError::Dtype(dtype));
@@ -262,8 +251,7 @@ impl Dense {
     fn new(matrix: &DMatrix<f64>, device: &Device, dtype: DType) -> Result<Self, LazyError> {
         let (rows, columns) = matrix.shape();
         let values = matrix.transpose().as_slice().to_vec();
-        let data = TensorData::new(values, [rows, columns, 1]);
-        let rows = LazyTensor::try_vj(Tensor::<3>::from_data(data, (device, dtype)))?;
+        let rows = LazyTensor::try_vj(tensor(values, [rows, columns, 1], (device, dtype)))?;
         Ok(Self { rows })
     }
 
@@ -403,8 +391,7 @@ impl<'a> PivotedCholesky<'a> {
 
         // The new columns of F.
         let values = columns.transpose().as_slice().to_vec();
-        let data = TensorData::new(values, [old + added, added]);
-        let columns = Tensor::<2>::from_data(data, (self.device, self.dtype));
+        let columns = tensor(values, [old + added, added], (self.device, self.dtype));
         let f = self.k.select(Axis::J, &self.pivots)?.try_matmul(columns)?;
         let squares: Tensor<2> = LazyTensor::try_vi(f.clone())?.sqnorm().entries()?;
         for (missing, square) in self.missing.iter_mut().zip(host(squares)) {

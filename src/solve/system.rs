@@ -1,6 +1,6 @@
 //! What iterative methods have in common: checks, scaling, restarts, and the look at residuals.
 
-use burn::tensor::{Bool, DType, Tensor};
+use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
 use burn_lazy_kernels::Axis;
 
 use super::{
@@ -27,6 +27,31 @@ pub(crate) fn dots<const R: usize>(pairs: &[[&Tensor<R>; 2]]) -> Result<Vec<Tens
 /// The values on the host, as `f64`.
 pub(crate) fn host<const R: usize>(tensor: Tensor<R>) -> Vec<f64> {
     tensor.into_data().iter::<f64>().collect()
+}
+
+/// A tensor of the given values.
+pub(crate) fn tensor<const R: usize>(
+    values: Vec<f64>,
+    shape: [usize; R],
+    (device, dtype): (&Device, DType),
+) -> Tensor<R> {
+    Tensor::from_data(TensorData::new(values, shape), (device, dtype))
+}
+
+/// Number of rows of a square operator without batch dimensions, as `method` takes it.
+pub(crate) fn one_square(
+    a: &dyn LinearOperator<2>,
+    method: &'static str,
+) -> Result<usize, SolveError> {
+    let sizes = a.sizes()?;
+    let [rows, columns] = sizes;
+    if rows != columns {
+        return Err(SolveError::NotSquare { sizes });
+    }
+    match a.batch() {
+        none if none.is_empty() => Ok(rows),
+        batch => Err(SolveError::Batch { method, batch }),
+    }
 }
 
 /// The rounding unit of a type.
@@ -177,8 +202,7 @@ fn relative(r: f64, b: f64) -> f64 {
 pub(crate) fn row<const R: usize>(values: &[f64], like: &Tensor<R>) -> Tensor<R> {
     let mut shape = like.dims();
     shape[R - 2] = 1;
-    let data = burn::tensor::TensorData::new(values.to_vec(), shape);
-    Tensor::from_data(data, (&like.device(), like.dtype()))
+    tensor(values.to_vec(), shape, (&like.device(), like.dtype()))
 }
 
 /// Solves $A a = b$ outside of autodiff by `method`, which gives an approximate solution of $A d = r$.
