@@ -2,9 +2,9 @@
 
 use std::{fmt, sync::Arc};
 
-use burn::tensor::Tensor;
+use burn::tensor::{FloatDType, Tensor};
 use burn_lazy_kernels::{
-    Accumulation, Axis, Expr, Formula,
+    Accumulation, Axis, Expr, Formula, ReductionKind,
     expr::{Printer, Var, broadcast_dim},
 };
 
@@ -201,9 +201,41 @@ impl LazyTensor {
     /// The same formula over tensors that are not part of an autodiff graph, as
     /// [`Tensor::inner`] makes them.
     pub fn inner(&self) -> Self {
+        self.map_tensors(Tensor::inner)
+    }
+
+    /// The same formula over tensors of type `dtype`, as [`Tensor::cast`] makes them; gradients get back
+    /// to the tensors that this one is over.
+    ///
+    /// # Panics
+    /// If the device has no such type.
+    #[track_caller]
+    pub fn cast(&self, dtype: FloatDType) -> Self {
+        expect(self.try_cast(dtype))
+    }
+
+    /// Like [`cast`](Self::cast), with an error instead of a panic.
+    pub fn try_cast(&self, dtype: FloatDType) -> Result<Self, LazyError> {
+        self.check_cast(dtype)?;
+        Ok(self.map_tensors(|tensor| tensor.cast(dtype)))
+    }
+
+    /// Whether the device of the tensors computes in `dtype`.
+    pub(crate) fn check_cast(&self, dtype: FloatDType) -> Result<(), LazyError> {
+        match self.extent().device {
+            Some(device) => {
+                let kind = ReductionKind::Sum(self.accumulation);
+                self.check_device(&device, Some(dtype.into()), kind, 1)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The same formula over what `change` makes of the tensors.
+    fn map_tensors(&self, change: impl Fn(Tensor<1>) -> Tensor<1>) -> Self {
         let operand = |operand: &Operand| Operand {
             var: operand.var,
-            value: operand.value.inner(),
+            value: operand.value.map(&change),
         };
         Self {
             operands: Arc::new(self.operands.iter().map(operand).collect()),

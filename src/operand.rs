@@ -33,16 +33,19 @@ pub(crate) struct TensorValue {
 }
 
 impl Value {
-    /// The same outside of autodiff.
-    pub fn inner(&self) -> Self {
+    /// The same with a tensor, if it is one, of the same shape that `change` makes of it.
+    pub fn map(&self, change: impl Fn(Tensor<1>) -> Tensor<1>) -> Self {
         match self {
             Value::Scalar(value) => Value::Scalar(*value),
-            Value::Tensor(value) => Value::Tensor(Box::new(TensorValue {
-                tensor: value.any_rank().inner().into_dispatch(),
-                shape: value.shape.clone(),
-                dtype: value.dtype,
-                device: value.device.clone().inner(),
-            })),
+            Value::Tensor(value) => {
+                let tensor = change(value.any_rank());
+                Value::Tensor(Box::new(TensorValue {
+                    shape: value.shape.clone(),
+                    dtype: tensor.dtype(),
+                    device: tensor.device(),
+                    tensor: tensor.into_dispatch(),
+                }))
+            }
         }
     }
 }

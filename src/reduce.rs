@@ -453,7 +453,7 @@ impl LazyTensor {
     }
 
     /// Checks what the backend would refuse for a formula of `count` tensors.
-    fn check_device(
+    pub(crate) fn check_device(
         &self,
         device: &Device,
         dtype: Option<DType>,

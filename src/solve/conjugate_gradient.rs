@@ -44,7 +44,7 @@ where
         b,
         options,
         |a, b, options| {
-            run(a, b, options, |r, monitor| {
+            run(a, b, options, |a, r, monitor| {
                 iterate(a, r, options, monitor, |_, _| ())
             })
         },

@@ -29,7 +29,9 @@ where
         &Ridge(a.clone(), options.ridge),
         b,
         options,
-        |a, b, options| run(a, b, options, |r, monitor| iterate(a, r, monitor)),
+        |a, b, options| {
+            run(a, b, options, |a, r, monitor| iterate(a, r, monitor))
+        },
     )
 }
 

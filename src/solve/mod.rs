@@ -21,7 +21,7 @@ mod system;
 
 use std::{fmt, sync::Arc};
 
-use burn::tensor::Tensor;
+use burn::tensor::{FloatDType, Tensor};
 
 pub use conjugate_gradient::{conjugate_gradient, least_squares};
 pub use lanczos::{Eigenpairs, eigenpairs};
@@ -53,6 +53,7 @@ pub struct SolveOptions<const R: usize> {
     pub(crate) check_every: usize,
     pub(crate) check_symmetry: bool,
     pub(crate) restarts: bool,
+    pub(crate) iterate_in: Option<FloatDType>,
     pub(crate) initial: Option<Tensor<R>>,
     pub(crate) preconditioner: Option<Arc<dyn Preconditioner<R>>>,
     pub(crate) progress: Option<Observer>,
@@ -67,6 +68,7 @@ impl<const R: usize> Default for SolveOptions<R> {
             check_every: 4,
             check_symmetry: true,
             restarts: true,
+            iterate_in: None,
             initial: None,
             preconditioner: None,
             progress: None,
@@ -82,6 +84,7 @@ impl<const R: usize> fmt::Debug for SolveOptions<R> {
             .field("max_iterations", &self.max_iterations)
             .field("check_every", &self.check_every)
             .field("check_symmetry", &self.check_symmetry)
+            .field("iterate_in", &self.iterate_in)
             .field("initial", &self.initial.is_some())
             .field("preconditioner", &self.preconditioner)
             .finish_non_exhaustive()
@@ -123,6 +126,37 @@ impl<const R: usize> SolveOptions<R> {
     #[must_use]
     pub fn check_symmetry(mut self, check: bool) -> Self {
         self.check_symmetry = check;
+        self
+    }
+
+    /// The type in which iterations compute, by default that of the operator and of `b`.
+    ///
+    /// With an operator in F64 and iterations in F32 only the residuals that restarts begin with are
+    /// computed in F64: about the residuals of F64 at the speed of F32, as long as F32 can lower them
+    /// at all (condition numbers up to about $10^6$). A preconditioner should then be one of the operator in F32.
+    ///
+    /// ```
+    /// # #[cfg(feature = "cpu")] {
+    /// use burn::{prelude::*, tensor::{Distribution, FloatDType}};
+    /// use burn_lazy::{LazyTensor, solve::{Nystrom, Rank, SolveOptions}};
+    ///
+    /// let device = Device::cpu();
+    /// let x = Tensor::<2>::random([400, 3], Distribution::Normal(0.0, 1.0), &device);
+    /// let b = Tensor::<2>::random([400, 1], Distribution::Default, &device);
+    /// let k_xx = (-LazyTensor::vi(x.clone()).sqdist(LazyTensor::vj(x))).exp();
+    /// let options = SolveOptions::default()
+    ///     .ridge(0.01)
+    ///     .tolerance(1e-10)
+    ///     .iterate_in(FloatDType::F32)
+    ///     .preconditioner(Nystrom::new(&k_xx, 0.01, Rank::Auto)?);
+    /// let solved = k_xx.cast(FloatDType::F64).solve(b.cast(FloatDType::F64), &options)?;
+    /// assert!(solved.info.residuals[0] <= 1e-10);
+    /// # }
+    /// # Ok::<(), burn_lazy::solve::SolveError>(())
+    /// ```
+    #[must_use]
+    pub fn iterate_in(mut self, dtype: FloatDType) -> Self {
+        self.iterate_in = Some(dtype);
         self
     }
 
@@ -197,7 +231,8 @@ pub struct SolveInfo {
     pub history: Vec<f64>,
     /// Whether a residual is above the tolerance, as restarts did not lower it any more: the rounding of
     /// the solution and of the products limits it, at about the condition number times the
-    /// rounding unit. Compute in F64, raise the ridge or the tolerance.
+    /// rounding unit. Cast the operands to F64 (with
+    /// [`iterate_in`](SolveOptions::iterate_in) F32 if that should stay fast), raise the ridge or the tolerance.
     pub precision_limited: bool,
 }
 

@@ -1,6 +1,6 @@
 //! Linear maps that iterative solvers apply to blocks of vectors.
 
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{DType, Device, FloatDType, Tensor};
 use burn_lazy_kernels::Axis;
 
 use crate::{error::LazyError, lazy::LazyTensor, operand::broadcast, solve::SolveError};
@@ -46,6 +46,14 @@ pub trait LinearOperator<const R: usize> {
     where
         Self: Sized;
 
+    /// The same operator over tensors of type `dtype`, differentiable like it.
+    ///
+    /// # Errors
+    /// If the device has no such type.
+    fn cast(&self, dtype: FloatDType) -> Result<Self, LazyError>
+    where
+        Self: Sized;
+
     /// Whether a tensor in it is tracked by autodiff.
     fn is_tracked(&self) -> bool;
 
@@ -87,6 +95,10 @@ impl<const R: usize> LinearOperator<R> for LazyTensor {
 
     fn inner(&self) -> Self {
         LazyTensor::inner(self)
+    }
+
+    fn cast(&self, dtype: FloatDType) -> Result<Self, LazyError> {
+        self.try_cast(dtype)
     }
 
     fn is_tracked(&self) -> bool {
@@ -144,6 +156,10 @@ impl<const R: usize, A: LinearOperator<R>, B: LinearOperator<R>> LinearOperator<
 
     fn inner(&self) -> Self {
         Sum(self.0.inner(), self.1.inner())
+    }
+
+    fn cast(&self, dtype: FloatDType) -> Result<Self, LazyError> {
+        Ok(Sum(self.0.cast(dtype)?, self.1.cast(dtype)?))
     }
 
     fn is_tracked(&self) -> bool {
@@ -209,6 +225,14 @@ impl<const R: usize> LinearOperator<R> for Diagonal<R> {
         }
     }
 
+    fn cast(&self, dtype: FloatDType) -> Result<Self, LazyError> {
+        LazyTensor::try_pm(self.values.clone())?.check_cast(dtype)?;
+        Ok(Self {
+            size: self.size,
+            values: self.values.clone().cast(dtype),
+        })
+    }
+
     fn is_tracked(&self) -> bool {
         is_tracked(&self.values)
     }
@@ -241,6 +265,10 @@ impl<const R: usize, A: LinearOperator<R>> LinearOperator<R> for Ridge<A> {
 
     fn inner(&self) -> Self {
         Self(self.0.inner(), self.1)
+    }
+
+    fn cast(&self, dtype: FloatDType) -> Result<Self, LazyError> {
+        Ok(Self(self.0.cast(dtype)?, self.1))
     }
 
     fn is_tracked(&self) -> bool {
@@ -293,6 +321,10 @@ impl<const R: usize, A: LinearOperator<R>> LinearOperator<R> for Normal<A> {
 
     fn inner(&self) -> Self {
         Self(self.0.inner())
+    }
+
+    fn cast(&self, dtype: FloatDType) -> Result<Self, LazyError> {
+        Ok(Self(self.0.cast(dtype)?))
     }
 
     fn is_tracked(&self) -> bool {

@@ -16,7 +16,7 @@ use crate::{error::LazyError, lazy::LazyTensor};
 
 /// A symmetric positive definite operator $M$ that is close to the inverse of the operator of a system.
 pub trait Preconditioner<const R: usize>: fmt::Debug + Send + Sync {
-    /// The product $M r$ with a block of vectors `[batch.., N, E]`.
+    /// The product $M r$ with a block of vectors `[batch.., N, E]`, of the type of `r`.
     ///
     /// # Errors
     /// If `r` does not fit.
@@ -46,7 +46,8 @@ impl<const R: usize> Jacobi<R> {
 
 impl<const R: usize> Preconditioner<R> for Jacobi<R> {
     fn apply(&self, r: Tensor<R>) -> Result<Tensor<R>, LazyError> {
-        Ok(r * self.inverse.clone())
+        let inverse = self.inverse.clone().cast(r.dtype());
+        Ok(r * inverse)
     }
 }
 
@@ -105,6 +106,8 @@ const BLOCK: usize = 32;
 pub struct Nystrom(Arc<Factors>);
 
 struct Factors {
+    /// In which products are computed.
+    dtype: DType,
     /// The $\alpha$ of $P$, which is not below what rounding allows.
     ridge: f64,
     rank: usize,
@@ -159,6 +162,7 @@ impl Nystrom {
         let pivoted = PivotedCholesky::new(&k, &device, dtype)?.run(rank, ridge)?;
         let Some(pivoted) = pivoted else {
             return Ok(Self(Arc::new(Factors {
+                dtype,
                 ridge,
                 rank: 0,
                 log_det: n as f64 * ridge.ln(),
@@ -193,6 +197,7 @@ impl Nystrom {
         let log_det = 2.0 * lower.diagonal().map(f64::ln).sum() + (n - rank) as f64 * ridge.ln();
         let dense = |matrix: &DMatrix<f64>| Dense::new(matrix, &device, dtype);
         Ok(Self(Arc::new(Factors {
+            dtype,
             ridge,
             rank,
             log_det,
@@ -229,6 +234,8 @@ impl Nystrom {
 
 impl Preconditioner<2> for Nystrom {
     fn apply(&self, r: Tensor<2>) -> Result<Tensor<2>, LazyError> {
+        let dtype = r.dtype();
+        let r = r.cast(self.0.dtype);
         let r_in_range = match &self.0.pivots {
             None => r,
             Some(pivots) => {
@@ -237,7 +244,7 @@ impl Preconditioner<2> for Nystrom {
                 r - pivots.columns.try_matmul(small)?
             }
         };
-        Ok(r_in_range / self.0.ridge)
+        Ok((r_in_range / self.0.ridge).cast(dtype))
     }
 }
 

@@ -205,12 +205,13 @@ pub(crate) fn row<const R: usize>(values: &[f64], like: &Tensor<R>) -> Tensor<R>
     tensor(values.to_vec(), shape, (&like.device(), like.dtype()))
 }
 
-/// Solves $A a = b$ outside of autodiff by `method`, which gives an approximate solution of $A d = r$.
-pub(crate) fn run<const R: usize>(
-    a: &dyn LinearOperator<R>,
+/// Solves $A a = b$ outside of autodiff by `method`, which gives an approximate solution of $A d = r$ in the
+/// type of the iterations.
+pub(crate) fn run<A: LinearOperator<R>, const R: usize>(
+    a: &A,
     b: Tensor<R>,
     options: &SolveOptions<R>,
-    method: impl Fn(&Tensor<R>, &mut Monitor<R>) -> Result<Tensor<R>, SolveError>,
+    method: impl Fn(&A, &Tensor<R>, &mut Monitor<R>) -> Result<Tensor<R>, SolveError>,
 ) -> Result<Solution<R>, SolveError> {
     let shape = checked(a, &b, options)?;
     if shape.contains(&0) {
@@ -219,6 +220,10 @@ pub(crate) fn run<const R: usize>(
             info: SolveInfo::default(),
         });
     }
+    let iterated = match options.iterate_in {
+        Some(dtype) if DType::from(dtype) != b.dtype() => Some((a.cast(dtype)?, dtype)),
+        _ => None,
+    };
     let b = b.expand(shape);
     // Columns of similar size, so that no square overflows or is lost.
     let scale: Tensor<R> = LazyTensor::try_vj(b.clone())?.abs().try_max(Axis::J)?;
@@ -295,8 +300,18 @@ pub(crate) fn run<const R: usize>(
         if !first {
             monitor.info.restarts += 1;
         }
-        monitor.start(&norms, &b);
-        solution = solution + method(&r, &mut monitor)?;
+        solution = solution
+            + match &iterated {
+                None => {
+                    monitor.start(&norms, &r);
+                    method(a, &r, &mut monitor)?
+                }
+                Some((a, dtype)) => {
+                    let r = r.cast(*dtype);
+                    monitor.start(&norms, &r);
+                    method(a, &r, &mut monitor)?.cast(b.dtype())
+                }
+            };
     }
 }
 
@@ -312,8 +327,11 @@ fn checked<const R: usize>(
     if rows != columns {
         return Err(SolveError::NotSquare { sizes });
     }
-    if !is_computed(b.dtype()) {
-        return Err(SolveError::Dtype(b.dtype()));
+    let iterated = options.iterate_in.map(DType::from);
+    for dtype in [Some(b.dtype()), iterated].into_iter().flatten() {
+        if !is_computed(dtype) {
+            return Err(SolveError::Dtype(dtype));
+        }
     }
     let batch = a.batch();
     let fits = |what, tensor: &Tensor<R>| {

@@ -1,8 +1,11 @@
 //! Linear systems, eigenvalues and determinants against dense ones in `f64`.
 
-use burn::{prelude::*, tensor::DType};
+use burn::{
+    prelude::*,
+    tensor::{DType, FloatDType},
+};
 use burn_lazy::{
-    LazyTensor,
+    LazyError, LazyTensor,
     solve::{
         Diagonal, Jacobi, LinearOperator, LogDetOptions, Nystrom, Rank, SolveError, SolveOptions,
         Sum, conjugate_gradient, eigenpairs, least_squares, log_det, minres,
@@ -115,6 +118,99 @@ fn solutions_agree_with_cholesky() {
             }
         }
     }
+}
+
+#[test]
+fn iterations_in_f32_reach_residuals_of_f64() {
+    let device = device();
+    let (n, columns, ridge) = (150, 2, 1e-2);
+    let x: Vec<f64> = Random::new(3).vec(n * 3);
+    let b = Random::new(4).vec(n * columns);
+    // Both of one type, so that both systems are the same.
+    let x: Vec<f64> = x.iter().map(|x| f64::from(*x as f32)).collect();
+    let b: Vec<f64> = b.iter().map(|b| f64::from(*b as f32)).collect();
+    let points = tensor(&x, [n, 3], DType::F32, &device);
+    let right = tensor(&b, [n, columns], DType::F32, &device);
+    let k = gaussian(&points);
+    if dtypes().len() == 1 {
+        assert!(matches!(
+            k.try_cast(FloatDType::F64),
+            Err(LazyError::Launch { .. })
+        ));
+        return;
+    }
+    let options = SolveOptions::default().ridge(ridge).tolerance(1e-11);
+    let coarse = k.solve(right.clone(), &options).unwrap();
+    assert!(coarse.info.precision_limited);
+
+    let fine = k.cast(FloatDType::F64);
+    let right = right.cast(FloatDType::F64);
+    let mixed = options.clone().iterate_in(FloatDType::F32);
+    let nystrom = Nystrom::new(&k, ridge, Rank::Auto).unwrap();
+    let jacobi = Jacobi::new(&k, ridge).unwrap();
+    let a = with_ridge(dense(&x, 3, true), ridge);
+    let b = matrix(&b, columns);
+    for (what, options) in [
+        ("F64", options),
+        ("mixed", mixed.clone()),
+        ("Nyström", mixed.clone().preconditioner(nystrom)),
+        ("Jacobi", mixed.clone().preconditioner(jacobi)),
+    ] {
+        let solved = fine.solve(right.clone(), &options).unwrap();
+        assert_eq!(solved.solution.dtype(), DType::F64, "{what}");
+        let solution = matrix(&host(solved.solution), columns);
+        let residual = worst(&(&b - &a * &solution), &b);
+        assert!(residual <= 1.1e-11, "{what}: {residual}");
+        assert!(!solved.info.precision_limited, "{what}");
+        // F32 gains some digits at a time.
+        assert_eq!(solved.info.restarts > 0, what != "F64", "{what}");
+    }
+    // Operators of all kinds, and another method.
+    let diagonal = Diagonal::new(n, Tensor::<2>::full([n, 1], ridge, &device)).unwrap();
+    let operator = Sum(k.clone(), diagonal);
+    let operator = LinearOperator::<2>::cast(&operator, FloatDType::F64).unwrap();
+    let solved = minres(&operator, right.clone(), &mixed.clone().ridge(0.0)).unwrap();
+    let solution = matrix(&host(solved.solution), columns);
+    let with_f32_ridge = with_ridge(dense(&x, 3, true), f64::from(ridge as f32));
+    let residual = worst(&(&b - with_f32_ridge * solution), &b);
+    assert!(residual <= 1.1e-11, "MINRES: {residual}");
+
+    // Types that iterations are too coarse in.
+    let half = mixed.iterate_in(FloatDType::F16);
+    assert_eq!(
+        fine.solve(right, &half).unwrap_err(),
+        SolveError::Dtype(DType::F16)
+    );
+}
+
+#[cfg(feature = "autodiff")]
+#[test]
+fn gradients_pass_through_casts() {
+    if dtypes().len() == 1 {
+        return;
+    }
+    let device = device().autodiff();
+    let (n, ridge) = (40, 1e-2);
+    let values = Random::new(5).vec(n * 2);
+    let b = Random::new(6).vec(n);
+    let x = tensor(&values, [n, 2], DType::F32, &device).require_grad();
+    let right = tensor(&b, [n, 1], DType::F32, &device).require_grad();
+    let gradients = |iterated: FloatDType| {
+        let options = SolveOptions::default().ridge(ridge).tolerance(1e-11);
+        let k = gaussian(&x).cast(FloatDType::F64);
+        let solved = k.solve(
+            right.clone().cast(FloatDType::F64),
+            &options.iterate_in(iterated),
+        );
+        let gradients = solved.unwrap().solution.square().sum().backward();
+        let by_x = x.grad(&gradients).unwrap();
+        assert_eq!(by_x.dtype(), DType::F32);
+        [host(by_x), host(right.grad(&gradients).unwrap())]
+    };
+    let [by_x, by_b] = gradients(FloatDType::F32);
+    let expected = gradients(FloatDType::F64);
+    assert_close("by x", &by_x, &expected[0], 1e-6);
+    assert_close("by b", &by_b, &expected[1], 1e-6);
 }
 
 #[test]
@@ -687,20 +783,20 @@ struct LowRank {
 }
 
 impl LinearOperator<2> for LowRank {
-    fn sizes(&self) -> Result<[usize; 2], burn_lazy::LazyError> {
+    fn sizes(&self) -> Result<[usize; 2], LazyError> {
         Ok([self.factor.dims()[0]; 2])
     }
 
-    fn vectors(&self) -> Result<(Device, DType), burn_lazy::LazyError> {
+    fn vectors(&self) -> Result<(Device, DType), LazyError> {
         Ok((self.factor.device(), self.factor.dtype()))
     }
 
-    fn apply(&self, v: Tensor<2>) -> Result<Tensor<2>, burn_lazy::LazyError> {
+    fn apply(&self, v: Tensor<2>) -> Result<Tensor<2>, LazyError> {
         let product = LazyTensor::vi(self.factor.clone()).dot(LazyTensor::vj(self.factor.clone()));
         Ok(product.try_matmul(v.clone())? + v)
     }
 
-    fn apply_transposed(&self, v: Tensor<2>) -> Result<Tensor<2>, burn_lazy::LazyError> {
+    fn apply_transposed(&self, v: Tensor<2>) -> Result<Tensor<2>, LazyError> {
         self.apply(v)
     }
 
@@ -708,6 +804,12 @@ impl LinearOperator<2> for LowRank {
         Self {
             factor: self.factor.clone().inner(),
         }
+    }
+
+    fn cast(&self, dtype: FloatDType) -> Result<Self, LazyError> {
+        Ok(Self {
+            factor: self.factor.clone().cast(dtype),
+        })
     }
 
     fn is_tracked(&self) -> bool {
