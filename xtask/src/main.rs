@@ -1,10 +1,12 @@
 //! Developer tasks, run as `cargo xtask COMMAND`.
 
+mod bench;
 mod debian;
 mod demo;
 mod llvm;
 mod process;
 mod reference;
+mod report;
 mod summary;
 mod targets;
 mod test;
@@ -13,7 +15,6 @@ mod vulkan;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -42,12 +43,8 @@ enum Command {
     },
     /// Run the benchmarks on the CPU runtime
     Bench {
-        /// The benchmark: gaussian or solve
-        #[arg(long, default_value = "gaussian")]
-        name: String,
-        /// Passed on to the benchmark program
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<String>,
+        #[command(subcommand)]
+        what: bench::What,
     },
 }
 
@@ -57,7 +54,7 @@ fn main() -> ExitCode {
         Command::Test(options) => Ok(test::run(&options)),
         Command::Reference => reference::run(),
         Command::Sass { json, only } => targets::sass(json.as_deref(), only.as_deref()),
-        Command::Bench { name, args } => bench(&name, &args),
+        Command::Bench { what } => bench::run(&what),
     };
     match passed {
         Ok(true) => ExitCode::SUCCESS,
@@ -67,15 +64,4 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn bench(name: &str, args: &[String]) -> Result<bool> {
-    llvm::ensure(&|message| eprintln!("{message}"))?;
-    let mut command = process::cargo();
-    // The profile and the features of the tests, so that nothing is built anew: what is measured is
-    // code that is compiled at run time.
-    command.args(["bench", "--profile", "dev", "--features", test::FEATURES]);
-    command.args(["--bench", name, "--"]);
-    command.args(args).env("BURN_DEVICE", "cpu");
-    process::succeeds(&mut command)
 }

@@ -1,0 +1,455 @@
+//! What is measured: the cases, how this library computes them, and how exact a result is.
+
+use burn::{
+    prelude::*,
+    tensor::{DType, FloatDType},
+};
+use burn_lazy::{
+    Axis, LazyTensor,
+    solve::{Nystrom, Rank, SolveOptions},
+};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use rand_distr::StandardNormal;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// $\sum_j \exp(-|x_i - y_j|^2) b_j$.
+    Gaussian,
+    /// $\sum_j \exp(-|x_i - y_j|) b_j$.
+    Laplacian,
+    /// $\log \sum_j \exp(-|x_i - y_j|^2)$.
+    LogSumExp,
+    /// $\sum_j \mathrm{softmax}_j(x_i \cdot y_j) b_j$.
+    Attention,
+    /// The columns of the smallest $|x_i - y_j|^2$.
+    ArgKmin,
+    /// The Gaussian sum and its gradients by x, y and b.
+    Gradient,
+    /// $x + 1$, as Burn itself does it: what no call can be faster than.
+    ElementWise,
+    /// $(\alpha I + K) a = b$ with the Gaussian kernel matrix of the rows of x.
+    Solve { alpha: f64, method: Method },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Method {
+    /// Conjugate gradients.
+    Plain,
+    /// The same with a Nyström preconditioner, the making of which counts.
+    Nystrom,
+    /// In F64 with iterations in F32, preconditioned.
+    Mixed,
+}
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Gaussian => "gaussian",
+            Kind::Laplacian => "laplacian",
+            Kind::LogSumExp => "logsumexp",
+            Kind::Attention => "attention",
+            Kind::ArgKmin => "argkmin",
+            Kind::Gradient => "gradient",
+            Kind::ElementWise => "element-wise",
+            Kind::Solve { .. } => "solve",
+        }
+    }
+
+    /// Number of input arrays.
+    fn arrays(self) -> &'static [&'static str] {
+        match self {
+            Kind::LogSumExp | Kind::ArgKmin | Kind::ElementWise => &["x", "y"],
+            _ => &["x", "y", "b"],
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Case {
+    pub workload: String,
+    pub kind: Kind,
+    pub m: usize,
+    pub n: usize,
+    pub d: usize,
+    /// Components of b.
+    pub dv: usize,
+    /// Number of neighbours; 0 where there are none.
+    pub k: usize,
+    pub batch: usize,
+    pub double: bool,
+    /// The relative residual of systems.
+    pub tolerance: f64,
+    /// Whether it is short and telling enough for a glance.
+    pub quick: bool,
+}
+
+impl Case {
+    fn new(kind: Kind, [m, n]: [usize; 2], d: usize) -> Self {
+        Self {
+            workload: kind.name().into(),
+            kind,
+            m,
+            n,
+            d,
+            dv: if kind.arrays().contains(&"b") { 1 } else { 0 },
+            k: 0,
+            batch: 1,
+            double: false,
+            tolerance: 0.0,
+            quick: false,
+        }
+    }
+
+    fn named(mut self, workload: &str) -> Self {
+        self.workload = workload.into();
+        self
+    }
+
+    fn quick(mut self) -> Self {
+        self.quick = true;
+        self
+    }
+
+    fn dv(mut self, dv: usize) -> Self {
+        self.dv = dv;
+        self
+    }
+
+    pub fn dtype(&self) -> DType {
+        if self.double { DType::F64 } else { DType::F32 }
+    }
+
+    pub fn pairs(&self) -> f64 {
+        self.batch as f64 * self.m as f64 * self.n as f64
+    }
+
+    /// Operations a pair on the units that multiply, and exponentials: what cannot be avoided with
+    /// differences squared one by one. None where a count says nothing about the time.
+    pub fn operations(&self) -> Option<[f64; 2]> {
+        let (d, dv) = (self.d as f64, self.dv as f64);
+        match self.kind {
+            Kind::Gaussian => Some([d + dv, 1.0]),
+            // The root is another operation of the cost of about an exponential.
+            Kind::Laplacian => Some([d + dv, 2.0]),
+            Kind::LogSumExp => Some([d, 1.0]),
+            Kind::Attention => Some([d + dv, 1.0]),
+            // A comparison.
+            Kind::ArgKmin => Some([d + 1.0, 0.0]),
+            Kind::Gradient | Kind::ElementWise | Kind::Solve { .. } => None,
+        }
+    }
+}
+
+/// All cases, in the order in which they run.
+pub fn cases() -> Vec<Case> {
+    const SQUARE: [usize; 2] = [10_000; 2];
+    let mut cases = Vec::new();
+    for d in [1, 3, 10, 16, 64, 100] {
+        let case = Case::new(Kind::Gaussian, SQUARE, d);
+        cases.push(if [3, 64].contains(&d) {
+            case.quick()
+        } else {
+            case
+        });
+    }
+    cases.push(Case::new(Kind::Gaussian, [4000; 2], 500));
+    cases.extend([4, 16, 100].map(|dv| Case::new(Kind::Gaussian, SQUARE, 3).dv(dv)));
+    cases.push(Case::new(Kind::Laplacian, SQUARE, 3));
+    cases.push(Case::new(Kind::LogSumExp, SQUARE, 3).quick());
+    cases.push(Case::new(Kind::Attention, [4096; 2], 64).dv(64).quick());
+    for d in [3, 16, 64, 128, 784] {
+        for k in [1, 10, 50] {
+            let case = Case::new(Kind::ArgKmin, if d > 128 { [4000; 2] } else { SQUARE }, d);
+            let case = Case { k, ..case };
+            let quick = k == 10 && [3, 64].contains(&d);
+            cases.push(if quick { case.quick() } else { case });
+        }
+    }
+    cases.push(Case::new(Kind::Gradient, SQUARE, 3).quick());
+    cases.push(Case {
+        batch: 1000,
+        ..Case::new(Kind::Gaussian, [100; 2], 3).named("gaussian of 1000")
+    });
+    cases.push(
+        Case::new(Kind::Gaussian, [100; 2], 3)
+            .named("latency")
+            .quick(),
+    );
+    cases.push(Case::new(Kind::ElementWise, [100; 2], 3));
+    cases.push(Case::new(Kind::Gaussian, [10, 1_000_000], 3).named("few rows"));
+    for n in [1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000] {
+        cases.push(Case::new(Kind::Gaussian, [10_000, n], 3).named("columns"));
+    }
+    // At the residuals that F32 allows, and at one that it does not.
+    for (workload, alpha, tolerance, method) in [
+        ("solve", 0.1, 1.5e-4, Method::Plain),
+        ("solve, Nyström", 0.1, 1.5e-4, Method::Nystrom),
+        ("solve, alpha 1e-3", 1e-3, 1.2e-2, Method::Plain),
+        ("solve, alpha 1e-3, Nyström", 1e-3, 1.2e-2, Method::Nystrom),
+        ("solve, F64", 0.1, 1e-6, Method::Mixed),
+    ] {
+        let kind = Kind::Solve { alpha, method };
+        cases.push(Case {
+            tolerance,
+            double: method == Method::Mixed,
+            ..Case::new(kind, SQUARE, 3).dv(4).named(workload)
+        });
+    }
+    cases
+}
+
+/// An input array.
+pub struct Array {
+    pub name: &'static str,
+    pub shape: Vec<usize>,
+    pub values: Vec<f64>,
+}
+
+pub struct Data {
+    arrays: Vec<Array>,
+}
+
+impl Data {
+    /// The arrays of a case: points of which a good part are near each other at any dimension.
+    pub fn new(case: &Case) -> Self {
+        let mut rng = StdRng::seed_from_u64(1);
+        let d = case.d as f64;
+        let mut array = |name: &&'static str| {
+            let [rows, columns] = match *name {
+                "x" => [case.m, case.d],
+                "y" => [case.n, case.d],
+                _ => [case.n, case.dv],
+            };
+            let count = case.batch * rows * columns;
+            let values: Vec<f32> = match (case.kind, *name) {
+                (Kind::Solve { .. }, _) => {
+                    (&mut rng).sample_iter(StandardNormal).take(count).collect()
+                }
+                // Scores of the variance 1.
+                (Kind::Attention, "x" | "y") => {
+                    let normal = (&mut rng).sample_iter::<f32, _>(StandardNormal).take(count);
+                    normal.map(|value| value / d.powf(0.25) as f32).collect()
+                }
+                (_, "b") => (0..count).map(|_| rng.random()).collect(),
+                _ => (0..count)
+                    .map(|_| rng.random::<f32>() / d.sqrt() as f32)
+                    .collect(),
+            };
+            let mut shape = vec![rows, columns];
+            if case.batch > 1 {
+                shape.insert(0, case.batch);
+            }
+            Array {
+                name: *name,
+                shape,
+                values: values.into_iter().map(f64::from).collect(),
+            }
+        };
+        let mut arrays: Vec<Array> = case.kind.arrays().iter().map(&mut array).collect();
+        if let Kind::Solve { .. } = case.kind {
+            arrays[1].values = arrays[0].values.clone();
+        }
+        Self { arrays }
+    }
+
+    pub fn arrays(&self) -> &[Array] {
+        &self.arrays
+    }
+
+    fn values(&self, name: &str) -> &[f64] {
+        let array = self.arrays.iter().find(|array| array.name == name);
+        &array.expect("the case has it").values
+    }
+}
+
+/// The call that is measured, with its operands on the device.
+pub fn prepare(case: &Case, data: &Data, device: &Device) -> Box<dyn Fn() -> Output> {
+    match case.batch {
+        1 => prepare_rank::<2>(case, data, device),
+        _ => prepare_rank::<3>(case, data, device),
+    }
+}
+
+/// What a call gives, on the device.
+pub enum Output {
+    Values(Tensor<1>),
+    Indices(Tensor<1, Int>),
+}
+
+impl Output {
+    pub fn host(self) -> Vec<f64> {
+        match self {
+            Output::Values(values) => values.into_data().iter().collect(),
+            Output::Indices(values) => values.into_data().iter::<i64>().map(|i| i as f64).collect(),
+        }
+    }
+
+    fn values<const R: usize>(tensor: Tensor<R>) -> Self {
+        Output::Values(Tensor::from_dispatch(tensor.into_dispatch()))
+    }
+}
+
+fn prepare_rank<const R: usize>(
+    case: &Case,
+    data: &Data,
+    device: &Device,
+) -> Box<dyn Fn() -> Output> {
+    let tensor = |name: &str, device: &Device| {
+        let array = data.arrays().iter().find(|array| array.name == name)?;
+        let shape: [usize; R] = array.shape.clone().try_into().expect("of this rank");
+        let data = TensorData::new(array.values.clone(), shape);
+        Some(Tensor::<R>::from_data(data, (device, case.dtype())))
+    };
+    let tensors = |device: &Device| {
+        let [x, y] = ["x", "y"].map(|name| tensor(name, device).expect("every case has points"));
+        (x, y, tensor("b", device))
+    };
+    let (x, y, b) = tensors(device);
+    let distances = move |x: &Tensor<R>, y: &Tensor<R>| {
+        LazyTensor::vi(x.clone()).sqdist(LazyTensor::vj(y.clone()))
+    };
+    let column = move || b.clone().expect("there is a b");
+    match case.kind {
+        Kind::Gaussian => Box::new(move || {
+            let k = (-distances(&x, &y)).exp();
+            Output::values(k.matmul(column()))
+        }),
+        Kind::Laplacian => Box::new(move || {
+            let k = (-distances(&x, &y).sqrt()).exp();
+            Output::values(k.matmul(column()))
+        }),
+        Kind::LogSumExp => {
+            Box::new(move || Output::values::<R>((-distances(&x, &y)).logsumexp(Axis::J)))
+        }
+        Kind::Attention => Box::new(move || {
+            let scores = LazyTensor::vi(x.clone()).dot(LazyTensor::vj(y.clone()));
+            let out: Tensor<R> = scores.sumsoftmaxweight(LazyTensor::vj(column()), Axis::J);
+            Output::values(out)
+        }),
+        Kind::ElementWise => Box::new(move || Output::values(x.clone() + 1)),
+        Kind::ArgKmin => {
+            let k = case.k;
+            Box::new(move || {
+                let nearest: Tensor<R, Int> = distances(&x, &y).argkmin(k, Axis::J);
+                Output::Indices(Tensor::from_dispatch(nearest.into_dispatch()))
+            })
+        }
+        Kind::Gradient => {
+            let (x, y, b) = tensors(&device.clone().autodiff());
+            let b = b.expect("there is a b");
+            Box::new(move || {
+                let leaf = |t: &Tensor<R>| t.clone().detach().require_grad();
+                let (x, y, b) = (leaf(&x), leaf(&y), leaf(&b));
+                let k = (-distances(&x, &y)).exp();
+                let gradients = k.matmul(b.clone()).sum().backward();
+                let _ = (y.grad(&gradients), b.grad(&gradients));
+                Output::values(x.grad(&gradients).expect("it is tracked"))
+            })
+        }
+        Kind::Solve { alpha, method } => {
+            assert_eq!(R, 2, "systems have no batches here");
+            let options = SolveOptions::default()
+                .ridge(alpha)
+                .tolerance(case.tolerance);
+            Box::new(move || {
+                let k = (-distances(&x, &x)).exp();
+                let nystrom = |k: &LazyTensor| {
+                    Nystrom::new(k, alpha, Rank::Auto).expect("the matrix is definite")
+                };
+                let options = options.clone();
+                let b = Tensor::<2>::from_dispatch(column().into_dispatch());
+                let options = match method {
+                    Method::Plain => options,
+                    Method::Nystrom => options.preconditioner(nystrom(&k)),
+                    Method::Mixed => options
+                        .preconditioner(nystrom(&k.cast(FloatDType::F32)))
+                        .iterate_in(FloatDType::F32),
+                };
+                let solved = k.solve(b, &options).expect("the system is definite");
+                Output::values(solved.solution)
+            })
+        }
+    }
+}
+
+/// The relative error of a few rows against `f64`: of values the norm of the difference, of neighbours that
+/// of their distances, of systems the residual.
+pub fn error(case: &Case, data: &Data, out: &[f64]) -> f64 {
+    const ROWS: usize = 32;
+    let (x, y) = (data.values("x"), data.values("y"));
+    let columns = out.len() / (case.batch * case.m);
+    let (mut error, mut norm) = (0.0, 0.0);
+    let rows = ROWS.min(case.m);
+    for k in 0..rows {
+        // Spread over all rows and batches.
+        let (batch, i) = (k * case.batch / rows, k * case.m / rows);
+        let row = batch * case.m + i;
+        let x_i = &x[row * case.d..][..case.d];
+        let own = &out[row * columns..][..columns];
+        let y_j = y[batch * case.n * case.d..].chunks(case.d).take(case.n);
+        let distances: Vec<f64> = y_j
+            .clone()
+            .map(|y_j| x_i.iter().zip(y_j).map(|(a, b)| (a - b).powi(2)).sum())
+            .collect();
+        let b_j = |j: usize| &data.values("b")[(batch * case.n + j) * case.dv..][..case.dv];
+        let weighted = |weight: &dyn Fn(usize) -> f64| {
+            let mut total = vec![0.0; case.dv];
+            for j in 0..case.n {
+                let weight = weight(j);
+                for (total, b) in total.iter_mut().zip(b_j(j)) {
+                    *total += weight * b;
+                }
+            }
+            total
+        };
+        let gaussian = |j: usize| (-distances[j]).exp();
+        let mut own = own.to_vec();
+        let exact = match case.kind {
+            Kind::Gaussian => weighted(&gaussian),
+            Kind::Laplacian => weighted(&|j| (-distances[j].sqrt()).exp()),
+            Kind::ElementWise => x_i.iter().map(|x| x + 1.0).collect(),
+            Kind::LogSumExp => vec![(0..case.n).map(gaussian).sum::<f64>().ln()],
+            Kind::Attention => {
+                let scores: Vec<f64> = y_j
+                    .map(|y_j| x_i.iter().zip(y_j).map(|(a, b)| a * b).sum::<f64>().exp())
+                    .collect();
+                let total: f64 = scores.iter().sum();
+                weighted(&|j| scores[j] / total)
+            }
+            Kind::ArgKmin => {
+                own = own
+                    .iter()
+                    .map(|j| distances.get(*j as usize).copied().unwrap_or(f64::NAN))
+                    .collect();
+                let mut sorted = distances.clone();
+                sorted.sort_by(f64::total_cmp);
+                sorted[..case.k].to_vec()
+            }
+            Kind::Gradient => {
+                let mut total = vec![0.0; case.d];
+                for (j, y_j) in y_j.enumerate() {
+                    let weight = -2.0 * gaussian(j) * b_j(j).iter().sum::<f64>();
+                    for ((total, x), y) in total.iter_mut().zip(x_i).zip(y_j) {
+                        *total += weight * (x - y);
+                    }
+                }
+                total
+            }
+            Kind::Solve { alpha, .. } => {
+                let mut image: Vec<f64> = own.iter().map(|a| alpha * a).collect();
+                for (j, a) in out.chunks(columns).enumerate() {
+                    for (image, a) in image.iter_mut().zip(a) {
+                        *image += gaussian(j) * a;
+                    }
+                }
+                own = image;
+                b_j(i).to_vec()
+            }
+        };
+        for (own, exact) in own.iter().zip(&exact) {
+            error += (own - exact).powi(2);
+            norm += exact.powi(2);
+        }
+    }
+    (error / norm).sqrt()
+}

@@ -1,0 +1,295 @@
+//! This library beside its peers, on the device that `BURN_DEVICE` selects: `cargo xtask bench peers`, which also
+//! sets the peers up and makes a table of the results. Without `--python` only this library is measured.
+
+mod cases;
+mod roofline;
+mod worker;
+
+use std::{
+    error::Error,
+    fmt, fs,
+    io::Write,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use burn::prelude::*;
+use clap::Parser;
+use serde::Serialize;
+
+use cases::{Case, Data, cases, error, prepare};
+use roofline::Roofline;
+use worker::{PEERS, Worker};
+
+#[derive(Parser)]
+struct Options {
+    /// Only measure what the machine can do
+    #[arg(long)]
+    roofline: bool,
+    /// A few cases, in about five minutes
+    #[arg(long)]
+    quick: bool,
+    /// Only workloads of this name, or that begin with it
+    #[arg(long)]
+    only: Option<String>,
+    /// The Python that has the peers
+    #[arg(long)]
+    python: Option<PathBuf>,
+    /// Only these peers
+    #[arg(long, value_delimiter = ',')]
+    peers: Vec<String>,
+    /// An empty folder for what peers compile and are sent
+    #[arg(long, requires = "python")]
+    scratch: Option<PathBuf>,
+    /// Where the results go, an object a line
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Passed by cargo
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// How often each contender has its turn, how long, and when it has had enough.
+struct Budget {
+    rounds: usize,
+    turn: f64,
+    total: f64,
+}
+
+/// The times of one contender.
+struct Times {
+    first: f64,
+    error: f64,
+    samples: Vec<f64>,
+}
+
+impl Times {
+    fn wants_more(&self, budget: &Budget) -> bool {
+        self.samples.is_empty() || self.samples.iter().sum::<f64>() < budget.total
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let options = Options::parse();
+    let roofline = Roofline::measure();
+    match &roofline {
+        Some(Roofline { fma, exp2 }) => println!(
+            "all cores, F32: {:.1} G multiply-adds/s, {:.1} G exponentials/s",
+            fma / 1e9,
+            exp2 / 1e9
+        ),
+        None => println!("no roofline for the instructions of this machine"),
+    }
+    if options.roofline {
+        return Ok(());
+    }
+    let device = Device::default();
+    println!("device: {device:?}");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/peers.py");
+    let mut workers = Vec::new();
+    let scratch = options.scratch.clone().unwrap_or_default();
+    if let Some(python) = &options.python {
+        for name in PEERS {
+            if options.peers.is_empty() || options.peers.iter().any(|peer| peer == name) {
+                workers.push(Worker::start(name, python, &script, &scratch)?);
+            }
+        }
+    }
+    let budget = match options.quick {
+        true => Budget {
+            rounds: 3,
+            turn: 0.2,
+            total: 3.0,
+        },
+        false => Budget {
+            rounds: 5,
+            turn: 0.3,
+            total: 5.0,
+        },
+    };
+    let mut file = options.json.map(fs::File::create).transpose()?;
+    for case in cases() {
+        let wanted = match &options.only {
+            Some(only) => case.workload.starts_with(only.as_str()),
+            None => !options.quick || case.quick,
+        };
+        if !wanted {
+            continue;
+        }
+        for row in measure(&case, &device, &mut workers, &budget, &roofline, &scratch)? {
+            println!("{row}");
+            if let Some(file) = &mut file {
+                writeln!(file, "{}", serde_json::to_string(&row)?)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A case beside one peer, or beside none.
+#[derive(Clone, Debug, Serialize)]
+struct Row {
+    workload: String,
+    m: usize,
+    n: usize,
+    d: usize,
+    dv: usize,
+    k: usize,
+    dtype: &'static str,
+    device: String,
+    /// The median.
+    seconds: f64,
+    pairs_per_s: f64,
+    first_call_s: f64,
+    rel_err: f64,
+    peer: Option<&'static str>,
+    peer_seconds: Option<f64>,
+    peer_first_call_s: Option<f64>,
+    peer_rel_err: Option<f64>,
+    /// How many times this library's time the peer's is.
+    ratio: Option<f64>,
+    /// The least time by the measured rates of the machine over this library's.
+    limit_share: Option<f64>,
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            workload,
+            m,
+            n,
+            d,
+            dv,
+            k,
+            seconds,
+            first_call_s,
+            rel_err,
+            ..
+        } = self;
+        write!(f, "{workload}, {m} x {n}, D = {d}, Dv = {dv}, K = {k}: ")?;
+        if let (Some(peer), Some(ratio)) = (self.peer, self.ratio) {
+            return write!(f, "{ratio:.2} times as fast as {peer}");
+        }
+        write!(
+            f,
+            "{:.3} ms, first {:.1} ms, {:.2} G pairs/s, error {rel_err:.1e}",
+            seconds * 1e3,
+            first_call_s * 1e3,
+            self.pairs_per_s / 1e9
+        )?;
+        match self.limit_share {
+            Some(share) => write!(f, ", {:.0} % of the limit", share * 100.0),
+            None => Ok(()),
+        }
+    }
+}
+
+fn median(samples: &[f64]) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() % 2 {
+        0 => (sorted[middle - 1] + sorted[middle]) / 2.0,
+        _ => sorted[middle],
+    }
+}
+
+/// Runs a case in turns on this library and on every peer that knows it.
+fn measure(
+    case: &Case,
+    device: &Device,
+    workers: &mut [Worker],
+    budget: &Budget,
+    roofline: &Option<Roofline>,
+    scratch: &Path,
+) -> Result<Vec<Row>, Box<dyn Error>> {
+    let data = Data::new(case);
+    let call = prepare(case, &data, device);
+    let timed = || {
+        let start = Instant::now();
+        let out = call();
+        device.sync().expect("the device runs");
+        (start.elapsed().as_secs_f64(), out)
+    };
+    // Threads that wait for work by spinning must have come to rest.
+    let pause = || thread::sleep(Duration::from_millis(200));
+    device.sync()?;
+    pause();
+    let (first, out) = timed();
+    let mut own = Times {
+        first,
+        error: error(case, &data, &out.host()),
+        samples: Vec::new(),
+    };
+    let mut peers = Vec::new();
+    for worker in workers {
+        if let Some((first, out)) = worker.prepare(case, &data, scratch)? {
+            let times = Times {
+                first,
+                error: error(case, &data, &out),
+                samples: Vec::new(),
+            };
+            peers.push((worker, times));
+        }
+    }
+    for _ in 0..budget.rounds {
+        pause();
+        if own.wants_more(budget) {
+            let start = Instant::now();
+            loop {
+                own.samples.push(timed().0);
+                if start.elapsed().as_secs_f64() > budget.turn || own.samples.len() > 1000 {
+                    break;
+                }
+            }
+        }
+        for (worker, times) in &mut peers {
+            // A call that took minutes is not repeated; compilers take less.
+            if times.first > 60.0 && times.samples.is_empty() {
+                times.samples.push(times.first);
+            }
+            if times.wants_more(budget) {
+                pause();
+                times.samples.extend(worker.run(budget.turn)?);
+            }
+        }
+    }
+    let seconds = median(&own.samples);
+    let limit = roofline.as_ref().zip(case.operations());
+    let row = Row {
+        workload: case.workload.clone(),
+        m: case.m,
+        n: case.n,
+        d: case.d,
+        dv: case.dv,
+        k: case.k,
+        dtype: if case.double { "f64" } else { "f32" },
+        device: format!("{device:?}"),
+        seconds,
+        pairs_per_s: case.pairs() / seconds,
+        first_call_s: own.first,
+        rel_err: own.error,
+        peer: None,
+        peer_seconds: None,
+        peer_first_call_s: None,
+        peer_rel_err: None,
+        ratio: None,
+        limit_share: limit.map(|(roofline, operations)| {
+            roofline.seconds(operations.map(|count| count * case.pairs())) / seconds
+        }),
+    };
+    let beside = |(worker, times): &(&mut Worker, Times)| {
+        let peer_seconds = median(&times.samples);
+        Row {
+            peer: Some(worker.name),
+            peer_seconds: Some(peer_seconds),
+            peer_first_call_s: Some(times.first),
+            peer_rel_err: Some(times.error),
+            ratio: Some(peer_seconds / seconds),
+            ..row.clone()
+        }
+    };
+    let rows: Vec<Row> = peers.iter().map(beside).collect();
+    Ok(std::iter::once(row).chain(rows).collect())
+}

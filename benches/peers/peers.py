@@ -1,0 +1,273 @@
+"""The peers of `cargo xtask bench peers`: runs one of them on cases that come in as lines of JSON.
+
+    python peers.py NAME
+
+A line `{"do": "prepare", ...}` describes a case, with the files that hold its arrays; the answer is the time of
+the first call, with compilation, and a file of its result. `{"do": "run", "budget": SECONDS}` repeats the call
+for about that long and answers with the time of each.
+"""
+
+import json
+import sys
+import time
+
+import numpy as np
+
+
+class Pykeops:
+    """Both builds: which one is decided by the environment."""
+
+    def __init__(self):
+        from pykeops.numpy import Genred, LazyTensor
+
+        self.genred, self.lazy = Genred, LazyTensor
+
+    def __call__(self, case, data):
+        kind = case["kind"]
+        x, y = data["x"], data["y"]
+        if kind == "gradient":
+            return self.gradient(case, data)
+
+        def variables():
+            return self.lazy(x[..., :, None, :]), self.lazy(y[..., None, :, :])
+
+        def distances():
+            x_i, y_j = variables()
+            return x_i.sqdist(y_j)
+
+        if kind == "gaussian":
+            if case["batch"] == 1:
+                return lambda: (-distances()).exp() @ data["b"]
+            b_j = data["b"][..., None, :, :]
+            return lambda: ((-distances()).exp() * self.lazy(b_j)).sum(axis=x.ndim - 1)
+        if kind == "laplacian":
+            return lambda: (-distances().sqrt()).exp() @ data["b"]
+        if kind == "logsumexp":
+            return lambda: (-distances()).logsumexp(axis=1)
+        if kind == "attention":
+
+            def attention():
+                x_i, y_j = variables()
+                return (x_i | y_j).sumsoftmaxweight(self.lazy(data["b"][None, :, :]), axis=1)
+
+            return attention
+        if kind == "argkmin":
+            return lambda: distances().argKmin(case["k"], axis=1, backend="CPU")
+        if kind == "solve":
+            alpha, tolerance = case["alpha"], case["tolerance"]
+            # It stops where the root of the mean square of the residual is below eps.
+            eps = tolerance * np.sqrt((data["b"] ** 2).mean())
+
+            def solve():
+                x_i, y_j = variables()
+                return (-x_i.sqdist(y_j)).exp().solve(data["b"], alpha=alpha, eps=float(eps), backend="CPU")
+
+            return solve
+        return None
+
+    def gradient(self, case, data):
+        """The formulas that its automatic differentiation runs for the gradients by x, y and b, and the sum
+        that comes before them."""
+        d, dv = case["d"], case["dv"]
+        aliases = [f"x = Vi({d})", f"y = Vj({d})", f"b = Vj({dv})", f"e = Vi({dv})"]
+        formula = "Exp(-SqDist(x, y)) * b"
+        forward = self.genred(formula, aliases[:3], reduction_op="Sum", axis=1)
+        gradients = [
+            self.genred(f"Grad({formula}, {name}, e)", aliases, reduction_op="Sum", axis=axis)
+            for name, axis in [("x", 1), ("y", 0), ("b", 0)]
+        ]
+        e = np.ones((case["m"], dv), data["x"].dtype)
+        x, y, b = data["x"], data["y"], data["b"]
+
+        def call():
+            forward(x, y, b, backend="CPU")
+            return [gradient(x, y, b, e, backend="CPU") for gradient in gradients][0]
+
+        return call
+
+
+def squared_distances(x, y):
+    return (x * x).sum(-1)[..., :, None] + (y * y).sum(-1)[..., None, :] - 2 * x @ y.swapaxes(-1, -2)
+
+
+class Numpy:
+    """Matrices stored, products by BLAS."""
+
+    LARGEST = 4e8
+
+    def __call__(self, case, data):
+        kind = case["kind"]
+        x, y, b = data["x"], data["y"], data.get("b")
+        if case["m"] * case["n"] * case["batch"] > self.LARGEST:
+            return None
+        if kind == "gaussian":
+            return lambda: np.exp(-squared_distances(x, y)) @ b
+        if kind == "gradient":
+
+            def call():
+                kernel = np.exp(-squared_distances(x, y))
+                kernel @ b
+                weighted = kernel * b[:, 0]
+                by_x = -2 * (x * weighted.sum(1)[:, None] - weighted @ y)
+                -2 * (y * weighted.sum(0)[:, None] - weighted.T @ x)
+                kernel.sum(0)
+                return by_x
+
+            return call if b.shape[1] == 1 else None
+        return None
+
+
+class Scipy:
+    """Matrices stored; Cholesky's factorisation for systems, and a tree of points for neighbours."""
+
+    def __call__(self, case, data):
+        from scipy.linalg import cho_factor, cho_solve
+        from scipy.spatial import cKDTree
+        from scipy.special import logsumexp
+
+        kind = case["kind"]
+        x, y, b = data["x"], data["y"], data.get("b")
+        if kind == "argkmin" and case["d"] <= 3:
+            return lambda: cKDTree(y).query(x, k=case["k"], workers=-1)[1]
+        if case["m"] * case["n"] > Numpy.LARGEST:
+            return None
+        if kind == "logsumexp":
+            return lambda: logsumexp(-squared_distances(x, y), axis=1)
+        if kind == "solve":
+
+            def solve():
+                matrix = np.exp(-squared_distances(x, y))
+                matrix[np.diag_indices_from(matrix)] += matrix.dtype.type(case["alpha"])
+                return cho_solve(cho_factor(matrix, overwrite_a=True), b)
+
+            return solve
+        return None
+
+
+class Jax:
+    """Matrices stored, or what its compiler makes of them."""
+
+    def __init__(self):
+        import jax
+
+        jax.config.update("jax_platforms", "cpu")
+        jax.config.update("jax_enable_x64", True)
+        self.jax = jax
+
+    def __call__(self, case, data):
+        import jax.numpy as jnp
+
+        kind = case["kind"]
+        if case["m"] * case["n"] * case["batch"] > Numpy.LARGEST:
+            return None
+        arrays = {name: jnp.asarray(array) for name, array in data.items()}
+        x, y, b = arrays["x"], arrays["y"], arrays.get("b")
+
+        def total(x, y, b):
+            return jnp.exp(-squared_distances(x, y)) @ b
+
+        if kind == "gaussian":
+            function = total
+        elif kind == "logsumexp":
+            function = lambda x, y, b: self.jax.nn.logsumexp(-squared_distances(x, y), axis=1)
+        elif kind == "attention":
+            function = lambda x, y, b: self.jax.nn.softmax(x @ y.T, axis=1) @ b
+        elif kind == "gradient":
+
+            def function(x, y, b):
+                value = lambda *arrays: total(*arrays).sum()
+                return self.jax.value_and_grad(value, argnums=(0, 1, 2))(x, y, b)[1]
+
+        else:
+            return None
+        compiled = self.jax.jit(function)
+
+        def call():
+            out = self.jax.block_until_ready(compiled(x, y, b))
+            return np.asarray(out[0] if kind == "gradient" else out)
+
+        return call
+
+
+class Faiss:
+    """Exhaustive search."""
+
+    def __call__(self, case, data):
+        import faiss
+
+        if case["kind"] != "argkmin" or case["dtype"] != "f32":
+            return None
+
+        def call():
+            index = faiss.IndexFlatL2(case["d"])
+            index.add(data["y"])
+            return index.search(data["x"], case["k"])[1]
+
+        return call
+
+
+class ScikitLearn:
+    def __init__(self, algorithm="brute"):
+        self.algorithm = algorithm
+
+    def __call__(self, case, data):
+        from sklearn.neighbors import NearestNeighbors
+
+        if case["kind"] != "argkmin" or (self.algorithm == "kd_tree" and case["d"] > 3):
+            return None
+
+        def call():
+            search = NearestNeighbors(n_neighbors=case["k"], algorithm=self.algorithm, n_jobs=-1)
+            return search.fit(data["y"]).kneighbors(data["x"], return_distance=False)
+
+        return call
+
+
+PEERS = {
+    "pykeops": Pykeops,
+    "pykeops-native": Pykeops,
+    "numpy": Numpy,
+    "scipy": Scipy,
+    "jax": Jax,
+    "faiss": Faiss,
+    "sklearn": ScikitLearn,
+    "sklearn-kdtree": lambda: ScikitLearn("kd_tree"),
+}
+
+
+def timed(call):
+    start = time.perf_counter()
+    out = call()
+    return time.perf_counter() - start, out
+
+
+def prepare(peer, case):
+    dtype = {"f32": np.float32, "f64": np.float64}[case["dtype"]]
+    data = {
+        name: np.fromfile(array["file"], dtype).reshape(array["shape"]) for name, array in case["arrays"].items()
+    }
+    call = peer(case, data)
+    if call is None:
+        return None, {"supported": False}
+    first, out = timed(call)
+    np.ascontiguousarray(out, dtype=np.float64).tofile(case["out"])
+    return call, {"supported": True, "first": first}
+
+
+def main():
+    # What peers print must not mix with the answers.
+    answers, sys.stdout = sys.stdout, sys.stderr
+    peer, call = PEERS[sys.argv[1]](), None
+    for line in sys.stdin:
+        request = json.loads(line)
+        if request["do"] == "prepare":
+            call, answer = prepare(peer, request)
+        else:
+            samples, start = [], time.perf_counter()
+            while not samples or (time.perf_counter() - start < request["budget"] and len(samples) < 200):
+                samples.append(timed(call)[0])
+            answer = {"samples": samples}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+main()

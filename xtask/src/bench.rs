@@ -1,0 +1,140 @@
+//! `cargo xtask bench`: this library alone, beside its peers, or only what the machine can do.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use clap::Subcommand;
+
+use crate::process::{self, capture};
+use crate::{debian, llvm, report, test};
+
+/// The peers, of fixed versions, as their times are compared.
+const PEERS: [&str; 6] = [
+    "pykeops==2.3",
+    "numpy==2.4.6",
+    "scipy==1.17.1",
+    "scikit-learn==1.9.1",
+    "faiss-cpu==1.15.1",
+    "jax[cpu]==0.10.2",
+];
+/// The folder in the user's data of their environment; named anew when they change.
+const ENVIRONMENT: &str = "burn-lazy/peers-1";
+
+#[derive(Subcommand)]
+pub enum What {
+    /// This library
+    Own(Arguments),
+    /// This library in turns with pykeops, NumPy, SciPy, JAX, faiss and scikit-learn
+    Peers(Arguments),
+    /// Multiply-adds and exponentials a second on all cores
+    Roofline,
+}
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// A few cases, in less than five minutes
+    #[arg(long)]
+    quick: bool,
+    /// Only workloads whose names begin so
+    #[arg(long)]
+    only: Option<String>,
+    /// Only these peers
+    #[arg(long, value_delimiter = ',')]
+    peers: Vec<String>,
+    /// Where the results go, an object a row
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Where they go as a table in Markdown
+    #[arg(long)]
+    table: Option<PathBuf>,
+    /// Where seconds over N are plotted, as SVG
+    #[arg(long)]
+    plot: Option<PathBuf>,
+}
+
+pub fn run(what: &What) -> Result<bool> {
+    let say = |message: &str| eprintln!("{message}");
+    llvm::ensure(&say)?;
+    let mut command = process::cargo();
+    // The profile and the features of the tests, so that nothing is built anew: what is measured is
+    // code that is compiled at run time.
+    command.args(["bench", "--profile", "dev", "--features", test::FEATURES]);
+    command.args(["--bench", "peers", "--"]);
+    command.env("BURN_DEVICE", "cpu");
+    let scratch = tempfile::tempdir()?;
+    let arguments = match what {
+        What::Own(arguments) => arguments,
+        What::Peers(arguments) => {
+            command.arg("--python").arg(environment(&say)?);
+            command.arg("--scratch").arg(scratch.path());
+            arguments
+        }
+        What::Roofline => return process::succeeds(command.arg("--roofline")),
+    };
+    let folder = std::env::current_dir()?;
+    let json = match &arguments.json {
+        Some(json) => folder.join(json),
+        None => scratch.path().join("results.jsonl"),
+    };
+    command.arg("--json").arg(&json);
+    if arguments.quick {
+        command.arg("--quick");
+    }
+    if let Some(only) = &arguments.only {
+        command.args(["--only", only]);
+    }
+    if !arguments.peers.is_empty() {
+        command.args(["--peers", &arguments.peers.join(",")]);
+    }
+    if !process::succeeds(&mut command)? {
+        return Ok(false);
+    }
+    let rows = report::read(&json)?;
+    let text = report::table(&rows);
+    println!("\n{text}");
+    if let Some(file) = &arguments.table {
+        fs::write(file, &text).with_context(|| format!("writing {}", file.display()))?;
+    }
+    if let Some(file) = &arguments.plot {
+        report::plot(&rows, file)?;
+    }
+    Ok(true)
+}
+
+/// The Python that has the peers, which are installed where they are missing.
+fn environment(say: &dyn Fn(&str)) -> Result<PathBuf> {
+    let data = dirs::data_local_dir().context("no folder for user data: set HOME")?;
+    let folder = data.join(ENVIRONMENT);
+    let python = folder.join("bin/python");
+    let complete = folder.join("complete");
+    if complete.exists() {
+        return Ok(python);
+    }
+    if capture(Command::new("c++").arg("--version")).is_err() {
+        bail!("pykeops needs a C++ compiler, `c++`");
+    }
+    say(&format!("peers: installing {}", PEERS.join(", ")));
+    create(&folder)?;
+    let mut pip = Command::new(&python);
+    pip.args(["-m", "pip", "install", "--disable-pip-version-check"]);
+    capture(pip.args(PEERS)).context("the peers could not be installed")?;
+    fs::write(&complete, "").with_context(|| format!("writing {}", complete.display()))?;
+    Ok(python)
+}
+
+/// Makes an empty environment. Debian's Python leaves a part of what that takes to a package.
+fn create(folder: &Path) -> Result<()> {
+    let make = || {
+        let mut python = Command::new("python3");
+        capture(python.args(["-m", "venv", "--clear"]).arg(folder))
+    };
+    if make().is_ok() {
+        return Ok(());
+    }
+    if debian::obstacle().is_none() {
+        debian::install(&["python3-venv"]).context("no virtual environments of Python")?;
+    }
+    make().map(drop)
+}
