@@ -422,6 +422,8 @@ fn cpu_registers(
     // the rows and the differences, as a sum that is spilled costs more than columns can save. The
     // blocks are the fastest of those measured with 16 registers (AVX2) and 32 (AVX-512).
     let (mut wide, columns) = match (program.looped(), registers) {
+        // A value that is among the smallest of one lane is inserted in all of them.
+        (false, _) if spec.depth() > 1 => (1, 2),
         (false, _) => (2, 2),
         (true, 32..) => (1, LOOP_COLUMNS),
         (true, _) => (2, 3),
