@@ -11,6 +11,7 @@ mod summary;
 mod targets;
 mod test;
 mod vulkan;
+mod web;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

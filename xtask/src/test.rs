@@ -7,7 +7,7 @@ use std::time::Instant;
 use clap::Args;
 
 use crate::summary::{Outcome, Row, Tally, table};
-use crate::{llvm, process, targets, vulkan};
+use crate::{llvm, process, targets, vulkan, web};
 
 /// The features of the tests and the examples: one set, so that one build serves both.
 pub const FEATURES: &str = "cpu,wgpu";
@@ -35,6 +35,7 @@ enum Need {
     Nothing,
     Llvm,
     Vulkan,
+    Web,
     Targets,
 }
 
@@ -49,6 +50,7 @@ struct Step {
 struct Missing {
     llvm: Option<String>,
     vulkan: Option<String>,
+    web: Option<String>,
     targets: Option<String>,
 }
 
@@ -58,6 +60,7 @@ impl Missing {
             Need::Nothing => None,
             Need::Llvm => self.llvm.as_deref(),
             Need::Vulkan => self.vulkan.as_deref(),
+            Need::Web => self.web.as_deref(),
             Need::Targets => self.targets.as_deref(),
         }
     }
@@ -108,6 +111,7 @@ fn set_up(other_targets: bool) -> (Missing, Option<targets::Tools>) {
     };
     let llvm = llvm::ensure(&say).err().map(reason);
     let vulkan = vulkan::ensure(&say).err().map(reason);
+    let web = web::ensure(&say).err().map(reason);
     let (tools, targets) = match other_targets.then(|| targets::Tools::ensure(&say)) {
         Some(Ok(tools)) => (Some(tools), None),
         Some(Err(error)) => (None, Some(reason(error))),
@@ -116,6 +120,7 @@ fn set_up(other_targets: bool) -> (Missing, Option<targets::Tools>) {
     let missing = Missing {
         llvm,
         vulkan,
+        web,
         targets,
     };
     (missing, tools)
@@ -163,6 +168,7 @@ fn steps(features: &str, other_targets: bool, tools: Option<&targets::Tools>) ->
             .replace("{libraries}", LIBRARIES)
             .replace("{features}", features)
             .replace("{targets}", targets::PACKAGE)
+            .replace("{web}", web::TARGET)
             .split(' ')
             .map(OsString::from)
             .collect(),
@@ -216,6 +222,13 @@ fn steps(features: &str, other_targets: bool, tools: Option<&targets::Tools>) ->
             Need::Vulkan,
         ));
     }
+    // It has no threads to run tests on, and a machine like this no browser.
+    steps.push(step(
+        "build, web",
+        "check --target {web} --features webgpu --examples",
+        &[],
+        Need::Web,
+    ));
     if !other_targets {
         return steps;
     }
@@ -250,6 +263,7 @@ mod tests {
         let missing = Missing {
             llvm: Some("out of reach".into()),
             vulkan: None,
+            web: None,
             targets: Some("no LLVM".into()),
         };
         for step in steps(FEATURES_WITHOUT_LLVM, true, None) {

@@ -22,7 +22,7 @@ use crate::{
 pub const UNROLL: usize = 8;
 
 /// Added to the slots that are computed until the number of loaded ones is known.
-const COMPUTED: usize = 1 << 40;
+const COMPUTED: usize = 1 << 30;
 
 /// The component that is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
