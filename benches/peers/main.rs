@@ -223,7 +223,7 @@ fn measure(
         samples: Vec::new(),
     };
     let mut peers = Vec::new();
-    for worker in workers {
+    for worker in workers.iter_mut().filter(|_| case.compared) {
         if let Some((first, out)) = worker.prepare(case, &data, scratch)? {
             let times = Times {
                 first,
