@@ -173,8 +173,8 @@ where
             }
         };
         let coefficients = RefCell::new(Vec::new());
-        let solved = run(&inner, z, &solve_options, |a, r, monitor| {
-            iterate(a, r, &solve_options, monitor, |step, ratio| {
+        let solved = run(&inner, z, &solve_options, |a, r, monitor, refresh| {
+            iterate(a, r, &solve_options, monitor, refresh, |step, ratio| {
                 let mut coefficients = coefficients.borrow_mut();
                 coefficients.extend([step.clone(), ratio.clone()]);
             })

@@ -29,7 +29,7 @@ where
         &Ridge(a.clone(), options.ridge),
         b,
         options,
-        |a, b, options| run(a, b, options, |a, r, monitor| iterate(a, r, monitor)),
+        |a, b, options| run(a, b, options, |a, r, monitor, _| iterate(a, r, monitor)),
     )
 }
 

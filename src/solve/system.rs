@@ -85,7 +85,17 @@ pub(crate) struct Monitor<'a, const R: usize> {
     unseen: Vec<(Reading, Tensor<R>)>,
     /// Iterations that the host has seen.
     info: SolveInfo,
+    /// Whether iterations compute in a coarser type than residuals can be computed in.
+    coarse: bool,
+    /// Squared norms of the residuals: as they were computed from the solution last, and as the iteration
+    /// has kept them since.
+    computed: Vec<f64>,
+    kept: Vec<f64>,
 }
+
+/// Gives the residual of the solution, to which it adds what the iteration has found meanwhile.
+pub(crate) type Refresh<'a, const R: usize> =
+    dyn FnMut(Tensor<R>) -> Result<Tensor<R>, SolveError> + 'a;
 
 impl<const R: usize> Monitor<'_, R> {
     /// `value` for the columns that are still iterated, 0 for others.
@@ -147,7 +157,10 @@ impl<const R: usize> Monitor<'_, R> {
                         });
                     }
                     Reading::Positive(_) => {}
-                    Reading::Residual => *open = value > self.limits[number],
+                    Reading::Residual => {
+                        self.kept[number] = value;
+                        *open = value > self.limits[number];
+                    }
                 }
             }
             if matches!(reading, Reading::Residual) {
@@ -165,8 +178,37 @@ impl<const R: usize> Monitor<'_, R> {
         Ok(exhausted || !self.open.contains(&true))
     }
 
-    /// Starts a run from a residual of the squared norms `squares`.
-    fn start(&mut self, squares: &[f64], like: &Tensor<R>) {
+    /// Whether residuals have become so much smaller that rounding errors, which are of the size of
+    /// those before, begin to matter.
+    pub fn wants_refresh(&self) -> bool {
+        const SMALLER: f64 = 0.1;
+        let mut columns = self.kept.iter().zip(&self.computed).zip(&self.open);
+        self.coarse
+            && columns.any(|((kept, computed), open)| *open && *kept < SMALLER.powi(2) * computed)
+    }
+
+    /// Goes on with a residual that was computed from the solution: 1 for columns whose directions are still
+    /// good, 0 for those of which the iteration has lost track. None if going on is not worth it.
+    pub fn refreshed(&mut self, r: &Tensor<R>) -> Result<Option<Tensor<R>>, SolveError> {
+        let before = std::mem::take(&mut self.computed);
+        let squares = host(dots(&[[r, r]])?.remove(0));
+        if squares.iter().any(|square| !square.is_finite()) {
+            return Err(SolveError::NotFinite("a product with the operator"));
+        }
+        let good = squares.iter().zip(&self.kept);
+        let good: Vec<f64> = good
+            .map(|(square, kept)| f64::from(u8::from(*square < 4.0 * kept)))
+            .collect();
+        // A column that is frozen has no direction to go on with.
+        let open = std::mem::take(&mut self.open);
+        self.start(&squares, r, &open);
+        let mut columns = squares.iter().zip(before).zip(&self.open);
+        let gains = columns.any(|((square, before), open)| *open && *square < 0.25 * before);
+        Ok(gains.then(|| row(&good, r)))
+    }
+
+    /// Starts a run of the columns `among` from a residual of the squared norms `squares`.
+    fn start(&mut self, squares: &[f64], like: &Tensor<R>, among: &[bool]) {
         // Further down the residual that an iteration keeps has nothing to do with the solution.
         let lowest = 4.0 * epsilon(like.dtype());
         let tolerance = self.options.tolerance;
@@ -181,13 +223,16 @@ impl<const R: usize> Monitor<'_, R> {
         self.limits = self.squares.iter().zip(squares).map(limit).collect();
         let unsolved = squares.iter().zip(&self.squares);
         self.open = unsolved
-            .map(|(r, b)| relative(*r, *b) > tolerance)
+            .zip(among)
+            .map(|((r, b), among)| *among && relative(*r, *b) > tolerance)
             .collect();
         let open: Vec<f64> = self
             .open
             .iter()
             .map(|open| f64::from(u8::from(*open)))
             .collect();
+        self.computed = squares.to_vec();
+        self.kept = squares.to_vec();
         self.thresholds = row(&self.limits, like);
         self.active = row(&open, like).greater_elem(0.5);
     }
@@ -211,7 +256,7 @@ pub(crate) fn run<A: LinearOperator<R>, const R: usize>(
     a: &A,
     b: Tensor<R>,
     options: &SolveOptions<R>,
-    method: impl Fn(&A, &Tensor<R>, &mut Monitor<R>) -> Result<Tensor<R>, SolveError>,
+    method: impl Fn(&A, &Tensor<R>, &mut Monitor<R>, &mut Refresh<R>) -> Result<Tensor<R>, SolveError>,
 ) -> Result<Solution<R>, SolveError> {
     let shape = checked(a, &b, options)?;
     if shape.contains(&0) {
@@ -243,6 +288,9 @@ pub(crate) fn run<A: LinearOperator<R>, const R: usize>(
         active: scale.clone().greater_elem(0.0),
         unseen: Vec::new(),
         info: SolveInfo::default(),
+        coarse: iterated.is_some() && options.restarts,
+        computed: Vec::new(),
+        kept: Vec::new(),
     };
     let mut solution = match &options.initial {
         Some(guess) => guess.clone().expand(b.shape()) / scale.clone(),
@@ -300,18 +348,18 @@ pub(crate) fn run<A: LinearOperator<R>, const R: usize>(
         if !first {
             monitor.info.restarts += 1;
         }
-        solution = solution
-            + match &iterated {
-                None => {
-                    monitor.start(&norms, &r);
-                    method(a, &r, &mut monitor)?
-                }
-                Some((a, dtype)) => {
-                    let r = r.cast(*dtype);
-                    monitor.start(&norms, &r);
-                    method(a, &r, &mut monitor)?.cast(b.dtype())
-                }
-            };
+        let (inner, dtype) = match &iterated {
+            Some((inner, dtype)) => (inner, DType::from(*dtype)),
+            None => (a, b.dtype()),
+        };
+        let r = r.cast(dtype);
+        monitor.start(&norms, &r, &vec![true; norms.len()]);
+        let mut refresh = |found: Tensor<R>| {
+            solution = solution.clone() + found.cast(b.dtype());
+            Ok((b.clone() - a.apply(solution.clone())?).cast(dtype))
+        };
+        let found = method(inner, &r, &mut monitor, &mut refresh)?;
+        solution = solution + found.cast(b.dtype());
     }
 }
 
