@@ -11,7 +11,10 @@ use cubecl::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    kernel::math::{Math, Precision},
+    kernel::{
+        math::{Math, Precision},
+        ptx,
+    },
     program::{Item, Program, Stage},
     reduction::{Accumulation, ReductionKind, Spec},
 };
@@ -75,10 +78,35 @@ impl Blueprint {
         }
     }
 
+    /// Where slot `k` of those that are staged stands in the tile, and how far apart columns are: in a
+    /// shared tile next to each other, so that a unit reads several at once.
+    pub fn tile_strides(&self, program: &Program) -> TileStrides {
+        if self.shared_tile {
+            TileStrides {
+                slot: self.block,
+                column: 1,
+            }
+        } else {
+            TileStrides {
+                slot: 1,
+                column: program.column.slots - self.first_staged_slot(program),
+            }
+        }
+    }
+
     /// Values in the tile.
     pub fn tile_len(&self, program: &Program) -> usize {
         self.block * (program.column.slots - self.first_staged_slot(program))
     }
+}
+
+/// How values lie in the tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TileStrides {
+    /// From one slot to the next.
+    pub slot: usize,
+    /// From one column to the next.
+    pub column: usize,
 }
 
 /// Sizes of a reduction.
@@ -132,6 +160,8 @@ pub struct Device {
     pub wide_addresses: bool,
     /// Iterations of loops after which the device ends a unit, if there is such a limit.
     pub max_iterations: Option<usize>,
+    /// Whether kernels reach an instruction for $2^x$.
+    pub exp2: bool,
 }
 
 impl Device {
@@ -163,6 +193,7 @@ impl Device {
             processors: hardware.num_streaming_multiprocessors.map(|n| n as usize),
             wide_addresses: properties.supports_address(AddressType::U64),
             max_iterations: software.then_some(65_000),
+            exp2: ptx::PRESENT && runtime == "cuda",
         }
     }
 }
@@ -245,6 +276,7 @@ pub fn plan(
     let math = Math {
         precision: computed,
         polynomial_exp: device.cores.is_some(),
+        exp2: device.exp2,
         nonpositive: false,
     };
     let mut blueprint = Blueprint {
@@ -279,7 +311,7 @@ pub fn plan(
                 (false, 4) => 2,
                 _ => 1,
             };
-            blueprint.columns = if program.looped() { 4 } else { 1 };
+            blueprint.columns = 4;
             units = 128.min(device.max_units);
             blueprint.shared_tile = program.column.slots > 0;
             blueprint.in_place = !blueprint.shared_tile;

@@ -310,13 +310,13 @@ fn column_slot<E: Float, F: Float>(
 ) -> F {
     let first = comptime!(blueprint.first_staged_slot(&program));
     if comptime!(slot >= first) {
-        let width = comptime!(program.column.slots - first);
+        let strides = comptime!(blueprint.tile_strides(&program));
         let at = if comptime!(looped) {
-            slot - first + k
+            (slot - first + k) * strides.slot
         } else {
-            comptime!(slot - first).runtime()
+            comptime!((slot - first) * strides.slot).runtime()
         };
-        tile[staged * width + at]
+        tile[staged * strides.column + at]
     } else {
         let load = comptime!(*program.column.load_of(slot).unwrap());
         let offset = comptime!(load.offset + slot - load.slot);

@@ -383,6 +383,7 @@ fn stage_columns<E: Float, F: Float>(
     let first = comptime!(blueprint.first_staged_slot(&program));
     let slots = comptime!(program.column.slots);
     let width = comptime!(slots - first);
+    let strides = comptime!(blueprint.tile_strides(&program));
     for column in range_stepped(start + offset, stop, step) {
         let mut own = Array::<One<F>>::new(slots);
         load_stage::<E, F, Const<1>>(
@@ -403,10 +404,10 @@ fn stage_columns<E: Float, F: Float>(
             comptime!(program.clone()),
             comptime!(blueprint.math),
         );
-        let at = (column - start) * width;
+        let at = (column - start) * strides.column;
         #[unroll(width <= UNROLL)]
         for k in 0..width {
-            tile[at + k] = own[first + k].extract(0usize);
+            tile[at + k * strides.slot] = own[first + k].extract(0usize);
         }
     }
 }
