@@ -325,7 +325,8 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
                 );
             }
         }
-        let count = select(active, stop - start, 0usize);
+        // The compiler does not see that it is no more than a block, which bounds all indices.
+        let count = select(active, min(stop - start, block), 0usize);
         let full = count / q;
         for t in 0..full {
             run_pair::<E, F, A, N, R>(
@@ -605,7 +606,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     } else if comptime!(spec.wanted.values) {
         #[unroll(spec.entries() <= UNROLL)]
         for k in 0..spec.entries() {
-            let value = R::value(&state, k, spec);
+            let value = R::value(&state, k, spec, comptime!(blueprint.math));
             write::<A, O, N>(
                 values.index_mut(0usize),
                 value,
@@ -801,7 +802,7 @@ fn merge_parts<F: Float, A: Float, O: Float, I: Int, R: Reduction<F, A, Const<1>
         let at = (row * depth + k) * width + component;
         if comptime!(spec.wanted.values) {
             values.index_mut(0usize)[at] = narrow::<A, O>(
-                R::value(&state, k, single).extract(0usize),
+                R::value(&state, k, single, math).extract(0usize),
                 comptime!(blueprint.stored),
             );
         }

@@ -24,6 +24,16 @@ pub struct Math {
 }
 
 impl Math {
+    /// Whether the lanes of a vector are computed by one instruction.
+    pub fn simd(self) -> bool {
+        self.polynomial_exp
+    }
+
+    /// Whether exponentials may be powers of 2.
+    pub fn binary(self) -> bool {
+        self.exp2 && self.precision == Precision::F32
+    }
+
     /// For an argument of any sign.
     pub fn any_sign(self) -> Self {
         Self {
@@ -202,7 +212,7 @@ pub fn rsqrt<F: Float, N: Size>(x: Vector<F, N>) -> Vector<F, N> {
 pub fn exp<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
     if comptime!(math.polynomial_exp && math.precision == Precision::F32) {
         Vector::<F, N>::cast_from(exp_f32::<N>(Vector::<f32, N>::cast_from(x), math))
-    } else if comptime!(math.exp2 && math.precision == Precision::F32) {
+    } else if comptime!(math.binary()) {
         exp_of_exp2::<F, N>(x, math)
     } else {
         x.exp()

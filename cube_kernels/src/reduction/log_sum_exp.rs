@@ -1,8 +1,8 @@
 use cubecl::prelude::*;
 
-use super::{Reduction, ReductionKind, Spec, running::RunningSums};
+use super::{Reduction, ReductionKind, Spec, any, running::RunningSums};
 use crate::{
-    kernel::math::{self, Math},
+    kernel::math::{self, Math, constant, constant_vector},
     plan,
     program::UNROLL,
 };
@@ -17,7 +17,8 @@ pub struct LogSumExp;
 /// Sums of $e^{f - m} w$, and what they are relative to.
 #[derive(CubeType)]
 pub struct ExpState<F: Float, A: Float, N: Size> {
-    /// The running maxima $m$, to which the current block is relative.
+    /// The running maxima $m$, to which the current block is relative; in units of $\ln 2$ where
+    /// exponentials are powers of 2.
     pub maximum: Array<Vector<F, N>>,
     /// The maxima when the last block ended, to which the blocks before are relative.
     pub before: Array<Vector<F, N>>,
@@ -29,6 +30,20 @@ pub struct ExpState<F: Float, A: Float, N: Size> {
 
 /// Room for the columns that are evaluated together.
 const COLUMNS: usize = plan::LOOP_COLUMNS;
+
+/// By how much the logarithm to base 2 of an exponential may exceed the running maximum, where that is
+/// not raised for everything larger.
+const ABOVE: f64 = 8.0;
+
+/// The exponential of a difference to a maximum, in the units of the latter.
+#[cube]
+fn power<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
+    if comptime!(math.binary()) {
+        math::exp2::<F, N>(x)
+    } else {
+        math::exp::<F, N>(x, math)
+    }
+}
 
 #[cube]
 impl<F: Float, A: Float, N: Size> ExpState<F, A, N> {
@@ -64,29 +79,92 @@ impl<F: Float, A: Float, N: Size> ExpState<F, A, N> {
         #[comptime] q: usize,
         #[comptime] math: Math,
     ) {
-        let old = self.maximum[k];
-        let mut new = old;
-        #[unroll]
-        for c in 0..q {
-            let value = *values.index(c);
-            new = select_many(value.greater_than(&new), value, new);
-        }
-        let grown = Vector::<u32, N>::cast_from(new.greater_than(&old));
-        if grown.vector_sum() > 0u32 {
-            let most = Vector::new(F::max_value());
-            let new = select_many(new.greater_than(&most), most, new);
-            let factor = math::exp::<F, N>(old - new, math);
-            #[unroll(sums <= UNROLL)]
-            for s in 0..sums {
-                self.sums.scale_block(start + s, factor);
+        if comptime!(math.binary()) {
+            self.take_binary_scores(k, values, start, sums, q, math);
+        } else {
+            let old = self.maximum[k];
+            let mut new = old;
+            #[unroll]
+            for c in 0..q {
+                let value = *values.index(c);
+                new = select_many(value.greater_than(&new), value, new);
             }
-            self.maximum[k] = new;
+            if any::<N>(new.greater_than(&old)) {
+                self.raise(k, new, start, sums, math);
+            }
+            let maximum = self.maximum[k];
+            #[unroll]
+            for c in 0..q {
+                self.exps[k * COLUMNS + c] = power::<F, N>(*values.index(c) - maximum, math);
+            }
         }
+    }
+
+    /// The same with the maximum in units of $\ln 2$. It grows only for what is far above it: what is less
+    /// so is as exact, and compared after it was needed anyway.
+    fn take_binary_scores(
+        &mut self,
+        k: usize,
+        values: &Sequence<Vector<F, N>>,
+        start: usize,
+        #[comptime] sums: usize,
+        #[comptime] q: usize,
+        #[comptime] math: Math,
+    ) {
+        let log2_e = constant_vector::<F, N>(std::f64::consts::LOG2_E);
         let maximum = self.maximum[k];
+        let mut exponents = Array::<Vector<F, N>>::new(q);
         #[unroll]
         for c in 0..q {
-            self.exps[k * COLUMNS + c] = math::exp::<F, N>(*values.index(c) - maximum, math);
+            exponents[c] = fma(*values.index(c), log2_e, -maximum);
         }
+        let most = constant::<F>(ABOVE);
+        let mut beyond = false.runtime();
+        #[unroll]
+        for c in 0..q {
+            let exponent = exponents[c];
+            #[unroll]
+            for lane in 0..N::value() {
+                beyond = beyond || exponent.extract(lane) > most;
+            }
+        }
+        if beyond {
+            let mut new = maximum;
+            #[unroll]
+            for c in 0..q {
+                let value = *values.index(c) * log2_e;
+                new = select_many(value.greater_than(&new), value, new);
+            }
+            self.raise(k, new, start, sums, math);
+            let maximum = self.maximum[k];
+            #[unroll]
+            for c in 0..q {
+                exponents[c] = fma(*values.index(c), log2_e, -maximum);
+            }
+        }
+        #[unroll]
+        for c in 0..q {
+            self.exps[k * COLUMNS + c] = math::exp2::<F, N>(exponents[c]);
+        }
+    }
+
+    /// Makes the sums of the current block relative to a larger maximum `k`.
+    fn raise(
+        &mut self,
+        k: usize,
+        new: Vector<F, N>,
+        start: usize,
+        #[comptime] sums: usize,
+        #[comptime] math: Math,
+    ) {
+        let most = Vector::new(F::max_value());
+        let new = select_many(new.greater_than(&most), most, new);
+        let factor = power::<F, N>(self.maximum[k] - new, math);
+        #[unroll(sums <= UNROLL)]
+        for s in 0..sums {
+            self.sums.scale_block(start + s, factor);
+        }
+        self.maximum[k] = new;
     }
 
     /// Makes the sums of all blocks relative to the present maximum `k`.
@@ -97,7 +175,7 @@ impl<F: Float, A: Float, N: Size> ExpState<F, A, N> {
         #[comptime] sums: usize,
         #[comptime] math: Math,
     ) {
-        let factor = math::exp::<F, N>(self.before[k] - self.maximum[k], math);
+        let factor = power::<F, N>(self.before[k] - self.maximum[k], math);
         #[unroll(sums <= UNROLL)]
         for s in 0..sums {
             self.sums
@@ -119,7 +197,7 @@ impl<F: Float, A: Float, N: Size> ExpState<F, A, N> {
         let new = select_many(later.greater_than(&old), later, old);
         self.maximum[k] = new;
         self.rebase(k, start, sums, math);
-        Vector::<A, N>::cast_from(math::exp::<F, N>(later - new, math))
+        Vector::<A, N>::cast_from(power::<F, N>(later - new, math))
     }
 }
 
@@ -277,12 +355,18 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for LogSumExp {
         state.sums.end_part(comptime!(spec.width()));
     }
 
-    fn value(state: &ExpState<F, A, N>, at: usize, #[comptime] spec: Spec) -> Vector<A, N> {
+    fn value(state: &ExpState<F, A, N>, at: usize, #[comptime] spec: Spec, #[comptime] math: Math) -> Vector<A, N> {
         let k = if comptime!(scores(&spec) == 1) {
             0usize.runtime()
         } else {
             at
         };
-        Vector::<A, N>::cast_from(state.maximum[k]) + state.sums.total(at).ln()
+        let maximum = Vector::<A, N>::cast_from(state.maximum[k]);
+        let rest = state.sums.total(at).ln();
+        if comptime!(math.binary()) {
+            fma(maximum, constant_vector::<A, N>(std::f64::consts::LN_2), rest)
+        } else {
+            maximum + rest
+        }
     }
 }
