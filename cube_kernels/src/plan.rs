@@ -302,16 +302,8 @@ pub fn plan(
             units = cores.min(device.max_units);
         }
         None => {
-            // Rows of a unit share the columns that are read from the tile, but few rows must be
-            // spread over many units.
-            let enough = 64 * device.plane * 4;
-            lanes = match (program.looped(), size) {
-                (true, 4) => 2,
-                (false, 4) if sizes.out_rows() >= enough => 4,
-                (false, 4) => 2,
-                _ => 1,
-            };
-            blueprint.columns = 4;
+            (lanes, blueprint.columns) =
+                gpu_registers(device, program, spec, sizes.out_rows(), size);
             units = 128.min(device.max_units);
             blueprint.shared_tile = program.column.slots > 0;
             blueprint.in_place = !blueprint.shared_tile;
@@ -467,6 +459,40 @@ fn cpu_registers(
         wide /= 2;
     }
     (wide * register, columns)
+}
+
+/// Lanes and columns of a unit of a GPU. Each column that is read from the tile serves all lanes, and
+/// several that lie next to each other are read at once.
+fn gpu_registers(
+    device: &Device,
+    program: &Program,
+    spec: Spec,
+    rows: usize,
+    size: usize,
+) -> (usize, usize) {
+    /// Columns that are read at once.
+    const COLUMNS: usize = 4;
+    /// Registers of a unit beside those in which it computes: NVIDIA's cards have 255, and hide the
+    /// latency of instructions that depend on each other only if units are content with half of that.
+    const ALL: usize = 208;
+    const HALF: usize = 96;
+    /// Instructions a pair from which on loads do not matter, but the length of the code does.
+    const LONG: usize = 64;
+    let state = spec.state();
+    let all = program.row.slots + state;
+    // Few rows must be spread over many units.
+    let enough = 64 * device.plane * 4;
+    let lanes = match size {
+        4 if !program.looped() && 4 * all <= HALF && rows >= enough => 4,
+        // An insertion into the state takes registers of its own.
+        4 if 2 * all <= ALL && 2 * state <= ALL * 2 / 3 => 2,
+        _ => 1,
+    };
+    let columns = match program.looped() || program.pair_cost() <= LONG {
+        true => COLUMNS,
+        false => 1,
+    };
+    (lanes, columns)
 }
 
 /// A cube count of at least `cubes` within the limits of each axis.

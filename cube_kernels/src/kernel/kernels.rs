@@ -14,6 +14,9 @@ use crate::{
     },
 };
 
+/// The most bytes that a unit reads from shared memory at once, for which they must be aligned.
+const LOAD: usize = 16;
+
 /// The run-time sizes and strides of a launch: their order in the `layout` argument.
 pub mod layout {
     /// Rows of the operands in one batch.
@@ -543,7 +546,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     );
     let tile_len = comptime!(blueprint.tile_len(&program).max(1));
     if comptime!(blueprint.shared_tile) {
-        let mut tile = Shared::<[F]>::new_slice(tile_len);
+        let mut tile = Shared::<[F]>::new_aligned_slice(tile_len, LOAD);
         reduce_unit::<E, F, A, N, R>(
             &mut state,
             &mut tile,

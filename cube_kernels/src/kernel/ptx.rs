@@ -3,9 +3,9 @@
 //! Both compilers of the CUDA runtime take inline assembly, but CubeCL's operation for it cannot be
 //! lowered by the one that is the default. Hence an operation that both lower.
 
-use cubecl::{intrinsic, prelude::*};
 #[cfg(not(feature = "ptx"))]
 use cubecl::ir::{Scope, pliron::value::Value};
+use cubecl::{intrinsic, prelude::*};
 
 /// Whether there is what this module needs.
 pub const PRESENT: bool = cfg!(feature = "ptx");

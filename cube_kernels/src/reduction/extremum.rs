@@ -31,19 +31,23 @@ fn better<F: Float, N: Size>(
     select_many(value.equal(&value), beyond, best.equal(&best))
 }
 
-/// Whether a value is not known to be no better than `best`, as NaN never is.
+/// Whether a value surely does not take the place of `best`.
 #[cube]
-fn may_be_better<F: Float>(value: F, best: F, #[comptime] kind: ReductionKind) -> bool {
+fn not_better<F: Float, N: Size>(
+    value: Vector<F, N>,
+    best: Vector<F, N>,
+    #[comptime] kind: ReductionKind,
+) -> Vector<bool, N> {
     if comptime!(kind == ReductionKind::Maximum) {
-        !(value <= best)
+        value.less_equal(&best)
     } else {
-        !(value >= best)
+        value.greater_equal(&best)
     }
 }
 
 /// Whether any of `q` values may be better than `best` in any lane.
 #[cube]
-fn any_better<F: Float, N: Size>(
+fn any_may_be_better<F: Float, N: Size>(
     values: &Sequence<Vector<F, N>>,
     best: Vector<F, N>,
     #[comptime] q: usize,
@@ -58,31 +62,21 @@ fn any_better<F: Float, N: Size>(
         }
         Vector::<u32, N>::cast_from(keeps).vector_sum() < u32::cast_from(N::value())
     } else {
-        let mut found = false.runtime();
+        let mut keeps = true.runtime();
         #[unroll]
         for c in 0..q {
             let value = *values.index(c);
             #[unroll]
             for lane in 0..N::value() {
-                let better = may_be_better::<F>(value.extract(lane), best.extract(lane), kind);
-                found = found || better;
+                let (value, best) = (value.extract(lane), best.extract(lane));
+                keeps = if comptime!(kind == ReductionKind::Maximum) {
+                    keeps && value <= best
+                } else {
+                    keeps && value >= best
+                };
             }
         }
-        found
-    }
-}
-
-/// Whether a value surely does not take the place of `best`.
-#[cube]
-fn not_better<F: Float, N: Size>(
-    value: Vector<F, N>,
-    best: Vector<F, N>,
-    #[comptime] kind: ReductionKind,
-) -> Vector<bool, N> {
-    if comptime!(kind == ReductionKind::Maximum) {
-        value.less_equal(&best)
-    } else {
-        value.greater_equal(&best)
+        !keeps
     }
 }
 
@@ -143,7 +137,7 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Extremum {
     ) {
         // Few values are better for any lane, so all columns are tested at once; the test also
         // fails for NaN.
-        if any_better::<F, N>(values, state.best[index], q, comptime!(spec.kind), math) {
+        if any_may_be_better::<F, N>(values, state.best[index], q, comptime!(spec.kind), math) {
             #[unroll]
             for c in 0..q {
                 let column = Vector::<u32, N>::new(column + comptime!(c as u32));
@@ -216,7 +210,12 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Extremum {
         }
     }
 
-    fn value(state: &ExtremumState<F, N>, at: usize, #[comptime] _spec: Spec, #[comptime] _math: Math) -> Vector<A, N> {
+    fn value(
+        state: &ExtremumState<F, N>,
+        at: usize,
+        #[comptime] _spec: Spec,
+        #[comptime] _math: Math,
+    ) -> Vector<A, N> {
         Vector::cast_from(state.best[at])
     }
 }

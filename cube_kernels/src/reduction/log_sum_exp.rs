@@ -355,7 +355,12 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for LogSumExp {
         state.sums.end_part(comptime!(spec.width()));
     }
 
-    fn value(state: &ExpState<F, A, N>, at: usize, #[comptime] spec: Spec, #[comptime] math: Math) -> Vector<A, N> {
+    fn value(
+        state: &ExpState<F, A, N>,
+        at: usize,
+        #[comptime] spec: Spec,
+        #[comptime] math: Math,
+    ) -> Vector<A, N> {
         let k = if comptime!(scores(&spec) == 1) {
             0usize.runtime()
         } else {
@@ -364,7 +369,11 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for LogSumExp {
         let maximum = Vector::<A, N>::cast_from(state.maximum[k]);
         let rest = state.sums.total(at).ln();
         if comptime!(math.binary()) {
-            fma(maximum, constant_vector::<A, N>(std::f64::consts::LN_2), rest)
+            fma(
+                maximum,
+                constant_vector::<A, N>(std::f64::consts::LN_2),
+                rest,
+            )
         } else {
             maximum + rest
         }

@@ -154,7 +154,12 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Smallest {
         }
     }
 
-    fn value(state: &SmallestState<F, N>, at: usize, #[comptime] _spec: Spec, #[comptime] _math: Math) -> Vector<A, N> {
+    fn value(
+        state: &SmallestState<F, N>,
+        at: usize,
+        #[comptime] _spec: Spec,
+        #[comptime] _math: Math,
+    ) -> Vector<A, N> {
         Vector::cast_from(state.values[at])
     }
 }
