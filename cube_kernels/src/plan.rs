@@ -35,6 +35,8 @@ pub struct Blueprint {
     /// Whether the units of a cube share a tile of columns. If not, a unit computes for itself what
     /// follows from them.
     pub shared_tile: bool,
+    /// Whether a shared tile is read as vectors of columns.
+    pub wide_loads: bool,
     /// Whether columns are read from the operands, and only what is computed from them is staged in
     /// the tile.
     pub in_place: bool,
@@ -160,6 +162,9 @@ pub struct Device {
     pub wide_addresses: bool,
     /// Iterations of loops after which the device ends a unit, if there is such a limit.
     pub max_iterations: Option<usize>,
+    /// Whether a pointer to scalars can be read as one to vectors, which saves loads where the compiler
+    /// does not find out by itself.
+    pub wide_loads: bool,
     /// Whether kernels reach an instruction for $2^x$.
     pub exp2: bool,
 }
@@ -193,6 +198,7 @@ impl Device {
             processors: hardware.num_streaming_multiprocessors.map(|n| n as usize),
             wide_addresses: properties.supports_address(AddressType::U64),
             max_iterations: software.then_some(65_000),
+            wide_loads: matches!(runtime, "cuda" | "hip"),
             exp2: ptx::PRESENT && runtime == "cuda",
         }
     }
@@ -258,6 +264,9 @@ const BLOCK: usize = 128;
 /// The most columns that are evaluated together.
 pub const LOOP_COLUMNS: usize = 14;
 
+/// Columns of a shared tile that are read at once.
+pub const LOADED_COLUMNS: usize = 4;
+
 /// The fewest columns that are worth a part of their own.
 const MIN_PART: usize = 1024;
 
@@ -286,6 +295,7 @@ pub fn plan(
         columns: 1,
         block: BLOCK,
         shared_tile: false,
+        wide_loads: false,
         // Halves are converted once a block, not once a pair.
         in_place: precision == computed,
         partial: false,
@@ -325,6 +335,11 @@ pub fn plan(
             _ => blueprint.columns,
         };
     }
+
+    blueprint.wide_loads = blueprint.shared_tile
+        && device.wide_loads
+        && blueprint.columns == LOADED_COLUMNS
+        && size * LOADED_COLUMNS <= device.load_width / 8;
 
     let groups = if blueprint.shared_tile {
         sizes.out_rows().div_ceil(lanes * units)
@@ -470,8 +485,6 @@ fn gpu_registers(
     rows: usize,
     size: usize,
 ) -> (usize, usize) {
-    /// Columns that are read at once.
-    const COLUMNS: usize = 4;
     /// Registers of a unit beside those in which it computes: NVIDIA's cards have 255, and hide the
     /// latency of instructions that depend on each other only if units are content with half of that.
     const ALL: usize = 208;
@@ -489,7 +502,7 @@ fn gpu_registers(
         _ => 1,
     };
     let columns = match program.looped() || program.pair_cost() <= LONG {
-        true => COLUMNS,
+        true => LOADED_COLUMNS,
         false => 1,
     };
     (lanes, columns)

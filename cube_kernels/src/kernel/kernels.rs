@@ -160,7 +160,7 @@ fn load_stage<E: Float, F: Float, N: Size>(
 #[cube]
 fn reduce_unit<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     state: &mut R::State,
-    tile: &mut [F],
+    tile: &mut [One<F>],
     tensors: &Sequence<Box<[E]>>,
     scalars: &Sequence<InputScalar>,
     address: &Address,
@@ -255,7 +255,7 @@ fn fold<F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
 #[cube]
 fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     state: &mut R::State,
-    tile: &mut [F],
+    tile: &mut [One<F>],
     slots: &mut [Vector<F, N>],
     tensors: &Sequence<Box<[E]>>,
     scalars: &Sequence<InputScalar>,
@@ -372,7 +372,7 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
 /// Writes the staged slots of the columns `start .. stop` to the tile, every `step`-th from `offset`.
 #[cube]
 fn stage_columns<E: Float, F: Float>(
-    tile: &mut [F],
+    tile: &mut [One<F>],
     tensors: &Sequence<Box<[E]>>,
     scalars: &Sequence<InputScalar>,
     address: &Address,
@@ -411,7 +411,7 @@ fn stage_columns<E: Float, F: Float>(
         let at = (column - start) * strides.column;
         #[unroll(width <= UNROLL)]
         for k in 0..width {
-            tile[at + k * strides.slot] = own[first + k].extract(0usize);
+            tile[at + k * strides.slot] = own[first + k];
         }
     }
 }
@@ -546,7 +546,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     );
     let tile_len = comptime!(blueprint.tile_len(&program).max(1));
     if comptime!(blueprint.shared_tile) {
-        let mut tile = Shared::<[F]>::new_aligned_slice(tile_len, LOAD);
+        let mut tile = Shared::<[One<F>]>::new_aligned_slice(tile_len, LOAD);
         reduce_unit::<E, F, A, N, R>(
             &mut state,
             &mut tile,
@@ -565,7 +565,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
             comptime!(blueprint.clone()),
         );
     } else {
-        let mut tile = Array::<F>::new(tile_len);
+        let mut tile = Array::<One<F>>::new(tile_len);
         reduce_unit::<E, F, A, N, R>(
             &mut state,
             tile.as_mut_slice(),

@@ -26,6 +26,8 @@ const GPU: Device = Device {
     processors: Some(132),
     wide_addresses: true,
     max_iterations: None,
+    wide_loads: false,
+    exp2: false,
 };
 
 /// The limits of common GPUs.
@@ -144,6 +146,23 @@ fn make(
         dim: program.dim,
     };
     plan::plan(device, program, spec, sizes, precision, 0, contiguous)
+}
+
+/// The plan of a reduction of many rows.
+fn reduce_many(program: &Program, kind: ReductionKind) -> Plan {
+    let spec = Spec {
+        kind,
+        wanted: Wanted::INDICES,
+        dim: program.dim,
+    };
+    let sizes = Sizes {
+        batches: 1,
+        rows: 1 << 20,
+        columns: 1 << 20,
+        fold: None,
+    };
+    let contiguous = vec![true; program.tensors.len()];
+    plan::plan(&GPU, program, spec, sizes, Precision::F32, 0, contiguous).expect("a plan exists")
 }
 
 /// What any plan must satisfy for the kernel to be right.
@@ -420,6 +439,35 @@ fn columns_that_no_tile_can_hold_are_read_from_the_operands() {
     let program = Program::lower(&Formula::new(&expr).0, Axis::J);
     let web = gpus()[4];
     assert!(!plan_of(&web, &program, 1000, 1000).blueprint.shared_tile);
+}
+
+#[test]
+fn a_unit_of_a_gpu_takes_as_many_rows_as_its_registers_hold() {
+    for program in programs() {
+        for kind in ReductionKind::all().chain([50, 1000].map(|k| ReductionKind::Smallest { k })) {
+            let plan = reduce_many(&program, kind);
+            let held = plan.lanes * (program.row.slots + plan.blueprint.spec.state());
+            assert!(plan.lanes == 1 || held < 255, "{held}: {plan:?}");
+        }
+    }
+    let program = &programs()[1];
+    let lanes = |k| reduce_many(program, ReductionKind::Smallest { k }).lanes;
+    assert_eq!([1, 10, 20, 50].map(lanes), [4, 4, 2, 1]);
+}
+
+#[test]
+fn rows_of_a_gpu_share_a_unit_only_if_there_are_many() {
+    let lanes = |rows| plan_of(&GPU, &programs()[1], rows, 1000).lanes;
+    assert!(lanes(100) < lanes(1_000_000));
+}
+
+#[test]
+fn exponentials_are_what_the_device_has() {
+    for exp2 in [false, true] {
+        let device = Device { exp2, ..GPU };
+        let plan = plan_of(&device, &programs()[1], 1000, 1000);
+        assert_eq!(plan.blueprint.math.exp2, exp2);
+    }
 }
 
 #[test]
