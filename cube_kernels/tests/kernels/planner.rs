@@ -335,11 +335,11 @@ fn rows_that_are_added_up_are_split_where_a_unit_may_not_run_long() {
         };
         make(&limited, program, sizes, Precision::F32).expect("a plan exists")
     };
-    // First columns are split, then rows; each pair is an iteration.
-    for steps in [1, 100, 900] {
+    // First columns are split, then rows; four pairs are an iteration.
+    for steps in [1, 100, 3000] {
         let plan = plan(steps);
-        assert_eq!(plan.part_steps < steps, steps == 900);
-        assert!(plan.part_columns * plan.part_steps < 65_000, "{plan:?}");
+        assert_eq!(plan.part_steps < steps, steps == 3000);
+        assert!(plan.part_columns * plan.part_steps < 4 * 65_000, "{plan:?}");
         let parts = [(1 << 14, plan.part_columns), (steps, plan.part_steps)];
         let parts: usize = parts.iter().map(|(all, own)| all.div_ceil(*own)).product();
         assert_eq!(plan.parts, parts);
@@ -485,7 +485,8 @@ fn columns_are_split_where_a_unit_may_not_run_long() {
         max_iterations: Some(65_000),
         ..GPU
     };
-    for (dim, most) in [(3, 65_000), (100, 65_000 / 25)] {
+    // Four columns are an iteration, or as many as there are components.
+    for (dim, most) in [(3, 4 * 65_000), (100, 65_000 / 25)] {
         let program = &Program::lower(&Formula::new(&gaussian(dim, 1)).0, Axis::J);
         let plan = plan_of(&limited, program, 1 << 20, 1 << 20);
         assert!(plan.parts > 1);
