@@ -499,6 +499,8 @@ fn gpu_registers(
         4 if !program.looped() && 4 * all <= HALF && rows >= enough => 4,
         // An insertion into the state takes registers of its own.
         4 if 2 * all <= ALL && 2 * state <= ALL * 2 / 3 => 2,
+        // What no registers hold is in memory, where two are read as fast as one.
+        4 if all > ALL => 2,
         _ => 1,
     };
     let columns = match program.looped() || program.pair_cost() <= LONG {

@@ -183,7 +183,8 @@ const SPECIAL: f64 = 16.0;
 
 /// The cost of a kernel's pairs: of the innermost loop that reads the tile and does so at the least cost,
 /// as what is left of a block at its end has a loop of its own. How many pairs one way round is follows
-/// from what it reads: `column_bytes` a column, which `lanes` rows share.
+/// from what it reads: `column_bytes` a column, which `lanes` rows share. Of several loops over an inner
+/// axis only one counts.
 pub fn cost(loops: &[Loop], column_bytes: usize, lanes: usize) -> Option<Cost> {
     let inner = loops
         .iter()
