@@ -331,15 +331,15 @@ fn any_may_be_less<F: Float, N: Size>(
     } else {
         // One comparison each, as the result goes into the next one. Of a vector of them compilers make
         // a number first.
-        let mut found = false.runtime();
+        let mut none = true.runtime();
         #[unroll]
         for c in 0..q {
             let value = *values.index(c);
             #[unroll]
             for lane in 0..N::value() {
-                found = found || !(value.extract(lane) >= bound.extract(lane));
+                none = none && value.extract(lane) >= bound.extract(lane);
             }
         }
-        found
+        !none
     }
 }
