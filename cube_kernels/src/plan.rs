@@ -11,7 +11,10 @@ use cubecl::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    kernel::math::{Math, Precision},
+    kernel::{
+        math::{Math, Precision},
+        ptx,
+    },
     program::{Item, Program, Stage},
     reduction::{Accumulation, ReductionKind, Spec},
 };
@@ -32,6 +35,8 @@ pub struct Blueprint {
     /// Whether the units of a cube share a tile of columns. If not, a unit computes for itself what
     /// follows from them.
     pub shared_tile: bool,
+    /// Whether a shared tile is read as vectors of columns.
+    pub wide_loads: bool,
     /// Whether columns are read from the operands, and only what is computed from them is staged in
     /// the tile.
     pub in_place: bool,
@@ -75,10 +80,35 @@ impl Blueprint {
         }
     }
 
+    /// Where slot `k` of those that are staged stands in the tile, and how far apart columns are: in a
+    /// shared tile next to each other, so that a unit reads several at once.
+    pub fn tile_strides(&self, program: &Program) -> TileStrides {
+        if self.shared_tile {
+            TileStrides {
+                slot: self.block,
+                column: 1,
+            }
+        } else {
+            TileStrides {
+                slot: 1,
+                column: program.column.slots - self.first_staged_slot(program),
+            }
+        }
+    }
+
     /// Values in the tile.
     pub fn tile_len(&self, program: &Program) -> usize {
         self.block * (program.column.slots - self.first_staged_slot(program))
     }
+}
+
+/// How values lie in the tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TileStrides {
+    /// From one slot to the next.
+    pub slot: usize,
+    /// From one column to the next.
+    pub column: usize,
 }
 
 /// Sizes of a reduction.
@@ -132,6 +162,11 @@ pub struct Device {
     pub wide_addresses: bool,
     /// Iterations of loops after which the device ends a unit, if there is such a limit.
     pub max_iterations: Option<usize>,
+    /// Whether a pointer to scalars can be read as one to vectors, which saves loads where the compiler
+    /// does not find out by itself.
+    pub wide_loads: bool,
+    /// Whether kernels reach an instruction for $2^x$.
+    pub exp2: bool,
 }
 
 impl Device {
@@ -163,6 +198,8 @@ impl Device {
             processors: hardware.num_streaming_multiprocessors.map(|n| n as usize),
             wide_addresses: properties.supports_address(AddressType::U64),
             max_iterations: software.then_some(65_000),
+            wide_loads: matches!(runtime, "cuda" | "hip"),
+            exp2: ptx::PRESENT && runtime == "cuda",
         }
     }
 }
@@ -227,6 +264,9 @@ const BLOCK: usize = 128;
 /// The most columns that are evaluated together.
 pub const LOOP_COLUMNS: usize = 14;
 
+/// Columns of a shared tile that are read at once.
+pub const LOADED_COLUMNS: usize = 4;
+
 /// The fewest columns that are worth a part of their own.
 const MIN_PART: usize = 1024;
 
@@ -245,6 +285,7 @@ pub fn plan(
     let math = Math {
         precision: computed,
         polynomial_exp: device.cores.is_some(),
+        exp2: device.exp2,
         nonpositive: false,
     };
     let mut blueprint = Blueprint {
@@ -254,6 +295,7 @@ pub fn plan(
         columns: 1,
         block: BLOCK,
         shared_tile: false,
+        wide_loads: false,
         // Halves are converted once a block, not once a pair.
         in_place: precision == computed,
         partial: false,
@@ -270,16 +312,8 @@ pub fn plan(
             units = cores.min(device.max_units);
         }
         None => {
-            // Rows of a unit share the columns that are read from the tile, but few rows must be
-            // spread over many units.
-            let enough = 64 * device.plane * 4;
-            lanes = match (program.looped(), size) {
-                (true, 4) => 2,
-                (false, 4) if sizes.out_rows() >= enough => 4,
-                (false, 4) => 2,
-                _ => 1,
-            };
-            blueprint.columns = if program.looped() { 4 } else { 1 };
+            (lanes, blueprint.columns) =
+                gpu_registers(device, program, spec, sizes.out_rows(), size);
             units = 128.min(device.max_units);
             blueprint.shared_tile = program.column.slots > 0;
             blueprint.in_place = !blueprint.shared_tile;
@@ -301,6 +335,11 @@ pub fn plan(
             _ => blueprint.columns,
         };
     }
+
+    blueprint.wide_loads = blueprint.shared_tile
+        && device.wide_loads
+        && blueprint.columns == LOADED_COLUMNS
+        && size * LOADED_COLUMNS <= device.load_width / 8;
 
     let groups = if blueprint.shared_tile {
         sizes.out_rows().div_ceil(lanes * units)
@@ -437,6 +476,40 @@ fn cpu_registers(
         wide /= 2;
     }
     (wide * register, columns)
+}
+
+/// Lanes and columns of a unit of a GPU. Each column that is read from the tile serves all lanes, and
+/// several that lie next to each other are read at once.
+fn gpu_registers(
+    device: &Device,
+    program: &Program,
+    spec: Spec,
+    rows: usize,
+    size: usize,
+) -> (usize, usize) {
+    /// Registers of a unit beside those in which it computes: NVIDIA's cards have 255, and hide the
+    /// latency of instructions that depend on each other only if units are content with half of that.
+    const ALL: usize = 208;
+    const HALF: usize = 96;
+    /// Instructions a pair from which on loads do not matter, but the length of the code does.
+    const LONG: usize = 64;
+    let state = spec.state();
+    let all = program.row.slots + state;
+    // Few rows must be spread over many units.
+    let enough = 64 * device.plane * 4;
+    let lanes = match size {
+        4 if !program.looped() && 4 * all <= HALF && rows >= enough => 4,
+        // An insertion into the state takes registers of its own.
+        4 if 2 * all <= ALL && 2 * state <= ALL * 2 / 3 => 2,
+        // What no registers hold is in memory, where two are read as fast as one.
+        4 if all > ALL => 2,
+        _ => 1,
+    };
+    let columns = match program.looped() || program.pair_cost() <= LONG {
+        true => LOADED_COLUMNS,
+        false => 1,
+    };
+    (lanes, columns)
 }
 
 /// A cube count of at least `cubes` within the limits of each axis.

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     catalogue::{ScalarOp, apply},
-    plan::Blueprint,
+    plan::{Blueprint, LOADED_COLUMNS},
     program::{Code, Instruction, Item, Program, Register, Source, Space, Term},
     reduction::Reduction,
 };
@@ -299,7 +299,7 @@ pub fn run_stage<F: Float, N: Size>(
 fn column_slot<E: Float, F: Float>(
     tensors: &Sequence<Box<[E]>>,
     address: &Address,
-    tile: &[F],
+    tile: &[One<F>],
     column: usize,
     staged: usize,
     k: usize,
@@ -310,13 +310,13 @@ fn column_slot<E: Float, F: Float>(
 ) -> F {
     let first = comptime!(blueprint.first_staged_slot(&program));
     if comptime!(slot >= first) {
-        let width = comptime!(program.column.slots - first);
+        let strides = comptime!(blueprint.tile_strides(&program));
         let at = if comptime!(looped) {
-            slot - first + k
+            (slot - first + k) * strides.slot
         } else {
-            comptime!(slot - first).runtime()
+            comptime!((slot - first) * strides.slot).runtime()
         };
-        tile[staged * width + at]
+        tile[staged * strides.column + at].extract(0usize)
     } else {
         let load = comptime!(*program.column.load_of(slot).unwrap());
         let offset = comptime!(load.offset + slot - load.slot);
@@ -355,7 +355,7 @@ fn pair_instruction<E: Float, F: Float, N: Size>(
     registers: &mut Registers<F, N>,
     tensors: &Sequence<Box<[E]>>,
     address: &Address,
-    tile: &[F],
+    tile: &[One<F>],
     rows: &[Vector<F, N>],
     uniform: &[One<F>],
     row: usize,
@@ -374,7 +374,28 @@ fn pair_instruction<E: Float, F: Float, N: Size>(
             slot,
             looped,
         } => {
-            if comptime!(space == Space::Column) {
+            let wide = comptime!(
+                space == Space::Column
+                    && q == LOADED_COLUMNS
+                    && blueprint.wide_loads
+                    && slot >= blueprint.first_staged_slot(&program)
+            );
+            if comptime!(wide) {
+                let first = comptime!(blueprint.first_staged_slot(&program));
+                let slot = if comptime!(looped) {
+                    slot - first + k
+                } else {
+                    comptime!(slot - first).runtime()
+                };
+                let tile = tile.with_vector_size::<Const<LOADED_COLUMNS>>();
+                let at = slot * comptime!(blueprint.block / LOADED_COLUMNS);
+                let values = tile[at + staged / LOADED_COLUMNS];
+                #[unroll]
+                for c in 0..q {
+                    let value = Vector::new(values.extract(c));
+                    registers.insert(comptime!(register * q + c), value);
+                }
+            } else if comptime!(space == Space::Column) {
                 #[unroll]
                 for c in 0..q {
                     let value = column_slot::<E, F>(
@@ -445,7 +466,7 @@ fn pair_body<E: Float, F: Float, N: Size>(
     registers: &mut Registers<F, N>,
     tensors: &Sequence<Box<[E]>>,
     address: &Address,
-    tile: &[F],
+    tile: &[One<F>],
     rows: &[Vector<F, N>],
     uniform: &[One<F>],
     row: usize,
@@ -534,7 +555,7 @@ pub fn run_pair<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     state: &mut R::State,
     tensors: &Sequence<Box<[E]>>,
     address: &Address,
-    tile: &[F],
+    tile: &[One<F>],
     rows: &[Vector<F, N>],
     uniform: &[One<F>],
     row: usize,

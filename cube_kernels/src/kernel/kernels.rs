@@ -14,6 +14,9 @@ use crate::{
     },
 };
 
+/// The most bytes that a unit reads from shared memory at once, for which they must be aligned.
+const LOAD: usize = 16;
+
 /// The run-time sizes and strides of a launch: their order in the `layout` argument.
 pub mod layout {
     /// Rows of the operands in one batch.
@@ -157,7 +160,7 @@ fn load_stage<E: Float, F: Float, N: Size>(
 #[cube]
 fn reduce_unit<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     state: &mut R::State,
-    tile: &mut [F],
+    tile: &mut [One<F>],
     tensors: &Sequence<Box<[E]>>,
     scalars: &Sequence<InputScalar>,
     address: &Address,
@@ -252,7 +255,7 @@ fn fold<F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
 #[cube]
 fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     state: &mut R::State,
-    tile: &mut [F],
+    tile: &mut [One<F>],
     slots: &mut [Vector<F, N>],
     tensors: &Sequence<Box<[E]>>,
     scalars: &Sequence<InputScalar>,
@@ -325,7 +328,8 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
                 );
             }
         }
-        let count = select(active, stop - start, 0usize);
+        // The compiler does not see that it is no more than a block, which bounds all indices.
+        let count = select(active, min(stop - start, block), 0usize);
         let full = count / q;
         for t in 0..full {
             run_pair::<E, F, A, N, R>(
@@ -368,7 +372,7 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
 /// Writes the staged slots of the columns `start .. stop` to the tile, every `step`-th from `offset`.
 #[cube]
 fn stage_columns<E: Float, F: Float>(
-    tile: &mut [F],
+    tile: &mut [One<F>],
     tensors: &Sequence<Box<[E]>>,
     scalars: &Sequence<InputScalar>,
     address: &Address,
@@ -383,6 +387,7 @@ fn stage_columns<E: Float, F: Float>(
     let first = comptime!(blueprint.first_staged_slot(&program));
     let slots = comptime!(program.column.slots);
     let width = comptime!(slots - first);
+    let strides = comptime!(blueprint.tile_strides(&program));
     for column in range_stepped(start + offset, stop, step) {
         let mut own = Array::<One<F>>::new(slots);
         load_stage::<E, F, Const<1>>(
@@ -403,10 +408,10 @@ fn stage_columns<E: Float, F: Float>(
             comptime!(program.clone()),
             comptime!(blueprint.math),
         );
-        let at = (column - start) * width;
+        let at = (column - start) * strides.column;
         #[unroll(width <= UNROLL)]
         for k in 0..width {
-            tile[at + k] = own[first + k].extract(0usize);
+            tile[at + k * strides.slot] = own[first + k];
         }
     }
 }
@@ -541,7 +546,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     );
     let tile_len = comptime!(blueprint.tile_len(&program).max(1));
     if comptime!(blueprint.shared_tile) {
-        let mut tile = Shared::<[F]>::new_slice(tile_len);
+        let mut tile = Shared::<[One<F>]>::new_aligned_slice(tile_len, LOAD);
         reduce_unit::<E, F, A, N, R>(
             &mut state,
             &mut tile,
@@ -560,7 +565,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
             comptime!(blueprint.clone()),
         );
     } else {
-        let mut tile = Array::<F>::new(tile_len);
+        let mut tile = Array::<One<F>>::new(tile_len);
         reduce_unit::<E, F, A, N, R>(
             &mut state,
             tile.as_mut_slice(),
@@ -604,7 +609,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     } else if comptime!(spec.wanted.values) {
         #[unroll(spec.entries() <= UNROLL)]
         for k in 0..spec.entries() {
-            let value = R::value(&state, k, spec);
+            let value = R::value(&state, k, spec, comptime!(blueprint.math));
             write::<A, O, N>(
                 values.index_mut(0usize),
                 value,
@@ -800,7 +805,7 @@ fn merge_parts<F: Float, A: Float, O: Float, I: Int, R: Reduction<F, A, Const<1>
         let at = (row * depth + k) * width + component;
         if comptime!(spec.wanted.values) {
             values.index_mut(0usize)[at] = narrow::<A, O>(
-                R::value(&state, k, single).extract(0usize),
+                R::value(&state, k, single, math).extract(0usize),
                 comptime!(blueprint.stored),
             );
         }

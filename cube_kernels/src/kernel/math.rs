@@ -7,6 +7,8 @@ use cubecl::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::ptx;
+
 /// What is known of the arithmetic when a kernel is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Math {
@@ -15,11 +17,23 @@ pub struct Math {
     /// Evaluate `exp` in `f32` by a polynomial on the multiply-add units instead of the runtime's
     /// own function; faster where there is no exponential unit.
     pub polynomial_exp: bool,
+    /// Build functions in `f32` on the card's instruction for $2^x$.
+    pub exp2: bool,
     /// Whether the argument is known not to be positive (it may be NaN).
     pub nonpositive: bool,
 }
 
 impl Math {
+    /// Whether the lanes of a vector are computed by one instruction.
+    pub fn simd(self) -> bool {
+        self.polynomial_exp
+    }
+
+    /// Whether exponentials may be powers of 2.
+    pub fn binary(self) -> bool {
+        self.exp2 && self.precision == Precision::F32
+    }
+
     /// For an argument of any sign.
     pub fn any_sign(self) -> Self {
         Self {
@@ -198,10 +212,55 @@ pub fn rsqrt<F: Float, N: Size>(x: Vector<F, N>) -> Vector<F, N> {
 pub fn exp<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
     if comptime!(math.polynomial_exp && math.precision == Precision::F32) {
         Vector::<F, N>::cast_from(exp_f32::<N>(Vector::<f32, N>::cast_from(x), math))
+    } else if comptime!(math.binary()) {
+        exp_of_exp2::<F, N>(x, math)
     } else {
         x.exp()
     }
 }
+
+/// $2^x$ by the card's instruction; only in `f32`.
+#[cube]
+pub fn exp2<F: Float, N: Size>(x: Vector<F, N>) -> Vector<F, N> {
+    let mut y = Vector::<F, N>::empty();
+    #[unroll]
+    for lane in 0..N::value() {
+        let power = ptx::exp2(f32::cast_from(x.extract(lane)));
+        y.insert(lane, F::cast_from(power));
+    }
+    y
+}
+
+/// $e^x = 2^t (1 + r)$, where $t$ is $x \log_2 e$ as it is rounded and $r = x - t \ln 2$.
+///
+/// For arguments that are not positive, a factor that is rounded up makes $r$ positive, so that
+/// saturation, which costs nothing, leaves it alone, but for infinite arguments, where it gives 0 instead
+/// of NaN. The error of $\ln 2$ is 2.7e-9.
+#[cube]
+fn exp_of_exp2<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
+    let mut y = Vector::<F, N>::empty();
+    #[unroll]
+    for lane in 0..N::value() {
+        let x = f32::cast_from(x.extract(lane));
+        let minus_ln_2 = constant::<f32>(-std::f64::consts::LN_2);
+        let value = if comptime!(math.nonpositive) {
+            let t = x * constant::<f32>(LOG2_E_UP);
+            let power = ptx::exp2(t);
+            fma(power, ptx::fma_saturated(t, minus_ln_2, x), power)
+        } else {
+            let t = x * constant::<f32>(std::f64::consts::LOG2_E);
+            let power = ptx::exp2(t);
+            let value = fma(power, fma(t, minus_ln_2, x), power);
+            // Neither 0 nor infinity has a correction.
+            select(t.abs() < 128.0f32, value, power)
+        };
+        y.insert(lane, F::cast_from(value));
+    }
+    y
+}
+
+/// $\log_2 e$ and between one and two units of the last place of an `f32`.
+const LOG2_E_UP: f64 = 1.4426952600479126;
 
 /// $e^x$ as $2^k e^f$ with $k = \mathrm{round}(x / \ln 2)$ and $|f| \le \ln 2 / 2$.
 ///

@@ -7,5 +7,6 @@ pub mod elementary;
 mod evaluate;
 mod kernels;
 pub mod math;
+pub(crate) mod ptx;
 
 pub use kernels::{layout, merge, reduce};

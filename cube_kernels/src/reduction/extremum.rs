@@ -45,6 +45,41 @@ fn not_better<F: Float, N: Size>(
     }
 }
 
+/// Whether any of `q` values may be better than `best` in any lane.
+#[cube]
+fn any_may_be_better<F: Float, N: Size>(
+    values: &Sequence<Vector<F, N>>,
+    best: Vector<F, N>,
+    #[comptime] q: usize,
+    #[comptime] kind: ReductionKind,
+    #[comptime] math: Math,
+) -> bool {
+    if comptime!(math.simd()) {
+        let mut keeps = not_better::<F, N>(*values.index(0usize), best, kind);
+        #[unroll]
+        for c in 1..q {
+            keeps = keeps.vec_and(not_better::<F, N>(*values.index(c), best, kind));
+        }
+        Vector::<u32, N>::cast_from(keeps).vector_sum() < u32::cast_from(N::value())
+    } else {
+        let mut keeps = true.runtime();
+        #[unroll]
+        for c in 0..q {
+            let value = *values.index(c);
+            #[unroll]
+            for lane in 0..N::value() {
+                let (value, best) = (value.extract(lane), best.extract(lane));
+                keeps = if comptime!(kind == ReductionKind::Maximum) {
+                    keeps && value <= best
+                } else {
+                    keeps && value >= best
+                };
+            }
+        }
+        !keeps
+    }
+}
+
 #[cube]
 fn take<F: Float, N: Size>(
     state: &mut ExtremumState<F, N>,
@@ -98,19 +133,11 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Extremum {
         #[comptime] _first: usize,
         #[comptime] q: usize,
         #[comptime] spec: Spec,
-        #[comptime] _math: Math,
+        #[comptime] math: Math,
     ) {
         // Few values are better for any lane, so all columns are tested at once; the test also
         // fails for NaN.
-        let best = state.best[index];
-        let mut keeps = not_better::<F, N>(*values.index(0usize), best, comptime!(spec.kind));
-        #[unroll]
-        for c in 1..q {
-            let keep = not_better::<F, N>(*values.index(c), best, comptime!(spec.kind));
-            keeps = keeps.vec_and(keep);
-        }
-        let kept = Vector::<u32, N>::cast_from(keeps).vector_sum();
-        if kept < u32::cast_from(N::value()) {
+        if any_may_be_better::<F, N>(values, state.best[index], q, comptime!(spec.kind), math) {
             #[unroll]
             for c in 0..q {
                 let column = Vector::<u32, N>::new(column + comptime!(c as u32));
@@ -183,7 +210,12 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Extremum {
         }
     }
 
-    fn value(state: &ExtremumState<F, N>, at: usize, #[comptime] _spec: Spec) -> Vector<A, N> {
+    fn value(
+        state: &ExtremumState<F, N>,
+        at: usize,
+        #[comptime] _spec: Spec,
+        #[comptime] _math: Math,
+    ) -> Vector<A, N> {
         Vector::cast_from(state.best[at])
     }
 }

@@ -1,8 +1,8 @@
 use cubecl::prelude::*;
 
-use super::{Reduction, ReductionKind, Spec, running::RunningSums};
+use super::{Reduction, ReductionKind, Spec, any, running::RunningSums};
 use crate::{
-    kernel::math::{self, Math},
+    kernel::math::{self, Math, constant, constant_vector},
     plan,
     program::UNROLL,
 };
@@ -21,6 +21,9 @@ pub struct ExpState<F: Float, A: Float, N: Size> {
     pub maximum: Array<Vector<F, N>>,
     /// The maxima when the last block ended, to which the blocks before are relative.
     pub before: Array<Vector<F, N>>,
+    /// The bases of the maxima, where exponentials are powers of 2.
+    a: Array<Vector<F, N>>,
+    b: Array<Vector<F, N>>,
     /// $e^{f - m}$ of the columns at hand, until their weights have come.
     pub exps: Array<Vector<F, N>>,
     /// The sums.
@@ -29,6 +32,46 @@ pub struct ExpState<F: Float, A: Float, N: Size> {
 
 /// Room for the columns that are evaluated together.
 const COLUMNS: usize = plan::LOOP_COLUMNS;
+
+/// By how much the logarithm to base 2 of an exponential may exceed its base, where that is not raised
+/// for everything larger.
+const ABOVE: f64 = 8.0;
+
+/// From here on the neighbours of a score have exponentials that are negligible, whatever their base.
+const LARGE: f64 = 536_870_912.0;
+
+/// Powers of 2 instead of exponentials: $e^{f - m}$ is taken as $2^{a f - b}$, in one operation where
+/// that is fused. With $a = \log_2 e$ the difference of $b$ to $a m$, which is a rounding error, is the
+/// same for all scores; it would grow beyond bounds with $m$, so that large scores have $a = 1$.
+#[derive(CubeType)]
+struct Base<F: Float, N: Size> {
+    a: Vector<F, N>,
+    b: Vector<F, N>,
+}
+
+#[cube]
+fn base<F: Float, N: Size>(maximum: Vector<F, N>) -> Base<F, N> {
+    let small = maximum.abs().less_than(&constant_vector::<F, N>(LARGE));
+    let log2_e = constant_vector::<F, N>(std::f64::consts::LOG2_E);
+    let a = select_many(small, log2_e, constant_vector::<F, N>(1.0));
+    Base::<F, N> { a, b: maximum * a }
+}
+
+/// What sums that are relative to the maximum `old` are multiplied by to be relative to the larger `new`.
+#[cube]
+fn factor<F: Float, N: Size>(
+    old: Vector<F, N>,
+    new: Vector<F, N>,
+    #[comptime] math: Math,
+) -> Vector<F, N> {
+    if comptime!(math.binary()) {
+        let (old, new) = (base::<F, N>(old), base::<F, N>(new));
+        let power = math::exp2::<F, N>(old.b - new.b);
+        select_many(old.a.equal(&new.a), power, constant_vector::<F, N>(0.0))
+    } else {
+        math::exp::<F, N>(old - new, math)
+    }
+}
 
 #[cube]
 impl<F: Float, A: Float, N: Size> ExpState<F, A, N> {
@@ -42,6 +85,8 @@ impl<F: Float, A: Float, N: Size> ExpState<F, A, N> {
         let mut state = ExpState::<F, A, N> {
             maximum: Array::new(scores),
             before: Array::new(scores),
+            a: Array::new(comptime!(if math.binary() { scores } else { 1 })),
+            b: Array::new(comptime!(if math.binary() { scores } else { 1 })),
             exps: Array::new(comptime!(scores * COLUMNS)),
             sums: RunningSums::<F, A, N>::new(infinity, sums, math),
         };
@@ -49,6 +94,9 @@ impl<F: Float, A: Float, N: Size> ExpState<F, A, N> {
         for k in 0..scores {
             state.maximum[k] = Vector::new(F::min_value());
             state.before[k] = Vector::new(F::min_value());
+            if comptime!(math.binary()) {
+                state.set_base(k);
+            }
         }
         state
     }
@@ -64,28 +112,99 @@ impl<F: Float, A: Float, N: Size> ExpState<F, A, N> {
         #[comptime] q: usize,
         #[comptime] math: Math,
     ) {
-        let old = self.maximum[k];
-        let mut new = old;
-        #[unroll]
-        for c in 0..q {
-            let value = *values.index(c);
-            new = select_many(value.greater_than(&new), value, new);
-        }
-        let grown = Vector::<u32, N>::cast_from(new.greater_than(&old));
-        if grown.vector_sum() > 0u32 {
-            let most = Vector::new(F::max_value());
-            let new = select_many(new.greater_than(&most), most, new);
-            let factor = math::exp::<F, N>(old - new, math);
-            #[unroll(sums <= UNROLL)]
-            for s in 0..sums {
-                self.sums.scale_block(start + s, factor);
+        if comptime!(math.binary()) {
+            self.take_binary_scores(k, values, start, sums, q, math);
+        } else {
+            let old = self.maximum[k];
+            let mut new = old;
+            #[unroll]
+            for c in 0..q {
+                let value = *values.index(c);
+                new = select_many(value.greater_than(&new), value, new);
             }
-            self.maximum[k] = new;
+            if any::<N>(new.greater_than(&old)) {
+                self.raise(k, new, start, sums, math);
+            }
+            let maximum = self.maximum[k];
+            #[unroll]
+            for c in 0..q {
+                self.exps[k * COLUMNS + c] = math::exp::<F, N>(*values.index(c) - maximum, math);
+            }
         }
-        let maximum = self.maximum[k];
+    }
+
+    /// The same with powers of 2. The maximum grows only for what is far above it: what is less so does
+    /// not matter to the sums.
+    fn take_binary_scores(
+        &mut self,
+        k: usize,
+        values: &Sequence<Vector<F, N>>,
+        start: usize,
+        #[comptime] sums: usize,
+        #[comptime] q: usize,
+        #[comptime] math: Math,
+    ) {
+        let mut exponents = Array::<Vector<F, N>>::new(q);
+        let (a, b) = (self.a[k], self.b[k]);
         #[unroll]
         for c in 0..q {
-            self.exps[k * COLUMNS + c] = math::exp::<F, N>(*values.index(c) - maximum, math);
+            exponents[c] = fma(*values.index(c), a, -b);
+        }
+        let most = constant::<F>(ABOVE);
+        let mut beyond = false.runtime();
+        #[unroll]
+        for c in 0..q {
+            let exponent = exponents[c];
+            #[unroll]
+            for lane in 0..N::value() {
+                beyond = beyond || exponent.extract(lane) > most;
+            }
+        }
+        if beyond {
+            let mut new = self.maximum[k];
+            #[unroll]
+            for c in 0..q {
+                let value = *values.index(c);
+                new = select_many(value.greater_than(&new), value, new);
+            }
+            self.raise(k, new, start, sums, math);
+            let (a, b) = (self.a[k], self.b[k]);
+            #[unroll]
+            for c in 0..q {
+                exponents[c] = fma(*values.index(c), a, -b);
+            }
+        }
+        #[unroll]
+        for c in 0..q {
+            self.exps[k * COLUMNS + c] = math::exp2::<F, N>(exponents[c]);
+        }
+    }
+
+    fn set_base(&mut self, k: usize) {
+        let base = base::<F, N>(self.maximum[k]);
+        self.a[k] = base.a;
+        self.b[k] = base.b;
+    }
+
+    /// Makes the sums of the current block relative to a larger maximum `k`.
+    fn raise(
+        &mut self,
+        k: usize,
+        new: Vector<F, N>,
+        start: usize,
+        #[comptime] sums: usize,
+        #[comptime] math: Math,
+    ) {
+        let most = Vector::new(F::max_value());
+        let new = select_many(new.greater_than(&most), most, new);
+        let factor = factor::<F, N>(self.maximum[k], new, math);
+        #[unroll(sums <= UNROLL)]
+        for s in 0..sums {
+            self.sums.scale_block(start + s, factor);
+        }
+        self.maximum[k] = new;
+        if comptime!(math.binary()) {
+            self.set_base(k);
         }
     }
 
@@ -97,7 +216,7 @@ impl<F: Float, A: Float, N: Size> ExpState<F, A, N> {
         #[comptime] sums: usize,
         #[comptime] math: Math,
     ) {
-        let factor = math::exp::<F, N>(self.before[k] - self.maximum[k], math);
+        let factor = factor::<F, N>(self.before[k], self.maximum[k], math);
         #[unroll(sums <= UNROLL)]
         for s in 0..sums {
             self.sums
@@ -119,7 +238,7 @@ impl<F: Float, A: Float, N: Size> ExpState<F, A, N> {
         let new = select_many(later.greater_than(&old), later, old);
         self.maximum[k] = new;
         self.rebase(k, start, sums, math);
-        Vector::<A, N>::cast_from(math::exp::<F, N>(later - new, math))
+        Vector::<A, N>::cast_from(factor::<F, N>(later, new, math))
     }
 }
 
@@ -277,12 +396,31 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for LogSumExp {
         state.sums.end_part(comptime!(spec.width()));
     }
 
-    fn value(state: &ExpState<F, A, N>, at: usize, #[comptime] spec: Spec) -> Vector<A, N> {
+    fn value(
+        state: &ExpState<F, A, N>,
+        at: usize,
+        #[comptime] spec: Spec,
+        #[comptime] math: Math,
+    ) -> Vector<A, N> {
         let k = if comptime!(scores(&spec) == 1) {
             0usize.runtime()
         } else {
             at
         };
-        Vector::<A, N>::cast_from(state.maximum[k]) + state.sums.total(at).ln()
+        let rest = state.sums.total(at).ln();
+        if comptime!(math.binary()) {
+            let base = base::<F, N>(state.maximum[k]);
+            let b = Vector::<A, N>::cast_from(base.b);
+            // Either the logarithm of 2, or that of the base that neighbours do not matter to.
+            let small = base.a.greater_than(&constant_vector::<F, N>(1.0));
+            let unit = select_many(
+                small,
+                constant_vector::<A, N>(std::f64::consts::LN_2),
+                constant_vector::<A, N>(1.0),
+            );
+            fma(b, unit, rest)
+        } else {
+            Vector::<A, N>::cast_from(state.maximum[k]) + rest
+        }
     }
 }

@@ -299,5 +299,47 @@ pub trait Reduction<F: Float, A: Float, N: Size>: 'static {
     );
 
     /// Value `at` of the result.
-    fn value(state: &Self::State, at: usize, #[comptime] spec: Spec) -> Vector<A, N>;
+    fn value(
+        state: &Self::State,
+        at: usize,
+        #[comptime] spec: Spec,
+        #[comptime] math: Math,
+    ) -> Vector<A, N>;
+}
+
+/// Whether something is true of any lane.
+#[cube]
+fn any<N: Size>(mask: Vector<bool, N>) -> bool {
+    Vector::<u32, N>::cast_from(mask).vector_sum() > 0u32
+}
+
+/// Whether any of `q` values may be less than `bound` in any lane; it is so for NaN, too, on some devices.
+#[cube]
+fn any_may_be_less<F: Float, N: Size>(
+    values: &Sequence<Vector<F, N>>,
+    bound: Vector<F, N>,
+    #[comptime] q: usize,
+    #[comptime] math: Math,
+) -> bool {
+    if comptime!(math.simd()) {
+        let mut found = (*values.index(0usize)).less_than(&bound);
+        #[unroll]
+        for c in 1..q {
+            found = found.or((*values.index(c)).less_than(&bound));
+        }
+        any::<N>(found)
+    } else {
+        // One comparison each, as the result goes into the next one. Of a vector of them compilers make
+        // a number first.
+        let mut none = true.runtime();
+        #[unroll]
+        for c in 0..q {
+            let value = *values.index(c);
+            #[unroll]
+            for lane in 0..N::value() {
+                none = none && value.extract(lane) >= bound.extract(lane);
+            }
+        }
+        !none
+    }
 }

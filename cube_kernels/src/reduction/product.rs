@@ -109,7 +109,12 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Product {
         }
     }
 
-    fn value(state: &ProductState<A, N>, at: usize, #[comptime] _spec: Spec) -> Vector<A, N> {
+    fn value(
+        state: &ProductState<A, N>,
+        at: usize,
+        #[comptime] _spec: Spec,
+        #[comptime] _math: Math,
+    ) -> Vector<A, N> {
         state.product[at]
     }
 }

@@ -1,6 +1,6 @@
 use cubecl::prelude::*;
 
-use super::{NO_INDEX, Reduction, Spec};
+use super::{NO_INDEX, Reduction, Spec, any, any_may_be_less};
 use crate::{kernel::math::Math, program::UNROLL};
 
 /// The `k` smallest values in ascending order and their columns, by insertion into a sorted list.
@@ -14,11 +14,6 @@ pub struct Smallest;
 pub struct SmallestState<F: Float, N: Size> {
     values: Array<Vector<F, N>>,
     indices: Array<Vector<u32, N>>,
-}
-
-#[cube]
-fn any<N: Size>(mask: Vector<bool, N>) -> bool {
-    Vector::<u32, N>::cast_from(mask).vector_sum() > 0u32
 }
 
 /// Inserts a value of `component`, behind the values that it equals.
@@ -78,17 +73,11 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Smallest {
         #[comptime] _first: usize,
         #[comptime] q: usize,
         #[comptime] spec: Spec,
-        #[comptime] _math: Math,
+        #[comptime] math: Math,
     ) {
         // Few values are small enough for any lane, so all columns are tested at once.
         let last = comptime!((spec.depth() - 1) * spec.dim) + index;
-        let worst = state.values[last];
-        let mut hits = (*values.index(0usize)).less_than(&worst);
-        #[unroll]
-        for c in 1..q {
-            hits = hits.or((*values.index(c)).less_than(&worst));
-        }
-        if any::<N>(hits) {
+        if any_may_be_less::<F, N>(values, state.values[last], q, math) {
             #[unroll]
             for c in 0..q {
                 let value = *values.index(c);
@@ -165,7 +154,12 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Smallest {
         }
     }
 
-    fn value(state: &SmallestState<F, N>, at: usize, #[comptime] _spec: Spec) -> Vector<A, N> {
+    fn value(
+        state: &SmallestState<F, N>,
+        at: usize,
+        #[comptime] _spec: Spec,
+        #[comptime] _math: Math,
+    ) -> Vector<A, N> {
         Vector::cast_from(state.values[at])
     }
 }

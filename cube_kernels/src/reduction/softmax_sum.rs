@@ -119,7 +119,12 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for SoftmaxSum {
         state.sums.end_part(sums);
     }
 
-    fn value(state: &ExpState<F, A, N>, at: usize, #[comptime] spec: Spec) -> Vector<A, N> {
+    fn value(
+        state: &ExpState<F, A, N>,
+        at: usize,
+        #[comptime] spec: Spec,
+        #[comptime] _math: Math,
+    ) -> Vector<A, N> {
         state.sums.total(at) / state.sums.total(comptime!(spec.dim - 1))
     }
 }

@@ -124,7 +124,12 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Sum {
         }
     }
 
-    fn value(state: &RunningSums<F, A, N>, at: usize, #[comptime] spec: Spec) -> Vector<A, N> {
+    fn value(
+        state: &RunningSums<F, A, N>,
+        at: usize,
+        #[comptime] spec: Spec,
+        #[comptime] _math: Math,
+    ) -> Vector<A, N> {
         <Sum as Reduction<F, A, N>>::save(state, at, 0usize, spec)
     }
 }

@@ -181,13 +181,18 @@ const ISSUE: f64 = 128.0;
 const FP32: f64 = 128.0;
 const SPECIAL: f64 = 16.0;
 
-/// The cost of a kernel's pairs: of its largest innermost loop that reads the tile. How many pairs
-/// one way round is follows from what it reads: `column_bytes` a column, which `lanes` rows share.
+/// The cost of a kernel's pairs: of the innermost loop that reads the tile and does so at the least cost,
+/// as what is left of a block at its end has a loop of its own. How many pairs one way round is follows
+/// from what it reads: `column_bytes` a column, which `lanes` rows share. Of several loops over an inner
+/// axis only one counts.
 pub fn cost(loops: &[Loop], column_bytes: usize, lanes: usize) -> Option<Cost> {
     let inner = loops
         .iter()
         .filter(|inner| inner.shared_bytes > 0)
-        .max_by_key(|inner| inner.shared_bytes)?;
+        .min_by(|a, b| {
+            let price = |one: &Loop, other: &Loop| one.instructions * other.shared_bytes;
+            price(a, b).cmp(&price(b, a))
+        })?;
     if column_bytes == 0 {
         return None;
     }

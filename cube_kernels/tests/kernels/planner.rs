@@ -26,6 +26,8 @@ const GPU: Device = Device {
     processors: Some(132),
     wide_addresses: true,
     max_iterations: None,
+    wide_loads: false,
+    exp2: false,
 };
 
 /// The limits of common GPUs.
@@ -144,6 +146,23 @@ fn make(
         dim: program.dim,
     };
     plan::plan(device, program, spec, sizes, precision, 0, contiguous)
+}
+
+/// The plan of a reduction of many rows.
+fn reduce_many(program: &Program, kind: ReductionKind) -> Plan {
+    let spec = Spec {
+        kind,
+        wanted: Wanted::INDICES,
+        dim: program.dim,
+    };
+    let sizes = Sizes {
+        batches: 1,
+        rows: 1 << 20,
+        columns: 1 << 20,
+        fold: None,
+    };
+    let contiguous = vec![true; program.tensors.len()];
+    plan::plan(&GPU, program, spec, sizes, Precision::F32, 0, contiguous).expect("a plan exists")
 }
 
 /// What any plan must satisfy for the kernel to be right.
@@ -316,11 +335,11 @@ fn rows_that_are_added_up_are_split_where_a_unit_may_not_run_long() {
         };
         make(&limited, program, sizes, Precision::F32).expect("a plan exists")
     };
-    // First columns are split, then rows; each pair is an iteration.
-    for steps in [1, 100, 900] {
+    // First columns are split, then rows; four pairs are an iteration.
+    for steps in [1, 100, 3000] {
         let plan = plan(steps);
-        assert_eq!(plan.part_steps < steps, steps == 900);
-        assert!(plan.part_columns * plan.part_steps < 65_000, "{plan:?}");
+        assert_eq!(plan.part_steps < steps, steps == 3000);
+        assert!(plan.part_columns * plan.part_steps < 4 * 65_000, "{plan:?}");
         let parts = [(1 << 14, plan.part_columns), (steps, plan.part_steps)];
         let parts: usize = parts.iter().map(|(all, own)| all.div_ceil(*own)).product();
         assert_eq!(plan.parts, parts);
@@ -423,6 +442,36 @@ fn columns_that_no_tile_can_hold_are_read_from_the_operands() {
 }
 
 #[test]
+fn a_unit_of_a_gpu_takes_as_many_rows_as_its_registers_hold() {
+    for program in programs() {
+        for kind in ReductionKind::all().chain([50, 1000].map(|k| ReductionKind::Smallest { k })) {
+            let plan = reduce_many(&program, kind);
+            let each = program.row.slots + plan.blueprint.spec.state();
+            let held = plan.lanes * each;
+            assert!(held < 255 || plan.lanes == 1 || each > 208, "{plan:?}");
+        }
+    }
+    let program = &programs()[1];
+    let lanes = |k| reduce_many(program, ReductionKind::Smallest { k }).lanes;
+    assert_eq!([1, 10, 20, 50].map(lanes), [4, 4, 2, 1]);
+}
+
+#[test]
+fn rows_of_a_gpu_share_a_unit_only_if_there_are_many() {
+    let lanes = |rows| plan_of(&GPU, &programs()[1], rows, 1000).lanes;
+    assert!(lanes(100) < lanes(1_000_000));
+}
+
+#[test]
+fn exponentials_are_what_the_device_has() {
+    for exp2 in [false, true] {
+        let device = Device { exp2, ..GPU };
+        let plan = plan_of(&device, &programs()[1], 1000, 1000);
+        assert_eq!(plan.blueprint.math.exp2, exp2);
+    }
+}
+
+#[test]
 fn no_lanes_are_wasted_on_few_rows_of_a_cpu() {
     for device in cpus() {
         let register = device.load_width / 32;
@@ -437,7 +486,8 @@ fn columns_are_split_where_a_unit_may_not_run_long() {
         max_iterations: Some(65_000),
         ..GPU
     };
-    for (dim, most) in [(3, 65_000), (100, 65_000 / 25)] {
+    // Four columns are an iteration, or as many as there are components.
+    for (dim, most) in [(3, 4 * 65_000), (100, 65_000 / 25)] {
         let program = &Program::lower(&Formula::new(&gaussian(dim, 1)).0, Axis::J);
         let plan = plan_of(&limited, program, 1 << 20, 1 << 20);
         assert!(plan.parts > 1);
