@@ -1,7 +1,7 @@
 use cubecl::prelude::*;
 
 use super::{NO_INDEX, Reduction, Spec, any, any_may_be_less};
-use crate::{kernel::math::Math, program::UNROLL};
+use crate::{kernel::math::Math, plan::LOADED_COLUMNS, program::UNROLL};
 
 /// The `k` smallest values in ascending order and their columns, by insertion into a sorted list.
 ///
@@ -78,12 +78,28 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Smallest {
         // Few values are small enough for any lane, so all columns are tested at once.
         let last = comptime!((spec.depth() - 1) * spec.dim) + index;
         if any_may_be_less::<F, N>(values, state.values[last], q, math) {
-            #[unroll]
-            for c in 0..q {
-                let value = *values.index(c);
-                if any::<N>(value.less_than(&state.values[last])) {
-                    let column = Vector::<u32, N>::new(column + comptime!(c as u32));
-                    insert::<F, N>(state, index, value, column, spec);
+            if comptime!(q > LOADED_COLUMNS) {
+                // An insertion for each of so many columns would take long to compile.
+                let mut together = Array::<Vector<F, N>>::new(q);
+                #[unroll]
+                for c in 0..q {
+                    together[c] = *values.index(c);
+                }
+                for c in 0..q {
+                    let value = together[c];
+                    if any::<N>(value.less_than(&state.values[last])) {
+                        let column = Vector::<u32, N>::new(column + c as u32);
+                        insert::<F, N>(state, index, value, column, spec);
+                    }
+                }
+            } else {
+                #[unroll]
+                for c in 0..q {
+                    let value = *values.index(c);
+                    if any::<N>(value.less_than(&state.values[last])) {
+                        let column = Vector::<u32, N>::new(column + comptime!(c as u32));
+                        insert::<F, N>(state, index, value, column, spec);
+                    }
                 }
             }
         }
