@@ -150,6 +150,7 @@ fn iterations_in_f32_reach_residuals_of_f64() {
     let jacobi = Jacobi::new(&k, ridge).unwrap();
     let a = with_ridge(dense(&x, 3, true), ridge);
     let b = matrix(&b, columns);
+    let mut iterations = None;
     for (what, options) in [
         ("F64", options),
         ("mixed", mixed.clone()),
@@ -162,8 +163,10 @@ fn iterations_in_f32_reach_residuals_of_f64() {
         let residual = worst(&(&b - &a * &solution), &b);
         assert!(residual <= 1.1e-11, "{what}: {residual}");
         assert!(!solved.info.precision_limited, "{what}");
-        // F32 gains some digits at a time.
-        assert_eq!(solved.info.restarts > 0, what != "F64", "{what}");
+        // Directions are kept where the residual is computed anew.
+        let iterations = *iterations.get_or_insert(solved.info.iterations);
+        let most = 5 * iterations / 2;
+        assert!(solved.info.iterations <= most, "{what}: {:?}", solved.info);
     }
     // Operators of all kinds, and another method.
     let diagonal = Diagonal::new(n, Tensor::<2>::full([n, 1], ridge, &device)).unwrap();
