@@ -244,7 +244,7 @@ impl Data {
                 shape.insert(0, case.batch);
             }
             Array {
-                name: *name,
+                name,
                 shape,
                 values: values.into_iter().map(f64::from).collect(),
             }
