@@ -53,7 +53,7 @@ impl Kind {
         }
     }
 
-    /// Number of input arrays.
+    /// Names of the input arrays.
     fn arrays(self) -> &'static [&'static str] {
         match self {
             Kind::LogSumExp | Kind::ArgKmin | Kind::ElementWise => &["x", "y"],
@@ -118,6 +118,11 @@ impl Case {
 
     pub fn dtype(&self) -> DType {
         if self.double { DType::F64 } else { DType::F32 }
+    }
+
+    /// The type as results and peers name it.
+    pub fn type_name(&self) -> &'static str {
+        if self.double { "f64" } else { "f32" }
     }
 
     pub fn pairs(&self) -> f64 {

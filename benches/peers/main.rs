@@ -264,7 +264,7 @@ fn measure(
         d: case.d,
         dv: case.dv,
         k: case.k,
-        dtype: if case.double { "f64" } else { "f32" },
+        dtype: case.type_name(),
         device: format!("{device:?}"),
         seconds,
         pairs_per_s: case.pairs() / seconds,

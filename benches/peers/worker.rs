@@ -112,7 +112,7 @@ impl Worker {
             "batch": case.batch,
             "alpha": alpha,
             "tolerance": case.tolerance,
-            "dtype": if case.double { "f64" } else { "f32" },
+            "dtype": case.type_name(),
             "arrays": arrays,
             "out": out,
         }))?;

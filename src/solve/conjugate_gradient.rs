@@ -75,9 +75,10 @@ where
 /// An approximate solution of $A d = r$, or what is missing of one that `refresh` has been given in part;
 /// `record` is given the step of each iteration and the ratio of the squared residuals after and before it.
 ///
-/// In a coarse type the residual is now and then replaced by one that is computed from the solution, while directions go on
-/// (Clark et al., "Solving lattice QCD systems of equations using mixed precision solvers on GPUs", 2010):
-/// that costs hardly any iterations, where starting again would forget all directions.
+/// In a coarse type the residual is now and then replaced by one that is computed from the solution,
+/// while directions go on (Clark et al., "Solving lattice QCD systems of equations using mixed precision
+/// solvers on GPUs", 2010): that costs hardly any iterations, where starting again would forget all
+/// directions.
 pub(crate) fn iterate<const R: usize>(
     a: &dyn LinearOperator<R>,
     r: &Tensor<R>,

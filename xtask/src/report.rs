@@ -51,7 +51,7 @@ fn time(seconds: f64) -> String {
     }
 }
 
-/// The lines of one case.
+/// The line of one case.
 fn line(rows: &[&Row], text: &mut String) {
     let row = rows[0];
     let share = row

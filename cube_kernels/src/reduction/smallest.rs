@@ -42,6 +42,21 @@ fn insert<F: Float, N: Size>(
     }
 }
 
+/// Inserts the value of a column where it is among the smallest of any lane.
+#[cube]
+fn insert_if_less<F: Float, N: Size>(
+    state: &mut SmallestState<F, N>,
+    component: usize,
+    value: Vector<F, N>,
+    column: u32,
+    #[comptime] spec: Spec,
+) {
+    let last = comptime!((spec.depth() - 1) * spec.dim) + component;
+    if any::<N>(value.less_than(&state.values[last])) {
+        insert::<F, N>(state, component, value, Vector::new(column), spec);
+    }
+}
+
 #[cube]
 impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Smallest {
     type State = SmallestState<F, N>;
@@ -86,20 +101,13 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Smallest {
                     together[c] = *values.index(c);
                 }
                 for c in 0..q {
-                    let value = together[c];
-                    if any::<N>(value.less_than(&state.values[last])) {
-                        let column = Vector::<u32, N>::new(column + c as u32);
-                        insert::<F, N>(state, index, value, column, spec);
-                    }
+                    insert_if_less::<F, N>(state, index, together[c], column + c as u32, spec);
                 }
             } else {
                 #[unroll]
                 for c in 0..q {
-                    let value = *values.index(c);
-                    if any::<N>(value.less_than(&state.values[last])) {
-                        let column = Vector::<u32, N>::new(column + comptime!(c as u32));
-                        insert::<F, N>(state, index, value, column, spec);
-                    }
+                    let column = column + comptime!(c as u32);
+                    insert_if_less::<F, N>(state, index, *values.index(c), column, spec);
                 }
             }
         }
