@@ -267,6 +267,9 @@ pub const LOOP_COLUMNS: usize = 14;
 /// Columns of a shared tile that are read at once.
 pub const LOADED_COLUMNS: usize = 4;
 
+/// Instructions a pair from which on loads do not matter, but the length of the code does.
+const LONG: usize = 64;
+
 /// The fewest columns that are worth a part of their own.
 const MIN_PART: usize = 1024;
 
@@ -459,10 +462,13 @@ fn cpu_registers(
     let registers = device.registers.unwrap_or(16);
     // In loops a sum for each vector of rows with each column; what is left of the registers must hold
     // the rows and the differences, as a sum that is spilled costs more than columns can save. The
-    // blocks are the fastest of those measured with 16 registers (AVX2) and 32 (AVX-512).
+    // blocks are the fastest of those measured with 16 registers (AVX2) and 32 (AVX-512); a long formula
+    // is not compiled for many columns.
     let (mut wide, columns) = match (program.looped(), registers) {
         // A value that is among the smallest of one lane is inserted in all of them.
         (false, _) if spec.depth() > 1 => (1, 2),
+        (false, 32..) if program.pair_cost() <= LONG => (1, 8),
+        (false, 32..) => (1, 2),
         (false, _) => (2, 2),
         (true, 32..) => (1, LOOP_COLUMNS),
         (true, _) => (2, 3),
@@ -491,8 +497,6 @@ fn gpu_registers(
     /// latency of instructions that depend on each other only if units are content with half of that.
     const ALL: usize = 208;
     const HALF: usize = 96;
-    /// Instructions a pair from which on loads do not matter, but the length of the code does.
-    const LONG: usize = 64;
     let state = spec.state();
     let all = program.row.slots + state;
     // Few rows must be spread over many units.

@@ -29,9 +29,9 @@ impl Math {
         self.polynomial_exp
     }
 
-    /// Whether exponentials may be powers of 2.
+    /// Whether powers of 2 take less than exponentials.
     pub fn binary(self) -> bool {
-        self.exp2 && self.precision == Precision::F32
+        (self.exp2 || self.polynomial_exp) && self.precision == Precision::F32
     }
 
     /// For an argument of any sign.
@@ -219,16 +219,62 @@ pub fn exp<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector
     }
 }
 
-/// $2^x$ by the card's instruction; only in `f32`.
+/// $2^x$ by a polynomial or the card's instruction, where [`Math::binary`] holds.
 #[cube]
-pub fn exp2<F: Float, N: Size>(x: Vector<F, N>) -> Vector<F, N> {
-    let mut y = Vector::<F, N>::empty();
-    #[unroll]
-    for lane in 0..N::value() {
-        let power = ptx::exp2(f32::cast_from(x.extract(lane)));
-        y.insert(lane, F::cast_from(power));
+pub fn exp2<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
+    if comptime!(math.polynomial_exp) {
+        let x = Vector::<f32, N>::cast_from(x);
+        // Written as a select, not as a minimum, so that a NaN passes.
+        let high = constant_vector::<f32, N>(128.0);
+        let x = select_many(high.less_than(&x), high, x);
+        let power = exp2_f32::<N>(x);
+        // The exponent of a NaN is not to be shifted.
+        Vector::cast_from(select_many(x.equal(&x), power, x))
+    } else {
+        let mut y = Vector::<F, N>::empty();
+        #[unroll]
+        for lane in 0..N::value() {
+            let power = ptx::exp2(f32::cast_from(x.extract(lane)));
+            y.insert(lane, F::cast_from(power));
+        }
+        y
     }
-    y
+}
+
+/// The same for arguments that are numbers below 128.
+#[cube]
+pub fn exp2_below<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
+    if comptime!(math.polynomial_exp) {
+        Vector::cast_from(exp2_f32::<N>(Vector::<f32, N>::cast_from(x)))
+    } else {
+        exp2::<F, N>(x, math)
+    }
+}
+
+/// $2^x$ for a number $x \le 128$, as $2^k 2^f$ with $k = \mathrm{round}(x)$.
+///
+/// The rounding is that of [`exp_f32`] on a CPU. The polynomial of degree 5 is the minimax one with the
+/// constant coefficient fixed at 1; its relative error is 9.3e-8. Results below $2^{-126}$ are 0 or lose
+/// precision.
+#[cube]
+fn exp2_f32<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
+    // There $f$ is 0, the polynomial 1, and the power no bits at all.
+    let low = constant_vector::<f32, N>(-127.0);
+    let x = select_many(low.greater_than(&x), low, x);
+    let magic = constant_vector::<f32, N>(12582912.0);
+    let shifted = x + magic;
+    let f = x - (shifted - magic);
+    let p = fma(
+        constant_vector::<f32, N>(0.0013269521296024323),
+        f,
+        constant_vector::<f32, N>(0.009671291336417198),
+    );
+    let p = fma(p, f, constant_vector::<f32, N>(0.0555071085691452));
+    let p = fma(p, f, constant_vector::<f32, N>(0.24022246897220612));
+    let p = fma(p, f, constant_vector::<f32, N>(0.6931470036506653));
+    let p = fma(p, f, constant_vector::<f32, N>(1.0));
+    let exponent = Vector::<u32, N>::reinterpret(shifted) << Vector::new(23u32);
+    Vector::<f32, N>::reinterpret(Vector::<u32, N>::reinterpret(p) + exponent)
 }
 
 /// $e^x = 2^t (1 + r)$, where $t$ is $x \log_2 e$ as it is rounded and $r = x - t \ln 2$.
@@ -298,20 +344,15 @@ pub(super) fn exp_f32<N: Size>(x: Vector<f32, N>, #[comptime] math: Math) -> Vec
         let f = fma(apart::<N>(k), constant_vector::<f32, N>(LN_2_REST), f);
         (f, exponent_bits::<N>(k))
     };
-    // Estrin's scheme: one more operation than Horner's, but half of its latency.
-    let square = f * f;
-    let high = fma(
+    let p = fma(
         constant_vector::<f32, N>(0.008312501013278961),
         f,
         constant_vector::<f32, N>(0.041890330612659454),
     );
-    let low = fma(
-        constant_vector::<f32, N>(0.16667115688323975),
-        f,
-        constant_vector::<f32, N>(0.499992311000824),
-    );
-    let linear = f + constant_vector::<f32, N>(1.0);
-    let p = fma(fma(high, square, low), square, linear);
+    let p = fma(p, f, constant_vector::<f32, N>(0.16667115688323975));
+    let p = fma(p, f, constant_vector::<f32, N>(0.499992311000824));
+    let p = fma(p, f, constant_vector::<f32, N>(1.0));
+    let p = fma(p, f, constant_vector::<f32, N>(1.0));
     p * Vector::<f32, N>::reinterpret(bits)
 }
 

@@ -1,6 +1,6 @@
 use cubecl::prelude::*;
 
-use super::{Reduction, ReductionKind, Spec, any, running::RunningSums};
+use super::{Reduction, ReductionKind, Spec, all, any, running::RunningSums};
 use crate::{
     kernel::math::{self, Math, constant, constant_vector},
     plan,
@@ -66,10 +66,40 @@ fn factor<F: Float, N: Size>(
 ) -> Vector<F, N> {
     if comptime!(math.binary()) {
         let (old, new) = (base::<F, N>(old), base::<F, N>(new));
-        let power = math::exp2::<F, N>(old.b - new.b);
+        let power = math::exp2::<F, N>(old.b - new.b, math);
         select_many(old.a.equal(&new.a), power, constant_vector::<F, N>(0.0))
     } else {
         math::exp::<F, N>(old - new, math)
+    }
+}
+
+/// Whether any of `q` exponents may be so large that the base must be raised, or not be a number.
+#[cube]
+fn beyond<F: Float, N: Size>(
+    exponents: &Array<Vector<F, N>>,
+    #[comptime] q: usize,
+    #[comptime] math: Math,
+) -> bool {
+    if comptime!(math.simd()) {
+        let most = constant_vector::<F, N>(ABOVE);
+        let mut within = exponents[0].less_equal(&most);
+        #[unroll]
+        for c in 1..q {
+            within = within.vec_and(exponents[c].less_equal(&most));
+        }
+        !all::<N>(within)
+    } else {
+        let most = constant::<F>(ABOVE);
+        let mut beyond = false.runtime();
+        #[unroll]
+        for c in 0..q {
+            let exponent = exponents[c];
+            #[unroll]
+            for lane in 0..N::value() {
+                beyond = beyond || exponent.extract(lane) > most;
+            }
+        }
+        beyond
     }
 }
 
@@ -150,17 +180,7 @@ impl<F: Float, A: Float, N: Size> ExpState<F, A, N> {
         for c in 0..q {
             exponents[c] = fma(*values.index(c), a, -b);
         }
-        let most = constant::<F>(ABOVE);
-        let mut beyond = false.runtime();
-        #[unroll]
-        for c in 0..q {
-            let exponent = exponents[c];
-            #[unroll]
-            for lane in 0..N::value() {
-                beyond = beyond || exponent.extract(lane) > most;
-            }
-        }
-        if beyond {
+        if beyond::<F, N>(&exponents, q, math) {
             let mut new = self.maximum[k];
             #[unroll]
             for c in 0..q {
@@ -171,12 +191,14 @@ impl<F: Float, A: Float, N: Size> ExpState<F, A, N> {
             let (a, b) = (self.a[k], self.b[k]);
             #[unroll]
             for c in 0..q {
-                exponents[c] = fma(*values.index(c), a, -b);
+                let exponent = fma(*values.index(c), a, -b);
+                self.exps[k * COLUMNS + c] = math::exp2::<F, N>(exponent, math);
             }
-        }
-        #[unroll]
-        for c in 0..q {
-            self.exps[k * COLUMNS + c] = math::exp2::<F, N>(exponents[c]);
+        } else {
+            #[unroll]
+            for c in 0..q {
+                self.exps[k * COLUMNS + c] = math::exp2_below::<F, N>(exponents[c], math);
+            }
         }
     }
 

@@ -313,6 +313,12 @@ fn any<N: Size>(mask: Vector<bool, N>) -> bool {
     Vector::<u32, N>::cast_from(mask).vector_sum() > 0u32
 }
 
+/// Whether something is true of all lanes.
+#[cube]
+fn all<N: Size>(mask: Vector<bool, N>) -> bool {
+    Vector::<u32, N>::cast_from(mask).vector_sum() == u32::cast_from(N::value())
+}
+
 /// Whether any of `q` values may be less than `bound` in any lane; it is so for NaN, too, on some devices.
 #[cube]
 fn any_may_be_less<F: Float, N: Size>(
