@@ -2,6 +2,7 @@
 
     python peers.py NAME
 
+It answers `{}` when the libraries are loaded.
 A line `{"do": "prepare", ...}` describes a case, with the files that hold its arrays; the answer is the time of
 the first call, with compilation, and a file of its result. `{"do": "run", "budget": SECONDS}` repeats the call
 for about that long and answers with the time of each.
@@ -258,6 +259,7 @@ def main():
     # What peers print must not mix with the answers.
     answers, sys.stdout = sys.stdout, sys.stderr
     peer, call = PEERS[sys.argv[1]](), None
+    print("{}", file=answers, flush=True)
     for line in sys.stdin:
         request = json.loads(line)
         if request["do"] == "prepare":

@@ -32,7 +32,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts the script; `folder` is for what the peer compiles, and is empty.
+    /// Starts the script and waits until it is ready; `folder` is for what the peer compiles, and is empty.
     pub fn start(
         name: &'static str,
         python: &Path,
@@ -56,17 +56,37 @@ impl Worker {
             .spawn()?;
         let requests = child.stdin.take().expect("it is piped");
         let answers = BufReader::new(child.stdout.take().expect("it is piped"));
-        Ok(Self {
+        let mut worker = Self {
             name,
             child,
             requests,
             answers,
-        })
+        };
+        worker.answer()?;
+        worker.signal("-STOP")?;
+        Ok(worker)
     }
 
+    /// Asks, and lets the process run only until it has answered: threads of its libraries go on spinning
+    /// after their work is done.
     fn ask(&mut self, request: &Value) -> std::io::Result<Value> {
+        self.signal("-CONT")?;
         writeln!(self.requests, "{request}")?;
         self.requests.flush()?;
+        let answer = self.answer();
+        self.signal("-STOP")?;
+        answer
+    }
+
+    fn signal(&self, signal: &str) -> std::io::Result<()> {
+        if cfg!(unix) {
+            let mut kill = Command::new("kill");
+            kill.args([signal, &self.child.id().to_string()]).status()?;
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self) -> std::io::Result<Value> {
         let mut line = String::new();
         if self.answers.read_line(&mut line)? == 0 {
             let message = format!("{} has ended: its messages are above", self.name);
