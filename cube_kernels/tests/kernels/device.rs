@@ -214,12 +214,33 @@ impl Tensor {
 
     fn binding(&self, client: &Client, precision: Precision) -> TensorBinding {
         TensorBinding {
-            handle: upload(client, precision, &self.storage).binding(),
+            handle: inside(
+                upload(client, precision, &guarded(&self.storage, f64::NAN)),
+                precision.size(),
+            )
+            .binding(),
             strides: Strides::new(&self.strides),
             shape: Shape::from(self.shape.clone()),
             tiling: Default::default(),
         }
     }
+}
+
+/// Values on either side of every tensor: no kernel may read or write there. Their number suits the
+/// alignment that devices want of buffers.
+const GUARD: usize = 256;
+const UNTOUCHED: f64 = -12345.0;
+
+/// `values` between guards.
+fn guarded<T: Clone>(values: &[T], guard: T) -> Vec<T> {
+    let guard = vec![guard; GUARD];
+    [&guard, values, &guard].concat()
+}
+
+/// What is between the guards of a buffer of values of `size` bytes.
+fn inside(buffer: cubecl::server::Handle, size: usize) -> cubecl::server::Handle {
+    let guard = (GUARD * size) as u64;
+    buffer.offset_start(guard).offset_end(guard)
 }
 
 fn upload(client: &Client, precision: Precision, values: &[f64]) -> cubecl::server::Handle {
@@ -267,10 +288,6 @@ pub struct Problem {
     scalars: Vec<f64>,
 }
 
-/// Values behind the output that no kernel may touch.
-const GUARD: usize = 64;
-const UNTOUCHED: f64 = -12345.0;
-
 /// [`UNTOUCHED`] as it is stored.
 fn untouched(precision: Precision) -> f64 {
     match precision {
@@ -278,6 +295,18 @@ fn untouched(precision: Precision) -> f64 {
         Precision::BF16 => bf16::from_f64(UNTOUCHED).to_f64(),
         _ => UNTOUCHED,
     }
+}
+
+/// What is between the guards if anything is to be, and nothing else has been written.
+fn written<T: Copy + PartialEq>(all: &[T], guard: T, wanted: bool) -> Vec<T> {
+    let (before, rest) = all.split_at(GUARD);
+    let (values, after) = rest.split_at(rest.len() - GUARD);
+    let untouched = |values: &[T]| values.iter().all(|value| *value == guard);
+    assert!(
+        untouched(before) && untouched(after) && (wanted || untouched(values)),
+        "a kernel wrote beside its output"
+    );
+    if wanted { values.to_vec() } else { Vec::new() }
 }
 
 impl Problem {
@@ -424,14 +453,14 @@ impl Problem {
         (folded, vec![])
     }
 
-    /// The values on the device. Also checks that nothing behind the output is written.
+    /// The values on the device. Also checks that nothing beside the output is written; what is read beside the
+    /// operands is NaN.
     pub fn run(&self, client: &Client, precision: Precision) -> Result<Vec<f64>, LaunchError> {
         self.run_for(client, precision, Wanted::VALUES)
             .map(|(values, _)| values)
     }
 
-    /// What is wanted of the values and columns on the device. Also checks that nothing behind the
-    /// outputs is written.
+    /// What is wanted of the values and columns on the device, with the checks of [`Self::run`].
     pub fn run_for(
         &self,
         client: &Client,
@@ -449,17 +478,20 @@ impl Problem {
         let len = batches * out_rows * entries;
         let mut shape = self.batch.clone();
         shape.extend([out_rows, entries]);
-        let binding = |handle: &cubecl::server::Handle| TensorBinding {
-            handle: handle.clone().binding(),
+        let binding = |buffer: &cubecl::server::Handle, size: usize| TensorBinding {
+            handle: inside(buffer.clone(), size).binding(),
             strides: Strides::new(&contiguous_strides(&shape)),
             shape: Shape::from(shape.clone()),
             tiling: Default::default(),
         };
-        let values = upload(client, precision, &vec![UNTOUCHED; len + GUARD]);
-        let indices = client.create_from_slice(i32::as_bytes(&vec![UNTOUCHED as i32; len + GUARD]));
+        let values = upload(client, precision, &vec![UNTOUCHED; len + 2 * GUARD]);
+        let indices = vec![UNTOUCHED as i32; len + 2 * GUARD];
+        let indices = client.create_from_slice(i32::as_bytes(&indices));
         let output = Output {
-            values: wanted.values.then(|| binding(&values)),
-            indices: wanted.indices.then(|| (binding(&indices), IntKind::I32)),
+            values: wanted.values.then(|| binding(&values, precision.size())),
+            indices: wanted
+                .indices
+                .then(|| (binding(&indices, size_of::<i32>()), IntKind::I32)),
         };
         let tensors = self.tensors.iter();
         let tensors = tensors.map(|t| t.binding(client, precision)).collect();
@@ -473,21 +505,11 @@ impl Problem {
             precision,
         };
         launch.run(client, tensors, &self.scalars, output)?;
-        let mut values = download(client, precision, values);
+        let values = download(client, precision, values);
         let bytes = client.read_one(indices).expect("the device answers");
-        let mut indices: Vec<i64> = i32::from_bytes(&bytes).iter().map(|v| *v as i64).collect();
-        let guard = untouched(precision);
-        let values_end = if wanted.values { len } else { 0 };
-        let indices_end = if wanted.indices { len } else { 0 };
-        assert!(
-            values[values_end..].iter().all(|v| *v == guard)
-                && indices[indices_end..]
-                    .iter()
-                    .all(|v| *v == UNTOUCHED as i64),
-            "a kernel wrote behind its output"
-        );
-        values.truncate(values_end);
-        indices.truncate(indices_end);
+        let indices: Vec<i64> = i32::from_bytes(&bytes).iter().map(|v| *v as i64).collect();
+        let values = written(&values, untouched(precision), wanted.values);
+        let indices = written(&indices, UNTOUCHED as i64, wanted.indices);
         Ok((values, indices))
     }
 
