@@ -267,9 +267,6 @@ pub const LOOP_COLUMNS: usize = 14;
 /// Columns of a shared tile that are read at once.
 pub const LOADED_COLUMNS: usize = 4;
 
-/// Instructions a pair from which on loads do not matter, but the length of the code does.
-const LONG: usize = 64;
-
 /// The fewest columns that are worth a part of their own.
 const MIN_PART: usize = 1024;
 
@@ -458,6 +455,8 @@ fn cpu_registers(
     rows: usize,
     size: usize,
 ) -> (usize, usize) {
+    /// Instructions a pair from which on several columns take longer to compile than they save.
+    const MANY: usize = 256;
     let register = (device.load_width / 8 / size).max(1);
     let registers = device.registers.unwrap_or(16);
     // In loops a sum for each vector of rows with each column; what is left of the registers must hold
@@ -467,7 +466,7 @@ fn cpu_registers(
     let (mut wide, columns) = match (program.looped(), registers) {
         // A value that is among the smallest of one lane is inserted in all of them.
         (false, _) if spec.depth() > 1 => (1, 2),
-        (false, 32..) if program.pair_cost() <= LONG => (1, 8),
+        (false, 32..) if program.pair_cost() <= MANY => (1, 8),
         (false, 32..) => (1, 2),
         (false, _) => (2, 2),
         (true, 32..) => (1, LOOP_COLUMNS),
@@ -497,6 +496,8 @@ fn gpu_registers(
     /// latency of instructions that depend on each other only if units are content with half of that.
     const ALL: usize = 208;
     const HALF: usize = 96;
+    /// Instructions a pair from which on loads do not matter, but the length of the code does.
+    const LONG: usize = 64;
     let state = spec.state();
     let all = program.row.slots + state;
     // Few rows must be spread over many units.
