@@ -410,7 +410,8 @@ scalar_ops! {
             grad: |x, y| Expr::constant(0.0),
             cube: |x| math::sign(x);
 
-        /// The exponential $e^x$.
+        /// The exponential $e^x$. In F32, on a CPU and on CUDA, the argument may be rounded once more where it
+        /// is the result of arithmetic that rounds.
         Exp => exp, Notation::Call,
             domain: EXPONENT,
             host: |x| x.exp(),

@@ -401,6 +401,33 @@ impl Expr {
         self.0.sign
     }
 
+    /// Whether all components are the results of arithmetic that rounds, with an error of half a unit of their
+    /// last place or more.
+    pub fn is_rounded(&self) -> bool {
+        match self.node() {
+            Node::Scalar(op, args) => match op {
+                ScalarOp::Neg | ScalarOp::Abs => args[0].is_rounded(),
+                // By a power of 2, at least.
+                ScalarOp::Mul if args[0].as_const().is_some() => args[1].is_rounded(),
+                ScalarOp::Mul if args[1].as_const().is_some() => args[0].is_rounded(),
+                ScalarOp::Div if args[1].as_const().is_some() => args[0].is_rounded(),
+                ScalarOp::Add
+                | ScalarOp::Sub
+                | ScalarOp::Mul
+                | ScalarOp::Div
+                | ScalarOp::Square
+                | ScalarOp::Sqrt
+                | ScalarOp::Powi(2..) => true,
+                _ => false,
+            },
+            Node::InnerSum(_) => true,
+            Node::Slice(arg, ..) | Node::Expand(arg, _) => arg.is_rounded(),
+            Node::Concat(parts) => parts.iter().all(Expr::is_rounded),
+            Node::Var(_) | Node::Place(_) | Node::Const(_) | Node::Iota(..) => false,
+            Node::InnerExtremum(_, arg) => arg.is_rounded(),
+        }
+    }
+
     /// Length of the longest path to a leaf.
     pub fn depth(&self) -> usize {
         self.0.depth

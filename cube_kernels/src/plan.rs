@@ -15,7 +15,7 @@ use crate::{
         math::{Math, Precision},
         ptx,
     },
-    program::{Item, Program, Stage},
+    program::{Argument, Item, Program, Stage},
     reduction::{Accumulation, ReductionKind, Spec},
 };
 
@@ -286,7 +286,7 @@ pub fn plan(
         precision: computed,
         polynomial_exp: device.cores.is_some(),
         exp2: device.exp2,
-        nonpositive: false,
+        argument: Argument::default(),
     };
     let mut blueprint = Blueprint {
         spec,

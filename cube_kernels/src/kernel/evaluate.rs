@@ -41,24 +41,11 @@ fn operate<F: Float, N: Size>(
             let value = constant_vector::<F, N>(comptime!(bits.value()));
             registers.insert(comptime!(register * q + c), value);
         }
-        Instruction::Apply {
-            op,
-            args,
-            nonpositive,
-        } => {
+        Instruction::Apply { op, args, argument } => {
             let a = registers.find(comptime!(args[0] * q + c));
             let b = registers.find(comptime!(args[1] * q + c));
             let third = registers.find(comptime!(args[2] * q + c));
-            let value = apply::<F, N>(
-                a,
-                b,
-                third,
-                op,
-                comptime!(Math {
-                    nonpositive,
-                    ..math
-                }),
-            );
+            let value = apply::<F, N>(a, b, third, op, comptime!(math.with(argument)));
             registers.insert(comptime!(register * q + c), value);
         }
         Instruction::Fma { args, negated } => {

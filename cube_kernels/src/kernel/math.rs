@@ -8,6 +8,7 @@ use cubecl::{
 use serde::{Deserialize, Serialize};
 
 use super::ptx;
+use crate::program::Argument;
 
 /// What is known of the arithmetic when a kernel is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -19,8 +20,8 @@ pub struct Math {
     pub polynomial_exp: bool,
     /// Build functions in `f32` on the card's instruction for $2^x$.
     pub exp2: bool,
-    /// Whether the argument is known not to be positive (it may be NaN).
-    pub nonpositive: bool,
+    /// What is known of the argument.
+    pub argument: Argument,
 }
 
 impl Math {
@@ -36,18 +37,23 @@ impl Math {
 
     /// For an argument of any sign.
     pub fn any_sign(self) -> Self {
-        Self {
+        self.with(Argument {
             nonpositive: false,
-            ..self
-        }
+            ..self.argument
+        })
     }
 
     /// For an argument that is not positive.
     pub fn nonpositive(self) -> Self {
-        Self {
+        self.with(Argument {
             nonpositive: true,
-            ..self
-        }
+            ..self.argument
+        })
+    }
+
+    /// For another argument.
+    pub fn with(self, argument: Argument) -> Self {
+        Self { argument, ..self }
     }
 }
 
@@ -207,10 +213,12 @@ pub fn rsqrt<F: Float, N: Size>(x: Vector<F, N>) -> Vector<F, N> {
     select_many(x.equal(&zero), zero, value)
 }
 
-/// The exponential.
+/// The exponential; of an argument that has been rounded, the power of 2 of a product that is rounded, too.
 #[cube]
 pub fn exp<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
-    if comptime!(math.polynomial_exp && math.precision == Precision::F32) {
+    if comptime!(math.argument.rounded && math.binary()) {
+        exp2::<F, N>(x * constant_vector::<F, N>(std::f64::consts::LOG2_E), math)
+    } else if comptime!(math.polynomial_exp && math.precision == Precision::F32) {
         Vector::<F, N>::cast_from(exp_f32::<N>(Vector::<f32, N>::cast_from(x), math))
     } else if comptime!(math.binary()) {
         exp_of_exp2::<F, N>(x, math)
@@ -224,12 +232,14 @@ pub fn exp<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector
 pub fn exp2<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
     if comptime!(math.polynomial_exp) {
         let x = Vector::<f32, N>::cast_from(x);
-        // Written as a select, not as a minimum, so that a NaN passes.
-        let high = constant_vector::<f32, N>(128.0);
-        let x = select_many(high.less_than(&x), high, x);
-        let power = exp2_f32::<N>(x);
-        // The exponent of a NaN is not to be shifted.
-        Vector::cast_from(select_many(x.equal(&x), power, x))
+        let x = if comptime!(math.argument.nonpositive) {
+            x
+        } else {
+            // Written as a select, not as a minimum, so that a NaN passes.
+            let high = constant_vector::<f32, N>(128.0);
+            select_many(high.less_than(&x), high, x)
+        };
+        Vector::cast_from(exp2_f32::<N>(x, false))
     } else {
         let mut y = Vector::<F, N>::empty();
         #[unroll]
@@ -245,23 +255,26 @@ pub fn exp2<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vecto
 #[cube]
 pub fn exp2_below<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
     if comptime!(math.polynomial_exp) {
-        Vector::cast_from(exp2_f32::<N>(Vector::<f32, N>::cast_from(x)))
+        Vector::cast_from(exp2_f32::<N>(Vector::<f32, N>::cast_from(x), true))
     } else {
         exp2::<F, N>(x, math)
     }
 }
 
-/// $2^x$ for a number $x \le 128$, as $2^k 2^f$ with $k = \mathrm{round}(x)$.
+/// What brings an integer into the low bits of the mantissa when it is added.
+const MAGIC: f64 = 12582912.0;
+
+/// $2^x$ for $x \le 128$ or NaN, or only for a `number`, as $2^k 2^f$ with $k = \mathrm{round}(x)$.
 ///
 /// The rounding is that of [`exp_f32`] on a CPU. The polynomial of degree 5 is the minimax one with the
 /// constant coefficient fixed at 1; its relative error is 9.3e-8. Results below $2^{-126}$ are 0 or lose
 /// precision.
 #[cube]
-fn exp2_f32<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
+fn exp2_f32<N: Size>(x: Vector<f32, N>, #[comptime] number: bool) -> Vector<f32, N> {
     // There $f$ is 0, the polynomial 1, and the power no bits at all.
     let low = constant_vector::<f32, N>(-127.0);
     let x = select_many(low.greater_than(&x), low, x);
-    let magic = constant_vector::<f32, N>(12582912.0);
+    let magic = constant_vector::<f32, N>(MAGIC);
     let shifted = x + magic;
     let f = x - (shifted - magic);
     let p = fma(
@@ -273,7 +286,15 @@ fn exp2_f32<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
     let p = fma(p, f, constant_vector::<f32, N>(0.24022246897220612));
     let p = fma(p, f, constant_vector::<f32, N>(0.6931470036506653));
     let p = fma(p, f, constant_vector::<f32, N>(1.0));
-    let exponent = Vector::<u32, N>::reinterpret(shifted) << Vector::new(23u32);
+    let bits = Vector::<u32, N>::reinterpret(shifted);
+    let bits = if comptime!(number) {
+        bits
+    } else {
+        // The bits of a NaN are larger; nothing is left of these when they are shifted, so that it stays.
+        let nothing = Vector::new(comptime!((MAGIC as f32).to_bits() + (1 << 9)));
+        select_many(bits.less_than(&nothing), bits, nothing)
+    };
+    let exponent = bits << Vector::new(23u32);
     Vector::<f32, N>::reinterpret(Vector::<u32, N>::reinterpret(p) + exponent)
 }
 
@@ -289,7 +310,7 @@ fn exp_of_exp2<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Ve
     for lane in 0..N::value() {
         let x = f32::cast_from(x.extract(lane));
         let minus_ln_2 = constant::<f32>(-std::f64::consts::LN_2);
-        let value = if comptime!(math.nonpositive) {
+        let value = if comptime!(math.argument.nonpositive) {
             let t = x * constant::<f32>(LOG2_E_UP);
             let power = ptx::exp2(t);
             fma(power, ptx::fma_saturated(t, minus_ln_2, x), power)
@@ -321,7 +342,7 @@ pub(super) fn exp_f32<N: Size>(x: Vector<f32, N>, #[comptime] math: Math) -> Vec
     // Written as selects, not as max and min, so that a NaN passes both.
     let low = constant_vector::<f32, N>(-88.02969193);
     let x = select_many(low.greater_than(&x), low, x);
-    let x = if comptime!(math.nonpositive) {
+    let x = if comptime!(math.argument.nonpositive) {
         x
     } else {
         let high = constant_vector::<f32, N>(88.7228394);
@@ -329,7 +350,7 @@ pub(super) fn exp_f32<N: Size>(x: Vector<f32, N>, #[comptime] math: Math) -> Vec
     };
     let log2_e = constant_vector::<f32, N>(std::f64::consts::LOG2_E);
     let (f, bits) = if comptime!(math.polynomial_exp) {
-        let magic = constant_vector::<f32, N>(12582912.0 + 127.0);
+        let magic = constant_vector::<f32, N>(MAGIC + 127.0);
         let shifted = fma(x, log2_e, magic);
         let k = shifted - magic;
         let f = fma(k, constant_vector::<f32, N>(-std::f64::consts::LN_2), x);

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::{
-    Code, Instruction, Item, Listing, Load, Program, Register, Source, Space, Stage, Term,
+    Argument, Code, Instruction, Item, Listing, Load, Program, Register, Source, Space, Stage, Term,
 };
 use crate::{
     catalogue::{ScalarOp, Sign},
@@ -328,13 +328,12 @@ impl Lowering<'_> {
             Some(c) => self.scalar(space, c, component),
             None => b,
         };
-        let nonpositive = args[0].known_sign() == Sign::NonPositive;
-        let args = [a, b, c];
-        let apply = Instruction::Apply {
-            op,
-            args,
-            nonpositive,
+        let argument = Argument {
+            nonpositive: args[0].known_sign() == Sign::NonPositive,
+            rounded: args[0].is_rounded(),
         };
+        let args = [a, b, c];
+        let apply = Instruction::Apply { op, args, argument };
         self.push(space, apply, looped)
     }
 
@@ -428,7 +427,7 @@ impl Lowering<'_> {
                     let apply = Instruction::Apply {
                         op,
                         args: [total, value, value],
-                        nonpositive: false,
+                        argument: Argument::default(),
                     };
                     self.push(space, apply, false)
                 }
@@ -443,7 +442,7 @@ impl Lowering<'_> {
         let apply = |op, [a, b]: [Register; 2]| Instruction::Apply {
             op,
             args: [a, b, b],
-            nonpositive: false,
+            argument: Argument::default(),
         };
         let instruction = match (total, term) {
             (None, Term::Value(value)) => return value,

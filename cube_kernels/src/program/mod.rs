@@ -83,8 +83,8 @@ pub enum Instruction {
         op: ScalarOp,
         /// The arguments; functions of fewer repeat their last.
         args: [Register; 3],
-        /// Whether the first argument is known not to be positive.
-        nonpositive: bool,
+        /// What is known of the first one.
+        argument: Argument,
     },
     /// `a * b + c`, or `c - a * b` where `negated`.
     Fma {
@@ -93,6 +93,15 @@ pub enum Instruction {
         /// Whether the product is subtracted.
         negated: bool,
     },
+}
+
+/// What is known of the argument of a function, so that it takes less work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Argument {
+    /// It is not positive (it may be NaN).
+    pub nonpositive: bool,
+    /// It has been rounded, so that another rounding error of its size is of no account.
+    pub rounded: bool,
 }
 
 /// A value that is added to something: the product is kept apart so that it can be fused.

@@ -11,7 +11,9 @@ use std::{
 use burn_lazy_kernels::{
     Axis, Expr, Formula, Program,
     catalogue::ScalarOp,
-    program::{Code, Instruction, Item, Listing, Register, Source, Space, Stage, Term, UNROLL},
+    program::{
+        Argument, Code, Instruction, Item, Listing, Register, Source, Space, Stage, Term, UNROLL,
+    },
 };
 use proptest::prelude::*;
 
@@ -270,22 +272,25 @@ fn a_product_goes_into_the_reduction_unmultiplied() {
     assert_only_in(&program, "pair", ScalarOp::Mul, 1);
 }
 
+/// What is known of the argument of the only exponential.
+fn argument_of_exp(expr: &Expr) -> Argument {
+    let program = lower(expr);
+    instructions(&program.pair)
+        .iter()
+        .find_map(|i| match i {
+            Instruction::Apply {
+                op: ScalarOp::Exp,
+                argument,
+                ..
+            } => Some(*argument),
+            _ => None,
+        })
+        .expect("there is an exponential")
+}
+
 #[test]
 fn the_exponential_knows_that_its_argument_is_not_positive() {
-    let known = |expr: &Expr| {
-        let program = lower(expr);
-        instructions(&program.pair)
-            .iter()
-            .find_map(|i| match i {
-                Instruction::Apply {
-                    op: ScalarOp::Exp,
-                    nonpositive,
-                    ..
-                } => Some(*nonpositive),
-                _ => None,
-            })
-            .expect("there is an exponential")
-    };
+    let known = |expr: &Expr| argument_of_exp(expr).nonpositive;
     let distance = x(0, 3).sqdist(&y(1, 3));
     assert!(known(&(-distance.clone()).exp()));
     assert!(known(&(distance.clone() * -0.5).exp()));
@@ -294,6 +299,20 @@ fn the_exponential_knows_that_its_argument_is_not_positive() {
     assert!(!known(&distance.exp()));
     assert!(!known(&(distance * p(2, 1)).exp()));
     assert!(!known(&(-x(0, 3).dot(&y(1, 3))).exp()));
+}
+
+#[test]
+fn the_exponential_knows_that_its_argument_has_been_rounded() {
+    let known = |expr: &Expr| argument_of_exp(expr).rounded;
+    let pair = x(0, 1) * y(1, 1);
+    assert!(known(&(-x(0, 3).sqdist(&y(1, 3))).exp()));
+    assert!(known(&(x(0, 1) - y(1, 1)).abs().exp()));
+    assert!(known(&(0.5 * pair.clone()).exp()));
+    // An index, a choice between operands, and a product of them with a constant are as they were given.
+    let smaller = Expr::scalar(ScalarOp::Minimum, vec![x(0, 1), y(1, 1)]);
+    assert!(!known(&smaller.clone().exp()));
+    assert!(!known(&(-smaller * 2.0).exp()));
+    assert!(known(&(-pair).exp()));
 }
 
 #[test]
