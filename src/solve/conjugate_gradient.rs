@@ -1,11 +1,14 @@
 //! The method of conjugate gradients (Hestenes and Stiefel 1952), preconditioned.
 
+use std::cell::RefCell;
+
 use burn::tensor::Tensor;
 
 use super::{
-    LinearOperator, Solution, SolveError, SolveOptions,
+    LinearOperator, Solution, SolveError, SolveInfo, SolveOptions,
+    block::{Directions, iterate},
     operator::{Normal, Ridge},
-    system::{Monitor, Refresh, differentiable, dots, run},
+    system::{Monitor, checked, differentiable, dots, run},
 };
 
 /// Solves $(\alpha I + A)\, a = b$ for a symmetric positive definite operator by conjugate gradients.
@@ -39,16 +42,79 @@ pub fn conjugate_gradient<A, const R: usize>(
 where
     A: LinearOperator<R> + Clone + Send + Sync + 'static,
 {
-    differentiable(
-        &Ridge(a.clone(), options.ridge),
-        b,
-        options,
-        |a, b, options| {
-            run(a, b, options, |a, r, monitor, refresh| {
-                iterate(a, r, options, monitor, refresh, |_, _| ())
-            })
+    differentiable(&Ridge(a.clone(), options.ridge), b, options, solve_blocks)
+}
+
+/// The most columns of a block.
+const WIDTH: usize = 16;
+
+/// Solves for up to [`WIDTH`] columns at a time.
+fn solve_blocks<A: LinearOperator<R>, const R: usize>(
+    a: &A,
+    b: Tensor<R>,
+    options: &SolveOptions<R>,
+) -> Result<Solution<R>, SolveError> {
+    let shape = checked(a, &b, options)?;
+    let options = SolveOptions {
+        check_symmetry: false,
+        ..options.clone()
+    };
+    let columns = shape[R - 1];
+    let groups = columns.div_ceil(WIDTH).max(1);
+    let mut solutions = Vec::new();
+    let mut info = SolveInfo::default();
+    let mut residuals = vec![Vec::new(); shape[..R - 2].iter().product()];
+    for group in 0..groups {
+        let (start, end) = (group * columns / groups, (group + 1) * columns / groups);
+        let part = |tensor: &Tensor<R>| match groups > 1 && tensor.dims()[R - 1] > 1 {
+            true => tensor.clone().narrow(R - 1, start, end - start),
+            false => tensor.clone(),
+        };
+        let options = SolveOptions {
+            initial: options.initial.as_ref().map(part),
+            ..options.clone()
+        };
+        let mut shape = shape;
+        shape[R - 1] = end - start;
+        let directions = RefCell::new(Directions::new(options.keep_directions, shape));
+        let solved = run(a, part(&b), &options, |a, r, monitor, refresh| {
+            let directions = &mut directions.borrow_mut();
+            iterate(a, r, &options, monitor, refresh, directions)
+        });
+        let solved = solved.map_err(|error| in_all(error, start, end - start, columns))?;
+        solutions.push(solved.solution);
+        let own = solved.info.residuals.chunks((end - start).max(1));
+        residuals
+            .iter_mut()
+            .zip(own)
+            .for_each(|(all, own)| all.extend(own));
+        info.iterations += solved.info.iterations;
+        info.restarts += solved.info.restarts;
+        info.history.extend(solved.info.history);
+        info.precision_limited |= solved.info.precision_limited;
+    }
+    info.residuals = residuals.concat();
+    let solution = match solutions.len() {
+        1 => solutions.remove(0),
+        _ => Tensor::cat(solutions, R - 1),
+    };
+    Ok(Solution { solution, info })
+}
+
+/// The error of `own` columns from `start` on as one of all columns.
+fn in_all(error: SolveError, start: usize, own: usize, columns: usize) -> SolveError {
+    match error {
+        SolveError::NotPositiveDefinite {
+            what,
+            iteration,
+            column,
+        } => SolveError::NotPositiveDefinite {
+            what,
+            iteration,
+            column: column / own * columns + start + column % own,
         },
-    )
+        other => other,
+    }
 }
 
 /// The least-squares solution of $A a \approx b$ for a rectangular operator: the $a$ that minimises
@@ -72,19 +138,13 @@ where
     conjugate_gradient(&Normal(a.clone()), right, options)
 }
 
-/// An approximate solution of $A d = r$, or what is missing of one that `refresh` has been given in part;
-/// `record` is given the step of each iteration and the ratio of the squared residuals after and before it.
-///
-/// In a coarse type the residual is now and then replaced by one that is computed from the solution,
-/// while directions go on (Clark et al., "Solving lattice QCD systems of equations using mixed precision
-/// solvers on GPUs", 2010): that costs hardly any iterations, where starting again would forget all
-/// directions.
-pub(crate) fn iterate<const R: usize>(
+/// An approximate solution of $A d = r$, each column by iterations of its own; `record` is given the step of each
+/// iteration and the ratio of the squared residuals after and before it.
+pub(crate) fn iterate_columns<const R: usize>(
     a: &dyn LinearOperator<R>,
     r: &Tensor<R>,
     options: &SolveOptions<R>,
     monitor: &mut Monitor<R>,
-    refresh: &mut Refresh<R>,
     mut record: impl FnMut(&Tensor<R>, &Tensor<R>),
 ) -> Result<Tensor<R>, SolveError> {
     let mut r = r.clone();
@@ -118,22 +178,6 @@ pub(crate) fn iterate<const R: usize>(
             }
         };
         let done = monitor.end_iteration(squares)?;
-        if !done && monitor.wants_refresh() {
-            r = refresh(std::mem::replace(&mut solution, r.zeros_like()))?;
-            let Some(good) = monitor.refreshed(&r)? else {
-                return Ok(solution);
-            };
-            let z = precondition(&r)?;
-            let mut both = dots(&[[&r, &z], [&r, &direction]])?.into_iter();
-            let mut dot = || both.next().expect("there are two");
-            let (next, overlap) = (dot(), dot());
-            // Directions before are orthogonal to a residual.
-            let overlap = monitor.only_active(overlap / next.clone());
-            let ratio = monitor.only_active(next.clone() / product) * good;
-            direction = z.clone() + (direction - z * overlap) * ratio;
-            product = next;
-            continue;
-        }
         let ratio = monitor.only_active(next.clone() / product);
         record(&step, &ratio);
         if done {

@@ -9,7 +9,7 @@ use rand_distr::{Distribution, StandardNormal};
 
 use super::{
     LinearOperator, Nystrom, Preconditioner, SolveError, SolveInfo, SolveOptions,
-    conjugate_gradient::iterate,
+    conjugate_gradient::iterate_columns,
     lanczos::tridiagonal,
     operator::Ridge,
     system::{host, one_square, run, tensor},
@@ -173,8 +173,8 @@ where
             }
         };
         let coefficients = RefCell::new(Vec::new());
-        let solved = run(&inner, z, &solve_options, |a, r, monitor, refresh| {
-            iterate(a, r, &solve_options, monitor, refresh, |step, ratio| {
+        let solved = run(&inner, z, &solve_options, |a, r, monitor, _| {
+            iterate_columns(a, r, &solve_options, monitor, |step, ratio| {
                 let mut coefficients = coefficients.borrow_mut();
                 coefficients.extend([step.clone(), ratio.clone()]);
             })

@@ -11,6 +11,7 @@
 //! backward pass solves one more system with the same operator, and nothing of the iterations is
 //! kept.
 
+mod block;
 mod conjugate_gradient;
 mod lanczos;
 mod log_det;
@@ -51,6 +52,7 @@ pub struct SolveOptions<const R: usize> {
     pub(crate) tolerance: f64,
     pub(crate) max_iterations: usize,
     pub(crate) check_every: usize,
+    pub(crate) keep_directions: usize,
     pub(crate) check_symmetry: bool,
     pub(crate) restarts: bool,
     pub(crate) iterate_in: Option<FloatDType>,
@@ -66,6 +68,7 @@ impl<const R: usize> Default for SolveOptions<R> {
             tolerance: 1e-6,
             max_iterations: 10_000,
             check_every: 2,
+            keep_directions: 128,
             check_symmetry: true,
             restarts: true,
             iterate_in: None,
@@ -83,6 +86,7 @@ impl<const R: usize> fmt::Debug for SolveOptions<R> {
             .field("tolerance", &self.tolerance)
             .field("max_iterations", &self.max_iterations)
             .field("check_every", &self.check_every)
+            .field("keep_directions", &self.keep_directions)
             .field("check_symmetry", &self.check_symmetry)
             .field("iterate_in", &self.iterate_in)
             .field("initial", &self.initial.is_some())
@@ -120,6 +124,17 @@ impl<const R: usize> SolveOptions<R> {
     #[must_use]
     pub fn check_every(mut self, iterations: usize) -> Self {
         self.check_every = iterations;
+        self
+    }
+
+    /// How many of the first directions conjugate gradients keep, so that later ones are conjugate to them in
+    /// spite of rounding errors; 128 by default, and never more than $2^{26}$ numbers.
+    ///
+    /// They and their images take the memory of so many columns twice, and save most iterations in F32 where
+    /// the matrix has a few large eigenvalues, as kernel matrices have. With 0 memory is that of a few vectors.
+    #[must_use]
+    pub fn keep_directions(mut self, count: usize) -> Self {
+        self.keep_directions = count;
         self
     }
 

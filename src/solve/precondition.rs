@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use super::{
     SolveError,
     operator::is_computed,
-    system::{epsilon, host, one_square, tensor},
+    system::{epsilon, host, one_square, product, tensor},
 };
 use crate::{error::LazyError, lazy::LazyTensor};
 
@@ -122,10 +122,10 @@ struct Pivots {
     /// $K_{S:}$.
     rows: LazyTensor,
     /// $B$ and $B^\top$ with $B^\top B = (\alpha K_{SS} + K_{S:} K_{:S})^{-1}$.
-    root: Dense,
-    root_transposed: Dense,
+    root: Tensor<2>,
+    root_transposed: Tensor<2>,
     /// $R^{-1}$ with $R^\top R = K_{SS}$, so that $F = K_{:S} R^{-1}$.
-    inverse: Dense,
+    inverse: Tensor<2>,
 }
 
 impl fmt::Debug for Nystrom {
@@ -195,7 +195,11 @@ impl Nystrom {
             .solve_lower_triangular(&inverse.transpose())
             .expect("the diagonal of a Cholesky factor is positive");
         let log_det = 2.0 * lower.diagonal().map(f64::ln).sum() + (n - rank) as f64 * ridge.ln();
-        let dense = |matrix: &DMatrix<f64>| Dense::new(matrix, &device, dtype);
+        let stored = |matrix: &DMatrix<f64>| {
+            let (rows, columns) = matrix.shape();
+            let values = matrix.transpose().as_slice().to_vec();
+            tensor(values, [rows, columns], (&device, dtype))
+        };
         Ok(Self(Arc::new(Factors {
             dtype,
             ridge,
@@ -204,9 +208,9 @@ impl Nystrom {
             pivots: Some(Pivots {
                 columns: k.select(Axis::J, &pivots)?,
                 rows: k.select(Axis::I, &pivots)?,
-                root: dense(&root)?,
-                root_transposed: dense(&root.transpose())?,
-                inverse: dense(&inverse)?,
+                root: stored(&root),
+                root_transposed: stored(&root.transpose()),
+                inverse: stored(&inverse),
             }),
         })))
     }
@@ -227,7 +231,12 @@ impl Nystrom {
         let large = large * self.0.ridge.sqrt();
         Ok(match &self.0.pivots {
             None => large,
-            Some(pivots) => large + pivots.columns.try_matmul(pivots.inverse.apply(small)?)?,
+            Some(pivots) => {
+                large
+                    + pivots
+                        .columns
+                        .try_matmul(product(&pivots.inverse, &small)?)?
+            }
         })
     }
 }
@@ -239,35 +248,12 @@ impl Preconditioner<2> for Nystrom {
         let r_in_range = match &self.0.pivots {
             None => r,
             Some(pivots) => {
-                let small = pivots.root.apply(pivots.rows.try_matmul(r.clone())?)?;
-                let small = pivots.root_transposed.apply(small)?;
+                let small = product(&pivots.root, &pivots.rows.try_matmul(r.clone())?)?;
+                let small = product(&pivots.root_transposed, &small)?;
                 r - pivots.columns.try_matmul(small)?
             }
         };
         Ok((r_in_range / self.0.ridge).cast(dtype))
-    }
-}
-
-/// A small stored matrix.
-struct Dense {
-    /// A batch of rows, each along the axis that a product sums over.
-    rows: LazyTensor,
-}
-
-impl Dense {
-    fn new(matrix: &DMatrix<f64>, device: &Device, dtype: DType) -> Result<Self, LazyError> {
-        let (rows, columns) = matrix.shape();
-        let values = matrix.transpose().as_slice().to_vec();
-        let rows = LazyTensor::try_vj(tensor(values, [rows, columns, 1], (device, dtype)))?;
-        Ok(Self { rows })
-    }
-
-    fn apply(&self, v: Tensor<2>) -> Result<Tensor<2>, LazyError> {
-        let product: Tensor<3> = self
-            .rows
-            .try_mul(LazyTensor::try_vj(v)?)?
-            .try_sum(Axis::J)?;
-        Ok(product.squeeze_dim(1))
     }
 }
 

@@ -1,13 +1,20 @@
 //! What iterative methods have in common: checks, scaling, restarts, and the look at residuals.
 
-use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
-use burn_lazy_kernels::Axis;
+use burn::{
+    backend::{Dispatch, DispatchTensor, TensorMetadata, ops::FloatTensorOps},
+    tensor::{Bool, DType, Device, Shape, Tensor, TensorData},
+};
+use burn_lazy_kernels::{Accumulation, Axis, ReductionKind, Wanted};
 
 use super::{
     LinearOperator, Progress, Solution, SolveError, SolveInfo, SolveOptions,
     operator::{is_computed, is_tracked},
 };
-use crate::{error::LazyError, lazy::LazyTensor, operand::broadcast};
+use crate::{
+    error::LazyError,
+    lazy::LazyTensor,
+    operand::{Operand, broadcast},
+};
 
 /// The inner products of the columns of each pair, `[batch.., 1, E]`, one after the other along the last
 /// axis.
@@ -22,6 +29,52 @@ pub(crate) fn dots<const R: usize>(pairs: &[[&Tensor<R>; 2]]) -> Result<Vec<Tens
         1 => vec![sums],
         count => sums.chunk(count, R - 1),
     })
+}
+
+/// The product of stored matrices, `[batch.., P, Q]` by `[batch.., Q, E]`, where P or Q is small.
+pub(crate) fn product<const R: usize>(
+    left: &Tensor<R>,
+    right: &Tensor<R>,
+) -> Result<Tensor<R>, LazyError> {
+    let columns = with_axis(left, R);
+    contract(columns, right)
+}
+
+/// The product of the transpose of a stored matrix with another, `[batch.., N, P]` and `[batch.., N, E]`, where
+/// P is small.
+pub(crate) fn gram<const R: usize>(
+    left: &Tensor<R>,
+    right: &Tensor<R>,
+) -> Result<Tensor<R>, LazyError> {
+    let columns = Dispatch::float_swap_dims(with_axis(left, R), R - 2, R - 1);
+    contract(columns, right)
+}
+
+/// The tensor with one more axis, of size 1, at `place`.
+fn with_axis<const R: usize>(tensor: &Tensor<R>, place: usize) -> DispatchTensor {
+    let mut shape = tensor.dims().to_vec();
+    shape.insert(place, 1);
+    Dispatch::float_reshape(tensor.clone().into_dispatch(), Shape::from(shape))
+}
+
+/// The sum over q of `left`, `[batch.., P, Q, 1]`, by `right`, `[batch.., Q, E]`: each row of the product is that
+/// of a batch.
+fn contract<const R: usize>(
+    left: DispatchTensor,
+    right: &Tensor<R>,
+) -> Result<Tensor<R>, LazyError> {
+    let device = right.device();
+    let variable =
+        |tensor| Operand::dispatch(tensor, device.clone(), Some(Axis::J)).map(LazyTensor::leaf);
+    let rows = left.shape()[R - 2];
+    let sum = variable(left)?.try_mul(variable(with_axis(right, R - 2))?)?;
+    let kind = ReductionKind::Sum(Accumulation::default());
+    let [values, _] = sum.reduce_unchecked(kind, Wanted::VALUES, Axis::J, false)?;
+    let mut shape = right.dims();
+    shape[R - 2] = rows;
+    let values = values.expect("they are wanted");
+    let values = Dispatch::float_reshape(values, Shape::from(shape.to_vec()));
+    Ok(Tensor::from_dispatch(values))
 }
 
 /// The values on the host, as `f64`.
@@ -168,14 +221,75 @@ impl<const R: usize> Monitor<'_, R> {
                 self.info.history.push(worst);
             }
         }
+        self.report();
+        Ok(self.is_done())
+    }
+
+    fn report(&self) {
         if let Some(observer) = &self.options.progress {
             observer(&Progress {
                 iteration: self.info.iterations,
                 residual: self.info.history.last().copied().unwrap_or_default(),
             });
         }
+    }
+
+    fn is_done(&self) -> bool {
         let exhausted = self.info.iterations >= self.options.max_iterations;
-        Ok(exhausted || !self.open.contains(&true))
+        exhausted || !self.open.contains(&true)
+    }
+
+    /// Ends an iteration of a method that follows residuals on the host: the open columns have the squared
+    /// residual norms `squares`. Whether it was the last one.
+    pub fn residuals(&mut self, squares: &[f64]) -> Result<bool, SolveError> {
+        let mut worst = 0.0f64;
+        for (number, square) in squares.iter().enumerate() {
+            if self.open[number] {
+                if !square.is_finite() {
+                    return Err(SolveError::NotFinite("a product with the operator"));
+                }
+                self.kept[number] = *square;
+                self.open[number] = *square > self.limits[number];
+            }
+            worst = worst.max(relative(self.kept[number], self.squares[number]));
+        }
+        self.info.iterations += 1;
+        self.info.history.push(worst);
+        let done = self.is_done();
+        if done
+            || self
+                .info
+                .iterations
+                .is_multiple_of(self.options.check_every)
+        {
+            self.report();
+        }
+        Ok(done)
+    }
+
+    /// Whether a column is still iterated, counted as in [`SolveInfo::residuals`].
+    pub fn is_open(&self, number: usize) -> bool {
+        self.open[number]
+    }
+
+    /// The error that `what` is not positive definite, seen for a combination of columns of a batch: of the open
+    /// ones that with the largest weight.
+    pub fn not_positive(&self, what: &'static str, batch: usize, weights: &[f64]) -> SolveError {
+        let first = batch * weights.len();
+        let open = weights.iter().enumerate();
+        let open = open.filter(|(column, _)| self.open[first + column]);
+        let column = open.max_by(|(_, a), (_, b)| a.abs().total_cmp(&b.abs()));
+        SolveError::NotPositiveDefinite {
+            what,
+            iteration: self.info.iterations + 1,
+            column: first + column.map_or(0, |(column, _)| column),
+        }
+    }
+
+    /// Goes on from residuals of the squared norms `squares`.
+    pub fn compare_with(&mut self, squares: &[f64]) {
+        self.computed = squares.to_vec();
+        self.kept = squares.to_vec();
     }
 
     /// Whether residuals have become so much smaller that rounding errors, which are of the size of
@@ -187,24 +301,18 @@ impl<const R: usize> Monitor<'_, R> {
             && columns.any(|((kept, computed), open)| *open && *kept < SMALLER.powi(2) * computed)
     }
 
-    /// Goes on with a residual that was computed from the solution: 1 for columns whose directions are still
-    /// good, 0 for those of which the iteration has lost track. None if going on is not worth it.
-    pub fn refreshed(&mut self, r: &Tensor<R>) -> Result<Option<Tensor<R>>, SolveError> {
+    /// Goes on with a residual that was computed from the solution; whether that is worth it.
+    pub fn refreshed(&mut self, r: &Tensor<R>) -> Result<bool, SolveError> {
         let before = std::mem::take(&mut self.computed);
         let squares = host(dots(&[[r, r]])?.remove(0));
         if squares.iter().any(|square| !square.is_finite()) {
             return Err(SolveError::NotFinite("a product with the operator"));
         }
-        let good = squares.iter().zip(&self.kept);
-        let good: Vec<f64> = good
-            .map(|(square, kept)| f64::from(u8::from(*square < 4.0 * kept)))
-            .collect();
-        // A column that is frozen has no direction to go on with.
+        // A column that is frozen stays so.
         let open = std::mem::take(&mut self.open);
         self.start(&squares, r, &open);
         let mut columns = squares.iter().zip(before).zip(&self.open);
-        let gains = columns.any(|((square, before), open)| *open && *square < 0.25 * before);
-        Ok(gains.then(|| row(&good, r)))
+        Ok(columns.any(|((square, before), open)| *open && *square < 0.25 * before))
     }
 
     /// Starts a run of the columns `among` from a residual of the squared norms `squares`.
@@ -244,7 +352,7 @@ fn relative(r: f64, b: f64) -> f64 {
 }
 
 /// One value a column, `[batch.., 1, E]`, of the type and on the device of `like`.
-pub(crate) fn row<const R: usize>(values: &[f64], like: &Tensor<R>) -> Tensor<R> {
+fn row<const R: usize>(values: &[f64], like: &Tensor<R>) -> Tensor<R> {
     let mut shape = like.dims();
     shape[R - 2] = 1;
     tensor(values.to_vec(), shape, (&like.device(), like.dtype()))
@@ -364,7 +472,7 @@ pub(crate) fn run<A: LinearOperator<R>, const R: usize>(
 }
 
 /// The shape of the right-hand side with all batch dimensions, if it and the options fit the operator.
-fn checked<const R: usize>(
+pub(crate) fn checked<const R: usize>(
     a: &dyn LinearOperator<R>,
     b: &Tensor<R>,
     options: &SolveOptions<R>,

@@ -289,6 +289,161 @@ fn columns_are_solved_independently() {
 }
 
 #[test]
+fn blocks_of_any_columns_agree_with_cholesky() {
+    let device = device();
+    let mut random = Random::new(22);
+    let n = 70;
+    let x: Vec<f64> = random.vec(n * 3);
+    let x: Vec<f64> = x.iter().map(|x| f64::from((2.0 * x) as f32)).collect();
+    let columns: Vec<Vec<f64>> = (0..33).map(|_| random.vec(n)).collect();
+    let combined = |weights: [f64; 2]| -> Vec<f64> {
+        let pairs = columns[0].iter().zip(&columns[1]);
+        pairs
+            .map(|(a, b)| weights[0] * a + weights[1] * b)
+            .collect()
+    };
+    let zero = vec![0.0; n];
+    let own = |k: usize| columns[k].clone();
+    let kernel = dense(&x, 3, true);
+    // Solved in one step by themselves.
+    let eigen = kernel.clone().symmetric_eigen();
+    let vector = |k: usize| eigen.eigenvectors.column(k).as_slice().to_vec();
+    let cases = [
+        ("one", vec![own(0)]),
+        ("two", vec![own(0), own(1)]),
+        ("duplicates", vec![own(0), own(0), own(1), own(1)]),
+        (
+            "dependent",
+            vec![own(0), own(1), combined([1.0, -2.0]), combined([0.5, 1.0])],
+        ),
+        ("zeros", vec![zero.clone(), own(0), zero.clone()]),
+        ("nothing else", vec![zero.clone(), zero]),
+        (
+            "scales",
+            vec![combined([1e-6, 0.0]), own(1), combined([0.0, 1e6]), own(2)],
+        ),
+        ("speeds", vec![vector(n - 1), own(0), vector(0), own(1)]),
+        ("many", columns.clone()),
+    ];
+    for (dtype, _) in dtypes() {
+        let tolerance = if dtype == DType::F64 { 1e-10 } else { 1e-5 };
+        let k = gaussian(&tensor(&x, [n, 3], dtype, &device));
+        for (what, columns) in &cases {
+            let b = DMatrix::from_fn(n, columns.len(), |i, e| columns[e][i]);
+            let right = tensor(&rows(&b), [n, columns.len()], dtype, &device);
+            for (ridge, kept) in [(10.0, 128), (1e-1, 128), (1e-1, 8), (1e-1, 0)] {
+                let what = format!("{dtype:?} {what} ridge={ridge} kept={kept}");
+                let options = SolveOptions::default()
+                    .ridge(ridge)
+                    .tolerance(tolerance)
+                    .keep_directions(kept);
+                let jacobi = Jacobi::new(&k, ridge).unwrap();
+                let nystrom = Nystrom::new(&k, ridge, Rank::Columns(5)).unwrap();
+                let mut all = vec![options.clone()];
+                if kept > 8 {
+                    all.push(options.clone().preconditioner(jacobi));
+                    all.push(options.preconditioner(nystrom));
+                }
+                let a = with_ridge(kernel.clone(), ridge);
+                let exact = a.clone().cholesky().unwrap().solve(&b);
+                for options in all {
+                    let solved = k.solve(right.clone(), &options).expect(&what);
+                    let solution = matrix(&host(solved.solution), columns.len());
+                    assert_eq!(solved.info.residuals.len(), columns.len(), "{what}");
+                    let residual = &b - &a * &solution;
+                    for e in 0..columns.len() {
+                        let [size, error, own, left] = [
+                            b.column(e).norm(),
+                            (solution.column(e) - exact.column(e)).norm(),
+                            exact.column(e).norm(),
+                            residual.column(e).norm(),
+                        ];
+                        let said = solved.info.residuals[e];
+                        assert!(said <= tolerance, "{what}: {said} of column {e}");
+                        assert!(
+                            left <= 2.0 * tolerance * size,
+                            "{what}: {left} of column {e}"
+                        );
+                        let condition = size / (ridge * own.max(f64::MIN_POSITIVE));
+                        let limit = 2.0 * tolerance * condition.max(1.0) * own;
+                        assert!(error <= limit, "{what}: error {error} of column {e}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn batches_of_blocks_and_more_columns_than_rows() {
+    let device = device();
+    let mut random = Random::new(23);
+    let options = SolveOptions::default().ridge(0.1).tolerance(1e-5);
+    let (batch, n, columns) = (2, 12, 19);
+    let x = random.vec(batch * n * 2);
+    let b = random.vec(batch * n * columns);
+    let points = tensor(&x, [batch, n, 2], DType::F32, &device);
+    let k = (-LazyTensor::vi(points.clone()).sqdist(LazyTensor::vj(points))).exp();
+    let right = tensor(&b, [batch, n, columns], DType::F32, &device);
+    let guess = tensor(&random.vec(columns), [1, 1, columns], DType::F32, &device);
+    for options in [options.clone().initial(guess), options.clone()] {
+        let solved = k.solve(right.clone(), &options).unwrap();
+        assert_eq!(solved.info.residuals.len(), batch * columns);
+        let solution = host(solved.solution);
+        for (number, own) in solution.chunks(n * columns).enumerate() {
+            let a = with_ridge(dense(&x[number * n * 2..][..n * 2], 2, true), 0.1);
+            let b = matrix(&b[number * n * columns..][..n * columns], columns);
+            let residual = &b - &a * matrix(own, columns);
+            for e in 0..columns {
+                let exact = residual.column(e).norm() / b.column(e).norm();
+                let said = solved.info.residuals[number * columns + e];
+                assert!(
+                    exact <= 2e-5 && (said - exact).abs() <= 1e-5,
+                    "{said}, {exact}"
+                );
+            }
+        }
+    }
+    // The column that is to blame is one of the second group.
+    let mut b = vec![0.0; batch * n * columns];
+    b.iter_mut()
+        .skip(15)
+        .step_by(columns)
+        .for_each(|b| *b = 1.0);
+    let right = tensor(&b, [batch, n, columns], DType::F32, &device);
+    let error = k.solve(right, &options.ridge(-30.0)).unwrap_err();
+    assert!(
+        matches!(error, SolveError::NotPositiveDefinite { column, .. } if column % columns == 15),
+        "{error}"
+    );
+}
+
+#[test]
+fn blocks_and_kept_directions_save_iterations() {
+    let device = device();
+    let n = 500;
+    let x = tensor(&Random::new(24).vec(n * 3), [n, 3], DType::F32, &device);
+    let b = tensor(&Random::new(25).vec(n * 4), [n, 4], DType::F32, &device);
+    let k = gaussian(&(x * 2.0));
+    let options = SolveOptions::default().ridge(1e-2).tolerance(1e-3);
+    let iterations = |b: &Tensor<2>, kept: usize| {
+        let options = options.clone().keep_directions(kept);
+        k.solve(b.clone(), &options).unwrap().info.iterations
+    };
+    let one = b.clone().slice([0..n, 0..1]);
+    let [together, alone] = [&b, &one].map(|b| [0, 32, 128].map(|kept| iterations(b, kept)));
+    for (block, single) in together.iter().zip(&alone) {
+        assert!(block < single, "{together:?} {alone:?}");
+    }
+    for kept in [together, alone] {
+        assert!(
+            kept[2] < kept[1] && kept[1] < kept[0],
+            "{together:?} {alone:?}"
+        );
+    }
+}
+
+#[test]
 fn a_good_guess_is_used_and_progress_is_seen() {
     use std::sync::{Arc, Mutex};
 

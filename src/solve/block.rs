@@ -1,0 +1,386 @@
+//! Block conjugate gradients that keep conjugate directions.
+
+use burn::tensor::Tensor;
+use nalgebra::{DMatrix, SymmetricEigen};
+
+use super::{
+    LinearOperator, SolveError, SolveOptions,
+    system::{Monitor, Refresh, epsilon, gram, host, product, tensor},
+};
+
+/// The smallest eigenvalue of a normalised Gram matrix that stands for more than rounding errors, and the
+/// smallest by whose root vectors are divided, in rounding units.
+const INDEPENDENT: f64 = 1000.0;
+const LIFTED: f64 = 100.0;
+
+/// The most negative curvature that can be one of rounding, in rounding units of the largest one.
+const NEGATIVE: f64 = 64.0;
+
+/// The largest rounding error in a direction, relative to it, with which it is kept: that along the largest
+/// eigenvector, in the norm of the operator. Those of small curvature have more and are none that return.
+const EXACT: f64 = 1e-4;
+
+/// The most numbers in the directions that are kept.
+const MOST_NUMBERS: usize = 1 << 26;
+
+/// Directions $W$ with $W^\top A W = I$ and their images $A W$, as blocks of columns one after the other,
+/// followed by zeros.
+///
+/// The first blocks are kept. When there are enough, or if the last one is not exact enough, it is replaced by the
+/// next.
+pub(crate) struct Directions<const R: usize> {
+    /// Blocks that are kept at most.
+    most: usize,
+    /// Blocks that are kept; one more may follow.
+    kept: usize,
+    /// $W$ and $A W$, `[batch.., N, columns]`.
+    both: Option<[Tensor<R>; 2]>,
+    /// The largest Rayleigh quotient that was seen, for each batch.
+    largest: Vec<f64>,
+}
+
+impl<const R: usize> Directions<R> {
+    /// None yet; later up to `most` vectors for right-hand sides of the given shape.
+    pub fn new(most: usize, shape: [usize; R]) -> Self {
+        let numbers: usize = shape.iter().product();
+        let batches: usize = shape[..R - 2].iter().product();
+        let columns = shape[R - 1].max(1);
+        Self {
+            most: (most / columns).min(MOST_NUMBERS / (2 * numbers).max(1)),
+            kept: 0,
+            both: None,
+            largest: vec![0.0; batches],
+        }
+    }
+
+    /// Adds a block, to be kept or to be replaced by the next one.
+    fn push(&mut self, block: [Tensor<R>; 2], keep: bool) {
+        let mut shape = block[0].dims();
+        let width = shape[R - 1];
+        let slot = self.kept;
+        let capacity = self.both.as_ref().map_or(0, |[w, _]| w.dims()[R - 1]);
+        let (start, end) = (slot * width, (slot + 1) * width);
+        if end > capacity {
+            let more = capacity.max(width).min((self.most + 1) * width - capacity);
+            shape[R - 1] = more;
+            let zeros = Tensor::zeros(shape, (&block[0].device(), block[0].dtype()));
+            self.both = Some(match self.both.take() {
+                None => [zeros.clone(), zeros],
+                Some(both) => both.map(|w| Tensor::cat(vec![w, zeros.clone()], R - 1)),
+            });
+        }
+        let mut ranges = shape.map(|size| 0..size);
+        ranges[R - 1] = start..end;
+        let both = self.both.take().expect("there is room");
+        let mut block = block.into_iter();
+        self.both = Some(
+            both.map(|w| w.slice_assign(ranges.clone(), block.next().expect("there are two"))),
+        );
+        self.kept += usize::from(keep && slot < self.most);
+    }
+
+    /// $v - W (A W)^\top v$, which is conjugate to all directions.
+    fn conjugate(&self, v: Tensor<R>) -> Result<Tensor<R>, SolveError> {
+        Ok(match &self.both {
+            None => v,
+            Some([vectors, images]) => {
+                let parts = gram(images, &v)?;
+                v - product(vectors, &parts)?
+            }
+        })
+    }
+
+    /// Lowers residuals `q` by a step in all directions; the step, if there is one.
+    fn project(&self, q: &mut Tensor<R>) -> Result<Option<Tensor<R>>, SolveError> {
+        let Some([vectors, images]) = &self.both else {
+            return Ok(None);
+        };
+        let parts = gram(vectors, q)?;
+        *q = q.clone() - product(images, &parts)?;
+        Ok(Some(product(vectors, &parts)?))
+    }
+}
+
+/// Residuals $R = Q C$ of a block, with one small matrix $C$ for each batch.
+struct Residuals<const R: usize> {
+    q: Tensor<R>,
+    /// The preconditioned $q$.
+    z: Tensor<R>,
+    c: Vec<DMatrix<f64>>,
+    /// $Q^\top Q$.
+    squares: Vec<DMatrix<f64>>,
+}
+
+/// An approximate solution of $A d = r$, or what is missing of one that `refresh` has been given in part.
+///
+/// All columns of a batch share one Krylov space (O'Leary, "The block conjugate gradient algorithm and related
+/// methods", 1980): the step along a block of directions minimises the error of each column over all of them.
+/// Residuals are stored as $R = Q C$, where $Q$ is brought close to orthonormal columns in each iteration, so that
+/// nearly dependent columns do not matter (Dubrulle, "Retooling the method of block conjugate gradients", 2001).
+/// Dependent directions are left out of a step.
+///
+/// In exact arithmetic a direction that is made conjugate to the last one is conjugate to all before. Rounding
+/// undoes this along the largest eigenvectors, which then are found again and again, at the cost of most
+/// iterations. So the first directions are kept, and each new one is made conjugate to all that are there
+/// (as are those of an earlier system in Erhel and Guyomarc'h, "An augmented conjugate gradient method for
+/// solving consecutive symmetric positive definite linear systems", 2000).
+///
+/// In a coarse type the residual is now and then replaced by one that is computed from the solution,
+/// while directions go on (Clark et al., "Solving lattice QCD systems of equations using mixed precision
+/// solvers on GPUs", 2010).
+pub(crate) fn iterate<const R: usize>(
+    a: &dyn LinearOperator<R>,
+    r: &Tensor<R>,
+    options: &SolveOptions<R>,
+    monitor: &mut Monitor<R>,
+    refresh: &mut Refresh<R>,
+    directions: &mut Directions<R>,
+) -> Result<Tensor<R>, SolveError> {
+    let width = r.dims()[R - 1];
+    let precision = epsilon(r.dtype());
+    let mut solution = r.zeros_like();
+    let mut residuals = begin(r, options, monitor, directions, &mut solution)?;
+    loop {
+        let s = directions.conjugate(residuals.z.clone())?;
+        let t = a.apply(s.clone())?;
+        let Residuals { q, c, squares, .. } = residuals;
+        let all = Tensor::cat(vec![s.clone(), t.clone(), q], R - 1);
+        let grams = matrices(gram(&all, &s)?)?;
+
+        // With F F^T the inverse of the curvatures S^T A S, the step is S F F^T S^T Q C.
+        let [mut factors, mut steps, mut updates] = [(); 3].map(|()| Vec::new());
+        let mut next_c = Vec::new();
+        let mut keep = true;
+        for (batch, gram) in grams.iter().enumerate() {
+            let part = |k: usize| gram.rows(k * width, width);
+            let curvature = (part(1) + part(1).transpose()) / 2.0;
+            let lengths: Vec<f64> = part(0).diagonal().iter().copied().collect();
+            let largest = &mut directions.largest[batch];
+            let factor = factor(&curvature, &lengths, largest, precision).map_err(|direction| {
+                let weights = c[batch].tr_mul(&direction);
+                monitor.not_positive("the operator", batch, weights.column(0).as_slice())
+            })?;
+            let largest_size = (factor.tr_mul(&part(0)) * &factor).diagonal().max();
+            keep &= precision * *largest * largest_size <= EXACT;
+            let (scale, inverse) = scales(&squares[batch], precision);
+            // Of the normalised directions.
+            let parts = factor.tr_mul(&part(2).transpose());
+            steps.push(&parts * &c[batch]);
+            let mut update = DMatrix::zeros(3 * width, width);
+            let along = -(&factor * parts * &inverse);
+            update.rows_mut(width, width).copy_from(&along);
+            update.rows_mut(2 * width, width).copy_from(&inverse);
+            updates.push(update);
+            factors.push(factor);
+            next_c.push(scale * &c[batch]);
+        }
+        let upload = |matrices: &[DMatrix<f64>]| upload(matrices, r);
+        let factors = upload(&factors);
+        let block = [product(&s, &factors)?, product(&t, &factors)?];
+        solution = solution + product(&block[0], &upload(&steps))?;
+        let mut q = product(&all, &upload(&updates))?;
+        let mut c = next_c;
+        directions.push(block, keep);
+
+        // They are orthogonal but for rounding errors, which would stay.
+        if let Some(step) = directions.project(&mut q)? {
+            solution = solution + product(&step, &upload(&c))?;
+        }
+        let z = precondition(options, &q)?;
+        let squares = look(&q, &z, &c, options, monitor)?;
+        let done = monitor.residuals(&norms(&squares, &c))?;
+        if done {
+            return Ok(solution);
+        }
+        if monitor.wants_refresh() {
+            let r = refresh(std::mem::replace(&mut solution, r.zeros_like()))?;
+            if !monitor.refreshed(&r)? {
+                return Ok(solution);
+            }
+            residuals = begin(&r, options, monitor, directions, &mut solution)?;
+            continue;
+        }
+        // Columns that are solved keep their solution.
+        for (batch, c) in c.iter_mut().enumerate() {
+            for column in 0..width {
+                if !monitor.is_open(batch * width + column) {
+                    c.column_mut(column).fill(0.0);
+                }
+            }
+        }
+        residuals = Residuals { q, z, c, squares };
+    }
+}
+
+/// Starts from the open columns of the residual `r`, which are lowered along the directions there are.
+fn begin<const R: usize>(
+    r: &Tensor<R>,
+    options: &SolveOptions<R>,
+    monitor: &mut Monitor<R>,
+    directions: &Directions<R>,
+    solution: &mut Tensor<R>,
+) -> Result<Residuals<R>, SolveError> {
+    let width = r.dims()[R - 1];
+    let mut q = monitor.only_active(r.clone());
+    if let Some(step) = directions.project(&mut q)? {
+        *solution = solution.clone() + step;
+    }
+    let z = precondition(options, &q)?;
+    let c = vec![DMatrix::identity(width, width); directions.largest.len()];
+    let squares = look(&q, &z, &c, options, monitor)?;
+    monitor.compare_with(&norms(&squares, &c));
+    Ok(Residuals { q, z, c, squares })
+}
+
+fn precondition<const R: usize>(
+    options: &SolveOptions<R>,
+    q: &Tensor<R>,
+) -> Result<Tensor<R>, SolveError> {
+    Ok(match &options.preconditioner {
+        Some(preconditioner) => preconditioner.apply(q.clone())?,
+        None => q.clone(),
+    })
+}
+
+/// Reads $Q^\top Q$, and sees whether the preconditioner is positive definite.
+fn look<const R: usize>(
+    q: &Tensor<R>,
+    z: &Tensor<R>,
+    c: &[DMatrix<f64>],
+    options: &SolveOptions<R>,
+    monitor: &Monitor<R>,
+) -> Result<Vec<DMatrix<f64>>, SolveError> {
+    if options.preconditioner.is_none() {
+        return matrices(gram(q, q)?);
+    }
+    let width = q.dims()[R - 1];
+    let both = Tensor::cat(vec![q.clone(), z.clone()], R - 1);
+    let both = matrices(gram(&both, q)?)?;
+    let part = |k: usize| -> Vec<DMatrix<f64>> {
+        let part = both.iter().map(|gram| gram.rows(k * width, width));
+        part.map(|part| part.clone_owned()).collect()
+    };
+    let products = norms(&part(1), c);
+    for (number, product) in products.iter().enumerate() {
+        if monitor.is_open(number) && *product <= 0.0 {
+            let mut weights = vec![0.0; width];
+            weights[number % width] = 1.0;
+            return Err(monitor.not_positive("the preconditioner", number / width, &weights));
+        }
+    }
+    Ok(part(0))
+}
+
+/// The numbers $c^\top G c$ of the columns $c$ of $C$, those of a batch and then of the next.
+fn norms(grams: &[DMatrix<f64>], c: &[DMatrix<f64>]) -> Vec<f64> {
+    let of_batch = |(gram, c): (&DMatrix<f64>, &DMatrix<f64>)| -> Vec<f64> {
+        let images = gram * c;
+        let columns = c.column_iter().zip(images.column_iter());
+        columns.map(|(c, image)| c.dot(&image)).collect()
+    };
+    grams.iter().zip(c).flat_map(of_batch).collect()
+}
+
+/// The matrices of all batches of `[batch.., rows, columns]`.
+fn matrices<const R: usize>(tensor: Tensor<R>) -> Result<Vec<DMatrix<f64>>, SolveError> {
+    let shape = tensor.dims();
+    let (rows, columns) = (shape[R - 2], shape[R - 1]);
+    let values = host(tensor);
+    if values.iter().any(|value| !value.is_finite()) {
+        return Err(SolveError::NotFinite("a product with the operator"));
+    }
+    let matrices = values.chunks(rows * columns);
+    Ok(matrices
+        .map(|values| DMatrix::from_row_slice(rows, columns, values))
+        .collect())
+}
+
+/// Matrices, one for each batch of `like`, on its device.
+fn upload<const R: usize>(matrices: &[DMatrix<f64>], like: &Tensor<R>) -> Tensor<R> {
+    let mut shape = like.dims();
+    (shape[R - 2], shape[R - 1]) = matrices[0].shape();
+    let rows = matrices
+        .iter()
+        .flat_map(|m| m.transpose().data.as_vec().clone());
+    tensor(rows.collect(), shape, (&like.device(), like.dtype()))
+}
+
+/// $\rho$ and $\rho^{-1}$ with $\rho^\top \rho = G$, where the root of an eigenvalue of the normalised $G$ that
+/// may be one of rounding is taken to be larger: what is small then grows with each iteration until it is
+/// known.
+fn scales(gram: &DMatrix<f64>, precision: f64) -> (DMatrix<f64>, DMatrix<f64>) {
+    let lengths = gram.diagonal().map(|square| match square > 0.0 {
+        true => square.sqrt(),
+        false => 1.0,
+    });
+    let (values, vectors) = eigen(gram, lengths.as_slice());
+    let roots = values
+        .iter()
+        .map(|value| value.max(LIFTED * precision).sqrt());
+    let roots: Vec<f64> = roots.collect();
+    let scale = DMatrix::from_fn(roots.len(), roots.len(), |i, j| {
+        roots[i] * vectors[(j, i)] * lengths[j]
+    });
+    let inverse = DMatrix::from_fn(roots.len(), roots.len(), |i, j| {
+        vectors[(i, j)] / (roots[j] * lengths[i])
+    });
+    (scale, inverse)
+}
+
+/// $F$ such that the columns of $S F$ that are not 0 are conjugate and normalised, from the curvatures
+/// $S^\top A S$ and the squared lengths of the columns of $S$. A direction of negative curvature is an error.
+fn factor(
+    curvature: &DMatrix<f64>,
+    squares: &[f64],
+    largest: &mut f64,
+    precision: f64,
+) -> Result<DMatrix<f64>, DMatrix<f64>> {
+    let width = squares.len();
+    for (k, square) in squares.iter().enumerate().filter(|(_, s)| **s > 0.0) {
+        *largest = largest.max(curvature[(k, k)] / square);
+    }
+    if *largest <= 0.0 {
+        if let Some(k) = squares.iter().position(|square| *square > 0.0) {
+            return Err(DMatrix::from_fn(width, 1, |i, _| {
+                f64::from(u8::from(i == k))
+            }));
+        }
+    }
+    let lowest = 2.0 * precision * *largest;
+    let lengths: Vec<f64> = (0..width)
+        .map(|k| match curvature[(k, k)].max(lowest * squares[k]) {
+            positive if positive > 0.0 => positive.sqrt(),
+            _ => 1.0,
+        })
+        .collect();
+    let (values, mut vectors) = eigen(curvature, &lengths);
+    for (k, value) in values.iter().enumerate() {
+        let mut column = vectors.column_mut(k);
+        for (entry, length) in column.iter_mut().zip(&lengths) {
+            *entry /= length;
+        }
+        let size: f64 = column.iter().zip(squares).map(|(u, s)| u * u * s).sum();
+        let rounding = (INDEPENDENT * precision).max(NEGATIVE * precision * *largest * size);
+        if size > 0.0 && *value <= -rounding {
+            return Err(DMatrix::from_column_slice(width, 1, column.as_slice()));
+        }
+        let scale = match *value > INDEPENDENT * precision {
+            true => value.sqrt().recip(),
+            false => 0.0,
+        };
+        column *= scale;
+    }
+    Ok(vectors)
+}
+
+/// Eigenvalues and eigenvectors of $D^{-1} G D^{-1}$ with the diagonal $D$ of `lengths`.
+fn eigen(gram: &DMatrix<f64>, lengths: &[f64]) -> (Vec<f64>, DMatrix<f64>) {
+    let normalised = DMatrix::from_fn(lengths.len(), lengths.len(), |i, j| {
+        (gram[(i, j)] + gram[(j, i)]) / 2.0 / (lengths[i] * lengths[j])
+    });
+    let SymmetricEigen {
+        eigenvalues,
+        eigenvectors,
+    } = normalised.symmetric_eigen();
+    (eigenvalues.as_slice().to_vec(), eigenvectors)
+}
