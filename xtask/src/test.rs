@@ -27,6 +27,9 @@ pub struct Options {
     /// Compile the kernels for devices that the machine lacks, too: a build of its own
     #[arg(long)]
     targets: bool,
+    /// Only steps whose name contains this
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
 }
 
 /// What the machine must have for a step.
@@ -44,12 +47,15 @@ struct Step {
     arguments: Vec<OsString>,
     variables: Vec<(&'static str, &'static str)>,
     need: Need,
+    /// Whether the validation layer of Vulkan watches.
+    validated: bool,
 }
 
 /// What the set-up could not provide, as the reason why.
 struct Missing {
     llvm: Option<String>,
     vulkan: Option<String>,
+    validation: Option<String>,
     web: Option<String>,
     targets: Option<String>,
 }
@@ -75,7 +81,10 @@ pub fn run(options: &Options) -> bool {
     } else {
         FEATURES
     };
-    let steps = steps(features, options.targets, tools.as_ref());
+    let mut steps = steps(features, options.targets, tools.as_ref());
+    if let Some(only) = &options.only {
+        steps.retain(|step| step.name.contains(only.as_str()));
+    }
     let count = steps.len();
     let rows: Vec<Row> = steps
         .iter()
@@ -85,7 +94,7 @@ pub fn run(options: &Options) -> bool {
             let start = Instant::now();
             let outcome = match missing.of(step.need) {
                 Some(reason) => unavailable(reason, strict),
-                None => run_step(step),
+                None => run_step(step, &missing, strict),
             };
             Row {
                 name: step.name,
@@ -111,6 +120,7 @@ fn set_up(other_targets: bool) -> (Missing, Option<targets::Tools>) {
     };
     let llvm = llvm::ensure(&say).err().map(reason);
     let vulkan = vulkan::ensure(&say).err().map(reason);
+    let validation = vulkan::ensure_validation(&say).err().map(reason);
     let web = web::ensure(&say).err().map(reason);
     let (tools, targets) = match other_targets.then(|| targets::Tools::ensure(&say)) {
         Some(Ok(tools)) => (Some(tools), None),
@@ -120,6 +130,7 @@ fn set_up(other_targets: bool) -> (Missing, Option<targets::Tools>) {
     let missing = Missing {
         llvm,
         vulkan,
+        validation,
         web,
         targets,
     };
@@ -136,7 +147,7 @@ fn unavailable(reason: &str, strict: bool) -> Outcome {
     }
 }
 
-fn run_step(step: &Step) -> Outcome {
+fn run_step(step: &Step, missing: &Missing, strict: bool) -> Outcome {
     let mut command = process::cargo();
     command
         .args(&step.arguments)
@@ -147,7 +158,16 @@ fn run_step(step: &Step) -> Outcome {
         .map(|(name, value)| format!("{name}={} ", process::quoted(value)))
         .collect();
     println!("{variables}{}", process::display(&command));
-    match process::succeeds(&mut command) {
+    let passed = match (step.validated, &missing.validation) {
+        (true, None) => vulkan::validated(&mut command),
+        (true, Some(reason)) if strict => return unavailable(reason, strict),
+        (true, Some(reason)) => {
+            println!("without the validation layer: {reason}");
+            process::succeeds(&mut command)
+        }
+        (false, _) => process::succeeds(&mut command),
+    };
+    match passed {
         Ok(passed) => passed.into(),
         Err(error) => {
             eprintln!("{error:#}");
@@ -174,6 +194,7 @@ fn steps(features: &str, other_targets: bool, tools: Option<&targets::Tools>) ->
             .collect(),
         variables: variables.to_vec(),
         need,
+        validated: false,
     };
     let mut steps = vec![
         step("format", "fmt --all --check", &[], Need::Nothing),
@@ -215,12 +236,15 @@ fn steps(features: &str, other_targets: bool, tools: Option<&targets::Tools>) ->
     ];
     // There is no Vulkan on macOS, where wgpu uses Metal.
     if !cfg!(target_os = "macos") {
-        steps.push(step(
-            "kernels, SPIR-V",
-            "test -p burn-lazy-kernels --features vulkan --test *",
-            &[("BURN_LAZY_RUNTIME", "vulkan"), DEEP_STACK],
-            Need::Vulkan,
-        ));
+        steps.push(Step {
+            validated: true,
+            ..step(
+                "kernels, SPIR-V",
+                "test -p burn-lazy-kernels --features vulkan --test *",
+                &[("BURN_LAZY_RUNTIME", "vulkan"), DEEP_STACK],
+                Need::Vulkan,
+            )
+        });
     }
     // It has no threads to run tests on, and a machine like this no browser.
     steps.push(step(
@@ -263,6 +287,7 @@ mod tests {
         let missing = Missing {
             llvm: Some("out of reach".into()),
             vulkan: None,
+            validation: None,
             web: None,
             targets: Some("no LLVM".into()),
         };

@@ -1,13 +1,17 @@
-//! A Vulkan driver for the GPU tests: the one that is there, or else Mesa's software driver.
+//! A Vulkan driver for the GPU tests: the one that is there, or else Mesa's software driver. And the layer
+//! that checks how it is used.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
 
-use crate::{debian, process::capture};
+use crate::debian;
+use crate::process::{self, capture};
 
 const PACKAGES: [&str; 2] = ["mesa-vulkan-drivers", "libvulkan1"];
 /// Where drivers put the file by which the Vulkan loader finds them.
@@ -19,6 +23,36 @@ const DRIVER_FOLDERS: [&str; 4] = [
 ];
 /// Lists of driver files which the loader reads instead of those folders, the first one set.
 const DRIVER_VARIABLES: [&str; 2] = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"];
+
+const VALIDATION_PACKAGE: &str = "vulkan-validationlayers";
+const VALIDATION_LAYER: &str = "VK_LAYER_KHRONOS_validation";
+/// The names of these files within a folder.
+const VALIDATION_SETTINGS_FILE: &str = "vk_layer_settings.txt";
+const VALIDATION_LOG: &str = "messages";
+/// The checks of arguments and of SPIR-V are on anyway. These watch what kernels do to memory.
+const VALIDATION_SETTINGS: &str = "\
+khronos_validation.debug_action = VK_DBG_LAYER_ACTION_LOG_MSG
+khronos_validation.report_flags = error,warn,info
+khronos_validation.enables = VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT
+";
+/// The message by which the layer says that it is there.
+const ACTIVE: &str = "UNASSIGNED-khronos-validation-createinstance-status-message";
+/// Makes an instance with a structure of the wrong type.
+const MISUSE: &str = "
+from ctypes import CDLL, POINTER, Structure, byref, c_char_p, c_uint32, c_void_p, pointer
+class Application(Structure):
+    _fields_ = [('type', c_uint32), ('next', c_void_p), ('name', c_char_p), ('version', c_uint32),
+                ('engine', c_char_p), ('engine_version', c_uint32), ('api', c_uint32)]
+class Instance(Structure):
+    _fields_ = [('type', c_uint32), ('next', c_void_p), ('flags', c_uint32), ('application', POINTER(Application)),
+                ('layers', c_uint32), ('layer_names', c_void_p),
+                ('extensions', c_uint32), ('extension_names', c_void_p)]
+application = Application(type=7, api=1 << 22)
+create = Instance(type=1, application=pointer(application))
+CDLL('libvulkan.so.1').vkCreateInstance(byref(create), None, byref(c_void_p()))
+";
+/// What is wrong with it.
+const MISUSE_ID: &str = "VUID-VkApplicationInfo-sType-sType";
 
 /// Makes sure that there is a Vulkan driver, installing a software one where that can be done.
 ///
@@ -99,10 +133,127 @@ fn holds_driver_file(folder: &Path) -> bool {
     })
 }
 
+/// Makes sure that there is the validation layer, and that it reports misuse.
+pub fn ensure_validation(say: &dyn Fn(&str)) -> Result<()> {
+    if !cfg!(target_os = "linux") {
+        bail!("the validation layer of Vulkan is set up on Linux only");
+    }
+    let Err(missing) = Validation::new()?.try_out() else {
+        return Ok(());
+    };
+    if let Some(obstacle) = debian::obstacle() {
+        bail!("{missing:#}; {obstacle} (Debian: {VALIDATION_PACKAGE})");
+    }
+    say(&format!("Vulkan: installing {VALIDATION_PACKAGE}"));
+    debian::install(&[VALIDATION_PACKAGE]).context("no validation layer")?;
+    Validation::new()?.try_out()
+}
+
+/// Runs the command under the validation layer; whether it succeeded and the layer found nothing.
+pub fn validated(command: &mut Command) -> Result<bool> {
+    let validation = Validation::new()?;
+    // Each time, as a check that cannot fail says nothing.
+    validation.try_out()?;
+    let passed = process::succeeds(validation.apply(command))?;
+    let log = validation.log()?;
+    if !log.contains(ACTIVE) {
+        bail!("the validation layer was not loaded: was Vulkan used?");
+    }
+    let findings = findings(&log);
+    for finding in &findings {
+        eprintln!("{finding}");
+    }
+    println!(
+        "validation layer: active, {} errors and warnings",
+        findings.len()
+    );
+    Ok(passed && findings.is_empty())
+}
+
+/// The settings of the validation layer, and its messages, in a folder of their own.
+struct Validation {
+    folder: TempDir,
+}
+
+impl Validation {
+    fn new() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let log = folder.path().join(VALIDATION_LOG);
+        let settings = format!(
+            "{VALIDATION_SETTINGS}khronos_validation.log_filename = {}\n",
+            log.display()
+        );
+        fs::write(folder.path().join(VALIDATION_SETTINGS_FILE), settings)?;
+        Ok(Self { folder })
+    }
+
+    fn apply<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        let settings = self.folder.path().join(VALIDATION_SETTINGS_FILE);
+        command
+            .env("VK_INSTANCE_LAYERS", VALIDATION_LAYER)
+            .env("VK_LAYER_SETTINGS_PATH", settings)
+    }
+
+    /// The messages since the last call.
+    fn log(&self) -> Result<String> {
+        let file = self.folder.path().join(VALIDATION_LOG);
+        if !file.exists() {
+            return Ok(String::new());
+        }
+        let log = fs::read(&file)?;
+        fs::remove_file(&file)?;
+        Ok(String::from_utf8_lossy(&log).into_owned())
+    }
+
+    /// Uses Vulkan in a wrong way, which must be reported.
+    fn try_out(&self) -> Result<()> {
+        let mut python = Command::new("python3");
+        capture(self.apply(python.args(["-c", MISUSE]))).context("no Vulkan through Python")?;
+        let log = self.log()?;
+        if !log.contains(ACTIVE) {
+            bail!("the layer {VALIDATION_LAYER} is not installed");
+        }
+        if findings(&log).len() != 1 || !log.contains(MISUSE_ID) {
+            bail!("the validation layer does not report {MISUSE_ID}:\n{log}");
+        }
+        Ok(())
+    }
+}
+
+/// The first lines of the errors and warnings in what the layer wrote.
+fn findings(log: &str) -> Vec<&str> {
+    log.lines()
+        .filter(|line| {
+            let severity = line.split_once('(').map(|(_, rest)| rest);
+            severity.is_some_and(|rest| {
+                line.contains(": msgNum: ")
+                    && (rest.starts_with("ERROR / ") || rest.starts_with("WARN / "))
+            })
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
+
+    #[test]
+    fn errors_and_warnings_are_told_from_information() {
+        let information = format!(
+            "{ACTIVE}(INFO / SPEC): msgNum: -67 - Validation Information: [ {ACTIVE} ] Object 0: \
+             handle = 0x5, type = VK_OBJECT_TYPE_INSTANCE; | Khronos Validation Layer Active:\n    \
+             Current Enables: None.\n"
+        );
+        assert!(findings(&information).is_empty());
+        let error = format!(
+            "{MISUSE_ID}(ERROR / SPEC): msgNum: 11 - Validation Error: [ {MISUSE_ID} ] Object 0: \
+             VK_NULL_HANDLE | vkCreateInstance: parameter sType must be valid (ERROR / SPEC)\n"
+        );
+        let warning =
+            "UNASSIGNED-x(WARN / PERF): msgNum: 3 - Validation Performance Warning: slow\n";
+        let log = format!("{error}{information}    Objects: 1\n{warning}");
+        assert_eq!(findings(&log), [error.trim_end(), warning.trim_end()]);
+    }
 
     #[test]
     fn the_loader_is_not_confused_with_a_driver() {
