@@ -2,13 +2,9 @@
 
 use std::f64::consts::PI;
 
-use burn::prelude::*;
-use burn_lazy::{Axis, LazyTensor, kernels};
+use burn_lazy::{Axis, kernels};
 
-use super::{
-    operations::{Case, check_sums},
-    support::*,
-};
+use super::operations::{Case, check_sums};
 
 const D: usize = 3;
 
@@ -147,6 +143,10 @@ fn sums_of_kernels_equal_dense_sums() {
 #[cfg(feature = "autodiff")]
 #[test]
 fn gradients_at_coinciding_points_are_finite() {
+    use super::support::*;
+    use burn::prelude::*;
+    use burn_lazy::LazyTensor;
+
     type Kernel = fn(&LazyTensor, &LazyTensor) -> LazyTensor;
     let all: [(&str, Kernel, f64); 8] = [
         ("gaussian", |x, y| kernels::gaussian(x, y, 1.5), 0.0),
