@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::{error::Error, f64::consts::TAU, fs, path::Path, process::ExitCode};
+use std::{error::Error, f64::consts::TAU, fs, process::ExitCode};
 
 use burn::{
     module::Param,
@@ -14,7 +14,7 @@ use burn::{
     tensor::activation::{log_softmax, softmax},
 };
 use burn_lazy::{Axis, LazyTensor};
-use common::{Checks, read_rows};
+use common::{Checks, data_folder, read_rows};
 
 /// A mixture of K Gaussians in two dimensions, each with one deviation.
 #[derive(Module, Debug)]
@@ -55,7 +55,7 @@ fn host<const R: usize>(tensor: Tensor<R>) -> Vec<f64> {
 }
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data");
+    let folder = data_folder();
     let text = fs::read_to_string(folder.join("gmm_fit.json"))?;
     let reference: serde_json::Value = serde_json::from_str(&text)?;
     let known = |key: &str| -> Result<Vec<f64>, serde_json::Error> {

@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::{error::Error, f64::consts::PI, fs, path::Path, process::ExitCode};
+use std::{error::Error, f64::consts::PI, fs, process::ExitCode};
 
 use burn::{
     module::Param,
@@ -19,7 +19,7 @@ use burn_lazy::{
         log_det,
     },
 };
-use common::{Checks, Diabetes};
+use common::{Checks, Diabetes, data_folder};
 
 /// A Gaussian process of mean 0 with the covariance $v e^{-|x - y|^2 / (2 l^2)}$ and noise of variance $s$, by
 /// the logarithms of $v$, $l$ and $s$.
@@ -119,7 +119,7 @@ impl GaussianProcess {
 }
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data");
+    let folder = data_folder();
     let text = fs::read_to_string(folder.join("gp_regression.json"))?;
     let reference: serde_json::Value = serde_json::from_str(&text)?;
     let known = |key: &str| reference[key].as_f64().ok_or(format!("no number {key}"));

@@ -10,7 +10,7 @@ use std::{cmp::Reverse, error::Error, fs, path::Path, process::ExitCode, time::I
 
 use burn::prelude::*;
 use burn_lazy::{Axis, LazyTensor};
-use common::{Checks, read_rows};
+use common::{Checks, data_folder, read_rows};
 
 /// The number of neighbours that are found.
 const K: usize = 10;
@@ -80,7 +80,7 @@ fn vote(labels: impl Iterator<Item = usize>) -> usize {
 }
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data");
+    let folder = data_folder();
     let text = fs::read_to_string(folder.join("knn_digits.json"))?;
     let reference: serde_json::Value = serde_json::from_str(&text)?;
     let device = Device::default();

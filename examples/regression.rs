@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::{error::Error, fs, path::Path, process::ExitCode};
+use std::{error::Error, fs, process::ExitCode};
 
 use burn::{
     module::Param,
@@ -13,7 +13,7 @@ use burn::{
     prelude::*,
 };
 use burn_lazy::LazyTensor;
-use common::{Checks, Diabetes};
+use common::{Checks, Diabetes, data_folder};
 
 /// Predicts a weighted mean of known targets, with Gaussian weights of the distances.
 #[derive(Module, Debug)]
@@ -58,7 +58,7 @@ impl NadarayaWatson {
 }
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data");
+    let folder = data_folder();
     let text = fs::read_to_string(folder.join("regression.json"))?;
     let reference: serde_json::Value = serde_json::from_str(&text)?;
     let known = |key: &str| reference[key].as_f64().ok_or(format!("no number {key}"));

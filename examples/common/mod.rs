@@ -1,8 +1,23 @@
 //! What the examples share: checks that decide their exit code, and the reader of their data.
 
-use std::{error::Error, fs, path::Path, process::ExitCode};
+use std::{
+    env,
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use burn::prelude::*;
+
+/// The folder of the data, below that of the package: where cargo says that it is, else where it was when this
+/// was built.
+#[allow(dead_code)] // Not every example reads data.
+pub fn data_folder() -> PathBuf {
+    let package = env::var_os("CARGO_MANIFEST_DIR");
+    let package = package.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&package).join("examples/data")
+}
 
 /// The rows of a file of plain numbers behind one line of names: nothing in them needs a parser of
 /// quotes.

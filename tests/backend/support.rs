@@ -13,9 +13,9 @@ pub fn device() -> Device {
 /// The types that the device computes in, with the relative error that sums of a few values may
 /// have in them.
 pub fn dtypes() -> Vec<(DType, f64)> {
-    let cpu = format!("{:?}", device()).contains("Cpu(");
+    let device = format!("{:?}", device());
     let single = (DType::F32, 1e-5);
-    if cpu {
+    if ["Cpu(", "Cuda("].iter().any(|name| device.contains(name)) {
         vec![single, (DType::F64, 1e-12)]
     } else {
         vec![single]

@@ -3,11 +3,15 @@
 //! Errors are in units of the last place of the value, or of the scale of the function where the value is
 //! smaller. A function may exceed what is stored by half of it and one unit, as devices differ.
 
-use std::{collections::BTreeMap, fmt::Write, fs};
+use std::{collections::BTreeMap, fmt::Write, fs, path::PathBuf};
 
 use burn_lazy_kernels::catalogue::ScalarOp;
 
-const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kernels/contract.csv");
+use crate::support::package_folder;
+
+fn path() -> PathBuf {
+    package_folder().join("tests/kernels/contract.csv")
+}
 
 /// Whether stored results are to be written anew.
 pub fn updating() -> bool {
@@ -19,7 +23,7 @@ pub const COLUMNS: [&str; 3] = ["cpu f32", "cpu f64", "shader f32"];
 
 /// The stored errors of each function, one for each column that was measured.
 pub fn load() -> BTreeMap<String, [Option<f64>; 3]> {
-    let text = fs::read_to_string(PATH).unwrap_or_default();
+    let text = fs::read_to_string(path()).unwrap_or_default();
     let row = |line: &str| {
         let mut cells = line.split(',');
         let name = cells.next().expect("a line has a cell").to_string();
@@ -30,7 +34,12 @@ pub fn load() -> BTreeMap<String, [Option<f64>; 3]> {
 }
 
 #[cfg_attr(
-    not(any(feature = "cpu", feature = "wgpu", feature = "vulkan")),
+    not(any(
+        feature = "cpu",
+        feature = "cuda",
+        feature = "wgpu",
+        feature = "vulkan"
+    )),
     allow(dead_code)
 )]
 fn store(errors: &BTreeMap<String, [Option<f64>; 3]>) {
@@ -49,7 +58,7 @@ fn store(errors: &BTreeMap<String, [Option<f64>; 3]>) {
             text.push('\n');
         }
     }
-    fs::write(PATH, text).expect("the contract can be written");
+    fs::write(path(), text).expect("the contract can be written");
 }
 
 #[test]
@@ -68,7 +77,12 @@ fn every_function_has_a_contract() {
     assert_eq!(stored.len(), ScalarOp::all().len());
 }
 
-#[cfg(any(feature = "cpu", feature = "wgpu", feature = "vulkan"))]
+#[cfg(any(
+    feature = "cpu",
+    feature = "cuda",
+    feature = "wgpu",
+    feature = "vulkan"
+))]
 mod measured {
     use burn_lazy_kernels::{Axis, Expr, Precision, catalogue::ScalarOp, expr::Var};
 
@@ -145,7 +159,7 @@ mod measured {
         let mut stored = load();
         for precision in precisions() {
             let column = match (runtime(), precision) {
-                (Runtime::Cpu, Precision::F64) => 1,
+                (Runtime::Cpu | Runtime::Cuda, Precision::F64) => 1,
                 (Runtime::Cpu, _) => 0,
                 _ => 2,
             };

@@ -20,12 +20,14 @@ use crate::support::{Rng, agree};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Runtime {
     Cpu,
+    Cuda,
     Wgpu,
     Vulkan,
 }
 
 const COMPILED: &[(&str, Runtime, bool)] = &[
     ("cpu", Runtime::Cpu, cfg!(feature = "cpu")),
+    ("cuda", Runtime::Cuda, cfg!(feature = "cuda")),
     ("wgpu", Runtime::Wgpu, cfg!(feature = "wgpu")),
     ("vulkan", Runtime::Vulkan, cfg!(feature = "vulkan")),
 ];
@@ -36,7 +38,7 @@ pub fn runtime() -> Runtime {
         Ok(name) => {
             let row = COMPILED.iter().find(|row| row.0 == name);
             let (_, runtime, compiled) = row.unwrap_or_else(|| {
-                panic!("BURN_LAZY_RUNTIME is '{name}', which is none of cpu, wgpu, vulkan")
+                panic!("BURN_LAZY_RUNTIME is '{name}', which is none of cpu, cuda, wgpu, vulkan")
             });
             assert!(
                 compiled,
@@ -52,6 +54,7 @@ pub fn runtime() -> Runtime {
 pub fn client() -> Client {
     match runtime() {
         Runtime::Cpu => cubecl::Device::Cpu(Default::default()),
+        Runtime::Cuda => cubecl::Device::Cuda(Default::default()),
         Runtime::Wgpu | Runtime::Vulkan => cubecl::Device::Wgpu(Default::default()),
     }
     .client()
@@ -60,7 +63,7 @@ pub fn client() -> Client {
 /// The types in which the runtime under test computes.
 pub fn precisions() -> &'static [Precision] {
     match runtime() {
-        Runtime::Cpu => &[Precision::F32, Precision::F64],
+        Runtime::Cpu | Runtime::Cuda => &[Precision::F32, Precision::F64],
         Runtime::Wgpu | Runtime::Vulkan => &[Precision::F32],
     }
 }

@@ -47,7 +47,7 @@ fn check_folds(expr: &Expr, reduced: Axis, columns: usize, tile: bool) {
         for rows in numbers_of_rows(fold) {
             let problem = problem(rows, fold);
             let plan = problem.plan(&client(), Precision::F32);
-            let shared = tile && runtime() == Runtime::Wgpu;
+            let shared = tile && matches!(runtime(), Runtime::Cuda | Runtime::Wgpu);
             assert_eq!(plan.blueprint.shared_tile, shared);
             problem.check(SINGLE, DOUBLE);
         }

@@ -2,7 +2,7 @@
 //!
 //! What needs no device (derivatives, simplification, serialisation, lowering, planning) runs in every
 //! build. What launches kernels runs in builds with a runtime: `BURN_LAZY_RUNTIME` names it (`cpu`,
-//! `wgpu` or `vulkan`), else it is the first of these that is compiled in.
+//! `cuda`, `wgpu` or `vulkan`), else it is the first of these that is compiled in.
 //!
 //! ```text
 //! cargo test -p burn-lazy-kernels --features cpu,wgpu
@@ -21,18 +21,53 @@ mod random;
 mod reference_page;
 mod support;
 
-#[cfg(any(feature = "cpu", feature = "wgpu", feature = "vulkan"))]
+#[cfg(any(
+    feature = "cpu",
+    feature = "cuda",
+    feature = "wgpu",
+    feature = "vulkan"
+))]
 mod accuracy;
-#[cfg(any(feature = "cpu", feature = "wgpu", feature = "vulkan"))]
+#[cfg(any(
+    feature = "cpu",
+    feature = "cuda",
+    feature = "wgpu",
+    feature = "vulkan"
+))]
 mod catalogue;
 mod contract;
-#[cfg(any(feature = "cpu", feature = "wgpu", feature = "vulkan"))]
+#[cfg(any(
+    feature = "cpu",
+    feature = "cuda",
+    feature = "wgpu",
+    feature = "vulkan"
+))]
 mod device;
-#[cfg(any(feature = "cpu", feature = "wgpu", feature = "vulkan"))]
+#[cfg(any(
+    feature = "cpu",
+    feature = "cuda",
+    feature = "wgpu",
+    feature = "vulkan"
+))]
 mod folds;
-#[cfg(any(feature = "cpu", feature = "wgpu", feature = "vulkan"))]
+#[cfg(any(
+    feature = "cpu",
+    feature = "cuda",
+    feature = "wgpu",
+    feature = "vulkan"
+))]
 mod random_kernels;
-#[cfg(any(feature = "cpu", feature = "wgpu", feature = "vulkan"))]
+#[cfg(any(
+    feature = "cpu",
+    feature = "cuda",
+    feature = "wgpu",
+    feature = "vulkan"
+))]
 mod reductions;
-#[cfg(any(feature = "cpu", feature = "wgpu", feature = "vulkan"))]
+#[cfg(any(
+    feature = "cpu",
+    feature = "cuda",
+    feature = "wgpu",
+    feature = "vulkan"
+))]
 mod shapes;

@@ -102,7 +102,7 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
     let expr = formula(&case.recipe);
     let reduced = if case.over_rows { Axis::I } else { Axis::J };
     let precision = match runtime() {
-        Runtime::Cpu if case.double => Precision::F64,
+        Runtime::Cpu | Runtime::Cuda if case.double => Precision::F64,
         _ => Precision::F32,
     };
     let (m, n) = case.sizes;

@@ -56,7 +56,7 @@ fn all_kinds() -> Vec<(usize, ReductionKind)> {
     let quick = |dim: usize, kind: &ReductionKind| {
         let listed = matches!(kind, ReductionKind::Smallest { .. });
         match runtime() {
-            Runtime::Cpu => true,
+            Runtime::Cpu | Runtime::Cuda => true,
             Runtime::Wgpu => dim < 10 || !listed,
             Runtime::Vulkan => dim == 1 || (dim == 3 && !listed),
         }

@@ -1,7 +1,7 @@
 //! The reference page of the operations, `src/operations.md`: made of the catalogue and the measured
 //! accuracy, and compared with what is stored.
 
-use std::{fmt::Write, fs};
+use std::{fmt::Write, fs, path::PathBuf};
 
 use burn_lazy_kernels::{
     Axis, Expr,
@@ -11,10 +11,12 @@ use burn_lazy_kernels::{
 
 use crate::{
     contract::{self, COLUMNS},
-    support::leaf,
+    support::{leaf, package_folder},
 };
 
-const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/operations.md");
+fn path() -> PathBuf {
+    package_folder().join("src/operations.md")
+}
 
 const INTRODUCTION: &str = "\
 # All operations
@@ -101,10 +103,10 @@ fn page() -> String {
 fn the_reference_page_is_that_of_the_catalogue() {
     let page = page();
     if contract::updating() {
-        fs::write(PATH, page).expect("the page can be written");
+        fs::write(path(), page).expect("the page can be written");
         return;
     }
-    let stored = fs::read_to_string(PATH).unwrap_or_default();
+    let stored = fs::read_to_string(path()).unwrap_or_default();
     assert!(
         stored == page,
         "src/operations.md is not that of the catalogue: run `cargo xtask reference`"

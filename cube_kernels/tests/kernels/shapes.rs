@@ -607,7 +607,7 @@ fn types_that_the_device_does_not_compute_in_are_refused() {
     let problem = gaussian_problem(3, 1, Axis::J, (4, 4));
     let double = problem.run(&client, Precision::F64);
     match runtime() {
-        Runtime::Cpu => {
+        Runtime::Cpu | Runtime::Cuda => {
             assert_eq!(check_device(&client, Precision::F64, SUM, 3), Ok(()));
             assert!(double.is_ok());
         }

@@ -1,11 +1,18 @@
 //! Shared by the tests that need no device: random numbers, leaves, an evaluator of bare expressions.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, env, path::PathBuf};
 
 use burn_lazy_kernels::{
     Axis, Expr,
     expr::{Node, Var},
 };
+
+/// The folder of this package: where cargo says that it is, else where it was when this was built.
+pub fn package_folder() -> PathBuf {
+    env::var_os("CARGO_MANIFEST_DIR")
+        .unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into())
+        .into()
+}
 
 /// A small generator of reproducible numbers (SplitMix64).
 pub struct Rng(u64);
