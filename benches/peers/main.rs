@@ -6,6 +6,7 @@ mod roofline;
 mod worker;
 
 use std::{
+    env,
     error::Error,
     fmt, fs,
     io::Write,
@@ -20,7 +21,7 @@ use serde::Serialize;
 
 use cases::{Case, Data, cases, error, prepare};
 use roofline::Roofline;
-use worker::{PEERS, Worker};
+use worker::{GPU_PEERS, PEERS, Worker};
 
 #[derive(Parser)]
 struct Options {
@@ -72,27 +73,32 @@ impl Times {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse();
-    let roofline = Roofline::measure();
+    let device = Device::default();
+    let gpu = is_gpu(&device);
+    // What is measured is the processor.
+    let roofline = if gpu { None } else { Roofline::measure() };
     match &roofline {
         Some(Roofline { fma, exp2 }) => println!(
             "all cores, F32: {:.1} G multiply-adds/s, {:.1} G exponentials/s",
             fma / 1e9,
             exp2 / 1e9
         ),
-        None => println!("no roofline for the instructions of this machine"),
+        None => println!("no roofline for this device"),
     }
     if options.roofline {
         return Ok(());
     }
-    let device = Device::default();
     println!("device: {device:?}");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/peers.py");
+    // Where cargo says that the package is, else where it was when this was built.
+    let package = env::var_os("CARGO_MANIFEST_DIR");
+    let package = package.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let script = Path::new(&package).join("benches/peers/peers.py");
     let mut workers = Vec::new();
     let scratch = options.scratch.clone().unwrap_or_default();
     if let Some(python) = &options.python {
-        for name in PEERS {
+        for name in if gpu { &GPU_PEERS[..] } else { &PEERS } {
             if options.peers.is_empty() || options.peers.iter().any(|peer| peer == name) {
-                workers.push(Worker::start(name, python, &script, &scratch)?);
+                workers.push(Worker::start(name, gpu, python, &script, &scratch)?);
             }
         }
     }
@@ -109,7 +115,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         },
     };
     let mut file = options.json.map(fs::File::create).transpose()?;
-    for case in cases() {
+    for case in cases(gpu) {
         let wanted = match &options.only {
             Some(only) => case.workload.starts_with(only.as_str()),
             None => !options.quick || case.quick,
@@ -125,6 +131,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     Ok(())
+}
+
+/// Whether the device is a card of NVIDIA, on which peers can run, too.
+fn is_gpu(device: &Device) -> bool {
+    format!("{device:?}").contains("Cuda(")
 }
 
 /// A case beside one peer, or beside none.

@@ -1,6 +1,6 @@
 """The peers of `cargo xtask bench peers`: runs one of them on cases that come in as lines of JSON.
 
-    python peers.py NAME
+    python peers.py NAME [--gpu]
 
 It answers `{}` when the libraries are loaded.
 A line `{"do": "prepare", ...}` describes a case, with the files that hold its arrays; the answer is the time of
@@ -15,8 +15,25 @@ import time
 import numpy as np
 
 
-class Pykeops:
+class Peer:
+    """What a peer does with NumPy's arrays around a call."""
+
+    def array(self, values):
+        """As it takes them."""
+        return values
+
+    def host(self, out):
+        """A result as an array of NumPy."""
+        return out
+
+    def wait(self):
+        """Returns once the result of a call is there."""
+
+
+class Pykeops(Peer):
     """Both builds: which one is decided by the environment."""
+
+    backend = "CPU"
 
     def __init__(self):
         from pykeops.numpy import Genred, LazyTensor
@@ -53,15 +70,15 @@ class Pykeops:
 
             return attention
         if kind == "argkmin":
-            return lambda: distances().argKmin(case["k"], axis=1, backend="CPU")
+            return lambda: distances().argKmin(case["k"], axis=1, backend=self.backend)
         if kind == "solve":
             alpha, tolerance = case["alpha"], case["tolerance"]
             # It stops where the root of the mean square of the residual is below eps.
-            eps = tolerance * np.sqrt((data["b"] ** 2).mean())
+            eps = tolerance * float((data["b"] ** 2).mean()) ** 0.5
 
             def solve():
                 x_i, y_j = variables()
-                return (-x_i.sqdist(y_j)).exp().solve(data["b"], alpha=alpha, eps=float(eps), backend="CPU")
+                return (-x_i.sqdist(y_j)).exp().solve(data["b"], alpha=alpha, eps=eps, backend=self.backend)
 
             return solve
         return None
@@ -77,21 +94,44 @@ class Pykeops:
             self.genred(f"Grad({formula}, {name}, e)", aliases, reduction_op="Sum", axis=axis)
             for name, axis in [("x", 1), ("y", 0), ("b", 0)]
         ]
-        e = np.ones((case["m"], dv), data["x"].dtype)
+        e = self.array(np.ones((case["m"], dv), TYPES[case["dtype"]]))
         x, y, b = data["x"], data["y"], data["b"]
 
         def call():
-            forward(x, y, b, backend="CPU")
-            return [gradient(x, y, b, e, backend="CPU") for gradient in gradients][0]
+            forward(x, y, b, backend=self.backend)
+            return [gradient(x, y, b, e, backend=self.backend) for gradient in gradients][0]
 
         return call
+
+
+class PykeopsOnGpu(Pykeops):
+    """With tensors of PyTorch, which stay on the card."""
+
+    backend = "GPU"
+
+    def __init__(self):
+        import torch
+        from pykeops.torch import Genred, LazyTensor
+
+        if not torch.cuda.is_available():
+            raise RuntimeError("PyTorch sees no GPU")
+        self.torch, self.genred, self.lazy = torch, Genred, LazyTensor
+
+    def array(self, values):
+        return self.torch.from_numpy(values).cuda()
+
+    def host(self, out):
+        return out.cpu().numpy()
+
+    def wait(self):
+        self.torch.cuda.synchronize()
 
 
 def squared_distances(x, y):
     return (x * x).sum(-1)[..., :, None] + (y * y).sum(-1)[..., None, :] - 2 * x @ y.swapaxes(-1, -2)
 
 
-class Numpy:
+class Numpy(Peer):
     """Matrices stored, products by BLAS."""
 
     LARGEST = 4e8
@@ -118,7 +158,7 @@ class Numpy:
         return None
 
 
-class Scipy:
+class Scipy(Peer):
     """Matrices stored; Cholesky's factorisation for systems, and a tree of points for neighbours."""
 
     def __call__(self, case, data):
@@ -145,7 +185,7 @@ class Scipy:
         return None
 
 
-class Jax:
+class Jax(Peer):
     """Matrices stored, or what its compiler makes of them."""
 
     def __init__(self):
@@ -190,7 +230,7 @@ class Jax:
         return call
 
 
-class Faiss:
+class Faiss(Peer):
     """Exhaustive search."""
 
     def __call__(self, case, data):
@@ -207,7 +247,7 @@ class Faiss:
         return call
 
 
-class ScikitLearn:
+class ScikitLearn(Peer):
     def __init__(self, algorithm="brute"):
         self.algorithm = algorithm
 
@@ -234,31 +274,38 @@ PEERS = {
     "sklearn": ScikitLearn,
     "sklearn-kdtree": lambda: ScikitLearn("kd_tree"),
 }
+GPU_PEERS = {"pykeops": PykeopsOnGpu}
+
+TYPES = {"f32": np.float32, "f64": np.float64}
 
 
-def timed(call):
+def timed(peer, call):
     start = time.perf_counter()
     out = call()
+    peer.wait()
     return time.perf_counter() - start, out
 
 
 def prepare(peer, case):
-    dtype = {"f32": np.float32, "f64": np.float64}[case["dtype"]]
+    dtype = TYPES[case["dtype"]]
     data = {
-        name: np.fromfile(array["file"], dtype).reshape(array["shape"]) for name, array in case["arrays"].items()
+        name: peer.array(np.fromfile(array["file"], dtype).reshape(array["shape"]))
+        for name, array in case["arrays"].items()
     }
     call = peer(case, data)
     if call is None:
         return None, {"supported": False}
-    first, out = timed(call)
-    np.ascontiguousarray(out, dtype=np.float64).tofile(case["out"])
+    peer.wait()
+    first, out = timed(peer, call)
+    np.ascontiguousarray(peer.host(out), dtype=np.float64).tofile(case["out"])
     return call, {"supported": True, "first": first}
 
 
 def main():
     # What peers print must not mix with the answers.
     answers, sys.stdout = sys.stdout, sys.stderr
-    peer, call = PEERS[sys.argv[1]](), None
+    peers = GPU_PEERS if "--gpu" in sys.argv[2:] else PEERS
+    peer, call = peers[sys.argv[1]](), None
     print("{}", file=answers, flush=True)
     for line in sys.stdin:
         request = json.loads(line)
@@ -267,7 +314,7 @@ def main():
         else:
             samples, start = [], time.perf_counter()
             while not samples or (time.perf_counter() - start < request["budget"] and len(samples) < 200):
-                samples.append(timed(call)[0])
+                samples.append(timed(peer, call)[0])
             answer = {"samples": samples}
         print(json.dumps(answer), file=answers, flush=True)
 

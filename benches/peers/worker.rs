@@ -23,6 +23,9 @@ pub const PEERS: [&str; 8] = [
     "sklearn-kdtree",
 ];
 
+/// Those that also run on a GPU.
+pub const GPU_PEERS: [&str; 1] = ["pykeops"];
+
 /// A running Python script.
 pub struct Worker {
     pub name: &'static str,
@@ -35,6 +38,7 @@ impl Worker {
     /// Starts the script and waits until it is ready; `folder` is for what the peer compiles, and is empty.
     pub fn start(
         name: &'static str,
+        gpu: bool,
         python: &Path,
         script: &Path,
         folder: &Path,
@@ -42,7 +46,7 @@ impl Worker {
         let cache = folder.join(name);
         fs::create_dir_all(&cache)?;
         let mut command = Command::new(python);
-        command.arg(script).arg(name);
+        command.arg(script).arg(name).args(gpu.then_some("--gpu"));
         command.env("KEOPS_CACHE_FOLDER", cache);
         command
             .env("PYKEOPS_VERBOSE", "0")
