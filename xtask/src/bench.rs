@@ -10,9 +10,10 @@ use clap::Subcommand;
 use crate::process::{self, capture};
 use crate::{debian, llvm, report, test};
 
+pub const PYKEOPS: &str = "pykeops==2.3";
 /// The peers, of fixed versions, as their times are compared.
 const PEERS: [&str; 6] = [
-    "pykeops==2.3",
+    PYKEOPS,
     "numpy==2.4.6",
     "scipy==1.17.1",
     "scikit-learn==1.9.1",
@@ -30,6 +31,11 @@ pub enum What {
     Peers(Arguments),
     /// Multiply-adds and exponentials a second on all cores
     Roofline,
+    /// The table of results that are there already
+    Table {
+        /// The file with an object a row
+        json: PathBuf,
+    },
 }
 
 #[derive(clap::Args)]
@@ -55,7 +61,23 @@ pub struct Arguments {
 }
 
 pub fn run(what: &What) -> Result<bool> {
-    let say = |message: &str| eprintln!("{message}");
+    match what {
+        What::Own(arguments) => measure(arguments, false),
+        What::Peers(arguments) => measure(arguments, true),
+        What::Roofline => process::succeeds(benchmark()?.arg("--roofline")),
+        What::Table { json } => {
+            print!("{}", report::table(&report::read(json)?));
+            Ok(true)
+        }
+    }
+}
+
+fn say(message: &str) {
+    eprintln!("{message}");
+}
+
+/// The program that measures.
+fn benchmark() -> Result<Command> {
     llvm::ensure(&say)?;
     let mut command = process::cargo();
     // The profile and the features of the tests, so that nothing is built anew: what is measured is
@@ -63,16 +85,16 @@ pub fn run(what: &What) -> Result<bool> {
     command.args(["bench", "--profile", "dev", "--features", test::FEATURES]);
     command.args(["--bench", "peers", "--"]);
     command.env("BURN_DEVICE", "cpu");
+    Ok(command)
+}
+
+fn measure(arguments: &Arguments, peers: bool) -> Result<bool> {
+    let mut command = benchmark()?;
     let scratch = tempfile::tempdir()?;
-    let arguments = match what {
-        What::Own(arguments) => arguments,
-        What::Peers(arguments) => {
-            command.arg("--python").arg(environment(&say)?);
-            command.arg("--scratch").arg(scratch.path());
-            arguments
-        }
-        What::Roofline => return process::succeeds(command.arg("--roofline")),
-    };
+    if peers {
+        command.arg("--python").arg(environment(&say)?);
+        command.arg("--scratch").arg(scratch.path());
+    }
     let folder = std::env::current_dir()?;
     let json = match &arguments.json {
         Some(json) => folder.join(json),

@@ -3,6 +3,7 @@
 mod bench;
 mod debian;
 mod demo;
+mod gpu_bundle;
 mod llvm;
 mod process;
 mod reference;
@@ -42,6 +43,8 @@ enum Command {
         #[arg(long)]
         only: Option<String>,
     },
+    /// Pack the tests, the benchmark and some examples for a machine with an NVIDIA card and no Rust
+    GpuBundle,
     /// Run the benchmarks on the CPU runtime
     Bench {
         #[command(subcommand)]
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Command::Test(options) => Ok(test::run(&options)),
         Command::Reference => reference::run(),
         Command::Sass { json, only } => targets::sass(json.as_deref(), only.as_deref()),
+        Command::GpuBundle => gpu_bundle::run(),
         Command::Bench { what } => bench::run(&what),
     };
     match passed {

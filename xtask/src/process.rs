@@ -33,7 +33,7 @@ pub fn cargo() -> Command {
     command
 }
 
-fn repository_root() -> PathBuf {
+pub fn repository_root() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     package.parent().unwrap_or(package).to_path_buf()
 }
