@@ -191,7 +191,7 @@ struct Merge {
 impl<'a> Kernels<'a> {
     fn new(
         launch: &Launch<'a>,
-        properties: &DeviceProperties,
+        device: &Device,
         runtime: &str,
         tensors: &[Layout],
         wanted: Wanted,
@@ -220,7 +220,6 @@ impl<'a> Kernels<'a> {
                 len: launch.columns,
             });
         }
-        let device = Device::new(properties, runtime);
         let strides: Vec<Strided> = tensors
             .iter()
             .zip(&program.tensors)
@@ -229,7 +228,7 @@ impl<'a> Kernels<'a> {
         let contiguous = strides.iter().map(|s| s.component == 1).collect();
         let rank = launch.batch_shape.len();
         let plan = plan::plan(
-            &device,
+            device,
             program,
             spec,
             sizes,
@@ -247,11 +246,10 @@ impl<'a> Kernels<'a> {
         let last_row =
             (plan.part_steps + sizes.steps() + 1) * sizes.out_rows() + plan.lanes * plan.units;
         let largest = largest.max(rows * written).max(columns).max(last_row);
-        let address =
-            plan::address_type(&device, largest).ok_or_else(|| LaunchError::TooLarge {
-                device: runtime.to_string(),
-                len: largest,
-            })?;
+        let address = plan::address_type(device, largest).ok_or_else(|| LaunchError::TooLarge {
+            device: runtime.to_string(),
+            len: largest,
+        })?;
 
         let mut numbers = vec![0; layout::BATCH_SHAPE];
         numbers[layout::ROWS] = sizes.rows;
@@ -475,7 +473,8 @@ impl<'a> Launch<'a> {
             self.reduction,
             layouts.len(),
         )?;
-        Kernels::new(self, properties, runtime, layouts, wanted, index_kind)
+        let device = Device::new(properties, runtime);
+        Kernels::new(self, &device, runtime, layouts, wanted, index_kind)
     }
 
     /// Reduces `tensors` and `scalars` into `output`.
@@ -488,6 +487,19 @@ impl<'a> Launch<'a> {
     /// empty output; there must be columns, and rows to add up.
     pub fn run(
         &self,
+        client: &Client,
+        tensors: Vec<TensorBinding>,
+        scalars: &[f64],
+        output: Output,
+    ) -> Result<(), LaunchError> {
+        let device = Device::new(client.properties(), client.name());
+        self.run_as(&device, client, tensors, scalars, output)
+    }
+
+    /// The same as planned for `device`, which must not be able to do more than that of the client.
+    pub fn run_as(
+        &self,
+        device: &Device,
         client: &Client,
         tensors: Vec<TensorBinding>,
         scalars: &[f64],
@@ -513,8 +525,7 @@ impl<'a> Launch<'a> {
             .indices
             .as_ref()
             .map_or(IntKind::I32, |(_, kind)| *kind);
-        let (properties, runtime) = (client.properties(), client.name());
-        Kernels::new(self, properties, runtime, &layouts, wanted, index_kind)?
+        Kernels::new(self, device, client.name(), &layouts, wanted, index_kind)?
             .launch(client, tensors, scalars, output);
         Ok(())
     }

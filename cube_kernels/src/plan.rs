@@ -5,7 +5,7 @@
 //! a GPU the units of a cube share a tile of columns, and columns are split between cubes.
 
 use cubecl::{
-    ir::{AddressType, DeviceProperties},
+    ir::{AddressType, DeviceProperties, ElemType, FloatKind},
     prelude::{CubeCount, CubeDim},
 };
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use crate::{
         math::{Math, Precision},
         ptx,
     },
-    program::{Argument, Item, Program, Stage},
+    program::{Argument, InnerProduct, Item, Load, Program, Space, Stage},
     reduction::{Accumulation, ReductionKind, Spec},
 };
 
@@ -40,6 +40,8 @@ pub struct Blueprint {
     /// Whether columns are read from the operands, and only what is computed from them is staged in
     /// the tile.
     pub in_place: bool,
+    /// The inner product that matrix instructions compute, if one is.
+    pub matrix: Option<MatrixProduct>,
     /// Whether columns are split into parts, so that partial results are written.
     pub partial: bool,
     /// Whether rows are added up, so that the output has fewer.
@@ -58,6 +60,49 @@ impl Blueprint {
         } else {
             0
         }
+    }
+
+    /// The column slots that go through the tile, in the order in which they stand there.
+    pub fn staged_ranges(&self, program: &Program) -> Vec<StagedRange> {
+        let (first, last) = (self.first_staged_slot(program), program.column.slots);
+        let (gap, behind) = match self.matrix.filter(|matrix| matrix.left_out) {
+            Some(MatrixProduct { product, .. }) => {
+                (product.column.slot, product.column.slot + product.len)
+            }
+            None => (last, last),
+        };
+        let ranges = [(first, gap, 0), (behind, last, gap - first)];
+        let range = |(slot, end, place)| StagedRange {
+            slot,
+            len: end - slot,
+            place,
+        };
+        let ranges = ranges.map(range).into_iter();
+        ranges.filter(|range| range.len > 0).collect()
+    }
+
+    /// Number of column slots that go through the tile.
+    pub fn staged(&self, program: &Program) -> usize {
+        let ranges = self.staged_ranges(program);
+        ranges.iter().map(|range| range.len).sum()
+    }
+
+    /// Where column slot `slot` stands among those that go through the tile, if it does.
+    pub fn place(&self, program: &Program, slot: usize) -> Option<usize> {
+        let ranges = self.staged_ranges(program).into_iter();
+        let mut own = ranges.filter(|range| (range.slot..range.slot + range.len).contains(&slot));
+        own.next().map(|range| range.place + slot - range.slot)
+    }
+
+    /// The copies that fill slots of `stage`, without those that nothing reads there.
+    pub fn loads(&self, program: &Program, stage: Space) -> Vec<Load> {
+        let loads = program.stage(stage).loads.iter().copied();
+        let gap = self
+            .matrix
+            .filter(|matrix| matrix.left_out && stage == Space::Column);
+        loads
+            .filter(|load| gap.is_none_or(|matrix| matrix.product.column.slot != load.slot))
+            .collect()
     }
 
     /// What is done with the reductions of the rows that a lane takes. There may be any number of them,
@@ -91,14 +136,135 @@ impl Blueprint {
         } else {
             TileStrides {
                 slot: 1,
-                column: program.column.slots - self.first_staged_slot(program),
+                column: self.staged(program),
             }
         }
     }
 
     /// Values in the tile.
     pub fn tile_len(&self, program: &Program) -> usize {
-        self.block * (program.column.slots - self.first_staged_slot(program))
+        self.block * self.staged(program)
+    }
+}
+
+/// Consecutive column slots in the tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StagedRange {
+    /// The first of them.
+    pub slot: usize,
+    /// How many.
+    pub len: usize,
+    /// Where the first one stands among all that are staged.
+    pub place: usize,
+}
+
+/// How an inner product is computed for all pairs of a cube's rows and a block of columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct MatrixProduct {
+    /// The inner product.
+    pub product: InnerProduct,
+    /// Columns of the formula, rows of the formula and components that one instruction multiplies.
+    pub shape: [usize; 3],
+    /// Units that execute an instruction together.
+    pub plane: usize,
+    /// Whether loops stand for the instruction.
+    pub emulated: bool,
+    /// Rows of a cube.
+    pub rows: usize,
+    /// Type of the operands.
+    pub stored: Precision,
+    /// Whether the column's factors serve nothing else, so that no tile holds them as they are.
+    pub left_out: bool,
+}
+
+impl MatrixProduct {
+    /// Alignment of what instructions read and write, in bytes, as NVIDIA's need it.
+    pub const ALIGNMENT: usize = 32;
+
+    /// Into how many numbers an operand is split.
+    pub fn pieces(&self) -> usize {
+        match self.stored {
+            Precision::F32 => 2,
+            _ => 1,
+        }
+    }
+
+    /// Whether the points are moved to their mean.
+    pub fn centered(&self) -> bool {
+        self.product.distance && self.pieces() > 1
+    }
+
+    /// Components with those that fill the last instruction.
+    pub fn padded(&self) -> usize {
+        self.product.len.next_multiple_of(self.shape[2])
+    }
+
+    /// From one row or column to the next in a tile of factors. All at a multiple of the banks of shared
+    /// memory would be read one after the other.
+    pub fn stride(&self) -> usize {
+        self.padded() + Self::ALIGNMENT / self.stored.size()
+    }
+
+    /// From one column to the next in the tile of products.
+    pub fn product_stride(&self) -> usize {
+        self.rows + Self::ALIGNMENT / self.stored.computed().size()
+    }
+
+    /// Shared memory for blocks of `block` columns, in bytes.
+    pub fn bytes(&self, block: usize) -> usize {
+        let factors = self.pieces() * self.stride() * (self.rows + block) * self.stored.size();
+        let norms = block + self.product.len;
+        factors + (block * self.product_stride() + norms) * self.stored.computed().size()
+    }
+}
+
+/// The shapes of matrices that a device multiplies by one instruction, which adds up in `F32`, by the type
+/// of the factors: rows and columns of the product, and the length of what is summed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MatrixUnits {
+    /// Factors of 16 bits, 11 of them significant.
+    pub f16: Option<[usize; 3]>,
+    /// Factors of 16 bits, 8 of them significant.
+    pub bf16: Option<[usize; 3]>,
+    /// Factors of 32 bits, 11 of them significant.
+    pub tf32: Option<[usize; 3]>,
+    /// Whether loops stand for the instruction.
+    pub emulated: bool,
+}
+
+impl MatrixUnits {
+    /// What a runtime of the given name reports. Others than that of CUDA may have the instructions, but
+    /// no compiler here has accepted the kernels.
+    fn new(properties: &DeviceProperties, runtime: &str) -> Self {
+        let hardware = &properties.hardware;
+        if runtime != "cuda" || hardware.plane_size_min != hardware.plane_size_max {
+            return Self::default();
+        }
+        let shape = |kind| {
+            let elem = ElemType::Float(kind);
+            let single = ElemType::Float(FloatKind::F32);
+            let configs = properties.features.matmul.cmma.iter();
+            configs
+                .filter(|c| (c.a_type, c.b_type, c.cd_type) == (elem, elem, single) && c.m == c.n)
+                .map(|c| [c.m, c.n, c.k].map(|n| n as usize))
+                .max()
+        };
+        Self {
+            f16: shape(FloatKind::F16),
+            bf16: shape(FloatKind::BF16),
+            tf32: shape(FloatKind::TF32),
+            emulated: false,
+        }
+    }
+
+    /// The shape for operands of a type.
+    fn shape(&self, stored: Precision) -> Option<[usize; 3]> {
+        match stored {
+            Precision::F16 => self.f16,
+            Precision::BF16 => self.bf16,
+            Precision::F32 => self.tf32,
+            Precision::F64 => None,
+        }
     }
 }
 
@@ -167,6 +333,8 @@ pub struct Device {
     pub wide_loads: bool,
     /// Whether kernels reach an instruction for $2^x$.
     pub exp2: bool,
+    /// The matrices that it multiplies.
+    pub matrices: MatrixUnits,
 }
 
 impl Device {
@@ -200,6 +368,7 @@ impl Device {
             max_iterations: software.then_some(65_000),
             wide_loads: matches!(runtime, "cuda" | "hip"),
             exp2: ptx::PRESENT && runtime == "cuda",
+            matrices: MatrixUnits::new(properties, runtime),
         }
     }
 }
@@ -298,12 +467,13 @@ pub fn plan(
         wide_loads: false,
         // Halves are converted once a block, not once a pair.
         in_place: precision == computed,
+        matrix: None,
         partial: false,
         folded: sizes.fold.is_some(),
         batch_rank,
         contiguous,
     };
-    let lanes;
+    let mut lanes;
     let units;
     match device.cores {
         Some(cores) => {
@@ -322,10 +492,14 @@ pub fn plan(
     // A block is a multiple of the columns that are evaluated together, and its tile takes at most
     // half of the fast memory, so that something else fits beside it.
     let whole = |columns: usize| columns / blueprint.columns * blueprint.columns;
-    let width = program.column.slots - blueprint.first_staged_slot(program);
-    let room = (device.shared_memory / 2).checked_div(width * size);
+    let room = (device.shared_memory / 2).checked_div(blueprint.staged(program) * size);
     let block = whole(BLOCK.min(room.unwrap_or(BLOCK)));
-    if block > 0 {
+    if let Some((matrix, block)) = matrix_product(device, program, &blueprint, sizes, units) {
+        lanes = MATRIX_LANES;
+        blueprint.columns = LOADED_COLUMNS;
+        blueprint.block = block;
+        blueprint.matrix = Some(matrix);
+    } else if block > 0 {
         blueprint.block = block;
     } else {
         blueprint.shared_tile = false;
@@ -395,6 +569,76 @@ pub fn plan(
     })
 }
 
+/// The fewest components of an inner product for which matrix instructions are worth their tiles.
+const MATRIX_LEAST: usize = 16;
+
+/// The most components of an inner product in `F32`: matrix instructions may cut off the last bit of each
+/// sum, and so many add up to a relative error below 1e-5.
+const MATRIX_MOST: usize = 256;
+
+/// Rows of a unit whose inner products come from a tile.
+const MATRIX_LANES: usize = 1;
+
+/// How matrix instructions compute an inner product of the formula, and the columns of a block, if the
+/// device can.
+fn matrix_product(
+    device: &Device,
+    program: &Program,
+    blueprint: &Blueprint,
+    sizes: Sizes,
+    units: usize,
+) -> Option<(MatrixProduct, usize)> {
+    let stored = blueprint.stored;
+    let shape = device.matrices.shape(stored)?;
+    // An emulated instruction needs no plane.
+    let plane = if device.matrices.emulated {
+        1
+    } else {
+        device.plane
+    };
+    let rows = units * MATRIX_LANES;
+    let product = program.inner_product()?;
+    let fits = product.len >= MATRIX_LEAST
+        && (stored != Precision::F32 || product.len <= MATRIX_MOST)
+        // Halves are multiplied as they are.
+        && (stored == Precision::F32 || product.scale.is_none());
+    let possible = blueprint.shared_tile
+        && device.max_iterations.is_none()
+        && units.is_multiple_of(plane)
+        && rows.is_multiple_of(shape[1])
+        // Few rows would leave most of a tile unused.
+        && 2 * sizes.out_rows() >= rows;
+    if !fits || !possible {
+        return None;
+    }
+    let matrix = MatrixProduct {
+        product,
+        shape,
+        plane,
+        emulated: device.matrices.emulated,
+        rows,
+        stored,
+        left_out: program.only_for(&product),
+    };
+    // The largest block that leaves half of the memory to another cube, or any.
+    let own = Blueprint {
+        matrix: Some(matrix),
+        ..blueprint.clone()
+    };
+    let bytes = |block: usize| {
+        let tile = (own.staged(program) * block).max(1);
+        matrix.bytes(block) + tile * stored.computed().size()
+    };
+    let limits = [device.shared_memory / 2, device.shared_memory];
+    let blocks = [64usize, 32, 16];
+    let all = limits
+        .into_iter()
+        .flat_map(|limit| blocks.map(|block| (limit, block)));
+    let whole = all.filter(|(_, block)| block.is_multiple_of(shape[0].max(LOADED_COLUMNS)));
+    let mut fitting = whole.filter(|(limit, block)| bytes(*block) <= *limit);
+    fitting.next().map(|(_, block)| (matrix, block))
+}
+
 /// Columns, a multiple of a block, and rows of a lane, at most `steps`, that a unit can take within
 /// `limit` iterations of its loops, counted generously. Blocks become shorter where not even one fits.
 fn most_pairs(
@@ -421,7 +665,7 @@ fn most_pairs(
             false => 0,
         };
     let pair = 1 + loops(&program.pair) + spec.depth();
-    let staged = program.column.slots > blueprint.first_staged_slot(program);
+    let staged = blueprint.staged(program) > 0;
     loop {
         let block = blueprint.block;
         let staged = match (staged, blueprint.shared_tile) {

@@ -5,6 +5,7 @@ use cubecl::prelude::*;
 use super::{
     kernels::{Address, read},
     math::{Math, constant_vector},
+    matrix::Products,
 };
 use crate::{
     catalogue::{ScalarOp, apply},
@@ -295,13 +296,14 @@ fn column_slot<E: Float, F: Float>(
     #[comptime] program: Program,
     #[comptime] blueprint: Blueprint,
 ) -> F {
-    let first = comptime!(blueprint.first_staged_slot(&program));
-    if comptime!(slot >= first) {
+    let place = comptime!(blueprint.place(&program, slot));
+    if comptime!(place.is_some()) {
+        let place = comptime!(place.unwrap());
         let strides = comptime!(blueprint.tile_strides(&program));
         let at = if comptime!(looped) {
-            (slot - first + k) * strides.slot
+            (place + k) * strides.slot
         } else {
-            comptime!((slot - first) * strides.slot).runtime()
+            comptime!(place * strides.slot).runtime()
         };
         tile[staged * strides.column + at].extract(0usize)
     } else {
@@ -361,18 +363,19 @@ fn pair_instruction<E: Float, F: Float, N: Size>(
             slot,
             looped,
         } => {
+            let place = comptime!(blueprint.place(&program, slot));
             let wide = comptime!(
                 space == Space::Column
                     && q == LOADED_COLUMNS
                     && blueprint.wide_loads
-                    && slot >= blueprint.first_staged_slot(&program)
+                    && place.is_some()
             );
             if comptime!(wide) {
-                let first = comptime!(blueprint.first_staged_slot(&program));
+                let place = comptime!(place.unwrap());
                 let slot = if comptime!(looped) {
-                    slot - first + k
+                    place + k
                 } else {
-                    comptime!(slot - first).runtime()
+                    place.runtime()
                 };
                 let tile = tile.with_vector_size::<Const<LOADED_COLUMNS>>();
                 let at = slot * comptime!(blueprint.block / LOADED_COLUMNS);
@@ -489,6 +492,63 @@ fn pair_body<E: Float, F: Float, N: Size>(
     }
 }
 
+/// The sums or folds of a term for `q` columns.
+#[cube]
+fn pair_sum<E: Float, F: Float, N: Size>(
+    sums: &mut Array<Vector<F, N>>,
+    registers: &mut Registers<F, N>,
+    tensors: &Sequence<Box<[E]>>,
+    address: &Address,
+    tile: &[One<F>],
+    rows: &[Vector<F, N>],
+    uniform: &[One<F>],
+    row: usize,
+    column: usize,
+    staged: usize,
+    #[comptime] len: usize,
+    #[comptime] body: Code,
+    #[comptime] term: Term,
+    #[comptime] fold: Option<(ScalarOp, Register)>,
+    #[comptime] q: usize,
+    #[comptime] program: Program,
+    #[comptime] blueprint: Blueprint,
+) {
+    #[unroll]
+    for c in 0..q {
+        sums[c] = start::<F, N>(&*registers, fold, c, q);
+    }
+    for k in 0..len {
+        pair_body::<E, F, N>(
+            registers,
+            tensors,
+            address,
+            tile,
+            rows,
+            uniform,
+            row,
+            column,
+            staged,
+            k,
+            comptime!(body.clone()),
+            q,
+            comptime!(program.clone()),
+            comptime!(blueprint.clone()),
+        );
+        #[unroll]
+        for c in 0..q {
+            sums[c] = take_term::<F, N>(
+                &*registers,
+                sums[c],
+                term,
+                fold,
+                c,
+                q,
+                comptime!(blueprint.math),
+            );
+        }
+    }
+}
+
 #[cube]
 fn reduce_term<F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     registers: &Registers<F, N>,
@@ -543,6 +603,7 @@ pub fn run_pair<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     tensors: &Sequence<Box<[E]>>,
     address: &Address,
     tile: &[One<F>],
+    products: &ComptimeOption<Products<E, F>>,
     rows: &[Vector<F, N>],
     uniform: &[One<F>],
     row: usize,
@@ -582,12 +643,40 @@ pub fn run_pair<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
                 fold,
             } => {
                 let mut sums = Array::<Vector<F, N>>::new(q);
-                #[unroll]
-                for c in 0..q {
-                    sums[c] = start::<F, N>(&registers, fold, c, q);
-                }
-                for k in 0..len {
-                    pair_body::<E, F, N>(
+                let matrix = comptime!(blueprint.matrix.filter(|matrix| matrix.product.item == e));
+                if comptime!(matrix.is_some()) {
+                    #[comptime]
+                    match products {
+                        ComptimeOption::None => {}
+                        ComptimeOption::Some(products) => {
+                            let matrix = comptime!(matrix.unwrap());
+                            let exact = products.sums::<N>(&mut sums, staged, q, matrix);
+                            if !exact {
+                                pair_sum::<E, F, N>(
+                                    &mut sums,
+                                    &mut registers,
+                                    tensors,
+                                    address,
+                                    tile,
+                                    rows,
+                                    uniform,
+                                    row,
+                                    column,
+                                    staged,
+                                    len,
+                                    comptime!(body.clone()),
+                                    term,
+                                    fold,
+                                    q,
+                                    comptime!(program.clone()),
+                                    comptime!(blueprint.clone()),
+                                );
+                            }
+                        }
+                    }
+                } else {
+                    pair_sum::<E, F, N>(
+                        &mut sums,
                         &mut registers,
                         tensors,
                         address,
@@ -597,24 +686,14 @@ pub fn run_pair<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
                         row,
                         column,
                         staged,
-                        k,
-                        comptime!(body.clone()),
+                        len,
+                        body,
+                        term,
+                        fold,
                         q,
                         comptime!(program.clone()),
                         comptime!(blueprint.clone()),
                     );
-                    #[unroll]
-                    for c in 0..q {
-                        sums[c] = take_term::<F, N>(
-                            &registers,
-                            sums[c],
-                            term,
-                            fold,
-                            c,
-                            q,
-                            comptime!(blueprint.math),
-                        );
-                    }
                 }
                 #[unroll]
                 for c in 0..q {

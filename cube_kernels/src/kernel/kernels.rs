@@ -5,6 +5,7 @@ use cubecl::{ir::ElemType, prelude::*};
 use super::{
     evaluate::{One, run_pair, run_stage},
     math::{Precision, constant_vector, narrow, widen},
+    matrix::Products,
 };
 use crate::{
     plan::Blueprint,
@@ -61,13 +62,26 @@ pub fn read<E: Float, F: Float>(
     #[comptime] tensor: usize,
     #[comptime] blueprint: Blueprint,
 ) -> F {
+    let stored = comptime!(blueprint.stored);
+    let at = position(address, row, component, tensor, blueprint);
+    widen::<E, F>(tensors.index(tensor)[at], stored)
+}
+
+/// Where a component of a row of a tensor stands.
+#[cube]
+pub fn position(
+    address: &Address,
+    row: usize,
+    component: usize,
+    #[comptime] tensor: usize,
+    #[comptime] blueprint: Blueprint,
+) -> usize {
     let at = *address.base.index(tensor) + row * *address.row.index(tensor);
-    let at = if comptime!(blueprint.contiguous[tensor]) {
+    if comptime!(blueprint.contiguous[tensor]) {
         at + component
     } else {
         at + component * *address.component.index(tensor)
-    };
-    widen::<E, F>(tensors.index(tensor)[at], comptime!(blueprint.stored))
+    }
 }
 
 /// Offsets of the tensors in batch `batch`.
@@ -113,7 +127,7 @@ fn load_stage<E: Float, F: Float, N: Size>(
     #[comptime] program: Program,
     #[comptime] blueprint: Blueprint,
 ) {
-    let loads = comptime!(program.stage(stage).loads.clone());
+    let loads = comptime!(blueprint.loads(&program, stage));
     #[unroll]
     for e in 0..loads.len() {
         let load = comptime!(loads[e]);
@@ -161,6 +175,7 @@ fn load_stage<E: Float, F: Float, N: Size>(
 fn reduce_unit<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     state: &mut R::State,
     tile: &mut [One<F>],
+    products: &ComptimeOption<Products<E, F>>,
     tensors: &Sequence<Box<[E]>>,
     scalars: &Sequence<InputScalar>,
     address: &Address,
@@ -189,6 +204,7 @@ fn reduce_unit<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
             reduce_part::<E, F, A, N, R>(
                 &mut own,
                 tile,
+                products,
                 slots.as_mut_slice(),
                 tensors,
                 scalars,
@@ -208,6 +224,7 @@ fn reduce_unit<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
         reduce_part::<E, F, A, N, R>(
             state,
             tile,
+            products,
             slots.as_mut_slice(),
             tensors,
             scalars,
@@ -256,6 +273,7 @@ fn fold<F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
 fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     state: &mut R::State,
     tile: &mut [One<F>],
+    products: &ComptimeOption<Products<E, F>>,
     slots: &mut [Vector<F, N>],
     tensors: &Sequence<Box<[E]>>,
     scalars: &Sequence<InputScalar>,
@@ -287,15 +305,26 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
         comptime!(program.clone()),
         comptime!(blueprint.math),
     );
+    #[comptime]
+    match products {
+        ComptimeOption::None => {}
+        ComptimeOption::Some(products) => products.stage_rows(
+            tensors,
+            address,
+            uniform,
+            row - UNIT_POS as usize * N::value(),
+            rows,
+            comptime!(blueprint.matrix.unwrap()),
+            comptime!(blueprint.clone()),
+        ),
+    }
     let block = comptime!(blueprint.block);
     let q = comptime!(blueprint.columns);
-    let first = comptime!(blueprint.first_staged_slot(&program));
-    let width = comptime!(program.column.slots - first);
     let blocks = (end - begin).div_ceil(block);
     for b in 0..blocks {
         let start = begin + b * block;
         let stop = min(start + block, end);
-        if comptime!(width > 0) {
+        if comptime!(blueprint.staged(&program) > 0 || blueprint.matrix.is_some()) {
             if comptime!(blueprint.shared_tile) {
                 sync_cube();
                 stage_columns::<E, F>(
@@ -311,6 +340,26 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
                     comptime!(program.clone()),
                     comptime!(blueprint.clone()),
                 );
+                #[comptime]
+                match products {
+                    ComptimeOption::None => {}
+                    ComptimeOption::Some(products) => {
+                        products.stage_columns(
+                            tensors,
+                            address,
+                            uniform,
+                            start,
+                            stop,
+                            comptime!(blueprint.matrix.unwrap()),
+                            comptime!(blueprint.clone()),
+                        );
+                        sync_cube();
+                        products.multiply(
+                            comptime!(blueprint.matrix.unwrap()),
+                            comptime!(blueprint.clone()),
+                        );
+                    }
+                }
                 sync_cube();
             } else {
                 stage_columns::<E, F>(
@@ -337,6 +386,7 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
                 tensors,
                 address,
                 &*tile,
+                products,
                 &*slots,
                 uniform,
                 row,
@@ -354,6 +404,7 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
                     tensors,
                     address,
                     &*tile,
+                    products,
                     &*slots,
                     uniform,
                     row,
@@ -384,9 +435,8 @@ fn stage_columns<E: Float, F: Float>(
     #[comptime] program: Program,
     #[comptime] blueprint: Blueprint,
 ) {
-    let first = comptime!(blueprint.first_staged_slot(&program));
     let slots = comptime!(program.column.slots);
-    let width = comptime!(slots - first);
+    let ranges = comptime!(blueprint.staged_ranges(&program));
     let strides = comptime!(blueprint.tile_strides(&program));
     for column in range_stepped(start + offset, stop, step) {
         let mut own = Array::<One<F>>::new(slots);
@@ -409,9 +459,13 @@ fn stage_columns<E: Float, F: Float>(
             comptime!(blueprint.math),
         );
         let at = (column - start) * strides.column;
-        #[unroll(width <= UNROLL)]
-        for k in 0..width {
-            tile[at + k * strides.slot] = own[first + k];
+        #[unroll]
+        for e in 0..ranges.len() {
+            let range = comptime!(ranges[e]);
+            #[unroll(range.len <= UNROLL)]
+            for k in 0..range.len {
+                tile[at + (range.place + k) * strides.slot] = own[range.slot + k];
+            }
         }
     }
 }
@@ -547,9 +601,18 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     let tile_len = comptime!(blueprint.tile_len(&program).max(1));
     if comptime!(blueprint.shared_tile) {
         let mut tile = Shared::<[One<F>]>::new_aligned_slice(tile_len, LOAD);
+        let products = if comptime!(blueprint.matrix.is_some()) {
+            ComptimeOption::new_Some(Products::<E, F>::new(
+                comptime!(blueprint.matrix.unwrap()),
+                comptime!(blueprint.clone()),
+            ))
+        } else {
+            ComptimeOption::new_None()
+        };
         reduce_unit::<E, F, A, N, R>(
             &mut state,
             &mut tile,
+            &products,
             tensors,
             scalars,
             &address,
@@ -566,9 +629,11 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
         );
     } else {
         let mut tile = Array::<One<F>>::new(tile_len);
+        let products = ComptimeOption::new_None();
         reduce_unit::<E, F, A, N, R>(
             &mut state,
             tile.as_mut_slice(),
+            &products,
             tensors,
             scalars,
             &address,

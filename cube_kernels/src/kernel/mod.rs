@@ -7,6 +7,7 @@ pub mod elementary;
 mod evaluate;
 mod kernels;
 pub mod math;
+mod matrix;
 pub(crate) mod ptx;
 
 pub use kernels::{layout, merge, reduce};

@@ -10,12 +10,14 @@
 //! Each of the first three stages fills numbered *slots* that later stages read. Short inner axes
 //! are unrolled; long ones are loops whose body reads `slot + k`.
 
+mod inner_product;
 mod lower;
 
 use std::{fmt, hash::Hash, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+pub use inner_product::{Factor, InnerProduct, Scale};
 pub use lower::UNROLL;
 
 use crate::catalogue::ScalarOp;

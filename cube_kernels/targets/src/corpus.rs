@@ -144,6 +144,12 @@ fn formulas() -> Vec<(String, Expr, ReductionKind, Wanted)> {
         );
     }
     add(
+        "attention-d64-dv64",
+        Expr::concat(vec![x(64).dot(&y(64)), b(64)]),
+        ReductionKind::SoftmaxSum,
+        Wanted::VALUES,
+    );
+    add(
         "attention-d16",
         Expr::concat(vec![x(16).dot(&y(16)), b(16)]),
         ReductionKind::SoftmaxSum,
@@ -228,6 +234,21 @@ pub fn cases() -> Vec<Case> {
     for size in [BATCHED, WIDE, FOLDED] {
         add(&formulas()[0], Precision::F32, size);
     }
+    // Long inner products of halves.
+    for entry in &formulas() {
+        if ["gaussian-d16", "logsumexp-d64", "attention-d16"].contains(&entry.0.as_str()) {
+            for precision in [Precision::F16, Precision::BF16] {
+                add(entry, precision, MANY);
+            }
+        }
+    }
+    for entry in &formulas() {
+        if entry.0 == "gaussian-d16" {
+            for size in [BATCHED, FOLDED] {
+                add(entry, Precision::F32, size);
+            }
+        }
+    }
     for entry in &reductions().collect::<Vec<_>>() {
         for precision in PRECISIONS {
             for size in SCHEMES {
@@ -241,7 +262,14 @@ pub fn cases() -> Vec<Case> {
 impl Case {
     /// Whether its cost on a card is worth a row of the table.
     pub fn measured(&self) -> bool {
-        self.precision == Precision::F32 && ![SMALL.name, FOLDED.name].contains(&self.size.name)
+        // Of halves, what matrix instructions may compute.
+        let product = self
+            .program
+            .inner_product()
+            .filter(|product| product.len >= 16);
+        let halves = [Precision::F16, Precision::BF16].contains(&self.precision);
+        (self.precision == Precision::F32 || halves && product.is_some())
+            && ![SMALL.name, FOLDED.name].contains(&self.size.name)
     }
 
     /// The kernels that would be launched on `device`.
@@ -267,8 +295,7 @@ impl Case {
 
     /// Values that a kernel keeps of each column in its tile.
     pub fn column_values(&self, kernels: &Kernels) -> usize {
-        let first = kernels.plan().blueprint.first_staged_slot(&self.program);
-        self.program.column.slots - first
+        kernels.plan().blueprint.staged(&self.program)
     }
 
     /// Shape and strides of an operand.

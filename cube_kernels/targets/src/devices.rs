@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cubecl::{
-    features::{Features, TypeUsage},
+    features::{Features, MmaConfig, TypeUsage},
     ir::{
         AddressType, DeviceIdentity, DeviceProperties, ElemType, FloatKind, HardwareProperties,
         IntKind, MemoryDeviceProperties, UIntKind, VectorSize,
@@ -40,7 +40,10 @@ pub fn all() -> Vec<Device> {
                     processors: Some(132),
                     bindings: 1024,
                 },
-                cubecl_cpp::register_supported_types,
+                |properties| {
+                    cubecl_cpp::register_supported_types(properties);
+                    register_matrices(properties);
+                },
             ),
             languages: cuda,
         },
@@ -175,6 +178,26 @@ fn properties(
     );
     register(&mut properties);
     Arc::new(properties)
+}
+
+/// The matrices that NVIDIA's cards multiply since compute capability 8.0, as both compilers of the CUDA
+/// runtime take them.
+fn register_matrices(properties: &mut DeviceProperties) {
+    for (factors, k) in [
+        (FloatKind::F16, 16),
+        (FloatKind::BF16, 16),
+        (FloatKind::TF32, 8),
+    ] {
+        let factors = ElemType::Float(factors);
+        properties.features.matmul.cmma.insert(MmaConfig {
+            a_type: factors,
+            b_type: factors,
+            cd_type: ElemType::Float(FloatKind::F32),
+            m: 16,
+            n: 16,
+            k,
+        });
+    }
 }
 
 /// The types of every GPU, more floating point types, and perhaps 64-bit addresses and the integers

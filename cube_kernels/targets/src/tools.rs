@@ -150,7 +150,7 @@ fn wgsl(source: &[u8]) -> Result<()> {
 /// NVIDIA's compilers, as their Python wheels hold them.
 pub struct Nvidia {
     nvrtc: libloading::Library,
-    include: PathBuf,
+    includes: Vec<PathBuf>,
     ptxas: PathBuf,
     nvdisasm: PathBuf,
     version: String,
@@ -177,7 +177,18 @@ impl Nvidia {
             bail!("{} is not below {}", names[0], folder.display())
         };
         let library = find(&["lib/libnvrtc.so.12", "lib/libnvrtc.so.13"])?;
-        let header = find(&["include/cuda_fp16.h"])?;
+        // The packages share out the folder of headers between them.
+        let include = |header: &str| -> Result<PathBuf> {
+            let found = find(&[header])?;
+            let folder = found
+                .ancestors()
+                .nth(Path::new(header).components().count());
+            Ok(folder.context("a file has a folder")?.join("include"))
+        };
+        let includes = vec![
+            include("include/cuda_fp16.h")?,
+            include("include/crt/mma.h")?,
+        ];
         let ptxas = find(&["bin/ptxas"])?;
         let nvdisasm = find(&["bin/nvdisasm"])?;
         let version = succeed(Command::new(&ptxas).arg("--version"))?
@@ -187,10 +198,7 @@ impl Nvidia {
             .with_context(|| format!("loading {}", library.display()))?;
         Ok(Self {
             nvrtc,
-            include: header
-                .parent()
-                .context("a file has a folder")?
-                .to_path_buf(),
+            includes,
             ptxas,
             nvdisasm,
             version,
@@ -223,10 +231,14 @@ impl Nvidia {
         type Destroy = unsafe extern "C" fn(*mut Program) -> c_int;
 
         let source = CString::new(source)?;
-        let options = [
-            CString::new(format!("--gpu-architecture={}", Self::architecture(target)))?,
-            CString::new(format!("--include-path={}", self.include.display()))?,
-        ];
+        let architecture = format!("--gpu-architecture={}", Self::architecture(target));
+        let mut options = vec![CString::new(architecture)?];
+        for folder in &self.includes {
+            options.push(CString::new(format!(
+                "--include-path={}",
+                folder.display()
+            ))?);
+        }
         let options: Vec<*const c_char> = options.iter().map(|option| option.as_ptr()).collect();
         let nothing: Strings = ptr::null();
         // SAFETY: the types are those of `nvrtc.h`; strings end with a zero and outlive the calls;

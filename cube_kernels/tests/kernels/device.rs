@@ -287,6 +287,8 @@ pub struct Problem {
     pub m: usize,
     pub n: usize,
     pub fold: Option<usize>,
+    /// The device that it is planned for, if not the one of the client.
+    pub device: Option<Device>,
     tensors: Vec<Tensor>,
     scalars: Vec<f64>,
 }
@@ -333,6 +335,7 @@ impl Problem {
             m,
             n,
             fold: None,
+            device: None,
             tensors: tensors.iter().map(&mut tensor).collect(),
             scalars: scalars.iter().map(&mut scalar).collect(),
         }
@@ -377,10 +380,9 @@ impl Problem {
 
     /// The plan that the launch will make, but for the contiguity of operands.
     pub fn plan(&self, client: &Client, precision: Precision) -> Plan {
-        let properties = client.properties();
         let contiguous = vec![true; self.tensors.len()];
         plan::plan(
-            &Device::new(properties, client.name()),
+            &self.device(client),
             &self.program,
             self.spec(),
             self.sizes(),
@@ -389,6 +391,11 @@ impl Problem {
             contiguous,
         )
         .expect("a plan exists")
+    }
+
+    fn device(&self, client: &Client) -> Device {
+        let own = || Device::new(client.properties(), client.name());
+        self.device.unwrap_or_else(own)
     }
 
     /// The operands in the order of the formula, one value for every batch.
@@ -411,6 +418,12 @@ impl Problem {
     /// The same operands, reduced otherwise.
     pub fn reduced_by(mut self, reduction: ReductionKind) -> Self {
         self.reduction = reduction;
+        self
+    }
+
+    /// The same, planned for another device.
+    pub fn planned_for(mut self, device: Device) -> Self {
+        self.device = Some(device);
         self
     }
 
@@ -507,7 +520,7 @@ impl Problem {
             fold,
             precision,
         };
-        launch.run(client, tensors, &self.scalars, output)?;
+        launch.run_as(&self.device(client), client, tensors, &self.scalars, output)?;
         let values = download(client, precision, values);
         let bytes = client.read_one(indices).expect("the device answers");
         let indices: Vec<i64> = i32::from_bytes(&bytes).iter().map(|v| *v as i64).collect();

@@ -56,6 +56,13 @@ mod folds;
     feature = "wgpu",
     feature = "vulkan"
 ))]
+mod matrices;
+#[cfg(any(
+    feature = "cpu",
+    feature = "cuda",
+    feature = "wgpu",
+    feature = "vulkan"
+))]
 mod random_kernels;
 #[cfg(any(
     feature = "cpu",

@@ -5,14 +5,14 @@
 
 use burn_lazy_kernels::{
     Accumulation, Axis, Expr, Formula, Precision, Program, ReductionKind, Spec, Wanted,
-    plan::{self, Device, Plan, PlanError, Sizes},
+    plan::{self, Device, MatrixProduct, MatrixUnits, Plan, PlanError, Sizes},
 };
 use cubecl::ir::AddressType;
 use proptest::prelude::*;
 
 use crate::{
     random::config,
-    support::{gaussian, p, x, y},
+    support::{gaussian, p, s, x, y},
 };
 
 const GPU: Device = Device {
@@ -28,6 +28,22 @@ const GPU: Device = Device {
     max_iterations: None,
     wide_loads: false,
     exp2: false,
+    matrices: NO_MATRICES,
+};
+
+/// As NVIDIA's cards have them.
+const MATRICES: MatrixUnits = MatrixUnits {
+    f16: Some([16, 16, 16]),
+    bf16: Some([16, 16, 16]),
+    tf32: Some([16, 16, 8]),
+    emulated: false,
+};
+
+const NO_MATRICES: MatrixUnits = MatrixUnits {
+    f16: None,
+    bf16: None,
+    tf32: None,
+    emulated: false,
 };
 
 /// The limits of common GPUs.
@@ -68,7 +84,26 @@ fn gpus() -> Vec<Device> {
         max_cubes: [16, 4, 2],
         ..web
     };
-    vec![GPU, unclamped, wide_planes, apple, web, software, tiny]
+    let cuda = Device {
+        matrices: MATRICES,
+        ..GPU
+    };
+    let small = Device {
+        max_units: 64,
+        shared_memory: 48 * 1024,
+        ..cuda
+    };
+    vec![
+        GPU,
+        unclamped,
+        wide_planes,
+        apple,
+        web,
+        software,
+        tiny,
+        cuda,
+        small,
+    ]
 }
 
 fn cpus() -> Vec<Device> {
@@ -193,12 +228,35 @@ fn assert_sound(device: &Device, program: &Program, sizes: Sizes, precision: Pre
     assert_eq!(blueprint.math.precision, precision, "{context}");
     assert_eq!(blueprint.folded, sizes.fold.is_some(), "{context}");
     if blueprint.shared_tile {
-        let bytes = blueprint.tile_len(program) * precision.size();
+        let matrix = blueprint.matrix;
+        let products = matrix.map_or(0, |matrix| matrix.bytes(blueprint.block));
+        let bytes = blueprint.tile_len(program) * precision.size() + products;
         assert!(
             bytes > 0 && bytes <= device.shared_memory,
             "{bytes} bytes: {context}"
         );
         assert!(device.cores.is_none(), "{context}");
+    }
+
+    if let Some(matrix) = blueprint.matrix {
+        let [m, n, k] = matrix.shape;
+        assert!(blueprint.shared_tile, "{context}");
+        assert_eq!(matrix.rows, plan.units * plan.lanes, "{context}");
+        assert!(plan.units.is_multiple_of(matrix.plane), "{context}");
+        // Instructions fill the tiles, and what they read and write is aligned.
+        assert!(blueprint.block.is_multiple_of(m), "{context}");
+        assert!(matrix.rows.is_multiple_of(n), "{context}");
+        assert!(matrix.padded().is_multiple_of(k), "{context}");
+        assert!(matrix.padded() >= matrix.product.len, "{context}");
+        for strided in [
+            matrix.stride() * precision.size(),
+            k * precision.size(),
+            matrix.product_stride() * 4,
+            n * 4,
+        ] {
+            let aligned = strided.is_multiple_of(MatrixProduct::ALIGNMENT);
+            assert!(aligned, "{context}");
+        }
     }
 
     assert!(plan.parts > 0 && plan.part_columns > 0, "{context}");
@@ -380,6 +438,113 @@ fn only_what_is_added_up_plainly_is_compensated() {
     assert_eq!(spec(blocks, Some(10)), kahan);
     assert_eq!(spec(kahan, Some(10)), kahan);
     assert_eq!(spec(double, Some(10)), double);
+}
+
+/// The inner product that matrix instructions compute of `expr`, over many pairs.
+fn matrix_of(
+    device: &Device,
+    expr: &Expr,
+    precision: Precision,
+    rows: usize,
+) -> Option<MatrixProduct> {
+    let program = Program::lower(&Formula::new(expr).0, Axis::J);
+    let sizes = Sizes {
+        batches: 1,
+        rows,
+        columns: 10_000,
+        fold: None,
+    };
+    let plan = make(device, &program, sizes, precision).expect("a plan exists");
+    plan.blueprint.matrix
+}
+
+#[test]
+fn inner_products_and_distances_are_found_whatever_is_made_of_them() {
+    let cuda = Device {
+        matrices: MATRICES,
+        ..GPU
+    };
+    let many = 100_000;
+    let found = |expr: &Expr| matrix_of(&cuda, expr, Precision::F32, many);
+    let (a, b) = (x(0, 20), y(1, 20));
+    for (expr, distance, negated) in [
+        (a.dot(&b), false, false),
+        (-b.dot(&a), false, true),
+        (a.dot(&b).exp() * y(2, 70), false, false),
+        (gaussian(16, 1), true, true),
+        (
+            (b.clone() - a.clone()).square().inner_sum().sqrt() * y(2, 1),
+            true,
+            false,
+        ),
+    ] {
+        let matrix = found(&expr).unwrap_or_else(|| panic!("{expr} has one"));
+        assert_eq!(matrix.product.distance, distance, "{expr}");
+        assert_eq!(matrix.product.negated, negated, "{expr}");
+        assert!(matrix.left_out, "{expr}");
+        assert_eq!((matrix.plane, matrix.emulated), (32, false));
+    }
+    for scale in [s(3), p(3, 20)] {
+        let scaled = ((a.clone() - b.clone()) / scale.clone())
+            .square()
+            .inner_sum();
+        let product = found(&scaled).expect("there is one").product;
+        let own = product.scale.expect("it is scaled");
+        assert_eq!(own.looped, scale.dim() > 1);
+        // Halves are not scaled before they are multiplied.
+        for precision in [Precision::F16, Precision::BF16] {
+            assert_eq!(matrix_of(&cuda, &scaled, precision, many), None);
+        }
+    }
+    // What else is read of the columns goes through the tile.
+    let used_twice = a.dot(&b) * b.square().inner_sum();
+    assert!(!found(&used_twice).expect("there is one").left_out);
+    let components = gaussian(16, 1) * (x(0, 16) - y(1, 16));
+    assert!(!found(&components).expect("there is one").left_out);
+    // Operands of components, one after the other.
+    let slices = x(0, 50).slice(3, 40).dot(&y(1, 60).slice(20, 40));
+    let product = found(&slices).expect("there is one").product;
+    assert_eq!((product.row.offset, product.column.offset), (3, 20));
+    assert_eq!(product.len, 40);
+}
+
+#[test]
+fn matrix_instructions_compute_only_what_they_can() {
+    let cuda = Device {
+        matrices: MATRICES,
+        ..GPU
+    };
+    let many = 100_000;
+    let dot = |dim| x(0, dim).dot(&y(1, dim));
+    let planned = |device: &Device, expr: &Expr, precision, rows| {
+        matrix_of(device, expr, precision, rows).is_some()
+    };
+    for precision in [Precision::F16, Precision::BF16, Precision::F32] {
+        assert!(planned(&cuda, &dot(16), precision, many));
+        assert!(!planned(&cuda, &dot(15), precision, many));
+        assert!(!planned(&cuda, &dot(16), precision, 10));
+        assert!(!planned(&GPU, &dot(16), precision, many));
+        // No tile holds them.
+        assert!(!planned(&cuda, &dot(5000), precision, many));
+    }
+    assert!(!planned(&cuda, &dot(16), Precision::F64, many));
+    assert!(planned(&cuda, &dot(300), Precision::F16, many));
+    assert!(!planned(&cuda, &dot(300), Precision::F32, many));
+    // Factors that are computed, and sums that are none of products.
+    let computed = x(0, 16).exp().dot(&y(1, 16));
+    let manhattan = (x(0, 16) - y(1, 16)).abs().inner_sum();
+    let cubes = (x(0, 16) * y(1, 16) * y(1, 16)).inner_sum();
+    let extremum = (x(0, 16) * y(1, 16)).inner_extremum(burn_lazy_kernels::expr::Extreme::Maximum);
+    for expr in [computed, manhattan, cubes, extremum, x(0, 16) + y(1, 16)] {
+        assert!(!planned(&cuda, &expr, Precision::F32, many), "{expr}");
+    }
+    for device in cpus() {
+        let device = Device {
+            matrices: MATRICES,
+            ..device
+        };
+        assert!(!planned(&device, &dot(64), Precision::F32, many));
+    }
 }
 
 fn plan_of(device: &Device, program: &Program, rows: usize, columns: usize) -> Plan {

@@ -1,0 +1,592 @@
+//! Inner products of rows and columns as tiles of a matrix product.
+//!
+//! The units of a cube copy the factors of their rows, once, and of a block of columns to shared
+//! memory; each plane multiplies the columns with its own rows by matrix instructions and writes the
+//! products to a tile, from which the units read those of their pairs. The rest of the formula and the
+//! reduction go on as without.
+//!
+//! Halves are multiplied as they are: products are exact, and added up in 32 bits. A number $x$ of 32
+//! bits is split into two of 11 significant bits, $x = h + l + r$ with $|l| \le 2^{-11} |x|$ and
+//! $|r| \le 2^{-23} |x|$, and $x y$ is taken as $h_x h_y + h_x l_y + l_x h_y$, off by less than
+//! $2^{-21} |x y|$ (Ootomo and Yokota, "Recovering single precision accuracy from tensor cores while
+//! surpassing the FP32 theoretical peak performance", 2022). The pieces have the exponents of 32
+//! bits (the type TF32), as those of 16 bits overflow, or with 8 significant bits are off by $2^{-16}$.
+//!
+//! A squared distance is $|x|^2 + |y|^2 - 2 x y$ of points that are moved by the mean of the cube's
+//! rows. Where that is below [`CANCELLED`] of the first two, too little is left of the digits, and the
+//! unit computes the sum itself; so it does where the products are not finite. Hence what overflows, and
+//! what NaN and infinity give, is as without matrix instructions.
+
+use cubecl::{cmma, prelude::*, tf32};
+
+use super::{
+    evaluate::One,
+    kernels::{Address, position, read},
+    math::{Precision, constant, constant_vector, widen},
+};
+use crate::{
+    plan::{Blueprint, MatrixProduct},
+    program::Factor,
+};
+
+/// The share of $|x|^2 + |y|^2$ below which a squared distance has lost too many digits: its error is
+/// at most $1 / 16$ of what the relative error of the products becomes.
+const CANCELLED: f64 = 1.0 / 16.0;
+
+/// What the units of a cube share.
+#[derive(CubeType)]
+pub struct Products<E: Float, F: Float> {
+    /// The factors of the cube's rows, the second pieces behind the first.
+    rows: Shared<[E]>,
+    /// Those of a block of columns.
+    columns: Shared<[E]>,
+    /// The inner product of each column with each row.
+    products: Shared<[F]>,
+    /// What is subtracted from each component.
+    center: Shared<[F]>,
+    /// The squared norms of the columns.
+    column_norms: Shared<[F]>,
+    /// The squared norms of the rows.
+    row_norms: Shared<[F]>,
+}
+
+#[cube]
+impl<E: Float, F: Float> Products<E, F> {
+    /// Shared memory for the products of `matrix`.
+    pub fn new(#[comptime] matrix: MatrixProduct, #[comptime] blueprint: Blueprint) -> Self {
+        let block = comptime!(blueprint.block);
+        let tile = comptime!(matrix.pieces() * matrix.stride());
+        let distance = comptime!(matrix.product.distance);
+        Products::<E, F> {
+            rows: Shared::new_aligned_slice(
+                comptime!(tile * matrix.rows),
+                MatrixProduct::ALIGNMENT,
+            ),
+            columns: Shared::new_aligned_slice(comptime!(tile * block), MatrixProduct::ALIGNMENT),
+            products: Shared::new_aligned_slice(
+                comptime!(block * matrix.product_stride()),
+                MatrixProduct::ALIGNMENT,
+            ),
+            center: Shared::new_slice(comptime!(if matrix.centered() {
+                matrix.product.len
+            } else {
+                1
+            })),
+            column_norms: Shared::new_slice(comptime!(if distance { block } else { 1 })),
+            row_norms: Shared::new_slice(comptime!(if distance { matrix.rows } else { 1 })),
+        }
+    }
+
+    /// Copies the factors of the cube's rows, from `first` on. Those beyond the last row repeat it.
+    pub fn stage_rows(
+        &self,
+        tensors: &Sequence<Box<[E]>>,
+        address: &Address,
+        uniform: &[One<F>],
+        first: usize,
+        rows: usize,
+        #[comptime] matrix: MatrixProduct,
+        #[comptime] blueprint: Blueprint,
+    ) {
+        let row = comptime!(matrix.product.row);
+        let (mut tile, mut center) = (self.rows.clone(), self.center.clone());
+        // Others may still read those of the rows before.
+        sync_cube();
+        if comptime!(matrix.centered()) {
+            let len = comptime!(matrix.product.len);
+            for k in range_stepped(UNIT_POS as usize, len, CUBE_DIM as usize) {
+                let mut sum = constant::<F>(0.0);
+                for r in 0..matrix.rows {
+                    sum += read::<E, F>(
+                        tensors,
+                        address,
+                        min(first + r, rows - 1),
+                        row.offset + k,
+                        comptime!(row.tensor),
+                        comptime!(blueprint.clone()),
+                    );
+                }
+                center[k] = sum * constant::<F>(comptime!(1.0 / matrix.rows as f64));
+            }
+            sync_cube();
+        }
+        stage::<E, F>(
+            &mut tile,
+            &center,
+            tensors,
+            address,
+            uniform,
+            first,
+            rows - 1,
+            row,
+            comptime!(matrix.rows),
+            matrix,
+            comptime!(blueprint.clone()),
+        );
+        if comptime!(matrix.product.distance) {
+            sync_cube();
+            squared_norms::<E, F>(
+                &tile,
+                &mut self.row_norms.clone(),
+                comptime!(matrix.rows),
+                matrix,
+            );
+        }
+    }
+
+    /// Copies the factors of the columns `start .. stop`.
+    pub fn stage_columns(
+        &self,
+        tensors: &Sequence<Box<[E]>>,
+        address: &Address,
+        uniform: &[One<F>],
+        start: usize,
+        stop: usize,
+        #[comptime] matrix: MatrixProduct,
+        #[comptime] blueprint: Blueprint,
+    ) {
+        stage::<E, F>(
+            &mut self.columns.clone(),
+            &self.center,
+            tensors,
+            address,
+            uniform,
+            start,
+            stop - 1,
+            comptime!(matrix.product.column),
+            comptime!(blueprint.block),
+            matrix,
+            comptime!(blueprint.clone()),
+        );
+    }
+
+    /// Multiplies the columns of a block with the cube's rows.
+    pub fn multiply(&self, #[comptime] matrix: MatrixProduct, #[comptime] blueprint: Blueprint) {
+        let block = comptime!(blueprint.block);
+        if comptime!(matrix.product.distance) {
+            squared_norms::<E, F>(&self.columns, &mut self.column_norms.clone(), block, matrix);
+        }
+        if comptime!(matrix.emulated) {
+            multiply::<E, F, Emulated>(
+                &self.rows,
+                &self.columns,
+                &mut self.products.clone(),
+                block,
+                matrix,
+            );
+        } else if comptime!(matrix.stored == Precision::F32) {
+            multiply::<E, F, Instruction<tf32>>(
+                &self.rows,
+                &self.columns,
+                &mut self.products.clone(),
+                block,
+                matrix,
+            );
+        } else {
+            multiply::<E, F, Instruction<E>>(
+                &self.rows,
+                &self.columns,
+                &mut self.products.clone(),
+                block,
+                matrix,
+            );
+        }
+    }
+
+    /// What the sum is for the unit's rows with `q` columns of the block, from `staged` on, into `sums`;
+    /// whether all of them are exact enough.
+    pub fn sums<N: Size>(
+        &self,
+        sums: &mut Array<Vector<F, N>>,
+        staged: usize,
+        #[comptime] q: usize,
+        #[comptime] matrix: MatrixProduct,
+    ) -> bool {
+        let own = UNIT_POS as usize * N::value();
+        let mut exact = true.runtime();
+        let mut row_norms = Vector::<F, N>::empty();
+        if comptime!(matrix.product.distance) {
+            #[unroll]
+            for lane in 0..N::value() {
+                row_norms.insert(lane, self.row_norms[own + lane]);
+            }
+        }
+        #[unroll]
+        for c in 0..q {
+            let at = (staged + c) * comptime!(matrix.product_stride()) + own;
+            let mut value = Vector::<F, N>::empty();
+            #[unroll]
+            for lane in 0..N::value() {
+                value.insert(lane, self.products[at + lane]);
+            }
+            if comptime!(matrix.product.distance) {
+                let norms = row_norms + Vector::new(self.column_norms[staged + c]);
+                value = fma(value, constant_vector::<F, N>(-2.0), norms);
+                let least = norms * constant_vector::<F, N>(CANCELLED);
+                #[unroll]
+                for lane in 0..N::value() {
+                    exact = exact && value.extract(lane) >= least.extract(lane);
+                }
+            }
+            let size = value.abs();
+            #[unroll]
+            for lane in 0..N::value() {
+                exact = exact && size.extract(lane) <= constant::<F>(f32::MAX as f64);
+            }
+            sums[c] = if comptime!(matrix.product.negated) {
+                -value
+            } else {
+                value
+            };
+        }
+        exact
+    }
+}
+
+/// Copies the factors of `count` rows or columns from `first` on, where those beyond `last` repeat it,
+/// in pieces as they are multiplied. Behind the last component there are zeros.
+#[cube]
+fn stage<E: Float, F: Float>(
+    tile: &mut Shared<[E]>,
+    center: &Shared<[F]>,
+    tensors: &Sequence<Box<[E]>>,
+    address: &Address,
+    uniform: &[One<F>],
+    first: usize,
+    last: usize,
+    #[comptime] factor: Factor,
+    #[comptime] count: usize,
+    #[comptime] matrix: MatrixProduct,
+    #[comptime] blueprint: Blueprint,
+) {
+    let len = comptime!(matrix.product.len);
+    let padded = comptime!(matrix.padded());
+    let all = comptime!(count * padded);
+    for at in range_stepped(UNIT_POS as usize, all, CUBE_DIM as usize) {
+        let row = at / padded;
+        let component = at % padded;
+        let source = min(first + row, last);
+        let to = row * comptime!(matrix.stride()) + component;
+        // What lies behind the last component is not read.
+        let k = if comptime!(padded > len) {
+            min(component, comptime!(len - 1).runtime())
+        } else {
+            component
+        };
+        let inside = component < len;
+        if comptime!(matrix.pieces() == 1) {
+            let from = position(
+                address,
+                source,
+                factor.offset + k,
+                comptime!(factor.tensor),
+                comptime!(blueprint.clone()),
+            );
+            let value = tensors.index(comptime!(factor.tensor))[from];
+            tile[to] = if comptime!(padded > len) {
+                select(inside, value, constant::<E>(0.0))
+            } else {
+                value
+            };
+        } else {
+            let value = read::<E, F>(
+                tensors,
+                address,
+                source,
+                factor.offset + k,
+                comptime!(factor.tensor),
+                comptime!(blueprint.clone()),
+            );
+            let value = if comptime!(matrix.centered()) {
+                value - center[k]
+            } else {
+                value
+            };
+            let value = if comptime!(matrix.product.scale.is_some()) {
+                let scale = comptime!(matrix.product.scale.unwrap());
+                let slot = if comptime!(scale.looped) {
+                    scale.slot + k
+                } else {
+                    scale.slot.runtime()
+                };
+                value * uniform[slot].extract(0usize)
+            } else {
+                value
+            };
+            let value = if comptime!(padded > len) {
+                select(inside, value, constant::<F>(0.0))
+            } else {
+                value
+            };
+            let high = round_to_11_bits::<F>(value);
+            tile[to] = E::cast_from(high);
+            tile[to + comptime!(count * matrix.stride())] =
+                E::cast_from(round_to_11_bits::<F>(value - high));
+        }
+    }
+}
+
+/// The nearest number of 11 significant bits; only for `f32`.
+#[cube]
+fn round_to_11_bits<F: Float>(value: F) -> F {
+    let bits = u32::reinterpret(f32::cast_from(value));
+    let rounded = bits + 0xfffu32 + ((bits >> 13u32) & 1u32);
+    // Rounding could carry NaN beyond the last of its numbers.
+    let finite = (bits & 0x7f80_0000u32) < 0x7f80_0000u32;
+    let kept = select(finite, rounded & 0xffff_e000u32, bits);
+    F::cast_from(f32::reinterpret(kept))
+}
+
+/// The squared norms of the factors that are staged for `count` rows or columns.
+#[cube]
+fn squared_norms<E: Float, F: Float>(
+    tile: &Shared<[E]>,
+    norms: &mut Shared<[F]>,
+    #[comptime] count: usize,
+    #[comptime] matrix: MatrixProduct,
+) {
+    for row in range_stepped(UNIT_POS as usize, count, CUBE_DIM as usize) {
+        let start = row * comptime!(matrix.stride());
+        let mut sum = constant::<F>(0.0);
+        for k in 0..matrix.product.len {
+            let value = widen::<E, F>(tile[start + k], comptime!(matrix.stored));
+            let value = if comptime!(matrix.pieces() == 1) {
+                value
+            } else {
+                let rest = start + k + comptime!(count * matrix.stride());
+                value + widen::<E, F>(tile[rest], comptime!(matrix.stored))
+            };
+            sum = fma(value, value, sum);
+        }
+        norms[row] = sum;
+    }
+}
+
+/// The instruction that multiplies two matrices and adds the product to a third: `m` x `k` row by row,
+/// `k` x `n` column by column.
+#[cube]
+trait Multiplier<E: Float, F: Float>: 'static + Send + Sync {
+    /// A left factor.
+    type Left: CubeType;
+    /// A right factor.
+    type Right: CubeType;
+    /// A sum of products.
+    type Sum: CubeType;
+
+    /// A sum of nothing.
+    fn zero(#[comptime] matrix: MatrixProduct) -> Self::Sum;
+
+    /// The left factor at the start of a tile.
+    fn left(tile: &[E], #[comptime] matrix: MatrixProduct) -> Self::Left;
+
+    /// The right factor at the start of a tile.
+    fn right(tile: &[E], #[comptime] matrix: MatrixProduct) -> Self::Right;
+
+    /// Adds `left * right` to `sum`.
+    fn multiply(
+        left: &Self::Left,
+        right: &Self::Right,
+        sum: &mut Self::Sum,
+        #[comptime] matrix: MatrixProduct,
+    );
+
+    /// Writes a sum to the start of a tile of products, row by row.
+    fn store(sum: &Self::Sum, tile: &mut [F], #[comptime] matrix: MatrixProduct);
+}
+
+/// That of the device, for factors of type `T`; a plane executes it together.
+struct Instruction<T> {
+    _of: std::marker::PhantomData<T>,
+}
+
+#[cube]
+impl<E: Float, F: Float, T: Float> Multiplier<E, F> for Instruction<T> {
+    type Left = cmma::Matrix<T>;
+    type Right = cmma::Matrix<T>;
+    type Sum = cmma::Matrix<F>;
+
+    fn zero(#[comptime] matrix: MatrixProduct) -> cmma::Matrix<F> {
+        cmma::Matrix::<F>::from_value(
+            cmma::MatrixIdent::Accumulator,
+            comptime!(matrix.shape[0]),
+            comptime!(matrix.shape[1]),
+            comptime!(matrix.shape[2]),
+            cmma::MatrixLayout::Undefined,
+            constant::<F>(0.0),
+        )
+    }
+
+    fn left(tile: &[E], #[comptime] matrix: MatrixProduct) -> cmma::Matrix<T> {
+        // SAFETY: it is loaded before it is used.
+        let mut factor = unsafe {
+            cmma::Matrix::<T>::uninitialized(
+                cmma::MatrixIdent::A,
+                comptime!(matrix.shape[0]),
+                comptime!(matrix.shape[1]),
+                comptime!(matrix.shape[2]),
+                cmma::MatrixLayout::RowMajor,
+            )
+        };
+        cmma::load(&mut factor, tile, comptime!(matrix.stride() as u32));
+        factor
+    }
+
+    fn right(tile: &[E], #[comptime] matrix: MatrixProduct) -> cmma::Matrix<T> {
+        // SAFETY: as above.
+        let mut factor = unsafe {
+            cmma::Matrix::<T>::uninitialized(
+                cmma::MatrixIdent::B,
+                comptime!(matrix.shape[0]),
+                comptime!(matrix.shape[1]),
+                comptime!(matrix.shape[2]),
+                cmma::MatrixLayout::ColMajor,
+            )
+        };
+        cmma::load(&mut factor, tile, comptime!(matrix.stride() as u32));
+        factor
+    }
+
+    fn multiply(
+        left: &cmma::Matrix<T>,
+        right: &cmma::Matrix<T>,
+        sum: &mut cmma::Matrix<F>,
+        #[comptime] _matrix: MatrixProduct,
+    ) {
+        cmma::execute(left, right, &*sum, &*sum);
+    }
+
+    fn store(sum: &cmma::Matrix<F>, tile: &mut [F], #[comptime] matrix: MatrixProduct) {
+        cmma::store(
+            tile,
+            sum,
+            comptime!(matrix.product_stride() as u32),
+            cmma::MatrixLayout::RowMajor,
+        );
+    }
+}
+
+/// The same by loops, for devices without the instruction; a unit executes it alone.
+struct Emulated;
+
+/// The first `rows` rows of a tile of factors.
+#[cube]
+fn copied<E: Float, F: Float>(
+    tile: &[E],
+    #[comptime] rows: usize,
+    #[comptime] matrix: MatrixProduct,
+) -> Array<F> {
+    let k = comptime!(matrix.shape[2]);
+    let mut own = Array::<F>::new(comptime!(rows * k));
+    for row in 0..rows {
+        for t in 0..k {
+            let at = row * comptime!(matrix.stride()) + t;
+            own[row * k + t] = widen::<E, F>(tile[at], comptime!(matrix.stored));
+        }
+    }
+    own
+}
+
+#[cube]
+impl<E: Float, F: Float> Multiplier<E, F> for Emulated {
+    type Left = Array<F>;
+    type Right = Array<F>;
+    type Sum = Array<F>;
+
+    fn zero(#[comptime] matrix: MatrixProduct) -> Array<F> {
+        let len = comptime!(matrix.shape[0] * matrix.shape[1]);
+        let mut sum = Array::<F>::new(len);
+        for at in 0..len {
+            sum[at] = constant::<F>(0.0);
+        }
+        sum
+    }
+
+    fn left(tile: &[E], #[comptime] matrix: MatrixProduct) -> Array<F> {
+        copied::<E, F>(tile, comptime!(matrix.shape[0]), matrix)
+    }
+
+    fn right(tile: &[E], #[comptime] matrix: MatrixProduct) -> Array<F> {
+        copied::<E, F>(tile, comptime!(matrix.shape[1]), matrix)
+    }
+
+    fn multiply(
+        left: &Array<F>,
+        right: &Array<F>,
+        sum: &mut Array<F>,
+        #[comptime] matrix: MatrixProduct,
+    ) {
+        let (m, n, k) = comptime!((matrix.shape[0], matrix.shape[1], matrix.shape[2]));
+        for i in 0..m {
+            for j in 0..n {
+                let mut own = sum[i * n + j];
+                for t in 0..k {
+                    own = fma(left[i * k + t], right[j * k + t], own);
+                }
+                sum[i * n + j] = own;
+            }
+        }
+    }
+
+    fn store(sum: &Array<F>, tile: &mut [F], #[comptime] matrix: MatrixProduct) {
+        let (m, n) = comptime!((matrix.shape[0], matrix.shape[1]));
+        for i in 0..m {
+            for j in 0..n {
+                tile[i * comptime!(matrix.product_stride()) + j] = sum[i * n + j];
+            }
+        }
+    }
+}
+
+/// Multiplies the columns of a block with the cube's rows. A plane takes consecutive rows and all columns.
+#[cube]
+fn multiply<E: Float, F: Float, X: Multiplier<E, F>>(
+    rows: &Shared<[E]>,
+    columns: &Shared<[E]>,
+    products: &mut Shared<[F]>,
+    #[comptime] block: usize,
+    #[comptime] matrix: MatrixProduct,
+) {
+    let (m, n, k) = comptime!((matrix.shape[0], matrix.shape[1], matrix.shape[2]));
+    let stride = comptime!(matrix.stride());
+    let product_stride = comptime!(matrix.product_stride());
+    let pieces = comptime!(matrix.pieces());
+    let (second_rows, second_columns) = comptime!((matrix.rows * stride, block * stride));
+    let steps = comptime!(matrix.padded() / k);
+    let (across, down) = comptime!((matrix.rows / n, block / m));
+    let plane = UNIT_POS as usize / comptime!(matrix.plane);
+    let planes = CUBE_DIM as usize / comptime!(matrix.plane);
+    for part in range_stepped(plane, across, planes) {
+        let mut sums = Sequence::<X::Sum>::new();
+        #[unroll]
+        for _ in 0..down {
+            sums.push(X::zero(matrix));
+        }
+        for step in 0..steps {
+            let at = part * comptime!(n * stride) + step * k;
+            let mut right = Sequence::<X::Right>::new();
+            #[unroll]
+            for piece in 0..pieces {
+                right.push(X::right(
+                    &rows[at + comptime!(piece * second_rows)..],
+                    matrix,
+                ));
+            }
+            #[unroll]
+            for c in 0..down {
+                let at = comptime!(c * m * stride) + step * k;
+                let left = X::left(&columns[at..], matrix);
+                if comptime!(pieces == 2) {
+                    let rest = X::left(&columns[at + second_columns..], matrix);
+                    X::multiply(&rest, right.index(0usize), sums.index_mut(c), matrix);
+                    X::multiply(&left, right.index(1usize), sums.index_mut(c), matrix);
+                }
+                X::multiply(&left, right.index(0usize), sums.index_mut(c), matrix);
+            }
+        }
+        #[unroll]
+        for c in 0..down {
+            let at = comptime!(c * m * product_stride) + part * n;
+            X::store(sums.index(c), &mut products[at..], matrix);
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Inner products and squared distances of a row and a column: what the matrix units of a device can
+//! compute for many pairs at once.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Instruction, Item, Listing, Load, Register, Source, Space, Stage, Term};
+use crate::catalogue::ScalarOp;
+
+/// A sum over an inner axis of a pair that is $\pm \sum_k x_k y_k$ or $\pm \sum_k (x_k - y_k)^2 s_k^2$
+/// for components $x_k$ of an operand of rows and $y_k$ of one of columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct InnerProduct {
+    /// Which item of the pair it is.
+    pub item: usize,
+    /// Number of terms.
+    pub len: usize,
+    /// Whether it is a squared distance.
+    pub distance: bool,
+    /// Whether the terms are subtracted.
+    pub negated: bool,
+    /// The factors $x_k$.
+    pub row: Factor,
+    /// The factors $y_k$.
+    pub column: Factor,
+    /// What differences are multiplied by, if they are.
+    pub scale: Option<Scale>,
+}
+
+/// Components of an operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Factor {
+    /// The tensor.
+    pub tensor: usize,
+    /// The first component.
+    pub offset: usize,
+    /// The slot that it fills.
+    pub slot: usize,
+}
+
+/// Uniform slot `slot`, or `slot + k`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Scale {
+    /// The slot, the first one where there is one a component.
+    pub slot: usize,
+    /// Whether there is one a component.
+    pub looped: bool,
+}
+
+/// What a register of the body of a sum holds.
+#[derive(Clone, Copy, PartialEq)]
+enum Value {
+    Row(usize),
+    Column(usize),
+    Uniform(Scale),
+    Difference {
+        row: usize,
+        column: usize,
+        scale: Option<Scale>,
+    },
+}
+
+impl Listing {
+    /// The longest inner product of operands in the pair, if there is one.
+    pub fn inner_product(&self) -> Option<InnerProduct> {
+        let products = (0..self.pair.len()).filter_map(|item| self.inner_product_at(item));
+        products.max_by_key(|product| product.len)
+    }
+
+    fn inner_product_at(&self, item: usize) -> Option<InnerProduct> {
+        let Item::Sum {
+            len,
+            body,
+            term: Term::Product { args, negated },
+            fold: None,
+            ..
+        } = &self.pair[item]
+        else {
+            return None;
+        };
+        let mut values: Vec<(Register, Value)> = Vec::new();
+        let known = |values: &[(Register, Value)], register: Register| {
+            let own = values.iter().find(|(r, _)| *r == register);
+            own.map(|(_, value)| *value)
+                .or_else(|| self.uniform_register(item, register))
+        };
+        for (register, instruction) in body {
+            let value = match *instruction {
+                Instruction::Load {
+                    space,
+                    slot,
+                    looped,
+                } => match space {
+                    Space::Row if looped => Value::Row(slot),
+                    Space::Column if looped => Value::Column(slot),
+                    Space::Uniform => Value::Uniform(Scale { slot, looped }),
+                    _ => return None,
+                },
+                Instruction::Apply {
+                    op,
+                    args: [a, b, _],
+                    ..
+                } => match (op, known(&values, a)?, known(&values, b)?) {
+                    (ScalarOp::Sub, Value::Row(row), Value::Column(column))
+                    | (ScalarOp::Sub, Value::Column(column), Value::Row(row)) => {
+                        Value::Difference {
+                            row,
+                            column,
+                            scale: None,
+                        }
+                    }
+                    (
+                        ScalarOp::Mul,
+                        Value::Difference {
+                            row,
+                            column,
+                            scale: None,
+                        },
+                        Value::Uniform(scale),
+                    )
+                    | (
+                        ScalarOp::Mul,
+                        Value::Uniform(scale),
+                        Value::Difference {
+                            row,
+                            column,
+                            scale: None,
+                        },
+                    ) => Value::Difference {
+                        row,
+                        column,
+                        scale: Some(scale),
+                    },
+                    _ => return None,
+                },
+                _ => return None,
+            };
+            values.push((*register, value));
+        }
+        let (distance, row, column, scale) =
+            match (known(&values, args[0])?, known(&values, args[1])?) {
+                (Value::Row(row), Value::Column(column))
+                | (Value::Column(column), Value::Row(row)) => (false, row, column, None),
+                (Value::Difference { row, column, scale }, _) if args[0] == args[1] => {
+                    (true, row, column, scale)
+                }
+                _ => return None,
+            };
+        Some(InnerProduct {
+            item,
+            len: *len,
+            distance,
+            negated: *negated,
+            row: factor(&self.row, row, *len)?,
+            column: factor(&self.column, column, *len)?,
+            scale,
+        })
+    }
+
+    /// What `register` holds, if an item before `item` loads it from a uniform slot.
+    fn uniform_register(&self, item: usize, register: Register) -> Option<Value> {
+        self.pair[..item].iter().find_map(|item| match *item {
+            Item::Let(
+                own,
+                Instruction::Load {
+                    space: Space::Uniform,
+                    slot,
+                    looped,
+                },
+            ) if own == register => Some(Value::Uniform(Scale { slot, looped })),
+            _ => None,
+        })
+    }
+
+    /// Whether the column's factors of `product` serve nothing else.
+    pub fn only_for(&self, product: &InnerProduct) -> bool {
+        let (first, last) = (product.column.slot, product.column.slot + product.len);
+        let copied = |load: &Load| load.slot == first && load.len == product.len;
+        let reads = |items: &[Item], skipped: Option<usize>| {
+            let instructions = items.iter().enumerate().flat_map(|(at, item)| match item {
+                _ if skipped == Some(at) => Vec::new(),
+                Item::Let(_, instruction) => vec![(*instruction, 1)],
+                Item::Sum { len, body, .. } | Item::Store { len, body, .. } => {
+                    body.iter().map(|(_, i)| (*i, *len)).collect()
+                }
+            });
+            instructions.into_iter().any(|(instruction, len)| {
+                matches!(instruction, Instruction::Load { space: Space::Column, slot, looped }
+                    if slot < last && slot + if looped { len } else { 1 } > first)
+            })
+        };
+        self.column.load_of(first).is_some_and(copied)
+            && !reads(&self.column.items, None)
+            && !reads(&self.pair, Some(product.item))
+    }
+}
+
+/// The operand whose components fill `len` slots from `slot` on.
+fn factor(stage: &Stage, slot: usize, len: usize) -> Option<Factor> {
+    let load = stage.load_of(slot)?;
+    match load.source {
+        Source::Tensor(tensor) if slot + len <= load.slot + load.len => Some(Factor {
+            tensor,
+            offset: load.offset + slot - load.slot,
+            slot,
+        }),
+        _ => None,
+    }
+}

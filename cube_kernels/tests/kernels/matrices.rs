@@ -1,0 +1,332 @@
+//! Inner products as tiles of a matrix product, against the host: the kernels of devices with matrix
+//! instructions, with loops in the place of the instruction.
+
+use burn_lazy_kernels::{
+    Accumulation, Axis, Expr, Precision, ReductionKind, Wanted,
+    expr::Var,
+    plan::{Device, MatrixUnits},
+};
+
+use crate::{
+    device::{Problem, Runtime, Tensor, assert_close, client, precisions, runtime},
+    support::{Rng, agree, gaussian, p, s, x, y},
+};
+
+/// The part of the largest value by which those in `F32` may be off.
+const SINGLE: f64 = 1e-5;
+
+/// A GPU with small cubes, so that few rows and columns have all edges, and so that a CPU, where each unit is
+/// a thread, soon has all of them at a barrier.
+fn device() -> Device {
+    let client = client();
+    Device {
+        cores: None,
+        max_units: UNITS,
+        plane: 1,
+        shared_memory: 64 << 10,
+        processors: Some(2),
+        max_iterations: None,
+        wide_loads: false,
+        matrices: MatrixUnits {
+            f16: Some([16, UNITS, 16]),
+            bf16: Some([16, UNITS, 16]),
+            tf32: Some([16, UNITS, 8]),
+            emulated: true,
+        },
+        ..Device::new(client.properties(), client.name())
+    }
+}
+
+const UNITS: usize = 8;
+
+/// Whether the runtime under test has shared memory that its compiler bears.
+fn runs() -> bool {
+    runtime() != Runtime::Vulkan
+}
+
+#[track_caller]
+fn run(problem: Problem, precision: Precision, wanted: Wanted) -> (Problem, Vec<f64>, Vec<i64>) {
+    let problem = problem.planned_for(device());
+    let client = client();
+    let plan = problem.plan(&client, precision);
+    assert!(plan.blueprint.matrix.is_some(), "{plan:?}");
+    let (values, indices) = problem
+        .run_for(&client, precision, wanted)
+        .expect("the launch succeeds");
+    (problem, values, indices)
+}
+
+#[track_caller]
+fn check(problem: Problem, relative: f64) {
+    if !runs() {
+        return;
+    }
+    let (problem, got, _) = run(problem, Precision::F32, Wanted::VALUES);
+    assert_close(&got, &problem.reference(), relative);
+}
+
+/// The Gaussian kernel with a scale at which many columns count.
+fn wide(dim: usize) -> Expr {
+    (-x(0, dim).sqdist(&y(1, dim)) * Expr::constant(1.0 / dim as f64)).exp() * y(2, 2)
+}
+
+#[test]
+fn sizes_need_not_fill_tiles() {
+    for (m, n, dim) in [
+        (4, 1, 16),
+        (8, 16, 16),
+        (9, 64, 17),
+        (20, 65, 24),
+        (17, 150, 61),
+        (16, 63, 100),
+    ] {
+        let problem = Problem::random(&wide(dim), Axis::J, (m, n), 1, (-1.0, 1.0));
+        check(problem, SINGLE);
+    }
+}
+
+#[test]
+fn either_axis_is_reduced() {
+    let dot = x(0, 20).dot(&y(1, 20));
+    for expr in [wide(16), dot.square() * y(2, 1), -dot] {
+        for axis in [Axis::I, Axis::J] {
+            let problem = Problem::random(&expr, axis, (19, 70), 2, (-1.0, 1.0));
+            check(problem, SINGLE);
+        }
+    }
+}
+
+#[test]
+fn all_reductions_take_products() {
+    if !runs() {
+        return;
+    }
+    let scores = x(0, 16).dot(&y(1, 16)) * Expr::constant(0.2);
+    let expr = Expr::concat(vec![scores, y(2, 2)]);
+    for kind in ReductionKind::all() {
+        if kind == ReductionKind::Sum(Accumulation::Double)
+            && !precisions().contains(&Precision::F64)
+        {
+            continue;
+        }
+        let problem = Problem::random(&expr, Axis::J, (19, 70), 3, (0.5, 1.0)).reduced_by(kind);
+        let indexed = matches!(
+            kind,
+            ReductionKind::Minimum | ReductionKind::Maximum | ReductionKind::Smallest { .. }
+        );
+        let wanted = match indexed {
+            true => Wanted::BOTH,
+            false => Wanted::VALUES,
+        };
+        let (problem, got, indices) = run(problem, Precision::F32, wanted);
+        let (want, columns) = problem.reference_with_indices();
+        for (got, want) in got.iter().zip(&want) {
+            assert!(
+                agree(*got, *want, 1e-4 * want.abs()),
+                "{kind:?}: {got}, {want}"
+            );
+        }
+        if indexed {
+            assert_eq!(indices, columns, "{kind:?}");
+        }
+    }
+}
+
+#[test]
+fn attention_and_nearest_neighbours() {
+    let scores = x(0, 64).dot(&y(1, 64)) * Expr::constant(0.125);
+    let attention = Expr::concat(vec![scores.clone(), y(2, 20)]);
+    let problem = Problem::random(&attention, Axis::J, (17, 130), 4, (-1.0, 1.0));
+    check(problem.reduced_by(ReductionKind::SoftmaxSum), SINGLE);
+    let problem = Problem::random(&scores, Axis::J, (17, 130), 5, (-1.0, 1.0));
+    check(
+        problem.reduced_by(ReductionKind::LogSumExp { scores: 1 }),
+        SINGLE,
+    );
+    let distance = x(0, 32).sqdist(&y(1, 32));
+    let problem = Problem::random(&distance, Axis::J, (17, 130), 6, (-1.0, 1.0));
+    check(problem.reduced_by(ReductionKind::Smallest { k: 5 }), SINGLE);
+}
+
+#[test]
+fn differences_may_be_scaled() {
+    let scaled = |scale: Expr| {
+        let difference = (x(0, 18) - y(1, 18)) / scale;
+        (-difference.square().inner_sum()).exp() * y(2, 1)
+    };
+    for scale in [s(3), p(3, 18)] {
+        let problem = Problem::random(&scaled(scale), Axis::J, (20, 70), 7, (0.5, 3.0));
+        check(problem, SINGLE);
+    }
+}
+
+#[test]
+fn factors_may_serve_the_rest_of_the_formula_too() {
+    let norms = y(1, 16).square().inner_sum();
+    let expr = wide(16) * norms.clone() + x(0, 16).dot(&y(1, 16));
+    let gradient = Expr::concat(vec![wide(16), wide(16).slice(0, 1) * (x(0, 16) - y(1, 16))]);
+    for expr in [expr, gradient] {
+        let problem = Problem::random(&expr, Axis::J, (20, 70), 8, (-1.0, 1.0));
+        check(problem, SINGLE);
+    }
+}
+
+#[test]
+fn batches_strides_parts_and_folds() {
+    let mut rng = Rng::new(9);
+    let tensor = |var: &Var| match var.axis {
+        Some(Axis::I) => Tensor::random(&[3, 1, 20, var.dim], &mut rng, -1.0, 1.0).transposed(),
+        Some(Axis::J) => Tensor::random(&[2, 70, var.dim], &mut rng, -1.0, 1.0).spaced(),
+        None => Tensor::random(&[var.dim], &mut rng, -1.0, 1.0),
+    };
+    let problem = Problem::new(&wide(16), Axis::J, &[3, 2], (20, 70), tensor, |_| 0.0);
+    check(problem, SINGLE);
+    if runs() {
+        let problem = Problem::random(&wide(16), Axis::J, (17, 2100), 10, (-1.0, 1.0));
+        let planned = problem.planned_for(device());
+        assert!(planned.plan(&client(), Precision::F32).parts > 1);
+        check(planned, SINGLE);
+    }
+    let problem = Problem::random(&wide(16), Axis::J, (60, 70), 11, (-1.0, 1.0));
+    check(problem.folded_into(17), SINGLE);
+}
+
+/// The squared distances of `points`, which are both rows and columns, each of which is written out.
+#[track_caller]
+fn distances(points: Tensor, count: usize, dim: usize) -> (Vec<f64>, Vec<f64>) {
+    let expr = x(0, dim).sqdist(&y(1, dim));
+    let problem = Problem::new(
+        &expr,
+        Axis::J,
+        &[],
+        (count, count),
+        |_| points.clone(),
+        |_| 0.0,
+    )
+    .reduced_by(ReductionKind::Smallest { k: count });
+    let (problem, got, _) = run(problem, Precision::F32, Wanted::BOTH);
+    (got, problem.reference())
+}
+
+#[test]
+fn distances_keep_their_digits_however_near_and_far_the_points_are() {
+    if !runs() {
+        return;
+    }
+    let (count, dim) = (24, 16);
+    let mut rng = Rng::new(12);
+    for (offset, spread, scale) in [
+        (0.0, 1.0, 1.0),
+        (1000.0, 1.0, 1.0),
+        (0.0, 1e-3, 1.0),
+        (-3.0, 1e-5, 1e-12),
+        (5.0, 1.0, 1e12),
+    ] {
+        // Pairs of neighbours, so that there are distances of all sizes.
+        let mut values = Vec::new();
+        for point in 0..count / 2 {
+            let center = rng.vec(dim, -1.0, 1.0);
+            for near in [0.0, spread * (point % 3) as f64] {
+                let moved = center.iter().map(|c| {
+                    let value = (offset + c + near * rng.uniform(-1.0, 1.0)) * scale;
+                    value as f32 as f64
+                });
+                values.extend(moved.collect::<Vec<f64>>());
+            }
+        }
+        let (got, want) = distances(Tensor::new(&[count, dim], values), count, dim);
+        for (got, want) in got.iter().zip(&want) {
+            assert!(
+                agree(*got, *want, SINGLE * want),
+                "{got}, not {want} ({offset}, {spread})"
+            );
+        }
+    }
+}
+
+#[test]
+fn products_are_off_by_rounding_only() {
+    if !runs() {
+        return;
+    }
+    for (dim, scale) in [(16, 1.0), (64, 1e-15), (64, 1e15), (200, 1.0)] {
+        // One column, so that the result is the product.
+        let expr = x(0, dim).dot(&y(1, dim));
+        let range = (-scale, scale);
+        let problem = Problem::random(&expr, Axis::J, (40, 1), 13, range);
+        let sizes = Problem::random(
+            &x(0, dim).abs().dot(&y(1, dim).abs()),
+            Axis::J,
+            (40, 1),
+            13,
+            range,
+        );
+        let (problem, got, _) = run(problem, Precision::F32, Wanted::VALUES);
+        for ((got, want), size) in got.iter().zip(problem.reference()).zip(sizes.reference()) {
+            let off = (got - want).abs() / size;
+            assert!(off < 1e-6, "{got}, not {want}: off by {off:.1e}");
+        }
+    }
+}
+
+#[test]
+fn special_values_reach_what_they_reach_without() {
+    if !runs() {
+        return;
+    }
+    let large = f32::MAX as f64;
+    for special in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, large, -large] {
+        for expr in [x(0, 16).dot(&y(1, 16)), x(0, 16).sqdist(&y(1, 16))] {
+            for at_row in [true, false] {
+                let mut rng = Rng::new(14);
+                let tensor = |var: &Var| match var.axis {
+                    Some(Axis::I) if at_row => {
+                        Tensor::random(&[20, 16], &mut rng, 0.5, 1.0).with(&[3, 5], special)
+                    }
+                    Some(Axis::J) if !at_row => {
+                        Tensor::random(&[20, 16], &mut rng, 0.5, 1.0).with(&[3, 5], special)
+                    }
+                    _ => Tensor::random(&[20, 16], &mut rng, 0.5, 1.0),
+                };
+                // Minima pass by NaN and infinity where there are other columns.
+                let problem = Problem::new(&expr, Axis::J, &[], (20, 20), tensor, |_| 0.0);
+                let (problem, got, _) = run(problem, Precision::F32, Wanted::VALUES);
+                for (k, (got, want)) in got.iter().zip(problem.reference()).enumerate() {
+                    let want = match want.abs() > large {
+                        true => want.signum() * f64::INFINITY,
+                        false => want,
+                    };
+                    assert!(
+                        agree(*got, want, SINGLE * want.abs()),
+                        "row {k} of {expr} with {special} is {got}, not {want}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn halves_are_multiplied_as_they_are() {
+    if runtime() != Runtime::Cpu {
+        return;
+    }
+    // Numbers that both types hold.
+    let tensor = |seed: u64| {
+        let mut rng = Rng::new(seed);
+        move |var: &Var| {
+            let len = if var.axis == Some(Axis::I) { 20 } else { 70 };
+            let values = rng.vec(len * var.dim, -8.0, 8.0);
+            let values = values.iter().map(|v| v.round() / 8.0).collect();
+            Tensor::new(&[len, var.dim], values)
+        }
+    };
+    let dot = x(0, 40).dot(&y(1, 40)) * Expr::constant(0.1);
+    for expr in [wide(20), dot.exp() * y(2, 1), gaussian(16, 1)] {
+        for (precision, relative) in [(Precision::F16, 1e-3), (Precision::BF16, 8e-3)] {
+            let problem = Problem::new(&expr, Axis::J, &[], (20, 70), tensor(15), |_| 0.0);
+            let (problem, got, _) = run(problem, precision, Wanted::VALUES);
+            assert_close(&got, &problem.reference(), relative);
+        }
+    }
+}
