@@ -465,7 +465,8 @@ impl<E: Float, F: Float, T: Float> Multiplier<E, F> for Instruction<T> {
     }
 }
 
-/// The same by loops, for devices without the instruction; a unit executes it alone.
+/// The same by loops, for devices without the instruction; a unit executes it alone. The loops are long,
+/// as drivers unroll short ones within each other to code that takes minutes to compile.
 struct Emulated;
 
 /// The first `rows` rows of a tile of factors.
@@ -477,11 +478,9 @@ fn copied<E: Float, F: Float>(
 ) -> Array<F> {
     let k = comptime!(matrix.shape[2]);
     let mut own = Array::<F>::new(comptime!(rows * k));
-    for row in 0..rows {
-        for t in 0..k {
-            let at = row * comptime!(matrix.stride()) + t;
-            own[row * k + t] = widen::<E, F>(tile[at], comptime!(matrix.stored));
-        }
+    for at in 0..comptime!(rows * k) {
+        let from = at / k * comptime!(matrix.stride()) + at % k;
+        own[at] = widen::<E, F>(tile[from], comptime!(matrix.stored));
     }
     own
 }
@@ -516,23 +515,20 @@ impl<E: Float, F: Float> Multiplier<E, F> for Emulated {
         #[comptime] matrix: MatrixProduct,
     ) {
         let (m, n, k) = comptime!((matrix.shape[0], matrix.shape[1], matrix.shape[2]));
-        for i in 0..m {
-            for j in 0..n {
-                let mut own = sum[i * n + j];
-                for t in 0..k {
-                    own = fma(left[i * k + t], right[j * k + t], own);
-                }
-                sum[i * n + j] = own;
+        for at in 0..comptime!(m * n) {
+            let (i, j) = (at / n, at % n);
+            let mut own = sum[at];
+            for t in 0..k {
+                own = fma(left[i * k + t], right[j * k + t], own);
             }
+            sum[at] = own;
         }
     }
 
     fn store(sum: &Array<F>, tile: &mut [F], #[comptime] matrix: MatrixProduct) {
         let (m, n) = comptime!((matrix.shape[0], matrix.shape[1]));
-        for i in 0..m {
-            for j in 0..n {
-                tile[i * comptime!(matrix.product_stride()) + j] = sum[i * n + j];
-            }
+        for at in 0..comptime!(m * n) {
+            tile[at / n * comptime!(matrix.product_stride()) + at % n] = sum[at];
         }
     }
 }

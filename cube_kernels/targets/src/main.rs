@@ -283,7 +283,7 @@ fn compile(tools: &Tools, device: &Device, case: &Case, language: Language) -> V
                     &compiled,
                     emitted.shared_bytes,
                     plan.units,
-                    case.column_values(&kernels) * case.precision.computed().size(),
+                    case.column_bytes(&kernels),
                     plan.lanes,
                 )
             });

@@ -22,7 +22,8 @@ struct Instruction {
     label: Option<String>,
 }
 
-/// The innermost loops of a listing by `nvdisasm -c`.
+/// The innermost loops of a listing by `nvdisasm -c`, and those around them that hold instructions of the
+/// tensor cores of their own, as compilers unroll short loops.
 pub fn loops(listing: &str) -> Vec<Loop> {
     let mut labels = HashMap::new();
     let mut code = Vec::new();
@@ -44,18 +45,33 @@ pub fn loops(listing: &str) -> Vec<Loop> {
         // The last instruction of a kernel jumps to itself.
         .filter(|(start, end)| start < end)
         .collect();
-    let innermost = |span: &&(usize, usize)| {
-        let inside = |other: &(usize, usize)| {
-            other != *span && span.0 <= other.0 && other.1 <= span.1 && other.0 != span.0
+    let inside = |span: (usize, usize), other: &&(usize, usize)| {
+        **other != span && span.0 <= other.0 && other.1 <= span.1 && other.0 != span.0
+    };
+    let kept = |span: &&(usize, usize)| {
+        let inner: Vec<_> = spans.iter().filter(|other| inside(**span, other)).collect();
+        let own = |at: &usize| {
+            !inner
+                .iter()
+                .any(|(start, end)| (*start..=*end).contains(at))
         };
-        !spans.iter().any(inside)
+        inner.is_empty()
+            || (span.0..=span.1)
+                .filter(own)
+                .any(|at| is_matrix(&code[at].name))
     };
     spans
         .iter()
-        .filter(innermost)
+        .filter(kept)
         .filter_map(|(start, end)| shortest(&code, &target, *start, *end))
         .map(|way| count(way.iter().map(|at| &code[*at])))
         .collect()
+}
+
+/// Whether an instruction, with or without its modifiers, is one of the tensor cores.
+fn is_matrix(name: &str) -> bool {
+    let base = name.split('.').next();
+    base.is_some_and(|base| base.ends_with("MMA"))
 }
 
 /// An instruction of a listing, such as `/*0120*/ @!P0 BRA `(.L_x_3) ;`.
@@ -155,10 +171,9 @@ impl Loop {
 
     /// Instructions of the tensor cores.
     pub fn matrix_instructions(&self) -> u32 {
-        let matrix = |name: &&String| name.ends_with("MMA");
         self.mix
             .keys()
-            .filter(matrix)
+            .filter(|name| is_matrix(name))
             .map(|name| self.mix[name])
             .sum()
     }
@@ -262,6 +277,17 @@ mod tests {
         assert_eq!(found[0].shared_bytes, 16);
         assert_eq!(found[0].mix["BRA"], 2);
         assert!(!found[0].mix.contains_key("MUFU"));
+    }
+
+    #[test]
+    fn tensor_cores_count_where_their_loop_is_unrolled() {
+        let unrolled = LISTING.replace("BAR.SYNC 0x0", "HMMA.1688.F32.TF32 R4, R4, R5, R4");
+        let counts = |listing: &str| -> Vec<u32> {
+            let found = loops(listing);
+            found.iter().map(Loop::matrix_instructions).collect()
+        };
+        assert_eq!(counts(LISTING), [0]);
+        assert_eq!(counts(&unrolled), [0, 1]);
     }
 
     #[test]

@@ -36,10 +36,10 @@ impl Row {
         compiled: &Compiled,
         shared_bytes: usize,
         units: usize,
-        column_bytes: usize,
+        column_bytes: Option<usize>,
         lanes: usize,
     ) -> Self {
-        let cost = sass::cost(&compiled.loops, column_bytes, lanes);
+        let cost = column_bytes.and_then(|bytes| sass::cost(&compiled.loops, bytes, lanes));
         let matrix = compiled.loops.iter().map(sass::Loop::matrix_instructions);
         Self {
             kernel,
