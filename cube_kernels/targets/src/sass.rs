@@ -48,24 +48,27 @@ pub fn loops(listing: &str) -> Vec<Loop> {
     let inside = |span: (usize, usize), other: &&(usize, usize)| {
         **other != span && span.0 <= other.0 && other.1 <= span.1 && other.0 != span.0
     };
-    let kept = |span: &&(usize, usize)| {
-        let inner: Vec<_> = spans.iter().filter(|other| inside(**span, other)).collect();
+    let mut found = Vec::new();
+    for (start, end) in &spans {
+        let inner = |other: &&(usize, usize)| inside((*start, *end), other);
+        let inner: Vec<_> = spans.iter().filter(inner).collect();
+        if inner.is_empty() {
+            let way = shortest(&code, &target, *start, *end);
+            found.extend(way.map(|way| count(way.iter().map(|at| &code[*at]))));
+            continue;
+        }
+        // The shortest way round may go past them.
         let own = |at: &usize| {
             !inner
                 .iter()
                 .any(|(start, end)| (*start..=*end).contains(at))
         };
-        inner.is_empty()
-            || (span.0..=span.1)
-                .filter(own)
-                .any(|at| is_matrix(&code[at].name))
-    };
-    spans
-        .iter()
-        .filter(kept)
-        .filter_map(|(start, end)| shortest(&code, &target, *start, *end))
-        .map(|way| count(way.iter().map(|at| &code[*at])))
-        .collect()
+        let own: Vec<usize> = (*start..=*end).filter(own).collect();
+        if own.iter().any(|at| is_matrix(&code[*at].name)) {
+            found.push(count(own.iter().map(|at| &code[*at])));
+        }
+    }
+    found
 }
 
 /// Whether an instruction, with or without its modifiers, is one of the tensor cores.
