@@ -339,12 +339,12 @@ fn factor(
     for (k, square) in squares.iter().enumerate().filter(|(_, s)| **s > 0.0) {
         *largest = largest.max(curvature[(k, k)] / square);
     }
-    if *largest <= 0.0 {
-        if let Some(k) = squares.iter().position(|square| *square > 0.0) {
-            return Err(DMatrix::from_fn(width, 1, |i, _| {
-                f64::from(u8::from(i == k))
-            }));
-        }
+    if *largest <= 0.0
+        && let Some(k) = squares.iter().position(|square| *square > 0.0)
+    {
+        return Err(DMatrix::from_fn(width, 1, |i, _| {
+            f64::from(u8::from(i == k))
+        }));
     }
     let lowest = 2.0 * precision * *largest;
     let lengths: Vec<f64> = (0..width)
