@@ -16,13 +16,12 @@ const NAME: &str = "burn-lazy-gpu";
 const LARGEST: u64 = 60 << 20;
 /// As the runner names the programs: a kind of target and its name. Those of the examples that show most; each
 /// adds some megabytes.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 6] = [
     ("test", "kernels"),
     ("test", "backend"),
     ("bench", "peers"),
     ("example", "tutorial"),
     ("example", "knn_digits"),
-    ("example", "attention"),
     ("example", "solve"),
 ];
 /// What they read, below the folder of the package.

@@ -12,7 +12,7 @@ set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 bin=$here/bin
 limit=${LIMIT:-520}
-examples="tutorial knn_digits attention solve"
+examples="tutorial knn_digits solve"
 
 if [[ ${1:-} == --list ]]; then
     set -e
