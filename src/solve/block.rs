@@ -187,11 +187,12 @@ pub(crate) fn iterate<const R: usize>(
             solution = solution + product(&step, &upload(&c))?;
         }
         let z = precondition(options, &q)?;
-        let squares = look(&q, &z, &c, options, monitor)?;
+        let (squares, products) = look(&q, &z, options)?;
         let done = monitor.residuals(&norms(&squares, &c))?;
         if done {
             return Ok(solution);
         }
+        check_preconditioner(&products, &c, monitor)?;
         if monitor.wants_refresh() {
             let r = refresh(std::mem::replace(&mut solution, r.zeros_like()))?;
             if !monitor.refreshed(&r)? {
@@ -226,8 +227,14 @@ fn begin<const R: usize>(
         *solution = solution.clone() + step;
     }
     let z = precondition(options, &q)?;
-    let c = vec![DMatrix::identity(width, width); directions.largest.len()];
-    let squares = look(&q, &z, &c, options, monitor)?;
+    let open = |batch: usize| {
+        DMatrix::from_fn(width, width, |i, j| {
+            f64::from(u8::from(i == j && monitor.is_open(batch * width + j)))
+        })
+    };
+    let c: Vec<DMatrix<f64>> = (0..directions.largest.len()).map(open).collect();
+    let (squares, products) = look(&q, &z, options)?;
+    check_preconditioner(&products, &c, monitor)?;
     monitor.compare_with(&norms(&squares, &c));
     Ok(Residuals { q, z, c, squares })
 }
@@ -242,16 +249,15 @@ fn precondition<const R: usize>(
     })
 }
 
-/// Reads $Q^\top Q$, and sees whether the preconditioner is positive definite.
+/// Reads $Q^\top Q$ and $Z^\top Q$, which is the same without a preconditioner.
 fn look<const R: usize>(
     q: &Tensor<R>,
     z: &Tensor<R>,
-    c: &[DMatrix<f64>],
     options: &SolveOptions<R>,
-    monitor: &Monitor<R>,
-) -> Result<Vec<DMatrix<f64>>, SolveError> {
+) -> Result<(Vec<DMatrix<f64>>, Vec<DMatrix<f64>>), SolveError> {
     if options.preconditioner.is_none() {
-        return matrices(gram(q, q)?);
+        let squares = matrices(gram(q, q)?)?;
+        return Ok((squares.clone(), squares));
     }
     let width = q.dims()[R - 1];
     let both = Tensor::cat(vec![q.clone(), z.clone()], R - 1);
@@ -260,15 +266,26 @@ fn look<const R: usize>(
         let part = both.iter().map(|gram| gram.rows(k * width, width));
         part.map(|part| part.clone_owned()).collect()
     };
-    let products = norms(&part(1), c);
-    for (number, product) in products.iter().enumerate() {
-        if monitor.is_open(number) && *product <= 0.0 {
+    Ok((part(0), part(1)))
+}
+
+/// Refuses a preconditioner that is not positive for an open column, from $Z^\top Q$.
+fn check_preconditioner<const R: usize>(
+    products: &[DMatrix<f64>],
+    c: &[DMatrix<f64>],
+    monitor: &Monitor<R>,
+) -> Result<(), SolveError> {
+    let width = c[0].ncols();
+    let products = norms(products, c);
+    let wrong = |number: &usize| monitor.is_open(*number) && products[*number] <= 0.0;
+    match (0..products.len()).find(wrong) {
+        None => Ok(()),
+        Some(number) => {
             let mut weights = vec![0.0; width];
             weights[number % width] = 1.0;
-            return Err(monitor.not_positive("the preconditioner", number / width, &weights));
+            Err(monitor.not_positive("the preconditioner", number / width, &weights))
         }
     }
-    Ok(part(0))
 }
 
 /// The numbers $c^\top G c$ of the columns $c$ of $C$, those of a batch and then of the next.

@@ -5,8 +5,8 @@
 //! any [`LinearOperator`], [`minres`] for indefinite and [`least_squares`] for rectangular ones;
 //! [`eigenpairs`] gives the largest eigenvalues and [`log_det`] the logarithm of the determinant.
 //!
-//! All of them work on many right-hand sides at once, each with step sizes of its own, stay on the device
-//! but for a look at the residuals every few iterations, and end: with a result that says how exact it
+//! All of them work on many right-hand sides at once, stay on the device but for small
+//! matrices and a look at the residuals, and end: with a result that says how exact it
 //! is, or with a [`SolveError`]. Solutions are differentiable by the implicit function theorem: the
 //! backward pass solves one more system with the same operator, and nothing of the iterations is
 //! kept.
@@ -119,7 +119,8 @@ impl<const R: usize> SolveOptions<R> {
         self
     }
 
-    /// After how many iterations the host looks at the residuals; 2 by default. Work that is queued
+    /// After how many iterations the host looks at the residuals, or reports them where it looks at them in each
+    /// one, as conjugate gradients do; 2 by default. Work that is queued
     /// far ahead is no faster, and on a CPU slower: who waits for a place in the queue takes a core.
     #[must_use]
     pub fn check_every(mut self, iterations: usize) -> Self {
@@ -335,8 +336,8 @@ impl LazyTensor {
     /// Solves $(\alpha I + K)\, a = b$ for this symmetric positive definite matrix $K$ by conjugate
     /// gradients; $\alpha$ is the [`ridge`](SolveOptions::ridge).
     ///
-    /// `b` has the shape `[batch.., N, E]`, as has the solution: E right-hand sides, each with
-    /// step sizes of its own. Batch dimensions broadcast against those of the matrix, of which `b` must
+    /// `b` has the shape `[batch.., N, E]`, as has the solution: E right-hand sides, up to 16
+    /// of which share the directions that are found. Batch dimensions broadcast against those of the matrix, of which `b` must
     /// have as many.
     ///
     /// Differentiable by `b` and by every operand of the matrix; the backward pass solves one more system,

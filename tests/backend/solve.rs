@@ -385,7 +385,12 @@ fn batches_of_blocks_and_more_columns_than_rows() {
     let points = tensor(&x, [batch, n, 2], DType::F32, &device);
     let k = (-LazyTensor::vi(points.clone()).sqdist(LazyTensor::vj(points))).exp();
     let right = tensor(&b, [batch, n, columns], DType::F32, &device);
-    let guess = tensor(&random.vec(columns), [1, 1, columns], DType::F32, &device);
+    let guess = tensor(
+        &random.vec(n * columns),
+        [1, n, columns],
+        DType::F32,
+        &device,
+    );
     for options in [options.clone().initial(guess), options.clone()] {
         let solved = k.solve(right.clone(), &options).unwrap();
         assert_eq!(solved.info.residuals.len(), batch * columns);
