@@ -314,7 +314,6 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
             uniform,
             row - UNIT_POS as usize * N::value(),
             rows,
-            comptime!(blueprint.matrix.unwrap()),
             comptime!(blueprint.clone()),
         ),
     }
@@ -350,14 +349,10 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
                             uniform,
                             start,
                             stop,
-                            comptime!(blueprint.matrix.unwrap()),
                             comptime!(blueprint.clone()),
                         );
                         sync_cube();
-                        products.multiply(
-                            comptime!(blueprint.matrix.unwrap()),
-                            comptime!(blueprint.clone()),
-                        );
+                        products.multiply(comptime!(blueprint.clone()));
                     }
                 }
                 sync_cube();

@@ -85,9 +85,9 @@ impl<E: Float, F: Float> Products<E, F> {
         uniform: &[One<F>],
         first: usize,
         rows: usize,
-        #[comptime] matrix: MatrixProduct,
         #[comptime] blueprint: Blueprint,
     ) {
+        let matrix = comptime!(blueprint.matrix.expect("it is planned"));
         let row = comptime!(matrix.product.row);
         let (mut tile, mut center) = (self.rows.clone(), self.center.clone());
         // Others may still read those of the rows before.
@@ -142,9 +142,9 @@ impl<E: Float, F: Float> Products<E, F> {
         uniform: &[One<F>],
         start: usize,
         stop: usize,
-        #[comptime] matrix: MatrixProduct,
         #[comptime] blueprint: Blueprint,
     ) {
+        let matrix = comptime!(blueprint.matrix.expect("it is planned"));
         stage::<E, F>(
             &mut self.columns.clone(),
             &self.center,
@@ -161,7 +161,8 @@ impl<E: Float, F: Float> Products<E, F> {
     }
 
     /// Multiplies the columns of a block with the cube's rows.
-    pub fn multiply(&self, #[comptime] matrix: MatrixProduct, #[comptime] blueprint: Blueprint) {
+    pub fn multiply(&self, #[comptime] blueprint: Blueprint) {
+        let matrix = comptime!(blueprint.matrix.expect("it is planned"));
         let block = comptime!(blueprint.block);
         if comptime!(matrix.product.distance) {
             squared_norms::<E, F>(&self.columns, &mut self.column_norms.clone(), block, matrix);
