@@ -98,7 +98,8 @@ fn either_axis_is_reduced() {
 
 #[test]
 fn all_reductions_take_products() {
-    if !runs() {
+    // Software Vulkan takes half a minute to compile each of these kernels.
+    if runtime() != Runtime::Cpu {
         return;
     }
     let scores = x(0, 16).dot(&y(1, 16)) * Expr::constant(0.2);
@@ -181,10 +182,13 @@ fn batches_strides_parts_and_folds() {
     };
     let problem = Problem::new(&wide(16), Axis::J, &[3, 2], (20, 70), tensor, |_| 0.0);
     check(problem, SINGLE);
-    if runs() {
+    // Not where a driver ends loops early: those that stand for the instruction are too many.
+    let client = client();
+    let own = Device::new(client.properties(), client.name());
+    if runs() && own.max_iterations.is_none() {
         let problem = Problem::random(&wide(16), Axis::J, (17, 2100), 10, (-1.0, 1.0));
         let planned = problem.planned_for(device());
-        assert!(planned.plan(&client(), Precision::F32).parts > 1);
+        assert!(planned.plan(&client, Precision::F32).parts > 1);
         check(planned, SINGLE);
     }
     let problem = Problem::random(&wide(16), Axis::J, (60, 70), 11, (-1.0, 1.0));
