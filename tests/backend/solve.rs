@@ -331,7 +331,7 @@ fn blocks_of_any_columns_agree_with_cholesky() {
         for (what, columns) in &cases {
             let b = DMatrix::from_fn(n, columns.len(), |i, e| columns[e][i]);
             let right = tensor(&rows(&b), [n, columns.len()], dtype, &device);
-            for (ridge, kept) in [(10.0, 128), (1e-1, 128), (1e-1, 8), (1e-1, 0)] {
+            for (ridge, kept) in [(10.0, 8), (1e-1, 128), (1e-1, 0)] {
                 let what = format!("{dtype:?} {what} ridge={ridge} kept={kept}");
                 let options = SolveOptions::default()
                     .ridge(ridge)

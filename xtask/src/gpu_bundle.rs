@@ -59,7 +59,7 @@ pub fn run() -> Result<bool> {
     }
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "install", "--disable-pip-version-check"]);
-    pip.args(["--no-deps", "--no-compile", "--only-binary", ":all:"]);
+    pip.args(["--no-deps", "--no-compile"]);
     pip.arg("--target")
         .arg(folder.join("python"))
         .args(PEER_WHEELS);
