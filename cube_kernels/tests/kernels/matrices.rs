@@ -23,7 +23,7 @@ fn device() -> Device {
         cores: None,
         max_units: UNITS,
         plane: 1,
-        shared_memory: 64 << 10,
+        shared_memory: 128 << 10,
         processors: Some(2),
         max_iterations: None,
         wide_loads: false,
