@@ -187,7 +187,7 @@ pub(crate) fn iterate<const R: usize>(
             solution = solution + product(&step, &upload(&c))?;
         }
         let z = precondition(options, &q)?;
-        let (squares, products) = look(&q, &z, options)?;
+        let [squares, products] = look(&q, &z, options)?;
         let done = monitor.residuals(&norms(&squares, &c))?;
         if done {
             return Ok(solution);
@@ -233,7 +233,7 @@ fn begin<const R: usize>(
         })
     };
     let c: Vec<DMatrix<f64>> = (0..directions.largest.len()).map(open).collect();
-    let (squares, products) = look(&q, &z, options)?;
+    let [squares, products] = look(&q, &z, options)?;
     check_preconditioner(&products, &c, monitor)?;
     monitor.compare_with(&norms(&squares, &c));
     Ok(Residuals { q, z, c, squares })
@@ -254,10 +254,10 @@ fn look<const R: usize>(
     q: &Tensor<R>,
     z: &Tensor<R>,
     options: &SolveOptions<R>,
-) -> Result<(Vec<DMatrix<f64>>, Vec<DMatrix<f64>>), SolveError> {
+) -> Result<[Vec<DMatrix<f64>>; 2], SolveError> {
     if options.preconditioner.is_none() {
         let squares = matrices(gram(q, q)?)?;
-        return Ok((squares.clone(), squares));
+        return Ok([squares.clone(), squares]);
     }
     let width = q.dims()[R - 1];
     let both = Tensor::cat(vec![q.clone(), z.clone()], R - 1);
@@ -266,7 +266,7 @@ fn look<const R: usize>(
         let part = both.iter().map(|gram| gram.rows(k * width, width));
         part.map(|part| part.clone_owned()).collect()
     };
-    Ok((part(0), part(1)))
+    Ok([part(0), part(1)])
 }
 
 /// Refuses a preconditioner that is not positive for an open column, from $Z^\top Q$.
