@@ -340,7 +340,7 @@ fn blocks_of_any_columns_agree_with_cholesky() {
                 let jacobi = Jacobi::new(&k, ridge).unwrap();
                 let nystrom = Nystrom::new(&k, ridge, Rank::Columns(5)).unwrap();
                 let mut all = vec![options.clone()];
-                if kept > 8 {
+                if kept > 8 && columns.len() == 4 {
                     all.push(options.clone().preconditioner(jacobi));
                     all.push(options.preconditioner(nystrom));
                 }
