@@ -620,8 +620,7 @@ fn matrix_product(
         stored,
         left_out: program.only_for(&product),
     };
-    // The largest block that leaves half of the memory to another cube: alone, one would wait at each of
-    // its barriers.
+    // The largest block that leaves half of the memory to another cube, or any.
     let own = Blueprint {
         matrix: Some(matrix),
         ..blueprint.clone()
@@ -630,10 +629,14 @@ fn matrix_product(
         let tile = (own.staged(program) * block).max(1);
         matrix.bytes(block) + tile * stored.computed().size()
     };
-    let whole = |block: &usize| block.is_multiple_of(shape[0].max(LOADED_COLUMNS));
-    let fits = |block: &usize| bytes(*block) <= device.shared_memory / 2;
-    let block = [64usize, 32, 16].into_iter().filter(whole).find(fits)?;
-    Some((matrix, block))
+    let limits = [device.shared_memory / 2, device.shared_memory];
+    let blocks = [64usize, 32, 16];
+    let all = limits
+        .into_iter()
+        .flat_map(|limit| blocks.map(|block| (limit, block)));
+    let whole = all.filter(|(_, block)| block.is_multiple_of(shape[0].max(LOADED_COLUMNS)));
+    let mut fitting = whole.filter(|(limit, block)| bytes(*block) <= *limit);
+    fitting.next().map(|(_, block)| (matrix, block))
 }
 
 /// Columns, a multiple of a block, and rows of a lane, at most `steps`, that a unit can take within

@@ -23,11 +23,7 @@ fn device() -> Device {
         cores: None,
         max_units: UNITS,
         plane: 1,
-        // Of which a cube takes half.
-        shared_memory: match runtime() {
-            Runtime::Cpu => 128 << 10,
-            _ => 2 * client.properties().hardware.max_shared_memory_size,
-        },
+        shared_memory: 64 << 10,
         processors: Some(2),
         max_iterations: None,
         wide_loads: false,
