@@ -138,7 +138,10 @@ const LOG_ERFC_FAR: [f64; 10] = [
 
 /// $\sum_k c_k x^k$ by Horner's scheme.
 #[cube]
-fn polynomial<F: Float, N: Size>(x: Vector<F, N>, #[comptime] c: Vec<f64>) -> Vector<F, N> {
+pub(super) fn polynomial<F: Float, N: Size>(
+    x: Vector<F, N>,
+    #[comptime] c: Vec<f64>,
+) -> Vector<F, N> {
     let last = comptime!(c.len() - 1);
     let mut sum = constant_vector::<F, N>(comptime!(c[last]));
     #[unroll]

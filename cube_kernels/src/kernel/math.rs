@@ -7,7 +7,7 @@ use cubecl::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::ptx;
+use super::{elementary::polynomial, ptx};
 use crate::program::Argument;
 
 /// What is known of the arithmetic when a kernel is built.
@@ -264,6 +264,26 @@ pub fn exp2_below<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) ->
 /// What brings an integer into the low bits of the mantissa when it is added.
 const MAGIC: f64 = 12582912.0;
 
+/// $2^f$ for $|f| \le 1 / 2$.
+const EXP2: [f64; 6] = [
+    1.0,
+    0.6931470036506653,
+    0.24022246897220612,
+    0.0555071085691452,
+    0.009671291336417198,
+    0.0013269521296024323,
+];
+
+/// $e^f$ for $|f| \le \ln 2 / 2$.
+const EXP: [f64; 6] = [
+    1.0,
+    1.0,
+    0.499992311000824,
+    0.16667115688323975,
+    0.041890330612659454,
+    0.008312501013278961,
+];
+
 /// $2^x$ for $x \le 128$ or NaN, or only for a `number`, as $2^k 2^f$ with $k = \mathrm{round}(x)$.
 ///
 /// The rounding is that of [`exp_f32`] on a CPU. The polynomial of degree 5 is the minimax one with the
@@ -277,15 +297,7 @@ fn exp2_f32<N: Size>(x: Vector<f32, N>, #[comptime] number: bool) -> Vector<f32,
     let magic = constant_vector::<f32, N>(MAGIC);
     let shifted = x + magic;
     let f = x - (shifted - magic);
-    let p = fma(
-        constant_vector::<f32, N>(0.0013269521296024323),
-        f,
-        constant_vector::<f32, N>(0.009671291336417198),
-    );
-    let p = fma(p, f, constant_vector::<f32, N>(0.0555071085691452));
-    let p = fma(p, f, constant_vector::<f32, N>(0.24022246897220612));
-    let p = fma(p, f, constant_vector::<f32, N>(0.6931470036506653));
-    let p = fma(p, f, constant_vector::<f32, N>(1.0));
+    let p = polynomial::<f32, N>(f, comptime!(EXP2.to_vec()));
     let bits = Vector::<u32, N>::reinterpret(shifted);
     let bits = if comptime!(number) {
         bits
@@ -365,15 +377,7 @@ pub(super) fn exp_f32<N: Size>(x: Vector<f32, N>, #[comptime] math: Math) -> Vec
         let f = fma(apart::<N>(k), constant_vector::<f32, N>(LN_2_REST), f);
         (f, exponent_bits::<N>(k))
     };
-    let p = fma(
-        constant_vector::<f32, N>(0.008312501013278961),
-        f,
-        constant_vector::<f32, N>(0.041890330612659454),
-    );
-    let p = fma(p, f, constant_vector::<f32, N>(0.16667115688323975));
-    let p = fma(p, f, constant_vector::<f32, N>(0.499992311000824));
-    let p = fma(p, f, constant_vector::<f32, N>(1.0));
-    let p = fma(p, f, constant_vector::<f32, N>(1.0));
+    let p = polynomial::<f32, N>(f, comptime!(EXP.to_vec()));
     p * Vector::<f32, N>::reinterpret(bits)
 }
 

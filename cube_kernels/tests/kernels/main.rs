@@ -13,6 +13,7 @@
 //! functions on the runtime, and the reference page, are written anew instead of compared; `cargo xtask
 //! reference` does so for all runtimes.
 
+mod contract;
 mod derivatives;
 mod formulas;
 mod lowering;
@@ -21,60 +22,28 @@ mod random;
 mod reference_page;
 mod support;
 
+/// What needs a runtime.
 #[cfg(any(
     feature = "cpu",
     feature = "cuda",
     feature = "wgpu",
     feature = "vulkan"
 ))]
-mod accuracy;
+#[path = "."]
+mod on_device {
+    pub mod accuracy;
+    pub mod catalogue;
+    pub mod device;
+    pub mod folds;
+    pub mod matrices;
+    pub mod random_kernels;
+    pub mod reductions;
+    pub mod shapes;
+}
 #[cfg(any(
     feature = "cpu",
     feature = "cuda",
     feature = "wgpu",
     feature = "vulkan"
 ))]
-mod catalogue;
-mod contract;
-#[cfg(any(
-    feature = "cpu",
-    feature = "cuda",
-    feature = "wgpu",
-    feature = "vulkan"
-))]
-mod device;
-#[cfg(any(
-    feature = "cpu",
-    feature = "cuda",
-    feature = "wgpu",
-    feature = "vulkan"
-))]
-mod folds;
-#[cfg(any(
-    feature = "cpu",
-    feature = "cuda",
-    feature = "wgpu",
-    feature = "vulkan"
-))]
-mod matrices;
-#[cfg(any(
-    feature = "cpu",
-    feature = "cuda",
-    feature = "wgpu",
-    feature = "vulkan"
-))]
-mod random_kernels;
-#[cfg(any(
-    feature = "cpu",
-    feature = "cuda",
-    feature = "wgpu",
-    feature = "vulkan"
-))]
-mod reductions;
-#[cfg(any(
-    feature = "cpu",
-    feature = "cuda",
-    feature = "wgpu",
-    feature = "vulkan"
-))]
-mod shapes;
+use on_device::*;
