@@ -54,7 +54,10 @@ fn base<F: Float, N: Size>(maximum: Vector<F, N>) -> Base<F, N> {
     let small = maximum.abs().less_than(&constant_vector::<F, N>(LARGE));
     let log2_e = constant_vector::<F, N>(std::f64::consts::LOG2_E);
     let a = select_many(small, log2_e, constant_vector::<F, N>(1.0));
-    Base::<F, N> { a, b: maximum * a }
+    let b = maximum * a;
+    // Not what compilers may fuse with a difference of it: all exponents have it as it is rounded here.
+    let b = select_many(b.equal(&b), b, constant_vector::<F, N>(0.0));
+    Base::<F, N> { a, b }
 }
 
 /// What sums that are relative to the maximum `old` are multiplied by to be relative to the larger `new`.

@@ -400,6 +400,20 @@ fn sums_of_many_terms_keep_their_digits() {
     }
 }
 
+#[test]
+fn scores_far_from_zero_keep_their_weights_over_many_blocks() {
+    for dim in [1, 3, 9] {
+        for kind in [
+            ReductionKind::SoftmaxSum,
+            ReductionKind::LogSumExp { scores: 1 },
+        ] {
+            let problem = problem(kind, dim, Axis::J, (34, 900), &[], 7);
+            let got = problem.run(&client(), Precision::F32).unwrap();
+            assert_close(&got, &problem.reference(), 6e-7);
+        }
+    }
+}
+
 /// The formula `expr` of places and operands that are 1, over both axes.
 fn check_places(expr: &Expr, (m, n): (usize, usize), kinds: &[ReductionKind]) {
     for reduced in [Axis::I, Axis::J] {
