@@ -701,6 +701,8 @@ fn cpu_registers(
 ) -> (usize, usize) {
     /// Instructions a pair from which on several columns take longer to compile than they save.
     const MANY: usize = 256;
+    /// Up to so many the columns are the more, the better latencies are hidden, if there are registers.
+    const FEW: usize = 64;
     let register = (device.load_width / 8 / size).max(1);
     let registers = device.registers.unwrap_or(16);
     // In loops a sum for each vector of rows with each column; what is left of the registers must hold
@@ -710,8 +712,11 @@ fn cpu_registers(
     let (mut wide, columns) = match (program.looped(), registers) {
         // A value that is among the smallest of one lane is inserted in all of them.
         (false, _) if spec.depth() > 1 => (1, 2),
-        (false, 32..) if program.pair_cost() <= MANY => (1, 8),
-        (false, 32..) => (1, 2),
+        (false, 32..) if program.pair_cost() > MANY => (1, 2),
+        (false, 32..) => match spec.kind {
+            ReductionKind::Sum(_) if spec.dim <= 4 && program.pair_cost() <= FEW => (1, 12),
+            _ => (1, 8),
+        },
         (false, _) => (2, 2),
         (true, 32..) => (1, LOOP_COLUMNS),
         (true, _) => (2, 3),

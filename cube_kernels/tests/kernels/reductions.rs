@@ -369,17 +369,19 @@ fn log_sum_exp_is_exact_at_infinities() {
 
 #[test]
 fn sums_of_many_terms_keep_their_digits() {
-    // A plain sum in single precision is off by 1e-4, or stops growing.
+    // A plain sum in single precision is off by 1e-4, or stops growing. Of blocks the last level, which adds
+    // some 25 of them, may round all in the same direction.
     let kinds = [
-        ReductionKind::Sum(Accumulation::Blocks),
-        ReductionKind::Sum(Accumulation::Kahan),
-        ReductionKind::Sum(Accumulation::Double),
+        (Accumulation::Blocks, 1e-6),
+        (Accumulation::Kahan, 1.5e-7),
+        (Accumulation::Double, 1.5e-7),
     ];
     let term = 1.0 + 2f64.powi(-16);
     let n = 200_000;
     let rows = 300;
     let expr = x(0, 1) * y(1, 1);
-    for kind in kinds {
+    for (accumulation, relative) in kinds {
+        let kind = ReductionKind::Sum(accumulation);
         let tensor = |var: &Var| match var.axis {
             Some(Axis::I) => Tensor::new(&[rows, 1], vec![1.0; rows]),
             _ => Tensor::new(&[n, 1], vec![term; n]),
@@ -393,7 +395,7 @@ fn sums_of_many_terms_keep_their_digits() {
         let want = n as f64 * term;
         for got in got {
             assert!(
-                (got - want).abs() <= 1.5e-7 * want,
+                (got - want).abs() <= relative * want,
                 "{kind:?}: {got}, not {want}"
             );
         }
