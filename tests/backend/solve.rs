@@ -325,13 +325,19 @@ fn blocks_of_any_columns_agree_with_cholesky() {
         ("speeds", vec![vector(n - 1), own(0), vector(0), own(1)]),
         ("many", columns.clone()),
     ];
-    for (dtype, _) in dtypes() {
+    let types = dtypes();
+    for (number, (dtype, _)) in types.iter().copied().enumerate() {
         let tolerance = if dtype == DType::F64 { 1e-10 } else { 1e-5 };
         let k = gaussian(&tensor(&x, [n, 3], dtype, &device));
-        for (what, columns) in &cases {
+        for (case, (what, columns)) in cases.iter().enumerate() {
             let b = DMatrix::from_fn(n, columns.len(), |i, e| columns[e][i]);
             let right = tensor(&rows(&b), [n, columns.len()], dtype, &device);
-            for (ridge, kept) in [(10.0, 8), (1e-1, 128), (1e-1, 0)] {
+            let settings = [(10.0, 8), (1e-1, 128), (1e-1, 0)];
+            for (setting, (ridge, kept)) in settings.into_iter().enumerate() {
+                // In types by turns: each case in all of them.
+                if (case + setting) % types.len() != number {
+                    continue;
+                }
                 let what = format!("{dtype:?} {what} ridge={ridge} kept={kept}");
                 let options = SolveOptions::default()
                     .ridge(ridge)
@@ -426,11 +432,11 @@ fn batches_of_blocks_and_more_columns_than_rows() {
 #[test]
 fn blocks_and_kept_directions_save_iterations() {
     let device = device();
-    let n = 500;
+    let n = 100;
     let x = tensor(&Random::new(24).vec(n * 3), [n, 3], DType::F32, &device);
     let b = tensor(&Random::new(25).vec(n * 4), [n, 4], DType::F32, &device);
     let k = gaussian(&(x * 2.0));
-    let options = SolveOptions::default().ridge(1e-2).tolerance(1e-3);
+    let options = SolveOptions::default().ridge(1e-3).tolerance(1e-3);
     let iterations = |b: &Tensor<2>, kept: usize| {
         let options = options.clone().keep_directions(kept);
         k.solve(b.clone(), &options).unwrap().info.iterations
@@ -477,7 +483,7 @@ fn a_good_guess_is_used_and_progress_is_seen() {
 #[test]
 fn preconditioners_save_iterations_and_change_nothing_else() {
     let device = device();
-    let n = 300;
+    let n = 120;
     let values = Random::new(7).vec(n * 2);
     let x = tensor(&values, [n, 2], DType::F32, &device);
     let b = Random::new(8).vec(n * 2);
@@ -505,7 +511,7 @@ fn preconditioners_save_iterations_and_change_nothing_else() {
     assert!((nystrom.log_det() - log_det).abs() < 0.01 * log_det.abs());
 
     // A matrix whose rows differ in scale.
-    let scale: Vec<f64> = (0..n).map(|i| 10f64.powf((i % 4) as f64)).collect();
+    let scale: Vec<f64> = (0..n).map(|i| 10f64.powf((i % 3) as f64)).collect();
     let scale = tensor(&scale, [n, 1], DType::F32, &device);
     let k = laplacian(&(x * 20.0)) * LazyTensor::vi(scale.clone()) * LazyTensor::vj(scale);
     let plain = k.solve(right.clone(), &options).unwrap();

@@ -16,6 +16,14 @@ pub enum Source {
     Stderr,
 }
 
+/// Prints the line where it was read.
+pub fn print(source: Source, line: &str) {
+    match source {
+        Source::Stdout => println!("{line}"),
+        Source::Stderr => eprintln!("{line}"),
+    }
+}
+
 /// A cargo command in the repository root.
 ///
 /// The package variables that the outer `cargo run` gave this process are left out: some build

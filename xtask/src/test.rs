@@ -2,10 +2,14 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::io::{IsTerminal, stderr};
+use std::sync::{Mutex, MutexGuard};
+use std::thread;
 use std::time::Instant;
 
 use clap::Args;
 
+use crate::process::Source;
 use crate::summary::{Outcome, Row, Tally, table};
 use crate::{llvm, process, targets, vulkan, web};
 
@@ -72,6 +76,10 @@ impl Missing {
     }
 }
 
+/// Steps that run at a time: a runtime compiles all kernels of a process on one thread, so that the tests of
+/// one leave cores to those of another. Builds wait for each other by themselves.
+const AT_A_TIME: usize = 2;
+
 /// Runs every step, also after a failure; whether all passed. The last line printed is the count.
 pub fn run(options: &Options) -> bool {
     let strict = options.strict || env::var("CI").is_ok_and(|value| value == "true");
@@ -86,23 +94,40 @@ pub fn run(options: &Options) -> bool {
         steps.retain(|step| step.name.contains(only.as_str()));
     }
     let count = steps.len();
-    let rows: Vec<Row> = steps
-        .iter()
-        .enumerate()
-        .map(|(index, step)| {
-            println!("\n==> [{}/{count}] {}", index + 1, step.name);
+    let turns = Turns::new(count, process::print);
+    let rows = Mutex::new(Vec::new());
+    let queue = Mutex::new(steps.iter().enumerate());
+    let work = || {
+        loop {
+            // Not as the condition of the loop, which would hold the lock.
+            let Some((index, step)) = lock(&queue).next() else {
+                break;
+            };
+            let say = |source: Source, line: &str| turns.say(index, source, line);
+            let title = format!("\n==> [{}/{count}] {}", index + 1, step.name);
+            say(Source::Stdout, &title);
             let start = Instant::now();
             let outcome = match missing.of(step.need) {
-                Some(reason) => unavailable(reason, strict),
-                None => run_step(step, &missing, strict),
+                Some(reason) => unavailable(reason, strict, &say),
+                None => run_step(step, &missing, strict, &say),
             };
-            Row {
+            turns.end(index);
+            let row = Row {
                 name: step.name,
                 outcome,
                 time: start.elapsed(),
-            }
-        })
-        .collect();
+            };
+            lock(&rows).push((index, row));
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..AT_A_TIME {
+            scope.spawn(work);
+        }
+    });
+    let mut rows = rows.into_inner().unwrap_or_else(|e| e.into_inner());
+    rows.sort_by_key(|(index, _)| *index);
+    let rows: Vec<Row> = rows.into_iter().map(|(_, row)| row).collect();
 
     print!("\n{}", table(&rows));
     let tally = Tally::of(rows.iter().map(|row| row.outcome));
@@ -137,46 +162,105 @@ fn set_up(other_targets: bool) -> (Missing, Option<targets::Tools>) {
     (missing, tools)
 }
 
-fn unavailable(reason: &str, strict: bool) -> Outcome {
+/// The output of steps that run at a time, printed as if they ran one after the other: that of the first one
+/// that has not ended as it comes, that of the others when it is their turn.
+struct Turns<P> {
+    state: Mutex<State>,
+    print: P,
+}
+
+struct State {
+    turn: usize,
+    /// Lines that wait, and whether the step has ended.
+    steps: Vec<(Vec<(Source, String)>, bool)>,
+}
+
+impl<P: Fn(Source, &str)> Turns<P> {
+    fn new(count: usize, print: P) -> Self {
+        let steps = (0..count).map(|_| Default::default()).collect();
+        Self {
+            state: Mutex::new(State { turn: 0, steps }),
+            print,
+        }
+    }
+
+    fn say(&self, step: usize, source: Source, line: &str) {
+        let mut state = lock(&self.state);
+        if state.turn == step {
+            (self.print)(source, line);
+        } else {
+            state.steps[step].0.push((source, line.to_owned()));
+        }
+    }
+
+    fn end(&self, step: usize) {
+        let mut state = lock(&self.state);
+        state.steps[step].1 = true;
+        let State { turn, steps } = &mut *state;
+        while steps.get(*turn).is_some_and(|(_, ended)| *ended) {
+            *turn += 1;
+            let waiting = steps.get_mut(*turn).map(|(lines, _)| lines);
+            for (source, line) in waiting.into_iter().flat_map(|lines| lines.drain(..)) {
+                (self.print)(source, &line);
+            }
+        }
+    }
+}
+
+/// What is behind the lock, also after a panic elsewhere, which ends the run anyway.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+type Say<'a> = dyn Fn(Source, &str) + Sync + 'a;
+
+fn unavailable(reason: &str, strict: bool, say: &Say) -> Outcome {
     if strict {
-        eprintln!("failed, as this cannot run here: {reason}");
+        let line = format!("failed, as this cannot run here: {reason}");
+        say(Source::Stderr, &line);
         Outcome::Failed
     } else {
-        println!("skipped: {reason}");
+        say(Source::Stdout, &format!("skipped: {reason}"));
         Outcome::Skipped
     }
 }
 
-fn run_step(step: &Step, missing: &Missing, strict: bool) -> Outcome {
+fn run_step(step: &Step, missing: &Missing, strict: bool, say: &Say) -> Outcome {
     let mut command = process::cargo();
     command
         .args(&step.arguments)
         .envs(step.variables.iter().copied());
+    if stderr().is_terminal() {
+        // Which it cannot know.
+        command.env("CARGO_TERM_COLOR", "always");
+    }
     let variables: String = step
         .variables
         .iter()
         .map(|(name, value)| format!("{name}={} ", process::quoted(value)))
         .collect();
-    println!("{variables}{}", process::display(&command));
+    let line = format!("{variables}{}", process::display(&command));
+    say(Source::Stdout, &line);
     let passed = match (step.validated, &missing.validation) {
-        (true, None) => vulkan::validated(&mut command),
-        (true, Some(reason)) if strict => return unavailable(reason, strict),
+        (true, None) => vulkan::validated(&mut command, say),
+        (true, Some(reason)) if strict => return unavailable(reason, strict, say),
         (true, Some(reason)) => {
-            println!("without the validation layer: {reason}");
-            process::succeeds(&mut command)
+            let line = format!("without the validation layer: {reason}");
+            say(Source::Stdout, &line);
+            process::stream(&mut command, say)
         }
-        (false, _) => process::succeeds(&mut command),
+        (false, _) => process::stream(&mut command, say),
     };
     match passed {
         Ok(passed) => passed.into(),
         Err(error) => {
-            eprintln!("{error:#}");
+            say(Source::Stderr, &format!("{error:#}"));
             Outcome::Failed
         }
     }
 }
 
-/// The steps, in the order in which they run.
+/// The steps, in the order in which they start.
 ///
 /// The xtask has steps of its own. Built together with the libraries, it would switch on features
 /// of dependencies that both share, and nearly everything would be built once for these steps and
@@ -234,13 +318,14 @@ fn steps(features: &str, other_targets: bool, tools: Option<&targets::Tools>) ->
             Need::Vulkan,
         ),
     ];
-    // There is no Vulkan on macOS, where wgpu uses Metal.
+    // There is no Vulkan on macOS, where wgpu uses Metal. All that launches kernels runs, as each family of
+    // them, reduction and type is code of its own to the layer; what launches none has run above.
     if !cfg!(target_os = "macos") {
         steps.push(Step {
             validated: true,
             ..step(
                 "kernels, SPIR-V",
-                "test -p burn-lazy-kernels --features vulkan --test *",
+                "test -p burn-lazy-kernels --features vulkan --test * -- on_device measured",
                 &[("BURN_LAZY_RUNTIME", "vulkan"), DEEP_STACK],
                 Need::Vulkan,
             )
@@ -301,8 +386,28 @@ mod tests {
     }
 
     #[test]
+    fn the_output_of_steps_is_printed_in_their_order() {
+        let printed = std::cell::RefCell::new(Vec::new());
+        let turns = Turns::new(3, |_, line: &str| {
+            printed.borrow_mut().push(line.to_owned())
+        });
+        let say = |step, line| turns.say(step, Source::Stdout, line);
+        say(1, "b");
+        say(0, "a");
+        assert_eq!(*printed.borrow(), ["a"]);
+        turns.end(1);
+        say(2, "c");
+        assert_eq!(*printed.borrow(), ["a"]);
+        turns.end(0);
+        say(2, "d");
+        turns.end(2);
+        assert_eq!(*printed.borrow(), ["a", "b", "c", "d"]);
+    }
+
+    #[test]
     fn a_missing_need_is_a_failure_only_when_strict() {
-        assert_eq!(unavailable("no driver", true), Outcome::Failed);
-        assert_eq!(unavailable("no driver", false), Outcome::Skipped);
+        let silent = |_: Source, _: &str| ();
+        assert_eq!(unavailable("no driver", true, &silent), Outcome::Failed);
+        assert_eq!(unavailable("no driver", false, &silent), Outcome::Skipped);
     }
 }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
 use crate::debian;
-use crate::process::{self, capture};
+use crate::process::{self, Source, capture};
 
 const PACKAGES: [&str; 2] = ["mesa-vulkan-drivers", "libvulkan1"];
 /// Where drivers put the file by which the Vulkan loader finds them.
@@ -149,24 +149,24 @@ pub fn ensure_validation(say: &dyn Fn(&str)) -> Result<()> {
     Validation::new()?.try_out()
 }
 
-/// Runs the command under the validation layer; whether it succeeded and the layer found nothing.
-pub fn validated(command: &mut Command) -> Result<bool> {
+/// Runs the command under the validation layer and hands on its output as [`process::stream`] does;
+/// whether it succeeded and the layer found nothing.
+pub fn validated(command: &mut Command, on_line: impl Fn(Source, &str) + Sync) -> Result<bool> {
     let validation = Validation::new()?;
     // Each time, as a check that cannot fail says nothing.
     validation.try_out()?;
-    let passed = process::succeeds(validation.apply(command))?;
+    let passed = process::stream(validation.apply(command), &on_line)?;
     let log = validation.log()?;
     if !log.contains(ACTIVE) {
         bail!("the validation layer was not loaded: was Vulkan used?");
     }
     let findings = findings(&log);
     for finding in &findings {
-        eprintln!("{finding}");
+        on_line(Source::Stderr, finding);
     }
-    println!(
-        "validation layer: active, {} errors and warnings",
-        findings.len()
-    );
+    let count = findings.len();
+    let line = format!("validation layer: active, {count} errors and warnings");
+    on_line(Source::Stdout, &line);
     Ok(passed && findings.is_empty())
 }
 
