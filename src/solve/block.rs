@@ -13,7 +13,8 @@ use super::{
 const INDEPENDENT: f64 = 1000.0;
 const LIFTED: f64 = 100.0;
 
-/// The most negative curvature that can be one of rounding, in rounding units of the largest one.
+/// The most negative curvature that can be one of rounding, in rounding units of the largest one, and the most
+/// negative product with a preconditioner, in units of what is added up to it.
 const NEGATIVE: f64 = 64.0;
 
 /// The largest rounding error in a direction, relative to it, with which it is kept: that along the largest
@@ -192,7 +193,7 @@ pub(crate) fn iterate<const R: usize>(
         if done {
             return Ok(solution);
         }
-        check_preconditioner(&products, &c, monitor)?;
+        check_preconditioner(&products, &c, precision, monitor)?;
         if monitor.wants_refresh() {
             let r = refresh(std::mem::replace(&mut solution, r.zeros_like()))?;
             if !monitor.refreshed(&r)? {
@@ -234,7 +235,7 @@ fn begin<const R: usize>(
     };
     let c: Vec<DMatrix<f64>> = (0..directions.largest.len()).map(open).collect();
     let [squares, products] = look(&q, &z, options)?;
-    check_preconditioner(&products, &c, monitor)?;
+    check_preconditioner(&products, &c, epsilon(r.dtype()), monitor)?;
     monitor.compare_with(&norms(&squares, &c));
     Ok(Residuals { q, z, c, squares })
 }
@@ -269,15 +270,23 @@ fn look<const R: usize>(
     Ok([part(0), part(1)])
 }
 
-/// Refuses a preconditioner that is not positive for an open column, from $Z^\top Q$.
+/// Refuses a preconditioner that is not positive for an open column, from $Z^\top Q$: by more than the rounding
+/// errors of the products that cancel in a column that is much smaller than the others.
 fn check_preconditioner<const R: usize>(
     products: &[DMatrix<f64>],
     c: &[DMatrix<f64>],
+    precision: f64,
     monitor: &Monitor<R>,
 ) -> Result<(), SolveError> {
     let width = c[0].ncols();
+    let sizes = |matrices: &[DMatrix<f64>]| -> Vec<DMatrix<f64>> {
+        matrices.iter().map(|matrix| matrix.abs()).collect()
+    };
+    let rounding = norms(&sizes(products), &sizes(c));
     let products = norms(products, c);
-    let wrong = |number: &usize| monitor.is_open(*number) && products[*number] <= 0.0;
+    let wrong = |number: &usize| {
+        monitor.is_open(*number) && products[*number] <= -NEGATIVE * precision * rounding[*number]
+    };
     match (0..products.len()).find(wrong) {
         None => Ok(()),
         Some(number) => {
