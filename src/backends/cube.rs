@@ -2,16 +2,21 @@
 
 use std::{
     collections::HashMap,
-    sync::{LazyLock, Mutex},
+    sync::{Arc, LazyLock, Mutex},
 };
 
 use burn::tensor::{DType, IntDType};
 use burn_cubecl::{
     CubeBackend,
-    cubecl::{ir::ElemType, prelude::InputScalar},
+    cubecl::{
+        ir::ElemType,
+        prelude::{InputScalar, TensorBinding},
+    },
     ops::numeric::{empty_device_contiguous_dtype, full_device_dtype},
 };
-use burn_lazy_kernels::{Axis, Formula, IntKind, Launch, Output, Precision, Program};
+use burn_lazy_kernels::{
+    Axis, Formula, IntKind, Launch, Output, Precision, Program, Symmetric, same_tensors,
+};
 
 use crate::ops::{LazyOps, Operands, Reduced, Reduction};
 
@@ -26,21 +31,31 @@ pub(crate) fn precision(dtype: DType) -> Option<Precision> {
     }
 }
 
-/// The lowered formula. Training loops reduce the same few formulas again and again, so the last
-/// ones are kept.
-fn program(formula: &Formula, axis: Axis) -> Program {
+/// The forms of a formula that are launched.
+struct Lowered {
+    program: Program,
+    symmetric: Option<Symmetric>,
+}
+
+/// The lowered formula, where `same` says which tensors are the same. Training loops reduce the same few
+/// formulas again and again, so the last ones are kept.
+fn lowered(formula: &Formula, axis: Axis, same: Vec<usize>) -> Arc<Lowered> {
     const KEPT: usize = 1024;
-    static PROGRAMS: LazyLock<Mutex<HashMap<(u128, Axis), Program>>> =
+    static FORMULAS: LazyLock<Mutex<HashMap<(u128, Axis, Vec<usize>), Arc<Lowered>>>> =
         LazyLock::new(Default::default);
 
-    let mut programs = PROGRAMS.lock().unwrap_or_else(|e| e.into_inner());
-    if programs.len() >= KEPT {
-        programs.clear();
+    let mut formulas = FORMULAS.lock().unwrap_or_else(|e| e.into_inner());
+    if formulas.len() >= KEPT {
+        formulas.clear();
     }
-    programs
-        .entry((formula.root().digest(), axis))
-        .or_insert_with(|| Program::lower(formula, axis))
-        .clone()
+    let key = (formula.root().digest(), axis, same);
+    let lower = |key: &(u128, Axis, Vec<usize>)| {
+        Arc::new(Lowered {
+            program: Program::lower(formula, axis),
+            symmetric: Symmetric::new(formula, axis, &key.2),
+        })
+    };
+    formulas.entry(key).or_insert_with_key(lower).clone()
 }
 
 fn int_kind(dtype: IntDType) -> IntKind {
@@ -82,8 +97,12 @@ impl LazyOps for CubeBackend {
             values: wanted.values.then(|| empty(dtype)),
             indices: wanted.indices.then(|| empty(index_dtype)),
         };
+        let tensors: Vec<TensorBinding> = operands.0.into_iter().map(|t| t.binding()).collect();
+        let same = same_tensors(&tensors);
+        let lowered = lowered(&reduction.formula, reduction.axis, same);
         let launch = Launch {
-            program: &program(&reduction.formula, reduction.axis),
+            program: &lowered.program,
+            symmetric: lowered.symmetric.as_ref(),
             reduction: reduction.kind,
             batch_shape: &reduction.batch,
             rows: reduction.size(reduction.axis.other()),
@@ -91,7 +110,6 @@ impl LazyOps for CubeBackend {
             fold: reduction.fold,
             precision: precision(dtype).expect("the type was checked"),
         };
-        let tensors = operands.0.into_iter().map(|t| t.binding()).collect();
         let output = Output {
             values: reduced.values.clone().map(|t| t.binding()),
             indices: reduced

@@ -2,7 +2,7 @@
 
 use burn_lazy_kernels::{
     Accumulation, Axis, Expr, Formula, Launch, LaunchError, Output, Precision, Program,
-    ReductionKind, Spec, Wanted,
+    ReductionKind, Spec, Symmetric, Wanted,
     expr::Var,
     plan::{self, Device, Plan, Sizes},
     reference::{self, HostOperand},
@@ -85,7 +85,7 @@ pub fn held(value: f64, precision: Precision) -> f64 {
 }
 
 /// Values with a shape and strides, as an operand may be given.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
     storage: Vec<f64>,
     shape: Vec<usize>,
@@ -281,6 +281,7 @@ fn download(client: &Client, precision: Precision, handle: cubecl::server::Handl
 pub struct Problem {
     pub formula: Formula,
     pub program: Program,
+    pub symmetric: Option<Symmetric>,
     pub reduction: ReductionKind,
     pub reduced: Axis,
     pub batch: Vec<usize>,
@@ -328,6 +329,7 @@ impl Problem {
         let (scalars, tensors): (Vec<Var>, Vec<Var>) = leaves.iter().partition(|var| var.scalar);
         Self {
             program: Program::lower(&formula, reduced),
+            symmetric: None,
             reduction: ReductionKind::Sum(Accumulation::Blocks),
             formula,
             reduced,
@@ -418,6 +420,15 @@ impl Problem {
     /// The same operands, reduced otherwise.
     pub fn reduced_by(mut self, reduction: ReductionKind) -> Self {
         self.reduction = reduction;
+        self
+    }
+
+    /// The same with rows that are the columns, as far as their values are equal.
+    pub fn of_the_same_points(mut self) -> Self {
+        let first = |tensor| self.tensors.iter().position(|other| other == tensor);
+        let same = self.tensors.iter().map(first);
+        let same: Vec<usize> = same.map(|first| first.expect("itself")).collect();
+        self.symmetric = Symmetric::new(&self.formula, self.reduced, &same);
         self
     }
 
@@ -513,6 +524,7 @@ impl Problem {
         let tensors = tensors.map(|t| t.binding(client, precision)).collect();
         let launch = Launch {
             program: &self.program,
+            symmetric: self.symmetric.as_ref(),
             reduction: self.reduction,
             batch_shape: &self.batch,
             rows,
