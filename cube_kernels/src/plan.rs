@@ -15,7 +15,7 @@ use crate::{
         math::{Math, Precision},
         ptx,
     },
-    program::{Argument, InnerProduct, Item, Load, Program, Space, Stage, Symmetric},
+    program::{Argument, InnerProduct, Item, Load, Program, Space, Stage, Symmetric, UNROLL},
     reduction::{Accumulation, ReductionKind, Spec},
 };
 
@@ -585,10 +585,6 @@ fn blueprint(
     }
 }
 
-/// The fewest points for which pairs that serve rows and columns make up for a second kernel, which merges
-/// the sums of the units.
-const SYMMETRIC_LEAST: usize = 2000;
-
 /// The most rows of a strip; the error of the sum of a column grows with it.
 const STRIP: usize = 1024;
 
@@ -608,11 +604,16 @@ pub fn symmetric(
     contiguous: Vec<bool>,
 ) -> Option<Plan> {
     /// Bytes of the sums of a block of columns, ...
-    const COLUMNS: usize = 16 * 1024;
-    /// ... and of what is kept of a strip of rows, which is read in order.
-    const ROWS: usize = 48 * 1024;
-    /// What it costs to get and keep the sum of a column, in instructions.
-    const KEPT: usize = 2;
+    const COLUMNS: usize = 32 * 1024;
+    /// ... and of what is kept of a strip of rows, which is read in order, from the second-level cache.
+    const ROWS: usize = 192 * 1024;
+    /// Bytes beyond which not even a short strip of rows fits there.
+    const MOST: usize = 1024 * 1024;
+    // What it takes to get and keep the sum of a column, in instructions; measured.
+    let kept = match spec.dim {
+        ..=UNROLL => 1,
+        _ => 3,
+    };
 
     let cores = device.cores?;
     let units = cores.min(device.max_units);
@@ -626,10 +627,11 @@ pub fn symmetric(
         && sizes.batches == 1
         && sizes.columns == n
         && device.max_iterations.is_none()
-        && n >= SYMMETRIC_LEAST
+        && n >= symmetric.least
         && parts * n * spec.dim <= SYMMETRIC_SUMS;
     let both = &symmetric.program;
-    let once = both.pair_work() + KEPT * spec.dim;
+    let once = both.pair_work() + kept * spec.dim;
+    // Half of the pairs, with a margin for what is done once a tile.
     if !possible || 10 * once > 17 * program.pair_work() {
         return None;
     }
@@ -642,12 +644,19 @@ pub fn symmetric(
     };
     // What is staged of columns takes no more than their sums.
     let values = (lanes * spec.dim).max(blueprint.staged(both));
-    let block = BLOCK.min(COLUMNS / (values * size));
-    blueprint.block = (block / columns * columns).max(columns);
+    let most = BLOCK.min(COLUMNS / (values * size));
+    let multiple = |of: usize| most / of * of;
+    blueprint.block = match multiple(lcm(columns, lanes)) {
+        0 => multiple(columns).max(columns),
+        block => block,
+    };
     // Of a row its slots, and its sums, of which two parts are in F64.
     let row = (both.row.slots + spec.dim) * size + 2 * spec.dim * Precision::F64.size();
     let whole = lcm(blueprint.block, lanes);
     let strip = (STRIP.min(ROWS / row) / whole * whole).max(whole);
+    if strip * row > MOST {
+        return None;
+    }
     blueprint.strip = Some(strip);
 
     // On the diagonal a tile is half empty.

@@ -27,15 +27,22 @@ use crate::{
     reduction::{Accumulator, RunningSums, Spec},
 };
 
+/// Places between the sums of a block for one component and those for the next: at a multiple of a power of 2,
+/// a processor takes what it reads of one for what it has just written of the other.
+const GAP: usize = 17;
+
 /// Sums of one vector of rows and of a block of columns.
 #[derive(CubeType)]
 pub struct PairSums<F: Float, N: Size> {
     /// Of the rows, for each component.
     rows: Array<Vector<F, N>>,
-    /// Of the columns, for each of them and each component: first a block that nobody reads.
+    /// Of a block of columns, component by component, so that neighbours lie side by side. Twice: nobody
+    /// reads the first ones.
     columns: Array<Vector<F, N>>,
-    /// The column at which they start, and the place of its sums.
+    /// The column at which they start.
     start: Array<usize>,
+    /// The place of its sum of the first component, and how far it is to that of the next.
+    places: Array<usize>,
 }
 
 /// Adds the first half of the components of a program to the sums of rows, the other to those of columns.
@@ -43,8 +50,8 @@ pub struct Both;
 
 #[cube]
 impl<F: Float, N: Size> PairSums<F, N> {
-    fn place(&self, column: usize, component: usize, #[comptime] dim: usize) -> usize {
-        (column - self.start[0] + self.start[1]) * dim + component
+    fn place(&self, column: usize, component: usize) -> usize {
+        self.places[0] + component * self.places[1] + (column - self.start[0])
     }
 }
 
@@ -68,7 +75,7 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Both {
             if comptime!(first < dim) {
                 state.rows[index] += *values.index(c);
             } else {
-                let at = state.place(usize::cast_from(column) + c, index - dim, dim);
+                let at = state.place(usize::cast_from(column) + c, index - dim);
                 state.columns[at] += *values.index(c);
             }
         }
@@ -92,7 +99,7 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Both {
         if comptime!(first < dim) {
             state.rows[index] = fma(a, b, state.rows[index]);
         } else {
-            let at = state.place(column, index - dim, dim);
+            let at = state.place(column, index - dim);
             state.columns[at] = fma(a, b, state.columns[at]);
         }
     }
@@ -120,6 +127,7 @@ pub fn sum_symmetric<E: Float, F: Float, A: Float, O: Float, N: Size>(
     let dim = comptime!(blueprint.spec.dim);
     let math = comptime!(blueprint.math);
     let block = comptime!(blueprint.block);
+    let stride = comptime!(block + GAP);
     let strip = comptime!(blueprint.strip.unwrap());
     let lanes = N::value();
     let vectors = comptime!(strip / lanes);
@@ -144,10 +152,12 @@ pub fn sum_symmetric<E: Float, F: Float, A: Float, O: Float, N: Size>(
     let mut sums = RunningSums::<F, A, N>::new(infinity.get::<F>(), comptime!(vectors * dim), math);
     let mut state = PairSums::<F, N> {
         rows: Array::new(dim),
-        columns: Array::new(comptime!(2 * block * dim)),
-        start: Array::new(2usize),
+        columns: Array::new(comptime!(2 * stride * dim)),
+        start: Array::new(1usize),
+        places: Array::new(2usize),
     };
-    for k in 0..block * dim {
+    state.places[1] = stride.runtime();
+    for k in 0..stride * dim {
         state.columns[k] = constant_vector::<F, N>(0.0);
     }
 
@@ -223,6 +233,7 @@ fn sum_strip<E: Float, F: Float, A: Float, O: Float, N: Size>(
 ) {
     let dim = comptime!(blueprint.spec.dim);
     let block = comptime!(blueprint.block);
+    let stride = comptime!(block + GAP);
     let strip = comptime!(blueprint.strip.unwrap());
     let slots = comptime!(program.row.slots);
     let lanes = N::value();
@@ -272,8 +283,8 @@ fn sum_strip<E: Float, F: Float, A: Float, O: Float, N: Size>(
                 comptime!(blueprint.clone()),
             );
         }
-        for k in 0..block * dim {
-            state.columns[block * dim + k] = constant_vector::<F, N>(0.0);
+        for k in 0..stride * dim {
+            state.columns[stride * dim + k] = constant_vector::<F, N>(0.0);
         }
         for v in 0..vectors {
             #[unroll(slots <= UNROLL)]
@@ -303,28 +314,46 @@ fn sum_strip<E: Float, F: Float, A: Float, O: Float, N: Size>(
             }
         }
         sums.end_block(comptime!(most * dim));
-        for column in start..stop {
-            #[unroll(dim <= UNROLL)]
-            for k in 0..dim {
-                let lanes = state.columns[(block + column - start) * dim + k];
-                let sum = Vector::<A, N>::cast_from(lanes).vector_sum();
-                out[(out_row + column) * dim + k] += O::cast_from(sum);
+        for k in 0..dim {
+            for c in 0..stop - start {
+                let sum = lane_sum::<F, N>(state.columns[stride * (dim + k) + c]);
+                out[(out_row + start + c) * dim + k] += O::cast_from(sum);
             }
         }
     }
     for v in 0..vectors {
         let row = first + v * lanes;
-        #[unroll(dim <= UNROLL)]
         for k in 0..dim {
             let sum = sums.total(v * dim + k);
             #[unroll]
-            for lane in 0..N::value() {
+            for lane in 0..lanes {
                 if row + lane < rows {
                     let at = (out_row + row + lane) * dim + k;
                     out[at] += O::cast_from(sum.extract(lane));
                 }
             }
         }
+    }
+}
+
+/// The sum of all lanes. A few are added up side by side, as each addition waits for the one before.
+#[cube]
+fn lane_sum<F: Float, N: Size>(value: Vector<F, N>) -> F {
+    let lanes = N::value();
+    let side = comptime!(if lanes.is_multiple_of(4) { 4usize } else { 1 });
+    let mut sums = Array::<F>::new(side);
+    #[unroll]
+    for lane in 0..lanes {
+        if comptime!(lane < side) {
+            sums[lane] = value.extract(lane);
+        } else {
+            sums[comptime!(lane % side)] += value.extract(lane);
+        }
+    }
+    if comptime!(side == 4) {
+        (sums[0usize] + sums[1usize]) + (sums[2usize] + sums[3usize])
+    } else {
+        sums[0usize]
     }
 }
 
@@ -354,7 +383,11 @@ fn sum_block<E: Float, F: Float, A: Float, N: Size>(
         let low = max(start, select(diagonal, row, behind));
         let high = select(diagonal, min(stop, behind), stop);
         state.start[0] = start;
-        state.start[1] = select(diagonal, 0usize, block.runtime());
+        state.places[0] = select(
+            diagonal,
+            0usize,
+            comptime!((block + GAP) * blueprint.spec.dim).runtime(),
+        );
         // The compiler does not see that it is no more than a block, which bounds all indices.
         let count = min(max(low, high) - low, block);
         let full = count / q;

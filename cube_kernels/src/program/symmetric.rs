@@ -25,7 +25,13 @@ pub struct Symmetric {
     pub tensors: Vec<usize>,
     /// Which scalar of the formula each one of the program is.
     pub scalars: Vec<usize>,
+    /// The fewest points for which it is used.
+    pub least: usize,
 }
+
+/// The fewest points for which half of the pairs make up for a second kernel, which merges the sums of the
+/// units.
+const LEAST: usize = 2000;
 
 impl Symmetric {
     /// Lowers `formula` for a reduction over `reduced`, where `same` gives for each tensor the first one that
@@ -65,6 +71,7 @@ impl Symmetric {
             program: Program::lower(&both, reduced),
             tensors: tensors.iter().map(position).collect(),
             scalars: scalars.iter().map(position).collect(),
+            least: LEAST,
         })
     }
 }

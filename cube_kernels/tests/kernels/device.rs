@@ -85,7 +85,7 @@ pub fn held(value: f64, precision: Precision) -> f64 {
 }
 
 /// Values with a shape and strides, as an operand may be given.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Tensor {
     storage: Vec<f64>,
     shape: Vec<usize>,
@@ -184,6 +184,25 @@ impl Tensor {
     pub fn with(mut self, index: &[usize], value: f64) -> Self {
         let at = self.offset(index);
         self.storage[at] = value;
+        self
+    }
+
+    /// Whether it is stored alike and has the same values, bit by bit.
+    fn equals(&self, other: &Self) -> bool {
+        let bits = |tensor: &Self| {
+            tensor
+                .storage
+                .iter()
+                .map(|v| v.to_bits())
+                .collect::<Vec<_>>()
+        };
+        (&self.shape, &self.strides) == (&other.shape, &other.strides) && bits(self) == bits(other)
+    }
+
+    /// The values rounded to whole parts of `parts`.
+    pub fn rounded(mut self, parts: f64) -> Self {
+        let round = |value: &mut f64| *value = (*value * parts).round() / parts;
+        self.storage.iter_mut().for_each(round);
         self
     }
 
@@ -423,13 +442,30 @@ impl Problem {
         self
     }
 
-    /// The same with rows that are the columns, as far as their values are equal.
-    pub fn of_the_same_points(mut self) -> Self {
-        let first = |tensor| self.tensors.iter().position(|other| other == tensor);
+    /// The same, with tensors of the same values known to be the same. From `least` points on their pairs are
+    /// evaluated once, where the device does so.
+    pub fn of_the_same_points(mut self, least: usize) -> Self {
+        let first = |tensor| self.tensors.iter().position(|other| other.equals(tensor));
         let same = self.tensors.iter().map(first);
         let same: Vec<usize> = same.map(|first| first.expect("itself")).collect();
-        self.symmetric = Symmetric::new(&self.formula, self.reduced, &same);
+        let symmetric = Symmetric::new(&self.formula, self.reduced, &same);
+        self.symmetric = symmetric.map(|symmetric| Symmetric { least, ..symmetric });
         self
+    }
+
+    /// The plan that the launch will make, but for the contiguity of operands, if it evaluates pairs once.
+    pub fn symmetric_plan(&self, client: &Client, precision: Precision) -> Option<Plan> {
+        let symmetric = self.symmetric.as_ref()?;
+        plan::symmetric(
+            &self.device(client),
+            symmetric,
+            &self.program,
+            self.spec(),
+            self.sizes(),
+            precision,
+            self.batch.len(),
+            vec![true; symmetric.tensors.len()],
+        )
     }
 
     /// The same, planned for another device.
