@@ -5,9 +5,12 @@ use std::{
     sync::{Arc, LazyLock, Mutex},
 };
 
-use burn::tensor::{DType, IntDType};
+use burn::{
+    backend::tensor::FloatTensor,
+    tensor::{DType, IntDType},
+};
 use burn_cubecl::{
-    CubeBackend,
+    Cube, CubeBackend,
     cubecl::{
         ir::ElemType,
         prelude::{InputScalar, TensorBinding},
@@ -65,6 +68,17 @@ fn int_kind(dtype: IntDType) -> IntKind {
         IntDType::I16 => IntKind::I16,
         IntDType::I8 => IntKind::I8,
         other => unreachable!("{other:?} was refused"),
+    }
+}
+
+/// Whether both are the same tensor.
+pub(crate) fn is_same(left: &FloatTensor<Cube>, right: &FloatTensor<Cube>) -> bool {
+    #[cfg(feature = "fusion")]
+    return left.id == right.id;
+    #[cfg(not(feature = "fusion"))]
+    {
+        let bindings = [left, right].map(|tensor| tensor.clone().binding());
+        same_tensors(&bindings) == [0, 0]
     }
 }
 

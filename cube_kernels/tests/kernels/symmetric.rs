@@ -195,13 +195,14 @@ fn parities_are_those_of_the_functions() {
 #[test]
 fn plans_cover_the_triangle() {
     for device in cpus() {
-        for n in [2000, 2001, 4096, 10_000, 100_000] {
+        for n in [2000, 2001, 4096, 10_000] {
             for (dim, width) in [(1, 1), (3, 1), (3, 4), (20, 1), (64, 12), (500, 1)] {
                 for precision in [Precision::F32, Precision::F64, Precision::F16] {
                     check_plan(&device, &gaussian(dim, width), n, precision);
                 }
             }
         }
+        check_plan(&device, &gaussian(3, 1), 100_000, Precision::F32);
     }
 }
 
