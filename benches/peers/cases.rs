@@ -137,6 +137,8 @@ impl Case {
     pub fn operations(&self) -> Option<[f64; 2]> {
         let (d, dv) = (self.d as f64, self.dv as f64);
         match self.kind {
+            // Half of the pairs, each for a row and a column.
+            Kind::Gaussian if self.symmetric => Some([d / 2.0 + dv, 0.5]),
             Kind::Gaussian => Some([d + dv, 1.0]),
             // The root is another operation of the cost of about an exponential.
             Kind::Laplacian => Some([d + dv, 2.0]),

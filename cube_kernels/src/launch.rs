@@ -256,7 +256,6 @@ impl<'a> Kernels<'a> {
             let plan = plan::symmetric(
                 device,
                 symmetric,
-                program,
                 spec,
                 sizes,
                 launch.precision,

@@ -591,12 +591,11 @@ const STRIP: usize = 1024;
 /// Most values of the sums of all units.
 const SYMMETRIC_SUMS: usize = 1 << 25;
 
-/// Plans the sum of `program` with each pair evaluated once, where the device is a CPU and this pays;
+/// Plans a sum with each pair evaluated once, where the device is a CPU and this pays;
 /// `spec` is that of the result.
 pub fn symmetric(
     device: &Device,
     symmetric: &Symmetric,
-    program: &Program,
     spec: Spec,
     sizes: Sizes,
     precision: Precision,
@@ -632,7 +631,7 @@ pub fn symmetric(
     let both = &symmetric.program;
     let once = both.pair_work() + kept * spec.dim;
     // Half of the pairs, with a margin for what is done once a tile.
-    if !possible || 10 * once > 17 * program.pair_work() {
+    if !possible || 10 * once > 17 * symmetric.single_work {
         return None;
     }
     let size = precision.computed().size();

@@ -44,15 +44,15 @@ struct Lowered {
 /// formulas again and again, so the last ones are kept.
 fn lowered(formula: &Formula, axis: Axis, same: Vec<usize>) -> Arc<Lowered> {
     const KEPT: usize = 1024;
-    static FORMULAS: LazyLock<Mutex<HashMap<(u128, Axis, Vec<usize>), Arc<Lowered>>>> =
-        LazyLock::new(Default::default);
+    type Key = (u128, Axis, Vec<usize>);
+    static FORMULAS: LazyLock<Mutex<HashMap<Key, Arc<Lowered>>>> = LazyLock::new(Default::default);
 
     let mut formulas = FORMULAS.lock().unwrap_or_else(|e| e.into_inner());
     if formulas.len() >= KEPT {
         formulas.clear();
     }
     let key = (formula.root().digest(), axis, same);
-    let lower = |key: &(u128, Axis, Vec<usize>)| {
+    let lower = |key: &Key| {
         Arc::new(Lowered {
             program: Program::lower(formula, axis),
             symmetric: Symmetric::new(formula, axis, &key.2),

@@ -25,6 +25,8 @@ pub struct Symmetric {
     pub tensors: Vec<usize>,
     /// Which scalar of the formula each one of the program is.
     pub scalars: Vec<usize>,
+    /// About how many instructions of a processor $f_{ij}$ alone takes.
+    pub single_work: usize,
     /// The fewest points for which it is used.
     pub least: usize,
 }
@@ -71,6 +73,7 @@ impl Symmetric {
             program: Program::lower(&both, reduced),
             tensors: tensors.iter().map(position).collect(),
             scalars: scalars.iter().map(position).collect(),
+            single_work: Program::lower(formula, reduced).pair_work(),
             least: LEAST,
         })
     }

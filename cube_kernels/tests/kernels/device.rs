@@ -459,7 +459,6 @@ impl Problem {
         plan::symmetric(
             &self.device(client),
             symmetric,
-            &self.program,
             self.spec(),
             self.sizes(),
             precision,

@@ -54,9 +54,7 @@ fn plan_of(
     let (program, symmetric) = lower(expr);
     let spec = spec(program.dim, accumulation);
     let contiguous = vec![true; symmetric.tensors.len()];
-    plan::symmetric(
-        device, &symmetric, &program, spec, sizes, precision, 0, contiguous,
-    )
+    plan::symmetric(device, &symmetric, spec, sizes, precision, 0, contiguous)
 }
 
 /// A CPU with AVX-512.
