@@ -233,12 +233,22 @@ impl LazyTensor {
 
     /// The same formula over what `change` makes of the tensors.
     fn map_tensors(&self, change: impl Fn(Tensor<1>) -> Tensor<1>) -> Self {
-        let operand = |operand: &Operand| Operand {
-            var: operand.var,
-            value: operand.value.map(&change),
-        };
+        let mut operands: Vec<Operand> = Vec::with_capacity(self.operands.len());
+        for operand in self.operands.iter() {
+            // One tensor stays one, so that rows and columns that are the same points are known to be.
+            let mut before = self.operands.iter().zip(&operands);
+            let same = before.find(|(other, _)| other.value.is_same(&operand.value));
+            let value = match same {
+                Some((_, changed)) => changed.value.clone(),
+                None => operand.value.map(&change),
+            };
+            operands.push(Operand {
+                var: operand.var,
+                value,
+            });
+        }
         Self {
-            operands: Arc::new(self.operands.iter().map(operand).collect()),
+            operands: Arc::new(operands),
             ..self.clone()
         }
     }

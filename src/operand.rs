@@ -50,6 +50,18 @@ impl Value {
     }
 }
 
+impl Value {
+    /// Whether both are known to be one tensor.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Value::Tensor(own), Value::Tensor(other)) => {
+                crate::backends::is_same(&own.tensor, &other.tensor)
+            }
+            _ => false,
+        }
+    }
+}
+
 impl TensorValue {
     /// Whether autodiff tracks it.
     pub fn is_tracked(&self) -> bool {

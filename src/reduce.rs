@@ -236,6 +236,11 @@ impl LazyTensor {
     /// broadcast; a vector `[N]` gives a vector `[M]`, if the matrix has no batch. Use [`t`](Self::t)
     /// for the product with the transpose.
     ///
+    /// On the CPU runtime each pair is evaluated once for both of its entries where rows and columns are the same
+    /// tensor, as in `(-vi(x.clone()).sqdist(vj(x))).exp()`, if there are 2000 or more of them, no batch, and
+    /// the kernel is symmetric or its two entries share most of their work. Copies of a tensor are not known to be
+    /// the same.
+    ///
     /// The product of two symbolic matrices would have to be stored, so it does not compile; apply
     /// them one after the other, `k.matmul(l.matmul(b))`.
     ///

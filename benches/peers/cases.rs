@@ -75,6 +75,8 @@ pub struct Case {
     pub k: usize,
     pub batch: usize,
     pub double: bool,
+    /// Whether the columns are the points of the rows.
+    pub symmetric: bool,
     /// The relative residual of systems.
     pub tolerance: f64,
     /// Whether it is short and telling enough for a glance.
@@ -95,6 +97,7 @@ impl Case {
             k: 0,
             batch: 1,
             double: false,
+            symmetric: false,
             tolerance: 0.0,
             quick: false,
             compared: true,
@@ -134,6 +137,8 @@ impl Case {
     pub fn operations(&self) -> Option<[f64; 2]> {
         let (d, dv) = (self.d as f64, self.dv as f64);
         match self.kind {
+            // Half of the pairs, each for a row and a column.
+            Kind::Gaussian if self.symmetric => Some([d / 2.0 + dv, 0.5]),
             Kind::Gaussian => Some([d + dv, 1.0]),
             // The root is another operation of the cost of about an exponential.
             Kind::Laplacian => Some([d + dv, 2.0]),
@@ -160,6 +165,18 @@ pub fn cases(gpu: bool) -> Vec<Case> {
     }
     cases.push(Case::new(Kind::Gaussian, [4000; 2], 500));
     cases.extend([4, 16, 100].map(|dv| Case::new(Kind::Gaussian, square, 3).dv(dv)));
+    for (d, dv) in [(1, 1), (3, 1), (10, 1), (64, 1), (3, 4), (3, 16)] {
+        let case = Case::new(Kind::Gaussian, square, d).dv(dv);
+        let case = Case {
+            symmetric: true,
+            ..case.named("gaussian, symmetric")
+        };
+        cases.push(if (d, dv) == (3, 1) {
+            case.quick()
+        } else {
+            case
+        });
+    }
     cases.push(Case::new(Kind::Laplacian, square, 3));
     cases.push(Case::new(Kind::LogSumExp, square, 3).quick());
     cases.push(Case::new(Kind::Attention, [4096; 2], 64).dv(64).quick());
@@ -200,6 +217,7 @@ pub fn cases(gpu: bool) -> Vec<Case> {
         cases.push(Case {
             tolerance,
             double: tolerance < 1e-5,
+            symmetric: true,
             compared: method == Method::Plain && alpha > 0.01,
             ..Case::new(kind, [10_000; 2], 3).dv(4).named(workload)
         });
@@ -255,7 +273,7 @@ impl Data {
             }
         };
         let mut arrays: Vec<Array> = case.kind.arrays().iter().map(&mut array).collect();
-        if let Kind::Solve { .. } = case.kind {
+        if case.symmetric {
             arrays[1].values = arrays[0].values.clone();
         }
         Self { arrays }
@@ -313,7 +331,10 @@ fn prepare_rank<const R: usize>(
         let [x, y] = ["x", "y"].map(|name| tensor(name, device).expect("every case has points"));
         (x, y, tensor("b", device))
     };
-    let (x, y, b) = tensors(device);
+    let (x, mut y, b) = tensors(device);
+    if case.symmetric {
+        y = x.clone();
+    }
     let distances = move |x: &Tensor<R>, y: &Tensor<R>| {
         LazyTensor::vi(x.clone()).sqdist(LazyTensor::vj(y.clone()))
     };
@@ -364,7 +385,7 @@ fn prepare_rank<const R: usize>(
                 options = options.iterate_in(FloatDType::F32);
             }
             Box::new(move || {
-                let k = (-distances(&x, &x)).exp();
+                let k = (-distances(&x, &y)).exp();
                 let b = Tensor::<2>::from_dispatch(column().into_dispatch());
                 let mut options = options.clone();
                 if method == Method::Nystrom {

@@ -94,7 +94,40 @@ impl std::ops::Neg for Sign {
     }
 }
 
+/// What becomes of a function of one argument where the sign of that changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parity {
+    /// The same value.
+    Even,
+    /// The opposite value.
+    Odd,
+    /// Another value.
+    Neither,
+}
+
 impl ScalarOp {
+    /// Whether the function is even or odd.
+    pub fn parity(&self) -> Parity {
+        match self {
+            Self::Square | Self::Abs | Self::Cos | Self::Cosh => Parity::Even,
+            Self::Neg
+            | Self::Recip
+            | Self::Sign
+            | Self::Sin
+            | Self::Tan
+            | Self::Asin
+            | Self::Atan
+            | Self::Sinh
+            | Self::Tanh
+            | Self::Erf
+            | Self::Round => Parity::Odd,
+            Self::Powi(n) if n % 2 == 0 => Parity::Even,
+            Self::SphericalBessel(n) if n % 2 == 0 => Parity::Even,
+            Self::Powi(_) | Self::SphericalBessel(_) => Parity::Odd,
+            _ => Parity::Neither,
+        }
+    }
+
     /// The sign of the result, where it follows from those of the arguments; knowing it saves work
     /// in the kernels of some functions.
     pub fn sign_of(&self, args: &[Sign]) -> Sign {

@@ -11,7 +11,7 @@ use cubecl::{
 use crate::{
     kernel::{self, layout, math::Precision},
     plan::{self, Device, Plan, PlanError, Sizes},
-    program::{Program, Space},
+    program::{Program, Space, Symmetric},
     reduction::{Accumulation, NO_INDEX, ReductionKind, Spec, Wanted},
 };
 
@@ -56,6 +56,8 @@ pub enum LaunchError {
 pub struct Launch<'a> {
     /// The lowered formula.
     pub program: &'a Program,
+    /// The same with each pair evaluated once, if rows and columns are the same points.
+    pub symmetric: Option<&'a Symmetric>,
     /// What is done along the reduced axis.
     pub reduction: ReductionKind,
     /// Sizes of the batch dimensions.
@@ -156,6 +158,23 @@ fn accumulated(kind: ReductionKind, precision: Precision) -> Precision {
     }
 }
 
+/// For each tensor the first one that has its shape and its values at the same places.
+pub fn same_tensors(tensors: &[TensorBinding]) -> Vec<usize> {
+    let place = |tensor: &TensorBinding| {
+        let handle = &tensor.handle;
+        let ends = [handle.offset_start, handle.offset_end].map(Option::unwrap_or_default);
+        (handle.memory.id(), ends)
+    };
+    let same = |a: &TensorBinding, b: &TensorBinding| {
+        place(a) == place(b) && a.shape == b.shape && a.strides == b.strides
+    };
+    let first = |tensor| tensors.iter().position(|other| same(tensor, other));
+    let found = tensors.iter().map(first);
+    found
+        .map(|first| first.expect("it is the same as itself"))
+        .collect()
+}
+
 /// A tensor without its values.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout<'a> {
@@ -170,6 +189,8 @@ pub struct Layout<'a> {
 pub struct Kernels<'a> {
     plan: Plan,
     program: &'a Program,
+    /// Where the program is another form of the formula.
+    symmetric: Option<&'a Symmetric>,
     address: AddressType,
     /// The run-time sizes and strides.
     numbers: Vec<usize>,
@@ -220,22 +241,48 @@ impl<'a> Kernels<'a> {
                 len: launch.columns,
             });
         }
-        let strides: Vec<Strided> = tensors
-            .iter()
-            .zip(&program.tensors)
-            .map(|(tensor, space)| Strided::new(*tensor, *space, launch.batch_shape))
-            .collect();
-        let contiguous = strides.iter().map(|s| s.component == 1).collect();
+        // Of the tensors of a program, in its order.
+        let strided = |program: &Program, order: &[usize]| -> Vec<Strided> {
+            let spaces = order.iter().zip(&program.tensors);
+            let strided = |(k, space): (&usize, &Space)| {
+                Strided::new(tensors[*k], *space, launch.batch_shape)
+            };
+            spaces.map(strided).collect()
+        };
+        let contiguous = |strides: &[Strided]| strides.iter().map(|s| s.component == 1).collect();
         let rank = launch.batch_shape.len();
-        let plan = plan::plan(
-            device,
-            program,
-            spec,
-            sizes,
-            launch.precision,
-            rank,
-            contiguous,
-        )?;
+        let symmetric = launch.symmetric.and_then(|symmetric| {
+            let strides = strided(&symmetric.program, &symmetric.tensors);
+            let plan = plan::symmetric(
+                device,
+                symmetric,
+                spec,
+                sizes,
+                launch.precision,
+                rank,
+                contiguous(&strides),
+            )?;
+            Some((symmetric, strides, plan))
+        });
+        let (symmetric, program, strides, plan) = match symmetric {
+            Some((symmetric, strides, plan)) => {
+                (Some(symmetric), &symmetric.program, strides, plan)
+            }
+            None => {
+                let in_order: Vec<usize> = (0..tensors.len()).collect();
+                let strides = strided(program, &in_order);
+                let plan = plan::plan(
+                    device,
+                    program,
+                    spec,
+                    sizes,
+                    launch.precision,
+                    rank,
+                    contiguous(&strides),
+                )?;
+                (None, program, strides, plan)
+            }
+        };
 
         let largest = strides.iter().map(|s| s.extent).max().unwrap_or(0);
         let columns = plan.parts * plan.part_columns + plan.blueprint.block;
@@ -279,11 +326,16 @@ impl<'a> Kernels<'a> {
         Ok(Self {
             plan,
             program,
+            symmetric,
             address,
             numbers,
             stored: launch.precision.elem(),
             computed: launch.precision.computed().elem(),
-            accumulated: accumulated(launch.reduction, launch.precision).elem(),
+            accumulated: match symmetric {
+                // What each unit adds to the sums of a point is many numbers.
+                Some(_) => Precision::F64.elem(),
+                None => accumulated(launch.reduction, launch.precision).elem(),
+            },
             output: (launch.precision.elem(), ElemType::Int(index_kind)),
             merge,
         })
@@ -367,6 +419,17 @@ impl<'a> Kernels<'a> {
         scalars: &[f64],
         output: Output,
     ) {
+        let (tensors, scalars) = match self.symmetric {
+            Some(symmetric) => (
+                symmetric
+                    .tensors
+                    .iter()
+                    .map(|k| tensors[*k].clone())
+                    .collect(),
+                symmetric.scalars.iter().map(|k| scalars[*k]).collect(),
+            ),
+            None => (tensors, scalars.to_vec()),
+        };
         assert_eq!(scalars.len(), self.program.scalars);
         let scalar = |value| InputScalar::new(value, self.computed);
         let infinity = scalar(f64::INFINITY);

@@ -31,6 +31,8 @@ pub use cubecl::ir::IntKind;
 pub use expr::{Axis, Expr};
 pub use formula::Formula;
 pub use kernel::math::{Math, Precision};
-pub use launch::{Kernels, Launch, LaunchError, Layout, Output, check_device, check_properties};
-pub use program::Program;
+pub use launch::{
+    Kernels, Launch, LaunchError, Layout, Output, check_device, check_properties, same_tensors,
+};
+pub use program::{Program, Symmetric};
 pub use reduction::{Accumulation, Plane, ReductionKind, Spec, Wanted};

@@ -15,7 +15,7 @@ use crate::{
         math::{Math, Precision},
         ptx,
     },
-    program::{Argument, InnerProduct, Item, Load, Program, Space, Stage},
+    program::{Argument, InnerProduct, Item, Load, Program, Space, Stage, Symmetric, UNROLL},
     reduction::{Accumulation, ReductionKind, Spec},
 };
 
@@ -42,6 +42,8 @@ pub struct Blueprint {
     pub in_place: bool,
     /// The inner product that matrix instructions compute, if one is.
     pub matrix: Option<MatrixProduct>,
+    /// Rows of a strip, where each pair serves its row and its column.
+    pub strip: Option<usize>,
     /// Whether columns are split into parts, so that partial results are written.
     pub partial: bool,
     /// Whether rows are added up, so that the output has fewer.
@@ -386,7 +388,7 @@ pub struct Plan {
     pub cubes: [u32; 3],
     /// Parts into which the pairs of an output row are split: by columns, and then by what is added up.
     pub parts: usize,
-    /// Columns of a part.
+    /// Columns of a part; its share of the tiles, where pairs serve rows and columns.
     pub part_columns: usize,
     /// Rows that a lane takes for a part, one after the other.
     pub part_steps: usize,
@@ -449,29 +451,10 @@ pub fn plan(
     batch_rank: usize,
     contiguous: Vec<bool>,
 ) -> Result<Plan, PlanError> {
-    let computed = precision.computed();
-    let size = computed.size();
-    let math = Math {
-        precision: computed,
-        polynomial_exp: device.cores.is_some(),
-        exp2: device.exp2,
-        argument: Argument::default(),
-    };
+    let size = precision.computed().size();
     let mut blueprint = Blueprint {
-        spec,
-        stored: precision,
-        math,
-        columns: 1,
-        block: BLOCK,
-        shared_tile: false,
-        wide_loads: false,
-        // Halves are converted once a block, not once a pair.
-        in_place: precision == computed,
-        matrix: None,
-        partial: false,
         folded: sizes.fold.is_some(),
-        batch_rank,
-        contiguous,
+        ..blueprint(device, spec, precision, batch_rank, contiguous)
     };
     let mut lanes;
     let units;
@@ -567,6 +550,138 @@ pub fn plan(
         part_columns,
         part_steps,
     })
+}
+
+/// The blueprint of a unit that stands alone.
+fn blueprint(
+    device: &Device,
+    spec: Spec,
+    precision: Precision,
+    batch_rank: usize,
+    contiguous: Vec<bool>,
+) -> Blueprint {
+    let computed = precision.computed();
+    Blueprint {
+        spec,
+        stored: precision,
+        math: Math {
+            precision: computed,
+            polynomial_exp: device.cores.is_some(),
+            exp2: device.exp2,
+            argument: Argument::default(),
+        },
+        columns: 1,
+        block: BLOCK,
+        shared_tile: false,
+        wide_loads: false,
+        // Halves are converted once a block, not once a pair.
+        in_place: precision == computed,
+        matrix: None,
+        strip: None,
+        partial: false,
+        folded: false,
+        batch_rank,
+        contiguous,
+    }
+}
+
+/// The most rows of a strip; the error of the sum of a column grows with it.
+const STRIP: usize = 1024;
+
+/// Most values of the sums of all units.
+const SYMMETRIC_SUMS: usize = 1 << 25;
+
+/// Plans a sum with each pair evaluated once, where the device is a CPU and this pays;
+/// `spec` is that of the result.
+pub fn symmetric(
+    device: &Device,
+    symmetric: &Symmetric,
+    spec: Spec,
+    sizes: Sizes,
+    precision: Precision,
+    batch_rank: usize,
+    contiguous: Vec<bool>,
+) -> Option<Plan> {
+    /// Bytes of the sums of a block of columns, ...
+    const COLUMNS: usize = 32 * 1024;
+    /// ... and of what is kept of a strip of rows, which is read in order, from the second-level cache.
+    const ROWS: usize = 192 * 1024;
+    /// Bytes beyond which not even a short strip of rows fits there.
+    const MOST: usize = 1024 * 1024;
+    // What it takes to get and keep the sum of a column, in instructions; measured.
+    let kept = match spec.dim {
+        ..=UNROLL => 1,
+        _ => 3,
+    };
+
+    let cores = device.cores?;
+    let units = cores.min(device.max_units);
+    // Two parts at least, as it is merging that turns the sums into results.
+    let parts = units.max(2);
+    let n = sizes.rows;
+    let possible = matches!(
+        spec.kind,
+        ReductionKind::Sum(Accumulation::Blocks | Accumulation::Double)
+    ) && sizes.fold.is_none()
+        && sizes.batches == 1
+        && sizes.columns == n
+        && device.max_iterations.is_none()
+        && n >= symmetric.least
+        && parts * n * spec.dim <= SYMMETRIC_SUMS;
+    let both = &symmetric.program;
+    let once = both.pair_work() + kept * spec.dim;
+    // Half of the pairs, with a margin for what is done once a tile.
+    if !possible || 10 * once > 17 * symmetric.single_work {
+        return None;
+    }
+    let size = precision.computed().size();
+    let (lanes, columns) = cpu_registers(device, both, spec, n, size);
+    let mut blueprint = Blueprint {
+        columns,
+        partial: true,
+        ..blueprint(device, spec, precision, batch_rank, contiguous)
+    };
+    // What is staged of columns takes no more than their sums.
+    let values = (lanes * spec.dim).max(blueprint.staged(both));
+    let most = BLOCK.min(COLUMNS / (values * size));
+    let multiple = |of: usize| most / of * of;
+    blueprint.block = match multiple(lcm(columns, lanes)) {
+        0 => multiple(columns).max(columns),
+        block => block,
+    };
+    // Of a row its slots, and its sums, of which two parts are in F64.
+    let row = (both.row.slots + spec.dim) * size + 2 * spec.dim * Precision::F64.size();
+    let whole = lcm(blueprint.block, lanes);
+    let strip = (STRIP.min(ROWS / row) / whole * whole).max(whole);
+    if strip * row > MOST {
+        return None;
+    }
+    blueprint.strip = Some(strip);
+
+    // On the diagonal a tile is half empty.
+    let (block, starts) = (blueprint.block, (0..n).step_by(strip));
+    let tiles = starts.map(|first| {
+        let blocks = (n - first).div_ceil(block);
+        2 * blocks - blocks.min(strip / block)
+    });
+    Some(Plan {
+        blueprint,
+        lanes,
+        units,
+        cubes: [parts.div_ceil(units) as u32, 1, 1],
+        parts,
+        part_columns: tiles.sum::<usize>().div_ceil(parts),
+        part_steps: 1,
+    })
+}
+
+/// The least common multiple.
+fn lcm(a: usize, b: usize) -> usize {
+    let (mut gcd, mut rest) = (a, b);
+    while rest > 0 {
+        (gcd, rest) = (rest, gcd % rest);
+    }
+    a / gcd * b
 }
 
 /// The fewest components of an inner product for which matrix instructions are worth their tiles.

@@ -2,16 +2,24 @@
 
 use std::{
     collections::HashMap,
-    sync::{LazyLock, Mutex},
+    sync::{Arc, LazyLock, Mutex},
 };
 
-use burn::tensor::{DType, IntDType};
+use burn::{
+    backend::tensor::FloatTensor,
+    tensor::{DType, IntDType},
+};
 use burn_cubecl::{
-    CubeBackend,
-    cubecl::{ir::ElemType, prelude::InputScalar},
+    Cube, CubeBackend,
+    cubecl::{
+        ir::ElemType,
+        prelude::{InputScalar, TensorBinding},
+    },
     ops::numeric::{empty_device_contiguous_dtype, full_device_dtype},
 };
-use burn_lazy_kernels::{Axis, Formula, IntKind, Launch, Output, Precision, Program};
+use burn_lazy_kernels::{
+    Axis, Formula, IntKind, Launch, Output, Precision, Program, Symmetric, same_tensors,
+};
 
 use crate::ops::{LazyOps, Operands, Reduced, Reduction};
 
@@ -26,21 +34,31 @@ pub(crate) fn precision(dtype: DType) -> Option<Precision> {
     }
 }
 
-/// The lowered formula. Training loops reduce the same few formulas again and again, so the last
-/// ones are kept.
-fn program(formula: &Formula, axis: Axis) -> Program {
-    const KEPT: usize = 1024;
-    static PROGRAMS: LazyLock<Mutex<HashMap<(u128, Axis), Program>>> =
-        LazyLock::new(Default::default);
+/// The forms of a formula that are launched.
+struct Lowered {
+    program: Program,
+    symmetric: Option<Symmetric>,
+}
 
-    let mut programs = PROGRAMS.lock().unwrap_or_else(|e| e.into_inner());
-    if programs.len() >= KEPT {
-        programs.clear();
+/// The lowered formula, where `same` says which tensors are the same. Training loops reduce the same few
+/// formulas again and again, so the last ones are kept.
+fn lowered(formula: &Formula, axis: Axis, same: Vec<usize>) -> Arc<Lowered> {
+    const KEPT: usize = 1024;
+    type Key = (u128, Axis, Vec<usize>);
+    static FORMULAS: LazyLock<Mutex<HashMap<Key, Arc<Lowered>>>> = LazyLock::new(Default::default);
+
+    let mut formulas = FORMULAS.lock().unwrap_or_else(|e| e.into_inner());
+    if formulas.len() >= KEPT {
+        formulas.clear();
     }
-    programs
-        .entry((formula.root().digest(), axis))
-        .or_insert_with(|| Program::lower(formula, axis))
-        .clone()
+    let key = (formula.root().digest(), axis, same);
+    let lower = |key: &Key| {
+        Arc::new(Lowered {
+            program: Program::lower(formula, axis),
+            symmetric: Symmetric::new(formula, axis, &key.2),
+        })
+    };
+    formulas.entry(key).or_insert_with_key(lower).clone()
 }
 
 fn int_kind(dtype: IntDType) -> IntKind {
@@ -50,6 +68,17 @@ fn int_kind(dtype: IntDType) -> IntKind {
         IntDType::I16 => IntKind::I16,
         IntDType::I8 => IntKind::I8,
         other => unreachable!("{other:?} was refused"),
+    }
+}
+
+/// Whether both are the same tensor.
+pub(crate) fn is_same(left: &FloatTensor<Cube>, right: &FloatTensor<Cube>) -> bool {
+    #[cfg(feature = "fusion")]
+    return left.id == right.id;
+    #[cfg(not(feature = "fusion"))]
+    {
+        let bindings = [left, right].map(|tensor| tensor.clone().binding());
+        same_tensors(&bindings) == [0, 0]
     }
 }
 
@@ -82,8 +111,12 @@ impl LazyOps for CubeBackend {
             values: wanted.values.then(|| empty(dtype)),
             indices: wanted.indices.then(|| empty(index_dtype)),
         };
+        let tensors: Vec<TensorBinding> = operands.0.into_iter().map(|t| t.binding()).collect();
+        let same = same_tensors(&tensors);
+        let lowered = lowered(&reduction.formula, reduction.axis, same);
         let launch = Launch {
-            program: &program(&reduction.formula, reduction.axis),
+            program: &lowered.program,
+            symmetric: lowered.symmetric.as_ref(),
             reduction: reduction.kind,
             batch_shape: &reduction.batch,
             rows: reduction.size(reduction.axis.other()),
@@ -91,7 +124,6 @@ impl LazyOps for CubeBackend {
             fold: reduction.fold,
             precision: precision(dtype).expect("the type was checked"),
         };
-        let tensors = operands.0.into_iter().map(|t| t.binding()).collect();
         let output = Output {
             values: reduced.values.clone().map(|t| t.binding()),
             indices: reduced

@@ -12,5 +12,6 @@ mod reductions;
 mod shapes;
 mod solve;
 mod support;
+mod symmetric;
 #[cfg(feature = "autodiff")]
 mod unfused;

@@ -11,7 +11,7 @@ use crate::{
     catalogue::{ScalarOp, apply},
     plan::{Blueprint, LOADED_COLUMNS},
     program::{Code, Instruction, Item, Program, Register, Source, Space, Term},
-    reduction::Reduction,
+    reduction::Accumulator,
 };
 
 /// What a sum starts from: unlike 0 it keeps the sign of a zero that is added to it.
@@ -550,7 +550,7 @@ fn pair_sum<E: Float, F: Float, N: Size>(
 }
 
 #[cube]
-fn reduce_term<F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
+fn reduce_term<F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
     registers: &Registers<F, N>,
     state: &mut R::State,
     index: usize,
@@ -572,7 +572,7 @@ fn reduce_term<F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
                     let a = registers.find(comptime!(args[0] * q + c));
                     let b = registers.find(comptime!(args[1] * q + c));
                     let a = if comptime!(negated) { -a } else { a };
-                    R::step_product(state, index, a, b, spec, math);
+                    R::step_product(state, index, column + c, a, b, first, spec, math);
                 }
             }
         }
@@ -598,7 +598,7 @@ fn reduce_term<F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
 /// Evaluates the pairs of the unit's rows with the `q` columns from `column` on, and takes them into
 /// the state.
 #[cube]
-pub fn run_pair<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
+pub fn run_pair<E: Float, F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
     state: &mut R::State,
     tensors: &Sequence<Box<[E]>>,
     address: &Address,

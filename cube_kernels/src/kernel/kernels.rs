@@ -6,6 +6,7 @@ use super::{
     evaluate::{One, run_pair, run_stage},
     math::{Precision, constant_vector, narrow, widen},
     matrix::Products,
+    symmetric::sum_symmetric,
 };
 use crate::{
     plan::Blueprint,
@@ -24,7 +25,8 @@ pub mod layout {
     pub const ROWS: usize = 0;
     /// Columns that are reduced.
     pub const COLUMNS: usize = 1;
-    /// Columns of one part, where they are split.
+    /// Columns of one part, where they are split; its share of the tiles, where each serves rows and
+    /// columns.
     pub const PART: usize = 2;
     /// Number of parts.
     pub const PARTS: usize = 3;
@@ -86,7 +88,11 @@ pub fn position(
 
 /// Offsets of the tensors in batch `batch`.
 #[cube]
-fn address(layout: &Sequence<usize>, batch: usize, #[comptime] blueprint: Blueprint) -> Address {
+pub fn address(
+    layout: &Sequence<usize>,
+    batch: usize,
+    #[comptime] blueprint: Blueprint,
+) -> Address {
     let rank = comptime!(blueprint.batch_rank);
     let mut address = Address {
         base: Sequence::new(),
@@ -116,7 +122,7 @@ fn address(layout: &Sequence<usize>, batch: usize, #[comptime] blueprint: Bluepr
 
 /// Fills the slots of `stage` that are copies, each lane from one row.
 #[cube]
-fn load_stage<E: Float, F: Float, N: Size>(
+pub fn load_stage<E: Float, F: Float, N: Size>(
     slots: &mut [Vector<F, N>],
     tensors: &Sequence<Box<[E]>>,
     scalars: &Sequence<InputScalar>,
@@ -167,6 +173,38 @@ fn load_stage<E: Float, F: Float, N: Size>(
             }
         }
     }
+}
+
+/// What follows from the parameters.
+#[cube]
+pub fn uniform_slots<E: Float, F: Float>(
+    tensors: &Sequence<Box<[E]>>,
+    scalars: &Sequence<InputScalar>,
+    address: &Address,
+    #[comptime] program: Program,
+    #[comptime] blueprint: Blueprint,
+) -> Array<One<F>> {
+    let mut uniform = Array::<One<F>>::new(comptime!(program.uniform.slots.max(1)));
+    load_stage::<E, F, Const<1>>(
+        uniform.as_mut_slice(),
+        tensors,
+        scalars,
+        address,
+        0usize,
+        1usize,
+        comptime!(Space::Uniform),
+        comptime!(program.clone()),
+        comptime!(blueprint.clone()),
+    );
+    let nothing = Array::<One<F>>::new(1usize);
+    run_stage::<F, Const<1>>(
+        uniform.as_mut_slice(),
+        nothing.as_slice(),
+        comptime!(Space::Uniform),
+        comptime!(program.clone()),
+        comptime!(blueprint.math),
+    );
+    uniform
 }
 
 /// Reduces the columns of one part for the rows of the unit: one for each lane, or `steps` at a
@@ -417,7 +455,7 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
 
 /// Writes the staged slots of the columns `start .. stop` to the tile, every `step`-th from `offset`.
 #[cube]
-fn stage_columns<E: Float, F: Float>(
+pub fn stage_columns<E: Float, F: Float>(
     tile: &mut [One<F>],
     tensors: &Sequence<Box<[E]>>,
     scalars: &Sequence<InputScalar>,
@@ -491,9 +529,17 @@ pub fn reduce<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size>(
 ) {
     let kind = comptime!(blueprint.spec.kind);
     match kind {
-        ReductionKind::Sum(_) => reduce_rows::<E, F, A, O, I, N, Sum>(
-            tensors, scalars, layout, infinity, values, indices, program, blueprint,
-        ),
+        ReductionKind::Sum(_) => {
+            if comptime!(blueprint.strip.is_some()) {
+                sum_symmetric::<E, F, A, O, N>(
+                    tensors, scalars, layout, infinity, values, program, blueprint,
+                )
+            } else {
+                reduce_rows::<E, F, A, O, I, N, Sum>(
+                    tensors, scalars, layout, infinity, values, indices, program, blueprint,
+                )
+            }
+        }
         ReductionKind::Product => reduce_rows::<E, F, A, O, I, N, Product>(
             tensors, scalars, layout, infinity, values, indices, program, blueprint,
         ),
@@ -564,25 +610,12 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     let end = min(begin + part_columns, columns);
 
     let address = address(layout, batch, comptime!(blueprint.clone()));
-    let mut uniform = Array::<One<F>>::new(comptime!(program.uniform.slots.max(1)));
-    load_stage::<E, F, Const<1>>(
-        uniform.as_mut_slice(),
+    let uniform = uniform_slots::<E, F>(
         tensors,
         scalars,
         &address,
-        0usize,
-        1usize,
-        comptime!(Space::Uniform),
         comptime!(program.clone()),
         comptime!(blueprint.clone()),
-    );
-    let nothing = Array::<One<F>>::new(1usize);
-    run_stage::<F, Const<1>>(
-        uniform.as_mut_slice(),
-        nothing.as_slice(),
-        comptime!(Space::Uniform),
-        comptime!(program.clone()),
-        comptime!(blueprint.math),
     );
 
     let infinity = infinity.get::<F>();

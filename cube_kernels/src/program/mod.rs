@@ -12,6 +12,7 @@
 
 mod inner_product;
 mod lower;
+mod symmetric;
 
 use std::{fmt, hash::Hash, sync::Arc};
 
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use inner_product::{Factor, InnerProduct, Scale};
 pub use lower::UNROLL;
+pub use symmetric::Symmetric;
 
 use crate::catalogue::ScalarOp;
 
@@ -299,6 +301,16 @@ impl Listing {
         })
     }
 
+    /// About how many instructions of a processor a pair takes.
+    pub fn pair_work(&self) -> usize {
+        let work = |body: &Code| body.iter().map(|(_, i)| i.work()).sum::<usize>() + 1;
+        let items = self.pair.iter().map(|item| match item {
+            Item::Let(_, instruction) => instruction.work(),
+            Item::Sum { len, body, .. } | Item::Store { len, body, .. } => len * work(body),
+        });
+        items.sum()
+    }
+
     /// Instructions for one pair, with loops counted by their length.
     pub fn pair_cost(&self) -> usize {
         self.pair
@@ -310,6 +322,42 @@ impl Listing {
                 }
             })
             .sum()
+    }
+}
+
+impl Instruction {
+    /// About how many instructions of a processor it takes. What is loaded or constant serves several
+    /// pairs.
+    fn work(&self) -> usize {
+        /// A function that is made of a polynomial, or an instruction that is slow.
+        const FUNCTION: usize = 8;
+        match self {
+            Instruction::Const(_) | Instruction::Load { .. } | Instruction::Counter { .. } => 0,
+            Instruction::Offset { .. } => FUNCTION,
+            Instruction::Fma { .. } => 1,
+            Instruction::Apply { op, .. } => match op {
+                ScalarOp::Neg
+                | ScalarOp::Square
+                | ScalarOp::Abs
+                | ScalarOp::Step
+                | ScalarOp::Relu
+                | ScalarOp::Add
+                | ScalarOp::Sub
+                | ScalarOp::Mul
+                | ScalarOp::Maximum
+                | ScalarOp::Minimum
+                | ScalarOp::Equal
+                | ScalarOp::NotEqual
+                | ScalarOp::Less
+                | ScalarOp::LessEqual
+                | ScalarOp::Greater
+                | ScalarOp::GreaterEqual
+                | ScalarOp::Clamp
+                | ScalarOp::IfElse
+                | ScalarOp::MaskWhere => 1,
+                _ => FUNCTION,
+            },
+        }
     }
 }
 

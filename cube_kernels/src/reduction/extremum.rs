@@ -1,6 +1,6 @@
 use cubecl::prelude::*;
 
-use super::{Reduction, ReductionKind, Spec};
+use super::{Accumulator, Reduction, ReductionKind, Spec};
 use crate::{kernel::math::Math, program::UNROLL};
 
 /// The smallest or largest value and the column of its first occurrence.
@@ -96,34 +96,8 @@ fn take<F: Float, N: Size>(
 }
 
 #[cube]
-impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Extremum {
+impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Extremum {
     type State = ExtremumState<F, N>;
-
-    fn init(
-        begin: u32,
-        infinity: F,
-        #[comptime] spec: Spec,
-        #[comptime] _math: Math,
-    ) -> ExtremumState<F, N> {
-        let dim = comptime!(spec.dim);
-        let mut state = ExtremumState::<F, N> {
-            best: Array::new(dim),
-            index: Array::new(comptime!(if spec.wanted.indices { dim } else { 1 })),
-        };
-        #[unroll(dim <= UNROLL)]
-        for k in 0..dim {
-            state.best[k] = Vector::new(if comptime!(spec.kind == ReductionKind::Maximum) {
-                -infinity
-            } else {
-                infinity
-            });
-            if comptime!(spec.wanted.indices) {
-                // Where every value is infinite, the first column is the extreme one.
-                state.index[k] = Vector::new(begin);
-            }
-        }
-        state
-    }
 
     fn step(
         state: &mut ExtremumState<F, N>,
@@ -153,11 +127,42 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Extremum {
     fn step_product(
         _state: &mut ExtremumState<F, N>,
         _index: usize,
+        _column: usize,
         _a: Vector<F, N>,
         _b: Vector<F, N>,
+        #[comptime] _first: usize,
         #[comptime] _spec: Spec,
         #[comptime] _math: Math,
     ) {
+    }
+}
+
+#[cube]
+impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Extremum {
+    fn init(
+        begin: u32,
+        infinity: F,
+        #[comptime] spec: Spec,
+        #[comptime] _math: Math,
+    ) -> ExtremumState<F, N> {
+        let dim = comptime!(spec.dim);
+        let mut state = ExtremumState::<F, N> {
+            best: Array::new(dim),
+            index: Array::new(comptime!(if spec.wanted.indices { dim } else { 1 })),
+        };
+        #[unroll(dim <= UNROLL)]
+        for k in 0..dim {
+            state.best[k] = Vector::new(if comptime!(spec.kind == ReductionKind::Maximum) {
+                -infinity
+            } else {
+                infinity
+            });
+            if comptime!(spec.wanted.indices) {
+                // Where every value is infinite, the first column is the extreme one.
+                state.index[k] = Vector::new(begin);
+            }
+        }
+        state
     }
 
     fn end_block(

@@ -1,6 +1,6 @@
 use cubecl::prelude::*;
 
-use super::{Reduction, ReductionKind, Spec, all, any, running::RunningSums};
+use super::{Accumulator, Reduction, ReductionKind, Spec, all, any, running::RunningSums};
 use crate::{
     kernel::math::{self, Math, constant, constant_vector},
     plan,
@@ -280,22 +280,8 @@ fn sums_each(spec: &Spec) -> usize {
 }
 
 #[cube]
-impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for LogSumExp {
+impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for LogSumExp {
     type State = ExpState<F, A, N>;
-
-    fn init(
-        _begin: u32,
-        infinity: F,
-        #[comptime] spec: Spec,
-        #[comptime] math: Math,
-    ) -> ExpState<F, A, N> {
-        ExpState::<F, A, N>::new(
-            infinity,
-            comptime!(scores(&spec)),
-            comptime!(spec.width()),
-            math,
-        )
-    }
 
     fn step(
         state: &mut ExpState<F, A, N>,
@@ -351,11 +337,30 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for LogSumExp {
     fn step_product(
         _state: &mut ExpState<F, A, N>,
         _index: usize,
+        _column: usize,
         _a: Vector<F, N>,
         _b: Vector<F, N>,
+        #[comptime] _first: usize,
         #[comptime] _spec: Spec,
         #[comptime] _math: Math,
     ) {
+    }
+}
+
+#[cube]
+impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for LogSumExp {
+    fn init(
+        _begin: u32,
+        infinity: F,
+        #[comptime] spec: Spec,
+        #[comptime] math: Math,
+    ) -> ExpState<F, A, N> {
+        ExpState::<F, A, N>::new(
+            infinity,
+            comptime!(scores(&spec)),
+            comptime!(spec.width()),
+            math,
+        )
     }
 
     fn end_block(state: &mut ExpState<F, A, N>, #[comptime] spec: Spec, #[comptime] math: Math) {

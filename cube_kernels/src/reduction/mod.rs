@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use extremum::Extremum;
 pub use log_sum_exp::LogSumExp;
 pub use product::Product;
-pub use running::Accumulation;
+pub use running::{Accumulation, RunningSums};
 pub use smallest::Smallest;
 pub use softmax_sum::SoftmaxSum;
 pub use sum::Sum;
@@ -227,16 +227,12 @@ impl Spec {
 /// The index of what was not found.
 pub const NO_INDEX: u32 = u32::MAX;
 
-/// The state machine of a reduction, in the floating point type `F` of the values and `A` of what
-/// is accumulated.
+/// What takes in the values of pairs, in the floating point type `F` of the values and `A` of what is
+/// accumulated.
 #[cube]
-pub trait Reduction<F: Float, A: Float, N: Size>: 'static {
+pub trait Accumulator<F: Float, A: Float, N: Size>: 'static {
     /// What is kept for the rows of a unit.
     type State: CubeType;
-
-    /// The state before the first column, `begin`. Infinity is given, as WGSL cannot write it.
-    fn init(begin: u32, infinity: F, #[comptime] spec: Spec, #[comptime] math: Math)
-    -> Self::State;
 
     /// Takes in component `index` of the `q` columns from `column` on; `first` is the lowest value
     /// that `index` takes.
@@ -254,15 +250,25 @@ pub trait Reduction<F: Float, A: Float, N: Size>: 'static {
     /// Whether `step_product` is to be used for products.
     fn fuses() -> comptime_type!(bool);
 
-    /// Takes in a product of two values, fused.
+    /// Takes in component `index` of a column, a product of two values, fused; `first` as above.
     fn step_product(
         state: &mut Self::State,
         index: usize,
+        column: usize,
         a: Vector<F, N>,
         b: Vector<F, N>,
+        #[comptime] first: usize,
         #[comptime] spec: Spec,
         #[comptime] math: Math,
     );
+}
+
+/// The state machine of a reduction.
+#[cube]
+pub trait Reduction<F: Float, A: Float, N: Size>: Accumulator<F, A, N> {
+    /// The state before the first column, `begin`. Infinity is given, as WGSL cannot write it.
+    fn init(begin: u32, infinity: F, #[comptime] spec: Spec, #[comptime] math: Math)
+    -> Self::State;
 
     /// Called after each block of columns.
     fn end_block(state: &mut Self::State, #[comptime] spec: Spec, #[comptime] math: Math);

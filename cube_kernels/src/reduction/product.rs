@@ -1,6 +1,6 @@
 use cubecl::prelude::*;
 
-use super::{Reduction, Spec};
+use super::{Accumulator, Reduction, Spec};
 use crate::{
     kernel::math::{Math, constant_vector},
     program::UNROLL,
@@ -16,25 +16,8 @@ pub struct ProductState<A: Float, N: Size> {
 }
 
 #[cube]
-impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Product {
+impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Product {
     type State = ProductState<A, N>;
-
-    fn init(
-        _begin: u32,
-        _infinity: F,
-        #[comptime] spec: Spec,
-        #[comptime] _math: Math,
-    ) -> ProductState<A, N> {
-        let dim = comptime!(spec.dim);
-        let mut state = ProductState::<A, N> {
-            product: Array::new(dim),
-        };
-        #[unroll(dim <= UNROLL)]
-        for k in 0..dim {
-            state.product[k] = constant_vector::<A, N>(1.0);
-        }
-        state
-    }
 
     fn step(
         state: &mut ProductState<A, N>,
@@ -59,11 +42,33 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Product {
     fn step_product(
         _state: &mut ProductState<A, N>,
         _index: usize,
+        _column: usize,
         _a: Vector<F, N>,
         _b: Vector<F, N>,
+        #[comptime] _first: usize,
         #[comptime] _spec: Spec,
         #[comptime] _math: Math,
     ) {
+    }
+}
+
+#[cube]
+impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Product {
+    fn init(
+        _begin: u32,
+        _infinity: F,
+        #[comptime] spec: Spec,
+        #[comptime] _math: Math,
+    ) -> ProductState<A, N> {
+        let dim = comptime!(spec.dim);
+        let mut state = ProductState::<A, N> {
+            product: Array::new(dim),
+        };
+        #[unroll(dim <= UNROLL)]
+        for k in 0..dim {
+            state.product[k] = constant_vector::<A, N>(1.0);
+        }
+        state
     }
 
     fn end_block(

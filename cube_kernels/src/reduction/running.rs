@@ -57,13 +57,7 @@ impl<F: Float, A: Float, N: Size> RunningSums<F, A, N> {
             blocks: Array::new(1usize),
             zero: Array::new(1usize),
         };
-        #[unroll(dim <= UNROLL)]
-        for k in 0..dim {
-            sums.block[k] = constant_vector::<F, N>(0.0);
-            sums.middle[k] = constant_vector::<A, N>(0.0);
-            sums.total[k] = constant_vector::<A, N>(0.0);
-        }
-        sums.blocks[0] = 0u32;
+        sums.clear(dim);
         // A zero that no compiler can know to be one.
         sums.zero[0] = if comptime!(math.precision == Precision::F32) {
             u32::reinterpret(f32::cast_from(infinity)) ^ 0x7f80_0000u32
@@ -71,6 +65,17 @@ impl<F: Float, A: Float, N: Size> RunningSums<F, A, N> {
             0u32.runtime()
         };
         sums
+    }
+
+    /// Starts again with sums of nothing.
+    pub fn clear(&mut self, #[comptime] dim: usize) {
+        #[unroll(dim <= UNROLL)]
+        for k in 0..dim {
+            self.block[k] = constant_vector::<F, N>(0.0);
+            self.middle[k] = constant_vector::<A, N>(0.0);
+            self.total[k] = constant_vector::<A, N>(0.0);
+        }
+        self.blocks[0] = 0u32;
     }
 
     /// Adds a value.

@@ -1,6 +1,6 @@
 use cubecl::prelude::*;
 
-use super::{NO_INDEX, Reduction, Spec, any, any_may_be_less};
+use super::{Accumulator, NO_INDEX, Reduction, Spec, any, any_may_be_less};
 use crate::{kernel::math::Math, plan::LOADED_COLUMNS, program::UNROLL};
 
 /// The `k` smallest values in ascending order and their columns, by insertion into a sorted list.
@@ -58,27 +58,8 @@ fn insert_if_less<F: Float, N: Size>(
 }
 
 #[cube]
-impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Smallest {
+impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Smallest {
     type State = SmallestState<F, N>;
-
-    fn init(
-        _begin: u32,
-        infinity: F,
-        #[comptime] spec: Spec,
-        #[comptime] _math: Math,
-    ) -> SmallestState<F, N> {
-        let len = comptime!(spec.entries());
-        let mut state = SmallestState::<F, N> {
-            values: Array::new(len),
-            indices: Array::new(len),
-        };
-        #[unroll(len <= UNROLL)]
-        for at in 0..len {
-            state.values[at] = Vector::new(infinity);
-            state.indices[at] = Vector::new(NO_INDEX);
-        }
-        state
-    }
 
     fn step(
         state: &mut SmallestState<F, N>,
@@ -120,11 +101,35 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Smallest {
     fn step_product(
         _state: &mut SmallestState<F, N>,
         _index: usize,
+        _column: usize,
         _a: Vector<F, N>,
         _b: Vector<F, N>,
+        #[comptime] _first: usize,
         #[comptime] _spec: Spec,
         #[comptime] _math: Math,
     ) {
+    }
+}
+
+#[cube]
+impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Smallest {
+    fn init(
+        _begin: u32,
+        infinity: F,
+        #[comptime] spec: Spec,
+        #[comptime] _math: Math,
+    ) -> SmallestState<F, N> {
+        let len = comptime!(spec.entries());
+        let mut state = SmallestState::<F, N> {
+            values: Array::new(len),
+            indices: Array::new(len),
+        };
+        #[unroll(len <= UNROLL)]
+        for at in 0..len {
+            state.values[at] = Vector::new(infinity);
+            state.indices[at] = Vector::new(NO_INDEX);
+        }
+        state
     }
 
     fn end_block(

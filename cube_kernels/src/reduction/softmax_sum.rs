@@ -1,6 +1,6 @@
 use cubecl::prelude::*;
 
-use super::{Reduction, Spec, log_sum_exp::ExpState};
+use super::{Accumulator, Reduction, Spec, log_sum_exp::ExpState};
 use crate::{kernel::math::Math, program::UNROLL};
 
 /// $\sum e^{f} g / \sum e^{f}$, the mean of $g$ with the softmax of $f$ as weights; stable for any
@@ -8,18 +8,9 @@ use crate::{kernel::math::Math, program::UNROLL};
 pub struct SoftmaxSum;
 
 #[cube]
-impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for SoftmaxSum {
+impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for SoftmaxSum {
     // The sums of the weighted components, and behind them the sum of the exponentials.
     type State = ExpState<F, A, N>;
-
-    fn init(
-        _begin: u32,
-        infinity: F,
-        #[comptime] spec: Spec,
-        #[comptime] math: Math,
-    ) -> ExpState<F, A, N> {
-        ExpState::<F, A, N>::new(infinity, 1usize, comptime!(spec.dim), math)
-    }
 
     fn step(
         state: &mut ExpState<F, A, N>,
@@ -55,11 +46,25 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for SoftmaxSum {
     fn step_product(
         _state: &mut ExpState<F, A, N>,
         _index: usize,
+        _column: usize,
         _a: Vector<F, N>,
         _b: Vector<F, N>,
+        #[comptime] _first: usize,
         #[comptime] _spec: Spec,
         #[comptime] _math: Math,
     ) {
+    }
+}
+
+#[cube]
+impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for SoftmaxSum {
+    fn init(
+        _begin: u32,
+        infinity: F,
+        #[comptime] spec: Spec,
+        #[comptime] math: Math,
+    ) -> ExpState<F, A, N> {
+        ExpState::<F, A, N>::new(infinity, 1usize, comptime!(spec.dim), math)
     }
 
     fn end_block(state: &mut ExpState<F, A, N>, #[comptime] spec: Spec, #[comptime] math: Math) {

@@ -1,6 +1,6 @@
 use cubecl::prelude::*;
 
-use super::{Accumulation, Reduction, ReductionKind, Spec, running::RunningSums};
+use super::{Accumulation, Accumulator, Reduction, ReductionKind, Spec, running::RunningSums};
 use crate::{kernel::math::Math, program::UNROLL};
 
 /// The sum.
@@ -11,17 +11,8 @@ fn compensated(spec: &Spec) -> bool {
 }
 
 #[cube]
-impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Sum {
+impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Sum {
     type State = RunningSums<F, A, N>;
-
-    fn init(
-        _begin: u32,
-        infinity: F,
-        #[comptime] spec: Spec,
-        #[comptime] math: Math,
-    ) -> RunningSums<F, A, N> {
-        RunningSums::<F, A, N>::new(infinity, comptime!(spec.dim), math)
-    }
 
     fn step(
         state: &mut RunningSums<F, A, N>,
@@ -50,8 +41,10 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Sum {
     fn step_product(
         state: &mut RunningSums<F, A, N>,
         index: usize,
+        _column: usize,
         a: Vector<F, N>,
         b: Vector<F, N>,
+        #[comptime] _first: usize,
         #[comptime] spec: Spec,
         #[comptime] math: Math,
     ) {
@@ -60,6 +53,18 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Sum {
         } else {
             state.add_product(index, a, b);
         }
+    }
+}
+
+#[cube]
+impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Sum {
+    fn init(
+        _begin: u32,
+        infinity: F,
+        #[comptime] spec: Spec,
+        #[comptime] math: Math,
+    ) -> RunningSums<F, A, N> {
+        RunningSums::<F, A, N>::new(infinity, comptime!(spec.dim), math)
     }
 
     fn end_block(

@@ -281,6 +281,7 @@ impl Case {
             .collect();
         let launch = Launch {
             program: &self.program,
+            symmetric: None,
             reduction: self.kind,
             batch_shape: self.size.batch,
             rows: self.size.rows,

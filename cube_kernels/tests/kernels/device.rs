@@ -2,7 +2,7 @@
 
 use burn_lazy_kernels::{
     Accumulation, Axis, Expr, Formula, Launch, LaunchError, Output, Precision, Program,
-    ReductionKind, Spec, Wanted,
+    ReductionKind, Spec, Symmetric, Wanted,
     expr::Var,
     plan::{self, Device, Plan, Sizes},
     reference::{self, HostOperand},
@@ -187,6 +187,25 @@ impl Tensor {
         self
     }
 
+    /// Whether it is stored alike and has the same values, bit by bit.
+    fn equals(&self, other: &Self) -> bool {
+        let bits = |tensor: &Self| {
+            tensor
+                .storage
+                .iter()
+                .map(|v| v.to_bits())
+                .collect::<Vec<_>>()
+        };
+        (&self.shape, &self.strides) == (&other.shape, &other.strides) && bits(self) == bits(other)
+    }
+
+    /// The values rounded to whole parts of `parts`.
+    pub fn rounded(mut self, parts: f64) -> Self {
+        let round = |value: &mut f64| *value = (*value * parts).round() / parts;
+        self.storage.iter_mut().for_each(round);
+        self
+    }
+
     /// As the reference takes it: one value for every batch. `own` axes are no batch axes.
     fn host(&self, batch_shape: &[usize], own: usize) -> HostOperand {
         let rank = self.shape.len();
@@ -281,6 +300,7 @@ fn download(client: &Client, precision: Precision, handle: cubecl::server::Handl
 pub struct Problem {
     pub formula: Formula,
     pub program: Program,
+    pub symmetric: Option<Symmetric>,
     pub reduction: ReductionKind,
     pub reduced: Axis,
     pub batch: Vec<usize>,
@@ -328,6 +348,7 @@ impl Problem {
         let (scalars, tensors): (Vec<Var>, Vec<Var>) = leaves.iter().partition(|var| var.scalar);
         Self {
             program: Program::lower(&formula, reduced),
+            symmetric: None,
             reduction: ReductionKind::Sum(Accumulation::Blocks),
             formula,
             reduced,
@@ -419,6 +440,31 @@ impl Problem {
     pub fn reduced_by(mut self, reduction: ReductionKind) -> Self {
         self.reduction = reduction;
         self
+    }
+
+    /// The same, with tensors of the same values known to be the same. From `least` points on their pairs are
+    /// evaluated once, where the device does so.
+    pub fn of_the_same_points(mut self, least: usize) -> Self {
+        let first = |tensor| self.tensors.iter().position(|other| other.equals(tensor));
+        let same = self.tensors.iter().map(first);
+        let same: Vec<usize> = same.map(|first| first.expect("itself")).collect();
+        let symmetric = Symmetric::new(&self.formula, self.reduced, &same);
+        self.symmetric = symmetric.map(|symmetric| Symmetric { least, ..symmetric });
+        self
+    }
+
+    /// The plan that the launch will make, but for the contiguity of operands, if it evaluates pairs once.
+    pub fn symmetric_plan(&self, client: &Client, precision: Precision) -> Option<Plan> {
+        let symmetric = self.symmetric.as_ref()?;
+        plan::symmetric(
+            &self.device(client),
+            symmetric,
+            self.spec(),
+            self.sizes(),
+            precision,
+            self.batch.len(),
+            vec![true; symmetric.tensors.len()],
+        )
     }
 
     /// The same, planned for another device.
@@ -513,6 +559,7 @@ impl Problem {
         let tensors = tensors.map(|t| t.binding(client, precision)).collect();
         let launch = Launch {
             program: &self.program,
+            symmetric: self.symmetric.as_ref(),
             reduction: self.reduction,
             batch_shape: &self.batch,
             rows,

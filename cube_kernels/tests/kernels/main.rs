@@ -21,6 +21,7 @@ mod planner;
 mod random;
 mod reference_page;
 mod support;
+mod symmetric;
 
 /// What needs a runtime.
 #[cfg(any(
@@ -36,6 +37,7 @@ mod on_device {
     pub mod device;
     pub mod folds;
     pub mod matrices;
+    pub mod pairs_once;
     pub mod random_kernels;
     pub mod reductions;
     pub mod shapes;

@@ -106,7 +106,8 @@ fn gpus() -> Vec<Device> {
     ]
 }
 
-fn cpus() -> Vec<Device> {
+/// Processors with few and many cores, and registers of several widths.
+pub fn cpus() -> Vec<Device> {
     let mut all = Vec::new();
     for cores in [1, 2, 64] {
         for (load_width, shared_memory) in [(128, 32 << 10), (256, 2 << 20), (512, 1 << 10)] {

@@ -1,0 +1,431 @@
+//! Sums over the pairs of a set of points with itself, each pair evaluated once.
+//!
+//! ```text
+//!         columns
+//!        +-----+-----+-----+--        A unit takes tiles, of a strip of rows and a block of columns,
+//! strip  | \ . | . . | . . |          right of the diagonal. Of each pair $f_{ij}$ goes to the sum of
+//!        |   \ | . . | . . |          row $i$, in a register, and $f_{ji}$ to that of column $j$, which
+//!        +-----+-----+-----+--        has a lane for each row of a vector.
+//! strip        | \ . | . . |
+//!              |   \ | . . |          The columns of a vector's own rows go to the sums of rows only, in
+//!              +-----+-----+--        both orders, so that nothing is masked.
+//! ```
+//!
+//! Each unit adds what it has to sums of its own for all points, which are merged as those of parts of
+//! columns are.
+
+use cubecl::prelude::*;
+
+use super::{
+    evaluate::{One, run_pair, run_stage},
+    kernels::{Address, address, layout, load_stage, stage_columns, uniform_slots},
+    math::{Math, constant_vector},
+};
+use crate::{
+    plan::Blueprint,
+    program::{Program, Space, UNROLL},
+    reduction::{Accumulator, RunningSums, Spec},
+};
+
+/// Places between the sums of a block for one component and those for the next: at a multiple of a power of 2,
+/// a processor takes what it reads of one for what it has just written of the other.
+const GAP: usize = 17;
+
+/// Sums of one vector of rows and of a block of columns.
+#[derive(CubeType)]
+pub struct PairSums<F: Float, N: Size> {
+    /// Of the rows, for each component.
+    rows: Array<Vector<F, N>>,
+    /// Of a block of columns, component by component, so that neighbours lie side by side. Twice: nobody
+    /// reads the first ones.
+    columns: Array<Vector<F, N>>,
+    /// The column at which they start.
+    start: Array<usize>,
+    /// The place of its sum of the first component, and how far it is to that of the next.
+    places: Array<usize>,
+}
+
+/// Adds the first half of the components of a program to the sums of rows, the other to those of columns.
+pub struct Both;
+
+#[cube]
+impl<F: Float, N: Size> PairSums<F, N> {
+    fn place(&self, column: usize, component: usize) -> usize {
+        self.places[0] + component * self.places[1] + (column - self.start[0])
+    }
+}
+
+#[cube]
+impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Both {
+    type State = PairSums<F, N>;
+
+    fn step(
+        state: &mut PairSums<F, N>,
+        index: usize,
+        column: u32,
+        values: &Sequence<Vector<F, N>>,
+        #[comptime] first: usize,
+        #[comptime] q: usize,
+        #[comptime] spec: Spec,
+        #[comptime] _math: Math,
+    ) {
+        let dim = comptime!(spec.dim);
+        #[unroll]
+        for c in 0..q {
+            if comptime!(first < dim) {
+                state.rows[index] += *values.index(c);
+            } else {
+                let at = state.place(usize::cast_from(column) + c, index - dim);
+                state.columns[at] += *values.index(c);
+            }
+        }
+    }
+
+    fn fuses() -> comptime_type!(bool) {
+        true
+    }
+
+    fn step_product(
+        state: &mut PairSums<F, N>,
+        index: usize,
+        column: usize,
+        a: Vector<F, N>,
+        b: Vector<F, N>,
+        #[comptime] first: usize,
+        #[comptime] spec: Spec,
+        #[comptime] _math: Math,
+    ) {
+        let dim = comptime!(spec.dim);
+        if comptime!(first < dim) {
+            state.rows[index] = fma(a, b, state.rows[index]);
+        } else {
+            let at = state.place(column, index - dim);
+            state.columns[at] = fma(a, b, state.columns[at]);
+        }
+    }
+}
+
+/// Sums a formula over the columns, `out[part, row, ..]` over the pairs of each part; those of all parts
+/// have to be added up.
+#[cube]
+pub fn sum_symmetric<E: Float, F: Float, A: Float, O: Float, N: Size>(
+    tensors: &Sequence<Box<[E]>>,
+    scalars: &Sequence<InputScalar>,
+    layout: &Sequence<usize>,
+    infinity: InputScalar,
+    values: &mut Sequence<Box<[O]>>,
+    #[comptime] program: Program,
+    #[comptime] blueprint: Blueprint,
+) {
+    let rows = *layout.index(layout::ROWS);
+    let share = *layout.index(layout::PART);
+    let parts = *layout.index(layout::PARTS);
+    if ABSOLUTE_POS >= parts {
+        terminate!();
+    }
+    let part = ABSOLUTE_POS;
+    let dim = comptime!(blueprint.spec.dim);
+    let math = comptime!(blueprint.math);
+    let block = comptime!(blueprint.block);
+    let stride = comptime!(block + GAP);
+    let strip = comptime!(blueprint.strip.unwrap());
+    let lanes = N::value();
+    let vectors = comptime!(strip / lanes);
+    let slots = comptime!(program.row.slots.max(1));
+
+    let out = values.index_mut(0usize);
+    let first_out = part * rows * dim;
+    for at in first_out..first_out + rows * dim {
+        out[at] = O::cast_from(0.0f32);
+    }
+    let address = address(layout, 0usize, comptime!(blueprint.clone()));
+    let uniform = uniform_slots::<E, F>(
+        tensors,
+        scalars,
+        &address,
+        comptime!(program.clone()),
+        comptime!(blueprint.clone()),
+    );
+    let mut tile = Array::<One<F>>::new(comptime!(blueprint.tile_len(&program).max(1)));
+    let mut own = Array::<Vector<F, N>>::new(slots);
+    let mut kept = Array::<Vector<F, N>>::new(comptime!(vectors * slots));
+    let mut sums = RunningSums::<F, A, N>::new(infinity.get::<F>(), comptime!(vectors * dim), math);
+    let mut state = PairSums::<F, N> {
+        rows: Array::new(dim),
+        columns: Array::new(comptime!(2 * stride * dim)),
+        start: Array::new(1usize),
+        places: Array::new(2usize),
+    };
+    state.places[1] = stride.runtime();
+    for k in 0..stride * dim {
+        state.columns[k] = constant_vector::<F, N>(0.0);
+    }
+
+    // The tiles are counted strip by strip, those on the diagonal, of which about half is empty, as one
+    // and others as two: a part has `share` of them.
+    let from = part * share;
+    let mut passed = 0usize.runtime();
+    for s in 0..rows.div_ceil(strip) {
+        let first = s * strip;
+        let blocks = (rows - first).div_ceil(block);
+        let diagonal = min(blocks, comptime!(strip / block));
+        let begin = tiles_before(from, passed, blocks, diagonal);
+        let end = tiles_before(from + share, passed, blocks, diagonal);
+        passed += 2 * blocks - diagonal;
+        if begin < end {
+            sum_strip::<E, F, A, O, N>(
+                out,
+                &mut state,
+                &mut sums,
+                tile.as_mut_slice(),
+                own.as_mut_slice(),
+                kept.as_mut_slice(),
+                tensors,
+                scalars,
+                &address,
+                uniform.as_slice(),
+                part * rows,
+                rows,
+                first,
+                begin,
+                end,
+                comptime!(program.clone()),
+                comptime!(blueprint.clone()),
+            );
+        }
+    }
+}
+
+/// How many tiles of a strip of `blocks` are counted before `position`, if `passed` is the count before the
+/// strip.
+#[cube]
+fn tiles_before(position: usize, passed: usize, blocks: usize, diagonal: usize) -> usize {
+    let within = position - min(passed, position);
+    let tiles = if within <= diagonal {
+        within
+    } else {
+        diagonal + (within - diagonal).div_ceil(2usize)
+    };
+    min(tiles, blocks)
+}
+
+/// Adds the pairs of the strip that starts at row `first` with its blocks `begin .. end` of columns to
+/// `out[out_row + row, ..]`.
+#[cube]
+fn sum_strip<E: Float, F: Float, A: Float, O: Float, N: Size>(
+    out: &mut Box<[O]>,
+    state: &mut PairSums<F, N>,
+    sums: &mut RunningSums<F, A, N>,
+    tile: &mut [One<F>],
+    own: &mut [Vector<F, N>],
+    kept: &mut [Vector<F, N>],
+    tensors: &Sequence<Box<[E]>>,
+    scalars: &Sequence<InputScalar>,
+    address: &Address,
+    uniform: &[One<F>],
+    out_row: usize,
+    rows: usize,
+    first: usize,
+    begin: usize,
+    end: usize,
+    #[comptime] program: Program,
+    #[comptime] blueprint: Blueprint,
+) {
+    let dim = comptime!(blueprint.spec.dim);
+    let block = comptime!(blueprint.block);
+    let stride = comptime!(block + GAP);
+    let strip = comptime!(blueprint.strip.unwrap());
+    let slots = comptime!(program.row.slots);
+    let lanes = N::value();
+    let most = comptime!(strip / lanes);
+
+    let vectors = min((rows - first).div_ceil(lanes), most);
+    for v in 0..vectors {
+        load_stage::<E, F, N>(
+            own,
+            tensors,
+            scalars,
+            address,
+            first + v * lanes,
+            rows,
+            comptime!(Space::Row),
+            comptime!(program.clone()),
+            comptime!(blueprint.clone()),
+        );
+        run_stage::<F, N>(
+            own,
+            uniform,
+            comptime!(Space::Row),
+            comptime!(program.clone()),
+            comptime!(blueprint.math),
+        );
+        #[unroll(slots <= UNROLL)]
+        for k in 0..slots {
+            kept[v * slots + k] = own[k];
+        }
+    }
+    sums.clear(comptime!(most * dim));
+    for b in begin..end {
+        let start = first + b * block;
+        let stop = min(start + block, rows);
+        if comptime!(blueprint.staged(&program) > 0) {
+            stage_columns::<E, F>(
+                tile,
+                tensors,
+                scalars,
+                address,
+                uniform,
+                start,
+                stop,
+                0usize,
+                1usize,
+                comptime!(program.clone()),
+                comptime!(blueprint.clone()),
+            );
+        }
+        for k in 0..stride * dim {
+            state.columns[stride * dim + k] = constant_vector::<F, N>(0.0);
+        }
+        for v in 0..vectors {
+            #[unroll(slots <= UNROLL)]
+            for k in 0..slots {
+                own[k] = kept[v * slots + k];
+            }
+            #[unroll(dim <= UNROLL)]
+            for k in 0..dim {
+                state.rows[k] = constant_vector::<F, N>(0.0);
+            }
+            sum_block::<E, F, A, N>(
+                state,
+                &*tile,
+                &*own,
+                tensors,
+                address,
+                uniform,
+                first + v * lanes,
+                start,
+                stop,
+                comptime!(program.clone()),
+                comptime!(blueprint.clone()),
+            );
+            #[unroll(dim <= UNROLL)]
+            for k in 0..dim {
+                sums.add(v * dim + k, state.rows[k]);
+            }
+        }
+        sums.end_block(comptime!(most * dim));
+        for k in 0..dim {
+            for c in 0..stop - start {
+                let sum = lane_sum::<F, N>(state.columns[stride * (dim + k) + c]);
+                out[(out_row + start + c) * dim + k] += O::cast_from(sum);
+            }
+        }
+    }
+    for v in 0..vectors {
+        let row = first + v * lanes;
+        for k in 0..dim {
+            let sum = sums.total(v * dim + k);
+            #[unroll]
+            for lane in 0..lanes {
+                if row + lane < rows {
+                    let at = (out_row + row + lane) * dim + k;
+                    out[at] += O::cast_from(sum.extract(lane));
+                }
+            }
+        }
+    }
+}
+
+/// The sum of all lanes. A few are added up side by side, as each addition waits for the one before.
+#[cube]
+fn lane_sum<F: Float, N: Size>(value: Vector<F, N>) -> F {
+    let lanes = N::value();
+    let side = comptime!(if lanes.is_multiple_of(4) { 4usize } else { 1 });
+    let mut sums = Array::<F>::new(side);
+    #[unroll]
+    for lane in 0..lanes {
+        if comptime!(lane < side) {
+            sums[lane] = value.extract(lane);
+        } else {
+            sums[comptime!(lane % side)] += value.extract(lane);
+        }
+    }
+    if comptime!(side == 4) {
+        (sums[0usize] + sums[1usize]) + (sums[2usize] + sums[3usize])
+    } else {
+        sums[0usize]
+    }
+}
+
+/// Takes in the pairs of the rows from `row` on with the columns `start .. stop`, as far as these do not lie
+/// before.
+#[cube]
+fn sum_block<E: Float, F: Float, A: Float, N: Size>(
+    state: &mut PairSums<F, N>,
+    tile: &[One<F>],
+    own: &[Vector<F, N>],
+    tensors: &Sequence<Box<[E]>>,
+    address: &Address,
+    uniform: &[One<F>],
+    row: usize,
+    start: usize,
+    stop: usize,
+    #[comptime] program: Program,
+    #[comptime] blueprint: Blueprint,
+) {
+    let block = comptime!(blueprint.block);
+    let q = comptime!(blueprint.columns);
+    let products = ComptimeOption::new_None();
+    let behind = row + N::value();
+    // First the columns of the rows themselves, of which only the sums of rows are kept, then those behind.
+    for step in 0..2u32 {
+        let diagonal = step == 0;
+        let low = max(start, select(diagonal, row, behind));
+        let high = select(diagonal, min(stop, behind), stop);
+        state.start[0] = start;
+        state.places[0] = select(
+            diagonal,
+            0usize,
+            comptime!((block + GAP) * blueprint.spec.dim).runtime(),
+        );
+        // The compiler does not see that it is no more than a block, which bounds all indices.
+        let count = min(max(low, high) - low, block);
+        let full = count / q;
+        for t in 0..full {
+            run_pair::<E, F, A, N, Both>(
+                state,
+                tensors,
+                address,
+                tile,
+                &products,
+                own,
+                uniform,
+                row,
+                low + t * q,
+                low - start + t * q,
+                q,
+                comptime!(program.clone()),
+                comptime!(blueprint.clone()),
+            );
+        }
+        if comptime!(q > 1) {
+            for t in full * q..count {
+                run_pair::<E, F, A, N, Both>(
+                    state,
+                    tensors,
+                    address,
+                    tile,
+                    &products,
+                    own,
+                    uniform,
+                    row,
+                    low + t,
+                    low - start + t,
+                    1usize,
+                    comptime!(program.clone()),
+                    comptime!(blueprint.clone()),
+                );
+            }
+        }
+    }
+}

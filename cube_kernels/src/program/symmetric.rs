@@ -1,0 +1,202 @@
+//! Sums over the pairs of a set of points with itself, each pair evaluated once.
+
+use std::{
+    collections::HashMap,
+    hash::{Hash, Hasher},
+};
+
+use super::Program;
+use crate::{
+    catalogue::{Parity, ScalarOp},
+    expr::{Axis, Expr, Node, Var, digest},
+    formula::Formula,
+};
+
+/// The lowered form of a formula $f$ over rows and columns that are the same points: a program that
+/// computes $f_{ij}$ for the sum of row $i$, and $f_{ji}$ for that of row $j$.
+///
+/// What both have in common is computed once, which is nearly all where $f$ is a symmetric kernel times
+/// a weight of the column. It is so for any formula; whether it saves work is for the planner to judge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Symmetric {
+    /// Stores the components of $f_{ij}$, and then those of $f_{ji}$.
+    pub program: Program,
+    /// Which tensor of the formula each one of the program is.
+    pub tensors: Vec<usize>,
+    /// Which scalar of the formula each one of the program is.
+    pub scalars: Vec<usize>,
+    /// About how many instructions of a processor $f_{ij}$ alone takes.
+    pub single_work: usize,
+    /// The fewest points for which it is used.
+    pub least: usize,
+}
+
+/// The fewest points for which half of the pairs make up for a second kernel, which merges the sums of the
+/// units.
+const LEAST: usize = 2000;
+
+impl Symmetric {
+    /// Lowers `formula` for a reduction over `reduced`, where `same` gives for each tensor the first one that
+    /// has the same values. None if no row is known to be a column.
+    pub fn new(formula: &Formula, reduced: Axis, same: &[usize]) -> Option<Self> {
+        let tensors: Vec<&Var> = formula.tensors().collect();
+        assert_eq!(tensors.len(), same.len());
+        // Operands of the same values get the number of the first one that has an axis.
+        let first = |k: usize| {
+            let equal = |other: &usize| same[*other] == same[k] && tensors[*other].axis.is_some();
+            (0..k).find(equal).unwrap_or(k)
+        };
+        let mut numbered: HashMap<u64, u64> = HashMap::new();
+        let mut found = false;
+        for (k, var) in tensors
+            .iter()
+            .enumerate()
+            .filter(|(_, var)| var.axis.is_some())
+        {
+            let first = tensors[first(k)];
+            assert_eq!(first.dim, var.dim);
+            found |= first.axis != var.axis;
+            numbered.insert(var.id, first.id);
+        }
+        if !found {
+            return None;
+        }
+        let own = formula.root().map_vars(|var| {
+            let id = numbered.get(&var.id).copied().unwrap_or(var.id);
+            Expr::var(Var { id, ..*var })
+        });
+        let other = like(&own.transpose(), &own);
+        let (both, leaves) = Formula::new(&Expr::concat(vec![own, other]));
+        let position = |var: &Var| formula.source(var.id as usize);
+        let (scalars, tensors): (Vec<Var>, Vec<Var>) = leaves.iter().partition(|var| var.scalar);
+        Some(Self {
+            program: Program::lower(&both, reduced),
+            tensors: tensors.iter().map(position).collect(),
+            scalars: scalars.iter().map(position).collect(),
+            single_work: Program::lower(formula, reduced).pair_work(),
+            least: LEAST,
+        })
+    }
+}
+
+/// `expr`, with those parts taken from `model` that have the same value there.
+fn like(expr: &Expr, model: &Expr) -> Expr {
+    let mut known = HashMap::new();
+    let of_model = values(model);
+    for part in model.topological() {
+        known.entry(of_model[&part.digest()]).or_insert(part);
+    }
+    let own = values(expr);
+    expr.rewrite(|part, args| match known.get(&own[&part.digest()]) {
+        Some(same) => same.clone(),
+        None => part.with_args(args),
+    })
+}
+
+/// What an expression computes, up to its sign: expressions with the same `key` have the same value if
+/// `negated` is equal, and else opposite ones. The sign of a zero does not count.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Value {
+    negated: bool,
+    key: u128,
+}
+
+/// The value of each part of `expr`.
+///
+/// The arguments of operations that commute are ordered, and signs are moved outwards until an even
+/// function removes them. Nothing is reordered that would be rounded otherwise.
+fn values(expr: &Expr) -> HashMap<u128, Value> {
+    let mut values = HashMap::new();
+    for part in expr.topological() {
+        let children = part.node().children();
+        let args: Vec<Value> = children.iter().map(|c| values[&c.digest()]).collect();
+        values.insert(part.digest(), value(&part, &args));
+    }
+    values
+}
+
+fn value(expr: &Expr, args: &[Value]) -> Value {
+    let keyed = |negated: bool, feed: &dyn Fn(&mut std::hash::DefaultHasher)| Value {
+        negated,
+        key: digest(|h| {
+            std::mem::discriminant(expr.node()).hash(h);
+            feed(h);
+        }),
+    };
+    match expr.node() {
+        Node::Scalar(op, operands) => scalar(*op, operands, args),
+        Node::InnerSum(_) => keyed(args[0].negated, &|h| args[0].key.hash(h)),
+        Node::Slice(_, start, len) => {
+            keyed(args[0].negated, &|h| (args[0].key, start, len).hash(h))
+        }
+        Node::Expand(_, dim) => keyed(args[0].negated, &|h| (args[0].key, dim).hash(h)),
+        Node::InnerExtremum(extreme, _) => keyed(false, &|h| (extreme, args[0]).hash(h)),
+        Node::Concat(_) => {
+            let negated = args[0].negated;
+            let relative = |h: &mut dyn Hasher| {
+                for arg in args {
+                    h.write_u128(arg.key);
+                    h.write_u8((arg.negated != negated).into());
+                }
+            };
+            keyed(negated, &|h| relative(h))
+        }
+        Node::Var(_) | Node::Place(_) | Node::Const(_) | Node::Iota(..) => {
+            keyed(false, &|h| expr.digest().hash(h))
+        }
+    }
+}
+
+fn scalar(op: ScalarOp, operands: &[Expr], args: &[Value]) -> Value {
+    let keyed = |negated: bool, op: ScalarOp, args: &[Value]| Value {
+        negated,
+        key: digest(|h| (op, args).hash(h)),
+    };
+    let positive = |arg: Value| Value {
+        negated: false,
+        ..arg
+    };
+    let relative = |arg: Value, to: Value| Value {
+        negated: arg.negated != to.negated,
+        ..arg
+    };
+    let mut sorted = args.to_vec();
+    sorted.sort_by_key(|arg| (arg.key, arg.negated));
+    match (op, op.parity()) {
+        (ScalarOp::Neg, _) => Value {
+            negated: !args[0].negated,
+            ..args[0]
+        },
+        (_, Parity::Even) => keyed(false, op, &[positive(args[0])]),
+        (_, Parity::Odd) => keyed(args[0].negated, op, &[positive(args[0])]),
+        (ScalarOp::Mul, _) => {
+            let negated = sorted[0].negated != sorted[1].negated;
+            keyed(negated, op, &[positive(sorted[0]), positive(sorted[1])])
+        }
+        (ScalarOp::Div, _) => {
+            let negated = args[0].negated != args[1].negated;
+            keyed(negated, op, &[positive(args[0]), positive(args[1])])
+        }
+        (ScalarOp::Add | ScalarOp::Sub, _) => {
+            let mut terms = args.to_vec();
+            terms[1].negated ^= op == ScalarOp::Sub;
+            terms.sort_by_key(|term| (term.key, term.negated));
+            let other = relative(terms[1], terms[0]);
+            keyed(
+                terms[0].negated,
+                ScalarOp::Add,
+                &[positive(terms[0]), other],
+            )
+        }
+        (ScalarOp::Equal | ScalarOp::NotEqual, _) => {
+            let zero = operands.iter().any(|arg| arg.as_const() == Some(0.0));
+            let other = match zero {
+                true => positive(sorted[1]),
+                false => relative(sorted[1], sorted[0]),
+            };
+            keyed(false, op, &[positive(sorted[0]), other])
+        }
+        (ScalarOp::Maximum | ScalarOp::Minimum, _) => keyed(false, op, &sorted),
+        _ => keyed(false, op, args),
+    }
+}
