@@ -11,5 +11,6 @@ mod kernels;
 pub mod math;
 mod matrix;
 pub(crate) mod ptx;
+mod weighted;
 
 pub use kernels::{layout, merge, reduce};

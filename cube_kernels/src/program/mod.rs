@@ -12,6 +12,7 @@
 
 mod inner_product;
 mod lower;
+mod weighted_sum;
 
 use std::{fmt, hash::Hash, sync::Arc};
 
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use inner_product::{Factor, InnerProduct, Scale};
 pub use lower::UNROLL;
+pub use weighted_sum::WeightedSum;
 
 use crate::catalogue::ScalarOp;
 

@@ -160,6 +160,18 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Extremum {
     ) {
     }
 
+    fn weight(
+        _state: &ExtremumState<F, N>,
+        value: Vector<F, N>,
+        #[comptime] _c: usize,
+    ) -> Vector<F, N> {
+        value
+    }
+
+    fn base(_state: &ExtremumState<F, N>) -> Vector<F, N> {
+        Vector::new(F::min_value())
+    }
+
     fn end_block(
         _state: &mut ExtremumState<F, N>,
         #[comptime] _spec: Spec,

@@ -66,6 +66,18 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Product {
     ) {
     }
 
+    fn weight(
+        _state: &ProductState<A, N>,
+        value: Vector<F, N>,
+        #[comptime] _c: usize,
+    ) -> Vector<F, N> {
+        value
+    }
+
+    fn base(_state: &ProductState<A, N>) -> Vector<F, N> {
+        Vector::new(F::min_value())
+    }
+
     fn end_block(
         _state: &mut ProductState<A, N>,
         #[comptime] _spec: Spec,

@@ -127,6 +127,18 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Smallest {
     ) {
     }
 
+    fn weight(
+        _state: &SmallestState<F, N>,
+        value: Vector<F, N>,
+        #[comptime] _c: usize,
+    ) -> Vector<F, N> {
+        value
+    }
+
+    fn base(_state: &SmallestState<F, N>) -> Vector<F, N> {
+        Vector::new(F::min_value())
+    }
+
     fn end_block(
         _state: &mut SmallestState<F, N>,
         #[comptime] _spec: Spec,

@@ -62,6 +62,18 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for SoftmaxSum {
     ) {
     }
 
+    fn weight(
+        state: &ExpState<F, A, N>,
+        value: Vector<F, N>,
+        #[comptime] c: usize,
+    ) -> Vector<F, N> {
+        state.exps[c] * value
+    }
+
+    fn base(state: &ExpState<F, A, N>) -> Vector<F, N> {
+        state.maximum[0]
+    }
+
     fn end_block(state: &mut ExpState<F, A, N>, #[comptime] spec: Spec, #[comptime] math: Math) {
         state.rebase(0usize, 0usize, comptime!(spec.dim), math);
         state.sums.end_block(comptime!(spec.dim));

@@ -62,6 +62,18 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Sum {
         }
     }
 
+    fn weight(
+        _state: &RunningSums<F, A, N>,
+        value: Vector<F, N>,
+        #[comptime] _c: usize,
+    ) -> Vector<F, N> {
+        value
+    }
+
+    fn base(_state: &RunningSums<F, A, N>) -> Vector<F, N> {
+        Vector::new(F::min_value())
+    }
+
     fn end_block(
         state: &mut RunningSums<F, A, N>,
         #[comptime] spec: Spec,
