@@ -87,6 +87,9 @@ pub struct Products<E: Float, F: Float> {
     column_norms: Shared<[F]>,
     /// The squared norms of the rows.
     row_norms: Shared<[F]>,
+    /// Instructions that add up a product, one after the other: in memory, so that no compiler unrolls
+    /// their loop and then lacks registers.
+    steps: Shared<[u32]>,
 }
 
 #[cube]
@@ -96,7 +99,10 @@ impl<E: Float, F: Float> Products<E, F> {
         let block = comptime!(blueprint.block);
         let tile = comptime!(matrix.pieces() * matrix.stride());
         let distance = comptime!(matrix.product.distance);
+        let mut steps = Shared::new_slice(1usize);
+        steps[0] = comptime!((matrix.padded() / matrix.shape[2]) as u32).runtime();
         Products::<E, F> {
+            steps,
             rows: Shared::new_aligned_slice(
                 comptime!(tile * matrix.rows),
                 MatrixProduct::ALIGNMENT,
@@ -211,6 +217,7 @@ impl<E: Float, F: Float> Products<E, F> {
                 &self.rows,
                 &self.columns,
                 &mut self.products.clone(),
+                self.steps[0] as usize,
                 block,
                 matrix,
             );
@@ -219,6 +226,7 @@ impl<E: Float, F: Float> Products<E, F> {
                 &self.rows,
                 &self.columns,
                 &mut self.products.clone(),
+                self.steps[0] as usize,
                 block,
                 matrix,
             );
@@ -227,6 +235,7 @@ impl<E: Float, F: Float> Products<E, F> {
                 &self.rows,
                 &self.columns,
                 &mut self.products.clone(),
+                self.steps[0] as usize,
                 block,
                 matrix,
             );
@@ -629,6 +638,7 @@ fn multiply<E: Float, F: Float, X: Multiplier<E, F>>(
     rows: &Shared<[E]>,
     columns: &Shared<[E]>,
     products: &mut Shared<[F]>,
+    steps: usize,
     #[comptime] block: usize,
     #[comptime] matrix: MatrixProduct,
 ) {
@@ -638,7 +648,6 @@ fn multiply<E: Float, F: Float, X: Multiplier<E, F>>(
     let product_stride = comptime!(matrix.product_stride());
     let pieces = comptime!(matrix.pieces());
     let (second_rows, second_columns) = comptime!((matrix.rows * stride, block * stride));
-    let steps = comptime!(matrix.padded() / k);
     let (across, down) = comptime!((matrix.rows / n, block / m));
     let plane = UNIT_POS as usize / comptime!(matrix.plane);
     let planes = CUBE_DIM as usize / comptime!(matrix.plane);

@@ -37,7 +37,7 @@ const LARGEST_WEIGHT: f64 = (1u64 << 56) as f64;
 
 /// Sums of instructions that a plane holds at the same time, each of which takes 8 registers of its units
 /// on NVIDIA's cards.
-const HELD: usize = 16;
+const HELD: usize = 8;
 
 /// What the units of a cube share, and the running sums of each.
 #[derive(CubeType)]
@@ -52,6 +52,8 @@ pub struct WeightedSums<F: Float, A: Float, N: Size> {
     sums: Shared<[F]>,
     /// One more than the last block with components that are not to be multiplied.
     unusual: Shared<[u32]>,
+    /// Instructions that add up a block, one after the other; see [`Products`].
+    steps: Shared<[u32]>,
     /// What is subtracted from each component, if that is.
     center: Shared<[F]>,
     /// The sum of the weights, where differences are summed up.
@@ -115,6 +117,7 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
                 comptime!(crate::plan::MatrixProduct::ALIGNMENT),
             ),
             unusual: Shared::new_slice(1usize),
+            steps: Shared::new_slice(1usize),
             center,
             weight: Array::new(1usize),
             base: Array::new(1usize),
@@ -132,6 +135,7 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
             }
         }
         own.unusual[0] = 0u32;
+        own.steps[0] = comptime!((blueprint.block / weighted.shape[2]) as u32).runtime();
         own.weight[0] = Vector::new(constant::<F>(0.0));
         own.base[0] = Vector::new(F::min_value());
         own
@@ -361,6 +365,7 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
                     &self.weights,
                     &self.rests,
                     &mut self.sums,
+                    self.steps[0] as usize,
                     size,
                     weighted,
                 );
@@ -370,6 +375,7 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
                     &self.weights,
                     &self.rests,
                     &mut self.sums,
+                    self.steps[0] as usize,
                     size,
                     weighted,
                 );
@@ -444,6 +450,7 @@ fn multiply<F: Float, X: Multiplier<F, F>>(
     weights: &Shared<[F]>,
     rests: &Shared<[F]>,
     sums: &mut Shared<[F]>,
+    steps: usize,
     #[comptime] block: usize,
     #[comptime] weighted: WeightedProduct,
 ) {
@@ -477,7 +484,7 @@ fn multiply<F: Float, X: Multiplier<F, F>>(
                     totals.push(X::load(&sums[at..], tiling));
                 }
             }
-            for step in 0..comptime!(block / k) {
+            for step in 0..steps {
                 let mut rights = Sequence::<X::Right>::new();
                 #[unroll]
                 for r in 0..own {
