@@ -251,7 +251,9 @@ impl MatrixProduct {
     /// Shared memory for blocks of `block` columns, in bytes.
     pub fn bytes(&self, block: usize) -> usize {
         let factors = self.pieces() * self.stride() * (self.rows + block) * self.stored.size();
-        let norms = block + self.product.len;
+        // What has no use counts, too.
+        let others = 4;
+        let norms = block + self.rows + self.product.len + others;
         factors + (block * self.product_stride() + norms) * self.stored.computed().size()
     }
 }
@@ -279,8 +281,13 @@ pub struct WeightedProduct {
 
 impl WeightedProduct {
     /// The most columns that instructions add up, as each may cut off the last bit of the sum: so many
-    /// add up to a relative error below 1e-5.
-    pub const RUN: usize = 128;
+    /// add up to a relative error below 1e-5. Differences are those of sums that may be three times as large.
+    pub fn run(&self) -> usize {
+        match self.sum.row {
+            Some(_) => 64,
+            None => 128,
+        }
+    }
 
     /// Into how many numbers a weight or component is split.
     pub fn pieces(&self) -> usize {
@@ -315,7 +322,7 @@ impl WeightedProduct {
         };
         let weights = tiles.max(1) * block * self.stride();
         let columns = self.pieces() * block * self.column_stride();
-        // A flag and what has no use count, too.
+        // Flags and what has no use count, too.
         let others = 4;
         let values = weights + columns + self.padded() * self.stride() + others;
         values * self.stored.computed().size()

@@ -737,7 +737,13 @@ pub fn run_pair<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
                         ComptimeOption::None => {}
                         ComptimeOption::Some(products) => {
                             let matrix = comptime!(matrix.unwrap());
-                            let exact = products.sums::<N>(&mut sums, staged, q, matrix);
+                            let exact = products.sums::<N>(
+                                &mut sums,
+                                staged,
+                                q,
+                                matrix,
+                                comptime!(blueprint.clone()),
+                            );
                             // Where differences are added up, too.
                             if comptime!(
                                 blueprint.weighted.is_some_and(|own| own.sum.row.is_some())

@@ -12,8 +12,7 @@ use crate::{
     plan::Blueprint,
     program::{Program, Source, Space, UNROLL},
     reduction::{
-        Extremum, LogSumExp, NO_INDEX, Product, Reduction, ReductionKind, Smallest, SoftmaxSum,
-        Sum, unforeseen_zero,
+        Extremum, LogSumExp, NO_INDEX, Product, Reduction, ReductionKind, Smallest, SoftmaxSum, Sum,
     },
 };
 
@@ -452,7 +451,7 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
                 row,
                 rows,
                 b,
-                blocks - 1,
+                b + 1 == blocks,
                 count,
                 comptime!(blueprint.clone()),
             ),
@@ -739,8 +738,9 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
         );
     }
 
-    // What was known from the start is found out again, so that it takes no registers in between.
-    let ahead = unforeseen_zero::<F>(infinity) as usize;
+    // What was known from the start is found out again, so that it takes no registers in between: there are
+    // cubes, but no compiler can know it.
+    let ahead = select(CUBE_COUNT == 0, 1usize, 0usize);
     let own = work::<N>(layout, out_rows, ahead, comptime!(blueprint.clone()));
     let row = own.row;
     let first = (own.part * batches + own.batch) * out_rows + row;

@@ -33,6 +33,17 @@ use crate::{
 /// at most $1 / 16$ of what the relative error of the products becomes.
 const CANCELLED: f64 = 1.0 / 16.0;
 
+/// The same where the differences are summed up, too, as those of two sums.
+const DIFFERENCES_CANCELLED: f64 = 1.0 / 4.0;
+
+fn cancelled(blueprint: &Blueprint) -> f64 {
+    let sum = blueprint.weighted.map(|weighted| weighted.sum);
+    match sum.and_then(|sum| sum.row) {
+        Some(_) => DIFFERENCES_CANCELLED,
+        None => CANCELLED,
+    }
+}
+
 /// How the factors and the product of a matrix product lie in memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Tiling {
@@ -250,6 +261,7 @@ impl<E: Float, F: Float> Products<E, F> {
         staged: usize,
         #[comptime] q: usize,
         #[comptime] matrix: MatrixProduct,
+        #[comptime] blueprint: Blueprint,
     ) -> bool {
         let own = UNIT_POS as usize * N::value();
         let mut exact = true.runtime();
@@ -271,7 +283,7 @@ impl<E: Float, F: Float> Products<E, F> {
             if comptime!(matrix.product.distance) {
                 let norms = row_norms + Vector::new(self.column_norms[staged + c]);
                 value = fma(value, constant_vector::<F, N>(-2.0), norms);
-                let least = norms * constant_vector::<F, N>(CANCELLED);
+                let least = norms * constant_vector::<F, N>(comptime!(cancelled(&blueprint)));
                 #[unroll]
                 for lane in 0..N::value() {
                     exact = exact && value.extract(lane) >= least.extract(lane);

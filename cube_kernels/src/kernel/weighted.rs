@@ -4,7 +4,7 @@
 //! block of columns. It is the left factor of a second product, whose right factor are components of the
 //! columns, as in attention (Dao, Fu, Ermon, Rudra and Ré, "FlashAttention: fast and memory-efficient exact
 //! attention with IO-awareness", 2022). Weights and components go to shared memory; there, too, are the
-//! sums, as rows hold more of them than units have registers. Once in [`WeightedProduct::RUN`] columns the
+//! sums, as rows hold more of them than units have registers. Once in [`WeightedProduct::run`] columns the
 //! units add their sums to running ones, rounded to the nearest unlike those of the instructions.
 //!
 //! Both factors are numbers of 32 bits that are split in two, as in [`super::matrix`]. Components of halves
@@ -13,9 +13,9 @@
 //!
 //! Differences $v_k - u_k$ of a column and the row are summed up as
 //! $\sum p\, v_k - u_k \sum p$ of points that are moved by the mean of the cube's rows. That is exact
-//! enough where their squared distance is at least 1/16 of their squared norms; other pairs, and
-//! those where a number is not finite or very large, are left out of the product, and their
-//! unit adds them by itself.
+//! enough where their squared distance is at least a quarter of their squared norms, so that these sums are at
+//! most three times that of the distances. Other pairs, and those where a number is not finite or very
+//! large, are left out of the product, and their unit adds them by itself.
 
 use cubecl::{prelude::*, tf32};
 
@@ -25,7 +25,7 @@ use super::{
     matrix::{Emulated, Instruction, Multiplier, Products, Side, Tiling, round_to_11_bits},
 };
 use crate::{
-    plan::{Blueprint, WeightedProduct},
+    plan::{Blueprint, MatrixProduct, WeightedProduct},
     reduction::{RunningSums, any, factor},
 };
 
@@ -93,7 +93,7 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
         let weights = #[comptime]
         match products {
             ComptimeOption::None => {
-                Shared::new_aligned_slice(tile, comptime!(crate::plan::MatrixProduct::ALIGNMENT))
+                Shared::new_aligned_slice(tile, comptime!(MatrixProduct::ALIGNMENT))
             }
             ComptimeOption::Some(products) => products.products.clone(),
         };
@@ -106,15 +106,15 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
             weights,
             rests: Shared::new_aligned_slice(
                 comptime!(if weighted.pieces() == 2 { tile } else { 1 }),
-                comptime!(crate::plan::MatrixProduct::ALIGNMENT),
+                comptime!(MatrixProduct::ALIGNMENT),
             ),
             columns: Shared::new_aligned_slice(
                 comptime!(weighted.pieces() * blueprint.block * weighted.column_stride()),
-                comptime!(crate::plan::MatrixProduct::ALIGNMENT),
+                comptime!(MatrixProduct::ALIGNMENT),
             ),
             sums: Shared::new_aligned_slice(
                 comptime!(weighted.padded() * weighted.stride()),
-                comptime!(crate::plan::MatrixProduct::ALIGNMENT),
+                comptime!(MatrixProduct::ALIGNMENT),
             ),
             unusual: Shared::new_slice(1usize),
             steps: Shared::new_slice(1usize),
@@ -172,7 +172,8 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
             } else {
                 value
             };
-            if !(value.abs() <= constant::<F>(LARGEST_COMPONENT)) {
+            let fits = value.abs() <= constant::<F>(LARGEST_COMPONENT);
+            if !fits {
                 self.unusual[0] = block as u32 + 1u32;
             }
             let to = at / padded * comptime!(weighted.column_stride()) + component;
@@ -348,7 +349,7 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
         row: usize,
         rows: usize,
         block: usize,
-        last: usize,
+        last: bool,
         count: usize,
         #[comptime] blueprint: Blueprint,
     ) {
@@ -381,8 +382,8 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
                 );
             }
         }
-        let run = comptime!((WeightedProduct::RUN / blueprint.block).max(1));
-        if (block + 1) % run == 0 || block == last {
+        let run = comptime!((weighted.run() / blueprint.block).max(1));
+        if (block + 1) % run == 0 || last {
             sync_cube();
             self.end_run::<E>(tensors, address, row, rows, blueprint);
         }

@@ -49,12 +49,6 @@ pub struct RunningSums<F: Float, A: Float, N: Size> {
     remote: bool,
 }
 
-/// A zero that no compiler can know to be one, from infinity.
-#[cube]
-pub fn unforeseen_zero<F: Float>(infinity: F) -> u32 {
-    u32::reinterpret(f32::cast_from(infinity)) ^ 0x7f80_0000u32
-}
-
 #[cube]
 impl<F: Float, A: Float, N: Size> RunningSums<F, A, N> {
     /// Sums of nothing.
@@ -81,7 +75,8 @@ impl<F: Float, A: Float, N: Size> RunningSums<F, A, N> {
             sums.total[k] = constant_vector::<A, N>(0.0);
         }
         sums.blocks[0] = 0u32;
-        sums.zero[0] = unforeseen_zero::<F>(infinity);
+        // A zero that no compiler can know to be one.
+        sums.zero[0] = u32::reinterpret(f32::cast_from(infinity)) ^ 0x7f80_0000u32;
         sums
     }
 

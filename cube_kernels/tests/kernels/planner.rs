@@ -5,7 +5,7 @@
 
 use burn_lazy_kernels::{
     Accumulation, Axis, Expr, Formula, Precision, Program, ReductionKind, Spec, Wanted,
-    plan::{self, Device, MatrixProduct, MatrixUnits, Plan, PlanError, Sizes, WeightedProduct},
+    plan::{self, Device, MatrixProduct, MatrixUnits, Plan, PlanError, Sizes},
     program::{Space, WeightedSum},
 };
 use cubecl::ir::AddressType;
@@ -270,7 +270,7 @@ fn assert_sound(device: &Device, program: &Program, sizes: Sizes, precision: Pre
         assert_eq!(weighted.rows, plan.units * plan.lanes, "{context}");
         assert!(weighted.rows.is_multiple_of(n), "{context}");
         assert!(blueprint.block.is_multiple_of(k), "{context}");
-        assert!(blueprint.block <= WeightedProduct::RUN, "{context}");
+        assert!(blueprint.block <= weighted.run(), "{context}");
         assert!(weighted.padded().is_multiple_of(m), "{context}");
         assert!(weighted.padded() >= weighted.sum.len, "{context}");
         assert_eq!(weighted.in_place, blueprint.matrix.is_some(), "{context}");
