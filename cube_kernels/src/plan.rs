@@ -15,7 +15,10 @@ use crate::{
         math::{Math, Precision},
         ptx,
     },
-    program::{Argument, InnerProduct, Item, Load, Program, Space, Stage, Symmetric, UNROLL},
+    program::{
+        Argument, Factor, InnerProduct, Item, Load, Program, Space, Stage, Symmetric, UNROLL,
+        WeightedSum,
+    },
     reduction::{Accumulation, ReductionKind, Spec},
 };
 
@@ -44,6 +47,11 @@ pub struct Blueprint {
     pub matrix: Option<MatrixProduct>,
     /// Rows of a strip, where each pair serves its row and its column.
     pub strip: Option<usize>,
+    /// The sums over columns that matrix instructions compute, if they do.
+    pub weighted: Option<WeightedProduct>,
+    /// The components of rows and columns that only matrix instructions read, and, where these are not
+    /// exact enough, single units: neither registers nor the tile hold them.
+    pub left_out: Vec<LeftOut>,
     /// Whether columns are split into parts, so that partial results are written.
     pub partial: bool,
     /// Whether rows are added up, so that the output has fewer.
@@ -67,20 +75,30 @@ impl Blueprint {
     /// The column slots that go through the tile, in the order in which they stand there.
     pub fn staged_ranges(&self, program: &Program) -> Vec<StagedRange> {
         let (first, last) = (self.first_staged_slot(program), program.column.slots);
-        let (gap, behind) = match self.matrix.filter(|matrix| matrix.left_out) {
-            Some(MatrixProduct { product, .. }) => {
-                (product.column.slot, product.column.slot + product.len)
+        let columns = self
+            .left_out
+            .iter()
+            .filter(|out| out.space == Space::Column);
+        let mut gaps: Vec<(usize, usize)> =
+            columns.map(|out| (out.slot, out.slot + out.len)).collect();
+        gaps.push((last, last));
+        gaps.sort_unstable();
+        let (mut slot, mut place) = (first, 0);
+        let mut ranges = Vec::new();
+        for (gap, behind) in gaps {
+            let len = gap.saturating_sub(slot);
+            if len > 0 {
+                ranges.push(StagedRange { slot, len, place });
             }
-            None => (last, last),
-        };
-        let ranges = [(first, gap, 0), (behind, last, gap - first)];
-        let range = |(slot, end, place)| StagedRange {
-            slot,
-            len: end - slot,
-            place,
-        };
-        let ranges = ranges.map(range).into_iter();
-        ranges.filter(|range| range.len > 0).collect()
+            place += len;
+            slot = slot.max(behind);
+        }
+        ranges
+    }
+
+    /// Whether something is made of each block of columns before its pairs.
+    pub fn reads_blocks(&self, program: &Program) -> bool {
+        self.staged(program) > 0 || self.matrix.is_some() || self.weighted.is_some()
     }
 
     /// Number of column slots that go through the tile.
@@ -99,12 +117,26 @@ impl Blueprint {
     /// The copies that fill slots of `stage`, without those that nothing reads there.
     pub fn loads(&self, program: &Program, stage: Space) -> Vec<Load> {
         let loads = program.stage(stage).loads.iter().copied();
-        let gap = self
-            .matrix
-            .filter(|matrix| matrix.left_out && stage == Space::Column);
         loads
-            .filter(|load| gap.is_none_or(|matrix| matrix.product.column.slot != load.slot))
+            .filter(|load| !self.leaves_out(stage, load.slot))
             .collect()
+    }
+
+    /// Whether slot `slot` of `space` is not filled.
+    pub fn leaves_out(&self, space: Space, slot: usize) -> bool {
+        let mut own = self.left_out.iter().filter(|out| out.space == space);
+        own.any(|out| (out.slot..out.slot + out.len).contains(&slot))
+    }
+
+    /// The part of the reduction that units do by themselves: without what matrix instructions sum up.
+    pub fn narrow(&self) -> Spec {
+        match self.weighted {
+            Some(_) => Spec {
+                dim: 1,
+                ..self.spec
+            },
+            None => self.spec,
+        }
     }
 
     /// What is done with the reductions of the rows that a lane takes. There may be any number of them,
@@ -175,8 +207,17 @@ pub struct MatrixProduct {
     pub rows: usize,
     /// Type of the operands.
     pub stored: Precision,
-    /// Whether the column's factors serve nothing else, so that no tile holds them as they are.
-    pub left_out: bool,
+}
+
+/// Components of an operand that fill no slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// The stage that would load them.
+    pub space: Space,
+    /// The first slot.
+    pub slot: usize,
+    /// How many.
+    pub len: usize,
 }
 
 impl MatrixProduct {
@@ -215,8 +256,81 @@ impl MatrixProduct {
     /// Shared memory for blocks of `block` columns, in bytes.
     pub fn bytes(&self, block: usize) -> usize {
         let factors = self.pieces() * self.stride() * (self.rows + block) * self.stored.size();
-        let norms = block + self.product.len;
+        // What has no use counts, too.
+        let others = 4;
+        let norms = block + self.rows + self.product.len + others;
         factors + (block * self.product_stride() + norms) * self.stored.computed().size()
+    }
+}
+
+/// How sums over a block of columns are computed for all rows of a cube.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct WeightedProduct {
+    /// The sums.
+    pub sum: WeightedSum,
+    /// Components, rows of the formula and columns of the formula that one instruction multiplies.
+    pub shape: [usize; 3],
+    /// Units that execute an instruction together.
+    pub plane: usize,
+    /// Whether loops stand for the instruction.
+    pub emulated: bool,
+    /// Rows of a cube.
+    pub rows: usize,
+    /// Type of the operands.
+    pub stored: Precision,
+    /// Whether weights take the places of inner products that matrix instructions have computed.
+    pub in_place: bool,
+    /// Whether components are moved by what the inner product moves them by.
+    pub centered: bool,
+}
+
+impl WeightedProduct {
+    /// The most columns that instructions add up, as each may cut off the last bit of the sum: so many
+    /// add up to a relative error below 1e-5. Differences are those of sums that may be three times as large.
+    pub fn run(&self) -> usize {
+        match self.sum.row {
+            Some(_) => 64,
+            None => 128,
+        }
+    }
+
+    /// Into how many numbers a weight or component is split.
+    pub fn pieces(&self) -> usize {
+        match self.stored {
+            Precision::F32 => 2,
+            _ => 1,
+        }
+    }
+
+    /// Components with those that fill the last instruction.
+    pub fn padded(&self) -> usize {
+        self.sum.len.next_multiple_of(self.shape[0])
+    }
+
+    /// From one column to the next in the tile of components. All at a multiple of the banks of shared
+    /// memory would be read one after the other.
+    pub fn column_stride(&self) -> usize {
+        self.padded() + MatrixProduct::ALIGNMENT / self.stored.computed().size()
+    }
+
+    /// From one column to the next in the tiles of weights, and from one component to the next in that of
+    /// sums.
+    pub fn stride(&self) -> usize {
+        self.rows + MatrixProduct::ALIGNMENT / self.stored.computed().size()
+    }
+
+    /// Shared memory for blocks of `block` columns, in bytes.
+    pub fn bytes(&self, block: usize) -> usize {
+        let tiles = match self.in_place {
+            true => self.pieces() - 1,
+            false => self.pieces(),
+        };
+        let weights = tiles.max(1) * block * self.stride();
+        let columns = self.pieces() * block * self.column_stride();
+        // Flags and what has no use count, too.
+        let others = 4;
+        let values = weights + columns + self.padded() * self.stride() + others;
+        values * self.stored.computed().size()
     }
 }
 
@@ -477,11 +591,9 @@ pub fn plan(
     let whole = |columns: usize| columns / blueprint.columns * blueprint.columns;
     let room = (device.shared_memory / 2).checked_div(blueprint.staged(program) * size);
     let block = whole(BLOCK.min(room.unwrap_or(BLOCK)));
-    if let Some((matrix, block)) = matrix_product(device, program, &blueprint, sizes, units) {
+    if let Some(own) = by_matrices(device, program, &blueprint, sizes, units) {
         lanes = MATRIX_LANES;
-        blueprint.columns = LOADED_COLUMNS;
-        blueprint.block = block;
-        blueprint.matrix = Some(matrix);
+        blueprint = own;
     } else if block > 0 {
         blueprint.block = block;
     } else {
@@ -577,6 +689,8 @@ fn blueprint(
         // Halves are converted once a block, not once a pair.
         in_place: precision == computed,
         matrix: None,
+        weighted: None,
+        left_out: Vec::new(),
         strip: None,
         partial: false,
         folded: false,
@@ -694,17 +808,18 @@ const MATRIX_MOST: usize = 256;
 /// Rows of a unit whose inner products come from a tile.
 const MATRIX_LANES: usize = 1;
 
-/// How matrix instructions compute an inner product of the formula, and the columns of a block, if the
-/// device can.
-fn matrix_product(
+/// The fewest components of which matrix instructions sum up products with weights: fewer sums fit in the
+/// registers of a unit.
+const WEIGHTED_LEAST: usize = 32;
+
+/// The blueprint with what matrix instructions can compute of the formula on the device, if they can.
+fn by_matrices(
     device: &Device,
     program: &Program,
     blueprint: &Blueprint,
     sizes: Sizes,
     units: usize,
-) -> Option<(MatrixProduct, usize)> {
-    let stored = blueprint.stored;
-    let shape = device.matrices.shape(stored)?;
+) -> Option<Blueprint> {
     // An emulated instruction needs no plane.
     let plane = if device.matrices.emulated {
         1
@@ -712,46 +827,155 @@ fn matrix_product(
         device.plane
     };
     let rows = units * MATRIX_LANES;
-    let product = program.inner_product()?;
-    let fits = product.len >= MATRIX_LEAST
-        && (stored != Precision::F32 || product.len <= MATRIX_MOST)
-        // Halves are multiplied as they are.
-        && (stored == Precision::F32 || product.scale.is_none());
     let possible = blueprint.shared_tile
         && device.max_iterations.is_none()
         && units.is_multiple_of(plane)
-        && rows.is_multiple_of(shape[1])
         // Few rows would leave most of a tile unused.
         && 2 * sizes.out_rows() >= rows;
-    if !fits || !possible {
+    if !possible {
         return None;
     }
-    let matrix = MatrixProduct {
+    let whole = |shape: &[usize; 3]| rows.is_multiple_of(shape[1]);
+    let inner = inner_product(device, program, blueprint.stored);
+    let inner = inner.filter(|(_, shape)| whole(shape));
+    let matrix = inner.map(|(product, shape)| MatrixProduct {
         product,
         shape,
         plane,
         emulated: device.matrices.emulated,
         rows,
-        stored,
-        left_out: program.only_for(&product),
+        stored: blueprint.stored,
+    });
+    // Factors have 32 bits whatever the operands have, as weights may overflow halves.
+    let shape = device.matrices.tf32.filter(whole);
+    let weighted = |matrix: Option<MatrixProduct>| {
+        let sum = weighted_sum(program, blueprint, matrix)?;
+        Some(WeightedProduct {
+            sum,
+            shape: shape?,
+            plane,
+            emulated: device.matrices.emulated,
+            rows,
+            stored: blueprint.stored,
+            in_place: matrix.is_some(),
+            centered: sum.row.is_some() && matrix.is_some_and(|matrix| matrix.centered()),
+        })
     };
-    // The largest block that leaves half of the memory to another cube, or any.
-    let own = Blueprint {
-        matrix: Some(matrix),
-        ..blueprint.clone()
+    let choices = [
+        (matrix, weighted(matrix)),
+        (matrix, None),
+        (None, weighted(None)),
+    ];
+    let used = |choice: &(Option<_>, Option<_>)| choice.0.is_some() || choice.1.is_some();
+    let mut fitting = choices.into_iter().filter(used).filter_map(|choice| {
+        let own = Blueprint {
+            matrix: choice.0,
+            weighted: choice.1,
+            left_out: left_out(program, choice.0, choice.1),
+            columns: LOADED_COLUMNS,
+            ..blueprint.clone()
+        };
+        let block = matrix_block(device, program, &own)?;
+        Some(Blueprint { block, ..own })
+    });
+    fitting.next()
+}
+
+/// The inner product of the formula for which matrix instructions are worth it, and their shape.
+fn inner_product(
+    device: &Device,
+    program: &Program,
+    stored: Precision,
+) -> Option<(InnerProduct, [usize; 3])> {
+    let shape = device.matrices.shape(stored)?;
+    let product = program.inner_product()?;
+    let fits = product.len >= MATRIX_LEAST
+        && (stored != Precision::F32 || product.len <= MATRIX_MOST)
+        // Halves are multiplied as they are.
+        && (stored == Precision::F32 || product.scale.is_none());
+    fits.then_some((product, shape))
+}
+
+/// The sums of the formula for which matrix instructions are worth it and exact enough, beside those of
+/// `matrix`.
+fn weighted_sum(
+    program: &Program,
+    blueprint: &Blueprint,
+    matrix: Option<MatrixProduct>,
+) -> Option<WeightedSum> {
+    let kind = blueprint.spec.kind;
+    let sum = program.weighted_sum(kind)?;
+    // As the difference of two sums, that of differences is exact enough where all of these are about as
+    // large as the components: where the squared distance is.
+    let near = |matrix: &MatrixProduct| {
+        let product = &matrix.product;
+        product.distance
+            && product.len == sum.len
+            && Some(product.row) == sum.row
+            && product.column == sum.column
+            && product.scale.is_none_or(|scale| !scale.looped)
     };
+    let exact = sum.row.is_none() || matrix.as_ref().is_some_and(near);
+    let plain = kind != ReductionKind::Sum(Accumulation::Kahan) && !blueprint.folded;
+    let fits = sum.len >= WEIGHTED_LEAST && blueprint.stored != Precision::F64;
+    (exact && plain && fits).then_some(sum)
+}
+
+/// What only matrix instructions read.
+fn left_out(
+    program: &Program,
+    matrix: Option<MatrixProduct>,
+    weighted: Option<WeightedProduct>,
+) -> Vec<LeftOut> {
+    let product = matrix.map(|matrix| matrix.product);
+    let sum = weighted.map(|weighted| weighted.sum);
+    let items: Vec<usize> = [product.map(|own| own.item), sum.map(|own| own.item)]
+        .into_iter()
+        .flatten()
+        .collect();
+    let mut factors: Vec<(Space, Factor, usize)> = Vec::new();
+    if let Some(own) = product {
+        factors.push((Space::Row, own.row, own.len));
+        factors.push((Space::Column, own.column, own.len));
+    }
+    if let Some(own) = sum {
+        factors.extend(own.row.map(|row| (Space::Row, row, own.len)));
+        factors.push((Space::Column, own.column, own.len));
+    }
+    let mut all: Vec<LeftOut> = Vec::new();
+    for (space, factor, len) in factors {
+        let out = LeftOut {
+            space,
+            slot: factor.slot,
+            len,
+        };
+        if !all.contains(&out) && program.only_for(&items, space, factor, len) {
+            all.push(out);
+        }
+    }
+    all
+}
+
+/// The columns of a block: as many as leave half of the shared memory to another cube, or any.
+fn matrix_block(device: &Device, program: &Program, own: &Blueprint) -> Option<usize> {
     let bytes = |block: usize| {
         let tile = (own.staged(program) * block).max(1);
-        matrix.bytes(block) + tile * stored.computed().size()
+        own.matrix.map_or(0, |matrix| matrix.bytes(block))
+            + own.weighted.map_or(0, |weighted| weighted.bytes(block))
+            + tile * own.stored.computed().size()
+    };
+    let matrix = own.matrix.map_or(1, |matrix| matrix.shape[0]);
+    let weighted = own.weighted.map_or(1, |weighted| weighted.shape[2]);
+    let whole = |block: &usize| {
+        block.is_multiple_of(matrix.max(LOADED_COLUMNS)) && block.is_multiple_of(weighted)
     };
     let limits = [device.shared_memory / 2, device.shared_memory];
     let blocks = [64usize, 32, 16];
     let all = limits
         .into_iter()
         .flat_map(|limit| blocks.map(|block| (limit, block)));
-    let whole = all.filter(|(_, block)| block.is_multiple_of(shape[0].max(LOADED_COLUMNS)));
-    let mut fitting = whole.filter(|(limit, block)| bytes(*block) <= *limit);
-    fitting.next().map(|(_, block)| (matrix, block))
+    let mut fitting = all.filter(|(limit, block)| whole(block) && bytes(*block) <= *limit);
+    fitting.next().map(|(_, block)| block)
 }
 
 /// Columns, a multiple of a block, and rows of a lane, at most `steps`, that a unit can take within

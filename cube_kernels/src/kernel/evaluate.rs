@@ -6,12 +6,13 @@ use super::{
     kernels::{Address, read},
     math::{Math, constant_vector},
     matrix::Products,
+    weighted::WeightedSums,
 };
 use crate::{
     catalogue::{ScalarOp, apply},
     plan::{Blueprint, LOADED_COLUMNS},
     program::{Code, Instruction, Item, Program, Register, Source, Space, Term},
-    reduction::Accumulator,
+    reduction::{Accumulator, ReductionKind},
 };
 
 /// What a sum starts from: unlike 0 it keeps the sign of a zero that is added to it.
@@ -324,6 +325,38 @@ fn column_slot<E: Float, F: Float>(
     }
 }
 
+/// Component `k` of the operand that would fill slot `slot` of a row, from there on.
+#[cube]
+fn row_component<E: Float, F: Float, N: Size>(
+    tensors: &Sequence<Box<[E]>>,
+    address: &Address,
+    row: usize,
+    k: usize,
+    #[comptime] slot: usize,
+    #[comptime] program: Program,
+    #[comptime] blueprint: Blueprint,
+) -> Vector<F, N> {
+    let load = comptime!(*program.row.load_of(slot).unwrap());
+    let tensor = comptime!(match load.source {
+        Source::Tensor(tensor) => tensor,
+        _ => unreachable!("only operands are left out"),
+    });
+    let mut value = Vector::<F, N>::empty();
+    #[unroll]
+    for lane in 0..N::value() {
+        let component = read::<E, F>(
+            tensors,
+            address,
+            row + lane,
+            comptime!(load.offset + slot - load.slot) + k,
+            tensor,
+            comptime!(blueprint.clone()),
+        );
+        value.insert(lane, component);
+    }
+    value
+}
+
 /// The index of each lane's row minus that of the column, or the opposite where `negated`.
 #[cube]
 fn offset<F: Float, N: Size>(row: usize, column: usize, #[comptime] negated: bool) -> Vector<F, N> {
@@ -408,7 +441,17 @@ fn pair_instruction<E: Float, F: Float, N: Size>(
                 } else {
                     slot.runtime()
                 };
-                let value = if comptime!(space == Space::Row) {
+                let value = if comptime!(blueprint.leaves_out(space, slot)) {
+                    row_component::<E, F, N>(
+                        tensors,
+                        address,
+                        row,
+                        at - slot,
+                        slot,
+                        comptime!(program.clone()),
+                        comptime!(blueprint.clone()),
+                    )
+                } else if comptime!(space == Space::Row) {
                     rows[at]
                 } else {
                     broadcast::<F, N>(uniform[at])
@@ -560,7 +603,7 @@ fn reduce_term<F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
     #[comptime] q: usize,
     #[comptime] blueprint: Blueprint,
 ) {
-    let spec = comptime!(blueprint.spec);
+    let spec = comptime!(blueprint.narrow());
     let math = comptime!(blueprint.math);
     if comptime!(matches!(term, Term::Product { .. }) && R::fuses()) {
         match term {
@@ -595,8 +638,49 @@ fn reduce_term<F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
     }
 }
 
+/// Gives the weights of `q` columns to the sums that matrix instructions compute.
+#[cube]
+fn weigh<E: Float, F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
+    registers: &Registers<F, N>,
+    state: &R::State,
+    sums: &mut WeightedSums<F, A, N>,
+    tensors: &Sequence<Box<[E]>>,
+    address: &Address,
+    row: usize,
+    column: usize,
+    staged: usize,
+    exact: bool,
+    #[comptime] q: usize,
+    #[comptime] blueprint: Blueprint,
+) {
+    let weighted = comptime!(blueprint.weighted.expect("it is planned"));
+    let sum = comptime!(weighted.sum);
+    let mut weights = Sequence::<Vector<F, N>>::new();
+    #[unroll]
+    for c in 0..q {
+        let value = if comptime!(sum.weight.is_some()) {
+            registers.find(comptime!(sum.weight.unwrap_or_default() * q + c))
+        } else {
+            constant_vector::<F, N>(1.0)
+        };
+        let value = if comptime!(sum.negated) {
+            -value
+        } else {
+            value
+        };
+        weights.push(R::weight(state, value, c));
+    }
+    if comptime!(matches!(blueprint.spec.kind, ReductionKind::SoftmaxSum)) {
+        let base = R::base(state);
+        sums.rebase(base, staged, weighted, comptime!(blueprint.math));
+    }
+    sums.take::<E>(
+        &weights, exact, tensors, address, row, column, staged, q, blueprint,
+    );
+}
+
 /// Evaluates the pairs of the unit's rows with the `q` columns from `column` on, and takes them into
-/// the state.
+/// the state. Where matrix instructions sum up, `usual` says whether they do so for the block.
 #[cube]
 pub fn run_pair<E: Float, F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
     state: &mut R::State,
@@ -604,15 +688,18 @@ pub fn run_pair<E: Float, F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
     address: &Address,
     tile: &[One<F>],
     products: &ComptimeOption<Products<E, F>>,
+    weighted: &mut ComptimeOption<WeightedSums<F, A, N>>,
     rows: &[Vector<F, N>],
     uniform: &[One<F>],
     row: usize,
     column: usize,
     staged: usize,
+    usual: bool,
     #[comptime] q: usize,
     #[comptime] program: Program,
     #[comptime] blueprint: Blueprint,
 ) {
+    let mut usual = usual;
     let mut registers = Registers::<F, N>::new();
     #[unroll]
     for e in 0..program.pair.len() {
@@ -650,7 +737,19 @@ pub fn run_pair<E: Float, F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
                         ComptimeOption::None => {}
                         ComptimeOption::Some(products) => {
                             let matrix = comptime!(matrix.unwrap());
-                            let exact = products.sums::<N>(&mut sums, staged, q, matrix);
+                            let exact = products.sums::<N>(
+                                &mut sums,
+                                staged,
+                                q,
+                                matrix,
+                                comptime!(blueprint.clone()),
+                            );
+                            // Where differences are added up, too.
+                            if comptime!(
+                                blueprint.weighted.is_some_and(|own| own.sum.row.is_some())
+                            ) {
+                                usual = usual && exact;
+                            }
                             if !exact {
                                 pair_sum::<E, F, N>(
                                     &mut sums,
@@ -706,7 +805,25 @@ pub fn run_pair<E: Float, F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
                 body,
                 term,
             } => {
-                if comptime!(len == 1) {
+                if comptime!(blueprint.weighted.is_some_and(|own| own.sum.item == e)) {
+                    #[comptime]
+                    match weighted {
+                        ComptimeOption::None => {}
+                        ComptimeOption::Some(weighted) => weigh::<E, F, A, N, R>(
+                            &registers,
+                            &*state,
+                            weighted,
+                            tensors,
+                            address,
+                            row,
+                            column,
+                            staged,
+                            usual,
+                            q,
+                            comptime!(blueprint.clone()),
+                        ),
+                    }
+                } else if comptime!(len == 1) {
                     reduce_term::<F, A, N, R>(
                         &registers,
                         state,

@@ -7,6 +7,7 @@ use super::{
     math::{Precision, constant_vector, narrow, widen},
     matrix::Products,
     symmetric::sum_symmetric,
+    weighted::WeightedSums,
 };
 use crate::{
     plan::Blueprint,
@@ -214,6 +215,7 @@ fn reduce_unit<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     state: &mut R::State,
     tile: &mut [One<F>],
     products: &ComptimeOption<Products<E, F>>,
+    weighted: &mut ComptimeOption<WeightedSums<F, A, N>>,
     tensors: &Sequence<Box<[E]>>,
     scalars: &Sequence<InputScalar>,
     address: &Address,
@@ -243,6 +245,7 @@ fn reduce_unit<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
                 &mut own,
                 tile,
                 products,
+                weighted,
                 slots.as_mut_slice(),
                 tensors,
                 scalars,
@@ -263,6 +266,7 @@ fn reduce_unit<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
             state,
             tile,
             products,
+            weighted,
             slots.as_mut_slice(),
             tensors,
             scalars,
@@ -312,6 +316,7 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     state: &mut R::State,
     tile: &mut [One<F>],
     products: &ComptimeOption<Products<E, F>>,
+    weighted: &mut ComptimeOption<WeightedSums<F, A, N>>,
     slots: &mut [Vector<F, N>],
     tensors: &Sequence<Box<[E]>>,
     scalars: &Sequence<InputScalar>,
@@ -361,7 +366,7 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     for b in 0..blocks {
         let start = begin + b * block;
         let stop = min(start + block, end);
-        if comptime!(blueprint.staged(&program) > 0 || blueprint.matrix.is_some()) {
+        if comptime!(blueprint.reads_blocks(&program)) {
             if comptime!(blueprint.shared_tile) {
                 sync_cube();
                 stage_columns::<E, F>(
@@ -377,6 +382,18 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
                     comptime!(program.clone()),
                     comptime!(blueprint.clone()),
                 );
+                #[comptime]
+                match weighted {
+                    ComptimeOption::None => {}
+                    ComptimeOption::Some(weighted) => weighted.stage::<E>(
+                        tensors,
+                        address,
+                        start,
+                        stop,
+                        b,
+                        comptime!(blueprint.clone()),
+                    ),
+                }
                 #[comptime]
                 match products {
                     ComptimeOption::None => {}
@@ -413,6 +430,11 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
         // The compiler does not see that it is no more than a block, which bounds all indices.
         let count = select(active, min(stop - start, block), 0usize);
         let full = count / q;
+        let usual = #[comptime]
+        match weighted {
+            ComptimeOption::None => true.runtime(),
+            ComptimeOption::Some(weighted) => weighted.is_usual(b),
+        };
         for t in 0..full {
             run_pair::<E, F, A, N, R>(
                 state,
@@ -420,11 +442,13 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
                 address,
                 &*tile,
                 products,
+                weighted,
                 &*slots,
                 uniform,
                 row,
                 start + t * q,
                 t * q,
+                usual,
                 q,
                 comptime!(program.clone()),
                 comptime!(blueprint.clone()),
@@ -438,18 +462,38 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
                     address,
                     &*tile,
                     products,
+                    weighted,
                     &*slots,
                     uniform,
                     row,
                     start + t,
                     t,
+                    usual,
                     1usize,
                     comptime!(program.clone()),
                     comptime!(blueprint.clone()),
                 );
             }
         }
-        R::end_block(state, comptime!(blueprint.spec), comptime!(blueprint.math));
+        R::end_block(
+            state,
+            comptime!(blueprint.narrow()),
+            comptime!(blueprint.math),
+        );
+        #[comptime]
+        match weighted {
+            ComptimeOption::None => {}
+            ComptimeOption::Some(weighted) => weighted.end_block::<E>(
+                tensors,
+                address,
+                row,
+                rows,
+                b,
+                b + 1 == blocks,
+                count,
+                comptime!(blueprint.clone()),
+            ),
+        }
     }
 }
 
@@ -560,6 +604,47 @@ pub fn reduce<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size>(
     }
 }
 
+/// The work of a unit.
+#[derive(CubeType)]
+struct Work {
+    /// Its first row.
+    row: usize,
+    batch: usize,
+    part: usize,
+    /// Whether there is none.
+    nothing: bool,
+}
+
+/// What the unit does that stands `ahead` of this one.
+#[cube]
+fn work<N: Size>(
+    layout: &Sequence<usize>,
+    out_rows: usize,
+    ahead: usize,
+    #[comptime] blueprint: Blueprint,
+) -> Work {
+    let parts = *layout.index(layout::PARTS);
+    let batches = *layout.index(layout::BATCHES);
+    let lanes = N::value();
+    // Units that share a tile are in one cube and need the same columns; others stand alone.
+    let (worker, worker_rows, unit) = if comptime!(blueprint.shared_tile) {
+        (
+            CUBE_POS + ahead,
+            CUBE_DIM as usize * lanes,
+            UNIT_POS as usize,
+        )
+    } else {
+        (ABSOLUTE_POS + ahead, lanes.runtime(), 0usize.runtime())
+    };
+    let groups = out_rows.div_ceil(worker_rows);
+    Work {
+        row: worker % groups * worker_rows + unit * lanes,
+        batch: (worker / groups) % batches,
+        part: worker / (groups * batches),
+        nothing: worker >= groups * batches * parts,
+    }
+}
+
 #[cube]
 fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduction<F, A, N>>(
     tensors: &Sequence<Box<[E]>>,
@@ -574,7 +659,6 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     let rows = *layout.index(layout::ROWS);
     let columns = *layout.index(layout::COLUMNS);
     let part_columns = *layout.index(layout::PART);
-    let parts = *layout.index(layout::PARTS);
     let batches = *layout.index(layout::BATCHES);
     let steps = *layout.index(layout::STEPS);
     let out_rows = if comptime!(blueprint.folded) {
@@ -582,22 +666,15 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     } else {
         rows
     };
-    let lanes = N::value();
-
-    // Units that share a tile are in one cube and need the same columns; others stand alone.
-    let (worker, worker_rows, unit) = if comptime!(blueprint.shared_tile) {
-        (CUBE_POS, CUBE_DIM as usize * lanes, UNIT_POS as usize)
-    } else {
-        (ABSOLUTE_POS, lanes.runtime(), 0usize.runtime())
-    };
-    let groups = out_rows.div_ceil(worker_rows);
-    if worker >= groups * batches * parts {
+    let Work {
+        row,
+        batch,
+        part,
+        nothing,
+    } = work::<N>(layout, out_rows, 0usize, comptime!(blueprint.clone()));
+    if nothing {
         terminate!();
     }
-    let group = worker % groups;
-    let batch = (worker / groups) % batches;
-    let part = worker / (groups * batches);
-    let row = group * worker_rows + unit * lanes;
     // Where rows are added up, parts may take other columns or other rows.
     let (part_of_columns, first_row) = if comptime!(blueprint.folded) {
         let parts_of_columns = max(columns.div_ceil(part_columns), 1usize);
@@ -620,27 +697,43 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
 
     let infinity = infinity.get::<F>();
     let spec = comptime!(blueprint.total());
+    let narrow = comptime!(if blueprint.weighted.is_some() {
+        blueprint.narrow()
+    } else {
+        spec
+    });
     let mut state = R::init(
         u32::cast_from(begin),
         infinity,
-        spec,
+        narrow,
         comptime!(blueprint.math),
     );
+    let products = if comptime!(blueprint.matrix.is_some()) {
+        ComptimeOption::new_Some(Products::<E, F>::new(
+            comptime!(blueprint.matrix.unwrap()),
+            comptime!(blueprint.clone()),
+        ))
+    } else {
+        ComptimeOption::new_None()
+    };
+    let mut weighted = if comptime!(blueprint.weighted.is_some()) {
+        ComptimeOption::new_Some(WeightedSums::<F, A, N>::new::<E>(
+            &products,
+            infinity,
+            comptime!(blueprint.weighted.unwrap()),
+            comptime!(blueprint.clone()),
+        ))
+    } else {
+        ComptimeOption::new_None()
+    };
     let tile_len = comptime!(blueprint.tile_len(&program).max(1));
     if comptime!(blueprint.shared_tile) {
         let mut tile = Shared::<[One<F>]>::new_aligned_slice(tile_len, LOAD);
-        let products = if comptime!(blueprint.matrix.is_some()) {
-            ComptimeOption::new_Some(Products::<E, F>::new(
-                comptime!(blueprint.matrix.unwrap()),
-                comptime!(blueprint.clone()),
-            ))
-        } else {
-            ComptimeOption::new_None()
-        };
         reduce_unit::<E, F, A, N, R>(
             &mut state,
             &mut tile,
             &products,
+            &mut weighted,
             tensors,
             scalars,
             &address,
@@ -657,11 +750,11 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
         );
     } else {
         let mut tile = Array::<One<F>>::new(tile_len);
-        let products = ComptimeOption::new_None();
         reduce_unit::<E, F, A, N, R>(
             &mut state,
             tile.as_mut_slice(),
             &products,
+            &mut weighted,
             tensors,
             scalars,
             &address,
@@ -678,14 +771,20 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
         );
     }
 
-    let first = (part * batches + batch) * out_rows + row;
+    // What was known from the start is found out again, so that it takes no registers in between: there are
+    // cubes, but no compiler can know it.
+    let ahead = select(CUBE_COUNT == 0, 1usize, 0usize);
+    let own = work::<N>(layout, out_rows, ahead, comptime!(blueprint.clone()));
+    let row = own.row;
+    let first = (own.part * batches + own.batch) * out_rows + row;
     if comptime!(blueprint.partial) {
         #[unroll]
         for plane in 0..spec.planes().len() {
             let size = comptime!(spec.plane_size(plane));
             #[unroll(size <= UNROLL)]
             for k in 0..size {
-                let value = R::save(&state, k, plane, spec);
+                let value =
+                    saved::<F, A, N, R>(&state, &weighted, k, plane, comptime!(blueprint.clone()));
                 let offset = comptime!(spec.plane_start(plane)) + k;
                 write::<A, O, N>(
                     values.index_mut(0usize),
@@ -702,7 +801,8 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     } else if comptime!(spec.wanted.values) {
         #[unroll(spec.entries() <= UNROLL)]
         for k in 0..spec.entries() {
-            let value = R::value(&state, k, spec, comptime!(blueprint.math));
+            let value =
+                value::<F, A, N, R>(&state, &weighted, k, infinity, comptime!(blueprint.clone()));
             write::<A, O, N>(
                 values.index_mut(0usize),
                 value,
@@ -731,6 +831,66 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
                     };
                 }
             }
+        }
+    }
+}
+
+/// Value `at` of `plane` of the partial result.
+#[cube]
+fn saved<F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
+    state: &R::State,
+    weighted: &ComptimeOption<WeightedSums<F, A, N>>,
+    at: usize,
+    #[comptime] plane: usize,
+    #[comptime] blueprint: Blueprint,
+) -> Vector<A, N> {
+    #[comptime]
+    match weighted {
+        ComptimeOption::None => R::save(state, at, plane, comptime!(blueprint.total())),
+        ComptimeOption::Some(weighted) => {
+            if comptime!(blueprint.spec.planes()[plane].shared) {
+                R::save(state, at, plane, comptime!(blueprint.narrow()))
+            } else {
+                weighted.total(at)
+            }
+        }
+    }
+}
+
+/// Value `at` of the result.
+#[cube]
+fn value<F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
+    state: &R::State,
+    weighted: &ComptimeOption<WeightedSums<F, A, N>>,
+    at: usize,
+    infinity: F,
+    #[comptime] blueprint: Blueprint,
+) -> Vector<A, N> {
+    let math = comptime!(blueprint.math);
+    #[comptime]
+    match weighted {
+        ComptimeOption::None => R::value(state, at, comptime!(blueprint.total()), math),
+        ComptimeOption::Some(_) => {
+            // What all components share, and the own sum, as where parts are merged.
+            let single = comptime!(blueprint.spec.single());
+            let mut own = R::init(0u32, infinity, single, math);
+            #[unroll]
+            for plane in 0..single.planes().len() {
+                let component = if comptime!(single.planes()[plane].shared) {
+                    0usize.runtime()
+                } else {
+                    at
+                };
+                let value = saved::<F, A, N, R>(
+                    state,
+                    weighted,
+                    component,
+                    plane,
+                    comptime!(blueprint.clone()),
+                );
+                R::load(&mut own, 0usize, value, plane, single);
+            }
+            R::value(&own, 0usize, single, math)
         }
     }
 }

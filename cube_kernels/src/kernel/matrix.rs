@@ -33,6 +33,56 @@ use crate::{
 /// at most $1 / 16$ of what the relative error of the products becomes.
 const CANCELLED: f64 = 1.0 / 16.0;
 
+/// The same where the differences are summed up, too, as those of two sums.
+const DIFFERENCES_CANCELLED: f64 = 1.0 / 4.0;
+
+fn cancelled(blueprint: &Blueprint) -> f64 {
+    let sum = blueprint.weighted.map(|weighted| weighted.sum);
+    match sum.and_then(|sum| sum.row) {
+        Some(_) => DIFFERENCES_CANCELLED,
+        None => CANCELLED,
+    }
+}
+
+/// How the factors and the product of a matrix product lie in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Tiling {
+    /// Rows and columns of what one instruction computes, and the length of what it adds up.
+    pub shape: [usize; 3],
+    /// The type of the factors.
+    pub stored: Precision,
+    /// The left factor.
+    pub left: Side,
+    /// The right factor.
+    pub right: Side,
+    /// From one row of the product to the next.
+    pub stride: usize,
+}
+
+/// How a factor lies in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Side {
+    /// From one row (left) or column (right) to the next, or, where `across`, from one of the numbers that
+    /// are added up to the next; the others are adjacent.
+    pub stride: usize,
+    /// Whether the numbers that are added up are not adjacent.
+    pub across: bool,
+}
+
+fn tiling(matrix: &MatrixProduct) -> Tiling {
+    let side = Side {
+        stride: matrix.stride(),
+        across: false,
+    };
+    Tiling {
+        shape: matrix.shape,
+        stored: matrix.stored,
+        left: side,
+        right: side,
+        stride: matrix.product_stride(),
+    }
+}
+
 /// What the units of a cube share.
 #[derive(CubeType)]
 pub struct Products<E: Float, F: Float> {
@@ -41,13 +91,16 @@ pub struct Products<E: Float, F: Float> {
     /// Those of a block of columns.
     columns: Shared<[E]>,
     /// The inner product of each column with each row.
-    products: Shared<[F]>,
+    pub products: Shared<[F]>,
     /// What is subtracted from each component.
-    center: Shared<[F]>,
+    pub center: Shared<[F]>,
     /// The squared norms of the columns.
     column_norms: Shared<[F]>,
     /// The squared norms of the rows.
     row_norms: Shared<[F]>,
+    /// Instructions that add up a product, one after the other: in memory, so that no compiler unrolls
+    /// their loop and then lacks registers.
+    steps: Shared<[u32]>,
 }
 
 #[cube]
@@ -57,7 +110,10 @@ impl<E: Float, F: Float> Products<E, F> {
         let block = comptime!(blueprint.block);
         let tile = comptime!(matrix.pieces() * matrix.stride());
         let distance = comptime!(matrix.product.distance);
+        let mut steps = Shared::new_slice(1usize);
+        steps[0] = comptime!((matrix.padded() / matrix.shape[2]) as u32).runtime();
         Products::<E, F> {
+            steps,
             rows: Shared::new_aligned_slice(
                 comptime!(tile * matrix.rows),
                 MatrixProduct::ALIGNMENT,
@@ -172,6 +228,7 @@ impl<E: Float, F: Float> Products<E, F> {
                 &self.rows,
                 &self.columns,
                 &mut self.products.clone(),
+                self.steps[0] as usize,
                 block,
                 matrix,
             );
@@ -180,6 +237,7 @@ impl<E: Float, F: Float> Products<E, F> {
                 &self.rows,
                 &self.columns,
                 &mut self.products.clone(),
+                self.steps[0] as usize,
                 block,
                 matrix,
             );
@@ -188,6 +246,7 @@ impl<E: Float, F: Float> Products<E, F> {
                 &self.rows,
                 &self.columns,
                 &mut self.products.clone(),
+                self.steps[0] as usize,
                 block,
                 matrix,
             );
@@ -202,6 +261,7 @@ impl<E: Float, F: Float> Products<E, F> {
         staged: usize,
         #[comptime] q: usize,
         #[comptime] matrix: MatrixProduct,
+        #[comptime] blueprint: Blueprint,
     ) -> bool {
         let own = UNIT_POS as usize * N::value();
         let mut exact = true.runtime();
@@ -223,7 +283,7 @@ impl<E: Float, F: Float> Products<E, F> {
             if comptime!(matrix.product.distance) {
                 let norms = row_norms + Vector::new(self.column_norms[staged + c]);
                 value = fma(value, constant_vector::<F, N>(-2.0), norms);
-                let least = norms * constant_vector::<F, N>(CANCELLED);
+                let least = norms * constant_vector::<F, N>(comptime!(cancelled(&blueprint)));
                 #[unroll]
                 for lane in 0..N::value() {
                     exact = exact && value.extract(lane) >= least.extract(lane);
@@ -329,7 +389,7 @@ fn stage<E: Float, F: Float>(
 
 /// The nearest number of 11 significant bits; only for `f32`.
 #[cube]
-fn round_to_11_bits<F: Float>(value: F) -> F {
+pub(super) fn round_to_11_bits<F: Float>(value: F) -> F {
     let bits = u32::reinterpret(f32::cast_from(value));
     let rounded = bits + 0xfffu32 + ((bits >> 13u32) & 1u32);
     // Rounding could carry NaN beyond the last of its numbers.
@@ -366,7 +426,7 @@ fn squared_norms<E: Float, F: Float>(
 /// The instruction that multiplies two matrices and adds the product to a third: `m` x `k` row by row,
 /// `k` x `n` column by column.
 #[cube]
-trait Multiplier<E: Float, F: Float>: 'static + Send + Sync {
+pub(super) trait Multiplier<E: Float, F: Float>: 'static + Send + Sync {
     /// A left factor.
     type Left: CubeType;
     /// A right factor.
@@ -375,28 +435,31 @@ trait Multiplier<E: Float, F: Float>: 'static + Send + Sync {
     type Sum: CubeType;
 
     /// A sum of nothing.
-    fn zero(#[comptime] matrix: MatrixProduct) -> Self::Sum;
+    fn zero(#[comptime] tiling: Tiling) -> Self::Sum;
 
     /// The left factor at the start of a tile.
-    fn left(tile: &[E], #[comptime] matrix: MatrixProduct) -> Self::Left;
+    fn left(tile: &[E], #[comptime] tiling: Tiling) -> Self::Left;
 
     /// The right factor at the start of a tile.
-    fn right(tile: &[E], #[comptime] matrix: MatrixProduct) -> Self::Right;
+    fn right(tile: &[E], #[comptime] tiling: Tiling) -> Self::Right;
 
     /// Adds `left * right` to `sum`.
     fn multiply(
         left: &Self::Left,
         right: &Self::Right,
         sum: &mut Self::Sum,
-        #[comptime] matrix: MatrixProduct,
+        #[comptime] tiling: Tiling,
     );
 
+    /// The sum that was written to the start of a tile of products.
+    fn load(tile: &[F], #[comptime] tiling: Tiling) -> Self::Sum;
+
     /// Writes a sum to the start of a tile of products, row by row.
-    fn store(sum: &Self::Sum, tile: &mut [F], #[comptime] matrix: MatrixProduct);
+    fn store(sum: &Self::Sum, tile: &mut [F], #[comptime] tiling: Tiling);
 }
 
 /// That of the device, for factors of type `T`; a plane executes it together.
-struct Instruction<T> {
+pub(super) struct Instruction<T> {
     _of: std::marker::PhantomData<T>,
 }
 
@@ -406,44 +469,52 @@ impl<E: Float, F: Float, T: Float> Multiplier<E, F> for Instruction<T> {
     type Right = cmma::Matrix<T>;
     type Sum = cmma::Matrix<F>;
 
-    fn zero(#[comptime] matrix: MatrixProduct) -> cmma::Matrix<F> {
+    fn zero(#[comptime] tiling: Tiling) -> cmma::Matrix<F> {
         cmma::Matrix::<F>::from_value(
             cmma::MatrixIdent::Accumulator,
-            comptime!(matrix.shape[0]),
-            comptime!(matrix.shape[1]),
-            comptime!(matrix.shape[2]),
+            comptime!(tiling.shape[0]),
+            comptime!(tiling.shape[1]),
+            comptime!(tiling.shape[2]),
             cmma::MatrixLayout::Undefined,
             constant::<F>(0.0),
         )
     }
 
-    fn left(tile: &[E], #[comptime] matrix: MatrixProduct) -> cmma::Matrix<T> {
+    fn left(tile: &[E], #[comptime] tiling: Tiling) -> cmma::Matrix<T> {
         // SAFETY: it is loaded before it is used.
         let mut factor = unsafe {
             cmma::Matrix::<T>::uninitialized(
                 cmma::MatrixIdent::A,
-                comptime!(matrix.shape[0]),
-                comptime!(matrix.shape[1]),
-                comptime!(matrix.shape[2]),
-                cmma::MatrixLayout::RowMajor,
+                comptime!(tiling.shape[0]),
+                comptime!(tiling.shape[1]),
+                comptime!(tiling.shape[2]),
+                comptime!(if tiling.left.across {
+                    cmma::MatrixLayout::ColMajor
+                } else {
+                    cmma::MatrixLayout::RowMajor
+                }),
             )
         };
-        cmma::load(&mut factor, tile, comptime!(matrix.stride() as u32));
+        cmma::load(&mut factor, tile, comptime!(tiling.left.stride as u32));
         factor
     }
 
-    fn right(tile: &[E], #[comptime] matrix: MatrixProduct) -> cmma::Matrix<T> {
+    fn right(tile: &[E], #[comptime] tiling: Tiling) -> cmma::Matrix<T> {
         // SAFETY: as above.
         let mut factor = unsafe {
             cmma::Matrix::<T>::uninitialized(
                 cmma::MatrixIdent::B,
-                comptime!(matrix.shape[0]),
-                comptime!(matrix.shape[1]),
-                comptime!(matrix.shape[2]),
-                cmma::MatrixLayout::ColMajor,
+                comptime!(tiling.shape[0]),
+                comptime!(tiling.shape[1]),
+                comptime!(tiling.shape[2]),
+                comptime!(if tiling.right.across {
+                    cmma::MatrixLayout::RowMajor
+                } else {
+                    cmma::MatrixLayout::ColMajor
+                }),
             )
         };
-        cmma::load(&mut factor, tile, comptime!(matrix.stride() as u32));
+        cmma::load(&mut factor, tile, comptime!(tiling.right.stride as u32));
         factor
     }
 
@@ -451,16 +522,36 @@ impl<E: Float, F: Float, T: Float> Multiplier<E, F> for Instruction<T> {
         left: &cmma::Matrix<T>,
         right: &cmma::Matrix<T>,
         sum: &mut cmma::Matrix<F>,
-        #[comptime] _matrix: MatrixProduct,
+        #[comptime] _tiling: Tiling,
     ) {
         cmma::execute(left, right, &*sum, &*sum);
     }
 
-    fn store(sum: &cmma::Matrix<F>, tile: &mut [F], #[comptime] matrix: MatrixProduct) {
+    fn load(tile: &[F], #[comptime] tiling: Tiling) -> cmma::Matrix<F> {
+        // SAFETY: as above.
+        let mut sum = unsafe {
+            cmma::Matrix::<F>::uninitialized(
+                cmma::MatrixIdent::Accumulator,
+                comptime!(tiling.shape[0]),
+                comptime!(tiling.shape[1]),
+                comptime!(tiling.shape[2]),
+                cmma::MatrixLayout::Undefined,
+            )
+        };
+        cmma::load_with_layout(
+            &mut sum,
+            tile,
+            comptime!(tiling.stride as u32),
+            cmma::MatrixLayout::RowMajor,
+        );
+        sum
+    }
+
+    fn store(sum: &cmma::Matrix<F>, tile: &mut [F], #[comptime] tiling: Tiling) {
         cmma::store(
             tile,
             sum,
-            comptime!(matrix.product_stride() as u32),
+            comptime!(tiling.stride as u32),
             cmma::MatrixLayout::RowMajor,
         );
     }
@@ -468,20 +559,25 @@ impl<E: Float, F: Float, T: Float> Multiplier<E, F> for Instruction<T> {
 
 /// The same by loops, for devices without the instruction; a unit executes it alone. The loops are long,
 /// as drivers unroll short ones within each other to code that takes minutes to compile.
-struct Emulated;
+pub(super) struct Emulated;
 
-/// The first `rows` rows of a tile of factors.
+/// The first `rows` rows (or columns of a right factor) of a tile of factors.
 #[cube]
 fn copied<E: Float, F: Float>(
     tile: &[E],
     #[comptime] rows: usize,
-    #[comptime] matrix: MatrixProduct,
+    #[comptime] side: Side,
+    #[comptime] tiling: Tiling,
 ) -> Array<F> {
-    let k = comptime!(matrix.shape[2]);
+    let k = comptime!(tiling.shape[2]);
     let mut own = Array::<F>::new(comptime!(rows * k));
     for at in 0..comptime!(rows * k) {
-        let from = at / k * comptime!(matrix.stride()) + at % k;
-        own[at] = widen::<E, F>(tile[from], comptime!(matrix.stored));
+        let from = if comptime!(side.across) {
+            at % k * side.stride + at / k
+        } else {
+            at / k * side.stride + at % k
+        };
+        own[at] = widen::<E, F>(tile[from], comptime!(tiling.stored));
     }
     own
 }
@@ -492,8 +588,8 @@ impl<E: Float, F: Float> Multiplier<E, F> for Emulated {
     type Right = Array<F>;
     type Sum = Array<F>;
 
-    fn zero(#[comptime] matrix: MatrixProduct) -> Array<F> {
-        let len = comptime!(matrix.shape[0] * matrix.shape[1]);
+    fn zero(#[comptime] tiling: Tiling) -> Array<F> {
+        let len = comptime!(tiling.shape[0] * tiling.shape[1]);
         let mut sum = Array::<F>::new(len);
         for at in 0..len {
             sum[at] = constant::<F>(0.0);
@@ -501,21 +597,26 @@ impl<E: Float, F: Float> Multiplier<E, F> for Emulated {
         sum
     }
 
-    fn left(tile: &[E], #[comptime] matrix: MatrixProduct) -> Array<F> {
-        copied::<E, F>(tile, comptime!(matrix.shape[0]), matrix)
+    fn left(tile: &[E], #[comptime] tiling: Tiling) -> Array<F> {
+        copied::<E, F>(
+            tile,
+            comptime!(tiling.shape[0]),
+            comptime!(tiling.left),
+            tiling,
+        )
     }
 
-    fn right(tile: &[E], #[comptime] matrix: MatrixProduct) -> Array<F> {
-        copied::<E, F>(tile, comptime!(matrix.shape[1]), matrix)
+    fn right(tile: &[E], #[comptime] tiling: Tiling) -> Array<F> {
+        copied::<E, F>(
+            tile,
+            comptime!(tiling.shape[1]),
+            comptime!(tiling.right),
+            tiling,
+        )
     }
 
-    fn multiply(
-        left: &Array<F>,
-        right: &Array<F>,
-        sum: &mut Array<F>,
-        #[comptime] matrix: MatrixProduct,
-    ) {
-        let (m, n, k) = comptime!((matrix.shape[0], matrix.shape[1], matrix.shape[2]));
+    fn multiply(left: &Array<F>, right: &Array<F>, sum: &mut Array<F>, #[comptime] tiling: Tiling) {
+        let (m, n, k) = comptime!((tiling.shape[0], tiling.shape[1], tiling.shape[2]));
         for at in 0..comptime!(m * n) {
             let (i, j) = (at / n, at % n);
             let mut own = sum[at];
@@ -526,10 +627,19 @@ impl<E: Float, F: Float> Multiplier<E, F> for Emulated {
         }
     }
 
-    fn store(sum: &Array<F>, tile: &mut [F], #[comptime] matrix: MatrixProduct) {
-        let (m, n) = comptime!((matrix.shape[0], matrix.shape[1]));
+    fn load(tile: &[F], #[comptime] tiling: Tiling) -> Array<F> {
+        let (m, n) = comptime!((tiling.shape[0], tiling.shape[1]));
+        let mut sum = Array::<F>::new(comptime!(m * n));
         for at in 0..comptime!(m * n) {
-            tile[at / n * comptime!(matrix.product_stride()) + at % n] = sum[at];
+            sum[at] = tile[at / n * comptime!(tiling.stride) + at % n];
+        }
+        sum
+    }
+
+    fn store(sum: &Array<F>, tile: &mut [F], #[comptime] tiling: Tiling) {
+        let (m, n) = comptime!((tiling.shape[0], tiling.shape[1]));
+        for at in 0..comptime!(m * n) {
+            tile[at / n * comptime!(tiling.stride) + at % n] = sum[at];
         }
     }
 }
@@ -540,15 +650,16 @@ fn multiply<E: Float, F: Float, X: Multiplier<E, F>>(
     rows: &Shared<[E]>,
     columns: &Shared<[E]>,
     products: &mut Shared<[F]>,
+    steps: usize,
     #[comptime] block: usize,
     #[comptime] matrix: MatrixProduct,
 ) {
     let (m, n, k) = comptime!((matrix.shape[0], matrix.shape[1], matrix.shape[2]));
+    let tiling = comptime!(tiling(&matrix));
     let stride = comptime!(matrix.stride());
     let product_stride = comptime!(matrix.product_stride());
     let pieces = comptime!(matrix.pieces());
     let (second_rows, second_columns) = comptime!((matrix.rows * stride, block * stride));
-    let steps = comptime!(matrix.padded() / k);
     let (across, down) = comptime!((matrix.rows / n, block / m));
     let plane = UNIT_POS as usize / comptime!(matrix.plane);
     let planes = CUBE_DIM as usize / comptime!(matrix.plane);
@@ -556,7 +667,7 @@ fn multiply<E: Float, F: Float, X: Multiplier<E, F>>(
         let mut sums = Sequence::<X::Sum>::new();
         #[unroll]
         for _ in 0..down {
-            sums.push(X::zero(matrix));
+            sums.push(X::zero(tiling));
         }
         for step in 0..steps {
             let at = part * comptime!(n * stride) + step * k;
@@ -565,25 +676,25 @@ fn multiply<E: Float, F: Float, X: Multiplier<E, F>>(
             for piece in 0..pieces {
                 right.push(X::right(
                     &rows[at + comptime!(piece * second_rows)..],
-                    matrix,
+                    tiling,
                 ));
             }
             #[unroll]
             for c in 0..down {
                 let at = comptime!(c * m * stride) + step * k;
-                let left = X::left(&columns[at..], matrix);
+                let left = X::left(&columns[at..], tiling);
                 if comptime!(pieces == 2) {
-                    let rest = X::left(&columns[at + second_columns..], matrix);
-                    X::multiply(&rest, right.index(0usize), sums.index_mut(c), matrix);
-                    X::multiply(&left, right.index(1usize), sums.index_mut(c), matrix);
+                    let rest = X::left(&columns[at + second_columns..], tiling);
+                    X::multiply(&rest, right.index(0usize), sums.index_mut(c), tiling);
+                    X::multiply(&left, right.index(1usize), sums.index_mut(c), tiling);
                 }
-                X::multiply(&left, right.index(0usize), sums.index_mut(c), matrix);
+                X::multiply(&left, right.index(0usize), sums.index_mut(c), tiling);
             }
         }
         #[unroll]
         for c in 0..down {
             let at = comptime!(c * m * product_stride) + part * n;
-            X::store(sums.index(c), &mut products[at..], matrix);
+            X::store(sums.index(c), &mut products[at..], tiling);
         }
     }
 }

@@ -12,5 +12,6 @@ pub mod math;
 mod matrix;
 pub(crate) mod ptx;
 mod symmetric;
+mod weighted;
 
 pub use kernels::{layout, merge, reduce};

@@ -103,6 +103,14 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Both {
             state.columns[at] = fma(a, b, state.columns[at]);
         }
     }
+
+    fn weight(_state: &PairSums<F, N>, value: Vector<F, N>, #[comptime] _c: usize) -> Vector<F, N> {
+        value
+    }
+
+    fn base(_state: &PairSums<F, N>) -> Vector<F, N> {
+        constant_vector::<F, N>(0.0)
+    }
 }
 
 /// Sums a formula over the columns, `out[part, row, ..]` over the pairs of each part; those of all parts
@@ -376,6 +384,7 @@ fn sum_block<E: Float, F: Float, A: Float, N: Size>(
     let block = comptime!(blueprint.block);
     let q = comptime!(blueprint.columns);
     let products = ComptimeOption::new_None();
+    let mut weighted = ComptimeOption::new_None();
     let behind = row + N::value();
     // First the columns of the rows themselves, of which only the sums of rows are kept, then those behind.
     for step in 0..2u32 {
@@ -398,11 +407,13 @@ fn sum_block<E: Float, F: Float, A: Float, N: Size>(
                 address,
                 tile,
                 &products,
+                &mut weighted,
                 own,
                 uniform,
                 row,
                 low + t * q,
                 low - start + t * q,
+                true.runtime(),
                 q,
                 comptime!(program.clone()),
                 comptime!(blueprint.clone()),
@@ -416,11 +427,13 @@ fn sum_block<E: Float, F: Float, A: Float, N: Size>(
                     address,
                     tile,
                     &products,
+                    &mut weighted,
                     own,
                     uniform,
                     row,
                     low + t,
                     low - start + t,
+                    true.runtime(),
                     1usize,
                     comptime!(program.clone()),
                     comptime!(blueprint.clone()),

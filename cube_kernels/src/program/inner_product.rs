@@ -171,31 +171,33 @@ impl Listing {
         })
     }
 
-    /// Whether the column's factors of `product` serve nothing else.
-    pub fn only_for(&self, product: &InnerProduct) -> bool {
-        let (first, last) = (product.column.slot, product.column.slot + product.len);
-        let copied = |load: &Load| load.slot == first && load.len == product.len;
-        let reads = |items: &[Item], skipped: Option<usize>| {
-            let instructions = items.iter().enumerate().flat_map(|(at, item)| match item {
-                _ if skipped == Some(at) => Vec::new(),
+    /// Whether the `len` components of `factor`, which fill slots of `space`, serve only these items of the
+    /// pair.
+    pub fn only_for(&self, items: &[usize], space: Space, factor: Factor, len: usize) -> bool {
+        let (first, last) = (factor.slot, factor.slot + len);
+        let copied = |load: &Load| load.slot == first && load.len == len;
+        let reads = |all: &[Item], skipped: &[usize]| {
+            let instructions = all.iter().enumerate().flat_map(|(at, item)| match item {
+                _ if skipped.contains(&at) => Vec::new(),
                 Item::Let(_, instruction) => vec![(*instruction, 1)],
                 Item::Sum { len, body, .. } | Item::Store { len, body, .. } => {
                     body.iter().map(|(_, i)| (*i, *len)).collect()
                 }
             });
             instructions.into_iter().any(|(instruction, len)| {
-                matches!(instruction, Instruction::Load { space: Space::Column, slot, looped }
-                    if slot < last && slot + if looped { len } else { 1 } > first)
+                matches!(instruction, Instruction::Load { space: own, slot, looped }
+                    if own == space && slot < last && slot + if looped { len } else { 1 } > first)
             })
         };
-        self.column.load_of(first).is_some_and(copied)
-            && !reads(&self.column.items, None)
-            && !reads(&self.pair, Some(product.item))
+        let stage = self.stage(space);
+        stage.load_of(first).is_some_and(copied)
+            && !reads(&stage.items, &[])
+            && !reads(&self.pair, items)
     }
 }
 
 /// The operand whose components fill `len` slots from `slot` on.
-fn factor(stage: &Stage, slot: usize, len: usize) -> Option<Factor> {
+pub(super) fn factor(stage: &Stage, slot: usize, len: usize) -> Option<Factor> {
     let load = stage.load_of(slot)?;
     match load.source {
         Source::Tensor(tensor) if slot + len <= load.slot + load.len => Some(Factor {

@@ -13,6 +13,7 @@
 mod inner_product;
 mod lower;
 mod symmetric;
+mod weighted_sum;
 
 use std::{fmt, hash::Hash, sync::Arc};
 
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use inner_product::{Factor, InnerProduct, Scale};
 pub use lower::UNROLL;
 pub use symmetric::Symmetric;
+pub use weighted_sum::WeightedSum;
 
 use crate::catalogue::ScalarOp;
 

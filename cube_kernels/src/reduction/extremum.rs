@@ -135,6 +135,18 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Extremum {
         #[comptime] _math: Math,
     ) {
     }
+
+    fn weight(
+        _state: &ExtremumState<F, N>,
+        value: Vector<F, N>,
+        #[comptime] _c: usize,
+    ) -> Vector<F, N> {
+        value
+    }
+
+    fn base(_state: &ExtremumState<F, N>) -> Vector<F, N> {
+        Vector::new(F::min_value())
+    }
 }
 
 #[cube]

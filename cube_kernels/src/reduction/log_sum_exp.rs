@@ -62,7 +62,7 @@ fn base<F: Float, N: Size>(maximum: Vector<F, N>) -> Base<F, N> {
 
 /// What sums that are relative to the maximum `old` are multiplied by to be relative to the larger `new`.
 #[cube]
-fn factor<F: Float, N: Size>(
+pub(crate) fn factor<F: Float, N: Size>(
     old: Vector<F, N>,
     new: Vector<F, N>,
     #[comptime] math: Math,
@@ -344,6 +344,18 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for LogSumExp {
         #[comptime] _spec: Spec,
         #[comptime] _math: Math,
     ) {
+    }
+
+    fn weight(
+        state: &ExpState<F, A, N>,
+        value: Vector<F, N>,
+        #[comptime] c: usize,
+    ) -> Vector<F, N> {
+        state.exps[c] * value
+    }
+
+    fn base(state: &ExpState<F, A, N>) -> Vector<F, N> {
+        state.maximum[0]
     }
 }
 

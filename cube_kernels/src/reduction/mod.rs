@@ -19,8 +19,10 @@ use serde::{Deserialize, Serialize};
 
 pub use extremum::Extremum;
 pub use log_sum_exp::LogSumExp;
+pub(crate) use log_sum_exp::factor;
 pub use product::Product;
-pub use running::{Accumulation, RunningSums};
+pub use running::Accumulation;
+pub(crate) use running::RunningSums;
 pub use smallest::Smallest;
 pub use softmax_sum::SoftmaxSum;
 pub use sum::Sum;
@@ -261,6 +263,13 @@ pub trait Accumulator<F: Float, A: Float, N: Size>: 'static {
         #[comptime] spec: Spec,
         #[comptime] math: Math,
     );
+
+    /// What the components of the `c`-th column at hand are multiplied by before they are summed up, where
+    /// something else does that; `value` is what the formula has of it.
+    fn weight(state: &Self::State, value: Vector<F, N>, #[comptime] c: usize) -> Vector<F, N>;
+
+    /// The maximum to which these weights are relative.
+    fn base(state: &Self::State) -> Vector<F, N>;
 }
 
 /// The state machine of a reduction.
@@ -315,7 +324,7 @@ pub trait Reduction<F: Float, A: Float, N: Size>: Accumulator<F, A, N> {
 
 /// Whether something is true of any lane.
 #[cube]
-fn any<N: Size>(mask: Vector<bool, N>) -> bool {
+pub(crate) fn any<N: Size>(mask: Vector<bool, N>) -> bool {
     Vector::<u32, N>::cast_from(mask).vector_sum() > 0u32
 }
 

@@ -50,6 +50,18 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Product {
         #[comptime] _math: Math,
     ) {
     }
+
+    fn weight(
+        _state: &ProductState<A, N>,
+        value: Vector<F, N>,
+        #[comptime] _c: usize,
+    ) -> Vector<F, N> {
+        value
+    }
+
+    fn base(_state: &ProductState<A, N>) -> Vector<F, N> {
+        Vector::new(F::min_value())
+    }
 }
 
 #[cube]

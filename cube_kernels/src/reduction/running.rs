@@ -33,6 +33,10 @@ const PARTS: u32 = 8;
 ///
 /// `block` is the sum of the current block, `middle` of up to [`BLOCKS`] blocks, `total` of what
 /// came before. With compensation `block` is the sum of everything and `middle` what was lost.
+///
+/// Compilers for GPUs keep an array in registers where they know all indices, and the more registers a
+/// unit has, the fewer run at the same time. What only ends of blocks touch is not worth that: it is
+/// indexed in a way that they cannot foresee, and stays in memory.
 #[derive(CubeType)]
 pub struct RunningSums<F: Float, A: Float, N: Size> {
     block: Array<Vector<F, N>>,
@@ -40,6 +44,9 @@ pub struct RunningSums<F: Float, A: Float, N: Size> {
     total: Array<Vector<A, N>>,
     blocks: Array<u32>,
     zero: Array<u32>,
+    /// Whether the sums of ended blocks stay in memory.
+    #[cube(comptime)]
+    remote: bool,
 }
 
 #[cube]
@@ -50,20 +57,20 @@ impl<F: Float, A: Float, N: Size> RunningSums<F, A, N> {
         #[comptime] dim: usize,
         #[comptime] math: Math,
     ) -> RunningSums<F, A, N> {
+        let remote = comptime!(!math.simd());
+        // The index of a single value is always known.
+        let len = comptime!(if remote { dim.max(2) } else { dim });
         let mut sums = RunningSums::<F, A, N> {
             block: Array::new(dim),
-            middle: Array::new(dim),
-            total: Array::new(dim),
+            middle: Array::new(len),
+            total: Array::new(len),
             blocks: Array::new(1usize),
             zero: Array::new(1usize),
+            remote,
         };
         sums.clear(dim);
         // A zero that no compiler can know to be one.
-        sums.zero[0] = if comptime!(math.precision == Precision::F32) {
-            u32::reinterpret(f32::cast_from(infinity)) ^ 0x7f80_0000u32
-        } else {
-            0u32.runtime()
-        };
+        sums.zero[0] = u32::reinterpret(f32::cast_from(infinity)) ^ 0x7f80_0000u32;
         sums
     }
 
@@ -130,6 +137,20 @@ impl<F: Float, A: Float, N: Size> RunningSums<F, A, N> {
         self.count(dim, BLOCKS);
     }
 
+    /// Ends a block that was added with `add_total`.
+    pub fn end_run(&mut self, #[comptime] dim: usize) {
+        self.count(dim, BLOCKS);
+    }
+
+    /// The number `dim`, as a bound of loops over sums that stay in memory.
+    pub fn unforeseen(&self, #[comptime] dim: usize) -> usize {
+        if comptime!(self.remote) {
+            dim + self.zero[0] as usize
+        } else {
+            dim.runtime()
+        }
+    }
+
     /// Ends a part that was added with `add_total`.
     pub fn end_part(&mut self, #[comptime] dim: usize) {
         self.count(dim, PARTS);
@@ -140,12 +161,22 @@ impl<F: Float, A: Float, N: Size> RunningSums<F, A, N> {
         self.blocks[0] += 1;
         if self.blocks[0] == full {
             self.blocks[0] = 0u32;
-            #[unroll(dim <= UNROLL)]
-            for k in 0..dim {
-                self.total[k] += self.middle[k];
-                self.middle[k] = constant_vector::<A, N>(0.0);
+            if comptime!(self.remote) {
+                for k in 0..self.unforeseen(dim) {
+                    self.end_middle(k);
+                }
+            } else {
+                #[unroll(dim <= UNROLL)]
+                for k in 0..dim {
+                    self.end_middle(k);
+                }
             }
         }
+    }
+
+    fn end_middle(&mut self, k: usize) {
+        self.total[k] += self.middle[k];
+        self.middle[k] = constant_vector::<A, N>(0.0);
     }
 
     /// The sum of all ended blocks.

@@ -109,6 +109,18 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Smallest {
         #[comptime] _math: Math,
     ) {
     }
+
+    fn weight(
+        _state: &SmallestState<F, N>,
+        value: Vector<F, N>,
+        #[comptime] _c: usize,
+    ) -> Vector<F, N> {
+        value
+    }
+
+    fn base(_state: &SmallestState<F, N>) -> Vector<F, N> {
+        Vector::new(F::min_value())
+    }
 }
 
 #[cube]

@@ -54,6 +54,18 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for SoftmaxSum {
         #[comptime] _math: Math,
     ) {
     }
+
+    fn weight(
+        state: &ExpState<F, A, N>,
+        value: Vector<F, N>,
+        #[comptime] c: usize,
+    ) -> Vector<F, N> {
+        state.exps[c] * value
+    }
+
+    fn base(state: &ExpState<F, A, N>) -> Vector<F, N> {
+        state.maximum[0]
+    }
 }
 
 #[cube]

@@ -54,6 +54,18 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Sum {
             state.add_product(index, a, b);
         }
     }
+
+    fn weight(
+        _state: &RunningSums<F, A, N>,
+        value: Vector<F, N>,
+        #[comptime] _c: usize,
+    ) -> Vector<F, N> {
+        value
+    }
+
+    fn base(_state: &RunningSums<F, A, N>) -> Vector<F, N> {
+        Vector::new(F::min_value())
+    }
 }
 
 #[cube]

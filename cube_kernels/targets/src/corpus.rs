@@ -298,7 +298,7 @@ impl Case {
     pub fn column_bytes(&self, kernels: &Kernels) -> Option<usize> {
         let blueprint = &kernels.plan().blueprint;
         let values = blueprint.staged(&self.program);
-        let alone = blueprint.matrix.is_none();
+        let alone = blueprint.matrix.is_none() && blueprint.weighted.is_none();
         alone.then(|| values * self.precision.computed().size())
     }
 

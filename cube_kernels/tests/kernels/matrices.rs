@@ -48,7 +48,11 @@ fn run(problem: Problem, precision: Precision, wanted: Wanted) -> (Problem, Vec<
     let problem = problem.planned_for(device());
     let client = client();
     let plan = problem.plan(&client, precision);
-    assert!(plan.blueprint.matrix.is_some(), "{plan:?}");
+    let blueprint = &plan.blueprint;
+    assert!(
+        blueprint.matrix.is_some() || blueprint.weighted.is_some(),
+        "{plan:?}"
+    );
     let (values, indices) = problem
         .run_for(&client, precision, wanted)
         .expect("the launch succeeds");
@@ -343,6 +347,231 @@ fn halves_are_multiplied_as_they_are() {
             let problem = Problem::new(&expr, Axis::J, &[], (20, 70), tensor(15), |_| 0.0);
             let (problem, got, _) = run(problem, precision, Wanted::VALUES);
             assert_close(&got, &problem.reference(), relative);
+        }
+    }
+}
+
+/// Asserts that sums of weighted columns are those of the host.
+#[track_caller]
+fn check_weighted(problem: Problem, relative: f64) {
+    let planned = problem.planned_for(device());
+    let plan = planned.plan(&client(), Precision::F32);
+    assert!(plan.blueprint.weighted.is_some(), "{plan:?}");
+    check(planned, relative);
+}
+
+/// The Gaussian kernel with a scale at which many columns count, times `width` components.
+fn weighted(dim: usize, width: usize) -> Expr {
+    (-x(0, dim).sqdist(&y(1, dim)) * Expr::constant(1.0 / dim as f64)).exp() * y(2, width)
+}
+
+fn attention(dim: usize, width: usize, scale: f64) -> Expr {
+    let scores = x(0, dim).dot(&y(1, dim)) * Expr::constant(scale);
+    Expr::concat(vec![scores, y(2, width)])
+}
+
+#[test]
+fn weighted_sums_of_any_size() {
+    if !runs() {
+        return;
+    }
+    for (m, n, dim, width) in [
+        (4, 1, 3, 32),
+        (9, 16, 16, 33),
+        (8, 65, 3, 64),
+        (17, 150, 24, 40),
+        (11, 63, 61, 100),
+    ] {
+        let problem = Problem::random(&weighted(dim, width), Axis::J, (m, n), 20, (-1.0, 1.0));
+        check_weighted(problem, SINGLE);
+        let problem = Problem::random(
+            &attention(dim, width, 1.0),
+            Axis::J,
+            (m, n),
+            21,
+            (-1.0, 1.0),
+        );
+        check_weighted(problem.reduced_by(ReductionKind::SoftmaxSum), SINGLE);
+    }
+    let over_rows = -(-x(0, 5).sqdist(&y(1, 5))).exp() * x(2, 40);
+    let problem = Problem::random(&over_rows, Axis::I, (70, 9), 22, (-1.0, 1.0));
+    check_weighted(problem, SINGLE);
+}
+
+#[test]
+fn weights_of_exponentials_follow_their_maximum() {
+    if !runs() {
+        return;
+    }
+    // Scores that grow with the column, so that the maximum does in each block, and again and again.
+    let (rows, columns, width) = (12, 150, 32);
+    for (step, sign) in [(0.3, 1.0), (40.0, 1.0), (40.0, -1.0)] {
+        let mut rng = Rng::new(23);
+        let tensor = |var: &Var| match (var.axis, var.dim) {
+            (Some(Axis::I), _) => Tensor::random(&[rows, 16], &mut rng, 0.5, 1.0),
+            (_, 16) => {
+                let value = |k: usize| (sign * step * (k / 16) as f64) as f32 as f64;
+                Tensor::new(&[columns, 16], (0..columns * 16).map(value).collect())
+            }
+            _ => Tensor::random(&[columns, width], &mut rng, -1.0, 1.0),
+        };
+        let expr = attention(16, width, 0.1);
+        let problem = Problem::new(&expr, Axis::J, &[], (rows, columns), tensor, |_| 0.0);
+        check_weighted(problem.reduced_by(ReductionKind::SoftmaxSum), 1e-4);
+    }
+}
+
+#[test]
+fn weighted_sums_of_batches_strides_and_parts() {
+    if !runs() {
+        return;
+    }
+    let mut rng = Rng::new(24);
+    let tensor = |var: &Var| match var.axis {
+        Some(Axis::I) => Tensor::random(&[3, 1, 20, var.dim], &mut rng, -1.0, 1.0).transposed(),
+        Some(Axis::J) => Tensor::random(&[2, 70, var.dim], &mut rng, -1.0, 1.0).spaced(),
+        None => Tensor::random(&[var.dim], &mut rng, -1.0, 1.0),
+    };
+    let problem = Problem::new(
+        &weighted(16, 32),
+        Axis::J,
+        &[3, 2],
+        (20, 70),
+        tensor,
+        |_| 0.0,
+    );
+    check_weighted(problem, SINGLE);
+    for (expr, kind) in [
+        (weighted(3, 32), ReductionKind::Sum(Accumulation::Blocks)),
+        (attention(16, 32, 1.0), ReductionKind::SoftmaxSum),
+    ] {
+        let problem = Problem::random(&expr, Axis::J, (9, 2100), 25, (-1.0, 1.0)).reduced_by(kind);
+        let planned = problem.planned_for(device());
+        assert!(planned.plan(&client(), Precision::F32).parts > 1);
+        check_weighted(planned, SINGLE);
+    }
+}
+
+#[test]
+fn special_values_reach_weighted_sums_as_without() {
+    if !runs() {
+        return;
+    }
+    let (rows, columns, width) = (10, 40, 32);
+    let large = f32::MAX as f64;
+    let specials = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e30, -large];
+    for special in specials {
+        for (expr, kind) in [
+            (
+                x(0, 16).dot(&y(1, 16)) * y(2, width),
+                ReductionKind::Sum(Accumulation::Blocks),
+            ),
+            (attention(16, width, 1.0), ReductionKind::SoftmaxSum),
+        ] {
+            // In a row, in a column, or in a component that is summed up.
+            for place in 0..3 {
+                let mut rng = Rng::new(26);
+                let tensor = |var: &Var| {
+                    let (own, len) = match (var.axis, var.dim) {
+                        (Some(Axis::I), _) => (0, rows),
+                        (_, 16) => (1, columns),
+                        _ => (2, columns),
+                    };
+                    let values = Tensor::random(&[len, var.dim], &mut rng, 0.5, 1.0);
+                    match own == place {
+                        true => values.with(&[3, 5], special),
+                        false => values,
+                    }
+                };
+                let problem = Problem::new(&expr, Axis::J, &[], (rows, columns), tensor, |_| 0.0);
+                let problem = problem.reduced_by(kind);
+                let plain = problem.run(&client(), Precision::F32).expect("it runs");
+                let (_, got, _) = run(problem, Precision::F32, Wanted::VALUES);
+                for (k, (got, want)) in got.iter().zip(&plain).enumerate() {
+                    assert!(
+                        agree(*got, *want, SINGLE * want.abs()),
+                        "value {k} of {expr} with {special} at {place} is {got}, without {want}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn weighted_sums_of_halves() {
+    if !runs() {
+        return;
+    }
+    let tensor = |var: &Var| {
+        let mut rng = Rng::new(27 + var.id);
+        let len = if var.axis == Some(Axis::I) { 9 } else { 70 };
+        let values = rng.vec(len * var.dim, -8.0, 8.0);
+        let values = values.iter().map(|v| v.round() / 8.0).collect();
+        Tensor::new(&[len, var.dim], values)
+    };
+    for (expr, kind) in [
+        (weighted(20, 32), ReductionKind::Sum(Accumulation::Blocks)),
+        (attention(16, 40, 0.3), ReductionKind::SoftmaxSum),
+    ] {
+        for (precision, relative) in [(Precision::F16, 1e-3), (Precision::BF16, 8e-3)] {
+            let problem = Problem::new(&expr, Axis::J, &[], (9, 70), tensor, |_| 0.0);
+            let problem = problem.reduced_by(kind).planned_for(device());
+            let plan = problem.plan(&client(), precision);
+            assert!(plan.blueprint.weighted.is_some(), "{plan:?}");
+            let (problem, got, _) = run(problem, precision, Wanted::VALUES);
+            assert_close(&got, &problem.reference(), relative);
+        }
+    }
+}
+
+#[test]
+fn sums_of_differences_keep_their_digits_however_near_and_far_the_points_are() {
+    if !runs() {
+        return;
+    }
+    let (count, dim) = (24, 32);
+    let mut rng = Rng::new(28);
+    for (offset, spread, width) in [(0.0, 1.0, 0.05), (1000.0, 1.0, 0.05), (5.0, 1e-3, 1e4)] {
+        // Pairs of neighbours, which for a narrow kernel are all that counts.
+        let mut values = Vec::new();
+        for _ in 0..count / 2 {
+            let center = rng.vec(dim, -1.0, 1.0);
+            for near in [0.0, spread] {
+                let moved = center.iter().map(|c| {
+                    let value = offset + c + near * rng.uniform(-1.0, 1.0);
+                    value as f32 as f64
+                });
+                values.extend(moved.collect::<Vec<f64>>());
+            }
+        }
+        let points = Tensor::new(&[count, dim], values);
+        let weights = Tensor::new(&[count, 1], rng.vec(count, 0.5, 1.0));
+        let tensor = |var: &Var| match var.dim {
+            1 => weights.clone(),
+            _ => points.clone(),
+        };
+        let weight = (-x(0, dim).sqdist(&y(1, dim)) * Expr::constant(width)).exp() * y(2, 1);
+        let expr = weight.clone() * (x(0, dim) - y(1, dim));
+        let problem = Problem::new(&expr, Axis::J, &[], (count, count), tensor, |_| 0.0)
+            .planned_for(device());
+        let plan = problem.plan(&client(), Precision::F32);
+        assert!(plan.blueprint.weighted.is_some(), "{plan:?}");
+        // By the sum of what is summed up, as a vector.
+        let lengths = weight * x(0, dim).sqdist(&y(1, dim)).sqrt();
+        let sizes = Problem::new(&lengths, Axis::J, &[], (count, count), tensor, |_| 0.0);
+        let (problem, got, _) = run(problem, Precision::F32, Wanted::VALUES);
+        let want = problem.reference();
+        for (row, size) in sizes.reference().iter().enumerate() {
+            for k in row * dim..(row + 1) * dim {
+                let off = (got[k] - want[k]).abs() / size;
+                assert!(
+                    off < SINGLE,
+                    "{} is not {}: off by {off:.1e} ({offset}, {spread}, {width})",
+                    got[k],
+                    want[k]
+                );
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 use burn_lazy_kernels::{
     Accumulation, Axis, Expr, Formula, Precision, Program, ReductionKind, Spec, Wanted,
     plan::{self, Device, MatrixProduct, MatrixUnits, Plan, PlanError, Sizes},
+    program::{Space, WeightedSum},
 };
 use cubecl::ir::AddressType;
 use proptest::prelude::*;
@@ -229,8 +230,12 @@ fn assert_sound(device: &Device, program: &Program, sizes: Sizes, precision: Pre
     assert_eq!(blueprint.math.precision, precision, "{context}");
     assert_eq!(blueprint.folded, sizes.fold.is_some(), "{context}");
     if blueprint.shared_tile {
-        let matrix = blueprint.matrix;
-        let products = matrix.map_or(0, |matrix| matrix.bytes(blueprint.block));
+        let products = blueprint
+            .matrix
+            .map_or(0, |matrix| matrix.bytes(blueprint.block))
+            + blueprint
+                .weighted
+                .map_or(0, |weighted| weighted.bytes(blueprint.block));
         let bytes = blueprint.tile_len(program) * precision.size() + products;
         assert!(
             bytes > 0 && bytes <= device.shared_memory,
@@ -255,6 +260,23 @@ fn assert_sound(device: &Device, program: &Program, sizes: Sizes, precision: Pre
             matrix.product_stride() * 4,
             n * 4,
         ] {
+            let aligned = strided.is_multiple_of(MatrixProduct::ALIGNMENT);
+            assert!(aligned, "{context}");
+        }
+    }
+
+    if let Some(weighted) = blueprint.weighted {
+        let [m, n, k] = weighted.shape;
+        assert!(blueprint.shared_tile, "{context}");
+        assert_eq!(weighted.rows, plan.units * plan.lanes, "{context}");
+        assert!(weighted.rows.is_multiple_of(n), "{context}");
+        assert!(blueprint.block.is_multiple_of(k), "{context}");
+        assert!(blueprint.block <= weighted.run(), "{context}");
+        assert!(weighted.padded().is_multiple_of(m), "{context}");
+        assert!(weighted.padded() >= weighted.sum.len, "{context}");
+        assert_eq!(weighted.in_place, blueprint.matrix.is_some(), "{context}");
+        let values = [weighted.stride(), weighted.column_stride(), m, n];
+        for strided in values.map(|values| 4 * values) {
             let aligned = strided.is_multiple_of(MatrixProduct::ALIGNMENT);
             assert!(aligned, "{context}");
         }
@@ -323,7 +345,12 @@ proptest! {
                     plan.part_steps = 1;
                     Ok::<_, PlanError>(plan)
                 };
-                prop_assert_eq!(plan(sizes), plan(output));
+                let (folded, whole) = (plan(sizes), plan(output));
+                // Matrix instructions sum up columns only where the rows are not.
+                if whole.as_ref().is_ok_and(|plan| plan.blueprint.weighted.is_some()) {
+                    continue;
+                }
+                prop_assert_eq!(folded, whole);
             }
         }
     }
@@ -459,6 +486,15 @@ fn matrix_of(
     plan.blueprint.matrix
 }
 
+/// What neither registers nor the tile hold of `expr`, as only matrix instructions read it: spaces and
+/// numbers of components.
+fn left_out_of(device: &Device, expr: &Expr) -> Vec<(Space, usize)> {
+    let program = Program::lower(&Formula::new(expr).0, Axis::J);
+    let plan = plan_of(device, &program, 100_000, 10_000);
+    let left_out = plan.blueprint.left_out.iter();
+    left_out.map(|out| (out.space, out.len)).collect()
+}
+
 #[test]
 fn inner_products_and_distances_are_found_whatever_is_made_of_them() {
     let cuda = Device {
@@ -482,7 +518,16 @@ fn inner_products_and_distances_are_found_whatever_is_made_of_them() {
         let matrix = found(&expr).unwrap_or_else(|| panic!("{expr} has one"));
         assert_eq!(matrix.product.distance, distance, "{expr}");
         assert_eq!(matrix.product.negated, negated, "{expr}");
-        assert!(matrix.left_out, "{expr}");
+        let len = matrix.product.len;
+        let left_out = left_out_of(&cuda, &expr);
+        assert!(
+            left_out.contains(&(Space::Row, len)),
+            "{expr}: {left_out:?}"
+        );
+        assert!(
+            left_out.contains(&(Space::Column, len)),
+            "{expr}: {left_out:?}"
+        );
         assert_eq!((matrix.plane, matrix.emulated), (32, false));
     }
     for scale in [s(3), p(3, 20)] {
@@ -499,9 +544,9 @@ fn inner_products_and_distances_are_found_whatever_is_made_of_them() {
     }
     // What else is read of the columns goes through the tile.
     let used_twice = a.dot(&b) * b.square().inner_sum();
-    assert!(!found(&used_twice).expect("there is one").left_out);
+    assert_eq!(left_out_of(&cuda, &used_twice), [(Space::Row, 20)]);
     let components = gaussian(16, 1) * (x(0, 16) - y(1, 16));
-    assert!(!found(&components).expect("there is one").left_out);
+    assert!(left_out_of(&cuda, &components).is_empty());
     // Operands of components, one after the other.
     let slices = x(0, 50).slice(3, 40).dot(&y(1, 60).slice(20, 40));
     let product = found(&slices).expect("there is one").product;
@@ -546,6 +591,91 @@ fn matrix_instructions_compute_only_what_they_can() {
         };
         assert!(!planned(&device, &dot(64), Precision::F32, many));
     }
+}
+
+/// The sums over columns that matrix instructions compute of `expr`.
+fn weighted_of(
+    expr: &Expr,
+    kind: ReductionKind,
+    precision: Precision,
+    fold: Option<usize>,
+) -> Option<WeightedSum> {
+    let cuda = Device {
+        matrices: MATRICES,
+        ..GPU
+    };
+    let program = Program::lower(&Formula::new(expr).0, Axis::J);
+    let sizes = Sizes {
+        batches: 1,
+        rows: 100_000,
+        columns: 10_000,
+        fold,
+    };
+    let spec = Spec {
+        kind,
+        wanted: Wanted::VALUES,
+        dim: program.dim,
+    };
+    let contiguous = vec![true; program.tensors.len()];
+    let plan = plan::plan(&cuda, &program, spec, sizes, precision, 0, contiguous);
+    let weighted = plan.expect("a plan exists").blueprint.weighted;
+    weighted.map(|weighted| weighted.sum)
+}
+
+#[test]
+fn sums_of_weighted_columns_are_found_where_they_are_all_of_the_result() {
+    let sum = ReductionKind::Sum(Accumulation::Blocks);
+    let found = |expr: &Expr, kind| weighted_of(expr, kind, Precision::F32, None);
+    for dim in [3, 16] {
+        let own = found(&gaussian(dim, 64), sum).expect("there is one");
+        assert_eq!((own.len, own.row), (64, None));
+        assert!(own.weight.is_some() && !own.negated);
+    }
+    let negated = found(&-gaussian(3, 64), sum).expect("there is one");
+    assert!(negated.negated || negated.weight.is_some());
+    let scores = x(0, 16).dot(&y(1, 16));
+    let attention = Expr::concat(vec![scores.clone(), y(2, 64)]);
+    let own = found(&attention, ReductionKind::SoftmaxSum).expect("there is one");
+    assert_eq!((own.len, own.weight), (64, None));
+    // Halves, and sums in F64; not those that are compensated, or of rows.
+    let wide = gaussian(3, 64);
+    for precision in [Precision::F16, Precision::BF16] {
+        assert!(weighted_of(&wide, sum, precision, None).is_some());
+    }
+    assert!(found(&wide, ReductionKind::Sum(Accumulation::Double)).is_some());
+    assert_eq!(found(&wide, ReductionKind::Sum(Accumulation::Kahan)), None);
+    assert_eq!(weighted_of(&wide, sum, Precision::F64, None), None);
+    assert_eq!(weighted_of(&wide, sum, Precision::F32, Some(1000)), None);
+    // Few components, none of columns, computed ones, and more than the sums.
+    for expr in [
+        gaussian(3, 31),
+        gaussian(3, 1) * x(2, 64),
+        gaussian(3, 1) * y(2, 64).exp(),
+        gaussian(3, 1) * (x(2, 64) + y(3, 64)),
+        Expr::concat(vec![gaussian(3, 64), gaussian(3, 2)]),
+    ] {
+        assert_eq!(found(&expr, sum), None, "{expr}");
+    }
+}
+
+#[test]
+fn sums_of_differences_are_those_of_their_distance() {
+    let sum = ReductionKind::Sum(Accumulation::Blocks);
+    let found = |expr: &Expr| weighted_of(expr, sum, Precision::F32, None);
+    let gradient = gaussian(100, 1).gradient(
+        &crate::support::leaf(0, Some(Axis::I), 100),
+        &Expr::var(crate::support::leaf(3, Some(Axis::I), 1)),
+    );
+    let own = found(&gradient).unwrap_or_else(|| {
+        panic!(
+            "{gradient} has one: {}",
+            *Program::lower(&Formula::new(&gradient).0, Axis::J)
+        )
+    });
+    assert!(own.row.is_some() && own.len == 100);
+    // Nothing says how much of them cancels.
+    assert_eq!(found(&(gaussian(40, 1) * (x(4, 40) - y(5, 40)))), None);
+    assert_eq!(found(&(gaussian(3, 1) * (x(4, 40) - y(5, 40)))), None);
 }
 
 fn plan_of(device: &Device, program: &Program, rows: usize, columns: usize) -> Plan {

@@ -1,0 +1,538 @@
+//! Sums over columns of weights times components of the columns, as tiles of a matrix product.
+//!
+//! The first product of a formula, or its units, give the weight of each pair of the cube's rows with a
+//! block of columns. It is the left factor of a second product, whose right factor are components of the
+//! columns, as in attention (Dao, Fu, Ermon, Rudra and Ré, "FlashAttention: fast and memory-efficient exact
+//! attention with IO-awareness", 2022). Weights and components go to shared memory; there, too, are the
+//! sums, as rows hold more of them than units have registers. Once in [`WeightedProduct::run`] columns the
+//! units add their sums to running ones, rounded to the nearest unlike those of the instructions.
+//!
+//! Both factors are numbers of 32 bits that are split in two, as in [`super::matrix`]. Components of halves
+//! are exact in one, and so many bits of the weights are enough. Sums of exponentials are relative to a
+//! maximum: where that grows, what has been summed up of the row shrinks.
+//!
+//! Differences $v_k - u_k$ of a column and the row are summed up as
+//! $\sum p\, v_k - u_k \sum p$ of points that are moved by the mean of the cube's rows. That is exact
+//! enough where their squared distance is at least a quarter of their squared norms, so that these sums are at
+//! most three times that of the distances. Other pairs, and those where a number is not finite or very
+//! large, are left out of the product, and their unit adds them by itself.
+
+use cubecl::{prelude::*, tf32};
+
+use super::{
+    kernels::{Address, read},
+    math::{Math, Precision, constant},
+    matrix::{Emulated, Instruction, Multiplier, Products, Side, Tiling, round_to_11_bits},
+};
+use crate::{
+    plan::{Blueprint, MatrixProduct, WeightedProduct},
+    reduction::{RunningSums, any, factor},
+};
+
+/// Beyond that, components are left out of the product: their squares overflow.
+const LARGEST_COMPONENT: f64 = (1u128 << 64) as f64;
+
+/// Beyond that, weights are left out of the product. Sums of a run remain finite.
+const LARGEST_WEIGHT: f64 = (1u64 << 56) as f64;
+
+/// Sums of instructions that a plane holds at the same time, each of which takes 8 registers of its units
+/// on NVIDIA's cards.
+const HELD: usize = 8;
+
+/// What the units of a cube share, and the running sums of each.
+#[derive(CubeType)]
+pub struct WeightedSums<F: Float, A: Float, N: Size> {
+    /// The weight of each column for each row.
+    weights: Shared<[F]>,
+    /// The second pieces.
+    rests: Shared<[F]>,
+    /// The components of each column, the second pieces behind the first.
+    columns: Shared<[F]>,
+    /// The sum of each component for each row since the last run has ended.
+    sums: Shared<[F]>,
+    /// One more than the last block with components that are not to be multiplied.
+    unusual: Shared<[u32]>,
+    /// Instructions that add up a block, one after the other; see [`Products`].
+    steps: Shared<[u32]>,
+    /// What is subtracted from each component, if that is.
+    center: Shared<[F]>,
+    /// The sum of the weights, where differences are summed up.
+    weight: Array<Vector<F, N>>,
+    /// The maximum to which all sums are relative.
+    base: Array<Vector<F, N>>,
+    /// The sums of ended runs.
+    totals: RunningSums<F, A, N>,
+}
+
+fn tiling(weighted: &WeightedProduct) -> Tiling {
+    Tiling {
+        shape: weighted.shape,
+        stored: Precision::F32,
+        left: Side {
+            stride: weighted.column_stride(),
+            across: true,
+        },
+        right: Side {
+            stride: weighted.stride(),
+            across: true,
+        },
+        stride: weighted.stride(),
+    }
+}
+
+#[cube]
+impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
+    /// Sums of nothing.
+    pub fn new<E: Float>(
+        products: &ComptimeOption<Products<E, F>>,
+        infinity: F,
+        #[comptime] weighted: WeightedProduct,
+        #[comptime] blueprint: Blueprint,
+    ) -> WeightedSums<F, A, N> {
+        let tile = comptime!(blueprint.block * weighted.stride());
+        let weights = #[comptime]
+        match products {
+            ComptimeOption::None => {
+                Shared::new_aligned_slice(tile, comptime!(MatrixProduct::ALIGNMENT))
+            }
+            ComptimeOption::Some(products) => products.products.clone(),
+        };
+        let center = #[comptime]
+        match products {
+            ComptimeOption::None => Shared::new_slice(1usize),
+            ComptimeOption::Some(products) => products.center.clone(),
+        };
+        let mut own = WeightedSums::<F, A, N> {
+            weights,
+            rests: Shared::new_aligned_slice(
+                comptime!(if weighted.pieces() == 2 { tile } else { 1 }),
+                comptime!(MatrixProduct::ALIGNMENT),
+            ),
+            columns: Shared::new_aligned_slice(
+                comptime!(weighted.pieces() * blueprint.block * weighted.column_stride()),
+                comptime!(MatrixProduct::ALIGNMENT),
+            ),
+            sums: Shared::new_aligned_slice(
+                comptime!(weighted.padded() * weighted.stride()),
+                comptime!(MatrixProduct::ALIGNMENT),
+            ),
+            unusual: Shared::new_slice(1usize),
+            steps: Shared::new_slice(1usize),
+            center,
+            weight: Array::new(1usize),
+            base: Array::new(1usize),
+            totals: RunningSums::<F, A, N>::new(
+                infinity,
+                comptime!(weighted.sum.len),
+                comptime!(blueprint.math),
+            ),
+        };
+        let unit = UNIT_POS as usize * N::value();
+        for k in 0..comptime!(weighted.padded()) {
+            #[unroll]
+            for lane in 0..N::value() {
+                own.sums[k * comptime!(weighted.stride()) + unit + lane] = constant::<F>(0.0);
+            }
+        }
+        own.unusual[0] = 0u32;
+        own.steps[0] = comptime!((blueprint.block / weighted.shape[2]) as u32).runtime();
+        own.weight[0] = Vector::new(constant::<F>(0.0));
+        own.base[0] = Vector::new(F::min_value());
+        own
+    }
+
+    /// Copies the components of the columns `start .. stop`, which are block `block`.
+    pub fn stage<E: Float>(
+        &mut self,
+        tensors: &Sequence<Box<[E]>>,
+        address: &Address,
+        start: usize,
+        stop: usize,
+        block: usize,
+        #[comptime] blueprint: Blueprint,
+    ) {
+        let weighted = comptime!(blueprint.weighted.expect("it is planned"));
+        let (len, padded) = comptime!((weighted.sum.len, weighted.padded()));
+        let column = comptime!(weighted.sum.column);
+        let all = comptime!(blueprint.block * padded);
+        for at in range_stepped(UNIT_POS as usize, all, CUBE_DIM as usize) {
+            let component = at % padded;
+            let k = min(component, comptime!(len - 1).runtime());
+            // Those beyond the last column repeat it, and those behind the last component that.
+            let value = read::<E, F>(
+                tensors,
+                address,
+                min(start + at / padded, stop - 1),
+                column.offset + k,
+                comptime!(column.tensor),
+                comptime!(blueprint.clone()),
+            );
+            let value = if comptime!(weighted.centered) {
+                value - self.center[k]
+            } else {
+                value
+            };
+            let fits = value.abs() <= constant::<F>(LARGEST_COMPONENT);
+            if !fits {
+                self.unusual[0] = block as u32 + 1u32;
+            }
+            let to = at / padded * comptime!(weighted.column_stride()) + component;
+            if comptime!(weighted.pieces() == 1) {
+                self.columns[to] = value;
+            } else {
+                let second = comptime!(blueprint.block * weighted.column_stride());
+                let high = round_to_11_bits::<F>(value);
+                self.columns[to] = high;
+                self.columns[to + second] = round_to_11_bits::<F>(value - high);
+            }
+        }
+    }
+
+    /// Whether block `block` has only components that are to be multiplied.
+    pub fn is_usual(&self, block: usize) -> bool {
+        self.unusual[0] != block as u32 + 1u32
+    }
+
+    /// Makes what has been summed up relative to `base`, where that is another maximum than before. Of the
+    /// block there are weights of `staged` columns.
+    pub fn rebase(
+        &mut self,
+        base: Vector<F, N>,
+        staged: usize,
+        #[comptime] weighted: WeightedProduct,
+        #[comptime] math: Math,
+    ) {
+        let old = self.base[0];
+        if any::<N>(base.greater_than(&old)) {
+            let factor = factor::<F, N>(old, base, math);
+            self.base[0] = base;
+            self.weight[0] *= factor;
+            let own = UNIT_POS as usize * N::value();
+            for t in 0..staged {
+                let mut weight = Vector::<F, N>::empty();
+                #[unroll]
+                for lane in 0..N::value() {
+                    let at = t * comptime!(weighted.stride()) + own + lane;
+                    let value = if comptime!(weighted.pieces() == 2) {
+                        self.weights[at] + self.rests[at]
+                    } else {
+                        self.weights[at]
+                    };
+                    weight.insert(lane, value);
+                }
+                self.put(t, weight * factor, weighted);
+            }
+            for k in 0..self.totals.unforeseen(weighted.sum.len) {
+                #[unroll]
+                for lane in 0..N::value() {
+                    let at = k * comptime!(weighted.stride()) + own + lane;
+                    self.sums[at] *= factor.extract(lane);
+                }
+                self.totals.scale_total(k, Vector::cast_from(factor));
+            }
+        }
+    }
+
+    /// Sets the weight of a column of the block.
+    fn put(&mut self, staged: usize, weight: Vector<F, N>, #[comptime] weighted: WeightedProduct) {
+        let at = staged * comptime!(weighted.stride()) + UNIT_POS as usize * N::value();
+        #[unroll]
+        for lane in 0..N::value() {
+            let value = weight.extract(lane);
+            let high = round_to_11_bits::<F>(value);
+            self.weights[at + lane] = high;
+            if comptime!(weighted.pieces() == 2) {
+                self.rests[at + lane] = round_to_11_bits::<F>(value - high);
+            }
+        }
+    }
+
+    /// Takes in the weights of `q` columns from `column` on, the `staged`-th of the block; `usual` are those
+    /// that are exact enough in a product.
+    pub fn take<E: Float>(
+        &mut self,
+        weights: &Sequence<Vector<F, N>>,
+        usual: bool,
+        tensors: &Sequence<Box<[E]>>,
+        address: &Address,
+        row: usize,
+        column: usize,
+        staged: usize,
+        #[comptime] q: usize,
+        #[comptime] blueprint: Blueprint,
+    ) {
+        let weighted = comptime!(blueprint.weighted.expect("it is planned"));
+        let mut usual = usual;
+        #[unroll]
+        for c in 0..q {
+            let size = (*weights.index(c)).abs();
+            #[unroll]
+            for lane in 0..N::value() {
+                usual = usual && size.extract(lane) <= constant::<F>(LARGEST_WEIGHT);
+            }
+        }
+        if usual {
+            #[unroll]
+            for c in 0..q {
+                let weight = *weights.index(c);
+                self.put(staged + c, weight, weighted);
+                if comptime!(weighted.sum.row.is_some()) {
+                    self.weight[0] += weight;
+                }
+            }
+        } else {
+            #[unroll]
+            for c in 0..q {
+                self.put(staged + c, Vector::new(constant::<F>(0.0)), weighted);
+                self.add::<E>(
+                    *weights.index(c),
+                    tensors,
+                    address,
+                    row,
+                    column + c,
+                    comptime!(blueprint.clone()),
+                );
+            }
+        }
+    }
+
+    /// Adds the components of a column to the sums.
+    fn add<E: Float>(
+        &mut self,
+        weight: Vector<F, N>,
+        tensors: &Sequence<Box<[E]>>,
+        address: &Address,
+        row: usize,
+        column: usize,
+        #[comptime] blueprint: Blueprint,
+    ) {
+        let weighted = comptime!(blueprint.weighted.expect("it is planned"));
+        let sum = comptime!(weighted.sum);
+        let own = UNIT_POS as usize * N::value();
+        for k in 0..sum.len {
+            let value = read::<E, F>(
+                tensors,
+                address,
+                column,
+                sum.column.offset + k,
+                comptime!(sum.column.tensor),
+                comptime!(blueprint.clone()),
+            );
+            #[unroll]
+            for lane in 0..N::value() {
+                let value = if comptime!(sum.row.is_some()) {
+                    let factor = comptime!(sum.row.unwrap());
+                    value
+                        - read::<E, F>(
+                            tensors,
+                            address,
+                            row + lane,
+                            factor.offset + k,
+                            comptime!(factor.tensor),
+                            comptime!(blueprint.clone()),
+                        )
+                } else {
+                    value
+                };
+                let at = k * comptime!(weighted.stride()) + own + lane;
+                self.sums[at] = fma(weight.extract(lane), value, self.sums[at]);
+            }
+        }
+    }
+
+    /// Multiplies and adds up block `block`, of which the unit has weights for `count` columns, and ends a
+    /// run where it must or this is the `last` block. All units of the cube need to come here.
+    pub fn end_block<E: Float>(
+        &mut self,
+        tensors: &Sequence<Box<[E]>>,
+        address: &Address,
+        row: usize,
+        rows: usize,
+        block: usize,
+        last: bool,
+        count: usize,
+        #[comptime] blueprint: Blueprint,
+    ) {
+        let weighted = comptime!(blueprint.weighted.expect("it is planned"));
+        for t in count..comptime!(blueprint.block) {
+            self.put(t, Vector::new(constant::<F>(0.0)), weighted);
+        }
+        sync_cube();
+        if self.is_usual(block) {
+            let size = comptime!(blueprint.block);
+            if comptime!(weighted.emulated) {
+                multiply::<F, Emulated>(
+                    &self.columns,
+                    &self.weights,
+                    &self.rests,
+                    &mut self.sums,
+                    self.steps[0] as usize,
+                    size,
+                    weighted,
+                );
+            } else {
+                multiply::<F, Instruction<tf32>>(
+                    &self.columns,
+                    &self.weights,
+                    &self.rests,
+                    &mut self.sums,
+                    self.steps[0] as usize,
+                    size,
+                    weighted,
+                );
+            }
+        }
+        let run = comptime!((weighted.run() / blueprint.block).max(1));
+        if (block + 1) % run == 0 || last {
+            sync_cube();
+            self.end_run::<E>(tensors, address, row, rows, blueprint);
+        }
+    }
+
+    /// Adds the sums of the unit's rows to the running ones.
+    fn end_run<E: Float>(
+        &mut self,
+        tensors: &Sequence<Box<[E]>>,
+        address: &Address,
+        row: usize,
+        rows: usize,
+        #[comptime] blueprint: Blueprint,
+    ) {
+        let weighted = comptime!(blueprint.weighted.expect("it is planned"));
+        let own = UNIT_POS as usize * N::value();
+        for k in 0..self.totals.unforeseen(weighted.sum.len) {
+            let mut total = Vector::<F, N>::empty();
+            #[unroll]
+            for lane in 0..N::value() {
+                let at = k * comptime!(weighted.stride()) + own + lane;
+                let sum = self.sums[at];
+                self.sums[at] = constant::<F>(0.0);
+                let sum = if comptime!(weighted.sum.row.is_some()) {
+                    let factor = comptime!(weighted.sum.row.unwrap());
+                    let value = read::<E, F>(
+                        tensors,
+                        address,
+                        min(row + lane, rows - 1),
+                        factor.offset + k,
+                        comptime!(factor.tensor),
+                        comptime!(blueprint.clone()),
+                    );
+                    let value = if comptime!(weighted.centered) {
+                        value - self.center[k]
+                    } else {
+                        value
+                    };
+                    // Where no pair was in the product, the row need not be finite.
+                    let weight = self.weight[0].extract(lane);
+                    let none = weight == constant::<F>(0.0);
+                    select(none, sum, fma(-value, weight, sum))
+                } else {
+                    sum
+                };
+                total.insert(lane, sum);
+            }
+            self.totals.add_total(k, Vector::cast_from(total));
+        }
+        self.weight[0] = Vector::new(constant::<F>(0.0));
+        self.totals.end_run(comptime!(weighted.sum.len));
+    }
+
+    /// The sum of component `k`.
+    pub fn total(&self, k: usize) -> Vector<A, N> {
+        self.totals.total(k)
+    }
+}
+
+/// Adds the product of the components of a block of columns and their weights for the cube's rows to `sums`.
+/// A plane takes consecutive rows and all components.
+#[cube]
+fn multiply<F: Float, X: Multiplier<F, F>>(
+    columns: &Shared<[F]>,
+    weights: &Shared<[F]>,
+    rests: &Shared<[F]>,
+    sums: &mut Shared<[F]>,
+    steps: usize,
+    #[comptime] block: usize,
+    #[comptime] weighted: WeightedProduct,
+) {
+    let tiling = comptime!(tiling(&weighted));
+    let (m, n, k) = comptime!((weighted.shape[0], weighted.shape[1], weighted.shape[2]));
+    let (stride, column_stride) = comptime!((weighted.stride(), weighted.column_stride()));
+    let pieces = comptime!(weighted.pieces());
+    let second = comptime!(block * column_stride);
+    let (down, across) = comptime!((weighted.padded() / m, weighted.rows / n));
+    let plane = UNIT_POS as usize / comptime!(weighted.plane);
+    let planes = comptime!(weighted.rows / weighted.plane);
+    // Components that are loaded serve as many rows as a plane has.
+    let own = comptime!(if across.is_multiple_of(planes) {
+        across / planes
+    } else {
+        1
+    });
+    let held = comptime!((HELD / own).max(1));
+    for part in range_stepped(plane, comptime!(across / own), planes) {
+        #[unroll]
+        for group in 0..comptime!(down.div_ceil(held)) {
+            let first = comptime!(group * held);
+            let chunks = comptime!(held.min(down - group * held));
+            let mut totals = Sequence::<X::Sum>::new();
+            #[unroll]
+            for c in 0..chunks {
+                #[unroll]
+                for r in 0..own {
+                    let at =
+                        comptime!((first + c) * m * stride + r * n) + part * comptime!(own * n);
+                    totals.push(X::load(&sums[at..], tiling));
+                }
+            }
+            for step in 0..steps {
+                let mut rights = Sequence::<X::Right>::new();
+                #[unroll]
+                for r in 0..own {
+                    let at =
+                        step * comptime!(k * stride) + part * comptime!(own * n) + comptime!(r * n);
+                    rights.push(X::right(&weights[at..], tiling));
+                    if comptime!(pieces == 2) {
+                        rights.push(X::right(&rests[at..], tiling));
+                    }
+                }
+                #[unroll]
+                for c in 0..chunks {
+                    let at = step * comptime!(k * column_stride) + comptime!((first + c) * m);
+                    let left = X::left(&columns[at..], tiling);
+                    if comptime!(pieces == 2) {
+                        let rest = X::left(&columns[at + second..], tiling);
+                        #[unroll]
+                        for r in 0..own {
+                            let total = totals.index_mut(comptime!(c * own + r));
+                            X::multiply(&rest, rights.index(comptime!(2 * r)), total, tiling);
+                            X::multiply(&left, rights.index(comptime!(2 * r + 1)), total, tiling);
+                        }
+                    }
+                    #[unroll]
+                    for r in 0..own {
+                        X::multiply(
+                            &left,
+                            rights.index(comptime!(pieces * r)),
+                            totals.index_mut(comptime!(c * own + r)),
+                            tiling,
+                        );
+                    }
+                }
+            }
+            #[unroll]
+            for c in 0..chunks {
+                #[unroll]
+                for r in 0..own {
+                    let at =
+                        comptime!((first + c) * m * stride + r * n) + part * comptime!(own * n);
+                    X::store(
+                        totals.index(comptime!(c * own + r)),
+                        &mut sums[at..],
+                        tiling,
+                    );
+                }
+            }
+        }
+    }
+}

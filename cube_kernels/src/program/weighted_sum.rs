@@ -1,0 +1,139 @@
+//! Sums over columns of a value of the pair times components of the column: rows of a matrix product,
+//! whose left factor holds the values of all pairs.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Instruction, Item, Listing, Register, Space, Term,
+    inner_product::{Factor, factor},
+};
+use crate::{catalogue::ScalarOp, reduction::ReductionKind};
+
+/// Components of the formula that are $\pm p\, v_k$, or $\pm p\, (v_k - u_k)$: $v_k$ is component $k$ of an
+/// operand of columns and $u_k$ of one of rows, and $p$ a value of the pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct WeightedSum {
+    /// Which item of the pair stores them.
+    pub item: usize,
+    /// Number of components.
+    pub len: usize,
+    /// The register of $p$; none stands for 1.
+    pub weight: Option<Register>,
+    /// Whether $p$ is taken with the opposite sign.
+    pub negated: bool,
+    /// The components $v_k$.
+    pub column: Factor,
+    /// The components $u_k$.
+    pub row: Option<Factor>,
+}
+
+/// What a register of the body of the loop over components holds.
+#[derive(Clone, Copy, PartialEq)]
+enum Value {
+    Row(usize),
+    Column(usize),
+    /// Of a column and a row, or the opposite.
+    Difference {
+        row: usize,
+        column: usize,
+        negated: bool,
+    },
+}
+
+impl Listing {
+    /// The components that the reduction `kind` sums up so, if these are all of its result.
+    pub fn weighted_sum(&self, kind: ReductionKind) -> Option<WeightedSum> {
+        let stores: Vec<(usize, usize, usize)> = (0..)
+            .zip(&self.pair)
+            .filter_map(|(item, own)| match own {
+                Item::Store { base, len, .. } => Some((item, *base, *len)),
+                _ => None,
+            })
+            .collect();
+        let item = match (kind, &stores[..]) {
+            (ReductionKind::Sum(_), [(item, 0, len)]) if *len == self.dim => *item,
+            // The exponentials of the first component are weights, too.
+            (ReductionKind::SoftmaxSum, [(_, 0, 1), (item, 1, len)]) if 1 + len == self.dim => {
+                *item
+            }
+            _ => return None,
+        };
+        let sum = self.weighted_sum_at(item)?;
+        (sum.weight.is_some() || kind == ReductionKind::SoftmaxSum).then_some(sum)
+    }
+
+    fn weighted_sum_at(&self, item: usize) -> Option<WeightedSum> {
+        let Item::Store {
+            len, body, term, ..
+        } = &self.pair[item]
+        else {
+            return None;
+        };
+        let mut values: Vec<(Register, Value)> = Vec::new();
+        let known = |values: &[(Register, Value)], register: Register| {
+            let own = values.iter().find(|(own, _)| *own == register);
+            own.map(|(_, value)| *value)
+        };
+        for (register, instruction) in body {
+            let value = match *instruction {
+                Instruction::Load {
+                    space,
+                    slot,
+                    looped: true,
+                } => match space {
+                    Space::Row => Value::Row(slot),
+                    Space::Column => Value::Column(slot),
+                    _ => return None,
+                },
+                Instruction::Apply {
+                    op: ScalarOp::Sub,
+                    args: [a, b, _],
+                    ..
+                } => match (known(&values, a)?, known(&values, b)?) {
+                    (Value::Column(column), Value::Row(row)) => Value::Difference {
+                        row,
+                        column,
+                        negated: false,
+                    },
+                    (Value::Row(row), Value::Column(column)) => Value::Difference {
+                        row,
+                        column,
+                        negated: true,
+                    },
+                    _ => return None,
+                },
+                _ => return None,
+            };
+            values.push((*register, value));
+        }
+        // What the body does not compute is the same for all components.
+        let (weight, value, negated) = match *term {
+            Term::Value(value) => (None, known(&values, value)?, false),
+            Term::Product {
+                args: [a, b],
+                negated,
+            } => match (known(&values, a), known(&values, b)) {
+                (None, Some(value)) => (Some(a), value, negated),
+                (Some(value), None) => (Some(b), value, negated),
+                _ => return None,
+            },
+        };
+        let (column, row, opposite) = match value {
+            Value::Row(_) => return None,
+            Value::Column(column) => (column, None, false),
+            Value::Difference {
+                row,
+                column,
+                negated,
+            } => (column, Some(factor(&self.row, row, *len)?), negated),
+        };
+        Some(WeightedSum {
+            item,
+            len: *len,
+            weight,
+            negated: negated != opposite,
+            column: factor(&self.column, column, *len)?,
+            row,
+        })
+    }
+}
