@@ -13,7 +13,8 @@ use crate::{
     plan::Blueprint,
     program::{Program, Source, Space, UNROLL},
     reduction::{
-        Extremum, LogSumExp, NO_INDEX, Product, Reduction, ReductionKind, Smallest, SoftmaxSum, Sum,
+        Extremum, LogSumExp, NO_INDEX, Product, Reduction, ReductionKind, Smallest, SoftmaxSum,
+        Sum, unforeseen_zero,
     },
 };
 
@@ -771,9 +772,13 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
         );
     }
 
-    // What was known from the start is found out again, so that it takes no registers in between: there are
-    // cubes, but no compiler can know it.
-    let ahead = select(CUBE_COUNT == 0, 1usize, 0usize);
+    // What was known from the start is found out again, so that it takes no registers from the sums. In
+    // reductions without, compilers do better by themselves.
+    let ahead = if comptime!(spec.keeps_sums()) {
+        unforeseen_zero()
+    } else {
+        0usize.runtime()
+    };
     let own = work::<N>(layout, out_rows, ahead, comptime!(blueprint.clone()));
     let row = own.row;
     let first = (own.part * batches + own.batch) * out_rows + row;

@@ -383,7 +383,8 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
             }
         }
         let run = comptime!((weighted.run() / blueprint.block).max(1));
-        if (block + 1) % run == 0 || last {
+        let over = (block + 1) % run;
+        if over == 0 || last {
             sync_cube();
             self.end_run::<E>(tensors, address, row, rows, blueprint);
         }

@@ -22,7 +22,7 @@ pub use log_sum_exp::LogSumExp;
 pub(crate) use log_sum_exp::factor;
 pub use product::Product;
 pub use running::Accumulation;
-pub(crate) use running::RunningSums;
+pub(crate) use running::{RunningSums, unforeseen_zero};
 pub use smallest::Smallest;
 pub use softmax_sum::SoftmaxSum;
 pub use sum::Sum;
@@ -180,6 +180,14 @@ impl Spec {
             ReductionKind::Smallest { .. } => true,
             _ => false,
         }
+    }
+
+    /// Whether it keeps running sums.
+    pub fn keeps_sums(&self) -> bool {
+        matches!(
+            self.kind,
+            ReductionKind::Sum(_) | ReductionKind::LogSumExp { .. } | ReductionKind::SoftmaxSum
+        )
     }
 
     /// Size of `plane` for each row.

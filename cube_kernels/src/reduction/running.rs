@@ -49,6 +49,13 @@ pub struct RunningSums<F: Float, A: Float, N: Size> {
     remote: bool,
 }
 
+/// A zero that no compiler can know to be one, and that takes no register until it is used: there are
+/// cubes.
+#[cube]
+pub fn unforeseen_zero() -> usize {
+    select(CUBE_COUNT == 0, 1usize, 0usize)
+}
+
 #[cube]
 impl<F: Float, A: Float, N: Size> RunningSums<F, A, N> {
     /// Sums of nothing.
@@ -70,7 +77,11 @@ impl<F: Float, A: Float, N: Size> RunningSums<F, A, N> {
         };
         sums.clear(dim);
         // A zero that no compiler can know to be one.
-        sums.zero[0] = u32::reinterpret(f32::cast_from(infinity)) ^ 0x7f80_0000u32;
+        sums.zero[0] = if comptime!(math.precision == Precision::F32) {
+            u32::reinterpret(f32::cast_from(infinity)) ^ 0x7f80_0000u32
+        } else {
+            0u32.runtime()
+        };
         sums
     }
 
@@ -145,7 +156,7 @@ impl<F: Float, A: Float, N: Size> RunningSums<F, A, N> {
     /// The number `dim`, as a bound of loops over sums that stay in memory.
     pub fn unforeseen(&self, #[comptime] dim: usize) -> usize {
         if comptime!(self.remote) {
-            dim + self.zero[0] as usize
+            dim + unforeseen_zero()
         } else {
             dim.runtime()
         }
