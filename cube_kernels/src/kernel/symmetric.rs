@@ -109,7 +109,7 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Both {
     }
 
     fn base(_state: &PairSums<F, N>) -> Vector<F, N> {
-        constant_vector::<F, N>(0.0)
+        Vector::new(F::min_value())
     }
 }
 
