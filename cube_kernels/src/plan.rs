@@ -749,7 +749,12 @@ pub fn symmetric(
         return None;
     }
     let size = precision.computed().size();
-    let (lanes, columns) = cpu_registers(device, both, spec, n, size);
+    // Its sums are those of rows and of columns.
+    let sums = Spec {
+        dim: both.dim,
+        ..spec
+    };
+    let (lanes, columns) = cpu_registers(device, both, sums, n, size);
     let mut blueprint = Blueprint {
         columns,
         partial: true,
