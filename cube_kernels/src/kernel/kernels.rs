@@ -124,7 +124,7 @@ pub fn address(
 
 /// Fills the slots of `stage` that are copies, each lane from one row.
 #[cube]
-pub fn load_stage<E: Float, F: Float, N: Size>(
+fn load_stage<E: Float, F: Float, N: Size>(
     slots: &mut [Vector<F, N>],
     tensors: &Sequence<Box<[E]>>,
     scalars: &Sequence<InputScalar>,
@@ -177,6 +177,34 @@ pub fn load_stage<E: Float, F: Float, N: Size>(
     }
 }
 
+/// Fills all slots of `stage`, each lane from one row: those that are copies and those that follow from them.
+#[cube]
+pub fn fill_stage<E: Float, F: Float, N: Size>(
+    slots: &mut [Vector<F, N>],
+    uniform: &[One<F>],
+    tensors: &Sequence<Box<[E]>>,
+    scalars: &Sequence<InputScalar>,
+    address: &Address,
+    row: usize,
+    rows: usize,
+    #[comptime] stage: Space,
+    #[comptime] program: Program,
+    #[comptime] blueprint: Blueprint,
+) {
+    load_stage::<E, F, N>(
+        slots,
+        tensors,
+        scalars,
+        address,
+        row,
+        rows,
+        stage,
+        comptime!(program.clone()),
+        comptime!(blueprint.clone()),
+    );
+    run_stage::<F, N>(slots, uniform, stage, program, comptime!(blueprint.math));
+}
+
 /// What follows from the parameters.
 #[cube]
 pub fn uniform_slots<E: Float, F: Float>(
@@ -187,8 +215,10 @@ pub fn uniform_slots<E: Float, F: Float>(
     #[comptime] blueprint: Blueprint,
 ) -> Array<One<F>> {
     let mut uniform = Array::<One<F>>::new(comptime!(program.uniform.slots.max(1)));
-    load_stage::<E, F, Const<1>>(
+    let nothing = Array::<One<F>>::new(1usize);
+    fill_stage::<E, F, Const<1>>(
         uniform.as_mut_slice(),
+        nothing.as_slice(),
         tensors,
         scalars,
         address,
@@ -197,14 +227,6 @@ pub fn uniform_slots<E: Float, F: Float>(
         comptime!(Space::Uniform),
         comptime!(program.clone()),
         comptime!(blueprint.clone()),
-    );
-    let nothing = Array::<One<F>>::new(1usize);
-    run_stage::<F, Const<1>>(
-        uniform.as_mut_slice(),
-        nothing.as_slice(),
-        comptime!(Space::Uniform),
-        comptime!(program.clone()),
-        comptime!(blueprint.math),
     );
     uniform
 }
@@ -331,8 +353,9 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     #[comptime] program: Program,
     #[comptime] blueprint: Blueprint,
 ) {
-    load_stage::<E, F, N>(
+    fill_stage::<E, F, N>(
         slots,
+        uniform,
         tensors,
         scalars,
         address,
@@ -341,13 +364,6 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
         comptime!(Space::Row),
         comptime!(program.clone()),
         comptime!(blueprint.clone()),
-    );
-    run_stage::<F, N>(
-        slots,
-        uniform,
-        comptime!(Space::Row),
-        comptime!(program.clone()),
-        comptime!(blueprint.math),
     );
     #[comptime]
     match products {
@@ -518,8 +534,9 @@ pub fn stage_columns<E: Float, F: Float>(
     let strides = comptime!(blueprint.tile_strides(&program));
     for column in range_stepped(start + offset, stop, step) {
         let mut own = Array::<One<F>>::new(slots);
-        load_stage::<E, F, Const<1>>(
+        fill_stage::<E, F, Const<1>>(
             own.as_mut_slice(),
+            uniform,
             tensors,
             scalars,
             address,
@@ -528,13 +545,6 @@ pub fn stage_columns<E: Float, F: Float>(
             comptime!(Space::Column),
             comptime!(program.clone()),
             comptime!(blueprint.clone()),
-        );
-        run_stage::<F, Const<1>>(
-            own.as_mut_slice(),
-            uniform,
-            comptime!(Space::Column),
-            comptime!(program.clone()),
-            comptime!(blueprint.math),
         );
         let at = (column - start) * strides.column;
         #[unroll]

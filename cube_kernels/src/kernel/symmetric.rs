@@ -17,8 +17,8 @@
 use cubecl::prelude::*;
 
 use super::{
-    evaluate::{One, run_pair, run_stage},
-    kernels::{Address, address, layout, load_stage, stage_columns, uniform_slots},
+    evaluate::{One, run_pair},
+    kernels::{Address, address, fill_stage, layout, stage_columns, uniform_slots},
     math::{Math, constant_vector},
 };
 use crate::{
@@ -249,8 +249,9 @@ fn sum_strip<E: Float, F: Float, A: Float, O: Float, N: Size>(
 
     let vectors = min((rows - first).div_ceil(lanes), most);
     for v in 0..vectors {
-        load_stage::<E, F, N>(
+        fill_stage::<E, F, N>(
             own,
+            uniform,
             tensors,
             scalars,
             address,
@@ -259,13 +260,6 @@ fn sum_strip<E: Float, F: Float, A: Float, O: Float, N: Size>(
             comptime!(Space::Row),
             comptime!(program.clone()),
             comptime!(blueprint.clone()),
-        );
-        run_stage::<F, N>(
-            own,
-            uniform,
-            comptime!(Space::Row),
-            comptime!(program.clone()),
-            comptime!(blueprint.math),
         );
         #[unroll(slots <= UNROLL)]
         for k in 0..slots {
