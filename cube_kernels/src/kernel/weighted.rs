@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     plan::{Blueprint, MatrixProduct, WeightedProduct},
+    program::Factor,
     reduction::{RunningSums, any, factor},
 };
 
@@ -141,6 +142,32 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
         own
     }
 
+    /// Component `k` of a row or column, moved where points are.
+    fn component<E: Float>(
+        &self,
+        tensors: &Sequence<Box<[E]>>,
+        address: &Address,
+        row: usize,
+        k: usize,
+        #[comptime] factor: Factor,
+        #[comptime] blueprint: Blueprint,
+    ) -> F {
+        let centered = comptime!(blueprint.weighted.expect("it is planned").centered);
+        let value = read::<E, F>(
+            tensors,
+            address,
+            row,
+            comptime!(factor.offset) + k,
+            comptime!(factor.tensor),
+            comptime!(blueprint.clone()),
+        );
+        if comptime!(centered) {
+            value - self.center[k]
+        } else {
+            value
+        }
+    }
+
     /// Copies the components of the columns `start .. stop`, which are block `block`.
     pub fn stage<E: Float>(
         &mut self,
@@ -159,19 +186,14 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
             let component = at % padded;
             let k = min(component, comptime!(len - 1).runtime());
             // Those beyond the last column repeat it, and those behind the last component that.
-            let value = read::<E, F>(
+            let value = self.component::<E>(
                 tensors,
                 address,
                 min(start + at / padded, stop - 1),
-                column.offset + k,
-                comptime!(column.tensor),
+                k,
+                column,
                 comptime!(blueprint.clone()),
             );
-            let value = if comptime!(weighted.centered) {
-                value - self.center[k]
-            } else {
-                value
-            };
             let fits = value.abs() <= constant::<F>(LARGEST_COMPONENT);
             if !fits {
                 self.unusual[0] = block as u32 + 1u32;
@@ -410,19 +432,14 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
                 self.sums[at] = constant::<F>(0.0);
                 let sum = if comptime!(weighted.sum.row.is_some()) {
                     let factor = comptime!(weighted.sum.row.unwrap());
-                    let value = read::<E, F>(
+                    let value = self.component::<E>(
                         tensors,
                         address,
                         min(row + lane, rows - 1),
-                        factor.offset + k,
-                        comptime!(factor.tensor),
+                        k,
+                        factor,
                         comptime!(blueprint.clone()),
                     );
-                    let value = if comptime!(weighted.centered) {
-                        value - self.center[k]
-                    } else {
-                        value
-                    };
                     // Where no pair was in the product, the row need not be finite.
                     let weight = self.weight[0].extract(lane);
                     let none = weight == constant::<F>(0.0);
