@@ -16,6 +16,9 @@ pub struct SmallestState<F: Float, N: Size> {
     indices: Array<Vector<u32, N>>,
 }
 
+/// The longest list that is kept in registers.
+const SHORT: usize = 2 * UNROLL;
+
 /// Inserts a value of `component`, behind the values that it equals.
 #[cube]
 fn insert<F: Float, N: Size>(
@@ -25,12 +28,27 @@ fn insert<F: Float, N: Size>(
     index: Vector<u32, N>,
     #[comptime] spec: Spec,
 ) {
+    if comptime!(spec.depth() <= SHORT) {
+        insert_in_short::<F, N>(state, component, value, index, spec);
+    } else {
+        insert_in_long::<F, N>(state, component, value, index, spec);
+    }
+}
+
+/// The same in a list that registers hold: all places are visited.
+#[cube]
+fn insert_in_short<F: Float, N: Size>(
+    state: &mut SmallestState<F, N>,
+    component: usize,
+    value: Vector<F, N>,
+    index: Vector<u32, N>,
+    #[comptime] spec: Spec,
+) {
     let dim = comptime!(spec.dim);
-    let k = comptime!(spec.depth());
     let mut carried = value;
     let mut carried_index = index;
-    #[unroll(k <= 2 * UNROLL)]
-    for place in 0..k {
+    #[unroll]
+    for place in 0..spec.depth() {
         let at = place * dim + component;
         let (held, held_index) = (state.values[at], state.indices[at]);
         // Compared with the new value, not with the carried one, so that equal values move together.
@@ -40,6 +58,35 @@ fn insert<F: Float, N: Size>(
         carried = select_many(moves, held, carried);
         carried_index = select_many(moves, held_index, carried_index);
     }
+}
+
+/// The same in a list in memory: places are visited from the last one on, as long as values move.
+#[cube]
+fn insert_in_long<F: Float, N: Size>(
+    state: &mut SmallestState<F, N>,
+    component: usize,
+    value: Vector<F, N>,
+    index: Vector<u32, N>,
+    #[comptime] spec: Spec,
+) {
+    let dim = comptime!(spec.dim);
+    let mut at = comptime!((spec.depth() - 1) * spec.dim) + component;
+    let (mut held, mut held_index) = (state.values[at], state.indices[at]);
+    let mut moves = value.less_than(&held);
+    while at >= dim && any::<N>(moves) {
+        let (before, before_index) = (state.values[at - dim], state.indices[at - dim]);
+        let shifts = value.less_than(&before);
+        let own = select_many(moves, value, held);
+        let own_index = select_many(moves, index, held_index);
+        state.values[at] = select_many(shifts, before, own);
+        state.indices[at] = select_many(shifts, before_index, own_index);
+        held = before;
+        held_index = before_index;
+        moves = shifts;
+        at -= dim;
+    }
+    state.values[at] = select_many(moves, value, held);
+    state.indices[at] = select_many(moves, index, held_index);
 }
 
 /// Inserts the value of a column where it is among the smallest of any lane.

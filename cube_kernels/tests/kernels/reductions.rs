@@ -339,6 +339,39 @@ fn nan_and_infinity_are_never_among_the_smallest() {
 }
 
 #[test]
+fn the_smallest_of_many_columns_are_found_in_any_order() {
+    const N: usize = 3001;
+    let row = |value: &dyn Fn(usize) -> f64| (0..N).map(value).collect::<Vec<f64>>();
+    let mixed = |i: usize| (i * 37 % 101) as f64 - 50.0;
+    let rows = [
+        row(&|i| (i / 30) as f64 - 50.0),
+        row(&|i| 50.0 - (i / 30) as f64),
+        row(&mixed),
+        row(&|_| 0.0),
+        row(&|_| -INF),
+        row(&|i| if i < 2000 { f64::NAN } else { mixed(i) }),
+        row(&|i| if i < 2000 { INF } else { mixed(i) }),
+        // Fewer than are asked for, first among the first columns and then altogether.
+        row(&|i| if i % 500 == 7 { mixed(i) } else { INF }),
+        row(&|i| if i % 1500 == 7 { mixed(i) } else { f64::NAN }),
+        row(&|i| if i == 1 { -INF } else { mixed(i).abs() }),
+    ];
+    for row in &rows {
+        let mut sorted: Vec<usize> = (0..N).filter(|i| row[*i] < INF).collect();
+        sorted.sort_by(|i, j| row[*i].total_cmp(&row[*j]));
+        for k in [1, 5, 20] {
+            let at = |i: usize| sorted.get(i).copied();
+            let expected: Vec<f64> = (0..k).map(|i| at(i).map_or(INF, |i| row[i])).collect();
+            let columns: Vec<i64> = (0..k).map(|i| at(i).map_or(-1, |i| i as i64)).collect();
+            for (values, indices) in of_row(ReductionKind::Smallest { k }, row) {
+                assert_eq!(values, expected);
+                assert_eq!(indices, columns);
+            }
+        }
+    }
+}
+
+#[test]
 fn log_sum_exp_is_exact_at_infinities() {
     let kind = ReductionKind::LogSumExp { scores: 1 };
     let long = |value: f64, other: f64| {
