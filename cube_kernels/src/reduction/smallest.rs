@@ -27,17 +27,18 @@ fn insert<F: Float, N: Size>(
     value: Vector<F, N>,
     index: Vector<u32, N>,
     #[comptime] spec: Spec,
+    #[comptime] math: Math,
 ) {
-    if comptime!(spec.depth() <= SHORT) {
-        insert_in_short::<F, N>(state, component, value, index, spec);
+    if comptime!(math.simd() && spec.depth() > SHORT) {
+        insert_from_end::<F, N>(state, component, value, index, spec);
     } else {
-        insert_in_long::<F, N>(state, component, value, index, spec);
+        insert_anywhere::<F, N>(state, component, value, index, spec);
     }
 }
 
-/// The same in a list that registers hold: all places are visited.
+/// The same by visiting all places, as compilers for GPUs have it with fewer registers.
 #[cube]
-fn insert_in_short<F: Float, N: Size>(
+fn insert_anywhere<F: Float, N: Size>(
     state: &mut SmallestState<F, N>,
     component: usize,
     value: Vector<F, N>,
@@ -45,10 +46,11 @@ fn insert_in_short<F: Float, N: Size>(
     #[comptime] spec: Spec,
 ) {
     let dim = comptime!(spec.dim);
+    let k = comptime!(spec.depth());
     let mut carried = value;
     let mut carried_index = index;
-    #[unroll]
-    for place in 0..spec.depth() {
+    #[unroll(k <= SHORT)]
+    for place in 0..k {
         let at = place * dim + component;
         let (held, held_index) = (state.values[at], state.indices[at]);
         // Compared with the new value, not with the carried one, so that equal values move together.
@@ -60,9 +62,9 @@ fn insert_in_short<F: Float, N: Size>(
     }
 }
 
-/// The same in a list in memory: places are visited from the last one on, as long as values move.
+/// The same by visiting places from the last one on, as long as values move.
 #[cube]
-fn insert_in_long<F: Float, N: Size>(
+fn insert_from_end<F: Float, N: Size>(
     state: &mut SmallestState<F, N>,
     component: usize,
     value: Vector<F, N>,
@@ -97,10 +99,11 @@ fn insert_if_less<F: Float, N: Size>(
     value: Vector<F, N>,
     column: u32,
     #[comptime] spec: Spec,
+    #[comptime] math: Math,
 ) {
     let last = comptime!((spec.depth() - 1) * spec.dim) + component;
     if any::<N>(value.less_than(&state.values[last])) {
-        insert::<F, N>(state, component, value, Vector::new(column), spec);
+        insert::<F, N>(state, component, value, Vector::new(column), spec, math);
     }
 }
 
@@ -129,13 +132,20 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Smallest {
                     together[c] = *values.index(c);
                 }
                 for c in 0..q {
-                    insert_if_less::<F, N>(state, index, together[c], column + c as u32, spec);
+                    insert_if_less::<F, N>(
+                        state,
+                        index,
+                        together[c],
+                        column + c as u32,
+                        spec,
+                        math,
+                    );
                 }
             } else {
                 #[unroll]
                 for c in 0..q {
                     let column = column + comptime!(c as u32);
-                    insert_if_less::<F, N>(state, index, *values.index(c), column, spec);
+                    insert_if_less::<F, N>(state, index, *values.index(c), column, spec, math);
                 }
             }
         }
@@ -229,7 +239,7 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Smallest {
         state: &mut SmallestState<F, N>,
         later: &SmallestState<F, N>,
         #[comptime] spec: Spec,
-        #[comptime] _math: Math,
+        #[comptime] math: Math,
     ) {
         for at in 0..spec.entries() {
             insert::<F, N>(
@@ -238,6 +248,7 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Smallest {
                 later.values[at],
                 later.indices[at],
                 spec,
+                math,
             );
         }
     }
