@@ -16,6 +16,8 @@ pub struct Case {
     wanted: Wanted,
     pub precision: Precision,
     size: Size,
+    /// Whether it is among the few that show every formula and every reduction in every language.
+    pub brief: bool,
 }
 
 /// Sizes, and how operands lie in memory.
@@ -213,7 +215,8 @@ fn reductions() -> impl Iterator<Item = (String, Expr, ReductionKind, Wanted)> {
 /// All cases.
 pub fn cases() -> Vec<Case> {
     let mut all = Vec::new();
-    let mut add = |(name, expr, kind, wanted): &(String, Expr, _, _), precision, size: Size| {
+    let mut add = |entry: &(String, Expr, _, _), precision, size: Size, brief: bool| {
+        let (name, expr, kind, wanted) = entry;
         let formula = Formula::new(expr).0;
         all.push(Case {
             name: format!("{name}/{precision:?}/{}", size.name).to_lowercase(),
@@ -223,35 +226,38 @@ pub fn cases() -> Vec<Case> {
             wanted: *wanted,
             precision,
             size,
+            brief,
         });
     };
-    for entry in &formulas() {
-        for size in SCHEMES {
-            add(entry, Precision::F32, size);
+    // The few have one scheme and one type each, by turns.
+    for (i, entry) in formulas().iter().enumerate() {
+        for (k, size) in SCHEMES.into_iter().enumerate() {
+            add(entry, Precision::F32, size, k == i % SCHEMES.len());
         }
-        add(entry, Precision::F64, MANY);
+        add(entry, Precision::F64, MANY, false);
     }
     for size in [BATCHED, WIDE, FOLDED] {
-        add(&formulas()[0], Precision::F32, size);
+        add(&formulas()[0], Precision::F32, size, true);
     }
     // Inner products that matrix instructions may compute.
     for entry in &formulas() {
         let name = entry.0.as_str();
         if ["gaussian-d16", "logsumexp-d64", "attention-d64-dv64"].contains(&name) {
             for precision in [Precision::F16, Precision::BF16] {
-                add(entry, precision, MANY);
+                add(entry, precision, MANY, name == "gaussian-d16");
             }
         }
         if name == "gaussian-d16" {
             for size in [BATCHED, FOLDED] {
-                add(entry, Precision::F32, size);
+                add(entry, Precision::F32, size, false);
             }
         }
     }
-    for entry in &reductions().collect::<Vec<_>>() {
-        for precision in PRECISIONS {
-            for size in SCHEMES {
-                add(entry, precision, size);
+    for (i, entry) in reductions().enumerate() {
+        for (j, precision) in PRECISIONS.into_iter().enumerate() {
+            for (k, size) in SCHEMES.into_iter().enumerate() {
+                let brief = (j, k) == (i % PRECISIONS.len(), i % SCHEMES.len());
+                add(&entry, precision, size, brief);
             }
         }
     }
@@ -338,6 +344,19 @@ mod tests {
         names.sort();
         names.dedup();
         assert_eq!(names.len(), all);
+    }
+
+    #[test]
+    fn the_few_have_every_formula_reduction_scheme_and_type() {
+        let all = cases();
+        let parts = |case: &Case| -> Vec<String> {
+            let parts = case.name.split('/').zip(["name", "type", "size"]);
+            parts.map(|(part, what)| format!("{what} {part}")).collect()
+        };
+        let few: Vec<String> = all.iter().filter(|c| c.brief).flat_map(parts).collect();
+        for part in all.iter().flat_map(parts) {
+            assert!(few.contains(&part), "{part}");
+        }
     }
 
     #[test]

@@ -64,6 +64,9 @@ enum Command {
         /// What the machine code for NVIDIA's cards is compared with
         #[arg(long)]
         table: Option<PathBuf>,
+        /// Each formula and each reduction in one scheme and one type only
+        #[arg(long)]
+        brief: bool,
     },
     /// Print what the machine code for an H100 costs
     Sass {
@@ -135,6 +138,8 @@ fn run(cli: &Cli) -> Result<bool> {
     let devices = devices::all();
     let mut cases = corpus::cases();
     cases.retain(|case| case.name.contains(&cli.only));
+    let brief = matches!(cli.command, Command::Check { brief: true, .. });
+    cases.retain(|case| case.brief || !brief);
     if let Command::Emit { folder } = &cli.command {
         return emit_all(&devices, &cases, folder);
     }
@@ -169,12 +174,12 @@ fn run(cli: &Cli) -> Result<bool> {
                     .with_context(|| format!("writing {}", file.display()))?;
             }
         }
-        Command::Check { table } => {
+        Command::Check { table, .. } => {
             summarise(&tools, &outcomes);
             if let Some(file) = table.as_ref().filter(|_| tools.nvidia.is_some()) {
                 let text = fs::read_to_string(file)
                     .with_context(|| format!("reading {}", file.display()))?;
-                let changes = table::compare(&rows, &text, cli.only.is_empty())?;
+                let changes = table::compare(&rows, &text, cli.only.is_empty() && !brief)?;
                 for change in &changes {
                     eprintln!("{change}");
                 }
