@@ -24,7 +24,7 @@ use super::{
 use crate::{
     plan::Blueprint,
     program::{Program, Space, UNROLL},
-    reduction::{Accumulator, RunningSums, Spec},
+    reduction::{Accumulator, RunningSums, Spec, unforeseen_zero},
 };
 
 /// Places between the sums of a block for one component and those for the next: at a multiple of a power of 2,
@@ -316,7 +316,7 @@ fn sum_strip<E: Float, F: Float, A: Float, O: Float, N: Size>(
             }
         }
         sums.end_block(comptime!(most * dim));
-        for k in 0..dim {
+        for k in 0..dim + unforeseen_zero() {
             for c in 0..stop - start {
                 let sum = lane_sum::<F, N>(state.columns[stride * (dim + k) + c]);
                 out[(out_row + start + c) * dim + k] += O::cast_from(sum);
@@ -325,7 +325,7 @@ fn sum_strip<E: Float, F: Float, A: Float, O: Float, N: Size>(
     }
     for v in 0..vectors {
         let row = first + v * lanes;
-        for k in 0..dim {
+        for k in 0..dim + unforeseen_zero() {
             let sum = sums.total(v * dim + k);
             #[unroll]
             for lane in 0..lanes {
