@@ -45,6 +45,8 @@ pub struct Blueprint {
     pub in_place: bool,
     /// The inner product that matrix instructions compute, if one is.
     pub matrix: Option<MatrixProduct>,
+    /// Of how many columns one gives a bound of lists of smallest values beforehand, if any does.
+    pub ahead: Option<usize>,
     /// Rows of a strip, where each pair serves its row and its column.
     pub strip: Option<usize>,
     /// The sums over columns that matrix instructions compute, if they do.
@@ -605,6 +607,7 @@ pub fn plan(
         };
     }
 
+    blueprint.ahead = ahead(device, program, &blueprint);
     blueprint.wide_loads = blueprint.shared_tile
         && device.wide_loads
         && blueprint.columns == LOADED_COLUMNS
@@ -664,6 +667,30 @@ pub fn plan(
     })
 }
 
+/// Of how many columns one is evaluated twice for a bound of lists of smallest values, where that takes less
+/// time than the insertions that it saves; measured.
+fn ahead(device: &Device, program: &Program, blueprint: &Blueprint) -> Option<usize> {
+    /// Lists from here on save enough.
+    const LEAST: usize = 4;
+    /// Up to here they are kept in registers, and insertions are short.
+    const SHORT: usize = 16;
+    let ReductionKind::Smallest { k } = blueprint.spec.kind else {
+        return None;
+    };
+    let work = program.pair_work();
+    let possible = device.cores.is_some()
+        && blueprint.spec.dim == 1
+        && !blueprint.reads_blocks(program)
+        && k >= LEAST
+        && work <= 2 * k;
+    let columns = match k {
+        ..=SHORT => 4,
+        _ if 2 * work <= k => 1,
+        _ => 2,
+    };
+    possible.then_some(columns)
+}
+
 /// The blueprint of a unit that stands alone.
 fn blueprint(
     device: &Device,
@@ -691,6 +718,7 @@ fn blueprint(
         matrix: None,
         weighted: None,
         left_out: Vec::new(),
+        ahead: None,
         strip: None,
         partial: false,
         folded: false,

@@ -13,8 +13,8 @@ use crate::{
     plan::Blueprint,
     program::{Program, Source, Space, UNROLL},
     reduction::{
-        Extremum, LogSumExp, NO_INDEX, Product, Reduction, ReductionKind, Smallest, SoftmaxSum,
-        Sum, unforeseen_zero,
+        Extremum, LeastOfGroups, LeastState, LogSumExp, NO_INDEX, Product, Reduction,
+        ReductionKind, Smallest, SoftmaxSum, Sum, unforeseen_zero,
     },
 };
 
@@ -279,6 +279,7 @@ fn reduce_unit<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
                 begin,
                 end,
                 own_row < rows,
+                infinity,
                 comptime!(program.clone()),
                 comptime!(blueprint.clone()),
             );
@@ -300,6 +301,7 @@ fn reduce_unit<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
             begin,
             end,
             row < rows,
+            infinity,
             comptime!(program.clone()),
             comptime!(blueprint.clone()),
         );
@@ -350,6 +352,7 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     begin: usize,
     end: usize,
     active: bool,
+    infinity: F,
     #[comptime] program: Program,
     #[comptime] blueprint: Blueprint,
 ) {
@@ -376,6 +379,23 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
             rows,
             comptime!(blueprint.clone()),
         ),
+    }
+    if comptime!(blueprint.ahead.is_some()) {
+        bound_lists::<E, F, A, N, R>(
+            state,
+            &*tile,
+            products,
+            &*slots,
+            tensors,
+            address,
+            uniform,
+            row,
+            begin,
+            end,
+            infinity,
+            comptime!(program.clone()),
+            comptime!(blueprint.clone()),
+        );
     }
     let block = comptime!(blueprint.block);
     let q = comptime!(blueprint.columns);
@@ -511,6 +531,56 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
                 comptime!(blueprint.clone()),
             ),
         }
+    }
+}
+
+/// Fills lists of smallest values with a bound of these, which some of the columns give, so that fewer values are
+/// inserted that others displace: an insertion for one lane is one for all.
+#[cube]
+fn bound_lists<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
+    state: &mut R::State,
+    tile: &[One<F>],
+    products: &ComptimeOption<Products<E, F>>,
+    slots: &[Vector<F, N>],
+    tensors: &Sequence<Box<[E]>>,
+    address: &Address,
+    uniform: &[One<F>],
+    row: usize,
+    begin: usize,
+    end: usize,
+    infinity: F,
+    #[comptime] program: Program,
+    #[comptime] blueprint: Blueprint,
+) {
+    let spec = comptime!(blueprint.spec);
+    let math = comptime!(blueprint.math);
+    let q = comptime!(blueprint.columns);
+    let distance = comptime!(q * blueprint.ahead.unwrap());
+    let mut least = LeastState::<F, N>::new(infinity, spec);
+    let mut weighted = ComptimeOption::new_None();
+    for t in 0..(end - begin) / distance {
+        run_pair::<E, F, A, N, LeastOfGroups>(
+            &mut least,
+            tensors,
+            address,
+            tile,
+            products,
+            &mut weighted,
+            slots,
+            uniform,
+            row,
+            begin + t * distance,
+            0usize,
+            true.runtime(),
+            q,
+            comptime!(program.clone()),
+            comptime!(blueprint.clone()),
+        );
+    }
+    let bound = Vector::cast_from(least.bound(infinity, spec, math));
+    #[unroll(spec.depth() <= UNROLL)]
+    for at in 0..spec.depth() {
+        R::load(state, at, bound, 0usize, spec);
     }
 }
 

@@ -316,6 +316,7 @@ fn sum_strip<E: Float, F: Float, A: Float, O: Float, N: Size>(
             }
         }
         sums.end_block(comptime!(most * dim));
+        // Of a length that compilers do not know: unrolled, it takes long to compile.
         for k in 0..dim + unforeseen_zero() {
             for c in 0..stop - start {
                 let sum = lane_sum::<F, N>(state.columns[stride * (dim + k) + c]);

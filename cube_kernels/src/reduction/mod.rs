@@ -24,6 +24,7 @@ pub use product::Product;
 pub use running::Accumulation;
 pub(crate) use running::{RunningSums, unforeseen_zero};
 pub use smallest::Smallest;
+pub(crate) use smallest::{LeastOfGroups, LeastState};
 pub use softmax_sum::SoftmaxSum;
 pub use sum::Sum;
 

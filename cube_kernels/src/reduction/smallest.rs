@@ -1,7 +1,11 @@
 use cubecl::prelude::*;
 
 use super::{Accumulator, NO_INDEX, Reduction, Spec, any, any_may_be_less};
-use crate::{kernel::math::Math, plan::LOADED_COLUMNS, program::UNROLL};
+use crate::{
+    kernel::math::{Math, constant_vector},
+    plan::{self, LOADED_COLUMNS},
+    program::UNROLL,
+};
 
 /// The `k` smallest values in ascending order and their columns, by insertion into a sorted list.
 ///
@@ -14,6 +18,123 @@ pub struct Smallest;
 pub struct SmallestState<F: Float, N: Size> {
     values: Array<Vector<F, N>>,
     indices: Array<Vector<u32, N>>,
+}
+
+/// The least values of groups of columns: the `k`-th smallest of them is not less than the `k`-th smallest of
+/// all values.
+pub struct LeastOfGroups;
+
+/// The least value of each group.
+#[derive(CubeType)]
+pub struct LeastState<F: Float, N: Size> {
+    values: Array<Vector<F, N>>,
+    /// The group of the next column.
+    next: Array<usize>,
+}
+
+/// Groups for each place of a list: the more, the closer the bound, but the longer the search for it.
+const GROUPS: usize = 2;
+
+/// By how much a bound is raised: in proportion, and at least.
+const RAISE: f64 = 1e-6;
+const LEAST_RAISE: f64 = 1e-37;
+
+#[cube]
+impl<F: Float, N: Size> LeastState<F, N> {
+    /// The least values of no columns.
+    pub fn new(infinity: F, #[comptime] spec: Spec) -> LeastState<F, N> {
+        // Columns that are evaluated together are in different groups.
+        let len = comptime!(GROUPS * spec.depth() + plan::LOOP_COLUMNS);
+        let mut state = LeastState::<F, N> {
+            values: Array::new(len),
+            next: Array::new(1usize),
+        };
+        for group in 0..len {
+            state.values[group] = Vector::new(infinity);
+        }
+        state.next[0] = 0usize;
+        state
+    }
+
+    /// What is greater than the `k` smallest values of each lane, or infinity.
+    pub fn bound(
+        &self,
+        infinity: F,
+        #[comptime] spec: Spec,
+        #[comptime] math: Math,
+    ) -> Vector<F, N> {
+        let k = comptime!(spec.depth());
+        let mut list = SmallestState::<F, N> {
+            values: Array::new(k),
+            indices: Array::new(k),
+        };
+        #[unroll(k <= UNROLL)]
+        for at in 0..k {
+            list.values[at] = Vector::new(infinity);
+            list.indices[at] = Vector::new(NO_INDEX);
+        }
+        for group in 0..comptime!(GROUPS * k + plan::LOOP_COLUMNS) {
+            insert_if_less::<F, N>(&mut list, 0usize, self.values[group], NO_INDEX, spec, math);
+        }
+        // Finite, if it is negative, so that it can be raised.
+        let (last, lowest) = (list.values[k - 1], Vector::new(F::min_value()));
+        let bound = select_many(last.less_than(&lowest), lowest, last);
+        let raise = constant_vector::<F, N>(RAISE);
+        bound + (bound.abs() * raise + constant_vector::<F, N>(LEAST_RAISE))
+    }
+}
+
+#[cube]
+impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for LeastOfGroups {
+    type State = LeastState<F, N>;
+
+    fn step(
+        state: &mut LeastState<F, N>,
+        _index: usize,
+        _column: u32,
+        values: &Sequence<Vector<F, N>>,
+        #[comptime] _first: usize,
+        #[comptime] q: usize,
+        #[comptime] spec: Spec,
+        #[comptime] _math: Math,
+    ) {
+        let next = state.next[0];
+        #[unroll]
+        for c in 0..q {
+            let (value, least) = (*values.index(c), state.values[next + c]);
+            state.values[next + c] = select_many(value.less_than(&least), value, least);
+        }
+        let groups = comptime!(GROUPS * spec.depth());
+        state.next[0] = select(next + q < groups, next + q, 0usize);
+    }
+
+    fn fuses() -> comptime_type!(bool) {
+        false
+    }
+
+    fn step_product(
+        _state: &mut LeastState<F, N>,
+        _index: usize,
+        _column: usize,
+        _a: Vector<F, N>,
+        _b: Vector<F, N>,
+        #[comptime] _first: usize,
+        #[comptime] _spec: Spec,
+        #[comptime] _math: Math,
+    ) {
+    }
+
+    fn weight(
+        _state: &LeastState<F, N>,
+        value: Vector<F, N>,
+        #[comptime] _c: usize,
+    ) -> Vector<F, N> {
+        value
+    }
+
+    fn base(_state: &LeastState<F, N>) -> Vector<F, N> {
+        Vector::new(F::min_value())
+    }
 }
 
 /// The longest list that is kept in registers.

@@ -186,7 +186,7 @@ fn make(
 }
 
 /// The plan of a reduction of many rows.
-fn reduce_many(program: &Program, kind: ReductionKind) -> Plan {
+fn reduce_many(device: &Device, program: &Program, kind: ReductionKind) -> Plan {
     let spec = Spec {
         kind,
         wanted: Wanted::INDICES,
@@ -199,7 +199,7 @@ fn reduce_many(program: &Program, kind: ReductionKind) -> Plan {
         fold: None,
     };
     let contiguous = vec![true; program.tensors.len()];
-    plan::plan(&GPU, program, spec, sizes, Precision::F32, 0, contiguous).expect("a plan exists")
+    plan::plan(device, program, spec, sizes, Precision::F32, 0, contiguous).expect("a plan exists")
 }
 
 /// What any plan must satisfy for the kernel to be right.
@@ -741,14 +741,14 @@ fn columns_that_no_tile_can_hold_are_read_from_the_operands() {
 fn a_unit_of_a_gpu_takes_as_many_rows_as_its_registers_hold() {
     for program in programs() {
         for kind in ReductionKind::all().chain([50, 1000].map(|k| ReductionKind::Smallest { k })) {
-            let plan = reduce_many(&program, kind);
+            let plan = reduce_many(&GPU, &program, kind);
             let each = program.row.slots + plan.blueprint.spec.state();
             let held = plan.lanes * each;
             assert!(held < 255 || plan.lanes == 1 || each > 208, "{plan:?}");
         }
     }
     let program = &programs()[1];
-    let lanes = |k| reduce_many(program, ReductionKind::Smallest { k }).lanes;
+    let lanes = |k| reduce_many(&GPU, program, ReductionKind::Smallest { k }).lanes;
     assert_eq!([1, 10, 20, 50].map(lanes), [4, 4, 2, 1]);
 }
 
@@ -765,6 +765,24 @@ fn exponentials_are_what_the_device_has() {
         let plan = plan_of(&device, &programs()[1], 1000, 1000);
         assert_eq!(plan.blueprint.math.exp2, exp2);
     }
+}
+
+#[test]
+fn lists_are_bounded_beforehand_where_evaluating_twice_takes_less_than_inserting() {
+    let ahead = |device: &Device, dim: usize, k: usize| {
+        let formula = Formula::new(&x(0, dim).sqdist(&y(1, dim))).0;
+        let program = Program::lower(&formula, Axis::J);
+        let plan = reduce_many(device, &program, ReductionKind::Smallest { k });
+        plan.blueprint.ahead
+    };
+    for device in cpus() {
+        let found = [1, 10, 50].map(|k| ahead(&device, 3, k));
+        assert_eq!(found, [None, Some(4), Some(1)]);
+        let found = [1, 10, 50].map(|k| ahead(&device, 16, k));
+        assert_eq!(found, [None, None, Some(2)]);
+        assert_eq!(ahead(&device, 100, 50), None);
+    }
+    assert_eq!(ahead(&GPU, 3, 10), None);
 }
 
 #[test]
