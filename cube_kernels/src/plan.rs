@@ -607,7 +607,6 @@ pub fn plan(
         };
     }
 
-    blueprint.ahead = ahead(device, program, &blueprint);
     blueprint.wide_loads = blueprint.shared_tile
         && device.wide_loads
         && blueprint.columns == LOADED_COLUMNS
@@ -636,6 +635,7 @@ pub fn plan(
         None => (part_columns, sizes.steps()),
     };
     let part_columns = part_columns.next_multiple_of(blueprint.block).max(1);
+    blueprint.ahead = ahead(device, program, &blueprint, lanes, part_columns);
     let parts = sizes.columns.div_ceil(part_columns).max(1) * sizes.steps().div_ceil(part_steps);
     // A unit merges all parts.
     let merging = parts * (2 + 3 * spec.depth());
@@ -667,28 +667,35 @@ pub fn plan(
     })
 }
 
-/// Of how many columns one is evaluated twice for a bound of lists of smallest values, where that takes less
-/// time than the insertions that it saves; measured.
-fn ahead(device: &Device, program: &Program, blueprint: &Blueprint) -> Option<usize> {
-    /// Lists from here on save enough.
-    const LEAST: usize = 4;
-    /// Up to here they are kept in registers, and insertions are short.
-    const SHORT: usize = 16;
+/// Of how many columns one is evaluated twice for a bound of lists of smallest values, where that takes less time
+/// than the insertions that it saves. With a bound of $s$ of $n$ columns a list of $k$ values is changed about
+/// $k (1 + \ln(n / s))$ times, each time for all lanes, so that the time is least with $s$ as below.
+fn ahead(
+    device: &Device,
+    program: &Program,
+    blueprint: &Blueprint,
+    lanes: usize,
+    columns: usize,
+) -> Option<usize> {
     let ReductionKind::Smallest { k } = blueprint.spec.kind else {
         return None;
     };
-    let work = program.pair_work();
-    let possible = device.cores.is_some()
-        && blueprint.spec.dim == 1
+    device.cores?;
+    // Instructions, measured.
+    let insertion = 80 + 5 * k;
+    let pair = program.pair_work().max(1);
+    let possible = blueprint.spec.dim == 1
         && !blueprint.reads_blocks(program)
-        && k >= LEAST
-        && work <= 2 * k;
-    let columns = match k {
-        ..=SHORT => 4,
-        _ if 2 * work <= k => 1,
-        _ => 2,
-    };
-    possible.then_some(columns)
+        && k > 1
+        && insertion >= pair
+        && columns >= 8 * k;
+    if !possible {
+        return None;
+    }
+    let best = columns.div_ceil(lanes * k * insertion / pair);
+    // A power of 4 is near enough, and other numbers of columns need no other kernel.
+    let powers = (0..usize::BITS / 2).map(|power| 1 << (2 * power));
+    powers.take_while(|n| *n == 1 || *n < 2 * best).last()
 }
 
 /// The blueprint of a unit that stands alone.

@@ -535,7 +535,8 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
 }
 
 /// Fills lists of smallest values with a bound of these, which some of the columns give, so that fewer values are
-/// inserted that others displace: an insertion for one lane is one for all.
+/// inserted that others displace: an insertion for one lane is one for all. Values come out as they will again, by
+/// the same instructions.
 #[cube]
 fn bound_lists<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     state: &mut R::State,
