@@ -83,12 +83,12 @@ fn training_keeps_nothing_and_needs_memory_for_operands_only() {
             used.push((usage.number_allocs, usage.bytes_in_use));
         }
     }
-    // A device that runs behind may hold a buffer a little longer than at another time, but not one a step, and no
-    // byte of each.
+    // A device that runs behind may hold a few small buffers a little longer than at another time, however many steps
+    // there were.
+    const LATE: u64 = 8;
     let [(first, first_bytes), (last, last_bytes)] = [used[1], used[4]];
-    let between = steps as u64 / 4 * 3;
     assert!(
-        last < first + between / 4 && last_bytes < first_bytes + between,
+        last <= first + LATE && last_bytes <= first_bytes + 64 * LATE,
         "allocations and bytes after each quarter: {used:?}"
     );
 }

@@ -20,6 +20,24 @@ pub struct SmallestState<F: Float, N: Size> {
     indices: Array<Vector<u32, N>>,
 }
 
+#[cube]
+impl<F: Float, N: Size> SmallestState<F, N> {
+    /// Lists of nothing.
+    fn new(infinity: F, #[comptime] spec: Spec) -> SmallestState<F, N> {
+        let len = comptime!(spec.entries());
+        let mut state = SmallestState::<F, N> {
+            values: Array::new(len),
+            indices: Array::new(len),
+        };
+        #[unroll(len <= UNROLL)]
+        for at in 0..len {
+            state.values[at] = Vector::new(infinity);
+            state.indices[at] = Vector::new(NO_INDEX);
+        }
+        state
+    }
+}
+
 /// The least values of groups of columns: the `k`-th smallest of them is not less than the `k`-th smallest of
 /// all values.
 pub struct LeastOfGroups;
@@ -35,6 +53,12 @@ pub struct LeastState<F: Float, N: Size> {
 /// Groups for each place of a list: the more, the closer the bound, but the longer the search for it.
 const GROUPS: usize = 2;
 
+/// Room for the groups: columns that are evaluated together are in different ones, the last of them beyond what
+/// their number is counted to.
+fn places(spec: Spec) -> usize {
+    GROUPS * spec.depth() + plan::LOOP_COLUMNS
+}
+
 /// By how much a bound is raised: in proportion, and at least.
 const RAISE: f64 = 1e-6;
 const LEAST_RAISE: f64 = 1e-37;
@@ -43,8 +67,7 @@ const LEAST_RAISE: f64 = 1e-37;
 impl<F: Float, N: Size> LeastState<F, N> {
     /// The least values of no columns.
     pub fn new(infinity: F, #[comptime] spec: Spec) -> LeastState<F, N> {
-        // Columns that are evaluated together are in different groups.
-        let len = comptime!(GROUPS * spec.depth() + plan::LOOP_COLUMNS);
+        let len = comptime!(places(spec));
         let mut state = LeastState::<F, N> {
             values: Array::new(len),
             next: Array::new(1usize),
@@ -64,16 +87,8 @@ impl<F: Float, N: Size> LeastState<F, N> {
         #[comptime] math: Math,
     ) -> Vector<F, N> {
         let k = comptime!(spec.depth());
-        let mut list = SmallestState::<F, N> {
-            values: Array::new(k),
-            indices: Array::new(k),
-        };
-        #[unroll(k <= UNROLL)]
-        for at in 0..k {
-            list.values[at] = Vector::new(infinity);
-            list.indices[at] = Vector::new(NO_INDEX);
-        }
-        for group in 0..comptime!(GROUPS * k + plan::LOOP_COLUMNS) {
+        let mut list = SmallestState::<F, N>::new(infinity, spec);
+        for group in 0..comptime!(places(spec)) {
             insert_if_less::<F, N>(&mut list, 0usize, self.values[group], NO_INDEX, spec, math);
         }
         // Finite, if it is negative, so that it can be raised.
@@ -309,17 +324,7 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Smallest {
         #[comptime] spec: Spec,
         #[comptime] _math: Math,
     ) -> SmallestState<F, N> {
-        let len = comptime!(spec.entries());
-        let mut state = SmallestState::<F, N> {
-            values: Array::new(len),
-            indices: Array::new(len),
-        };
-        #[unroll(len <= UNROLL)]
-        for at in 0..len {
-            state.values[at] = Vector::new(infinity);
-            state.indices[at] = Vector::new(NO_INDEX);
-        }
-        state
+        SmallestState::<F, N>::new(infinity, spec)
     }
 
     fn end_block(
