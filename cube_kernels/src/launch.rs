@@ -10,7 +10,7 @@ use cubecl::{
 
 use crate::{
     kernel::{self, layout, math::Precision},
-    plan::{self, Device, Plan, PlanError, Sizes},
+    plan::{self, Device, Packing, Plan, PlanError, Sizes},
     program::{Program, Space, Symmetric},
     reduction::{Accumulation, NO_INDEX, ReductionKind, Spec, Wanted},
 };
@@ -249,7 +249,7 @@ impl<'a> Kernels<'a> {
             };
             spaces.map(strided).collect()
         };
-        let contiguous = |strides: &[Strided]| strides.iter().map(|s| s.component == 1).collect();
+        let packing = |strides: &[Strided]| strides.iter().map(|s| s.packing).collect();
         let rank = launch.batch_shape.len();
         let symmetric = launch.symmetric.and_then(|symmetric| {
             let strides = strided(&symmetric.program, &symmetric.tensors);
@@ -260,7 +260,7 @@ impl<'a> Kernels<'a> {
                 sizes,
                 launch.precision,
                 rank,
-                contiguous(&strides),
+                packing(&strides),
             )?;
             Some((symmetric, strides, plan))
         });
@@ -278,7 +278,7 @@ impl<'a> Kernels<'a> {
                     sizes,
                     launch.precision,
                     rank,
-                    contiguous(&strides),
+                    packing(&strides),
                 )?;
                 (None, program, strides, plan)
             }
@@ -290,8 +290,8 @@ impl<'a> Kernels<'a> {
             1 => spec.entries(),
             parts => parts * spec.partial_values().max(spec.entries()),
         };
-        let last_row =
-            (plan.part_steps + sizes.steps() + 1) * sizes.out_rows() + plan.lanes * plan.units;
+        let last_row = (plan.part_steps + sizes.steps() + 1) * sizes.out_rows()
+            + plan.lanes * plan.blueprint.units;
         let largest = largest.max(rows * written).max(columns).max(last_row);
         let address = plan::address_type(device, largest).ok_or_else(|| LaunchError::TooLarge {
             device: runtime.to_string(),
@@ -599,6 +599,7 @@ struct Strided {
     row: usize,
     component: usize,
     batch: Vec<usize>,
+    packing: Packing,
     /// One more than the largest offset.
     extent: usize,
 }
@@ -618,15 +619,19 @@ impl Strided {
             + (0..rank)
                 .map(|axis| shape[axis].saturating_sub(1) * stride(axis))
                 .sum::<usize>();
+        let row = if own == 2 { stride(rank - 2) } else { 0 };
+        // A single component has no stride that matters.
+        let dim = shape[rank - 1];
+        let component = if dim == 1 { 1 } else { strides[rank - 1] };
         Self {
-            row: if own == 2 { stride(rank - 2) } else { 0 },
-            // A single component has no stride that matters.
-            component: if shape[rank - 1] == 1 {
-                1
-            } else {
-                strides[rank - 1]
-            },
+            row,
+            component,
             batch,
+            packing: match (row, component) {
+                (row, 1) if row == dim => Packing::Packed { dim },
+                (_, 1) => Packing::Adjacent,
+                _ => Packing::Strided,
+            },
             extent,
         }
     }

@@ -31,6 +31,8 @@ pub struct Blueprint {
     pub stored: Precision,
     /// How functions are evaluated.
     pub math: Math,
+    /// Units of a cube.
+    pub units: usize,
     /// Columns that are evaluated together, so that what is loaded for a row serves all of them.
     pub columns: usize,
     /// Columns of a block: of a tile, and of an uninterrupted partial sum.
@@ -60,8 +62,8 @@ pub struct Blueprint {
     pub folded: bool,
     /// Number of batch dimensions.
     pub batch_rank: usize,
-    /// For each tensor whether its components are adjacent, so that no stride is multiplied.
-    pub contiguous: Vec<bool>,
+    /// How each tensor lies in memory.
+    pub packing: Vec<Packing>,
 }
 
 impl Blueprint {
@@ -181,6 +183,20 @@ impl Blueprint {
     pub fn tile_len(&self, program: &Program) -> usize {
         self.block * self.staged(program)
     }
+}
+
+/// How the rows of a tensor lie in memory. Strides that are known take neither registers nor instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Packing {
+    /// Rows and components have strides.
+    Strided,
+    /// Components are adjacent.
+    Adjacent,
+    /// Rows are, too.
+    Packed {
+        /// The components of a row.
+        dim: usize,
+    },
 }
 
 /// Consecutive column slots in the tile.
@@ -498,8 +514,6 @@ pub struct Plan {
     pub blueprint: Blueprint,
     /// Rows of a unit.
     pub lanes: usize,
-    /// Units of a cube.
-    pub units: usize,
     /// Cubes along each axis; may be more than needed.
     pub cubes: [u32; 3],
     /// Parts into which the pairs of an output row are split: by columns, and then by what is added up.
@@ -513,7 +527,7 @@ pub struct Plan {
 impl Plan {
     /// The cube dimension of the launch.
     pub fn cube_dim(&self) -> CubeDim {
-        CubeDim::new_1d(self.units as u32)
+        CubeDim::new_1d(self.blueprint.units as u32)
     }
 
     /// The cube count of the launch.
@@ -565,25 +579,23 @@ pub fn plan(
     sizes: Sizes,
     precision: Precision,
     batch_rank: usize,
-    contiguous: Vec<bool>,
+    packing: Vec<Packing>,
 ) -> Result<Plan, PlanError> {
     let size = precision.computed().size();
     let mut blueprint = Blueprint {
         folded: sizes.fold.is_some(),
-        ..blueprint(device, spec, precision, batch_rank, contiguous)
+        ..blueprint(device, spec, precision, batch_rank, packing)
     };
+    let units = blueprint.units;
     let mut lanes;
-    let units;
     match device.cores {
-        Some(cores) => {
+        Some(_) => {
             (lanes, blueprint.columns) =
                 cpu_registers(device, program, spec, sizes.out_rows(), size);
-            units = cores.min(device.max_units);
         }
         None => {
             (lanes, blueprint.columns) =
                 gpu_registers(device, program, spec, sizes.out_rows(), size);
-            units = 128.min(device.max_units);
             blueprint.shared_tile = program.column.slots > 0;
             blueprint.in_place = !blueprint.shared_tile;
         }
@@ -659,7 +671,6 @@ pub fn plan(
     Ok(Plan {
         blueprint,
         lanes,
-        units,
         cubes: spread(cubes, device.max_cubes)?,
         parts,
         part_columns,
@@ -704,7 +715,7 @@ fn blueprint(
     spec: Spec,
     precision: Precision,
     batch_rank: usize,
-    contiguous: Vec<bool>,
+    packing: Vec<Packing>,
 ) -> Blueprint {
     let computed = precision.computed();
     Blueprint {
@@ -716,6 +727,7 @@ fn blueprint(
             exp2: device.exp2,
             argument: Argument::default(),
         },
+        units: device.cores.unwrap_or(128).min(device.max_units),
         columns: 1,
         block: BLOCK,
         shared_tile: false,
@@ -730,7 +742,7 @@ fn blueprint(
         partial: false,
         folded: false,
         batch_rank,
-        contiguous,
+        packing,
     }
 }
 
@@ -749,7 +761,7 @@ pub fn symmetric(
     sizes: Sizes,
     precision: Precision,
     batch_rank: usize,
-    contiguous: Vec<bool>,
+    packing: Vec<Packing>,
 ) -> Option<Plan> {
     /// Bytes of the sums of a block of columns, ...
     const COLUMNS: usize = 32 * 1024;
@@ -763,8 +775,9 @@ pub fn symmetric(
         _ => 3,
     };
 
-    let cores = device.cores?;
-    let units = cores.min(device.max_units);
+    device.cores?;
+    let own = blueprint(device, spec, precision, batch_rank, packing);
+    let units = own.units;
     // Two parts at least, as it is merging that turns the sums into results.
     let parts = units.max(2);
     let n = sizes.rows;
@@ -793,7 +806,7 @@ pub fn symmetric(
     let mut blueprint = Blueprint {
         columns,
         partial: true,
-        ..blueprint(device, spec, precision, batch_rank, contiguous)
+        ..own
     };
     // What is staged of columns takes no more than their sums.
     let values = (lanes * spec.dim).max(blueprint.staged(both));
@@ -821,7 +834,6 @@ pub fn symmetric(
     Some(Plan {
         blueprint,
         lanes,
-        units,
         cubes: [parts.div_ceil(units) as u32, 1, 1],
         parts,
         part_columns: tiles.sum::<usize>().div_ceil(parts),

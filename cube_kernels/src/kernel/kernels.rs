@@ -10,11 +10,11 @@ use super::{
     weighted::WeightedSums,
 };
 use crate::{
-    plan::Blueprint,
+    plan::{Blueprint, Packing},
     program::{Program, Source, Space, UNROLL},
     reduction::{
         Extremum, LeastOfGroups, LeastState, LogSumExp, NO_INDEX, Product, Reduction,
-        ReductionKind, Smallest, SoftmaxSum, Sum, unforeseen_zero,
+        ReductionKind, Smallest, SoftmaxSum, Sum, unforeseen,
     },
 };
 
@@ -80,11 +80,13 @@ pub fn position(
     #[comptime] tensor: usize,
     #[comptime] blueprint: Blueprint,
 ) -> usize {
-    let at = *address.base.index(tensor) + row * *address.row.index(tensor);
-    if comptime!(blueprint.contiguous[tensor]) {
-        at + component
-    } else {
-        at + component * *address.component.index(tensor)
+    let base = *address.base.index(tensor);
+    match comptime!(blueprint.packing[tensor]) {
+        Packing::Strided => {
+            base + row * *address.row.index(tensor) + component * *address.component.index(tensor)
+        }
+        Packing::Adjacent => base + row * *address.row.index(tensor) + component,
+        Packing::Packed { dim } => base + row * dim + component,
     }
 }
 
@@ -102,7 +104,7 @@ pub fn address(
         component: Sequence::new(),
     };
     #[unroll]
-    for tensor in 0..blueprint.contiguous.len() {
+    for tensor in 0..blueprint.packing.len() {
         let strides = comptime!(layout::strides(tensor, rank));
         let mut base = 0usize.runtime();
         let mut rest = batch;
@@ -406,19 +408,36 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
         if comptime!(blueprint.reads_blocks(&program)) {
             if comptime!(blueprint.shared_tile) {
                 sync_cube();
-                stage_columns::<E, F>(
-                    tile,
-                    tensors,
-                    scalars,
-                    address,
-                    uniform,
-                    start,
-                    stop,
-                    UNIT_POS as usize,
-                    CUBE_DIM as usize,
-                    comptime!(program.clone()),
-                    comptime!(blueprint.clone()),
-                );
+                // Compilers do not see that there is but one, and would unroll a loop.
+                if comptime!(blueprint.block <= blueprint.units) {
+                    if start + (UNIT_POS as usize) < stop {
+                        stage_column::<E, F>(
+                            tile,
+                            tensors,
+                            scalars,
+                            address,
+                            uniform,
+                            start + UNIT_POS as usize,
+                            UNIT_POS as usize,
+                            comptime!(program.clone()),
+                            comptime!(blueprint.clone()),
+                        );
+                    }
+                } else {
+                    stage_columns::<E, F>(
+                        tile,
+                        tensors,
+                        scalars,
+                        address,
+                        uniform,
+                        start,
+                        stop,
+                        UNIT_POS as usize,
+                        comptime!(blueprint.units),
+                        comptime!(program.clone()),
+                        comptime!(blueprint.clone()),
+                    );
+                }
                 #[comptime]
                 match weighted {
                     ComptimeOption::None => {}
@@ -600,31 +619,56 @@ pub fn stage_columns<E: Float, F: Float>(
     #[comptime] program: Program,
     #[comptime] blueprint: Blueprint,
 ) {
-    let slots = comptime!(program.column.slots);
-    let ranges = comptime!(blueprint.staged_ranges(&program));
-    let strides = comptime!(blueprint.tile_strides(&program));
     for column in range_stepped(start + offset, stop, step) {
-        let mut own = Array::<One<F>>::new(slots);
-        fill_stage::<E, F, Const<1>>(
-            own.as_mut_slice(),
-            uniform,
+        stage_column::<E, F>(
+            tile,
             tensors,
             scalars,
             address,
+            uniform,
             column,
-            column + 1,
-            comptime!(Space::Column),
+            column - start,
             comptime!(program.clone()),
             comptime!(blueprint.clone()),
         );
-        let at = (column - start) * strides.column;
-        #[unroll]
-        for e in 0..ranges.len() {
-            let range = comptime!(ranges[e]);
-            #[unroll(range.len <= UNROLL)]
-            for k in 0..range.len {
-                tile[at + (range.place + k) * strides.slot] = own[range.slot + k];
-            }
+    }
+}
+
+/// Writes the staged slots of `column` to place `at` of the tile.
+#[cube]
+fn stage_column<E: Float, F: Float>(
+    tile: &mut [One<F>],
+    tensors: &Sequence<Box<[E]>>,
+    scalars: &Sequence<InputScalar>,
+    address: &Address,
+    uniform: &[One<F>],
+    column: usize,
+    at: usize,
+    #[comptime] program: Program,
+    #[comptime] blueprint: Blueprint,
+) {
+    let ranges = comptime!(blueprint.staged_ranges(&program));
+    let strides = comptime!(blueprint.tile_strides(&program));
+    let mut own = Array::<One<F>>::new(comptime!(program.column.slots));
+    fill_stage::<E, F, Const<1>>(
+        own.as_mut_slice(),
+        uniform,
+        tensors,
+        scalars,
+        address,
+        column,
+        column + 1,
+        comptime!(Space::Column),
+        program,
+        blueprint,
+    );
+    let at = at * strides.column;
+    #[unroll]
+    for e in 0..ranges.len() {
+        let range = comptime!(ranges[e]);
+        #[unroll(range.len <= UNROLL)]
+        for k in 0..range.len {
+            tile[at + (range.place + k) * strides.slot] = own[range.slot + k];
         }
     }
 }
@@ -697,33 +741,65 @@ struct Work {
     nothing: bool,
 }
 
-/// What the unit does that stands `ahead` of this one.
+/// What this unit does.
 #[cube]
 fn work<N: Size>(
     layout: &Sequence<usize>,
     out_rows: usize,
-    ahead: usize,
     #[comptime] blueprint: Blueprint,
 ) -> Work {
-    let parts = *layout.index(layout::PARTS);
-    let batches = *layout.index(layout::BATCHES);
+    let parts = parts(layout, comptime!(blueprint.clone()));
+    let batches = batches(layout, comptime!(blueprint.clone()));
     let lanes = N::value();
     // Units that share a tile are in one cube and need the same columns; others stand alone.
     let (worker, worker_rows, unit) = if comptime!(blueprint.shared_tile) {
         (
-            CUBE_POS + ahead,
-            CUBE_DIM as usize * lanes,
+            CUBE_POS,
+            comptime!(blueprint.units) * lanes,
             UNIT_POS as usize,
         )
     } else {
-        (ABSOLUTE_POS + ahead, lanes.runtime(), 0usize.runtime())
+        (ABSOLUTE_POS, lanes.runtime(), 0usize.runtime())
     };
     let groups = out_rows.div_ceil(worker_rows);
+    // Nothing is divided that is known to be less.
+    let (group, others) = if comptime!(blueprint.partial || blueprint.batch_rank > 0) {
+        (worker % groups, worker / groups)
+    } else {
+        (worker, 0usize.runtime())
+    };
+    let (batch, part) = if comptime!(!blueprint.partial) {
+        (others, 0usize.runtime())
+    } else if comptime!(blueprint.batch_rank == 0) {
+        (0usize.runtime(), others)
+    } else {
+        (others % batches, others / batches)
+    };
     Work {
-        row: worker % groups * worker_rows + unit * lanes,
-        batch: (worker / groups) % batches,
-        part: worker / (groups * batches),
+        row: group * worker_rows + unit * lanes,
+        batch,
+        part,
         nothing: worker >= groups * batches * parts,
+    }
+}
+
+/// The number of batches.
+#[cube]
+fn batches(layout: &Sequence<usize>, #[comptime] blueprint: Blueprint) -> usize {
+    if comptime!(blueprint.batch_rank > 0) {
+        *layout.index(layout::BATCHES)
+    } else {
+        1usize.runtime()
+    }
+}
+
+/// The number of parts.
+#[cube]
+fn parts(layout: &Sequence<usize>, #[comptime] blueprint: Blueprint) -> usize {
+    if comptime!(blueprint.partial) {
+        *layout.index(layout::PARTS)
+    } else {
+        1usize.runtime()
     }
 }
 
@@ -741,7 +817,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     let rows = *layout.index(layout::ROWS);
     let columns = *layout.index(layout::COLUMNS);
     let part_columns = *layout.index(layout::PART);
-    let batches = *layout.index(layout::BATCHES);
+    let batches = batches(layout, comptime!(blueprint.clone()));
     let steps = *layout.index(layout::STEPS);
     let out_rows = if comptime!(blueprint.folded) {
         *layout.index(layout::FOLDED)
@@ -753,10 +829,16 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
         batch,
         part,
         nothing,
-    } = work::<N>(layout, out_rows, 0usize, comptime!(blueprint.clone()));
+    } = work::<N>(layout, out_rows, comptime!(blueprint.clone()));
     if nothing {
         terminate!();
     }
+    // Where results go, in memory: it is needed at the end only, and would take registers from the sums. In
+    // reductions without, compilers do better by themselves.
+    let mut out = Array::<usize>::new(3usize + 1);
+    out[0] = row;
+    out[1] = (part * batches + batch) * out_rows + row;
+    out[2] = out_rows;
     // Where rows are added up, parts may take other columns or other rows.
     let (part_of_columns, first_row) = if comptime!(blueprint.folded) {
         let parts_of_columns = max(columns.div_ceil(part_columns), 1usize);
@@ -853,16 +935,12 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
         );
     }
 
-    // What was known from the start is found out again, so that it takes no registers from the sums. In
-    // reductions without, compilers do better by themselves.
     let ahead = if comptime!(spec.keeps_sums()) {
-        unforeseen_zero()
+        unforeseen(0usize)
     } else {
         0usize.runtime()
     };
-    let own = work::<N>(layout, out_rows, ahead, comptime!(blueprint.clone()));
-    let row = own.row;
-    let first = (own.part * batches + own.batch) * out_rows + row;
+    let (row, first, out_rows) = (out[ahead], out[ahead + 1], out[ahead + 2]);
     if comptime!(blueprint.partial) {
         #[unroll]
         for plane in 0..spec.planes().len() {

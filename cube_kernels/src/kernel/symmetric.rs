@@ -24,7 +24,7 @@ use super::{
 use crate::{
     plan::Blueprint,
     program::{Program, Space, UNROLL},
-    reduction::{Accumulator, RunningSums, Spec, unforeseen_zero},
+    reduction::{Accumulator, RunningSums, Spec, unforeseen},
 };
 
 /// Places between the sums of a block for one component and those for the next: at a multiple of a power of 2,
@@ -317,7 +317,7 @@ fn sum_strip<E: Float, F: Float, A: Float, O: Float, N: Size>(
         }
         sums.end_block(comptime!(most * dim));
         // Of a length that compilers do not know: unrolled, it takes long to compile.
-        for k in 0..dim + unforeseen_zero() {
+        for k in 0..unforeseen(dim) {
             for c in 0..stop - start {
                 let sum = lane_sum::<F, N>(state.columns[stride * (dim + k) + c]);
                 out[(out_row + start + c) * dim + k] += O::cast_from(sum);
@@ -326,7 +326,7 @@ fn sum_strip<E: Float, F: Float, A: Float, O: Float, N: Size>(
     }
     for v in 0..vectors {
         let row = first + v * lanes;
-        for k in 0..dim + unforeseen_zero() {
+        for k in 0..unforeseen(dim) {
             let sum = sums.total(v * dim + k);
             #[unroll]
             for lane in 0..lanes {

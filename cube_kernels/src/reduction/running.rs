@@ -49,11 +49,11 @@ pub struct RunningSums<F: Float, A: Float, N: Size> {
     remote: bool,
 }
 
-/// A zero that no compiler can know to be one, and that takes no register until it is used: there are
-/// cubes.
+/// The number `n`, which no compiler can know or find to be one of few: there are less than $2^{31}$ cubes.
+/// It takes no register until it is used.
 #[cube]
-pub fn unforeseen_zero() -> usize {
-    select(CUBE_COUNT == 0, 1usize, 0usize)
+pub fn unforeseen(#[comptime] n: usize) -> usize {
+    n + (((CUBE_COUNT_Y * CUBE_COUNT_Z) >> 31u32) << 20u32) as usize
 }
 
 #[cube]
@@ -156,7 +156,7 @@ impl<F: Float, A: Float, N: Size> RunningSums<F, A, N> {
     /// The number `dim`, as a bound of loops over sums that stay in memory.
     pub fn unforeseen(&self, #[comptime] dim: usize) -> usize {
         if comptime!(self.remote) {
-            dim + unforeseen_zero()
+            unforeseen(dim)
         } else {
             dim.runtime()
         }

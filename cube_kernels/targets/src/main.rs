@@ -287,7 +287,7 @@ fn compile(tools: &Tools, device: &Device, case: &Case, language: Language) -> V
                     format!("{target} {}", language.name()),
                     &compiled,
                     emitted.shared_bytes,
-                    plan.units,
+                    plan.blueprint.units,
                     case.column_bytes(&kernels),
                     plan.lanes,
                 )

@@ -4,7 +4,7 @@ use burn_lazy_kernels::{
     Accumulation, Axis, Expr, Formula, Launch, LaunchError, Output, Precision, Program,
     ReductionKind, Spec, Symmetric, Wanted,
     expr::Var,
-    plan::{self, Device, Plan, Sizes},
+    plan::{self, Device, Packing, Plan, Sizes},
     reference::{self, HostOperand},
 };
 use cubecl::{
@@ -401,7 +401,7 @@ impl Problem {
 
     /// The plan that the launch will make, but for the contiguity of operands.
     pub fn plan(&self, client: &Client, precision: Precision) -> Plan {
-        let contiguous = vec![true; self.tensors.len()];
+        let packing = vec![Packing::Adjacent; self.tensors.len()];
         plan::plan(
             &self.device(client),
             &self.program,
@@ -409,7 +409,7 @@ impl Problem {
             self.sizes(),
             precision,
             self.batch.len(),
-            contiguous,
+            packing,
         )
         .expect("a plan exists")
     }
@@ -463,7 +463,7 @@ impl Problem {
             self.sizes(),
             precision,
             self.batch.len(),
-            vec![true; symmetric.tensors.len()],
+            vec![Packing::Adjacent; symmetric.tensors.len()],
         )
     }
 

@@ -27,7 +27,7 @@ fn numbers_of_rows(fold: usize) -> Vec<usize> {
 fn lanes_and_worker(problem: &Problem) -> (usize, usize) {
     let plan = problem.plan(&client(), Precision::F32);
     let units = match plan.blueprint.shared_tile {
-        true => plan.units,
+        true => plan.blueprint.units,
         false => 1,
     };
     (plan.lanes, plan.lanes * units)

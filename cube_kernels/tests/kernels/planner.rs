@@ -5,7 +5,7 @@
 
 use burn_lazy_kernels::{
     Accumulation, Axis, Expr, Formula, Precision, Program, ReductionKind, Spec, Wanted,
-    plan::{self, Device, MatrixProduct, MatrixUnits, Plan, PlanError, Sizes},
+    plan::{self, Device, MatrixProduct, MatrixUnits, Packing, Plan, PlanError, Sizes},
     program::{Space, WeightedSum},
 };
 use cubecl::ir::AddressType;
@@ -176,13 +176,13 @@ fn make(
     sizes: Sizes,
     precision: Precision,
 ) -> Result<Plan, PlanError> {
-    let contiguous = vec![true; program.tensors.len()];
+    let packing = vec![Packing::Adjacent; program.tensors.len()];
     let spec = Spec {
         kind: ReductionKind::Sum(Accumulation::Blocks),
         wanted: Wanted::VALUES,
         dim: program.dim,
     };
-    plan::plan(device, program, spec, sizes, precision, 0, contiguous)
+    plan::plan(device, program, spec, sizes, precision, 0, packing)
 }
 
 /// The plan of a reduction of many rows.
@@ -198,8 +198,8 @@ fn reduce_many(device: &Device, program: &Program, kind: ReductionKind) -> Plan 
         columns: 1 << 20,
         fold: None,
     };
-    let contiguous = vec![true; program.tensors.len()];
-    plan::plan(device, program, spec, sizes, Precision::F32, 0, contiguous).expect("a plan exists")
+    let packing = vec![Packing::Adjacent; program.tensors.len()];
+    plan::plan(device, program, spec, sizes, Precision::F32, 0, packing).expect("a plan exists")
 }
 
 /// What any plan must satisfy for the kernel to be right.
@@ -221,7 +221,10 @@ fn assert_sound(device: &Device, program: &Program, sizes: Sizes, precision: Pre
     let context = format!("{context} {plan:?}");
 
     assert!(plan.lanes.is_power_of_two(), "{context}");
-    assert!((1..=device.max_units).contains(&plan.units), "{context}");
+    assert!(
+        (1..=device.max_units).contains(&plan.blueprint.units),
+        "{context}"
+    );
     assert!(blueprint.columns > 0 && blueprint.block > 0, "{context}");
     assert!(
         blueprint.block.is_multiple_of(blueprint.columns),
@@ -247,8 +250,11 @@ fn assert_sound(device: &Device, program: &Program, sizes: Sizes, precision: Pre
     if let Some(matrix) = blueprint.matrix {
         let [m, n, k] = matrix.shape;
         assert!(blueprint.shared_tile, "{context}");
-        assert_eq!(matrix.rows, plan.units * plan.lanes, "{context}");
-        assert!(plan.units.is_multiple_of(matrix.plane), "{context}");
+        assert_eq!(matrix.rows, plan.blueprint.units * plan.lanes, "{context}");
+        assert!(
+            plan.blueprint.units.is_multiple_of(matrix.plane),
+            "{context}"
+        );
         // Instructions fill the tiles, and what they read and write is aligned.
         assert!(blueprint.block.is_multiple_of(m), "{context}");
         assert!(matrix.rows.is_multiple_of(n), "{context}");
@@ -268,7 +274,11 @@ fn assert_sound(device: &Device, program: &Program, sizes: Sizes, precision: Pre
     if let Some(weighted) = blueprint.weighted {
         let [m, n, k] = weighted.shape;
         assert!(blueprint.shared_tile, "{context}");
-        assert_eq!(weighted.rows, plan.units * plan.lanes, "{context}");
+        assert_eq!(
+            weighted.rows,
+            plan.blueprint.units * plan.lanes,
+            "{context}"
+        );
         assert!(weighted.rows.is_multiple_of(n), "{context}");
         assert!(blueprint.block.is_multiple_of(k), "{context}");
         assert!(blueprint.block <= weighted.run(), "{context}");
@@ -298,8 +308,8 @@ fn assert_sound(device: &Device, program: &Program, sizes: Sizes, precision: Pre
     // As the kernel counts: a cube that shares a tile, or else a unit, takes consecutive rows.
     let cubes: usize = plan.cubes.iter().map(|n| *n as usize).product();
     let (workers, rows) = match blueprint.shared_tile {
-        true => (cubes, plan.lanes * plan.units),
-        false => (cubes * plan.units, plan.lanes),
+        true => (cubes, plan.lanes * plan.blueprint.units),
+        false => (cubes * plan.blueprint.units, plan.lanes),
     };
     let needed = sizes.out_rows().div_ceil(rows) * sizes.batches * plan.parts;
     assert!(
@@ -447,8 +457,8 @@ fn only_what_is_added_up_plainly_is_compensated() {
             dim: 1,
         };
         let program = &programs()[0];
-        let contiguous = vec![true; program.tensors.len()];
-        plan::plan(&GPU, program, spec, sizes, Precision::F32, 0, contiguous)
+        let packing = vec![Packing::Adjacent; program.tensors.len()];
+        plan::plan(&GPU, program, spec, sizes, Precision::F32, 0, packing)
             .expect("a plan exists")
             .blueprint
             .total()
@@ -616,8 +626,8 @@ fn weighted_of(
         wanted: Wanted::VALUES,
         dim: program.dim,
     };
-    let contiguous = vec![true; program.tensors.len()];
-    let plan = plan::plan(&cuda, &program, spec, sizes, precision, 0, contiguous);
+    let packing = vec![Packing::Adjacent; program.tensors.len()];
+    let plan = plan::plan(&cuda, &program, spec, sizes, precision, 0, packing);
     let weighted = plan.expect("a plan exists").blueprint.weighted;
     weighted.map(|weighted| weighted.sum)
 }

@@ -5,7 +5,7 @@ use burn_lazy_kernels::{
     Accumulation, Axis, Expr, Formula, Precision, Program, ReductionKind, Spec, Symmetric, Wanted,
     catalogue::{Parity, ScalarOp},
     expr::{Node, Place},
-    plan::{self, Device, Plan, Sizes},
+    plan::{self, Device, Packing, Plan, Sizes},
 };
 
 use crate::{
@@ -53,8 +53,8 @@ fn plan_of(
 ) -> Option<Plan> {
     let (program, symmetric) = lower(expr);
     let spec = spec(program.dim, accumulation);
-    let contiguous = vec![true; symmetric.tensors.len()];
-    plan::symmetric(device, &symmetric, spec, sizes, precision, 0, contiguous)
+    let packing = vec![Packing::Adjacent; symmetric.tensors.len()];
+    plan::symmetric(device, &symmetric, spec, sizes, precision, 0, packing)
 }
 
 /// A CPU with AVX-512.
@@ -214,7 +214,7 @@ fn check_plan(device: &Device, expr: &Expr, n: usize, precision: Precision) {
     assert_eq!(blueprint.block % blueprint.columns, 0);
     assert_eq!(strip % blueprint.block, 0);
     assert_eq!(strip % plan.lanes, 0);
-    let launched = plan.cubes.iter().product::<u32>() as usize * plan.units;
+    let launched = plan.cubes.iter().product::<u32>() as usize * plan.blueprint.units;
     assert!(launched >= plan.parts);
     let tiles: usize = (0..n)
         .step_by(strip)
