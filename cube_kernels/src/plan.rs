@@ -53,6 +53,8 @@ pub struct Blueprint {
     pub strip: Option<usize>,
     /// The sums over columns that matrix instructions compute, if they do.
     pub weighted: Option<WeightedProduct>,
+    /// Whether coordinates are scaled beforehand where that is exact enough.
+    pub scaled: bool,
     /// The components of rows and columns that only matrix instructions read, and, where these are not
     /// exact enough, single units: neither registers nor the tile hold them.
     pub left_out: Vec<LeftOut>,
@@ -78,24 +80,22 @@ impl Blueprint {
 
     /// The column slots that go through the tile, in the order in which they stand there.
     pub fn staged_ranges(&self, program: &Program) -> Vec<StagedRange> {
-        let (first, last) = (self.first_staged_slot(program), program.column.slots);
-        let columns = self
-            .left_out
-            .iter()
-            .filter(|out| out.space == Space::Column);
-        let mut gaps: Vec<(usize, usize)> =
-            columns.map(|out| (out.slot, out.slot + out.len)).collect();
-        gaps.push((last, last));
-        gaps.sort_unstable();
-        let (mut slot, mut place) = (first, 0);
-        let mut ranges = Vec::new();
-        for (gap, behind) in gaps {
-            let len = gap.saturating_sub(slot);
-            if len > 0 {
-                ranges.push(StagedRange { slot, len, place });
+        let first = self.first_staged_slot(program);
+        let mut ranges: Vec<StagedRange> = Vec::new();
+        let mut place = 0;
+        for slot in first..program.column.slots {
+            if self.leaves_out(Space::Column, slot) || !program.pair_reads(Space::Column, slot) {
+                continue;
             }
-            place += len;
-            slot = slot.max(behind);
+            match ranges.last_mut() {
+                Some(last) if last.slot + last.len == slot => last.len += 1,
+                _ => ranges.push(StagedRange {
+                    slot,
+                    len: 1,
+                    place,
+                }),
+            }
+            place += 1;
         }
         ranges
     }
@@ -181,7 +181,14 @@ impl Blueprint {
 
     /// Values in the tile.
     pub fn tile_len(&self, program: &Program) -> usize {
-        self.block * self.staged(program)
+        self.block * self.most_staged(program)
+    }
+
+    /// The most column slots that go through the tile in any form of the formula.
+    fn most_staged(&self, program: &Program) -> usize {
+        let scaled = program.scaled.as_ref().filter(|_| self.scaled);
+        let scaled = scaled.map_or(0, |scaled| self.staged(&scaled.program));
+        self.staged(program).max(scaled)
     }
 }
 
@@ -467,6 +474,8 @@ pub struct Device {
     pub wide_loads: bool,
     /// Whether kernels reach an instruction for $2^x$.
     pub exp2: bool,
+    /// Whether an operation less a pair is worth a second form of the formula.
+    pub scales: bool,
     /// The matrices that it multiplies.
     pub matrices: MatrixUnits,
 }
@@ -502,6 +511,8 @@ impl Device {
             max_iterations: software.then_some(65_000),
             wide_loads: matches!(runtime, "cuda" | "hip"),
             exp2: ptx::PRESENT && runtime == "cuda",
+            // Elsewhere an exponential is many operations.
+            scales: ptx::PRESENT && runtime == "cuda",
             matrices: MatrixUnits::new(properties, runtime),
         }
     }
@@ -600,10 +611,15 @@ pub fn plan(
             blueprint.in_place = !blueprint.shared_tile;
         }
     }
+    blueprint.scaled = device.scales
+        && program.scaled.is_some()
+        && blueprint.shared_tile
+        && !blueprint.folded
+        && precision.computed() == Precision::F32;
     // A block is a multiple of the columns that are evaluated together, and its tile takes at most
     // half of the fast memory, so that something else fits beside it.
     let whole = |columns: usize| columns / blueprint.columns * blueprint.columns;
-    let room = (device.shared_memory / 2).checked_div(blueprint.staged(program) * size);
+    let room = (device.shared_memory / 2).checked_div(blueprint.most_staged(program) * size);
     let block = whole(BLOCK.min(room.unwrap_or(BLOCK)));
     if let Some(own) = by_matrices(device, program, &blueprint, sizes, units) {
         lanes = MATRIX_LANES;
@@ -612,6 +628,7 @@ pub fn plan(
         blueprint.block = block;
     } else {
         blueprint.shared_tile = false;
+        blueprint.scaled = false;
         blueprint.in_place = true;
         blueprint.block = match program.column.computed() {
             0 => whole(BLOCK),
@@ -736,6 +753,7 @@ fn blueprint(
         in_place: precision == computed,
         matrix: None,
         weighted: None,
+        scaled: false,
         left_out: Vec::new(),
         ahead: None,
         strip: None,
@@ -923,6 +941,7 @@ fn by_matrices(
         let own = Blueprint {
             matrix: choice.0,
             weighted: choice.1,
+            scaled: false,
             left_out: left_out(program, choice.0, choice.1),
             columns: LOADED_COLUMNS,
             ..blueprint.clone()

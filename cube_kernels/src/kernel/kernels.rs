@@ -4,14 +4,14 @@ use cubecl::{ir::ElemType, prelude::*};
 
 use super::{
     evaluate::{One, run_pair, run_stage},
-    math::{Precision, constant_vector, narrow, widen},
+    math::{Precision, constant, constant_vector, narrow, widen},
     matrix::Products,
     symmetric::sum_symmetric,
     weighted::WeightedSums,
 };
 use crate::{
     plan::{Blueprint, Packing},
-    program::{Program, Source, Space, UNROLL},
+    program::{Program, REACH, Source, Space, Stage, UNROLL},
     reduction::{
         Extremum, LeastOfGroups, LeastState, LogSumExp, NO_INDEX, Product, Reduction,
         ReductionKind, Smallest, SoftmaxSum, Sum, unforeseen,
@@ -244,7 +244,6 @@ fn reduce_unit<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     tensors: &Sequence<Box<[E]>>,
     scalars: &Sequence<InputScalar>,
     address: &Address,
-    uniform: &[One<F>],
     row: usize,
     rows: usize,
     out_rows: usize,
@@ -255,6 +254,188 @@ fn reduce_unit<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     #[comptime] program: Program,
     #[comptime] blueprint: Blueprint,
 ) {
+    if comptime!(blueprint.scaled) {
+        let scaled = comptime!(program.scaled.clone().expect("it is planned"));
+        let near = in_reach::<E, F, N>(
+            tensors,
+            scalars,
+            address,
+            row,
+            rows,
+            begin,
+            end,
+            comptime!(scaled.reach.clone()),
+            comptime!(blueprint.clone()),
+        );
+        if near {
+            reduce_form::<E, F, A, N, R>(
+                state,
+                tile,
+                products,
+                weighted,
+                tensors,
+                scalars,
+                address,
+                row,
+                rows,
+                out_rows,
+                steps,
+                begin,
+                end,
+                infinity,
+                comptime!(scaled.program.clone()),
+                comptime!(blueprint.clone()),
+            )
+        } else {
+            reduce_form::<E, F, A, N, R>(
+                state,
+                tile,
+                products,
+                weighted,
+                tensors,
+                scalars,
+                address,
+                row,
+                rows,
+                out_rows,
+                steps,
+                begin,
+                end,
+                infinity,
+                program,
+                comptime!(blueprint.clone()),
+            )
+        }
+    } else {
+        reduce_form::<E, F, A, N, R>(
+            state,
+            tile,
+            products,
+            weighted,
+            tensors,
+            scalars,
+            address,
+            row,
+            rows,
+            out_rows,
+            steps,
+            begin,
+            end,
+            infinity,
+            program,
+            comptime!(blueprint.clone()),
+        )
+    }
+}
+
+/// Whether the points that the units of the cube pair are within [`REACH`] of 0 when they are scaled, as
+/// `reach` computes it. The same for all units.
+#[cube]
+fn in_reach<E: Float, F: Float, N: Size>(
+    tensors: &Sequence<Box<[E]>>,
+    scalars: &Sequence<InputScalar>,
+    address: &Address,
+    row: usize,
+    rows: usize,
+    begin: usize,
+    end: usize,
+    #[comptime] reach: Program,
+    #[comptime] blueprint: Blueprint,
+) -> bool {
+    let uniform = uniform_slots::<E, F>(
+        tensors,
+        scalars,
+        address,
+        comptime!(reach.clone()),
+        comptime!(blueprint.clone()),
+    );
+    let mut far = Shared::<[u32]>::new_slice(1usize);
+    if UNIT_POS == 0 {
+        far[0] = 0u32;
+    }
+    sync_cube();
+    let mut slots = Array::<Vector<F, N>>::new(comptime!(reach.row.slots));
+    fill_stage::<E, F, N>(
+        slots.as_mut_slice(),
+        uniform.as_slice(),
+        tensors,
+        scalars,
+        address,
+        row,
+        rows,
+        comptime!(Space::Row),
+        comptime!(reach.clone()),
+        comptime!(blueprint.clone()),
+    );
+    let mut near = within_reach::<F, N>(slots.as_slice(), comptime!(reach.row.clone()));
+    let step = comptime!(blueprint.units);
+    for column in range_stepped(begin + UNIT_POS as usize, end, step) {
+        let mut slots = Array::<One<F>>::new(comptime!(reach.column.slots));
+        fill_stage::<E, F, Const<1>>(
+            slots.as_mut_slice(),
+            uniform.as_slice(),
+            tensors,
+            scalars,
+            address,
+            column,
+            column + 1,
+            comptime!(Space::Column),
+            comptime!(reach.clone()),
+            comptime!(blueprint.clone()),
+        );
+        near =
+            near && within_reach::<F, Const<1>>(slots.as_slice(), comptime!(reach.column.clone()));
+    }
+    if !near {
+        far[0] = 1u32;
+    }
+    sync_cube();
+    far[0] == 0
+}
+
+/// Whether all computed slots are at most [`REACH`] squared. NaN is not.
+#[cube]
+fn within_reach<F: Float, N: Size>(slots: &[Vector<F, N>], #[comptime] stage: Stage) -> bool {
+    let most = constant::<F>(comptime!(REACH * REACH));
+    let mut near = true.runtime();
+    #[unroll]
+    for slot in stage.loaded..stage.slots {
+        #[unroll]
+        for lane in 0..N::value() {
+            near = near && slots[slot].extract(lane) <= most;
+        }
+    }
+    near
+}
+
+/// The same with one form of the formula.
+#[cube]
+fn reduce_form<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
+    state: &mut R::State,
+    tile: &mut [One<F>],
+    products: &ComptimeOption<Products<E, F>>,
+    weighted: &mut ComptimeOption<WeightedSums<F, A, N>>,
+    tensors: &Sequence<Box<[E]>>,
+    scalars: &Sequence<InputScalar>,
+    address: &Address,
+    row: usize,
+    rows: usize,
+    out_rows: usize,
+    steps: usize,
+    begin: usize,
+    end: usize,
+    infinity: F,
+    #[comptime] program: Program,
+    #[comptime] blueprint: Blueprint,
+) {
+    let uniform = uniform_slots::<E, F>(
+        tensors,
+        scalars,
+        address,
+        comptime!(program.clone()),
+        comptime!(blueprint.clone()),
+    );
+    let uniform = uniform.as_slice();
     let mut slots = Array::<Vector<F, N>>::new(comptime!(program.row.slots.max(1)));
     if comptime!(blueprint.folded) {
         // As many for all units, as those of a cube stage its columns together.
@@ -851,14 +1032,6 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     let end = min(begin + part_columns, columns);
 
     let address = address(layout, batch, comptime!(blueprint.clone()));
-    let uniform = uniform_slots::<E, F>(
-        tensors,
-        scalars,
-        &address,
-        comptime!(program.clone()),
-        comptime!(blueprint.clone()),
-    );
-
     let infinity = infinity.get::<F>();
     let spec = comptime!(blueprint.total());
     let narrow = comptime!(if blueprint.weighted.is_some() {
@@ -901,7 +1074,6 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
             tensors,
             scalars,
             &address,
-            uniform.as_slice(),
             first_row,
             rows,
             out_rows,
@@ -922,7 +1094,6 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
             tensors,
             scalars,
             &address,
-            uniform.as_slice(),
             first_row,
             rows,
             out_rows,

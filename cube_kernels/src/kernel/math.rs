@@ -51,6 +51,14 @@ impl Math {
         })
     }
 
+    /// For the exponential of the argument, not the power of 2.
+    fn of_e(self) -> Self {
+        self.with(Argument {
+            binary: false,
+            ..self.argument
+        })
+    }
+
     /// For another argument.
     pub fn with(self, argument: Argument) -> Self {
         Self { argument, ..self }
@@ -216,7 +224,12 @@ pub fn rsqrt<F: Float, N: Size>(x: Vector<F, N>) -> Vector<F, N> {
 /// The exponential; of an argument that has been rounded, the power of 2 of a product that is rounded, too.
 #[cube]
 pub fn exp<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
-    if comptime!(math.argument.rounded && math.binary()) {
+    if comptime!(math.argument.binary && math.binary()) {
+        exp2::<F, N>(x, math)
+    } else if comptime!(math.argument.binary) {
+        let x = x * constant_vector::<F, N>(std::f64::consts::LN_2);
+        exp::<F, N>(x, comptime!(math.of_e()))
+    } else if comptime!(math.argument.rounded && math.binary()) {
         exp2::<F, N>(x * constant_vector::<F, N>(std::f64::consts::LOG2_E), math)
     } else if comptime!(math.polynomial_exp && math.precision == Precision::F32) {
         Vector::<F, N>::cast_from(exp_f32::<N>(Vector::<f32, N>::cast_from(x), math))

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Instruction, Item, Listing, Load, Register, Source, Space, Stage, Term};
+use super::{Instruction, Item, Listing, Load, Register, Source, Space, Stage, Term, reads};
 use crate::catalogue::ScalarOp;
 
 /// A sum over an inner axis of a pair that is $\pm \sum_k x_k y_k$ or $\pm \sum_k (x_k - y_k)^2 s_k^2$
@@ -176,23 +176,12 @@ impl Listing {
     pub fn only_for(&self, items: &[usize], space: Space, factor: Factor, len: usize) -> bool {
         let (first, last) = (factor.slot, factor.slot + len);
         let copied = |load: &Load| load.slot == first && load.len == len;
-        let reads = |all: &[Item], skipped: &[usize]| {
-            let instructions = all.iter().enumerate().flat_map(|(at, item)| match item {
-                _ if skipped.contains(&at) => Vec::new(),
-                Item::Let(_, instruction) => vec![(*instruction, 1)],
-                Item::Sum { len, body, .. } | Item::Store { len, body, .. } => {
-                    body.iter().map(|(_, i)| (*i, *len)).collect()
-                }
-            });
-            instructions.into_iter().any(|(instruction, len)| {
-                matches!(instruction, Instruction::Load { space: own, slot, looped }
-                    if own == space && slot < last && slot + if looped { len } else { 1 } > first)
-            })
-        };
+        let others = self.pair.iter().enumerate();
+        let others = others.filter(|(at, _)| !items.contains(at));
         let stage = self.stage(space);
         stage.load_of(first).is_some_and(copied)
-            && !reads(&stage.items, &[])
-            && !reads(&self.pair, items)
+            && !reads(&stage.items, space, first..last)
+            && !reads(others.map(|(_, item)| item), space, first..last)
     }
 }
 

@@ -7,7 +7,8 @@
 use std::collections::HashMap;
 
 use super::{
-    Argument, Code, Instruction, Item, Listing, Load, Program, Register, Source, Space, Stage, Term,
+    Argument, Code, Instruction, Item, Listing, Load, Program, Register, Scaled, Source, Space,
+    Stage, Term,
 };
 use crate::{
     catalogue::{ScalarOp, Sign},
@@ -129,43 +130,50 @@ struct Lowering<'a> {
 impl Program {
     /// Lowers `formula` for a reduction over `reduced`.
     pub fn lower(formula: &Formula, reduced: Axis) -> Self {
-        let mut uses = HashMap::new();
-        for expr in formula.root().topological() {
-            for child in expr.node().children() {
-                *uses.entry(child.digest()).or_insert(0) += 1;
-            }
-        }
-        let mut lowering = Lowering {
-            formula,
-            reduced,
-            builders: Default::default(),
-            uses,
-        };
-        let root = formula.root().clone();
-        lowering.store(Space::Pair, 0, &root);
-
-        let tensors = formula.tensors().map(|var| {
-            lowering.space_of(Dependence {
-                i: var.axis == Some(Axis::I),
-                j: var.axis == Some(Axis::J),
-            })
-        });
-        let tensors = tensors.collect();
-        let loaded = [Space::Uniform, Space::Row, Space::Column]
-            .map(|space| lowering.builders[space as usize].loaded);
-        let [uniform, row, column, pair] = lowering.builders;
-        let mut listing = Listing {
-            tensors,
-            scalars: formula.scalars().count(),
-            uniform: uniform.into_stage(),
-            row: row.into_stage(),
-            column: column.into_stage(),
-            pair: pair.items,
-            dim: root.dim(),
-        };
-        listing.number_slots(loaded);
+        let mut listing = listing(formula, formula.root(), reduced);
+        listing.scaled = Scaled::new(formula, reduced, listing.pair_work());
         Program::new(listing)
     }
+}
+
+/// Lowers `root`, an expression in the operands of `formula`.
+pub(super) fn listing(formula: &Formula, root: &Expr, reduced: Axis) -> Listing {
+    let mut uses = HashMap::new();
+    for expr in root.topological() {
+        for child in expr.node().children() {
+            *uses.entry(child.digest()).or_insert(0) += 1;
+        }
+    }
+    let mut lowering = Lowering {
+        formula,
+        reduced,
+        builders: Default::default(),
+        uses,
+    };
+    lowering.store(Space::Pair, 0, root);
+
+    let tensors = formula.tensors().map(|var| {
+        lowering.space_of(Dependence {
+            i: var.axis == Some(Axis::I),
+            j: var.axis == Some(Axis::J),
+        })
+    });
+    let tensors = tensors.collect();
+    let loaded = [Space::Uniform, Space::Row, Space::Column]
+        .map(|space| lowering.builders[space as usize].loaded);
+    let [uniform, row, column, pair] = lowering.builders;
+    let mut listing = Listing {
+        tensors,
+        scalars: formula.scalars().count(),
+        uniform: uniform.into_stage(),
+        row: row.into_stage(),
+        column: column.into_stage(),
+        pair: pair.items,
+        dim: root.dim(),
+        scaled: None,
+    };
+    listing.number_slots(loaded);
+    listing
 }
 
 impl Listing {
@@ -319,7 +327,13 @@ impl Lowering<'_> {
             }
             _ => {}
         }
-        let a = self.scalar(space, &args[0], component);
+        // Of a power of 2 its exponent.
+        let power = match op {
+            ScalarOp::Exp => power_of_two(&args[0]),
+            _ => None,
+        };
+        let first = power.unwrap_or(&args[0]);
+        let a = self.scalar(space, first, component);
         let b = match args.get(1) {
             Some(b) => self.scalar(space, b, component),
             None => a,
@@ -329,8 +343,9 @@ impl Lowering<'_> {
             None => b,
         };
         let argument = Argument {
-            nonpositive: args[0].known_sign() == Sign::NonPositive,
-            rounded: args[0].is_rounded(),
+            nonpositive: first.known_sign() == Sign::NonPositive,
+            rounded: first.is_rounded(),
+            binary: power.is_some(),
         };
         let args = [a, b, c];
         let apply = Instruction::Apply { op, args, argument };
@@ -589,6 +604,19 @@ impl Lowering<'_> {
         };
         self.builder(space).slots.insert(expr.digest(), slot);
         slot
+    }
+}
+
+/// The expression that `expr` is the product of with $\ln 2$, if it is one.
+fn power_of_two(expr: &Expr) -> Option<&Expr> {
+    let Node::Scalar(ScalarOp::Mul, args) = expr.node() else {
+        return None;
+    };
+    let ln_2 = |expr: &Expr| expr.as_const() == Some(std::f64::consts::LN_2);
+    match [ln_2(&args[0]), ln_2(&args[1])] {
+        [true, false] => Some(&args[1]),
+        [false, true] => Some(&args[0]),
+        _ => None,
     }
 }
 

@@ -12,15 +12,17 @@
 
 mod inner_product;
 mod lower;
+mod scaled;
 mod symmetric;
 mod weighted_sum;
 
-use std::{fmt, hash::Hash, sync::Arc};
+use std::{fmt, hash::Hash, ops::Range, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 pub use inner_product::{Factor, InnerProduct, Scale};
 pub use lower::UNROLL;
+pub use scaled::{REACH, Scaled};
 pub use symmetric::Symmetric;
 pub use weighted_sum::WeightedSum;
 
@@ -108,6 +110,8 @@ pub struct Argument {
     pub nonpositive: bool,
     /// It has been rounded, so that another rounding error of its size is of no account.
     pub rounded: bool,
+    /// It is the exponent of a power of 2.
+    pub binary: bool,
 }
 
 /// A value that is added to something: the product is kept apart so that it can be fused.
@@ -226,6 +230,8 @@ pub struct Listing {
     pub pair: Vec<Item>,
     /// Number of components of the formula.
     pub dim: usize,
+    /// The same for points near 0, where a pair takes less so.
+    pub scaled: Option<Scaled>,
 }
 
 /// A shared [`Listing`] with a digest, so that hashing it for each launch is cheap.
@@ -294,6 +300,11 @@ impl Listing {
         }
     }
 
+    /// Whether a pair reads slot `slot` of `space`.
+    pub fn pair_reads(&self, space: Space, slot: usize) -> bool {
+        reads(self.pair.iter(), space, slot..slot + 1)
+    }
+
     /// Whether some inner axis of a pair is a loop.
     pub fn looped(&self) -> bool {
         self.pair.iter().any(|item| match item {
@@ -327,6 +338,24 @@ impl Listing {
     }
 }
 
+/// Whether one of `items` reads one of the slots `slots` of `space`.
+fn reads<'a>(items: impl IntoIterator<Item = &'a Item>, space: Space, slots: Range<usize>) -> bool {
+    let read = |instruction: &Instruction, len: usize| match *instruction {
+        Instruction::Load {
+            space: own,
+            slot,
+            looped,
+        } => own == space && slot < slots.end && slot + if looped { len } else { 1 } > slots.start,
+        _ => false,
+    };
+    items.into_iter().any(|item| match item {
+        Item::Let(_, instruction) => read(instruction, 1),
+        Item::Sum { len, body, .. } | Item::Store { len, body, .. } => {
+            body.iter().any(|(_, instruction)| read(instruction, *len))
+        }
+    })
+}
+
 impl Instruction {
     /// About how many instructions of a processor it takes. What is loaded or constant serves several
     /// pairs.
@@ -337,6 +366,8 @@ impl Instruction {
             Instruction::Const(_) | Instruction::Load { .. } | Instruction::Counter { .. } => 0,
             Instruction::Offset { .. } => FUNCTION,
             Instruction::Fma { .. } => 1,
+            // A product less.
+            Instruction::Apply { argument, .. } if argument.binary => FUNCTION - 1,
             Instruction::Apply { op, .. } => match op {
                 ScalarOp::Neg
                 | ScalarOp::Square

@@ -316,6 +316,78 @@ fn the_exponential_knows_that_its_argument_has_been_rounded() {
 }
 
 #[test]
+fn the_exponential_of_a_multiple_of_ln_2_is_a_power_of_2() {
+    let product = || x(0, 1) * y(1, 1);
+    let of = |expr: Expr| argument_of_exp(&expr.exp()).binary;
+    assert!(of(product() * std::f64::consts::LN_2));
+    assert!(of(Expr::constant(std::f64::consts::LN_2) * product()));
+    assert!(!of(product() * 0.7) && !of(product()));
+}
+
+/// Whether a pair of the scaled form takes as many operations as the distance, the power and what `beside` is.
+fn is_scaled(expr: &Expr) -> bool {
+    let program = lower(expr);
+    program.scaled.as_ref().is_some_and(|scaled| {
+        // The first square, where nothing is to be added to it.
+        assert!(
+            count(&scaled.program.pair, ScalarOp::Mul) <= 1,
+            "{}",
+            *scaled.program
+        );
+        assert!(scaled.program.pair_work() < program.pair_work());
+        assert_eq!(scaled.reach.row.computed(), 1);
+        assert_eq!(scaled.reach.column.computed(), 1);
+        true
+    })
+}
+
+#[test]
+fn exponentials_of_distances_have_a_form_without_a_factor() {
+    let difference = || x(0, 3) - y(1, 3);
+    let squared = || difference().square().inner_sum();
+    for exponent in [
+        -squared(),
+        -(squared() * s(2)),
+        squared() * -0.5,
+        -squared() / (s(2).square() * 2.0),
+        -(-difference() / p(2, 3)).square().inner_sum(),
+        -(difference().square() * p(2, 3)).inner_sum(),
+        -(y(1, 1) - x(0, 1)).square() * s(2),
+        // What only a row or column knows is no reason against it.
+        -x(0, 8).exp().sqdist(&(y(1, 8) * y(3, 1))),
+    ] {
+        assert!(is_scaled(&(exponent.exp() * y(4, 2))), "{exponent}");
+    }
+}
+
+#[test]
+fn other_exponentials_have_no_such_form() {
+    let squared = || x(0, 3).sqdist(&y(1, 3));
+    for expr in [
+        // It grows.
+        (squared() * 0.5).exp(),
+        // The factor is not the same for all pairs.
+        -(squared() * x(2, 1)).exp(),
+        (-squared().sqrt()).exp(),
+        (-x(0, 3).dot(&y(1, 3)).square()).exp(),
+        (-(x(0, 3) * y(1, 3) - y(2, 3)).square().inner_sum()).exp(),
+        squared() * -0.5,
+        // Loops have more to do than a product.
+        (-x(0, 9).sqdist(&y(1, 9))).exp(),
+        // The distance is needed as it is, too.
+        (-squared()).exp() * squared(),
+        (-squared()).exp() + (-squared() * 0.5).exp(),
+    ] {
+        assert!(lower(&expr).scaled.is_none(), "{expr}");
+    }
+    assert!(
+        lower(&gaussian(3, 1).gradient(&leaf(0, Some(Axis::I), 3), &x(9, 1)))
+            .scaled
+            .is_none()
+    );
+}
+
+#[test]
 fn short_inner_axes_are_unrolled_and_long_ones_are_loops() {
     for (dim, want) in [
         (1, vec![]),
@@ -585,6 +657,10 @@ impl<'a> Follow<'a> {
 }
 
 fn assert_well_formed(program: &Program) {
+    if let Some(scaled) = &program.scaled {
+        assert_well_formed(&scaled.program);
+        assert_well_formed(&scaled.reach);
+    }
     for space in [Space::Uniform, Space::Row, Space::Column] {
         Follow::stage(program, space);
     }

@@ -40,6 +40,7 @@ mod on_device {
     pub mod pairs_once;
     pub mod random_kernels;
     pub mod reductions;
+    pub mod scaled;
     pub mod shapes;
 }
 #[cfg(any(

@@ -29,6 +29,7 @@ const GPU: Device = Device {
     max_iterations: None,
     wide_loads: false,
     exp2: false,
+    scales: false,
     matrices: NO_MATRICES,
 };
 
@@ -87,6 +88,7 @@ fn gpus() -> Vec<Device> {
     };
     let cuda = Device {
         matrices: MATRICES,
+        scales: true,
         ..GPU
     };
     let small = Device {
@@ -352,6 +354,8 @@ proptest! {
                 let plan = |sizes| {
                     let mut plan = make(&device, &program, sizes, Precision::F32)?;
                     plan.blueprint.folded = false;
+                    // Rows that are added up are too many to be looked at beforehand.
+                    plan.blueprint.scaled = false;
                     plan.part_steps = 1;
                     Ok::<_, PlanError>(plan)
                 };
@@ -766,6 +770,30 @@ fn a_unit_of_a_gpu_takes_as_many_rows_as_its_registers_hold() {
 fn rows_of_a_gpu_share_a_unit_only_if_there_are_many() {
     let lanes = |rows| plan_of(&GPU, &programs()[1], rows, 1000).lanes;
     assert!(lanes(100) < lanes(1_000_000));
+}
+
+#[test]
+fn coordinates_are_scaled_where_an_operation_counts() {
+    let plan = |scales: bool, dim: usize, precision| {
+        let program = Program::lower(&Formula::new(&gaussian(dim, 1)).0, Axis::J);
+        let device = Device {
+            scales,
+            matrices: MATRICES,
+            ..GPU
+        };
+        let sizes = Sizes {
+            batches: 1,
+            rows: 10_000,
+            columns: 10_000,
+            fold: None,
+        };
+        let plan = make(&device, &program, sizes, precision).expect("a plan exists");
+        plan.blueprint.scaled
+    };
+    assert!(plan(true, 3, Precision::F32) && plan(true, 3, Precision::F16));
+    // Neither the digits of F64 nor what matrix instructions compute.
+    assert!(!plan(true, 3, Precision::F64) && !plan(true, 16, Precision::F32));
+    assert!(!plan(false, 3, Precision::F32));
 }
 
 #[test]

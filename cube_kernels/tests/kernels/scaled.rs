@@ -1,0 +1,293 @@
+//! Exponentials of distances of scaled coordinates, against the host and against the formula as it is: the
+//! kernels of devices for which an operation less a pair counts.
+
+use burn_lazy_kernels::{
+    Axis, Expr, Precision,
+    expr::Var,
+    plan::{Device, MatrixUnits},
+    program::REACH,
+};
+use proptest::prelude::*;
+
+use crate::{
+    device::{Problem, Runtime, Tensor, assert_close, client, runtime},
+    random::config,
+    support::{Rng, p, s, x, y},
+};
+
+/// A GPU with small cubes, as the tests of matrices have one.
+fn device(scales: bool) -> Device {
+    let client = client();
+    Device {
+        cores: None,
+        max_units: 2,
+        plane: 1,
+        shared_memory: 64 << 10,
+        processors: Some(2),
+        max_iterations: None,
+        wide_loads: false,
+        scales,
+        matrices: MatrixUnits::default(),
+        ..Device::new(client.properties(), client.name())
+    }
+}
+
+/// Kernels that choose between forms are for runtimes whose shaders need not prove that all units of a cube
+/// do so alike.
+fn runs() -> bool {
+    matches!(runtime(), Runtime::Cpu | Runtime::Cuda)
+}
+
+/// The values in both forms: as a device chooses them, and of the formula as it is.
+fn both(problem: Problem) -> (Problem, [Vec<f64>; 2]) {
+    let client = client();
+    let mut values = |problem: &Problem| {
+        let run = problem.run(&client, Precision::F32);
+        run.expect("the launch succeeds")
+    };
+    let problem = problem.planned_for(device(false));
+    let plain = values(&problem);
+    let problem = problem.planned_for(device(true));
+    let plan = problem.plan(&client, Precision::F32);
+    assert!(plan.blueprint.scaled, "{plan:?}");
+    let chosen = values(&problem);
+    (problem, [chosen, plain])
+}
+
+/// Whether values are equal bit by bit.
+fn same(some: &[f64], others: &[f64]) -> bool {
+    let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    bits(some) == bits(others)
+}
+
+/// Asserts that both forms give what the host gives, and are not the same.
+#[track_caller]
+fn check(problem: Problem, relative: f64) {
+    let (problem, [chosen, plain]) = both(problem);
+    let want = problem.reference();
+    assert_close(&chosen, &want, relative);
+    assert_close(&plain, &want, relative);
+    assert!(!same(&chosen, &plain), "there is but one form");
+}
+
+/// Asserts that the formula is taken as it is.
+#[track_caller]
+fn check_plain(problem: Problem, relative: f64) {
+    let (problem, [chosen, plain]) = both(problem);
+    assert!(same(&chosen, &plain), "there are two forms");
+    assert_close(&chosen, &problem.reference(), relative);
+}
+
+/// $\sum_j e^{-1.3 |x_i - y_j|^2} b_j$ for points of dimension `dim`.
+fn gaussian(dim: usize, width: usize) -> Expr {
+    (x(0, dim).sqdist(&y(1, dim)) * -1.3).exp() * y(2, width)
+}
+
+/// The operands given as they are, in order.
+fn problem(expr: &Expr, sizes: (usize, usize), tensors: Vec<Tensor>, scalars: &[f64]) -> Problem {
+    let (mut tensors, mut scalars) = (tensors.into_iter(), scalars.iter());
+    Problem::new(
+        expr,
+        Axis::J,
+        &[],
+        sizes,
+        |_| tensors.next().expect("a tensor for each leaf"),
+        |_| *scalars.next().expect("a number for each leaf"),
+    )
+}
+
+/// The same with tensors that are uniform in `low .. high`.
+fn uniform(expr: &Expr, sizes: (usize, usize), (low, high): (f64, f64)) -> Problem {
+    Problem::random(expr, Axis::J, sizes, 5, (low, high))
+}
+
+#[test]
+fn sizes_need_not_fill_tiles() {
+    if !runs() {
+        return;
+    }
+    for sizes in [(1, 1), (9, 1), (5, 127), (17, 128), (4, 129), (13, 300)] {
+        check(uniform(&gaussian(3, 2), sizes, (-1.0, 1.0)), 1e-6);
+    }
+    let (problem, [chosen, _]) = both(uniform(&gaussian(3, 2), (5, 0), (-1.0, 1.0)));
+    assert_eq!(chosen, problem.reference());
+}
+
+#[test]
+fn coefficients_may_be_parameters() {
+    if !runs() {
+        return;
+    }
+    let (sizes, dim) = ((9, 70), 3);
+    let difference = || x(0, dim) - y(1, dim);
+    let squared = || difference().square().inner_sum();
+    let exprs = [
+        (-(squared() * s(3))).exp() * y(2, 1),
+        ((difference() / p(3, dim)).square().inner_sum() * -0.5).exp() * y(2, 1),
+        (-(difference().square() * p(3, dim)).inner_sum() / s(4)).exp() * y(2, 1),
+        (-(y(1, 1) - x(0, 1)).square() / (s(3).square() * 0.25)).exp() * y(2, 1),
+        // A value for each component.
+        (difference().square() * -p(3, dim)).exp(),
+    ];
+    for expr in exprs {
+        check(uniform(&expr, sizes, (0.5, 1.5)), 1e-6);
+        let problem = Problem::random(&expr, Axis::I, sizes, 6, (0.5, 1.5));
+        check(problem, 1e-6);
+    }
+}
+
+#[test]
+fn operands_may_be_batched_and_of_any_layout() {
+    if !runs() {
+        return;
+    }
+    let (m, n) = (7, 40);
+    let mut rng = Rng::new(7);
+    let tensor = |var: &Var| {
+        let rows = if var.axis == Some(Axis::I) { m } else { n };
+        let tensor = Tensor::random(&[2, 3, rows, var.dim], &mut rng, -1.0, 1.0);
+        match var.id {
+            0 => tensor.transposed(),
+            1 => tensor.spaced(),
+            _ => tensor,
+        }
+    };
+    let expr = gaussian(3, 2);
+    check(
+        Problem::new(&expr, Axis::J, &[2, 3], (m, n), tensor, |_| 0.0),
+        1e-6,
+    );
+}
+
+#[test]
+fn points_beyond_reach_lose_no_digits() {
+    if !runs() {
+        return;
+    }
+    let (m, n) = (20, 150);
+    let mut rng = Rng::new(8);
+    // Numbers that F32 holds, far from 0 and near to each other.
+    let mut far = |rows: usize| Tensor::random(&[rows, 3], &mut rng, 999.0, 1001.0).rounded(4096.0);
+    let tensors = vec![far(m), far(n), Tensor::new(&[n, 1], vec![1.0; n])];
+    check_plain(problem(&gaussian(3, 1), (m, n), tensors, &[]), 1e-6);
+}
+
+#[test]
+fn one_point_beyond_reach_is_enough() {
+    if !runs() {
+        return;
+    }
+    // All rows are in one cube.
+    let (m, n) = (2, 200);
+    // Where the scale is sqrt(1.3 log2 e) = 1.3695, and beyond.
+    let edge = REACH / 1.3695;
+    for (at, value, plain) in [
+        (0, edge - 0.01, false),
+        (0, edge + 0.01, true),
+        (1, -edge - 0.01, true),
+        (1, f64::NAN, true),
+        (1, f64::INFINITY, true),
+        (0, f64::NEG_INFINITY, true),
+    ] {
+        let mut rng = Rng::new(9);
+        let mut near = |rows: usize, dim: usize| Tensor::random(&[rows, dim], &mut rng, -1.0, 1.0);
+        let mut tensors = vec![near(m, 3), near(n, 3), near(n, 1)];
+        let last = if at == 0 { m - 1 } else { n - 1 };
+        for (k, value) in [value, 0.0, 0.0].into_iter().enumerate() {
+            tensors[at] = tensors[at].clone().with(&[last, k], value);
+        }
+        let (problem, [chosen, as_it_is]) = both(problem(&gaussian(3, 1), (m, n), tensors, &[]));
+        assert_eq!(same(&chosen, &as_it_is), plain, "{value} at {at}");
+        assert_close(&chosen, &problem.reference(), 1e-6);
+    }
+}
+
+#[test]
+fn coefficients_that_do_not_fit_are_taken_as_they_are() {
+    if !runs() {
+        return;
+    }
+    let (m, n) = (5, 30);
+    let scaled_by = |difference: Expr| (-difference.square().inner_sum()).exp() * y(2, 1);
+    let difference = || x(0, 3) - y(1, 3);
+    let of_scalar = (-(difference().square().inner_sum() * s(3))).exp() * y(2, 1);
+    let mut rng = Rng::new(10);
+    let mut operands = |low: f64, high: f64| {
+        let mut near = |rows: usize| Tensor::random(&[rows, 3], &mut rng, low, high);
+        vec![near(m), near(n), Tensor::new(&[n, 1], vec![0.5; n])]
+    };
+    // Growing with the distance, not depending on it, and neither.
+    for coefficient in [-0.4, 0.0, f64::NAN] {
+        let tensors = operands(-1.0, 1.0);
+        check_plain(problem(&of_scalar, (m, n), tensors, &[coefficient]), 1e-6);
+    }
+    // A scale that no normal number is, and large points.
+    let large = f64::powi(2.0, 126);
+    let tensors = operands(-large, large);
+    let tiny = scaled_by(difference() / s(3));
+    check_plain(problem(&tiny, (m, n), tensors, &[1.5 * large]), 1e-6);
+}
+
+#[test]
+fn the_error_is_no_larger_than_claimed() {
+    if !runs() {
+        return;
+    }
+    let (m, n) = (64, 64);
+    let mut rng = Rng::new(11);
+    // Single pairs, near the border of the reach, where the exponential is steepest.
+    let scale = (std::f64::consts::LOG2_E).sqrt();
+    let points = |rng: &mut Rng, rows: usize| {
+        let point = |_| {
+            let turn = rng.uniform(0.0, 0.2);
+            let radius = rng.uniform(0.9, 0.999) * REACH / scale;
+            [radius * turn.cos(), radius * turn.sin()].map(|v| v as f32 as f64)
+        };
+        Tensor::new(&[rows, 2], (0..rows).flat_map(point).collect())
+    };
+    let x_values = points(&mut rng, m);
+    let expr = (-x(0, 2).sqdist(&y(1, 2))).exp();
+    let mut worst = 0f64;
+    for _ in 0..n {
+        let tensors = vec![x_values.clone(), points(&mut rng, 1)];
+        let (problem, [chosen, _]) = both(problem(&expr, (m, 1), tensors, &[]));
+        for (got, want) in chosen.iter().zip(problem.reference()) {
+            worst = worst.max((got - want).abs());
+        }
+    }
+    // That of the exponential itself comes on top. A bound that is far from reached would show nothing.
+    assert!((1e-7..7e-7 + 2e-7).contains(&worst), "{worst:.2e}");
+}
+
+proptest! {
+    #![proptest_config(config(24))]
+
+    #[test]
+    fn random_points_are_as_on_the_host(
+        dim in 1usize..9,
+        sizes in (1usize..30, 1usize..200),
+        spread in 0.1f64..12.0,
+        coefficient in 0.05f64..4.0,
+        seed: u64,
+    ) {
+        if !runs() {
+            return Ok(());
+        }
+        let expr = (-(x(0, dim).sqdist(&y(1, dim)) * s(2))).exp();
+        let mut rng = Rng::new(seed);
+        let (m, n) = sizes;
+        let mut points = |rows: usize| {
+            let values = rng.vec(rows * dim, -spread, spread);
+            Tensor::new(&[rows, dim], values.iter().map(|v| *v as f32 as f64).collect())
+        };
+        let tensors = vec![points(m), points(n)];
+        let (problem, forms) = both(problem(&expr, sizes, tensors, &[coefficient as f32 as f64]));
+        let want = problem.reference();
+        for values in forms {
+            for (got, want) in values.iter().zip(&want) {
+                let off = (got - want).abs();
+                prop_assert!(off <= 1e-6 * (1.0 + want), "{got} instead of {want}");
+            }
+        }
+    }
+}
