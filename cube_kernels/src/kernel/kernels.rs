@@ -14,7 +14,7 @@ use crate::{
     program::{Program, REACH, Source, Space, Stage, UNROLL},
     reduction::{
         Extremum, LeastOfGroups, LeastState, LogSumExp, NO_INDEX, Product, Reduction,
-        ReductionKind, Smallest, SoftmaxSum, Sum, unforeseen,
+        ReductionKind, Smallest, SoftmaxSum, Sum,
     },
 };
 
@@ -234,7 +234,7 @@ pub fn uniform_slots<E: Float, F: Float>(
 }
 
 /// Reduces the columns of one part for the rows of the unit: one for each lane, or `steps` at a
-/// distance of `out_rows`, which are added up.
+/// distance of `out_rows`, which are added up. Returns how far behind the last column the last block ends.
 #[cube]
 fn reduce_unit<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     state: &mut R::State,
@@ -253,7 +253,7 @@ fn reduce_unit<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     infinity: F,
     #[comptime] program: Program,
     #[comptime] blueprint: Blueprint,
-) {
+) -> usize {
     if comptime!(blueprint.scaled) {
         let scaled = comptime!(program.scaled.clone().expect("it is planned"));
         let near = in_reach::<E, F, N>(
@@ -408,7 +408,7 @@ fn within_reach<F: Float, N: Size>(slots: &[Vector<F, N>], #[comptime] stage: St
     near
 }
 
-/// The same with one form of the formula.
+/// Reduces the columns of one part in one form of the formula, as [`reduce_unit`] does.
 #[cube]
 fn reduce_form<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     state: &mut R::State,
@@ -427,7 +427,7 @@ fn reduce_form<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     infinity: F,
     #[comptime] program: Program,
     #[comptime] blueprint: Blueprint,
-) {
+) -> usize {
     let uniform = uniform_slots::<E, F>(
         tensors,
         scalars,
@@ -438,6 +438,7 @@ fn reduce_form<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     let uniform = uniform.as_slice();
     let mut slots = Array::<Vector<F, N>>::new(comptime!(program.row.slots.max(1)));
     if comptime!(blueprint.folded) {
+        let mut behind = 0usize.runtime();
         // As many for all units, as those of a cube stage its columns together.
         for step in 0..steps {
             let own_row = row + step * out_rows;
@@ -447,7 +448,7 @@ fn reduce_form<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
                 comptime!(blueprint.spec),
                 comptime!(blueprint.math),
             );
-            reduce_part::<E, F, A, N, R>(
+            behind = reduce_part::<E, F, A, N, R>(
                 &mut own,
                 tile,
                 products,
@@ -468,6 +469,7 @@ fn reduce_form<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
             );
             fold::<F, A, N, R>(state, &mut own, own_row, rows, comptime!(blueprint.clone()));
         }
+        behind
     } else {
         reduce_part::<E, F, A, N, R>(
             state,
@@ -487,7 +489,7 @@ fn reduce_form<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
             infinity,
             comptime!(program.clone()),
             comptime!(blueprint.clone()),
-        );
+        )
     }
 }
 
@@ -518,7 +520,8 @@ fn fold<F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     R::merge(state, &*own, total, comptime!(blueprint.math));
 }
 
-/// Reduces the columns of one part for a row in each lane, from `row` on.
+/// Reduces the columns of one part for a row in each lane, from `row` on. Returns how far behind the last one the
+/// last block ends.
 #[cube]
 fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     state: &mut R::State,
@@ -538,7 +541,7 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     infinity: F,
     #[comptime] program: Program,
     #[comptime] blueprint: Blueprint,
-) {
+) -> usize {
     fill_stage::<E, F, N>(
         slots,
         uniform,
@@ -582,9 +585,10 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     }
     let block = comptime!(blueprint.block);
     let q = comptime!(blueprint.columns);
-    let blocks = (end - begin).div_ceil(block);
-    for b in 0..blocks {
-        let start = begin + b * block;
+    // No counter of blocks, which would take another register.
+    let most = select(active, block, 0usize);
+    let mut start = begin;
+    while start < end {
         let stop = min(start + block, end);
         if comptime!(blueprint.reads_blocks(&program)) {
             if comptime!(blueprint.shared_tile) {
@@ -627,7 +631,7 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
                         address,
                         start,
                         stop,
-                        b,
+                        start / block,
                         comptime!(blueprint.clone()),
                     ),
                 }
@@ -665,12 +669,12 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
             }
         }
         // The compiler does not see that it is no more than a block, which bounds all indices.
-        let count = select(active, min(stop - start, block), 0usize);
+        let count = min(stop - start, most);
         let full = count / q;
         let usual = #[comptime]
         match weighted {
             ComptimeOption::None => true.runtime(),
-            ComptimeOption::Some(weighted) => weighted.is_usual(b),
+            ComptimeOption::Some(weighted) => weighted.is_usual(start / block),
         };
         for t in 0..full {
             run_pair::<E, F, A, N, R>(
@@ -725,13 +729,15 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
                 address,
                 row,
                 rows,
-                b,
-                b + 1 == blocks,
+                start / block,
+                stop == end,
                 count,
                 comptime!(blueprint.clone()),
             ),
         }
+        start += block;
     }
+    start - end
 }
 
 /// Fills lists of smallest values with a bound of these, which some of the columns give, so that fewer values are
@@ -1014,9 +1020,9 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     if nothing {
         terminate!();
     }
-    // Where results go, in memory: it is needed at the end only, and would take registers from the sums. In
-    // reductions without, compilers do better by themselves.
-    let mut out = Array::<usize>::new(3usize + 1);
+    // Where results go is needed at the end only, and would take registers until then. It is in memory, as it is
+    // read at an index that compilers cannot know. Four numbers are written at once.
+    let mut out = Array::<usize>::new(4usize);
     out[0] = row;
     out[1] = (part * batches + batch) * out_rows + row;
     out[2] = out_rows;
@@ -1064,7 +1070,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
         ComptimeOption::new_None()
     };
     let tile_len = comptime!(blueprint.tile_len(&program).max(1));
-    if comptime!(blueprint.shared_tile) {
+    let behind = if comptime!(blueprint.shared_tile) {
         let mut tile = Shared::<[One<F>]>::new_aligned_slice(tile_len, LOAD);
         reduce_unit::<E, F, A, N, R>(
             &mut state,
@@ -1083,7 +1089,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
             infinity,
             comptime!(program.clone()),
             comptime!(blueprint.clone()),
-        );
+        )
     } else {
         let mut tile = Array::<One<F>>::new(tile_len);
         reduce_unit::<E, F, A, N, R>(
@@ -1103,15 +1109,12 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
             infinity,
             comptime!(program.clone()),
             comptime!(blueprint.clone()),
-        );
-    }
-
-    let ahead = if comptime!(spec.keeps_sums()) {
-        unforeseen(0usize)
-    } else {
-        0usize.runtime()
+        )
     };
-    let (row, first, out_rows) = (out[ahead], out[ahead + 1], out[ahead + 2]);
+
+    // No block ends so far behind.
+    let at = behind >> 20usize;
+    let (row, first, out_rows) = (out[at], out[at + 1], out[at + 2]);
     if comptime!(blueprint.partial) {
         #[unroll]
         for plane in 0..spec.planes().len() {

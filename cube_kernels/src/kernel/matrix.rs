@@ -228,7 +228,7 @@ impl<E: Float, F: Float> Products<E, F> {
                 &self.rows,
                 &self.columns,
                 &mut self.products.clone(),
-                self.steps[0] as usize,
+                &self.steps,
                 block,
                 matrix,
             );
@@ -237,7 +237,7 @@ impl<E: Float, F: Float> Products<E, F> {
                 &self.rows,
                 &self.columns,
                 &mut self.products.clone(),
-                self.steps[0] as usize,
+                &self.steps,
                 block,
                 matrix,
             );
@@ -246,7 +246,7 @@ impl<E: Float, F: Float> Products<E, F> {
                 &self.rows,
                 &self.columns,
                 &mut self.products.clone(),
-                self.steps[0] as usize,
+                &self.steps,
                 block,
                 matrix,
             );
@@ -320,70 +320,107 @@ fn stage<E: Float, F: Float>(
     #[comptime] matrix: MatrixProduct,
     #[comptime] blueprint: Blueprint,
 ) {
-    let len = comptime!(matrix.product.len);
-    let padded = comptime!(matrix.padded());
-    let all = comptime!(count * padded);
-    for at in range_stepped(UNIT_POS as usize, all, CUBE_DIM as usize) {
-        let row = at / padded;
-        let component = at % padded;
-        let source = min(first + row, last);
-        let to = row * comptime!(matrix.stride()) + component;
-        // What lies behind the last component is not read.
-        let k = if comptime!(padded > len) {
-            min(component, comptime!(len - 1).runtime())
-        } else {
-            component
-        };
-        let inside = component < len;
-        if comptime!(matrix.pieces() == 1) {
-            let from = position(
-                address,
-                source,
-                factor.offset + k,
-                comptime!(factor.tensor),
-                comptime!(blueprint.clone()),
-            );
-            let value = tensors.index(comptime!(factor.tensor))[from];
-            tile[to] = if comptime!(padded > len) {
-                select(inside, value, constant::<E>(0.0))
-            } else {
-                value
-            };
-        } else {
-            let value = read::<E, F>(
+    let all = comptime!(count * matrix.padded());
+    let units = comptime!(blueprint.units);
+    // As many for each unit, if possible, so that compilers see it.
+    for step in 0..comptime!(all.div_ceil(units)) {
+        let at = step * units + UNIT_POS as usize;
+        if comptime!(all.is_multiple_of(units)) || at < all {
+            stage_component::<E, F>(
+                tile,
+                center,
                 tensors,
                 address,
-                source,
-                factor.offset + k,
-                comptime!(factor.tensor),
+                uniform,
+                at,
+                first,
+                last,
+                factor,
+                count,
+                matrix,
                 comptime!(blueprint.clone()),
             );
-            let value = if comptime!(matrix.centered()) {
-                value - center[k]
-            } else {
-                value
-            };
-            let value = if comptime!(matrix.product.scale.is_some()) {
-                let scale = comptime!(matrix.product.scale.unwrap());
-                let slot = if comptime!(scale.looped) {
-                    scale.slot + k
-                } else {
-                    scale.slot.runtime()
-                };
-                value * uniform[slot].extract(0usize)
-            } else {
-                value
-            };
-            let value = if comptime!(padded > len) {
-                select(inside, value, constant::<F>(0.0))
-            } else {
-                value
-            };
-            let high = round_to_11_bits::<F>(value);
-            tile[to] = E::cast_from(high);
-            tile[to + comptime!(count * matrix.stride())] =
-                E::cast_from(round_to_11_bits::<F>(value - high));
         }
+    }
+}
+
+/// Copies the factor that is the `at`-th in order.
+#[cube]
+fn stage_component<E: Float, F: Float>(
+    tile: &mut Shared<[E]>,
+    center: &Shared<[F]>,
+    tensors: &Sequence<Box<[E]>>,
+    address: &Address,
+    uniform: &[One<F>],
+    at: usize,
+    first: usize,
+    last: usize,
+    #[comptime] factor: Factor,
+    #[comptime] count: usize,
+    #[comptime] matrix: MatrixProduct,
+    #[comptime] blueprint: Blueprint,
+) {
+    let len = comptime!(matrix.product.len);
+    let padded = comptime!(matrix.padded());
+    let row = at / padded;
+    let component = at % padded;
+    let source = min(first + row, last);
+    let to = row * comptime!(matrix.stride()) + component;
+    // What lies behind the last component is not read.
+    let k = if comptime!(padded > len) {
+        min(component, comptime!(len - 1).runtime())
+    } else {
+        component
+    };
+    let inside = component < len;
+    if comptime!(matrix.pieces() == 1) {
+        let from = position(
+            address,
+            source,
+            factor.offset + k,
+            comptime!(factor.tensor),
+            comptime!(blueprint.clone()),
+        );
+        let value = tensors.index(comptime!(factor.tensor))[from];
+        tile[to] = if comptime!(padded > len) {
+            select(inside, value, constant::<E>(0.0))
+        } else {
+            value
+        };
+    } else {
+        let value = read::<E, F>(
+            tensors,
+            address,
+            source,
+            factor.offset + k,
+            comptime!(factor.tensor),
+            comptime!(blueprint.clone()),
+        );
+        let value = if comptime!(matrix.centered()) {
+            value - center[k]
+        } else {
+            value
+        };
+        let value = if comptime!(matrix.product.scale.is_some()) {
+            let scale = comptime!(matrix.product.scale.unwrap());
+            let slot = if comptime!(scale.looped) {
+                scale.slot + k
+            } else {
+                scale.slot.runtime()
+            };
+            value * uniform[slot].extract(0usize)
+        } else {
+            value
+        };
+        let value = if comptime!(padded > len) {
+            select(inside, value, constant::<F>(0.0))
+        } else {
+            value
+        };
+        let high = round_to_11_bits::<F>(value);
+        tile[to] = E::cast_from(high);
+        tile[to + comptime!(count * matrix.stride())] =
+            E::cast_from(round_to_11_bits::<F>(value - high));
     }
 }
 
@@ -650,7 +687,7 @@ fn multiply<E: Float, F: Float, X: Multiplier<E, F>>(
     rows: &Shared<[E]>,
     columns: &Shared<[E]>,
     products: &mut Shared<[F]>,
-    steps: usize,
+    steps: &Shared<[u32]>,
     #[comptime] block: usize,
     #[comptime] matrix: MatrixProduct,
 ) {
@@ -669,7 +706,7 @@ fn multiply<E: Float, F: Float, X: Multiplier<E, F>>(
         for _ in 0..down {
             sums.push(X::zero(tiling));
         }
-        for step in 0..steps {
+        for step in 0..steps[0] as usize {
             let at = part * comptime!(n * stride) + step * k;
             let mut right = Sequence::<X::Right>::new();
             #[unroll]

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     plan::Blueprint,
     program::{Program, Space, UNROLL},
-    reduction::{Accumulator, RunningSums, Spec, unforeseen},
+    reduction::{Accumulator, RunningSums, Spec},
 };
 
 /// Places between the sums of a block for one component and those for the next: at a multiple of a power of 2,
@@ -43,6 +43,13 @@ pub struct PairSums<F: Float, N: Size> {
     start: Array<usize>,
     /// The place of its sum of the first component, and how far it is to that of the next.
     places: Array<usize>,
+}
+
+/// The number `n`, as a bound of loops that take long to compile if they are unrolled: no compiler can know that
+/// there are less than $2^{31}$ cubes.
+#[cube]
+fn unforeseen(#[comptime] n: usize) -> usize {
+    n + (((CUBE_COUNT_Y * CUBE_COUNT_Z) >> 31u32) << 20u32) as usize
 }
 
 /// Adds the first half of the components of a program to the sums of rows, the other to those of columns.
@@ -316,7 +323,6 @@ fn sum_strip<E: Float, F: Float, A: Float, O: Float, N: Size>(
             }
         }
         sums.end_block(comptime!(most * dim));
-        // Of a length that compilers do not know: unrolled, it takes long to compile.
         for k in 0..unforeseen(dim) {
             for c in 0..stop - start {
                 let sum = lane_sum::<F, N>(state.columns[stride * (dim + k) + c]);

@@ -179,34 +179,62 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
         #[comptime] blueprint: Blueprint,
     ) {
         let weighted = comptime!(blueprint.weighted.expect("it is planned"));
+        let all = comptime!(blueprint.block * weighted.padded());
+        let units = comptime!(blueprint.units);
+        // As many for each unit, if possible, so that compilers see it.
+        for step in 0..comptime!(all.div_ceil(units)) {
+            let at = step * units + UNIT_POS as usize;
+            if comptime!(all.is_multiple_of(units)) || at < all {
+                self.stage_component::<E>(
+                    tensors,
+                    address,
+                    at,
+                    start,
+                    stop,
+                    block,
+                    comptime!(blueprint.clone()),
+                );
+            }
+        }
+    }
+
+    /// Copies the component that is the `at`-th in order.
+    fn stage_component<E: Float>(
+        &mut self,
+        tensors: &Sequence<Box<[E]>>,
+        address: &Address,
+        at: usize,
+        start: usize,
+        stop: usize,
+        block: usize,
+        #[comptime] blueprint: Blueprint,
+    ) {
+        let weighted = comptime!(blueprint.weighted.expect("it is planned"));
         let (len, padded) = comptime!((weighted.sum.len, weighted.padded()));
         let column = comptime!(weighted.sum.column);
-        let all = comptime!(blueprint.block * padded);
-        for at in range_stepped(UNIT_POS as usize, all, CUBE_DIM as usize) {
-            let component = at % padded;
-            let k = min(component, comptime!(len - 1).runtime());
-            // Those beyond the last column repeat it, and those behind the last component that.
-            let value = self.component::<E>(
-                tensors,
-                address,
-                min(start + at / padded, stop - 1),
-                k,
-                column,
-                comptime!(blueprint.clone()),
-            );
-            let fits = value.abs() <= constant::<F>(LARGEST_COMPONENT);
-            if !fits {
-                self.unusual[0] = block as u32 + 1u32;
-            }
-            let to = at / padded * comptime!(weighted.column_stride()) + component;
-            if comptime!(weighted.pieces() == 1) {
-                self.columns[to] = value;
-            } else {
-                let second = comptime!(blueprint.block * weighted.column_stride());
-                let high = round_to_11_bits::<F>(value);
-                self.columns[to] = high;
-                self.columns[to + second] = round_to_11_bits::<F>(value - high);
-            }
+        let component = at % padded;
+        let k = min(component, comptime!(len - 1).runtime());
+        // Those beyond the last column repeat it, and those behind the last component that.
+        let value = self.component::<E>(
+            tensors,
+            address,
+            min(start + at / padded, stop - 1),
+            k,
+            column,
+            comptime!(blueprint.clone()),
+        );
+        let fits = value.abs() <= constant::<F>(LARGEST_COMPONENT);
+        if !fits {
+            self.unusual[0] = block as u32 + 1u32;
+        }
+        let to = at / padded * comptime!(weighted.column_stride()) + component;
+        if comptime!(weighted.pieces() == 1) {
+            self.columns[to] = value;
+        } else {
+            let second = comptime!(blueprint.block * weighted.column_stride());
+            let high = round_to_11_bits::<F>(value);
+            self.columns[to] = high;
+            self.columns[to + second] = round_to_11_bits::<F>(value - high);
         }
     }
 
@@ -388,7 +416,7 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
                     &self.weights,
                     &self.rests,
                     &mut self.sums,
-                    self.steps[0] as usize,
+                    &self.steps,
                     size,
                     weighted,
                 );
@@ -398,7 +426,7 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
                     &self.weights,
                     &self.rests,
                     &mut self.sums,
-                    self.steps[0] as usize,
+                    &self.steps,
                     size,
                     weighted,
                 );
@@ -469,7 +497,7 @@ fn multiply<F: Float, X: Multiplier<F, F>>(
     weights: &Shared<[F]>,
     rests: &Shared<[F]>,
     sums: &mut Shared<[F]>,
-    steps: usize,
+    steps: &Shared<[u32]>,
     #[comptime] block: usize,
     #[comptime] weighted: WeightedProduct,
 ) {
@@ -503,7 +531,7 @@ fn multiply<F: Float, X: Multiplier<F, F>>(
                     totals.push(X::load(&sums[at..], tiling));
                 }
             }
-            for step in 0..steps {
+            for step in 0..steps[0] as usize {
                 let mut rights = Sequence::<X::Right>::new();
                 #[unroll]
                 for r in 0..own {

@@ -22,7 +22,7 @@ pub use log_sum_exp::LogSumExp;
 pub(crate) use log_sum_exp::factor;
 pub use product::Product;
 pub use running::Accumulation;
-pub(crate) use running::{RunningSums, unforeseen};
+pub(crate) use running::RunningSums;
 pub use smallest::Smallest;
 pub(crate) use smallest::{LeastOfGroups, LeastState};
 pub use softmax_sum::SoftmaxSum;

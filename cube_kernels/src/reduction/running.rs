@@ -49,13 +49,6 @@ pub struct RunningSums<F: Float, A: Float, N: Size> {
     remote: bool,
 }
 
-/// The number `n`, which no compiler can know or find to be one of few: there are less than $2^{31}$ cubes.
-/// It takes no register until it is used.
-#[cube]
-pub fn unforeseen(#[comptime] n: usize) -> usize {
-    n + (((CUBE_COUNT_Y * CUBE_COUNT_Z) >> 31u32) << 20u32) as usize
-}
-
 #[cube]
 impl<F: Float, A: Float, N: Size> RunningSums<F, A, N> {
     /// Sums of nothing.
@@ -153,10 +146,11 @@ impl<F: Float, A: Float, N: Size> RunningSums<F, A, N> {
         self.count(dim, BLOCKS);
     }
 
-    /// The number `dim`, as a bound of loops over sums that stay in memory.
+    /// The number `dim`, as a bound of loops over sums that stay in memory. No compiler can know it, or compute it
+    /// beforehand and keep it: there are less than $2^{31}$ blocks.
     pub fn unforeseen(&self, #[comptime] dim: usize) -> usize {
         if comptime!(self.remote) {
-            unforeseen(dim)
+            dim + ((self.blocks[0] >> 31u32) << 20u32) as usize
         } else {
             dim.runtime()
         }
@@ -170,8 +164,7 @@ impl<F: Float, A: Float, N: Size> RunningSums<F, A, N> {
     /// Counts what has been added to `middle`, and every `full` times adds that to the total.
     fn count(&mut self, #[comptime] dim: usize, #[comptime] full: u32) {
         self.blocks[0] += 1;
-        if self.blocks[0] == full {
-            self.blocks[0] = 0u32;
+        if self.blocks[0] % full == 0 {
             if comptime!(self.remote) {
                 for k in 0..self.unforeseen(dim) {
                     self.end_middle(k);

@@ -122,6 +122,13 @@ fn formulas() -> Vec<(String, Expr, ReductionKind, Wanted)> {
         let name = format!("gaussian-d{dim}");
         add(&name, gaussian(dim, 1), sum, Wanted::VALUES);
     }
+    // With a parameter, which takes an operation more a pair unless coordinates are scaled.
+    let scale = Expr::var(Var {
+        scalar: true,
+        ..leaf(4, None, 1)
+    });
+    let scaled = (-x(3).sqdist(&y(3)) * scale).exp() * b(1);
+    add("gaussian-d3-scale", scaled, sum, Wanted::VALUES);
     let squared = || x(3).sqdist(&y(3));
     let laplacian = (-squared().sqrt()).exp() * b(1);
     add("laplacian-d3", laplacian, sum, Wanted::VALUES);

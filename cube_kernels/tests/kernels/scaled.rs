@@ -41,7 +41,7 @@ fn runs() -> bool {
 /// The values in both forms: as a device chooses them, and of the formula as it is.
 fn both(problem: Problem) -> (Problem, [Vec<f64>; 2]) {
     let client = client();
-    let mut values = |problem: &Problem| {
+    let values = |problem: &Problem| {
         let run = problem.run(&client, Precision::F32);
         run.expect("the launch succeeds")
     };
