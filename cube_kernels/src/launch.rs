@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use cubecl::{
+    config::{CubeClRuntimeConfig, RuntimeConfig, compilation::BoundsCheckMode},
     features::{EnumSet, TypeUsage},
     ir::{AddressType, DeviceProperties, ElemType, IntKind, TargetProperties, UIntKind},
     prelude::*,
 };
 
 use crate::{
-    kernel::{self, layout, math::Precision},
+    kernel::{self, checked::Checked, layout, math::Precision},
     plan::{self, Device, Packing, Plan, PlanError, Sizes},
     program::{Program, Space, Symmetric},
     reduction::{Accumulation, NO_INDEX, ReductionKind, Spec, Wanted},
@@ -361,18 +362,39 @@ impl<'a> Kernels<'a> {
     /// The kernels as a compiler takes them, in the order in which they run: the one that reduces,
     /// and, where columns are split, the one that merges the parts.
     pub fn define(&self, properties: &Arc<DeviceProperties>) -> Vec<Box<dyn CubeKernel>> {
-        let settings = |dim| KernelSettings::new(dim, ExecutionMode::Unchecked, self.address);
         let target = Arc::new(TargetProperties::default());
-        let buffer = || BufferCompilationArg { inplace: None };
-        let buffers = |count: usize| (0..count).map(|_| buffer());
-        let scalar = || InputScalarCompilationArg::new(self.computed);
-        let Spec { wanted, .. } = self.spec();
+        let reduce = self.reduce_kernel(properties.clone(), target.clone());
+        let mut kernels: Vec<Box<dyn CubeKernel>> = vec![Box::new(reduce)];
+        if let Some(merge) = &self.merge {
+            let merge = self.merge_kernel(merge, properties.clone(), target);
+            kernels.push(Box::new(merge));
+        }
+        kernels
+    }
+
+    fn settings(&self, dim: CubeDim) -> KernelSettings {
+        // What CubeCL's own launches heed.
+        let mode = match CubeClRuntimeConfig::get().compilation.check_mode {
+            BoundsCheckMode::Enforce => ExecutionMode::Checked,
+            BoundsCheckMode::Validate => ExecutionMode::Validate,
+            BoundsCheckMode::Auto => ExecutionMode::Unchecked,
+        };
+        KernelSettings::new(dim.into(), mode, self.address)
+    }
+
+    fn reduce_kernel(
+        &self,
+        properties: Arc<DeviceProperties>,
+        target: Arc<TargetProperties>,
+    ) -> kernel::reduce::Reduce {
+        let wanted = self.spec().wanted;
         let blueprint = &self.plan.blueprint;
+        let scalar = || InputScalarCompilationArg::new(self.computed);
         let (o, i) = self.written();
-        let reduce = kernel::reduce::Reduce::new(
-            settings(self.plan.cube_dim().into()),
-            properties.clone(),
-            target.clone(),
+        kernel::reduce::Reduce::new(
+            self.settings(self.plan.cube_dim()),
+            properties,
+            target,
             buffers(self.program.tensors.len()).collect(),
             (0..self.program.scalars).map(|_| scalar()).collect(),
             self.numbers.iter().map(|_| ()).collect(),
@@ -387,29 +409,34 @@ impl<'a> Kernels<'a> {
             self.accumulated,
             o,
             i,
-        );
-        let mut kernels: Vec<Box<dyn CubeKernel>> = vec![Box::new(reduce)];
-        if let Some(merge) = &self.merge {
-            let merge = kernel::merge::Merge::new(
-                settings(merge.cube_dim().into()),
-                properties.clone(),
-                target,
-                buffer(),
-                buffers(blueprint.writes_indices().into()).collect(),
-                buffers(wanted.values.into()).collect(),
-                buffers(wanted.indices.into()).collect(),
-                (),
-                (),
-                scalar(),
-                blueprint.clone(),
-                self.computed,
-                self.accumulated,
-                self.output.0,
-                self.output.1,
-            );
-            kernels.push(Box::new(merge));
-        }
-        kernels
+        )
+    }
+
+    fn merge_kernel(
+        &self,
+        merge: &Merge,
+        properties: Arc<DeviceProperties>,
+        target: Arc<TargetProperties>,
+    ) -> kernel::merge::Merge {
+        let wanted = self.spec().wanted;
+        let blueprint = &self.plan.blueprint;
+        kernel::merge::Merge::new(
+            self.settings(merge.cube_dim()),
+            properties,
+            target,
+            BufferCompilationArg { inplace: None },
+            buffers(blueprint.writes_indices().into()).collect(),
+            buffers(wanted.values.into()).collect(),
+            buffers(wanted.indices.into()).collect(),
+            (),
+            (),
+            InputScalarCompilationArg::new(self.computed),
+            blueprint.clone(),
+            self.computed,
+            self.accumulated,
+            self.output.0,
+            self.output.1,
+        )
     }
 
     fn launch(
@@ -431,40 +458,12 @@ impl<'a> Kernels<'a> {
             None => (tensors, scalars.to_vec()),
         };
         assert_eq!(scalars.len(), self.program.scalars);
-        let scalar = |value| InputScalar::new(value, self.computed);
-        let infinity = scalar(f64::INFINITY);
         let buffer = |tensor: TensorBinding| tensor.into_tensor_arg().into_buffer_arg();
         let values = output.values.map(buffer);
         let indices = output.indices.map(|(tensor, _)| buffer(tensor));
-        let reduce = |values: Option<BufferArg>, indices: Option<BufferArg>| {
-            let (o, i) = self.written();
-            // SAFETY: the kernel bounds rows, columns and output by the sizes in `layout`, and the
-            // strides were taken from the tensors; its loops are over these sizes.
-            unsafe {
-                kernel::reduce::launch_unchecked(
-                    client,
-                    self.plan.cube_count(),
-                    self.plan.cube_dim(),
-                    self.address,
-                    self.plan.lanes,
-                    tensors.into_iter().map(buffer).collect(),
-                    scalars.iter().map(|value| scalar(*value)).collect(),
-                    self.numbers.iter().copied().collect(),
-                    infinity,
-                    values.into_iter().collect(),
-                    indices.into_iter().collect(),
-                    self.program.clone(),
-                    self.plan.blueprint.clone(),
-                    self.stored,
-                    self.computed,
-                    self.accumulated,
-                    o,
-                    i,
-                )
-            }
-        };
+        let tensors = tensors.into_iter().map(buffer);
         let Some(merge) = &self.merge else {
-            reduce(values, indices);
+            self.launch_reduce(client, tensors, &scalars, values, indices);
             return;
         };
         let spec = self.spec();
@@ -482,29 +481,86 @@ impl<'a> Kernels<'a> {
             let handle = partial_indices.clone();
             handle.map(|handle| unsafe { BufferArg::from_raw_parts(handle, index_len) })
         };
-        reduce(Some(part()), part_indices());
-        // SAFETY: a unit reads and writes only what belongs to its row and component.
-        unsafe {
-            kernel::merge::launch_unchecked(
-                client,
-                merge.cube_count(),
-                merge.cube_dim(),
-                self.address,
-                part(),
-                part_indices().into_iter().collect(),
-                values.into_iter().collect(),
-                indices.into_iter().collect(),
-                merge.rows,
-                self.plan.parts,
-                infinity,
-                self.plan.blueprint.clone(),
-                self.computed,
-                self.accumulated,
-                self.output.0,
-                self.output.1,
-            )
-        }
+        self.launch_reduce(client, tensors, &scalars, Some(part()), part_indices());
+        self.launch_merge(merge, client, (part(), part_indices()), (values, indices));
     }
+
+    /// Launches the kernel with its arguments in the order of its parameters. It bounds rows, columns and
+    /// output by the sizes among the numbers, and the strides were taken from the tensors; its loops are over
+    /// these sizes.
+    fn launch_reduce(
+        &self,
+        client: &Client,
+        tensors: impl Iterator<Item = BufferArg>,
+        scalars: &[f64],
+        values: Option<BufferArg>,
+        indices: Option<BufferArg>,
+    ) {
+        let (o, i) = self.written();
+        let mut launcher = KernelLauncher::new(self.settings(self.plan.cube_dim()));
+        launcher.declare_io(BufferIOAttr::ReadOnly);
+        tensors.for_each(|tensor| launcher.register_buffer(tensor, self.stored.size()));
+        for value in scalars {
+            self.register_scalar(&mut launcher, *value);
+        }
+        for number in &self.numbers {
+            <usize as LaunchArg>::register(*number, &mut launcher);
+        }
+        self.register_scalar(&mut launcher, f64::INFINITY);
+        launcher.declare_io(BufferIOAttr::ReadWrite);
+        if let Some(values) = values {
+            launcher.register_buffer(values, o.size());
+        }
+        if let Some(indices) = indices {
+            launcher.register_buffer(indices, i.size());
+        }
+        let kernel = self.reduce_kernel(
+            client.properties_shared(),
+            client.target_properties_shared(),
+        );
+        launcher.launch(self.plan.cube_count(), Checked(kernel), client);
+    }
+
+    /// The same for the kernel that merges; a unit reads and writes only what belongs to its row and component.
+    fn launch_merge(
+        &self,
+        merge: &Merge,
+        client: &Client,
+        (part, part_indices): (BufferArg, Option<BufferArg>),
+        (values, indices): (Option<BufferArg>, Option<BufferArg>),
+    ) {
+        let mut launcher = KernelLauncher::new(self.settings(merge.cube_dim()));
+        launcher.declare_io(BufferIOAttr::ReadOnly);
+        launcher.register_buffer(part, self.accumulated.size());
+        if let Some(indices) = part_indices {
+            launcher.register_buffer(indices, size_of::<u32>());
+        }
+        launcher.declare_io(BufferIOAttr::ReadWrite);
+        if let Some(values) = values {
+            launcher.register_buffer(values, self.output.0.size());
+        }
+        if let Some(indices) = indices {
+            launcher.register_buffer(indices, self.output.1.size());
+        }
+        <usize as LaunchArg>::register(merge.rows, &mut launcher);
+        <usize as LaunchArg>::register(self.plan.parts, &mut launcher);
+        self.register_scalar(&mut launcher, f64::INFINITY);
+        let (properties, target) = (
+            client.properties_shared(),
+            client.target_properties_shared(),
+        );
+        let kernel = self.merge_kernel(merge, properties, target);
+        launcher.launch(merge.cube_count(), Checked(kernel), client);
+    }
+
+    fn register_scalar(&self, launcher: &mut KernelLauncher, value: f64) {
+        InputScalar::register(InputScalar::new(value, self.computed), launcher);
+    }
+}
+
+/// Arguments of a kernel that are buffers of their own.
+fn buffers(count: usize) -> impl Iterator<Item = BufferCompilationArg> {
+    (0..count).map(|_| BufferCompilationArg { inplace: None })
 }
 
 impl Merge {

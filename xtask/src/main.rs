@@ -1,6 +1,7 @@
 //! Developer tasks, run as `cargo xtask COMMAND`.
 
 mod bench;
+mod bounds;
 mod debian;
 mod demo;
 mod gpu_bundle;

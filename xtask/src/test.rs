@@ -11,7 +11,7 @@ use clap::Args;
 
 use crate::process::Source;
 use crate::summary::{Outcome, Row, Tally, table};
-use crate::{llvm, process, targets, vulkan, web};
+use crate::{bounds, llvm, process, targets, vulkan, web};
 
 /// The features of the tests and the examples: one set, so that one build serves both.
 pub const FEATURES: &str = "cpu,wgpu";
@@ -53,6 +53,8 @@ struct Step {
     need: Need,
     /// Whether the validation layer of Vulkan watches.
     validated: bool,
+    /// Whether kernels check their indices.
+    checked: bool,
     /// Whether it may be skipped where it cannot run.
     optional: bool,
 }
@@ -243,6 +245,7 @@ fn run_step(step: &Step, missing: &Missing, strict: bool, say: &Say) -> Outcome 
     let line = format!("{variables}{}", process::display(&command));
     say(Source::Stdout, &line);
     let passed = match (step.validated, &missing.validation) {
+        _ if step.checked => bounds::checked(&mut command, say),
         (true, None) => vulkan::validated(&mut command, say),
         (true, Some(reason)) if strict => return unavailable(reason, strict, say),
         (true, Some(reason)) => {
@@ -280,6 +283,7 @@ fn steps(features: &str, other_targets: bool, tools: Option<&targets::Tools>) ->
         variables: variables.to_vec(),
         need,
         validated: false,
+        checked: false,
         optional: false,
     };
     let mut steps = vec![
@@ -320,6 +324,18 @@ fn steps(features: &str, other_targets: bool, tools: Option<&targets::Tools>) ->
             Need::Vulkan,
         ),
     ];
+    // What the functions of a formula are makes no difference to what is read and written.
+    steps.push(Step {
+        checked: true,
+        ..step(
+            "kernels, indices checked",
+            "test {libraries} --features {features} --test kernels -- --nocapture on_device::bounds \
+             on_device::folds on_device::matrices on_device::pairs_once on_device::reductions \
+             on_device::scaled on_device::shapes",
+            &[("BURN_LAZY_RUNTIME", "cpu"), bounds::VARIABLE],
+            Need::Llvm,
+        )
+    });
     // There is no Vulkan on macOS, where wgpu uses Metal. All that launches kernels runs, as each family of
     // them, reduction and type is code of its own to the layer; what launches none has run above.
     if !cfg!(target_os = "macos") {

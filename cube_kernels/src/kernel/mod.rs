@@ -5,6 +5,7 @@
 // CubeCL passes structures of mutable parts by value only, so that functions take the parts.
 #![allow(clippy::too_many_arguments)]
 
+pub mod checked;
 pub mod elementary;
 mod evaluate;
 mod kernels;

@@ -164,7 +164,8 @@ impl<F: Float, A: Float, N: Size> RunningSums<F, A, N> {
     /// Counts what has been added to `middle`, and every `full` times adds that to the total.
     fn count(&mut self, #[comptime] dim: usize, #[comptime] full: u32) {
         self.blocks[0] += 1;
-        if self.blocks[0] % full == 0 {
+        let over = self.blocks[0] % full;
+        if over == 0 {
             if comptime!(self.remote) {
                 for k in 0..self.unforeseen(dim) {
                     self.end_middle(k);

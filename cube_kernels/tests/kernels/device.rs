@@ -8,6 +8,7 @@ use burn_lazy_kernels::{
     reference::{self, HostOperand},
 };
 use cubecl::{
+    config::{CubeClRuntimeConfig, RuntimeConfig, compilation::BoundsCheckMode},
     ir::IntKind,
     prelude::*,
     zspace::{Shape, Strides},
@@ -50,8 +51,15 @@ pub fn runtime() -> Runtime {
     }
 }
 
-/// A client of the runtime under test.
+/// A client of the runtime under test. If `BURN_LAZY_VALIDATE` is set, its kernels print each index that is out of
+/// the bounds of a buffer.
 pub fn client() -> Client {
+    if std::env::var_os("BURN_LAZY_VALIDATE").is_some() {
+        let mut config = CubeClRuntimeConfig::default();
+        config.compilation.check_mode = BoundsCheckMode::Validate;
+        // It may be set already, by another test.
+        CubeClRuntimeConfig::try_set(config);
+    }
     match runtime() {
         Runtime::Cpu => cubecl::Device::Cpu(Default::default()),
         Runtime::Cuda => cubecl::Device::Cuda(Default::default()),
@@ -234,13 +242,15 @@ impl Tensor {
         }
     }
 
-    fn binding(&self, client: &Client, precision: Precision) -> TensorBinding {
+    fn binding(&self, client: &Client, precision: Precision, most: Option<usize>) -> TensorBinding {
+        let buffer = upload(client, precision, &guarded(&self.storage, f64::NAN));
+        let len = self.storage.len();
+        let left_out = len - most.map_or(len, |most| most.min(len));
+        let behind = (left_out * precision.size()) as u64;
         TensorBinding {
-            handle: inside(
-                upload(client, precision, &guarded(&self.storage, f64::NAN)),
-                precision.size(),
-            )
-            .binding(),
+            handle: inside(buffer, precision.size())
+                .offset_end(behind)
+                .binding(),
             strides: Strides::new(&self.strides),
             shape: Shape::from(self.shape.clone()),
             tiling: Default::default(),
@@ -309,6 +319,8 @@ pub struct Problem {
     pub fold: Option<usize>,
     /// The device that it is planned for, if not the one of the client.
     pub device: Option<Device>,
+    /// The most values that buffers of operands are said to have.
+    most: Option<usize>,
     tensors: Vec<Tensor>,
     scalars: Vec<f64>,
 }
@@ -357,6 +369,7 @@ impl Problem {
             n,
             fold: None,
             device: None,
+            most: None,
             tensors: tensors.iter().map(&mut tensor).collect(),
             scalars: scalars.iter().map(&mut scalar).collect(),
         }
@@ -473,6 +486,12 @@ impl Problem {
         self
     }
 
+    /// The same, with buffers of operands that are said to have `most` values at most.
+    pub fn with_short_tensors(mut self, most: usize) -> Self {
+        self.most = Some(most);
+        self
+    }
+
     /// The same operands, and their rows added up.
     pub fn folded_into(mut self, fold: usize) -> Self {
         self.fold = Some(fold);
@@ -556,7 +575,9 @@ impl Problem {
                 .then(|| (binding(&indices, size_of::<i32>()), IntKind::I32)),
         };
         let tensors = self.tensors.iter();
-        let tensors = tensors.map(|t| t.binding(client, precision)).collect();
+        let tensors = tensors
+            .map(|t| t.binding(client, precision, self.most))
+            .collect();
         let launch = Launch {
             program: &self.program,
             symmetric: self.symmetric.as_ref(),

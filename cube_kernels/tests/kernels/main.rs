@@ -9,6 +9,9 @@
 //! BURN_LAZY_RUNTIME=wgpu cargo test -p burn-lazy-kernels --features cpu,wgpu
 //! ```
 //!
+//! With `BURN_LAZY_VALIDATE=1` kernels print each index that is beyond a buffer; `cargo xtask test` sees to it that
+//! there is none.
+//!
 //! All random numbers come from fixed seeds. With `BURN_LAZY_UPDATE=1` the stored accuracy of the
 //! functions on the runtime, and the reference page, are written anew instead of compared; `cargo xtask
 //! reference` does so for all runtimes.
@@ -33,6 +36,7 @@ mod symmetric;
 #[path = "."]
 mod on_device {
     pub mod accuracy;
+    pub mod bounds;
     pub mod catalogue;
     pub mod device;
     pub mod folds;
