@@ -35,7 +35,7 @@ enum Command {
     Test(test::Options),
     /// Measure the accuracy of all functions anew and write the page that lists them
     Reference,
-    /// Print what the kernels cost as machine code of an H100, which need not be here
+    /// Print what the kernels cost as machine code of an H100 and an MI300X, which need not be here
     Sass {
         /// Also write it to this file, as lines of JSON
         #[arg(long)]

@@ -122,7 +122,7 @@ fn wheels(say: &dyn Fn(&str)) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// `cargo xtask sass`: prints what the machine code for an H100 costs, and writes it to `json`.
+/// `cargo xtask sass`: prints what the machine code for an H100 and an MI300X costs, and writes it to `json`.
 pub fn sass(json: Option<&Path>, only: Option<&str>) -> Result<bool> {
     let tools = Tools::ensure(&|message| eprintln!("{message}"))?;
     let mut command = process::cargo();

@@ -10,6 +10,8 @@ use cubecl_cpp::{
     target,
 };
 
+use crate::sass::Isa;
+
 /// What a kernel becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Language {
@@ -44,6 +46,15 @@ impl Language {
             Language::Metal => "Metal",
             Language::SpirV => "SPIR-V",
             Language::Wgsl => "WGSL",
+        }
+    }
+
+    /// What its compiler makes of a kernel, where that is looked at.
+    pub fn isa(self) -> Option<Isa> {
+        match self {
+            Language::Cuda | Language::Ptx(_) => Some(Isa::Sass),
+            Language::Hip { .. } => Some(Isa::Gcn),
+            Language::Metal | Language::SpirV | Language::Wgsl => None,
         }
     }
 

@@ -30,6 +30,7 @@ use cubecl::ir::AddressType;
 use corpus::Case;
 use devices::Device;
 use emit::Language;
+use sass::Isa;
 use tools::{Clang, Compiled, Job, Nvidia, Tools};
 
 #[derive(Parser)]
@@ -68,7 +69,7 @@ enum Command {
         #[arg(long)]
         brief: bool,
     },
-    /// Print what the machine code for an H100 costs
+    /// Print what the machine code for an H100 and an MI300X costs
     Sass {
         /// Also write it as lines of JSON
         #[arg(long)]
@@ -89,9 +90,8 @@ struct Outcome {
     result: Result<table::Row>,
 }
 
-/// What the table of costs is of.
-const MEASURED_DEVICE: &str = "h100";
-const MEASURED_TARGET: &str = "sm_90";
+/// The devices and targets that the table of costs is of.
+const MEASURED: [(&str, &str); 2] = [("h100", "sm_90"), ("mi300x", "gfx942")];
 /// The kernels of a reduction, as [`Kernels::define`](burn_lazy_kernels::Kernels::define) orders them.
 const KERNELS: [&str; 2] = ["reduce", "merge"];
 
@@ -147,7 +147,10 @@ fn run(cli: &Cli) -> Result<bool> {
     let work: Vec<(&Device, &Case, Language)> = cases
         .iter()
         .flat_map(|case| devices.iter().map(move |device| (device, case)))
-        .filter(|(device, case)| !sass || (case.measured() && device.name == MEASURED_DEVICE))
+        .filter(|(device, case)| {
+            let devices = MEASURED.map(|(device, _)| device);
+            !sass || (case.measured() && devices.contains(&device.name))
+        })
         .flat_map(|(device, case)| {
             device
                 .languages
@@ -160,9 +163,14 @@ fn run(cli: &Cli) -> Result<bool> {
         .iter()
         .filter(|outcome| outcome.result.is_err())
         .count();
+    // Other Clangs make other code.
+    let clang = tools
+        .clang
+        .as_ref()
+        .is_some_and(Clang::is_that_of_the_table);
     let rows: Vec<&table::Row> = outcomes
         .iter()
-        .filter(|outcome| outcome.measured)
+        .filter(|outcome| outcome.measured && (clang || outcome.language.isa() != Some(Isa::Gcn)))
         .filter_map(|outcome| outcome.result.as_ref().ok())
         .collect();
     let mut passed = failures == 0;
@@ -179,7 +187,7 @@ fn run(cli: &Cli) -> Result<bool> {
             if let Some(file) = table.as_ref().filter(|_| tools.nvidia.is_some()) {
                 let text = fs::read_to_string(file)
                     .with_context(|| format!("reading {}", file.display()))?;
-                let changes = table::compare(&rows, &text, cli.only.is_empty() && !brief)?;
+                let changes = table::compare(&rows, &text, cli.only.is_empty() && !brief && clang)?;
                 for change in &changes {
                     eprintln!("{change}");
                 }
@@ -250,7 +258,9 @@ fn compile(tools: &Tools, device: &Device, case: &Case, language: Language) -> V
         device: device.name,
         language,
         target: target.to_string(),
-        measured: case.measured() && kernel == KERNELS[0] && target == MEASURED_TARGET,
+        measured: case.measured()
+            && kernel == KERNELS[0]
+            && MEASURED.contains(&(device.name, target)),
         result,
     };
     let kernels = match case.kernels(device) {
@@ -281,15 +291,14 @@ fn compile(tools: &Tools, device: &Device, case: &Case, language: Language) -> V
                 Ok(Compiled::default())
             };
             let row = compiled.map(|compiled| {
-                let plan = kernels.plan();
                 table::Row::new(
                     format!("{}/{name}", case.name),
                     format!("{target} {}", language.name()),
                     &compiled,
+                    language.isa(),
                     emitted.shared_bytes,
-                    plan.blueprint.units,
+                    kernels.plan(),
                     case.column_bytes(&kernels),
-                    plan.lanes,
                 )
             });
             outcomes.push(outcome(name, &target, row));

@@ -1,5 +1,5 @@
-//! NVIDIA's machine code: its loops, what they cost a pair of a row and a column, and what that
-//! leaves of an H100.
+//! Machine code: its loops, what they cost a pair of a row and a column, and what that leaves of an H100 or an
+//! MI300X.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -15,24 +15,46 @@ pub struct Loop {
     pub shared_bytes: u32,
 }
 
-struct Instruction {
-    name: String,
-    conditional: bool,
-    /// The label that is jumped to.
-    label: Option<String>,
+/// What processors execute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isa {
+    /// NVIDIA's, as `nvdisasm -c` lists it.
+    Sass,
+    /// AMD's, as Clang writes it.
+    Gcn,
 }
 
-/// The innermost loops of a listing by `nvdisasm -c`, and those around them that hold instructions of the
-/// tensor cores of their own, as compilers unroll short loops.
-pub fn loops(listing: &str) -> Vec<Loop> {
+struct Instruction {
+    name: String,
+    /// Where it jumps to, if it does.
+    label: Option<String>,
+    /// Whether it may be passed without a jump.
+    conditional: bool,
+    /// Whether nothing follows it.
+    last: bool,
+}
+
+enum Line {
+    Label(String),
+    Instruction(Instruction),
+}
+
+/// The innermost loops of a listing, and those around them that hold instructions of the tensor cores of their
+/// own, as compilers unroll short loops.
+pub fn loops(listing: &str, isa: Isa) -> Vec<Loop> {
     let mut labels = HashMap::new();
     let mut code = Vec::new();
     for line in listing.lines() {
-        let line = line.trim();
-        if let Some(label) = line.strip_suffix(':') {
-            labels.insert(label.to_string(), code.len());
-        } else if let Some(instruction) = parse(line) {
-            code.push(instruction);
+        let line = match isa {
+            Isa::Sass => parse(line.trim()),
+            Isa::Gcn => parse_gcn(line),
+        };
+        match line {
+            Some(Line::Label(label)) => {
+                labels.insert(label, code.len());
+            }
+            Some(Line::Instruction(instruction)) => code.push(instruction),
+            None => {}
         }
     }
     let target = |at: usize| {
@@ -40,7 +62,6 @@ pub fn loops(listing: &str) -> Vec<Loop> {
         labels.get(label).copied()
     };
     let spans: Vec<(usize, usize)> = (0..code.len())
-        .filter(|at| code[*at].name == "BRA")
         .filter_map(|end| Some((target(end)?, end)))
         // The last instruction of a kernel jumps to itself.
         .filter(|(start, end)| start < end)
@@ -74,11 +95,14 @@ pub fn loops(listing: &str) -> Vec<Loop> {
 /// Whether an instruction, with or without its modifiers, is one of the tensor cores.
 fn is_matrix(name: &str) -> bool {
     let base = name.split('.').next();
-    base.is_some_and(|base| base.ends_with("MMA"))
+    base.is_some_and(|base| base.ends_with("MMA")) || name.starts_with("v_mfma")
 }
 
-/// An instruction of a listing, such as `/*0120*/ @!P0 BRA `(.L_x_3) ;`.
-fn parse(line: &str) -> Option<Instruction> {
+/// A line of a listing, such as `/*0120*/ @!P0 BRA `(.L_x_3) ;`.
+fn parse(line: &str) -> Option<Line> {
+    if let Some(label) = line.strip_suffix(':') {
+        return Some(Line::Label(label.to_string()));
+    }
     let line = match line.strip_prefix("/*") {
         Some(rest) => rest.split_once("*/")?.1.trim(),
         None => line,
@@ -95,21 +119,42 @@ fn parse(line: &str) -> Option<Instruction> {
     if !name.starts_with(|c: char| c.is_ascii_uppercase()) {
         return None;
     }
+    let base = name.split('.').next().unwrap_or_default();
+    let jumps = base == "BRA";
+    // Some branches name a predicate among their arguments.
+    let uniform = jumps && words.any(|word| word.starts_with(['U', 'P', '!']));
     let label = line
         .split_once("`(")
         .and_then(|(_, rest)| rest.split_once(')'));
-    // Some branches name a predicate among their arguments.
-    let uniform = name.starts_with("BRA") && words.any(|word| word.starts_with(['U', 'P', '!']));
-    let is_branch = name.split('.').next() == Some("BRA");
-    Some(Instruction {
-        name: if is_branch {
-            "BRA".into()
-        } else {
-            name.to_string()
-        },
-        conditional: conditional || uniform,
+    let label = label.filter(|_| jumps);
+    Some(Line::Instruction(Instruction {
+        name: if jumps { base } else { name }.to_string(),
         label: label.map(|(label, _)| label.to_string()),
-    })
+        conditional: conditional || uniform,
+        last: matches!(base, "EXIT" | "RET" | "BRX"),
+    }))
+}
+
+/// A line of assembly, such as `s_cbranch_scc1 .LBB0_7 ; a comment`.
+fn parse_gcn(line: &str) -> Option<Line> {
+    let code = line.split(';').next()?.trim();
+    if let Some(label) = code.strip_suffix(':') {
+        return Some(Line::Label(label.to_string()));
+    }
+    let mut words = code.split_whitespace();
+    let name = words.next().filter(|name| !name.starts_with('.'))?;
+    let conditional = name.starts_with("s_cbranch");
+    let jumps = conditional || name == "s_branch";
+    Some(Line::Instruction(Instruction {
+        name: ["_e32", "_e64"]
+            .iter()
+            .find_map(|encoding| name.strip_suffix(encoding))
+            .unwrap_or(name)
+            .to_string(),
+        label: words.next().filter(|_| jumps).map(str::to_string),
+        conditional,
+        last: matches!(name, "s_endpgm" | "s_setpc_b64"),
+    }))
 }
 
 /// The way with the fewest instructions from `start` to the jump back at `end`: what is done only now
@@ -131,10 +176,9 @@ fn shortest(
             return Some(way);
         }
         let instruction = &code[at];
-        let jumps = instruction.name == "BRA";
-        let leaves = matches!(instruction.name.as_str(), "EXIT" | "RET" | "BRX");
-        let next = (!(jumps || leaves) || instruction.conditional).then_some(at + 1);
-        let jump = if jumps { target(at) } else { None };
+        let jumps = instruction.label.is_some();
+        let next = (!(jumps || instruction.last) || instruction.conditional).then_some(at + 1);
+        let jump = target(at);
         for to in [next, jump].into_iter().flatten() {
             if (start..=end).contains(&to) && !from.contains_key(&to) {
                 from.insert(to, at);
@@ -149,27 +193,49 @@ fn count<'a>(instructions: impl Iterator<Item = &'a Instruction>) -> Loop {
     let mut counted = Loop::default();
     for instruction in instructions {
         counted.instructions += 1;
-        let mut parts = instruction.name.split('.');
-        let base = parts.next().unwrap_or_default();
-        if base == "LDS" {
-            counted.shared_bytes += parts
-                .find_map(|part| match part {
-                    "128" => Some(16),
-                    "64" => Some(8),
-                    "U16" | "S16" => Some(2),
-                    "U8" | "S8" => Some(1),
-                    _ => None,
-                })
-                .unwrap_or(4);
-        }
+        counted.shared_bytes += shared_bytes(&instruction.name);
+        let base = instruction.name.split('.').next().unwrap_or_default();
         *counted.mix.entry(base.to_string()).or_default() += 1;
     }
     counted
 }
 
+/// Bytes that an instruction reads from shared memory for a unit.
+fn shared_bytes(name: &str) -> u32 {
+    if let Some(kind) = name.strip_prefix("ds_read") {
+        let each = match kind.rsplit('_').next() {
+            Some("b128") => 16,
+            Some("b96") => 12,
+            Some("b64") => 8,
+            Some("u16" | "i16") => 2,
+            Some("u8" | "i8") => 1,
+            _ => 4,
+        };
+        return if kind.starts_with('2') {
+            2 * each
+        } else {
+            each
+        };
+    }
+    let mut parts = name.split('.');
+    if parts.next() != Some("LDS") {
+        return 0;
+    }
+    let size = parts.find_map(|part| match part {
+        "128" => Some(16),
+        "64" => Some(8),
+        "U16" | "S16" => Some(2),
+        "U8" | "S8" => Some(1),
+        _ => None,
+    });
+    size.unwrap_or(4)
+}
+
 impl Loop {
-    fn number_of(&self, names: &[&str]) -> u32 {
-        names.iter().filter_map(|name| self.mix.get(*name)).sum()
+    /// The sum of what `weight` gives of each instruction.
+    fn sum(&self, weight: impl Fn(&str) -> u32) -> f64 {
+        let weights = self.mix.iter().map(|(name, count)| count * weight(name));
+        weights.sum::<u32>().into()
     }
 
     /// Instructions of the tensor cores.
@@ -187,23 +253,85 @@ impl Loop {
 pub struct Cost {
     pub inner: Loop,
     pub slots_per_pair: f64,
-    /// Shares of what an H100 can do in each clock: of the instructions that its schedulers issue, of
+    /// Shares of what the processor can do in each clock: of the instructions that its schedulers issue, of
     /// FP32 arithmetic, of the functions of its special units.
     pub issue: f64,
     pub fp32: f64,
     pub special: f64,
 }
 
-/// Lanes of one multiprocessor of an H100 that do something in a clock.
-const ISSUE: f64 = 128.0;
-const FP32: f64 = 128.0;
-const SPECIAL: f64 = 16.0;
+/// What a multiprocessor does in a clock, in lanes, and how many slots, operations in FP32 and special functions
+/// an instruction is.
+struct Processor {
+    issue: f64,
+    fp32: f64,
+    special: f64,
+    slots: fn(&str) -> u32,
+    operations: fn(&str) -> u32,
+    functions: fn(&str) -> u32,
+}
+
+/// That of an H100 (compute capability 9.0 in NVIDIA's CUDA programming guide).
+const H100: Processor = Processor {
+    issue: 128.0,
+    fp32: 128.0,
+    special: 16.0,
+    slots: |_| 1,
+    operations: |name| matches!(name, "FFMA" | "FADD" | "FMUL").into(),
+    functions: |name| (name == "MUFU").into(),
+};
+
+/// A compute unit of an MI300X (AMD's CDNA 3 white paper: 256 operations in FP32 a clock, which takes two in an
+/// instruction; functions take four times as long as other instructions). Instructions that are not of vectors
+/// are issued beside them.
+const MI300X: Processor = Processor {
+    issue: 64.0,
+    fp32: 128.0,
+    special: 16.0,
+    slots: |name| match (name.starts_with("v_"), gcn_functions(name)) {
+        (false, _) => 0,
+        (true, 0) => 1,
+        (true, _) => 4,
+    },
+    operations: gcn_operations,
+    functions: gcn_functions,
+};
+
+fn gcn_operations(name: &str) -> u32 {
+    let operation = name
+        .strip_prefix("v_")
+        .and_then(|rest| rest.strip_suffix("_f32"));
+    match operation {
+        Some("pk_fma" | "pk_add" | "pk_mul") => 2,
+        Some("fma" | "fmac" | "add" | "sub" | "subrev" | "mul") => 1,
+        _ => 0,
+    }
+}
+
+fn gcn_functions(name: &str) -> u32 {
+    let operation = name
+        .strip_prefix("v_")
+        .and_then(|rest| rest.strip_suffix("_f32"));
+    let functions = ["exp", "log", "rcp", "rsq", "sqrt", "sin", "cos"];
+    operation
+        .is_some_and(|operation| functions.contains(&operation))
+        .into()
+}
+
+impl Isa {
+    fn processor(self) -> &'static Processor {
+        match self {
+            Isa::Sass => &H100,
+            Isa::Gcn => &MI300X,
+        }
+    }
+}
 
 /// The cost of a kernel's pairs: of the innermost loop that reads the tile and does so at the least cost,
 /// as what is left of a block at its end has a loop of its own. How many pairs one way round is follows
 /// from what it reads: `column_bytes` a column, which `lanes` rows share. Of several loops over an inner
 /// axis only one counts.
-pub fn cost(loops: &[Loop], column_bytes: usize, lanes: usize) -> Option<Cost> {
+pub fn cost(loops: &[Loop], isa: Isa, column_bytes: usize, lanes: usize) -> Option<Cost> {
     let inner = loops
         .iter()
         .filter(|inner| inner.shared_bytes > 0)
@@ -214,39 +342,48 @@ pub fn cost(loops: &[Loop], column_bytes: usize, lanes: usize) -> Option<Cost> {
     if column_bytes == 0 {
         return None;
     }
+    let processor = isa.processor();
     let pairs = inner.shared_bytes as f64 / column_bytes as f64 * lanes as f64;
-    let a_pair = |count: u32| count as f64 / pairs;
-    let slots = a_pair(inner.instructions);
-    let fp32 = a_pair(inner.number_of(&["FFMA", "FADD", "FMUL"]));
-    let special = a_pair(inner.number_of(&["MUFU"]));
+    let slots = inner.sum(processor.slots) / pairs;
+    let fp32 = inner.sum(processor.operations) / pairs;
+    let special = inner.sum(processor.functions) / pairs;
     // Pairs a clock.
-    let rate = [ISSUE / slots, FP32 / fp32, SPECIAL / special]
-        .into_iter()
-        .fold(f64::MAX, f64::min);
+    let rate = [
+        processor.issue / slots,
+        processor.fp32 / fp32,
+        processor.special / special,
+    ]
+    .into_iter()
+    .fold(f64::MAX, f64::min);
     Some(Cost {
         inner: inner.clone(),
         slots_per_pair: slots,
-        issue: rate * slots / ISSUE,
-        fp32: rate * fp32 / FP32,
-        special: rate * special / SPECIAL,
+        issue: rate * slots / processor.issue,
+        fp32: rate * fp32 / processor.fp32,
+        special: rate * special / processor.special,
     })
 }
 
-/// The share of the warps that a multiprocessor of an H100 can hold.
-pub fn occupancy(registers: u32, shared_bytes: usize, units: usize) -> f64 {
-    const REGISTERS: usize = 65_536;
-    const SHARED: usize = 228 * 1024;
-    /// What the system takes of each cube's.
-    const RESERVED: usize = 1024;
-    const WARPS: usize = 64;
-    const CUBES: usize = 32;
-    let warps = units.div_ceil(32);
-    let registers = (registers as usize).next_multiple_of(8) * 32 * warps;
-    let cubes = (REGISTERS / registers.max(1))
-        .min(SHARED / (shared_bytes + RESERVED))
-        .min(WARPS / warps)
-        .min(CUBES);
-    (cubes * warps) as f64 / WARPS as f64
+/// The share of the warps or waves that a multiprocessor can hold.
+pub fn occupancy(isa: Isa, registers: u32, shared_bytes: usize, units: usize) -> f64 {
+    let registers = (registers as usize).next_multiple_of(8).max(8);
+    // The most of them, that registers suffice for, and cubes that shared memory suffices for.
+    let (most, held, cubes, plane) = match isa {
+        Isa::Sass => {
+            /// What the system takes of each cube's.
+            const RESERVED: usize = 1024;
+            let cubes = 228 * 1024 / (shared_bytes + RESERVED);
+            (64, 65_536 / (registers * 32), cubes.min(32), 32)
+        }
+        // Four processors, of which each has 512 registers for a lane and holds 8 waves.
+        Isa::Gcn => {
+            let cubes = (64 * 1024usize).checked_div(shared_bytes);
+            (32, 4 * (512 / registers), cubes.unwrap_or(usize::MAX), 64)
+        }
+    };
+    let warps = units.div_ceil(plane);
+    let cubes = (held.min(most) / warps).min(cubes);
+    (cubes * warps) as f64 / most as f64
 }
 
 #[cfg(test)]
@@ -274,7 +411,7 @@ mod tests {
 
     #[test]
     fn the_innermost_loop_is_walked_the_short_way() {
-        let found = loops(LISTING);
+        let found = loops(LISTING, Isa::Sass);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].instructions, 4);
         assert_eq!(found[0].shared_bytes, 16);
@@ -286,7 +423,7 @@ mod tests {
     fn tensor_cores_count_where_their_loop_is_unrolled() {
         let unrolled = LISTING.replace("BAR.SYNC 0x0", "HMMA.1688.F32.TF32 R4, R4, R5, R4");
         let counts = |listing: &str| -> Vec<u32> {
-            let found = loops(listing);
+            let found = loops(listing, Isa::Sass);
             found.iter().map(Loop::matrix_instructions).collect()
         };
         assert_eq!(counts(LISTING), [0]);
@@ -295,7 +432,7 @@ mod tests {
 
     #[test]
     fn the_cost_is_that_of_the_pairs_of_one_way_round() {
-        let cost = cost(&loops(LISTING), 16, 4).unwrap();
+        let cost = cost(&loops(LISTING, Isa::Sass), Isa::Sass, 16, 4).unwrap();
         assert_eq!(cost.slots_per_pair, 1.0);
         assert_eq!(cost.issue, 1.0);
         assert_eq!(cost.fp32, 0.25);
@@ -303,8 +440,45 @@ mod tests {
 
     #[test]
     fn occupancy_follows_the_scarcest_resource() {
-        assert_eq!(occupancy(32, 0, 128), 1.0);
-        assert_eq!(occupancy(64, 0, 128), 0.5);
-        assert_eq!(occupancy(32, 113 * 1024, 128), 0.125);
+        assert_eq!(occupancy(Isa::Sass, 32, 0, 128), 1.0);
+        assert_eq!(occupancy(Isa::Sass, 64, 0, 128), 0.5);
+        assert_eq!(occupancy(Isa::Sass, 32, 113 * 1024, 128), 0.125);
+    }
+
+    const ASSEMBLY: &str = "
+kernel:                                 ; @kernel
+\ts_mov_b32 s4, 0
+.LBB0_1:                                ; =>This Loop Header: Depth=1
+\ts_barrier
+.LBB0_2:                                ;   Parent Loop BB0_1 Depth=1
+\tds_read_b128 v[4:7], v2 offset:512
+\tds_read2_b64 v[8:11], v2 offset1:1
+\tv_pk_fma_f32 v[0:1], v[4:5], v[4:5], v[0:1] op_sel_hi:[1,0,1]
+\tv_exp_f32_e32 v0, v0
+\tv_mov_b32_e32 v3, v2
+\ts_cbranch_scc1 .LBB0_2
+\ts_cbranch_vccnz .LBB0_1
+\ts_endpgm
+\t.section .AMDGPU.csdata
+";
+
+    #[test]
+    fn assembly_of_others_is_walked_alike() {
+        let found = loops(ASSEMBLY, Isa::Gcn);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].instructions, 6);
+        assert_eq!(found[0].shared_bytes, 32);
+        let cost = cost(&found, Isa::Gcn, 32, 2).unwrap();
+        // A product of two, a function that takes four slots, and a copy: for two pairs.
+        assert_eq!(cost.slots_per_pair, 3.0);
+        assert_eq!(cost.special, 2.0 / 3.0);
+        assert_eq!(cost.fp32, (64.0 / 3.0) / 128.0);
+    }
+
+    #[test]
+    fn waves_are_held_by_four_processors() {
+        assert_eq!(occupancy(Isa::Gcn, 64, 0, 128), 1.0);
+        assert_eq!(occupancy(Isa::Gcn, 128, 2048, 128), 0.5);
+        assert_eq!(occupancy(Isa::Gcn, 32, 32 * 1024, 128), 0.125);
     }
 }

@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, fmt::Write};
 
 use anyhow::{Context, Result};
+use burn_lazy_kernels::plan::Plan;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    sass::{self, Cost},
+    sass::{self, Cost, Isa},
     tools::Compiled,
 };
 
@@ -34,12 +35,14 @@ impl Row {
         kernel: String,
         target: String,
         compiled: &Compiled,
+        isa: Option<Isa>,
         shared_bytes: usize,
-        units: usize,
+        plan: &Plan,
         column_bytes: Option<usize>,
-        lanes: usize,
     ) -> Self {
-        let cost = column_bytes.and_then(|bytes| sass::cost(&compiled.loops, bytes, lanes));
+        let (lanes, units) = (plan.lanes, plan.blueprint.units);
+        let cost = isa.zip(column_bytes);
+        let cost = cost.and_then(|(isa, bytes)| sass::cost(&compiled.loops, isa, bytes, lanes));
         let matrix = compiled.loops.iter().map(sass::Loop::matrix_instructions);
         Self {
             kernel,
@@ -47,7 +50,9 @@ impl Row {
             registers: compiled.registers,
             spill_bytes: compiled.spill_bytes,
             shared_bytes,
-            occupancy: sass::occupancy(compiled.registers, shared_bytes, units),
+            occupancy: isa.map_or(0.0, |isa| {
+                sass::occupancy(isa, compiled.registers, shared_bytes, units)
+            }),
             loop_instructions: cost.as_ref().map(|cost| cost.inner.instructions),
             slots_per_pair: cost
                 .as_ref()

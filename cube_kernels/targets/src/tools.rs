@@ -12,7 +12,10 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::{emit::Language, sass};
+use crate::{
+    emit::Language,
+    sass::{self, Isa},
+};
 
 /// A kernel in some language and what it is to be compiled or checked for.
 pub struct Job {
@@ -83,7 +86,7 @@ impl Tools {
 
     fn key(&self, job: &Job) -> u64 {
         // Changes of this program that change results must change this, too.
-        const VERSION: u32 = 2;
+        const VERSION: u32 = 3;
         let mut hasher = DefaultHasher::new();
         VERSION.hash(&mut hasher);
         job.source.hash(&mut hasher);
@@ -294,7 +297,7 @@ impl Nvidia {
             registers: number("Used ", " registers").context("ptxas names no registers")?,
             spill_bytes: number("", " bytes spill stores").unwrap_or(0)
                 + number("", " bytes spill loads").unwrap_or(0),
-            loops: sass::loops(&listing),
+            loops: sass::loops(&listing, Isa::Sass),
         })
     }
 }
@@ -321,6 +324,11 @@ impl Clang {
             libraries: libraries.to_path_buf(),
             version,
         })
+    }
+
+    /// Whether it is the one that made what machine code is compared with.
+    pub fn is_that_of_the_table(&self) -> bool {
+        self.version.contains("clang version 19.")
     }
 
     /// Metal, read as C++.
@@ -394,7 +402,8 @@ impl Clang {
                 .args(["-Xclang", "-mlink-builtin-bitcode", "-Xclang"])
                 .arg(library);
         }
-        clang.args(["-o", "/dev/null"]).arg(&file);
+        let assembly = folder.path().join("kernel.s");
+        clang.arg("-o").arg(&assembly).arg(&file);
         let output = clang.stdin(Stdio::null()).output()?;
         let messages = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "clang: {messages}");
@@ -402,7 +411,7 @@ impl Clang {
             registers: number(&messages, "    VGPRs: ", " ")
                 .with_context(|| format!("clang names no registers: {messages}"))?,
             spill_bytes: 4 * number(&messages, "VGPRs Spill: ", " ").unwrap_or(0),
-            loops: Vec::new(),
+            loops: sass::loops(&fs::read_to_string(assembly)?, Isa::Gcn),
         })
     }
 }
