@@ -256,7 +256,7 @@ fn the_error_is_no_larger_than_claimed() {
         }
     }
     // That of the exponential itself comes on top. A bound that is far from reached would show nothing.
-    assert!((1e-7..7e-7 + 2e-7).contains(&worst), "{worst:.2e}");
+    assert!((1e-7..7e-7 + 3e-7).contains(&worst), "{worst:.2e}");
 }
 
 proptest! {
