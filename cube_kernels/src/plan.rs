@@ -726,6 +726,11 @@ fn ahead(
     powers.take_while(|n| *n == 1 || *n < 2 * best).last()
 }
 
+/// Units of a cube.
+fn units(device: &Device) -> usize {
+    device.cores.unwrap_or(128).min(device.max_units)
+}
+
 /// The blueprint of a unit that stands alone.
 fn blueprint(
     device: &Device,
@@ -744,7 +749,7 @@ fn blueprint(
             exp2: device.exp2,
             argument: Argument::default(),
         },
-        units: device.cores.unwrap_or(128).min(device.max_units),
+        units: units(device),
         columns: 1,
         block: BLOCK,
         shared_tile: false,
@@ -1161,8 +1166,12 @@ fn gpu_registers(
     let all = program.row.slots + state;
     // Few rows must be spread over many units.
     let enough = 64 * device.plane * 4;
+    // Lists take many registers. Where a cube has a unit for each row, units with one have half of them, and more
+    // run at a time: there are too few pairs to care for what rows could share.
+    let alone = spec.depth() > 1 && rows <= units(device);
     let lanes = match size {
         4 if !program.looped() && 4 * all <= HALF && rows >= enough => 4,
+        4 if alone => 1,
         // An insertion into the state takes registers of its own.
         4 if 2 * all <= ALL && 2 * state <= ALL * 2 / 3 => 2,
         // What no registers hold is in memory, where two are read as fast as one.

@@ -797,6 +797,33 @@ fn coordinates_are_scaled_where_an_operation_counts() {
 }
 
 #[test]
+fn lists_of_few_rows_have_a_unit_each() {
+    let lanes = |k: usize, rows: usize| {
+        let program = &programs()[1];
+        let spec = Spec {
+            kind: ReductionKind::Smallest { k },
+            wanted: Wanted::INDICES,
+            dim: program.dim,
+        };
+        let sizes = Sizes {
+            batches: 1,
+            rows,
+            columns: 1 << 20,
+            fold: None,
+        };
+        let packing = vec![Packing::Adjacent; program.tensors.len()];
+        let plan = plan::plan(&GPU, program, spec, sizes, Precision::F32, 0, packing);
+        plan.expect("a plan exists").lanes
+    };
+    assert_eq!(
+        [1, 100, 128, 129, 8192].map(|rows| lanes(10, rows)),
+        [1, 1, 1, 2, 4]
+    );
+    // One value is no list.
+    assert_eq!(lanes(1, 100), 2);
+}
+
+#[test]
 fn exponentials_are_what_the_device_has() {
     for exp2 in [false, true] {
         let device = Device { exp2, ..GPU };
