@@ -363,10 +363,12 @@ impl<'a> Kernels<'a> {
     /// and, where columns are split, the one that merges the parts.
     pub fn define(&self, properties: &Arc<DeviceProperties>) -> Vec<Box<dyn CubeKernel>> {
         let target = Arc::new(TargetProperties::default());
-        let reduce = self.reduce_kernel(properties.clone(), target.clone());
+        let settings = self.settings(self.plan.cube_dim());
+        let reduce = self.reduce_kernel(settings, properties.clone(), target.clone());
         let mut kernels: Vec<Box<dyn CubeKernel>> = vec![Box::new(reduce)];
         if let Some(merge) = &self.merge {
-            let merge = self.merge_kernel(merge, properties.clone(), target);
+            let settings = self.settings(merge.cube_dim());
+            let merge = self.merge_kernel(settings, properties.clone(), target);
             kernels.push(Box::new(merge));
         }
         kernels
@@ -384,6 +386,7 @@ impl<'a> Kernels<'a> {
 
     fn reduce_kernel(
         &self,
+        settings: KernelSettings,
         properties: Arc<DeviceProperties>,
         target: Arc<TargetProperties>,
     ) -> kernel::reduce::Reduce {
@@ -392,7 +395,7 @@ impl<'a> Kernels<'a> {
         let scalar = || InputScalarCompilationArg::new(self.computed);
         let (o, i) = self.written();
         kernel::reduce::Reduce::new(
-            self.settings(self.plan.cube_dim()),
+            settings,
             properties,
             target,
             buffers(self.program.tensors.len()).collect(),
@@ -414,14 +417,14 @@ impl<'a> Kernels<'a> {
 
     fn merge_kernel(
         &self,
-        merge: &Merge,
+        settings: KernelSettings,
         properties: Arc<DeviceProperties>,
         target: Arc<TargetProperties>,
     ) -> kernel::merge::Merge {
         let wanted = self.spec().wanted;
         let blueprint = &self.plan.blueprint;
         kernel::merge::Merge::new(
-            self.settings(merge.cube_dim()),
+            settings,
             properties,
             target,
             BufferCompilationArg { inplace: None },
@@ -515,6 +518,7 @@ impl<'a> Kernels<'a> {
             launcher.register_buffer(indices, i.size());
         }
         let kernel = self.reduce_kernel(
+            launcher.settings.clone(),
             client.properties_shared(),
             client.target_properties_shared(),
         );
@@ -545,11 +549,11 @@ impl<'a> Kernels<'a> {
         <usize as LaunchArg>::register(merge.rows, &mut launcher);
         <usize as LaunchArg>::register(self.plan.parts, &mut launcher);
         self.register_scalar(&mut launcher, f64::INFINITY);
-        let (properties, target) = (
+        let kernel = self.merge_kernel(
+            launcher.settings.clone(),
             client.properties_shared(),
             client.target_properties_shared(),
         );
-        let kernel = self.merge_kernel(merge, properties, target);
         launcher.launch(merge.cube_count(), Checked(kernel), client);
     }
 

@@ -81,21 +81,25 @@ impl Blueprint {
     /// The column slots that go through the tile, in the order in which they stand there.
     pub fn staged_ranges(&self, program: &Program) -> Vec<StagedRange> {
         let first = self.first_staged_slot(program);
-        let mut ranges: Vec<StagedRange> = Vec::new();
+        let columns = self
+            .left_out
+            .iter()
+            .filter(|out| out.space == Space::Column);
+        let mut gaps: Vec<(usize, usize)> =
+            columns.map(|out| (out.slot, out.slot + out.len)).collect();
+        gaps.sort_unstable();
+        let mut ranges = Vec::new();
         let mut place = 0;
-        for slot in first..program.column.slots {
-            if self.leaves_out(Space::Column, slot) || !program.pair_reads(Space::Column, slot) {
-                continue;
+        for read in program.pair_reads(Space::Column) {
+            let mut slot = read.start.max(first);
+            for (gap, behind) in gaps.iter().copied().chain([(read.end, read.end)]) {
+                let len = gap.min(read.end).saturating_sub(slot);
+                if len > 0 {
+                    ranges.push(StagedRange { slot, len, place });
+                }
+                place += len;
+                slot = slot.max(behind);
             }
-            match ranges.last_mut() {
-                Some(last) if last.slot + last.len == slot => last.len += 1,
-                _ => ranges.push(StagedRange {
-                    slot,
-                    len: 1,
-                    place,
-                }),
-            }
-            place += 1;
         }
         ranges
     }
@@ -490,6 +494,7 @@ impl Device {
         let software = properties.identity.name.contains("llvmpipe");
         // Some drivers report more cubes than they launch.
         let clamp = |n: u32| n.min(u16::MAX as u32);
+        let exp2 = ptx::PRESENT && runtime == "cuda";
         let (x, y, z) = hardware.max_cube_count;
         Self {
             // A software GPU also runs on cores, but has planes.
@@ -510,9 +515,9 @@ impl Device {
             wide_addresses: properties.supports_address(AddressType::U64),
             max_iterations: software.then_some(65_000),
             wide_loads: matches!(runtime, "cuda" | "hip"),
-            exp2: ptx::PRESENT && runtime == "cuda",
+            exp2,
             // Elsewhere an exponential is many operations.
-            scales: ptx::PRESENT && runtime == "cuda",
+            scales: exp2,
             matrices: MatrixUnits::new(properties, runtime),
         }
     }

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Instruction, Item, Listing, Load, Register, Source, Space, Stage, Term, reads};
+use super::{Instruction, Item, Listing, Load, Register, Source, Space, Stage, Term};
 use crate::catalogue::ScalarOp;
 
 /// A sum over an inner axis of a pair that is $\pm \sum_k x_k y_k$ or $\pm \sum_k (x_k - y_k)^2 s_k^2$
@@ -176,12 +176,15 @@ impl Listing {
     pub fn only_for(&self, items: &[usize], space: Space, factor: Factor, len: usize) -> bool {
         let (first, last) = (factor.slot, factor.slot + len);
         let copied = |load: &Load| load.slot == first && load.len == len;
-        let others = self.pair.iter().enumerate();
-        let others = others.filter(|(at, _)| !items.contains(at));
+        let reads = |item: &Item| {
+            let mut slots = item.reads(space);
+            slots.any(|slots| slots.start < last && slots.end > first)
+        };
+        let mut others = self.pair.iter().enumerate();
         let stage = self.stage(space);
         stage.load_of(first).is_some_and(copied)
-            && !reads(&stage.items, space, first..last)
-            && !reads(others.map(|(_, item)| item), space, first..last)
+            && !stage.items.iter().any(reads)
+            && !others.any(|(at, item)| !items.contains(&at) && reads(item))
     }
 }
 

@@ -300,9 +300,19 @@ impl Listing {
         }
     }
 
-    /// Whether a pair reads slot `slot` of `space`.
-    pub fn pair_reads(&self, space: Space, slot: usize) -> bool {
-        reads(self.pair.iter(), space, slot..slot + 1)
+    /// The slots of `space` that a pair reads, as ranges in order that do not touch.
+    pub fn pair_reads(&self, space: Space) -> Vec<Range<usize>> {
+        let slots = self.pair.iter().flat_map(|item| item.reads(space));
+        let mut slots: Vec<_> = slots.collect();
+        slots.sort_unstable_by_key(|slots| slots.start);
+        let mut apart: Vec<Range<usize>> = Vec::new();
+        for slots in slots {
+            match apart.last_mut() {
+                Some(last) if slots.start <= last.end => last.end = last.end.max(slots.end),
+                _ => apart.push(slots),
+            }
+        }
+        apart
     }
 
     /// Whether some inner axis of a pair is a loop.
@@ -338,22 +348,25 @@ impl Listing {
     }
 }
 
-/// Whether one of `items` reads one of the slots `slots` of `space`.
-fn reads<'a>(items: impl IntoIterator<Item = &'a Item>, space: Space, slots: Range<usize>) -> bool {
-    let read = |instruction: &Instruction, len: usize| match *instruction {
-        Instruction::Load {
-            space: own,
-            slot,
-            looped,
-        } => own == space && slot < slots.end && slot + if looped { len } else { 1 } > slots.start,
-        _ => false,
-    };
-    items.into_iter().any(|item| match item {
-        Item::Let(_, instruction) => read(instruction, 1),
-        Item::Sum { len, body, .. } | Item::Store { len, body, .. } => {
-            body.iter().any(|(_, instruction)| read(instruction, *len))
-        }
-    })
+impl Item {
+    /// The slots of `space` that it reads.
+    fn reads(&self, space: Space) -> impl Iterator<Item = Range<usize>> {
+        let (single, body, len) = match self {
+            Item::Let(_, instruction) => (Some(instruction), [].as_slice(), 1),
+            Item::Sum { len, body, .. } | Item::Store { len, body, .. } => {
+                (None, body.as_slice(), *len)
+            }
+        };
+        let instructions = single.into_iter().chain(body.iter().map(|(_, i)| i));
+        instructions.filter_map(move |instruction| match *instruction {
+            Instruction::Load {
+                space: own,
+                slot,
+                looped,
+            } if own == space => Some(slot..slot + if looped { len } else { 1 }),
+            _ => None,
+        })
+    }
 }
 
 impl Instruction {

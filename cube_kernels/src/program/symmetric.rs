@@ -5,7 +5,7 @@ use std::{
     hash::{Hash, Hasher},
 };
 
-use super::Program;
+use super::{Program, lower::listing};
 use crate::{
     catalogue::{Parity, ScalarOp},
     expr::{Axis, Expr, Node, Var, digest},
@@ -70,10 +70,10 @@ impl Symmetric {
         let position = |var: &Var| formula.source(var.id as usize);
         let (scalars, tensors): (Vec<Var>, Vec<Var>) = leaves.iter().partition(|var| var.scalar);
         Some(Self {
-            program: Program::lower(&both, reduced),
+            program: Program::new(listing(&both, both.root(), reduced)),
             tensors: tensors.iter().map(position).collect(),
             scalars: scalars.iter().map(position).collect(),
-            single_work: Program::lower(formula, reduced).pair_work(),
+            single_work: listing(formula, formula.root(), reduced).pair_work(),
             least: LEAST,
         })
     }

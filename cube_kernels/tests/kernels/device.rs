@@ -4,7 +4,7 @@ use burn_lazy_kernels::{
     Accumulation, Axis, Expr, Formula, Launch, LaunchError, Output, Precision, Program,
     ReductionKind, Spec, Symmetric, Wanted,
     expr::Var,
-    plan::{self, Device, Packing, Plan, Sizes},
+    plan::{self, Device, MatrixUnits, Packing, Plan, Sizes},
     reference::{self, HostOperand},
 };
 use cubecl::{
@@ -66,6 +66,25 @@ pub fn client() -> Client {
         Runtime::Wgpu | Runtime::Vulkan => cubecl::Device::Wgpu(Default::default()),
     }
     .client()
+}
+
+/// A GPU with small cubes, so that few rows and columns have all edges. On a CPU each unit is a thread that waits
+/// for the others without giving up its core, so that there are to be no more of them than cores.
+pub fn small_gpu() -> Device {
+    let client = client();
+    let units = if runtime() == Runtime::Cpu { 2 } else { 8 };
+    Device {
+        cores: None,
+        max_units: units,
+        plane: 1,
+        shared_memory: 64 << 10,
+        processors: Some(2),
+        max_iterations: None,
+        wide_loads: false,
+        scales: false,
+        matrices: MatrixUnits::default(),
+        ..Device::new(client.properties(), client.name())
+    }
 }
 
 /// The types in which the runtime under test computes.

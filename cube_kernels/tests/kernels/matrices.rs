@@ -8,33 +8,25 @@ use burn_lazy_kernels::{
 };
 
 use crate::{
-    device::{Problem, Runtime, Tensor, assert_close, client, precisions, runtime},
+    device::{Problem, Runtime, Tensor, assert_close, client, precisions, runtime, small_gpu},
     support::{Rng, agree, gaussian, p, s, x, y},
 };
 
 /// The part of the largest value by which those in `F32` may be off.
 const SINGLE: f64 = 1e-5;
 
-/// A GPU with small cubes, so that few rows and columns have all edges. On a CPU each unit is a thread that waits
-/// for the others without giving up its core, so that there are to be no more of them than cores.
+/// A small GPU with matrix instructions.
 fn device() -> Device {
-    let client = client();
-    let units = if runtime() == Runtime::Cpu { 2 } else { 8 };
+    let gpu = small_gpu();
+    let units = gpu.max_units;
     Device {
-        cores: None,
-        max_units: units,
-        plane: 1,
-        shared_memory: 64 << 10,
-        processors: Some(2),
-        max_iterations: None,
-        wide_loads: false,
         matrices: MatrixUnits {
             f16: Some([16, units, 16]),
             bf16: Some([16, units, 16]),
             tf32: Some([16, units, 8]),
             emulated: true,
         },
-        ..Device::new(client.properties(), client.name())
+        ..gpu
     }
 }
 

@@ -1,34 +1,20 @@
 //! Exponentials of distances of scaled coordinates, against the host and against the formula as it is: the
 //! kernels of devices for which an operation less a pair counts.
 
-use burn_lazy_kernels::{
-    Axis, Expr, Precision,
-    expr::Var,
-    plan::{Device, MatrixUnits},
-    program::REACH,
-};
+use burn_lazy_kernels::{Axis, Expr, Precision, expr::Var, plan::Device, program::REACH};
 use proptest::prelude::*;
 
 use crate::{
-    device::{Problem, Runtime, Tensor, assert_close, client, runtime},
+    device::{Problem, Runtime, Tensor, assert_close, client, runtime, small_gpu},
     random::config,
     support::{Rng, p, s, x, y},
 };
 
-/// A GPU with small cubes, as the tests of matrices have one.
+/// A small GPU that scales coordinates, or does not.
 fn device(scales: bool) -> Device {
-    let client = client();
     Device {
-        cores: None,
-        max_units: 2,
-        plane: 1,
-        shared_memory: 64 << 10,
-        processors: Some(2),
-        max_iterations: None,
-        wide_loads: false,
         scales,
-        matrices: MatrixUnits::default(),
-        ..Device::new(client.properties(), client.name())
+        ..small_gpu()
     }
 }
 
