@@ -47,26 +47,31 @@ pub fn laplacian(x: &LazyTensor, y: &LazyTensor, length_scale: impl IntoLazy) ->
     (-scaled(x, y, length_scale).abs().inner_sum()).exp()
 }
 
-/// The Matérn kernel of smoothness 1/2, $\exp(-r)$ with $r = |(x - y) / \ell|$; its gradient at $r = 0$
-/// is 0.
+/// The Matérn kernel of smoothness 1/2, $\exp(-r)$ with $r = |(x - y) / \ell|$. Where points coincide it has no
+/// gradient, which is taken as 0.
 #[track_caller]
 pub fn matern12(x: &LazyTensor, y: &LazyTensor, length_scale: impl IntoLazy) -> LazyTensor {
-    (-scaled(x, y, length_scale).norm()).exp()
+    matern(x, y, length_scale, 0)
 }
 
-/// The Matérn kernel of smoothness 3/2, $(1 + s) e^{-s}$ with $s = \sqrt 3 \, |(x - y) / \ell|$.
+/// The Matérn kernel of smoothness 3/2, $(1 + s) e^{-s}$ with $s = \sqrt 3 \, |(x - y) / \ell|$. Its first and
+/// second derivatives, also the mixed ones, are right where points coincide.
 #[track_caller]
 pub fn matern32(x: &LazyTensor, y: &LazyTensor, length_scale: impl IntoLazy) -> LazyTensor {
-    let s = scaled(x, y, length_scale).norm() * 3f64.sqrt();
-    (&s + 1.0) * (-s).exp()
+    matern(x, y, length_scale, 1)
 }
 
 /// The Matérn kernel of smoothness 5/2, $(1 + s + s^2 / 3) e^{-s}$ with
-/// $s = \sqrt 5 \, |(x - y) / \ell|$.
+/// $s = \sqrt 5 \, |(x - y) / \ell|$. Its derivatives up to the fourth order are right where points coincide.
 #[track_caller]
 pub fn matern52(x: &LazyTensor, y: &LazyTensor, length_scale: impl IntoLazy) -> LazyTensor {
-    let s = scaled(x, y, length_scale).norm() * 5f64.sqrt();
-    (s.square() / 3.0 + &s + 1.0) * (-s).exp()
+    matern(x, y, length_scale, 2)
+}
+
+/// The Matérn kernel of smoothness $n + 1/2$, a function of the square $(2 n + 1) r^2$.
+#[track_caller]
+fn matern(x: &LazyTensor, y: &LazyTensor, length_scale: impl IntoLazy, n: u32) -> LazyTensor {
+    (scaled(x, y, length_scale).sqnorm() * f64::from(2 * n + 1)).matern(n)
 }
 
 /// The rational quadratic kernel $(1 + r^2 / (2 \alpha))^{-\alpha}$ with $r = |(x - y) / \ell|$.

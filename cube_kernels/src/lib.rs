@@ -28,6 +28,7 @@ pub mod reference;
 mod simplify;
 
 pub use cubecl::ir::IntKind;
+pub use differentiate::Cotangent;
 pub use expr::{Axis, Expr};
 pub use formula::Formula;
 pub use kernel::math::{Math, Precision};
