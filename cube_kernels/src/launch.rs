@@ -7,6 +7,7 @@ use cubecl::{
     features::{EnumSet, TypeUsage},
     ir::{AddressType, DeviceProperties, ElemType, IntKind, TargetProperties, UIntKind},
     prelude::*,
+    server::Handle,
 };
 
 use crate::{
@@ -200,12 +201,16 @@ pub struct Kernels<'a> {
     accumulated: ElemType,
     /// Types of the values and indices that are given out.
     output: (ElemType, ElemType),
-    merge: Option<Merge>,
+    /// One after the other, if there are parts.
+    merges: Vec<Merge>,
 }
 
 /// How the kernel that merges parts is launched.
 struct Merge {
     rows: usize,
+    parts: usize,
+    /// How many parts become one, where there will still be several.
+    together: Option<usize>,
     cubes: [u32; 3],
     units: usize,
 }
@@ -312,18 +317,22 @@ impl<'a> Kernels<'a> {
             numbers.extend([strided.row, strided.component]);
             numbers.extend(&strided.batch);
         }
-        let merge = match plan.parts {
-            1 => None,
-            _ => {
-                let units = 128.min(device.max_units);
-                let cubes = (rows * spec.width()).div_ceil(units);
-                Some(Merge {
-                    rows,
-                    cubes: plan::spread(cubes, device.max_cubes)?,
-                    units,
-                })
-            }
-        };
+        let units = 128.min(device.max_units);
+        let mut merges = Vec::new();
+        let mut parts = plan.parts;
+        while parts > 1 {
+            let together = Some(plan.together).filter(|together| *together < parts);
+            let left = together.map_or(1, |together| parts.div_ceil(together));
+            let cubes = (left * rows * spec.width()).div_ceil(units);
+            merges.push(Merge {
+                rows,
+                parts,
+                together,
+                cubes: plan::spread(cubes, device.max_cubes)?,
+                units,
+            });
+            parts = left;
+        }
         Ok(Self {
             plan,
             program,
@@ -338,7 +347,7 @@ impl<'a> Kernels<'a> {
                 None => accumulated(launch.reduction, launch.precision).elem(),
             },
             output: (launch.precision.elem(), ElemType::Int(index_kind)),
-            merge,
+            merges,
         })
     }
 
@@ -351,24 +360,29 @@ impl<'a> Kernels<'a> {
         self.plan.blueprint.spec
     }
 
+    /// Types of the values and indices of a partial result.
+    fn partial(&self) -> (ElemType, ElemType) {
+        (self.accumulated, ElemType::UInt(UIntKind::U32))
+    }
+
     /// Types of the values and indices that the first kernel writes.
     fn written(&self) -> (ElemType, ElemType) {
-        match self.merge {
-            None => self.output,
-            Some(_) => (self.accumulated, ElemType::UInt(UIntKind::U32)),
+        match self.merges.is_empty() {
+            true => self.output,
+            false => self.partial(),
         }
     }
 
     /// The kernels as a compiler takes them, in the order in which they run: the one that reduces,
-    /// and, where columns are split, the one that merges the parts.
+    /// and, where columns are split, those that merge the parts.
     pub fn define(&self, properties: &Arc<DeviceProperties>) -> Vec<Box<dyn CubeKernel>> {
         let target = Arc::new(TargetProperties::default());
         let settings = self.settings(self.plan.cube_dim());
         let reduce = self.reduce_kernel(settings, properties.clone(), target.clone());
         let mut kernels: Vec<Box<dyn CubeKernel>> = vec![Box::new(reduce)];
-        if let Some(merge) = &self.merge {
+        for merge in &self.merges {
             let settings = self.settings(merge.cube_dim());
-            let merge = self.merge_kernel(settings, properties.clone(), target);
+            let merge = self.merge_kernel(merge, settings, properties.clone(), target.clone());
             kernels.push(Box::new(merge));
         }
         kernels
@@ -417,29 +431,51 @@ impl<'a> Kernels<'a> {
 
     fn merge_kernel(
         &self,
+        merge: &Merge,
         settings: KernelSettings,
         properties: Arc<DeviceProperties>,
         target: Arc<TargetProperties>,
     ) -> kernel::merge::Merge {
-        let wanted = self.spec().wanted;
-        let blueprint = &self.plan.blueprint;
+        let Written {
+            values,
+            indices,
+            types: (o, i),
+        } = self.merged(merge);
         kernel::merge::Merge::new(
             settings,
             properties,
             target,
             BufferCompilationArg { inplace: None },
-            buffers(blueprint.writes_indices().into()).collect(),
-            buffers(wanted.values.into()).collect(),
-            buffers(wanted.indices.into()).collect(),
+            buffers(self.spec().keeps_indices().into()).collect(),
+            buffers(values.into()).collect(),
+            buffers(indices.into()).collect(),
             (),
             (),
             InputScalarCompilationArg::new(self.computed),
-            blueprint.clone(),
+            merge.together,
+            self.plan.blueprint.clone(),
             self.computed,
             self.accumulated,
-            self.output.0,
-            self.output.1,
+            o,
+            i,
         )
+    }
+
+    /// What a merge writes.
+    fn merged(&self, merge: &Merge) -> Written {
+        let wanted = self.spec().wanted;
+        match merge.together {
+            Some(_) => Written {
+                values: true,
+                indices: self.spec().keeps_indices(),
+                types: self.partial(),
+            },
+            None => Written {
+                values: wanted.values,
+                indices: wanted.indices,
+                types: self.output,
+            },
+        }
     }
 
     fn launch(
@@ -465,27 +501,39 @@ impl<'a> Kernels<'a> {
         let values = output.values.map(buffer);
         let indices = output.indices.map(|(tensor, _)| buffer(tensor));
         let tensors = tensors.into_iter().map(buffer);
-        let Some(merge) = &self.merge else {
+        let Some((last, merges)) = self.merges.split_last() else {
             self.launch_reduce(client, tensors, &scalars, values, indices);
             return;
         };
+        let mut parts = self.parts(client, self.plan.parts);
+        let (values_of_parts, indices_of_parts) = parts.arguments();
+        self.launch_reduce(
+            client,
+            tensors,
+            &scalars,
+            Some(values_of_parts),
+            indices_of_parts,
+        );
+        for merge in merges {
+            let together = merge.together.expect("others follow");
+            let fewer = self.parts(client, merge.parts.div_ceil(together));
+            let (values, indices) = fewer.arguments();
+            self.launch_merge(merge, client, parts.arguments(), (Some(values), indices));
+            parts = fewer;
+        }
+        self.launch_merge(last, client, parts.arguments(), (values, indices));
+    }
+
+    /// Buffers for the partial results of `count` parts.
+    fn parts(&self, client: &Client, count: usize) -> Parts {
         let spec = self.spec();
-        let parts = merge.rows * self.plan.parts;
-        let len = parts * spec.partial_values();
-        let partial = client.empty(len * self.accumulated.size());
-        // SAFETY: the length is that of the buffer just made.
-        let part = || unsafe { BufferArg::from_raw_parts(partial.clone(), len) };
-        let index_len = parts * spec.entries();
-        let partial_indices = spec
-            .keeps_indices()
-            .then(|| client.empty(index_len * size_of::<u32>()));
-        // SAFETY: as above.
-        let part_indices = || {
-            let handle = partial_indices.clone();
-            handle.map(|handle| unsafe { BufferArg::from_raw_parts(handle, index_len) })
-        };
-        self.launch_reduce(client, tensors, &scalars, Some(part()), part_indices());
-        self.launch_merge(merge, client, (part(), part_indices()), (values, indices));
+        let rows = count * self.merges[0].rows;
+        let buffer = |len: usize, size: usize| (client.empty(len * size), len);
+        let indices = || buffer(rows * spec.entries(), size_of::<u32>());
+        Parts {
+            values: buffer(rows * spec.partial_values(), self.accumulated.size()),
+            indices: spec.keeps_indices().then(indices),
+        }
     }
 
     /// Launches the kernel with its arguments in the order of its parameters. It bounds rows, columns and
@@ -539,17 +587,19 @@ impl<'a> Kernels<'a> {
         if let Some(indices) = part_indices {
             launcher.register_buffer(indices, size_of::<u32>());
         }
+        let (o, i) = self.merged(merge).types;
         launcher.declare_io(BufferIOAttr::ReadWrite);
         if let Some(values) = values {
-            launcher.register_buffer(values, self.output.0.size());
+            launcher.register_buffer(values, o.size());
         }
         if let Some(indices) = indices {
-            launcher.register_buffer(indices, self.output.1.size());
+            launcher.register_buffer(indices, i.size());
         }
         <usize as LaunchArg>::register(merge.rows, &mut launcher);
-        <usize as LaunchArg>::register(self.plan.parts, &mut launcher);
+        <usize as LaunchArg>::register(merge.parts, &mut launcher);
         self.register_scalar(&mut launcher, f64::INFINITY);
         let kernel = self.merge_kernel(
+            merge,
             launcher.settings.clone(),
             client.properties_shared(),
             client.target_properties_shared(),
@@ -559,6 +609,30 @@ impl<'a> Kernels<'a> {
 
     fn register_scalar(&self, launcher: &mut KernelLauncher, value: f64) {
         InputScalar::register(InputScalar::new(value, self.computed), launcher);
+    }
+}
+
+/// What a kernel writes.
+struct Written {
+    values: bool,
+    indices: bool,
+    types: (ElemType, ElemType),
+}
+
+/// Partial results: buffers and their lengths.
+struct Parts {
+    values: (Handle, usize),
+    indices: Option<(Handle, usize)>,
+}
+
+impl Parts {
+    /// Values and indices as arguments of a kernel.
+    fn arguments(&self) -> (BufferArg, Option<BufferArg>) {
+        // SAFETY: the length is that of the buffer.
+        let argument = |(handle, len): &(Handle, usize)| unsafe {
+            BufferArg::from_raw_parts(handle.clone(), *len)
+        };
+        (argument(&self.values), self.indices.as_ref().map(argument))
     }
 }
 

@@ -19,6 +19,7 @@ pub mod catalogue;
 mod differentiate;
 pub mod expr;
 mod formula;
+mod iterations;
 mod kernel;
 mod launch;
 pub mod plan;

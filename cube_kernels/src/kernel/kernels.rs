@@ -1260,7 +1260,8 @@ fn final_index<I: Int>(index: u32) -> I {
     select(index == NO_INDEX, I::new(-1), I::cast_from(index))
 }
 
-/// Merges the parts of a reduction; a unit takes one component of one row.
+/// Merges the parts of a reduction; a unit takes one component of one row. Where it cannot take all of the parts, it
+/// takes `together` of them, and gives a part that is merged again.
 #[cube(launch_unchecked, address_type = "dynamic")]
 pub fn merge<F: Float, A: Float, O: Float, I: Int>(
     partial: &[A],
@@ -1270,6 +1271,7 @@ pub fn merge<F: Float, A: Float, O: Float, I: Int>(
     rows: usize,
     parts: usize,
     infinity: InputScalar,
+    #[comptime] together: Option<usize>,
     #[comptime] blueprint: Blueprint,
     #[define(F)] _f: ElemType,
     #[define(A)] _a: ElemType,
@@ -1286,6 +1288,7 @@ pub fn merge<F: Float, A: Float, O: Float, I: Int>(
             rows,
             parts,
             infinity,
+            together,
             blueprint,
         ),
         ReductionKind::Product => merge_parts::<F, A, O, I, Product>(
@@ -1296,6 +1299,7 @@ pub fn merge<F: Float, A: Float, O: Float, I: Int>(
             rows,
             parts,
             infinity,
+            together,
             blueprint,
         ),
         ReductionKind::LogSumExp { scores: _ } => merge_parts::<F, A, O, I, LogSumExp>(
@@ -1306,6 +1310,7 @@ pub fn merge<F: Float, A: Float, O: Float, I: Int>(
             rows,
             parts,
             infinity,
+            together,
             blueprint,
         ),
         ReductionKind::SoftmaxSum => merge_parts::<F, A, O, I, SoftmaxSum>(
@@ -1316,6 +1321,7 @@ pub fn merge<F: Float, A: Float, O: Float, I: Int>(
             rows,
             parts,
             infinity,
+            together,
             blueprint,
         ),
         ReductionKind::Minimum | ReductionKind::Maximum => merge_parts::<F, A, O, I, Extremum>(
@@ -1326,6 +1332,7 @@ pub fn merge<F: Float, A: Float, O: Float, I: Int>(
             rows,
             parts,
             infinity,
+            together,
             blueprint,
         ),
         ReductionKind::Smallest { k: _ } => merge_parts::<F, A, O, I, Smallest>(
@@ -1336,6 +1343,7 @@ pub fn merge<F: Float, A: Float, O: Float, I: Int>(
             rows,
             parts,
             infinity,
+            together,
             blueprint,
         ),
     }
@@ -1350,21 +1358,39 @@ fn merge_parts<F: Float, A: Float, O: Float, I: Int, R: Reduction<F, A, Const<1>
     rows: usize,
     parts: usize,
     infinity: InputScalar,
+    #[comptime] together: Option<usize>,
     #[comptime] blueprint: Blueprint,
 ) {
     let spec = comptime!(blueprint.spec);
     let width = comptime!(spec.width());
     let depth = comptime!(spec.depth());
-    if ABSOLUTE_POS >= rows * width {
+    let groups = if comptime!(together.is_some()) {
+        parts.div_ceil(comptime!(together.unwrap()))
+    } else {
+        1usize.runtime()
+    };
+    let out_rows = if comptime!(together.is_some()) {
+        groups * rows
+    } else {
+        rows
+    };
+    if ABSOLUTE_POS >= out_rows * width {
         terminate!();
     }
-    let row = ABSOLUTE_POS / width;
+    let out_row = ABSOLUTE_POS / width;
     let component = ABSOLUTE_POS % width;
+    let (row, first, end) = if comptime!(together.is_some()) {
+        let first = out_row / rows * comptime!(together.unwrap());
+        let end = min(first + comptime!(together.unwrap()), parts);
+        (out_row % rows, first, end)
+    } else {
+        (out_row, 0usize.runtime(), parts)
+    };
     let single = comptime!(spec.single());
     let math = comptime!(blueprint.math);
     let infinity = infinity.get::<F>();
     let mut state = R::init(0u32, infinity, single, math);
-    for part in 0..parts {
+    for part in first..end {
         let mut later = R::init(0u32, infinity, single, math);
         #[unroll]
         for plane in 0..spec.planes().len() {
@@ -1391,17 +1417,45 @@ fn merge_parts<F: Float, A: Float, O: Float, I: Int, R: Reduction<F, A, Const<1>
         }
         R::merge(&mut state, &later, single, math);
     }
-    #[unroll(depth <= UNROLL)]
-    for k in 0..depth {
-        let at = (row * depth + k) * width + component;
-        if comptime!(spec.wanted.values) {
-            values.index_mut(0usize)[at] = narrow::<A, O>(
-                R::value(&state, k, single, math).extract(0usize),
-                comptime!(blueprint.stored),
-            );
+    if comptime!(together.is_some()) {
+        let start = out_row * comptime!(spec.partial_values());
+        #[unroll]
+        for plane in 0..spec.planes().len() {
+            let kind = comptime!(spec.planes()[plane]);
+            let start = start + comptime!(spec.plane_start(plane));
+            #[unroll(kind.len <= UNROLL)]
+            for k in 0..kind.len {
+                let at = if comptime!(kind.shared) {
+                    start + k
+                } else {
+                    start + k * width + component
+                };
+                let value = R::save(&state, k, plane, single).extract(0usize);
+                // What components share comes out the same for all of them.
+                values.index_mut(0usize)[at] = O::cast_from(value);
+            }
         }
-        if comptime!(spec.wanted.indices) {
-            indices.index_mut(0usize)[at] = final_index::<I>(R::index(&state, k).extract(0usize));
+        if comptime!(spec.keeps_indices()) {
+            #[unroll(depth <= UNROLL)]
+            for k in 0..depth {
+                let at = (out_row * depth + k) * width + component;
+                indices.index_mut(0usize)[at] = I::cast_from(R::index(&state, k).extract(0usize));
+            }
+        }
+    } else {
+        #[unroll(depth <= UNROLL)]
+        for k in 0..depth {
+            let at = (row * depth + k) * width + component;
+            if comptime!(spec.wanted.values) {
+                values.index_mut(0usize)[at] = narrow::<A, O>(
+                    R::value(&state, k, single, math).extract(0usize),
+                    comptime!(blueprint.stored),
+                );
+            }
+            if comptime!(spec.wanted.indices) {
+                indices.index_mut(0usize)[at] =
+                    final_index::<I>(R::index(&state, k).extract(0usize));
+            }
         }
     }
 }

@@ -24,7 +24,7 @@ pub use product::Product;
 pub use running::Accumulation;
 pub(crate) use running::RunningSums;
 pub use smallest::Smallest;
-pub(crate) use smallest::{LeastOfGroups, LeastState};
+pub(crate) use smallest::{LeastOfGroups, LeastState, in_registers};
 pub use softmax_sum::SoftmaxSum;
 pub use sum::Sum;
 
