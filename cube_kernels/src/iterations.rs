@@ -196,7 +196,11 @@ fn insertion(spec: Spec, simd: bool) -> usize {
 /// Iterations for writing a result or a partial one.
 fn written(spec: Spec) -> usize {
     let planes = (0..spec.planes().len()).map(|plane| unrolled(spec.plane_size(plane), 0));
-    planes.sum::<usize>() + unrolled(spec.entries(), 0) + unrolled(spec.entries(), 0)
+    let state = (0..spec.state_planes()).map(|plane| unrolled(spec.plane_size(plane), 0));
+    planes.sum::<usize>()
+        + unrolled(spec.entries(), 0)
+        + unrolled(spec.entries(), 0)
+        + state.sum::<usize>()
 }
 
 /// Iterations of a unit that merges `parts` partial results.

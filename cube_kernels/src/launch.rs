@@ -71,8 +71,10 @@ pub struct Launch<'a> {
     /// Into how many rows of the output those of a sum are added up, if they are: row `k` of the output
     /// is the sum of every `fold`-th row from row `k` on.
     pub fold: Option<usize>,
-    /// The type of all operands and of the values.
+    /// The type of all operands.
     pub precision: Precision,
+    /// The type of the values: that of the operands, or that in which these are computed.
+    pub values: Precision,
 }
 
 /// Where the results go: contiguous tensors `[batch.., rows, entries]`, or `[batch.., fold, entries]`.
@@ -82,16 +84,22 @@ pub struct Output {
     pub values: Option<TensorBinding>,
     /// The columns at which they were found, where they are wanted, and their type.
     pub indices: Option<(TensorBinding, IntKind)>,
+    /// What the values are made of, where it is wanted, in the type in which sums are accumulated:
+    /// `[batch.., rows, Spec::state_size]`.
+    pub state: Option<TensorBinding>,
 }
 
-/// Whether the device runs the reduction `kind` of formulas of `tensors` tensors in `precision`.
+/// Whether the device runs the reduction `kind` of formulas of `tensors` tensors in `precision`, and gives what is
+/// `wanted`.
 pub fn check_device(
     client: &Client,
     precision: Precision,
     kind: ReductionKind,
+    wanted: Wanted,
     tensors: usize,
 ) -> Result<(), LaunchError> {
-    check_properties(client.properties(), client.name(), precision, kind, tensors)
+    let (properties, runtime) = (client.properties(), client.name());
+    check_properties(properties, runtime, precision, kind, wanted, tensors)
 }
 
 /// The same for a device of which only the properties and the name of the runtime are at hand.
@@ -100,12 +108,13 @@ pub fn check_properties(
     runtime: &str,
     precision: Precision,
     kind: ReductionKind,
+    wanted: Wanted,
     tensors: usize,
 ) -> Result<(), LaunchError> {
     // The outputs and the sizes need buffers, too.
     let others = match kind {
         ReductionKind::Minimum | ReductionKind::Maximum | ReductionKind::Smallest { .. } => 3,
-        _ => 2,
+        _ => 2 + usize::from(wanted.state),
     };
     let limit = (properties.hardware.max_bindings as usize).saturating_sub(others);
     if tensors > limit {
@@ -290,6 +299,8 @@ impl<'a> Kernels<'a> {
             }
         };
 
+        let mut plan = plan;
+        plan.blueprint.written = launch.values;
         let largest = strides.iter().map(|s| s.extent).max().unwrap_or(0);
         let columns = plan.parts * plan.part_columns + plan.blueprint.block;
         let written = match plan.parts {
@@ -346,7 +357,7 @@ impl<'a> Kernels<'a> {
                 Some(_) => Precision::F64.elem(),
                 None => accumulated(launch.reduction, launch.precision).elem(),
             },
-            output: (launch.precision.elem(), ElemType::Int(index_kind)),
+            output: (launch.values.elem(), ElemType::Int(index_kind)),
             merges,
         })
     }
@@ -418,6 +429,7 @@ impl<'a> Kernels<'a> {
             scalar(),
             buffers((wanted.values || blueprint.partial).into()).collect(),
             buffers(blueprint.writes_indices().into()).collect(),
+            buffers((wanted.state && !blueprint.partial).into()).collect(),
             self.plan.lanes,
             self.program.clone(),
             blueprint.clone(),
@@ -439,6 +451,7 @@ impl<'a> Kernels<'a> {
         let Written {
             values,
             indices,
+            state,
             types: (o, i),
         } = self.merged(merge);
         kernel::merge::Merge::new(
@@ -449,6 +462,7 @@ impl<'a> Kernels<'a> {
             buffers(self.spec().keeps_indices().into()).collect(),
             buffers(values.into()).collect(),
             buffers(indices.into()).collect(),
+            buffers(state.into()).collect(),
             (),
             (),
             InputScalarCompilationArg::new(self.computed),
@@ -468,11 +482,13 @@ impl<'a> Kernels<'a> {
             Some(_) => Written {
                 values: true,
                 indices: self.spec().keeps_indices(),
+                state: false,
                 types: self.partial(),
             },
             None => Written {
                 values: wanted.values,
                 indices: wanted.indices,
+                state: wanted.state,
                 types: self.output,
             },
         }
@@ -498,30 +514,25 @@ impl<'a> Kernels<'a> {
         };
         assert_eq!(scalars.len(), self.program.scalars);
         let buffer = |tensor: TensorBinding| tensor.into_tensor_arg().into_buffer_arg();
-        let values = output.values.map(buffer);
-        let indices = output.indices.map(|(tensor, _)| buffer(tensor));
+        let result = Results {
+            values: output.values.map(buffer),
+            indices: output.indices.map(|(tensor, _)| buffer(tensor)),
+            state: output.state.map(buffer),
+        };
         let tensors = tensors.into_iter().map(buffer);
         let Some((last, merges)) = self.merges.split_last() else {
-            self.launch_reduce(client, tensors, &scalars, values, indices);
+            self.launch_reduce(client, tensors, &scalars, result);
             return;
         };
         let mut parts = self.parts(client, self.plan.parts);
-        let (values_of_parts, indices_of_parts) = parts.arguments();
-        self.launch_reduce(
-            client,
-            tensors,
-            &scalars,
-            Some(values_of_parts),
-            indices_of_parts,
-        );
+        self.launch_reduce(client, tensors, &scalars, parts.results());
         for merge in merges {
             let together = merge.together.expect("others follow");
             let fewer = self.parts(client, merge.parts.div_ceil(together));
-            let (values, indices) = fewer.arguments();
-            self.launch_merge(merge, client, parts.arguments(), (Some(values), indices));
+            self.launch_merge(merge, client, &parts, fewer.results());
             parts = fewer;
         }
-        self.launch_merge(last, client, parts.arguments(), (values, indices));
+        self.launch_merge(last, client, &parts, result);
     }
 
     /// Buffers for the partial results of `count` parts.
@@ -531,7 +542,11 @@ impl<'a> Kernels<'a> {
         let buffer = |len: usize, size: usize| (client.empty(len * size), len);
         let indices = || buffer(rows * spec.entries(), size_of::<u32>());
         Parts {
-            values: buffer(rows * spec.partial_values(), self.accumulated.size()),
+            // Counts have none, but a buffer is bound.
+            values: buffer(
+                (rows * spec.partial_values()).max(1),
+                self.accumulated.size(),
+            ),
             indices: spec.keeps_indices().then(indices),
         }
     }
@@ -544,8 +559,7 @@ impl<'a> Kernels<'a> {
         client: &Client,
         tensors: impl Iterator<Item = BufferArg>,
         scalars: &[f64],
-        values: Option<BufferArg>,
-        indices: Option<BufferArg>,
+        results: Results,
     ) {
         let (o, i) = self.written();
         let mut launcher = KernelLauncher::new(self.settings(self.plan.cube_dim()));
@@ -558,13 +572,7 @@ impl<'a> Kernels<'a> {
             <usize as LaunchArg>::register(*number, &mut launcher);
         }
         self.register_scalar(&mut launcher, f64::INFINITY);
-        launcher.declare_io(BufferIOAttr::ReadWrite);
-        if let Some(values) = values {
-            launcher.register_buffer(values, o.size());
-        }
-        if let Some(indices) = indices {
-            launcher.register_buffer(indices, i.size());
-        }
+        self.register_results(&mut launcher, results, (o, i));
         let kernel = self.reduce_kernel(
             launcher.settings.clone(),
             client.properties_shared(),
@@ -574,27 +582,15 @@ impl<'a> Kernels<'a> {
     }
 
     /// The same for the kernel that merges; a unit reads and writes only what belongs to its row and component.
-    fn launch_merge(
-        &self,
-        merge: &Merge,
-        client: &Client,
-        (part, part_indices): (BufferArg, Option<BufferArg>),
-        (values, indices): (Option<BufferArg>, Option<BufferArg>),
-    ) {
+    fn launch_merge(&self, merge: &Merge, client: &Client, parts: &Parts, results: Results) {
         let mut launcher = KernelLauncher::new(self.settings(merge.cube_dim()));
         launcher.declare_io(BufferIOAttr::ReadOnly);
+        let (part, part_indices) = parts.arguments();
         launcher.register_buffer(part, self.accumulated.size());
         if let Some(indices) = part_indices {
             launcher.register_buffer(indices, size_of::<u32>());
         }
-        let (o, i) = self.merged(merge).types;
-        launcher.declare_io(BufferIOAttr::ReadWrite);
-        if let Some(values) = values {
-            launcher.register_buffer(values, o.size());
-        }
-        if let Some(indices) = indices {
-            launcher.register_buffer(indices, i.size());
-        }
+        self.register_results(&mut launcher, results, self.merged(merge).types);
         <usize as LaunchArg>::register(merge.rows, &mut launcher);
         <usize as LaunchArg>::register(merge.parts, &mut launcher);
         self.register_scalar(&mut launcher, f64::INFINITY);
@@ -607,6 +603,24 @@ impl<'a> Kernels<'a> {
         launcher.launch(merge.cube_count(), Checked(kernel), client);
     }
 
+    fn register_results(
+        &self,
+        launcher: &mut KernelLauncher,
+        results: Results,
+        (o, i): (ElemType, ElemType),
+    ) {
+        launcher.declare_io(BufferIOAttr::ReadWrite);
+        if let Some(values) = results.values {
+            launcher.register_buffer(values, o.size());
+        }
+        if let Some(indices) = results.indices {
+            launcher.register_buffer(indices, i.size());
+        }
+        if let Some(state) = results.state {
+            launcher.register_buffer(state, self.accumulated.size());
+        }
+    }
+
     fn register_scalar(&self, launcher: &mut KernelLauncher, value: f64) {
         InputScalar::register(InputScalar::new(value, self.computed), launcher);
     }
@@ -616,7 +630,15 @@ impl<'a> Kernels<'a> {
 struct Written {
     values: bool,
     indices: bool,
+    state: bool,
     types: (ElemType, ElemType),
+}
+
+/// Where a kernel writes to.
+struct Results {
+    values: Option<BufferArg>,
+    indices: Option<BufferArg>,
+    state: Option<BufferArg>,
 }
 
 /// Partial results: buffers and their lengths.
@@ -633,6 +655,16 @@ impl Parts {
             BufferArg::from_raw_parts(handle.clone(), *len)
         };
         (argument(&self.values), self.indices.as_ref().map(argument))
+    }
+
+    /// The same as what a kernel writes to.
+    fn results(&self) -> Results {
+        let (values, indices) = self.arguments();
+        Results {
+            values: Some(values),
+            indices,
+            state: None,
+        }
     }
 }
 
@@ -668,6 +700,7 @@ impl<'a> Launch<'a> {
             runtime,
             self.precision,
             self.reduction,
+            wanted,
             layouts.len(),
         )?;
         let device = Device::new(properties, runtime);
@@ -702,7 +735,18 @@ impl<'a> Launch<'a> {
         scalars: &[f64],
         output: Output,
     ) -> Result<(), LaunchError> {
-        check_device(client, self.precision, self.reduction, tensors.len())?;
+        let wanted = Wanted {
+            values: output.values.is_some(),
+            indices: output.indices.is_some(),
+            state: output.state.is_some(),
+        };
+        check_device(
+            client,
+            self.precision,
+            self.reduction,
+            wanted,
+            tensors.len(),
+        )?;
         let rows = self.fold.unwrap_or(self.rows);
         if rows == 0 || self.batch_shape.contains(&0) {
             return Ok(());
@@ -714,10 +758,6 @@ impl<'a> Launch<'a> {
                 strides: &tensor.strides,
             })
             .collect();
-        let wanted = Wanted {
-            values: output.values.is_some(),
-            indices: output.indices.is_some(),
-        };
         let index_kind = output
             .indices
             .as_ref()

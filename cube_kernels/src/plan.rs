@@ -27,8 +27,10 @@ use crate::{
 pub struct Blueprint {
     /// The reduction.
     pub spec: Spec,
-    /// The type of operands and results.
+    /// The type of operands.
     pub stored: Precision,
+    /// The type of values of the result.
+    pub written: Precision,
     /// How functions are evaluated.
     pub math: Math,
     /// Units of a cube.
@@ -751,6 +753,7 @@ fn blueprint(
     Blueprint {
         spec,
         stored: precision,
+        written: precision,
         math: Math {
             precision: computed,
             polynomial_exp: device.cores.is_some(),

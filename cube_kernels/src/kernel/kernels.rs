@@ -13,8 +13,8 @@ use crate::{
     plan::{Blueprint, Packing},
     program::{Program, REACH, Source, Space, Stage, UNROLL},
     reduction::{
-        Extremum, LeastOfGroups, LeastState, LogSumExp, NO_INDEX, Product, Reduction,
-        ReductionKind, Smallest, SoftmaxSum, Sum,
+        Count, Extremum, LeastOfGroups, LeastState, LogSumExp, NO_INDEX, Product, Reduction,
+        ReductionKind, Smallest, SoftmaxSum, Sum, relative_to_maximum,
     },
 };
 
@@ -876,6 +876,7 @@ pub fn reduce<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size>(
     infinity: InputScalar,
     values: &mut Sequence<Box<[O]>>,
     indices: &mut Sequence<Box<[I]>>,
+    states: &mut Sequence<Box<[A]>>,
     #[comptime] program: Program,
     #[comptime] blueprint: Blueprint,
     #[define(E)] _e: ElemType,
@@ -893,26 +894,29 @@ pub fn reduce<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size>(
                 )
             } else {
                 reduce_rows::<E, F, A, O, I, N, Sum>(
-                    tensors, scalars, layout, infinity, values, indices, program, blueprint,
+                    tensors, scalars, layout, infinity, values, indices, states, program, blueprint,
                 )
             }
         }
         ReductionKind::Product => reduce_rows::<E, F, A, O, I, N, Product>(
-            tensors, scalars, layout, infinity, values, indices, program, blueprint,
+            tensors, scalars, layout, infinity, values, indices, states, program, blueprint,
+        ),
+        ReductionKind::Count => reduce_rows::<E, F, A, O, I, N, Count>(
+            tensors, scalars, layout, infinity, values, indices, states, program, blueprint,
         ),
         ReductionKind::LogSumExp { scores: _ } => reduce_rows::<E, F, A, O, I, N, LogSumExp>(
-            tensors, scalars, layout, infinity, values, indices, program, blueprint,
+            tensors, scalars, layout, infinity, values, indices, states, program, blueprint,
         ),
         ReductionKind::SoftmaxSum => reduce_rows::<E, F, A, O, I, N, SoftmaxSum>(
-            tensors, scalars, layout, infinity, values, indices, program, blueprint,
+            tensors, scalars, layout, infinity, values, indices, states, program, blueprint,
         ),
         ReductionKind::Minimum | ReductionKind::Maximum => {
             reduce_rows::<E, F, A, O, I, N, Extremum>(
-                tensors, scalars, layout, infinity, values, indices, program, blueprint,
+                tensors, scalars, layout, infinity, values, indices, states, program, blueprint,
             )
         }
         ReductionKind::Smallest { k: _ } => reduce_rows::<E, F, A, O, I, N, Smallest>(
-            tensors, scalars, layout, infinity, values, indices, program, blueprint,
+            tensors, scalars, layout, infinity, values, indices, states, program, blueprint,
         ),
     }
 }
@@ -998,6 +1002,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     infinity: InputScalar,
     values: &mut Sequence<Box<[O]>>,
     indices: &mut Sequence<Box<[I]>>,
+    states: &mut Sequence<Box<[A]>>,
     #[comptime] program: Program,
     #[comptime] blueprint: Blueprint,
 ) {
@@ -1149,8 +1154,46 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
                 out_rows,
                 k,
                 comptime!(spec.entries()),
-                comptime!(blueprint.stored),
+                comptime!(blueprint.written),
             );
+        }
+    }
+    if comptime!(!blueprint.partial && spec.wanted.state) {
+        #[unroll]
+        for plane in 0..spec.state_planes() {
+            let size = comptime!(spec.plane_size(plane));
+            #[unroll(size <= UNROLL)]
+            for k in 0..size {
+                let value =
+                    saved::<F, A, N, R>(&state, &weighted, k, plane, comptime!(blueprint.clone()));
+                let value = if comptime!(plane == 0) {
+                    value
+                } else {
+                    let maximum = if comptime!(spec.planes()[0].shared) {
+                        0usize.runtime()
+                    } else {
+                        k
+                    };
+                    let maximum = saved::<F, A, N, R>(
+                        &state,
+                        &weighted,
+                        maximum,
+                        0usize,
+                        comptime!(blueprint.clone()),
+                    );
+                    relative_to_maximum::<F, A, N>(value, maximum, comptime!(blueprint.math))
+                };
+                write::<A, A, N>(
+                    states.index_mut(0usize),
+                    value,
+                    first,
+                    row,
+                    out_rows,
+                    comptime!(spec.plane_start(plane)) + k,
+                    comptime!(spec.state_size()),
+                    comptime!(blueprint.math.precision),
+                );
+            }
         }
     }
     if comptime!(blueprint.writes_indices()) {
@@ -1268,6 +1311,7 @@ pub fn merge<F: Float, A: Float, O: Float, I: Int>(
     partial_indices: &Sequence<Box<[u32]>>,
     values: &mut Sequence<Box<[O]>>,
     indices: &mut Sequence<Box<[I]>>,
+    states: &mut Sequence<Box<[A]>>,
     rows: usize,
     parts: usize,
     infinity: InputScalar,
@@ -1285,6 +1329,7 @@ pub fn merge<F: Float, A: Float, O: Float, I: Int>(
             partial_indices,
             values,
             indices,
+            states,
             rows,
             parts,
             infinity,
@@ -1296,6 +1341,19 @@ pub fn merge<F: Float, A: Float, O: Float, I: Int>(
             partial_indices,
             values,
             indices,
+            states,
+            rows,
+            parts,
+            infinity,
+            together,
+            blueprint,
+        ),
+        ReductionKind::Count => merge_parts::<F, A, O, I, Count>(
+            partial,
+            partial_indices,
+            values,
+            indices,
+            states,
             rows,
             parts,
             infinity,
@@ -1307,6 +1365,7 @@ pub fn merge<F: Float, A: Float, O: Float, I: Int>(
             partial_indices,
             values,
             indices,
+            states,
             rows,
             parts,
             infinity,
@@ -1318,6 +1377,7 @@ pub fn merge<F: Float, A: Float, O: Float, I: Int>(
             partial_indices,
             values,
             indices,
+            states,
             rows,
             parts,
             infinity,
@@ -1329,6 +1389,7 @@ pub fn merge<F: Float, A: Float, O: Float, I: Int>(
             partial_indices,
             values,
             indices,
+            states,
             rows,
             parts,
             infinity,
@@ -1340,6 +1401,7 @@ pub fn merge<F: Float, A: Float, O: Float, I: Int>(
             partial_indices,
             values,
             indices,
+            states,
             rows,
             parts,
             infinity,
@@ -1355,6 +1417,7 @@ fn merge_parts<F: Float, A: Float, O: Float, I: Int, R: Reduction<F, A, Const<1>
     partial_indices: &Sequence<Box<[u32]>>,
     values: &mut Sequence<Box<[O]>>,
     indices: &mut Sequence<Box<[I]>>,
+    states: &mut Sequence<Box<[A]>>,
     rows: usize,
     parts: usize,
     infinity: InputScalar,
@@ -1449,12 +1512,32 @@ fn merge_parts<F: Float, A: Float, O: Float, I: Int, R: Reduction<F, A, Const<1>
             if comptime!(spec.wanted.values) {
                 values.index_mut(0usize)[at] = narrow::<A, O>(
                     R::value(&state, k, single, math).extract(0usize),
-                    comptime!(blueprint.stored),
+                    comptime!(blueprint.written),
                 );
             }
             if comptime!(spec.wanted.indices) {
                 indices.index_mut(0usize)[at] =
                     final_index::<I>(R::index(&state, k).extract(0usize));
+            }
+        }
+        if comptime!(spec.wanted.state) {
+            let maximum = R::save(&state, 0usize, 0usize, single);
+            #[unroll]
+            for plane in 0..spec.state_planes() {
+                let start = row * comptime!(spec.state_size()) + comptime!(spec.plane_start(plane));
+                let at = if comptime!(spec.planes()[plane].shared) {
+                    start
+                } else {
+                    start + component
+                };
+                let value = if comptime!(plane == 0) {
+                    maximum
+                } else {
+                    let sum = R::save(&state, 0usize, plane, single);
+                    relative_to_maximum::<F, A, Const<1>>(sum, maximum, math)
+                };
+                // What components share comes out the same for all of them.
+                states.index_mut(0usize)[at] = value.extract(0usize);
             }
         }
     }
