@@ -2,7 +2,7 @@
 
 use std::ops::{Add, BitOr, Div, Mul, Neg, Sub};
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, kind::Basic};
 use burn_lazy_kernels::{Expr, catalogue::ScalarOp};
 
 use crate::{
@@ -28,18 +28,31 @@ burn_lazy_kernels::unary_methods!(unary);
 
 macro_rules! binary {
     ($( [$($doc:tt)*] $method:ident $op:ident; )*) => {
-        /// Operators and functions of two arguments, applied to each component.
-        impl LazyTensor {
-            $(
-                $($doc)*
-                ///
-                /// # Panics
-                /// If the inner dimensions do not fit, or the operands do not fit together.
-                #[track_caller]
-                pub fn $method(&self, other: impl IntoLazy) -> Self {
-                    expect(self.try_apply(ScalarOp::$op, other))
-                }
-            )*
+        pastey::paste! {
+            /// Operators and functions of two arguments, applied to each component.
+            impl LazyTensor {
+                $(
+                    $($doc)*
+                    ///
+                    /// # Panics
+                    /// If the inner dimensions do not fit, or the operands do not fit together.
+                    #[track_caller]
+                    pub fn $method(&self, other: impl IntoLazy) -> Self {
+                        expect(self.[<try_ $method>](other))
+                    }
+
+                    #[doc = concat!(
+                        "Like [`", stringify!($method), "`](Self::", stringify!($method),
+                        "), with an error instead of a panic."
+                    )]
+                    pub fn [<try_ $method>](
+                        &self,
+                        other: impl IntoLazy,
+                    ) -> Result<Self, LazyError> {
+                        self.try_apply(ScalarOp::$op, other)
+                    }
+                )*
+            }
         }
     };
 }
@@ -48,18 +61,32 @@ burn_lazy_kernels::binary_methods!(binary);
 
 macro_rules! ternary {
     ($( [$($doc:tt)*] $method:ident $op:ident; )*) => {
-        /// Functions of three arguments, applied to each component.
-        impl LazyTensor {
-            $(
-                $($doc)*
-                ///
-                /// # Panics
-                /// If the inner dimensions do not fit, or the operands do not fit together.
-                #[track_caller]
-                pub fn $method(&self, second: impl IntoLazy, third: impl IntoLazy) -> Self {
-                    expect(self.try_apply_three(ScalarOp::$op, second, third))
-                }
-            )*
+        pastey::paste! {
+            /// Functions of three arguments, applied to each component.
+            impl LazyTensor {
+                $(
+                    $($doc)*
+                    ///
+                    /// # Panics
+                    /// If the inner dimensions do not fit, or the operands do not fit together.
+                    #[track_caller]
+                    pub fn $method(&self, second: impl IntoLazy, third: impl IntoLazy) -> Self {
+                        expect(self.[<try_ $method>](second, third))
+                    }
+
+                    #[doc = concat!(
+                        "Like [`", stringify!($method), "`](Self::", stringify!($method),
+                        "), with an error instead of a panic."
+                    )]
+                    pub fn [<try_ $method>](
+                        &self,
+                        second: impl IntoLazy,
+                        third: impl IntoLazy,
+                    ) -> Result<Self, LazyError> {
+                        self.try_apply_three(ScalarOp::$op, second, third)
+                    }
+                )*
+            }
         }
     };
 }
@@ -75,6 +102,9 @@ impl LazyTensor {
     pub fn try_apply(&self, op: ScalarOp, other: impl IntoLazy) -> Result<Self, LazyError> {
         let other = other.into_lazy()?;
         self.check_broadcast(op.name(), &other)?;
+        if let Some(result) = self.compare_whole(op, &other) {
+            return result;
+        }
         let expr = Expr::scalar(op, vec![self.expr.clone(), other.expr.clone()]);
         Self::combine(expr, &[self, &other])
     }
@@ -95,26 +125,6 @@ impl LazyTensor {
         }
         let args = [self, &second, &third].map(|part| part.expr.clone());
         Self::combine(Expr::scalar(op, args.to_vec()), &[self, &second, &third])
-    }
-
-    /// The sum `self + other`, or an error.
-    pub fn try_add(&self, other: impl IntoLazy) -> Result<Self, LazyError> {
-        self.try_apply(ScalarOp::Add, other)
-    }
-
-    /// The difference `self - other`, or an error.
-    pub fn try_sub(&self, other: impl IntoLazy) -> Result<Self, LazyError> {
-        self.try_apply(ScalarOp::Sub, other)
-    }
-
-    /// The product `self * other`, or an error.
-    pub fn try_mul(&self, other: impl IntoLazy) -> Result<Self, LazyError> {
-        self.try_apply(ScalarOp::Mul, other)
-    }
-
-    /// The quotient `self / other`, or an error.
-    pub fn try_div(&self, other: impl IntoLazy) -> Result<Self, LazyError> {
-        self.try_apply(ScalarOp::Div, other)
     }
 }
 
@@ -139,24 +149,12 @@ macro_rules! operator {
         // Not `f32`: with a single floating point type, `(1.0 - k).sqrt()` needs no annotation.
         operator!(@left $trait $method $try; (f64) (i32));
 
-        impl<const R: usize> $trait<LazyTensor> for Tensor<R> {
-            type Output = LazyTensor;
-            #[track_caller]
-            fn $method(self, other: LazyTensor) -> LazyTensor {
-                expect(self.into_lazy().and_then(|left| left.$try(other)))
-            }
-        }
-
-        impl<const R: usize> $trait<&LazyTensor> for Tensor<R> {
-            type Output = LazyTensor;
-            #[track_caller]
-            fn $method(self, other: &LazyTensor) -> LazyTensor {
-                expect(self.into_lazy().and_then(|left| left.$try(other)))
-            }
-        }
+        operator!(@left $trait $method $try;
+            (Tensor<R, K>, const R: usize, K: Basic) (&Tensor<R, K>, const R: usize, K: Basic)
+        );
     )*};
-    (@left $trait:ident $method:ident $try:ident; $(($number:ty))*) => {$(
-        impl $trait<LazyTensor> for $number {
+    (@left $trait:ident $method:ident $try:ident; $(($left:ty $(, $($generic:tt)+)?))*) => {$(
+        impl $(<$($generic)+>)? $trait<LazyTensor> for $left {
             type Output = LazyTensor;
             #[track_caller]
             fn $method(self, other: LazyTensor) -> LazyTensor {
@@ -164,7 +162,7 @@ macro_rules! operator {
             }
         }
 
-        impl $trait<&LazyTensor> for $number {
+        impl $(<$($generic)+>)? $trait<&LazyTensor> for $left {
             type Output = LazyTensor;
             #[track_caller]
             fn $method(self, other: &LazyTensor) -> LazyTensor {

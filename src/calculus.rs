@@ -6,7 +6,11 @@
 //! product; as both are sums of formulas, derivatives of second order follow through autodiff.
 //!
 //! `v` is always an operand itself, as [`LazyTensor::vi`], [`vj`](LazyTensor::vj) or
-//! [`pm`](LazyTensor::pm) made it.
+//! [`pm`](LazyTensor::pm) made it, and one of the formula: the handle from which the formula was made, or
+//! another one of the same tensor and axis. A tensor is the same as its clones, but not as copies of it,
+//! and also not as what it becomes by `detach` or `cast`.
+
+use std::sync::Arc;
 
 use burn_lazy_kernels::{
     Expr,
@@ -16,6 +20,7 @@ use burn_lazy_kernels::{
 use crate::{
     error::LazyError,
     lazy::{IntoLazy, LazyTensor, expect},
+    operand::Operand,
 };
 
 impl LazyTensor {
@@ -23,7 +28,7 @@ impl LazyTensor {
     /// the formula $\sum_k e_k \, \partial f_k / \partial v$, of the dimension of `v`.
     ///
     /// # Panics
-    /// If `v` is not an operand itself, if `e` has another inner dimension than this formula, or if
+    /// If `v` is not an operand of this formula, if `e` has another inner dimension than this formula, or if
     /// the operands do not fit together.
     #[track_caller]
     pub fn grad(&self, v: &LazyTensor, e: impl IntoLazy) -> Self {
@@ -33,19 +38,19 @@ impl LazyTensor {
     /// Like [`grad`](Self::grad), with an error instead of a panic.
     pub fn try_grad(&self, v: &LazyTensor, e: impl IntoLazy) -> Result<Self, LazyError> {
         let e = e.into_lazy()?;
-        let var = v.operand()?;
+        let (f, var) = self.in_terms_of(v)?;
         if e.dim() != self.dim() {
             return Err(self.dimension_error("grad", &e));
         }
-        let expr = self.expr.gradient(var, &e.expr);
-        Self::combine(expr, &[self, v, &e])
+        let expr = f.expr.gradient(var, &e.expr);
+        Self::combine(expr, &[&f, v, &e])
     }
 
     /// The differential of this formula $f$ with respect to the operand `v` in the direction `u`:
     /// the formula $\sum_k u_k \, \partial f / \partial v_k$, of the dimension of $f$ (forward mode).
     ///
     /// # Panics
-    /// If `v` is not an operand itself, if `u` has another inner dimension than `v`, or if the
+    /// If `v` is not an operand of this formula, if `u` has another inner dimension than `v`, or if the
     /// operands do not fit together.
     #[track_caller]
     pub fn diff(&self, v: &LazyTensor, u: impl IntoLazy) -> Self {
@@ -55,12 +60,12 @@ impl LazyTensor {
     /// Like [`diff`](Self::diff), with an error instead of a panic.
     pub fn try_diff(&self, v: &LazyTensor, u: impl IntoLazy) -> Result<Self, LazyError> {
         let u = u.into_lazy()?;
-        let var = v.operand()?;
+        let (f, var) = self.in_terms_of(v)?;
         if u.dim() != v.dim() {
             return Err(v.dimension_error("diff", &u));
         }
-        let expr = self.expr.differential(var, &u.expr);
-        Self::combine(expr, &[self, v, &u])
+        let expr = f.expr.differential(var, &u.expr);
+        Self::combine(expr, &[&f, v, &u])
     }
 
     /// The Jacobian of this formula $f$ with respect to the operand `v`, flattened row by row: component
@@ -69,7 +74,7 @@ impl LazyTensor {
     /// The formula is as long as $f$ has components: this is for few of them.
     ///
     /// # Panics
-    /// If `v` is not an operand itself.
+    /// If `v` is not an operand of this formula.
     #[track_caller]
     pub fn grad_matrix(&self, v: &LazyTensor) -> Self {
         expect(self.try_grad_matrix(v))
@@ -77,11 +82,11 @@ impl LazyTensor {
 
     /// Like [`grad_matrix`](Self::grad_matrix), with an error instead of a panic.
     pub fn try_grad_matrix(&self, v: &LazyTensor) -> Result<Self, LazyError> {
-        let var = v.operand()?;
+        let (f, var) = self.in_terms_of(v)?;
         let one = Expr::constant(1.0);
-        let row = |k: usize| self.expr.slice(k, 1).simplify().gradient(var, &one);
-        let expr = Expr::concat((0..self.dim()).map(row).collect());
-        Self::combine(expr, &[self, v])
+        let row = |k: usize| f.expr.slice(k, 1).simplify().gradient(var, &one);
+        let expr = Expr::concat((0..f.dim()).map(row).collect());
+        Self::combine(expr, &[&f, v])
     }
 
     /// The divergence of this formula $f$ with respect to the operand `v` of the same inner dimension:
@@ -90,7 +95,7 @@ impl LazyTensor {
     /// The formula is as long as $f$ has components: this is for few of them.
     ///
     /// # Panics
-    /// If `v` is not an operand itself, or has another inner dimension.
+    /// If `v` is not an operand of this formula, or has another inner dimension.
     #[track_caller]
     pub fn divergence(&self, v: &LazyTensor) -> Self {
         expect(self.try_divergence(v))
@@ -98,11 +103,11 @@ impl LazyTensor {
 
     /// Like [`divergence`](Self::divergence), with an error instead of a panic.
     pub fn try_divergence(&self, v: &LazyTensor) -> Result<Self, LazyError> {
-        let var = v.operand()?;
+        let (f, var) = self.in_terms_of(v)?;
         if v.dim() != self.dim() {
             return Err(self.dimension_error("divergence", v));
         }
-        Self::combine(self.expr.divergence(var), &[self, v])
+        Self::combine(f.expr.divergence(var), &[&f, v])
     }
 
     /// The Laplacian of this formula $f$ of one component with respect to the operand `v`:
@@ -123,7 +128,7 @@ impl LazyTensor {
     /// ```
     ///
     /// # Panics
-    /// If `v` is not an operand itself, or this formula has several components.
+    /// If `v` is not an operand of this formula, or this formula has several components.
     #[track_caller]
     pub fn laplacian(&self, v: &LazyTensor) -> Self {
         expect(self.try_laplacian(v))
@@ -138,7 +143,7 @@ impl LazyTensor {
     /// $\sum_l u_l \, \partial^2 f / \partial v \, \partial v_l$, of the dimension of `v`.
     ///
     /// # Panics
-    /// If `v` is not an operand itself, if `u` has another inner dimension, or this formula has several
+    /// If `v` is not an operand of this formula, if `u` has another inner dimension, or this formula has several
     /// components.
     #[track_caller]
     pub fn hessian_product(&self, v: &LazyTensor, u: impl IntoLazy) -> Self {
@@ -150,11 +155,41 @@ impl LazyTensor {
         self.try_grad(v, 1.0)?.try_diff(v, u)
     }
 
-    /// The leaf that this is.
-    fn operand(&self) -> Result<&Var, LazyError> {
-        match self.expr.node() {
-            Node::Var(var) => Ok(var),
-            _ => Err(LazyError::NotAnOperand(self.boxed_info())),
+    /// This formula with one leaf for the tensor of the operand `v`, and that leaf.
+    fn in_terms_of<'a>(&self, v: &'a LazyTensor) -> Result<(Self, &'a Var), LazyError> {
+        let Node::Var(var) = v.expr.node() else {
+            return Err(LazyError::NotAnOperand(v.boxed_info()));
+        };
+        let own = v.operands.iter().find(|operand| operand.var == *var);
+        let own = own.expect("a leaf is an operand");
+        let is_same = |operand: &Operand| {
+            operand.var == *var
+                || (operand.var.axis == var.axis && operand.value.is_same(&own.value))
+        };
+        // Also one whose derivative has gone: the second derivative of a linear function is 0.
+        if !self.operands.iter().any(is_same) {
+            return Err(LazyError::NotInFormula {
+                operand: Box::new(own.info(&v.operands)),
+                formula: self.boxed_info(),
+            });
         }
+        let (same, others): (Vec<&Operand>, Vec<&Operand>) =
+            self.operands.iter().partition(|operand| is_same(operand));
+        if let [only] = same.as_slice()
+            && only.var == *var
+        {
+            return Ok((self.clone(), var));
+        }
+        let expr = self.expr.map_vars(|leaf| {
+            let is_same = same.iter().any(|operand| operand.var == *leaf);
+            Expr::var(if is_same { *var } else { *leaf })
+        });
+        let mut operands: Vec<Operand> = others.into_iter().cloned().collect();
+        operands.insert(0, own.clone());
+        let f = Self {
+            operands: Arc::new(operands),
+            ..self.map(expr)
+        };
+        Ok((f, var))
     }
 }

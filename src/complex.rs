@@ -49,14 +49,12 @@ impl<T> Complex<T> {
 impl LazyTensor {
     /// This formula as a complex one: $f + 0 i$.
     pub fn real2complex(&self) -> Complex<LazyTensor> {
-        let zero = expect(self.try_zero());
-        Complex::new(self.clone(), zero)
+        Complex::new(self.clone(), self.zero())
     }
 
     /// This formula as an imaginary part: $i f$.
     pub fn imag2complex(&self) -> Complex<LazyTensor> {
-        let zero = expect(self.try_zero());
-        Complex::new(zero, self.clone())
+        Complex::new(self.zero(), self.clone())
     }
 
     /// $e^{i f} = \cos f + i \sin f$.
@@ -64,9 +62,9 @@ impl LazyTensor {
         Complex::new(self.cos(), self.sin())
     }
 
-    fn try_zero(&self) -> Result<Self, LazyError> {
+    fn zero(&self) -> Self {
         let zero = burn_lazy_kernels::Expr::constant(0.0);
-        Self::combine(zero.expand(self.dim()), &[self])
+        self.map(zero.expand(self.dim()))
     }
 }
 
@@ -101,38 +99,84 @@ impl Complex<LazyTensor> {
     }
 
     /// The squared absolute value, $re^2 + im^2$.
+    ///
+    /// # Panics
+    /// If the parts do not fit together.
     #[track_caller]
     pub fn square_abs(&self) -> LazyTensor {
-        self.re.square() + self.im.square()
+        expect(self.try_square_abs())
+    }
+
+    /// Like [`square_abs`](Self::square_abs), with an error instead of a panic.
+    pub fn try_square_abs(&self) -> Result<LazyTensor, LazyError> {
+        self.re.square().try_add(self.im.square())
     }
 
     /// The absolute value; its gradient at 0 is 0.
+    ///
+    /// # Panics
+    /// If the parts do not fit together.
     #[track_caller]
     pub fn abs(&self) -> LazyTensor {
-        self.square_abs().sqrt()
+        expect(self.try_abs())
+    }
+
+    /// Like [`abs`](Self::abs), with an error instead of a panic.
+    pub fn try_abs(&self) -> Result<LazyTensor, LazyError> {
+        Ok(self.try_square_abs()?.sqrt())
     }
 
     /// The angle, from $-\pi$ to $\pi$; its gradient at 0 is 0.
+    ///
+    /// # Panics
+    /// If the parts do not fit together.
     #[track_caller]
     pub fn angle(&self) -> LazyTensor {
-        self.im.atan2(&self.re)
+        expect(self.try_angle())
+    }
+
+    /// Like [`angle`](Self::angle), with an error instead of a panic.
+    pub fn try_angle(&self) -> Result<LazyTensor, LazyError> {
+        self.im.try_atan2(&self.re)
     }
 
     /// $e^{re} (\cos im + i \sin im)$.
+    ///
+    /// # Panics
+    /// If the parts do not fit together.
     #[track_caller]
     pub fn exp(&self) -> Self {
+        expect(self.try_exp())
+    }
+
+    /// Like [`exp`](Self::exp), with an error instead of a panic.
+    pub fn try_exp(&self) -> Result<Self, LazyError> {
         let size = self.re.exp();
-        Self::new(&size * self.im.cos(), size * self.im.sin())
+        Ok(Self::new(
+            size.try_mul(self.im.cos())?,
+            size.try_mul(self.im.sin())?,
+        ))
     }
 
     /// $1 / z$, without overflow where the result has none.
+    ///
+    /// # Panics
+    /// If the parts do not fit together.
     #[track_caller]
     pub fn recip(&self) -> Self {
+        expect(self.try_recip())
+    }
+
+    /// Like [`recip`](Self::recip), with an error instead of a panic.
+    pub fn try_recip(&self) -> Result<Self, LazyError> {
         // Smith, "Algorithm 116: complex division", 1962, without its branches.
-        let scale = self.re.abs().maximum(self.im.abs()).recip();
-        let (re, im) = (&self.re * &scale, &self.im * &scale);
-        let factor = scale / (re.square() + im.square());
-        Self::new(re * &factor, -(im * factor))
+        let scale = self.re.abs().try_maximum(self.im.abs())?.recip();
+        let (re, im) = (self.re.try_mul(&scale)?, self.im.try_mul(&scale)?);
+        let factor = scale.try_div(re.square().try_add(im.square())?)?;
+        Ok(Self::new(
+            re.try_mul(&factor)?,
+            im.try_mul(factor)?.negate(),
+        ))
     }
 
     /// The sum over the inner axis.
@@ -142,21 +186,48 @@ impl Complex<LazyTensor> {
 
     /// The bilinear product over the inner axis, $\sum_k a_k b_k$; of neither side the conjugate is
     /// taken.
+    ///
+    /// # Panics
+    /// If the inner dimensions do not fit, or the operands do not fit together.
     #[track_caller]
     pub fn dot(&self, other: impl IntoComplex) -> Self {
-        (self * other).inner_sum()
+        expect(self.try_dot(other))
+    }
+
+    /// Like [`dot`](Self::dot), with an error instead of a panic.
+    pub fn try_dot(&self, other: impl IntoComplex) -> Result<Self, LazyError> {
+        Ok(self.try_mul(other)?.inner_sum())
     }
 
     /// Components `range` of the inner axis.
+    ///
+    /// # Panics
+    /// If the range is empty or leaves the inner axis.
     #[track_caller]
     pub fn slice(&self, range: std::ops::Range<usize>) -> Self {
-        Self::new(self.re.slice(range.clone()), self.im.slice(range))
+        expect(self.try_slice(range))
+    }
+
+    /// Like [`slice`](Self::slice), with an error instead of a panic.
+    pub fn try_slice(&self, range: std::ops::Range<usize>) -> Result<Self, LazyError> {
+        Ok(Self::new(
+            self.re.try_slice(range.clone())?,
+            self.im.try_slice(range)?,
+        ))
     }
 
     /// Component `index` of the inner axis.
+    ///
+    /// # Panics
+    /// If there is no such component.
     #[track_caller]
     pub fn elem(&self, index: usize) -> Self {
-        self.slice(index..index + 1)
+        expect(self.try_elem(index))
+    }
+
+    /// Like [`elem`](Self::elem), with an error instead of a panic.
+    pub fn try_elem(&self, index: usize) -> Result<Self, LazyError> {
+        self.try_slice(index..index.saturating_add(1))
     }
 
     /// The sum over a symbolic axis, in one pass over the pairs; shaped as
@@ -195,60 +266,71 @@ impl Complex<LazyTensor> {
     /// Where [`LazyTensor::matmul`] does.
     #[track_caller]
     pub fn matmul<const R: usize>(&self, b: Complex<Tensor<R>>) -> Complex<Tensor<R>> {
-        let b = Complex::new(LazyTensor::vj(b.re), LazyTensor::vj(b.im));
-        (self * b).sum(crate::Axis::J)
+        expect(self.try_matmul(b))
+    }
+
+    /// Like [`matmul`](Self::matmul), with an error instead of a panic.
+    pub fn try_matmul<const R: usize>(
+        &self,
+        b: Complex<Tensor<R>>,
+    ) -> Result<Complex<Tensor<R>>, LazyError> {
+        let b = Complex::new(LazyTensor::try_vj(b.re)?, LazyTensor::try_vj(b.im)?);
+        self.try_mul(b)?.try_sum(crate::Axis::J)
     }
 }
 
-fn sum(
-    a: &Complex<LazyTensor>,
-    (re, im): (LazyTensor, Option<LazyTensor>),
-) -> Result<Complex<LazyTensor>, LazyError> {
-    let imaginary = match im {
-        Some(im) => a.im.try_add(im)?,
-        None => a.im.clone(),
-    };
-    Ok(Complex::new(a.re.try_add(re)?, imaginary))
-}
+/// The forms of the operators that return an error.
+impl Complex<LazyTensor> {
+    /// The sum `self + other`, or an error.
+    pub fn try_add(&self, other: impl IntoComplex) -> Result<Self, LazyError> {
+        let (re, im) = other.into_parts()?;
+        let imaginary = match im {
+            Some(im) => self.im.try_add(im)?,
+            None => self.im.clone(),
+        };
+        Ok(Self::new(self.re.try_add(re)?, imaginary))
+    }
 
-fn difference(
-    a: &Complex<LazyTensor>,
-    (re, im): (LazyTensor, Option<LazyTensor>),
-) -> Result<Complex<LazyTensor>, LazyError> {
-    sum(a, (re.negate(), im.map(|im| im.negate())))
-}
+    /// The difference `self - other`, or an error.
+    pub fn try_sub(&self, other: impl IntoComplex) -> Result<Self, LazyError> {
+        let (re, im) = other.into_parts()?;
+        let imaginary = match im {
+            Some(im) => self.im.try_sub(im)?,
+            None => self.im.clone(),
+        };
+        Ok(Self::new(self.re.try_sub(re)?, imaginary))
+    }
 
-fn product(
-    a: &Complex<LazyTensor>,
-    (re, im): (LazyTensor, Option<LazyTensor>),
-) -> Result<Complex<LazyTensor>, LazyError> {
-    let (real, imaginary) = (a.re.try_mul(&re)?, a.im.try_mul(&re)?);
-    Ok(match im {
-        Some(im) => Complex::new(
-            real.try_sub(a.im.try_mul(&im)?)?,
-            imaginary.try_add(a.re.try_mul(im)?)?,
-        ),
-        None => Complex::new(real, imaginary),
-    })
-}
+    /// The product `self * other`, or an error.
+    pub fn try_mul(&self, other: impl IntoComplex) -> Result<Self, LazyError> {
+        let (re, im) = other.into_parts()?;
+        let (real, imaginary) = (self.re.try_mul(&re)?, self.im.try_mul(&re)?);
+        Ok(match im {
+            Some(im) => Self::new(
+                real.try_sub(self.im.try_mul(&im)?)?,
+                imaginary.try_add(self.re.try_mul(im)?)?,
+            ),
+            None => Self::new(real, imaginary),
+        })
+    }
 
-fn quotient(
-    a: &Complex<LazyTensor>,
-    (re, im): (LazyTensor, Option<LazyTensor>),
-) -> Result<Complex<LazyTensor>, LazyError> {
-    match im {
-        Some(im) => product(a, Complex::new(re, im).recip().into_parts()?),
-        None => Ok(Complex::new(a.re.try_div(&re)?, a.im.try_div(re)?)),
+    /// The quotient `self / other`, or an error.
+    pub fn try_div(&self, other: impl IntoComplex) -> Result<Self, LazyError> {
+        let (re, im) = other.into_parts()?;
+        match im {
+            Some(im) => self.try_mul(Self::new(re, im).try_recip()?),
+            None => Ok(Self::new(self.re.try_div(&re)?, self.im.try_div(re)?)),
+        }
     }
 }
 
 macro_rules! operator {
-    ($($trait:ident $method:ident $function:ident)*) => {$(
+    ($($trait:ident $method:ident $try:ident)*) => {$(
         impl<T: IntoComplex> $trait<T> for Complex<LazyTensor> {
             type Output = Complex<LazyTensor>;
             #[track_caller]
             fn $method(self, other: T) -> Complex<LazyTensor> {
-                expect(other.into_parts().and_then(|other| $function(&self, other)))
+                expect(self.$try(other))
             }
         }
 
@@ -256,17 +338,17 @@ macro_rules! operator {
             type Output = Complex<LazyTensor>;
             #[track_caller]
             fn $method(self, other: T) -> Complex<LazyTensor> {
-                expect(other.into_parts().and_then(|other| $function(self, other)))
+                expect(self.$try(other))
             }
         }
     )*};
 }
 
 operator! {
-    Add add sum
-    Sub sub difference
-    Mul mul product
-    Div div quotient
+    Add add try_add
+    Sub sub try_sub
+    Mul mul try_mul
+    Div div try_div
 }
 
 impl Neg for Complex<LazyTensor> {

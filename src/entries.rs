@@ -8,13 +8,14 @@ use burn::{
 };
 use burn_lazy_kernels::{
     Accumulation, Axis, Expr, ReductionKind, Wanted,
+    catalogue::ScalarOp,
     expr::{Node, Place, Var},
 };
 
 use crate::{
     error::LazyError,
     lazy::{LazyTensor, expect},
-    operand::{Operand, Value},
+    operand::{Operand, Value, union},
 };
 
 /// The most entries that [`LazyTensor::dense`] stores: 1 GiB in F32.
@@ -67,7 +68,74 @@ impl LazyTensor {
     /// what the reduction of nothing gives (0 for sums, $\infty$ for minima, $-\infty$ for maxima and
     /// for the scores of [`logsumexp`](Self::logsumexp)).
     pub fn nan_to(&self, value: f64) -> Self {
-        self.mask_where(self.not_equal(self), value)
+        let number = Operand::scalar(value);
+        let is_nan = Expr::scalar(ScalarOp::NotEqual, vec![self.expr.clone(); 2]);
+        let args = vec![self.expr.clone(), is_nan, number.expr()];
+        let operands = union(&self.operands, &[number]);
+        Self {
+            operands: Arc::new(operands),
+            ..self.map(Expr::scalar(ScalarOp::MaskWhere, args))
+        }
+    }
+
+    /// The values of a formula of rows, of columns or of parameters alone, as a tensor: $f_i$ of shape
+    /// `[batch.., M, D]`, $f_j$ of shape `[batch.., N, D]`, or `[batch.., D]`. In the type of the
+    /// formula, and differentiable with respect to every operand.
+    ///
+    /// A formula of rows and columns has a value for each pair: reduce it, or store all of them with
+    /// [`dense`](Self::dense).
+    ///
+    /// ```
+    /// # #[cfg(feature = "cpu")] {
+    /// use burn::prelude::*;
+    /// use burn_lazy::LazyTensor;
+    ///
+    /// let x = Tensor::<2>::from_data([[3.0, 4.0], [0.0, 1.0]], &Device::cpu());
+    /// let norms: Tensor<2> = LazyTensor::vi(x).norm().evaluate();
+    /// norms.into_data().assert_eq(&burn::tensor::TensorData::from([[5.0f32], [1.0]]), false);
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// If the formula depends on rows and columns, if it has no tensor, if it depends on the index of a
+    /// row or column and no operand says how many there are, or if `R` is not the number of batch
+    /// dimensions plus 2, or plus 1 for a formula of parameters alone.
+    #[track_caller]
+    pub fn evaluate<const R: usize>(&self) -> Tensor<R> {
+        expect(self.try_evaluate())
+    }
+
+    /// Like [`evaluate`](Self::evaluate), with an error instead of a panic.
+    pub fn try_evaluate<const R: usize>(&self) -> Result<Tensor<R>, LazyError> {
+        let extent = self.extent();
+        if extent.m.is_some() && extent.n.is_some() {
+            return Err(LazyError::BothAxes(self.boxed_info()));
+        }
+        let dependence = self.expr.dependence();
+        for axis in [Axis::I, Axis::J] {
+            if dependence.on(axis) {
+                self.check_axis(axis)?;
+            }
+        }
+        // Of a formula of columns each is the sum over the one row there is, and so on.
+        let (axis, rows) = match (extent.m, extent.n) {
+            (_, Some(columns)) => (Axis::I, Some(columns)),
+            (rows, None) => (Axis::J, rows),
+        };
+        let mut shape = extent.batch;
+        shape.extend(rows);
+        shape.push(self.dim());
+        if shape.len() != R {
+            return Err(LazyError::OutputRank {
+                operation: "evaluate",
+                shape,
+                rank: R,
+                formula: self.boxed_info(),
+            });
+        }
+        let kind = ReductionKind::Sum(Accumulation::default());
+        let [values, _] = self.reduce_unchecked(kind, Wanted::VALUES, axis, rows.is_none())?;
+        Ok(Tensor::from_dispatch(values.expect("they are wanted")))
     }
 
     /// All entries $f_{ij}$ as a tensor `[batch.., M, N, D]`. This takes the memory that a symbolic
@@ -390,7 +458,7 @@ impl LazyTensor {
                 Value::Scalar(_) => operand.clone(),
                 Value::Tensor(value) => {
                     let (replaced, axis) = tensor(operand, value)?;
-                    Operand::dispatch(replaced, value.device.clone(), axis)?
+                    Operand::like(value, replaced, axis)
                 }
             };
             vars.push((operand.var, new.var));

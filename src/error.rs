@@ -91,7 +91,8 @@ pub enum LazyError {
     },
     /// A tensor has a type in which nothing is computed.
     #[error(
-        "{role} of shape {shape:?} has the type {dtype:?}; formulas are of type F16, BF16, F32 or F64"
+        "{role} of shape {shape:?} has the type {dtype:?}; operands are of type F16, BF16, F32, F64, \
+         integers or booleans"
     )]
     Dtype {
         /// The role.
@@ -123,6 +124,21 @@ pub enum LazyError {
         axis: Axis,
         /// The operands.
         conflict: Box<Conflict>,
+    },
+    /// A tensor stands in an operator, where it is a parameter, and could be meant otherwise.
+    #[error(
+        "the tensor {operand} stands in an operator, where it is a parameter [.., D], but {reason}; \
+         write LazyTensor::vi(w) or LazyTensor::vj(w), with w of shape [.., M, D] or [.., N, D], if it \
+         has a value for each row or column, or LazyTensor::pm(w) if it is a parameter, in the \
+         formula {formula}"
+    )]
+    TensorInOperator {
+        /// The tensor.
+        operand: Box<OperandInfo>,
+        /// Why it could be meant otherwise.
+        reason: String,
+        /// The formula.
+        formula: String,
     },
     /// Batch dimensions do not broadcast.
     #[error("batch dimensions do not broadcast: {0}")]
@@ -228,17 +244,43 @@ pub enum LazyError {
         /// The formula.
         formula: Box<FormulaInfo>,
     },
+    /// A kernel has no such order.
+    #[error("the order of an arc-cosine kernel is 0, 1 or 2, not {order}")]
+    KernelOrder {
+        /// The order asked for.
+        order: u8,
+    },
     /// Only an operand can be differentiated by.
     #[error("grad needs an operand to differentiate by, got the formula {0}")]
     NotAnOperand(Box<FormulaInfo>),
+    /// A formula is differentiated by an operand that is not in it.
+    #[error(
+        "the operand {operand} to differentiate by is not in the formula {formula}; an operand is \
+         known by its tensor and axis, and a copy of a tensor is another tensor"
+    )]
+    NotInFormula {
+        /// The operand.
+        operand: Box<OperandInfo>,
+        /// The formula.
+        formula: Box<FormulaInfo>,
+    },
     /// An axis has no size because no operand depends on it.
-    #[error("no operand depends on the axis {axis}, its size is unknown, in {formula}")]
+    #[error(
+        "no operand depends on the axis {axis}, its size is unknown, in {formula}; evaluate() gives the \
+         values of a formula of rows, of columns or of parameters alone"
+    )]
     MissingAxis {
         /// The axis.
         axis: Axis,
         /// The formula.
         formula: Box<FormulaInfo>,
     },
+    /// A formula of rows and columns has no values that are not reduced.
+    #[error(
+        "the formula depends on rows and columns: reduce it over an axis, or store all entries with \
+         dense(), in {0}"
+    )]
+    BothAxes(Box<FormulaInfo>),
     /// The result has another number of dimensions than the tensor it is assigned to.
     #[error("{operation} gives shape {shape:?}, not a tensor of {rank} dimensions, for {formula}")]
     OutputRank {

@@ -22,127 +22,141 @@
 //! ```
 //!
 //! All functions panic at the caller's line if the dimensions do not fit, or the operands do not fit
-//! together.
+//! together; their `try_` forms return an error.
 
 use std::f64::consts::PI;
 
-use crate::lazy::{IntoLazy, LazyTensor, expect};
+use crate::{
+    error::LazyError,
+    lazy::{IntoLazy, LazyTensor, expect},
+};
+
+/// Defines a kernel and the form of it that returns an error.
+macro_rules! kernels {
+    ($(
+        $(#[doc = $doc:literal])*
+        $name:ident / $try:ident ($x:ident, $y:ident $(, $arg:ident: $type:ty)*) => $body:expr;
+    )*) => {$(
+        $(#[doc = $doc])*
+        ///
+        /// # Panics
+        /// If the dimensions do not fit, or the operands do not fit together.
+        #[track_caller]
+        pub fn $name($x: &LazyTensor, $y: &LazyTensor $(, $arg: $type)*) -> LazyTensor {
+            expect($try($x, $y $(, $arg)*))
+        }
+
+        #[doc = concat!(
+            "Like [`", stringify!($name), "`], with an error instead of a panic."
+        )]
+        pub fn $try(
+            $x: &LazyTensor,
+            $y: &LazyTensor
+            $(, $arg: $type)*
+        ) -> Result<LazyTensor, LazyError> {
+            $body
+        }
+    )*};
+}
 
 /// The difference in units of the length scale.
-#[track_caller]
-fn scaled(x: &LazyTensor, y: &LazyTensor, length_scale: impl IntoLazy) -> LazyTensor {
-    (x - y) / length_scale
-}
-
-/// The Gaussian or RBF kernel $\exp(-r^2 / 2)$ with $r = |(x - y) / \ell|$.
-#[track_caller]
-pub fn gaussian(x: &LazyTensor, y: &LazyTensor, length_scale: impl IntoLazy) -> LazyTensor {
-    (scaled(x, y, length_scale).sqnorm() * -0.5).exp()
-}
-
-/// The Laplacian kernel $\exp(-\sum_k |x_k - y_k| / \ell_k)$, as scikit-learn's; for the one with the
-/// Euclidean norm see [`matern12`].
-#[track_caller]
-pub fn laplacian(x: &LazyTensor, y: &LazyTensor, length_scale: impl IntoLazy) -> LazyTensor {
-    (-scaled(x, y, length_scale).abs().inner_sum()).exp()
-}
-
-/// The Matérn kernel of smoothness 1/2, $\exp(-r)$ with $r = |(x - y) / \ell|$. Where points coincide it has no
-/// gradient, which is taken as 0.
-#[track_caller]
-pub fn matern12(x: &LazyTensor, y: &LazyTensor, length_scale: impl IntoLazy) -> LazyTensor {
-    matern(x, y, length_scale, 0)
-}
-
-/// The Matérn kernel of smoothness 3/2, $(1 + s) e^{-s}$ with $s = \sqrt 3 \, |(x - y) / \ell|$. Its first and
-/// second derivatives, also the mixed ones, are right where points coincide.
-#[track_caller]
-pub fn matern32(x: &LazyTensor, y: &LazyTensor, length_scale: impl IntoLazy) -> LazyTensor {
-    matern(x, y, length_scale, 1)
-}
-
-/// The Matérn kernel of smoothness 5/2, $(1 + s + s^2 / 3) e^{-s}$ with
-/// $s = \sqrt 5 \, |(x - y) / \ell|$. Its derivatives up to the fourth order are right where points coincide.
-#[track_caller]
-pub fn matern52(x: &LazyTensor, y: &LazyTensor, length_scale: impl IntoLazy) -> LazyTensor {
-    matern(x, y, length_scale, 2)
+fn scaled(
+    x: &LazyTensor,
+    y: &LazyTensor,
+    length_scale: impl IntoLazy,
+) -> Result<LazyTensor, LazyError> {
+    x.try_sub(y)?.try_div(length_scale)
 }
 
 /// The Matérn kernel of smoothness $n + 1/2$, a function of the square $(2 n + 1) r^2$.
-#[track_caller]
-fn matern(x: &LazyTensor, y: &LazyTensor, length_scale: impl IntoLazy, n: u32) -> LazyTensor {
-    (scaled(x, y, length_scale).sqnorm() * f64::from(2 * n + 1)).matern(n)
-}
-
-/// The rational quadratic kernel $(1 + r^2 / (2 \alpha))^{-\alpha}$ with $r = |(x - y) / \ell|$.
-#[track_caller]
-pub fn rational_quadratic(
+fn matern(
     x: &LazyTensor,
     y: &LazyTensor,
     length_scale: impl IntoLazy,
-    alpha: impl IntoLazy,
-) -> LazyTensor {
-    let alpha = expect(alpha.into_lazy());
-    let ratio = scaled(x, y, length_scale).sqnorm() / (&alpha * 2.0);
-    (-alpha * ratio.log1p()).exp()
+    n: u32,
+) -> Result<LazyTensor, LazyError> {
+    let square = scaled(x, y, length_scale)?.sqnorm();
+    Ok((square * f64::from(2 * n + 1)).matern(n))
 }
 
-/// The periodic kernel $\exp(-2 \sum_k \sin^2(\pi (x_k - y_k) / p_k) / \ell_k^2)$.
-#[track_caller]
-pub fn periodic(
-    x: &LazyTensor,
-    y: &LazyTensor,
-    length_scale: impl IntoLazy,
-    period: impl IntoLazy,
-) -> LazyTensor {
-    let wave = ((x - y) / period * PI).sin() / length_scale;
-    (wave.sqnorm() * -2.0).exp()
-}
+kernels! {
+    /// The Gaussian or RBF kernel $\exp(-r^2 / 2)$ with $r = |(x - y) / \ell|$.
+    gaussian / try_gaussian(x, y, length_scale: impl IntoLazy) => {
+        Ok((scaled(x, y, length_scale)?.sqnorm() * -0.5).exp())
+    };
 
-/// The polynomial kernel $(\gamma \langle x, y \rangle + c)^n$.
-#[track_caller]
-pub fn polynomial(
-    x: &LazyTensor,
-    y: &LazyTensor,
-    degree: u16,
-    gamma: impl IntoLazy,
-    constant: impl IntoLazy,
-) -> LazyTensor {
-    (x.dot(y) * gamma + constant).powi(degree.into())
-}
+    /// The Laplacian kernel $\exp(-\sum_k |x_k - y_k| / \ell_k)$, as scikit-learn's; for the one with the
+    /// Euclidean norm see [`matern12`].
+    laplacian / try_laplacian(x, y, length_scale: impl IntoLazy) => {
+        Ok((-scaled(x, y, length_scale)?.abs().inner_sum()).exp())
+    };
 
-/// The cosine kernel $\langle x, y \rangle / (|x| |y|)$; 0 where a point is 0.
-#[track_caller]
-pub fn cosine(x: &LazyTensor, y: &LazyTensor) -> LazyTensor {
-    x.normalize().dot(y.normalize())
-}
+    /// The Matérn kernel of smoothness 1/2, $\exp(-r)$ with $r = |(x - y) / \ell|$. Where points coincide it has
+    /// no gradient, which is taken as 0.
+    matern12 / try_matern12(x, y, length_scale: impl IntoLazy) => matern(x, y, length_scale, 0);
 
-/// The kernel of the energy distance, $-|x - y|$: conditionally positive definite.
-#[track_caller]
-pub fn energy_distance(x: &LazyTensor, y: &LazyTensor) -> LazyTensor {
-    -(x - y).norm()
-}
+    /// The Matérn kernel of smoothness 3/2, $(1 + s) e^{-s}$ with $s = \sqrt 3 \, |(x - y) / \ell|$. Its first
+    /// and second derivatives, also the mixed ones, are right where points coincide.
+    matern32 / try_matern32(x, y, length_scale: impl IntoLazy) => matern(x, y, length_scale, 1);
 
-/// The arc-cosine kernel of order 0, 1 or 2 (Cho and Saul, "Kernel methods for deep learning", 2009):
-/// $\frac 1 \pi |x|^n |y|^n J_n(\theta)$ with the angle $\theta$ between the points and
-/// $J_0 = \pi - \theta$, $J_1 = \sin \theta + (\pi - \theta) \cos \theta$,
-/// $J_2 = 3 \sin \theta \cos \theta + (\pi - \theta) (1 + 2 \cos^2 \theta)$.
-///
-/// # Panics
-/// Also if the order is above 2.
-#[track_caller]
-pub fn arc_cosine(x: &LazyTensor, y: &LazyTensor, order: u8) -> LazyTensor {
-    let cos = cosine(x, y).clamp(-1.0, 1.0);
-    let rest = PI - cos.acos();
-    let sizes = x.norm() * y.norm() / PI;
-    let sin = || (1.0 - cos.square()).sqrt();
-    match order {
-        0 => rest / PI,
-        1 => sizes * (sin() + rest * &cos),
-        2 => {
-            let j = 3.0 * sin() * &cos + rest * (2.0 * cos.square() + 1.0);
-            sizes.square() * PI * j
+    /// The Matérn kernel of smoothness 5/2, $(1 + s + s^2 / 3) e^{-s}$ with
+    /// $s = \sqrt 5 \, |(x - y) / \ell|$. Its derivatives up to the fourth order are right where points coincide.
+    matern52 / try_matern52(x, y, length_scale: impl IntoLazy) => matern(x, y, length_scale, 2);
+
+    /// The rational quadratic kernel $(1 + r^2 / (2 \alpha))^{-\alpha}$ with $r = |(x - y) / \ell|$.
+    rational_quadratic / try_rational_quadratic(
+        x,
+        y,
+        length_scale: impl IntoLazy,
+        alpha: impl IntoLazy
+    ) => {
+        let alpha = alpha.into_lazy()?;
+        let ratio = scaled(x, y, length_scale)?.sqnorm().try_div(&alpha * 2.0)?;
+        Ok((-alpha).try_mul(ratio.log1p())?.exp())
+    };
+
+    /// The periodic kernel $\exp(-2 \sum_k \sin^2(\pi (x_k - y_k) / p_k) / \ell_k^2)$.
+    periodic / try_periodic(x, y, length_scale: impl IntoLazy, period: impl IntoLazy) => {
+        let wave = (scaled(x, y, period)? * PI).sin().try_div(length_scale)?;
+        Ok((wave.sqnorm() * -2.0).exp())
+    };
+
+    /// The polynomial kernel $(\gamma \langle x, y \rangle + c)^n$.
+    polynomial / try_polynomial(
+        x,
+        y,
+        degree: u16,
+        gamma: impl IntoLazy,
+        constant: impl IntoLazy
+    ) => {
+        let product = x.try_dot(y)?.try_mul(gamma)?;
+        Ok(product.try_add(constant)?.powi(degree.into()))
+    };
+
+    /// The cosine kernel $\langle x, y \rangle / (|x| |y|)$; 0 where a point is 0.
+    cosine / try_cosine(x, y) => x.normalize().try_dot(y.normalize());
+
+    /// The kernel of the energy distance, $-|x - y|$: conditionally positive definite.
+    energy_distance / try_energy_distance(x, y) => Ok(-x.try_sub(y)?.norm());
+
+    /// The arc-cosine kernel of order 0, 1 or 2 (Cho and Saul, "Kernel methods for deep learning", 2009):
+    /// $\frac 1 \pi |x|^n |y|^n J_n(\theta)$ with the angle $\theta$ between the points and
+    /// $J_0 = \pi - \theta$, $J_1 = \sin \theta + (\pi - \theta) \cos \theta$,
+    /// $J_2 = 3 \sin \theta \cos \theta + (\pi - \theta) (1 + 2 \cos^2 \theta)$. Orders above 2 are an
+    /// error.
+    arc_cosine / try_arc_cosine(x, y, order: u8) => {
+        let cos = try_cosine(x, y)?.clamp(-1.0, 1.0);
+        let rest = PI - cos.acos();
+        let sizes = x.norm().try_mul(y.norm())? / PI;
+        let sin = || (1.0 - cos.square()).sqrt();
+        match order {
+            0 => Ok(rest / PI),
+            1 => Ok(sizes * (sin() + rest * &cos)),
+            2 => {
+                let j = 3.0 * sin() * &cos + rest * (2.0 * cos.square() + 1.0);
+                Ok(sizes.square() * PI * j)
+            }
+            order => Err(LazyError::KernelOrder { order }),
         }
-        _ => panic!("the order of an arc-cosine kernel is 0, 1 or 2, not {order}"),
-    }
+    };
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use burn::tensor::{FloatDType, Tensor};
+use burn::tensor::{FloatDType, Tensor, kind::Basic};
 use burn_lazy_kernels::{
     Accumulation, Axis, Expr, Formula, ReductionKind,
     expr::{Printer, Var, broadcast_dim},
@@ -10,7 +10,7 @@ use burn_lazy_kernels::{
 
 use crate::{
     error::{FormulaInfo, LazyError},
-    operand::{Extent, Operand, extent, name, union},
+    operand::{Extent, Operand, broadcast, extent, name, union},
 };
 
 /// The greatest depth of a formula; deeper ones are a loop that builds one without end.
@@ -41,7 +41,43 @@ const MAX_DEPTH: usize = 500;
 /// sums.into_data().assert_eq(&burn::tensor::TensorData::from([[5.0f32], [4.0]]), false);
 /// # }
 /// ```
+///
+/// # Tensors in operators
+///
+/// A tensor in an operator or as the argument of a method is a parameter `[batch.., D]`, as
+/// [`pm`](Self::pm) makes it: `k * scale` with a `scale` of one number, `x_i / lengths` with as many
+/// lengths as `x_i` has components. Where it could also be meant as values of rows or columns it is
+/// refused with [`LazyError::TensorInOperator`], so `k * w` with a `w` of shape `[N]` or `[N, 1]` is an
+/// error. This is so
+/// - if its batch dimensions are not those of the formula, but further or longer ones;
+/// - if its last batch dimension is as long as the formula has rows or columns;
+/// - if it has M or N components, more than one, and the formula beside it another number of them.
+///
+/// `LazyTensor::pm(w)` is always a parameter, `LazyTensor::vi(w)` always one value a row and
+/// `LazyTensor::vj(w)` one value a column.
+///
+/// # Integers and truth values
+///
+/// [`vi`](Self::vi), [`vj`](Self::vj), [`pm`](Self::pm) and operators also take tensors of kind Int and
+/// Bool: labels, masks, counts. They are read as numbers in the type of the formula, which the others
+/// decide; a formula of nothing else has the default type of the device. Whole numbers are rounded where
+/// that type does not hold them, in F32 beyond 2^24, but for comparisons: an Int tensor, or components
+/// of one, is compared exactly with another, with a Bool tensor and with numbers. Formulas of halves
+/// with Int tensors in them are computed from operands in F32. There is no gradient by these tensors.
+///
+/// ```
+/// # #[cfg(feature = "cpu")] {
+/// # use burn::prelude::*;
+/// # use burn_lazy::{Axis, LazyTensor};
+/// // How many others have the same label.
+/// let labels = Tensor::<2, Int>::from_data([[16_777_216], [16_777_217], [16_777_217]], &Device::cpu());
+/// let same = LazyTensor::vi(labels.clone()).equal(LazyTensor::vj(labels));
+/// let count: Tensor<2> = same.sum(Axis::J) - 1.0;
+/// count.into_data().assert_eq(&burn::tensor::TensorData::from([[0.0f32], [1.0], [1.0]]), false);
+/// # }
+/// ```
 #[derive(Clone)]
+#[must_use = "a formula computes nothing until it is reduced"]
 pub struct LazyTensor {
     pub(crate) expr: Expr,
     pub(crate) operands: Arc<Vec<Operand>>,
@@ -49,7 +85,8 @@ pub struct LazyTensor {
 }
 
 /// What can stand on either side of an operator: a lazy tensor, a number (a run-time scalar, so
-/// that another value needs no other kernel), or a Burn tensor (a parameter `[batch.., D]`).
+/// that another value needs no other kernel), or a Burn tensor of any kind (a parameter `[batch.., D]`;
+/// see [Tensors in operators](LazyTensor#tensors-in-operators)).
 pub trait IntoLazy {
     /// The lazy tensor.
     fn into_lazy(self) -> Result<LazyTensor, LazyError>;
@@ -67,9 +104,15 @@ impl IntoLazy for &LazyTensor {
     }
 }
 
-impl<const R: usize> IntoLazy for Tensor<R> {
+impl<const R: usize, K: Basic> IntoLazy for Tensor<R, K> {
     fn into_lazy(self) -> Result<LazyTensor, LazyError> {
-        LazyTensor::try_pm(self)
+        Ok(LazyTensor::leaf(Operand::tensor(self, None)?.unsaid()))
+    }
+}
+
+impl<const R: usize, K: Basic> IntoLazy for &Tensor<R, K> {
+    fn into_lazy(self) -> Result<LazyTensor, LazyError> {
+        self.clone().into_lazy()
     }
 }
 
@@ -97,54 +140,54 @@ pub(crate) fn expect<T>(result: Result<T, LazyError>) -> T {
 impl LazyTensor {
     pub(crate) fn leaf(operand: Operand) -> Self {
         Self {
-            expr: Expr::var(operand.var),
+            expr: operand.expr(),
             operands: Arc::new(vec![operand]),
             accumulation: Accumulation::default(),
         }
     }
 
-    /// A variable indexed by `i`: the rows of `x`, of shape `[batch.., M, D]`.
+    /// A variable indexed by `i`: the rows of `x`, of shape `[batch.., M, D]` and of any kind; see
+    /// [Integers and truth values](Self#integers-and-truth-values).
     ///
     /// # Panics
-    /// If `x` has fewer than two dimensions, an empty inner axis, or another type than F16, BF16, F32 or
-    /// F64.
+    /// If `x` has fewer than two dimensions, an empty inner axis, or another type than F16, BF16, F32, F64,
+    /// integers or booleans.
     #[track_caller]
-    pub fn vi<const R: usize>(x: Tensor<R>) -> Self {
+    pub fn vi<const R: usize, K: Basic>(x: Tensor<R, K>) -> Self {
         expect(Self::try_vi(x))
     }
 
     /// Like [`vi`](Self::vi), with an error instead of a panic.
-    pub fn try_vi<const R: usize>(x: Tensor<R>) -> Result<Self, LazyError> {
+    pub fn try_vi<const R: usize, K: Basic>(x: Tensor<R, K>) -> Result<Self, LazyError> {
         Operand::tensor(x, Some(Axis::I)).map(Self::leaf)
     }
 
-    /// A variable indexed by `j`: the rows of `y`, of shape `[batch.., N, D]`.
+    /// A variable indexed by `j`: the rows of `y`, of shape `[batch.., N, D]` and of any kind.
     ///
     /// # Panics
-    /// If `y` has fewer than two dimensions, an empty inner axis, or another type than F16, BF16, F32 or
-    /// F64.
+    /// If `y` has fewer than two dimensions, an empty inner axis, or another type than F16, BF16, F32, F64,
+    /// integers or booleans.
     #[track_caller]
-    pub fn vj<const R: usize>(y: Tensor<R>) -> Self {
+    pub fn vj<const R: usize, K: Basic>(y: Tensor<R, K>) -> Self {
         expect(Self::try_vj(y))
     }
 
     /// Like [`vj`](Self::vj), with an error instead of a panic.
-    pub fn try_vj<const R: usize>(y: Tensor<R>) -> Result<Self, LazyError> {
+    pub fn try_vj<const R: usize, K: Basic>(y: Tensor<R, K>) -> Result<Self, LazyError> {
         Operand::tensor(y, Some(Axis::J)).map(Self::leaf)
     }
 
-    /// A parameter, the same for all entries of a batch: `p` of shape `[batch.., D]`.
+    /// A parameter, the same for all entries of a batch: `p` of shape `[batch.., D]` and of any kind.
     ///
     /// # Panics
-    /// If `p` has an empty inner axis or another type than F16, BF16, F32 or
-    /// F64.
+    /// If `p` has an empty inner axis or another type than F16, BF16, F32, F64, integers or booleans.
     #[track_caller]
-    pub fn pm<const R: usize>(p: Tensor<R>) -> Self {
+    pub fn pm<const R: usize, K: Basic>(p: Tensor<R, K>) -> Self {
         expect(Self::try_pm(p))
     }
 
     /// Like [`pm`](Self::pm), with an error instead of a panic.
-    pub fn try_pm<const R: usize>(p: Tensor<R>) -> Result<Self, LazyError> {
+    pub fn try_pm<const R: usize, K: Basic>(p: Tensor<R, K>) -> Result<Self, LazyError> {
         Operand::tensor(p, None).map(Self::leaf)
     }
 
@@ -201,7 +244,7 @@ impl LazyTensor {
     /// The same formula over tensors that are not part of an autodiff graph, as
     /// [`Tensor::inner`] makes them.
     pub fn inner(&self) -> Self {
-        self.map_tensors(Tensor::inner)
+        self.map_tensors(Tensor::inner, |_| true)
     }
 
     /// The same formula over tensors of type `dtype`, as [`Tensor::cast`] makes them; gradients get back
@@ -217,7 +260,12 @@ impl LazyTensor {
     /// Like [`cast`](Self::cast), with an error instead of a panic.
     pub fn try_cast(&self, dtype: FloatDType) -> Result<Self, LazyError> {
         self.check_cast(dtype)?;
-        Ok(self.map_tensors(|tensor| tensor.cast(dtype)))
+        let mut cast = self.map_tensors(|tensor| tensor.cast(dtype), Operand::is_float);
+        let operands = Arc::make_mut(&mut cast.operands);
+        operands
+            .iter_mut()
+            .for_each(|operand| operand.read_in(dtype.into()));
+        Ok(cast)
     }
 
     /// Whether the device of the tensors computes in `dtype`.
@@ -231,8 +279,12 @@ impl LazyTensor {
         }
     }
 
-    /// The same formula over what `change` makes of the tensors.
-    fn map_tensors(&self, change: impl Fn(Tensor<1>) -> Tensor<1>) -> Self {
+    /// The same formula over what `change` makes of the tensors of the operands that are `concerned`.
+    fn map_tensors(
+        &self,
+        change: impl Fn(Tensor<1>) -> Tensor<1>,
+        concerned: impl Fn(&Operand) -> bool,
+    ) -> Self {
         let mut operands: Vec<Operand> = Vec::with_capacity(self.operands.len());
         for operand in self.operands.iter() {
             // One tensor stays one, so that rows and columns that are the same points are known to be.
@@ -240,7 +292,8 @@ impl LazyTensor {
             let same = before.find(|(other, _)| other.value.is_same(&operand.value));
             let value = match same {
                 Some((_, changed)) => changed.value.clone(),
-                None => operand.value.map(&change),
+                None if concerned(operand) => operand.value.map(&change),
+                None => operand.value.clone(),
             };
             operands.push(Operand {
                 var: operand.var,
@@ -380,10 +433,13 @@ impl LazyTensor {
                 limit: MAX_DEPTH,
             });
         }
-        let operands = parts
+        let mut operands = parts
             .iter()
             .fold(vec![], |all, part| union(&all, &part.operands));
-        extent(&operands, || print(&expr, &operands))?;
+        let extent = extent(&operands, || print(&expr, &operands))?;
+        if operands.iter().any(Operand::is_unsaid) {
+            operands = settled(&expr, &operands, parts, &extent)?;
+        }
         Ok(Self {
             expr,
             operands: Arc::new(operands),
@@ -448,6 +504,63 @@ impl LazyTensor {
         let sizes: Vec<String> = shape.iter().map(|size| size.to_string()).collect();
         format!("({})", sizes.join(", "))
     }
+}
+
+/// The operands of a formula of `parts`, of which some are tensors in operators: those that can only be
+/// meant as parameters are parameters from now on, those that could be meant otherwise are an error.
+fn settled(
+    expr: &Expr,
+    operands: &[Operand],
+    parts: &[&LazyTensor],
+    extent: &Extent,
+) -> Result<Vec<Operand>, LazyError> {
+    let is_bare = |part: &LazyTensor| matches!(part.operands.as_slice(), [own] if own.is_unsaid() && part.expr == own.expr());
+    let (bare, others): (Vec<&LazyTensor>, Vec<&LazyTensor>) =
+        parts.iter().partition(|part| is_bare(part));
+    let has_rows = extent.m.is_some() || extent.n.is_some();
+    let mut batch = vec![];
+    for operand in operands.iter().filter(|operand| !operand.is_unsaid()) {
+        batch = broadcast(&batch, operand.batch()).expect("they were checked to fit");
+    }
+    let named = |size: usize| match [Axis::I, Axis::J].map(|axis| extent.size(axis) == Some(size)) {
+        _ if size == 1 => None,
+        [true, _] => Some(format!("M = {size}")),
+        [_, true] => Some(format!("N = {size}")),
+        _ => None,
+    };
+    let settle = |operand: &Operand| -> Result<Operand, LazyError> {
+        if !operand.is_unsaid() {
+            return Ok(operand.clone());
+        }
+        let wrong = |reason: String| LazyError::TensorInOperator {
+            operand: Box::new(operand.info(operands)),
+            reason,
+            formula: print(expr, operands),
+        };
+        let (dim, own) = (operand.dim(), operand.batch());
+        if has_rows && broadcast(&batch, own).as_ref() != Some(&batch) {
+            return Err(wrong(format!(
+                "its batch dimensions {own:?} are not those of the formula, {batch:?}"
+            )));
+        }
+        if let Some(size) = own.last().and_then(|last| named(*last)) {
+            return Err(wrong(format!(
+                "its last batch dimension could also stand for {size}"
+            )));
+        }
+        let is_bare = bare.iter().any(|part| part.operands[0].var == operand.var);
+        let fits = dim == 1 || (is_bare && others.iter().any(|other| other.dim() == dim));
+        if fits && (has_rows || own.is_empty()) {
+            return Ok(operand.clone().said());
+        }
+        match named(dim) {
+            Some(size) if !fits => Err(wrong(format!(
+                "its {dim} components could also stand for {size}"
+            ))),
+            _ => Ok(operand.clone()),
+        }
+    };
+    operands.iter().map(settle).collect()
 }
 
 fn print(expr: &Expr, operands: &[Operand]) -> String {

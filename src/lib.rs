@@ -75,6 +75,7 @@ mod operand;
 mod ops;
 mod reduce;
 pub mod solve;
+mod whole;
 
 pub use algebra::Contraction;
 pub use burn_lazy_kernels::{

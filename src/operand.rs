@@ -3,10 +3,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use burn::{
-    backend::{DispatchTensor, TensorMetadata},
-    tensor::{DType, Device, Tensor},
+    backend::{
+        Dispatch, DispatchTensor, TensorMetadata,
+        ops::{BoolTensorOps, FloatTensorOps, IntTensorOps},
+    },
+    tensor::{DType, Device, FloatDType, Scalar, Tensor, kind::Basic},
 };
-use burn_lazy_kernels::{Axis, expr::Var};
+use burn_lazy_kernels::{Axis, Expr, expr::Var};
 
 use crate::error::{Conflict, LazyError, OperandInfo};
 
@@ -26,10 +29,44 @@ pub(crate) enum Value {
 
 #[derive(Clone, Debug)]
 pub(crate) struct TensorValue {
+    /// Its values; those of integers and booleans as numbers in F32, see [`Source`].
     pub tensor: DispatchTensor,
+    /// The shape of `tensor`.
     pub shape: Vec<usize>,
+    /// The type of a formula in which it is alone.
     pub dtype: DType,
     pub device: Device,
+    pub source: Source,
+    /// Whether it stands in an operator, where nobody has said that it is a parameter.
+    pub unsaid: bool,
+}
+
+/// The kind of tensor that was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// Numbers in the type of the formula.
+    Float,
+    /// Truth values, as 0 and 1.
+    Bool,
+    /// Whole numbers, written in digits of [`DIGIT_BITS`] bits: all components of the highest digit, then
+    /// those of the next. A single number in F32 would hold them up to 2^24 only.
+    Int {
+        /// How many digits there are.
+        digits: usize,
+    },
+}
+
+/// What a digit of a whole number holds: each is exact in F32, and so is a sum of two.
+pub(crate) const DIGIT_BITS: u32 = 22;
+
+impl Source {
+    /// How many numbers stand for a component.
+    pub fn digits(self) -> usize {
+        match self {
+            Source::Float | Source::Bool => 1,
+            Source::Int { digits } => digits,
+        }
+    }
 }
 
 impl Value {
@@ -41,9 +78,13 @@ impl Value {
                 let tensor = change(value.any_rank());
                 Value::Tensor(Box::new(TensorValue {
                     shape: value.shape.clone(),
-                    dtype: tensor.dtype(),
+                    dtype: match value.source {
+                        Source::Float => tensor.dtype(),
+                        _ => value.dtype,
+                    },
                     device: tensor.device(),
                     tensor: tensor.into_dispatch(),
+                    ..**value
                 }))
             }
         }
@@ -66,6 +107,23 @@ impl TensorValue {
     /// Whether autodiff tracks it.
     pub fn is_tracked(&self) -> bool {
         crate::solve::is_tracked(&self.any_rank())
+    }
+
+    /// Its values in the type `dtype`.
+    pub fn read_as(&self, dtype: DType) -> DispatchTensor {
+        match self.tensor.dtype() == dtype {
+            true => self.tensor.clone(),
+            false => Dispatch::float_cast(self.tensor.clone(), dtype.into()),
+        }
+    }
+
+    /// The shape of the tensor that was given.
+    pub fn given_shape(&self) -> Vec<usize> {
+        let mut shape = self.shape.clone();
+        if let Some(dim) = shape.last_mut() {
+            *dim /= self.source.digits();
+        }
+        shape
     }
 
     /// The tensor for methods to which the number of dimensions does not matter.
@@ -93,6 +151,37 @@ impl Extent {
     }
 }
 
+/// Whole numbers in digits of [`DIGIT_BITS`] bits, along the inner axis; the highest has the sign.
+fn digits(tensor: DispatchTensor) -> (DispatchTensor, Source) {
+    let bits = 8 * tensor.dtype().size() as u32;
+    let float = |tensor| Dispatch::int_into_float(tensor, FloatDType::F32);
+    // All of them are exact in F32.
+    if bits <= DIGIT_BITS {
+        return (float(tensor), Source::Int { digits: 1 });
+    }
+    let count = bits.div_ceil(DIGIT_BITS);
+    let low = Scalar::from((1i32 << DIGIT_BITS) - 1);
+    let digit = |k: u32| {
+        let moved = match k {
+            0 => tensor.clone(),
+            k => {
+                let by = Scalar::from((k * DIGIT_BITS) as i32);
+                Dispatch::bitwise_right_shift_scalar(tensor.clone(), by)
+            }
+        };
+        match k + 1 == count {
+            true => moved,
+            false => Dispatch::bitwise_and_scalar(moved, low),
+        }
+    };
+    let digits = (0..count).rev().map(|k| float(digit(k))).collect();
+    let inner = tensor.shape().num_dims() - 1;
+    let source = Source::Int {
+        digits: count as usize,
+    };
+    (Dispatch::float_cat(digits, inner), source)
+}
+
 fn fresh_id() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed)
@@ -100,8 +189,8 @@ fn fresh_id() -> u64 {
 
 impl Operand {
     /// The operand of a tensor: `[batch.., length, dim]` along `axis`, `[batch.., dim]` without.
-    pub fn tensor<const R: usize>(
-        tensor: Tensor<R>,
+    pub fn tensor<const R: usize, K: Basic>(
+        tensor: Tensor<R, K>,
         axis: Option<Axis>,
     ) -> Result<Self, LazyError> {
         let device = tensor.device();
@@ -127,29 +216,78 @@ impl Operand {
                 shape,
             });
         }
-        let dim = shape[shape.len() - 1];
-        if dim == 0 {
+        if shape[shape.len() - 1] == 0 {
             return Err(LazyError::EmptyInnerAxis { role, shape });
         }
-        let dtype = tensor.dtype();
-        if !matches!(dtype, DType::F16 | DType::BF16 | DType::F32 | DType::F64) {
-            return Err(LazyError::Dtype { role, shape, dtype });
-        }
+        let given = tensor.dtype();
+        let (tensor, source) = match given {
+            DType::F16 | DType::BF16 | DType::F32 | DType::F64 => (tensor, Source::Float),
+            _ if given.is_bool() => {
+                let numbers = Dispatch::bool_into_float(tensor, FloatDType::F32);
+                (numbers, Source::Bool)
+            }
+            _ if given.is_int() || given.is_uint() => digits(tensor),
+            dtype => return Err(LazyError::Dtype { role, shape, dtype }),
+        };
+        let dtype = match source {
+            Source::Float => given,
+            _ => device.settings().float_dtype.into(),
+        };
         let value = TensorValue {
+            shape: tensor.shape().to_vec(),
             tensor,
-            shape,
             dtype,
             device,
+            source,
+            unsaid: false,
         };
-        Ok(Self {
+        Ok(Self::of(value, axis))
+    }
+
+    /// A new operand with this value.
+    fn of(value: TensorValue, axis: Option<Axis>) -> Self {
+        Self {
             var: Var {
                 id: fresh_id(),
                 axis,
-                dim,
+                dim: value.shape[value.shape.len() - 1],
                 scalar: false,
             },
             value: Value::Tensor(Box::new(value)),
-        })
+        }
+    }
+
+    /// A new operand along `axis` for values `tensor` of the kind of `value`.
+    pub fn like(value: &TensorValue, tensor: DispatchTensor, axis: Option<Axis>) -> Self {
+        let dtype = match value.source {
+            Source::Float => tensor.dtype(),
+            _ => value.dtype,
+        };
+        let value = TensorValue {
+            shape: tensor.shape().to_vec(),
+            tensor,
+            dtype,
+            ..value.clone()
+        };
+        Self::of(value, axis)
+    }
+
+    /// The components, as an expression: a whole number is put together from its digits, and rounded in
+    /// the type of the formula.
+    pub fn expr(&self) -> Expr {
+        let digits = self.digits();
+        let first = digits[0].clone();
+        let base = f64::from(1u32 << DIGIT_BITS);
+        let put = |number: Expr, digit: &Expr| number * base + digit.clone();
+        digits[1..].iter().fold(first, put)
+    }
+
+    /// The digits of a whole number from the highest on; the value itself if it is of another kind.
+    pub fn digits(&self) -> Vec<Expr> {
+        let count = self.as_tensor().map_or(1, |value| value.source.digits());
+        let dim = self.var.dim / count;
+        let var = Expr::var(self.var);
+        (0..count).map(|k| var.slice(k * dim, dim)).collect()
     }
 
     /// The operand of a run-time scalar.
@@ -172,8 +310,54 @@ impl Operand {
         }
     }
 
+    /// Size of the inner axis of what was given.
+    pub fn dim(&self) -> usize {
+        self.var.dim / self.as_tensor().map_or(1, |value| value.source.digits())
+    }
+
+    /// Whether its numbers are in the type of the formula as they are.
+    pub fn is_float(&self) -> bool {
+        self.as_tensor()
+            .is_none_or(|value| value.source == Source::Float)
+    }
+
+    /// Whether it was given as integers.
+    pub fn is_int(&self) -> bool {
+        let int = |value: &TensorValue| matches!(value.source, Source::Int { .. });
+        self.as_tensor().is_some_and(int)
+    }
+
+    /// Says in which type the numbers are read if nothing else decides it.
+    pub fn read_in(&mut self, dtype: DType) {
+        if let Value::Tensor(value) = &mut self.value {
+            value.dtype = dtype;
+        }
+    }
+
+    /// Whether it stands in an operator and could still be meant otherwise than as a parameter.
+    pub fn is_unsaid(&self) -> bool {
+        self.as_tensor().is_some_and(|value| value.unsaid)
+    }
+
+    /// The same as what stands in an operator.
+    pub fn unsaid(self) -> Self {
+        self.with_unsaid(true)
+    }
+
+    /// The same as what is certainly a parameter.
+    pub fn said(self) -> Self {
+        self.with_unsaid(false)
+    }
+
+    fn with_unsaid(mut self, unsaid: bool) -> Self {
+        if let Value::Tensor(value) = &mut self.value {
+            value.unsaid = unsaid;
+        }
+        self
+    }
+
     /// The batch dimensions.
-    fn batch(&self) -> &[usize] {
+    pub fn batch(&self) -> &[usize] {
         match &self.value {
             Value::Tensor(tensor) => {
                 let own = if self.var.axis.is_some() { 2 } else { 1 };
@@ -193,7 +377,7 @@ impl Operand {
     pub fn info(&self, operands: &[Operand]) -> OperandInfo {
         OperandInfo {
             name: name(operands, &self.var),
-            shape: self.as_tensor().map_or(vec![], |t| t.shape.clone()),
+            shape: self.as_tensor().map_or(vec![], TensorValue::given_shape),
         }
     }
 }
@@ -243,20 +427,24 @@ pub(crate) fn extent(
     };
     let mut extent = Extent::default();
     let mut first: Option<(&Operand, &TensorValue)> = None;
+    let mut typed = None;
     for operand in operands {
         let Some(tensor) = operand.as_tensor() else {
             continue;
         };
-        let (other, same) = *first.get_or_insert((operand, tensor));
-        if same.dtype != tensor.dtype {
-            let wanted = [same, tensor].map(|t| format!("type {:?}", t.dtype));
-            return Err(LazyError::MixedDtypes(conflict(other, operand, wanted)));
+        // Integers and booleans are read in the type of the others.
+        if tensor.source == Source::Float {
+            let (other, same) = *typed.get_or_insert((operand, tensor));
+            if same.dtype != tensor.dtype {
+                let wanted = [same, tensor].map(|t| format!("type {:?}", t.dtype));
+                return Err(LazyError::MixedDtypes(conflict(other, operand, wanted)));
+            }
         }
+        let (other, same) = *first.get_or_insert((operand, tensor));
         if same.device != tensor.device {
             let wanted = [same, tensor].map(|t| format!("device {:?}", t.device));
             return Err(LazyError::MixedDevices(conflict(other, operand, wanted)));
         }
-        extent.dtype = Some(tensor.dtype);
         extent.device.get_or_insert_with(|| tensor.device.clone());
 
         if let (Some(axis), Some(length)) = (operand.var.axis, operand.length()) {
@@ -290,6 +478,7 @@ pub(crate) fn extent(
             }
         }
     }
+    extent.dtype = typed.or(first).map(|(_, tensor)| tensor.dtype);
     Ok(extent)
 }
 

@@ -2,13 +2,15 @@
 
 use burn::{
     backend::{
-        Dispatch, DispatchTensor,
-        ops::{FloatTensorOps, IntTensorOps},
+        Dispatch, DispatchTensor, TensorMetadata,
+        ops::{BoolTensorOps, FloatTensorOps, IntTensorOps},
     },
-    tensor::{Bool, DType, Device, Int, Shape, Tensor, TensorData},
+    tensor::{Bool, DType, Device, Int, Shape, Slice, Tensor, TensorData},
 };
 use burn_lazy_kernels::{
-    Accumulation, Axis, Expr, Formula, ReductionKind, Wanted, catalogue::ScalarOp, expr::Node,
+    Accumulation, Axis, Expr, Formula, ReductionKind, Wanted,
+    catalogue::ScalarOp,
+    expr::{Node, Var},
 };
 
 use crate::{
@@ -371,10 +373,8 @@ impl LazyTensor {
         squeezed: bool,
     ) -> Result<[Option<DispatchTensor>; 2], LazyError> {
         self.check_axis(axis)?;
-        let shape = self
-            .reduction(kind, wanted, axis, squeezed)?
-            .0
-            .output_shape();
+        let prepared = self.reduction(kind, wanted, axis, squeezed)?;
+        let shape = prepared.reduction.output_shape();
         if shape.num_dims() != R {
             return Err(LazyError::OutputRank {
                 operation,
@@ -383,28 +383,31 @@ impl LazyTensor {
                 formula: self.boxed_info(),
             });
         }
-        self.reduce_unchecked(kind, wanted, axis, squeezed)
+        self.run(prepared)
     }
 
-    /// The reduction and its tensors.
     fn reduction(
         &self,
         kind: ReductionKind,
         wanted: Wanted,
         axis: Axis,
         squeezed: bool,
-    ) -> Result<(Reduction, Vec<DispatchTensor>), LazyError> {
+    ) -> Result<Prepared, LazyError> {
         let extent = self.extent();
         let Some(device) = &extent.device else {
             return Err(LazyError::NoTensor(self.boxed_info()));
         };
         let (formula, leaves) = Formula::new(&self.anchored());
+        let operand = |leaf: &Var| {
+            let operand = self.operands.iter().find(|operand| operand.var == *leaf);
+            operand.expect("every leaf is an operand")
+        };
+        let dtype = self.computed(leaves.iter().map(operand));
         let mut tensors = Vec::new();
         let mut scalars = Vec::new();
-        for leaf in leaves {
-            let operand = self.operands.iter().find(|operand| operand.var == leaf);
-            match &operand.expect("every leaf is an operand").value {
-                Value::Tensor(tensor) => tensors.push(tensor.tensor.clone()),
+        for leaf in &leaves {
+            match &operand(leaf).value {
+                Value::Tensor(tensor) => tensors.push(tensor.read_as(dtype)),
                 Value::Scalar(value) => scalars.push(*value),
             }
         }
@@ -421,7 +424,28 @@ impl LazyTensor {
             fold: None,
             scalars,
         };
-        Ok((reduction, tensors))
+        // Nothing is known of the other operands but that their gradient is 0.
+        let is_dropped = |operand: &&Operand| !leaves.contains(&operand.var);
+        let dropped = self.operands.iter().filter(is_dropped);
+        let dropped = dropped.filter_map(Operand::as_tensor);
+        let dropped = dropped.filter(|tensor| wanted.values && tensor.is_tracked());
+        Ok(Prepared {
+            reduction,
+            tensors,
+            dtype,
+            dropped: dropped.map(|tensor| tensor.tensor.clone()).collect(),
+        })
+    }
+
+    /// The type in which a formula of these operands is computed: that of the formula, but F32 for halves
+    /// beside whole numbers, which halves do not hold.
+    fn computed<'a>(&self, mut operands: impl Iterator<Item = &'a Operand>) -> DType {
+        let dtype = self.extent().dtype.expect("there is a tensor operand");
+        let is_half = matches!(dtype, DType::F16 | DType::BF16);
+        match is_half && operands.any(Operand::is_int) {
+            true => DType::F32,
+            false => dtype,
+        }
     }
 
     /// The expression, with a tensor in it if it varies without any: by the place of the pair alone.
@@ -445,16 +469,35 @@ impl LazyTensor {
         axis: Axis,
         squeezed: bool,
     ) -> Result<[Option<DispatchTensor>; 2], LazyError> {
-        let (reduction, tensors) = self.reduction(kind, wanted, axis, squeezed)?;
+        self.run(self.reduction(kind, wanted, axis, squeezed)?)
+    }
+
+    fn run(&self, prepared: Prepared) -> Result<[Option<DispatchTensor>; 2], LazyError> {
+        let Prepared {
+            reduction,
+            tensors,
+            dtype,
+            dropped,
+        } = prepared;
         let extent = self.extent();
         let device = extent.device.as_ref().expect("checked above");
-        self.check_device(device, extent.dtype, kind, tensors.len())?;
-        let dtype = extent.dtype.expect("there is a tensor operand");
-        if tensors.is_empty() {
-            return Ok(constant(&reduction, device, dtype));
-        }
-        let reduced = <Dispatch as LazyOps>::lazy_reduce(Operands(tensors), reduction);
-        Ok([reduced.values, reduced.indices])
+        self.check_device(device, Some(dtype), reduction.kind, tensors.len())?;
+        let [values, indices] = match tensors.is_empty() {
+            true => constant(&reduction, device, dtype),
+            false => {
+                let reduced = <Dispatch as LazyOps>::lazy_reduce(Operands(tensors), reduction);
+                [reduced.values, reduced.indices]
+            }
+        };
+        let own = extent.dtype.expect("there is a tensor operand");
+        let values = values.map(|values| {
+            let values = match own == dtype {
+                true => values,
+                false => Dispatch::float_cast(values, own.into()),
+            };
+            dropped.into_iter().fold(values, with_graph_of)
+        });
+        Ok([values, indices])
     }
 
     /// Checks what the backend would refuse for a formula of `count` tensors.
@@ -483,6 +526,40 @@ impl LazyTensor {
             },
         })
     }
+}
+
+/// A reduction and what it is made of.
+struct Prepared {
+    reduction: Reduction,
+    /// The tensors in the order of the formula.
+    tensors: Vec<DispatchTensor>,
+    /// Their type.
+    dtype: DType,
+    /// Tracked tensors that simplification has left out of the formula.
+    dropped: Vec<DispatchTensor>,
+}
+
+/// The same `values`, which do not depend on `dropped`, in a graph in which they do: the gradient by
+/// `dropped` is then 0 and not missing.
+fn with_graph_of(values: DispatchTensor, dropped: DispatchTensor) -> DispatchTensor {
+    let device = Tensor::<1>::from_dispatch(dropped.clone()).device();
+    let (shape, rank) = (dropped.shape(), values.shape().num_dims());
+    let first = match shape.num_elements() {
+        // The sum of nothing.
+        0 => Dispatch::float_sum(dropped),
+        _ => Dispatch::float_slice(dropped, &vec![Slice::from(0..1); shape.num_dims()]),
+    };
+    // Masked, as it may be NaN.
+    let first = Dispatch::float_reshape(first, Shape::from(vec![1; rank]));
+    let all = Tensor::<1, Bool>::from_data([true], &device).into_dispatch();
+    let all = Dispatch::bool_reshape(all, Shape::from(vec![1; rank]));
+    let nothing = Dispatch::float_mask_fill(first, all, 0.0.into());
+    let dtype = values.dtype();
+    let nothing = match nothing.dtype() == dtype {
+        true => nothing,
+        false => Dispatch::float_cast(nothing, dtype.into()),
+    };
+    Dispatch::float_add(values, nothing)
 }
 
 /// What a symbolic matrix is multiplied with: a tensor.

@@ -62,10 +62,17 @@ pub(crate) fn check(
     }
 }
 
-/// Whether both are known to be one tensor, outside of autodiff.
+/// Whether both are known to be one tensor; within autodiff they are one node of the graph, too.
 pub(crate) fn is_same(
     left: &burn::backend::DispatchTensor,
     right: &burn::backend::DispatchTensor,
+) -> bool {
+    is_same_kind(&left.kind, &right.kind)
+}
+
+fn is_same_kind(
+    left: &burn::backend::DispatchTensorKind,
+    right: &burn::backend::DispatchTensorKind,
 ) -> bool {
     #[cfg(any(
         feature = "wgpu",
@@ -77,11 +84,27 @@ pub(crate) fn is_same(
         feature = "cpu"
     ))]
     {
-        use burn::backend::{BackendTensor::Float, DispatchTensorKind::Cube};
+        use burn::backend::{BackendTensor, DispatchTensorKind};
 
-        #[allow(irrefutable_let_patterns)] // A CubeCL runtime can be the only backend.
-        if let (Cube(Float(left)), Cube(Float(right))) = (&left.kind, &right.kind) {
-            return cube::is_same(left, right);
+        match (left, right) {
+            (
+                DispatchTensorKind::Cube(BackendTensor::Float(left)),
+                DispatchTensorKind::Cube(BackendTensor::Float(right)),
+            ) => return cube::is_same(left, right),
+            #[cfg(feature = "autodiff")]
+            (
+                DispatchTensorKind::Cube(BackendTensor::Autodiff(left)),
+                DispatchTensorKind::Cube(BackendTensor::Autodiff(right)),
+            ) => {
+                return left.node().id() == right.node().id()
+                    && cube::is_same(left.primitive(), right.primitive());
+            }
+            #[cfg(feature = "autodiff")]
+            (DispatchTensorKind::Autodiff(left), DispatchTensorKind::Autodiff(right)) => {
+                return is_same_kind(left, right);
+            }
+            #[allow(unreachable_patterns)] // A CubeCL runtime can be the only backend.
+            _ => {}
         }
     }
     let _ = (left, right);

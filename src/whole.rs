@@ -1,0 +1,163 @@
+//! Comparisons of whole numbers that are exact where a number in the type of the formula is not.
+//!
+//! An integer operand is written in digits. They are compared one after the other, so that labels beyond
+//! 2^24 are told apart in F32.
+
+use std::sync::Arc;
+
+use burn_lazy_kernels::{Expr, catalogue::ScalarOp, expr::Node};
+
+use crate::{
+    error::LazyError,
+    lazy::LazyTensor,
+    operand::{DIGIT_BITS, Operand, Source, Value, union},
+};
+
+/// A number in digits, the highest first, which has the sign; the last one of a number that is not whole is
+/// its fraction.
+struct Digits {
+    digits: Vec<Expr>,
+    /// Whether the last digit is a fraction.
+    fraction: bool,
+    operands: Arc<Vec<Operand>>,
+}
+
+impl LazyTensor {
+    /// The comparison `op` with `other`, if it is one, if one of both is an integer operand or some of its
+    /// components, and the other is that, too, or a number.
+    pub(crate) fn compare_whole(
+        &self,
+        op: ScalarOp,
+        other: &LazyTensor,
+    ) -> Option<Result<Self, LazyError>> {
+        // The comparison of all digits but the last, and that of the last.
+        let (strict, last) = match op {
+            ScalarOp::Equal | ScalarOp::NotEqual => (None, ScalarOp::Equal),
+            ScalarOp::Less | ScalarOp::LessEqual => (Some(ScalarOp::Less), op),
+            ScalarOp::Greater | ScalarOp::GreaterEqual => (Some(ScalarOp::Greater), op),
+            _ => return None,
+        };
+        let (mut left, mut right) = match (self.whole(), other.whole()) {
+            (Some(left), Some(right)) => (left, right),
+            (Some(left), None) => {
+                let right = other.number(left.digits.len())?;
+                (left, right)
+            }
+            (None, Some(right)) => (self.number(right.digits.len())?, right),
+            (None, None) => return None,
+        };
+        let most = left.whole_digits().max(right.whole_digits());
+        if most == 1 {
+            return None;
+        }
+        left.extend(most);
+        right.extend(most);
+        if left.fraction != right.fraction {
+            let whole = if left.fraction { &mut right } else { &mut left };
+            whole.digits.push(Expr::constant(0.0));
+            whole.fraction = true;
+        }
+        let compare =
+            |op, k: usize| Expr::scalar(op, vec![left.digits[k].clone(), right.digits[k].clone()]);
+        let lowest = left.digits.len() - 1;
+        let mut holds = compare(last, lowest);
+        for k in (0..lowest).rev() {
+            // All of these are 0 or 1, and no two terms are 1.
+            let rest = compare(ScalarOp::Equal, k) * holds;
+            holds = match strict {
+                Some(strict) => compare(strict, k) + rest,
+                None => rest,
+            };
+        }
+        if op == ScalarOp::NotEqual {
+            holds = 1.0 - holds;
+        }
+        let mut parts = [self.clone(), other.clone()];
+        for (part, side) in parts.iter_mut().zip([left, right]) {
+            part.operands = side.operands;
+        }
+        Some(Self::combine(holds, &[&parts[0], &parts[1]]))
+    }
+
+    /// The digits of an operand of whole numbers, or of components of it.
+    fn whole(&self) -> Option<Digits> {
+        let is_whole = |operand: &&Operand| {
+            let value = operand.as_tensor();
+            value.is_some_and(|value| value.source != Source::Float)
+        };
+        let digits = |digits| Digits {
+            digits,
+            fraction: false,
+            operands: self.operands.clone(),
+        };
+        for operand in self.operands.iter().filter(is_whole) {
+            let expr = operand.expr();
+            if self.expr == expr {
+                return Some(digits(operand.digits()));
+            }
+            if let Node::Slice(arg, start, len) = self.expr.node()
+                && *arg == expr
+            {
+                let all = operand.digits();
+                let part = |digit: &Expr| digit.slice(*start, *len);
+                return Some(digits(all.iter().map(part).collect()));
+            }
+        }
+        None
+    }
+
+    /// `count` or more digits of a run-time scalar, as scalars of their own.
+    fn number(&self, count: usize) -> Option<Digits> {
+        let Node::Var(var) = self.expr.node() else {
+            return None;
+        };
+        let operand = self.operands.iter().find(|operand| operand.var == *var)?;
+        let Value::Scalar(value) = operand.value else {
+            return None;
+        };
+        // Beyond all integers the number itself compares as it should.
+        if !value.is_finite() || value.abs() >= 2f64.powi(64) {
+            return None;
+        }
+        let base = f64::from(1u32 << DIGIT_BITS);
+        let (mut whole, fraction) = (value.floor(), value - value.floor());
+        let mut numbers = vec![];
+        if fraction != 0.0 {
+            numbers.push(fraction);
+        }
+        let mut digits = 1;
+        while digits < count || whole.abs() >= base {
+            let rest = (whole / base).floor();
+            numbers.push(whole - rest * base);
+            whole = rest;
+            digits += 1;
+        }
+        numbers.push(whole);
+        let operands: Vec<Operand> = numbers.into_iter().rev().map(Operand::scalar).collect();
+        Some(Digits {
+            digits: operands.iter().map(Operand::expr).collect(),
+            fraction: fraction != 0.0,
+            operands: Arc::new(union(&self.operands, &operands)),
+        })
+    }
+}
+
+impl Digits {
+    /// How many digits there are but that of a fraction.
+    fn whole_digits(&self) -> usize {
+        self.digits.len() - usize::from(self.fraction)
+    }
+
+    /// Writes the same number in `count` digits, and its fraction.
+    fn extend(&mut self, count: usize) {
+        let base = f64::from(1u32 << DIGIT_BITS);
+        while self.whole_digits() < count {
+            // The highest digit has the sign, and those below it are not negative.
+            let highest = self.digits[0].clone();
+            let args = vec![highest.clone(), Expr::constant(0.0)];
+            let negative = Expr::scalar(ScalarOp::Less, args);
+            self.digits[0] = highest + negative.clone() * base;
+            self.digits.insert(0, -negative);
+        }
+    }
+}
