@@ -27,6 +27,7 @@ pub mod program;
 mod reduction;
 pub mod reference;
 mod simplify;
+mod terms;
 
 pub use cubecl::ir::IntKind;
 pub use differentiate::Cotangent;

@@ -62,6 +62,11 @@ pub enum ReductionKind {
 }
 
 impl ReductionKind {
+    /// Whether values are made of maxima and sums relative to them, which can be [wanted](Wanted::state), too.
+    pub fn has_state(self) -> bool {
+        matches!(self, Self::LogSumExp { .. } | Self::SoftmaxSum)
+    }
+
     /// One reduction of each kind, for tests that walk them; parameters have one value.
     pub fn all() -> impl Iterator<Item = Self> {
         // As a match, so that a kind that is missing does not compile.
@@ -189,10 +194,7 @@ impl Spec {
     /// How many [planes](Self::planes) of a result are given out beside its values, where this is
     /// [wanted](Wanted::state): the maxima, and the sums of exponentials relative to them.
     pub fn state_planes(&self) -> usize {
-        match self.kind {
-            ReductionKind::LogSumExp { .. } | ReductionKind::SoftmaxSum => 2,
-            _ => 0,
-        }
+        if self.kind.has_state() { 2 } else { 0 }
     }
 
     /// The number of values that this is for each row.
