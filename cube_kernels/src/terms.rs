@@ -20,9 +20,13 @@ impl ReductionKind {
         let root = formula.root();
         let (root, kind) = match self {
             ReductionKind::LogSumExp { scores } if root.dim() > scores => {
-                without_zero_weights(root, scores)?
+                let shown = without_hidden_weights(root, scores, axis);
+                match without_zero_weights(shown.as_ref().unwrap_or(root), scores) {
+                    Some(terms) => terms,
+                    None => (shown?, self),
+                }
             }
-            ReductionKind::SoftmaxSum => (without_hidden_values(root, axis)?, self),
+            ReductionKind::SoftmaxSum => (without_hidden_weights(root, 1, axis)?, self),
             _ => return None,
         };
         Some((formula.with_root(root.simplify()), kind))
@@ -50,11 +54,11 @@ fn without_zero_weights(root: &Expr, scores: usize) -> Option<(Expr, ReductionKi
     ))
 }
 
-/// $f$ and $g$, where $g$ is 0 where a mask within $f$ makes that $-\infty$, as the product of a weight of 0 and an
-/// infinite or NaN $g$ is NaN. Columns are hidden once, pairs each.
-fn without_hidden_values(root: &Expr, axis: Axis) -> Option<Expr> {
-    let score = root.slice(0, 1).simplify();
-    let value = root.slice(1, root.dim() - 1);
+/// $f$ and $w$, where $w$ is 0 where a mask within $f$ makes that $-\infty$, as the product of an exponential of 0 and
+/// an infinite or NaN $w$ is NaN. Columns are hidden once, pairs each.
+fn without_hidden_weights(root: &Expr, scores: usize, axis: Axis) -> Option<Expr> {
+    let score = root.slice(0, scores).simplify();
+    let weight = root.slice(scores, root.dim() - scores);
     let masks = masks(&score);
     if masks.is_empty() {
         return None;
@@ -75,7 +79,7 @@ fn without_hidden_values(root: &Expr, axis: Axis) -> Option<Expr> {
         }
         false => infinite(&score),
     };
-    Some(Expr::concat(vec![score, value.zero_where(&hidden)]))
+    Some(Expr::concat(vec![score, weight.zero_where(&hidden)]))
 }
 
 /// Masks of which any that is not 0 decides the value of `expr` up to finite summands, with what is there then.

@@ -2,9 +2,12 @@ mod algebra;
 mod calculus;
 mod complex;
 mod errors;
+mod exact;
 #[cfg(feature = "autodiff")]
 mod gradients;
 mod kernels;
+#[cfg(feature = "autodiff")]
+mod masked;
 mod operations;
 #[cfg(feature = "autodiff")]
 mod random_gradients;
