@@ -175,6 +175,10 @@ pub(crate) fn iterate<const R: usize>(
             factors.push(factor);
             next_c.push(scale * &c[batch]);
         }
+        // All directions of open columns are left out.
+        if steps.iter().all(|step| step.iter().all(|entry| *entry == 0.0)) {
+            monitor.note_standstill();
+        }
         let upload = |matrices: &[DMatrix<f64>]| upload(matrices, r);
         let factors = upload(&factors);
         let block = [product(&s, &factors)?, product(&t, &factors)?];

@@ -6,6 +6,7 @@ use super::{
     LinearOperator, Solution, SolveError, SolveOptions,
     operator::Ridge,
     system::{Monitor, differentiable, dots, run},
+    vector::{Method, solve_by},
 };
 
 /// Solves $(\alpha I + A)\, a = b$ for a symmetric operator that may be indefinite, by MINRES (Paige and Saunders,
@@ -25,12 +26,28 @@ pub fn minres<A, const R: usize>(
 where
     A: LinearOperator<R> + Clone + Send + Sync + 'static,
 {
-    differentiable(
-        &Ridge(a.clone(), options.ridge),
-        b,
-        options,
-        |a, b, options| run(a, b, options, |a, r, monitor, _| iterate(a, r, monitor)),
-    )
+    solve_by::<MinimalResiduals, A, R>(a, b, options)
+}
+
+struct MinimalResiduals;
+
+impl Method for MinimalResiduals {
+    fn solve<A, const R: usize>(
+        a: &A,
+        b: Tensor<R>,
+        options: &SolveOptions<R>,
+    ) -> Result<Solution<R>, SolveError>
+    where
+        A: LinearOperator<R> + Clone + Send + Sync + 'static,
+    {
+        let solve = |a: &Ridge<A>, b: Tensor<R>, options: &SolveOptions<R>| {
+            run(a, b, options, |a, r, monitor, _| iterate(a, r, monitor))
+        };
+        let a = Ridge(a.clone(), options.ridge);
+        let solved = solve(&a.inner(), b.clone().inner(), options)?;
+        let residual = |solution| Ok(b.clone() - a.apply(solution)?);
+        differentiable(&a, &b, solved, options, residual, solve)
+    }
 }
 
 /// An approximate solution of $A d = r$.
