@@ -10,7 +10,8 @@ use super::{
     operator::{Normal, Ridge},
     scale::{exponents, norms, operator_norms, times_powers},
     system::{
-        Monitor, RIGHT, check_guess, check_shape, checked, differentiable, dots, epsilon, run, tensor,
+        Monitor, PRODUCT, RIGHT, check_guess, check_shape, checked, differentiable, dots, epsilon,
+        run, tensor,
     },
     vector::{Method, solve_by},
 };
@@ -227,7 +228,10 @@ where
     // Before the product, which may leave the range that b and the solution are in.
     let b = b.expand(shape);
     let exponents = exponents(&b, RIGHT)?;
-    let up: Vec<i32> = exponents.into_iter().map(Option::unwrap_or_default).collect();
+    let up: Vec<i32> = exponents
+        .into_iter()
+        .map(Option::unwrap_or_default)
+        .collect();
     let down: Vec<i32> = up.iter().map(|exponent| -exponent).collect();
     let b = times_powers(b, &down);
     let right = a.apply_transposed(b.clone())?;
@@ -235,19 +239,14 @@ where
     let place = (&b.device(), b.dtype());
     let mut of_random = shape;
     (of_random[R - 2], of_random[R - 1]) = (columns, shape[R - 1] / groups(shape[R - 1]));
-    let of_operator = operator_norms(
-        of_random,
-        place,
-        |v| a.apply(v),
-        |v| a.apply_transposed(v),
-    )?;
+    let of_operator = operator_norms(of_random, place, |v| a.apply(v), |v| a.apply_transposed(v))?;
     let precision = epsilon(b.dtype());
     let of_right = norms(&b, RIGHT)?;
     let rounding = of_right.iter().enumerate();
     let rounding: Vec<f64> = rounding
         .map(|(number, norm)| precision * of_operator[number / shape[R - 1]] * norm)
         .collect();
-    let of_products = norms(&right, "a product with the operator")?;
+    let of_products = norms(&right, PRODUCT)?;
     let known = of_products.iter().zip(&rounding);
     let known: Vec<f64> = known
         .map(|(norm, rounding)| f64::from(u8::from(*norm > UNITS * rounding)))

@@ -5,6 +5,7 @@ use burn::tensor::Tensor;
 use super::{
     LinearOperator, Solution, SolveError, SolveOptions,
     operator::Ridge,
+    scale::{balance, times_powers},
     system::{Monitor, differentiable, dots, run},
     vector::{Method, solve_by},
 };
@@ -77,8 +78,15 @@ fn iterate<const R: usize>(
     // The residual norm, with a sign.
     let mut residual = beta.clone();
     beta = zero;
+    // The operator is scaled so that squares of its products are in range.
+    let mut scale: Option<Vec<i32>> = None;
     loop {
-        let image = a.apply(v.clone())? - v_before * beta;
+        let image = a.apply(v.clone())?;
+        let scale = match &scale {
+            Some(scale) => scale,
+            None => scale.insert(balance(&image)?),
+        };
+        let image = times_powers(image, scale) - v_before * beta;
         let alpha = dots(&[[&v, &image]])?.remove(0);
         let image = image - v.clone() * alpha.clone();
         beta = norm(&image)?;
@@ -102,7 +110,7 @@ fn iterate<const R: usize>(
         v_before = v;
         v = image * inverse(&beta);
         if monitor.end_iteration(residual.clone() * residual.clone())? {
-            return Ok(solution);
+            return Ok(times_powers(solution, scale));
         }
     }
 }

@@ -151,7 +151,10 @@ impl<const R: usize, A: LinearOperator<R>, B: LinearOperator<R>> LinearOperator<
     }
 
     fn apply_transposed(&self, v: Tensor<R>) -> Result<Tensor<R>, LazyError> {
-        sum(self.0.apply_transposed(v.clone())?, self.1.apply_transposed(v)?)
+        sum(
+            self.0.apply_transposed(v.clone())?,
+            self.1.apply_transposed(v)?,
+        )
     }
 
     fn inner(&self) -> Self {
@@ -229,13 +232,14 @@ impl<const R: usize> LinearOperator<R> for Diagonal<R> {
     }
 
     fn apply(&self, v: Tensor<R>) -> Result<Tensor<R>, LazyError> {
-        // One value stands for all rows: rows that there are not must not come of it.
-        let values = as_rows(&self.values)?;
-        let values = match self.values.dims()[R.saturating_sub(2)] == self.size {
-            true => values,
-            false => LazyTensor::try_vi(self.values.clone().expand(self.full()))?,
+        // Values for each row, also where one stands for all: Burn would broadcast what does not fit.
+        let mut shape = self.values.dims();
+        shape[R.saturating_sub(2)] = self.size;
+        let values = match shape == self.values.dims() {
+            true => self.values.clone(),
+            false => self.values.clone().expand(shape),
         };
-        as_rows(&v)?.try_mul(values)?;
+        as_rows(&v)?.try_mul(as_rows(&values)?)?;
         Ok(v * self.values.clone())
     }
 

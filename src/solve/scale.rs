@@ -8,7 +8,7 @@ use rand_distr::{Distribution, StandardNormal};
 
 use super::{
     SolveError,
-    system::{dots, host, row, tensor},
+    system::{PRODUCT, dots, host, row, tensor},
 };
 use crate::{error::LazyError, lazy::LazyTensor};
 
@@ -57,13 +57,25 @@ pub(crate) fn times_powers<const R: usize>(v: Tensor<R>, exponents: &[i32]) -> T
     v * first * second
 }
 
+/// For each column of a product of an operator with vectors of about norm 1 the exponent by which the operator is
+/// better scaled, so that squares of products are far from the limits of the type: 0 where they are anyway.
+pub(crate) fn balance<const R: usize>(image: &Tensor<R>) -> Result<Vec<i32>, SolveError> {
+    const FAR: i32 = 30;
+    let exponents = exponents(image, PRODUCT)?.into_iter();
+    let far = exponents.map(|exponent| exponent.filter(|exponent| exponent.abs() > FAR));
+    Ok(far.map(|exponent| -exponent.unwrap_or_default()).collect())
+}
+
 /// The norm of each column.
 pub(crate) fn norms<const R: usize>(
     v: &Tensor<R>,
     what: &'static str,
 ) -> Result<Vec<f64>, SolveError> {
     let exponents = exponents(v, what)?;
-    let exponents: Vec<i32> = exponents.into_iter().map(Option::unwrap_or_default).collect();
+    let exponents: Vec<i32> = exponents
+        .into_iter()
+        .map(Option::unwrap_or_default)
+        .collect();
     let down: Vec<i32> = exponents.iter().map(|exponent| -exponent).collect();
     let scaled = times_powers(v.clone(), &down);
     let squares = host(dots(&[[&scaled, &scaled]])?.remove(0));
@@ -94,18 +106,17 @@ pub(crate) fn operator_norms<const R: usize>(
     forth: impl Fn(Tensor<R>) -> Result<Tensor<R>, LazyError>,
     back: impl Fn(Tensor<R>) -> Result<Tensor<R>, LazyError>,
 ) -> Result<Vec<f64>, SolveError> {
-    const WHAT: &str = "a product with the operator";
     let count = shape.iter().product();
     let rng = StdRng::seed_from_u64(0);
     let random: Vec<f64> = StandardNormal.sample_iter(rng).take(count).collect();
     let image = forth(tensor(random, shape, options))?;
-    let sizes = norms(&image, WHAT)?;
-    let down: Vec<i32> = exponents(&image, WHAT)?
+    let sizes = norms(&image, PRODUCT)?;
+    let down: Vec<i32> = exponents(&image, PRODUCT)?
         .into_iter()
         .map(|exponent| -exponent.unwrap_or_default())
         .collect();
     let unit = times_powers(image, &down);
-    let (before, after) = (norms(&unit, WHAT)?, norms(&back(unit)?, WHAT)?);
+    let (before, after) = (norms(&unit, PRODUCT)?, norms(&back(unit)?, PRODUCT)?);
     // The second product sees along what the first has made large.
     let gains = before.iter().zip(&after);
     let gains = gains.map(|(before, after)| after / before.max(f64::MIN_POSITIVE));

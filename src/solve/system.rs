@@ -21,6 +21,9 @@ use crate::{
 pub(crate) const RIGHT: &str = "the right-hand side";
 pub(crate) const GUESS: &str = "the initial guess";
 
+/// What iterations compute, in messages.
+pub(crate) const PRODUCT: &str = "a product with the operator";
+
 /// The inner products of the columns of each pair, `[batch.., 1, E]`, one after the other along the last
 /// axis.
 pub(crate) fn dots<const R: usize>(pairs: &[[&Tensor<R>; 2]]) -> Result<Vec<Tensor<R>>, LazyError> {
@@ -210,7 +213,7 @@ impl<const R: usize> Monitor<'_, R> {
                     continue;
                 }
                 if !value.is_finite() {
-                    return Err(SolveError::NotFinite("a product with the operator"));
+                    return Err(SolveError::NotFinite(PRODUCT));
                 }
                 match reading {
                     Reading::Positive(what) if value <= 0.0 => {
@@ -279,7 +282,7 @@ impl<const R: usize> Monitor<'_, R> {
         for (number, square) in squares.iter().enumerate() {
             if self.open[number] {
                 if !square.is_finite() {
-                    return Err(SolveError::NotFinite("a product with the operator"));
+                    return Err(SolveError::NotFinite(PRODUCT));
                 }
                 self.kept[number] = *square;
                 self.open[number] = *square > self.limits[number];
@@ -340,7 +343,7 @@ impl<const R: usize> Monitor<'_, R> {
         let before = std::mem::take(&mut self.computed);
         let squares = host(dots(&[[r, r]])?.remove(0));
         if squares.iter().any(|square| !square.is_finite()) {
-            return Err(SolveError::NotFinite("a product with the operator"));
+            return Err(SolveError::NotFinite(PRODUCT));
         }
         // A column that is frozen stays so.
         let open = std::mem::take(&mut self.open);
@@ -468,7 +471,7 @@ pub(crate) fn run<A: LinearOperator<R>, const R: usize>(
         if residuals.iter().any(|residual| !residual.is_finite()) {
             return Err(SolveError::NotFinite(match first {
                 true => "the residual of the initial guess",
-                false => "a product with the operator",
+                false => PRODUCT,
             }));
         }
         let worst = residuals.iter().copied().fold(0.0, f64::max);
@@ -678,15 +681,14 @@ where
             check_symmetry: false,
             ..options.clone()
         };
-        solved.solution =
-            crate::backends::implicit(solution, residual, move |cotangent| {
-                match solve(&inner, cotangent.clone(), &options) {
-                    Ok(solved) => solved.solution,
-                    // As everywhere, NaN and infinities propagate.
-                    Err(SolveError::NotFinite(RIGHT)) => cotangent * f64::NAN,
-                    Err(error) => panic!("the backward pass of a linear system: {error}"),
-                }
-            });
+        solved.solution = crate::backends::implicit(solution, residual, move |cotangent| {
+            match solve(&inner, cotangent.clone(), &options) {
+                Ok(solved) => solved.solution,
+                // As everywhere, NaN and infinities propagate.
+                Err(SolveError::NotFinite(RIGHT)) => cotangent * f64::NAN,
+                Err(error) => panic!("the backward pass of a linear system: {error}"),
+            }
+        });
     }
     Ok(solved)
 }

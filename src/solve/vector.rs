@@ -6,8 +6,10 @@ use std::sync::Arc;
 use burn::tensor::{DType, Device, FloatDType, Tensor};
 
 use super::{
-    LinearOperator, Preconditioner, Solution, SolveError, SolveOptions, operator::is_half,
-    scale::check_finite, system::{GUESS, RIGHT},
+    LinearOperator, Preconditioner, Solution, SolveError, SolveOptions,
+    operator::is_half,
+    scale::check_finite,
+    system::{GUESS, RIGHT},
 };
 use crate::error::LazyError;
 
@@ -33,7 +35,7 @@ where
     A: LinearOperator<R> + Clone + Send + Sync + 'static,
 {
     let stored = b.dtype();
-    let mut solved = match is_half(stored) && a.vectors()?.1 == stored {
+    let solved = match is_half(stored) && a.vectors()?.1 == stored {
         true => {
             let options = SolveOptions {
                 initial: options.initial.clone().map(|v| v.cast(FloatDType::F32)),
