@@ -181,6 +181,16 @@ fn sum<const R: usize>(left: Tensor<R>, right: Tensor<R>) -> Result<Tensor<R>, L
     Ok(left + right)
 }
 
+/// The rows of `v` times those of `values`, or the error of the formula that it is: Burn panics where they do not
+/// fit.
+pub(crate) fn scaled_rows<const R: usize>(
+    v: Tensor<R>,
+    values: Tensor<R>,
+) -> Result<Tensor<R>, LazyError> {
+    as_rows(&v)?.try_mul(as_rows(&values)?)?;
+    Ok(v * values)
+}
+
 /// A tensor as a formula of rows, to be checked as one; a vector as a column.
 fn as_rows<const R: usize>(v: &Tensor<R>) -> Result<LazyTensor, LazyError> {
     match R {
@@ -232,15 +242,14 @@ impl<const R: usize> LinearOperator<R> for Diagonal<R> {
     }
 
     fn apply(&self, v: Tensor<R>) -> Result<Tensor<R>, LazyError> {
-        // Values for each row, also where one stands for all: Burn would broadcast what does not fit.
+        // For each row, also where one value stands for all: Burn would broadcast what does not fit.
         let mut shape = self.values.dims();
         shape[R.saturating_sub(2)] = self.size;
         let values = match shape == self.values.dims() {
             true => self.values.clone(),
             false => self.values.clone().expand(shape),
         };
-        as_rows(&v)?.try_mul(as_rows(&values)?)?;
-        Ok(v * self.values.clone())
+        scaled_rows(v, values)
     }
 
     fn apply_transposed(&self, v: Tensor<R>) -> Result<Tensor<R>, LazyError> {

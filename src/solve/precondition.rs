@@ -9,7 +9,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::{
     SolveError,
-    operator::computed,
+    operator::{computed, scaled_rows},
     system::{epsilon, host, one_square, product, tensor},
     vector::as_vector,
 };
@@ -65,7 +65,7 @@ impl<const R: usize> Jacobi<R> {
 impl<const R: usize> Preconditioner<R> for Jacobi<R> {
     fn apply(&self, r: Tensor<R>) -> Result<Tensor<R>, LazyError> {
         let inverse = self.inverse.clone().cast(r.dtype());
-        Ok(r * inverse)
+        scaled_rows(r, inverse)
     }
 }
 
