@@ -1,12 +1,14 @@
 //! The method of minimal residuals.
 
+use std::cell::RefCell;
+
 use burn::tensor::Tensor;
 
 use super::{
     LinearOperator, Solution, SolveError, SolveOptions,
     operator::Ridge,
     scale::{balance, times_powers},
-    system::{Monitor, differentiable, dots, run},
+    system::{Monitor, differentiable, dots, epsilon, run},
     vector::{Method, solve_by},
 };
 
@@ -42,7 +44,10 @@ impl Method for MinimalResiduals {
         A: LinearOperator<R> + Clone + Send + Sync + 'static,
     {
         let solve = |a: &Ridge<A>, b: Tensor<R>, options: &SolveOptions<R>| {
-            run(a, b, options, |a, r, monitor, _| iterate(a, r, monitor))
+            let seen = RefCell::new(None);
+            run(a, b, options, |a, r, monitor, _| {
+                iterate(a, r, monitor, &mut seen.borrow_mut())
+            })
         };
         let a = Ridge(a.clone(), options.ridge);
         let solved = solve(&a.inner(), b.clone().inner(), options)?;
@@ -51,16 +56,29 @@ impl Method for MinimalResiduals {
     }
 }
 
+/// What is known of an operator for each column, also where later runs start from what it takes to almost 0.
+struct Seen<const R: usize> {
+    /// The exponents that its products are scaled by, so that squares of them are in range.
+    exponents: Vec<i32>,
+    /// The largest entry of the tridiagonal matrices.
+    largest: Tensor<R>,
+}
+
 /// An approximate solution of $A d = r$.
 ///
 /// Lanczos' three-term recurrence makes an orthonormal basis $v_k$ in which the operator is tridiagonal,
 /// with $\alpha_k$ on the diagonal and $\beta_k$ beside it. Givens rotations $(c, s)$ make the
 /// tridiagonal matrix triangular while it grows, with $\gamma, \delta, \epsilon$ in a column.
+///
+/// A $\beta$ of the size of rounding errors ends the basis, and a diagonal entry of that size is one of a singular
+/// matrix: there is no step along it, and the residual stays.
 fn iterate<const R: usize>(
     a: &dyn LinearOperator<R>,
     r: &Tensor<R>,
     monitor: &mut Monitor<R>,
+    seen: &mut Option<Seen<R>>,
 ) -> Result<Tensor<R>, SolveError> {
+    let rounding = 8.0 * epsilon(r.dtype());
     let norm = |v: &Tensor<R>| Ok::<_, SolveError>(dots(&[[v, v]])?.remove(0).sqrt());
     let inverse = |norm: &Tensor<R>| {
         let none = norm.clone().equal_elem(0.0);
@@ -77,19 +95,26 @@ fn iterate<const R: usize>(
     let (mut delta_next, mut epsilon_next) = (zero.clone(), zero.clone());
     // The residual norm, with a sign.
     let mut residual = beta.clone();
-    beta = zero;
-    // The operator is scaled so that squares of its products are in range.
-    let mut scale: Option<Vec<i32>> = None;
+    beta = zero.clone();
     loop {
         let image = a.apply(v.clone())?;
-        let scale = match &scale {
-            Some(scale) => scale,
-            None => scale.insert(balance(&image)?),
+        let seen = match seen {
+            Some(seen) => seen,
+            None => seen.insert(Seen {
+                exponents: balance(&image)?,
+                largest: zero.clone(),
+            }),
         };
-        let image = times_powers(image, scale) - v_before * beta;
+        let image = times_powers(image, &seen.exponents) - v_before * beta;
         let alpha = dots(&[[&v, &image]])?.remove(0);
         let image = image - v.clone() * alpha.clone();
         beta = norm(&image)?;
+        let larger = alpha.clone().abs().max_pair(beta.clone());
+        seen.largest = seen.largest.clone().max_pair(larger);
+        let lowest = seen.largest.clone() * rounding;
+        beta = beta
+            .clone()
+            .mask_fill(beta.lower_equal(lowest.clone()), 0.0);
 
         let epsilon = epsilon_next;
         let delta = c.clone() * delta_next.clone() + s.clone() * alpha.clone();
@@ -97,9 +122,10 @@ fn iterate<const R: usize>(
         epsilon_next = s * beta.clone();
         delta_next = -c * beta.clone();
         let radius = (gamma.clone() * gamma.clone() + beta.clone() * beta.clone()).sqrt();
-        let over = inverse(&radius);
+        let none = radius.clone().lower_equal(lowest);
+        let over = radius.recip().mask_fill(none.clone(), 0.0);
         c = gamma * over.clone();
-        s = beta.clone() * over.clone();
+        s = (beta.clone() * over.clone()).mask_fill(none, 1.0);
         let step = monitor.only_active(c.clone() * residual.clone());
         residual = residual * s.clone();
 
@@ -110,7 +136,7 @@ fn iterate<const R: usize>(
         v_before = v;
         v = image * inverse(&beta);
         if monitor.end_iteration(residual.clone() * residual.clone())? {
-            return Ok(times_powers(solution, scale));
+            return Ok(times_powers(solution, &seen.exponents));
         }
     }
 }
