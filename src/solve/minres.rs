@@ -8,7 +8,7 @@ use super::{
     LinearOperator, Solution, SolveError, SolveOptions,
     operator::Ridge,
     scale::{balance, times_powers},
-    system::{Monitor, differentiable, dots, epsilon, run},
+    system::{Monitor, Refresh, differentiable, dots, epsilon, run},
     vector::{Method, solve_by},
 };
 
@@ -45,8 +45,8 @@ impl Method for MinimalResiduals {
     {
         let solve = |a: &Ridge<A>, b: Tensor<R>, options: &SolveOptions<R>| {
             let seen = RefCell::new(None);
-            run(a, b, options, |a, r, monitor, _| {
-                iterate(a, r, monitor, &mut seen.borrow_mut())
+            run(a, b, options, |a, r, monitor, refresh| {
+                iterate(a, r, monitor, refresh, &mut seen.borrow_mut())
             })
         };
         let a = Ridge(a.clone(), options.ridge);
@@ -64,18 +64,24 @@ struct Seen<const R: usize> {
     largest: Tensor<R>,
 }
 
-/// An approximate solution of $A d = r$.
+/// After how many iterations the residual that they keep is compared with one that is computed from the solution.
+const COMPARED: usize = 64;
+
+/// An approximate solution of $A d = r$, or what is missing of one that `refresh` has been given in part.
 ///
 /// Lanczos' three-term recurrence makes an orthonormal basis $v_k$ in which the operator is tridiagonal,
 /// with $\alpha_k$ on the diagonal and $\beta_k$ beside it. Givens rotations $(c, s)$ make the
 /// tridiagonal matrix triangular while it grows, with $\gamma, \delta, \epsilon$ in a column.
 ///
 /// A $\beta$ of the size of rounding errors ends the basis, and a diagonal entry of that size is one of a singular
-/// matrix: there is no step along it, and the residual stays.
+/// matrix: there is no step along it, and the residual stays. Where rounding has blurred such an entry, the solution
+/// grows along the kernel of the operator, while the residual that the rotations give goes on falling: so it is
+/// compared now and then.
 fn iterate<const R: usize>(
     a: &dyn LinearOperator<R>,
     r: &Tensor<R>,
     monitor: &mut Monitor<R>,
+    refresh: &mut Refresh<R>,
     seen: &mut Option<Seen<R>>,
 ) -> Result<Tensor<R>, SolveError> {
     let rounding = 8.0 * epsilon(r.dtype());
@@ -96,7 +102,7 @@ fn iterate<const R: usize>(
     // The residual norm, with a sign.
     let mut residual = beta.clone();
     beta = zero.clone();
-    loop {
+    for iteration in 1.. {
         let image = a.apply(v.clone())?;
         let seen = match seen {
             Some(seen) => seen,
@@ -135,8 +141,20 @@ fn iterate<const R: usize>(
         solution = solution + w.clone() * step;
         v_before = v;
         v = image * inverse(&beta);
-        if monitor.end_iteration(residual.clone() * residual.clone())? {
-            return Ok(times_powers(solution, &seen.exponents));
+        let squares = residual.clone() * residual.clone();
+        if monitor.end_iteration(squares.clone())? {
+            break;
+        }
+        if iteration % COMPARED == 0 {
+            let found = std::mem::replace(&mut solution, r.zeros_like());
+            let r = refresh(times_powers(found, &seen.exponents))?;
+            if monitor.has_drifted(&r, squares)? {
+                break;
+            }
         }
     }
+    Ok(match seen {
+        Some(seen) => times_powers(solution, &seen.exponents),
+        None => solution,
+    })
 }

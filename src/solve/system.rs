@@ -356,6 +356,15 @@ impl<const R: usize> Monitor<'_, R> {
         Ok(columns.any(|((square, before), open)| *open && *square < 0.25 * before))
     }
 
+    /// Whether a residual that was computed from the solution is much larger than that of the squared norms `squares`
+    /// which the iteration keeps, for a column that is still iterated.
+    pub fn has_drifted(&self, r: &Tensor<R>, squares: Tensor<R>) -> Result<bool, SolveError> {
+        const LARGER: f64 = 2.0;
+        let (computed, kept) = (host(dots(&[[r, r]])?.remove(0)), host(squares));
+        let mut columns = computed.iter().zip(&kept).zip(&self.open);
+        Ok(columns.any(|((computed, kept), open)| *open && *computed > LARGER.powi(2) * kept))
+    }
+
     /// Starts a run of the columns `among` from a residual of the squared norms `squares`.
     fn start(&mut self, squares: &[f64], like: &Tensor<R>, among: &[bool]) {
         // Further down the residual that an iteration keeps has nothing to do with the solution.
@@ -553,6 +562,8 @@ fn rounding_limits<A: LinearOperator<R>, const R: usize>(
 ) -> Result<Vec<f64>, SolveError> {
     // They add up over iterations, and norms are estimated.
     const UNITS: f64 = 1000.0;
+    // Otherwise any residual is explained by a solution that is large enough, as those of singular systems are.
+    const MOST: f64 = 0.1;
     let precision = iterated_precision(solution.dtype(), options);
     let mut shape = solution.dims();
     let columns = std::mem::replace(&mut shape[R - 1], 1);
@@ -567,7 +578,8 @@ fn rounding_limits<A: LinearOperator<R>, const R: usize>(
     let limit = |(number, square): (usize, &f64)| {
         let of_product = of_operator[number / columns] * of_solution[number];
         let size = square.sqrt().max(f64::MIN_POSITIVE);
-        UNITS * (precision * (of_product / size + 1.0) + of_right[number] / size)
+        let of_right = of_right[number] / size;
+        (UNITS * precision * (of_product / size + 1.0)).min(MOST) + UNITS * of_right
     };
     Ok(squares.iter().enumerate().map(limit).collect())
 }

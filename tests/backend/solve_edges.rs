@@ -314,14 +314,14 @@ mod stagnation {
 
     #[test]
     fn of_singular_systems_ends_soon_with_an_error() {
-        let n = 40;
+        let n = 20;
         for (dtype, _) in dtypes() {
             let u = vec![1.0; n];
             let k = outer(&u, &u, dtype);
             let b = Random::new(7).vec(n * 3);
             for columns in [1, 3] {
                 let right = tensor(&b[..n * columns], [n, columns], dtype, &device());
-                for kept in [0, 128] {
+                for kept in [0, 128].into_iter().take(columns) {
                     let options = SolveOptions::default().keep_directions(kept);
                     let what = format!("{dtype:?} {columns} {kept}");
                     assert_stagnates(&what, k.solve(right.clone(), &options), 1000);
@@ -384,7 +384,7 @@ mod stagnation {
     /// A right-hand side that takes an iteration for each row before the residual falls.
     #[test]
     fn is_not_mistaken_for_a_long_way() {
-        let n = 200;
+        let n = 100;
         let device = device();
         for (dtype, _) in dtypes() {
             // 2 on the diagonal, -1 beside it: the residual travels one row an iteration.
