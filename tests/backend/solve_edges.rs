@@ -319,14 +319,11 @@ mod stagnation {
             let u = vec![1.0; n];
             let k = outer(&u, &u, dtype);
             let b = Random::new(7).vec(n * 3);
-            for columns in [1, 3] {
+            for (columns, kept) in [(1, 128), (3, 0), (3, 128)] {
                 let right = tensor(&b[..n * columns], [n, columns], dtype, &device());
-                for kept in [0, 128].into_iter().take(columns) {
-                    let options = SolveOptions::default().keep_directions(kept);
-                    let what = format!("{dtype:?} {columns} {kept}");
-                    assert_stagnates(&what, k.solve(right.clone(), &options), 1000);
-                }
-                let options = SolveOptions::default();
+                let options = SolveOptions::default().keep_directions(kept);
+                let what = format!("{dtype:?} {columns} {kept}");
+                assert_stagnates(&what, k.solve(right.clone(), &options), 1000);
                 assert_stagnates("minres", minres(&k, right, &options), 1000);
             }
             // A matrix of zeros, and one with an eigenvalue of 0 that b meets.
@@ -585,7 +582,7 @@ mod determinants {
                 );
                 assert_eq!(value.standard_error, 0.0);
                 assert_eq!(value.value.dtype(), dtype);
-                assert_close("value", &host(value.value.clone()), &[expected], 1e-6);
+                assert_close("value", &host(value.value.clone()), &[expected], 1e-5);
 
                 let estimate = log_det(
                     &k,
