@@ -14,6 +14,7 @@ mod random_gradients;
 mod reductions;
 mod shapes;
 mod solve;
+mod solve_edges;
 mod support;
 mod symmetric;
 #[cfg(feature = "autodiff")]
