@@ -1,10 +1,13 @@
 mod algebra;
 mod calculus;
 mod complex;
+mod dropped;
 mod errors;
 #[cfg(feature = "autodiff")]
 mod gradients;
+mod interface;
 mod kernels;
+mod masks;
 mod operations;
 #[cfg(feature = "autodiff")]
 mod random_gradients;
