@@ -16,6 +16,7 @@ use crate::{
     error::LazyError,
     lazy::{LazyTensor, expect},
     operand::{Operand, Value, union},
+    reduce::Request,
 };
 
 /// The most entries that [`LazyTensor::dense`] stores: 1 GiB in F32.
@@ -134,7 +135,8 @@ impl LazyTensor {
             });
         }
         let kind = ReductionKind::Sum(Accumulation::default());
-        let [values, _] = self.reduce_unchecked(kind, Wanted::VALUES, axis, rows.is_none())?;
+        let request = Request::new(kind, Wanted::VALUES, axis).squeezed(rows.is_none());
+        let [values, _] = self.reduce_unchecked(request)?;
         Ok(Tensor::from_dispatch(values.expect("they are wanted")))
     }
 
@@ -478,7 +480,7 @@ impl LazyTensor {
     /// The entries of a formula that does not depend on columns.
     pub(crate) fn entries<const R: usize>(&self) -> Result<Tensor<R>, LazyError> {
         let kind = ReductionKind::Sum(Accumulation::default());
-        let [values, _] = self.reduce_unchecked(kind, Wanted::VALUES, Axis::J, false)?;
+        let [values, _] = self.reduce_unchecked(Request::new(kind, Wanted::VALUES, Axis::J))?;
         Ok(Tensor::from_dispatch(values.expect("they are wanted")))
     }
 }

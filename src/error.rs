@@ -102,6 +102,37 @@ pub enum LazyError {
         /// Its type.
         dtype: DType,
     },
+    /// There are more pairs than integers of the device can count.
+    #[error(
+        "{operation}: {pairs} pairs are more than an integer of the device holds, {limit}, in {formula}"
+    )]
+    TooManyPairs {
+        /// The operation.
+        operation: &'static str,
+        /// How many there are.
+        pairs: u128,
+        /// The largest integer.
+        limit: u128,
+        /// The formula.
+        formula: Box<FormulaInfo>,
+    },
+    /// The gradient of a selected value needs its index, which does not fit the type.
+    #[error(
+        "{operation}: of {columns} values the gradient needs the index of one, which {dtype:?} does not hold beyond \
+         {limit}; compute in F64 or detach the operands, in {formula}"
+    )]
+    TooManyTracked {
+        /// The operation.
+        operation: &'static str,
+        /// How many values there are to choose from.
+        columns: usize,
+        /// The type in which the gradient is computed.
+        dtype: DType,
+        /// The most there can be.
+        limit: usize,
+        /// The formula.
+        formula: Box<FormulaInfo>,
+    },
     /// Inner dimensions do not broadcast.
     #[error(
         "{operation}: the inner dimensions {} and {} do not fit; left is {left}; right is {right}",

@@ -68,6 +68,17 @@ fn scaled(
     x.try_sub(y)?.try_div(length_scale)
 }
 
+/// The Matérn kernel of smoothness $n + 1/2$, a function of the square $(2 n + 1) r^2$.
+fn matern(
+    x: &LazyTensor,
+    y: &LazyTensor,
+    length_scale: impl IntoLazy,
+    n: u32,
+) -> Result<LazyTensor, LazyError> {
+    let square = scaled(x, y, length_scale)?.sqnorm();
+    Ok((square * f64::from(2 * n + 1)).matern(n))
+}
+
 kernels! {
     /// The Gaussian or RBF kernel $\exp(-r^2 / 2)$ with $r = |(x - y) / \ell|$.
     gaussian / try_gaussian(x, y, length_scale: impl IntoLazy) => {
@@ -80,24 +91,17 @@ kernels! {
         Ok((-scaled(x, y, length_scale)?.abs().inner_sum()).exp())
     };
 
-    /// The Matérn kernel of smoothness 1/2, $\exp(-r)$ with $r = |(x - y) / \ell|$; its gradient at $r = 0$
-    /// is 0.
-    matern12 / try_matern12(x, y, length_scale: impl IntoLazy) => {
-        Ok((-scaled(x, y, length_scale)?.norm()).exp())
-    };
+    /// The Matérn kernel of smoothness 1/2, $\exp(-r)$ with $r = |(x - y) / \ell|$. Where points coincide it has
+    /// no gradient, which is taken as 0.
+    matern12 / try_matern12(x, y, length_scale: impl IntoLazy) => matern(x, y, length_scale, 0);
 
-    /// The Matérn kernel of smoothness 3/2, $(1 + s) e^{-s}$ with $s = \sqrt 3 \, |(x - y) / \ell|$.
-    matern32 / try_matern32(x, y, length_scale: impl IntoLazy) => {
-        let s = scaled(x, y, length_scale)?.norm() * 3f64.sqrt();
-        Ok((&s + 1.0) * (-s).exp())
-    };
+    /// The Matérn kernel of smoothness 3/2, $(1 + s) e^{-s}$ with $s = \sqrt 3 \, |(x - y) / \ell|$. Its first
+    /// and second derivatives, also the mixed ones, are right where points coincide.
+    matern32 / try_matern32(x, y, length_scale: impl IntoLazy) => matern(x, y, length_scale, 1);
 
     /// The Matérn kernel of smoothness 5/2, $(1 + s + s^2 / 3) e^{-s}$ with
-    /// $s = \sqrt 5 \, |(x - y) / \ell|$.
-    matern52 / try_matern52(x, y, length_scale: impl IntoLazy) => {
-        let s = scaled(x, y, length_scale)?.norm() * 5f64.sqrt();
-        Ok((s.square() / 3.0 + &s + 1.0) * (-s).exp())
-    };
+    /// $s = \sqrt 5 \, |(x - y) / \ell|$. Its derivatives up to the fourth order are right where points coincide.
+    matern52 / try_matern52(x, y, length_scale: impl IntoLazy) => matern(x, y, length_scale, 2);
 
     /// The rational quadratic kernel $(1 + r^2 / (2 \alpha))^{-\alpha}$ with $r = |(x - y) / \ell|$.
     rational_quadratic / try_rational_quadratic(

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use burn::tensor::{FloatDType, Tensor, kind::Basic};
 use burn_lazy_kernels::{
-    Accumulation, Axis, Expr, Formula, ReductionKind,
+    Accumulation, Axis, Expr, Formula, ReductionKind, Wanted,
     expr::{Printer, Var, broadcast_dim},
 };
 
@@ -273,7 +273,7 @@ impl LazyTensor {
         match self.extent().device {
             Some(device) => {
                 let kind = ReductionKind::Sum(self.accumulation);
-                self.check_device(&device, Some(dtype.into()), kind, 1)
+                self.check_device(&device, Some(dtype.into()), (kind, Wanted::VALUES), 1)
             }
             None => Ok(()),
         }

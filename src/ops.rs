@@ -6,7 +6,7 @@ use burn::{
         ExtensionType, backend_extension,
         tensor::{FloatTensor, IntTensor},
     },
-    tensor::{IntDType, Shape},
+    tensor::{DType, FloatDType, IntDType, Shape},
 };
 use burn_lazy_kernels::{Axis, Formula, ReductionKind, Spec, Wanted, reference};
 
@@ -61,8 +61,10 @@ impl<B: Backend> ExtensionType<B> for Operands<B> {
 pub struct Reduced<B: Backend> {
     /// The values, where they are wanted.
     pub values: Option<FloatTensor<B>>,
-    /// Where they were found, where this is wanted.
+    /// Where they were found, or counts, where this is wanted.
     pub indices: Option<IntTensor<B>>,
+    /// What the values are made of, where this is wanted.
+    pub state: Option<FloatTensor<B>>,
 }
 
 impl<B: Backend> ExtensionType<B> for Reduced<B> {
@@ -83,6 +85,7 @@ impl<B: Backend> ExtensionType<B> for Reduced<B> {
             indices: self
                 .indices
                 .map(|indices| tensor(BackendTensor::Int(indices))),
+            state: self.state.map(|state| tensor(BackendTensor::Float(state))),
         }
     }
 
@@ -93,6 +96,7 @@ impl<B: Backend> ExtensionType<B> for Reduced<B> {
         Self {
             values: target.values.map(|values| unwrap_kind(values).float()),
             indices: target.indices.map(|indices| unwrap_kind(indices).int()),
+            state: target.state.map(|state| unwrap_kind(state).float()),
         }
     }
 
@@ -109,6 +113,7 @@ impl<B: Backend> ExtensionType<B> for Reduced<B> {
             .values
             .iter()
             .chain(&target.indices)
+            .chain(&target.state)
             .fold(DispatchAutodiffContext::Disabled, |context, tensor| {
                 context.merge(tensor.autodiff)
             })
@@ -124,6 +129,8 @@ pub struct Reduction {
     pub kind: ReductionKind,
     /// What it gives.
     pub wanted: Wanted,
+    /// The type of the values, if it is not that of the operands: that in which kernels compute.
+    pub values: Option<FloatDType>,
     /// The type of indices.
     pub indices: IntDType,
     /// The axis that is reduced.
@@ -159,6 +166,36 @@ impl Reduction {
             wanted: self.wanted,
             dim: self.formula.dim(),
         }
+    }
+
+    /// The type of the values for operands of type `dtype`.
+    pub(crate) fn values_dtype(&self, dtype: DType) -> DType {
+        self.values.map_or(dtype, DType::from)
+    }
+
+    /// The formula and the reduction that kernels are made of.
+    pub(crate) fn terms(&self) -> Option<(Formula, ReductionKind)> {
+        self.kind.terms(&self.formula, self.axis)
+    }
+
+    /// The reduction without its sizes, as kernels see it.
+    pub(crate) fn spec_of_terms(&self) -> Spec {
+        match self.terms() {
+            Some((formula, kind)) => Spec {
+                kind,
+                wanted: self.wanted,
+                dim: formula.dim(),
+            },
+            None => self.spec(),
+        }
+    }
+
+    /// Shape of what the values are made of.
+    pub(crate) fn state_shape(&self) -> Shape {
+        let mut shape = self.batch.clone();
+        shape.push(self.size(self.axis.other()));
+        shape.push(self.spec_of_terms().state_size());
+        Shape::from(shape)
     }
 
     /// Values and indices of a row of a formula without tensors, where all rows are equal.

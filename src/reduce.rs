@@ -5,7 +5,7 @@ use burn::{
         Dispatch, DispatchTensor, TensorMetadata,
         ops::{BoolTensorOps, FloatTensorOps, IntTensorOps},
     },
-    tensor::{Bool, DType, Device, Int, Shape, Slice, Tensor, TensorData},
+    tensor::{Bool, DType, Device, Int, IntDType, Shape, Slice, Tensor, TensorData},
 };
 use burn_lazy_kernels::{
     Accumulation, Axis, Expr, Formula, ReductionKind, Wanted,
@@ -14,7 +14,7 @@ use burn_lazy_kernels::{
 };
 
 use crate::{
-    backends::{Unsupported, check},
+    backends::{Unsupported, check, computed},
     error::LazyError,
     lazy::{IntoLazy, LazyTensor, expect},
     operand::{Operand, Value},
@@ -84,14 +84,17 @@ reductions! {
     /// made of; NaN over an empty axis.
     mean / try_mean(axis: impl Into<Axes>) -> Tensor<R> = |k| {
         let axes = axis.into();
-        let sum = k.values("mean", ReductionKind::Sum(k.accumulation), axes)?;
+        // Halves are divided before they are rounded, as their sum may be too large for them.
+        let kind = ReductionKind::Sum(k.accumulation);
+        let sum: Tensor<R> = k.wide_values("mean", kind, axes)?;
         let [m, n] = k.sizes();
         let count = match axes {
             Axes::One(Axis::I) => m as f64,
             Axes::One(Axis::J) => n as f64,
             Axes::Both => m as f64 * n as f64,
         };
-        Ok(sum / count)
+        let dtype = k.extent().dtype.expect("it has been summed");
+        Ok((sum / count).cast(dtype))
     };
 
     /// The product over a symbolic axis, $\prod_j f_{ij}$, shaped as the [`sum`](Self::sum); 1 over
@@ -170,12 +173,9 @@ reductions! {
         |k| k.both("max_argmax", ReductionKind::Maximum, axis);
 
     /// The number of entries over a symbolic axis that are not 0, shaped as the [`sum`](Self::sum):
-    /// with a comparison, the number of entries for which it holds. Counted in the type of the
-    /// formula, so exact up to 2^24 in F32.
-    count / try_count(axis: impl Into<Axes>) -> Tensor<R, Int> = |k| {
-        let ones = k.try_apply(ScalarOp::NotEqual, 0.0)?;
-        Ok(ones.try_sum::<R>(axis)?.int())
-    };
+    /// with a comparison, the number of entries for which it holds. NaN is not 0. Counted in integers, so exact for
+    /// any type of the formula; an error where there are more entries than the integers of the device hold.
+    count / try_count(axis: impl Into<Axes>) -> Tensor<R, Int> = |k| k.count_nonzero(axis.into());
 
     /// Whether any entry over a symbolic axis is not 0, shaped as the [`sum`](Self::sum); false over
     /// an empty axis.
@@ -291,11 +291,83 @@ impl LazyTensor {
         kind: ReductionKind,
         axes: impl Into<Axes>,
     ) -> Result<Tensor<R>, LazyError> {
-        let [values, _] = match axes.into() {
-            Axes::One(axis) => self.reduce::<R>(operation, kind, Wanted::VALUES, axis, false)?,
+        let values: Tensor<R> = match axes.into() {
+            Axes::One(axis) => {
+                let request = Request::new(kind, Wanted::VALUES, axis);
+                let [values, _] = self.reduce::<R>(operation, request)?;
+                Tensor::from_dispatch(values.expect("they are wanted"))
+            }
+            // What is reduced in between is not rounded.
+            Axes::Both => {
+                let values: Tensor<R> = self.wide_values(operation, kind, Axes::Both)?;
+                values.cast(self.extent().dtype.expect("it has been reduced"))
+            }
+        };
+        Ok(values)
+    }
+
+    /// The values in the type in which kernels compute: F32 for halves.
+    fn wide_values<const R: usize>(
+        &self,
+        operation: &'static str,
+        kind: ReductionKind,
+        axes: Axes,
+    ) -> Result<Tensor<R>, LazyError> {
+        let [values, _] = match axes {
+            Axes::One(axis) => {
+                let request = Request::new(kind, Wanted::VALUES, axis);
+                self.reduce::<R>(operation, request.wide())?
+            }
             Axes::Both => self.reduce_both::<R>(operation, kind)?,
         };
         Ok(Tensor::from_dispatch(values.expect("they are wanted")))
+    }
+
+    fn count_nonzero<const R: usize>(&self, axes: Axes) -> Result<Tensor<R, Int>, LazyError> {
+        const OPERATION: &str = "count";
+
+        let kind = ReductionKind::Count;
+        if let Some(device) = self.extent().device {
+            let most = largest(device.settings().int_dtype);
+            let [m, n] = self.sizes().map(|size| size as u128);
+            let pairs = match axes {
+                Axes::One(Axis::I) => m,
+                Axes::One(Axis::J) => n,
+                Axes::Both => m * n,
+            };
+            if pairs > most {
+                return Err(LazyError::TooManyPairs {
+                    operation: OPERATION,
+                    pairs,
+                    limit: most,
+                    formula: self.boxed_info(),
+                });
+            }
+        }
+        match axes {
+            Axes::One(axis) => self.indices(OPERATION, kind, axis),
+            Axes::Both => {
+                self.check_axis(Axis::I)?;
+                self.check_axis(Axis::J)?;
+                let request = Request::new(kind, Wanted::INDICES, Axis::J);
+                let [_, counts] = self.reduce_unchecked(request)?;
+                let counts = counts.expect("they are wanted");
+                let mut shape = counts.shape().to_vec();
+                let rows = shape.len() - 2;
+                shape.remove(rows);
+                if shape.len() != R {
+                    return Err(LazyError::OutputRank {
+                        operation: OPERATION,
+                        shape,
+                        rank: R,
+                        formula: self.boxed_info(),
+                    });
+                }
+                let counts = Dispatch::int_sum_dim(counts, rows);
+                let counts = Dispatch::int_reshape(counts, Shape::from(shape));
+                Ok(Tensor::from_dispatch(counts))
+            }
+        }
     }
 
     fn indices<const R: usize>(
@@ -304,7 +376,8 @@ impl LazyTensor {
         kind: ReductionKind,
         axis: Axis,
     ) -> Result<Tensor<R, Int>, LazyError> {
-        let [_, indices] = self.reduce::<R>(operation, kind, Wanted::INDICES, axis, false)?;
+        let [_, indices] =
+            self.reduce::<R>(operation, Request::new(kind, Wanted::INDICES, axis))?;
         Ok(Tensor::from_dispatch(indices.expect("they are wanted")))
     }
 
@@ -314,21 +387,23 @@ impl LazyTensor {
         kind: ReductionKind,
         axis: Axis,
     ) -> Result<(Tensor<R>, Tensor<R, Int>), LazyError> {
-        let [values, indices] = self.reduce::<R>(operation, kind, Wanted::BOTH, axis, false)?;
+        let [values, indices] =
+            self.reduce::<R>(operation, Request::new(kind, Wanted::BOTH, axis))?;
         Ok((
             Tensor::from_dispatch(values.expect("they are wanted")),
             Tensor::from_dispatch(indices.expect("they are wanted")),
         ))
     }
 
-    /// Reduces over j, and what this gives over i.
+    /// Reduces over j, and what this gives over i; in the type in which kernels compute.
     fn reduce_both<const R: usize>(
         &self,
         operation: &'static str,
         kind: ReductionKind,
     ) -> Result<[Option<DispatchTensor>; 2], LazyError> {
         let over_j = |formula: &LazyTensor, kind| {
-            let [values, _] = formula.reduce_unchecked(kind, Wanted::VALUES, Axis::J, false)?;
+            let request = Request::new(kind, Wanted::VALUES, Axis::J);
+            let [values, _] = formula.reduce_unchecked(request.wide())?;
             let values = values.expect("they are wanted");
             let device = formula.extent().device.expect("it has been reduced");
             Operand::dispatch(values, device, Some(Axis::J)).map(LazyTensor::leaf)
@@ -350,7 +425,8 @@ impl LazyTensor {
             }
             kind => (over_j(self, kind)?, kind),
         };
-        rows.reduce::<R>(operation, kind, Wanted::VALUES, Axis::J, true)
+        let request = Request::new(kind, Wanted::VALUES, Axis::J);
+        rows.reduce::<R>(operation, request.squeezed(true))
     }
 
     pub(crate) fn check_axis(&self, axis: Axis) -> Result<(), LazyError> {
@@ -367,13 +443,12 @@ impl LazyTensor {
     fn reduce<const R: usize>(
         &self,
         operation: &'static str,
-        kind: ReductionKind,
-        wanted: Wanted,
-        axis: Axis,
-        squeezed: bool,
+        request: Request,
     ) -> Result<[Option<DispatchTensor>; 2], LazyError> {
-        self.check_axis(axis)?;
-        let prepared = self.reduction(kind, wanted, axis, squeezed)?;
+        self.check_axis(request.axis)?;
+        let prepared = self.reduction(request)?;
+        #[cfg(feature = "autodiff")]
+        self.check_selection(operation, &prepared)?;
         let shape = prepared.reduction.output_shape();
         if shape.num_dims() != R {
             return Err(LazyError::OutputRank {
@@ -386,13 +461,14 @@ impl LazyTensor {
         self.run(prepared)
     }
 
-    fn reduction(
-        &self,
-        kind: ReductionKind,
-        wanted: Wanted,
-        axis: Axis,
-        squeezed: bool,
-    ) -> Result<Prepared, LazyError> {
+    fn reduction(&self, request: Request) -> Result<Prepared, LazyError> {
+        let Request {
+            kind,
+            wanted,
+            axis,
+            squeezed,
+            wide,
+        } = request;
         let extent = self.extent();
         let Some(device) = &extent.device else {
             return Err(LazyError::NoTensor(self.boxed_info()));
@@ -415,6 +491,10 @@ impl LazyTensor {
             formula,
             kind,
             wanted,
+            values: match computed(dtype) {
+                computed if wide && computed != dtype => Some(computed.into()),
+                _ => None,
+            },
             indices: device.settings().int_dtype,
             axis,
             batch: extent.batch.clone(),
@@ -433,8 +513,36 @@ impl LazyTensor {
             reduction,
             tensors,
             dtype,
+            wide,
             dropped: dropped.map(|tensor| tensor.tensor.clone()).collect(),
         })
+    }
+
+    /// Checks that the gradient of selected values finds them again.
+    #[cfg(feature = "autodiff")]
+    fn check_selection(
+        &self,
+        operation: &'static str,
+        prepared: &Prepared,
+    ) -> Result<(), LazyError> {
+        use crate::backends::{EXACT_INDICES, is_selection};
+
+        let Prepared {
+            reduction, dtype, ..
+        } = prepared;
+        let columns = reduction.size(reduction.axis);
+        let fits = columns <= EXACT_INDICES || computed(*dtype) == DType::F64;
+        let is_needed = || reduction.wanted.values && self.is_tracked();
+        match fits || !is_selection(reduction.kind) || !is_needed() {
+            true => Ok(()),
+            false => Err(LazyError::TooManyTracked {
+                operation,
+                columns,
+                dtype: *dtype,
+                limit: EXACT_INDICES,
+                formula: self.boxed_info(),
+            }),
+        }
     }
 
     /// The type in which a formula of these operands is computed: that of the formula, but F32 for halves
@@ -464,12 +572,9 @@ impl LazyTensor {
 
     pub(crate) fn reduce_unchecked(
         &self,
-        kind: ReductionKind,
-        wanted: Wanted,
-        axis: Axis,
-        squeezed: bool,
+        request: Request,
     ) -> Result<[Option<DispatchTensor>; 2], LazyError> {
-        self.run(self.reduction(kind, wanted, axis, squeezed)?)
+        self.run(self.reduction(request)?)
     }
 
     fn run(&self, prepared: Prepared) -> Result<[Option<DispatchTensor>; 2], LazyError> {
@@ -477,21 +582,25 @@ impl LazyTensor {
             reduction,
             tensors,
             dtype,
+            wide,
             dropped,
         } = prepared;
         let extent = self.extent();
         let device = extent.device.as_ref().expect("checked above");
-        self.check_device(device, Some(dtype), reduction.kind, tensors.len())?;
+        let wanted = reduction.wanted;
+        self.check_device(device, Some(dtype), (reduction.kind, wanted), tensors.len())?;
+        let written = reduction.values_dtype(dtype);
         let [values, indices] = match tensors.is_empty() {
-            true => constant(&reduction, device, dtype),
+            true => constant(&reduction, device, written),
             false => {
                 let reduced = <Dispatch as LazyOps>::lazy_reduce(Operands(tensors), reduction);
                 [reduced.values, reduced.indices]
             }
         };
         let own = extent.dtype.expect("there is a tensor operand");
+        let own = if wide { computed(own) } else { own };
         let values = values.map(|values| {
-            let values = match own == dtype {
+            let values = match own == written {
                 true => values,
                 false => Dispatch::float_cast(values, own.into()),
             };
@@ -505,7 +614,7 @@ impl LazyTensor {
         &self,
         device: &Device,
         dtype: Option<DType>,
-        kind: ReductionKind,
+        (kind, wanted): (ReductionKind, Wanted),
         count: usize,
     ) -> Result<(), LazyError> {
         #[cfg(feature = "autodiff")]
@@ -516,7 +625,10 @@ impl LazyTensor {
                 formula: self.boxed_info(),
             });
         }
-        check(device, dtype, kind, count).map_err(|error| match error {
+        // Exponentials give what they are relative to where they are differentiated.
+        let state = self.is_tracked() && wanted.values && kind.has_state();
+        let wanted = Wanted { state, ..wanted };
+        check(device, dtype, kind, wanted, count).map_err(|error| match error {
             Unsupported::Backend => LazyError::Backend {
                 device: format!("{device:?}"),
             },
@@ -528,6 +640,52 @@ impl LazyTensor {
     }
 }
 
+/// What is asked of a reduction.
+#[derive(Clone, Copy)]
+pub(crate) struct Request {
+    kind: ReductionKind,
+    wanted: Wanted,
+    axis: Axis,
+    squeezed: bool,
+    wide: bool,
+}
+
+impl Request {
+    pub(crate) fn new(kind: ReductionKind, wanted: Wanted, axis: Axis) -> Self {
+        Self {
+            kind,
+            wanted,
+            axis,
+            squeezed: false,
+            wide: false,
+        }
+    }
+
+    /// The same, and whether the other axis, of size 1, is left out of the result.
+    pub(crate) fn squeezed(self, squeezed: bool) -> Self {
+        Self { squeezed, ..self }
+    }
+
+    /// The same with values in the type in which kernels compute: F32 for halves.
+    pub(crate) fn wide(self) -> Self {
+        Self { wide: true, ..self }
+    }
+}
+
+/// The largest number that integers of type `dtype` hold.
+fn largest(dtype: IntDType) -> u128 {
+    match dtype {
+        IntDType::I64 => i64::MAX as u128,
+        IntDType::I32 => i32::MAX as u128,
+        IntDType::I16 => i16::MAX as u128,
+        IntDType::I8 => i8::MAX as u128,
+        IntDType::U64 => u64::MAX.into(),
+        IntDType::U32 => u32::MAX.into(),
+        IntDType::U16 => u16::MAX.into(),
+        IntDType::U8 => u8::MAX.into(),
+    }
+}
+
 /// A reduction and what it is made of.
 struct Prepared {
     reduction: Reduction,
@@ -535,6 +693,8 @@ struct Prepared {
     tensors: Vec<DispatchTensor>,
     /// Their type.
     dtype: DType,
+    /// Whether values stay in the type in which kernels compute.
+    wide: bool,
     /// Tracked tensors that simplification has left out of the formula.
     dropped: Vec<DispatchTensor>,
 }

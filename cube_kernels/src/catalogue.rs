@@ -70,6 +70,22 @@ impl Domain {
     }
 }
 
+/// How a value changes with an argument.
+#[derive(Clone, Debug)]
+pub enum Partial {
+    /// By this factor.
+    Factor(Expr),
+    /// As the argument, where the mask is 0. Elsewhere the argument is not taken: it may be anything, and so may
+    /// its derivatives, and none of it counts.
+    Unless(Expr),
+}
+
+impl From<Expr> for Partial {
+    fn from(factor: Expr) -> Self {
+        Self::Factor(factor)
+    }
+}
+
 /// What is known of the sign of a value that is not NaN; that of a zero counts, as its reciprocal is
 /// an infinity of that sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +155,7 @@ impl ScalarOp {
             | Self::Cosh
             | Self::Sigmoid
             | Self::Softplus
+            | Self::Matern(_)
             | Self::Step => Sign::NonNegative,
             Self::Equal
             | Self::NotEqual
@@ -153,12 +170,89 @@ impl ScalarOp {
             Self::Neg => -args[0],
             Self::Add if args[0] == args[1] => args[0],
             Self::Sub if args[0] == -args[1] => args[0],
+            // Its zeros are positive.
+            Self::StrongMul if args[0] == args[1] && args[0] != Sign::Unknown => Sign::NonNegative,
             Self::Mul | Self::Div => match (args[0], args[1]) {
                 (Sign::Unknown, _) | (_, Sign::Unknown) => Sign::Unknown,
                 (a, b) if a == b => Sign::NonNegative,
                 _ => Sign::NonPositive,
             },
             _ => Sign::Unknown,
+        }
+    }
+}
+
+impl ScalarOp {
+    /// Whether the value is finite for all finite arguments of its domain, but for the overflow of sums and products.
+    /// Derivatives multiply by what is not as by [`StrongMul`](Self::StrongMul).
+    pub fn is_finite(&self, args: &[Expr]) -> bool {
+        let away_from_zero = |arg: &Expr| arg.lower_bound() >= f32::MIN_POSITIVE.into();
+        match self {
+            Self::Exp | Self::Expm1 => args[0].known_sign() == Sign::NonPositive,
+            Self::Recip | Self::Log => away_from_zero(&args[0]),
+            Self::Log1p => args[0].known_sign() == Sign::NonNegative,
+            Self::Div => away_from_zero(&args[1]),
+            Self::Powi(n) => *n >= 0 || away_from_zero(&args[0]),
+            Self::Neg
+            | Self::Square
+            | Self::Sqrt
+            | Self::Rsqrt
+            | Self::Abs
+            | Self::Sign
+            | Self::Xlogx
+            | Self::Sin
+            | Self::Cos
+            | Self::Tan
+            | Self::Asin
+            | Self::Acos
+            | Self::Atan
+            | Self::Tanh
+            | Self::Sigmoid
+            | Self::Softplus
+            | Self::Erf
+            | Self::SphericalBessel(_)
+            | Self::Matern(_)
+            | Self::Step
+            | Self::Relu
+            | Self::Round
+            | Self::Floor
+            | Self::Ceil
+            | Self::Add
+            | Self::Sub
+            | Self::Mul
+            | Self::StrongMul
+            | Self::Maximum
+            | Self::Minimum
+            | Self::Atan2
+            | Self::Equal
+            | Self::NotEqual
+            | Self::Less
+            | Self::LessEqual
+            | Self::Greater
+            | Self::GreaterEqual
+            | Self::Clamp
+            | Self::IfElse
+            | Self::MaskWhere => true,
+            _ => false,
+        }
+    }
+
+    /// A value that no result is less than, unless it is NaN; of $-\infty$ where none is known.
+    pub fn lower_bound(&self, args: &[Expr]) -> f64 {
+        let known = match self {
+            Self::Add => args[0].lower_bound() + args[1].lower_bound(),
+            Self::Mul => match (args[0].as_const(), args[1].as_const()) {
+                (Some(factor), _) if factor > 0.0 => factor * args[1].lower_bound(),
+                (_, Some(factor)) if factor > 0.0 => args[0].lower_bound() * factor,
+                _ => f64::NEG_INFINITY,
+            },
+            Self::Cosh => 1.0,
+            Self::Maximum => args[0].lower_bound().max(args[1].lower_bound()),
+            _ => f64::NEG_INFINITY,
+        };
+        match self.sign_of(&args.iter().map(Expr::known_sign).collect::<Vec<_>>()) {
+            Sign::NonNegative => known.max(0.0),
+            _ => known,
         }
     }
 }
@@ -265,22 +359,22 @@ macro_rules! scalar_ops {
 
             /// The partial derivatives with respect to each argument, where `y` is this operation
             /// applied to `args`.
-            pub fn partials(&self, args: &[Expr], y: &Expr) -> Vec<Expr> {
+            pub fn partials(&self, args: &[Expr], y: &Expr) -> Vec<Partial> {
                 match *self {
                     $( Self::$U $(($up))? => {
                         let ($ugx, $ugy) = (&args[0], y);
                         let _ = ($ugx, $ugy);
-                        vec![$ugrad]
+                        vec![Partial::from($ugrad)]
                     } )+
                     $( Self::$B => {
                         let ($bga, $bgb, $bgy) = (&args[0], &args[1], y);
                         let _ = ($bga, $bgb, $bgy);
-                        vec![$bgrada, $bgradb]
+                        vec![Partial::from($bgrada), Partial::from($bgradb)]
                     } )+
                     $( Self::$T => {
                         let ($tga, $tgb, $tgc, $tgy) = (&args[0], &args[1], &args[2], y);
                         let _ = ($tga, $tgb, $tgc, $tgy);
-                        vec![$tgrada, $tgradb, $tgradc]
+                        vec![Partial::from($tgrada), Partial::from($tgradb), Partial::from($tgradc)]
                     } )+
                 }
             }
@@ -472,11 +566,11 @@ scalar_ops! {
             grad: |x, y| (1.0 + x.clone()).recip(),
             cube: |x| elementary::log1p(x, math);
 
-        /// $x \log x$; 0 at 0, NaN below.
+        /// $x \log x$; 0 at 0, NaN below. Its derivative at 0 is defined as 0.
         Xlogx => xlogx, Notation::Call,
             domain: POSITIVE,
             host: |x| if x == 0.0 { 0.0 } else { x * x.ln() },
-            grad: |x, y| x.log() + 1.0,
+            grad: |x, y| (x.log() + 1.0).zero_where(&x.equal_to(0.0)),
             cube: |x| select_many(
                 x.equal(&math::constant_vector::<F, N>(0.0)),
                 math::constant_vector::<F, N>(0.0),
@@ -584,6 +678,22 @@ scalar_ops! {
             },
             cube: |x| elementary::spherical_bessel(x, n, math);
 
+        /// The Matérn function of order $n$ of a square $x = s^2 \ge 0$: $e^{-s}$ for $n = 0$, $(1 + s) e^{-s}$ for
+        /// $n = 1$, $(1 + s + s^2 / 3) e^{-s}$ for $n = 2$; NaN below 0. Its derivative is
+        /// $-1 / (4 n - 2)$ times the function of order $n - 1$, so that derivatives by points exist where these
+        /// coincide; that of order 0 at 0 is infinite, and defined as 0.
+        Matern(n: u32) => matern, Notation::Call,
+            domain: Domain::new(&[(1e-2, 9.0)], &[0.0, 1.0, 1e-6, 100.0]),
+            host: |x| {
+                let s = if x > 1e12 { 1e6 } else { x.sqrt() };
+                matern_coefficients(n).iter().rev().fold(0.0, |sum, c| sum * s + c) * (-s).exp()
+            },
+            grad: |x, y| match n {
+                0 => -0.5 * (y.clone() * x.rsqrt()),
+                _ => (-1.0 / (4.0 * n as f64 - 2.0)) * x.matern(n - 1),
+            },
+            cube: |x| elementary::matern(x, n, math);
+
         /// 0 below zero, 1 from zero on; NaN for NaN. Its derivative is 0.
         Step => step, Notation::Call,
             domain: REAL.jumping(),
@@ -645,6 +755,18 @@ scalar_ops! {
             grad: |a, b, y| [b.clone(), a.clone()],
             cube: |a, b| a * b;
 
+        /// The product $a b$, but 0 where $a$ is 0, whatever $b$ is: also where that is infinite or NaN (a "strong
+        /// zero"). Derivatives are made of it, so that what does not matter to a value does not matter to them.
+        StrongMul => strong_mul, Notation::Call,
+            domain: REAL,
+            host: |a, b| if a == 0.0 { 0.0 } else { a * b },
+            grad: |a, b, y| [b.clone(), a.clone()],
+            cube: |a, b| select_many(
+                a.equal(&math::constant_vector::<F, N>(0.0)),
+                math::constant_vector::<F, N>(0.0),
+                a * b
+            );
+
         /// The quotient $a / b$.
         Div => div, Notation::Infix("/"),
             domain: NONZERO,
@@ -656,29 +778,24 @@ scalar_ops! {
         Maximum => maximum, Notation::Call,
             domain: REAL,
             host: |a, b| if a > b || a.is_nan() { a } else { b },
-            grad: |a, b, y| [
-                0.5 * (1.0 + (a.clone() - b.clone()).sign()),
-                0.5 * (1.0 + (b.clone() - a.clone()).sign())
-            ],
+            grad: |a, b, y| [above(a, b), above(b, a)],
             cube: |a, b| math::maximum(a, b);
 
         /// The smaller of two values; NaN if either is. At ties both derivatives are 1/2.
         Minimum => minimum, Notation::Call,
             domain: REAL,
             host: |a, b| if a < b || a.is_nan() { a } else { b },
-            grad: |a, b, y| [
-                0.5 * (1.0 + (b.clone() - a.clone()).sign()),
-                0.5 * (1.0 + (a.clone() - b.clone()).sign())
-            ],
+            grad: |a, b, y| [above(b, a), above(a, b)],
             cube: |a, b| math::minimum(a, b);
 
-        /// The power $a^b$; NaN for a negative base, unless the exponent is an integer. 1 for $b = 0$.
+        /// The power $a^b$; NaN for a negative base, unless the exponent is an integer. 1 for $b = 0$. Derivatives
+        /// that are infinite at $a = 0$ although the value is finite are defined as 0.
         Powf => powf, Notation::Infix("**"),
             domain: Domain::new(&[(0.05, 4.0), (-3.0, 3.0)], &[0.0, 1.0, 2.0, -3.0, 1e4]),
             host: |a, b| a.powf(b),
             grad: |a, b, y| [
-                // Nothing at b = 0, also where a^(b - 1) is infinite.
-                (b.clone() * a.powf(&(b.clone() - 1.0))).zero_where(&b.equal_to(0.0)),
+                // Also nothing at b = 0, where a^(b - 1) may be infinite.
+                (b.clone() * a.powf(&(b.clone() - 1.0))).zero_where(&steep_power(a, b)),
                 (y.clone() * a.log()).zero_where(&a.equal_to(0.0))
             ],
             cube: |a, b| elementary::powf(a, b, math);
@@ -789,15 +906,18 @@ scalar_ops! {
             ],
             cube: |x, low, high| math::minimum(math::maximum(x, low), high);
 
-        /// `a` where this is at least 0, else `b` (also for NaN); what is not taken may be infinite or
-        /// NaN.
+        /// `a` where this is at least 0, else `b` (also for NaN). What is not taken does not count: it may be infinite
+        /// or NaN, and so may its derivatives, and the gradient of what it is made of is 0 there.
         IfElse => if_else, Notation::Call,
             domain: Domain::new(&[(-3.0, 3.0), (-3.0, 3.0), (-3.0, 3.0)], &[0.0, 1.0]).jumping(),
             host: |x, a, b| if x >= 0.0 { a } else { b },
             grad: |x, a, b, y| [
                 Expr::constant(0.0),
-                x.compare(ScalarOp::GreaterEqual, &Expr::constant(0.0)),
-                1.0 - x.compare(ScalarOp::GreaterEqual, &Expr::constant(0.0))
+                Partial::Unless(Expr::scalar(
+                    ScalarOp::IfElse,
+                    vec![x.clone(), Expr::constant(0.0), Expr::constant(1.0)]
+                )),
+                Partial::Unless(x.compare(ScalarOp::GreaterEqual, &Expr::constant(0.0)))
             ],
             cube: |x, a, b| select_many(
                 x.greater_equal(&math::constant_vector::<F, N>(0.0)),
@@ -805,15 +925,15 @@ scalar_ops! {
                 b
             );
 
-        /// The value where `mask` is 0, `source` where it is not (as for NaN); what is not taken may
-        /// be infinite or NaN.
+        /// The value where `mask` is 0, `source` where it is not (as for NaN). What is not taken does not count: it may
+        /// be infinite or NaN, and so may its derivatives, and the gradient of what it is made of is 0 there.
         MaskWhere => mask_where, Notation::Call,
             domain: Domain::new(&[(-3.0, 3.0), (0.5, 3.0), (-3.0, 3.0)], &[0.0, 1.0]).jumping(),
             host: |a, mask, source| if mask == 0.0 { a } else { source },
             grad: |a, mask, source, y| [
-                mask.equal_to(0.0),
+                Partial::Unless(mask.clone()),
                 Expr::constant(0.0),
-                1.0 - mask.equal_to(0.0)
+                Partial::Unless(mask.equal_to(0.0))
             ],
             cube: |a, mask, source| select_many(
                 mask.equal(&math::constant_vector::<F, N>(0.0)),
@@ -834,7 +954,7 @@ impl Expr {
     }
 
     /// The value where `mask` is 0, else 0, also where the value is not finite.
-    fn zero_where(&self, mask: &Expr) -> Expr {
+    pub(crate) fn zero_where(&self, mask: &Expr) -> Expr {
         let zero = Expr::constant(0.0);
         Expr::scalar(ScalarOp::MaskWhere, vec![self.clone(), mask.clone(), zero])
     }
@@ -854,9 +974,33 @@ impl Expr {
     }
 }
 
+/// 1 where $a > b$, 1/2 where they are equal, else 0.
+fn above(a: &Expr, b: &Expr) -> Expr {
+    0.5 * (a.compare(ScalarOp::Greater, b) + a.compare(ScalarOp::GreaterEqual, b))
+}
+
+/// Not 0 where the derivative of $a^b$ by $a$ is taken as 0, though $b a^{b - 1}$ is not.
+fn steep_power(a: &Expr, b: &Expr) -> Expr {
+    let zero = Expr::constant(0.0);
+    let root =
+        b.compare(ScalarOp::Greater, &zero) * b.compare(ScalarOp::Less, &Expr::constant(1.0));
+    b.equal_to(0.0) + root * a.equal_to(0.0)
+}
+
 /// $1 / (a^2 + b^2)$, 0 where that is infinite.
 fn inverse_square(a: &Expr, b: &Expr) -> Expr {
     (a.square() + b.square()).rsqrt().square()
+}
+
+/// The coefficients of the polynomial in $s$ of the Matérn function of order $n$ by rising powers:
+/// $\frac{n!}{(2 n)!} \frac{(2 n - k)!}{(n - k)! \, k!} 2^k$.
+pub(crate) fn matern_coefficients(n: u32) -> Vec<f64> {
+    let ratio = |k: u32| 2.0 * (n - k) as f64 / ((2 * n - k) as f64 * (k + 1) as f64);
+    let mut coefficients = vec![1.0];
+    for k in 0..n {
+        coefficients.push(coefficients[k as usize] * ratio(k));
+    }
+    coefficients
 }
 
 /// $j_n(x)$: a series near zero, the recurrence upwards elsewhere.

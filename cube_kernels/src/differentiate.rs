@@ -3,13 +3,184 @@
 //! The derivative of an expression is again an expression, so derivatives of any order exist, and
 //! the derivative of a reduction is another reduction. The rules of scalar functions stand in the
 //! [catalogue](crate::catalogue); here are those of the nodes that change the inner dimension.
+//!
+//! What does not count in the value does not count in the derivative, whatever it is. Two things see to that:
+//!
+//! - The condition of a mask travels with the [cotangent](Cotangent) of what the mask may hide, and selects the
+//!   contribution when it has arrived at the leaf. Up to there it may be NaN.
+//! - A derivative that may be infinite is multiplied by [`StrongMul`](ScalarOp::StrongMul), so that a cotangent
+//!   of zero stays zero.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::{
-    catalogue::ScalarOp,
+    catalogue::{Partial, ScalarOp},
     expr::{Expr, Extreme, Node, Var},
 };
+
+/// What an expression is multiplied with to give its part of a gradient.
+#[derive(Clone, Debug)]
+pub struct Cotangent {
+    /// The factor, of the dimension of the expression.
+    value: Expr,
+    /// Masks, of this dimension or of dimension 1: where any of them is not 0, the expression does not count, and the
+    /// factor may be anything.
+    masks: Vec<Expr>,
+}
+
+impl From<Expr> for Cotangent {
+    fn from(value: Expr) -> Self {
+        let masks = Vec::new();
+        Self { value, masks }
+    }
+}
+
+impl From<&Expr> for Cotangent {
+    fn from(value: &Expr) -> Self {
+        value.clone().into()
+    }
+}
+
+impl Cotangent {
+    /// The same where `mask`, of this dimension or of dimension 1, is 0; elsewhere nothing counts.
+    pub fn unless(mut self, mask: Expr) -> Self {
+        if !self.masks.contains(&mask) {
+            self.masks.push(mask);
+        }
+        self
+    }
+
+    /// Another factor that counts where this one does.
+    fn with(&self, value: Expr) -> Self {
+        let masks = self.masks.clone();
+        Self { value, masks }
+    }
+
+    /// The factor, 0 where it does not count.
+    fn selected(&self) -> Expr {
+        match any(&self.masks) {
+            Some(mask) => self.value.zero_where(&mask),
+            None => self.value.clone(),
+        }
+    }
+
+    /// Components `start .. start + len`.
+    fn slice(&self, start: usize, len: usize) -> Self {
+        let masks = self.masks.iter().map(|mask| match mask.dim() {
+            1 => mask.clone(),
+            _ => mask.slice(start, len),
+        });
+        Self {
+            masks: masks.collect(),
+            value: self.value.slice(start, len),
+        }
+    }
+
+    /// The sum of the components, for an expression of dimension 1 that was repeated.
+    fn inner_sum(&self) -> Self {
+        let (shared, own): (Vec<Expr>, Vec<Expr>) =
+            self.masks.iter().cloned().partition(|mask| mask.dim() == 1);
+        let sum = |value: Expr| Self {
+            value: value.inner_sum(),
+            masks: shared.clone(),
+        };
+        match any(&own) {
+            None => sum(self.value.clone()),
+            Some(mask) => {
+                let hidden =
+                    Expr::scalar(ScalarOp::NotEqual, vec![mask.clone(), Expr::constant(0.0)]);
+                sum(self.value.zero_where(&mask)).unless(hidden.inner_extremum(Extreme::Minimum))
+            }
+        }
+    }
+
+    /// What several contributions are together.
+    fn sum(all: Vec<Cotangent>) -> Option<Cotangent> {
+        let first = all.first()?;
+        let shared = |mask: &&Expr| all.iter().all(|other| other.masks.contains(mask));
+        let shared: Vec<Expr> = first.masks.iter().filter(shared).cloned().collect();
+        let own: Vec<Cotangent> = all
+            .iter()
+            .map(|one| Self {
+                value: one.value.clone(),
+                masks: one
+                    .masks
+                    .iter()
+                    .filter(|mask| !shared.contains(mask))
+                    .cloned()
+                    .collect(),
+            })
+            .collect();
+        let value = own
+            .iter()
+            .map(Self::selected)
+            .reduce(|sum, one| sum + one)?;
+        let mut sum = Self {
+            value,
+            masks: shared,
+        };
+        // Where each is hidden by something of its own, nothing is left.
+        let hidden: Option<Vec<Expr>> = own.iter().map(|one| any(&one.masks)).collect();
+        if let Some(hidden) = hidden {
+            sum.masks.extend(hidden.into_iter().reduce(|all, one| {
+                Expr::scalar(ScalarOp::MaskWhere, vec![Expr::constant(0.0), all, one])
+            }));
+        }
+        Some(sum)
+    }
+
+    /// The cotangents of pieces of an expression, one after the other; nothing where there is none.
+    fn concat(pieces: Vec<(usize, Option<Cotangent>)>) -> Self {
+        let present = || pieces.iter().filter_map(|(_, piece)| piece.as_ref());
+        let shared =
+            |mask: &&Expr| mask.dim() == 1 && present().all(|other| other.masks.contains(mask));
+        let first = present().next();
+        let shared: Vec<Expr> = first.map_or(vec![], |first| {
+            first.masks.iter().filter(shared).cloned().collect()
+        });
+        let is_own = |mask: &&Expr| !shared.contains(mask);
+        let own = |piece: &Cotangent| {
+            any(&piece
+                .masks
+                .iter()
+                .filter(is_own)
+                .cloned()
+                .collect::<Vec<_>>())
+        };
+        let value = Expr::concat(
+            pieces
+                .iter()
+                .map(|(len, piece)| match piece {
+                    Some(piece) => piece.value.clone(),
+                    None => Expr::constant(0.0).expand(*len),
+                })
+                .collect(),
+        );
+        let concat = Self {
+            value,
+            masks: shared.clone(),
+        };
+        if present().all(|piece| own(piece).is_none()) {
+            return concat;
+        }
+        let mask = |(len, piece): &(usize, Option<Cotangent>)| {
+            let mask = match piece {
+                Some(piece) => own(piece).unwrap_or_else(|| Expr::constant(0.0)),
+                None => Expr::constant(1.0),
+            };
+            mask.broadcast(*len)
+        };
+        concat.unless(Expr::concat(pieces.iter().map(mask).collect()))
+    }
+}
+
+/// A mask that is not 0 where any of `masks` is not.
+fn any(masks: &[Expr]) -> Option<Expr> {
+    masks
+        .iter()
+        .cloned()
+        .reduce(|all, mask| Expr::scalar(ScalarOp::MaskWhere, vec![all, mask, Expr::constant(1.0)]))
+}
 
 impl Expr {
     /// The gradient $\sum_k e_k \, \partial f_k / \partial v$ of this expression $f$ with respect to
@@ -17,10 +188,11 @@ impl Expr {
     ///
     /// # Panics
     /// If the cotangent has another dimension; callers check it.
-    pub fn gradient(&self, var: &Var, cotangent: &Expr) -> Expr {
+    pub fn gradient(&self, var: &Var, cotangent: impl Into<Cotangent>) -> Expr {
+        let cotangent = cotangent.into();
         assert_eq!(
             self.dim(),
-            cotangent.dim(),
+            cotangent.value.dim(),
             "the cotangent has the dimension of the formula"
         );
         let order = self.topological();
@@ -41,7 +213,8 @@ impl Expr {
         adjoints
             .entry(self.digest())
             .or_default()
-            .add(cotangent.clone());
+            .full
+            .push(cotangent);
         for expr in order.iter().rev() {
             if !depends.contains(&expr.digest()) {
                 continue;
@@ -51,29 +224,42 @@ impl Expr {
             };
             let adjoint = adjoint.total(expr.dim());
             if matches!(expr.node(), Node::Var(v) if v == var) {
-                return adjoint;
+                return adjoint.selected();
             }
-            let mut add = |arg: &Expr, contribution: Expr| {
-                debug_assert_eq!(arg.dim(), contribution.dim());
-                adjoints.entry(arg.digest()).or_default().add(contribution);
+            let mut add = |arg: &Expr, contribution: Cotangent| {
+                debug_assert_eq!(arg.dim(), contribution.value.dim());
+                let full = &mut adjoints.entry(arg.digest()).or_default().full;
+                full.push(contribution);
             };
             let active = |arg: &Expr| depends.contains(&arg.digest());
             match expr.node() {
                 Node::Var(_) | Node::Place(_) | Node::Const(_) | Node::Iota(..) => {}
                 Node::Scalar(op, args) => {
                     for (arg, partial) in args.iter().zip(op.partials(args, expr)) {
-                        if active(arg) && partial.as_const() != Some(0.0) {
-                            let full = chain(&adjoint, &partial, expr.dim());
-                            match arg.dim() {
-                                1 => add(arg, full.inner_sum()),
-                                _ => add(arg, full),
+                        if !active(arg) {
+                            continue;
+                        }
+                        let full = match partial {
+                            Partial::Factor(factor) if factor.as_const() == Some(0.0) => continue,
+                            Partial::Factor(factor) => {
+                                adjoint.with(chain(&adjoint.value, &factor, expr.dim()))
                             }
+                            Partial::Unless(mask) => match mask.as_const() {
+                                Some(0.0) => adjoint.clone(),
+                                Some(_) => continue,
+                                None => adjoint.clone().unless(mask),
+                            },
+                        };
+                        match arg.dim() {
+                            1 => add(arg, full.inner_sum()),
+                            _ => add(arg, full),
                         }
                     }
                 }
-                Node::InnerSum(arg) => add(arg, adjoint.expand(arg.dim())),
+                Node::InnerSum(arg) => add(arg, adjoint.with(adjoint.value.expand(arg.dim()))),
                 Node::InnerExtremum(extreme, arg) => {
-                    add(arg, adjoint * first_of(arg, *extreme));
+                    let value = adjoint.value.clone() * first_of(arg, *extreme);
+                    add(arg, adjoint.with(value));
                 }
                 Node::Expand(arg, _) => add(arg, adjoint.inner_sum()),
                 Node::Slice(arg, start, _) => {
@@ -98,50 +284,33 @@ impl Expr {
 /// What has been found of an adjoint: contributions to all components, and to some from a first one on.
 #[derive(Default)]
 struct Adjoint {
-    full: Option<Expr>,
-    parts: Vec<(usize, Expr)>,
+    full: Vec<Cotangent>,
+    parts: Vec<(usize, Cotangent)>,
 }
 
 impl Adjoint {
-    fn add(&mut self, contribution: Expr) {
-        self.full = Some(match self.full.take() {
-            Some(sum) => sum + contribution,
-            None => contribution,
-        });
-    }
-
     /// The sum. Where parts overlap, pieces are summed, so that many slices of one vector cost no more
     /// than their components.
-    fn total(self, dim: usize) -> Expr {
-        let Self { full, parts } = self;
-        let mut cuts = vec![0, dim];
-        cuts.extend(
-            parts
-                .iter()
-                .flat_map(|(start, part)| [*start, start + part.dim()]),
-        );
-        cuts.sort_unstable();
-        cuts.dedup();
-        let piece = |ends: &[usize]| {
-            let (low, len) = (ends[0], ends[1] - ends[0]);
-            let covering = parts
-                .iter()
-                .filter(|(start, part)| (*start..start + part.dim()).contains(&low));
-            let slices = covering.map(|(start, part)| part.slice(low - start, len));
-            slices
-                .reduce(|sum, slice| sum + slice)
-                .unwrap_or_else(|| Expr::constant(0.0).expand(len))
-        };
-        match (full, parts.is_empty()) {
-            (Some(full), true) => full,
-            (full, _) => {
-                let pieces = Expr::concat(cuts.windows(2).map(piece).collect());
-                match full {
-                    Some(full) => full + pieces,
-                    None => pieces,
-                }
-            }
+    fn total(self, dim: usize) -> Cotangent {
+        let Self { mut full, parts } = self;
+        let end = |(start, part): &(usize, Cotangent)| start + part.value.dim();
+        if !parts.is_empty() {
+            let mut cuts = vec![0, dim];
+            cuts.extend(parts.iter().flat_map(|part| [part.0, end(part)]));
+            cuts.sort_unstable();
+            cuts.dedup();
+            let piece = |ends: &[usize]| {
+                let (low, len) = (ends[0], ends[1] - ends[0]);
+                let covering = parts
+                    .iter()
+                    .filter(|part| (part.0..end(part)).contains(&low));
+                let slices = covering.map(|(start, part)| part.slice(low - start, len));
+                (len, Cotangent::sum(slices.collect()))
+            };
+            let pieces = Cotangent::concat(cuts.windows(2).map(piece).collect());
+            full = Cotangent::sum(full).into_iter().chain([pieces]).collect();
         }
+        Cotangent::sum(full).expect("something has been found")
     }
 }
 
@@ -167,9 +336,19 @@ impl Expr {
                 Node::Scalar(op, args) => {
                     let partials = op.partials(args, &expr);
                     let terms = args.iter().zip(partials).filter_map(|(arg, partial)| {
-                        let zero = partial.as_const() == Some(0.0);
-                        let tangent = of(arg).filter(|_| !zero)?;
-                        Some(chain(&tangent, &partial, expr.dim()))
+                        let tangent = of(arg)?;
+                        match partial {
+                            Partial::Factor(factor) if factor.as_const() == Some(0.0) => None,
+                            Partial::Factor(factor) => Some(chain(&tangent, &factor, expr.dim())),
+                            Partial::Unless(mask) => match mask.as_const() {
+                                Some(0.0) => Some(tangent.broadcast(expr.dim())),
+                                Some(_) => None,
+                                None => {
+                                    let tangent = tangent.zero_where(&mask);
+                                    Some(tangent.broadcast(expr.dim()))
+                                }
+                            },
+                        }
                     });
                     terms.reduce(|sum, term| sum + term)
                 }
@@ -235,13 +414,13 @@ fn chain(adjoint: &Expr, partial: &Expr, dim: usize) -> Expr {
             && let Some(value) = args[0].as_const()
         {
             let factor = chain(scalar, &Expr::constant(value), 1);
-            return (factor * args[1].clone()).broadcast(dim);
+            return times(factor, &args[1]).broadcast(dim);
         }
     }
     if let Node::Scalar(ScalarOp::Mul, args) = partial.node()
         && let Some(factor) = args[0].as_const().and_then(|value| scaled(adjoint, value))
     {
-        return (factor * args[1].clone()).broadcast(dim);
+        return times(factor, &args[1]).broadcast(dim);
     }
     match partial.as_const() {
         Some(1.0) => adjoint.broadcast(dim),
@@ -250,7 +429,18 @@ fn chain(adjoint: &Expr, partial: &Expr, dim: usize) -> Expr {
             None if value == -1.0 => (-adjoint.clone()).broadcast(dim),
             None => (adjoint.clone() * value).broadcast(dim),
         },
-        None => (adjoint.clone() * partial.clone()).broadcast(dim),
+        None => times(adjoint.clone(), partial).broadcast(dim),
+    }
+}
+
+/// The product of a cotangent, or of a tangent, and a derivative: 0 where the former is, though the latter may be
+/// infinite.
+fn times(adjoint: Expr, partial: &Expr) -> Expr {
+    let nonzero = adjoint.as_const().is_some_and(|value| value != 0.0);
+    if nonzero || partial.is_finite() {
+        adjoint * partial.clone()
+    } else {
+        Expr::scalar(ScalarOp::StrongMul, vec![adjoint, partial.clone()])
     }
 }
 

@@ -144,6 +144,8 @@ struct Inner {
     dim: usize,
     dependence: Dependence,
     sign: Sign,
+    finite: bool,
+    lower: f64,
     depth: usize,
     digest: u128,
 }
@@ -225,6 +227,21 @@ impl Expr {
             | Node::Expand(arg, _) => arg.known_sign(),
             Node::Concat(parts) => common(parts),
         };
+        let finite = match &node {
+            Node::Const(value) => value.is_finite(),
+            Node::Scalar(op, args) => op.is_finite(args),
+            _ => true,
+        };
+        let finite = finite && children.iter().all(|child| child.is_finite());
+        let lower = match (&node, sign) {
+            (Node::Const(value), _) if !value.is_nan() => *value,
+            (Node::Scalar(op, args), _) => op.lower_bound(args),
+            (Node::InnerExtremum(_, arg) | Node::Slice(arg, ..) | Node::Expand(arg, _), _) => {
+                arg.lower_bound()
+            }
+            (_, Sign::NonNegative) => 0.0,
+            _ => f64::NEG_INFINITY,
+        };
         let depth = 1 + children.iter().map(|c| c.depth()).max().unwrap_or(0);
         let digest = digest(|h| {
             std::mem::discriminant(&node).hash(h);
@@ -247,6 +264,8 @@ impl Expr {
             dim,
             dependence,
             sign,
+            finite,
+            lower,
             depth,
             digest,
         }))
@@ -399,6 +418,16 @@ impl Expr {
     /// What is known of the sign of all components.
     pub fn known_sign(&self) -> Sign {
         self.0.sign
+    }
+
+    /// Whether all components are finite where the operands are, but for the overflow of sums and products.
+    pub fn is_finite(&self) -> bool {
+        self.0.finite
+    }
+
+    /// A value that no component is less than, unless it is NaN; of $-\infty$ where none is known.
+    pub fn lower_bound(&self) -> f64 {
+        self.0.lower
     }
 
     /// Whether all components are the results of arithmetic that rounds, with an error of half a unit of their

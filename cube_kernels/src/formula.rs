@@ -44,6 +44,12 @@ impl Formula {
         (Self { root, vars }, leaves)
     }
 
+    /// Another expression over the same operands.
+    pub(crate) fn with_root(&self, root: Expr) -> Self {
+        let vars = self.vars.clone();
+        Self { root, vars }
+    }
+
     /// The expression.
     pub fn root(&self) -> &Expr {
         &self.root

@@ -7,6 +7,7 @@ use cubecl::{
     features::{EnumSet, TypeUsage},
     ir::{AddressType, DeviceProperties, ElemType, IntKind, TargetProperties, UIntKind},
     prelude::*,
+    server::Handle,
 };
 
 use crate::{
@@ -70,8 +71,10 @@ pub struct Launch<'a> {
     /// Into how many rows of the output those of a sum are added up, if they are: row `k` of the output
     /// is the sum of every `fold`-th row from row `k` on.
     pub fold: Option<usize>,
-    /// The type of all operands and of the values.
+    /// The type of all operands.
     pub precision: Precision,
+    /// The type of the values: that of the operands, or that in which these are computed.
+    pub values: Precision,
 }
 
 /// Where the results go: contiguous tensors `[batch.., rows, entries]`, or `[batch.., fold, entries]`.
@@ -81,16 +84,22 @@ pub struct Output {
     pub values: Option<TensorBinding>,
     /// The columns at which they were found, where they are wanted, and their type.
     pub indices: Option<(TensorBinding, IntKind)>,
+    /// What the values are made of, where it is wanted, in the type in which sums are accumulated:
+    /// `[batch.., rows, Spec::state_size]`.
+    pub state: Option<TensorBinding>,
 }
 
-/// Whether the device runs the reduction `kind` of formulas of `tensors` tensors in `precision`.
+/// Whether the device runs the reduction `kind` of formulas of `tensors` tensors in `precision`, and gives what is
+/// `wanted`.
 pub fn check_device(
     client: &Client,
     precision: Precision,
     kind: ReductionKind,
+    wanted: Wanted,
     tensors: usize,
 ) -> Result<(), LaunchError> {
-    check_properties(client.properties(), client.name(), precision, kind, tensors)
+    let (properties, runtime) = (client.properties(), client.name());
+    check_properties(properties, runtime, precision, kind, wanted, tensors)
 }
 
 /// The same for a device of which only the properties and the name of the runtime are at hand.
@@ -99,12 +108,13 @@ pub fn check_properties(
     runtime: &str,
     precision: Precision,
     kind: ReductionKind,
+    wanted: Wanted,
     tensors: usize,
 ) -> Result<(), LaunchError> {
     // The outputs and the sizes need buffers, too.
     let others = match kind {
         ReductionKind::Minimum | ReductionKind::Maximum | ReductionKind::Smallest { .. } => 3,
-        _ => 2,
+        _ => 2 + usize::from(wanted.state),
     };
     let limit = (properties.hardware.max_bindings as usize).saturating_sub(others);
     if tensors > limit {
@@ -200,12 +210,16 @@ pub struct Kernels<'a> {
     accumulated: ElemType,
     /// Types of the values and indices that are given out.
     output: (ElemType, ElemType),
-    merge: Option<Merge>,
+    /// One after the other, if there are parts.
+    merges: Vec<Merge>,
 }
 
 /// How the kernel that merges parts is launched.
 struct Merge {
     rows: usize,
+    parts: usize,
+    /// How many parts become one, where there will still be several.
+    together: Option<usize>,
     cubes: [u32; 3],
     units: usize,
 }
@@ -285,6 +299,8 @@ impl<'a> Kernels<'a> {
             }
         };
 
+        let mut plan = plan;
+        plan.blueprint.written = launch.values;
         let largest = strides.iter().map(|s| s.extent).max().unwrap_or(0);
         let columns = plan.parts * plan.part_columns + plan.blueprint.block;
         let written = match plan.parts {
@@ -312,18 +328,22 @@ impl<'a> Kernels<'a> {
             numbers.extend([strided.row, strided.component]);
             numbers.extend(&strided.batch);
         }
-        let merge = match plan.parts {
-            1 => None,
-            _ => {
-                let units = 128.min(device.max_units);
-                let cubes = (rows * spec.width()).div_ceil(units);
-                Some(Merge {
-                    rows,
-                    cubes: plan::spread(cubes, device.max_cubes)?,
-                    units,
-                })
-            }
-        };
+        let units = 128.min(device.max_units);
+        let mut merges = Vec::new();
+        let mut parts = plan.parts;
+        while parts > 1 {
+            let together = Some(plan.together).filter(|together| *together < parts);
+            let left = together.map_or(1, |together| parts.div_ceil(together));
+            let cubes = (left * rows * spec.width()).div_ceil(units);
+            merges.push(Merge {
+                rows,
+                parts,
+                together,
+                cubes: plan::spread(cubes, device.max_cubes)?,
+                units,
+            });
+            parts = left;
+        }
         Ok(Self {
             plan,
             program,
@@ -337,8 +357,8 @@ impl<'a> Kernels<'a> {
                 Some(_) => Precision::F64.elem(),
                 None => accumulated(launch.reduction, launch.precision).elem(),
             },
-            output: (launch.precision.elem(), ElemType::Int(index_kind)),
-            merge,
+            output: (launch.values.elem(), ElemType::Int(index_kind)),
+            merges,
         })
     }
 
@@ -351,24 +371,29 @@ impl<'a> Kernels<'a> {
         self.plan.blueprint.spec
     }
 
+    /// Types of the values and indices of a partial result.
+    fn partial(&self) -> (ElemType, ElemType) {
+        (self.accumulated, ElemType::UInt(UIntKind::U32))
+    }
+
     /// Types of the values and indices that the first kernel writes.
     fn written(&self) -> (ElemType, ElemType) {
-        match self.merge {
-            None => self.output,
-            Some(_) => (self.accumulated, ElemType::UInt(UIntKind::U32)),
+        match self.merges.is_empty() {
+            true => self.output,
+            false => self.partial(),
         }
     }
 
     /// The kernels as a compiler takes them, in the order in which they run: the one that reduces,
-    /// and, where columns are split, the one that merges the parts.
+    /// and, where columns are split, those that merge the parts.
     pub fn define(&self, properties: &Arc<DeviceProperties>) -> Vec<Box<dyn CubeKernel>> {
         let target = Arc::new(TargetProperties::default());
         let settings = self.settings(self.plan.cube_dim());
         let reduce = self.reduce_kernel(settings, properties.clone(), target.clone());
         let mut kernels: Vec<Box<dyn CubeKernel>> = vec![Box::new(reduce)];
-        if let Some(merge) = &self.merge {
+        for merge in &self.merges {
             let settings = self.settings(merge.cube_dim());
-            let merge = self.merge_kernel(settings, properties.clone(), target);
+            let merge = self.merge_kernel(merge, settings, properties.clone(), target.clone());
             kernels.push(Box::new(merge));
         }
         kernels
@@ -404,6 +429,7 @@ impl<'a> Kernels<'a> {
             scalar(),
             buffers((wanted.values || blueprint.partial).into()).collect(),
             buffers(blueprint.writes_indices().into()).collect(),
+            buffers((wanted.state && !blueprint.partial).into()).collect(),
             self.plan.lanes,
             self.program.clone(),
             blueprint.clone(),
@@ -417,29 +443,55 @@ impl<'a> Kernels<'a> {
 
     fn merge_kernel(
         &self,
+        merge: &Merge,
         settings: KernelSettings,
         properties: Arc<DeviceProperties>,
         target: Arc<TargetProperties>,
     ) -> kernel::merge::Merge {
-        let wanted = self.spec().wanted;
-        let blueprint = &self.plan.blueprint;
+        let Written {
+            values,
+            indices,
+            state,
+            types: (o, i),
+        } = self.merged(merge);
         kernel::merge::Merge::new(
             settings,
             properties,
             target,
             BufferCompilationArg { inplace: None },
-            buffers(blueprint.writes_indices().into()).collect(),
-            buffers(wanted.values.into()).collect(),
-            buffers(wanted.indices.into()).collect(),
+            buffers(self.spec().keeps_indices().into()).collect(),
+            buffers(values.into()).collect(),
+            buffers(indices.into()).collect(),
+            buffers(state.into()).collect(),
             (),
             (),
             InputScalarCompilationArg::new(self.computed),
-            blueprint.clone(),
+            merge.together,
+            self.plan.blueprint.clone(),
             self.computed,
             self.accumulated,
-            self.output.0,
-            self.output.1,
+            o,
+            i,
         )
+    }
+
+    /// What a merge writes.
+    fn merged(&self, merge: &Merge) -> Written {
+        let wanted = self.spec().wanted;
+        match merge.together {
+            Some(_) => Written {
+                values: true,
+                indices: self.spec().keeps_indices(),
+                state: false,
+                types: self.partial(),
+            },
+            None => Written {
+                values: wanted.values,
+                indices: wanted.indices,
+                state: wanted.state,
+                types: self.output,
+            },
+        }
     }
 
     fn launch(
@@ -462,30 +514,41 @@ impl<'a> Kernels<'a> {
         };
         assert_eq!(scalars.len(), self.program.scalars);
         let buffer = |tensor: TensorBinding| tensor.into_tensor_arg().into_buffer_arg();
-        let values = output.values.map(buffer);
-        let indices = output.indices.map(|(tensor, _)| buffer(tensor));
+        let result = Results {
+            values: output.values.map(buffer),
+            indices: output.indices.map(|(tensor, _)| buffer(tensor)),
+            state: output.state.map(buffer),
+        };
         let tensors = tensors.into_iter().map(buffer);
-        let Some(merge) = &self.merge else {
-            self.launch_reduce(client, tensors, &scalars, values, indices);
+        let Some((last, merges)) = self.merges.split_last() else {
+            self.launch_reduce(client, tensors, &scalars, result);
             return;
         };
+        let mut parts = self.parts(client, self.plan.parts);
+        self.launch_reduce(client, tensors, &scalars, parts.results());
+        for merge in merges {
+            let together = merge.together.expect("others follow");
+            let fewer = self.parts(client, merge.parts.div_ceil(together));
+            self.launch_merge(merge, client, &parts, fewer.results());
+            parts = fewer;
+        }
+        self.launch_merge(last, client, &parts, result);
+    }
+
+    /// Buffers for the partial results of `count` parts.
+    fn parts(&self, client: &Client, count: usize) -> Parts {
         let spec = self.spec();
-        let parts = merge.rows * self.plan.parts;
-        let len = parts * spec.partial_values();
-        let partial = client.empty(len * self.accumulated.size());
-        // SAFETY: the length is that of the buffer just made.
-        let part = || unsafe { BufferArg::from_raw_parts(partial.clone(), len) };
-        let index_len = parts * spec.entries();
-        let partial_indices = spec
-            .keeps_indices()
-            .then(|| client.empty(index_len * size_of::<u32>()));
-        // SAFETY: as above.
-        let part_indices = || {
-            let handle = partial_indices.clone();
-            handle.map(|handle| unsafe { BufferArg::from_raw_parts(handle, index_len) })
-        };
-        self.launch_reduce(client, tensors, &scalars, Some(part()), part_indices());
-        self.launch_merge(merge, client, (part(), part_indices()), (values, indices));
+        let rows = count * self.merges[0].rows;
+        let buffer = |len: usize, size: usize| (client.empty(len * size), len);
+        let indices = || buffer(rows * spec.entries(), size_of::<u32>());
+        Parts {
+            // Counts have none, but a buffer is bound.
+            values: buffer(
+                (rows * spec.partial_values()).max(1),
+                self.accumulated.size(),
+            ),
+            indices: spec.keeps_indices().then(indices),
+        }
     }
 
     /// Launches the kernel with its arguments in the order of its parameters. It bounds rows, columns and
@@ -496,8 +559,7 @@ impl<'a> Kernels<'a> {
         client: &Client,
         tensors: impl Iterator<Item = BufferArg>,
         scalars: &[f64],
-        values: Option<BufferArg>,
-        indices: Option<BufferArg>,
+        results: Results,
     ) {
         let (o, i) = self.written();
         let mut launcher = KernelLauncher::new(self.settings(self.plan.cube_dim()));
@@ -510,13 +572,7 @@ impl<'a> Kernels<'a> {
             <usize as LaunchArg>::register(*number, &mut launcher);
         }
         self.register_scalar(&mut launcher, f64::INFINITY);
-        launcher.declare_io(BufferIOAttr::ReadWrite);
-        if let Some(values) = values {
-            launcher.register_buffer(values, o.size());
-        }
-        if let Some(indices) = indices {
-            launcher.register_buffer(indices, i.size());
-        }
+        self.register_results(&mut launcher, results, (o, i));
         let kernel = self.reduce_kernel(
             launcher.settings.clone(),
             client.properties_shared(),
@@ -526,30 +582,20 @@ impl<'a> Kernels<'a> {
     }
 
     /// The same for the kernel that merges; a unit reads and writes only what belongs to its row and component.
-    fn launch_merge(
-        &self,
-        merge: &Merge,
-        client: &Client,
-        (part, part_indices): (BufferArg, Option<BufferArg>),
-        (values, indices): (Option<BufferArg>, Option<BufferArg>),
-    ) {
+    fn launch_merge(&self, merge: &Merge, client: &Client, parts: &Parts, results: Results) {
         let mut launcher = KernelLauncher::new(self.settings(merge.cube_dim()));
         launcher.declare_io(BufferIOAttr::ReadOnly);
+        let (part, part_indices) = parts.arguments();
         launcher.register_buffer(part, self.accumulated.size());
         if let Some(indices) = part_indices {
             launcher.register_buffer(indices, size_of::<u32>());
         }
-        launcher.declare_io(BufferIOAttr::ReadWrite);
-        if let Some(values) = values {
-            launcher.register_buffer(values, self.output.0.size());
-        }
-        if let Some(indices) = indices {
-            launcher.register_buffer(indices, self.output.1.size());
-        }
+        self.register_results(&mut launcher, results, self.merged(merge).types);
         <usize as LaunchArg>::register(merge.rows, &mut launcher);
-        <usize as LaunchArg>::register(self.plan.parts, &mut launcher);
+        <usize as LaunchArg>::register(merge.parts, &mut launcher);
         self.register_scalar(&mut launcher, f64::INFINITY);
         let kernel = self.merge_kernel(
+            merge,
             launcher.settings.clone(),
             client.properties_shared(),
             client.target_properties_shared(),
@@ -557,8 +603,68 @@ impl<'a> Kernels<'a> {
         launcher.launch(merge.cube_count(), Checked(kernel), client);
     }
 
+    fn register_results(
+        &self,
+        launcher: &mut KernelLauncher,
+        results: Results,
+        (o, i): (ElemType, ElemType),
+    ) {
+        launcher.declare_io(BufferIOAttr::ReadWrite);
+        if let Some(values) = results.values {
+            launcher.register_buffer(values, o.size());
+        }
+        if let Some(indices) = results.indices {
+            launcher.register_buffer(indices, i.size());
+        }
+        if let Some(state) = results.state {
+            launcher.register_buffer(state, self.accumulated.size());
+        }
+    }
+
     fn register_scalar(&self, launcher: &mut KernelLauncher, value: f64) {
         InputScalar::register(InputScalar::new(value, self.computed), launcher);
+    }
+}
+
+/// What a kernel writes.
+struct Written {
+    values: bool,
+    indices: bool,
+    state: bool,
+    types: (ElemType, ElemType),
+}
+
+/// Where a kernel writes to.
+struct Results {
+    values: Option<BufferArg>,
+    indices: Option<BufferArg>,
+    state: Option<BufferArg>,
+}
+
+/// Partial results: buffers and their lengths.
+struct Parts {
+    values: (Handle, usize),
+    indices: Option<(Handle, usize)>,
+}
+
+impl Parts {
+    /// Values and indices as arguments of a kernel.
+    fn arguments(&self) -> (BufferArg, Option<BufferArg>) {
+        // SAFETY: the length is that of the buffer.
+        let argument = |(handle, len): &(Handle, usize)| unsafe {
+            BufferArg::from_raw_parts(handle.clone(), *len)
+        };
+        (argument(&self.values), self.indices.as_ref().map(argument))
+    }
+
+    /// The same as what a kernel writes to.
+    fn results(&self) -> Results {
+        let (values, indices) = self.arguments();
+        Results {
+            values: Some(values),
+            indices,
+            state: None,
+        }
     }
 }
 
@@ -594,6 +700,7 @@ impl<'a> Launch<'a> {
             runtime,
             self.precision,
             self.reduction,
+            wanted,
             layouts.len(),
         )?;
         let device = Device::new(properties, runtime);
@@ -628,7 +735,18 @@ impl<'a> Launch<'a> {
         scalars: &[f64],
         output: Output,
     ) -> Result<(), LaunchError> {
-        check_device(client, self.precision, self.reduction, tensors.len())?;
+        let wanted = Wanted {
+            values: output.values.is_some(),
+            indices: output.indices.is_some(),
+            state: output.state.is_some(),
+        };
+        check_device(
+            client,
+            self.precision,
+            self.reduction,
+            wanted,
+            tensors.len(),
+        )?;
         let rows = self.fold.unwrap_or(self.rows);
         if rows == 0 || self.batch_shape.contains(&0) {
             return Ok(());
@@ -640,10 +758,6 @@ impl<'a> Launch<'a> {
                 strides: &tensor.strides,
             })
             .collect();
-        let wanted = Wanted {
-            values: output.values.is_some(),
-            indices: output.indices.is_some(),
-        };
         let index_kind = output
             .indices
             .as_ref()

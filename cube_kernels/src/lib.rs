@@ -19,6 +19,7 @@ pub mod catalogue;
 mod differentiate;
 pub mod expr;
 mod formula;
+mod iterations;
 mod kernel;
 mod launch;
 pub mod plan;
@@ -26,8 +27,10 @@ pub mod program;
 mod reduction;
 pub mod reference;
 mod simplify;
+mod terms;
 
 pub use cubecl::ir::IntKind;
+pub use differentiate::Cotangent;
 pub use expr::{Axis, Expr};
 pub use formula::Formula;
 pub use kernel::math::{Math, Precision};

@@ -11,13 +11,13 @@ use cubecl::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    iterations::{Unit, largest, merging},
     kernel::{
         math::{Math, Precision},
         ptx,
     },
     program::{
-        Argument, Factor, InnerProduct, Item, Load, Program, Space, Stage, Symmetric, UNROLL,
-        WeightedSum,
+        Argument, Factor, InnerProduct, Load, Program, Space, Symmetric, UNROLL, WeightedSum,
     },
     reduction::{Accumulation, ReductionKind, Spec},
 };
@@ -27,8 +27,10 @@ use crate::{
 pub struct Blueprint {
     /// The reduction.
     pub spec: Spec,
-    /// The type of operands and results.
+    /// The type of operands.
     pub stored: Precision,
+    /// The type of values of the result.
+    pub written: Precision,
     /// How functions are evaluated.
     pub math: Math,
     /// Units of a cube.
@@ -534,6 +536,8 @@ pub struct Plan {
     pub cubes: [u32; 3],
     /// Parts into which the pairs of an output row are split: by columns, and then by what is added up.
     pub parts: usize,
+    /// How many parts are merged at a time, at most: where a unit cannot take all, what it gets is merged again.
+    pub together: usize,
     /// Columns of a part; its share of the tiles, where pairs serve rows and columns.
     pub part_columns: usize,
     /// Rows that a lane takes for a part, one after the other.
@@ -564,8 +568,11 @@ pub enum PlanError {
         /// Cubes that can be launched.
         limit: usize,
     },
-    /// A unit takes more iterations than the device does.
-    #[error("a unit needs {iterations} iterations at least, the device ends it after {limit}")]
+    /// A unit may take more iterations than the device does.
+    #[error(
+        "a unit may need {iterations} iterations of its loops however the work is split, the device ends it \
+         after {limit}"
+    )]
     TooLong {
         /// Iterations that are needed.
         iterations: usize,
@@ -663,7 +670,7 @@ pub fn plan(
     let (part_columns, part_steps) = match device.max_iterations {
         Some(limit) => {
             let (columns, steps) =
-                most_pairs(program, sizes.steps(), &mut blueprint, units, limit)?;
+                most_pairs(program, sizes.steps(), &mut blueprint, part_columns, limit)?;
             (part_columns.min(columns), steps)
         }
         None => (part_columns, sizes.steps()),
@@ -671,17 +678,10 @@ pub fn plan(
     let part_columns = part_columns.next_multiple_of(blueprint.block).max(1);
     blueprint.ahead = ahead(device, program, &blueprint, lanes, part_columns);
     let parts = sizes.columns.div_ceil(part_columns).max(1) * sizes.steps().div_ceil(part_steps);
-    // A unit merges all parts.
-    let merging = parts * (2 + 3 * spec.depth());
-    if let Some(limit) = device.max_iterations
-        && parts > 1
-        && merging > limit
-    {
-        return Err(PlanError::TooLong {
-            iterations: merging,
-            limit,
-        });
-    }
+    let together = match device.max_iterations {
+        Some(limit) => most_parts(spec, parts, limit)?,
+        None => parts,
+    };
     blueprint.partial = parts > 1;
 
     let workers = workers * parts;
@@ -695,6 +695,7 @@ pub fn plan(
         lanes,
         cubes: spread(cubes, device.max_cubes)?,
         parts,
+        together,
         part_columns,
         part_steps,
     })
@@ -714,6 +715,10 @@ fn ahead(
         return None;
     };
     device.cores?;
+    // Columns were split without it.
+    if device.max_iterations.is_some() {
+        return None;
+    }
     // Instructions, measured.
     let insertion = 80 + 5 * k;
     let pair = program.pair_work().max(1);
@@ -748,6 +753,7 @@ fn blueprint(
     Blueprint {
         spec,
         stored: precision,
+        written: precision,
         math: Math {
             precision: computed,
             polynomial_exp: device.cores.is_some(),
@@ -864,6 +870,7 @@ pub fn symmetric(
         lanes,
         cubes: [parts.div_ceil(units) as u32, 1, 1],
         parts,
+        together: parts,
         part_columns: tiles.sum::<usize>().div_ceil(parts),
         part_steps: 1,
     })
@@ -1060,54 +1067,44 @@ fn matrix_block(device: &Device, program: &Program, own: &Blueprint) -> Option<u
 }
 
 /// Columns, a multiple of a block, and rows of a lane, at most `steps`, that a unit can take within
-/// `limit` iterations of its loops, counted generously. Blocks become shorter where not even one fits.
+/// `limit` iterations of its loops. Blocks become shorter where not even one fits.
 fn most_pairs(
     program: &Program,
     steps: usize,
     blueprint: &mut Blueprint,
-    units: usize,
+    columns: usize,
     limit: usize,
 ) -> Result<(usize, usize), PlanError> {
-    let loops = |items: &[Item]| -> usize {
-        let lengths = items.iter().map(|item| match item {
-            Item::Let(..) => 0,
-            Item::Sum { len, .. } => *len,
-            Item::Store { len, .. } => len - 1,
-        });
-        lengths.sum()
-    };
-    let slots = |stage: &Stage| loops(&stage.items) + 2 * stage.slots;
-    let spec = blueprint.spec;
-    let once = slots(&program.uniform) + 2 * spec.state();
-    let step = slots(&program.row)
-        + match blueprint.folded {
-            true => 1 + 2 * spec.state(),
-            false => 0,
-        };
-    let pair = 1 + loops(&program.pair) + spec.depth();
-    let staged = blueprint.staged(program) > 0;
     loop {
         let block = blueprint.block;
-        let staged = match (staged, blueprint.shared_tile) {
-            (false, _) => 0,
-            (true, true) => block.div_ceil(units),
-            (true, false) => block,
-        };
-        let together = block.div_ceil(blueprint.columns) + blueprint.columns;
-        let each = 1 + staged * (1 + slots(&program.column)) + together * pair + spec.state();
-        let rest = limit.saturating_sub(once);
-        let steps = (rest / (step + each)).min(steps);
-        if let Some(own) = rest.checked_div(steps) {
-            return Ok(((own - step) / each * block, steps));
+        let unit = Unit { program, blueprint };
+        let within = |blocks, steps| unit.iterations(blocks * block, steps) <= limit;
+        let steps = largest(steps, |steps| within(1, steps));
+        if steps > 0 {
+            let blocks = largest(columns.div_ceil(block).max(1), |blocks| {
+                within(blocks, steps)
+            });
+            return Ok((blocks * block, steps));
         }
         if block == blueprint.columns {
             return Err(PlanError::TooLong {
-                iterations: once + step + each,
+                iterations: unit.iterations(block, 1),
                 limit,
             });
         }
         let half = block / 2 / blueprint.columns * blueprint.columns;
         blueprint.block = half.max(blueprint.columns);
+    }
+}
+
+/// How many parts can be merged at a time within `limit` iterations: all `parts`, or as many as two at least.
+fn most_parts(spec: Spec, parts: usize, limit: usize) -> Result<usize, PlanError> {
+    match largest(parts, |parts| merging(spec, parts) <= limit) {
+        0 | 1 if parts > 1 => Err(PlanError::TooLong {
+            iterations: merging(spec, 2),
+            limit,
+        }),
+        together => Ok(together.max(1)),
     }
 }
 

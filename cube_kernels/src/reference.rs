@@ -138,16 +138,23 @@ fn entry(spec: &Spec, columns: &[Vec<f64>], k: usize, w: usize) -> (f64, Option<
         }
         best.map_or((spec.empty(), None), |(index, value)| (value, Some(index)))
     };
-    // The sum of e^(f - m) w, and m.
+    // The sum of e^(f - m) w, and m. What has no weight does not exist.
     let exponentials = |f: usize, weight: &dyn Fn(usize) -> f64| {
-        let most = component(f).fold(f64::MIN, f64::max).min(f64::MAX);
-        let terms = component(f).enumerate();
-        let sum: f64 = terms.map(|(c, f)| (f - most).exp() * weight(c)).sum();
+        let terms = || component(f).enumerate().filter(|(c, _)| weight(*c) != 0.0);
+        let most = terms()
+            .map(|(_, f)| f)
+            .fold(f64::MIN, f64::max)
+            .min(f64::MAX);
+        let sum: f64 = terms().map(|(c, f)| (f - most).exp() * weight(c)).sum();
         (sum, most)
     };
     match spec.kind {
         ReductionKind::Sum(_) => (component(w).sum(), None),
         ReductionKind::Product => (component(w).product(), None),
+        ReductionKind::Count => {
+            let count = component(w).filter(|value| *value != 0.0).count();
+            (count as f64, Some(count))
+        }
         ReductionKind::LogSumExp { scores } => {
             let weight = |c: usize| match spec.dim - scores {
                 0 => 1.0,
@@ -184,11 +191,14 @@ pub fn reduce_equal(spec: &Spec, value: &[f64], columns: usize) -> (Vec<f64>, Ve
     let (mut values, mut indices) = (Vec::new(), Vec::new());
     for k in 0..spec.depth() {
         for w in 0..spec.width() {
-            let found = k < columns;
-            let (value, found) = match spec.kind {
-                ReductionKind::Sum(_) => (value[w] * count, false),
-                ReductionKind::Product => (value[w].powf(count), false),
-                _ if !found => (spec.empty(), false),
+            let (value, index) = match spec.kind {
+                ReductionKind::Sum(_) => (value[w] * count, None),
+                ReductionKind::Product => (value[w].powf(count), None),
+                ReductionKind::Count => {
+                    let count = if value[w] == 0.0 { 0 } else { columns };
+                    (count as f64, Some(count))
+                }
+                _ if k >= columns => (spec.empty(), None),
                 // A few columns give what many do, but for the logarithm of their number.
                 kind => {
                     let few = vec![value.to_vec(); columns.min(k + 1)];
@@ -197,11 +207,11 @@ pub fn reduce_equal(spec: &Spec, value: &[f64], columns: usize) -> (Vec<f64>, Ve
                         ReductionKind::LogSumExp { .. } => (count / few.len() as f64).ln(),
                         _ => 0.0,
                     };
-                    (value + many, index.is_some())
+                    (value + many, index.map(|_| k))
                 }
             };
             values.push(value);
-            indices.push(if found { k as i64 } else { -1 });
+            indices.push(index.map_or(-1, |index| index as i64));
         }
     }
     (values, indices)

@@ -1,7 +1,8 @@
 //! Rewriting to an equal expression that costs less.
 //!
 //! Only identities that hold in floating point are used: constants are folded, neutral elements and
-//! double negations vanish, slices move to the leaves. A product by zero stays, as it may be NaN.
+//! double negations vanish, slices move to the leaves. A product by zero stays, as it may be NaN, and so does a
+//! mask that is constant: what it hides keeps its place among the operands.
 
 use crate::{
     catalogue::ScalarOp,
@@ -43,8 +44,8 @@ fn scalar(op: ScalarOp, args: Vec<Expr>, dim: usize) -> Expr {
         })
         .collect();
     let neutral = match (op, constants.as_slice()) {
-        (ScalarOp::Mul, [Some(1.0), _]) => Some(1),
-        (ScalarOp::Mul | ScalarOp::Div, [_, Some(1.0)]) => Some(0),
+        (ScalarOp::Mul | ScalarOp::StrongMul, [Some(1.0), _]) => Some(1),
+        (ScalarOp::Mul | ScalarOp::StrongMul | ScalarOp::Div, [_, Some(1.0)]) => Some(0),
         // Not for sums: adding 0 to -0 gives 0.
         (ScalarOp::Sub, [_, Some(zero)]) if zero.to_bits() == 0 => Some(0),
         (ScalarOp::Powi(1), _) => Some(0),
@@ -55,6 +56,12 @@ fn scalar(op: ScalarOp, args: Vec<Expr>, dim: usize) -> Expr {
     {
         return args[kept].expand(dim);
     }
+    // A strong zero asks for a zero; any other constant is as in a product.
+    let op = match (op, constants.as_slice()) {
+        (ScalarOp::StrongMul, [Some(0.0), _]) => return Expr::constant(0.0).expand(dim),
+        (ScalarOp::StrongMul, [Some(_), _]) => ScalarOp::Mul,
+        _ => op,
+    };
     match (op, args[0].node()) {
         (ScalarOp::Neg, Node::Scalar(ScalarOp::Neg, inner)) => inner[0].clone(),
         // A sum of negated terms needs no negation of its own: it is subtracted term by term.

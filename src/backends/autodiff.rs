@@ -5,7 +5,7 @@ use burn::{
         Backend, TensorMetadata,
         tensor::{FloatTensor, IntTensor},
     },
-    tensor::{DType, FloatDType, Shape, Slice, TensorData},
+    tensor::{FloatDType, Shape, Slice, TensorData},
 };
 use burn_autodiff::{
     Autodiff, NodeId,
@@ -14,12 +14,15 @@ use burn_autodiff::{
     ops::{Backward, Ops, OpsKind},
 };
 use burn_lazy_kernels::{
-    Accumulation, Axis, Expr, Formula, ReductionKind, Wanted,
+    Accumulation, Axis, Cotangent, Expr, Formula, ReductionKind, Wanted,
     catalogue::ScalarOp,
     expr::{Place, Var},
 };
 
-use crate::ops::{LazyOps, Operands, Reduced, Reduction};
+use crate::{
+    backends::computed,
+    ops::{LazyOps, Operands, Reduced, Reduction},
+};
 
 /// The most tensors of one tracked reduction: the number of parents of a node is fixed when Burn's
 /// trait is instantiated.
@@ -33,10 +36,12 @@ struct Reduce;
 struct Forward<B: Backend> {
     operands: Vec<NodeId>,
     reduction: Reduction,
-    /// The result, where the derivative is written in terms of it.
+    /// The result, where the derivative is written in terms of it; of halves before it was rounded.
     values: Option<FloatTensor<B>>,
     /// Where the result was found, if it is one of the values.
     indices: Option<IntTensor<B>>,
+    /// What exponentials are relative to, and their sum.
+    state: Option<FloatTensor<B>>,
 }
 
 impl<B: Backend + LazyOps, const N: usize> Backward<B, N> for Reduce {
@@ -67,10 +72,10 @@ impl<B: Backend + LazyOps, const N: usize> Backward<B, N> for Reduce {
 }
 
 /// Beyond this, numbers in F32 do not hold each index.
-const EXACT_INDICES: usize = 1 << 24;
+pub(crate) const EXACT_INDICES: usize = 1 << 24;
 
 /// Whether the derivative of a reduction of `kind` goes through the indices of its result.
-fn is_selection(kind: ReductionKind) -> bool {
+pub(crate) fn is_selection(kind: ReductionKind) -> bool {
     matches!(
         kind,
         ReductionKind::Minimum | ReductionKind::Maximum | ReductionKind::Smallest { .. }
@@ -84,23 +89,20 @@ fn is_selection(kind: ReductionKind) -> bool {
 /// operand does not depend.
 struct Pairs<B: Backend> {
     reduction: Reduction,
-    cotangent: Expr,
+    cotangent: Cotangent,
     operands: Vec<FloatTensor<B>>,
     /// Further leaves of the cotangent with their tensors.
     others: Vec<(Var, FloatTensor<B>)>,
-    /// The type of the gradients; halves are differentiated in F32, as indices and long sums do not fit
+    /// The types of the gradients; halves are differentiated in F32, as indices and long sums do not fit
     /// them.
-    dtype: FloatDType,
+    dtypes: Vec<FloatDType>,
 }
 
 impl<B: Backend + LazyOps> Pairs<B> {
     fn new(forward: &Forward<B>, operands: Vec<FloatTensor<B>>, cotangent: FloatTensor<B>) -> Self {
         let reduction = forward.reduction.clone();
-        let dtype: FloatDType = cotangent.dtype().into();
-        let computed = match dtype {
-            FloatDType::F16 | FloatDType::BF16 => FloatDType::F32,
-            other => other,
-        };
+        let dtypes: Vec<FloatDType> = operands.iter().map(|t| t.dtype().into()).collect();
+        let computed: FloatDType = computed(operands[0].dtype()).into();
         // Each row has the cotangent of the row that it was added to.
         let cotangent = match reduction.fold {
             Some(fold) => repeat::<B>(cotangent, fold, reduction.size(reduction.axis.other())),
@@ -110,58 +112,74 @@ impl<B: Backend + LazyOps> Pairs<B> {
             fold: None,
             ..reduction
         };
-        let cast = |tensor| match computed == dtype {
+        let cast = |tensor: FloatTensor<B>| match computed == FloatDType::from(tensor.dtype()) {
             true => tensor,
             false => B::float_cast(tensor, computed),
         };
         let mut pairs = Self {
-            cotangent: Expr::constant(0.0),
+            cotangent: Expr::constant(0.0).into(),
             operands: operands.into_iter().map(cast).collect(),
             others: Vec::new(),
-            dtype,
+            dtypes,
             reduction,
         };
         let spec = pairs.reduction.spec();
         let e = pairs.leaf(cast(cotangent), spec.entries());
-        let values = forward.values.clone().map(cast);
-        let mut values = values.map(|values| pairs.leaf(values, spec.entries()));
-        let mut value = || values.take().expect("the result is kept");
+        let terms = pairs.reduction.spec_of_terms();
+        let state = forward.state.clone();
+        let state = state.map(|state| pairs.leaf(state, terms.state_size()));
+        // Exponentials are relative to a maximum, near which a score is exact however large it is; from their sum a
+        // row without terms, which has none, is taken out.
+        let plane = |index: usize| {
+            let state = state.as_ref().expect("it is kept");
+            state.slice(terms.plane_start(index), terms.plane_size(index))
+        };
+        let nothing = || equal(&plane(1), 0.0);
+        let relative = |scores: Expr| (scores - plane(0)).exp();
         let root = pairs.reduction.formula.root().clone();
         pairs.cotangent = match pairs.reduction.kind {
-            ReductionKind::Sum(_) => e,
-            ReductionKind::Product => e * pairs.others_of_product(&root),
-            // The derivative of log sum e^f w is e^(f - L) w by f and e^(f - L) by w.
+            ReductionKind::Sum(_) => e.into(),
+            ReductionKind::Product => (e * pairs.others_of_product(&root)).into(),
+            // With the maximum m and S = sum e^(f - m) w, the derivative of log sum e^f w is e^(f - m) w / S by f and
+            // e^(f - m) / S by w.
             ReductionKind::LogSumExp { scores } => {
-                let exp = (root.slice(0, scores) - value()).exp() * e;
+                let each = zero_where(e / plane(1), nothing());
+                let exp = relative(root.slice(0, scores)) * each;
                 match root.dim() - scores {
                     0 => exp,
                     weights => {
                         let weight = root.slice(scores, weights);
-                        Expr::concat(vec![
-                            narrowed(exp.clone() * weight, scores),
-                            narrowed(exp, weights),
-                        ])
+                        // Where the weight is 0, the exponential may be infinite.
+                        let by_score = vec![weight, exp.clone()];
+                        let by_score = Expr::scalar(ScalarOp::StrongMul, by_score);
+                        Expr::concat(vec![narrowed(by_score, scores), narrowed(exp, weights)])
                     }
                 }
+                .into()
             }
-            // With p = e^(f - L) and the result s it is sum p (g - s) by f and p by g.
+            // With p = e^(f - m) / S and the result s it is sum p (g - s) by f and p by g.
             ReductionKind::SoftmaxSum => {
-                let mean = value();
-                let exp = pairs.softmax(&root.slice(0, 1)) * e;
+                let mean = forward.values.clone().expect("the result is kept");
+                let mean = zero_where(pairs.leaf(mean, spec.entries()), nothing());
+                let exp = relative(root.slice(0, 1)) * zero_where(e / plane(1), nothing());
                 let weight = root.slice(1, root.dim() - 1);
-                Expr::concat(vec![(exp.clone() * (weight - mean)).inner_sum(), exp])
+                Expr::concat(vec![(exp.clone() * (weight - mean)).inner_sum(), exp]).into()
             }
+            ReductionKind::Count => unreachable!("it has no values"),
             // It is that of the pair where the value was found.
             ReductionKind::Minimum | ReductionKind::Maximum | ReductionKind::Smallest { .. } => {
                 let indices = forward.indices.clone().expect("indices are kept");
                 let indices = B::int_into_float(indices, computed);
                 let indices = pairs.leaf(indices, spec.entries());
                 let here = Expr::place(Place::Index(pairs.reduction.axis));
-                let hit = Expr::scalar(ScalarOp::Equal, vec![indices, here]) * e;
-                match spec.width() {
-                    1 => hit.inner_sum(),
-                    width => Expr::sum((0..spec.depth()).map(|k| hit.slice(k * width, width))),
-                }
+                let is_here = Expr::scalar(ScalarOp::Equal, vec![indices, here]);
+                let all = |places: &Expr| match spec.width() {
+                    1 => places.inner_sum(),
+                    width => Expr::sum((0..spec.depth()).map(|k| places.slice(k * width, width))),
+                };
+                // Elsewhere nothing counts, whatever it is.
+                let value = all(&(is_here.clone() * e));
+                Cotangent::from(value).unless(equal(&all(&is_here), 0.0))
             }
         };
         pairs
@@ -198,17 +216,9 @@ impl<B: Backend + LazyOps> Pairs<B> {
         self.leaf(values, dim)
     }
 
-    /// $e^{f - L}$ with the logarithm $L$ of the sum of all $e^f$.
-    fn softmax(&mut self, scores: &Expr) -> Expr {
-        let total = self.reduced(ReductionKind::LogSumExp { scores: 1 }, scores);
-        (scores.clone() - total).exp()
-    }
-
     /// The product of all values but that of the pair: without zeros the product over the value; next to
     /// one zero nothing but at the zero itself, where it is the product of the others.
     fn others_of_product(&mut self, root: &Expr) -> Expr {
-        let equal =
-            |a: &Expr, b: f64| Expr::scalar(ScalarOp::Equal, vec![a.clone(), Expr::constant(b)]);
         let zero = equal(root, 0.0);
         let masked = |source: Expr| {
             Expr::scalar(
@@ -219,8 +229,10 @@ impl<B: Backend + LazyOps> Pairs<B> {
         let zeros = self.reduced(ReductionKind::Sum(Accumulation::Blocks), &zero);
         let product = self.reduced(ReductionKind::Product, &masked(Expr::constant(1.0)));
         let divided = product.clone() / masked(Expr::constant(1.0));
-        let elsewhere = divided * equal(&zeros, 0.0);
-        let at_zero = product * equal(&zeros, 1.0);
+        // The product may be infinite.
+        let elsewhere = zero_where(divided, zeros.clone());
+        let several = Expr::scalar(ScalarOp::NotEqual, vec![zeros, Expr::constant(1.0)]);
+        let at_zero = zero_where(product, several);
         Expr::scalar(ScalarOp::MaskWhere, vec![elsewhere, zero.clone(), at_zero])
     }
 
@@ -255,6 +267,7 @@ impl<B: Backend + LazyOps> Pairs<B> {
             formula,
             kind,
             wanted: Wanted::VALUES,
+            values: None,
             axis,
             squeezed: false,
             fold,
@@ -294,7 +307,7 @@ impl<B: Backend + LazyOps> Pairs<B> {
             if own.is_empty() {
                 continue;
             }
-            let gradient = |k: &usize| root.gradient(&vars[*k], &self.cotangent);
+            let gradient = |k: &usize| root.gradient(&vars[*k], self.cotangent.clone());
             let joint = Expr::concat(own.iter().map(gradient).collect());
             let sums = self.sums(&joint, axis, fold);
             let mut start = 0;
@@ -323,9 +336,9 @@ impl<B: Backend + LazyOps> Pairs<B> {
                         B::float_zeros(operand.shape(), &operand.device(), dtype)
                     }
                 };
-                let gradient = match self.dtype == FloatDType::from(gradient.dtype()) {
+                let gradient = match self.dtypes[k] == FloatDType::from(gradient.dtype()) {
                     true => gradient,
-                    false => B::float_cast(gradient, self.dtype),
+                    false => B::float_cast(gradient, self.dtypes[k]),
                 };
                 all.push((k, gradient));
                 start = end;
@@ -370,6 +383,7 @@ impl<B: Backend + LazyOps> Pairs<B> {
             formula: Formula::new(&column).0,
             kind: ReductionKind::Sum(Accumulation::Blocks),
             wanted: Wanted::VALUES,
+            values: None,
             axis: Axis::J,
             m: 1,
             n: rows,
@@ -397,6 +411,16 @@ fn repeat<B: Backend>(tensor: FloatTensor<B>, fold: usize, rows: usize) -> Float
     B::float_slice(repeated, &slices)
 }
 
+/// 1 where `expr` is `value`, else 0.
+fn equal(expr: &Expr, value: f64) -> Expr {
+    Expr::scalar(ScalarOp::Equal, vec![expr.clone(), Expr::constant(value)])
+}
+
+/// `expr`, 0 where `mask` is not 0.
+fn zero_where(expr: Expr, mask: Expr) -> Expr {
+    Expr::scalar(ScalarOp::MaskWhere, vec![expr, mask, Expr::constant(0.0)])
+}
+
 /// `expr`, summed if what it belongs to has one component.
 fn narrowed(expr: Expr, dim: usize) -> Expr {
     match (expr.dim(), dim) {
@@ -414,6 +438,10 @@ fn add_batches<B: Backend>(
     shape: Shape,
 ) -> FloatTensor<B> {
     let full = gradient.shape();
+    if full.num_elements() != shape.num_elements() && full.num_elements() == 0 {
+        // Over no batches.
+        return B::float_zeros(shape, &gradient.device(), gradient.dtype().into());
+    }
     let own = if axis.is_none() { 1 } else { 2 };
     let batch_rank = full.num_dims() - 2;
     let missing = batch_rank - (shape.num_dims() - own);
@@ -441,6 +469,7 @@ fn tracked<B: Backend + LazyOps, C: CheckpointStrategy, const N: usize>(
         return Reduced {
             values: None,
             indices,
+            state: None,
         };
     }
     let nodes = tensors.each_ref().map(|t| t.node());
@@ -448,34 +477,32 @@ fn tracked<B: Backend + LazyOps, C: CheckpointStrategy, const N: usize>(
     match prepared.compute_bound().stateful() {
         OpsKind::Tracked(mut prep) => {
             let selection = is_selection(reduction.kind);
-            let columns = reduction.size(reduction.axis);
-            let double = tensors[0].primitive().dtype() == DType::F64;
-            assert!(
-                !selection || double || columns <= EXACT_INDICES,
-                "{:?} over {} of {}: {columns} entries are more than can be told apart in the \
-                 backward pass; compute in F64 or detach the operands",
-                reduction.kind,
-                reduction.axis,
-                reduction.formula
-            );
+            let dtype = tensors[0].primitive().dtype();
+            let kept = reduction.kind == ReductionKind::SoftmaxSum;
             let mut all = reduction.clone();
             all.wanted.indices |= selection;
+            all.wanted.state = reduction.kind.has_state();
+            if kept && computed(dtype) != dtype {
+                all.values = Some(computed(dtype).into());
+            }
             let reduced = B::lazy_reduce(inner(), all);
             let values = reduced.values.expect("they are wanted");
-            let kept = matches!(
-                reduction.kind,
-                ReductionKind::LogSumExp { .. } | ReductionKind::SoftmaxSum
-            );
+            let given = match reduction.values_dtype(dtype) {
+                own if own == values.dtype() => values.clone(),
+                own => B::float_cast(values.clone(), own.into()),
+            };
             let wanted = reduction.wanted.indices;
             let forward = Forward {
                 operands: tensors.iter().map(|t| prep.checkpoint(t)).collect(),
-                values: kept.then(|| values.clone()),
+                values: kept.then_some(values),
                 indices: reduced.indices.clone().filter(|_| selection),
+                state: reduced.state,
                 reduction,
             };
             Reduced {
-                values: Some(prep.finish(forward, values)),
+                values: Some(prep.finish(forward, given)),
                 indices: reduced.indices.filter(|_| wanted),
+                state: None,
             }
         }
         OpsKind::UnTracked(prep) => {
@@ -483,6 +510,7 @@ fn tracked<B: Backend + LazyOps, C: CheckpointStrategy, const N: usize>(
             Reduced {
                 values: reduced.values.map(|values| prep.finish(values)),
                 indices: reduced.indices,
+                state: None,
             }
         }
     }

@@ -7,7 +7,7 @@ use std::{
 
 use burn::{
     backend::tensor::FloatTensor,
-    tensor::{DType, IntDType},
+    tensor::{DType, IntDType, Shape},
 };
 use burn_cubecl::{
     Cube, CubeBackend,
@@ -21,7 +21,10 @@ use burn_lazy_kernels::{
     Axis, Formula, IntKind, Launch, Output, Precision, Program, Symmetric, same_tensors,
 };
 
-use crate::ops::{LazyOps, Operands, Reduced, Reduction};
+use crate::{
+    backends::computed,
+    ops::{LazyOps, Operands, Reduced, Reduction},
+};
 
 /// The precision of kernels on tensors of `dtype`, if there are such kernels.
 pub(crate) fn precision(dtype: DType) -> Option<Precision> {
@@ -89,9 +92,10 @@ impl LazyOps for CubeBackend {
         let shape = reduction.output_shape();
         let Reduction { wanted, .. } = reduction;
         let index_dtype = DType::from(reduction.indices);
+        let values_dtype = reduction.values_dtype(dtype);
         if reduction.size(reduction.axis) == 0 {
             // Buffers of no values cannot be bound everywhere.
-            let full = |value: f64, dtype: DType| {
+            let full = |shape: &Shape, value: f64, dtype: DType| {
                 let elem = match precision(dtype) {
                     Some(precision) => precision.elem(),
                     None => ElemType::Int(int_kind(reduction.indices)),
@@ -99,30 +103,48 @@ impl LazyOps for CubeBackend {
                 let value = InputScalar::new(value, elem);
                 full_device_dtype(client.clone(), shape.clone(), device.clone(), value, dtype)
             };
+            let spec = reduction.spec();
             return Reduced {
-                values: wanted.values.then(|| full(reduction.spec().empty(), dtype)),
-                indices: wanted.indices.then(|| full(-1.0, index_dtype)),
+                values: wanted
+                    .values
+                    .then(|| full(&shape, spec.empty(), values_dtype)),
+                indices: wanted
+                    .indices
+                    .then(|| full(&shape, spec.empty_index() as f64, index_dtype)),
+                // No sum is relative to anything.
+                state: wanted
+                    .state
+                    .then(|| full(&reduction.state_shape(), 0.0, computed(dtype))),
             };
         }
-        let empty = |dtype| {
+        let empty = |shape: &Shape, dtype| {
             empty_device_contiguous_dtype(client.clone(), device.clone(), shape.clone(), dtype)
         };
         let reduced = Reduced::<Self> {
-            values: wanted.values.then(|| empty(dtype)),
-            indices: wanted.indices.then(|| empty(index_dtype)),
+            values: wanted.values.then(|| empty(&shape, values_dtype)),
+            indices: wanted.indices.then(|| empty(&shape, index_dtype)),
+            state: wanted
+                .state
+                .then(|| empty(&reduction.state_shape(), computed(dtype))),
         };
         let tensors: Vec<TensorBinding> = operands.0.into_iter().map(|t| t.binding()).collect();
         let same = same_tensors(&tensors);
-        let lowered = lowered(&reduction.formula, reduction.axis, same);
+        let terms = reduction.terms();
+        let (formula, kind) = match &terms {
+            Some((formula, kind)) => (formula, *kind),
+            None => (&reduction.formula, reduction.kind),
+        };
+        let lowered = lowered(formula, reduction.axis, same);
         let launch = Launch {
             program: &lowered.program,
             symmetric: lowered.symmetric.as_ref(),
-            reduction: reduction.kind,
+            reduction: kind,
             batch_shape: &reduction.batch,
             rows: reduction.size(reduction.axis.other()),
             columns: reduction.size(reduction.axis),
             fold: reduction.fold,
             precision: precision(dtype).expect("the type was checked"),
+            values: precision(values_dtype).expect("it is one of them"),
         };
         let output = Output {
             values: reduced.values.clone().map(|t| t.binding()),
@@ -130,6 +152,7 @@ impl LazyOps for CubeBackend {
                 .indices
                 .clone()
                 .map(|t| (t.binding(), int_kind(reduction.indices))),
+            state: reduced.state.clone().map(|t| t.binding()),
         };
         if let Err(error) = launch.run(&client, tensors, &reduction.scalars, output) {
             panic!(

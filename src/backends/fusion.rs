@@ -8,7 +8,10 @@ use burn_fusion::{
     custom::{CustomOpIr, HandleContainer, Operation, OperationIr, StreamId, TensorIr},
 };
 
-use crate::ops::{LazyOps, Operands, Reduced, Reduction};
+use crate::{
+    backends::computed,
+    ops::{LazyOps, Operands, Reduced, Reduction},
+};
 
 #[derive(Debug)]
 struct Reduce<B> {
@@ -34,6 +37,10 @@ impl<B: FusionBackend + LazyOps> Operation<B::FusionRuntime> for Reduce<B> {
             let id = &outputs.next().expect("as many as are wanted").id;
             handles.register_int_tensor::<B>(id, indices);
         }
+        if let Some(state) = reduced.state {
+            let id = &outputs.next().expect("as many as are wanted").id;
+            handles.register_float_tensor::<B>(id, state);
+        }
         Ok(())
     }
 }
@@ -43,16 +50,17 @@ impl<B: FusionBackend + LazyOps> LazyOps for Fusion<B> {
         let client = operands.0[0].client.clone();
         let inputs: Vec<TensorIr> = operands.0.into_iter().map(|t| t.into_ir()).collect();
         let wanted = reduction.wanted;
-        let out = |dtype| {
-            TensorIr::uninit(
-                client.create_empty_handle(),
-                reduction.output_shape(),
-                dtype,
-            )
-        };
+        let shape = reduction.output_shape();
+        let out = |shape, dtype| TensorIr::uninit(client.create_empty_handle(), shape, dtype);
+        let dtype = reduction.values_dtype(inputs[0].dtype);
         let outputs: Vec<TensorIr> = [
-            wanted.values.then(|| out(inputs[0].dtype)),
-            wanted.indices.then(|| out(DType::from(reduction.indices))),
+            wanted.values.then(|| out(shape.clone(), dtype)),
+            wanted
+                .indices
+                .then(|| out(shape, DType::from(reduction.indices))),
+            wanted
+                .state
+                .then(|| out(reduction.state_shape(), computed(dtype))),
         ]
         .into_iter()
         .flatten()
@@ -74,6 +82,7 @@ impl<B: FusionBackend + LazyOps> LazyOps for Fusion<B> {
         Reduced {
             values: wanted.values.then(|| outputs.next().expect("registered")),
             indices: wanted.indices.then(|| outputs.next().expect("registered")),
+            state: wanted.state.then(|| outputs.next().expect("registered")),
         }
     }
 }

@@ -16,9 +16,19 @@ mod fusion;
 mod implicit;
 
 #[cfg(feature = "autodiff")]
-pub(crate) use autodiff::MAX_OPERANDS;
+pub(crate) use autodiff::{EXACT_INDICES, MAX_OPERANDS, is_selection};
 #[cfg(all(feature = "autodiff", feature = "cubecl-backend"))]
 pub(crate) use implicit::implicit;
+
+/// The type in which kernels compute with operands of type `dtype`.
+pub(crate) fn computed(dtype: burn::tensor::DType) -> burn::tensor::DType {
+    use burn::tensor::DType;
+
+    match dtype {
+        DType::F16 | DType::BF16 => DType::F32,
+        other => other,
+    }
+}
 
 /// Why a backend cannot run a reduction.
 pub(crate) enum Unsupported {
@@ -34,6 +44,7 @@ pub(crate) fn check(
     device: &burn::tensor::Device,
     dtype: Option<burn::tensor::DType>,
     kind: burn_lazy_kernels::ReductionKind,
+    wanted: burn_lazy_kernels::Wanted,
     tensors: usize,
 ) -> Result<(), Unsupported> {
     let device = device.clone().inner();
@@ -51,12 +62,12 @@ pub(crate) fn check(
             let precision = dtype
                 .and_then(cube::precision)
                 .ok_or(Unsupported::Backend)?;
-            burn_lazy_kernels::check_device(&device.client(), precision, kind, tensors)
+            burn_lazy_kernels::check_device(&device.client(), precision, kind, wanted, tensors)
                 .map_err(Unsupported::Launch)
         }
         #[allow(unreachable_patterns)] // A CubeCL runtime can be the only backend.
         _ => {
-            let _ = (dtype, kind, tensors);
+            let _ = (dtype, kind, wanted, tensors);
             Err(Unsupported::Backend)
         }
     }

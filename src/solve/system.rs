@@ -14,6 +14,7 @@ use crate::{
     error::LazyError,
     lazy::LazyTensor,
     operand::{Operand, broadcast},
+    reduce::Request,
 };
 
 /// The inner products of the columns of each pair, `[batch.., 1, E]`, one after the other along the last
@@ -69,7 +70,7 @@ fn contract<const R: usize>(
     let rows = left.shape()[R - 2];
     let sum = variable(left)?.try_mul(variable(with_axis(right, R - 2))?)?;
     let kind = ReductionKind::Sum(Accumulation::default());
-    let [values, _] = sum.reduce_unchecked(kind, Wanted::VALUES, Axis::J, false)?;
+    let [values, _] = sum.reduce_unchecked(Request::new(kind, Wanted::VALUES, Axis::J))?;
     let mut shape = right.dims();
     shape[R - 2] = rows;
     let values = values.expect("they are wanted");

@@ -3,10 +3,13 @@ mod calculus;
 mod complex;
 mod dropped;
 mod errors;
+mod exact;
 #[cfg(feature = "autodiff")]
 mod gradients;
 mod interface;
 mod kernels;
+#[cfg(feature = "autodiff")]
+mod masked;
 mod masks;
 mod operations;
 #[cfg(feature = "autodiff")]

@@ -43,6 +43,7 @@ fn sum<B: Backend + LazyOps>(
         formula: (x * y).formula(),
         kind: ReductionKind::Sum(Accumulation::Blocks),
         wanted: Wanted::VALUES,
+        values: None,
         indices: burn::tensor::IntDType::I32,
         squeezed: false,
         fold,

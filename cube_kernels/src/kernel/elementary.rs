@@ -10,7 +10,10 @@
 
 use cubecl::prelude::*;
 
-use super::math::{LN_2_REST, Math, Precision, apart, constant_vector, exp_f32, exponent_bits};
+use super::math::{
+    self, LN_2_REST, Math, Precision, apart, constant_vector, exp_f32, exponent_bits,
+};
+use crate::{catalogue::matern_coefficients, program::Argument};
 
 /// The largest normal number and the smallest, in single precision.
 const LARGEST: f64 = f32::MAX as f64;
@@ -722,6 +725,30 @@ fn terms(math: Math) -> u32 {
     match math.precision {
         Precision::F64 => 20,
         _ => 10,
+    }
+}
+
+/// The Matérn function of order `n` of the square $s^2$: a polynomial in $s$ times $e^{-s}$.
+#[cube]
+pub fn matern<F: Float, N: Size>(
+    square: Vector<F, N>,
+    #[comptime] n: u32,
+    #[comptime] math: Math,
+) -> Vector<F, N> {
+    let s = square.sqrt();
+    let exponent = comptime!(math.with(Argument {
+        nonpositive: true,
+        rounded: true,
+        binary: false
+    }));
+    if comptime!(n == 0) {
+        math::exp::<F, N>(-s, exponent)
+    } else {
+        // The exponential is 0 long before; of an infinite s, the polynomial would be infinite.
+        let most = constant_vector::<F, N>(1e6);
+        let s = select_many(s.greater_than(&most), most, s);
+        let exp = math::exp::<F, N>(-s, exponent);
+        polynomial::<F, N>(s, comptime!(matern_coefficients(n))) * exp
     }
 }
 

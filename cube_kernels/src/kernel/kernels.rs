@@ -13,8 +13,8 @@ use crate::{
     plan::{Blueprint, Packing},
     program::{Program, REACH, Source, Space, Stage, UNROLL},
     reduction::{
-        Extremum, LeastOfGroups, LeastState, LogSumExp, NO_INDEX, Product, Reduction,
-        ReductionKind, Smallest, SoftmaxSum, Sum,
+        Count, Extremum, LeastOfGroups, LeastState, LogSumExp, NO_INDEX, Product, Reduction,
+        ReductionKind, Smallest, SoftmaxSum, Sum, relative_to_maximum,
     },
 };
 
@@ -876,6 +876,7 @@ pub fn reduce<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size>(
     infinity: InputScalar,
     values: &mut Sequence<Box<[O]>>,
     indices: &mut Sequence<Box<[I]>>,
+    states: &mut Sequence<Box<[A]>>,
     #[comptime] program: Program,
     #[comptime] blueprint: Blueprint,
     #[define(E)] _e: ElemType,
@@ -893,26 +894,29 @@ pub fn reduce<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size>(
                 )
             } else {
                 reduce_rows::<E, F, A, O, I, N, Sum>(
-                    tensors, scalars, layout, infinity, values, indices, program, blueprint,
+                    tensors, scalars, layout, infinity, values, indices, states, program, blueprint,
                 )
             }
         }
         ReductionKind::Product => reduce_rows::<E, F, A, O, I, N, Product>(
-            tensors, scalars, layout, infinity, values, indices, program, blueprint,
+            tensors, scalars, layout, infinity, values, indices, states, program, blueprint,
+        ),
+        ReductionKind::Count => reduce_rows::<E, F, A, O, I, N, Count>(
+            tensors, scalars, layout, infinity, values, indices, states, program, blueprint,
         ),
         ReductionKind::LogSumExp { scores: _ } => reduce_rows::<E, F, A, O, I, N, LogSumExp>(
-            tensors, scalars, layout, infinity, values, indices, program, blueprint,
+            tensors, scalars, layout, infinity, values, indices, states, program, blueprint,
         ),
         ReductionKind::SoftmaxSum => reduce_rows::<E, F, A, O, I, N, SoftmaxSum>(
-            tensors, scalars, layout, infinity, values, indices, program, blueprint,
+            tensors, scalars, layout, infinity, values, indices, states, program, blueprint,
         ),
         ReductionKind::Minimum | ReductionKind::Maximum => {
             reduce_rows::<E, F, A, O, I, N, Extremum>(
-                tensors, scalars, layout, infinity, values, indices, program, blueprint,
+                tensors, scalars, layout, infinity, values, indices, states, program, blueprint,
             )
         }
         ReductionKind::Smallest { k: _ } => reduce_rows::<E, F, A, O, I, N, Smallest>(
-            tensors, scalars, layout, infinity, values, indices, program, blueprint,
+            tensors, scalars, layout, infinity, values, indices, states, program, blueprint,
         ),
     }
 }
@@ -998,6 +1002,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     infinity: InputScalar,
     values: &mut Sequence<Box<[O]>>,
     indices: &mut Sequence<Box<[I]>>,
+    states: &mut Sequence<Box<[A]>>,
     #[comptime] program: Program,
     #[comptime] blueprint: Blueprint,
 ) {
@@ -1149,8 +1154,46 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
                 out_rows,
                 k,
                 comptime!(spec.entries()),
-                comptime!(blueprint.stored),
+                comptime!(blueprint.written),
             );
+        }
+    }
+    if comptime!(!blueprint.partial && spec.wanted.state) {
+        #[unroll]
+        for plane in 0..spec.state_planes() {
+            let size = comptime!(spec.plane_size(plane));
+            #[unroll(size <= UNROLL)]
+            for k in 0..size {
+                let value =
+                    saved::<F, A, N, R>(&state, &weighted, k, plane, comptime!(blueprint.clone()));
+                let value = if comptime!(plane == 0) {
+                    value
+                } else {
+                    let maximum = if comptime!(spec.planes()[0].shared) {
+                        0usize.runtime()
+                    } else {
+                        k
+                    };
+                    let maximum = saved::<F, A, N, R>(
+                        &state,
+                        &weighted,
+                        maximum,
+                        0usize,
+                        comptime!(blueprint.clone()),
+                    );
+                    relative_to_maximum::<F, A, N>(value, maximum, comptime!(blueprint.math))
+                };
+                write::<A, A, N>(
+                    states.index_mut(0usize),
+                    value,
+                    first,
+                    row,
+                    out_rows,
+                    comptime!(spec.plane_start(plane)) + k,
+                    comptime!(spec.state_size()),
+                    comptime!(blueprint.math.precision),
+                );
+            }
         }
     }
     if comptime!(blueprint.writes_indices()) {
@@ -1260,16 +1303,19 @@ fn final_index<I: Int>(index: u32) -> I {
     select(index == NO_INDEX, I::new(-1), I::cast_from(index))
 }
 
-/// Merges the parts of a reduction; a unit takes one component of one row.
+/// Merges the parts of a reduction; a unit takes one component of one row. Where it cannot take all of the parts, it
+/// takes `together` of them, and gives a part that is merged again.
 #[cube(launch_unchecked, address_type = "dynamic")]
 pub fn merge<F: Float, A: Float, O: Float, I: Int>(
     partial: &[A],
     partial_indices: &Sequence<Box<[u32]>>,
     values: &mut Sequence<Box<[O]>>,
     indices: &mut Sequence<Box<[I]>>,
+    states: &mut Sequence<Box<[A]>>,
     rows: usize,
     parts: usize,
     infinity: InputScalar,
+    #[comptime] together: Option<usize>,
     #[comptime] blueprint: Blueprint,
     #[define(F)] _f: ElemType,
     #[define(A)] _a: ElemType,
@@ -1283,9 +1329,11 @@ pub fn merge<F: Float, A: Float, O: Float, I: Int>(
             partial_indices,
             values,
             indices,
+            states,
             rows,
             parts,
             infinity,
+            together,
             blueprint,
         ),
         ReductionKind::Product => merge_parts::<F, A, O, I, Product>(
@@ -1293,9 +1341,23 @@ pub fn merge<F: Float, A: Float, O: Float, I: Int>(
             partial_indices,
             values,
             indices,
+            states,
             rows,
             parts,
             infinity,
+            together,
+            blueprint,
+        ),
+        ReductionKind::Count => merge_parts::<F, A, O, I, Count>(
+            partial,
+            partial_indices,
+            values,
+            indices,
+            states,
+            rows,
+            parts,
+            infinity,
+            together,
             blueprint,
         ),
         ReductionKind::LogSumExp { scores: _ } => merge_parts::<F, A, O, I, LogSumExp>(
@@ -1303,9 +1365,11 @@ pub fn merge<F: Float, A: Float, O: Float, I: Int>(
             partial_indices,
             values,
             indices,
+            states,
             rows,
             parts,
             infinity,
+            together,
             blueprint,
         ),
         ReductionKind::SoftmaxSum => merge_parts::<F, A, O, I, SoftmaxSum>(
@@ -1313,9 +1377,11 @@ pub fn merge<F: Float, A: Float, O: Float, I: Int>(
             partial_indices,
             values,
             indices,
+            states,
             rows,
             parts,
             infinity,
+            together,
             blueprint,
         ),
         ReductionKind::Minimum | ReductionKind::Maximum => merge_parts::<F, A, O, I, Extremum>(
@@ -1323,9 +1389,11 @@ pub fn merge<F: Float, A: Float, O: Float, I: Int>(
             partial_indices,
             values,
             indices,
+            states,
             rows,
             parts,
             infinity,
+            together,
             blueprint,
         ),
         ReductionKind::Smallest { k: _ } => merge_parts::<F, A, O, I, Smallest>(
@@ -1333,9 +1401,11 @@ pub fn merge<F: Float, A: Float, O: Float, I: Int>(
             partial_indices,
             values,
             indices,
+            states,
             rows,
             parts,
             infinity,
+            together,
             blueprint,
         ),
     }
@@ -1347,24 +1417,43 @@ fn merge_parts<F: Float, A: Float, O: Float, I: Int, R: Reduction<F, A, Const<1>
     partial_indices: &Sequence<Box<[u32]>>,
     values: &mut Sequence<Box<[O]>>,
     indices: &mut Sequence<Box<[I]>>,
+    states: &mut Sequence<Box<[A]>>,
     rows: usize,
     parts: usize,
     infinity: InputScalar,
+    #[comptime] together: Option<usize>,
     #[comptime] blueprint: Blueprint,
 ) {
     let spec = comptime!(blueprint.spec);
     let width = comptime!(spec.width());
     let depth = comptime!(spec.depth());
-    if ABSOLUTE_POS >= rows * width {
+    let groups = if comptime!(together.is_some()) {
+        parts.div_ceil(comptime!(together.unwrap()))
+    } else {
+        1usize.runtime()
+    };
+    let out_rows = if comptime!(together.is_some()) {
+        groups * rows
+    } else {
+        rows
+    };
+    if ABSOLUTE_POS >= out_rows * width {
         terminate!();
     }
-    let row = ABSOLUTE_POS / width;
+    let out_row = ABSOLUTE_POS / width;
     let component = ABSOLUTE_POS % width;
+    let (row, first, end) = if comptime!(together.is_some()) {
+        let first = out_row / rows * comptime!(together.unwrap());
+        let end = min(first + comptime!(together.unwrap()), parts);
+        (out_row % rows, first, end)
+    } else {
+        (out_row, 0usize.runtime(), parts)
+    };
     let single = comptime!(spec.single());
     let math = comptime!(blueprint.math);
     let infinity = infinity.get::<F>();
     let mut state = R::init(0u32, infinity, single, math);
-    for part in 0..parts {
+    for part in first..end {
         let mut later = R::init(0u32, infinity, single, math);
         #[unroll]
         for plane in 0..spec.planes().len() {
@@ -1391,17 +1480,65 @@ fn merge_parts<F: Float, A: Float, O: Float, I: Int, R: Reduction<F, A, Const<1>
         }
         R::merge(&mut state, &later, single, math);
     }
-    #[unroll(depth <= UNROLL)]
-    for k in 0..depth {
-        let at = (row * depth + k) * width + component;
-        if comptime!(spec.wanted.values) {
-            values.index_mut(0usize)[at] = narrow::<A, O>(
-                R::value(&state, k, single, math).extract(0usize),
-                comptime!(blueprint.stored),
-            );
+    if comptime!(together.is_some()) {
+        let start = out_row * comptime!(spec.partial_values());
+        #[unroll]
+        for plane in 0..spec.planes().len() {
+            let kind = comptime!(spec.planes()[plane]);
+            let start = start + comptime!(spec.plane_start(plane));
+            #[unroll(kind.len <= UNROLL)]
+            for k in 0..kind.len {
+                let at = if comptime!(kind.shared) {
+                    start + k
+                } else {
+                    start + k * width + component
+                };
+                let value = R::save(&state, k, plane, single).extract(0usize);
+                // What components share comes out the same for all of them.
+                values.index_mut(0usize)[at] = O::cast_from(value);
+            }
         }
-        if comptime!(spec.wanted.indices) {
-            indices.index_mut(0usize)[at] = final_index::<I>(R::index(&state, k).extract(0usize));
+        if comptime!(spec.keeps_indices()) {
+            #[unroll(depth <= UNROLL)]
+            for k in 0..depth {
+                let at = (out_row * depth + k) * width + component;
+                indices.index_mut(0usize)[at] = I::cast_from(R::index(&state, k).extract(0usize));
+            }
+        }
+    } else {
+        #[unroll(depth <= UNROLL)]
+        for k in 0..depth {
+            let at = (row * depth + k) * width + component;
+            if comptime!(spec.wanted.values) {
+                values.index_mut(0usize)[at] = narrow::<A, O>(
+                    R::value(&state, k, single, math).extract(0usize),
+                    comptime!(blueprint.written),
+                );
+            }
+            if comptime!(spec.wanted.indices) {
+                indices.index_mut(0usize)[at] =
+                    final_index::<I>(R::index(&state, k).extract(0usize));
+            }
+        }
+        if comptime!(spec.wanted.state) {
+            let maximum = R::save(&state, 0usize, 0usize, single);
+            #[unroll]
+            for plane in 0..spec.state_planes() {
+                let start = row * comptime!(spec.state_size()) + comptime!(spec.plane_start(plane));
+                let at = if comptime!(spec.planes()[plane].shared) {
+                    start
+                } else {
+                    start + component
+                };
+                let value = if comptime!(plane == 0) {
+                    maximum
+                } else {
+                    let sum = R::save(&state, 0usize, plane, single);
+                    relative_to_maximum::<F, A, Const<1>>(sum, maximum, math)
+                };
+                // What components share comes out the same for all of them.
+                states.index_mut(0usize)[at] = value.extract(0usize);
+            }
         }
     }
 }

@@ -390,6 +390,7 @@ impl Instruction {
                 | ScalarOp::Add
                 | ScalarOp::Sub
                 | ScalarOp::Mul
+                | ScalarOp::StrongMul
                 | ScalarOp::Maximum
                 | ScalarOp::Minimum
                 | ScalarOp::Equal

@@ -76,6 +76,25 @@ pub(crate) fn factor<F: Float, N: Size>(
     }
 }
 
+/// A sum of exponentials as [`ExpState`] keeps it, which are relative to the base of `maximum` as that is rounded, as the
+/// sum relative to the maximum itself.
+#[cube]
+pub(crate) fn relative_to_maximum<F: Float, A: Float, N: Size>(
+    sum: Vector<A, N>,
+    maximum: Vector<A, N>,
+    #[comptime] math: Math,
+) -> Vector<A, N> {
+    if comptime!(math.binary()) {
+        let maximum = Vector::<F, N>::cast_from(maximum);
+        let base = base::<F, N>(maximum);
+        // The product in the base without what it lost.
+        let rest = fma(maximum, -base.a, base.b);
+        sum * Vector::cast_from(math::exp2::<F, N>(rest, math))
+    } else {
+        sum
+    }
+}
+
 /// Whether any of `q` exponents may be so large that the base must be raised, or not be a number.
 #[cube]
 fn beyond<F: Float, N: Size>(

@@ -6,6 +6,7 @@
 //! Adding a reduction is adding a file with its state, its row in [`ReductionKind`] and in
 //! [`ReductionKind::all`], and its arms in [`Spec`] and the two kernels.
 
+mod count;
 mod extremum;
 mod log_sum_exp;
 mod product;
@@ -17,14 +18,15 @@ mod sum;
 use cubecl::prelude::*;
 use serde::{Deserialize, Serialize};
 
+pub use count::Count;
 pub use extremum::Extremum;
 pub use log_sum_exp::LogSumExp;
-pub(crate) use log_sum_exp::factor;
+pub(crate) use log_sum_exp::{factor, relative_to_maximum};
 pub use product::Product;
 pub use running::Accumulation;
 pub(crate) use running::RunningSums;
 pub use smallest::Smallest;
-pub(crate) use smallest::{LeastOfGroups, LeastState};
+pub(crate) use smallest::{LeastOfGroups, LeastState, in_registers};
 pub use softmax_sum::SoftmaxSum;
 pub use sum::Sum;
 
@@ -37,6 +39,8 @@ pub enum ReductionKind {
     Sum(Accumulation),
     /// The product of each component.
     Product,
+    /// How many values of each component are not 0, as an integer in the place of a column.
+    Count,
     /// $\log \sum e^{f} w$, where the first `scores` components of the formula are $f$ and the
     /// others $w$; without others, $w = 1$. Either has one component or as many as the result.
     LogSumExp {
@@ -58,6 +62,11 @@ pub enum ReductionKind {
 }
 
 impl ReductionKind {
+    /// Whether values are made of maxima and sums relative to them, which can be [wanted](Wanted::state), too.
+    pub fn has_state(self) -> bool {
+        matches!(self, Self::LogSumExp { .. } | Self::SoftmaxSum)
+    }
+
     /// One reduction of each kind, for tests that walk them; parameters have one value.
     pub fn all() -> impl Iterator<Item = Self> {
         // As a match, so that a kind that is missing does not compile.
@@ -65,7 +74,8 @@ impl ReductionKind {
             Self::Sum(Accumulation::Blocks) => Some(Self::Sum(Accumulation::Kahan)),
             Self::Sum(Accumulation::Kahan) => Some(Self::Sum(Accumulation::Double)),
             Self::Sum(Accumulation::Double) => Some(Self::Product),
-            Self::Product => Some(Self::LogSumExp { scores: 1 }),
+            Self::Product => Some(Self::Count),
+            Self::Count => Some(Self::LogSumExp { scores: 1 }),
             Self::LogSumExp { .. } => Some(Self::SoftmaxSum),
             Self::SoftmaxSum => Some(Self::Minimum),
             Self::Minimum => Some(Self::Maximum),
@@ -81,8 +91,11 @@ impl ReductionKind {
 pub struct Wanted {
     /// The values.
     pub values: bool,
-    /// The columns at which they were found.
+    /// The columns at which they were found, or counts.
     pub indices: bool,
+    /// What the values are made of, as [`Spec::state_size`] says: exponentials are taken relative to it in
+    /// derivatives, as the logarithm of their sum has lost digits where scores are large.
+    pub state: bool,
 }
 
 impl Wanted {
@@ -90,16 +103,19 @@ impl Wanted {
     pub const VALUES: Self = Self {
         values: true,
         indices: false,
+        state: false,
     };
     /// Only the columns.
     pub const INDICES: Self = Self {
         values: false,
         indices: true,
+        state: false,
     };
     /// Both.
     pub const BOTH: Self = Self {
         values: true,
         indices: true,
+        state: false,
     };
 }
 
@@ -170,15 +186,27 @@ impl Spec {
                 vec![if scores == 1 { shared } else { own }, own]
             }
             ReductionKind::SoftmaxSum => vec![shared, shared, own],
+            ReductionKind::Count => vec![],
             _ => vec![own],
         }
+    }
+
+    /// How many [planes](Self::planes) of a result are given out beside its values, where this is
+    /// [wanted](Wanted::state): the maxima, and the sums of exponentials relative to them.
+    pub fn state_planes(&self) -> usize {
+        if self.kind.has_state() { 2 } else { 0 }
+    }
+
+    /// The number of values that this is for each row.
+    pub fn state_size(&self) -> usize {
+        self.plane_start(self.state_planes())
     }
 
     /// Whether a partial result holds columns, as many as the result has entries.
     pub fn keeps_indices(&self) -> bool {
         match self.kind {
             ReductionKind::Minimum | ReductionKind::Maximum => self.wanted.indices,
-            ReductionKind::Smallest { .. } => true,
+            ReductionKind::Smallest { .. } | ReductionKind::Count => true,
             _ => false,
         }
     }
@@ -216,17 +244,25 @@ impl Spec {
     pub fn state(&self) -> usize {
         match self.kind {
             ReductionKind::Sum(_) => 3 * self.dim,
-            ReductionKind::Product => self.dim,
+            ReductionKind::Product | ReductionKind::Count => self.dim,
             ReductionKind::LogSumExp { scores } => 2 * scores + 3 * self.width(),
             ReductionKind::SoftmaxSum => 2 + 3 * self.dim,
             _ => self.entries() * (1 + usize::from(self.keeps_indices())),
         }
     }
 
-    /// The value of the result without columns; its index is -1.
+    /// The index of the result without columns.
+    pub fn empty_index(&self) -> i64 {
+        match self.kind {
+            ReductionKind::Count => 0,
+            _ => -1,
+        }
+    }
+
+    /// The value of the result without columns.
     pub fn empty(&self) -> f64 {
         match self.kind {
-            ReductionKind::Sum(_) => 0.0,
+            ReductionKind::Sum(_) | ReductionKind::Count => 0.0,
             ReductionKind::Product => 1.0,
             ReductionKind::LogSumExp { .. } | ReductionKind::Maximum => f64::NEG_INFINITY,
             ReductionKind::SoftmaxSum => f64::NAN,
@@ -308,7 +344,7 @@ pub trait Reduction<F: Float, A: Float, N: Size>: Accumulator<F, A, N> {
         #[comptime] spec: Spec,
     );
 
-    /// Column `at` of the partial result and of the result.
+    /// Column or count `at` of the partial result and of the result.
     fn index(state: &Self::State, at: usize) -> Vector<u32, N>;
 
     /// Sets column `at` of the partial result.

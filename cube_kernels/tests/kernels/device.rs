@@ -592,6 +592,7 @@ impl Problem {
             indices: wanted
                 .indices
                 .then(|| (binding(&indices, size_of::<i32>()), IntKind::I32)),
+            state: None,
         };
         let tensors = self.tensors.iter();
         let tensors = tensors
@@ -606,6 +607,7 @@ impl Problem {
             columns,
             fold,
             precision,
+            values: precision,
         };
         launch.run_as(&self.device(client), client, tensors, &self.scalars, output)?;
         let values = download(client, precision, values);

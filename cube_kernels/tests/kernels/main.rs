@@ -20,6 +20,7 @@ mod contract;
 mod derivatives;
 mod formulas;
 mod lowering;
+mod masks;
 mod planner;
 mod random;
 mod reference_page;

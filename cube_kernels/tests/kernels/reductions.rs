@@ -85,7 +85,7 @@ fn has_indices(kind: ReductionKind) -> bool {
 }
 
 fn supported(kind: ReductionKind, precision: Precision) -> bool {
-    check_device(&client(), precision, kind, 4).is_ok()
+    check_device(&client(), precision, kind, Wanted::BOTH, 4).is_ok()
 }
 
 /// Small integers, so that every type holds them and ties are frequent.

@@ -5,7 +5,7 @@ use std::{fmt::Write, fs, path::PathBuf};
 
 use burn_lazy_kernels::{
     Axis, Expr,
-    catalogue::ScalarOp,
+    catalogue::{Partial, ScalarOp},
     expr::{Printer, Var},
 };
 
@@ -49,7 +49,12 @@ fn derivatives(op: ScalarOp) -> Vec<String> {
         }
         .to_string()
     };
-    op.partials(&args, &y).iter().map(print).collect()
+    let partial = |partial: &Partial| match partial {
+        Partial::Factor(factor) => print(factor),
+        // What is not taken does not count, so that this is no product.
+        Partial::Unless(mask) => format!("1 unless {}", print(mask)),
+    };
+    op.partials(&args, &y).iter().map(partial).collect()
 }
 
 fn page() -> String {

@@ -1,0 +1,227 @@
+//! How many iterations a unit takes in all of its loops together, at most.
+//!
+//! Some drivers end a unit after so many, without a word. What is counted here is an upper bound: every loop that
+//! a kernel may have is in it with its full length, whatever the values are. The test that ends a loop counts as an
+//! iteration, as it does on these devices.
+
+use crate::{
+    plan::{Blueprint, LOADED_COLUMNS},
+    program::{Item, Program, Stage, UNROLL},
+    reduction::{self, ReductionKind, Spec},
+};
+
+/// A loop of `len` iterations, each with `inner` in loops of its own.
+fn looped(len: usize, inner: usize) -> usize {
+    len.saturating_mul(1 + inner).saturating_add(1)
+}
+
+/// The same for a loop that is unrolled if it is short.
+fn unrolled(len: usize, inner: usize) -> usize {
+    match len {
+        ..=UNROLL => len * inner,
+        _ => looped(len, inner),
+    }
+}
+
+/// The work of a unit of the kernel that reduces.
+pub struct Unit<'a> {
+    /// The formula.
+    pub program: &'a Program,
+    /// The kernel variant.
+    pub blueprint: &'a Blueprint,
+}
+
+impl Unit<'_> {
+    /// Iterations for `columns` of a part and `steps` rows of a lane.
+    pub fn iterations(&self, columns: usize, steps: usize) -> usize {
+        let blueprint = self.blueprint;
+        let spec = blueprint.total();
+        let reach = self.program.scaled.as_ref().filter(|_| blueprint.scaled);
+        let forms = [Some(self.program), reach.map(|scaled| &scaled.program)];
+        let forms = forms.into_iter().flatten();
+        let form = forms.map(|program| self.form(program, columns, steps));
+        init(spec)
+            + reach.map_or(0, |scaled| self.in_reach(&scaled.reach, columns))
+            + form.max().unwrap_or(0)
+            + written(spec)
+    }
+
+    /// Iterations for one form of the formula.
+    fn form(&self, program: &Program, columns: usize, steps: usize) -> usize {
+        let blueprint = self.blueprint;
+        let row = stage(&program.row) + self.part(program, columns);
+        let rows = match blueprint.folded {
+            false => row,
+            true => {
+                let (own, total) = (blueprint.spec, blueprint.total());
+                let fold = unrolled(own.dim, 0) + merge(total);
+                looped(steps, init(own) + row + fold)
+            }
+        };
+        stage(&program.uniform) + rows
+    }
+
+    /// Iterations for the columns of a part.
+    fn part(&self, program: &Program, columns: usize) -> usize {
+        let Blueprint {
+            block, columns: q, ..
+        } = *self.blueprint;
+        let spec = self.blueprint.narrow();
+        let full = self.staging(program, block)
+            + looped(block / q, self.pair(program, spec, q))
+            + end_block(spec)
+            // The loop over what is left of a block, which is of the last one only.
+            + usize::from(q > 1);
+        let rest = (q - 1) * (1 + self.pair(program, spec, 1));
+        looped(columns.div_ceil(block), full) + rest
+    }
+
+    /// Iterations for what is made of the columns of a block before its pairs.
+    fn staging(&self, program: &Program, block: usize) -> usize {
+        let ranges = self.blueprint.staged_ranges(program);
+        if ranges.is_empty() {
+            return 0;
+        }
+        let stores = ranges.iter().map(|range| unrolled(range.len, 0));
+        let column = stage(&program.column) + stores.sum::<usize>();
+        match (
+            self.blueprint.shared_tile,
+            block.div_ceil(self.blueprint.units),
+        ) {
+            (true, 1) => column,
+            (true, own) => looped(own, column),
+            (false, _) => looped(block, column),
+        }
+    }
+
+    /// Iterations for a pair of rows with `q` columns.
+    fn pair(&self, program: &Program, spec: Spec, q: usize) -> usize {
+        let items = program.pair.iter().map(|item| match item {
+            Item::Let(..) => 0,
+            Item::Sum { len, .. } => looped(*len, 0),
+            Item::Store { base, len: 1, .. } => self.step(spec, *base, q),
+            Item::Store { base, len, .. } => looped(*len, self.step(spec, *base, q)),
+        });
+        items.sum()
+    }
+
+    /// Iterations for taking in a component of `q` columns; `first` is the lowest of the components that the same
+    /// code takes in.
+    fn step(&self, spec: Spec, first: usize, q: usize) -> usize {
+        match spec.kind {
+            // Where the maximum grows, all sums that are relative to it are multiplied.
+            ReductionKind::LogSumExp { scores } if first < scores => {
+                unrolled(spec.width() / scores, 0)
+            }
+            ReductionKind::LogSumExp { scores } if spec.dim == scores + 1 => unrolled(scores, 0),
+            ReductionKind::SoftmaxSum if first == 0 => unrolled(spec.dim, 0),
+            ReductionKind::Smallest { .. } => {
+                let insertion = insertion(spec, self.blueprint.math.simd());
+                match q {
+                    ..=LOADED_COLUMNS => q * insertion,
+                    _ => looped(q, insertion),
+                }
+            }
+            _ => 0,
+        }
+    }
+
+    /// Iterations for finding out whether points are near 0.
+    fn in_reach(&self, reach: &Program, columns: usize) -> usize {
+        let own = columns.div_ceil(self.blueprint.units);
+        stage(&reach.uniform) + stage(&reach.row) + looped(own, stage(&reach.column))
+    }
+}
+
+/// Iterations for filling the slots of a stage.
+fn stage(stage: &Stage) -> usize {
+    let loads = stage.loads.iter().map(|load| unrolled(load.len, 0));
+    let items = stage.items.iter().map(|item| match item {
+        Item::Let(..) | Item::Store { len: 1, .. } => 0,
+        Item::Sum { len, .. } | Item::Store { len, .. } => looped(*len, 0),
+    });
+    loads.sum::<usize>() + items.sum::<usize>()
+}
+
+/// Iterations for the state before the first column.
+fn init(spec: Spec) -> usize {
+    match spec.kind {
+        ReductionKind::LogSumExp { scores } => unrolled(scores, 0) + unrolled(spec.width(), 0),
+        ReductionKind::Smallest { .. } => unrolled(spec.entries(), 0),
+        _ => unrolled(spec.dim, 0),
+    }
+}
+
+/// Iterations for what is done after a block of columns.
+fn end_block(spec: Spec) -> usize {
+    // Sums of blocks are added up, and sometimes these sums, too.
+    let sums = |len| unrolled(len, 0) + looped(len, 0);
+    match spec.kind {
+        ReductionKind::Sum(_) => sums(spec.dim),
+        ReductionKind::LogSumExp { scores } => {
+            unrolled(scores, unrolled(spec.width() / scores, 0)) + sums(spec.width())
+        }
+        ReductionKind::SoftmaxSum => unrolled(spec.dim, 0) + sums(spec.dim),
+        _ => 0,
+    }
+}
+
+/// Iterations for taking in a partial result.
+fn merge(spec: Spec) -> usize {
+    let sums = |len| looped(len, 0) + looped(len, 0);
+    match spec.kind {
+        ReductionKind::Sum(_) => sums(spec.dim),
+        ReductionKind::LogSumExp { scores } => {
+            looped(scores, sums(spec.width() / scores)) + looped(spec.width(), 0)
+        }
+        ReductionKind::SoftmaxSum => unrolled(spec.dim, 0) + sums(spec.dim),
+        ReductionKind::Smallest { .. } if reduction::in_registers(spec) => {
+            looped(spec.entries(), 0)
+        }
+        // Once to find what stays of each list, and once to put it in order.
+        ReductionKind::Smallest { k } => looped(spec.dim, looped(k, 0) + looped(k, 0)),
+        _ => looped(spec.dim, 0),
+    }
+}
+
+/// Iterations for inserting a value into a list.
+fn insertion(spec: Spec, simd: bool) -> usize {
+    match (reduction::in_registers(spec), simd) {
+        (true, _) => 0,
+        (false, true) => looped(spec.depth() - 1, 0),
+        (false, false) => looped(spec.depth(), 0),
+    }
+}
+
+/// Iterations for writing a result or a partial one.
+fn written(spec: Spec) -> usize {
+    let planes = (0..spec.planes().len()).map(|plane| unrolled(spec.plane_size(plane), 0));
+    let state = (0..spec.state_planes()).map(|plane| unrolled(spec.plane_size(plane), 0));
+    planes.sum::<usize>()
+        + unrolled(spec.entries(), 0)
+        + unrolled(spec.entries(), 0)
+        + state.sum::<usize>()
+}
+
+/// Iterations of a unit that merges `parts` partial results.
+pub fn merging(spec: Spec, parts: usize) -> usize {
+    let single = spec.single();
+    let planes = single.planes();
+    let loads = planes.iter().map(|plane| unrolled(plane.len, 0));
+    let indices = unrolled(single.depth(), 0);
+    let part = init(single) + loads.sum::<usize>() + indices + merge(single);
+    init(single) + looped(parts, part) + written(single)
+}
+
+/// The most for which `fits` holds, of `0 ..= most`: it must hold up to some number, and for none beyond.
+pub fn largest(most: usize, fits: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut high) = (0, most);
+    while low < high {
+        let middle = low + (high - low).div_ceil(2);
+        match fits(middle) {
+            true => low = middle,
+            false => high = middle - 1,
+        }
+    }
+    low
+}

@@ -1,0 +1,103 @@
+//! Which terms of a sum of exponentials exist.
+//!
+//! A term of weight 0 does not exist, whatever its score is. Kernels multiply exponentials and weights, so that the
+//! formula that they reduce has to say it: a term that does not exist has a score that is less than all others, and
+//! a weight of 0.
+
+use crate::{
+    catalogue::ScalarOp,
+    expr::{Axis, Expr, Node},
+    formula::Formula,
+    reduction::ReductionKind,
+};
+
+/// The least score: exponentials relative to any other are 0. Finite, as WGSL has no infinite constants.
+const LEAST: f64 = f32::MIN as f64;
+
+impl ReductionKind {
+    /// The formula and the reduction as kernels reduce them over `axis`, where they are others than these.
+    pub fn terms(self, formula: &Formula, axis: Axis) -> Option<(Formula, Self)> {
+        let root = formula.root();
+        let (root, kind) = match self {
+            ReductionKind::LogSumExp { scores } if root.dim() > scores => {
+                let shown = without_hidden_weights(root, scores, axis);
+                match without_zero_weights(shown.as_ref().unwrap_or(root), scores) {
+                    Some(terms) => terms,
+                    None => (shown?, self),
+                }
+            }
+            ReductionKind::SoftmaxSum => (without_hidden_weights(root, 1, axis)?, self),
+            _ => return None,
+        };
+        Some((formula.with_root(root.simplify()), kind))
+    }
+}
+
+/// $f$ and $w$, where $f$ is least where $w$ is 0. Each component has its own maximum, as it has its own terms.
+fn without_zero_weights(root: &Expr, scores: usize) -> Option<(Expr, ReductionKind)> {
+    let weights = root.dim() - scores;
+    let score = root.slice(0, scores).simplify();
+    let weight = root.slice(scores, weights).simplify();
+    if weight.as_const().is_some_and(|weight| weight != 0.0) {
+        return None;
+    }
+    let zero = Expr::constant(0.0);
+    let hidden = Expr::scalar(ScalarOp::Equal, vec![weight.clone(), zero]);
+    let score = Expr::scalar(
+        ScalarOp::MaskWhere,
+        vec![score, hidden, Expr::constant(LEAST)],
+    );
+    let scores = score.dim();
+    Some((
+        Expr::concat(vec![score, weight]),
+        ReductionKind::LogSumExp { scores },
+    ))
+}
+
+/// $f$ and $w$, where $w$ is 0 where a mask within $f$ makes that $-\infty$, as the product of an exponential of 0 and
+/// an infinite or NaN $w$ is NaN. Columns are hidden once, pairs each.
+fn without_hidden_weights(root: &Expr, scores: usize, axis: Axis) -> Option<Expr> {
+    let score = root.slice(0, scores).simplify();
+    let weight = root.slice(scores, root.dim() - scores);
+    let masks = masks(&score);
+    if masks.is_empty() {
+        return None;
+    }
+    let infinite =
+        |value: &Expr| Expr::scalar(ScalarOp::Less, vec![value.clone(), Expr::constant(LEAST)]);
+    let of_columns = |expr: &Expr| !expr.dependence().on(axis.other());
+    let hidden = match masks
+        .iter()
+        .all(|(mask, other)| of_columns(mask) && of_columns(other))
+    {
+        true => {
+            let hide = |(mask, other): (Expr, Expr)| {
+                let nothing = Expr::constant(0.0);
+                Expr::scalar(ScalarOp::MaskWhere, vec![nothing, mask, infinite(&other)])
+            };
+            Expr::sum(masks.into_iter().map(hide))
+        }
+        false => infinite(&score),
+    };
+    Some(Expr::concat(vec![score, weight.zero_where(&hidden)]))
+}
+
+/// Masks of which any that is not 0 decides the value of `expr` up to finite summands, with what is there then.
+fn masks(expr: &Expr) -> Vec<(Expr, Expr)> {
+    match expr.node() {
+        Node::Scalar(ScalarOp::MaskWhere, args) => {
+            let mut all = masks(&args[0]);
+            all.push((args[1].clone(), args[2].clone()));
+            all
+        }
+        Node::Scalar(ScalarOp::IfElse, args) => {
+            let zero = Expr::constant(0.0);
+            let held = Expr::scalar(ScalarOp::GreaterEqual, vec![args[0].clone(), zero.clone()]);
+            let failed = Expr::scalar(ScalarOp::Equal, vec![held.clone(), zero]);
+            vec![(held, args[1].clone()), (failed, args[2].clone())]
+        }
+        Node::Scalar(ScalarOp::Add, args) => args.iter().flat_map(masks).collect(),
+        Node::Scalar(ScalarOp::Sub, args) => masks(&args[0]),
+        _ => vec![],
+    }
+}
