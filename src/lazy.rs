@@ -436,10 +436,10 @@ impl LazyTensor {
         let mut operands = parts
             .iter()
             .fold(vec![], |all, part| union(&all, &part.operands));
-        let extent = extent(&operands, || print(&expr, &operands))?;
         if operands.iter().any(Operand::is_unsaid) {
-            operands = settled(&expr, &operands, parts, &extent)?;
+            operands = settled(&expr, &operands, parts)?;
         }
+        extent(&operands, || print(&expr, &operands))?;
         Ok(Self {
             expr,
             operands: Arc::new(operands),
@@ -512,16 +512,21 @@ fn settled(
     expr: &Expr,
     operands: &[Operand],
     parts: &[&LazyTensor],
-    extent: &Extent,
 ) -> Result<Vec<Operand>, LazyError> {
+    let said: Vec<Operand> = operands
+        .iter()
+        .filter(|o| !o.is_unsaid())
+        .cloned()
+        .collect();
+    let Ok(extent) = extent(&said, String::new) else {
+        // They do not fit together whatever the others are meant as.
+        return Ok(operands.to_vec());
+    };
     let is_bare = |part: &LazyTensor| matches!(part.operands.as_slice(), [own] if own.is_unsaid() && part.expr == own.expr());
     let (bare, others): (Vec<&LazyTensor>, Vec<&LazyTensor>) =
         parts.iter().partition(|part| is_bare(part));
     let has_rows = extent.m.is_some() || extent.n.is_some();
-    let mut batch = vec![];
-    for operand in operands.iter().filter(|operand| !operand.is_unsaid()) {
-        batch = broadcast(&batch, operand.batch()).expect("they were checked to fit");
-    }
+    let batch = &extent.batch;
     let named = |size: usize| match [Axis::I, Axis::J].map(|axis| extent.size(axis) == Some(size)) {
         _ if size == 1 => None,
         [true, _] => Some(format!("M = {size}")),
@@ -538,7 +543,7 @@ fn settled(
             formula: print(expr, operands),
         };
         let (dim, own) = (operand.dim(), operand.batch());
-        if has_rows && broadcast(&batch, own).as_ref() != Some(&batch) {
+        if has_rows && broadcast(batch, own).as_ref() != Some(batch) {
             return Err(wrong(format!(
                 "its batch dimensions {own:?} are not those of the formula, {batch:?}"
             )));

@@ -16,6 +16,7 @@ use burn_cubecl::{
         prelude::{InputScalar, TensorBinding},
     },
     ops::numeric::{empty_device_contiguous_dtype, full_device_dtype},
+    tensor::CubeTensor,
 };
 use burn_lazy_kernels::{
     Axis, Formula, IntKind, Launch, Output, Precision, Program, Symmetric, same_tensors,
@@ -85,6 +86,16 @@ pub(crate) fn is_same(left: &FloatTensor<Cube>, right: &FloatTensor<Cube>) -> bo
     }
 }
 
+/// The same tensor, with strides of 0 if it has no values: to find out whether values overlap, Burn
+/// subtracts 1 from each size of a tensor that has no stride of 0, which fails for a size of 0 where builds
+/// check for it.
+fn without_strides_of_nothing(mut tensor: CubeTensor) -> CubeTensor {
+    if tensor.meta.shape().num_elements() == 0 {
+        tensor.meta.strides_mut().fill(0);
+    }
+    tensor
+}
+
 impl LazyOps for CubeBackend {
     fn lazy_reduce(operands: Operands<Self>, reduction: Reduction) -> Reduced<Self> {
         let first = &operands.0[0];
@@ -101,7 +112,9 @@ impl LazyOps for CubeBackend {
                     None => ElemType::Int(int_kind(reduction.indices)),
                 };
                 let value = InputScalar::new(value, elem);
-                full_device_dtype(client.clone(), shape.clone(), device.clone(), value, dtype)
+                let full =
+                    full_device_dtype(client.clone(), shape.clone(), device.clone(), value, dtype);
+                without_strides_of_nothing(full)
             };
             let spec = reduction.spec();
             return Reduced {
@@ -118,7 +131,9 @@ impl LazyOps for CubeBackend {
             };
         }
         let empty = |shape: &Shape, dtype| {
-            empty_device_contiguous_dtype(client.clone(), device.clone(), shape.clone(), dtype)
+            let empty =
+                empty_device_contiguous_dtype(client.clone(), device.clone(), shape.clone(), dtype);
+            without_strides_of_nothing(empty)
         };
         let reduced = Reduced::<Self> {
             values: wanted.values.then(|| empty(&shape, values_dtype)),

@@ -1,13 +1,16 @@
 mod algebra;
 mod calculus;
 mod complex;
+mod dropped;
 mod errors;
 mod exact;
 #[cfg(feature = "autodiff")]
 mod gradients;
+mod interface;
 mod kernels;
 #[cfg(feature = "autodiff")]
 mod masked;
+mod masks;
 mod operations;
 #[cfg(feature = "autodiff")]
 mod random_gradients;
