@@ -106,10 +106,18 @@ impl Complex<LazyTensor> {
         self.re.square() + self.im.square()
     }
 
-    /// The absolute value; its gradient at 0 is 0.
+    /// The absolute value; its gradient at 0 is 0. Of rows, columns and parameters it is right in the whole range
+    /// of the type; of pairs where the squares are in it, as [`LazyTensor::norm`].
     #[track_caller]
     pub fn abs(&self) -> LazyTensor {
-        self.square_abs().sqrt()
+        let pairs = [&self.re, &self.im].iter().fold((false, false), |(i, j), part| {
+            let own = part.expr.dependence();
+            (i || own.i, j || own.j)
+        });
+        match pairs {
+            (true, true) => self.square_abs().sqrt(),
+            _ => self.re.hypot(&self.im),
+        }
     }
 
     /// The angle, from $-\pi$ to $\pi$; its gradient at 0 is 0.

@@ -106,7 +106,8 @@ pub fn polynomial(
     (x.dot(y) * gamma + constant).powi(degree.into())
 }
 
-/// The cosine kernel $\langle x, y \rangle / (|x| |y|)$; 0 where a point is 0.
+/// The cosine kernel $\langle x, y \rangle / (|x| |y|)$; 0 where a point is 0. Right for points of any size, as
+/// points are normalized once a row or column.
 #[track_caller]
 pub fn cosine(x: &LazyTensor, y: &LazyTensor) -> LazyTensor {
     x.normalize().dot(y.normalize())

@@ -23,6 +23,7 @@ mod lowering;
 mod planner;
 mod random;
 mod reference_page;
+mod special;
 mod support;
 mod symmetric;
 
@@ -43,6 +44,7 @@ mod on_device {
     pub mod matrices;
     pub mod pairs_once;
     pub mod random_kernels;
+    pub mod range;
     pub mod reductions;
     pub mod scaled;
     pub mod shapes;
