@@ -127,6 +127,7 @@ impl ScalarOp {
         match self {
             Self::Square | Self::Abs | Self::Cos | Self::Cosh => Parity::Even,
             Self::Neg
+            | Self::Rounded
             | Self::Recip
             | Self::Sign
             | Self::Sin
@@ -166,7 +167,7 @@ impl ScalarOp {
             // The root of -0 is -0.
             Self::Sqrt if args[0] == Sign::NonNegative => Sign::NonNegative,
             Self::Powi(n) if n % 2 == 0 => Sign::NonNegative,
-            Self::Powi(_) | Self::Recip => args[0],
+            Self::Powi(_) | Self::Recip | Self::Rounded => args[0],
             Self::Neg => -args[0],
             Self::Add if args[0] == args[1] => args[0],
             Self::Sub if args[0] == -args[1] => args[0],
@@ -194,6 +195,7 @@ impl ScalarOp {
             Self::Div => away_from_zero(&args[1]),
             Self::Powi(n) => *n >= 0 || away_from_zero(&args[0]),
             Self::Neg
+            | Self::Rounded
             | Self::Square
             | Self::Sqrt
             | Self::Rsqrt
@@ -481,6 +483,15 @@ scalar_ops! {
             host: |x| -x,
             grad: |x, y| Expr::constant(-1.0),
             cube: |x| -x;
+
+        /// The same value, which is rounded before anything else is done with it: a product that is added to something is
+        /// otherwise not, on devices with fused multiplication and addition. The difference of two scores is then
+        /// that of the scores as they are, however large these are.
+        Rounded => rounded, Notation::Call,
+            domain: REAL,
+            host: |x| x,
+            grad: |x, y| Expr::constant(1.0),
+            cube: |x| math::rounded(x, math);
 
         /// The square, $x^2$.
         Square => square, Notation::Call,

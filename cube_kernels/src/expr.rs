@@ -435,7 +435,7 @@ impl Expr {
     pub fn is_rounded(&self) -> bool {
         match self.node() {
             Node::Scalar(op, args) => match op {
-                ScalarOp::Neg | ScalarOp::Abs => args[0].is_rounded(),
+                ScalarOp::Neg | ScalarOp::Abs | ScalarOp::Rounded => args[0].is_rounded(),
                 // By a power of 2, at least.
                 ScalarOp::Mul if args[0].as_const().is_some() => args[1].is_rounded(),
                 ScalarOp::Mul if args[1].as_const().is_some() => args[0].is_rounded(),

@@ -175,11 +175,7 @@ fn merge(spec: Spec) -> usize {
             looped(scores, sums(spec.width() / scores)) + looped(spec.width(), 0)
         }
         ReductionKind::SoftmaxSum => unrolled(spec.dim, 0) + sums(spec.dim),
-        ReductionKind::Smallest { .. } if reduction::in_registers(spec) => {
-            looped(spec.entries(), 0)
-        }
-        // Once to find what stays of each list, and once to put it in order.
-        ReductionKind::Smallest { k } => looped(spec.dim, looped(k, 0) + looped(k, 0)),
+        ReductionKind::Smallest { .. } => looped(spec.entries(), 0),
         _ => looped(spec.dim, 0),
     }
 }
@@ -203,8 +199,16 @@ fn written(spec: Spec) -> usize {
         + state.sum::<usize>()
 }
 
+/// Whether partial results are long lists, of which two are merged at a time.
+pub fn lists(spec: Spec) -> bool {
+    matches!(spec.kind, ReductionKind::Smallest { .. }) && !reduction::in_registers(spec)
+}
+
 /// Iterations of a unit that merges `parts` partial results.
 pub fn merging(spec: Spec, parts: usize) -> usize {
+    if lists(spec) {
+        return looped(spec.depth(), 0);
+    }
     let single = spec.single();
     let planes = single.planes();
     let loads = planes.iter().map(|plane| unrolled(plane.len, 0));

@@ -11,7 +11,7 @@ use cubecl::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    iterations::{Unit, largest, merging},
+    iterations::{Unit, largest, lists, merging},
     kernel::{
         math::{Math, Precision},
         ptx,
@@ -678,10 +678,7 @@ pub fn plan(
     let part_columns = part_columns.next_multiple_of(blueprint.block).max(1);
     blueprint.ahead = ahead(device, program, &blueprint, lanes, part_columns);
     let parts = sizes.columns.div_ceil(part_columns).max(1) * sizes.steps().div_ceil(part_steps);
-    let together = match device.max_iterations {
-        Some(limit) => most_parts(spec, parts, limit)?,
-        None => parts,
-    };
+    let together = most_parts(spec, parts, device.max_iterations)?;
     blueprint.partial = parts > 1;
 
     let workers = workers * parts;
@@ -1097,14 +1094,18 @@ fn most_pairs(
     }
 }
 
-/// How many parts can be merged at a time within `limit` iterations: all `parts`, or as many as two at least.
-fn most_parts(spec: Spec, parts: usize, limit: usize) -> Result<usize, PlanError> {
-    match largest(parts, |parts| merging(spec, parts) <= limit) {
-        0 | 1 if parts > 1 => Err(PlanError::TooLong {
+/// How many parts are merged at a time: all of them, where that is within the iterations of a unit.
+fn most_parts(spec: Spec, parts: usize, limit: Option<usize>) -> Result<usize, PlanError> {
+    let most = if lists(spec) { 2 } else { parts };
+    let Some(limit) = limit.filter(|_| parts > 1) else {
+        return Ok(most);
+    };
+    match largest(most, |parts| merging(spec, parts) <= limit) {
+        0 | 1 => Err(PlanError::TooLong {
             iterations: merging(spec, 2),
             limit,
         }),
-        together => Ok(together.max(1)),
+        together => Ok(together),
     }
 }
 

@@ -68,9 +68,22 @@ fn scalar(op: ScalarOp, args: Vec<Expr>, dim: usize) -> Expr {
         (ScalarOp::Neg, Node::InnerSum(inner)) => {
             inner_sum(&scalar(ScalarOp::Neg, vec![inner.clone()], inner.dim()))
         }
+        // Nothing but products is fused with what is done with them.
+        (ScalarOp::Rounded, node) if !is_product(node) => args[0].clone(),
         (ScalarOp::Powi(2), _) => args[0].square(),
         (ScalarOp::Powi(0), _) => Expr::constant(1.0).expand(dim),
         _ => Expr::scalar(op, args),
+    }
+}
+
+fn is_product(node: &Node) -> bool {
+    match node {
+        Node::Scalar(ScalarOp::Mul | ScalarOp::StrongMul | ScalarOp::Square, _) => true,
+        Node::Scalar(ScalarOp::Neg, args) => is_product(args[0].node()),
+        // The reciprocal may be a factor.
+        Node::Scalar(ScalarOp::Div, _) => true,
+        Node::Expand(arg, _) => is_product(arg.node()),
+        _ => false,
     }
 }
 

@@ -129,13 +129,13 @@ impl<B: Backend + LazyOps> Pairs<B> {
         let state = forward.state.clone();
         let state = state.map(|state| pairs.leaf(state, terms.state_size()));
         // Exponentials are relative to a maximum, near which a score is exact however large it is; from their sum a
-        // row without terms, which has none, is taken out.
+        // row without terms, which has none, is taken out. The maximum is a score as it is rounded.
         let plane = |index: usize| {
             let state = state.as_ref().expect("it is kept");
             state.slice(terms.plane_start(index), terms.plane_size(index))
         };
         let nothing = || equal(&plane(1), 0.0);
-        let relative = |scores: Expr| (scores - plane(0)).exp();
+        let relative = |scores: Expr| (scores.rounded() - plane(0)).exp();
         let root = pairs.reduction.formula.root().clone();
         pairs.cotangent = match pairs.reduction.kind {
             ReductionKind::Sum(_) => e.into(),

@@ -5,7 +5,7 @@ use nalgebra::{DMatrix, SymmetricEigen};
 
 use super::{
     LinearOperator, SolveError, SolveOptions,
-    system::{Monitor, Refresh, epsilon, gram, host, product, tensor},
+    system::{Monitor, PRODUCT, Refresh, epsilon, gram, host, product, tensor},
 };
 
 /// The smallest eigenvalue of a normalised Gram matrix that stands for more than rounding errors, and the
@@ -175,6 +175,13 @@ pub(crate) fn iterate<const R: usize>(
             factors.push(factor);
             next_c.push(scale * &c[batch]);
         }
+        // All directions of open columns are left out.
+        if steps
+            .iter()
+            .all(|step| step.iter().all(|entry| *entry == 0.0))
+        {
+            monitor.note_standstill();
+        }
         let upload = |matrices: &[DMatrix<f64>]| upload(matrices, r);
         let factors = upload(&factors);
         let block = [product(&s, &factors)?, product(&t, &factors)?];
@@ -313,7 +320,7 @@ fn matrices<const R: usize>(tensor: Tensor<R>) -> Result<Vec<DMatrix<f64>>, Solv
     let (rows, columns) = (shape[R - 2], shape[R - 1]);
     let values = host(tensor);
     if values.iter().any(|value| !value.is_finite()) {
-        return Err(SolveError::NotFinite("a product with the operator"));
+        return Err(SolveError::NotFinite(PRODUCT));
     }
     let matrices = values.chunks(rows * columns);
     Ok(matrices

@@ -8,7 +8,12 @@ use super::{
     LinearOperator, Solution, SolveError, SolveInfo, SolveOptions,
     block::{Directions, iterate},
     operator::{Normal, Ridge},
-    system::{Monitor, checked, differentiable, dots, run},
+    scale::{exponents, norms, operator_norms, times_powers},
+    system::{
+        Monitor, PRODUCT, RIGHT, check_guess, check_shape, checked, differentiable, dots, epsilon,
+        run, tensor,
+    },
+    vector::{Method, solve_by},
 };
 
 /// Solves $(\alpha I + A)\, a = b$ for a symmetric positive definite operator by conjugate gradients.
@@ -42,7 +47,25 @@ pub fn conjugate_gradient<A, const R: usize>(
 where
     A: LinearOperator<R> + Clone + Send + Sync + 'static,
 {
-    differentiable(&Ridge(a.clone(), options.ridge), b, options, solve_blocks)
+    solve_by::<ConjugateGradients, A, R>(a, b, options)
+}
+
+struct ConjugateGradients;
+
+impl Method for ConjugateGradients {
+    fn solve<A, const R: usize>(
+        a: &A,
+        b: Tensor<R>,
+        options: &SolveOptions<R>,
+    ) -> Result<Solution<R>, SolveError>
+    where
+        A: LinearOperator<R> + Clone + Send + Sync + 'static,
+    {
+        let a = Ridge(a.clone(), options.ridge);
+        let solved = solve_blocks(&a.inner(), b.clone().inner(), options)?;
+        let residual = |solution| Ok(b.clone() - a.apply(solution)?);
+        differentiable(&a, &b, solved, options, residual, solve_blocks)
+    }
 }
 
 /// The most columns of a block.
@@ -60,7 +83,7 @@ fn solve_blocks<A: LinearOperator<R>, const R: usize>(
         ..options.clone()
     };
     let columns = shape[R - 1];
-    let groups = columns.div_ceil(WIDTH).max(1);
+    let groups = groups(columns);
     let mut solutions = Vec::new();
     let mut info = SolveInfo::default();
     let mut residuals = vec![Vec::new(); shape[..R - 2].iter().product()];
@@ -72,6 +95,7 @@ fn solve_blocks<A: LinearOperator<R>, const R: usize>(
         };
         let options = SolveOptions {
             initial: options.initial.as_ref().map(part),
+            rounding: options.rounding.as_ref().map(part),
             ..options.clone()
         };
         let mut shape = shape;
@@ -101,6 +125,11 @@ fn solve_blocks<A: LinearOperator<R>, const R: usize>(
     Ok(Solution { solution, info })
 }
 
+/// The number of blocks of so many columns.
+fn groups(columns: usize) -> usize {
+    columns.div_ceil(WIDTH).max(1)
+}
+
 /// The error of `own` columns from `start` on as one of all columns.
 fn in_all(error: SolveError, start: usize, own: usize, columns: usize) -> SolveError {
     match error {
@@ -121,8 +150,30 @@ fn in_all(error: SolveError, start: usize, own: usize, columns: usize) -> SolveE
 /// $\|A a - b\|^2 + \alpha \|a\|^2$, by conjugate gradients on the normal equations
 /// $(A^\top A + \alpha I)\, a = A^\top b$.
 ///
-/// `b` has the shape `[batch.., M, E]` and the solution `[batch.., N, E]`. Residuals are those of the normal
-/// equations, whose condition number is the square of that of $A$. Differentiable as other solutions.
+/// `b` has the shape `[batch.., M, E]` and the solution `[batch.., N, E]`, or `[M]` and `[N]`. Residuals are those of the
+/// normal equations, $\|A^\top (b - A a) - \alpha a\| / \|A^\top b\|$, whose condition number is the square of that of $A$.
+/// Differentiable as other solutions.
+///
+/// Where $A$ has dependent columns and there is no ridge, the solution is that of the smallest norm. A `b` that is
+/// orthogonal to all columns up to rounding, so that $\|A^\top b\|$ is no more than a few rounding units of
+/// $\|A\| \|b\|$, has the solution 0.
+///
+/// ```
+/// # #[cfg(feature = "cpu")] {
+/// use burn::{prelude::*, tensor::Distribution};
+/// use burn_lazy::{LazyTensor, solve::{SolveOptions, least_squares}};
+///
+/// let device = Device::cpu();
+/// let x = Tensor::<2>::random([100, 1], Distribution::Default, &device);
+/// let b = x.clone().mul_scalar(6.0).sin().reshape([100]);
+/// let y = x.clone().slice([0..10, 0..1]);
+/// let k_xy = (LazyTensor::vi(x).sqdist(LazyTensor::vj(y)) * -5.0).exp(); // 100 x 10
+/// let a = least_squares(&k_xy, b.clone(), &SolveOptions::default().ridge(1e-3))?.solution;
+/// assert_eq!(a.dims(), [10]);
+/// assert!((k_xy.matmul(a) - b).abs().max().into_scalar::<f32>() < 0.3);
+/// # }
+/// # Ok::<(), burn_lazy::solve::SolveError>(())
+/// ```
 ///
 /// # Errors
 /// If `b` does not fit the operator, and as [`LazyTensor::solve`](crate::LazyTensor::solve).
@@ -134,8 +185,94 @@ pub fn least_squares<A, const R: usize>(
 where
     A: LinearOperator<R> + Clone + Send + Sync + 'static,
 {
-    let right = a.apply_transposed(b)?;
-    conjugate_gradient(&Normal(a.clone()), right, options)
+    solve_by::<LeastSquares, A, R>(a, b, options)
+}
+
+struct LeastSquares;
+
+impl Method for LeastSquares {
+    fn solve<A, const R: usize>(
+        a: &A,
+        b: Tensor<R>,
+        options: &SolveOptions<R>,
+    ) -> Result<Solution<R>, SolveError>
+    where
+        A: LinearOperator<R> + Clone + Send + Sync + 'static,
+    {
+        let normal = Ridge(Normal(a.clone()), options.ridge);
+        let solved = solve_normal(&a.inner(), b.clone().inner(), options)?;
+        let residual = |solution| Ok(a.apply_transposed(b.clone())? - normal.apply(solution)?);
+        differentiable(&normal, &b, solved, options, residual, solve_blocks)
+    }
+}
+
+/// Solves the normal equations outside of autodiff.
+fn solve_normal<A, const R: usize>(
+    a: &A,
+    b: Tensor<R>,
+    options: &SolveOptions<R>,
+) -> Result<Solution<R>, SolveError>
+where
+    A: LinearOperator<R> + Clone,
+{
+    // A norm of A^T b of so many rounding units may be one of rounding alone.
+    const UNITS: f64 = 4.0;
+    let [rows, columns] = a.sizes()?;
+    let mut shape = check_shape(a, RIGHT, &b, rows)?;
+    let normal = Ridge(Normal(a.clone()), options.ridge);
+    if shape.contains(&0) || columns == 0 {
+        shape[R - 2] = columns;
+        let nothing = Tensor::zeros(shape, (&b.device(), b.dtype()));
+        return solve_blocks(&normal, nothing, options);
+    }
+    // Before the product, which may leave the range that b and the solution are in.
+    let b = b.expand(shape);
+    let exponents = exponents(&b, RIGHT)?;
+    let up: Vec<i32> = exponents
+        .into_iter()
+        .map(Option::unwrap_or_default)
+        .collect();
+    let down: Vec<i32> = up.iter().map(|exponent| -exponent).collect();
+    let b = times_powers(b, &down);
+    let right = a.apply_transposed(b.clone())?;
+
+    let place = (&b.device(), b.dtype());
+    let mut of_random = shape;
+    (of_random[R - 2], of_random[R - 1]) = (columns, shape[R - 1] / groups(shape[R - 1]));
+    let of_operator = operator_norms(of_random, place, |v| a.apply(v), |v| a.apply_transposed(v))?;
+    let precision = epsilon(b.dtype());
+    let of_right = norms(&b, RIGHT)?;
+    let rounding = of_right.iter().enumerate();
+    let rounding: Vec<f64> = rounding
+        .map(|(number, norm)| precision * of_operator[number / shape[R - 1]] * norm)
+        .collect();
+    let of_products = norms(&right, PRODUCT)?;
+    let known = of_products.iter().zip(&rounding);
+    let known: Vec<f64> = known
+        .map(|(norm, rounding)| f64::from(u8::from(*norm > UNITS * rounding)))
+        .collect();
+    let mut by_columns = shape;
+    by_columns[R - 2] = 1;
+    let right = right * tensor(known, by_columns, place);
+
+    let initial = options.initial.as_ref();
+    let initial = match initial {
+        None => None,
+        Some(guess) => {
+            let mut full = shape;
+            full[R - 2] = columns;
+            check_guess(a, guess, full)?;
+            Some(times_powers(guess.clone().expand(full), &down))
+        }
+    };
+    let options = SolveOptions {
+        initial,
+        rounding: Some(tensor(rounding, by_columns, place)),
+        ..options.clone()
+    };
+    let mut solved = solve_blocks(&normal, right, &options)?;
+    solved.solution = times_powers(solved.solution, &up);
+    Ok(solved)
 }
 
 /// An approximate solution of $A d = r$, each column by iterations of its own; `record` is given the step of each

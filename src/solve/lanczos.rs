@@ -1,5 +1,7 @@
 //! The largest eigenvalues of a symmetric operator, by Lanczos' method.
 
+use std::fmt;
+
 use burn::tensor::Tensor;
 use burn_lazy_kernels::Axis;
 use nalgebra::{DMatrix, SymmetricEigen};
@@ -8,19 +10,35 @@ use rand_distr::{Distribution, StandardNormal};
 
 use super::{
     LinearOperator, SolveError,
-    system::{dots, epsilon, host, one_square, tensor},
+    operator::computed,
+    scale::{balance, norms, times_powers},
+    system::{PRODUCT, dots, epsilon, host, one_square, row, tensor},
 };
 use crate::{error::LazyError, lazy::LazyTensor};
 
 /// Eigenvalues and eigenvectors.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Eigenpairs {
     /// The eigenvalues, the largest first.
     pub values: Vec<f64>,
-    /// The eigenvectors of norm 1 as columns, `[N, count]`.
+    /// The eigenvectors of norm 1 as columns, `[N, count]`, in F32 for an operator in halves.
     pub vectors: Tensor<2>,
     /// Number of products that it took.
     pub iterations: usize,
+    /// The residuals $\|A v - \lambda v\|$ relative to the largest $|\lambda|$ that was seen, computed from the vectors. They
+    /// are above a tolerance that is below the rounding errors of a product.
+    pub residuals: Vec<f64>,
+}
+
+impl fmt::Debug for Eigenpairs {
+    /// The numbers; vectors are read on the device.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Eigenpairs")
+            .field("values", &self.values)
+            .field("residuals", &self.residuals)
+            .field("iterations", &self.iterations)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The `count` largest eigenvalues of a symmetric operator and their eigenvectors, by Lanczos' method with full
@@ -47,20 +65,25 @@ pub struct Eigenpairs {
 ///
 /// # Errors
 /// If the operator is not square or seen not to be symmetric, has batch dimensions or fewer than `count`
-/// rows, if its products are not finite, or if `max_iterations` are not enough.
+/// rows, if its products are not finite, if the tolerance is negative, or if `max_iterations` are not enough, as those
+/// are that are fewer than `count`.
 pub fn eigenpairs<A: LinearOperator<2>>(
     a: &A,
     count: usize,
     tolerance: f64,
     max_iterations: usize,
 ) -> Result<Eigenpairs, SolveError> {
-    let a = a.inner();
+    let a = computed(a.inner())?;
     let n = one_square(&a, "eigenpairs")?;
+    let wrong = |option, value| Err(SolveError::Option { option, value });
     if count == 0 || count > n {
-        return Err(SolveError::Option {
-            option: "count",
-            value: count as f64,
-        });
+        return wrong("count", count as f64);
+    }
+    if max_iterations < count {
+        return wrong("max_iterations", max_iterations as f64);
+    }
+    if !(tolerance >= 0.0 && tolerance.is_finite()) {
+        return wrong("tolerance", tolerance);
     }
     a.check_symmetric()?;
     let (device, dtype) = a.vectors()?;
@@ -74,11 +97,18 @@ pub fn eigenpairs<A: LinearOperator<2>>(
     basis.push(random())?;
     let (mut diagonal, mut beside) = (Vec::<f64>::new(), Vec::<f64>::new());
     let most = max_iterations.min(n);
+    // The operator is scaled so that squares of its products are in range.
+    let mut exponent: Option<i32> = None;
     loop {
         let image = a.apply(basis.last())?;
+        let exponent = match exponent {
+            Some(exponent) => exponent,
+            None => *exponent.insert(balance(&image)?[0]),
+        };
+        let image = times_powers(image, &[exponent]);
         let alpha = host(dots(&[[&basis.last(), &image]])?.remove(0))[0];
         if !alpha.is_finite() {
-            return Err(SolveError::NotFinite("a product with the operator"));
+            return Err(SolveError::NotFinite(PRODUCT));
         }
         diagonal.push(alpha);
         let iterations = diagonal.len();
@@ -107,9 +137,18 @@ pub fn eigenpairs<A: LinearOperator<2>>(
             let found =
                 residual <= tolerance * largest && !(closed && iterations < most.min(2 * count));
             if found || iterations == n {
+                let vectors = basis.combine(&eigen, &order)?;
+                let scaled: Vec<f64> = order.iter().map(|&k| eigen.eigenvalues[k]).collect();
                 return Ok(Eigenpairs {
-                    values: order.iter().map(|&k| eigen.eigenvalues[k]).collect(),
-                    vectors: basis.combine(&eigen, &order)?,
+                    residuals: residuals(&a, &vectors, &scaled, exponent)?
+                        .into_iter()
+                        .map(|residual| residual / largest.max(f64::MIN_POSITIVE))
+                        .collect(),
+                    values: scaled
+                        .into_iter()
+                        .map(|value| value * 2f64.powi(-exponent))
+                        .collect(),
+                    vectors,
                     iterations,
                 });
             }
@@ -118,6 +157,7 @@ pub fn eigenpairs<A: LinearOperator<2>>(
                     iterations,
                     residual: residual / largest,
                     tolerance,
+                    stagnated: false,
                 });
             }
         }
@@ -130,6 +170,23 @@ pub fn eigenpairs<A: LinearOperator<2>>(
             false => basis.push(rest)?,
         }
     }
+}
+
+/// The norms of $2^e A v - \lambda v$ of the columns $v$.
+fn residuals<A: LinearOperator<2>>(
+    a: &A,
+    vectors: &Tensor<2>,
+    values: &[f64],
+    exponent: i32,
+) -> Result<Vec<f64>, SolveError> {
+    let mut all = Vec::new();
+    for (number, values) in values.chunks(WIDTH).enumerate() {
+        let own = vectors.clone().narrow(1, number * WIDTH, values.len());
+        let images = times_powers(a.apply(own.clone())?, &vec![exponent; values.len()]);
+        let values = row(values, &own);
+        all.extend(norms(&(images - own * values), PRODUCT)?);
+    }
+    Ok(all)
 }
 
 fn norm(v: &Tensor<2>) -> Result<f64, LazyError> {

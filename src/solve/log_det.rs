@@ -1,9 +1,10 @@
-//! The logarithm of the determinant, by stochastic Lanczos quadrature.
+//! The logarithm of the determinant: of small matrices by Cholesky's method, of others by stochastic Lanczos
+//! quadrature.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, fmt};
 
-use burn::tensor::Tensor;
-use nalgebra::SymmetricEigen;
+use burn::tensor::{FloatDType, Tensor};
+use nalgebra::{DMatrix, SymmetricEigen};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use rand_distr::{Distribution, StandardNormal};
 
@@ -11,14 +12,15 @@ use super::{
     LinearOperator, Nystrom, Preconditioner, SolveError, SolveInfo, SolveOptions,
     conjugate_gradient::iterate_columns,
     lanczos::tridiagonal,
-    operator::Ridge,
-    system::{host, one_square, run, tensor},
+    operator::{Ridge, computed},
+    system::{epsilon, host, one_square, run, tensor},
 };
 
-/// How [`log_det`] estimates.
+/// How [`log_det`] computes.
 #[derive(Clone, Debug)]
 pub struct LogDetOptions {
     ridge: f64,
+    exact_up_to: usize,
     probes: usize,
     tolerance: f64,
     max_iterations: usize,
@@ -30,6 +32,7 @@ impl Default for LogDetOptions {
     fn default() -> Self {
         Self {
             ridge: 0.0,
+            exact_up_to: 512,
             probes: 16,
             tolerance: 1e-3,
             max_iterations: 1000,
@@ -44,6 +47,14 @@ impl LogDetOptions {
     #[must_use]
     pub fn ridge(mut self, alpha: f64) -> Self {
         self.ridge = alpha;
+        self
+    }
+
+    /// The most rows of a matrix whose determinant is computed exactly; 512 by default. The matrix is then stored, as
+    /// $N^2$ numbers, which takes N products and $N^3 / 3$ operations on the host. With 0 it is always estimated.
+    #[must_use]
+    pub fn exact_up_to(mut self, rows: usize) -> Self {
+        self.exact_up_to = rows;
         self
     }
 
@@ -85,23 +96,59 @@ impl LogDetOptions {
     }
 }
 
-/// An estimate of the logarithm of a determinant.
-#[derive(Clone, Debug)]
+/// The logarithm of a determinant, or an estimate of it. Printed, it is `-0.7118 ± 0`: the
+/// [`estimate`](Self::estimate) and its standard error.
+#[derive(Clone)]
 pub struct LogDet {
-    /// The estimate, of shape `[1]`; its gradient is an estimate, too, from the same random vectors.
+    /// The logarithm or its estimate, of shape `[1]` and the type of the operator (F32 for halves). The gradient is
+    /// exact where this is, and otherwise an estimate from the same random vectors.
     pub value: Tensor<1>,
-    /// The standard error of the value: the standard deviation over random vectors.
+    /// The standard error of the value: the standard deviation over random vectors, which is infinite for a
+    /// single one. 0 where nothing is random.
     pub standard_error: f64,
     /// How the systems on the way were solved, group after group of random vectors.
     pub info: SolveInfo,
+    number: f64,
 }
 
-/// Estimates $\log \det (\alpha I + A)$ of a symmetric positive definite operator, without batch dimensions, by
+impl LogDet {
+    /// The value as a number.
+    pub fn estimate(&self) -> f64 {
+        self.number
+    }
+}
+
+impl fmt::Display for LogDet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.number, f)?;
+        f.write_str(" ± ")?;
+        fmt::Display::fmt(&self.standard_error, f)
+    }
+}
+
+impl fmt::Debug for LogDet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogDet")
+            .field("value", &self.number)
+            .field("standard_error", &self.standard_error)
+            .field("info", &self.info)
+            .finish()
+    }
+}
+
+/// $\log \det (\alpha I + A)$ of a symmetric positive definite operator without batch dimensions.
+///
+/// Of up to 512 rows ([`exact_up_to`](LogDetOptions::exact_up_to)) it is exact: the matrix is stored, and factored by
+/// Cholesky's method in F64 on the host. Its entries are computed in F64 where the device has that type, whatever
+/// the type of the operands is; in F32 elsewhere.
+///
+/// Of more rows it is estimated by
 /// stochastic Lanczos quadrature (Ubaru, Chen and Saad, "Fast estimation of tr(f(A))", 2017). The
 /// tridiagonal matrices come from the coefficients of conjugate gradients; with a preconditioner $P$, $\log \det
 /// P$ is exact and $\mathrm{tr} \log (P^{-1} A)$ is estimated (Gardner et al., "GPyTorch", 2018).
 ///
-/// Differentiable by every operand of the operator: the gradient of $\mathrm{tr}(A^{-1} \mathrm{d}A)$ is estimated by the
+/// Differentiable by every operand of the operator: the gradient is that of $\mathrm{tr}(A^{-1} \mathrm{d}A)$, with the
+/// inverse where the matrix is stored, and otherwise estimated by the
 /// solutions that the estimate of the value has found.
 ///
 /// ```
@@ -112,29 +159,138 @@ pub struct LogDet {
 /// let device = Device::cpu();
 /// let x = Tensor::<2>::random([300, 2], Distribution::Default, &device);
 /// let k_xx = (-LazyTensor::vi(x.clone()).sqdist(LazyTensor::vj(x))).exp();
+/// let options = LogDetOptions::default().ridge(0.1);
+/// let exact = log_det(&k_xx, &options)?;
+/// assert_eq!(exact.standard_error, 0.0);
+///
+/// // As for a large matrix.
 /// let nystrom = Nystrom::new(&k_xx, 0.1, Rank::Auto)?;
-/// let options = LogDetOptions::default().ridge(0.1).preconditioner(nystrom);
-/// let estimate = log_det(&k_xx, &options)?;
-/// println!("{} ± {}", estimate.value, estimate.standard_error);
+/// let estimate = log_det(&k_xx, &options.exact_up_to(0).preconditioner(nystrom))?;
+/// println!("{estimate:.3}"); // with its standard error
+/// let error = (estimate.estimate() - exact.estimate()).abs();
+/// assert!(error < 6.0 * estimate.standard_error + 0.1);
 /// # }
 /// # Ok::<(), burn_lazy::solve::SolveError>(())
 /// ```
 ///
 /// # Errors
-/// If the options make no sense, and as [`LazyTensor::solve`](crate::LazyTensor::solve).
+/// If the options make no sense, if a stored matrix is not positive definite up to the rounding of its entries
+/// (the error names the row where it was seen), and as [`LazyTensor::solve`](crate::LazyTensor::solve).
 pub fn log_det<A>(a: &A, options: &LogDetOptions) -> Result<LogDet, SolveError>
 where
     A: LinearOperator<2> + Clone,
 {
+    let wrong = |option, value| Err(SolveError::Option { option, value });
     if options.probes == 0 {
-        return Err(SolveError::Option {
-            option: "probes",
-            value: 0.0,
-        });
+        return wrong("probes", 0.0);
     }
-    let a = Ridge(a.clone(), options.ridge);
+    if !options.ridge.is_finite() {
+        return wrong("ridge", options.ridge);
+    }
+    match one_square(a, "log_det")? {
+        few if few <= options.exact_up_to => exact(a, options.ridge, few),
+        many => estimated(&Ridge(computed(a.clone())?, options.ridge), options, many),
+    }
+}
+
+/// The logarithm of the determinant of a stored matrix of `n` rows.
+fn exact<A>(a: &A, ridge: f64, n: usize) -> Result<LogDet, SolveError>
+where
+    A: LinearOperator<2> + Clone,
+{
+    const WHAT: &str = "the matrix, up to the rounding of its entries,";
+    let single = computed(a.clone())?;
+    single.inner().check_symmetric()?;
+    let (_, stored) = single.vectors()?;
+    let a = single.cast(FloatDType::F64).unwrap_or(single);
     let inner = a.inner();
-    let n = one_square(&inner, "log_det")?;
+    let (device, dtype) = inner.vectors()?;
+    let width = GROUP.min(n.max(1));
+    // A block of columns of a matrix, with zeros where there are no more columns.
+    let block = |first: usize, entry: &dyn Fn(usize, usize) -> f64| {
+        let column = |k: usize| first + k % width;
+        let value = |k: usize| match column(k) < n {
+            true => entry(k / width, column(k)),
+            false => 0.0,
+        };
+        let values = (0..n * width).map(value).collect();
+        tensor::<2>(values, [n, width], (&device, dtype))
+    };
+    let unit = |i: usize, j: usize| f64::from(u8::from(i == j));
+
+    let mut matrix = DMatrix::zeros(n, n);
+    for first in (0..n).step_by(width) {
+        let columns = host(inner.apply(block(first, &unit))?);
+        for (i, row) in columns.chunks(width).enumerate() {
+            for (j, entry) in (first..n).zip(row) {
+                matrix[(i, j)] = *entry;
+            }
+        }
+    }
+    if matrix.iter().any(|entry: &f64| !entry.is_finite()) {
+        return Err(SolveError::NotFinite("the matrix"));
+    }
+    let mut matrix = (&matrix + matrix.transpose()) * 0.5;
+    for k in 0..n {
+        matrix[(k, k)] += ridge;
+    }
+    let factor =
+        cholesky(matrix, epsilon(dtype)).map_err(|row| SolveError::NotPositiveDefinite {
+            what: WHAT,
+            iteration: 0,
+            column: row,
+        })?;
+    let number = 2.0 * factor.diagonal().iter().map(|root| root.ln()).sum::<f64>();
+
+    let mut value = tensor(vec![number], [1], (&device, stored));
+    if a.is_tracked() {
+        let root = factor
+            .solve_lower_triangular(&DMatrix::identity(n, n))
+            .expect("the diagonal of a Cholesky factor is positive");
+        let inverse = root.tr_mul(&root);
+        for first in (0..n).step_by(width) {
+            let weights = block(first, &|i, j| inverse[(i, j)]);
+            let part = (a.apply(block(first, &unit))? * weights).sum();
+            value = (part.clone() - part.detach()).cast(stored) + value;
+        }
+    }
+    Ok(LogDet {
+        value,
+        standard_error: 0.0,
+        info: SolveInfo {
+            iterations: n.div_ceil(width),
+            ..SolveInfo::default()
+        },
+        number,
+    })
+}
+
+/// Cholesky's factor $L$ of $L L^\top$, or the row of the first pivot that is not positive, up to rounding errors of
+/// the entry on the diagonal.
+fn cholesky(mut matrix: DMatrix<f64>, precision: f64) -> Result<DMatrix<f64>, usize> {
+    let n = matrix.nrows();
+    for k in 0..n {
+        let entry = matrix[(k, k)];
+        let row = matrix.view((k, 0), (1, k)).transpose();
+        let known = matrix.view((k, 0), (n - k, k)) * row;
+        let mut column = matrix.view_mut((k, k), (n - k, 1));
+        column -= known;
+        let pivot = column[0];
+        if pivot.is_nan() || pivot <= precision * entry.abs() {
+            return Err(k);
+        }
+        column /= pivot.sqrt();
+    }
+    matrix.fill_upper_triangle(0.0, 1);
+    Ok(matrix)
+}
+
+/// An estimate for a matrix of `n` rows.
+fn estimated<A>(a: &Ridge<A>, options: &LogDetOptions, n: usize) -> Result<LogDet, SolveError>
+where
+    A: LinearOperator<2> + Clone,
+{
+    let inner = a.inner();
     let (device, dtype) = inner.vectors()?;
     let mut rng = StdRng::seed_from_u64(options.seed);
     let mut solve_options = SolveOptions::default()
@@ -199,9 +355,13 @@ where
     let probes = options.probes as f64;
     let mean = estimates.iter().sum::<f64>() / probes;
     let squares: f64 = estimates.iter().map(|value| (value - mean).powi(2)).sum();
-    let standard_error = (squares / (probes - 1.0).max(1.0) / probes).sqrt();
+    let standard_error = match options.probes {
+        1 => f64::INFINITY,
+        _ => (squares / (probes - 1.0) / probes).sqrt(),
+    };
 
-    let mut value = tensor(vec![known + mean], [1], (&device, dtype));
+    let number = known + mean;
+    let mut value = tensor(vec![number], [1], (&device, dtype));
     if a.is_tracked() {
         for [u, solution] in pairs {
             let part = (a.apply(u)? * solution).sum() / probes;
@@ -212,6 +372,7 @@ where
         value,
         standard_error,
         info,
+        number,
     })
 }
 

@@ -1,11 +1,15 @@
 //! The method of minimal residuals.
 
+use std::cell::RefCell;
+
 use burn::tensor::Tensor;
 
 use super::{
     LinearOperator, Solution, SolveError, SolveOptions,
     operator::Ridge,
-    system::{Monitor, differentiable, dots, run},
+    scale::{balance, times_powers},
+    system::{Monitor, Refresh, differentiable, dots, epsilon, run},
+    vector::{Method, solve_by},
 };
 
 /// Solves $(\alpha I + A)\, a = b$ for a symmetric operator that may be indefinite, by MINRES (Paige and Saunders,
@@ -25,24 +29,62 @@ pub fn minres<A, const R: usize>(
 where
     A: LinearOperator<R> + Clone + Send + Sync + 'static,
 {
-    differentiable(
-        &Ridge(a.clone(), options.ridge),
-        b,
-        options,
-        |a, b, options| run(a, b, options, |a, r, monitor, _| iterate(a, r, monitor)),
-    )
+    solve_by::<MinimalResiduals, A, R>(a, b, options)
 }
 
-/// An approximate solution of $A d = r$.
+struct MinimalResiduals;
+
+impl Method for MinimalResiduals {
+    fn solve<A, const R: usize>(
+        a: &A,
+        b: Tensor<R>,
+        options: &SolveOptions<R>,
+    ) -> Result<Solution<R>, SolveError>
+    where
+        A: LinearOperator<R> + Clone + Send + Sync + 'static,
+    {
+        let solve = |a: &Ridge<A>, b: Tensor<R>, options: &SolveOptions<R>| {
+            let seen = RefCell::new(None);
+            run(a, b, options, |a, r, monitor, refresh| {
+                iterate(a, r, monitor, refresh, &mut seen.borrow_mut())
+            })
+        };
+        let a = Ridge(a.clone(), options.ridge);
+        let solved = solve(&a.inner(), b.clone().inner(), options)?;
+        let residual = |solution| Ok(b.clone() - a.apply(solution)?);
+        differentiable(&a, &b, solved, options, residual, solve)
+    }
+}
+
+/// What is known of an operator for each column, also where later runs start from what it takes to almost 0.
+struct Seen<const R: usize> {
+    /// The exponents that its products are scaled by, so that squares of them are in range.
+    exponents: Vec<i32>,
+    /// The largest entry of the tridiagonal matrices.
+    largest: Tensor<R>,
+}
+
+/// After how many iterations the residual that they keep is compared with one that is computed from the solution.
+const COMPARED: usize = 64;
+
+/// An approximate solution of $A d = r$, or what is missing of one that `refresh` has been given in part.
 ///
 /// Lanczos' three-term recurrence makes an orthonormal basis $v_k$ in which the operator is tridiagonal,
 /// with $\alpha_k$ on the diagonal and $\beta_k$ beside it. Givens rotations $(c, s)$ make the
 /// tridiagonal matrix triangular while it grows, with $\gamma, \delta, \epsilon$ in a column.
+///
+/// A $\beta$ of the size of rounding errors ends the basis, and a diagonal entry of that size is one of a singular
+/// matrix: there is no step along it, and the residual stays. Where rounding has blurred such an entry, the solution
+/// grows along the kernel of the operator, while the residual that the rotations give goes on falling: so it is
+/// compared now and then.
 fn iterate<const R: usize>(
     a: &dyn LinearOperator<R>,
     r: &Tensor<R>,
     monitor: &mut Monitor<R>,
+    refresh: &mut Refresh<R>,
+    seen: &mut Option<Seen<R>>,
 ) -> Result<Tensor<R>, SolveError> {
+    let rounding = 8.0 * epsilon(r.dtype());
     let norm = |v: &Tensor<R>| Ok::<_, SolveError>(dots(&[[v, v]])?.remove(0).sqrt());
     let inverse = |norm: &Tensor<R>| {
         let none = norm.clone().equal_elem(0.0);
@@ -59,12 +101,26 @@ fn iterate<const R: usize>(
     let (mut delta_next, mut epsilon_next) = (zero.clone(), zero.clone());
     // The residual norm, with a sign.
     let mut residual = beta.clone();
-    beta = zero;
-    loop {
-        let image = a.apply(v.clone())? - v_before * beta;
+    beta = zero.clone();
+    for iteration in 1.. {
+        let image = a.apply(v.clone())?;
+        let seen = match seen {
+            Some(seen) => seen,
+            None => seen.insert(Seen {
+                exponents: balance(&image)?,
+                largest: zero.clone(),
+            }),
+        };
+        let image = times_powers(image, &seen.exponents) - v_before * beta;
         let alpha = dots(&[[&v, &image]])?.remove(0);
         let image = image - v.clone() * alpha.clone();
         beta = norm(&image)?;
+        let larger = alpha.clone().abs().max_pair(beta.clone());
+        seen.largest = seen.largest.clone().max_pair(larger);
+        let lowest = seen.largest.clone() * rounding;
+        beta = beta
+            .clone()
+            .mask_fill(beta.lower_equal(lowest.clone()), 0.0);
 
         let epsilon = epsilon_next;
         let delta = c.clone() * delta_next.clone() + s.clone() * alpha.clone();
@@ -72,9 +128,10 @@ fn iterate<const R: usize>(
         epsilon_next = s * beta.clone();
         delta_next = -c * beta.clone();
         let radius = (gamma.clone() * gamma.clone() + beta.clone() * beta.clone()).sqrt();
-        let over = inverse(&radius);
+        let none = radius.clone().lower_equal(lowest);
+        let over = radius.recip().mask_fill(none.clone(), 0.0);
         c = gamma * over.clone();
-        s = beta.clone() * over.clone();
+        s = (beta.clone() * over.clone()).mask_fill(none, 1.0);
         let step = monitor.only_active(c.clone() * residual.clone());
         residual = residual * s.clone();
 
@@ -84,8 +141,20 @@ fn iterate<const R: usize>(
         solution = solution + w.clone() * step;
         v_before = v;
         v = image * inverse(&beta);
-        if monitor.end_iteration(residual.clone() * residual.clone())? {
-            return Ok(solution);
+        let squares = residual.clone() * residual.clone();
+        if monitor.end_iteration(squares.clone())? {
+            break;
+        }
+        if iteration % COMPARED == 0 {
+            let found = std::mem::replace(&mut solution, r.zeros_like());
+            let r = refresh(times_powers(found, &seen.exponents))?;
+            if monitor.has_drifted(&r, squares)? {
+                break;
+            }
         }
     }
+    Ok(match seen {
+        Some(seen) => times_powers(solution, &seen.exponents),
+        None => solution,
+    })
 }

@@ -7,9 +7,13 @@
 //!
 //! All of them work on many right-hand sides at once, stay on the device but for small
 //! matrices and a look at the residuals, and end: with a result that says how exact it
-//! is, or with a [`SolveError`]. Solutions are differentiable by the implicit function theorem: the
-//! backward pass solves one more system with the same operator, and nothing of the iterations is
-//! kept.
+//! is, or with a [`SolveError`], also where iterations stagnate. Solutions are differentiable by the implicit
+//! function theorem: the backward pass solves one more system with the same operator, and nothing of the
+//! iterations is kept.
+//!
+//! Right-hand sides may have any finite size: each column is scaled by a power of two on the way. Operands in F16 and
+//! BF16 are only stored so: all methods compute with them in F32. What has the type of a right-hand side then
+//! is rounded to halves in the end; eigenvectors and determinants are in F32.
 
 mod block;
 mod conjugate_gradient;
@@ -18,7 +22,9 @@ mod log_det;
 mod minres;
 mod operator;
 mod precondition;
+mod scale;
 mod system;
+mod vector;
 
 use std::{fmt, sync::Arc};
 
@@ -57,6 +63,8 @@ pub struct SolveOptions<const R: usize> {
     pub(crate) restarts: bool,
     pub(crate) iterate_in: Option<FloatDType>,
     pub(crate) initial: Option<Tensor<R>>,
+    /// The norm of the rounding errors in the right-hand side, one number a column, `[batch.., 1, E]`.
+    pub(crate) rounding: Option<Tensor<R>>,
     pub(crate) preconditioner: Option<Arc<dyn Preconditioner<R>>>,
     pub(crate) progress: Option<Observer>,
 }
@@ -73,6 +81,7 @@ impl<const R: usize> Default for SolveOptions<R> {
             restarts: true,
             iterate_in: None,
             initial: None,
+            rounding: None,
             preconditioner: None,
             progress: None,
         }
@@ -199,6 +208,28 @@ impl<const R: usize> SolveOptions<R> {
         self
     }
 
+    /// The same options for right-hand sides of another rank, with what belongs to a rank.
+    fn with_rank<const S: usize>(
+        &self,
+        initial: Option<Tensor<S>>,
+        preconditioner: Option<Arc<dyn Preconditioner<S>>>,
+    ) -> SolveOptions<S> {
+        SolveOptions {
+            ridge: self.ridge,
+            tolerance: self.tolerance,
+            max_iterations: self.max_iterations,
+            check_every: self.check_every,
+            keep_directions: self.keep_directions,
+            check_symmetry: self.check_symmetry,
+            restarts: self.restarts,
+            iterate_in: self.iterate_in,
+            initial,
+            rounding: None,
+            preconditioner,
+            progress: self.progress.clone(),
+        }
+    }
+
     fn check(&self) -> Result<(), SolveError> {
         let wrong = |option, value| Err(SolveError::Option { option, value });
         if !self.ridge.is_finite() {
@@ -224,12 +255,23 @@ pub struct Progress {
 }
 
 /// A solution and how it was found.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Solution<const R: usize> {
     /// The solution, of the shape of the right-hand side (with the batch dimensions of the operator).
     pub solution: Tensor<R>,
     /// How it was found.
     pub info: SolveInfo,
+}
+
+impl<const R: usize> fmt::Debug for Solution<R> {
+    /// The shape and the type of the solution, and how it was found; values are read on the device.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Solution")
+            .field("shape", &self.solution.dims())
+            .field("dtype", &self.solution.dtype())
+            .field("info", &self.info)
+            .finish()
+    }
 }
 
 /// How a solution was found.
@@ -248,7 +290,8 @@ pub struct SolveInfo {
     pub history: Vec<f64>,
     /// Whether a residual is above the tolerance, as restarts did not lower it any more: the rounding of
     /// the solution and of the products limits it, at about the condition number times the
-    /// rounding unit. Cast the operands to F64 (with
+    /// rounding unit. (Where they explain it by far not, the system has no solution, and the result is
+    /// [`SolveError::NotConverged`].) Cast the operands to F64 (with
     /// [`iterate_in`](SolveOptions::iterate_in) F32 if that should stay fast), raise the ridge or the tolerance.
     pub precision_limited: bool,
 }
@@ -299,37 +342,57 @@ pub enum SolveError {
         /// The batch dimensions.
         batch: Vec<usize>,
     },
-    /// Halves are too coarse to solve systems in.
-    #[error("systems are solved in F32 or F64, not in {0:?}; cast the operands")]
+    /// Halves are too coarse to iterate in, or a right-hand side in halves meets an operator of another type.
+    #[error(
+        "systems are solved in F32 or F64, not in {0:?}; cast the right-hand side and the operator to one type"
+    )]
     Dtype(burn::tensor::DType),
     /// There are values that are not finite.
     #[error("{0} has values that are not finite")]
     NotFinite(&'static str),
     /// The operator (or the preconditioner) is not positive definite.
-    #[error(
-        "{what} is not positive definite: seen in iteration {iteration} for right-hand side {column}"
-    )]
+    #[error("{what} is not positive definite: {}", seen(*iteration, *column))]
     NotPositiveDefinite {
         /// Which of both.
         what: &'static str,
-        /// Within how many iterations it was seen.
+        /// Within how many iterations it was seen; 0 if before the first one, in the matrix itself.
         iteration: usize,
-        /// For which right-hand side, counted as in [`SolveInfo::residuals`].
+        /// For which right-hand side, counted as in [`SolveInfo::residuals`]; the row where it was seen in the
+        /// matrix itself.
         column: usize,
     },
-    /// The iteration limit was reached.
+    /// The iteration limit was reached, or the iterations stagnate.
     #[error(
         "not converged after {iterations} iterations: the relative residual is {residual:.1e} and \
-         should be {tolerance:.1e}"
+         should be {tolerance:.1e}{}", outlook(*stagnated)
     )]
     NotConverged {
-        /// The limit.
+        /// The iterations: the limit, or as many as showed that more do not help.
         iterations: usize,
         /// The largest relative residual.
         residual: f64,
         /// What it should be.
         tolerance: f64,
+        /// Whether the iterations stagnate: more of them would not lower the residual.
+        stagnated: bool,
     },
+}
+
+fn seen(iteration: usize, column: usize) -> String {
+    match iteration {
+        0 => format!("seen in row {column}"),
+        _ => format!("seen in iteration {iteration} for right-hand side {column}"),
+    }
+}
+
+fn outlook(stagnated: bool) -> &'static str {
+    match stagnated {
+        true => {
+            "; the iterations stagnate. Where the matrix is singular, a right-hand side outside of its range has \
+             no solution: add a ridge. Where rounding is to blame, cast the operands to F64"
+        }
+        false => "",
+    }
 }
 
 impl LazyTensor {
@@ -338,7 +401,10 @@ impl LazyTensor {
     ///
     /// `b` has the shape `[batch.., N, E]`, as has the solution: E right-hand sides, up to 16
     /// of which share the directions that are found. Batch dimensions broadcast against those of the matrix, of which `b` must
-    /// have as many.
+    /// have as many. As for [`matmul`](Self::matmul), a vector `[N]` gives a vector `[N]`, if the matrix has no batch.
+    ///
+    /// `b` has the type of the operands. In F16 and BF16 the system is solved in F32, and the solution is rounded in the
+    /// end; residuals are those before that.
     ///
     /// Differentiable by `b` and by every operand of the matrix; the backward pass solves one more system,
     /// and panics where that fails.
@@ -362,7 +428,8 @@ impl LazyTensor {
     /// # Errors
     /// Before the first step: if the matrix is not square, seen not to be symmetric, or does not fit
     /// `b`, or if `b` is not finite. After it: if the matrix turns out not to be positive definite or
-    /// not finite, or if the iteration limit is reached.
+    /// not finite, if the iteration limit is reached or the iterations stagnate above what rounding
+    /// explains, or if the solution leaves the range of its type.
     pub fn solve<const R: usize>(
         &self,
         b: Tensor<R>,

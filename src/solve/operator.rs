@@ -147,11 +147,14 @@ impl<const R: usize, A: LinearOperator<R>, B: LinearOperator<R>> LinearOperator<
     }
 
     fn apply(&self, v: Tensor<R>) -> Result<Tensor<R>, LazyError> {
-        Ok(self.0.apply(v.clone())? + self.1.apply(v)?)
+        sum(self.0.apply(v.clone())?, self.1.apply(v)?)
     }
 
     fn apply_transposed(&self, v: Tensor<R>) -> Result<Tensor<R>, LazyError> {
-        Ok(self.0.apply_transposed(v.clone())? + self.1.apply_transposed(v)?)
+        sum(
+            self.0.apply_transposed(v.clone())?,
+            self.1.apply_transposed(v)?,
+        )
     }
 
     fn inner(&self) -> Self {
@@ -172,6 +175,30 @@ impl<const R: usize, A: LinearOperator<R>, B: LinearOperator<R>> LinearOperator<
     }
 }
 
+/// The sum of two products, or the error of the formula that it is.
+fn sum<const R: usize>(left: Tensor<R>, right: Tensor<R>) -> Result<Tensor<R>, LazyError> {
+    as_rows(&left)?.try_add(as_rows(&right)?)?;
+    Ok(left + right)
+}
+
+/// The rows of `v` times those of `values`, or the error of the formula that it is: Burn panics where they do not
+/// fit.
+pub(crate) fn scaled_rows<const R: usize>(
+    v: Tensor<R>,
+    values: Tensor<R>,
+) -> Result<Tensor<R>, LazyError> {
+    as_rows(&v)?.try_mul(as_rows(&values)?)?;
+    Ok(v * values)
+}
+
+/// A tensor as a formula of rows, to be checked as one; a vector as a column.
+fn as_rows<const R: usize>(v: &Tensor<R>) -> Result<LazyTensor, LazyError> {
+    match R {
+        1 => LazyTensor::try_vi(v.clone().unsqueeze_dim::<2>(1)),
+        _ => LazyTensor::try_vi(v.clone()),
+    }
+}
+
 /// A diagonal matrix, $v \mapsto d v$.
 #[derive(Clone, Debug)]
 pub struct Diagonal<const R: usize> {
@@ -181,13 +208,17 @@ pub struct Diagonal<const R: usize> {
 
 impl<const R: usize> Diagonal<R> {
     /// The matrix of `size` rows with the diagonal `values`, of shape `[batch.., size, 1]`, or
-    /// `[batch.., 1, 1]` for a multiple of the identity.
+    /// `[batch.., 1, 1]` for a multiple of the identity. One of vectors `[size]` has values of shape `[size]` or `[1]`.
     ///
     /// # Errors
     /// If `values` has another shape.
     pub fn new(size: usize, values: Tensor<R>) -> Result<Self, LazyError> {
         let shape = values.dims();
-        if R < 2 || ![1, size].contains(&shape[R - 2]) || shape[R - 1] != 1 {
+        let fits = match R {
+            1 => [1, size].contains(&shape[0]),
+            _ => [1, size].contains(&shape[R - 2]) && shape[R - 1] == 1,
+        };
+        if !fits {
             return Err(LazyError::Diagonal {
                 size,
                 shape: shape.to_vec(),
@@ -207,11 +238,18 @@ impl<const R: usize> LinearOperator<R> for Diagonal<R> {
     }
 
     fn batch(&self) -> Vec<usize> {
-        self.values.dims()[..R - 2].to_vec()
+        self.values.dims()[..R.saturating_sub(2)].to_vec()
     }
 
     fn apply(&self, v: Tensor<R>) -> Result<Tensor<R>, LazyError> {
-        Ok(v * self.values.clone())
+        // For each row, also where one value stands for all: Burn would broadcast what does not fit.
+        let mut shape = self.values.dims();
+        shape[R.saturating_sub(2)] = self.size;
+        let values = match shape == self.values.dims() {
+            true => self.values.clone(),
+            false => self.values.clone().expand(shape),
+        };
+        scaled_rows(v, values)
     }
 
     fn apply_transposed(&self, v: Tensor<R>) -> Result<Tensor<R>, LazyError> {
@@ -346,4 +384,18 @@ pub(crate) fn is_tracked<const R: usize>(tensor: &Tensor<R>) -> bool {
 /// Whether solvers compute in `dtype`: halves are too coarse for residuals.
 pub(crate) fn is_computed(dtype: DType) -> bool {
     matches!(dtype, DType::F32 | DType::F64)
+}
+
+/// Whether `dtype` is one that numbers are only stored in.
+pub(crate) fn is_half(dtype: DType) -> bool {
+    matches!(dtype, DType::F16 | DType::BF16)
+}
+
+/// The operator in a type that methods compute in: that of its vectors, F32 for halves.
+pub(crate) fn computed<A: LinearOperator<R>, const R: usize>(a: A) -> Result<A, LazyError> {
+    let (_, dtype) = a.vectors()?;
+    match is_half(dtype) {
+        true => a.cast(FloatDType::F32),
+        false => Ok(a),
+    }
 }

@@ -9,8 +9,9 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::{
     SolveError,
-    operator::is_computed,
+    operator::{computed, scaled_rows},
     system::{epsilon, host, one_square, product, tensor},
+    vector::as_vector,
 };
 use crate::{error::LazyError, lazy::LazyTensor};
 
@@ -32,14 +33,31 @@ pub struct Jacobi<const R: usize> {
 }
 
 impl<const R: usize> Jacobi<R> {
-    /// The preconditioner of `k` with the given ridge.
+    /// The preconditioner of `k` with the given ridge. In halves it is computed in F32.
     ///
     /// # Errors
-    /// If the matrix is not square, or if it has other than `R - 2` batch dimensions.
+    /// If the matrix is not square, if it has other than `R - 2` batch dimensions (none for vectors, `R = 1`), or if
+    /// an entry of the diagonal is not finite or, with the ridge, not positive.
     pub fn new(k: &LazyTensor, ridge: f64) -> Result<Self, SolveError> {
-        let diagonal: Tensor<R> = k.inner().try_diag()?;
+        let k = computed::<_, 2>(k.inner())?;
+        let diagonal: Tensor<R> = match R {
+            1 => as_vector(k.try_diag()?),
+            _ => k.try_diag()?,
+        };
+        let diagonal = diagonal + ridge;
+        let values = host(diagonal.clone());
+        if values.iter().any(|value| !value.is_finite()) {
+            return Err(SolveError::NotFinite("the diagonal of the matrix"));
+        }
+        if let Some(column) = values.iter().position(|value| *value <= 0.0) {
+            return Err(SolveError::NotPositiveDefinite {
+                what: "the diagonal of the matrix",
+                iteration: 0,
+                column,
+            });
+        }
         Ok(Self {
-            inverse: (diagonal + ridge).recip(),
+            inverse: diagonal.recip(),
         })
     }
 }
@@ -47,7 +65,7 @@ impl<const R: usize> Jacobi<R> {
 impl<const R: usize> Preconditioner<R> for Jacobi<R> {
     fn apply(&self, r: Tensor<R>) -> Result<Tensor<R>, LazyError> {
         let inverse = self.inverse.clone().cast(r.dtype());
-        Ok(r * inverse)
+        scaled_rows(r, inverse)
     }
 }
 
@@ -139,13 +157,14 @@ impl fmt::Debug for Nystrom {
 
 impl Nystrom {
     /// The preconditioner of $\alpha I + K$ for a symmetric positive definite `k` without batch dimensions,
-    /// with $\alpha$ = `ridge` > 0.
+    /// with $\alpha$ = `ridge` > 0. In halves it is computed in F32.
     ///
     /// # Errors
     /// If the matrix is not square, has batch dimensions or entries on the diagonal that are negative or
     /// not finite, or if the ridge is not positive.
     pub fn new(k: &LazyTensor, ridge: f64, rank: Rank) -> Result<Self, SolveError> {
         let n = one_square(k, "a Nyström preconditioner")?;
+        let k = computed::<_, 2>(k.inner())?;
         if !(ridge > 0.0 && ridge.is_finite()) {
             return Err(SolveError::Option {
                 option: "ridge",
@@ -154,11 +173,7 @@ impl Nystrom {
         }
         let extent = k.extent();
         let dtype = extent.dtype.expect("it has sizes");
-        if !is_computed(dtype) {
-            return Err(SolveError::Dtype(dtype));
-        }
         let device = extent.device.expect("it has sizes").inner();
-        let k = k.inner();
         let pivoted = PivotedCholesky::new(&k, &device, dtype)?.run(rank, ridge)?;
         let Some(pivoted) = pivoted else {
             return Ok(Self(Arc::new(Factors {
@@ -254,6 +269,13 @@ impl Preconditioner<2> for Nystrom {
             }
         };
         Ok((r_in_range / self.0.ridge).cast(dtype))
+    }
+}
+
+impl Preconditioner<1> for Nystrom {
+    fn apply(&self, r: Tensor<1>) -> Result<Tensor<1>, LazyError> {
+        let column: Tensor<2> = self.apply(r.unsqueeze_dim(1))?;
+        Ok(as_vector(column))
     }
 }
 

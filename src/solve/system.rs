@@ -9,6 +9,7 @@ use burn_lazy_kernels::{Accumulation, Axis, ReductionKind, Wanted};
 use super::{
     LinearOperator, Progress, Solution, SolveError, SolveInfo, SolveOptions,
     operator::{is_computed, is_tracked},
+    scale::{exponents, norms, operator_norms, times_powers},
 };
 use crate::{
     error::LazyError,
@@ -16,6 +17,13 @@ use crate::{
     operand::{Operand, broadcast},
     reduce::Request,
 };
+
+/// What $b$ and a guess are called in messages.
+pub(crate) const RIGHT: &str = "the right-hand side";
+pub(crate) const GUESS: &str = "the initial guess";
+
+/// What iterations compute, in messages.
+pub(crate) const PRODUCT: &str = "a product with the operator";
 
 /// The inner products of the columns of each pair, `[batch.., 1, E]`, one after the other along the last
 /// axis.
@@ -80,7 +88,11 @@ fn contract<const R: usize>(
 
 /// The values on the host, as `f64`.
 pub(crate) fn host<const R: usize>(tensor: Tensor<R>) -> Vec<f64> {
-    tensor.into_data().iter::<f64>().collect()
+    // Burn may fail to compute tensors without elements.
+    match tensor.dims().contains(&0) {
+        true => vec![],
+        false => tensor.into_data().iter::<f64>().collect(),
+    }
 }
 
 /// A tensor of the given values.
@@ -145,6 +157,12 @@ pub(crate) struct Monitor<'a, const R: usize> {
     /// has kept them since.
     computed: Vec<f64>,
     kept: Vec<f64>,
+    /// The smallest squared norm of the residual of each column, and for how many iterations no open column has
+    /// had a smaller one.
+    records: Vec<f64>,
+    idle: usize,
+    /// The number of such iterations after which the run is given up.
+    patience: usize,
 }
 
 /// Gives the residual of the solution, to which it adds what the iteration has found meanwhile.
@@ -200,7 +218,7 @@ impl<const R: usize> Monitor<'_, R> {
                     continue;
                 }
                 if !value.is_finite() {
-                    return Err(SolveError::NotFinite("a product with the operator"));
+                    return Err(SolveError::NotFinite(PRODUCT));
                 }
                 match reading {
                     Reading::Positive(what) if value <= 0.0 => {
@@ -220,6 +238,7 @@ impl<const R: usize> Monitor<'_, R> {
             if matches!(reading, Reading::Residual) {
                 self.info.iterations += 1;
                 self.info.history.push(worst);
+                self.note_records();
             }
         }
         self.report();
@@ -237,7 +256,28 @@ impl<const R: usize> Monitor<'_, R> {
 
     fn is_done(&self) -> bool {
         let exhausted = self.info.iterations >= self.options.max_iterations;
-        exhausted || !self.open.contains(&true)
+        exhausted || self.idle >= self.patience || !self.open.contains(&true)
+    }
+
+    /// Counts the iterations that bring no column forward.
+    fn note_records(&mut self) {
+        // Fluctuations of what is left by rounding are not worth waiting for.
+        const LOWER: f64 = 0.99;
+        self.idle += 1;
+        let columns = self.kept.iter().zip(&mut self.records).zip(&self.open);
+        for ((kept, record), open) in columns {
+            if *kept < LOWER.powi(2) * *record {
+                *record = *kept;
+                self.idle = if *open { 0 } else { self.idle };
+            }
+        }
+    }
+
+    /// Notes that an iteration cannot change the solution: it ends the run if the next ones cannot, either.
+    pub fn note_standstill(&mut self) {
+        /// Small parts of nearly dependent columns may take so many iterations until they are seen.
+        const ITERATIONS: usize = 4;
+        self.idle += self.patience.div_ceil(ITERATIONS);
     }
 
     /// Ends an iteration of a method that follows residuals on the host: the open columns have the squared
@@ -247,7 +287,7 @@ impl<const R: usize> Monitor<'_, R> {
         for (number, square) in squares.iter().enumerate() {
             if self.open[number] {
                 if !square.is_finite() {
-                    return Err(SolveError::NotFinite("a product with the operator"));
+                    return Err(SolveError::NotFinite(PRODUCT));
                 }
                 self.kept[number] = *square;
                 self.open[number] = *square > self.limits[number];
@@ -256,6 +296,7 @@ impl<const R: usize> Monitor<'_, R> {
         }
         self.info.iterations += 1;
         self.info.history.push(worst);
+        self.note_records();
         let done = self.is_done();
         if done
             || self
@@ -307,13 +348,22 @@ impl<const R: usize> Monitor<'_, R> {
         let before = std::mem::take(&mut self.computed);
         let squares = host(dots(&[[r, r]])?.remove(0));
         if squares.iter().any(|square| !square.is_finite()) {
-            return Err(SolveError::NotFinite("a product with the operator"));
+            return Err(SolveError::NotFinite(PRODUCT));
         }
         // A column that is frozen stays so.
         let open = std::mem::take(&mut self.open);
         self.start(&squares, r, &open);
         let mut columns = squares.iter().zip(before).zip(&self.open);
         Ok(columns.any(|((square, before), open)| *open && *square < 0.25 * before))
+    }
+
+    /// Whether a residual that was computed from the solution is much larger than that of the squared norms `squares`
+    /// which the iteration keeps, for a column that is still iterated.
+    pub fn has_drifted(&self, r: &Tensor<R>, squares: Tensor<R>) -> Result<bool, SolveError> {
+        const LARGER: f64 = 2.0;
+        let (computed, kept) = (host(dots(&[[r, r]])?.remove(0)), host(squares));
+        let mut columns = computed.iter().zip(&kept).zip(&self.open);
+        Ok(columns.any(|((computed, kept), open)| *open && *computed > LARGER.powi(2) * kept))
     }
 
     /// Starts a run of the columns `among` from a residual of the squared norms `squares`.
@@ -342,6 +392,8 @@ impl<const R: usize> Monitor<'_, R> {
             .collect();
         self.computed = squares.to_vec();
         self.kept = squares.to_vec();
+        self.records = squares.to_vec();
+        self.idle = 0;
         self.thresholds = row(&self.limits, like);
         self.active = row(&open, like).greater_elem(0.5);
     }
@@ -353,7 +405,7 @@ fn relative(r: f64, b: f64) -> f64 {
 }
 
 /// One value a column, `[batch.., 1, E]`, of the type and on the device of `like`.
-fn row<const R: usize>(values: &[f64], like: &Tensor<R>) -> Tensor<R> {
+pub(crate) fn row<const R: usize>(values: &[f64], like: &Tensor<R>) -> Tensor<R> {
     let mut shape = like.dims();
     shape[R - 2] = 1;
     tensor(values.to_vec(), shape, (&like.device(), like.dtype()))
@@ -380,29 +432,41 @@ pub(crate) fn run<A: LinearOperator<R>, const R: usize>(
     };
     let b = b.expand(shape);
     // Columns of similar size, so that no square overflows or is lost.
-    let scale: Tensor<R> = LazyTensor::try_vj(b.clone())?.abs().try_max(Axis::J)?;
-    if host(scale.clone()).iter().any(|value| !value.is_finite()) {
-        return Err(SolveError::NotFinite("the right-hand side"));
-    }
-    let scale = scale.clone().mask_fill(scale.equal_elem(0.0), 1.0);
-    let b = b / scale.clone();
+    let sizes = exponents(&b, RIGHT)?;
+    let nothing: Vec<f64> = sizes
+        .iter()
+        .map(|size| f64::from(u8::from(size.is_none())))
+        .collect();
+    let nothing = row(&nothing, &b);
+    let up: Vec<i32> = sizes.into_iter().map(Option::unwrap_or_default).collect();
+    let down: Vec<i32> = up.iter().map(|exponent| -exponent).collect();
+    let b = times_powers(b, &down);
     let squares = |r: &Tensor<R>| Ok::<_, LazyError>(host(dots(&[[r, r]])?.remove(0)));
 
     let mut monitor = Monitor {
         options,
         squares: squares(&b)?,
         limits: Vec::new(),
-        thresholds: scale.zeros_like(),
+        thresholds: nothing.zeros_like(),
         open: Vec::new(),
-        active: scale.clone().greater_elem(0.0),
+        active: nothing.clone().lower_elem(0.5),
         unseen: Vec::new(),
         info: SolveInfo::default(),
         coarse: iterated.is_some() && options.restarts,
         computed: Vec::new(),
         kept: Vec::new(),
+        records: Vec::new(),
+        idle: 0,
+        // Without rounding an iteration for each row is enough.
+        patience: 100 + shape[R - 2].min(1000),
     };
     let mut solution = match &options.initial {
-        Some(guess) => guess.clone().expand(b.shape()) / scale.clone(),
+        Some(guess) => {
+            let guess = guess.clone().cast(b.dtype()).expand(b.shape());
+            // The solution for a right-hand side of zeros is known.
+            let unknown = nothing.greater_elem(0.5).expand(b.shape());
+            times_powers(guess, &down).mask_fill(unknown, 0.0)
+        }
         None => b.zeros_like(),
     };
     let mut best: Option<(f64, Tensor<R>, Vec<f64>)> = None;
@@ -421,7 +485,7 @@ pub(crate) fn run<A: LinearOperator<R>, const R: usize>(
         if residuals.iter().any(|residual| !residual.is_finite()) {
             return Err(SolveError::NotFinite(match first {
                 true => "the residual of the initial guess",
-                false => "a product with the operator",
+                false => PRODUCT,
             }));
         }
         let worst = residuals.iter().copied().fold(0.0, f64::max);
@@ -438,15 +502,25 @@ pub(crate) fn run<A: LinearOperator<R>, const R: usize>(
         let exhausted = monitor.info.iterations >= options.max_iterations;
         if solved || stalled || exhausted {
             let (residual, solution, residuals) = best.expect("there is one");
-            if exhausted && !solved {
+            let explained = || {
+                // So little always is: seldom is more of interest, and the estimate takes products.
+                if residual <= iterated_precision(b.dtype(), options).sqrt() {
+                    return Ok(true);
+                }
+                let limits = rounding_limits(a, &solution, options, &down, &monitor.squares)?;
+                let mut columns = residuals.iter().zip(limits);
+                Ok::<_, SolveError>(columns.all(|(residual, limit)| *residual <= limit))
+            };
+            if !solved && (exhausted || !explained()?) {
                 return Err(SolveError::NotConverged {
-                    iterations: options.max_iterations,
+                    iterations: monitor.info.iterations,
                     residual,
                     tolerance: options.tolerance,
+                    stagnated: !exhausted,
                 });
             }
             return Ok(Solution {
-                solution: solution * scale,
+                solution: times_powers(solution, &up),
                 info: SolveInfo {
                     residuals,
                     precision_limited: !solved,
@@ -472,6 +546,45 @@ pub(crate) fn run<A: LinearOperator<R>, const R: usize>(
     }
 }
 
+/// The rounding unit of the iterations for a right-hand side of type `dtype`.
+fn iterated_precision<const R: usize>(dtype: DType, options: &SolveOptions<R>) -> f64 {
+    epsilon(options.iterate_in.map_or(dtype, DType::from))
+}
+
+/// The largest relative residual of each column that rounding explains for a solution: an exact one of a system that
+/// differs from this one by rounding errors. `down` are the exponents that right-hand sides are scaled by, and
+/// `squares` their squared norms after that.
+fn rounding_limits<A: LinearOperator<R>, const R: usize>(
+    a: &A,
+    solution: &Tensor<R>,
+    options: &SolveOptions<R>,
+    down: &[i32],
+    squares: &[f64],
+) -> Result<Vec<f64>, SolveError> {
+    // They add up over iterations, and norms are estimated.
+    const UNITS: f64 = 1000.0;
+    // Otherwise any residual is explained by a solution that is large enough, as those of singular systems are.
+    const MOST: f64 = 0.1;
+    let precision = iterated_precision(solution.dtype(), options);
+    let mut shape = solution.dims();
+    let columns = std::mem::replace(&mut shape[R - 1], 1);
+    let place = (&solution.device(), solution.dtype());
+    let product = |v| a.apply(v);
+    let of_operator = operator_norms(shape, place, product, product)?;
+    let of_solution = norms(solution, "the solution")?;
+    let of_right: Vec<f64> = match &options.rounding {
+        None => vec![0.0; squares.len()],
+        Some(rounding) => host(times_powers(rounding.clone(), down)),
+    };
+    let limit = |(number, square): (usize, &f64)| {
+        let of_product = of_operator[number / columns] * of_solution[number];
+        let size = square.sqrt().max(f64::MIN_POSITIVE);
+        let of_right = of_right[number] / size;
+        (UNITS * precision * (of_product / size + 1.0)).min(MOST) + UNITS * of_right
+    };
+    Ok(squares.iter().enumerate().map(limit).collect())
+}
+
 /// The shape of the right-hand side with all batch dimensions, if it and the options fit the operator.
 pub(crate) fn checked<const R: usize>(
     a: &dyn LinearOperator<R>,
@@ -490,81 +603,109 @@ pub(crate) fn checked<const R: usize>(
             return Err(SolveError::Dtype(dtype));
         }
     }
-    let batch = a.batch();
-    let fits = |what, tensor: &Tensor<R>| {
-        let dims = tensor.dims();
-        let wrong = || SolveError::Shape {
-            what,
-            shape: dims.to_vec(),
-            rows,
-            batch: batch.clone(),
-        };
-        if R < 2 || dims[R - 2] != rows {
-            return Err(wrong());
-        }
-        broadcast(&batch, &dims[..R - 2])
-            .filter(|all| all.len() == R - 2)
-            .ok_or_else(wrong)
-    };
-    let mut shape = fits("the right-hand side", b)?;
-    shape.extend([rows, b.dims()[R - 1]]);
+    let shape = check_shape(a, RIGHT, b, rows)?;
     if let Some(guess) = &options.initial {
-        fits("the initial guess", guess)?;
-        let dims = guess.dims();
-        if dims
-            .iter()
-            .zip(&shape)
-            .any(|(own, full)| ![1, *full].contains(own))
-        {
-            return Err(SolveError::Shape {
-                what: "the initial guess",
-                shape: dims.to_vec(),
-                rows,
-                batch: batch.clone(),
-            });
-        }
+        check_guess(a, guess, shape)?;
     }
     if options.check_symmetry && !shape.contains(&0) {
         a.check_symmetric()?;
     }
-    Ok(shape.try_into().expect("one for each dimension"))
+    Ok(shape)
 }
 
-/// Solves $A a = b$ for a symmetric operator by `solve`, which works outside of autodiff, and makes the
-/// solution differentiable: with $r(\theta) = b(\theta) - A(\theta)\, a$ at the solution $a$, the
-/// derivative of $a + A^{-1} r(\theta)$ is that of the solution.
+/// The shape of a tensor with all batch dimensions, if it has as many rows and fits those of the operator.
+pub(crate) fn check_shape<const R: usize>(
+    a: &dyn LinearOperator<R>,
+    what: &'static str,
+    tensor: &Tensor<R>,
+    rows: usize,
+) -> Result<[usize; R], SolveError> {
+    let dims = tensor.dims();
+    let batch = a.batch();
+    let fits = R >= 2 && dims[R - 2] == rows;
+    let all = fits.then(|| broadcast(&batch, &dims[..R - 2])).flatten();
+    let mut shape = dims;
+    match all.filter(|all| all.len() + 2 == R) {
+        Some(all) => shape[..R - 2].copy_from_slice(&all),
+        None => {
+            return Err(SolveError::Shape {
+                what,
+                shape: dims.to_vec(),
+                rows,
+                batch,
+            });
+        }
+    }
+    Ok(shape)
+}
+
+/// Checks that a guess can be one of a solution of the given shape.
+pub(crate) fn check_guess<const R: usize>(
+    a: &dyn LinearOperator<R>,
+    guess: &Tensor<R>,
+    shape: [usize; R],
+) -> Result<(), SolveError> {
+    let dims = guess.dims();
+    check_shape(a, GUESS, guess, shape[R - 2])?;
+    let mut both = dims.iter().zip(&shape);
+    match both.all(|(own, full)| own == full || *own == 1) {
+        true => Ok(()),
+        false => Err(SolveError::Shape {
+            what: GUESS,
+            shape: dims.to_vec(),
+            rows: shape[R - 2],
+            batch: a.batch(),
+        }),
+    }
+}
+
+/// How systems with a symmetric operator are solved outside of autodiff.
+type Solve<A, const R: usize> =
+    fn(&A, Tensor<R>, &SolveOptions<R>) -> Result<Solution<R>, SolveError>;
+
+/// Makes a solution of $A a = b$ differentiable, for a symmetric operator and a right-hand side that depends on
+/// `b`: with $r(\theta) = b(\theta) - A(\theta)\, a$ at the solution $a$, which `residual` gives, the derivative of
+/// $a + A^{-1} r(\theta)$ is that of the solution. Where `solve` is right for b, it is for the adjoint system.
 pub(crate) fn differentiable<A, const R: usize>(
     a: &A,
-    b: Tensor<R>,
+    b: &Tensor<R>,
+    mut solved: Solution<R>,
     options: &SolveOptions<R>,
-    solve: fn(&A, Tensor<R>, &SolveOptions<R>) -> Result<Solution<R>, SolveError>,
+    residual: impl FnOnce(Tensor<R>) -> Result<Tensor<R>, LazyError>,
+    solve: Solve<A, R>,
 ) -> Result<Solution<R>, SolveError>
 where
     A: LinearOperator<R> + Send + Sync + 'static,
 {
-    let inner = a.inner();
-    let mut solved = solve(&inner, b.clone().inner(), options)?;
-    if !(a.is_tracked() || is_tracked(&b)) {
-        solved.solution = constant_beside(solved.solution, &b);
+    if !(a.is_tracked() || is_tracked(b)) {
+        solved.solution = constant_beside(solved.solution, b);
+        return Ok(solved);
+    }
+    // No operator is applied to no columns.
+    if b.dims()[R - 1] == 0 {
+        solved.solution = constant_beside(solved.solution, b);
         return Ok(solved);
     }
     #[cfg(all(feature = "autodiff", feature = "cubecl-backend"))]
     {
+        let inner = a.inner();
         let solution = solved.solution;
-        let residual = b - a.apply(solution.clone())?;
+        let residual = residual(solution.clone())?;
         // The guess is one for this solution, and the operator has been examined.
         let options = SolveOptions {
             initial: None,
+            rounding: None,
             check_symmetry: false,
             ..options.clone()
         };
-        solved.solution =
-            crate::backends::implicit(solution, residual, move |cotangent| {
-                match solve(&inner, cotangent, &options) {
-                    Ok(solved) => solved.solution,
-                    Err(error) => panic!("the backward pass of a linear system: {error}"),
-                }
-            });
+        solved.solution = crate::backends::implicit(solution, residual, move |cotangent| {
+            match solve(&inner, cotangent.clone(), &options) {
+                Ok(solved) => solved.solution,
+                // As everywhere, NaN and infinities propagate.
+                Err(SolveError::NotFinite(RIGHT)) => cotangent * f64::NAN,
+                Err(error) => panic!("the backward pass of a linear system: {error}"),
+            }
+        });
     }
     Ok(solved)
 }

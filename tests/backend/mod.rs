@@ -17,6 +17,7 @@ mod random_gradients;
 mod reductions;
 mod shapes;
 mod solve;
+mod solve_edges;
 mod support;
 mod symmetric;
 #[cfg(feature = "autodiff")]

@@ -613,6 +613,7 @@ fn determinants_within_their_statistical_error() {
         let a = with_ridge(dense(&values, 2, true), 0.05);
         let exact: f64 = a.symmetric_eigenvalues().map(f64::ln).sum();
         let plain = LogDetOptions::default()
+            .exact_up_to(0)
             .ridge(0.05)
             .probes(32)
             .tolerance(1e-4);
@@ -786,7 +787,10 @@ mod gradients {
             let d = tensor(&[0.1], [1, 1], dtype, &device).require_grad();
             let distance = LazyTensor::vi(points.clone()).sqdist(LazyTensor::vj(points.clone()));
             let k = (-(distance * LazyTensor::pm(s.clone()))).exp();
-            let mut options = LogDetOptions::default().probes(200).tolerance(1e-4);
+            let mut options = LogDetOptions::default()
+                .exact_up_to(0)
+                .probes(200)
+                .tolerance(1e-4);
             if preconditioned {
                 let nystrom = Nystrom::new(&k, 0.1, Rank::Columns(20)).unwrap();
                 options = options.preconditioner(nystrom);

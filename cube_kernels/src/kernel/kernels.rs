@@ -14,7 +14,7 @@ use crate::{
     program::{Program, REACH, Source, Space, Stage, UNROLL},
     reduction::{
         Count, Extremum, LeastOfGroups, LeastState, LogSumExp, NO_INDEX, Product, Reduction,
-        ReductionKind, Smallest, SoftmaxSum, Sum, relative_to_maximum,
+        ReductionKind, Smallest, SoftmaxSum, Sum, in_registers, relative_to_maximum,
     },
 };
 
@@ -1396,18 +1396,83 @@ pub fn merge<F: Float, A: Float, O: Float, I: Int>(
             together,
             blueprint,
         ),
-        ReductionKind::Smallest { k: _ } => merge_parts::<F, A, O, I, Smallest>(
-            partial,
-            partial_indices,
-            values,
-            indices,
-            states,
-            rows,
-            parts,
-            infinity,
-            together,
-            blueprint,
-        ),
+        ReductionKind::Smallest { k: _ } => {
+            if comptime!(in_registers(blueprint.spec)) {
+                merge_parts::<F, A, O, I, Smallest>(
+                    partial,
+                    partial_indices,
+                    values,
+                    indices,
+                    states,
+                    rows,
+                    parts,
+                    infinity,
+                    together,
+                    blueprint,
+                )
+            } else {
+                merge_lists::<A, O, I>(
+                    partial,
+                    partial_indices,
+                    values,
+                    indices,
+                    rows,
+                    parts,
+                    together.is_none(),
+                    blueprint,
+                )
+            }
+        }
+    }
+}
+
+/// Merges two sorted lists each, of columns that follow each other, or copies the last one that is left over. Lists
+/// stay where they are: as arrays of a unit they take compilers of shaders long.
+#[cube]
+fn merge_lists<A: Float, O: Float, I: Int>(
+    partial: &[A],
+    partial_indices: &Sequence<Box<[u32]>>,
+    values: &mut Sequence<Box<[O]>>,
+    indices: &mut Sequence<Box<[I]>>,
+    rows: usize,
+    parts: usize,
+    #[comptime] last: bool,
+    #[comptime] blueprint: Blueprint,
+) {
+    let spec = comptime!(blueprint.spec);
+    let width = comptime!(spec.width());
+    let depth = comptime!(spec.depth());
+    let columns = partial_indices.index(0usize);
+    if ABSOLUTE_POS >= parts.div_ceil(2usize) * rows * width {
+        terminate!();
+    }
+    let out_row = ABSOLUTE_POS / width;
+    let component = ABSOLUTE_POS % width;
+    let (part, row) = (out_row / rows * 2, out_row % rows);
+    let two = part + 1 < parts;
+    let first = (part * rows + row) * comptime!(spec.entries()) + component;
+    let second = first + select(two, rows * comptime!(spec.entries()), 0usize);
+    // What is taken of the second list; the other places are taken by the first one.
+    let mut taken = 0usize.runtime();
+    for place in 0..depth {
+        let (at, other) = (first + (place - taken) * width, second + taken * width);
+        // Of equal values that of the earlier column comes first.
+        let later = two && partial[other] < partial[at];
+        let from = select(later, other, at);
+        let to = (out_row * depth + place) * width + component;
+        let (value, column) = (partial[from], columns[from]);
+        if comptime!(!last) {
+            values.index_mut(0usize)[to] = O::cast_from(value);
+            indices.index_mut(0usize)[to] = I::cast_from(column);
+        } else {
+            if comptime!(spec.wanted.values) {
+                values.index_mut(0usize)[to] = narrow::<A, O>(value, comptime!(blueprint.written));
+            }
+            if comptime!(spec.wanted.indices) {
+                indices.index_mut(0usize)[to] = final_index::<I>(column);
+            }
+        }
+        taken += select(later, 1usize, 0usize);
     }
 }
 

@@ -178,6 +178,14 @@ pub fn powi<F: Float, N: Size>(x: Vector<F, N>, #[comptime] n: i32) -> Vector<F,
     }
 }
 
+/// The same value, in a form that compilers cannot fuse with what is done with it.
+#[cube]
+pub fn rounded<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
+    let most = constant_vector::<F, N>(comptime!(math.precision.largest()));
+    // Infinity and NaN are twice themselves.
+    select_many(x.less_equal(&most), x, x + x)
+}
+
 /// -1, 0 or 1; NaN for NaN.
 #[cube]
 pub fn sign<F: Float, N: Size>(x: Vector<F, N>) -> Vector<F, N> {

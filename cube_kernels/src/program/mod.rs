@@ -383,6 +383,7 @@ impl Instruction {
             Instruction::Apply { argument, .. } if argument.binary => FUNCTION - 1,
             Instruction::Apply { op, .. } => match op {
                 ScalarOp::Neg
+                | ScalarOp::Rounded
                 | ScalarOp::Square
                 | ScalarOp::Abs
                 | ScalarOp::Step

@@ -232,49 +232,6 @@ fn insert_from_end<F: Float, N: Size>(
     state.indices[at] = select_many(moves, index, held_index);
 }
 
-/// Takes a lane's list of later columns into that of earlier ones: values that are equal stay in the order of their
-/// columns. Insertions one by one would take as many steps as the square of the length.
-#[cube]
-fn merge_lists<F: Float, N: Size>(
-    state: &mut SmallestState<F, N>,
-    later: &SmallestState<F, N>,
-    component: usize,
-    #[comptime] lane: usize,
-    #[comptime] spec: Spec,
-) {
-    let dim = comptime!(spec.dim);
-    let k = comptime!(spec.depth());
-    // How many stay of the earlier list, so that the rest of the places is for the later one.
-    let mut earlier = 0usize.runtime();
-    for place in 0..k {
-        let own = state.values[earlier * dim + component].extract(lane);
-        let other = later.values[(place - earlier) * dim + component].extract(lane);
-        earlier += select(other < own, 0usize, 1usize);
-    }
-    // From the last place on, so that nothing is overwritten that is still to be moved. What is left of the earlier
-    // list, when the later one is used up, is where it belongs.
-    let mut rest = k - earlier;
-    while rest > 0 {
-        let at = (earlier + rest - 1) * dim + component;
-        let own = (max(earlier, 1usize) - 1) * dim + component;
-        let other = (rest - 1) * dim + component;
-        let (held, new) = (
-            state.values[own].extract(lane),
-            later.values[other].extract(lane),
-        );
-        let moves = earlier > 0 && new < held;
-        let held_index = state.indices[own].extract(lane);
-        let new_index = later.indices[other].extract(lane);
-        let (mut value, mut index) = (state.values[at], state.indices[at]);
-        value.insert(lane, select(moves, held, new));
-        index.insert(lane, select(moves, held_index, new_index));
-        state.values[at] = value;
-        state.indices[at] = index;
-        earlier -= select(moves, 1usize, 0usize);
-        rest -= select(moves, 0usize, 1usize);
-    }
-}
-
 /// Inserts the value of a column where it is among the smallest of any lane.
 #[cube]
 fn insert_if_less<F: Float, N: Size>(
@@ -415,24 +372,15 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Smallest {
         #[comptime] spec: Spec,
         #[comptime] math: Math,
     ) {
-        if comptime!(in_registers(spec)) {
-            for at in 0..spec.entries() {
-                insert::<F, N>(
-                    state,
-                    at % spec.dim,
-                    later.values[at],
-                    later.indices[at],
-                    spec,
-                    math,
-                );
-            }
-        } else {
-            for component in 0..spec.dim {
-                #[unroll]
-                for lane in 0..N::value() {
-                    merge_lists::<F, N>(state, later, component, lane, spec);
-                }
-            }
+        for at in 0..spec.entries() {
+            insert::<F, N>(
+                state,
+                at % spec.dim,
+                later.values[at],
+                later.indices[at],
+                spec,
+                math,
+            );
         }
     }
 

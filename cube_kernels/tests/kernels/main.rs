@@ -41,6 +41,7 @@ mod on_device {
     pub mod catalogue;
     pub mod device;
     pub mod folds;
+    pub mod lists;
     pub mod matrices;
     pub mod pairs_once;
     pub mod random_kernels;

@@ -1,0 +1,128 @@
+//! Sizes of vectors over the whole range of their type: scaling by powers of two, which is exact, and norms
+//! whose squares neither overflow nor vanish.
+
+use burn::tensor::{DType, Device, Tensor};
+use burn_lazy_kernels::Axis;
+use rand::{SeedableRng, rngs::StdRng};
+use rand_distr::{Distribution, StandardNormal};
+
+use super::{
+    SolveError,
+    system::{PRODUCT, dots, host, row, tensor},
+};
+use crate::{error::LazyError, lazy::LazyTensor};
+
+/// The largest absolute value of each column, 0 where there are no rows. NaN is the largest of all.
+fn largest<const R: usize>(v: &Tensor<R>) -> Result<Vec<f64>, LazyError> {
+    let shape = v.dims();
+    if shape[R - 2] == 0 {
+        let columns = shape[..R - 2].iter().product::<usize>() * shape[R - 1];
+        return Ok(vec![0.0; columns]);
+    }
+    let largest: Tensor<R> = LazyTensor::try_vj(v.clone())?.abs().try_max(Axis::J)?;
+    Ok(host(largest))
+}
+
+/// For each column the exponent of the power of two that its largest entry is near to, none for a column of zeros.
+/// `what` is named where a value is not finite.
+pub(crate) fn exponents<const R: usize>(
+    v: &Tensor<R>,
+    what: &'static str,
+) -> Result<Vec<Option<i32>>, SolveError> {
+    let exponent = |largest: f64| match largest {
+        0.0 => Ok(None),
+        finite if finite.is_finite() => Ok(Some(finite.log2().floor() as i32)),
+        _ => Err(SolveError::NotFinite(what)),
+    };
+    largest(v)?.into_iter().map(exponent).collect()
+}
+
+/// The columns of `v` times $2^e$ with an exponent for each. Nothing is rounded but results below the normal
+/// range.
+pub(crate) fn times_powers<const R: usize>(v: Tensor<R>, exponents: &[i32]) -> Tensor<R> {
+    // Larger powers may be out of the range of F32 where the product is not: they are applied in two steps.
+    const ONE_STEP: i32 = 100;
+    let powers = |part: &dyn Fn(i32) -> i32| {
+        let powers: Vec<f64> = exponents.iter().map(|e| 2f64.powi(part(*e))).collect();
+        row(&powers, &v)
+    };
+    if exponents.iter().all(|exponent| *exponent == 0) {
+        return v;
+    }
+    if exponents.iter().all(|exponent| exponent.abs() <= ONE_STEP) {
+        let powers = powers(&|e| e);
+        return v * powers;
+    }
+    let (first, second) = (powers(&|e| e / 2), powers(&|e| e - e / 2));
+    v * first * second
+}
+
+/// For each column of a product of an operator with vectors of about norm 1 the exponent by which the operator is
+/// better scaled, so that squares of products are far from the limits of the type: 0 where they are anyway.
+pub(crate) fn balance<const R: usize>(image: &Tensor<R>) -> Result<Vec<i32>, SolveError> {
+    const FAR: i32 = 30;
+    let exponents = exponents(image, PRODUCT)?.into_iter();
+    let far = exponents.map(|exponent| exponent.filter(|exponent| exponent.abs() > FAR));
+    Ok(far.map(|exponent| -exponent.unwrap_or_default()).collect())
+}
+
+/// The norm of each column.
+pub(crate) fn norms<const R: usize>(
+    v: &Tensor<R>,
+    what: &'static str,
+) -> Result<Vec<f64>, SolveError> {
+    let exponents = exponents(v, what)?;
+    let exponents: Vec<i32> = exponents
+        .into_iter()
+        .map(Option::unwrap_or_default)
+        .collect();
+    let down: Vec<i32> = exponents.iter().map(|exponent| -exponent).collect();
+    let scaled = times_powers(v.clone(), &down);
+    let squares = host(dots(&[[&scaled, &scaled]])?.remove(0));
+    let norms = squares.iter().zip(&exponents);
+    Ok(norms
+        .map(|(square, exponent)| square.sqrt() * 2f64.powi(*exponent))
+        .collect())
+}
+
+/// Refuses values that are not finite.
+pub(crate) fn check_finite<const R: usize>(
+    v: &Tensor<R>,
+    what: &'static str,
+) -> Result<(), SolveError> {
+    match largest(v)?.iter().all(|value| value.is_finite()) {
+        true => Ok(()),
+        false => Err(SolveError::NotFinite(what)),
+    }
+}
+
+/// Estimates of the norm of an operator, one for each batch, from random vectors of the given shape: seldom far
+/// below the largest singular value, and at most about the root of the sum of the squares of all.
+///
+/// `forth` is a product with the operator and `back` one with its transpose.
+pub(crate) fn operator_norms<const R: usize>(
+    shape: [usize; R],
+    options: (&Device, DType),
+    forth: impl Fn(Tensor<R>) -> Result<Tensor<R>, LazyError>,
+    back: impl Fn(Tensor<R>) -> Result<Tensor<R>, LazyError>,
+) -> Result<Vec<f64>, SolveError> {
+    let count = shape.iter().product();
+    let rng = StdRng::seed_from_u64(0);
+    let random: Vec<f64> = StandardNormal.sample_iter(rng).take(count).collect();
+    let image = forth(tensor(random, shape, options))?;
+    let sizes = norms(&image, PRODUCT)?;
+    let down: Vec<i32> = exponents(&image, PRODUCT)?
+        .into_iter()
+        .map(|exponent| -exponent.unwrap_or_default())
+        .collect();
+    let unit = times_powers(image, &down);
+    let (before, after) = (norms(&unit, PRODUCT)?, norms(&back(unit)?, PRODUCT)?);
+    // The second product sees along what the first has made large.
+    let gains = before.iter().zip(&after);
+    let gains = gains.map(|(before, after)| after / before.max(f64::MIN_POSITIVE));
+    let columns: Vec<f64> = sizes.iter().zip(gains).map(|(a, b)| a.max(b)).collect();
+    let batches = columns.chunks(shape[R - 1].max(1));
+    Ok(batches
+        .map(|own| own.iter().copied().fold(0.0, f64::max))
+        .collect())
+}

@@ -1,0 +1,174 @@
+//! Right-hand sides as users have them, single vectors and halves among them, as the methods take them: blocks of
+//! vectors in F32 or F64.
+
+use std::sync::Arc;
+
+use burn::tensor::{DType, Device, FloatDType, Tensor};
+
+use super::{
+    LinearOperator, Preconditioner, Solution, SolveError, SolveOptions,
+    operator::is_half,
+    scale::check_finite,
+    system::{GUESS, RIGHT},
+};
+use crate::error::LazyError;
+
+/// A method for right-hand sides of at least two dimensions, in F32 or F64.
+pub(crate) trait Method {
+    fn solve<A, const R: usize>(
+        a: &A,
+        b: Tensor<R>,
+        options: &SolveOptions<R>,
+    ) -> Result<Solution<R>, SolveError>
+    where
+        A: LinearOperator<R> + Clone + Send + Sync + 'static;
+}
+
+/// Solves for `b` by a method; halves are cast to F32 and the solution back.
+pub(crate) fn solve_by<M, A, const R: usize>(
+    a: &A,
+    b: Tensor<R>,
+    options: &SolveOptions<R>,
+) -> Result<Solution<R>, SolveError>
+where
+    M: Method,
+    A: LinearOperator<R> + Clone + Send + Sync + 'static,
+{
+    let stored = b.dtype();
+    let solved = match is_half(stored) && a.vectors()?.1 == stored {
+        true => {
+            let options = SolveOptions {
+                initial: options.initial.clone().map(|v| v.cast(FloatDType::F32)),
+                ..options.clone()
+            };
+            let a = a.cast(FloatDType::F32)?;
+            let mut solved = in_blocks::<M, A, R>(&a, b.cast(FloatDType::F32), &options)?;
+            solved.solution = solved.solution.cast(stored);
+            solved
+        }
+        false => in_blocks::<M, A, R>(a, b, options)?,
+    };
+    if !solved.solution.dims().contains(&0) {
+        let solution = as_block(solved.solution.clone().inner());
+        check_finite(&solution, "the solution (it leaves the range of its type)")?;
+    }
+    Ok(solved)
+}
+
+/// Solves for `b` by a method, for a vector as for a block of one column.
+fn in_blocks<M, A, const R: usize>(
+    a: &A,
+    b: Tensor<R>,
+    options: &SolveOptions<R>,
+) -> Result<Solution<R>, SolveError>
+where
+    M: Method,
+    A: LinearOperator<R> + Clone + Send + Sync + 'static,
+{
+    if R != 1 {
+        return M::solve(a, b, options);
+    }
+    let [rows, columns] = a.sizes()?;
+    let batch = a.batch();
+    for (what, tensor, len) in [
+        (RIGHT, Some(&b), rows),
+        (GUESS, options.initial.as_ref(), columns),
+    ] {
+        if let Some(tensor) = tensor
+            && (!batch.is_empty() || tensor.dims()[0] != len)
+        {
+            return Err(SolveError::Shape {
+                what,
+                shape: tensor.dims().to_vec(),
+                rows: len,
+                batch,
+            });
+        }
+    }
+    let options = options.with_rank(
+        options.initial.clone().map(as_column),
+        options.preconditioner.clone().map(|of_vectors| {
+            Arc::new(ColumnPreconditioner(of_vectors)) as Arc<dyn Preconditioner<2>>
+        }),
+    );
+    let solved = M::solve(&Column::<A, R>(a.clone()), as_column(b), &options)?;
+    Ok(Solution {
+        solution: as_vector(solved.solution),
+        info: solved.info,
+    })
+}
+
+/// A vector as a block of one column.
+fn as_column<const R: usize>(v: Tensor<R>) -> Tensor<2> {
+    let len = v.dims()[0];
+    v.reshape([len, 1])
+}
+
+/// A block of one column as a vector: `R` is 1.
+pub(crate) fn as_vector<const R: usize>(v: Tensor<2>) -> Tensor<R> {
+    let [len, _] = v.dims();
+    v.reshape([len; R])
+}
+
+/// A block of any rank, and a vector, as a block with one batch dimension.
+pub(crate) fn as_block<const R: usize>(v: Tensor<R>) -> Tensor<3> {
+    let shape = v.dims();
+    let (rows, columns) = match R {
+        1 => (shape[0], 1),
+        _ => (shape[R - 2], shape[R - 1]),
+    };
+    let batch = shape[..R.saturating_sub(2)].iter().product();
+    v.reshape([batch, rows, columns])
+}
+
+/// An operator on vectors as one on blocks of one column.
+#[derive(Clone)]
+struct Column<A, const R: usize>(A);
+
+impl<A: LinearOperator<R>, const R: usize> LinearOperator<2> for Column<A, R> {
+    fn sizes(&self) -> Result<[usize; 2], LazyError> {
+        self.0.sizes()
+    }
+
+    fn vectors(&self) -> Result<(Device, DType), LazyError> {
+        self.0.vectors()
+    }
+
+    fn batch(&self) -> Vec<usize> {
+        self.0.batch()
+    }
+
+    fn apply(&self, v: Tensor<2>) -> Result<Tensor<2>, LazyError> {
+        Ok(as_column(self.0.apply(as_vector(v))?))
+    }
+
+    fn apply_transposed(&self, v: Tensor<2>) -> Result<Tensor<2>, LazyError> {
+        Ok(as_column(self.0.apply_transposed(as_vector(v))?))
+    }
+
+    fn inner(&self) -> Self {
+        Self(self.0.inner())
+    }
+
+    fn cast(&self, dtype: FloatDType) -> Result<Self, LazyError> {
+        Ok(Self(self.0.cast(dtype)?))
+    }
+
+    fn is_tracked(&self) -> bool {
+        self.0.is_tracked()
+    }
+
+    fn check_symmetric(&self) -> Result<(), SolveError> {
+        self.0.check_symmetric()
+    }
+}
+
+/// A preconditioner of vectors as one of blocks of one column.
+#[derive(Debug)]
+struct ColumnPreconditioner<const R: usize>(Arc<dyn Preconditioner<R>>);
+
+impl<const R: usize> Preconditioner<2> for ColumnPreconditioner<R> {
+    fn apply(&self, r: Tensor<2>) -> Result<Tensor<2>, LazyError> {
+        Ok(as_column(self.0.apply(as_vector(r))?))
+    }
+}
