@@ -212,7 +212,8 @@ fn a_tensor_in_an_operator_that_can_only_be_a_parameter_is_one() {
     assert!(k.try_mul(zeros([1])).is_ok());
     let single = LazyTensor::vi(zeros([1, 3])).sqdist(LazyTensor::vj(zeros([1, 3])));
     assert!(single.try_mul(zeros([1])).is_ok());
-    assert!(single.try_mul(&zeros([1])).is_ok());
+    let number = zeros([1]);
+    assert!(single.try_mul(&number).is_ok());
     // As many as there are components, whatever the numbers of rows and columns.
     for (m, n) in [(3, 7), (5, 3), (3, 3)] {
         let (x, y) = (LazyTensor::vi(zeros([m, 3])), LazyTensor::vj(zeros([n, 3])));
