@@ -11,6 +11,26 @@
 //! and also not as what it becomes by `detach` or `cast`.
 
 use std::sync::Arc;
+//!
+//! # What does not count
+//!
+//! A pair that a [`mask_where`](LazyTensor::mask_where) or an [`if_else`](LazyTensor::if_else) hides contributes exactly 0
+//! to every derivative of what is hidden, of every order, also through Burn's autodiff. What is hidden may be infinite
+//! or NaN. So the forces of charges are finite where the pairs $i = j$ are masked, and padded rows may hold
+//! anything. Nor does it matter that a derivative is infinite where its cotangent is 0: $1 / (1 + e^{-x})$ has the
+//! derivative 0 where the exponential overflows.
+//!
+//! # Where a derivative does not exist
+//!
+//! - Where the value is finite and the derivative would be infinite, it is taken as 0: `sqrt`, `powf` with an exponent
+//!   below 1, `cbrt` and `xlogx` at 0, `asin`, `acos` and `acosh` at the ends of their domains, a norm at the origin.
+//! - Where the value jumps or has a kink, the derivative is 0 (`sign`, `step`, `round`, comparisons, `abs` at 0), one
+//!   half for each of two equal arguments of `maximum` and `minimum`, and that of the value at the bounds of `clamp`.
+//! - Where the value is infinite, the derivative may be infinite or NaN.
+//!
+//! A function of a distance, such as $(1 + r) e^{-r}$ of $r = |x - y|$, may have a second derivative where points
+//! coincide though the distance itself has none. Written with `norm()`, its second derivative is 0 there; written as
+//! a function of the squared distance, as the [kernels](crate::kernels) and [`matern`](LazyTensor::matern) are, it is right.
 
 use burn_lazy_kernels::{
     Expr,

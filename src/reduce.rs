@@ -81,7 +81,7 @@ reductions! {
         |k| k.values("sum", ReductionKind::Sum(k.accumulation), axis);
 
     /// The mean over a symbolic axis, shaped and differentiable as the [`sum`](Self::sum) that it is
-    /// made of; NaN over an empty axis.
+    /// made of; NaN over an empty axis. The sum of halves is divided in F32, before it is rounded.
     mean / try_mean(axis: impl Into<Axes>) -> Tensor<R> = |k| {
         let axes = axis.into();
         // Halves are divided before they are rounded, as their sum may be too large for them.
@@ -106,7 +106,11 @@ reductions! {
     ///
     /// Stable for any values: exponentials are taken relative to a running maximum (Milakov and
     /// Gimelshein, "Online normalizer calculation for softmax", 2018). $-\infty$ where every $f$ is
-    /// or the axis is empty, $\infty$ where any $f$ is, NaN where any is. Differentiable.
+    /// or the axis is empty, $\infty$ where any $f$ is, NaN where any is.
+    ///
+    /// Differentiable: the gradient by $f_{ij}$ is the softmax of the row, taken relative to the largest score, so that
+    /// its weights sum to 1 at any finite scores. A row without terms, in which every $f$ is $-\infty$, has a gradient
+    /// of 0. So a masked row may be left in, and its result dropped or masked afterwards.
     logsumexp / try_logsumexp(axis: impl Into<Axes>) -> Tensor<R> = |k| {
         k.values("logsumexp", ReductionKind::LogSumExp { scores: k.dim() }, axis)
     };
@@ -115,7 +119,8 @@ reductions! {
     /// the [`sum`](Self::sum), where D is the larger of the inner dimensions of $f$ and $w$, which
     /// are equal or 1.
     ///
-    /// Weights may be negative; the result is NaN where their sum is. Differentiable with respect to
+    /// Weights may be negative; the result is NaN where their sum is. A term of weight 0 does not exist, whatever its
+    /// score is, as in SciPy's `logsumexp` with `b`. Differentiable with respect to
     /// the operands of both. See [`logsumexp`](Self::logsumexp).
     logsumexp_weighted / try_logsumexp_weighted(
         weight: impl IntoLazy,
@@ -132,7 +137,11 @@ reductions! {
     /// formula. Shaped as the [`sum`](Self::sum).
     ///
     /// This is attention with scores $f$ and values $g$. Stable for any finite scores; NaN where all
-    /// scores are $-\infty$, where one is $\infty$, and over an empty axis. Differentiable.
+    /// scores are $-\infty$, where one is $\infty$, and over an empty axis.
+    ///
+    /// Differentiable; the weights sum to 1 at any finite scores. Where a [mask](Self::mask_where) within $f$ makes a
+    /// score $-\infty$, the value $g$ does not count, even if it is NaN. A row in which every score is $-\infty$ has a
+    /// gradient of 0, so that its result can be dropped or masked afterwards.
     sumsoftmaxweight / try_sumsoftmaxweight(
         weight: impl IntoLazy,
         axis: impl Into<Axes>

@@ -1,5 +1,6 @@
 mod algebra;
 mod calculus;
+mod coinciding;
 mod complex;
 mod dropped;
 mod errors;
@@ -8,9 +9,9 @@ mod exact;
 mod gradients;
 mod interface;
 mod kernels;
-#[cfg(feature = "autodiff")]
-mod masked;
 mod masks;
+#[cfg(feature = "autodiff")]
+mod not_counted;
 mod operations;
 #[cfg(feature = "autodiff")]
 mod random_gradients;

@@ -301,6 +301,7 @@ impl Case {
             columns: self.size.columns,
             fold: self.size.fold,
             precision: self.precision,
+            values: self.precision,
         };
         let (properties, runtime) = (&device.properties, device.runtime);
         launch.kernels(properties, runtime, &layouts, self.wanted, IntKind::I32)
