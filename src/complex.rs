@@ -110,10 +110,12 @@ impl Complex<LazyTensor> {
     /// of the type; of pairs where the squares are in it, as [`LazyTensor::norm`].
     #[track_caller]
     pub fn abs(&self) -> LazyTensor {
-        let pairs = [&self.re, &self.im].iter().fold((false, false), |(i, j), part| {
-            let own = part.expr.dependence();
-            (i || own.i, j || own.j)
-        });
+        let pairs = [&self.re, &self.im]
+            .iter()
+            .fold((false, false), |(i, j), part| {
+                let own = part.expr.dependence();
+                (i || own.i, j || own.j)
+            });
         match pairs {
             (true, true) => self.square_abs().sqrt(),
             _ => self.re.hypot(&self.im),

@@ -144,6 +144,7 @@ struct Inner {
     dim: usize,
     dependence: Dependence,
     sign: Sign,
+    bound: f64,
     depth: usize,
     digest: u128,
 }
@@ -225,6 +226,17 @@ impl Expr {
             | Node::Expand(arg, _) => arg.known_sign(),
             Node::Concat(parts) => common(parts),
         };
+        let bound = match &node {
+            Node::Var(_) | Node::Place(_) => f64::INFINITY,
+            Node::Iota(start, len) => (start + len) as f64,
+            Node::Const(value) if value.is_nan() => f64::INFINITY,
+            Node::Const(value) => value.abs(),
+            Node::Scalar(op, args) => {
+                op.bound_of(&args.iter().map(Expr::bound).collect::<Vec<_>>())
+            }
+            Node::InnerSum(arg) => arg.bound() * arg.dim() as f64,
+            _ => children.iter().map(|c| c.bound()).fold(0.0, f64::max),
+        };
         let depth = 1 + children.iter().map(|c| c.depth()).max().unwrap_or(0);
         let digest = digest(|h| {
             std::mem::discriminant(&node).hash(h);
@@ -247,6 +259,7 @@ impl Expr {
             dim,
             dependence,
             sign,
+            bound,
             depth,
             digest,
         }))
@@ -427,6 +440,11 @@ impl Expr {
     /// What is known of the sign of all components.
     pub fn known_sign(&self) -> Sign {
         self.0.sign
+    }
+
+    /// What no component that is not NaN exceeds in size, but for rounding; infinity where nothing is known.
+    pub fn bound(&self) -> f64 {
+        self.0.bound
     }
 
     /// Whether all components are the results of arithmetic that rounds, with an error of half a unit of their

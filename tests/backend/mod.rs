@@ -8,6 +8,7 @@ mod kernels;
 mod operations;
 #[cfg(feature = "autodiff")]
 mod random_gradients;
+mod range;
 mod reductions;
 mod shapes;
 mod solve;

@@ -83,7 +83,12 @@ fn norms_are_right_in_the_whole_range() {
                 assert_near(&what("norm"), &of(&norm), &[size], *precision);
                 let gradient = by(&norm, &leaf);
                 assert_near(&what("gradient"), &of(&gradient), &unit, *precision);
-                assert_near(&what("direction"), &of(&leaf.normalize()), &unit, *precision);
+                assert_near(
+                    &what("direction"),
+                    &of(&leaf.normalize()),
+                    &unit,
+                    *precision,
+                );
                 // What is divided by the norm overflows where it is tiny, and underflows where it is large.
                 if (1e-35..1e35).contains(&size) || (*precision == Precision::F64 && size < 1e300) {
                     let want = slope.map(|v| v / size);
@@ -121,7 +126,12 @@ fn norms_of_long_vectors_are_right_in_the_whole_range() {
     for precision in precisions() {
         for scale in scales(*precision) {
             let vector: Vec<f64> = (0..40).map(|k| scale * (k % 5) as f64 / 8.0).collect();
-            let size: f64 = scale * vector.iter().map(|v| (v / scale).powi(2)).sum::<f64>().sqrt();
+            let size: f64 = scale
+                * vector
+                    .iter()
+                    .map(|v| (v / scale).powi(2))
+                    .sum::<f64>()
+                    .sqrt();
             for leaf in each_place(40) {
                 let got = value(&leaf.norm(), &vector, 0.0, *precision);
                 assert_near("the norm", &got, &[size], *precision);
@@ -139,7 +149,10 @@ fn cosines_of_pairs_are_right_in_the_whole_range() {
             let got = value(&a.dot(&y(0, 3).normalize()), &vector, 0.0, *precision);
             assert_near("the cosine", &got, &[1.0], *precision);
             // That of a pair has the plain formula, for what costs once a pair.
-            let plain = b.topological().iter().all(|node| node.to_string().len() < 200);
+            let plain = b
+                .topological()
+                .iter()
+                .all(|node| node.to_string().len() < 200);
             assert!(plain && !b.to_string().contains("magnitude"), "{b}");
         }
     }
