@@ -208,9 +208,9 @@ enum Circular {
 
 /// The value where it is `near` for angles that are not large.
 ///
-/// Few angles are large, so that this is a branch, and none where angles are known to be small. What is computed for other angles is left outside, so that sines
-/// and cosines share it. On a CPU the branch calls the functions of the host, which are right for all angles, as
-/// that takes less to compile; those of GPUs are not.
+/// Few angles are large, so that this is a branch, and none where angles are known to be small. What is computed
+/// for other angles is left outside, so that sines and cosines share it. On a CPU the branch calls the functions
+/// of the host, which are right for all angles, as that takes less to compile; those of GPUs are not.
 #[cube]
 fn with_large<N: Size>(
     x: Vector<f32, N>,
@@ -218,28 +218,35 @@ fn with_large<N: Size>(
     #[comptime] function: Circular,
     #[comptime] math: Math,
 ) -> Vector<f32, N> {
-    let large = x
-        .abs()
-        .greater_equal(&constant_vector::<f32, N>(LARGE_ANGLE));
     let mut value = near;
     if comptime!(!math.argument.small) {
+        let large = x
+            .abs()
+            .greater_equal(&constant_vector::<f32, N>(LARGE_ANGLE));
         if any::<N>(large) {
-            if comptime!(math.simd()) {
-                let far = match function {
-                    Circular::Sin => x.sin(),
-                    Circular::Cos => x.cos(),
-                    Circular::Tan => x.tan(),
-                };
-                value = select_many(large, far, near);
+            let far = if comptime!(math.simd()) {
+                // Of single numbers, as those of vectors are not the host's.
+                let mut far = x;
+                #[unroll]
+                for lane in 0..N::value() {
+                    let angle = x.extract(lane);
+                    let value = match function {
+                        Circular::Sin => angle.sin(),
+                        Circular::Cos => angle.cos(),
+                        Circular::Tan => angle.tan(),
+                    };
+                    far.insert(lane, value);
+                }
+                far
             } else {
                 let turn = large_turn::<N>(x);
-                let far = match function {
+                match function {
                     Circular::Sin => turn.sin,
                     Circular::Cos => turn.cos,
                     Circular::Tan => turn.sin / turn.cos,
-                };
-                value = select_many(large, far, near);
-            }
+                }
+            };
+            value = select_many(large, far, near);
         }
     }
     value
