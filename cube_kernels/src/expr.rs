@@ -146,6 +146,7 @@ struct Inner {
     sign: Sign,
     finite: bool,
     lower: f64,
+    bound: f64,
     depth: usize,
     digest: u128,
 }
@@ -242,6 +243,17 @@ impl Expr {
             (_, Sign::NonNegative) => 0.0,
             _ => f64::NEG_INFINITY,
         };
+        let bound = match &node {
+            Node::Var(_) | Node::Place(_) => f64::INFINITY,
+            Node::Iota(start, len) => (start + len) as f64,
+            Node::Const(value) if value.is_nan() => f64::INFINITY,
+            Node::Const(value) => value.abs(),
+            Node::Scalar(op, args) => {
+                op.bound_of(&args.iter().map(Expr::bound).collect::<Vec<_>>())
+            }
+            Node::InnerSum(arg) => arg.bound() * arg.dim() as f64,
+            _ => children.iter().map(|c| c.bound()).fold(0.0, f64::max),
+        };
         let depth = 1 + children.iter().map(|c| c.depth()).max().unwrap_or(0);
         let digest = digest(|h| {
             std::mem::discriminant(&node).hash(h);
@@ -266,6 +278,7 @@ impl Expr {
             sign,
             finite,
             lower,
+            bound,
             depth,
             digest,
         }))
@@ -456,6 +469,11 @@ impl Expr {
     /// A value that no component is less than, unless it is NaN; of $-\infty$ where none is known.
     pub fn lower_bound(&self) -> f64 {
         self.0.lower
+    }
+
+    /// What no component that is not NaN exceeds in size, but for rounding; infinity where nothing is known.
+    pub fn bound(&self) -> f64 {
+        self.0.bound
     }
 
     /// Whether all components are the results of arithmetic that rounds, with an error of half a unit of their

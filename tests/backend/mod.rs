@@ -15,6 +15,7 @@ mod not_counted;
 mod operations;
 #[cfg(feature = "autodiff")]
 mod random_gradients;
+mod range;
 mod reductions;
 mod shapes;
 mod solve;

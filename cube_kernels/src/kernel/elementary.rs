@@ -186,24 +186,70 @@ struct Turn<N: Size> {
 /// From here on the parts of $\pi/2$ that are subtracted are not exact any more.
 const LARGE_ANGLE: f64 = 1e5;
 
+/// Of angles that are not large.
 #[cube]
 fn turn<N: Size>(x: Vector<f32, N>) -> Turn<N> {
-    let mut k = (x * constant_vector::<f32, N>(std::f64::consts::FRAC_2_PI)).round();
+    let k = (x * constant_vector::<f32, N>(std::f64::consts::FRAC_2_PI)).round();
     // Two parts of few digits, whose products with small integers are exact, and the rest.
     let r = fma(k, constant_vector::<f32, N>(-1.5703125), x);
     let other = apart::<N>(k);
     let r = fma(other, constant_vector::<f32, N>(-4.837512969970703e-4), r);
-    let mut r = fma(k, constant_vector::<f32, N>(-7.549789954891882e-8), r);
-    // Few angles are large, so that this is a branch.
-    let large = x
-        .abs()
-        .greater_equal(&constant_vector::<f32, N>(LARGE_ANGLE));
-    if any::<N>(large) {
-        let angle = large_angle::<N>(x);
-        k = select_many(large, angle.quadrant, k);
-        r = select_many(large, angle.rest, r);
-    }
+    let r = fma(k, constant_vector::<f32, N>(-7.549789954891882e-8), r);
     turn_of::<N>(k, r)
+}
+
+/// A function of an angle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Circular {
+    Sin,
+    Cos,
+    Tan,
+}
+
+/// The value where it is `near` for angles that are not large.
+///
+/// Few angles are large, so that this is a branch, and none where angles are known to be small. What is computed
+/// for other angles is left outside, so that sines and cosines share it. On a CPU the branch calls the functions
+/// of the host, which are right for all angles, as that takes less to compile; those of GPUs are not.
+#[cube]
+fn with_large<N: Size>(
+    x: Vector<f32, N>,
+    near: Vector<f32, N>,
+    #[comptime] function: Circular,
+    #[comptime] math: Math,
+) -> Vector<f32, N> {
+    let mut value = near;
+    if comptime!(!math.argument.small) {
+        let large = x
+            .abs()
+            .greater_equal(&constant_vector::<f32, N>(LARGE_ANGLE));
+        if any::<N>(large) {
+            let far = if comptime!(math.simd()) {
+                // Of single numbers, as those of vectors are not the host's.
+                let mut far = x;
+                #[unroll]
+                for lane in 0..N::value() {
+                    let angle = x.extract(lane);
+                    let value = match function {
+                        Circular::Sin => angle.sin(),
+                        Circular::Cos => angle.cos(),
+                        Circular::Tan => angle.tan(),
+                    };
+                    far.insert(lane, value);
+                }
+                far
+            } else {
+                let turn = large_turn::<N>(x);
+                match function {
+                    Circular::Sin => turn.sin,
+                    Circular::Cos => turn.cos,
+                    Circular::Tan => turn.sin / turn.cos,
+                }
+            };
+            value = select_many(large, far, near);
+        }
+    }
+    value
 }
 
 /// The sine and cosine of $k \pi/2 + r$ for $|r| \le \pi/4$.
@@ -241,7 +287,7 @@ fn turn_of<N: Size>(k: Vector<f32, N>, r: Vector<f32, N>) -> Turn<N> {
 }
 
 /// The bits of $2/\pi$ behind 32 zeros.
-const TWO_OVER_PI: [u32; 8] = [
+const TWO_OVER_PI: [u32; 7] = [
     0,
     0xa2f9_836e,
     0x4e44_1529,
@@ -249,37 +295,33 @@ const TWO_OVER_PI: [u32; 8] = [
     0xf534_ddc0,
     0xdb62_9599,
     0x3c43_9041,
-    0xfe51_63ab,
 ];
 
-/// A large angle as $k \pi/2 + r$ with $0 \le k < 4$, $|r| \le \pi/4$.
-#[derive(CubeType)]
-struct Angle<N: Size> {
-    quadrant: Vector<f32, N>,
-    rest: Vector<f32, N>,
-}
-
-/// For finite $|x| \ge 2^{16}$: NaN for others that are larger, nothing of use for smaller ones.
+/// For finite $|x| \ge 2^{16}$, with an error of the angle of 4e-9 and its rounding; NaN for what is larger,
+/// nothing of use for what is smaller.
 ///
-/// Of the product of $x = m 2^e$ with $2/\pi$ only what is left modulo 4 is computed: the bits of $2/\pi$ that
-/// give multiples of 4 are skipped (Payne and Hanek, "Radian reduction for trigonometric functions", 1983).
+/// Of the product of $x = m 2^e$ with $2/\pi$ only what is left modulo 4 is computed, in units of $2^{-30}$: the
+/// bits of $2/\pi$ that give multiples of 4 are skipped, those that give less than a unit left out (Payne and
+/// Hanek, "Radian reduction for trigonometric functions", 1983).
 #[cube]
-fn large_angle<N: Size>(x: Vector<f32, N>) -> Angle<N> {
+fn large_turn<N: Size>(x: Vector<f32, N>) -> Turn<N> {
     let bits = Vector::<u32, N>::reinterpret(x);
-    let m = (bits & Vector::new(0x007f_ffffu32)) | Vector::new(0x0080_0000u32);
-    // The first bit that is needed, and the word that it is in.
+    // With the sign, and as an integer.
+    let m = (bits & Vector::new(0x807f_ffffu32)) | Vector::new(0x4b00_0000u32);
+    let m = Vector::<f32, N>::reinterpret(m);
+    let integer = Vector::<u32, N>::reinterpret(Vector::<i32, N>::cast_from(m));
+    // The first bit that is needed: its word and its place there.
     let first = ((bits >> Vector::new(23u32)) & Vector::new(0xffu32)) - Vector::new(120u32);
-    let one = Vector::new(1u32);
-    let index = first >> Vector::new(5u32);
     let shift = first & Vector::new(31u32);
-    let by_1 = (index & one).equal(&one);
-    let by_2 = (index & Vector::new(2u32)).equal(&Vector::new(2u32));
-    let by_4 = (index & Vector::new(4u32)).equal(&Vector::new(4u32));
+    let none = Vector::new(0u32);
+    let by_1 = (first & Vector::new(32u32)).not_equal(&none);
+    let by_2 = (first & Vector::new(64u32)).not_equal(&none);
+    let by_4 = (first & Vector::new(128u32)).not_equal(&none);
     let mut words = Sequence::<Vector<u32, N>>::new();
     #[unroll]
-    for k in 0..7 {
+    for k in 0..6 {
         let word = Vector::new(comptime!(TWO_OVER_PI[k]));
-        if comptime!(k < 4) {
+        if comptime!(k < 3) {
             let far = Vector::new(comptime!(TWO_OVER_PI[k + 4]));
             words.push(select_many(by_4, far, word));
         } else {
@@ -288,7 +330,7 @@ fn large_angle<N: Size>(x: Vector<f32, N>) -> Angle<N> {
     }
     let mut pairs = Sequence::<Vector<u32, N>>::new();
     #[unroll]
-    for k in 0..5 {
+    for k in 0..4 {
         pairs.push(select_many(
             by_2,
             *words.index(comptime!(k + 2)),
@@ -297,45 +339,32 @@ fn large_angle<N: Size>(x: Vector<f32, N>) -> Angle<N> {
     }
     let mut window = Sequence::<Vector<u32, N>>::new();
     #[unroll]
-    for k in 0..4 {
+    for k in 0..3 {
         window.push(select_many(
             by_1,
             *pairs.index(comptime!(k + 1)),
             *pairs.index(k),
         ));
     }
-    let mut parts = Sequence::<Vector<u32, N>>::new();
-    #[unroll]
-    for k in 0..3 {
-        // In two steps, as a shift by 32 is none.
-        let next = (*window.index(comptime!(k + 1)) >> one) >> (Vector::new(31u32) - shift);
-        parts.push((*window.index(k) << shift) | next);
-    }
-    // The product in units of 2^-62, modulo 4.
-    let middle = m * *parts.index(1usize);
-    let low = middle + m.mul_hi(*parts.index(2usize));
-    let carry = select_many(low.less_than(&middle), one, Vector::new(0u32));
-    let high = m * *parts.index(0usize) + m.mul_hi(*parts.index(1usize)) + carry;
-    let quadrant = (high + Vector::new(0x2000_0000u32)) >> Vector::new(30u32);
-    let fraction = (high << Vector::new(2u32)) | (low >> Vector::new(30u32));
-    let rest = low << Vector::new(2u32);
+    // In two steps, as a shift by 32 is none.
+    let back = Vector::new(31u32) - shift;
+    let one = Vector::new(1u32);
+    let high = (*window.index(0usize) << shift) | ((*window.index(1usize) >> one) >> back);
+    let low = (*window.index(1usize) << shift) | ((*window.index(2usize) >> one) >> back);
+    let product = integer * high;
+    let quadrant = (product + Vector::new(0x2000_0000u32)) >> Vector::new(30u32);
     // Signed, as it is what is missed to the nearest quadrant.
-    let fraction = Vector::<f32, N>::cast_from(Vector::<i32, N>::reinterpret(fraction));
-    let rest = Vector::<f32, N>::cast_from(rest);
-    let scale = std::f64::consts::FRAC_PI_2 / 4294967296.0;
-    let r = fma(
-        rest,
-        constant_vector::<f32, N>(comptime!(scale / 4294967296.0)),
-        fraction * constant_vector::<f32, N>(scale),
+    let fraction = Vector::<i32, N>::reinterpret(product << Vector::new(2u32));
+    let unit = std::f64::consts::FRAC_PI_2 / 1073741824.0;
+    let less = m * Vector::<f32, N>::cast_from(low >> Vector::new(8u32));
+    let rest = fma(
+        less,
+        constant_vector::<f32, N>(comptime!(unit / 16777216.0)),
+        Vector::<f32, N>::cast_from(fraction) * constant_vector::<f32, N>(comptime!(unit / 4.0)),
     );
-    let quadrant = Vector::<f32, N>::cast_from(quadrant);
-    let negative = x.less_than(&constant_vector::<f32, N>(0.0));
-    let r = select_many(negative, -r, r);
     let finite = x.abs().less_equal(&constant_vector::<f32, N>(LARGEST));
-    Angle::<N> {
-        quadrant: select_many(negative, -quadrant, quadrant),
-        rest: select_many(finite, r, not_a_number::<N>(x)),
-    }
+    let rest = select_many(finite, rest, not_a_number::<N>(x));
+    turn_of::<N>(Vector::<f32, N>::cast_from(quadrant), rest)
 }
 
 /// $\sin \pi r$ and $\cos \pi r$ for $|r| \le 1/2$.
@@ -373,7 +402,9 @@ pub(super) fn half_turn<F: Float, N: Size>(
 #[cube]
 pub fn sin<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
     if comptime!(math.precision == Precision::F32) {
-        Vector::<F, N>::cast_from(turn::<N>(Vector::<f32, N>::cast_from(x)).sin)
+        let x = Vector::<f32, N>::cast_from(x);
+        let near = turn::<N>(x).sin;
+        Vector::<F, N>::cast_from(with_large::<N>(x, near, Circular::Sin, math))
     } else {
         x.sin()
     }
@@ -383,7 +414,9 @@ pub fn sin<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector
 #[cube]
 pub fn cos<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
     if comptime!(math.precision == Precision::F32) {
-        Vector::<F, N>::cast_from(turn::<N>(Vector::<f32, N>::cast_from(x)).cos)
+        let x = Vector::<f32, N>::cast_from(x);
+        let near = turn::<N>(x).cos;
+        Vector::<F, N>::cast_from(with_large::<N>(x, near, Circular::Cos, math))
     } else {
         x.cos()
     }
@@ -393,8 +426,10 @@ pub fn cos<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector
 #[cube]
 pub fn tan<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
     if comptime!(math.precision == Precision::F32) {
-        let turn = turn::<N>(Vector::<f32, N>::cast_from(x));
-        Vector::<F, N>::cast_from(turn.sin / turn.cos)
+        let x = Vector::<f32, N>::cast_from(x);
+        let turn = turn::<N>(x);
+        let near = turn.sin / turn.cos;
+        Vector::<F, N>::cast_from(with_large::<N>(x, near, Circular::Tan, math))
     } else {
         x.tan()
     }

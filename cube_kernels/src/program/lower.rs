@@ -22,6 +22,9 @@ use crate::{
 /// registers spill, while a loop shares each loaded row between several columns.
 pub const UNROLL: usize = 8;
 
+/// Angles below are small: far from those that are reduced otherwise, whatever is rounded.
+const SMALL: f64 = 1e4;
+
 /// Added to the slots that are computed until the number of loaded ones is known.
 const COMPUTED: usize = 1 << 30;
 
@@ -348,6 +351,7 @@ impl Lowering<'_> {
             nonpositive: first.known_sign() == Sign::NonPositive,
             rounded: first.is_rounded(),
             binary: power.is_some(),
+            small: op.is_circular() && first.bound() < SMALL,
         };
         let args = [a, b, c];
         let apply = Instruction::Apply { op, args, argument };

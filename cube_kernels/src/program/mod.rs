@@ -112,6 +112,8 @@ pub struct Argument {
     pub rounded: bool,
     /// It is the exponent of a power of 2.
     pub binary: bool,
+    /// It is an angle of a few turns at most (or NaN).
+    pub small: bool,
 }
 
 /// A value that is added to something: the product is kept apart so that it can be fused.

@@ -689,3 +689,29 @@ proptest! {
         prop_assert_eq!(one, other);
     }
 }
+
+#[test]
+fn angles_that_are_bounded_are_known_to_be_small() {
+    let small = |expr: &Expr| {
+        let (formula, _) = Formula::new(expr);
+        let pair = Program::lower(&formula, Axis::J).pair.clone();
+        let found = pair.iter().rev().find_map(|item| match item {
+            Item::Let(_, Instruction::Apply { op, argument, .. }) if op.is_circular() => {
+                Some(argument.small)
+            }
+            _ => None,
+        });
+        found.expect("a function of an angle")
+    };
+    let pair = x(0, 1) * y(1, 1);
+    assert!(!small(&pair.sin()));
+    assert!(!small(&pair.exp().sin()));
+    assert!(!small(&(pair.tan() * 2.0).cos()));
+    assert!(!small(&(pair.sin() * 1e5).cos()));
+    assert!(!small(&(pair.sin() / pair.clone()).cos()));
+    assert!(small(&pair.sin().sin()));
+    assert!(small(
+        &(pair.tanh() * 7.0 + pair.atan()).spherical_bessel(1)
+    ));
+    assert!(small(&(pair.erf().square() - 3.0).tan()));
+}

@@ -1,0 +1,315 @@
+//! Values far from 1: norms, directions, cosines and quotients of what is computed once a row or column, and
+//! angles of any size.
+//!
+//! Right values are closed forms: vectors are (3, 4, -12) times a scale, of norm 13.
+
+use burn::{prelude::*, tensor::DType};
+use burn_lazy::{Axis, Complex, LazyTensor, kernels};
+
+use super::support::*;
+
+const VECTOR: [f64; 3] = [3.0, 4.0, -12.0];
+const OTHER: [f64; 3] = [-2.0, 1.0, 2.0];
+const NORM: f64 = 13.0;
+const SCALES: [f64; 9] = [1e-36, 3e-25, 1e-22, 1e-19, 1.0, 1e17, 1e19, 3e25, 1e37];
+
+fn scaled(vector: [f64; 3], scale: f64) -> Vec<f64> {
+    vector.map(|v| v * scale).to_vec()
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// Two rows, or two columns, of which the second is `-vector`.
+fn points(vector: &[f64], dtype: DType, device: &Device) -> Tensor<2> {
+    let opposite = vector.iter().map(|v| -v);
+    let both: Vec<f64> = vector.iter().copied().chain(opposite).collect();
+    tensor(&both, [2, vector.len()], dtype, device)
+}
+
+/// The values of `formula`, which depends on one axis alone, for each of its two points.
+fn of_axis(formula: LazyTensor, axis: Axis, dtype: DType, device: &Device) -> Vec<f64> {
+    let one = tensor(&[1.0], [1, 1], dtype, device);
+    match axis {
+        Axis::I => host((formula * LazyTensor::vj(one)).sum::<2>(Axis::J)),
+        Axis::J => host((formula * LazyTensor::vi(one)).sum::<2>(Axis::I)),
+    }
+}
+
+fn variable(points: Tensor<2>, axis: Axis) -> LazyTensor {
+    match axis {
+        Axis::I => LazyTensor::vi(points),
+        Axis::J => LazyTensor::vj(points),
+    }
+}
+
+/// The error that values of a type may have.
+fn tolerance(dtype: DType) -> f64 {
+    if dtype == DType::F64 { 1e-13 } else { 2e-6 }
+}
+
+/// Like [`assert_close`], but relative to the largest value however small it is.
+#[track_caller]
+fn assert_relative(what: &str, got: &[f64], want: &[f64], tolerance: f64) {
+    let size = want.iter().fold(0f64, |most, want| most.max(want.abs()));
+    assert_eq!(got.len(), want.len());
+    for (got, want) in got.iter().zip(want) {
+        assert!(
+            (got - want).abs() <= tolerance * size,
+            "{what}: {got}, expected {want}"
+        );
+    }
+}
+
+#[test]
+fn norms_and_directions_of_points_are_right_at_any_scale() {
+    let device = device();
+    for (dtype, _) in dtypes() {
+        let unit = VECTOR.map(|v| v / NORM);
+        let units = [unit, unit.map(|u| -u)].concat();
+        for scale in SCALES {
+            for axis in [Axis::I, Axis::J] {
+                let what = format!("{dtype:?} at {scale:e}");
+                let of = |f: LazyTensor| of_axis(f, axis, dtype, &device);
+                let x = variable(points(&scaled(VECTOR, scale), dtype, &device), axis);
+                let want = [NORM * scale; 2];
+                assert_relative(&what, &of(x.norm()), &want, tolerance(dtype));
+                assert_relative(&what, &of(x.normalize()), &units, tolerance(dtype));
+                // The formula of the derivative, and that of the second.
+                let slope = x.norm().grad(&x, 1.0);
+                assert_relative(&what, &of(slope.clone()), &units, tolerance(dtype));
+                if (1e-30..1e30).contains(&scale) {
+                    let second = slope.elem(0).grad(&x, 1.0);
+                    let own = [
+                        1.0 - unit[0] * unit[0],
+                        -unit[0] * unit[1],
+                        -unit[0] * unit[2],
+                    ];
+                    let own = own.map(|h| h / (NORM * scale));
+                    assert_relative(&what, &of(second), &[own, own].concat(), tolerance(dtype));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_reported_norms_are_right() {
+    let device = device();
+    for (scale, norm) in [(1e25, 5e25), (1e-25, 5e-25)] {
+        let x = tensor(&[3.0 * scale, 4.0 * scale], [1, 2], DType::F32, &device);
+        let x = LazyTensor::vi(x);
+        let got = of_axis(x.norm(), Axis::I, DType::F32, &device);
+        assert_relative("the norm", &got, &[norm], 1e-6);
+        let got = of_axis(x.normalize(), Axis::I, DType::F32, &device);
+        assert_relative("the direction", &got, &[0.6, 0.8], 1e-6);
+    }
+}
+
+#[test]
+fn norms_of_halves_are_right() {
+    let device = device();
+    for (dtype, scale) in [
+        (DType::F16, 4000.0),
+        (DType::F16, 1e-3),
+        (DType::BF16, 1e30),
+        (DType::BF16, 1e-30),
+    ] {
+        if !device.supports_dtype(dtype) {
+            continue;
+        }
+        let values = tensor::<2>(&scaled(VECTOR, scale), [1, 3], dtype, &device);
+        // As they have been rounded.
+        let stored = host(values.clone());
+        let norm = dot(&stored, &stored).sqrt();
+        let x = LazyTensor::vi(values);
+        let got = of_axis(x.norm(), Axis::I, dtype, &device);
+        let epsilon = if dtype == DType::F16 { 1e-3 } else { 8e-3 };
+        assert_relative("the norm", &got, &[norm], epsilon);
+        let got = of_axis(x.normalize(), Axis::I, dtype, &device);
+        let unit: Vec<f64> = stored.iter().map(|v| v / norm).collect();
+        assert_relative("the direction", &got, &unit, epsilon);
+    }
+}
+
+#[test]
+fn cosines_do_not_depend_on_scales() {
+    let device = device();
+    let want = dot(&VECTOR, &OTHER) / (NORM * 3.0);
+    for (dtype, _) in dtypes() {
+        for a in SCALES {
+            for b in [1e-36, 1e-22, 1.0, 1e19, 1e36] {
+                let x = LazyTensor::vi(points(&scaled(VECTOR, a), dtype, &device));
+                let y = tensor(&scaled(OTHER, b), [1, 3], dtype, &device);
+                let y = LazyTensor::vj(y);
+                for axis in [Axis::I, Axis::J] {
+                    let got = host(kernels::cosine(&x, &y).square().sum::<2>(axis));
+                    let want = match axis {
+                        Axis::I => vec![2.0 * want * want],
+                        Axis::J => vec![want * want; 2],
+                    };
+                    assert_relative("the cosine", &got, &want, tolerance(dtype));
+                }
+                let got = host(kernels::arc_cosine(&x, &y, 0).sum::<2>(Axis::J));
+                let angle = |cos: f64| 1.0 - cos.acos() / std::f64::consts::PI;
+                let want = [angle(want), angle(-want)];
+                assert_relative("the arc cosine", &got, &want, tolerance(dtype));
+            }
+        }
+    }
+}
+
+#[cfg(feature = "autodiff")]
+#[test]
+fn gradients_of_norms_and_cosines_are_right_at_any_scale() {
+    let device = device().autodiff();
+    let unit = VECTOR.map(|v| v / NORM);
+    let other = OTHER.map(|v| v / 3.0);
+    let cosine = dot(&unit, &other);
+    for (dtype, _) in dtypes() {
+        for scale in SCALES {
+            for batch in [1, 3] {
+                // Some points of a batch, all the same.
+                let values = scaled(VECTOR, scale).repeat(2 * batch);
+                let x = tensor(&values, [batch, 2, 3], dtype, &device).require_grad();
+                let y = tensor(&scaled(OTHER, scale), [1, 3], dtype, &device).require_grad();
+                let (xi, yj) = (LazyTensor::vi(x.clone()), LazyTensor::vj(y.clone()));
+                let sums: Tensor<3> = (xi.norm() * (yj.norm() / yj.norm())).sum(Axis::J);
+                let gradients = sums.sum().backward();
+                let got = host(x.grad(&gradients).expect("it is tracked"));
+                let want = unit.repeat(2 * batch);
+                assert_relative("the slope of the norm", &got, &want, tolerance(dtype));
+
+                // What is divided by the norm is larger than numbers can be for tiny ones.
+                if !(1e-30..1e30).contains(&scale) {
+                    continue;
+                }
+                for axis in [Axis::I, Axis::J] {
+                    let sums: Tensor<3> = kernels::cosine(&xi, &yj).sum(axis);
+                    let gradients = sums.sum().backward();
+                    let slope = |a: [f64; 3], b: [f64; 3], size: f64| {
+                        [0, 1, 2].map(|k| (b[k] - a[k] * cosine) / size)
+                    };
+                    let got = host(x.grad(&gradients).expect("it is tracked"));
+                    let want = slope(unit, other, NORM * scale).repeat(2 * batch);
+                    assert_relative("the slope by rows", &got, &want, tolerance(dtype));
+                    let got = host(y.grad(&gradients).expect("it is tracked"));
+                    let points = (2 * batch) as f64;
+                    let want = slope(other, unit, 3.0 * scale).map(|v| v * points);
+                    assert_relative("the slope by columns", &got, &want, tolerance(dtype));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(feature = "autodiff")]
+#[test]
+fn gradients_of_norms_and_cosines_at_the_origin_are_zero() {
+    let device = device().autodiff();
+    let x = Tensor::<2>::zeros([2, 3], &device).require_grad();
+    let y = tensor(&OTHER, [1, 3], DType::F32, &device);
+    let (xi, yj) = (LazyTensor::vi(x.clone()), LazyTensor::vj(y));
+    let sums: Tensor<2> = (kernels::cosine(&xi, &yj) + xi.norm()).sum(Axis::J);
+    assert_eq!(host(sums.clone()), [0.0, 0.0]);
+    let gradients = sums.sum().backward();
+    let got = host(x.grad(&gradients).expect("it is tracked"));
+    assert_eq!(got, [0.0; 6]);
+}
+
+#[test]
+fn absolute_values_of_complex_points_are_right_at_any_scale() {
+    let device = device();
+    for scale in SCALES {
+        let re = tensor(&[3.0 * scale], [1, 1], DType::F32, &device);
+        let im = tensor(&[-4.0 * scale], [1, 1], DType::F32, &device);
+        let z = Complex::new(LazyTensor::vi(re), LazyTensor::vi(im));
+        let got = of_axis(z.abs(), Axis::I, DType::F32, &device);
+        assert_relative("the absolute value", &got, &[5.0 * scale], 1e-6);
+    }
+}
+
+#[test]
+fn quotients_of_points_are_right_where_reciprocals_overflow() {
+    let device = device();
+    let tiny = |value: f64| tensor(&[value], [1, 1], DType::F32, &device);
+    let kept = of_axis(LazyTensor::vi(tiny(1e-39)), Axis::I, DType::F32, &device)[0];
+    if kept == 0.0 {
+        // The device has no such numbers.
+        return;
+    }
+    for (above, want) in [(1e-39, 1.0), (1e-20, 1e19)] {
+        for axis in [Axis::I, Axis::J] {
+            let a = variable(tiny(above), axis);
+            for b in [
+                variable(tiny(1e-39), axis),
+                LazyTensor::pm(tiny(1e-39).reshape([1])),
+            ] {
+                let got = of_axis(&a / b, axis, DType::F32, &device);
+                assert_relative("the quotient", &got, &[want], 1e-6);
+            }
+            let got = of_axis(a / 1e-39, axis, DType::F32, &device);
+            assert_relative("the quotient", &got, &[want], 1e-6);
+        }
+    }
+}
+
+#[test]
+fn sines_cosines_and_tangents_of_large_angles_are_right() {
+    let device = device();
+    // By mpmath with 60 digits, at numbers that are exact in single precision.
+    let angles: [(f64, f64, f64); 8] = [
+        // The angle, its sine and cosine.
+        (10000000.0, 0.42054779319078249, -0.90727038618173956),
+        (1000000000.0, 0.54584344944869956, 0.83788718136390233),
+        (-4194304.0, -0.97512939494170704, 0.22163633077774126),
+        (8388608.0, 0.43224820225679776, -0.90175467375875932),
+        (-999999995904.0, 0.020802977291315965, 0.99978359465227123),
+        (
+            1.0000000200408773e+20,
+            0.65657667785459029,
+            0.75425928307010552,
+        ),
+        (
+            -1.0000000150474662e+30,
+            0.79116343852198367,
+            -0.61160478541789662,
+        ),
+        (
+            3.4028234663852886e+38,
+            -0.52187652333365854,
+            0.85302103983030416,
+        ),
+    ];
+    for (dtype, _) in dtypes() {
+        // Of pairs: sums of one column each.
+        let x: Vec<f64> = angles.iter().map(|(x, ..)| *x).collect();
+        let x = LazyTensor::vi(tensor(&x, [angles.len(), 1], dtype, &device));
+        let one = LazyTensor::vj(tensor(&[1.0], [1, 1], dtype, &device));
+        let angle = x * one;
+        let epsilon = if dtype == DType::F64 { 1e-15 } else { 2e-7 };
+        let check = |what: &str, f: LazyTensor, of: &dyn Fn(f64, f64, f64) -> f64, most: f64| {
+            let got = host(f.sum::<2>(Axis::J));
+            for ((x, sin, cos), got) in angles.iter().zip(got) {
+                let want = of(*x, *sin, *cos);
+                assert!(
+                    (got - want).abs() <= most * want.abs().max(1.0),
+                    "{what} of {x} in {dtype:?}: {got}, expected {want}"
+                );
+            }
+        };
+        check("the sine", angle.sin(), &|_, sin, _| sin, epsilon);
+        check("the cosine", angle.cos(), &|_, _, cos| cos, epsilon);
+        check(
+            "the tangent",
+            angle.tan(),
+            &|_, sin, cos| sin / cos,
+            20.0 * epsilon,
+        );
+        check("sin x / x", angle.sinxdivx(), &|x, sin, _| sin / x, epsilon);
+        let both = angle.exp1j();
+        check("the imaginary part", both.im, &|_, sin, _| sin, epsilon);
+        check("the real part", both.re, &|_, _, cos| cos, epsilon);
+    }
+}
