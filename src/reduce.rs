@@ -2,7 +2,7 @@
 
 use burn::{
     backend::{
-        Dispatch, DispatchTensor,
+        Dispatch, DispatchTensor, TensorMetadata,
         ops::{FloatTensorOps, IntTensorOps},
     },
     tensor::{Bool, DType, Device, Int, Shape, Tensor, TensorData},
@@ -12,7 +12,7 @@ use burn_lazy_kernels::{
 };
 
 use crate::{
-    backends::{Unsupported, check},
+    backends::{Unsupported, check, check_reduction},
     error::LazyError,
     lazy::{IntoLazy, LazyTensor, expect},
     operand::{Operand, Value},
@@ -448,8 +448,14 @@ impl LazyTensor {
         let (reduction, tensors) = self.reduction(kind, wanted, axis, squeezed)?;
         let extent = self.extent();
         let device = extent.device.as_ref().expect("checked above");
-        self.check_device(device, extent.dtype, kind, tensors.len())?;
+        self.check_count(device, tensors.len())?;
         let dtype = extent.dtype.expect("there is a tensor operand");
+        let shapes: Vec<Vec<usize>> = tensors
+            .iter()
+            .map(|tensor| tensor.shape().to_vec())
+            .collect();
+        check_reduction(device, dtype, &reduction, &shapes)
+            .map_err(|error| self.unsupported(device, error))?;
         if tensors.is_empty() {
             return Ok(constant(&reduction, device, dtype));
         }
@@ -465,6 +471,12 @@ impl LazyTensor {
         kind: ReductionKind,
         count: usize,
     ) -> Result<(), LazyError> {
+        self.check_count(device, count)?;
+        check(device, dtype, kind, count).map_err(|error| self.unsupported(device, error))
+    }
+
+    /// Checks that `count` tensors are not too many for autodiff.
+    fn check_count(&self, device: &Device, count: usize) -> Result<(), LazyError> {
         #[cfg(feature = "autodiff")]
         if count > crate::backends::MAX_OPERANDS && device.is_autodiff() {
             return Err(LazyError::TooManyOperands {
@@ -473,7 +485,13 @@ impl LazyTensor {
                 formula: self.boxed_info(),
             });
         }
-        check(device, dtype, kind, count).map_err(|error| match error {
+        let _ = (device, count);
+        Ok(())
+    }
+
+    /// What the backend refuses, as an error of this formula.
+    fn unsupported(&self, device: &Device, error: Unsupported) -> LazyError {
+        match error {
             Unsupported::Backend => LazyError::Backend {
                 device: format!("{device:?}"),
             },
@@ -481,7 +499,7 @@ impl LazyTensor {
                 error,
                 formula: self.boxed_info(),
             },
-        })
+        }
     }
 }
 

@@ -13,12 +13,13 @@ use burn_cubecl::{
     Cube, CubeBackend,
     cubecl::{
         ir::ElemType,
-        prelude::{InputScalar, TensorBinding},
+        prelude::{Client, InputScalar, TensorBinding},
     },
     ops::numeric::{empty_device_contiguous_dtype, full_device_dtype},
 };
 use burn_lazy_kernels::{
-    Axis, Formula, IntKind, Launch, Output, Precision, Program, Symmetric, same_tensors,
+    Axis, Formula, IntKind, Launch, LaunchError, Output, Precision, Program, Symmetric,
+    check_device, plan::Device, same_tensors,
 };
 
 use crate::ops::{LazyOps, Operands, Reduced, Reduction};
@@ -82,6 +83,54 @@ pub(crate) fn is_same(left: &FloatTensor<Cube>, right: &FloatTensor<Cube>) -> bo
     }
 }
 
+/// The reduction as the kernels take it.
+fn launch<'a>(reduction: &'a Reduction, lowered: &'a Lowered, precision: Precision) -> Launch<'a> {
+    Launch {
+        program: &lowered.program,
+        symmetric: lowered.symmetric.as_ref(),
+        reduction: reduction.kind,
+        batch_shape: &reduction.batch,
+        rows: reduction.size(reduction.axis.other()),
+        columns: reduction.size(reduction.axis),
+        fold: reduction.fold,
+        precision,
+    }
+}
+
+/// Checks that the device of `client` runs `reduction` of tensors of these shapes.
+pub(crate) fn check(
+    client: &Client,
+    reduction: &Reduction,
+    precision: Precision,
+    shapes: &[Vec<usize>],
+) -> Result<(), LaunchError> {
+    check_device(client, precision, reduction.kind, shapes.len())?;
+    if reduction.size(reduction.axis) == 0 || !may_be_refused(client, reduction, shapes) {
+        return Ok(());
+    }
+    let same = (0..shapes.len()).collect();
+    let lowered = lowered(&reduction.formula, reduction.axis, same);
+    let launch = launch(reduction, &lowered, precision);
+    launch.check(client.properties(), client.name(), shapes, reduction.wanted)
+}
+
+/// Whether planning is worth it only to see whether there is a plan: devices that end long loops may refuse any
+/// reduction, others only large ones.
+fn may_be_refused(client: &Client, reduction: &Reduction, shapes: &[Vec<usize>]) -> bool {
+    /// Far below what addresses of 32 bits reach, with what is read and written beyond the last row or column.
+    const SMALL: usize = 1 << 30;
+    /// More rows of partial results than columns are split into, where there are few rows.
+    const PARTS: usize = 1 << 20;
+    let device = Device::new(client.properties(), client.name());
+    let product = |sizes: &[usize]| sizes.iter().fold(1usize, |a, b| a.saturating_mul(*b));
+    let spec = reduction.spec();
+    let rows = product(&reduction.batch).saturating_mul(reduction.m.max(reduction.n));
+    let each = spec.partial_values().max(spec.entries()).max(1);
+    let written = (rows.saturating_add(PARTS)).saturating_mul(each);
+    let read = shapes.iter().map(|shape| product(shape)).max();
+    device.max_iterations.is_some() || written.max(read.unwrap_or(0)) > SMALL
+}
+
 impl LazyOps for CubeBackend {
     fn lazy_reduce(operands: Operands<Self>, reduction: Reduction) -> Reduced<Self> {
         let first = &operands.0[0];
@@ -114,16 +163,8 @@ impl LazyOps for CubeBackend {
         let tensors: Vec<TensorBinding> = operands.0.into_iter().map(|t| t.binding()).collect();
         let same = same_tensors(&tensors);
         let lowered = lowered(&reduction.formula, reduction.axis, same);
-        let launch = Launch {
-            program: &lowered.program,
-            symmetric: lowered.symmetric.as_ref(),
-            reduction: reduction.kind,
-            batch_shape: &reduction.batch,
-            rows: reduction.size(reduction.axis.other()),
-            columns: reduction.size(reduction.axis),
-            fold: reduction.fold,
-            precision: precision(dtype).expect("the type was checked"),
-        };
+        let precision = precision(dtype).expect("the type was checked");
+        let launch = launch(&reduction, &lowered, precision);
         let output = Output {
             values: reduced.values.clone().map(|t| t.binding()),
             indices: reduced

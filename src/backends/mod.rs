@@ -62,6 +62,36 @@ pub(crate) fn check(
     }
 }
 
+/// Checks that the backend of `device` runs `reduction` of tensors of `dtype` and these shapes.
+pub(crate) fn check_reduction(
+    device: &burn::tensor::Device,
+    dtype: burn::tensor::DType,
+    reduction: &crate::ops::Reduction,
+    shapes: &[Vec<usize>],
+) -> Result<(), Unsupported> {
+    let device = device.clone().inner();
+    match device.as_dispatch() {
+        #[cfg(any(
+            feature = "wgpu",
+            feature = "webgpu",
+            feature = "vulkan",
+            feature = "metal",
+            feature = "cuda",
+            feature = "rocm",
+            feature = "cpu"
+        ))]
+        burn::backend::DispatchDevice::Cube(device) => {
+            let precision = cube::precision(dtype).ok_or(Unsupported::Backend)?;
+            cube::check(&device.client(), reduction, precision, shapes).map_err(Unsupported::Launch)
+        }
+        #[allow(unreachable_patterns)] // A CubeCL runtime can be the only backend.
+        _ => {
+            let _ = (dtype, reduction, shapes);
+            Err(Unsupported::Backend)
+        }
+    }
+}
+
 /// Whether both are known to be one tensor, outside of autodiff.
 pub(crate) fn is_same(
     left: &burn::backend::DispatchTensor,

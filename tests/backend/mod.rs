@@ -5,6 +5,7 @@ mod errors;
 #[cfg(feature = "autodiff")]
 mod gradients;
 mod kernels;
+mod lists;
 mod operations;
 #[cfg(feature = "autodiff")]
 mod random_gradients;
