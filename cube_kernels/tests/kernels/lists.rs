@@ -233,7 +233,7 @@ fn parts_that_no_unit_can_merge_at_once_are_merged_in_turns() {
             let relative = match (precision, kind) {
                 (Precision::F64, _) => 1e-12,
                 // Rounding errors add up.
-                (_, ReductionKind::Product) => 1e-4,
+                (_, ReductionKind::Product) => 5e-4,
                 _ => 2e-5,
             };
             assert_close(&own, &values, relative);
