@@ -334,11 +334,15 @@ impl Listing {
         items.sum()
     }
 
-    /// Whether a pair takes so much that compilers need a long time for it as one piece of code.
+    /// Whether a pair takes so much outside of loops that compilers need a long time for it as one piece of code.
     pub fn is_long(&self) -> bool {
         /// Beyond what usual formulas take, in instructions of a processor.
         const LONG: usize = 160;
-        self.pair_work() > LONG
+        let work = self.pair.iter().map(|item| match item {
+            Item::Let(_, instruction) => instruction.work(),
+            _ => 0,
+        });
+        work.sum::<usize>() > LONG
     }
 
     /// Items of a long pair in pieces that are compiled by themselves, as the time that CubeCL takes for one grows

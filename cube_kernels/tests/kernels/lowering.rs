@@ -702,7 +702,11 @@ fn long_pairs_are_compiled_in_pieces_and_usual_ones_are_not() {
     for n in [40, 80, 400] {
         let program = lower(&nested(n));
         let pieces = program.pieces();
-        assert!((n / 8..=n / 3).contains(&pieces.len()), "{} pieces", pieces.len());
+        assert!(
+            (n / 8..=n / 3).contains(&pieces.len()),
+            "{} pieces",
+            pieces.len()
+        );
         let longest = pieces.iter().map(|piece| piece.items.len()).max();
         assert!(longest <= Some(12), "{longest:?} items");
         for pair in pieces.windows(2) {
