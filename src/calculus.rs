@@ -9,8 +9,6 @@
 //! [`pm`](LazyTensor::pm) made it, and one of the formula: the handle from which the formula was made, or
 //! another one of the same tensor and axis. A tensor is the same as its clones, but not as copies of it,
 //! and also not as what it becomes by `detach` or `cast`.
-
-use std::sync::Arc;
 //!
 //! # What does not count
 //!
@@ -31,6 +29,8 @@ use std::sync::Arc;
 //! A function of a distance, such as $(1 + r) e^{-r}$ of $r = |x - y|$, may have a second derivative where points
 //! coincide though the distance itself has none. Written with `norm()`, its second derivative is 0 there; written as
 //! a function of the squared distance, as the [kernels](crate::kernels) and [`matern`](LazyTensor::matern) are, it is right.
+
+use std::sync::Arc;
 
 use burn_lazy_kernels::{
     Expr,

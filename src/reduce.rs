@@ -14,7 +14,7 @@ use burn_lazy_kernels::{
 };
 
 use crate::{
-    backends::{Unsupported, check, computed},
+    backends::{Unsupported, check, check_reduction, computed},
     error::LazyError,
     lazy::{IntoLazy, LazyTensor, expect},
     operand::{Operand, Value},
@@ -596,8 +596,19 @@ impl LazyTensor {
         } = prepared;
         let extent = self.extent();
         let device = extent.device.as_ref().expect("checked above");
-        let wanted = reduction.wanted;
-        self.check_device(device, Some(dtype), (reduction.kind, wanted), tensors.len())?;
+        self.check_count(device, tensors.len())?;
+        let shapes: Vec<Vec<usize>> = tensors
+            .iter()
+            .map(|tensor| tensor.shape().to_vec())
+            .collect();
+        // Exponentials give what they are relative to where they are differentiated.
+        let state = reduction.kind.has_state() && reduction.wanted.values && self.is_tracked();
+        let wanted = Wanted {
+            state,
+            ..reduction.wanted
+        };
+        check_reduction(device, dtype, (&reduction, wanted), &shapes)
+            .map_err(|error| self.unsupported(device, error))?;
         let written = reduction.values_dtype(dtype);
         let [values, indices] = match tensors.is_empty() {
             true => constant(&reduction, device, written),
@@ -626,6 +637,12 @@ impl LazyTensor {
         (kind, wanted): (ReductionKind, Wanted),
         count: usize,
     ) -> Result<(), LazyError> {
+        self.check_count(device, count)?;
+        check(device, dtype, kind, wanted, count).map_err(|error| self.unsupported(device, error))
+    }
+
+    /// Checks that `count` tensors are not too many for autodiff.
+    fn check_count(&self, device: &Device, count: usize) -> Result<(), LazyError> {
         #[cfg(feature = "autodiff")]
         if count > crate::backends::MAX_OPERANDS && device.is_autodiff() {
             return Err(LazyError::TooManyOperands {
@@ -634,10 +651,13 @@ impl LazyTensor {
                 formula: self.boxed_info(),
             });
         }
-        // Exponentials give what they are relative to where they are differentiated.
-        let state = self.is_tracked() && wanted.values && kind.has_state();
-        let wanted = Wanted { state, ..wanted };
-        check(device, dtype, kind, wanted, count).map_err(|error| match error {
+        let _ = (device, count);
+        Ok(())
+    }
+
+    /// What the backend refuses, as an error of this formula.
+    fn unsupported(&self, device: &Device, error: Unsupported) -> LazyError {
+        match error {
             Unsupported::Backend => LazyError::Backend {
                 device: format!("{device:?}"),
             },
@@ -645,7 +665,7 @@ impl LazyTensor {
                 error,
                 formula: self.boxed_info(),
             },
-        })
+        }
     }
 }
 

@@ -707,6 +707,40 @@ impl<'a> Launch<'a> {
         Kernels::new(self, &device, runtime, layouts, wanted, index_kind)
     }
 
+    /// Whether a device with these properties, of a runtime of this name, runs this reduction of contiguous tensors
+    /// with these `shapes`: what [`run`](Self::run) would refuse, before there are tensors.
+    pub fn check(
+        &self,
+        properties: &DeviceProperties,
+        runtime: &str,
+        shapes: &[Vec<usize>],
+        wanted: Wanted,
+    ) -> Result<(), LaunchError> {
+        let strides: Vec<Vec<usize>> = shapes.iter().map(|shape| contiguous(shape)).collect();
+        let layouts = shapes.iter().zip(&strides);
+        let layouts: Vec<Layout> = layouts
+            .map(|(shape, strides)| Layout { shape, strides })
+            .collect();
+        if self.is_empty() {
+            return check_properties(
+                properties,
+                runtime,
+                self.precision,
+                self.reduction,
+                wanted,
+                shapes.len(),
+            );
+        }
+        self.kernels(properties, runtime, &layouts, wanted, IntKind::I32)
+            .map(drop)
+    }
+
+    /// Whether there is nothing to compute.
+    fn is_empty(&self) -> bool {
+        let rows = self.fold.unwrap_or(self.rows);
+        rows == 0 || self.batch_shape.contains(&0)
+    }
+
     /// Reduces `tensors` and `scalars` into `output`.
     ///
     /// A tensor has the shape `[batch.., length, dim]` for a row or column operand and
@@ -747,8 +781,7 @@ impl<'a> Launch<'a> {
             wanted,
             tensors.len(),
         )?;
-        let rows = self.fold.unwrap_or(self.rows);
-        if rows == 0 || self.batch_shape.contains(&0) {
+        if self.is_empty() {
             return Ok(());
         }
         let layouts: Vec<Layout> = tensors
@@ -766,6 +799,15 @@ impl<'a> Launch<'a> {
             .launch(client, tensors, scalars, output);
         Ok(())
     }
+}
+
+/// The strides of a contiguous tensor.
+fn contiguous(shape: &[usize]) -> Vec<usize> {
+    let mut strides = vec![1usize; shape.len()];
+    for axis in (1..shape.len()).rev() {
+        strides[axis - 1] = strides[axis].saturating_mul(shape[axis]);
+    }
+    strides
 }
 
 /// The strides of a tensor by what they step over.

@@ -1130,7 +1130,7 @@ fn cpu_registers(
     let (mut wide, columns) = match (program.looped(), registers) {
         // A value that is among the smallest of one lane is inserted in all of them.
         (false, _) if spec.depth() > 1 => (1, 2),
-        (false, 32..) if program.pair_cost() > MANY => (1, 2),
+        (false, 32..) if program.pair_cost() > MANY || program.is_long() => (1, 2),
         (false, 32..) => match spec.kind {
             ReductionKind::Sum(_) if spec.dim <= 4 && program.pair_cost() <= FEW => (1, 12),
             _ => (1, 8),

@@ -13,13 +13,14 @@ use burn_cubecl::{
     Cube, CubeBackend,
     cubecl::{
         ir::ElemType,
-        prelude::{InputScalar, TensorBinding},
+        prelude::{Client, InputScalar, TensorBinding},
     },
     ops::numeric::{empty_device_contiguous_dtype, full_device_dtype},
     tensor::CubeTensor,
 };
 use burn_lazy_kernels::{
-    Axis, Formula, IntKind, Launch, Output, Precision, Program, Symmetric, same_tensors,
+    Axis, IntKind, Launch, LaunchError, Output, Precision, Program, ReductionKind, Symmetric,
+    Wanted, check_device, plan::Device, same_tensors,
 };
 
 use crate::{
@@ -40,26 +41,38 @@ pub(crate) fn precision(dtype: DType) -> Option<Precision> {
 
 /// The forms of a formula that are launched.
 struct Lowered {
+    kind: ReductionKind,
     program: Program,
     symmetric: Option<Symmetric>,
 }
 
-/// The lowered formula, where `same` says which tensors are the same. Training loops reduce the same few
-/// formulas again and again, so the last ones are kept.
-fn lowered(formula: &Formula, axis: Axis, same: Vec<usize>) -> Arc<Lowered> {
+/// The lowered formula of a reduction, where `same` says which tensors are the same. Training loops reduce the same
+/// few formulas again and again, so the last ones are kept.
+fn lowered(reduction: &Reduction, same: Vec<usize>) -> Arc<Lowered> {
     const KEPT: usize = 1024;
-    type Key = (u128, Axis, Vec<usize>);
+    type Key = (u128, ReductionKind, Axis, Vec<usize>);
     static FORMULAS: LazyLock<Mutex<HashMap<Key, Arc<Lowered>>>> = LazyLock::new(Default::default);
 
     let mut formulas = FORMULAS.lock().unwrap_or_else(|e| e.into_inner());
     if formulas.len() >= KEPT {
         formulas.clear();
     }
-    let key = (formula.root().digest(), axis, same);
+    let axis = reduction.axis;
+    // Of others the reduction makes no difference.
+    let kind = match reduction.kind.has_state() {
+        true => reduction.kind,
+        false => ReductionKind::Product,
+    };
+    let key = (reduction.formula.root().digest(), kind, axis, same);
     let lower = |key: &Key| {
+        let terms = reduction.terms();
+        let formula = terms
+            .as_ref()
+            .map_or(&reduction.formula, |(formula, _)| formula);
         Arc::new(Lowered {
+            kind: terms.as_ref().map_or(reduction.kind, |(_, kind)| *kind),
             program: Program::lower(formula, axis),
-            symmetric: Symmetric::new(formula, axis, &key.2),
+            symmetric: Symmetric::new(formula, axis, &key.3),
         })
     };
     formulas.entry(key).or_insert_with_key(lower).clone()
@@ -94,6 +107,57 @@ fn without_strides_of_nothing(mut tensor: CubeTensor) -> CubeTensor {
         tensor.meta.strides_mut().fill(0);
     }
     tensor
+}
+
+/// The reduction as the kernels take it.
+fn launch<'a>(reduction: &'a Reduction, lowered: &'a Lowered, dtype: DType) -> Launch<'a> {
+    let precision = |dtype| precision(dtype).expect("the type was checked");
+    Launch {
+        program: &lowered.program,
+        symmetric: lowered.symmetric.as_ref(),
+        reduction: lowered.kind,
+        batch_shape: &reduction.batch,
+        rows: reduction.size(reduction.axis.other()),
+        columns: reduction.size(reduction.axis),
+        fold: reduction.fold,
+        precision: precision(dtype),
+        values: precision(reduction.values_dtype(dtype)),
+    }
+}
+
+/// Checks that the device of `client` runs `reduction` of tensors of these shapes, and gives what is `wanted`.
+pub(crate) fn check(
+    client: &Client,
+    (reduction, wanted): (&Reduction, Wanted),
+    dtype: DType,
+    shapes: &[Vec<usize>],
+) -> Result<(), LaunchError> {
+    let precision = precision(dtype).expect("the type was checked");
+    check_device(client, precision, reduction.kind, wanted, shapes.len())?;
+    if reduction.size(reduction.axis) == 0 || !may_be_refused(client, reduction, shapes) {
+        return Ok(());
+    }
+    let same = (0..shapes.len()).collect();
+    let lowered = lowered(reduction, same);
+    let launch = launch(reduction, &lowered, dtype);
+    launch.check(client.properties(), client.name(), shapes, wanted)
+}
+
+/// Whether planning is worth it only to see whether there is a plan: devices that end long loops may refuse any
+/// reduction, others only large ones.
+fn may_be_refused(client: &Client, reduction: &Reduction, shapes: &[Vec<usize>]) -> bool {
+    /// Far below what addresses of 32 bits reach, with what is read and written beyond the last row or column.
+    const SMALL: usize = 1 << 30;
+    /// More rows of partial results than columns are split into, where there are few rows.
+    const PARTS: usize = 1 << 20;
+    let device = Device::new(client.properties(), client.name());
+    let product = |sizes: &[usize]| sizes.iter().fold(1usize, |a, b| a.saturating_mul(*b));
+    let spec = reduction.spec();
+    let rows = product(&reduction.batch).saturating_mul(reduction.m.max(reduction.n));
+    let each = spec.partial_values().max(spec.entries()).max(1);
+    let written = (rows.saturating_add(PARTS)).saturating_mul(each);
+    let read = shapes.iter().map(|shape| product(shape)).max();
+    device.max_iterations.is_some() || written.max(read.unwrap_or(0)) > SMALL
 }
 
 impl LazyOps for CubeBackend {
@@ -144,23 +208,8 @@ impl LazyOps for CubeBackend {
         };
         let tensors: Vec<TensorBinding> = operands.0.into_iter().map(|t| t.binding()).collect();
         let same = same_tensors(&tensors);
-        let terms = reduction.terms();
-        let (formula, kind) = match &terms {
-            Some((formula, kind)) => (formula, *kind),
-            None => (&reduction.formula, reduction.kind),
-        };
-        let lowered = lowered(formula, reduction.axis, same);
-        let launch = Launch {
-            program: &lowered.program,
-            symmetric: lowered.symmetric.as_ref(),
-            reduction: kind,
-            batch_shape: &reduction.batch,
-            rows: reduction.size(reduction.axis.other()),
-            columns: reduction.size(reduction.axis),
-            fold: reduction.fold,
-            precision: precision(dtype).expect("the type was checked"),
-            values: precision(values_dtype).expect("it is one of them"),
-        };
+        let lowered = lowered(&reduction, same);
+        let launch = launch(&reduction, &lowered, dtype);
         let output = Output {
             values: reduced.values.clone().map(|t| t.binding()),
             indices: reduced

@@ -73,6 +73,38 @@ pub(crate) fn check(
     }
 }
 
+/// Checks that the backend of `device` runs `reduction` of tensors of `dtype` and these shapes, and gives what is
+/// `wanted`.
+pub(crate) fn check_reduction(
+    device: &burn::tensor::Device,
+    dtype: burn::tensor::DType,
+    (reduction, wanted): (&crate::ops::Reduction, burn_lazy_kernels::Wanted),
+    shapes: &[Vec<usize>],
+) -> Result<(), Unsupported> {
+    let device = device.clone().inner();
+    match device.as_dispatch() {
+        #[cfg(any(
+            feature = "wgpu",
+            feature = "webgpu",
+            feature = "vulkan",
+            feature = "metal",
+            feature = "cuda",
+            feature = "rocm",
+            feature = "cpu"
+        ))]
+        burn::backend::DispatchDevice::Cube(device) => {
+            let _ = cube::precision(dtype).ok_or(Unsupported::Backend)?;
+            let client = device.client();
+            cube::check(&client, (reduction, wanted), dtype, shapes).map_err(Unsupported::Launch)
+        }
+        #[allow(unreachable_patterns)] // A CubeCL runtime can be the only backend.
+        _ => {
+            let _ = (dtype, reduction, wanted, shapes);
+            Err(Unsupported::Backend)
+        }
+    }
+}
+
 /// Whether both are known to be one tensor; within autodiff they are one node of the graph, too.
 pub(crate) fn is_same(
     left: &burn::backend::DispatchTensor,

@@ -9,6 +9,7 @@ mod exact;
 mod gradients;
 mod interface;
 mod kernels;
+mod lists;
 mod masks;
 #[cfg(feature = "autodiff")]
 mod not_counted;

@@ -1240,7 +1240,7 @@ pub fn matern<F: Float, N: Size>(
     let exponent = comptime!(math.with(Argument {
         nonpositive: true,
         rounded: true,
-        binary: false
+        ..Argument::default()
     }));
     if comptime!(n == 0) {
         math::exp::<F, N>(-s, exponent)

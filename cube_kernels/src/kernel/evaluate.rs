@@ -11,7 +11,7 @@ use super::{
 use crate::{
     catalogue::{ScalarOp, apply},
     plan::{Blueprint, LOADED_COLUMNS},
-    program::{Code, Instruction, Item, Program, Register, Source, Space, Term},
+    program::{Code, Instruction, Item, Piece, Program, Register, Source, Space, Term},
     reduction::{Accumulator, ReductionKind},
 };
 
@@ -679,6 +679,62 @@ fn weigh<E: Float, F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
     );
 }
 
+/// The items of a piece. They stand in a loop of one iteration, which is compiled by itself; compilers to machine code
+/// leave the loop out.
+#[cube]
+fn run_piece<E: Float, F: Float, N: Size>(
+    registers: &mut Registers<F, N>,
+    tensors: &Sequence<Box<[E]>>,
+    address: &Address,
+    tile: &[One<F>],
+    rows: &[Vector<F, N>],
+    uniform: &[One<F>],
+    row: usize,
+    column: usize,
+    staged: usize,
+    #[comptime] piece: Piece,
+    #[comptime] q: usize,
+    #[comptime] program: Program,
+    #[comptime] blueprint: Blueprint,
+) {
+    let kept = comptime!(piece.kept.clone());
+    let mut values = Array::<Vector<F, N>>::new(comptime!((kept.len() * q).max(1)));
+    for _ in 0..1usize {
+        #[unroll]
+        for e in piece.items.start..piece.items.end {
+            let item = comptime!(program.pair[e].clone());
+            match item {
+                Item::Let(register, instruction) => pair_instruction::<E, F, N>(
+                    registers,
+                    tensors,
+                    address,
+                    tile,
+                    rows,
+                    uniform,
+                    row,
+                    column,
+                    staged,
+                    0usize,
+                    register,
+                    instruction,
+                    q,
+                    comptime!(program.clone()),
+                    comptime!(blueprint.clone()),
+                ),
+                _ => comptime!(unreachable!("loops are in no piece")),
+            }
+        }
+        #[unroll]
+        for at in 0..kept.len() * q {
+            values[at] = registers.find(comptime!(kept[at / q] * q + at % q));
+        }
+    }
+    #[unroll]
+    for at in 0..kept.len() * q {
+        registers.insert(comptime!(kept[at / q] * q + at % q), values[at]);
+    }
+}
+
 /// Evaluates the pairs of the unit's rows with the `q` columns from `column` on, and takes them into
 /// the state. Where matrix instructions sum up, `usual` says whether they do so for the block.
 #[cube]
@@ -701,142 +757,113 @@ pub fn run_pair<E: Float, F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
 ) {
     let mut usual = usual;
     let mut registers = Registers::<F, N>::new();
+    // What matrix instructions sum up reads registers, too.
+    let pieces = comptime!(match blueprint.weighted {
+        Some(_) => vec![],
+        None => program.pieces(),
+    });
     #[unroll]
     for e in 0..program.pair.len() {
         let item = comptime!(program.pair[e].clone());
-        match item {
-            Item::Let(register, instruction) => pair_instruction::<E, F, N>(
-                &mut registers,
-                tensors,
-                address,
-                tile,
-                rows,
-                uniform,
-                row,
-                column,
-                staged,
-                0usize,
-                register,
-                instruction,
-                q,
-                comptime!(program.clone()),
-                comptime!(blueprint.clone()),
-            ),
-            Item::Sum {
-                register,
-                len,
-                body,
-                term,
-                fold,
-            } => {
-                let mut sums = Array::<Vector<F, N>>::new(q);
-                let matrix = comptime!(blueprint.matrix.filter(|matrix| matrix.product.item == e));
-                if comptime!(matrix.is_some()) {
-                    #[comptime]
-                    match products {
-                        ComptimeOption::None => {}
-                        ComptimeOption::Some(products) => {
-                            let matrix = comptime!(matrix.unwrap());
-                            let exact = products.sums::<N>(
-                                &mut sums,
-                                staged,
-                                q,
-                                matrix,
-                                comptime!(blueprint.clone()),
-                            );
-                            // Where differences are added up, too.
-                            if comptime!(
-                                blueprint.weighted.is_some_and(|own| own.sum.row.is_some())
-                            ) {
-                                usual = usual && exact;
-                            }
-                            if !exact {
-                                pair_sum::<E, F, N>(
+        let piece = comptime!(
+            pieces
+                .iter()
+                .find(|piece| piece.items.contains(&e))
+                .cloned()
+        );
+        if comptime!(piece.is_some()) {
+            let piece = comptime!(piece.clone().unwrap());
+            if comptime!(piece.items.start == e) {
+                run_piece::<E, F, N>(
+                    &mut registers,
+                    tensors,
+                    address,
+                    tile,
+                    rows,
+                    uniform,
+                    row,
+                    column,
+                    staged,
+                    piece,
+                    q,
+                    comptime!(program.clone()),
+                    comptime!(blueprint.clone()),
+                );
+            }
+        } else {
+            match item {
+                Item::Let(register, instruction) => pair_instruction::<E, F, N>(
+                    &mut registers,
+                    tensors,
+                    address,
+                    tile,
+                    rows,
+                    uniform,
+                    row,
+                    column,
+                    staged,
+                    0usize,
+                    register,
+                    instruction,
+                    q,
+                    comptime!(program.clone()),
+                    comptime!(blueprint.clone()),
+                ),
+                Item::Sum {
+                    register,
+                    len,
+                    body,
+                    term,
+                    fold,
+                } => {
+                    let mut sums = Array::<Vector<F, N>>::new(q);
+                    let matrix =
+                        comptime!(blueprint.matrix.filter(|matrix| matrix.product.item == e));
+                    if comptime!(matrix.is_some()) {
+                        #[comptime]
+                        match products {
+                            ComptimeOption::None => {}
+                            ComptimeOption::Some(products) => {
+                                let matrix = comptime!(matrix.unwrap());
+                                let exact = products.sums::<N>(
                                     &mut sums,
-                                    &mut registers,
-                                    tensors,
-                                    address,
-                                    tile,
-                                    rows,
-                                    uniform,
-                                    row,
-                                    column,
                                     staged,
-                                    len,
-                                    comptime!(body.clone()),
-                                    term,
-                                    fold,
                                     q,
-                                    comptime!(program.clone()),
+                                    matrix,
                                     comptime!(blueprint.clone()),
                                 );
+                                // Where differences are added up, too.
+                                if comptime!(
+                                    blueprint.weighted.is_some_and(|own| own.sum.row.is_some())
+                                ) {
+                                    usual = usual && exact;
+                                }
+                                if !exact {
+                                    pair_sum::<E, F, N>(
+                                        &mut sums,
+                                        &mut registers,
+                                        tensors,
+                                        address,
+                                        tile,
+                                        rows,
+                                        uniform,
+                                        row,
+                                        column,
+                                        staged,
+                                        len,
+                                        comptime!(body.clone()),
+                                        term,
+                                        fold,
+                                        q,
+                                        comptime!(program.clone()),
+                                        comptime!(blueprint.clone()),
+                                    );
+                                }
                             }
                         }
-                    }
-                } else {
-                    pair_sum::<E, F, N>(
-                        &mut sums,
-                        &mut registers,
-                        tensors,
-                        address,
-                        tile,
-                        rows,
-                        uniform,
-                        row,
-                        column,
-                        staged,
-                        len,
-                        body,
-                        term,
-                        fold,
-                        q,
-                        comptime!(program.clone()),
-                        comptime!(blueprint.clone()),
-                    );
-                }
-                #[unroll]
-                for c in 0..q {
-                    registers.insert(comptime!(register * q + c), sums[c]);
-                }
-            }
-            Item::Store {
-                base,
-                len,
-                body,
-                term,
-            } => {
-                if comptime!(blueprint.weighted.is_some_and(|own| own.sum.item == e)) {
-                    #[comptime]
-                    match weighted {
-                        ComptimeOption::None => {}
-                        ComptimeOption::Some(weighted) => weigh::<E, F, A, N, R>(
-                            &registers,
-                            &*state,
-                            weighted,
-                            tensors,
-                            address,
-                            row,
-                            column,
-                            staged,
-                            usual,
-                            q,
-                            comptime!(blueprint.clone()),
-                        ),
-                    }
-                } else if comptime!(len == 1) {
-                    reduce_term::<F, A, N, R>(
-                        &registers,
-                        state,
-                        base.runtime(),
-                        column,
-                        base,
-                        term,
-                        q,
-                        comptime!(blueprint.clone()),
-                    );
-                } else {
-                    for k in 0..len {
-                        pair_body::<E, F, N>(
+                    } else {
+                        pair_sum::<E, F, N>(
+                            &mut sums,
                             &mut registers,
                             tensors,
                             address,
@@ -846,22 +873,84 @@ pub fn run_pair<E: Float, F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
                             row,
                             column,
                             staged,
-                            k,
-                            comptime!(body.clone()),
+                            len,
+                            body,
+                            term,
+                            fold,
                             q,
                             comptime!(program.clone()),
                             comptime!(blueprint.clone()),
                         );
+                    }
+                    #[unroll]
+                    for c in 0..q {
+                        registers.insert(comptime!(register * q + c), sums[c]);
+                    }
+                }
+                Item::Store {
+                    base,
+                    len,
+                    body,
+                    term,
+                } => {
+                    if comptime!(blueprint.weighted.is_some_and(|own| own.sum.item == e)) {
+                        #[comptime]
+                        match weighted {
+                            ComptimeOption::None => {}
+                            ComptimeOption::Some(weighted) => weigh::<E, F, A, N, R>(
+                                &registers,
+                                &*state,
+                                weighted,
+                                tensors,
+                                address,
+                                row,
+                                column,
+                                staged,
+                                usual,
+                                q,
+                                comptime!(blueprint.clone()),
+                            ),
+                        }
+                    } else if comptime!(len == 1) {
                         reduce_term::<F, A, N, R>(
                             &registers,
                             state,
-                            base + k,
+                            base.runtime(),
                             column,
                             base,
                             term,
                             q,
                             comptime!(blueprint.clone()),
                         );
+                    } else {
+                        for k in 0..len {
+                            pair_body::<E, F, N>(
+                                &mut registers,
+                                tensors,
+                                address,
+                                tile,
+                                rows,
+                                uniform,
+                                row,
+                                column,
+                                staged,
+                                k,
+                                comptime!(body.clone()),
+                                q,
+                                comptime!(program.clone()),
+                                comptime!(blueprint.clone()),
+                            );
+                            reduce_term::<F, A, N, R>(
+                                &registers,
+                                state,
+                                base + k,
+                                column,
+                                base,
+                                term,
+                                q,
+                                comptime!(blueprint.clone()),
+                            );
+                        }
                     }
                 }
             }

@@ -16,7 +16,7 @@ mod scaled;
 mod symmetric;
 mod weighted_sum;
 
-use std::{fmt, hash::Hash, ops::Range, sync::Arc};
+use std::{collections::HashSet, fmt, hash::Hash, ops::Range, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -336,6 +336,58 @@ impl Listing {
         items.sum()
     }
 
+    /// Whether a pair takes so much outside of loops that compilers need a long time for it as one piece of code.
+    pub fn is_long(&self) -> bool {
+        /// Beyond what usual formulas take, in instructions of a processor.
+        const LONG: usize = 160;
+        let work = self.pair.iter().map(|item| match item {
+            Item::Let(_, instruction) => instruction.work(),
+            _ => 0,
+        });
+        work.sum::<usize>() > LONG
+    }
+
+    /// Items of a long pair in pieces that are compiled by themselves, as the time that CubeCL takes for one grows
+    /// with the square of its length. Loops are pieces anyway.
+    pub fn pieces(&self) -> Vec<Piece> {
+        /// Work of a piece, in instructions of a processor.
+        const PIECE: usize = 32;
+        let mut pieces: Vec<Piece> = Vec::new();
+        if !self.is_long() {
+            return pieces;
+        }
+        let (mut start, mut work) = (0, 0);
+        for end in 0..=self.pair.len() {
+            let own = match self.pair.get(end) {
+                Some(Item::Let(_, instruction)) => Some(instruction.work().max(1)),
+                _ => None,
+            };
+            if (own.is_none() || work >= PIECE) && end > start {
+                pieces.push(Piece {
+                    items: start..end,
+                    kept: self.read_behind(start..end),
+                });
+                (start, work) = (end, 0);
+            }
+            match own {
+                Some(own) => work += own,
+                None => start = end + 1,
+            }
+        }
+        pieces
+    }
+
+    /// The registers that these items fill and later ones read.
+    fn read_behind(&self, items: Range<usize>) -> Vec<Register> {
+        let later = self.pair[items.end..].iter().flat_map(Item::registers);
+        let later: HashSet<Register> = later.collect();
+        let filled = self.pair[items].iter().filter_map(|item| match item {
+            Item::Let(register, _) => Some(*register),
+            _ => None,
+        });
+        filled.filter(|register| later.contains(register)).collect()
+    }
+
     /// Instructions for one pair, with loops counted by their length.
     pub fn pair_cost(&self) -> usize {
         self.pair
@@ -350,7 +402,37 @@ impl Listing {
     }
 }
 
+/// Consecutive items of a pair that are compiled by themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Which.
+    pub items: Range<usize>,
+    /// The registers that others read.
+    pub kept: Vec<Register>,
+}
+
 impl Item {
+    /// The registers that it reads.
+    fn registers(&self) -> Vec<Register> {
+        let (single, body, term, fold) = match self {
+            Item::Let(_, instruction) => (Some(instruction), [].as_slice(), None, None),
+            Item::Sum {
+                body, term, fold, ..
+            } => (None, body.as_slice(), Some(term), fold.map(|fold| fold.1)),
+            Item::Store { body, term, .. } => (None, body.as_slice(), Some(term), None),
+        };
+        let instructions = single.into_iter().chain(body.iter().map(|(_, i)| i));
+        let read = instructions.flat_map(|instruction| match instruction {
+            Instruction::Apply { args, .. } | Instruction::Fma { args, .. } => args.as_slice(),
+            _ => &[],
+        });
+        let term = term.map_or([].as_slice(), |term| match term {
+            Term::Value(register) => std::slice::from_ref(register),
+            Term::Product { args, .. } => args.as_slice(),
+        });
+        read.chain(term).copied().chain(fold).collect()
+    }
+
     /// The slots of `space` that it reads.
     fn reads(&self, space: Space) -> impl Iterator<Item = Range<usize>> {
         let (single, body, len) = match self {

@@ -83,15 +83,7 @@ fn distances((m, n): (usize, usize), reduced: Axis, descending: bool) -> Problem
 fn assert_lists(problem: &Problem) {
     let (values, indices) = problem.reference_with_indices();
     for precision in precisions() {
-        let start = std::time::Instant::now();
         let got = problem.run_for(&client(), *precision, Wanted::BOTH);
-        eprintln!(
-            "TIME {:?} {}x{} {:?}",
-            problem.reduction,
-            problem.m,
-            problem.n,
-            start.elapsed()
-        );
         let (own, columns) = got.expect("it launches");
         let wrong = own.iter().zip(&values).filter(|(a, b)| a != b).count();
         let context = format!("{:?} of {} x {}", problem.reduction, problem.m, problem.n);
@@ -113,8 +105,10 @@ fn lists_of_few_rows_are_those_of_the_definition() {
         (2, 700, 1024),
         (3, 1, 40),
     ] {
-        for descending in [false, true] {
-            let problem = distances((m, n), Axis::J, descending);
+        // Some drivers take long to compile kernels for so long lists.
+        let orders: &[bool] = if k < 1000 { &[false, true] } else { &[true] };
+        for descending in orders {
+            let problem = distances((m, n), Axis::J, *descending);
             assert_lists(&problem.reduced_by(ReductionKind::Smallest { k }));
         }
     }
@@ -195,7 +189,7 @@ fn impatient(limit: usize) -> Device {
 
 #[test]
 fn parts_that_no_unit_can_merge_at_once_are_merged_in_turns() {
-    let (m, n) = (3, 2000);
+    let (m, n) = (3, 6000);
     for (k, kind) in ReductionKind::all()
         .chain([
             ReductionKind::Smallest { k: 3 },
@@ -212,16 +206,19 @@ fn parts_that_no_unit_can_merge_at_once_are_merged_in_turns() {
             _ => gaussian(2, 2),
         };
         let problem = Problem::random(&expr, Axis::J, (m, n), k as u64, (-1.0, 1.0));
-        let limit = match kind {
-            ReductionKind::Smallest { k: 17.. } => 900,
-            ReductionKind::Smallest { .. } => 110,
-            _ => 60,
-        };
-        let problem = problem.reduced_by(kind).planned_for(impatient(limit));
+        let mut problem = problem.reduced_by(kind);
         let (values, indices) = problem.reference_with_indices();
         for precision in precisions() {
             if kind == double && !precisions().contains(&Precision::F64) {
                 continue;
+            }
+            // The most impatient one that can do it.
+            let refused = |problem: &Problem| problem.run(&client(), *precision).is_err();
+            for limit in (50..).step_by(10) {
+                problem = problem.planned_for(impatient(limit));
+                if !refused(&problem) {
+                    break;
+                }
             }
             let plan = problem.plan(&client(), *precision);
             assert!(plan.parts > plan.together, "{kind:?}: {plan:?}");
@@ -236,7 +233,7 @@ fn parts_that_no_unit_can_merge_at_once_are_merged_in_turns() {
             let relative = match (precision, kind) {
                 (Precision::F64, _) => 1e-12,
                 // Rounding errors add up.
-                (_, ReductionKind::Product) => 1e-4,
+                (_, ReductionKind::Product) => 5e-4,
                 _ => 2e-5,
             };
             assert_close(&own, &values, relative);

@@ -715,3 +715,30 @@ fn angles_that_are_bounded_are_known_to_be_small() {
     ));
     assert!(small(&(pair.erf().square() - 3.0).tan()));
 }
+
+#[test]
+fn long_pairs_are_compiled_in_pieces_and_usual_ones_are_not() {
+    let nested = |n: usize| (0..n).fold(x(0, 1) * y(1, 1), |value, _| value.sin());
+    let lower = |expr: &Expr| Program::lower(&Formula::new(expr).0, Axis::J);
+    for expr in [nested(10), gaussian(3, 1), gaussian(100, 1)] {
+        let program = lower(&expr);
+        assert!(!program.is_long() && program.pieces().is_empty(), "{expr}");
+    }
+    // As many pieces as the formula is long, of about the same length, in order and without gaps.
+    for n in [40, 80, 400] {
+        let program = lower(&nested(n));
+        let pieces = program.pieces();
+        assert!(
+            (n / 8..=n / 3).contains(&pieces.len()),
+            "{} pieces",
+            pieces.len()
+        );
+        let longest = pieces.iter().map(|piece| piece.items.len()).max();
+        assert!(longest <= Some(12), "{longest:?} items");
+        for pair in pieces.windows(2) {
+            assert_eq!(pair[0].items.end, pair[1].items.start);
+        }
+        // One value goes from piece to piece.
+        assert!(pieces.iter().all(|piece| piece.kept.len() == 1));
+    }
+}
