@@ -37,7 +37,8 @@
 //!   [`laplacian`](LazyTensor::laplacian) and others, of any order;
 //! - complex formulas ([`Complex`]) and ready kernels ([`kernels`]);
 //! - linear systems with symbolic matrices, eigenvalues and determinants: [`solve`];
-//! - entries: [`dense`](LazyTensor::dense), [`diag`](LazyTensor::diag), [`block`](LazyTensor::block).
+//! - entries: [`dense`](LazyTensor::dense), [`diag`](LazyTensor::diag), [`block`](LazyTensor::block), and
+//!   [`evaluate`](LazyTensor::evaluate) for formulas of rows, of columns or of parameters alone.
 //!
 //! # Choosing a runtime
 //!
@@ -57,7 +58,7 @@
 //! # Numbers
 //!
 //! Formulas are computed in the type of their operands, F16 and BF16 in F32; all operands of a formula have
-//! the same type and device. F64 is refused on wgpu devices, whose exponentials and logarithms of 64
+//! the same device, and the same type but for integers and truth values, which are read in that type. F64 is refused on wgpu devices, whose exponentials and logarithms of 64
 //! bits are not reliable. Dividing by something that does not depend on both axes multiplies by its
 //! reciprocal, which may round once more. Gradients by halves are computed in F32. On a CPU, `exp` in F32 is a polynomial with a relative
 //! error of about 2e-7 whose results below $2^{-126}$ are 0 and which overflows above 88.37.
