@@ -77,9 +77,16 @@ impl LazyTensor {
         })
     }
 
-    /// The vector divided by its norm, $f / |f|$; 0 where the norm is.
+    /// The vector divided by its norm, $f / |f|$; 0 where the norm is. Right in the range in which
+    /// [`norm`](Self::norm) is: of rows, columns and parameters everywhere.
     pub fn normalize(&self) -> Self {
-        self.map(self.expr.sqnorm().rsqrt() * self.expr.clone())
+        self.map(self.expr.normalize())
+    }
+
+    /// The digamma function $\psi$, the derivative of [`lgamma`](Self::lgamma): [`polygamma`](Self::polygamma)
+    /// of order 0.
+    pub fn digamma(&self) -> Self {
+        self.polygamma(0)
     }
 
     /// A weighted squared norm: $s |f|^2$ for a weight of one component, $\sum_k s_k f_k^2$ for as many

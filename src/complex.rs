@@ -112,7 +112,8 @@ impl Complex<LazyTensor> {
         self.re.square().try_add(self.im.square())
     }
 
-    /// The absolute value; its gradient at 0 is 0.
+    /// The absolute value; its gradient at 0 is 0. Of rows, columns and parameters it is right in the whole range
+    /// of the type; of pairs where the squares are in it, as [`LazyTensor::norm`].
     ///
     /// # Panics
     /// If the parts do not fit together.
@@ -123,7 +124,12 @@ impl Complex<LazyTensor> {
 
     /// Like [`abs`](Self::abs), with an error instead of a panic.
     pub fn try_abs(&self) -> Result<LazyTensor, LazyError> {
-        Ok(self.try_square_abs()?.sqrt())
+        let (re, im) = (self.re.expr.dependence(), self.im.expr.dependence());
+        let dependence = re.union(im);
+        match dependence.i && dependence.j {
+            true => Ok(self.try_square_abs()?.sqrt()),
+            false => self.re.try_hypot(&self.im),
+        }
     }
 
     /// The angle, from $-\pi$ to $\pi$; its gradient at 0 is 0.

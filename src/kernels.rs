@@ -133,7 +133,8 @@ kernels! {
         Ok(product.try_add(constant)?.powi(degree.into()))
     };
 
-    /// The cosine kernel $\langle x, y \rangle / (|x| |y|)$; 0 where a point is 0.
+    /// The cosine kernel $\langle x, y \rangle / (|x| |y|)$; 0 where a point is 0. Right for points of any size, as
+    /// points are normalized once a row or column.
     cosine / try_cosine(x, y) => x.normalize().try_dot(y.normalize());
 
     /// The kernel of the energy distance, $-|x - y|$: conditionally positive definite.

@@ -19,6 +19,7 @@ use crate::{
     kernel::{
         elementary,
         math::{self, Math},
+        special,
     },
 };
 
@@ -125,7 +126,7 @@ impl ScalarOp {
     /// Whether the function is even or odd.
     pub fn parity(&self) -> Parity {
         match self {
-            Self::Square | Self::Abs | Self::Cos | Self::Cosh => Parity::Even,
+            Self::Square | Self::Abs | Self::Cos | Self::Cosh | Self::Magnitude => Parity::Even,
             Self::Neg
             | Self::Rounded
             | Self::Recip
@@ -136,6 +137,9 @@ impl ScalarOp {
             | Self::Atan
             | Self::Sinh
             | Self::Tanh
+            | Self::Asinh
+            | Self::Atanh
+            | Self::Cbrt
             | Self::Erf
             | Self::Round => Parity::Odd,
             Self::Powi(n) if n % 2 == 0 => Parity::Even,
@@ -152,8 +156,13 @@ impl ScalarOp {
             Self::Square
             | Self::Abs
             | Self::Exp
+            | Self::Exp2
             | Self::Rsqrt
             | Self::Cosh
+            | Self::Acosh
+            | Self::Erfc
+            | Self::Hypot
+            | Self::Magnitude
             | Self::Sigmoid
             | Self::Softplus
             | Self::Matern(_)
@@ -167,7 +176,14 @@ impl ScalarOp {
             // The root of -0 is -0.
             Self::Sqrt if args[0] == Sign::NonNegative => Sign::NonNegative,
             Self::Powi(n) if n % 2 == 0 => Sign::NonNegative,
-            Self::Powi(_) | Self::Recip | Self::Rounded => args[0],
+            // A sum of even powers.
+            Self::Polygamma(n) if n % 2 == 1 => Sign::NonNegative,
+            Self::Powi(_)
+            | Self::Recip
+            | Self::Rounded
+            | Self::Cbrt
+            | Self::Asinh
+            | Self::Atanh => args[0],
             Self::Neg => -args[0],
             Self::Add if args[0] == args[1] => args[0],
             Self::Sub if args[0] == -args[1] => args[0],
@@ -189,8 +205,8 @@ impl ScalarOp {
     pub fn is_finite(&self, args: &[Expr]) -> bool {
         let away_from_zero = |arg: &Expr| arg.lower_bound() >= f32::MIN_POSITIVE.into();
         match self {
-            Self::Exp | Self::Expm1 => args[0].known_sign() == Sign::NonPositive,
-            Self::Recip | Self::Log => away_from_zero(&args[0]),
+            Self::Exp | Self::Exp2 | Self::Expm1 => args[0].known_sign() == Sign::NonPositive,
+            Self::Recip | Self::Log | Self::Log2 | Self::Log10 => away_from_zero(&args[0]),
             Self::Log1p => args[0].known_sign() == Sign::NonNegative,
             Self::Div => away_from_zero(&args[1]),
             Self::Powi(n) => *n >= 0 || away_from_zero(&args[0]),
@@ -212,6 +228,13 @@ impl ScalarOp {
             | Self::Sigmoid
             | Self::Softplus
             | Self::Erf
+            | Self::Erfc
+            | Self::Acosh
+            | Self::Asinh
+            | Self::Cbrt
+            | Self::Hypot
+            | Self::Logaddexp
+            | Self::Magnitude
             | Self::SphericalBessel(_)
             | Self::Matern(_)
             | Self::Step
@@ -468,7 +491,13 @@ const REAL: Domain = Domain::new(&[(-3.0, 3.0), (-3.0, 3.0), (-3.0, 3.0)], &[0.0
 const POSITIVE: Domain = Domain::new(&[(1e-2, 4.0), (1e-2, 4.0)], &[1.0, 1e-6, 1e6]);
 const NONZERO: Domain = Domain::new(&[(-3.0, 3.0), (0.5, 3.0)], &[1.0, -1.0]);
 /// Angles of several turns.
-const ANGLE: Domain = Domain::new(&[(-20.0, 20.0)], &[0.0, 0.5, -1e3, 1e4]).scale(1.0);
+const ANGLE: Domain = Domain::new(
+    &[(-20.0, 20.0)],
+    &[
+        0.0, 0.5, -1e3, 1e4, 99999.0, 1e5, -1e5, 1e7, -1e9, 1e20, 3.4e38,
+    ],
+)
+.scale(1.0);
 /// From minus one to one.
 const COSINE: Domain = Domain::new(&[(-0.99, 0.99)], &[0.0, 1.0, -1.0, 0.5, -0.5, 1e-6]);
 /// Where exponentials are of use.
@@ -527,6 +556,14 @@ scalar_ops! {
             grad: |x, y| -0.5 * y.powi(3),
             cube: |x| math::rsqrt(x);
 
+        /// The cube root, of any sign. Its derivative at zero is defined as 0.
+        Cbrt => cbrt, Notation::Call,
+            domain: Domain::new(&[(-3.0, 3.0)], &[0.0, 1.0, -1.0, 27.0, 1e-6, 1e6, 1e-30, -1e30]),
+            host: |x| x.cbrt(),
+            // The square of the reciprocal root of the square is 0 at 0.
+            grad: |x, y| (1.0 / 3.0) * y.square().rsqrt().square(),
+            cube: |x| elementary::cbrt(x, math);
+
         /// The reciprocal $1 / x$.
         Recip => recip, Notation::Call,
             domain: NONZERO,
@@ -556,12 +593,34 @@ scalar_ops! {
             grad: |x, y| y.clone(),
             cube: |x| math::exp(x, math);
 
+        /// The power $2^x$, exact for integers. In F32 on a CPU a polynomial whose results below $2^{-126}$ are 0
+        /// or lose precision; on CUDA the card's instruction.
+        Exp2 => exp2, Notation::Call,
+            domain: EXPONENT,
+            host: |x| x.exp2(),
+            grad: |x, y| std::f64::consts::LN_2 * y.clone(),
+            cube: |x| elementary::exp2(x, math);
+
         /// The natural logarithm; $-\infty$ at zero, NaN below.
         Log => log, Notation::Call,
             domain: POSITIVE,
             host: |x| x.ln(),
             grad: |x, y| x.recip(),
             cube: |x| elementary::log(x, math);
+
+        /// The logarithm to base 2, exact for powers of 2; $-\infty$ at zero, NaN below.
+        Log2 => log2, Notation::Call,
+            domain: POSITIVE,
+            host: |x| x.log2(),
+            grad: |x, y| std::f64::consts::LOG2_E * x.recip(),
+            cube: |x| elementary::log2(x, math);
+
+        /// The logarithm to base 10; $-\infty$ at zero, NaN below.
+        Log10 => log10, Notation::Call,
+            domain: POSITIVE,
+            host: |x| x.log10(),
+            grad: |x, y| std::f64::consts::LOG10_E * x.recip(),
+            cube: |x| elementary::log10(x, math);
 
         /// $e^x - 1$, exact for small $x$.
         Expm1 => expm1, Notation::Call,
@@ -588,25 +647,25 @@ scalar_ops! {
                 x * elementary::log(x, math)
             );
 
-        /// The sine of an angle in radians. In F32 up to $|x| = 10^5$ the error is below $10^{-7}$;
-        /// beyond it grows with $|x|$ on devices without fused multiplication and addition, and the
-        /// result is NaN from $2^{22}$ on.
+        /// The sine of an angle in radians. In F32 the error is below $1.2 \cdot 10^{-7}$ for every finite
+        /// angle. From $10^5$ on an angle is reduced with integers (Payne and Hanek, 1983), in a branch that
+        /// other angles do not take. NaN for infinite angles.
         Sin => sin, Notation::Call,
             domain: ANGLE,
             host: |x| x.sin(),
             grad: |x, y| x.cos(),
             cube: |x| elementary::sin(x, math);
 
-        /// The cosine of an angle in radians, with the limits of `sin`.
+        /// The cosine of an angle in radians, of any size as for `sin`.
         Cos => cos, Notation::Call,
             domain: ANGLE,
             host: |x| x.cos(),
             grad: |x, y| -x.sin(),
             cube: |x| elementary::cos(x, math);
 
-        /// The tangent of an angle in radians, with the limits of `sin`.
+        /// The tangent of an angle in radians, of any size as for `sin`.
         Tan => tan, Notation::Call,
-            domain: Domain::new(&[(-1.4, 1.4)], &[0.0, 0.5, 4.0]).scale(1.0),
+            domain: Domain::new(&[(-1.4, 1.4)], &[0.0, 0.5, 4.0, 1e7, -1e9, 1e20]).scale(1.0),
             host: |x| x.tan(),
             grad: |x, y| 1.0 + y.square(),
             cube: |x| elementary::tan(x, math);
@@ -657,6 +716,28 @@ scalar_ops! {
             grad: |x, y| 1.0 - y.square(),
             cube: |x| elementary::tanh(x, math);
 
+        /// The inverse hyperbolic cosine, at least 0; NaN below 1, where its derivative is defined as 0.
+        Acosh => acosh, Notation::Call,
+            domain: Domain::new(&[(1.0, 8.0)], &[1.0, 1.000001, 2.0, 1e6, 1e30]),
+            host: |x| libm::acosh(x),
+            // Two roots, as the square of a large number is infinite.
+            grad: |x, y| (x.clone() - 1.0).rsqrt() * (x.clone() + 1.0).rsqrt(),
+            cube: |x| elementary::acosh(x, math);
+
+        /// The inverse hyperbolic sine.
+        Asinh => asinh, Notation::Call,
+            domain: Domain::new(&[(-8.0, 8.0)], &[0.0, 1.0, -1.0, 1e-6, 1e6, -1e30, 1e-30]),
+            host: |x| libm::asinh(x),
+            grad: |x, y| x.compare(ScalarOp::Hypot, &Expr::constant(1.0)).recip(),
+            cube: |x| elementary::asinh(x, math);
+
+        /// The inverse hyperbolic tangent; infinite at -1 and 1, NaN outside.
+        Atanh => atanh, Notation::Call,
+            domain: Domain::new(&[(-0.99, 0.99)], &[0.0, 0.5, -0.5, 1e-6, 0.9999999, 1.0, -1.0]),
+            host: |x| libm::atanh(x),
+            grad: |x, y| ((1.0 - x.clone()) * (1.0 + x.clone())).recip(),
+            cube: |x| elementary::atanh(x, math);
+
         /// The logistic function $1 / (1 + e^{-x})$.
         Sigmoid => sigmoid, Notation::Call,
             domain: EXPONENT,
@@ -677,6 +758,36 @@ scalar_ops! {
             host: |x| libm::erf(x),
             grad: |x, y| std::f64::consts::FRAC_2_SQRT_PI * (-x.square()).exp(),
             cube: |x| elementary::erf(x, math);
+
+        /// The complement of the error function, $1 - \mathrm{erf}\, x$, with an error relative to the value
+        /// also where that is tiny.
+        Erfc => erfc, Notation::Call,
+            domain: Domain::new(&[(-4.5, 9.0)], &[0.0, 0.5, -0.5, 1e-6, 0.51, 2.0, 6.0, -20.0]),
+            host: |x| libm::erfc(x),
+            grad: |x, y| -std::f64::consts::FRAC_2_SQRT_PI * (-x.square()).exp(),
+            cube: |x| special::erfc(x, math);
+
+        /// The logarithm of the absolute value of the gamma function, $\log |\Gamma(x)|$; infinite at 0, -1, -2
+        /// and so on. For negative arguments the error is in units of the largest of 1, the value and
+        /// $\log \Gamma(|x|)$: between the poles are zeros whose digits cancel.
+        Lgamma => lgamma, Notation::Call,
+            domain: Domain::new(
+                &[(0.01, 12.0)],
+                &[0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 1.000001, 1.999999, 1e-6, 30.0, 1e6, 1e30, -0.25, -0.5, -1.5]
+            ),
+            host: |x| libm::lgamma(x),
+            grad: |x, y| x.digamma(),
+            cube: |x| special::lgamma(x, math);
+
+        /// The polygamma function $\psi^{(n)}$, the derivative of order $n + 1$ of $\log \Gamma$; `digamma` for
+        /// $n = 0$. At negative integers NaN for even $n$, $\infty$ for odd $n$. In F32 for $n$ up to 30; for
+        /// negative arguments of even $n$ the error is in units of the largest of 1 and the parts that cancel.
+        Polygamma(n: u32) => polygamma, Notation::Call,
+            domain: Domain::new(&[(0.05, 8.0)], &[1.0, 2.0, 3.0, 30.0, 1e-3, 1.4616321, -0.5, -1.5, -2.25, 1e6])
+                .scale(if n == 0 { 1.0 } else { 0.0 }),
+            host: |x| polygamma(n, x),
+            grad: |x, y| x.polygamma(n + 1),
+            cube: |x| special::polygamma(x, n, math);
 
         /// The spherical Bessel function $j_n$; `sinxdivx` and its derivatives.
         SphericalBessel(n: u32) => spherical_bessel, Notation::Call,
@@ -729,6 +840,16 @@ scalar_ops! {
             host: |x| x.round_ties_even(),
             grad: |x, y| Expr::constant(0.0),
             cube: |x| x.round();
+
+        /// A power of $2^{32}$ near $|x|$: $2^{32 k}$ with an integer $k$ such that $|x| / 2^{32 k}$ is between
+        /// $2^{-16}$ and $2^{16}$; 1 at 0, NaN for NaN. At the ends of the range, and for infinities, the last one
+        /// whose reciprocal is normal, $2^{\pm 96}$ in F32, $2^{\pm 992}$ in F64. Products and quotients with it
+        /// are exact, so that squares of what is scaled by it stay within the range. Its derivative is 0.
+        Magnitude => magnitude, Notation::Call,
+            domain: Domain::new(&[(-3.0, 3.0)], &[0.0, 1.0, 1e-5, -1e6, 1e20, 1e-20, -3e25, 3e-25]).jumping(),
+            host: |x| magnitude(x),
+            grad: |x, y| Expr::constant(0.0),
+            cube: |x| elementary::magnitude(x, math);
 
         /// The next integer that is not larger. Its derivative is 0.
         Floor => floor, Notation::Call,
@@ -810,6 +931,29 @@ scalar_ops! {
                 (y.clone() * a.log()).zero_where(&a.equal_to(0.0))
             ],
             cube: |a, b| elementary::powf(a, b, math);
+
+        /// The length of the hypotenuse, $\sqrt{a^2 + b^2}$, without overflow or underflow of the squares;
+        /// infinite if a side is. Its derivatives at the origin are defined as 0.
+        Hypot => hypot, Notation::Call,
+            domain: Domain::new(&[(-3.0, 3.0), (-3.0, 3.0)], &[0.0, 1.0, -1.0, 1e30, -1e-30]),
+            host: |a, b| a.hypot(b),
+            // Two factors, as the reciprocal of a large number loses digits.
+            grad: |a, b, y| [
+                a.clone() * y.rsqrt() * y.rsqrt(),
+                b.clone() * y.rsqrt() * y.rsqrt()
+            ],
+            cube: |a, b| elementary::hypot(a, b, math);
+
+        /// $\log(e^a + e^b)$; infinities count as they are. At ties, also of infinities, both derivatives are
+        /// 1/2.
+        Logaddexp => logaddexp, Notation::Call,
+            domain: Domain::new(&[(-10.0, 10.0), (-10.0, 10.0)], &[0.0, 1.0, -80.0, 80.0, 1e4]).scale(1.0),
+            host: |a, b| if a == b { a + std::f64::consts::LN_2 } else { a.max(b) + (-(a - b).abs()).exp().ln_1p() },
+            grad: |a, b, y| [
+                difference_or_tie(a, b).sigmoid(),
+                difference_or_tie(b, a).sigmoid()
+            ],
+            cube: |a, b| elementary::logaddexp(a, b, math);
 
         /// The angle of the point $(x, y)$, from $-\pi$ to $\pi$, where this is $y$ and the argument
         /// is $x$. Its derivatives at the origin are defined as 0.
@@ -979,6 +1123,11 @@ impl Expr {
         Expr::scalar(ScalarOp::Powf, vec![self.clone(), exponent.clone()])
     }
 
+    /// The derivative of the logarithm of the gamma function.
+    pub fn digamma(&self) -> Expr {
+        self.polygamma(0)
+    }
+
     /// $\sin x / x$, 1 at zero.
     pub fn sinxdivx(&self) -> Expr {
         self.spherical_bessel(0)
@@ -1012,6 +1161,67 @@ pub(crate) fn matern_coefficients(n: u32) -> Vec<f64> {
         coefficients.push(coefficients[k as usize] * ratio(k));
     }
     coefficients
+}
+
+/// $a - b$, 0 where they are equal infinities.
+fn difference_or_tie(a: &Expr, b: &Expr) -> Expr {
+    let difference = a.clone() - b.clone();
+    // NaN is not equal to itself. Finite ties are left alone, as the derivative there is not 0.
+    let undefined = difference.compare(ScalarOp::NotEqual, &difference);
+    difference.zero_where(&(undefined * a.compare(ScalarOp::Equal, b)))
+}
+
+/// $\psi^{(n)}(x)$ by recurrence and an asymptotic expansion.
+fn polygamma(n: u32, x: f64) -> f64 {
+    if x < 0.0 {
+        let (sin, cos) = (std::f64::consts::PI * (x - x.round())).sin_cos();
+        if sin == 0.0 && n.is_multiple_of(2) {
+            return f64::NAN;
+        }
+        let cotangent = cos / sin;
+        let coefficients = special::cotangent_derivative(n);
+        let p = coefficients
+            .iter()
+            .rev()
+            .fold(0.0, |sum, c| sum * cotangent + c);
+        let value = polygamma(n, 1.0 - x);
+        return if n.is_multiple_of(2) {
+            value - p
+        } else {
+            -value - p
+        };
+    }
+    let tail = |z: f64, rest: &[f64]| rest.iter().rev().fold(0.0, |sum, c| sum * z * z + c) * z * z;
+    if n == 0 {
+        // The coefficients of order 1, integrated.
+        let rest = special::Expansion::new(1, true).rest;
+        let rest = rest
+            .iter()
+            .enumerate()
+            .map(|(k, c)| c / (2 * (k + 1)) as f64);
+        let w = x + 15.0;
+        let sum: f64 = (0..15).rev().map(|k| 1.0 / (x + k as f64)).sum();
+        return w.ln() - 0.5 / w - tail(1.0 / w, &rest.collect::<Vec<_>>()) - sum;
+    }
+    let expansion = special::Expansion::new(n, true);
+    let power = -(n as i32);
+    let terms = (0..expansion.terms).rev();
+    let sum: f64 = terms.map(|k| (x + k as f64).powi(power - 1)).sum();
+    let w = x + expansion.terms as f64;
+    let rest = 1.0 / n as f64 + 0.5 / w + tail(1.0 / w, &expansion.rest);
+    (sum + w.powi(power) * rest) * expansion.factor
+}
+
+/// The power of $2^{32}$ near $|x|$.
+fn magnitude(x: f64) -> f64 {
+    if x == 0.0 {
+        return 1.0;
+    }
+    if x.is_nan() {
+        return x;
+    }
+    let exponent = (x.to_bits() >> 52 & 0x7ff) as i32 - 1023;
+    2f64.powi(32 * (exponent + 16).div_euclid(32).clamp(-31, 31))
 }
 
 /// $j_n(x)$: a series near zero, the recurrence upwards elsewhere.

@@ -35,12 +35,6 @@ impl From<Expr> for Cotangent {
     }
 }
 
-impl From<&Expr> for Cotangent {
-    fn from(value: &Expr) -> Self {
-        value.clone().into()
-    }
-}
-
 impl Cotangent {
     /// The same where `mask`, of this dimension or of dimension 1, is 0; elsewhere nothing counts.
     pub fn unless(mut self, mask: Expr) -> Self {
@@ -188,8 +182,15 @@ impl Expr {
     ///
     /// # Panics
     /// If the cotangent has another dimension; callers check it.
-    pub fn gradient(&self, var: &Var, cotangent: impl Into<Cotangent>) -> Expr {
-        let cotangent = cotangent.into();
+    pub fn gradient(&self, var: &Var, cotangent: &Expr) -> Expr {
+        self.pullback(var, cotangent.clone().into())
+    }
+
+    /// The [gradient](Self::gradient) for a cotangent that counts only where its masks are 0.
+    ///
+    /// # Panics
+    /// If the cotangent has another dimension; callers check it.
+    pub fn pullback(&self, var: &Var, cotangent: Cotangent) -> Expr {
         assert_eq!(
             self.dim(),
             cotangent.value.dim(),

@@ -395,6 +395,34 @@ impl Expr {
         self.square().inner_sum()
     }
 
+    /// The norm $(\sum_k a_k^2)^{1/2}$.
+    ///
+    /// Of what is computed once a row or column the components are scaled by a power of two, so that no square
+    /// leaves the range; that of pairs is right where the squares are in it.
+    pub fn norm(&self) -> Self {
+        match self.scale() {
+            Some(scale) => scale.clone() * (self.clone() * scale.recip()).sqnorm().sqrt(),
+            None => self.sqnorm().sqrt(),
+        }
+    }
+
+    /// The vector divided by its [norm](Self::norm), with the same range; 0 where that is.
+    pub fn normalize(&self) -> Self {
+        let vector = match self.scale() {
+            Some(scale) => self.clone() * scale.recip(),
+            None => self.clone(),
+        };
+        vector.sqnorm().rsqrt() * vector
+    }
+
+    /// What the components are to be scaled by, where that costs less than once a pair. It does not change a norm,
+    /// so that its derivative may be 0.
+    fn scale(&self) -> Option<Self> {
+        let Dependence { i, j } = self.dependence();
+        let largest = || self.abs().inner_extremum(Extreme::Maximum);
+        (!(i && j)).then(|| largest().magnitude())
+    }
+
     /// The squared distance $\sum_k (a_k - b_k)^2$.
     pub fn sqdist(&self, other: &Self) -> Self {
         (self.clone() - other.clone()).sqnorm()

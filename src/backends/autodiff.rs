@@ -307,7 +307,7 @@ impl<B: Backend + LazyOps> Pairs<B> {
             if own.is_empty() {
                 continue;
             }
-            let gradient = |k: &usize| root.gradient(&vars[*k], self.cotangent.clone());
+            let gradient = |k: &usize| root.pullback(&vars[*k], self.cotangent.clone());
             let joint = Expr::concat(own.iter().map(gradient).collect());
             let sums = self.sums(&joint, axis, fold);
             let mut start = 0;

@@ -177,7 +177,8 @@ impl<const R: usize, A: LinearOperator<R>, B: LinearOperator<R>> LinearOperator<
 
 /// The sum of two products, or the error of the formula that it is.
 fn sum<const R: usize>(left: Tensor<R>, right: Tensor<R>) -> Result<Tensor<R>, LazyError> {
-    as_rows(&left)?.try_add(as_rows(&right)?)?;
+    // What does not fit together is an error here.
+    let _ = as_rows(&left)?.try_add(as_rows(&right)?)?;
     Ok(left + right)
 }
 
@@ -187,7 +188,7 @@ pub(crate) fn scaled_rows<const R: usize>(
     v: Tensor<R>,
     values: Tensor<R>,
 ) -> Result<Tensor<R>, LazyError> {
-    as_rows(&v)?.try_mul(as_rows(&values)?)?;
+    let _ = as_rows(&v)?.try_mul(as_rows(&values)?)?;
     Ok(v * values)
 }
 

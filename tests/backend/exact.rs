@@ -132,7 +132,7 @@ fn weights_of_a_softmax_sum_to_one_at_any_scores() {
                 let one = LazyTensor::vi(tensor::<2>(&[1.0, 1.0], [2, 1], dtype, &device));
                 let f = LazyTensor::vj(scores.clone()) * one;
                 let sums: Tensor<2> = f.logsumexp(Axis::J);
-                let gradients = sums.slice([0..1]).sum().backward();
+                let gradients = sums.narrow(0, 0, 1).sum().backward();
                 let total: f64 = host(scores.grad(&gradients).unwrap()).iter().sum();
                 assert_close(
                     &format!("{dtype:?} {sign} {size}"),
@@ -141,7 +141,7 @@ fn weights_of_a_softmax_sum_to_one_at_any_scores() {
                     digits,
                 );
                 let means: Tensor<2> = f.sumsoftmaxweight(LazyTensor::vj(values.clone()), Axis::J);
-                let gradients = means.slice([1..2]).sum().backward();
+                let gradients = means.narrow(0, 1, 1).sum().backward();
                 let total: f64 = host(values.grad(&gradients).unwrap()).iter().sum();
                 assert_close(
                     &format!("{dtype:?} {sign} {size}"),

@@ -119,7 +119,7 @@ fn an_empty_row_of_logsumexp_has_no_gradient() {
         assert_eq!(host(sums.clone())[1], f64::NEG_INFINITY);
         // Dropped by a slice, or by a mask.
         let loss = match way {
-            0 => sums.clone().slice([0..1]).sum() + sums.slice([2..m]).sum(),
+            0 => sums.clone().narrow(0, 0, 1).sum() + sums.narrow(0, 2, m - 2).sum(),
             _ => {
                 let is_empty = float::<2>(&empty, [m, 1]).equal_elem(1.0);
                 sums.mask_fill(is_empty, 0.0).sum()
@@ -322,8 +322,11 @@ const FORMULAS: [Formula; 6] = [
     |x, y, p| (x.sqdist(y) + p.elem(1).square()).powf(-0.5) * x.elem(0).cos() + 1.0,
 ];
 
+/// A reduction of a formula, with a weight.
+type Reduce = fn(&LazyTensor, &LazyTensor) -> Tensor<2>;
+
 /// Reductions, and what they give for a column that does not count.
-const REDUCTIONS: [(f64, fn(&LazyTensor, &LazyTensor) -> Tensor<2>); 8] = [
+const REDUCTIONS: [(f64, Reduce); 8] = [
     (0.0, |f, _| f.sum(Axis::J)),
     (1.0, |f, _| f.prod(Axis::J)),
     (f64::NEG_INFINITY, |f, _| f.logsumexp(Axis::J)),
@@ -398,7 +401,7 @@ impl Case {
         // A weight of 0 for what is padded, unless the mask sees to it.
         let weight = LazyTensor::vj(w.clone());
         let out = reduce(&formula, &weight);
-        let kept = out.slice([0..m]);
+        let kept = out.narrow(0, 0, m);
         // The k smallest of too few are infinite.
         let finite = kept.clone().is_finite().float();
         let loss = (kept.clone().clamp(-1e6, 1e6) * finite).square().sum();

@@ -23,7 +23,9 @@ fn floats<const R: usize>(values: &[f64], shape: [usize; R]) -> Tensor<R> {
 }
 
 /// The six comparisons and what they say of two whole numbers.
-fn comparisons() -> [(ScalarOp, fn(f64, f64) -> bool); 6] {
+type Compare = fn(f64, f64) -> bool;
+
+fn comparisons() -> [(ScalarOp, Compare); 6] {
     [
         (ScalarOp::Equal, |a, b| a == b),
         (ScalarOp::NotEqual, |a, b| a != b),

@@ -13,7 +13,7 @@ use cubecl::prelude::*;
 use super::math::{
     self, LN_2_REST, Math, Precision, apart, constant_vector, exp_f32, exponent_bits,
 };
-use crate::{catalogue::matern_coefficients, program::Argument};
+use crate::{catalogue::matern_coefficients, program::Argument, reduction::any};
 
 /// The largest normal number and the smallest, in single precision.
 const LARGEST: f64 = f32::MAX as f64;
@@ -163,7 +163,7 @@ fn odd<F: Float, N: Size>(r: Vector<F, N>, #[comptime] c: Vec<f64>) -> Vector<F,
 
 /// NaN that keeps the sign of `x`; made of its bits, as shaders cannot write NaN.
 #[cube]
-fn not_a_number<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
+pub(super) fn not_a_number<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
     let bits = Vector::<u32, N>::reinterpret(x) | Vector::new(0x7fc0_0000u32);
     Vector::<f32, N>::reinterpret(bits)
 }
@@ -183,17 +183,32 @@ struct Turn<N: Size> {
     cos: Vector<f32, N>,
 }
 
-/// Beyond this nothing is left of the argument's fraction of a turn.
-const LARGEST_ANGLE: f64 = 4194304.0;
+/// From here on the parts of $\pi/2$ that are subtracted are not exact any more.
+const LARGE_ANGLE: f64 = 1e5;
 
 #[cube]
 fn turn<N: Size>(x: Vector<f32, N>) -> Turn<N> {
-    let k = (x * constant_vector::<f32, N>(std::f64::consts::FRAC_2_PI)).round();
+    let mut k = (x * constant_vector::<f32, N>(std::f64::consts::FRAC_2_PI)).round();
     // Two parts of few digits, whose products with small integers are exact, and the rest.
     let r = fma(k, constant_vector::<f32, N>(-1.5703125), x);
     let other = apart::<N>(k);
     let r = fma(other, constant_vector::<f32, N>(-4.837512969970703e-4), r);
-    let r = fma(k, constant_vector::<f32, N>(-7.549789954891882e-8), r);
+    let mut r = fma(k, constant_vector::<f32, N>(-7.549789954891882e-8), r);
+    // Few angles are large, so that this is a branch.
+    let large = x
+        .abs()
+        .greater_equal(&constant_vector::<f32, N>(LARGE_ANGLE));
+    if any::<N>(large) {
+        let angle = large_angle::<N>(x);
+        k = select_many(large, angle.quadrant, k);
+        r = select_many(large, angle.rest, r);
+    }
+    turn_of::<N>(k, r)
+}
+
+/// The sine and cosine of $k \pi/2 + r$ for $|r| \le \pi/4$.
+#[cube]
+fn turn_of<N: Size>(k: Vector<f32, N>, r: Vector<f32, N>) -> Turn<N> {
     let square = r * r;
     let sin = odd::<f32, N>(r, comptime!(SIN.to_vec()));
     let cos = fma(
@@ -219,13 +234,138 @@ fn turn<N: Size>(x: Vector<f32, N>) -> Turn<N> {
     let left = (quadrant - constant_vector::<f32, N>(1.5))
         .abs()
         .less_than(&constant_vector::<f32, N>(1.0));
-    let s = select_many(lower, -s, s);
-    let c = select_many(left, -c, c);
-    let known = x.abs().less_than(&constant_vector::<f32, N>(LARGEST_ANGLE));
-    let nan = not_a_number::<N>(x);
     Turn::<N> {
-        sin: select_many(known, s, nan),
-        cos: select_many(known, c, nan),
+        sin: select_many(lower, -s, s),
+        cos: select_many(left, -c, c),
+    }
+}
+
+/// The bits of $2/\pi$ behind 32 zeros.
+const TWO_OVER_PI: [u32; 8] = [
+    0,
+    0xa2f9_836e,
+    0x4e44_1529,
+    0xfc27_57d1,
+    0xf534_ddc0,
+    0xdb62_9599,
+    0x3c43_9041,
+    0xfe51_63ab,
+];
+
+/// A large angle as $k \pi/2 + r$ with $0 \le k < 4$, $|r| \le \pi/4$.
+#[derive(CubeType)]
+struct Angle<N: Size> {
+    quadrant: Vector<f32, N>,
+    rest: Vector<f32, N>,
+}
+
+/// For finite $|x| \ge 2^{16}$: NaN for others that are larger, nothing of use for smaller ones.
+///
+/// Of the product of $x = m 2^e$ with $2/\pi$ only what is left modulo 4 is computed: the bits of $2/\pi$ that
+/// give multiples of 4 are skipped (Payne and Hanek, "Radian reduction for trigonometric functions", 1983).
+#[cube]
+fn large_angle<N: Size>(x: Vector<f32, N>) -> Angle<N> {
+    let bits = Vector::<u32, N>::reinterpret(x);
+    let m = (bits & Vector::new(0x007f_ffffu32)) | Vector::new(0x0080_0000u32);
+    // The first bit that is needed, and the word that it is in.
+    let first = ((bits >> Vector::new(23u32)) & Vector::new(0xffu32)) - Vector::new(120u32);
+    let one = Vector::new(1u32);
+    let index = first >> Vector::new(5u32);
+    let shift = first & Vector::new(31u32);
+    let by_1 = (index & one).equal(&one);
+    let by_2 = (index & Vector::new(2u32)).equal(&Vector::new(2u32));
+    let by_4 = (index & Vector::new(4u32)).equal(&Vector::new(4u32));
+    let mut words = Sequence::<Vector<u32, N>>::new();
+    #[unroll]
+    for k in 0..7 {
+        let word = Vector::new(comptime!(TWO_OVER_PI[k]));
+        if comptime!(k < 4) {
+            let far = Vector::new(comptime!(TWO_OVER_PI[k + 4]));
+            words.push(select_many(by_4, far, word));
+        } else {
+            words.push(word);
+        }
+    }
+    let mut pairs = Sequence::<Vector<u32, N>>::new();
+    #[unroll]
+    for k in 0..5 {
+        pairs.push(select_many(
+            by_2,
+            *words.index(comptime!(k + 2)),
+            *words.index(k),
+        ));
+    }
+    let mut window = Sequence::<Vector<u32, N>>::new();
+    #[unroll]
+    for k in 0..4 {
+        window.push(select_many(
+            by_1,
+            *pairs.index(comptime!(k + 1)),
+            *pairs.index(k),
+        ));
+    }
+    let mut parts = Sequence::<Vector<u32, N>>::new();
+    #[unroll]
+    for k in 0..3 {
+        // In two steps, as a shift by 32 is none.
+        let next = (*window.index(comptime!(k + 1)) >> one) >> (Vector::new(31u32) - shift);
+        parts.push((*window.index(k) << shift) | next);
+    }
+    // The product in units of 2^-62, modulo 4.
+    let middle = m * *parts.index(1usize);
+    let low = middle + m.mul_hi(*parts.index(2usize));
+    let carry = select_many(low.less_than(&middle), one, Vector::new(0u32));
+    let high = m * *parts.index(0usize) + m.mul_hi(*parts.index(1usize)) + carry;
+    let quadrant = (high + Vector::new(0x2000_0000u32)) >> Vector::new(30u32);
+    let fraction = (high << Vector::new(2u32)) | (low >> Vector::new(30u32));
+    let rest = low << Vector::new(2u32);
+    // Signed, as it is what is missed to the nearest quadrant.
+    let fraction = Vector::<f32, N>::cast_from(Vector::<i32, N>::reinterpret(fraction));
+    let rest = Vector::<f32, N>::cast_from(rest);
+    let scale = std::f64::consts::FRAC_PI_2 / 4294967296.0;
+    let r = fma(
+        rest,
+        constant_vector::<f32, N>(comptime!(scale / 4294967296.0)),
+        fraction * constant_vector::<f32, N>(scale),
+    );
+    let quadrant = Vector::<f32, N>::cast_from(quadrant);
+    let negative = x.less_than(&constant_vector::<f32, N>(0.0));
+    let r = select_many(negative, -r, r);
+    let finite = x.abs().less_equal(&constant_vector::<f32, N>(LARGEST));
+    Angle::<N> {
+        quadrant: select_many(negative, -quadrant, quadrant),
+        rest: select_many(finite, r, not_a_number::<N>(x)),
+    }
+}
+
+/// $\sin \pi r$ and $\cos \pi r$ for $|r| \le 1/2$.
+#[derive(CubeType)]
+pub(super) struct HalfTurn<F: Float, N: Size> {
+    pub sin: Vector<F, N>,
+    pub cos: Vector<F, N>,
+}
+
+#[cube]
+pub(super) fn half_turn<F: Float, N: Size>(
+    r: Vector<F, N>,
+    #[comptime] math: Math,
+) -> HalfTurn<F, N> {
+    if comptime!(math.precision == Precision::F32) {
+        let r = Vector::<f32, N>::cast_from(r);
+        let k = (r + r).round();
+        let half = constant_vector::<f32, N>(0.5);
+        let rest = (r - k * half) * constant_vector::<f32, N>(std::f64::consts::PI);
+        let turn = turn_of::<N>(k, rest);
+        HalfTurn::<F, N> {
+            sin: Vector::<F, N>::cast_from(turn.sin),
+            cos: Vector::<F, N>::cast_from(turn.cos),
+        }
+    } else {
+        let angle = r * constant_vector::<F, N>(std::f64::consts::PI);
+        HalfTurn::<F, N> {
+            sin: angle.sin(),
+            cos: angle.cos(),
+        }
     }
 }
 
@@ -303,7 +443,6 @@ fn log_ratio<N: Size>(s: Vector<f32, N>) -> Vector<f32, N> {
 
 #[cube]
 fn log_f32<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
-    let zero = constant_vector::<f32, N>(0.0);
     let Scaled { exponent, s } = scaled::<N>(x);
     // ln 2 in a part of few digits and the rest.
     let low = fma(
@@ -312,11 +451,99 @@ fn log_f32<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
         log_ratio::<N>(s),
     );
     let log = fma(exponent, constant_vector::<f32, N>(0.693359375), low);
+    log_ends::<N>(x, log)
+}
+
+/// The logarithm of `x`, which is `log` where that is positive and finite.
+#[cube]
+fn log_ends<N: Size>(x: Vector<f32, N>, log: Vector<f32, N>) -> Vector<f32, N> {
+    let zero = constant_vector::<f32, N>(0.0);
     let log = select_many(x.greater_than(&constant_vector::<f32, N>(LARGEST)), x, log);
     let infinite = Vector::<u32, N>::reinterpret(x) | Vector::new(0xff80_0000u32);
     let log = select_many(x.equal(&zero), Vector::<f32, N>::reinterpret(infinite), log);
     select_many(x.greater_equal(&zero), log, not_a_number::<N>(x))
 }
+
+/// $x = 2^e m$ with $m$ in $[\sqrt{1/2}, \sqrt 2)$, for positive finite numbers.
+#[derive(CubeType)]
+struct ScaledDouble<F: Float, N: Size> {
+    exponent: Vector<F, N>,
+    m: Vector<F, N>,
+}
+
+/// Bits of $\sqrt{1/2}$ in double precision.
+const SQRT_HALF_DOUBLE: u64 = 0x3fe6_a09e_667f_3bcd;
+
+#[cube]
+fn scaled_double<F: Float, N: Size>(x: Vector<F, N>) -> ScaledDouble<F, N> {
+    let x = Vector::<f64, N>::cast_from(x);
+    let tiny = x.less_than(&constant_vector::<f64, N>(f64::MIN_POSITIVE));
+    let x = select_many(tiny, x * constant_vector::<f64, N>(18014398509481984.0), x);
+    let shift = select_many(
+        tiny,
+        constant_vector::<f64, N>(-54.0),
+        constant_vector::<f64, N>(0.0),
+    );
+    // As for single precision, with 1024 added to the exponent.
+    let offset = Vector::<u64, N>::reinterpret(x)
+        + Vector::new(comptime!(0x4000_0000_0000_0000 - SQRT_HALF_DOUBLE));
+    let exponent = Vector::<f64, N>::cast_from(offset >> Vector::new(52u64))
+        - constant_vector::<f64, N>(1024.0);
+    let bits = (offset & Vector::new(0x000f_ffff_ffff_ffffu64)) + Vector::new(SQRT_HALF_DOUBLE);
+    ScaledDouble::<F, N> {
+        exponent: Vector::<F, N>::cast_from(exponent + shift),
+        m: Vector::<F, N>::cast_from(Vector::<f64, N>::reinterpret(bits)),
+    }
+}
+
+/// The logarithm to another base, where `unit` is that of 2 in a part of few digits and the rest, and `of_e`
+/// that of $e$. What is exact stays so, as the exponent is kept apart.
+#[cube]
+fn log_to_base<F: Float, N: Size>(
+    x: Vector<F, N>,
+    #[comptime] unit: (f64, f64),
+    #[comptime] of_e: f64,
+    #[comptime] math: Math,
+) -> Vector<F, N> {
+    if comptime!(math.precision == Precision::F32) {
+        let x = Vector::<f32, N>::cast_from(x);
+        let Scaled { exponent, s } = scaled::<N>(x);
+        let log = log_ratio::<N>(s) * constant_vector::<f32, N>(of_e);
+        let log = fma(exponent, constant_vector::<f32, N>(comptime!(unit.1)), log);
+        let log = fma(exponent, constant_vector::<f32, N>(comptime!(unit.0)), log);
+        Vector::<F, N>::cast_from(log_ends::<N>(x, log))
+    } else {
+        let ScaledDouble { exponent, m } = scaled_double::<F, N>(x);
+        let log = m.ln() * constant_vector::<F, N>(of_e);
+        let log = fma(exponent, constant_vector::<F, N>(comptime!(unit.1)), log);
+        let log = fma(exponent, constant_vector::<F, N>(comptime!(unit.0)), log);
+        let zero = constant_vector::<F, N>(0.0);
+        let finite = x
+            .greater_than(&zero)
+            .vec_and(x.less_equal(&largest::<F, N>(math)));
+        select_many(finite, log, x.ln())
+    }
+}
+
+/// The logarithm to base 2.
+#[cube]
+pub fn log2<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
+    log_to_base::<F, N>(x, comptime!((1.0, 0.0)), std::f64::consts::LOG2_E, math)
+}
+
+/// The logarithm to base 10.
+#[cube]
+pub fn log10<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
+    log_to_base::<F, N>(
+        x,
+        comptime!((0.301025390625, LOG10_2_REST)),
+        std::f64::consts::LOG10_E,
+        math,
+    )
+}
+
+/// What 0.301025390625 is smaller than $\log_{10} 2$ by.
+const LOG10_2_REST: f64 = 4.605038981195214e-6;
 
 /// The natural logarithm.
 #[cube]
@@ -376,6 +603,245 @@ pub fn expm1<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vect
         let is_near = x.abs().less_than(&constant_vector::<F, N>(1.0));
         select_many(is_near, near, exp - one)
     }
+}
+
+/// The power $2^x$.
+#[cube]
+pub fn exp2<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
+    if comptime!(math.binary()) {
+        math::exp2::<F, N>(x, math)
+    } else if comptime!(math.precision == Precision::F32) {
+        // Clipped, so that no difference of infinities is NaN.
+        let x = Vector::<f32, N>::cast_from(x);
+        let x = clip::<N>(x, constant_vector::<f32, N>(400.0));
+        let k = x.round();
+        let f = (x - k) * constant_vector::<f32, N>(std::f64::consts::LN_2);
+        Vector::<F, N>::cast_from(scale::<N>(exp_near::<N>(f), k))
+    } else {
+        constant_vector::<F, N>(2.0).powf(x)
+    }
+}
+
+/// $e^f$ for $|f| \le \ln 2 / 2$.
+#[cube]
+fn exp_near<N: Size>(f: Vector<f32, N>) -> Vector<f32, N> {
+    let p = polynomial::<f32, N>(f, comptime!(EXPM1.to_vec()));
+    fma(f * f, p, f) + constant_vector::<f32, N>(1.0)
+}
+
+/// $e^{-x - \delta}$ for $0 \le x$ and a small $\delta$, as exact as a product can be, also below the
+/// smallest normal number.
+#[cube]
+pub(super) fn exp_of_negative<F: Float, N: Size>(
+    x: Vector<F, N>,
+    delta: Vector<F, N>,
+    #[comptime] math: Math,
+) -> Vector<F, N> {
+    if comptime!(math.precision == Precision::F32) {
+        // Beyond this nothing is left.
+        let x = clip::<N>(
+            Vector::<f32, N>::cast_from(x),
+            constant_vector::<f32, N>(200.0),
+        );
+        let delta = Vector::<f32, N>::cast_from(delta);
+        let k = ((x + delta) * constant_vector::<f32, N>(std::f64::consts::LOG2_E)).round();
+        let f = fma(k, constant_vector::<f32, N>(0.693359375), -x);
+        let f = fma(
+            apart::<N>(k),
+            constant_vector::<f32, N>(comptime!(-LN_2_REST)),
+            f,
+        );
+        let f = f - delta;
+        Vector::<F, N>::cast_from(scale::<N>(exp_near::<N>(f), -k))
+    } else {
+        // The rest below 2e-5.
+        let rest = polynomial::<F, N>(-delta, comptime!(vec![1.0, 0.5, 1.0 / 6.0]));
+        let exp = (-x).exp();
+        exp - exp * (delta * rest)
+    }
+}
+
+/// The cube root: an estimate from the bits, improved by Halley's rule.
+#[cube]
+pub fn cbrt<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
+    let zero = constant_vector::<F, N>(0.0);
+    let size = x.abs();
+    let root = if comptime!(math.precision == Precision::F32) {
+        let size = Vector::<f32, N>::cast_from(size);
+        let one = constant_vector::<f32, N>(1.0);
+        // Away from both ends of the range, by powers of 8.
+        let tiny = size.less_than(&constant_vector::<f32, N>(1e-15));
+        let huge = size.greater_than(&constant_vector::<f32, N>(1e36));
+        let up = constant_vector::<f32, N>(comptime!(2f64.powi(72)));
+        let down = constant_vector::<f32, N>(comptime!(2f64.powi(-24)));
+        let factor = select_many(huge, down, select_many(tiny, up, one));
+        let far = constant_vector::<f32, N>(256.0);
+        let back = select_many(huge, far, select_many(tiny, down, one));
+        let size = size * factor;
+        let bits = Vector::<u32, N>::reinterpret(size) / Vector::new(3u32);
+        let t = Vector::<f32, N>::reinterpret(bits + Vector::new(709958130u32));
+        Vector::<F, N>::cast_from(halley::<f32, N>(halley::<f32, N>(t, size), size) * back)
+    } else {
+        let third = constant_vector::<F, N>(1.0 / 3.0);
+        let t = size.powf(third);
+        // Newton's, without powers that overflow.
+        t - (t - size / (t * t)) * third
+    };
+    let root = select_many(x.less_than(&zero), -root, root);
+    // What is its own root: zeros, infinities, NaN.
+    let usual = size
+        .greater_than(&zero)
+        .vec_and(size.less_equal(&largest::<F, N>(math)));
+    select_many(usual, root, x)
+}
+
+/// A step towards the cube root of `x` from `t`.
+#[cube]
+fn halley<F: Float, N: Size>(t: Vector<F, N>, x: Vector<F, N>) -> Vector<F, N> {
+    let half = constant_vector::<F, N>(0.5);
+    let cube = t * t * t;
+    t + t * (((x - cube) * half) / fma(x, half, cube))
+}
+
+/// $2^{32 k}$ with an integer $k$, as near as that can be: between $2^{-16}$ and $2^{16}$ times a finite `x`, but
+/// at the ends of the range; 1 for 0, NaN for NaN.
+#[cube]
+pub fn magnitude<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
+    // The sixteenth exponent from below a multiple of 32 goes to that. An exponent is at least 0 and at most
+    // 1 of all ones, so that the ends are left out: their reciprocals have to be normal, too.
+    let power = if comptime!(math.precision == Precision::F32) {
+        let bits = Vector::<u32, N>::reinterpret(Vector::<f32, N>::cast_from(x));
+        let exponent = (bits >> Vector::new(23u32)) & Vector::new(0xffu32);
+        let k = (exponent + Vector::new(17u32)) >> Vector::new(5u32);
+        let k = select_many(k.less_than(&Vector::new(1u32)), Vector::new(1u32), k);
+        let k = select_many(k.greater_than(&Vector::new(7u32)), Vector::new(7u32), k);
+        let bits = ((k << Vector::new(5u32)) - Vector::new(1u32)) << Vector::new(23u32);
+        Vector::<F, N>::cast_from(Vector::<f32, N>::reinterpret(bits))
+    } else {
+        let bits = Vector::<u64, N>::reinterpret(Vector::<f64, N>::cast_from(x));
+        let exponent = (bits >> Vector::new(52u64)) & Vector::new(0x7ffu64);
+        let k = (exponent + Vector::new(17u64)) >> Vector::new(5u64);
+        let k = select_many(k.less_than(&Vector::new(1u64)), Vector::new(1u64), k);
+        let k = select_many(k.greater_than(&Vector::new(63u64)), Vector::new(63u64), k);
+        let bits = ((k << Vector::new(5u64)) - Vector::new(1u64)) << Vector::new(52u64);
+        Vector::<F, N>::cast_from(Vector::<f64, N>::reinterpret(bits))
+    };
+    let power = select_many(
+        x.equal(&constant_vector::<F, N>(0.0)),
+        constant_vector::<F, N>(1.0),
+        power,
+    );
+    select_many(x.equal(&x), power, x)
+}
+
+/// $\sqrt{a^2 + b^2}$ from the quotient of the smaller and the larger, so that no square leaves the range.
+#[cube]
+pub fn hypot<F: Float, N: Size>(
+    a: Vector<F, N>,
+    b: Vector<F, N>,
+    #[comptime] math: Math,
+) -> Vector<F, N> {
+    let zero = constant_vector::<F, N>(0.0);
+    let one = constant_vector::<F, N>(1.0);
+    let (a, b) = (a.abs(), b.abs());
+    let first = a.greater_than(&b);
+    let (long, short) = (select_many(first, a, b), select_many(first, b, a));
+    let ratio = short / long;
+    let ratio = select_many(long.equal(&zero), zero, ratio);
+    let length = long * fma(ratio, ratio, one).sqrt();
+    // Infinite if a side is, whatever the other.
+    let largest = largest::<F, N>(math);
+    let length = select_many(b.greater_than(&largest), b, length);
+    select_many(a.greater_than(&largest), a, length)
+}
+
+/// The largest finite number.
+#[cube]
+fn largest<F: Float, N: Size>(#[comptime] math: Math) -> Vector<F, N> {
+    constant_vector::<F, N>(comptime!(math.precision.largest()))
+}
+
+/// $\log(e^a + e^b)$.
+#[cube]
+pub fn logaddexp<F: Float, N: Size>(
+    a: Vector<F, N>,
+    b: Vector<F, N>,
+    #[comptime] math: Math,
+) -> Vector<F, N> {
+    let size = (a - b).abs();
+    let exp = if comptime!(math.precision == Precision::F32) {
+        let size = Vector::<f32, N>::cast_from(size);
+        Vector::<F, N>::cast_from(exp_f32::<N>(-size, comptime!(math.nonpositive())))
+    } else {
+        (-size).exp()
+    };
+    let sum = math::maximum::<F, N>(a, b) + log1p::<F, N>(exp, math);
+    // The difference of equal infinities is NaN.
+    let twice = a + constant_vector::<F, N>(std::f64::consts::LN_2);
+    select_many(a.equal(&b), twice, sum)
+}
+
+/// The inverse hyperbolic cosine.
+#[cube]
+pub fn acosh<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
+    // With u = x - 1, which is exact where it is small, e^y - 1 = u + sqrt(u (u + 2)).
+    let u = x - constant_vector::<F, N>(1.0);
+    let root = (u * (u + constant_vector::<F, N>(2.0))).sqrt();
+    let y = log1p_or_double::<F, N>(x, u + root, math);
+    if comptime!(math.precision == Precision::F32) {
+        // Not left to the root of a negative number, which shaders may compute as they like.
+        let known = x.greater_equal(&constant_vector::<F, N>(1.0));
+        let nan = not_a_number::<N>(Vector::<f32, N>::cast_from(x));
+        select_many(known, y, Vector::<F, N>::cast_from(nan))
+    } else {
+        y
+    }
+}
+
+/// The inverse hyperbolic sine.
+#[cube]
+pub fn asinh<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
+    // e^y - 1 = x + (sqrt(1 + x^2) - 1), where the second summand is x^2 / (1 + sqrt(1 + x^2)).
+    let one = constant_vector::<F, N>(1.0);
+    let size = x.abs();
+    let square = size * size;
+    let rest = square / (one + (one + square).sqrt());
+    let y = log1p_or_double::<F, N>(size, size + rest, math);
+    odd_value::<F, N>(y, x)
+}
+
+/// The inverse hyperbolic tangent.
+#[cube]
+pub fn atanh<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
+    let size = x.abs();
+    let ratio = (size + size) / (constant_vector::<F, N>(1.0) - size);
+    let y = log1p::<F, N>(ratio, math) * constant_vector::<F, N>(0.5);
+    odd_value::<F, N>(y, x)
+}
+
+/// $\log(1 + u)$, or $\log 2 x$ where $x$ is so large that nothing is left of a summand of 1.
+#[cube]
+fn log1p_or_double<F: Float, N: Size>(
+    x: Vector<F, N>,
+    u: Vector<F, N>,
+    #[comptime] math: Math,
+) -> Vector<F, N> {
+    let limit = comptime!(match math.precision {
+        Precision::F64 => 1e17,
+        _ => 1e8,
+    });
+    let large = x.greater_than(&constant_vector::<F, N>(limit));
+    let zero = constant_vector::<F, N>(0.0);
+    let ln_2 = constant_vector::<F, N>(std::f64::consts::LN_2);
+    log1p::<F, N>(select_many(large, x, u), math) + select_many(large, ln_2, zero)
+}
+
+/// `y`, which is that of $|x|$, for `x`; zeros keep their sign.
+#[cube]
+fn odd_value<F: Float, N: Size>(y: Vector<F, N>, x: Vector<F, N>) -> Vector<F, N> {
+    let zero = constant_vector::<F, N>(0.0);
+    let y = select_many(x.less_than(&zero), -y, y);
+    select_many(x.equal(&zero), x, y)
 }
 
 #[cube]

@@ -12,6 +12,7 @@ mod kernels;
 pub mod math;
 mod matrix;
 pub(crate) mod ptx;
+pub mod special;
 mod symmetric;
 mod weighted;
 

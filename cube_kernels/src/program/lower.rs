@@ -293,8 +293,10 @@ impl Lowering<'_> {
         let looped = matches!(component, Component::Looped(_));
         match op {
             // The reciprocal is computed once a row or column, not once a pair; this is at most one
-            // more rounding.
-            ScalarOp::Div if self.space_of(args[1].dependence()) < space => {
+            // more rounding, but infinite for divisors whose reciprocal overflows.
+            ScalarOp::Div
+                if space == Space::Pair && self.space_of(args[1].dependence()) < space =>
+            {
                 let reciprocal = args[1].recip();
                 let product = args[0].clone() * reciprocal;
                 return self.scalar(space, &product, component);

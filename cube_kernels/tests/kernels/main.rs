@@ -24,6 +24,7 @@ mod masks;
 mod planner;
 mod random;
 mod reference_page;
+mod special;
 mod support;
 mod symmetric;
 
@@ -45,6 +46,7 @@ mod on_device {
     pub mod matrices;
     pub mod pairs_once;
     pub mod random_kernels;
+    pub mod range;
     pub mod reductions;
     pub mod scaled;
     pub mod shapes;

@@ -3,7 +3,8 @@
 //! Tolerance unless stated otherwise, relative to the largest output: 2e-6 in `f32`, 1e-13 in `f64`.
 
 use burn_lazy_kernels::{
-    Accumulation, Axis, Expr, LaunchError, Precision, ReductionKind, check_device, expr::Var,
+    Accumulation, Axis, Expr, LaunchError, Precision, ReductionKind, Wanted, check_device,
+    expr::Var,
 };
 
 use crate::{
@@ -603,16 +604,22 @@ fn the_exponential_of_a_reciprocal_of_nothing_negated_vanishes() {
 #[test]
 fn types_that_the_device_does_not_compute_in_are_refused() {
     let client = client();
-    assert_eq!(check_device(&client, Precision::F32, SUM, 3), Ok(()));
+    assert_eq!(
+        check_device(&client, Precision::F32, SUM, Wanted::VALUES, 3),
+        Ok(())
+    );
     let problem = gaussian_problem(3, 1, Axis::J, (4, 4));
     let double = problem.run(&client, Precision::F64);
     match runtime() {
         Runtime::Cpu | Runtime::Cuda => {
-            assert_eq!(check_device(&client, Precision::F64, SUM, 3), Ok(()));
+            assert_eq!(
+                check_device(&client, Precision::F64, SUM, Wanted::VALUES, 3),
+                Ok(())
+            );
             assert!(double.is_ok());
         }
         Runtime::Wgpu | Runtime::Vulkan => {
-            let error = check_device(&client, Precision::F64, SUM, 3).unwrap_err();
+            let error = check_device(&client, Precision::F64, SUM, Wanted::VALUES, 3).unwrap_err();
             assert!(matches!(
                 error,
                 LaunchError::Unsupported {
@@ -637,10 +644,13 @@ fn many_operands(tensors: usize) -> Problem {
 fn more_tensors_than_a_kernel_can_bind_are_refused() {
     let client = client();
     let limit = client.properties().hardware.max_bindings as usize - 2;
-    let error = check_device(&client, Precision::F32, SUM, limit + 1).unwrap_err();
+    let error = check_device(&client, Precision::F32, SUM, Wanted::VALUES, limit + 1).unwrap_err();
     assert!(matches!(error, LaunchError::TooManyTensors { .. }));
     assert!(error.to_string().contains(&limit.to_string()));
-    assert_eq!(check_device(&client, Precision::F32, SUM, limit), Ok(()));
+    assert_eq!(
+        check_device(&client, Precision::F32, SUM, Wanted::VALUES, limit),
+        Ok(())
+    );
     if limit < 200 {
         many_operands(limit).check(SINGLE, DOUBLE);
         assert_eq!(
