@@ -702,6 +702,8 @@ where
             }
         });
     }
+    #[cfg(not(all(feature = "autodiff", feature = "cubecl-backend")))]
+    let _ = (options, residual, solve); // Nothing is tracked.
     Ok(solved)
 }
 
