@@ -74,7 +74,7 @@ const COMPARED: usize = 64;
 /// tridiagonal matrix triangular while it grows, with $\gamma, \delta, \epsilon$ in a column.
 ///
 /// A $\beta$ of the size of rounding errors ends the basis, and a diagonal entry of that size is one of a singular
-/// matrix: there is no step along it, and the residual stays. Where rounding has blurred such an entry, the solution
+/// matrix: there is no step along it, and the run ends. Where rounding has blurred such an entry, the solution
 /// grows along the kernel of the operator, while the residual that the rotations give goes on falling: so it is
 /// compared now and then.
 fn iterate<const R: usize>(
@@ -129,9 +129,9 @@ fn iterate<const R: usize>(
         delta_next = -c * beta.clone();
         let radius = (gamma.clone() * gamma.clone() + beta.clone() * beta.clone()).sqrt();
         let none = radius.clone().lower_equal(lowest);
-        let over = radius.recip().mask_fill(none.clone(), 0.0);
+        let over = radius.recip().mask_fill(none, 0.0);
         c = gamma * over.clone();
-        s = (beta.clone() * over.clone()).mask_fill(none, 1.0);
+        s = beta.clone() * over.clone();
         let step = monitor.only_active(c.clone() * residual.clone());
         residual = residual * s.clone();
 
