@@ -59,12 +59,12 @@
 //!
 //! Formulas are computed in the type of their operands, F16 and BF16 in F32; all operands of a formula have
 //! the same device, and the same type but for integers and truth values, which are read in that type. F64 is
-//! refused on wgpu devices, whose exponentials and logarithms of 64
+//! refused on wgpu devices, whose exponentials and logarithms of 64 bits are not reliable. A pair divided by something
+//! that does not depend on both axes is multiplied by its
 //! reciprocal, which may round once more, and which is infinite for divisors below 2.9e-39 in F32 and 5.6e-309 in
 //! F64; quotients of rows, columns and parameters are divided. Norms of rows, columns and parameters are right in
 //! the whole range, those of pairs where the squares are. Gradients by halves are computed in F32. On a CPU, `exp`
-//! in F32 is a polynomial with a relative
-//! error of about 2e-7 whose results below $2^{-126}$ are 0 and which overflows above 88.37.
+//! in F32 is a polynomial with a relative error of about 2e-7 whose results below $2^{-126}$ are 0 and which overflows above 88.37.
 
 mod algebra;
 mod arithmetic;
