@@ -41,7 +41,8 @@ pub(crate) fn precision(dtype: DType) -> Option<Precision> {
 
 /// The forms of a formula that are launched.
 struct Lowered {
-    kind: ReductionKind,
+    /// The reduction that they are for, if it is another than the one that was asked for.
+    kind: Option<ReductionKind>,
     program: Program,
     symmetric: Option<Symmetric>,
 }
@@ -50,7 +51,7 @@ struct Lowered {
 /// few formulas again and again, so the last ones are kept.
 fn lowered(reduction: &Reduction, same: Vec<usize>) -> Arc<Lowered> {
     const KEPT: usize = 1024;
-    type Key = (u128, ReductionKind, Axis, Vec<usize>);
+    type Key = (u128, Option<ReductionKind>, Axis, Vec<usize>);
     static FORMULAS: LazyLock<Mutex<HashMap<Key, Arc<Lowered>>>> = LazyLock::new(Default::default);
 
     let mut formulas = FORMULAS.lock().unwrap_or_else(|e| e.into_inner());
@@ -58,11 +59,8 @@ fn lowered(reduction: &Reduction, same: Vec<usize>) -> Arc<Lowered> {
         formulas.clear();
     }
     let axis = reduction.axis;
-    // Of others the reduction makes no difference.
-    let kind = match reduction.kind.has_state() {
-        true => reduction.kind,
-        false => ReductionKind::Product,
-    };
+    // Of others it makes no difference.
+    let kind = Some(reduction.kind).filter(|kind| kind.has_state());
     let key = (reduction.formula.root().digest(), kind, axis, same);
     let lower = |key: &Key| {
         let terms = reduction.terms();
@@ -70,7 +68,7 @@ fn lowered(reduction: &Reduction, same: Vec<usize>) -> Arc<Lowered> {
             .as_ref()
             .map_or(&reduction.formula, |(formula, _)| formula);
         Arc::new(Lowered {
-            kind: terms.as_ref().map_or(reduction.kind, |(_, kind)| *kind),
+            kind: terms.as_ref().map(|(_, kind)| *kind),
             program: Program::lower(formula, axis),
             symmetric: Symmetric::new(formula, axis, &key.3),
         })
@@ -115,7 +113,7 @@ fn launch<'a>(reduction: &'a Reduction, lowered: &'a Lowered, dtype: DType) -> L
     Launch {
         program: &lowered.program,
         symmetric: lowered.symmetric.as_ref(),
-        reduction: lowered.kind,
+        reduction: lowered.kind.unwrap_or(reduction.kind),
         batch_shape: &reduction.batch,
         rows: reduction.size(reduction.axis.other()),
         columns: reduction.size(reduction.axis),

@@ -178,9 +178,12 @@ fn check(inner: &Expr, outer: &[u8], way: usize, seed: u64) -> Result<(), TestCa
             let own = own || inner_or_mask(&by, &masks);
             let second = [&got, &want].map(|gradient| gradient.gradient(&by, &e));
             compare(&second[0], &second[1], own, &point)?;
-            let u = cotangent(3, by.dim, &mut point);
-            let second = [&got, &want].map(|gradient| gradient.differential(&by, &u));
-            compare(&second[0], &second[1], own, &point)?;
+            // Forwards, what is NaN anyway stays so.
+            if evaluate(&got, &point).iter().all(|v| v.is_finite()) {
+                let u = cotangent(3, by.dim, &mut point);
+                let second = [&got, &want].map(|gradient| gradient.differential(&by, &u));
+                compare(&second[0], &second[1], own, &point)?;
+            }
         }
     }
     Ok(())
