@@ -1216,6 +1216,11 @@ fn difference_or_tie(a: &Expr, b: &Expr) -> Expr {
     difference.zero_where(&(undefined * a.compare(ScalarOp::Equal, b)))
 }
 
+/// $x + k$, where the sign of a zero stays.
+fn shifted(x: f64, k: u32) -> f64 {
+    if k == 0 { x } else { x + k as f64 }
+}
+
 /// $\psi^{(n)}(x)$ by recurrence and an asymptotic expansion.
 fn polygamma(n: u32, x: f64) -> f64 {
     if x < 0.0 {
@@ -1245,13 +1250,13 @@ fn polygamma(n: u32, x: f64) -> f64 {
             .enumerate()
             .map(|(k, c)| c / (2 * (k + 1)) as f64);
         let w = x + 15.0;
-        let sum: f64 = (0..15).rev().map(|k| 1.0 / (x + k as f64)).sum();
+        let sum: f64 = (0..15).rev().map(|k| 1.0 / shifted(x, k)).sum();
         return w.ln() - 0.5 / w - tail(1.0 / w, &rest.collect::<Vec<_>>()) - sum;
     }
     let expansion = special::Expansion::new(n, true);
     let power = -(n as i32);
     let terms = (0..expansion.terms).rev();
-    let sum: f64 = terms.map(|k| (x + k as f64).powi(power - 1)).sum();
+    let sum: f64 = terms.map(|k| shifted(x, k).powi(power - 1)).sum();
     let w = x + expansion.terms as f64;
     let rest = 1.0 / n as f64 + 0.5 / w + tail(1.0 / w, &expansion.rest);
     (sum + w.powi(power) * rest) * expansion.factor

@@ -138,9 +138,9 @@ fn entry(spec: &Spec, columns: &[Vec<f64>], k: usize, w: usize) -> (f64, Option<
         }
         best.map_or((spec.empty(), None), |(index, value)| (value, Some(index)))
     };
-    // The sum of e^(f - m) w, and m. What has no weight does not exist.
-    let exponentials = |f: usize, weight: &dyn Fn(usize) -> f64| {
-        let terms = || component(f).enumerate().filter(|(c, _)| weight(*c) != 0.0);
+    // The sum of e^(f - m) w over the columns that exist, and m.
+    let exponentials = |f: usize, weight: &dyn Fn(usize) -> f64, exists: &dyn Fn(usize) -> bool| {
+        let terms = || component(f).enumerate().filter(|(c, _)| exists(*c));
         let most = terms()
             .map(|(_, f)| f)
             .fold(f64::MIN, f64::max)
@@ -161,12 +161,14 @@ fn entry(spec: &Spec, columns: &[Vec<f64>], k: usize, w: usize) -> (f64, Option<
                 1 => columns[c][scores],
                 _ => columns[c][scores + w],
             };
-            let (sum, most) = exponentials(if scores == 1 { 0 } else { w }, &weight);
+            // What has no weight does not exist.
+            let exists = |c: usize| weight(c) != 0.0;
+            let (sum, most) = exponentials(if scores == 1 { 0 } else { w }, &weight, &exists);
             (most + sum.ln(), None)
         }
         ReductionKind::SoftmaxSum => {
-            let (sum, _) = exponentials(0, &|c| columns[c][1 + w]);
-            (sum / exponentials(0, &|_| 1.0).0, None)
+            let (sum, _) = exponentials(0, &|c| columns[c][1 + w], &|_| true);
+            (sum / exponentials(0, &|_| 1.0, &|_| true).0, None)
         }
         ReductionKind::Minimum => first(|value, best| value < best),
         ReductionKind::Maximum => first(|value, best| value > best),

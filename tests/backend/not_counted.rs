@@ -323,18 +323,20 @@ const FORMULAS: [Formula; 6] = [
 ];
 
 /// A reduction of a formula, with a weight.
-type Reduce = fn(&LazyTensor, &LazyTensor) -> Tensor<2>;
+type Reduce = fn(&LazyTensor, &LazyTensor, Axis) -> Tensor<2>;
 
 /// Reductions, and what they give for a column that does not count.
 const REDUCTIONS: [(f64, Reduce); 8] = [
-    (0.0, |f, _| f.sum(Axis::J)),
-    (1.0, |f, _| f.prod(Axis::J)),
-    (f64::NEG_INFINITY, |f, _| f.logsumexp(Axis::J)),
-    (f64::NEG_INFINITY, |f, w| f.logsumexp_weighted(w, Axis::J)),
-    (f64::NEG_INFINITY, |f, w| f.sumsoftmaxweight(w, Axis::J)),
-    (f64::INFINITY, |f, _| f.min(Axis::J)),
-    (f64::NEG_INFINITY, |f, _| f.max(Axis::J)),
-    (f64::INFINITY, |f, _| f.kmin(2, Axis::J)),
+    (0.0, |f, _, axis| f.sum(axis)),
+    (1.0, |f, _, axis| f.prod(axis)),
+    (f64::NEG_INFINITY, |f, _, axis| f.logsumexp(axis)),
+    (f64::NEG_INFINITY, |f, w, axis| {
+        f.logsumexp_weighted(w, axis)
+    }),
+    (f64::NEG_INFINITY, |f, w, axis| f.sumsoftmaxweight(w, axis)),
+    (f64::INFINITY, |f, _, axis| f.min(axis)),
+    (f64::NEG_INFINITY, |f, _, axis| f.max(axis)),
+    (f64::INFINITY, |f, _, axis| f.kmin(2, axis)),
 ];
 
 #[derive(Clone, Debug)]
@@ -365,6 +367,12 @@ fn case(reduction: usize) -> impl Strategy<Value = Case> {
 }
 
 impl Case {
+    /// The types of the device by turns.
+    fn dtype(&self) -> DType {
+        let dtypes = dtypes();
+        dtypes[self.seed as usize % dtypes.len()].0
+    }
+
     /// The result and the gradients by rows, columns, parameter and weight, all without what is padded, and the
     /// gradients of that.
     fn run(&self, padded: bool) -> (Vec<f64>, [Vec<f64>; 4], Vec<f64>) {
@@ -378,14 +386,20 @@ impl Case {
         let p: Vec<f64> = random.vec(D).iter().map(|p| p + 1.5).collect();
         let w = pad(random.vec(n).iter().map(|w| w + 1.5).collect(), more_n);
         let shape = [m + more_m, n + more_n];
-        let (x, y) = (leaf(&x, [shape[0], D]), leaf(&y, [shape[1], D]));
-        let (p, w) = (leaf(&p, [D]), leaf(&w, [shape[1], 1]));
+        let dtype = self.dtype();
+        let device = device().autodiff();
+        let rows_of = |values: &[f64], rows: usize, dim: usize| {
+            tensor::<2>(values, [rows, dim], dtype, &device).require_grad()
+        };
+        let (x, y) = (rows_of(&x, shape[0], D), rows_of(&y, shape[1], D));
+        let p = tensor::<1>(&p, [D], dtype, &device).require_grad();
+        let w = rows_of(&w, shape[1], 1);
         let (x_i, y_j) = (LazyTensor::vi(x.clone()), LazyTensor::vj(y.clone()));
         let formula = FORMULAS[self.formula](&x_i, &y_j, &LazyTensor::pm(p.clone()));
         let (nothing, reduce) = REDUCTIONS[self.reduction];
         let is_padded = |count: usize, all: usize| -> Tensor<2> {
             let values: Vec<f64> = (0..all).map(|k| f64::from(k >= count)).collect();
-            float(&values, [all, 1])
+            tensor(&values, [all, 1], dtype, &device)
         };
         let rows = LazyTensor::vi(is_padded(m, shape[0]));
         let columns = LazyTensor::vj(is_padded(n, shape[1]));
@@ -400,10 +414,14 @@ impl Case {
         };
         // A weight of 0 for what is padded, unless the mask sees to it.
         let weight = LazyTensor::vj(w.clone());
-        let out = reduce(&formula, &weight);
+        // Over rows, where they are columns.
+        let out = match self.mask {
+            1 => reduce(&formula.t(), &weight.t(), Axis::I),
+            _ => reduce(&formula, &weight, Axis::J),
+        };
         let kept = out.narrow(0, 0, m);
         // The k smallest of too few are infinite.
-        let finite = kept.clone().is_finite().float();
+        let finite = kept.clone().is_finite().float().cast(dtype);
         let loss = (kept.clone().clamp(-1e6, 1e6) * finite).square().sum();
         let gradients = loss.backward();
         let of = |gradient: Option<Vec<f64>>, len: usize| gradient.unwrap_or(vec![0.0; len]);

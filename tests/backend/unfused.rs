@@ -37,11 +37,26 @@ fn sum<B: Backend + LazyOps>(
     n: usize,
     fold: Option<usize>,
 ) -> FloatTensor<B> {
+    reduce::<B>(
+        ReductionKind::Sum(Accumulation::Blocks),
+        operands,
+        (m, n),
+        fold,
+    )
+}
+
+/// Reduces `x_i y_j` over j.
+fn reduce<B: Backend + LazyOps>(
+    kind: ReductionKind,
+    operands: Vec<FloatTensor<B>>,
+    (m, n): (usize, usize),
+    fold: Option<usize>,
+) -> FloatTensor<B> {
     let x = LazyTensor::vi(Tensor::<2>::zeros([m, 1], &device()));
     let y = LazyTensor::vj(Tensor::<2>::zeros([n, 1], &device()));
     let reduction = Reduction {
         formula: (x * y).formula(),
-        kind: ReductionKind::Sum(Accumulation::Blocks),
+        kind,
         wanted: Wanted::VALUES,
         values: None,
         indices: burn::tensor::IntDType::I32,
@@ -107,4 +122,46 @@ fn rows_that_are_added_up_have_gradients() {
     let expected: Vec<f64> = (0..m).map(|i| weights[i % fold] * total).collect();
     let gradient = host(tracked.grad(&gradients).unwrap());
     assert_close("gradient", &gradient, &expected, 1e-6);
+}
+
+#[test]
+fn exponentials_of_large_scores_need_no_fusion() {
+    let (m, n) = (2, 300);
+    let x = [3e3, -3e3];
+    let y: Vec<f64> = Random::new(23)
+        .vec(n)
+        .iter()
+        .map(|y| 2e3 + (64.0 * y).round())
+        .collect();
+    let tracked = Tracked::new(from_data(&x, [m, 1])).require_grad();
+    let columns = Tracked::new(from_data(&y, [n, 1])).require_grad();
+    let operands = vec![tracked.clone(), columns.clone()];
+    let kind = ReductionKind::LogSumExp { scores: 1 };
+    let out = reduce::<Autodiff<CubeBackend>>(kind, operands, (m, n), None);
+    let gradients = out.backward();
+    // The largest scores of each row are thousands above the others, and share its weight.
+    let mut by_y = vec![0.0; n];
+    let mut by_x = Vec::new();
+    for x in x {
+        let most = y.iter().fold(f64::MIN, |most, y| most.max(x * y));
+        let ties = y.iter().filter(|y| x * **y == most).count() as f64;
+        for (by_y, y) in by_y.iter_mut().zip(&y) {
+            if x * y == most {
+                *by_y += x / ties;
+            }
+        }
+        by_x.push(most / x);
+    }
+    assert_close(
+        "by x",
+        &host(tracked.grad(&gradients).unwrap()),
+        &by_x,
+        1e-6,
+    );
+    assert_close(
+        "by y",
+        &host(columns.grad(&gradients).unwrap()),
+        &by_y,
+        1e-6,
+    );
 }

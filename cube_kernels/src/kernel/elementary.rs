@@ -784,6 +784,8 @@ pub fn hypot<F: Float, N: Size>(
     let ratio = short / long;
     let ratio = select_many(long.equal(&zero), zero, ratio);
     let length = long * fma(ratio, ratio, one).sqrt();
+    // NaN is not larger than anything, so that it is the shorter side beside 0.
+    let length = select_many(short.equal(&short), length, short);
     // Infinite if a side is, whatever the other.
     let largest = largest::<F, N>(math);
     let length = select_many(b.greater_than(&largest), b, length);
@@ -829,7 +831,8 @@ pub fn acosh<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vect
         let nan = not_a_number::<N>(Vector::<f32, N>::cast_from(x));
         select_many(known, y, Vector::<F, N>::cast_from(nan))
     } else {
-        y
+        let known = x.greater_equal(&constant_vector::<F, N>(1.0));
+        select_many(known, y, u.sqrt())
     }
 }
 
