@@ -168,7 +168,13 @@ fn polygamma_positive<F: Float, N: Size>(
     for back in 0..terms {
         // The smallest first.
         let k = comptime!((terms - 1 - back) as f64);
-        let inverse = one / (x + constant_vector::<F, N>(k));
+        // The sign of a zero stays.
+        let shifted = if comptime!(k == 0.0) {
+            x
+        } else {
+            x + constant_vector::<F, N>(k)
+        };
+        let inverse = one / shifted;
         sum += math::powi::<F, N>(inverse, comptime!(n as i32 + 1));
     }
     let z = one / (x + constant_vector::<F, N>(comptime!(terms as f64)));
