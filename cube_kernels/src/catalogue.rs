@@ -886,7 +886,7 @@ scalar_ops! {
             cube: |x| x.round();
 
         /// A power of $2^{32}$ near $|x|$: $2^{32 k}$ with an integer $k$ such that $|x| / 2^{32 k}$ is between
-        /// $2^{-16}$ and $2^{16}$; 1 at 0, NaN for NaN. At the ends of the range, and for infinities, the last one
+        /// $2^{-16}$ and $2^{16}$; 1 at 0 and infinities, NaN for NaN. At the ends of the range the last one
         /// whose reciprocal is normal, $2^{\pm 96}$ in F32, $2^{\pm 992}$ in F64. Products and quotients with it
         /// are exact, so that squares of what is scaled by it stay within the range. Its derivative is 0.
         Magnitude => magnitude, Notation::Call,
@@ -1225,8 +1225,13 @@ fn shifted(x: f64, k: u32) -> f64 {
 fn polygamma(n: u32, x: f64) -> f64 {
     if x < 0.0 {
         let (sin, cos) = (std::f64::consts::PI * (x - x.round())).sin_cos();
-        if sin == 0.0 && n.is_multiple_of(2) {
-            return f64::NAN;
+        // A pole, between infinities of both signs or of one.
+        if sin == 0.0 {
+            return if n.is_multiple_of(2) {
+                f64::NAN
+            } else {
+                f64::INFINITY
+            };
         }
         let cotangent = cos / sin;
         let coefficients = special::cotangent_derivative(n);
@@ -1264,7 +1269,7 @@ fn polygamma(n: u32, x: f64) -> f64 {
 
 /// The power of $2^{32}$ near $|x|$.
 fn magnitude(x: f64) -> f64 {
-    if x == 0.0 {
+    if x == 0.0 || x.is_infinite() {
         return 1.0;
     }
     if x.is_nan() {

@@ -739,7 +739,7 @@ fn halley<F: Float, N: Size>(t: Vector<F, N>, x: Vector<F, N>) -> Vector<F, N> {
 }
 
 /// $2^{32 k}$ with an integer $k$, as near as that can be: between $2^{-16}$ and $2^{16}$ times a finite `x`, but
-/// at the ends of the range; 1 for 0, NaN for NaN.
+/// at the ends of the range; 1 for 0 and infinities, NaN for NaN.
 #[cube]
 pub fn magnitude<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
     // The sixteenth exponent from below a multiple of 32 goes to that. An exponent is at least 0 and at most
@@ -761,8 +761,9 @@ pub fn magnitude<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> 
         let bits = ((k << Vector::new(5u64)) - Vector::new(1u64)) << Vector::new(52u64);
         Vector::<F, N>::cast_from(Vector::<f64, N>::reinterpret(bits))
     };
+    let infinite = x.abs().greater_than(&largest::<F, N>(math));
     let power = select_many(
-        x.equal(&constant_vector::<F, N>(0.0)),
+        x.equal(&constant_vector::<F, N>(0.0)).or(infinite),
         constant_vector::<F, N>(1.0),
         power,
     );

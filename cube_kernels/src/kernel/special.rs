@@ -85,7 +85,11 @@ pub fn lgamma<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vec
     let sin = half_turn::<F, N>(y - y.round(), math).sin.abs();
     let product = y * (sin * constant_vector::<F, N>(std::f64::consts::FRAC_1_PI));
     let mirrored = -log::<F, N>(product, math) - value;
-    select_many(reflected, mirrored, value)
+    // Infinite on both ends.
+    let finite = y.less_equal(&constant_vector::<F, N>(comptime!(
+        math.precision.largest()
+    )));
+    select_many(reflected.vec_and(finite), mirrored, value)
 }
 
 /// The derivative of order $n + 1$ of $\log \Gamma(x)$.
