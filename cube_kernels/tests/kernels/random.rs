@@ -375,11 +375,14 @@ proptest! {
             prop_assert_eq!(gradient.dim(), var.dim);
             let fine = crate::derivatives::differences(&contracted, &var, &point, 1e-4);
             let coarse = crate::derivatives::differences(&contracted, &var, &point, 2e-4);
+            let close = crate::derivatives::differences(&contracted, &var, &point, 1e-6);
             let got = Tape::new(&gradient).evaluate(&|v| point[v].clone(), None);
             let size = fine.iter().fold(1e-2f64, |a, v| a.max(v.abs()));
-            for ((got, fine), coarse) in got.iter().zip(fine).zip(coarse) {
-                // Near a kink or a pole the differences do not agree with each other.
-                if fine.is_finite() && (fine - coarse).abs() < 1e-7 * size {
+            for (((got, fine), coarse), close) in got.iter().zip(fine).zip(coarse).zip(close) {
+                // Near a kink or a pole the differences do not agree with each other, nor where the formula
+                // changes much within a step; those of a small step are less exact.
+                let smooth = (fine - coarse).abs() < 1e-7 * size && (fine - close).abs() < 1e-4 * size;
+                if fine.is_finite() && smooth {
                     prop_assert!(
                         (got - fine).abs() < 1e-5 * size,
                         "{} by {:?}: {}, expected {}", expr, var, got, fine
