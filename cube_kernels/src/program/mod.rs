@@ -16,7 +16,13 @@ mod scaled;
 mod symmetric;
 mod weighted_sum;
 
-use std::{collections::HashSet, fmt, hash::Hash, ops::Range, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    hash::Hash,
+    ops::Range,
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -347,45 +353,57 @@ impl Listing {
         work.sum::<usize>() > LONG
     }
 
-    /// Items of a long pair in pieces that are compiled by themselves, as the time that CubeCL takes for one grows
-    /// with the square of its length. Loops are pieces anyway.
+    /// The items of a long pair in pieces that are compiled by themselves, as the time that CubeCL takes for one grows
+    /// with the square of its length; none for other pairs.
     pub fn pieces(&self) -> Vec<Piece> {
         /// Work of a piece, in instructions of a processor.
         const PIECE: usize = 32;
-        let mut pieces: Vec<Piece> = Vec::new();
         if !self.is_long() {
-            return pieces;
+            return Vec::new();
         }
-        let (mut start, mut work) = (0, 0);
-        for end in 0..=self.pair.len() {
-            let own = match self.pair.get(end) {
-                Some(Item::Let(_, instruction)) => Some(instruction.work().max(1)),
-                _ => None,
-            };
-            if (own.is_none() || work >= PIECE) && end > start {
-                pieces.push(Piece {
-                    items: start..end,
-                    kept: self.read_behind(start..end),
-                });
-                (start, work) = (end, 0);
-            }
-            match own {
-                Some(own) => work += own,
-                None => start = end + 1,
+        let (mut ranges, mut start, mut work) = (Vec::new(), 0, 0);
+        for (e, item) in self.pair.iter().enumerate() {
+            work += item.code_work().max(1);
+            if work >= PIECE || e + 1 == self.pair.len() {
+                ranges.push(start..e + 1);
+                (start, work) = (e + 1, 0);
             }
         }
-        pieces
+        self.cut(ranges)
     }
 
-    /// The registers that these items fill and later ones read.
-    fn read_behind(&self, items: Range<usize>) -> Vec<Register> {
-        let later = self.pair[items.end..].iter().flat_map(Item::registers);
-        let later: HashSet<Register> = later.collect();
-        let filled = self.pair[items].iter().filter_map(|item| match item {
-            Item::Let(register, _) => Some(*register),
-            _ => None,
-        });
-        filled.filter(|register| later.contains(register)).collect()
+    /// Consecutive pieces of these items, with what goes from one to others.
+    fn cut(&self, ranges: Vec<Range<usize>>) -> Vec<Piece> {
+        let mut filled: HashMap<Register, usize> = HashMap::new();
+        let mut pieces: Vec<Piece> = Vec::new();
+        let mut places: HashMap<Register, usize> = HashMap::new();
+        for (at, items) in ranges.into_iter().enumerate() {
+            let own = items.clone().map(|e| &self.pair[e]);
+            filled.extend(own.clone().filter_map(Item::filled).map(|r| (r, at)));
+            let mut piece = Piece {
+                items,
+                taken: Vec::new(),
+                kept: Vec::new(),
+            };
+            let mut seen: HashSet<Register> = HashSet::new();
+            for register in own.flat_map(Item::registers) {
+                // What a loop fills for itself is in no list.
+                let Some(from) = filled.get(&register).filter(|from| **from < at) else {
+                    continue;
+                };
+                if !seen.insert(register) {
+                    continue;
+                }
+                let next = places.len();
+                let place = *places.entry(register).or_insert(next);
+                if place == next {
+                    pieces[*from].kept.push((register, place));
+                }
+                piece.taken.push((register, place));
+            }
+            pieces.push(piece);
+        }
+        pieces
     }
 
     /// Instructions for one pair, with loops counted by their length.
@@ -407,11 +425,31 @@ impl Listing {
 pub struct Piece {
     /// Which.
     pub items: Range<usize>,
-    /// The registers that others read.
-    pub kept: Vec<Register>,
+    /// The registers that it reads and others fill, with the places where they are kept.
+    pub taken: Vec<(Register, usize)>,
+    /// The registers that it fills and others read, with the places where they are kept.
+    pub kept: Vec<(Register, usize)>,
 }
 
 impl Item {
+    /// The register that it fills for others.
+    fn filled(&self) -> Option<Register> {
+        match self {
+            Item::Let(register, _) | Item::Sum { register, .. } => Some(*register),
+            Item::Store { .. } => None,
+        }
+    }
+
+    /// About how many instructions its code has, where a loop counts once.
+    fn code_work(&self) -> usize {
+        match self {
+            Item::Let(_, instruction) => instruction.work(),
+            Item::Sum { body, .. } | Item::Store { body, .. } => {
+                body.iter().map(|(_, i)| i.work()).sum::<usize>() + 1
+            }
+        }
+    }
+
     /// The registers that it reads.
     fn registers(&self) -> Vec<Register> {
         let (single, body, term, fold) = match self {
