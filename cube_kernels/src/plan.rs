@@ -1128,9 +1128,11 @@ fn cpu_registers(
     // blocks are the fastest of those measured with 16 registers (AVX2) and 32 (AVX-512); a long formula
     // is not compiled for many columns.
     let (mut wide, columns) = match (program.looped(), registers) {
+        // Processors overlap the pairs of a long formula anyway, and it is compiled once instead of three times.
+        (false, _) if program.is_long() => (1, 1),
         // A value that is among the smallest of one lane is inserted in all of them.
         (false, _) if spec.depth() > 1 => (1, 2),
-        (false, 32..) if program.pair_cost() > MANY || program.is_long() => (1, 2),
+        (false, 32..) if program.pair_cost() > MANY => (1, 2),
         (false, 32..) => match spec.kind {
             ReductionKind::Sum(_) if spec.dim <= 4 && program.pair_cost() <= FEW => (1, 12),
             _ => (1, 8),

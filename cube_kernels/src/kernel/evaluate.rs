@@ -1,7 +1,5 @@
 //! Evaluation of programs: at expansion time the items are walked and turned into code.
 
-use std::ops::Range;
-
 use cubecl::prelude::*;
 
 use super::{
@@ -698,14 +696,15 @@ fn run_items<E: Float, F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
     column: usize,
     staged: usize,
     usual: bool,
-    #[comptime] items: Range<usize>,
+    #[comptime] items: Vec<usize>,
     #[comptime] q: usize,
     #[comptime] program: Program,
     #[comptime] blueprint: Blueprint,
 ) {
     let mut usual = usual;
     #[unroll]
-    for e in items.start..items.end {
+    for at in 0..items.len() {
+        let e = comptime!(items[at]);
         let item = comptime!(program.pair[e].clone());
         match item {
             Item::Let(register, instruction) => pair_instruction::<E, F, N>(
@@ -872,9 +871,9 @@ fn run_items<E: Float, F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
     }
 }
 
-/// The items of a piece. They stand in a loop of one iteration, which is compiled by itself; compilers to machine code
-/// leave the loop out. What goes from piece to piece is in `kept`, so that outside of the loops there is hardly any
-/// code.
+/// The items of a piece, where `here`, which is always so. A branch is compiled by itself by CubeCL, which does not see
+/// that it is always taken; compilers to machine code do. What goes from piece to piece is in `kept`, so that there is
+/// hardly any code outside of the branches.
 #[cube]
 fn run_piece<E: Float, F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
     state: &mut R::State,
@@ -890,12 +889,13 @@ fn run_piece<E: Float, F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
     column: usize,
     staged: usize,
     usual: bool,
+    here: bool,
     #[comptime] piece: Piece,
     #[comptime] q: usize,
     #[comptime] program: Program,
     #[comptime] blueprint: Blueprint,
 ) {
-    for _ in 0..1usize {
+    if here {
         let mut registers = Registers::<F, N>::new();
         #[unroll]
         for at in 0..piece.taken.len() * q {
@@ -971,14 +971,24 @@ pub fn run_pair<E: Float, F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
             column,
             staged,
             usual,
-            comptime!(0..program.pair.len()),
+            comptime!((0..program.pair.len()).collect::<Vec<_>>()),
             q,
             comptime!(program.clone()),
             comptime!(blueprint.clone()),
         );
     } else {
-        let places = comptime!(pieces.iter().map(|piece| piece.kept.len()).sum::<usize>());
-        let mut kept = Array::<Vector<F, N>>::new(comptime!((places * q).max(1)));
+        let places = comptime!(
+            pieces
+                .iter()
+                .flat_map(|piece| &piece.kept)
+                .map(|(_, place)| place + 1)
+                .max()
+                .unwrap_or(1)
+        );
+        let mut kept = Array::<Vector<F, N>>::new(comptime!(places * q));
+        // A variable, so that no branch is left out.
+        #[allow(unused_mut)]
+        let mut here = true.runtime();
         #[unroll]
         for at in 0..pieces.len() {
             let piece = comptime!(pieces[at].clone());
@@ -996,6 +1006,7 @@ pub fn run_pair<E: Float, F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
                 column,
                 staged,
                 usual,
+                here,
                 piece,
                 q,
                 comptime!(program.clone()),

@@ -342,31 +342,29 @@ impl Listing {
         items.sum()
     }
 
-    /// Whether a pair takes so much outside of loops that compilers need a long time for it as one piece of code.
+    /// Whether the code of a pair is so long, where a loop is as long as its body, that compilers need a long time for it
+    /// as one piece.
     pub fn is_long(&self) -> bool {
-        /// Beyond what usual formulas take, in instructions of a processor.
-        const LONG: usize = 160;
-        let work = self.pair.iter().map(|item| match item {
-            Item::Let(_, instruction) => instruction.work(),
-            _ => 0,
-        });
-        work.sum::<usize>() > LONG
+        self.pair_length() > PIECE
+    }
+
+    /// About how many instructions the code of a pair has.
+    pub fn pair_length(&self) -> usize {
+        self.pair.iter().map(Item::length).sum()
     }
 
     /// The items of a long pair in pieces that are compiled by themselves, as the time that CubeCL takes for one grows
     /// with the square of its length; none for other pairs.
     pub fn pieces(&self) -> Vec<Piece> {
-        /// Work of a piece, in instructions of a processor.
-        const PIECE: usize = 32;
         if !self.is_long() {
             return Vec::new();
         }
-        let (mut ranges, mut start, mut work) = (Vec::new(), 0, 0);
+        let (mut ranges, mut start, mut length) = (Vec::new(), 0, 0);
         for (e, item) in self.pair.iter().enumerate() {
-            work += item.code_work().max(1);
-            if work >= PIECE || e + 1 == self.pair.len() {
+            length += item.length();
+            if length >= PIECE || e + 1 == self.pair.len() {
                 ranges.push(start..e + 1);
-                (start, work) = (e + 1, 0);
+                (start, length) = (e + 1, 0);
             }
         }
         self.cut(ranges)
@@ -374,34 +372,62 @@ impl Listing {
 
     /// Consecutive pieces of these items, with what goes from one to others.
     fn cut(&self, ranges: Vec<Range<usize>>) -> Vec<Piece> {
-        let mut filled: HashMap<Register, usize> = HashMap::new();
+        // Where registers are filled: in which piece, by which item.
+        let mut filled: HashMap<Register, (usize, usize)> = HashMap::new();
+        let mut taken: Vec<Vec<Register>> = Vec::new();
+        let mut kept: Vec<Vec<Register>> = Vec::new();
+        let mut last: HashMap<Register, usize> = HashMap::new();
         let mut pieces: Vec<Piece> = Vec::new();
-        let mut places: HashMap<Register, usize> = HashMap::new();
-        for (at, items) in ranges.into_iter().enumerate() {
-            let own = items.clone().map(|e| &self.pair[e]);
-            filled.extend(own.clone().filter_map(Item::filled).map(|r| (r, at)));
-            let mut piece = Piece {
-                items,
-                taken: Vec::new(),
-                kept: Vec::new(),
-            };
+        for (at, own) in ranges.into_iter().enumerate() {
+            let mut piece = Piece::default();
             let mut seen: HashSet<Register> = HashSet::new();
-            for register in own.flat_map(Item::registers) {
-                // What a loop fills for itself is in no list.
-                let Some(from) = filled.get(&register).filter(|from| **from < at) else {
-                    continue;
-                };
-                if !seen.insert(register) {
-                    continue;
+            taken.push(Vec::new());
+            kept.push(Vec::new());
+            for e in own.clone() {
+                for register in self.pair[e].registers() {
+                    // What a loop fills for itself is not among them.
+                    let Some(&(from, item)) = filled.get(&register) else {
+                        continue;
+                    };
+                    if from == at || !seen.insert(register) {
+                        continue;
+                    }
+                    if self.pair[item].is_free() {
+                        piece.items.push(item);
+                        continue;
+                    }
+                    taken[at].push(register);
+                    if last.insert(register, at).is_none() {
+                        kept[from].push(register);
+                    }
                 }
-                let next = places.len();
-                let place = *places.entry(register).or_insert(next);
-                if place == next {
-                    pieces[*from].kept.push((register, place));
-                }
-                piece.taken.push((register, place));
+                filled.extend(self.pair[e].filled().map(|register| (register, (at, e))));
             }
+            piece.items.extend(own);
             pieces.push(piece);
+        }
+
+        // A place serves others when its value has been read for the last time.
+        let mut places: HashMap<Register, usize> = HashMap::new();
+        let (mut free, mut next): (Vec<usize>, usize) = (Vec::new(), 0);
+        for (at, piece) in pieces.iter_mut().enumerate() {
+            piece.taken = taken[at]
+                .iter()
+                .map(|register| (*register, places[register]))
+                .collect();
+            let over = piece
+                .taken
+                .iter()
+                .filter(|(register, _)| last[register] == at);
+            free.extend(over.map(|(_, place)| *place));
+            for register in &kept[at] {
+                let place = free.pop().unwrap_or_else(|| {
+                    next += 1;
+                    next - 1
+                });
+                places.insert(*register, place);
+                piece.kept.push((*register, place));
+            }
         }
         pieces
     }
@@ -420,11 +446,15 @@ impl Listing {
     }
 }
 
-/// Consecutive items of a pair that are compiled by themselves.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// About how many instructions compilers take in one piece: more than the pairs of usual formulas have. Shorter pieces
+/// have to exchange more values.
+const PIECE: usize = 160;
+
+/// Items of a pair that are compiled by themselves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Piece {
-    /// Which.
-    pub items: Range<usize>,
+    /// Which, in order: what others load, too, and consecutive ones.
+    pub items: Vec<usize>,
     /// The registers that it reads and others fill, with the places where they are kept.
     pub taken: Vec<(Register, usize)>,
     /// The registers that it fills and others read, with the places where they are kept.
@@ -440,13 +470,18 @@ impl Item {
         }
     }
 
-    /// About how many instructions its code has, where a loop counts once.
-    fn code_work(&self) -> usize {
+    /// Whether it takes no instructions of its own, as it is loaded or constant.
+    fn is_free(&self) -> bool {
+        matches!(self, Item::Let(_, instruction) if instruction.work() == 0)
+    }
+
+    /// About how many instructions its code has, where a loop is as long as its body.
+    fn length(&self) -> usize {
         match self {
-            Item::Let(_, instruction) => instruction.work(),
-            Item::Sum { body, .. } | Item::Store { body, .. } => {
-                body.iter().map(|(_, i)| i.work()).sum::<usize>() + 1
-            }
+            Item::Let(_, instruction) => instruction.length(),
+            Item::Sum { body, .. } => body.iter().map(|(_, i)| i.length()).sum::<usize>() + 1,
+            // It is one loop of those that are stored, and a single term is that of an item before.
+            Item::Store { body, .. } => body.iter().map(|(_, i)| i.length()).sum(),
         }
     }
 
@@ -492,6 +527,16 @@ impl Item {
 }
 
 impl Instruction {
+    /// About how many instructions its code has: functions are written out.
+    fn length(&self) -> usize {
+        /// A polynomial with the reduction of its argument and the special cases of its result.
+        const FUNCTION: usize = 20;
+        match self.work() {
+            work @ ..=1 => work,
+            _ => FUNCTION,
+        }
+    }
+
     /// About how many instructions of a processor it takes. What is loaded or constant serves several
     /// pairs.
     fn work(&self) -> usize {
