@@ -446,6 +446,10 @@ impl Listing {
     }
 }
 
+/// About how many instructions the code of a function has: a polynomial with the reduction of its argument and the
+/// special cases of its result.
+pub const FUNCTION: usize = 20;
+
 /// About how many instructions compilers take in one piece: more than the pairs of usual formulas have. Shorter pieces
 /// have to exchange more values.
 const PIECE: usize = 160;
@@ -529,8 +533,6 @@ impl Item {
 impl Instruction {
     /// About how many instructions its code has: functions are written out.
     fn length(&self) -> usize {
-        /// A polynomial with the reduction of its argument and the special cases of its result.
-        const FUNCTION: usize = 20;
         match self.work() {
             work @ ..=1 => work,
             _ => FUNCTION,
@@ -541,13 +543,13 @@ impl Instruction {
     /// pairs.
     fn work(&self) -> usize {
         /// A function that is made of a polynomial, or an instruction that is slow.
-        const FUNCTION: usize = 8;
+        const SLOW: usize = 8;
         match self {
             Instruction::Const(_) | Instruction::Load { .. } | Instruction::Counter { .. } => 0,
-            Instruction::Offset { .. } => FUNCTION,
+            Instruction::Offset { .. } => SLOW,
             Instruction::Fma { .. } => 1,
             // A product less.
-            Instruction::Apply { argument, .. } if argument.binary => FUNCTION - 1,
+            Instruction::Apply { argument, .. } if argument.binary => SLOW - 1,
             Instruction::Apply { op, .. } => match op {
                 ScalarOp::Neg
                 | ScalarOp::Rounded
@@ -570,7 +572,7 @@ impl Instruction {
                 | ScalarOp::Clamp
                 | ScalarOp::IfElse
                 | ScalarOp::MaskWhere => 1,
-                _ => FUNCTION,
+                _ => SLOW,
             },
         }
     }
