@@ -871,9 +871,64 @@ fn run_items<E: Float, F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
     }
 }
 
+/// The items of a piece, with what others have kept for it and it keeps for others.
+#[cube]
+fn run_exchanging<E: Float, F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
+    state: &mut R::State,
+    kept: &mut Array<Vector<F, N>>,
+    tensors: &Sequence<Box<[E]>>,
+    address: &Address,
+    tile: &[One<F>],
+    products: &ComptimeOption<Products<E, F>>,
+    weighted: &mut ComptimeOption<WeightedSums<F, A, N>>,
+    rows: &[Vector<F, N>],
+    uniform: &[One<F>],
+    row: usize,
+    column: usize,
+    staged: usize,
+    usual: bool,
+    #[comptime] piece: Piece,
+    #[comptime] q: usize,
+    #[comptime] program: Program,
+    #[comptime] blueprint: Blueprint,
+) {
+    let mut registers = Registers::<F, N>::new();
+    #[unroll]
+    for at in 0..piece.taken.len() * q {
+        let (register, place) = comptime!(piece.taken[at / q]);
+        let value = kept[comptime!(place * q + at % q)];
+        registers.insert(comptime!(register * q + at % q), value);
+    }
+    run_items::<E, F, A, N, R>(
+        state,
+        &mut registers,
+        tensors,
+        address,
+        tile,
+        products,
+        weighted,
+        rows,
+        uniform,
+        row,
+        column,
+        staged,
+        usual,
+        comptime!(piece.items.clone()),
+        q,
+        comptime!(program.clone()),
+        comptime!(blueprint.clone()),
+    );
+    #[unroll]
+    for at in 0..piece.kept.len() * q {
+        let (register, place) = comptime!(piece.kept[at / q]);
+        kept[comptime!(place * q + at % q)] = registers.find(comptime!(register * q + at % q));
+    }
+}
+
 /// The items of a piece, where `here`, which is always so. A branch is compiled by itself by CubeCL, which does not see
 /// that it is always taken; compilers to machine code do. What goes from piece to piece is in `kept`, so that there is
-/// hardly any code outside of the branches.
+/// hardly any code outside of the branches. Results
+/// are taken outside of them.
 #[cube]
 fn run_piece<E: Float, F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
     state: &mut R::State,
@@ -895,17 +950,10 @@ fn run_piece<E: Float, F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
     #[comptime] program: Program,
     #[comptime] blueprint: Blueprint,
 ) {
-    if here {
-        let mut registers = Registers::<F, N>::new();
-        #[unroll]
-        for at in 0..piece.taken.len() * q {
-            let (register, place) = comptime!(piece.taken[at / q]);
-            let value = kept[comptime!(place * q + at % q)];
-            registers.insert(comptime!(register * q + at % q), value);
-        }
-        run_items::<E, F, A, N, R>(
+    if comptime!(piece.stores) {
+        run_exchanging::<E, F, A, N, R>(
             state,
-            &mut registers,
+            kept,
             tensors,
             address,
             tile,
@@ -917,16 +965,31 @@ fn run_piece<E: Float, F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
             column,
             staged,
             usual,
-            comptime!(piece.items.clone()),
+            piece,
             q,
             comptime!(program.clone()),
             comptime!(blueprint.clone()),
         );
-        #[unroll]
-        for at in 0..piece.kept.len() * q {
-            let (register, place) = comptime!(piece.kept[at / q]);
-            kept[comptime!(place * q + at % q)] = registers.find(comptime!(register * q + at % q));
-        }
+    } else if here {
+        run_exchanging::<E, F, A, N, R>(
+            state,
+            kept,
+            tensors,
+            address,
+            tile,
+            products,
+            weighted,
+            rows,
+            uniform,
+            row,
+            column,
+            staged,
+            usual,
+            piece,
+            q,
+            comptime!(program.clone()),
+            comptime!(blueprint.clone()),
+        );
     }
 }
 

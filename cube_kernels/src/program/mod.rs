@@ -361,8 +361,10 @@ impl Listing {
         }
         let (mut ranges, mut start, mut length) = (Vec::new(), 0, 0);
         for (e, item) in self.pair.iter().enumerate() {
+            let stores = |item: &Item| matches!(item, Item::Store { .. });
             length += item.length();
-            if length >= PIECE || e + 1 == self.pair.len() {
+            let next = self.pair.get(e + 1);
+            if length >= PIECE || next.is_none_or(stores) || stores(item) {
                 ranges.push(start..e + 1);
                 (start, length) = (e + 1, 0);
             }
@@ -379,7 +381,11 @@ impl Listing {
         let mut last: HashMap<Register, usize> = HashMap::new();
         let mut pieces: Vec<Piece> = Vec::new();
         for (at, own) in ranges.into_iter().enumerate() {
-            let mut piece = Piece::default();
+            let stores = matches!(self.pair[own.start], Item::Store { .. });
+            let mut piece = Piece {
+                stores,
+                ..Piece::default()
+            };
             let mut seen: HashSet<Register> = HashSet::new();
             taken.push(Vec::new());
             kept.push(Vec::new());
@@ -459,6 +465,8 @@ const PIECE: usize = 160;
 pub struct Piece {
     /// Which, in order: what others load, too, and consecutive ones.
     pub items: Vec<usize>,
+    /// Whether it is a result of the pair, which is by itself.
+    pub stores: bool,
     /// The registers that it reads and others fill, with the places where they are kept.
     pub taken: Vec<(Register, usize)>,
     /// The registers that it fills and others read, with the places where they are kept.
