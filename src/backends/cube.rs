@@ -41,7 +41,7 @@ pub(crate) fn precision(dtype: DType) -> Option<Precision> {
 
 /// The forms of a formula that are launched.
 struct Lowered {
-    kind: ReductionKind,
+    kind: Option<ReductionKind>,
     program: Program,
     symmetric: Option<Symmetric>,
 }
@@ -70,7 +70,7 @@ fn lowered(reduction: &Reduction, same: Vec<usize>) -> Arc<Lowered> {
             .as_ref()
             .map_or(&reduction.formula, |(formula, _)| formula);
         Arc::new(Lowered {
-            kind: terms.as_ref().map_or(reduction.kind, |(_, kind)| *kind),
+            kind: terms.as_ref().map(|(_, kind)| *kind),
             program: Program::lower(formula, axis),
             symmetric: Symmetric::new(formula, axis, &key.3),
         })
@@ -115,7 +115,7 @@ fn launch<'a>(reduction: &'a Reduction, lowered: &'a Lowered, dtype: DType) -> L
     Launch {
         program: &lowered.program,
         symmetric: lowered.symmetric.as_ref(),
-        reduction: lowered.kind,
+        reduction: lowered.kind.unwrap_or(reduction.kind),
         batch_shape: &reduction.batch,
         rows: reduction.size(reduction.axis.other()),
         columns: reduction.size(reduction.axis),
