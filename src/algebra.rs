@@ -307,7 +307,10 @@ impl LazyTensor {
 
     /// The soft dynamic time warping discrepancy of two sequences of numbers on the inner axis, with
     /// squared differences and smoothing `gamma` > 0 (Cuturi and Blondel, "Soft-DTW: a differentiable
-    /// loss function for time-series", 2017). Sequences of up to about 20 numbers together.
+    /// loss function for time-series", 2017). Sequences of up to about 20 numbers together: the formula has
+    /// some four functions for each pair of numbers, which take about as long to compile as they are many.
+    /// A reduction of a formula of more than some 60 000 instructions, where a function counts as 20, is an
+    /// error.
     ///
     /// # Panics
     /// If `gamma` has several components, if the sequences are too long, or the operands do not fit

@@ -102,7 +102,7 @@ impl Unit<'_> {
             Item::Store { base, len: 1, .. } => self.step(spec, *base, q),
             Item::Store { base, len, .. } => looped(*len, self.step(spec, *base, q)),
         });
-        program.pieces().len() * looped(1, 0) + items.sum::<usize>()
+        items.sum()
     }
 
     /// Iterations for taking in a component of `q` columns; `first` is the lowest of the components that the same

@@ -17,7 +17,8 @@ use crate::{
         ptx,
     },
     program::{
-        Argument, Factor, InnerProduct, Load, Program, Space, Symmetric, UNROLL, WeightedSum,
+        Argument, FUNCTION, Factor, InnerProduct, Load, Program, Space, Symmetric, UNROLL,
+        WeightedSum,
     },
     reduction::{Accumulation, ReductionKind, Spec},
 };
@@ -579,7 +580,21 @@ pub enum PlanError {
         /// Iterations after which the device ends a unit.
         limit: usize,
     },
+    /// The formula would take minutes to compile.
+    #[error(
+        "the code of a pair has about {length} instructions, {limit} at the most are compiled: a function counts as \
+         {FUNCTION}, another operation on a component as 1, the body of a loop once"
+    )]
+    TooMuchCode {
+        /// About how many instructions the code of a pair has.
+        length: usize,
+        /// The most that are compiled.
+        limit: usize,
+    },
 }
+
+/// The most instructions of a pair. Their compilation takes up to about a minute.
+const MOST_CODE: usize = 60_000;
 
 /// The most columns of a block. The error of a sum grows with it, the cost of ending a block
 /// vanishes beyond about a hundred columns.
@@ -604,6 +619,13 @@ pub fn plan(
     batch_rank: usize,
     packing: Vec<Packing>,
 ) -> Result<Plan, PlanError> {
+    let length = program.pair_length();
+    if length > MOST_CODE {
+        return Err(PlanError::TooMuchCode {
+            length,
+            limit: MOST_CODE,
+        });
+    }
     let size = precision.computed().size();
     let mut blueprint = Blueprint {
         folded: sizes.fold.is_some(),
@@ -1128,9 +1150,12 @@ fn cpu_registers(
     // blocks are the fastest of those measured with 16 registers (AVX2) and 32 (AVX-512); a long formula
     // is not compiled for many columns.
     let (mut wide, columns) = match (program.looped(), registers) {
+        // Processors overlap the pairs of a long formula anyway, and it is compiled once instead of three times.
+        (false, _) if program.is_long() => (1, 1),
+        (true, _) if program.is_long() => (1, 2),
         // A value that is among the smallest of one lane is inserted in all of them.
         (false, _) if spec.depth() > 1 => (1, 2),
-        (false, 32..) if program.pair_cost() > MANY || program.is_long() => (1, 2),
+        (false, 32..) if program.pair_cost() > MANY => (1, 2),
         (false, 32..) => match spec.kind {
             ReductionKind::Sum(_) if spec.dim <= 4 && program.pair_cost() <= FEW => (1, 12),
             _ => (1, 8),

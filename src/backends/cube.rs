@@ -142,10 +142,12 @@ pub(crate) fn check(
 }
 
 /// Whether planning is worth it only to see whether there is a plan: devices that end long loops may refuse any
-/// reduction, others only large ones.
+/// reduction, others only large ones and long formulas.
 fn may_be_refused(client: &Client, reduction: &Reduction, shapes: &[Vec<usize>]) -> bool {
     /// Far below what addresses of 32 bits reach, with what is read and written beyond the last row or column.
     const SMALL: usize = 1 << 30;
+    /// Formulas that take long to compile are deeper: this tells most from them at no cost.
+    const DEEP: usize = 20;
     /// More rows of partial results than columns are split into, where there are few rows.
     const PARTS: usize = 1 << 20;
     let device = Device::new(client.properties(), client.name());
@@ -155,7 +157,9 @@ fn may_be_refused(client: &Client, reduction: &Reduction, shapes: &[Vec<usize>])
     let each = spec.partial_values().max(spec.entries()).max(1);
     let written = (rows.saturating_add(PARTS)).saturating_mul(each);
     let read = shapes.iter().map(|shape| product(shape)).max();
-    device.max_iterations.is_some() || written.max(read.unwrap_or(0)) > SMALL
+    device.max_iterations.is_some()
+        || written.max(read.unwrap_or(0)) > SMALL
+        || reduction.formula.root().depth() > DEEP
 }
 
 impl LazyOps for CubeBackend {

@@ -64,7 +64,7 @@ fn soft_min(values: &[f64], gamma: f64) -> f64 {
     -gamma * values.iter().map(|v| (-v / gamma).exp()).sum::<f64>().ln()
 }
 
-fn softdtw(x: &[f64], y: &[f64], gamma: f64) -> f64 {
+pub fn softdtw(x: &[f64], y: &[f64], gamma: f64) -> f64 {
     let mut r = vec![vec![f64::INFINITY; y.len() + 1]; x.len() + 1];
     r[0][0] = 0.0;
     for i in 1..=x.len() {

@@ -10,6 +10,7 @@ mod gradients;
 mod interface;
 mod kernels;
 mod lists;
+mod long;
 mod masks;
 #[cfg(feature = "autodiff")]
 mod not_counted;

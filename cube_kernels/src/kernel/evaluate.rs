@@ -679,59 +679,317 @@ fn weigh<E: Float, F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
     );
 }
 
-/// The items of a piece. They stand in a loop of one iteration, which is compiled by itself; compilers to machine code
-/// leave the loop out.
+/// Executes items of pairs of the unit's rows with `q` columns. Where matrix instructions sum up, `usual` says whether
+/// they do so for the block.
 #[cube]
-fn run_piece<E: Float, F: Float, N: Size>(
+fn run_items<E: Float, F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
+    state: &mut R::State,
     registers: &mut Registers<F, N>,
     tensors: &Sequence<Box<[E]>>,
     address: &Address,
     tile: &[One<F>],
+    products: &ComptimeOption<Products<E, F>>,
+    weighted: &mut ComptimeOption<WeightedSums<F, A, N>>,
     rows: &[Vector<F, N>],
     uniform: &[One<F>],
     row: usize,
     column: usize,
     staged: usize,
+    usual: bool,
+    #[comptime] items: Vec<usize>,
+    #[comptime] q: usize,
+    #[comptime] program: Program,
+    #[comptime] blueprint: Blueprint,
+) {
+    let mut usual = usual;
+    #[unroll]
+    for at in 0..items.len() {
+        let e = comptime!(items[at]);
+        let item = comptime!(program.pair[e].clone());
+        match item {
+            Item::Let(register, instruction) => pair_instruction::<E, F, N>(
+                registers,
+                tensors,
+                address,
+                tile,
+                rows,
+                uniform,
+                row,
+                column,
+                staged,
+                0usize,
+                register,
+                instruction,
+                q,
+                comptime!(program.clone()),
+                comptime!(blueprint.clone()),
+            ),
+            Item::Sum {
+                register,
+                len,
+                body,
+                term,
+                fold,
+            } => {
+                let mut sums = Array::<Vector<F, N>>::new(q);
+                let matrix = comptime!(blueprint.matrix.filter(|matrix| matrix.product.item == e));
+                if comptime!(matrix.is_some()) {
+                    #[comptime]
+                    match products {
+                        ComptimeOption::None => {}
+                        ComptimeOption::Some(products) => {
+                            let matrix = comptime!(matrix.unwrap());
+                            let exact = products.sums::<N>(
+                                &mut sums,
+                                staged,
+                                q,
+                                matrix,
+                                comptime!(blueprint.clone()),
+                            );
+                            // Where differences are added up, too.
+                            if comptime!(
+                                blueprint.weighted.is_some_and(|own| own.sum.row.is_some())
+                            ) {
+                                usual = usual && exact;
+                            }
+                            if !exact {
+                                pair_sum::<E, F, N>(
+                                    &mut sums,
+                                    registers,
+                                    tensors,
+                                    address,
+                                    tile,
+                                    rows,
+                                    uniform,
+                                    row,
+                                    column,
+                                    staged,
+                                    len,
+                                    comptime!(body.clone()),
+                                    term,
+                                    fold,
+                                    q,
+                                    comptime!(program.clone()),
+                                    comptime!(blueprint.clone()),
+                                );
+                            }
+                        }
+                    }
+                } else {
+                    pair_sum::<E, F, N>(
+                        &mut sums,
+                        registers,
+                        tensors,
+                        address,
+                        tile,
+                        rows,
+                        uniform,
+                        row,
+                        column,
+                        staged,
+                        len,
+                        body,
+                        term,
+                        fold,
+                        q,
+                        comptime!(program.clone()),
+                        comptime!(blueprint.clone()),
+                    );
+                }
+                #[unroll]
+                for c in 0..q {
+                    registers.insert(comptime!(register * q + c), sums[c]);
+                }
+            }
+            Item::Store {
+                base,
+                len,
+                body,
+                term,
+            } => {
+                if comptime!(blueprint.weighted.is_some_and(|own| own.sum.item == e)) {
+                    #[comptime]
+                    match weighted {
+                        ComptimeOption::None => {}
+                        ComptimeOption::Some(weighted) => weigh::<E, F, A, N, R>(
+                            &*registers,
+                            &*state,
+                            weighted,
+                            tensors,
+                            address,
+                            row,
+                            column,
+                            staged,
+                            usual,
+                            q,
+                            comptime!(blueprint.clone()),
+                        ),
+                    }
+                } else if comptime!(len == 1) {
+                    reduce_term::<F, A, N, R>(
+                        &*registers,
+                        state,
+                        base.runtime(),
+                        column,
+                        base,
+                        term,
+                        q,
+                        comptime!(blueprint.clone()),
+                    );
+                } else {
+                    for k in 0..len {
+                        pair_body::<E, F, N>(
+                            registers,
+                            tensors,
+                            address,
+                            tile,
+                            rows,
+                            uniform,
+                            row,
+                            column,
+                            staged,
+                            k,
+                            comptime!(body.clone()),
+                            q,
+                            comptime!(program.clone()),
+                            comptime!(blueprint.clone()),
+                        );
+                        reduce_term::<F, A, N, R>(
+                            &*registers,
+                            state,
+                            base + k,
+                            column,
+                            base,
+                            term,
+                            q,
+                            comptime!(blueprint.clone()),
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The items of a piece, with what others have kept for it and it keeps for others.
+#[cube]
+fn run_exchanging<E: Float, F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
+    state: &mut R::State,
+    kept: &mut Array<Vector<F, N>>,
+    tensors: &Sequence<Box<[E]>>,
+    address: &Address,
+    tile: &[One<F>],
+    products: &ComptimeOption<Products<E, F>>,
+    weighted: &mut ComptimeOption<WeightedSums<F, A, N>>,
+    rows: &[Vector<F, N>],
+    uniform: &[One<F>],
+    row: usize,
+    column: usize,
+    staged: usize,
+    usual: bool,
     #[comptime] piece: Piece,
     #[comptime] q: usize,
     #[comptime] program: Program,
     #[comptime] blueprint: Blueprint,
 ) {
-    let kept = comptime!(piece.kept.clone());
-    let mut values = Array::<Vector<F, N>>::new(comptime!((kept.len() * q).max(1)));
-    for _ in 0..1usize {
-        #[unroll]
-        for e in piece.items.start..piece.items.end {
-            let item = comptime!(program.pair[e].clone());
-            match item {
-                Item::Let(register, instruction) => pair_instruction::<E, F, N>(
-                    registers,
-                    tensors,
-                    address,
-                    tile,
-                    rows,
-                    uniform,
-                    row,
-                    column,
-                    staged,
-                    0usize,
-                    register,
-                    instruction,
-                    q,
-                    comptime!(program.clone()),
-                    comptime!(blueprint.clone()),
-                ),
-                _ => comptime!(unreachable!("loops are in no piece")),
-            }
-        }
-        #[unroll]
-        for at in 0..kept.len() * q {
-            values[at] = registers.find(comptime!(kept[at / q] * q + at % q));
-        }
-    }
+    let mut registers = Registers::<F, N>::new();
     #[unroll]
-    for at in 0..kept.len() * q {
-        registers.insert(comptime!(kept[at / q] * q + at % q), values[at]);
+    for at in 0..piece.taken.len() * q {
+        let (register, place) = comptime!(piece.taken[at / q]);
+        let value = kept[comptime!(place * q + at % q)];
+        registers.insert(comptime!(register * q + at % q), value);
+    }
+    run_items::<E, F, A, N, R>(
+        state,
+        &mut registers,
+        tensors,
+        address,
+        tile,
+        products,
+        weighted,
+        rows,
+        uniform,
+        row,
+        column,
+        staged,
+        usual,
+        comptime!(piece.items.clone()),
+        q,
+        comptime!(program.clone()),
+        comptime!(blueprint.clone()),
+    );
+    #[unroll]
+    for at in 0..piece.kept.len() * q {
+        let (register, place) = comptime!(piece.kept[at / q]);
+        kept[comptime!(place * q + at % q)] = registers.find(comptime!(register * q + at % q));
+    }
+}
+
+/// The items of a piece, where `here`, which is always so. A branch is compiled by itself by CubeCL, which does not see
+/// that it is always taken; compilers to machine code do. What goes from piece to piece is in `kept`, so that there is
+/// hardly any code outside of the branches. Results
+/// are taken outside of them.
+#[cube]
+fn run_piece<E: Float, F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
+    state: &mut R::State,
+    kept: &mut Array<Vector<F, N>>,
+    tensors: &Sequence<Box<[E]>>,
+    address: &Address,
+    tile: &[One<F>],
+    products: &ComptimeOption<Products<E, F>>,
+    weighted: &mut ComptimeOption<WeightedSums<F, A, N>>,
+    rows: &[Vector<F, N>],
+    uniform: &[One<F>],
+    row: usize,
+    column: usize,
+    staged: usize,
+    usual: bool,
+    here: bool,
+    #[comptime] piece: Piece,
+    #[comptime] q: usize,
+    #[comptime] program: Program,
+    #[comptime] blueprint: Blueprint,
+) {
+    if comptime!(piece.stores) {
+        run_exchanging::<E, F, A, N, R>(
+            state,
+            kept,
+            tensors,
+            address,
+            tile,
+            products,
+            weighted,
+            rows,
+            uniform,
+            row,
+            column,
+            staged,
+            usual,
+            piece,
+            q,
+            comptime!(program.clone()),
+            comptime!(blueprint.clone()),
+        );
+    } else if here {
+        run_exchanging::<E, F, A, N, R>(
+            state,
+            kept,
+            tensors,
+            address,
+            tile,
+            products,
+            weighted,
+            rows,
+            uniform,
+            row,
+            column,
+            staged,
+            usual,
+            piece,
+            q,
+            comptime!(program.clone()),
+            comptime!(blueprint.clone()),
+        );
     }
 }
 
@@ -755,205 +1013,68 @@ pub fn run_pair<E: Float, F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
     #[comptime] program: Program,
     #[comptime] blueprint: Blueprint,
 ) {
-    let mut usual = usual;
-    let mut registers = Registers::<F, N>::new();
     // What matrix instructions sum up reads registers, too.
     let pieces = comptime!(match blueprint.weighted {
         Some(_) => vec![],
         None => program.pieces(),
     });
-    #[unroll]
-    for e in 0..program.pair.len() {
-        let item = comptime!(program.pair[e].clone());
-        let piece = comptime!(
+    if comptime!(pieces.is_empty()) {
+        let mut registers = Registers::<F, N>::new();
+        run_items::<E, F, A, N, R>(
+            state,
+            &mut registers,
+            tensors,
+            address,
+            tile,
+            products,
+            weighted,
+            rows,
+            uniform,
+            row,
+            column,
+            staged,
+            usual,
+            comptime!((0..program.pair.len()).collect::<Vec<_>>()),
+            q,
+            comptime!(program.clone()),
+            comptime!(blueprint.clone()),
+        );
+    } else {
+        let places = comptime!(
             pieces
                 .iter()
-                .find(|piece| piece.items.contains(&e))
-                .cloned()
+                .flat_map(|piece| &piece.kept)
+                .map(|(_, place)| place + 1)
+                .max()
+                .unwrap_or(1)
         );
-        if comptime!(piece.is_some()) {
-            let piece = comptime!(piece.clone().unwrap());
-            if comptime!(piece.items.start == e) {
-                run_piece::<E, F, N>(
-                    &mut registers,
-                    tensors,
-                    address,
-                    tile,
-                    rows,
-                    uniform,
-                    row,
-                    column,
-                    staged,
-                    piece,
-                    q,
-                    comptime!(program.clone()),
-                    comptime!(blueprint.clone()),
-                );
-            }
-        } else {
-            match item {
-                Item::Let(register, instruction) => pair_instruction::<E, F, N>(
-                    &mut registers,
-                    tensors,
-                    address,
-                    tile,
-                    rows,
-                    uniform,
-                    row,
-                    column,
-                    staged,
-                    0usize,
-                    register,
-                    instruction,
-                    q,
-                    comptime!(program.clone()),
-                    comptime!(blueprint.clone()),
-                ),
-                Item::Sum {
-                    register,
-                    len,
-                    body,
-                    term,
-                    fold,
-                } => {
-                    let mut sums = Array::<Vector<F, N>>::new(q);
-                    let matrix =
-                        comptime!(blueprint.matrix.filter(|matrix| matrix.product.item == e));
-                    if comptime!(matrix.is_some()) {
-                        #[comptime]
-                        match products {
-                            ComptimeOption::None => {}
-                            ComptimeOption::Some(products) => {
-                                let matrix = comptime!(matrix.unwrap());
-                                let exact = products.sums::<N>(
-                                    &mut sums,
-                                    staged,
-                                    q,
-                                    matrix,
-                                    comptime!(blueprint.clone()),
-                                );
-                                // Where differences are added up, too.
-                                if comptime!(
-                                    blueprint.weighted.is_some_and(|own| own.sum.row.is_some())
-                                ) {
-                                    usual = usual && exact;
-                                }
-                                if !exact {
-                                    pair_sum::<E, F, N>(
-                                        &mut sums,
-                                        &mut registers,
-                                        tensors,
-                                        address,
-                                        tile,
-                                        rows,
-                                        uniform,
-                                        row,
-                                        column,
-                                        staged,
-                                        len,
-                                        comptime!(body.clone()),
-                                        term,
-                                        fold,
-                                        q,
-                                        comptime!(program.clone()),
-                                        comptime!(blueprint.clone()),
-                                    );
-                                }
-                            }
-                        }
-                    } else {
-                        pair_sum::<E, F, N>(
-                            &mut sums,
-                            &mut registers,
-                            tensors,
-                            address,
-                            tile,
-                            rows,
-                            uniform,
-                            row,
-                            column,
-                            staged,
-                            len,
-                            body,
-                            term,
-                            fold,
-                            q,
-                            comptime!(program.clone()),
-                            comptime!(blueprint.clone()),
-                        );
-                    }
-                    #[unroll]
-                    for c in 0..q {
-                        registers.insert(comptime!(register * q + c), sums[c]);
-                    }
-                }
-                Item::Store {
-                    base,
-                    len,
-                    body,
-                    term,
-                } => {
-                    if comptime!(blueprint.weighted.is_some_and(|own| own.sum.item == e)) {
-                        #[comptime]
-                        match weighted {
-                            ComptimeOption::None => {}
-                            ComptimeOption::Some(weighted) => weigh::<E, F, A, N, R>(
-                                &registers,
-                                &*state,
-                                weighted,
-                                tensors,
-                                address,
-                                row,
-                                column,
-                                staged,
-                                usual,
-                                q,
-                                comptime!(blueprint.clone()),
-                            ),
-                        }
-                    } else if comptime!(len == 1) {
-                        reduce_term::<F, A, N, R>(
-                            &registers,
-                            state,
-                            base.runtime(),
-                            column,
-                            base,
-                            term,
-                            q,
-                            comptime!(blueprint.clone()),
-                        );
-                    } else {
-                        for k in 0..len {
-                            pair_body::<E, F, N>(
-                                &mut registers,
-                                tensors,
-                                address,
-                                tile,
-                                rows,
-                                uniform,
-                                row,
-                                column,
-                                staged,
-                                k,
-                                comptime!(body.clone()),
-                                q,
-                                comptime!(program.clone()),
-                                comptime!(blueprint.clone()),
-                            );
-                            reduce_term::<F, A, N, R>(
-                                &registers,
-                                state,
-                                base + k,
-                                column,
-                                base,
-                                term,
-                                q,
-                                comptime!(blueprint.clone()),
-                            );
-                        }
-                    }
-                }
-            }
+        let mut kept = Array::<Vector<F, N>>::new(comptime!(places * q));
+        // A variable, so that no branch is left out.
+        #[allow(unused_mut)]
+        let mut here = true.runtime();
+        #[unroll]
+        for at in 0..pieces.len() {
+            let piece = comptime!(pieces[at].clone());
+            run_piece::<E, F, A, N, R>(
+                state,
+                &mut kept,
+                tensors,
+                address,
+                tile,
+                products,
+                weighted,
+                rows,
+                uniform,
+                row,
+                column,
+                staged,
+                usual,
+                here,
+                piece,
+                q,
+                comptime!(program.clone()),
+                comptime!(blueprint.clone()),
+            );
         }
     }
 }

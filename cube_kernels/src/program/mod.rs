@@ -16,7 +16,13 @@ mod scaled;
 mod symmetric;
 mod weighted_sum;
 
-use std::{collections::HashSet, fmt, hash::Hash, ops::Range, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    hash::Hash,
+    ops::Range,
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -336,56 +342,100 @@ impl Listing {
         items.sum()
     }
 
-    /// Whether a pair takes so much outside of loops that compilers need a long time for it as one piece of code.
+    /// Whether the code of a pair is so long, where a loop is as long as its body, that compilers need a long time for it
+    /// as one piece.
     pub fn is_long(&self) -> bool {
-        /// Beyond what usual formulas take, in instructions of a processor.
-        const LONG: usize = 160;
-        let work = self.pair.iter().map(|item| match item {
-            Item::Let(_, instruction) => instruction.work(),
-            _ => 0,
-        });
-        work.sum::<usize>() > LONG
+        self.pair_length() > PIECE
     }
 
-    /// Items of a long pair in pieces that are compiled by themselves, as the time that CubeCL takes for one grows
-    /// with the square of its length. Loops are pieces anyway.
+    /// About how many instructions the code of a pair has.
+    pub fn pair_length(&self) -> usize {
+        self.pair.iter().map(Item::length).sum()
+    }
+
+    /// The items of a long pair in pieces that are compiled by themselves, as the time that CubeCL takes for one grows
+    /// with the square of its length; none for other pairs.
     pub fn pieces(&self) -> Vec<Piece> {
-        /// Work of a piece, in instructions of a processor.
-        const PIECE: usize = 32;
-        let mut pieces: Vec<Piece> = Vec::new();
         if !self.is_long() {
-            return pieces;
+            return Vec::new();
         }
-        let (mut start, mut work) = (0, 0);
-        for end in 0..=self.pair.len() {
-            let own = match self.pair.get(end) {
-                Some(Item::Let(_, instruction)) => Some(instruction.work().max(1)),
-                _ => None,
-            };
-            if (own.is_none() || work >= PIECE) && end > start {
-                pieces.push(Piece {
-                    items: start..end,
-                    kept: self.read_behind(start..end),
-                });
-                (start, work) = (end, 0);
+        let (mut ranges, mut start, mut length) = (Vec::new(), 0, 0);
+        for (e, item) in self.pair.iter().enumerate() {
+            let stores = |item: &Item| matches!(item, Item::Store { .. });
+            length += item.length();
+            let next = self.pair.get(e + 1);
+            if length >= PIECE || next.is_none_or(stores) || stores(item) {
+                ranges.push(start..e + 1);
+                (start, length) = (e + 1, 0);
             }
-            match own {
-                Some(own) => work += own,
-                None => start = end + 1,
+        }
+        self.cut(ranges)
+    }
+
+    /// Consecutive pieces of these items, with what goes from one to others.
+    fn cut(&self, ranges: Vec<Range<usize>>) -> Vec<Piece> {
+        // Where registers are filled: in which piece, by which item.
+        let mut filled: HashMap<Register, (usize, usize)> = HashMap::new();
+        let mut taken: Vec<Vec<Register>> = Vec::new();
+        let mut kept: Vec<Vec<Register>> = Vec::new();
+        let mut last: HashMap<Register, usize> = HashMap::new();
+        let mut pieces: Vec<Piece> = Vec::new();
+        for (at, own) in ranges.into_iter().enumerate() {
+            let stores = matches!(self.pair[own.start], Item::Store { .. });
+            let mut piece = Piece {
+                stores,
+                ..Piece::default()
+            };
+            let mut seen: HashSet<Register> = HashSet::new();
+            taken.push(Vec::new());
+            kept.push(Vec::new());
+            for e in own.clone() {
+                for register in self.pair[e].registers() {
+                    // What a loop fills for itself is not among them.
+                    let Some(&(from, item)) = filled.get(&register) else {
+                        continue;
+                    };
+                    if from == at || !seen.insert(register) {
+                        continue;
+                    }
+                    if self.pair[item].is_free() {
+                        piece.items.push(item);
+                        continue;
+                    }
+                    taken[at].push(register);
+                    if last.insert(register, at).is_none() {
+                        kept[from].push(register);
+                    }
+                }
+                filled.extend(self.pair[e].filled().map(|register| (register, (at, e))));
+            }
+            piece.items.extend(own);
+            pieces.push(piece);
+        }
+
+        // A place serves others when its value has been read for the last time.
+        let mut places: HashMap<Register, usize> = HashMap::new();
+        let (mut free, mut next): (Vec<usize>, usize) = (Vec::new(), 0);
+        for (at, piece) in pieces.iter_mut().enumerate() {
+            piece.taken = taken[at]
+                .iter()
+                .map(|register| (*register, places[register]))
+                .collect();
+            let over = piece
+                .taken
+                .iter()
+                .filter(|(register, _)| last[register] == at);
+            free.extend(over.map(|(_, place)| *place));
+            for register in &kept[at] {
+                let place = free.pop().unwrap_or_else(|| {
+                    next += 1;
+                    next - 1
+                });
+                places.insert(*register, place);
+                piece.kept.push((*register, place));
             }
         }
         pieces
-    }
-
-    /// The registers that these items fill and later ones read.
-    fn read_behind(&self, items: Range<usize>) -> Vec<Register> {
-        let later = self.pair[items.end..].iter().flat_map(Item::registers);
-        let later: HashSet<Register> = later.collect();
-        let filled = self.pair[items].iter().filter_map(|item| match item {
-            Item::Let(register, _) => Some(*register),
-            _ => None,
-        });
-        filled.filter(|register| later.contains(register)).collect()
     }
 
     /// Instructions for one pair, with loops counted by their length.
@@ -402,16 +452,51 @@ impl Listing {
     }
 }
 
-/// Consecutive items of a pair that are compiled by themselves.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// About how many instructions the code of a function has: a polynomial with the reduction of its argument and the
+/// special cases of its result.
+pub const FUNCTION: usize = 20;
+
+/// About how many instructions compilers take in one piece: more than the pairs of usual formulas have. Shorter pieces
+/// have to exchange more values.
+const PIECE: usize = 160;
+
+/// Items of a pair that are compiled by themselves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Piece {
-    /// Which.
-    pub items: Range<usize>,
-    /// The registers that others read.
-    pub kept: Vec<Register>,
+    /// Which, in order: what others load, too, and consecutive ones.
+    pub items: Vec<usize>,
+    /// Whether it is a result of the pair, which is by itself.
+    pub stores: bool,
+    /// The registers that it reads and others fill, with the places where they are kept.
+    pub taken: Vec<(Register, usize)>,
+    /// The registers that it fills and others read, with the places where they are kept.
+    pub kept: Vec<(Register, usize)>,
 }
 
 impl Item {
+    /// The register that it fills for others.
+    fn filled(&self) -> Option<Register> {
+        match self {
+            Item::Let(register, _) | Item::Sum { register, .. } => Some(*register),
+            Item::Store { .. } => None,
+        }
+    }
+
+    /// Whether it takes no instructions of its own, as it is loaded or constant.
+    fn is_free(&self) -> bool {
+        matches!(self, Item::Let(_, instruction) if instruction.work() == 0)
+    }
+
+    /// About how many instructions its code has, where a loop is as long as its body.
+    fn length(&self) -> usize {
+        match self {
+            Item::Let(_, instruction) => instruction.length(),
+            Item::Sum { body, .. } => body.iter().map(|(_, i)| i.length()).sum::<usize>() + 1,
+            // It is one loop of those that are stored, and a single term is that of an item before.
+            Item::Store { body, .. } => body.iter().map(|(_, i)| i.length()).sum(),
+        }
+    }
+
     /// The registers that it reads.
     fn registers(&self) -> Vec<Register> {
         let (single, body, term, fold) = match self {
@@ -454,17 +539,25 @@ impl Item {
 }
 
 impl Instruction {
+    /// About how many instructions its code has: functions are written out.
+    fn length(&self) -> usize {
+        match self.work() {
+            work @ ..=1 => work,
+            _ => FUNCTION,
+        }
+    }
+
     /// About how many instructions of a processor it takes. What is loaded or constant serves several
     /// pairs.
     fn work(&self) -> usize {
         /// A function that is made of a polynomial, or an instruction that is slow.
-        const FUNCTION: usize = 8;
+        const SLOW: usize = 8;
         match self {
             Instruction::Const(_) | Instruction::Load { .. } | Instruction::Counter { .. } => 0,
-            Instruction::Offset { .. } => FUNCTION,
+            Instruction::Offset { .. } => SLOW,
             Instruction::Fma { .. } => 1,
             // A product less.
-            Instruction::Apply { argument, .. } if argument.binary => FUNCTION - 1,
+            Instruction::Apply { argument, .. } if argument.binary => SLOW - 1,
             Instruction::Apply { op, .. } => match op {
                 ScalarOp::Neg
                 | ScalarOp::Rounded
@@ -487,7 +580,7 @@ impl Instruction {
                 | ScalarOp::Clamp
                 | ScalarOp::IfElse
                 | ScalarOp::MaskWhere => 1,
-                _ => FUNCTION,
+                _ => SLOW,
             },
         }
     }
