@@ -927,9 +927,9 @@ fn run_exchanging<E: Float, F: Float, A: Float, N: Size, R: Accumulator<F, A, N>
 
 /// The items of a piece, where `here`, which is always so. A branch is compiled by itself by CubeCL, which does not see
 /// that it is always taken; compilers to machine code do. What goes from piece to piece is in `kept`, so that there is
-/// hardly any code outside of the branches. Results
-/// are taken outside of them.
+/// hardly any code outside of the branches. Results are taken outside of them.
 #[cube]
+#[allow(clippy::if_same_then_else)] // One decides what code there is, the other is code.
 fn run_piece<E: Float, F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
     state: &mut R::State,
     kept: &mut Array<Vector<F, N>>,
