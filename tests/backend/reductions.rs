@@ -604,3 +604,30 @@ fn comparisons_are_counted() {
     let want: f64 = points.over(Axis::J, count).iter().sum();
     assert_eq!(ints(all), [want as i64]);
 }
+
+#[test]
+fn reductions_of_one_formula_are_not_taken_for_each_other() {
+    let (x, y) = ([1.0, -2.0], [0.5, 3.0, -1.0]);
+    let row = |values: &[f64]| tensor::<2>(values, [values.len(), 1], DType::F32, &device());
+    let f = LazyTensor::vi(row(&x)) * LazyTensor::vj(row(&y));
+    let each = |reduce: &dyn Fn(&[f64]) -> f64| -> Vec<f64> {
+        let products = x.map(|x| y.map(|y| x * y));
+        products.iter().map(|row| reduce(row)).collect()
+    };
+    let sums: Tensor<2> = f.sum(Axis::J);
+    assert_close("sum", &host(sums), &each(&|row| row.iter().sum()), 1e-6);
+    let products: Tensor<2> = f.prod(Axis::J);
+    assert_close(
+        "prod",
+        &host(products),
+        &each(&|row| row.iter().product()),
+        1e-6,
+    );
+    let least: Tensor<2> = f.min(Axis::J);
+    let want = each(&|row| row.iter().fold(f64::INFINITY, |a, b| a.min(*b)));
+    assert_close("min", &host(least.clone()), &want, 1e-6);
+    let first: Tensor<2> = f.kmin(1, Axis::J);
+    assert_eq!(host(first), host(least));
+    let counts: Tensor<2, Int> = f.count(Axis::J);
+    assert_eq!(ints(counts), [3, 3]);
+}
