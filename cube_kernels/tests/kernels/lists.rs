@@ -95,11 +95,6 @@ fn assert_lists(problem: &Problem) {
 
 #[test]
 fn lists_of_few_rows_are_those_of_the_definition() {
-    // Of one of these kernels CubeCL's compiler to SPIR-V makes an invalid module, which is not mended yet. As WGSL,
-    // on the same driver, all of them are right.
-    if matches!(runtime(), Runtime::Vulkan) {
-        return;
-    }
     for (m, n, k) in [
         (17, 300, 256),
         (17, 300, 300),
@@ -194,6 +189,11 @@ fn impatient(limit: usize) -> Device {
 
 #[test]
 fn parts_that_no_unit_can_merge_at_once_are_merged_in_turns() {
+    // Of one of these kernels CubeCL's compiler to SPIR-V makes an invalid module, which is not mended yet. As WGSL,
+    // on the same driver, all of them are right.
+    if matches!(runtime(), Runtime::Vulkan) {
+        return;
+    }
     let (m, n) = (3, 6000);
     for (k, kind) in ReductionKind::all()
         .chain([
