@@ -492,8 +492,9 @@ impl Device {
     pub fn new(properties: &DeviceProperties, runtime: &str) -> Self {
         let hardware = &properties.hardware;
         // Mesa's software driver. It leaves every loop when a unit has done 65 535 iterations in all,
-        // without a word; and a tile in shared memory, which would be ordinary memory anyway, crashes
-        // its shader compiler if the kernel comes as SPIR-V.
+        // without a word. And it lacks the explicit layout of shared memory, without which CubeCL 0.11.3
+        // exchanges the type of a shared variable and that of its address in SPIR-V: the module is not valid,
+        // and the driver crashes. A tile in shared memory would be ordinary memory there anyway.
         let software = properties.identity.name.contains("llvmpipe");
         // Some drivers report more cubes than they launch.
         let clamp = |n: u32| n.min(u16::MAX as u32);

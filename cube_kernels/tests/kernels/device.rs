@@ -73,17 +73,22 @@ pub fn client() -> Client {
 pub fn small_gpu() -> Device {
     let client = client();
     let units = if runtime() == Runtime::Cpu { 2 } else { 8 };
+    let own = Device::new(client.properties(), client.name());
     Device {
         cores: None,
         max_units: units,
         plane: 1,
-        shared_memory: 64 << 10,
+        shared_memory: match runtime() {
+            // None where the compiler to SPIR-V does not bear it.
+            Runtime::Vulkan => own.shared_memory,
+            _ => 64 << 10,
+        },
         processors: Some(2),
         max_iterations: None,
         wide_loads: false,
         scales: false,
         matrices: MatrixUnits::default(),
-        ..Device::new(client.properties(), client.name())
+        ..own
     }
 }
 

@@ -11,7 +11,7 @@ use burn_lazy_kernels::{
 use cubecl::prelude::*;
 
 use crate::{
-    device::{Problem, Runtime, Tensor, assert_close, client, precisions, runtime, small_gpu},
+    device::{Problem, Tensor, assert_close, client, precisions, small_gpu},
     support::{Rng, gaussian, x, y},
 };
 
@@ -189,11 +189,6 @@ fn impatient(limit: usize) -> Device {
 
 #[test]
 fn parts_that_no_unit_can_merge_at_once_are_merged_in_turns() {
-    // Of one of these kernels CubeCL's compiler to SPIR-V makes an invalid module, which is not mended yet. As WGSL,
-    // on the same driver, all of them are right.
-    if matches!(runtime(), Runtime::Vulkan) {
-        return;
-    }
     let (m, n) = (3, 6000);
     for (k, kind) in ReductionKind::all()
         .chain([
