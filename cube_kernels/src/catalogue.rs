@@ -691,7 +691,7 @@ scalar_ops! {
             );
 
         /// The sine of an angle in radians. In F32 the error is below $1.2 \cdot 10^{-7}$ for every finite
-        /// angle, and below $3 \cdot 10^{-7}$ as a shader. From $10^5$ on an angle is reduced with integers (Payne and
+        /// angle, and below $3 \cdot 10^{-7}$ as a shader. From $2^{16}$ on an angle is reduced with integers (Payne and
         /// Hanek, 1983), on a CPU by the host's function, in a branch that other angles do not take. NaN for
         /// infinite angles.
         Sin => sin, Notation::Call,

@@ -183,19 +183,26 @@ struct Turn<N: Size> {
     cos: Vector<f32, N>,
 }
 
-/// From here on the parts of $\pi/2$ that are subtracted are not exact any more.
-const LARGE_ANGLE: f64 = 1e5;
+/// From here on the parts of $\pi/2$ that are subtracted are not exact any more; $2^{16}$, from where on
+/// [`large_turn`] is right.
+const LARGE_ANGLE: f64 = 65536.0;
 
 /// Of angles that are not large.
 #[cube]
-fn turn<N: Size>(x: Vector<f32, N>) -> Turn<N> {
+fn turn<N: Size>(x: Vector<f32, N>, #[comptime] math: Math) -> Turn<N> {
     let k = (x * constant_vector::<f32, N>(std::f64::consts::FRAC_2_PI)).round();
     // Two parts of few digits, whose products with small integers are exact, and the rest.
     let r = fma(k, constant_vector::<f32, N>(-1.5703125), x);
-    let other = apart::<N>(k);
+    let other = apart::<N>(k, math);
     let r = fma(other, constant_vector::<f32, N>(-4.837512969970703e-4), r);
     let r = fma(k, constant_vector::<f32, N>(-7.549789954891882e-8), r);
-    turn_of::<N>(k, r)
+    turn_of::<N>(quadrant::<N>(k), r)
+}
+
+/// An integer `k` whose last two bits are the quadrant of the angle $k \pi/2$.
+#[cube]
+fn quadrant<N: Size>(k: Vector<f32, N>) -> Vector<u32, N> {
+    Vector::<u32, N>::reinterpret(Vector::<i32, N>::cast_from(k))
 }
 
 /// A function of an angle.
@@ -204,6 +211,17 @@ enum Circular {
     Sin,
     Cos,
     Tan,
+}
+
+#[cube]
+impl<N: Size> Turn<N> {
+    fn value(&self, #[comptime] function: Circular) -> Vector<f32, N> {
+        match function {
+            Circular::Sin => self.sin,
+            Circular::Cos => self.cos,
+            Circular::Tan => self.sin / self.cos,
+        }
+    }
 }
 
 /// The value where it is `near` for angles that are not large.
@@ -220,11 +238,10 @@ fn with_large<N: Size>(
 ) -> Vector<f32, N> {
     let mut value = near;
     if comptime!(!math.argument.small) {
-        let large = x
-            .abs()
-            .greater_equal(&constant_vector::<f32, N>(LARGE_ANGLE));
-        if any::<N>(large) {
-            let far = if comptime!(math.simd()) {
+        let limit = constant_vector::<f32, N>(LARGE_ANGLE);
+        if comptime!(math.simd()) {
+            let large = x.abs().greater_equal(&limit);
+            if any::<N>(large) {
                 // Of single numbers, as those of vectors are not the host's.
                 let mut far = x;
                 #[unroll]
@@ -237,16 +254,30 @@ fn with_large<N: Size>(
                     };
                     far.insert(lane, value);
                 }
-                far
-            } else {
-                let turn = large_turn::<N>(x);
-                match function {
-                    Circular::Sin => turn.sin,
-                    Circular::Cos => turn.cos,
-                    Circular::Tan => turn.sin / turn.cos,
+                value = select_many(large, far, near);
+            }
+        } else {
+            // One comparison a lane, as the result goes into the next one.
+            let limit = limit.extract(0usize);
+            let mut none = true.runtime();
+            #[unroll]
+            for lane in 0..N::value() {
+                none = none && x.extract(lane).abs() < limit;
+            }
+            if !none {
+                // A branch a lane: computed side by side they would take more registers, which all of the
+                // kernel would pay for.
+                #[unroll]
+                for lane in 0..N::value() {
+                    let angle = x.extract(lane);
+                    let mut far = near.extract(lane);
+                    if angle.abs() >= limit {
+                        let turn = large_turn::<Const<1>>(Vector::new(angle));
+                        far = turn.value(function).extract(0usize);
+                    }
+                    value.insert(lane, far);
                 }
-            };
-            value = select_many(large, far, near);
+            }
         }
     }
     value
@@ -254,7 +285,7 @@ fn with_large<N: Size>(
 
 /// The sine and cosine of $k \pi/2 + r$ for $|r| \le \pi/4$.
 #[cube]
-fn turn_of<N: Size>(k: Vector<f32, N>, r: Vector<f32, N>) -> Turn<N> {
+fn turn_of<N: Size>(k: Vector<u32, N>, r: Vector<f32, N>) -> Turn<N> {
     let square = r * r;
     let sin = odd::<f32, N>(r, comptime!(SIN.to_vec()));
     let cos = fma(
@@ -266,24 +297,24 @@ fn turn_of<N: Size>(k: Vector<f32, N>, r: Vector<f32, N>) -> Turn<N> {
             constant_vector::<f32, N>(1.0),
         ),
     );
-    // The quadrant, 0 to 3, and its last bit.
-    let quarter = constant_vector::<f32, N>(0.25);
-    let half = constant_vector::<f32, N>(0.5);
-    let quadrant = k - constant_vector::<f32, N>(4.0) * (k * quarter).floor();
-    let last_bit = quadrant - constant_vector::<f32, N>(2.0) * (quadrant * half).floor();
-    let swapped = last_bit.greater_than(&half);
+    // In odd quadrants they change places; the sine is negative in quadrants 2 and 3, the cosine in 1 and 2.
+    let one = Vector::new(1u32);
+    let swapped = (k & one).not_equal(&Vector::new(0u32));
     let (s, c) = (
         select_many(swapped, cos, sin),
         select_many(swapped, sin, cos),
     );
-    let lower = quadrant.greater_than(&constant_vector::<f32, N>(1.5));
-    let left = (quadrant - constant_vector::<f32, N>(1.5))
-        .abs()
-        .less_than(&constant_vector::<f32, N>(1.0));
     Turn::<N> {
-        sin: select_many(lower, -s, s),
-        cos: select_many(left, -c, c),
+        sin: negated_by::<N>(s, k),
+        cos: negated_by::<N>(c, k + one),
     }
+}
+
+/// `x`, or `-x` where the last bit but one of `k` is set.
+#[cube]
+fn negated_by<N: Size>(x: Vector<f32, N>, k: Vector<u32, N>) -> Vector<f32, N> {
+    let sign = (k << Vector::new(30u32)) & Vector::new(0x8000_0000u32);
+    Vector::<f32, N>::reinterpret(Vector::<u32, N>::reinterpret(x) ^ sign)
 }
 
 /// The bits of $2/\pi$ behind 32 zeros.
@@ -364,7 +395,7 @@ fn large_turn<N: Size>(x: Vector<f32, N>) -> Turn<N> {
     );
     let finite = x.abs().less_equal(&constant_vector::<f32, N>(LARGEST));
     let rest = select_many(finite, rest, not_a_number::<N>(x));
-    turn_of::<N>(Vector::<f32, N>::cast_from(quadrant), rest)
+    turn_of::<N>(quadrant, rest)
 }
 
 /// $\sin \pi r$ and $\cos \pi r$ for $|r| \le 1/2$.
@@ -384,7 +415,7 @@ pub(super) fn half_turn<F: Float, N: Size>(
         let k = (r + r).round();
         let half = constant_vector::<f32, N>(0.5);
         let rest = (r - k * half) * constant_vector::<f32, N>(std::f64::consts::PI);
-        let turn = turn_of::<N>(k, rest);
+        let turn = turn_of::<N>(quadrant::<N>(k), rest);
         HalfTurn::<F, N> {
             sin: Vector::<F, N>::cast_from(turn.sin),
             cos: Vector::<F, N>::cast_from(turn.cos),
@@ -403,7 +434,7 @@ pub(super) fn half_turn<F: Float, N: Size>(
 pub fn sin<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
     if comptime!(math.precision == Precision::F32) {
         let x = Vector::<f32, N>::cast_from(x);
-        let near = turn::<N>(x).sin;
+        let near = turn::<N>(x, math).value(Circular::Sin);
         Vector::<F, N>::cast_from(with_large::<N>(x, near, Circular::Sin, math))
     } else {
         x.sin()
@@ -415,7 +446,7 @@ pub fn sin<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector
 pub fn cos<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
     if comptime!(math.precision == Precision::F32) {
         let x = Vector::<f32, N>::cast_from(x);
-        let near = turn::<N>(x).cos;
+        let near = turn::<N>(x, math).value(Circular::Cos);
         Vector::<F, N>::cast_from(with_large::<N>(x, near, Circular::Cos, math))
     } else {
         x.cos()
@@ -427,8 +458,7 @@ pub fn cos<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector
 pub fn tan<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
     if comptime!(math.precision == Precision::F32) {
         let x = Vector::<f32, N>::cast_from(x);
-        let turn = turn::<N>(x);
-        let near = turn.sin / turn.cos;
+        let near = turn::<N>(x, math).value(Circular::Tan);
         Vector::<F, N>::cast_from(with_large::<N>(x, near, Circular::Tan, math))
     } else {
         x.tan()
@@ -682,7 +712,7 @@ pub(super) fn exp_of_negative<F: Float, N: Size>(
         let k = ((x + delta) * constant_vector::<f32, N>(std::f64::consts::LOG2_E)).round();
         let f = fma(k, constant_vector::<f32, N>(0.693359375), -x);
         let f = fma(
-            apart::<N>(k),
+            apart::<N>(k, math),
             constant_vector::<f32, N>(comptime!(-LN_2_REST)),
             f,
         );

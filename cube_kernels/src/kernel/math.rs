@@ -395,7 +395,7 @@ pub(super) fn exp_f32<N: Size>(x: Vector<f32, N>, #[comptime] math: Math) -> Vec
         let k = (x * log2_e).round();
         // ln 2 in a part of few digits and the rest, as products may be rounded.
         let f = fma(k, constant_vector::<f32, N>(-0.693359375), x);
-        let f = fma(apart::<N>(k), constant_vector::<f32, N>(LN_2_REST), f);
+        let f = fma(apart::<N>(k, math), constant_vector::<f32, N>(LN_2_REST), f);
         (f, exponent_bits::<N>(k))
     };
     let p = polynomial::<f32, N>(f, comptime!(EXP.to_vec()));
@@ -403,11 +403,16 @@ pub(super) fn exp_f32<N: Size>(x: Vector<f32, N>, #[comptime] math: Math) -> Vec
 }
 
 /// `k`, which is far below $2^{30}$, in a form that compilers of shaders cannot know to be `k`: they
-/// would contract $a k + b k$ to $(a + b) k$ with a rounded $a + b$.
+/// would contract $a k + b k$ to $(a + b) k$ with a rounded $a + b$. LLVM does not, to which an `fma` is a
+/// function.
 #[cube]
-pub(super) fn apart<N: Size>(k: Vector<f32, N>) -> Vector<f32, N> {
-    let limit = constant_vector::<f32, N>(1073741824.0);
-    select_many(k.greater_than(&limit), limit, k)
+pub(super) fn apart<N: Size>(k: Vector<f32, N>, #[comptime] math: Math) -> Vector<f32, N> {
+    if comptime!(math.simd() || math.exp2) {
+        k
+    } else {
+        let limit = constant_vector::<f32, N>(1073741824.0);
+        select_many(k.greater_than(&limit), limit, k)
+    }
 }
 
 /// What 0.693359375 is larger than $\ln 2$ by.
