@@ -27,6 +27,11 @@ pub enum Kind {
     Gradient,
     /// $x + 1$, as Burn itself does it: what no call can be faster than.
     ElementWise,
+    /// $\sum_j \sin(\sin(\dots \sin(x_i \cdot y_j)))$, a formula that is long and has nothing in common.
+    Sines { depth: usize },
+    /// $\sum_j \mathrm{softDTW}(x_i, y_j)$, a formula of about $D^2$ exponentials and logarithms that share what is
+    /// between them; with the gradient by x.
+    SoftDtw { gradient: bool },
     /// $(\alpha I + K) a = b$ with the Gaussian kernel matrix of the rows of x; in F64 with iterations in F32.
     Solve { alpha: f64, method: Method },
 }
@@ -49,6 +54,8 @@ impl Kind {
             Kind::ArgKmin => "argkmin",
             Kind::Gradient => "gradient",
             Kind::ElementWise => "element-wise",
+            Kind::Sines { .. } => "sines",
+            Kind::SoftDtw { .. } => "softdtw",
             Kind::Solve { .. } => "solve",
         }
     }
@@ -56,7 +63,11 @@ impl Kind {
     /// Names of the input arrays.
     fn arrays(self) -> &'static [&'static str] {
         match self {
-            Kind::LogSumExp | Kind::ArgKmin | Kind::ElementWise => &["x", "y"],
+            Kind::LogSumExp
+            | Kind::ArgKmin
+            | Kind::ElementWise
+            | Kind::Sines { .. }
+            | Kind::SoftDtw { .. } => &["x", "y"],
             _ => &["x", "y", "b"],
         }
     }
@@ -146,7 +157,11 @@ impl Case {
             Kind::Attention => Some([d + dv, 1.0]),
             // A comparison.
             Kind::ArgKmin => Some([d + 1.0, 0.0]),
-            Kind::Gradient | Kind::ElementWise | Kind::Solve { .. } => None,
+            Kind::Gradient
+            | Kind::ElementWise
+            | Kind::Sines { .. }
+            | Kind::SoftDtw { .. }
+            | Kind::Solve { .. } => None,
         }
     }
 }
@@ -199,6 +214,36 @@ pub fn cases(gpu: bool) -> Vec<Case> {
             .quick(),
     );
     cases.push(Case::new(Kind::ElementWise, [100; 2], 3));
+    // Of these the first call tells.
+    for (workload, kind, d) in [
+        ("compile, Gaussian", Kind::Gaussian, 3),
+        ("compile, gradient", Kind::Gradient, 3),
+        ("compile, 10 sines", Kind::Sines { depth: 10 }, 1),
+        ("compile, 20 sines", Kind::Sines { depth: 20 }, 1),
+        ("compile, 40 sines", Kind::Sines { depth: 40 }, 1),
+        ("compile, softdtw", Kind::SoftDtw { gradient: false }, 8),
+        ("compile, softdtw", Kind::SoftDtw { gradient: false }, 12),
+        (
+            "compile, softdtw and gradient",
+            Kind::SoftDtw { gradient: true },
+            4,
+        ),
+        (
+            "compile, softdtw and gradient",
+            Kind::SoftDtw { gradient: true },
+            8,
+        ),
+        (
+            "compile, softdtw and gradient",
+            Kind::SoftDtw { gradient: true },
+            12,
+        ),
+    ] {
+        cases.push(Case {
+            compared: false,
+            ..Case::new(kind, [50; 2], d).named(workload)
+        });
+    }
     cases.push(Case::new(Kind::Gaussian, [10, 1_000_000], 3).named("few rows"));
     for n in [1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000] {
         cases.push(Case::new(Kind::Gaussian, [10_000, n], 3).named("columns"));
@@ -364,6 +409,34 @@ fn prepare_rank<const R: usize>(
                 Output::Indices(Tensor::from_dispatch(nearest.into_dispatch()))
             })
         }
+        Kind::Sines { depth } => Box::new(move || {
+            let product = LazyTensor::vi(x.clone()).dot(LazyTensor::vj(y.clone()));
+            Output::values::<R>(
+                (0..depth)
+                    .fold(product, |inner, _| inner.sin())
+                    .sum(Axis::J),
+            )
+        }),
+        Kind::SoftDtw { gradient } => {
+            let (x, y, _) = match gradient {
+                true => tensors(&device.clone().autodiff()),
+                false => (x, y, None),
+            };
+            Box::new(move || {
+                let x = x.clone().detach();
+                let x = if gradient { x.require_grad() } else { x };
+                let alignment =
+                    LazyTensor::vi(x.clone()).softdtw(LazyTensor::vj(y.clone()), SMOOTHING);
+                let sums: Tensor<R> = alignment.sum(Axis::J);
+                match gradient {
+                    true => {
+                        let gradients = sums.sum().backward();
+                        Output::values(x.grad(&gradients).expect("it is tracked"))
+                    }
+                    false => Output::values(sums),
+                }
+            })
+        }
         Kind::Gradient => {
             let (x, y, b) = tensors(&device.clone().autodiff());
             let b = b.expect("there is a b");
@@ -397,6 +470,29 @@ fn prepare_rank<const R: usize>(
             })
         }
     }
+}
+
+/// The smoothing of soft minima.
+const SMOOTHING: f64 = 0.1;
+
+/// The soft cost of aligning two series, by the recursion of Cuturi and Blondel, "Soft-DTW", ICML 2017.
+fn soft_dtw(x: &[f64], y: &[f64]) -> f64 {
+    let soft_min = |values: [f64; 3]| {
+        let least = values.into_iter().fold(f64::INFINITY, f64::min);
+        let sum: f64 = values.iter().map(|v| ((least - v) / SMOOTHING).exp()).sum();
+        least - SMOOTHING * sum.ln()
+    };
+    // What stands before the first row and the first column; the alignment begins at their corner.
+    let mut above = vec![f64::INFINITY; y.len() + 1];
+    above[0] = 0.0;
+    for x in x {
+        let mut row = vec![f64::INFINITY];
+        for (k, y) in y.iter().enumerate() {
+            row.push((x - y).powi(2) + soft_min([above[k], above[k + 1], row[k]]));
+        }
+        above = row;
+    }
+    above[y.len()]
 }
 
 /// The relative error of a few rows against `f64`: of values the norm of the difference, of neighbours that
@@ -436,6 +532,23 @@ pub fn error(case: &Case, data: &Data, out: &[f64]) -> f64 {
             Kind::Laplacian => weighted(&|j| (-distances[j].sqrt()).exp()),
             Kind::ElementWise => x_i.iter().map(|x| x + 1.0).collect(),
             Kind::LogSumExp => vec![(0..case.n).map(gaussian).sum::<f64>().ln()],
+            Kind::Sines { depth } => {
+                let product = |y_j: &[f64]| x_i.iter().zip(y_j).map(|(a, b)| a * b).sum::<f64>();
+                let sines = |y_j: &[f64]| (0..depth).fold(product(y_j), |inner, _| inner.sin());
+                vec![y_j.map(sines).sum()]
+            }
+            Kind::SoftDtw { gradient: false } => vec![y_j.map(|y_j| soft_dtw(x_i, y_j)).sum()],
+            Kind::SoftDtw { gradient: true } => {
+                // Central differences.
+                const STEP: f64 = 1e-5;
+                let moved = |k: usize, step: f64| -> f64 {
+                    let mut x_i = x_i.to_vec();
+                    x_i[k] += step;
+                    y_j.clone().map(|y_j| soft_dtw(&x_i, y_j)).sum()
+                };
+                let slope = |k| (moved(k, STEP) - moved(k, -STEP)) / (2.0 * STEP);
+                (0..case.d).map(slope).collect()
+            }
             Kind::Attention => {
                 let scores: Vec<f64> = y_j
                     .map(|y_j| x_i.iter().zip(y_j).map(|(a, b)| a * b).sum::<f64>().exp())

@@ -17,6 +17,7 @@ use std::{
 
 use burn::prelude::*;
 use clap::Parser;
+use cpu_time::ProcessTime;
 use serde::Serialize;
 
 use cases::{Case, Data, cases, error, prepare};
@@ -153,6 +154,8 @@ struct Row {
     seconds: f64,
     pairs_per_s: f64,
     first_call_s: f64,
+    /// Of all threads of the process, which include those that wait by spinning.
+    first_call_cpu_s: f64,
     rel_err: f64,
     peer: Option<&'static str>,
     peer_seconds: Option<f64>,
@@ -175,6 +178,7 @@ impl fmt::Display for Row {
             k,
             seconds,
             first_call_s,
+            first_call_cpu_s,
             rel_err,
             ..
         } = self;
@@ -184,9 +188,10 @@ impl fmt::Display for Row {
         }
         write!(
             f,
-            "{:.3} ms, first {:.1} ms, {:.2} G pairs/s, error {rel_err:.1e}",
+            "{:.3} ms, first {:.1} ms ({:.1} of the processor), {:.2} G pairs/s, error {rel_err:.1e}",
             seconds * 1e3,
             first_call_s * 1e3,
+            first_call_cpu_s * 1e3,
             self.pairs_per_s / 1e9
         )?;
         match self.limit_share {
@@ -227,7 +232,9 @@ fn measure(
     let pause = || thread::sleep(Duration::from_millis(200));
     device.sync()?;
     pause();
+    let processor = ProcessTime::now();
     let (first, out) = timed();
+    let first_call_cpu_s = processor.elapsed().as_secs_f64();
     let mut own = Times {
         first,
         error: error(case, &data, &out.host()),
@@ -280,6 +287,7 @@ fn measure(
         seconds,
         pairs_per_s: case.pairs() / seconds,
         first_call_s: own.first,
+        first_call_cpu_s,
         rel_err: own.error,
         peer: None,
         peer_seconds: None,
