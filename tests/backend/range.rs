@@ -313,3 +313,35 @@ fn sines_cosines_and_tangents_of_large_angles_are_right() {
         check("the real part", both.re, &|_, _, cos| cos, epsilon);
     }
 }
+
+#[test]
+fn sines_and_cosines_of_angles_of_all_sizes_are_right() {
+    let device = device();
+    // Evenly over the logarithms, and on both sides of where angles are reduced in another way.
+    let mut angles: Vec<f64> = (0..6000).map(|k| 1.0033f64.powi(k)).collect();
+    let around = |edge: f64| (0..500).map(move |k| edge * (1.0 + f64::from(k - 250) / 2000.0));
+    angles.extend([8192.0, 65536.0].into_iter().flat_map(around));
+    let angles: Vec<f64> = angles.iter().map(|x| f64::from(*x as f32)).collect();
+    for (dtype, _) in dtypes() {
+        let x = LazyTensor::vi(tensor(&angles, [angles.len(), 1], dtype, &device));
+        let [zero, one] =
+            [0.0, 1.0].map(|value| LazyTensor::vj(tensor(&[value], [1, 1], dtype, &device)));
+        let epsilon = if dtype == DType::F64 { 1e-15 } else { 3e-7 };
+        // Compilers of shaders compute with products in other ways.
+        for (what, angle) in [("a sum", &x + zero), ("a product", &x * one)] {
+            let functions: [(&str, LazyTensor, fn(f64) -> f64); 2] = [
+                ("sine", angle.sin(), f64::sin),
+                ("cosine", angle.cos(), f64::cos),
+            ];
+            for (name, f, want) in functions {
+                for (x, got) in angles.iter().zip(host(f.sum::<2>(Axis::J))) {
+                    let want = want(*x);
+                    assert!(
+                        (got - want).abs() <= epsilon,
+                        "the {name} of {what}, {x}, in {dtype:?}: {got}, expected {want}"
+                    );
+                }
+            }
+        }
+    }
+}

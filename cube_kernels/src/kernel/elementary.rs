@@ -183,16 +183,22 @@ struct Turn<N: Size> {
     cos: Vector<f32, N>,
 }
 
-/// From here on the parts of $\pi/2$ that are subtracted are not exact any more; $2^{16}$, from where on
-/// [`large_turn`] is right.
-const LARGE_ANGLE: f64 = 65536.0;
+/// From here on multiples of the parts of $\pi/2$ are not exact any more: where a multiply-add rounds once, and
+/// where the product is rounded, too, which then must have 24 digits at most.
+fn large_angle(math: Math) -> f64 {
+    if math.fuses() { 65536.0 } else { 8192.0 }
+}
 
 /// Of angles that are not large.
 #[cube]
 fn turn<N: Size>(x: Vector<f32, N>, #[comptime] math: Math) -> Turn<N> {
     let k = (x * constant_vector::<f32, N>(std::f64::consts::FRAC_2_PI)).round();
-    // Two parts of few digits, whose products with small integers are exact, and the rest.
-    let r = fma(k, constant_vector::<f32, N>(-1.5703125), x);
+    // A part of 8 digits, one of 11, whose products with small integers are exact, and the rest.
+    let r = fma(
+        k,
+        constant_vector::<f32, N>(-1.5703125),
+        apart::<N>(x, math),
+    );
     let other = apart::<N>(k, math);
     let r = fma(other, constant_vector::<f32, N>(-4.837512969970703e-4), r);
     let r = fma(k, constant_vector::<f32, N>(-7.549789954891882e-8), r);
@@ -238,7 +244,7 @@ fn with_large<N: Size>(
 ) -> Vector<f32, N> {
     let mut value = near;
     if comptime!(!math.argument.small) {
-        let limit = constant_vector::<f32, N>(LARGE_ANGLE);
+        let limit = constant_vector::<f32, N>(comptime!(large_angle(math)));
         if comptime!(math.simd()) {
             let large = x.abs().greater_equal(&limit);
             if any::<N>(large) {
@@ -328,8 +334,7 @@ const TWO_OVER_PI: [u32; 7] = [
     0x3c43_9041,
 ];
 
-/// For finite $|x| \ge 2^{16}$, with an error of the angle of 4e-9 and its rounding; NaN for what is larger,
-/// nothing of use for what is smaller.
+/// For finite $|x| \ge 1$, with an error of the angle of 4e-9 and its rounding; NaN for what is larger.
 ///
 /// Of the product of $x = m 2^e$ with $2/\pi$ only what is left modulo 4 is computed, in units of $2^{-30}$: the
 /// bits of $2/\pi$ that give multiples of 4 are skipped, those that give less than a unit left out (Payne and

@@ -30,6 +30,12 @@ impl Math {
         self.polynomial_exp
     }
 
+    /// Whether a multiply-add rounds once, and no compiler takes it apart: LLVM does not, to which it is a function,
+    /// but compilers of shaders do.
+    pub fn fuses(self) -> bool {
+        self.simd() || self.exp2
+    }
+
     /// Whether powers of 2 take less than exponentials.
     pub fn binary(self) -> bool {
         (self.exp2 || self.polynomial_exp) && self.precision == Precision::F32
@@ -402,16 +408,17 @@ pub(super) fn exp_f32<N: Size>(x: Vector<f32, N>, #[comptime] math: Math) -> Vec
     p * Vector::<f32, N>::reinterpret(bits)
 }
 
-/// `k`, which is far below $2^{30}$, in a form that compilers of shaders cannot know to be `k`: they
-/// would contract $a k + b k$ to $(a + b) k$ with a rounded $a + b$. LLVM does not, to which an `fma` is a
-/// function.
+/// `x`, which is below $2^{30}$, in a form that compilers of shaders cannot know to be `x`.
+///
+/// They would contract $a x + b x$ to $(a + b) x$ with a rounded $a + b$. And where `x` is a product, they would add it
+/// last to what is subtracted from it: $x - a - b$ as $x - (a + b)$ with a rounded sum.
 #[cube]
-pub(super) fn apart<N: Size>(k: Vector<f32, N>, #[comptime] math: Math) -> Vector<f32, N> {
-    if comptime!(math.simd() || math.exp2) {
-        k
+pub(super) fn apart<N: Size>(x: Vector<f32, N>, #[comptime] math: Math) -> Vector<f32, N> {
+    if comptime!(math.fuses()) {
+        x
     } else {
         let limit = constant_vector::<f32, N>(1073741824.0);
-        select_many(k.greater_than(&limit), limit, k)
+        select_many(x.greater_than(&limit), limit, x)
     }
 }
 

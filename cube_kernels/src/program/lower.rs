@@ -23,7 +23,7 @@ use crate::{
 pub const UNROLL: usize = 8;
 
 /// Angles below are small: far from those that are reduced otherwise, whatever is rounded.
-const SMALL: f64 = 1e4;
+const SMALL: f64 = 8e3;
 
 /// Added to the slots that are computed until the number of loaded ones is known.
 const COMPUTED: usize = 1 << 30;
