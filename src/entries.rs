@@ -13,6 +13,7 @@ use burn_lazy_kernels::{
 };
 
 use crate::{
+    cast::{cast, cast_of},
     error::LazyError,
     lazy::{LazyTensor, expect},
     operand::{Operand, Value, union},
@@ -177,11 +178,7 @@ impl LazyTensor {
         }
         let dtype = self.extent().dtype.expect("there is a tensor operand");
         let dense: Tensor<R> = self.columns_as_batch()?.entries()?;
-        let dense = match dense.dtype() == dtype {
-            true => dense,
-            false => dense.cast(dtype),
-        };
-        Ok(dense.swap_dims(R - 3, R - 2))
+        Ok(cast(dense, dtype.into()).swap_dims(R - 3, R - 2))
     }
 
     /// The same entries as a formula of rows, in which the columns are the last batch dimension: the
@@ -218,7 +215,7 @@ impl LazyTensor {
                     shape.insert(shape.len() - own, 1);
                 }
                 let values = match halves {
-                    true => Dispatch::float_cast(tensor.tensor.clone(), FloatDType::F32),
+                    true => cast_of::<Dispatch>(tensor.tensor.clone(), FloatDType::F32),
                     false => tensor.tensor.clone(),
                 };
                 let values = Dispatch::float_reshape(values, Shape::from(shape));
@@ -359,7 +356,7 @@ impl LazyTensor {
         let numbers =
             Tensor::<1, Int>::from_data(TensorData::new(numbers, [indices.len()]), &device);
         let dtype = extent.dtype.expect("there is a tensor operand");
-        let here = numbers.clone().float().cast(dtype);
+        let here = cast(numbers.clone().float(), dtype.into());
         let here = Operand::tensor(here.reshape([indices.len(), 1]), Some(axis))?;
         let index = |of: Axis| match of == axis {
             true => Expr::var(here.var),

@@ -9,6 +9,7 @@ use burn_lazy_kernels::{
 };
 
 use crate::{
+    cast::cast,
     error::{FormulaInfo, LazyError},
     operand::{Extent, Operand, broadcast, extent, name, union},
 };
@@ -260,7 +261,7 @@ impl LazyTensor {
     /// Like [`cast`](Self::cast), with an error instead of a panic.
     pub fn try_cast(&self, dtype: FloatDType) -> Result<Self, LazyError> {
         self.check_cast(dtype)?;
-        let mut cast = self.map_tensors(|tensor| tensor.cast(dtype), Operand::is_float);
+        let mut cast = self.map_tensors(|tensor| cast(tensor, dtype), Operand::is_float);
         let operands = Arc::make_mut(&mut cast.operands);
         operands
             .iter_mut()

@@ -70,6 +70,7 @@ mod algebra;
 mod arithmetic;
 mod backends;
 mod calculus;
+mod cast;
 mod complex;
 mod entries;
 mod error;

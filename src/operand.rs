@@ -11,6 +11,7 @@ use burn::{
 };
 use burn_lazy_kernels::{Axis, Expr, expr::Var};
 
+use crate::cast::cast;
 use crate::error::{Conflict, LazyError, OperandInfo};
 
 /// A leaf with its value.
@@ -111,10 +112,7 @@ impl TensorValue {
 
     /// Its values in the type `dtype`.
     pub fn read_as(&self, dtype: DType) -> DispatchTensor {
-        match self.tensor.dtype() == dtype {
-            true => self.tensor.clone(),
-            false => Dispatch::float_cast(self.tensor.clone(), dtype.into()),
-        }
+        cast(self.any_rank(), dtype.into()).into_dispatch()
     }
 
     /// The shape of the tensor that was given.

@@ -129,7 +129,7 @@ pub struct Reduction {
     pub kind: ReductionKind,
     /// What it gives.
     pub wanted: Wanted,
-    /// The type of the values, if it is not that of the operands: that in which kernels compute.
+    /// The type of the values, if it is not that of the operands.
     pub values: Option<FloatDType>,
     /// The type of indices.
     pub indices: IntDType,

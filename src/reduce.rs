@@ -15,6 +15,7 @@ use burn_lazy_kernels::{
 
 use crate::{
     backends::{Unsupported, check, check_reduction, computed},
+    cast::{cast, cast_of},
     error::LazyError,
     lazy::{IntoLazy, LazyTensor, expect},
     operand::{Operand, Value},
@@ -94,7 +95,7 @@ reductions! {
             Axes::Both => m as f64 * n as f64,
         };
         let dtype = k.extent().dtype.expect("it has been summed");
-        Ok((sum / count).cast(dtype))
+        Ok(cast(sum / count, dtype.into()))
     };
 
     /// The product over a symbolic axis, $\prod_j f_{ij}$, shaped as the [`sum`](Self::sum); 1 over
@@ -309,7 +310,8 @@ impl LazyTensor {
             // What is reduced in between is not rounded.
             Axes::Both => {
                 let values: Tensor<R> = self.wide_values(operation, kind, Axes::Both)?;
-                values.cast(self.extent().dtype.expect("it has been reduced"))
+                let dtype = self.extent().dtype.expect("it has been reduced");
+                cast(values, dtype.into())
             }
         };
         Ok(values)
@@ -620,10 +622,7 @@ impl LazyTensor {
         let own = extent.dtype.expect("there is a tensor operand");
         let own = if wide { computed(own) } else { own };
         let values = values.map(|values| {
-            let values = match own == written {
-                true => values,
-                false => Dispatch::float_cast(values, own.into()),
-            };
+            let values = cast_of::<Dispatch>(values, own.into());
             dropped.into_iter().fold(values, with_graph_of)
         });
         Ok([values, indices])
@@ -743,11 +742,7 @@ fn with_graph_of(values: DispatchTensor, dropped: DispatchTensor) -> DispatchTen
     let all = Tensor::<1, Bool>::from_data([true], &device).into_dispatch();
     let all = Dispatch::bool_reshape(all, Shape::from(vec![1; rank]));
     let nothing = Dispatch::float_mask_fill(first, all, 0.0.into());
-    let dtype = values.dtype();
-    let nothing = match nothing.dtype() == dtype {
-        true => nothing,
-        false => Dispatch::float_cast(nothing, dtype.into()),
-    };
+    let nothing = cast_of::<Dispatch>(nothing, values.dtype().into());
     Dispatch::float_add(values, nothing)
 }
 

@@ -21,6 +21,7 @@ use burn_lazy_kernels::{
 
 use crate::{
     backends::computed,
+    cast::cast_of,
     ops::{LazyOps, Operands, Reduced, Reduction},
 };
 
@@ -112,10 +113,7 @@ impl<B: Backend + LazyOps> Pairs<B> {
             fold: None,
             ..reduction
         };
-        let cast = |tensor: FloatTensor<B>| match computed == FloatDType::from(tensor.dtype()) {
-            true => tensor,
-            false => B::float_cast(tensor, computed),
-        };
+        let cast = |tensor: FloatTensor<B>| cast_of::<B>(tensor, computed);
         let mut pairs = Self {
             cotangent: Expr::constant(0.0).into(),
             operands: operands.into_iter().map(cast).collect(),
@@ -336,11 +334,7 @@ impl<B: Backend + LazyOps> Pairs<B> {
                         B::float_zeros(operand.shape(), &operand.device(), dtype)
                     }
                 };
-                let gradient = match self.dtypes[k] == FloatDType::from(gradient.dtype()) {
-                    true => gradient,
-                    false => B::float_cast(gradient, self.dtypes[k]),
-                };
-                all.push((k, gradient));
+                all.push((k, cast_of::<B>(gradient, self.dtypes[k])));
                 start = end;
             }
         }
@@ -487,10 +481,7 @@ fn tracked<B: Backend + LazyOps, C: CheckpointStrategy, const N: usize>(
             }
             let reduced = B::lazy_reduce(inner(), all);
             let values = reduced.values.expect("they are wanted");
-            let given = match reduction.values_dtype(dtype) {
-                own if own == values.dtype() => values.clone(),
-                own => B::float_cast(values.clone(), own.into()),
-            };
+            let given = cast_of::<B>(values.clone(), reduction.values_dtype(dtype).into());
             let wanted = reduction.wanted.indices;
             let forward = Forward {
                 operands: tensors.iter().map(|t| prep.checkpoint(t)).collect(),

@@ -15,6 +15,7 @@ use super::{
     operator::{Ridge, computed},
     system::{epsilon, host, one_square, run, tensor},
 };
+use crate::cast::cast;
 
 /// How [`log_det`] computes.
 #[derive(Clone, Debug)]
@@ -251,7 +252,7 @@ where
         for first in (0..n).step_by(width) {
             let weights = block(first, &|i, j| inverse[(i, j)]);
             let part = (a.apply(block(first, &unit))? * weights).sum();
-            value = (part.clone() - part.detach()).cast(stored) + value;
+            value = cast(part.clone() - part.detach(), stored.into()) + value;
         }
     }
     Ok(LogDet {

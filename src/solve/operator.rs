@@ -3,7 +3,9 @@
 use burn::tensor::{DType, Device, FloatDType, Tensor};
 use burn_lazy_kernels::Axis;
 
-use crate::{error::LazyError, lazy::LazyTensor, operand::broadcast, solve::SolveError};
+use crate::{
+    cast::cast, error::LazyError, lazy::LazyTensor, operand::broadcast, solve::SolveError,
+};
 
 /// A linear map $A$ that is known by its products with blocks of vectors `[batch.., N, E]`.
 ///
@@ -268,7 +270,7 @@ impl<const R: usize> LinearOperator<R> for Diagonal<R> {
         LazyTensor::try_pm(self.values.clone())?.check_cast(dtype)?;
         Ok(Self {
             size: self.size,
-            values: self.values.clone().cast(dtype),
+            values: cast(self.values.clone(), dtype),
         })
     }
 

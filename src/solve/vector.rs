@@ -11,7 +11,7 @@ use super::{
     scale::check_finite,
     system::{GUESS, RIGHT},
 };
-use crate::error::LazyError;
+use crate::{cast::cast, error::LazyError};
 
 /// A method for right-hand sides of at least two dimensions, in F32 or F64.
 pub(crate) trait Method {
@@ -38,12 +38,12 @@ where
     let solved = match is_half(stored) && a.vectors()?.1 == stored {
         true => {
             let options = SolveOptions {
-                initial: options.initial.clone().map(|v| v.cast(FloatDType::F32)),
+                initial: options.initial.clone().map(|v| cast(v, FloatDType::F32)),
                 ..options.clone()
             };
             let a = a.cast(FloatDType::F32)?;
-            let mut solved = in_blocks::<M, A, R>(&a, b.cast(FloatDType::F32), &options)?;
-            solved.solution = solved.solution.cast(stored);
+            let mut solved = in_blocks::<M, A, R>(&a, cast(b, FloatDType::F32), &options)?;
+            solved.solution = cast(solved.solution, stored.into());
             solved
         }
         false => in_blocks::<M, A, R>(a, b, options)?,
