@@ -33,6 +33,9 @@ const PACKAGES: [&str; 3] = ["clang-19", "rocm-device-libs", "spirv-tools"];
 /// What the machine code is compared with.
 pub const TABLE: &str = "cube_kernels/targets/sass.jsonl";
 
+/// What the text of the kernels and their plans are compared with.
+pub const RECORD: &str = "cube_kernels/targets/record.jsonl";
+
 /// The program that compiles the corpus, as `cargo run` takes it.
 pub const PACKAGE: &str = "-p burn-lazy-targets --features ptx";
 
@@ -120,6 +123,18 @@ fn wheels(say: &dyn Fn(&str)) -> Result<PathBuf> {
             .with_context(|| format!("moving the wheels to {}", folder.display()))?;
     }
     Ok(folder)
+}
+
+/// `cargo xtask record`: writes the record of the text of all kernels and of their plans anew.
+pub fn record() -> Result<bool> {
+    // PTX takes an LLVM that has its target, and NVIDIA's library of functions.
+    let tools = Tools::ensure(&|message| eprintln!("{message}"))?;
+    let mut command = process::cargo();
+    command
+        .arg("run")
+        .args(PACKAGE.split(' '))
+        .args(["--", "record", RECORD]);
+    process::succeeds(command.args(tools.arguments()))
 }
 
 /// `cargo xtask sass`: prints what the machine code for an H100 and an MI300X costs, and writes it to `json`.

@@ -374,6 +374,9 @@ fn steps(features: &str, other_targets: bool, tools: Option<&targets::Tools>) ->
         Need::Targets,
     );
     kernels.arguments.push(targets::TABLE.into());
+    kernels
+        .arguments
+        .extend(["--record".into(), targets::RECORD.into()]);
     kernels.optional = !other_targets;
     if kernels.optional {
         kernels.arguments.push("--brief".into());

@@ -2,7 +2,7 @@
 
 use burn_lazy_kernels::{
     Axis, Expr, Formula, IntKind, Kernels, Launch, LaunchError, Layout, Precision, Program,
-    ReductionKind, Spec, Wanted, catalogue::ScalarOp, expr::Var,
+    ReductionKind, Spec, Symmetric, Wanted, catalogue::ScalarOp, expr::Var,
 };
 
 use crate::devices::Device;
@@ -12,6 +12,7 @@ pub struct Case {
     pub name: String,
     formula: Formula,
     program: Program,
+    symmetric: Option<Symmetric>,
     kind: ReductionKind,
     wanted: Wanted,
     pub precision: Precision,
@@ -74,6 +75,13 @@ const WIDE: Size = Size {
 const FOLDED: Size = Size {
     name: "folded",
     fold: Some(16_384),
+    ..MANY
+};
+/// Rows and columns that are the same points, whose pairs a CPU evaluates once.
+const SYMMETRIC: Size = Size {
+    name: "symmetric",
+    rows: 10_000,
+    columns: 10_000,
     ..MANY
 };
 const SCHEMES: [Size; 3] = [MANY, FEW, SMALL];
@@ -225,9 +233,14 @@ pub fn cases() -> Vec<Case> {
     let mut add = |entry: &(String, Expr, _, _), precision, size: Size, brief: bool| {
         let (name, expr, kind, wanted) = entry;
         let formula = Formula::new(expr).0;
+        // The points of the rows come first, then those of the columns.
+        let same = |(k, _): (usize, &Var)| if k == 1 { 0 } else { k };
+        let same: Vec<usize> = formula.tensors().enumerate().map(same).collect();
+        let symmetric = Some(size.name).filter(|name| *name == SYMMETRIC.name);
         all.push(Case {
             name: format!("{name}/{precision:?}/{}", size.name).to_lowercase(),
             program: Program::lower(&formula, Axis::J),
+            symmetric: symmetric.and_then(|_| Symmetric::new(&formula, Axis::J, &same)),
             formula,
             kind: *kind,
             wanted: *wanted,
@@ -243,7 +256,7 @@ pub fn cases() -> Vec<Case> {
         }
         add(entry, Precision::F64, MANY, false);
     }
-    for size in [BATCHED, WIDE, FOLDED] {
+    for size in [BATCHED, WIDE, FOLDED, SYMMETRIC] {
         add(&formulas()[0], Precision::F32, size, true);
     }
     // Inner products that matrix instructions may compute.
@@ -281,7 +294,7 @@ impl Case {
             .filter(|product| product.len >= 16);
         let halves = [Precision::F16, Precision::BF16].contains(&self.precision);
         (self.precision == Precision::F32 || halves && product.is_some())
-            && ![SMALL.name, FOLDED.name].contains(&self.size.name)
+            && ![SMALL.name, FOLDED.name, SYMMETRIC.name].contains(&self.size.name)
     }
 
     /// The kernels that would be launched on `device`.
@@ -294,7 +307,7 @@ impl Case {
             .collect();
         let launch = Launch {
             program: &self.program,
-            symmetric: None,
+            symmetric: self.symmetric.as_ref(),
             reduction: self.kind,
             batch_shape: self.size.batch,
             rows: self.size.rows,

@@ -131,6 +131,29 @@ pub fn all() -> Vec<Device> {
             ),
             languages: vec![Language::Wgsl],
         },
+        Device {
+            name: "epyc",
+            runtime: "cpu",
+            // As the CPU runtime reports a processor with AVX-512.
+            properties: properties(
+                Hardware {
+                    plane: 1,
+                    shared_memory: 32 * 1024,
+                    units: 2,
+                    processors: None,
+                    bindings: 1024,
+                },
+                |properties| {
+                    let floats = [FloatKind::F16, FloatKind::BF16, FloatKind::F64];
+                    register(properties, &floats, true);
+                    let properties = &mut properties.hardware;
+                    properties.load_width = 512;
+                    properties.vector_register_count = Some(32);
+                    properties.num_cpu_cores = Some(2);
+                },
+            ),
+            languages: vec![Language::CubeCl],
+        },
     ]
 }
 

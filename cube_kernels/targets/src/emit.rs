@@ -28,6 +28,8 @@ pub enum Language {
     Metal,
     SpirV,
     Wgsl,
+    /// What all of these are made of, and the CPU runtime's code. Here it has no compiler.
+    CubeCl,
 }
 
 /// A kernel in some language.
@@ -46,6 +48,7 @@ impl Language {
             Language::Metal => "Metal",
             Language::SpirV => "SPIR-V",
             Language::Wgsl => "WGSL",
+            Language::CubeCl => "CubeCL IR",
         }
     }
 
@@ -54,7 +57,7 @@ impl Language {
         match self {
             Language::Cuda | Language::Ptx(_) => Some(Isa::Sass),
             Language::Hip { .. } => Some(Isa::Gcn),
-            Language::Metal | Language::SpirV | Language::Wgsl => None,
+            Language::Metal | Language::SpirV | Language::Wgsl | Language::CubeCl => None,
         }
     }
 
@@ -68,6 +71,7 @@ impl Language {
             Language::Metal => "metal",
             Language::SpirV => "spv",
             Language::Wgsl => "wgsl",
+            Language::CubeCl => "ir",
         }
     }
 
@@ -110,6 +114,10 @@ impl Language {
                     shared_bytes: shader.shared_memory_size,
                 })
             }
+            Language::CubeCl => Ok(Emitted {
+                source: kernel.body.to_string().into_bytes(),
+                shared_bytes: 0,
+            }),
         }
     }
 }

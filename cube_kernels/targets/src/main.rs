@@ -4,6 +4,7 @@
 mod corpus;
 mod devices;
 mod emit;
+mod record;
 mod sass;
 mod table;
 mod tools;
@@ -30,6 +31,7 @@ use cubecl::ir::AddressType;
 use corpus::Case;
 use devices::Device;
 use emit::Language;
+use record::{Hashes, Record};
 use sass::Isa;
 use tools::{Clang, Compiled, Job, Nvidia, Tools};
 
@@ -65,10 +67,15 @@ enum Command {
         /// What the machine code for NVIDIA's cards is compared with
         #[arg(long)]
         table: Option<PathBuf>,
+        /// What the text of the kernels and their plans are compared with
+        #[arg(long)]
+        record: Option<PathBuf>,
         /// Each formula and each reduction in one scheme and one type only
         #[arg(long)]
         brief: bool,
     },
+    /// Write the record of the text of all kernels and of their plans
+    Record { file: PathBuf },
     /// Print what the machine code for an H100 and an MI300X costs
     Sass {
         /// Also write it as lines of JSON
@@ -87,6 +94,8 @@ struct Outcome {
     target: String,
     /// Whether it goes into the table of what machine code costs.
     measured: bool,
+    /// Of its text and plan, if it could be emitted.
+    hashes: Option<Hashes>,
     result: Result<table::Row>,
 }
 
@@ -126,14 +135,25 @@ fn run(cli: &Cli) -> Result<bool> {
         }
     };
     fs::create_dir_all(&cache).with_context(|| format!("creating {}", cache.display()))?;
-    let clang = cli.clang.as_ref().zip(cli.amd_libraries.as_ref());
-    let tools = Tools {
-        nvidia: cli.nvidia.as_deref().map(Nvidia::new).transpose()?,
-        clang: clang
-            .map(|(program, libraries)| Clang::new(program, libraries))
-            .transpose()?,
-        spirv_val: cli.spirv_val.clone(),
-        cache,
+    let tools = match cli.command {
+        // What is only emitted takes no compilers.
+        Command::Record { .. } | Command::Emit { .. } => Tools {
+            nvidia: None,
+            clang: None,
+            spirv_val: None,
+            cache,
+        },
+        Command::Check { .. } | Command::Sass { .. } => {
+            let clang = cli.clang.as_ref().zip(cli.amd_libraries.as_ref());
+            Tools {
+                nvidia: cli.nvidia.as_deref().map(Nvidia::new).transpose()?,
+                clang: clang
+                    .map(|(program, libraries)| Clang::new(program, libraries))
+                    .transpose()?,
+                spirv_val: cli.spirv_val.clone(),
+                cache,
+            }
+        }
     };
     let devices = devices::all();
     let mut cases = corpus::cases();
@@ -182,8 +202,22 @@ fn run(cli: &Cli) -> Result<bool> {
                     .with_context(|| format!("writing {}", file.display()))?;
             }
         }
-        Command::Check { table, .. } => {
+        Command::Record { file } => {
+            fs::write(file, recorded(&outcomes).lines()?)
+                .with_context(|| format!("writing {}", file.display()))?;
+        }
+        Command::Check { table, record, .. } => {
             summarise(&tools, &outcomes);
+            if let Some(file) = record {
+                let text = fs::read_to_string(file)
+                    .with_context(|| format!("reading {}", file.display()))?;
+                let all = cli.only.is_empty() && !brief;
+                let changes = recorded(&outcomes).compare(&Record::parse(&text)?, all);
+                for change in &changes {
+                    eprintln!("{change}");
+                }
+                passed &= changes.is_empty();
+            }
             if let Some(file) = table.as_ref().filter(|_| tools.nvidia.is_some()) {
                 let text = fs::read_to_string(file)
                     .with_context(|| format!("reading {}", file.display()))?;
@@ -236,6 +270,17 @@ fn compile_all(tools: &Tools, work: &[(&Device, &Case, Language)]) -> Result<Vec
     Ok(outcomes.into_values().flatten().collect())
 }
 
+/// The hashes of all that was emitted.
+fn recorded(outcomes: &[Outcome]) -> Record {
+    let mut record = Record::default();
+    for outcome in outcomes {
+        if let Some(hashes) = &outcome.hashes {
+            record.add(&outcome.kernel, outcome.device, outcome.language, hashes);
+        }
+    }
+    record
+}
+
 /// Prints the failures.
 fn report(outcomes: &[Outcome]) {
     for outcome in outcomes {
@@ -253,7 +298,7 @@ fn report(outcomes: &[Outcome]) {
 
 /// Compiles the kernels of a case for the targets of a language; none if the device refuses it.
 fn compile(tools: &Tools, device: &Device, case: &Case, language: Language) -> Vec<Outcome> {
-    let outcome = |kernel: &str, target: &str, result| Outcome {
+    let outcome = |kernel: &str, target: &str, hashes, result| Outcome {
         kernel: format!("{}/{kernel}", case.name),
         device: device.name,
         language,
@@ -261,12 +306,13 @@ fn compile(tools: &Tools, device: &Device, case: &Case, language: Language) -> V
         measured: case.measured()
             && kernel == KERNELS[0]
             && MEASURED.contains(&(device.name, target)),
+        hashes,
         result,
     };
     let kernels = match case.kernels(device) {
         Ok(kernels) => kernels,
         Err(error) if may_refuse(device, &error) => return Vec::new(),
-        Err(error) => return vec![outcome("plan", "any", Err(error.into()))],
+        Err(error) => return vec![outcome("plan", "any", None, Err(error.into()))],
     };
     let mut outcomes = Vec::new();
     for (kernel, name) in kernels.define(&device.properties).iter().zip(KERNELS) {
@@ -274,10 +320,11 @@ fn compile(tools: &Tools, device: &Device, case: &Case, language: Language) -> V
         let emitted = match emitted {
             Ok(emitted) => emitted,
             Err(error) => {
-                outcomes.push(outcome(name, "any", Err(error)));
+                outcomes.push(outcome(name, "any", None, Err(error)));
                 continue;
             }
         };
+        let hashes = Hashes::new(&emitted.source, language, kernels.plan());
         for target in language.targets() {
             let compiled = if tools.have(language) {
                 guarded(|| {
@@ -301,7 +348,7 @@ fn compile(tools: &Tools, device: &Device, case: &Case, language: Language) -> V
                     case.column_bytes(&kernels),
                 )
             });
-            outcomes.push(outcome(name, &target, row));
+            outcomes.push(outcome(name, &target, Some(hashes.clone()), row));
         }
     }
     outcomes

@@ -43,6 +43,7 @@ impl Language {
                 architectures.iter().map(|name| name.to_string()).collect()
             }
             Language::Metal | Language::SpirV | Language::Wgsl => vec![self.name().to_lowercase()],
+            Language::CubeCl => vec!["cpu".into()],
         }
     }
 }
@@ -64,6 +65,7 @@ impl Tools {
             Language::Hip { .. } | Language::Metal => self.clang.is_some(),
             Language::SpirV => self.spirv_val.is_some(),
             Language::Wgsl => true,
+            Language::CubeCl => false,
         }
     }
 
@@ -133,6 +135,7 @@ impl Tools {
                 clang.parse_metal(&job.source)?;
                 Ok(Compiled::default())
             }
+            Language::CubeCl => Err(missing()),
         }
     }
 }
