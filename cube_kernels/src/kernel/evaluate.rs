@@ -3,9 +3,9 @@
 use cubecl::prelude::*;
 
 use super::{
-    kernels::{Address, read},
     math::{Math, constant_vector},
     matrix::Products,
+    operands::{Address, read},
     weighted::WeightedSums,
 };
 use crate::{

@@ -21,8 +21,8 @@ use cubecl::{cmma, prelude::*, tf32};
 
 use super::{
     evaluate::One,
-    kernels::{Address, position, read},
     math::{Precision, constant, constant_vector, widen},
+    operands::{Address, position, read},
 };
 use crate::{
     plan::{Blueprint, MatrixProduct},

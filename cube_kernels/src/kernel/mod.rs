@@ -8,12 +8,16 @@
 pub mod checked;
 pub mod elementary;
 mod evaluate;
-mod kernels;
+pub mod layout;
 pub mod math;
 mod matrix;
+mod operands;
+mod parts;
 pub(crate) mod ptx;
+mod rows;
 pub mod special;
 mod symmetric;
 mod weighted;
 
-pub use kernels::{layout, merge, reduce};
+pub use parts::merge;
+pub use rows::reduce;

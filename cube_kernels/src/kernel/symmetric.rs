@@ -18,8 +18,10 @@ use cubecl::prelude::*;
 
 use super::{
     evaluate::{One, run_pair},
-    kernels::{Address, address, fill_stage, layout, stage_columns, uniform_slots},
+    layout,
     math::{Math, constant_vector},
+    operands::{Address, address},
+    rows::{fill_stage, stage_columns, uniform_slots},
 };
 use crate::{
     plan::Blueprint,

@@ -20,9 +20,9 @@
 use cubecl::{prelude::*, tf32};
 
 use super::{
-    kernels::{Address, read},
     math::{Math, Precision, constant},
     matrix::{Emulated, Instruction, Multiplier, Products, Side, Tiling, round_to_11_bits},
+    operands::{Address, read},
 };
 use crate::{
     plan::{Blueprint, MatrixProduct, WeightedProduct},

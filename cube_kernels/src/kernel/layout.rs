@@ -1,0 +1,25 @@
+//! The run-time sizes and strides of a launch: their order in the `layout` argument.
+
+/// Rows of the operands in one batch.
+pub const ROWS: usize = 0;
+/// Columns that are reduced.
+pub const COLUMNS: usize = 1;
+/// Columns of one part, where they are split; its share of the tiles, where each serves rows and
+/// columns.
+pub const PART: usize = 2;
+/// Number of parts.
+pub const PARTS: usize = 3;
+/// Number of batches.
+pub const BATCHES: usize = 4;
+/// Rows of the output in one batch, where they are fewer.
+pub const FOLDED: usize = 5;
+/// Rows of a lane in one part, where they are added up.
+pub const STEPS: usize = 6;
+/// The sizes of the batch dimensions start here, then the strides of each tensor.
+pub const BATCH_SHAPE: usize = 7;
+
+/// Start of the strides of tensor `index`: that of its rows, of its components and of each batch
+/// dimension.
+pub const fn strides(index: usize, batch_rank: usize) -> usize {
+    BATCH_SHAPE + batch_rank + index * (2 + batch_rank)
+}

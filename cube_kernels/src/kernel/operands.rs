@@ -1,0 +1,82 @@
+//! Where the operands of a batch stand, and how they are read.
+
+use cubecl::prelude::*;
+
+use super::{layout, math::widen};
+use crate::plan::{Blueprint, Packing};
+
+/// Where the operands of a batch stand.
+#[derive(CubeType)]
+pub struct Address {
+    base: Sequence<usize>,
+    row: Sequence<usize>,
+    component: Sequence<usize>,
+}
+
+/// One component of a row of a tensor.
+#[cube]
+pub fn read<E: Float, F: Float>(
+    tensors: &Sequence<Box<[E]>>,
+    address: &Address,
+    row: usize,
+    component: usize,
+    #[comptime] tensor: usize,
+    #[comptime] blueprint: Blueprint,
+) -> F {
+    let stored = comptime!(blueprint.stored);
+    let at = position(address, row, component, tensor, blueprint);
+    widen::<E, F>(tensors.index(tensor)[at], stored)
+}
+
+/// Where a component of a row of a tensor stands.
+#[cube]
+pub fn position(
+    address: &Address,
+    row: usize,
+    component: usize,
+    #[comptime] tensor: usize,
+    #[comptime] blueprint: Blueprint,
+) -> usize {
+    let base = *address.base.index(tensor);
+    match comptime!(blueprint.packing[tensor]) {
+        Packing::Strided => {
+            base + row * *address.row.index(tensor) + component * *address.component.index(tensor)
+        }
+        Packing::Adjacent => base + row * *address.row.index(tensor) + component,
+        Packing::Packed { dim } => base + row * dim + component,
+    }
+}
+
+/// Offsets of the tensors in batch `batch`.
+#[cube]
+pub fn address(
+    layout: &Sequence<usize>,
+    batch: usize,
+    #[comptime] blueprint: Blueprint,
+) -> Address {
+    let rank = comptime!(blueprint.batch_rank);
+    let mut address = Address {
+        base: Sequence::new(),
+        row: Sequence::new(),
+        component: Sequence::new(),
+    };
+    #[unroll]
+    for tensor in 0..blueprint.packing.len() {
+        let strides = comptime!(layout::strides(tensor, rank));
+        let mut base = 0usize.runtime();
+        let mut rest = batch;
+        #[unroll]
+        for d in 0..rank {
+            let axis = comptime!(rank - 1 - d);
+            let size = *layout.index(comptime!(layout::BATCH_SHAPE + axis));
+            base += (rest % size) * *layout.index(comptime!(strides + 2 + axis));
+            rest /= size;
+        }
+        address.base.push(base);
+        address.row.push(*layout.index(strides));
+        address
+            .component
+            .push(*layout.index(comptime!(strides + 1)));
+    }
+    address
+}

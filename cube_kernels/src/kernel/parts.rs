@@ -1,0 +1,324 @@
+//! The kernel that merges the parts of a reduction.
+
+use cubecl::{ir::ElemType, prelude::*};
+
+use super::math::narrow;
+use crate::{
+    plan::Blueprint,
+    program::UNROLL,
+    reduction::{
+        Count, Extremum, LogSumExp, NO_INDEX, Product, Reduction, ReductionKind, Smallest,
+        SoftmaxSum, Sum, in_registers, relative_to_maximum,
+    },
+};
+
+/// An index as it is given out: -1 for what was not found.
+#[cube]
+pub(super) fn final_index<I: Int>(index: u32) -> I {
+    select(index == NO_INDEX, I::new(-1), I::cast_from(index))
+}
+
+/// Merges the parts of a reduction; a unit takes one component of one row. Where it cannot take all of the parts, it
+/// takes `together` of them, and gives a part that is merged again.
+#[cube(launch_unchecked, address_type = "dynamic")]
+pub fn merge<F: Float, A: Float, O: Float, I: Int>(
+    partial: &[A],
+    partial_indices: &Sequence<Box<[u32]>>,
+    values: &mut Sequence<Box<[O]>>,
+    indices: &mut Sequence<Box<[I]>>,
+    states: &mut Sequence<Box<[A]>>,
+    rows: usize,
+    parts: usize,
+    infinity: InputScalar,
+    #[comptime] together: Option<usize>,
+    #[comptime] blueprint: Blueprint,
+    #[define(F)] _f: ElemType,
+    #[define(A)] _a: ElemType,
+    #[define(O)] _o: ElemType,
+    #[define(I)] _i: ElemType,
+) {
+    let kind = comptime!(blueprint.spec.kind);
+    match kind {
+        ReductionKind::Sum(_) => merge_parts::<F, A, O, I, Sum>(
+            partial,
+            partial_indices,
+            values,
+            indices,
+            states,
+            rows,
+            parts,
+            infinity,
+            together,
+            blueprint,
+        ),
+        ReductionKind::Product => merge_parts::<F, A, O, I, Product>(
+            partial,
+            partial_indices,
+            values,
+            indices,
+            states,
+            rows,
+            parts,
+            infinity,
+            together,
+            blueprint,
+        ),
+        ReductionKind::Count => merge_parts::<F, A, O, I, Count>(
+            partial,
+            partial_indices,
+            values,
+            indices,
+            states,
+            rows,
+            parts,
+            infinity,
+            together,
+            blueprint,
+        ),
+        ReductionKind::LogSumExp { scores: _ } => merge_parts::<F, A, O, I, LogSumExp>(
+            partial,
+            partial_indices,
+            values,
+            indices,
+            states,
+            rows,
+            parts,
+            infinity,
+            together,
+            blueprint,
+        ),
+        ReductionKind::SoftmaxSum => merge_parts::<F, A, O, I, SoftmaxSum>(
+            partial,
+            partial_indices,
+            values,
+            indices,
+            states,
+            rows,
+            parts,
+            infinity,
+            together,
+            blueprint,
+        ),
+        ReductionKind::Minimum | ReductionKind::Maximum => merge_parts::<F, A, O, I, Extremum>(
+            partial,
+            partial_indices,
+            values,
+            indices,
+            states,
+            rows,
+            parts,
+            infinity,
+            together,
+            blueprint,
+        ),
+        ReductionKind::Smallest { k: _ } => {
+            if comptime!(in_registers(blueprint.spec)) {
+                merge_parts::<F, A, O, I, Smallest>(
+                    partial,
+                    partial_indices,
+                    values,
+                    indices,
+                    states,
+                    rows,
+                    parts,
+                    infinity,
+                    together,
+                    blueprint,
+                )
+            } else {
+                merge_lists::<A, O, I>(
+                    partial,
+                    partial_indices,
+                    values,
+                    indices,
+                    rows,
+                    parts,
+                    together.is_none(),
+                    blueprint,
+                )
+            }
+        }
+    }
+}
+
+/// Merges two sorted lists each, of columns that follow each other, or copies the last one that is left over. Lists
+/// stay where they are: as arrays of a unit they take compilers of shaders long.
+#[cube]
+fn merge_lists<A: Float, O: Float, I: Int>(
+    partial: &[A],
+    partial_indices: &Sequence<Box<[u32]>>,
+    values: &mut Sequence<Box<[O]>>,
+    indices: &mut Sequence<Box<[I]>>,
+    rows: usize,
+    parts: usize,
+    #[comptime] last: bool,
+    #[comptime] blueprint: Blueprint,
+) {
+    let spec = comptime!(blueprint.spec);
+    let width = comptime!(spec.width());
+    let depth = comptime!(spec.depth());
+    let columns = partial_indices.index(0usize);
+    if ABSOLUTE_POS >= parts.div_ceil(2usize) * rows * width {
+        terminate!();
+    }
+    let out_row = ABSOLUTE_POS / width;
+    let component = ABSOLUTE_POS % width;
+    let (part, row) = (out_row / rows * 2, out_row % rows);
+    let two = part + 1 < parts;
+    let first = (part * rows + row) * comptime!(spec.entries()) + component;
+    let second = first + select(two, rows * comptime!(spec.entries()), 0usize);
+    // What is taken of the second list; the other places are taken by the first one.
+    let mut taken = 0usize.runtime();
+    for place in 0..depth {
+        let (at, other) = (first + (place - taken) * width, second + taken * width);
+        // Of equal values that of the earlier column comes first.
+        let later = two && partial[other] < partial[at];
+        let from = select(later, other, at);
+        let to = (out_row * depth + place) * width + component;
+        let (value, column) = (partial[from], columns[from]);
+        if comptime!(!last) {
+            values.index_mut(0usize)[to] = O::cast_from(value);
+            indices.index_mut(0usize)[to] = I::cast_from(column);
+        } else {
+            if comptime!(spec.wanted.values) {
+                values.index_mut(0usize)[to] = narrow::<A, O>(value, comptime!(blueprint.written));
+            }
+            if comptime!(spec.wanted.indices) {
+                indices.index_mut(0usize)[to] = final_index::<I>(column);
+            }
+        }
+        taken += select(later, 1usize, 0usize);
+    }
+}
+
+#[cube]
+fn merge_parts<F: Float, A: Float, O: Float, I: Int, R: Reduction<F, A, Const<1>>>(
+    partial: &[A],
+    partial_indices: &Sequence<Box<[u32]>>,
+    values: &mut Sequence<Box<[O]>>,
+    indices: &mut Sequence<Box<[I]>>,
+    states: &mut Sequence<Box<[A]>>,
+    rows: usize,
+    parts: usize,
+    infinity: InputScalar,
+    #[comptime] together: Option<usize>,
+    #[comptime] blueprint: Blueprint,
+) {
+    let spec = comptime!(blueprint.spec);
+    let width = comptime!(spec.width());
+    let depth = comptime!(spec.depth());
+    let groups = if comptime!(together.is_some()) {
+        parts.div_ceil(comptime!(together.unwrap()))
+    } else {
+        1usize.runtime()
+    };
+    let out_rows = if comptime!(together.is_some()) {
+        groups * rows
+    } else {
+        rows
+    };
+    if ABSOLUTE_POS >= out_rows * width {
+        terminate!();
+    }
+    let out_row = ABSOLUTE_POS / width;
+    let component = ABSOLUTE_POS % width;
+    let (row, first, end) = if comptime!(together.is_some()) {
+        let first = out_row / rows * comptime!(together.unwrap());
+        let end = min(first + comptime!(together.unwrap()), parts);
+        (out_row % rows, first, end)
+    } else {
+        (out_row, 0usize.runtime(), parts)
+    };
+    let single = comptime!(spec.single());
+    let math = comptime!(blueprint.math);
+    let infinity = infinity.get::<F>();
+    let mut state = R::init(0u32, infinity, single, math);
+    for part in first..end {
+        let mut later = R::init(0u32, infinity, single, math);
+        #[unroll]
+        for plane in 0..spec.planes().len() {
+            let kind = comptime!(spec.planes()[plane]);
+            let start = (part * rows + row) * comptime!(spec.partial_values())
+                + comptime!(spec.plane_start(plane));
+            #[unroll(kind.len <= UNROLL)]
+            for k in 0..kind.len {
+                let at = if comptime!(kind.shared) {
+                    start + k
+                } else {
+                    start + k * width + component
+                };
+                R::load(&mut later, k, Vector::new(partial[at]), plane, single);
+            }
+        }
+        if comptime!(spec.keeps_indices()) {
+            let start = (part * rows + row) * comptime!(spec.entries()) + component;
+            #[unroll(depth <= UNROLL)]
+            for k in 0..depth {
+                let index = partial_indices.index(0usize)[start + k * width];
+                R::load_index(&mut later, k, Vector::new(index));
+            }
+        }
+        R::merge(&mut state, &later, single, math);
+    }
+    if comptime!(together.is_some()) {
+        let start = out_row * comptime!(spec.partial_values());
+        #[unroll]
+        for plane in 0..spec.planes().len() {
+            let kind = comptime!(spec.planes()[plane]);
+            let start = start + comptime!(spec.plane_start(plane));
+            #[unroll(kind.len <= UNROLL)]
+            for k in 0..kind.len {
+                let at = if comptime!(kind.shared) {
+                    start + k
+                } else {
+                    start + k * width + component
+                };
+                let value = R::save(&state, k, plane, single).extract(0usize);
+                // What components share comes out the same for all of them.
+                values.index_mut(0usize)[at] = O::cast_from(value);
+            }
+        }
+        if comptime!(spec.keeps_indices()) {
+            #[unroll(depth <= UNROLL)]
+            for k in 0..depth {
+                let at = (out_row * depth + k) * width + component;
+                indices.index_mut(0usize)[at] = I::cast_from(R::index(&state, k).extract(0usize));
+            }
+        }
+    } else {
+        #[unroll(depth <= UNROLL)]
+        for k in 0..depth {
+            let at = (row * depth + k) * width + component;
+            if comptime!(spec.wanted.values) {
+                values.index_mut(0usize)[at] = narrow::<A, O>(
+                    R::value(&state, k, single, math).extract(0usize),
+                    comptime!(blueprint.written),
+                );
+            }
+            if comptime!(spec.wanted.indices) {
+                indices.index_mut(0usize)[at] =
+                    final_index::<I>(R::index(&state, k).extract(0usize));
+            }
+        }
+        if comptime!(spec.wanted.state) {
+            let maximum = R::save(&state, 0usize, 0usize, single);
+            #[unroll]
+            for plane in 0..spec.state_planes() {
+                let start = row * comptime!(spec.state_size()) + comptime!(spec.plane_start(plane));
+                let at = if comptime!(spec.planes()[plane].shared) {
+                    start
+                } else {
+                    start + component
+                };
+                let value = if comptime!(plane == 0) {
+                    maximum
+                } else {
+                    let sum = R::save(&state, 0usize, plane, single);
+                    relative_to_maximum::<F, A, Const<1>>(sum, maximum, math)
+                };
+                // What components share comes out the same for all of them.
+                states.index_mut(0usize)[at] = value.extract(0usize);
+            }
+        }
+    }
+}
