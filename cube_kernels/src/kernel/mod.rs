@@ -2,16 +2,18 @@
 
 // Lists known at compile time are walked by index, which is what CubeCL can unroll.
 #![allow(clippy::needless_range_loop)]
-// CubeCL passes structures of mutable parts by value only, so that functions take the parts.
+// Entries of kernels have an argument for each buffer, and what matrix instructions compute takes its parts yet.
 #![allow(clippy::too_many_arguments)]
 
 pub mod checked;
+mod context;
 pub mod elementary;
 mod evaluate;
 pub mod layout;
 pub mod math;
 mod matrix;
 mod operands;
+mod pairs;
 mod parts;
 pub(crate) mod ptx;
 mod rows;

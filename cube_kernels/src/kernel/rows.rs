@@ -3,18 +3,20 @@
 use cubecl::{ir::ElemType, prelude::*};
 
 use super::{
-    evaluate::{One, run_pair, run_stage},
+    context::Context,
+    evaluate::One,
     layout,
     math::{Precision, constant, constant_vector, narrow},
     matrix::Products,
-    operands::{Address, address, read},
+    operands::address,
+    pairs::{Columns, Pairs, run_pair},
     parts::final_index,
     symmetric::sum_symmetric,
     weighted::WeightedSums,
 };
 use crate::{
     plan::Blueprint,
-    program::{Program, REACH, Source, Space, Stage, UNROLL},
+    program::{Program, REACH, Space, Stage, UNROLL},
     reduction::{
         Count, Extremum, LeastOfGroups, LeastState, LogSumExp, Product, Reduction, ReductionKind,
         Smallest, SoftmaxSum, Sum, relative_to_maximum,
@@ -24,113 +26,18 @@ use crate::{
 /// The most bytes that a unit reads from shared memory at once, for which they must be aligned.
 const LOAD: usize = 16;
 
-/// Fills the slots of `stage` that are copies, each lane from one row.
-#[cube]
-fn load_stage<E: Float, F: Float, N: Size>(
-    slots: &mut [Vector<F, N>],
-    tensors: &Sequence<Box<[E]>>,
-    scalars: &Sequence<InputScalar>,
-    address: &Address,
+/// The rows and columns of a unit.
+#[derive(CubeType)]
+struct Share<F: Float> {
+    /// Its first row.
     row: usize,
-    rows: usize,
-    #[comptime] stage: Space,
-    #[comptime] program: Program,
-    #[comptime] blueprint: Blueprint,
-) {
-    let loads = comptime!(blueprint.loads(&program, stage));
-    #[unroll]
-    for e in 0..loads.len() {
-        let load = comptime!(loads[e]);
-        match load.source {
-            Source::Scalar(scalar) => {
-                let value = scalars.index(scalar).get::<F>();
-                slots[load.slot] = Vector::new(value);
-            }
-            Source::Index => {
-                let mut value = Vector::<F, N>::empty();
-                #[unroll]
-                for lane in 0..N::value() {
-                    value.insert(lane, F::cast_from(row + lane));
-                }
-                slots[load.slot] = value;
-            }
-            Source::Tensor(tensor) =>
-            {
-                #[unroll(load.len <= UNROLL)]
-                for k in 0..load.len {
-                    let mut value = Vector::<F, N>::empty();
-                    #[unroll]
-                    for lane in 0..N::value() {
-                        let row = min(row + lane, rows - 1);
-                        let component = read::<E, F>(
-                            tensors,
-                            address,
-                            row,
-                            load.offset + k,
-                            tensor,
-                            comptime!(blueprint.clone()),
-                        );
-                        value.insert(lane, component);
-                    }
-                    slots[load.slot + k] = value;
-                }
-            }
-        }
-    }
-}
-
-/// Fills all slots of `stage`, each lane from one row: those that are copies and those that follow from them.
-#[cube]
-pub fn fill_stage<E: Float, F: Float, N: Size>(
-    slots: &mut [Vector<F, N>],
-    uniform: &[One<F>],
-    tensors: &Sequence<Box<[E]>>,
-    scalars: &Sequence<InputScalar>,
-    address: &Address,
-    row: usize,
-    rows: usize,
-    #[comptime] stage: Space,
-    #[comptime] program: Program,
-    #[comptime] blueprint: Blueprint,
-) {
-    load_stage::<E, F, N>(
-        slots,
-        tensors,
-        scalars,
-        address,
-        row,
-        rows,
-        stage,
-        comptime!(program.clone()),
-        comptime!(blueprint.clone()),
-    );
-    run_stage::<F, N>(slots, uniform, stage, program, comptime!(blueprint.math));
-}
-
-/// What follows from the parameters.
-#[cube]
-pub fn uniform_slots<E: Float, F: Float>(
-    tensors: &Sequence<Box<[E]>>,
-    scalars: &Sequence<InputScalar>,
-    address: &Address,
-    #[comptime] program: Program,
-    #[comptime] blueprint: Blueprint,
-) -> Array<One<F>> {
-    let mut uniform = Array::<One<F>>::new(comptime!(program.uniform.slots.max(1)));
-    let nothing = Array::<One<F>>::new(1usize);
-    fill_stage::<E, F, Const<1>>(
-        uniform.as_mut_slice(),
-        nothing.as_slice(),
-        tensors,
-        scalars,
-        address,
-        0usize,
-        1usize,
-        comptime!(Space::Uniform),
-        comptime!(program.clone()),
-        comptime!(blueprint.clone()),
-    );
-    uniform
+    /// How far the rows that a lane adds up are from each other, and how many these are.
+    out_rows: usize,
+    steps: usize,
+    /// Its columns.
+    begin: usize,
+    end: usize,
+    infinity: F,
 }
 
 /// Reduces the columns of one part for the rows of the unit: one for each lane, or `steps` at a
@@ -141,150 +48,57 @@ fn reduce_unit<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     tile: &mut [One<F>],
     products: &ComptimeOption<Products<E, F>>,
     weighted: &mut ComptimeOption<WeightedSums<F, A, N>>,
-    tensors: &Sequence<Box<[E]>>,
-    scalars: &Sequence<InputScalar>,
-    address: &Address,
-    row: usize,
-    rows: usize,
-    out_rows: usize,
-    steps: usize,
-    begin: usize,
-    end: usize,
-    infinity: F,
-    #[comptime] program: Program,
-    #[comptime] blueprint: Blueprint,
+    context: &Context<'_, E, F>,
+    share: &Share<F>,
 ) -> usize {
-    if comptime!(blueprint.scaled) {
-        let scaled = comptime!(program.scaled.clone().expect("it is planned"));
+    if comptime!(context.blueprint.scaled) {
+        let scaled = comptime!(context.program.scaled.clone().expect("it is planned"));
         let near = in_reach::<E, F, N>(
-            tensors,
-            scalars,
-            address,
-            row,
-            rows,
-            begin,
-            end,
-            comptime!(scaled.reach.clone()),
-            comptime!(blueprint.clone()),
+            &context.with_program(comptime!(scaled.reach.clone())),
+            share,
         );
         if near {
-            reduce_form::<E, F, A, N, R>(
-                state,
-                tile,
-                products,
-                weighted,
-                tensors,
-                scalars,
-                address,
-                row,
-                rows,
-                out_rows,
-                steps,
-                begin,
-                end,
-                infinity,
-                comptime!(scaled.program.clone()),
-                comptime!(blueprint.clone()),
-            )
+            let context = context.with_program(comptime!(scaled.program.clone()));
+            reduce_form::<E, F, A, N, R>(state, tile, products, weighted, &context, share)
         } else {
-            reduce_form::<E, F, A, N, R>(
-                state,
-                tile,
-                products,
-                weighted,
-                tensors,
-                scalars,
-                address,
-                row,
-                rows,
-                out_rows,
-                steps,
-                begin,
-                end,
-                infinity,
-                program,
-                comptime!(blueprint.clone()),
-            )
+            reduce_form::<E, F, A, N, R>(state, tile, products, weighted, context, share)
         }
     } else {
-        reduce_form::<E, F, A, N, R>(
-            state,
-            tile,
-            products,
-            weighted,
-            tensors,
-            scalars,
-            address,
-            row,
-            rows,
-            out_rows,
-            steps,
-            begin,
-            end,
-            infinity,
-            program,
-            comptime!(blueprint.clone()),
-        )
+        reduce_form::<E, F, A, N, R>(state, tile, products, weighted, context, share)
     }
 }
 
-/// Whether the points that the units of the cube pair are within [`REACH`] of 0 when they are scaled, as
-/// `reach` computes it. The same for all units.
+/// Whether the points that the units of the cube pair are within [`REACH`] of 0 when they are scaled, as the program
+/// of `reach` computes it. The same for all units.
 #[cube]
-fn in_reach<E: Float, F: Float, N: Size>(
-    tensors: &Sequence<Box<[E]>>,
-    scalars: &Sequence<InputScalar>,
-    address: &Address,
-    row: usize,
-    rows: usize,
-    begin: usize,
-    end: usize,
-    #[comptime] reach: Program,
-    #[comptime] blueprint: Blueprint,
-) -> bool {
-    let uniform = uniform_slots::<E, F>(
-        tensors,
-        scalars,
-        address,
-        comptime!(reach.clone()),
-        comptime!(blueprint.clone()),
-    );
+fn in_reach<E: Float, F: Float, N: Size>(reach: &Context<'_, E, F>, share: &Share<F>) -> bool {
+    let uniform = reach.uniform_slots();
     let mut far = Shared::<[u32]>::new_slice(1usize);
     if UNIT_POS == 0 {
         far[0] = 0u32;
     }
     sync_cube();
-    let mut slots = Array::<Vector<F, N>>::new(comptime!(reach.row.slots));
-    fill_stage::<E, F, N>(
+    let mut slots = Array::<Vector<F, N>>::new(comptime!(reach.program.row.slots));
+    reach.fill_stage::<N>(
         slots.as_mut_slice(),
         uniform.as_slice(),
-        tensors,
-        scalars,
-        address,
-        row,
-        rows,
+        share.row,
+        reach.rows,
         comptime!(Space::Row),
-        comptime!(reach.clone()),
-        comptime!(blueprint.clone()),
     );
-    let mut near = within_reach::<F, N>(slots.as_slice(), comptime!(reach.row.clone()));
-    let step = comptime!(blueprint.units);
-    for column in range_stepped(begin + UNIT_POS as usize, end, step) {
-        let mut slots = Array::<One<F>>::new(comptime!(reach.column.slots));
-        fill_stage::<E, F, Const<1>>(
+    let mut near = within_reach::<F, N>(slots.as_slice(), comptime!(&reach.program.row));
+    let step = comptime!(reach.blueprint.units);
+    for column in range_stepped(share.begin + UNIT_POS as usize, share.end, step) {
+        let mut slots = Array::<One<F>>::new(comptime!(reach.program.column.slots));
+        reach.fill_stage::<Const<1>>(
             slots.as_mut_slice(),
             uniform.as_slice(),
-            tensors,
-            scalars,
-            address,
             column,
             column + 1,
             comptime!(Space::Column),
-            comptime!(reach.clone()),
-            comptime!(blueprint.clone()),
         );
         near =
-            near && within_reach::<F, Const<1>>(slots.as_slice(), comptime!(reach.column.clone()));
+            near && within_reach::<F, Const<1>>(slots.as_slice(), comptime!(&reach.program.column));
     }
     if !near {
         far[0] = 1u32;
@@ -295,7 +109,7 @@ fn in_reach<E: Float, F: Float, N: Size>(
 
 /// Whether all computed slots are at most [`REACH`] squared. NaN is not.
 #[cube]
-fn within_reach<F: Float, N: Size>(slots: &[Vector<F, N>], #[comptime] stage: Stage) -> bool {
+fn within_reach<F: Float, N: Size>(slots: &[Vector<F, N>], #[comptime] stage: &Stage) -> bool {
     let most = constant::<F>(comptime!(REACH * REACH));
     let mut near = true.runtime();
     #[unroll]
@@ -315,36 +129,21 @@ fn reduce_form<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     tile: &mut [One<F>],
     products: &ComptimeOption<Products<E, F>>,
     weighted: &mut ComptimeOption<WeightedSums<F, A, N>>,
-    tensors: &Sequence<Box<[E]>>,
-    scalars: &Sequence<InputScalar>,
-    address: &Address,
-    row: usize,
-    rows: usize,
-    out_rows: usize,
-    steps: usize,
-    begin: usize,
-    end: usize,
-    infinity: F,
-    #[comptime] program: Program,
-    #[comptime] blueprint: Blueprint,
+    context: &Context<'_, E, F>,
+    share: &Share<F>,
 ) -> usize {
-    let uniform = uniform_slots::<E, F>(
-        tensors,
-        scalars,
-        address,
-        comptime!(program.clone()),
-        comptime!(blueprint.clone()),
-    );
-    let uniform = uniform.as_slice();
-    let mut slots = Array::<Vector<F, N>>::new(comptime!(program.row.slots.max(1)));
+    let blueprint = comptime!(&context.blueprint);
+    let uniform = context.uniform_slots();
+    let mut slots = Array::<Vector<F, N>>::new(comptime!(context.program.row.slots.max(1)));
+    let form = Form::<E, F>::new(context, uniform.as_slice(), share);
     if comptime!(blueprint.folded) {
         let mut behind = 0usize.runtime();
         // As many for all units, as those of a cube stage its columns together.
-        for step in 0..steps {
-            let own_row = row + step * out_rows;
+        for step in 0..share.steps {
+            let own_row = share.row + step * share.out_rows;
             let mut own = R::init(
-                u32::cast_from(begin),
-                infinity,
+                u32::cast_from(share.begin),
+                share.infinity,
                 comptime!(blueprint.spec),
                 comptime!(blueprint.math),
             );
@@ -354,20 +153,10 @@ fn reduce_form<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
                 products,
                 weighted,
                 slots.as_mut_slice(),
-                tensors,
-                scalars,
-                address,
-                uniform,
+                &form,
                 own_row,
-                rows,
-                begin,
-                end,
-                own_row < rows,
-                infinity,
-                comptime!(program.clone()),
-                comptime!(blueprint.clone()),
             );
-            fold::<F, A, N, R>(state, &mut own, own_row, rows, comptime!(blueprint.clone()));
+            fold::<F, A, N, R>(state, &mut own, own_row, context.rows, blueprint);
         }
         behind
     } else {
@@ -377,19 +166,33 @@ fn reduce_form<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
             products,
             weighted,
             slots.as_mut_slice(),
-            tensors,
-            scalars,
-            address,
-            uniform,
-            row,
-            rows,
-            begin,
-            end,
-            row < rows,
-            infinity,
-            comptime!(program.clone()),
-            comptime!(blueprint.clone()),
+            &form,
+            share.row,
         )
+    }
+}
+
+/// One form of a formula for the rows and columns of a unit.
+#[derive(CubeType)]
+struct Form<'c, 'a, E: Float, F: Float> {
+    context: &'c Context<'a, E, F>,
+    /// What follows from the parameters.
+    uniform: &'c [One<F>],
+    share: &'c Share<F>,
+}
+
+#[cube]
+impl<'c, 'a, E: Float, F: Float> Form<'c, 'a, E, F> {
+    fn new(
+        context: &'c Context<'a, E, F>,
+        uniform: &'c [One<F>],
+        share: &'c Share<F>,
+    ) -> Form<'c, 'a, E, F> {
+        Form::<'c, 'a, E, F> {
+            context,
+            uniform,
+            share,
+        }
     }
 }
 
@@ -401,7 +204,7 @@ fn fold<F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     own: &mut R::State,
     row: usize,
     rows: usize,
-    #[comptime] blueprint: Blueprint,
+    #[comptime] blueprint: &Blueprint,
 ) {
     let spec = comptime!(blueprint.spec);
     let total = comptime!(blueprint.total());
@@ -429,106 +232,65 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     products: &ComptimeOption<Products<E, F>>,
     weighted: &mut ComptimeOption<WeightedSums<F, A, N>>,
     slots: &mut [Vector<F, N>],
-    tensors: &Sequence<Box<[E]>>,
-    scalars: &Sequence<InputScalar>,
-    address: &Address,
-    uniform: &[One<F>],
+    form: &Form<'_, '_, E, F>,
     row: usize,
-    rows: usize,
-    begin: usize,
-    end: usize,
-    active: bool,
-    infinity: F,
-    #[comptime] program: Program,
-    #[comptime] blueprint: Blueprint,
 ) -> usize {
-    fill_stage::<E, F, N>(
-        slots,
-        uniform,
-        tensors,
-        scalars,
-        address,
-        row,
-        rows,
-        comptime!(Space::Row),
-        comptime!(program.clone()),
-        comptime!(blueprint.clone()),
-    );
+    let context = form.context;
+    let uniform = form.uniform;
+    let blueprint = comptime!(&context.blueprint);
+    let active = row < context.rows;
+    context.fill_stage::<N>(slots, uniform, row, context.rows, comptime!(Space::Row));
     #[comptime]
     match products {
         ComptimeOption::None => {}
         ComptimeOption::Some(products) => products.stage_rows(
-            tensors,
-            address,
+            context.tensors,
+            context.address,
             uniform,
             row - UNIT_POS as usize * N::value(),
-            rows,
+            context.rows,
             comptime!(blueprint.clone()),
         ),
     }
     if comptime!(blueprint.ahead.is_some()) {
-        bound_lists::<E, F, A, N, R>(
-            state,
-            &*tile,
-            products,
-            &*slots,
-            tensors,
-            address,
-            uniform,
-            row,
-            begin,
-            end,
-            infinity,
-            comptime!(program.clone()),
-            comptime!(blueprint.clone()),
-        );
+        bound_lists::<E, F, A, N, R>(state, &*tile, products, &*slots, form, row);
     }
     let block = comptime!(blueprint.block);
     let q = comptime!(blueprint.columns);
     // No counter of blocks, which would take another register.
     let most = select(active, block, 0usize);
-    let mut start = begin;
-    while start < end {
-        let stop = min(start + block, end);
-        if comptime!(blueprint.reads_blocks(&program)) {
+    let mut start = form.share.begin;
+    while start < form.share.end {
+        let stop = min(start + block, form.share.end);
+        if comptime!(blueprint.reads_blocks(&context.program)) {
             if comptime!(blueprint.shared_tile) {
                 sync_cube();
                 // Compilers do not see that there is but one, and would unroll a loop.
                 if comptime!(blueprint.block <= blueprint.units) {
                     if start + (UNIT_POS as usize) < stop {
-                        stage_column::<E, F>(
+                        context.stage_column(
                             tile,
-                            tensors,
-                            scalars,
-                            address,
                             uniform,
                             start + UNIT_POS as usize,
                             UNIT_POS as usize,
-                            comptime!(program.clone()),
-                            comptime!(blueprint.clone()),
                         );
                     }
                 } else {
-                    stage_columns::<E, F>(
+                    context.stage_columns(
                         tile,
-                        tensors,
-                        scalars,
-                        address,
                         uniform,
                         start,
                         stop,
                         UNIT_POS as usize,
                         comptime!(blueprint.units),
-                        comptime!(program.clone()),
-                        comptime!(blueprint.clone()),
                     );
                 }
                 #[comptime]
                 match weighted {
                     ComptimeOption::None => {}
                     ComptimeOption::Some(weighted) => weighted.stage::<E>(
-                        tensors,
-                        address,
+                        context.tensors,
+                        context.address,
                         start,
                         stop,
                         start / block,
@@ -540,8 +302,8 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
                     ComptimeOption::None => {}
                     ComptimeOption::Some(products) => {
                         products.stage_columns(
-                            tensors,
-                            address,
+                            context.tensors,
+                            context.address,
                             uniform,
                             start,
                             stop,
@@ -553,19 +315,7 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
                 }
                 sync_cube();
             } else {
-                stage_columns::<E, F>(
-                    tile,
-                    tensors,
-                    scalars,
-                    address,
-                    uniform,
-                    start,
-                    stop,
-                    0usize,
-                    1usize,
-                    comptime!(program.clone()),
-                    comptime!(blueprint.clone()),
-                );
+                context.stage_columns(tile, uniform, start, stop, 0usize, 1usize);
             }
         }
         // The compiler does not see that it is no more than a block, which bounds all indices.
@@ -576,44 +326,23 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
             ComptimeOption::None => true.runtime(),
             ComptimeOption::Some(weighted) => weighted.is_usual(start / block),
         };
+        let pairs = Pairs::<E, F, N>::new(context, &*tile, products, &*slots, uniform, row);
         for t in 0..full {
-            run_pair::<E, F, A, N, R>(
-                state,
-                tensors,
-                address,
-                &*tile,
-                products,
-                weighted,
-                &*slots,
-                uniform,
-                row,
-                start + t * q,
-                t * q,
-                usual,
+            let columns = Columns {
+                column: start + t * q,
+                staged: t * q,
                 q,
-                comptime!(program.clone()),
-                comptime!(blueprint.clone()),
-            );
+            };
+            run_pair::<E, F, A, N, R>(state, &pairs, &columns, weighted, usual);
         }
         if comptime!(q > 1) {
             for t in full * q..count {
-                run_pair::<E, F, A, N, R>(
-                    state,
-                    tensors,
-                    address,
-                    &*tile,
-                    products,
-                    weighted,
-                    &*slots,
-                    uniform,
-                    row,
-                    start + t,
-                    t,
-                    usual,
-                    1usize,
-                    comptime!(program.clone()),
-                    comptime!(blueprint.clone()),
-                );
+                let columns = Columns {
+                    column: start + t,
+                    staged: t,
+                    q: comptime!(1usize),
+                };
+                run_pair::<E, F, A, N, R>(state, &pairs, &columns, weighted, usual);
             }
         }
         R::end_block(
@@ -625,19 +354,19 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
         match weighted {
             ComptimeOption::None => {}
             ComptimeOption::Some(weighted) => weighted.end_block::<E>(
-                tensors,
-                address,
+                context.tensors,
+                context.address,
                 row,
-                rows,
+                context.rows,
                 start / block,
-                stop == end,
+                stop == form.share.end,
                 count,
                 comptime!(blueprint.clone()),
             ),
         }
         start += block;
     }
-    start - end
+    start - form.share.end
 }
 
 /// Fills lists of smallest values with a bound of these, which some of the columns give, so that fewer values are
@@ -649,114 +378,30 @@ fn bound_lists<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     tile: &[One<F>],
     products: &ComptimeOption<Products<E, F>>,
     slots: &[Vector<F, N>],
-    tensors: &Sequence<Box<[E]>>,
-    address: &Address,
-    uniform: &[One<F>],
+    form: &Form<'_, '_, E, F>,
     row: usize,
-    begin: usize,
-    end: usize,
-    infinity: F,
-    #[comptime] program: Program,
-    #[comptime] blueprint: Blueprint,
 ) {
-    let spec = comptime!(blueprint.spec);
-    let math = comptime!(blueprint.math);
-    let q = comptime!(blueprint.columns);
-    let distance = comptime!(q * blueprint.ahead.unwrap());
-    let mut least = LeastState::<F, N>::new(infinity, spec);
+    let context = form.context;
+    let spec = comptime!(context.blueprint.spec);
+    let math = comptime!(context.blueprint.math);
+    let q = comptime!(context.blueprint.columns);
+    let distance = comptime!(q * context.blueprint.ahead.unwrap());
+    let mut least = LeastState::<F, N>::new(form.share.infinity, spec);
     let mut weighted = ComptimeOption::new_None();
-    for t in 0..(end - begin) / distance {
-        run_pair::<E, F, A, N, LeastOfGroups>(
-            &mut least,
-            tensors,
-            address,
-            tile,
-            products,
-            &mut weighted,
-            slots,
-            uniform,
-            row,
-            begin + t * distance,
-            0usize,
-            true.runtime(),
+    let pairs = Pairs::<E, F, N>::new(context, tile, products, slots, form.uniform, row);
+    for t in 0..(form.share.end - form.share.begin) / distance {
+        let columns = Columns {
+            column: form.share.begin + t * distance,
+            staged: 0usize.runtime(),
             q,
-            comptime!(program.clone()),
-            comptime!(blueprint.clone()),
-        );
+        };
+        let usual = true.runtime();
+        run_pair::<E, F, A, N, LeastOfGroups>(&mut least, &pairs, &columns, &mut weighted, usual);
     }
-    let bound = Vector::cast_from(least.bound(infinity, spec, math));
+    let bound = Vector::cast_from(least.bound(form.share.infinity, spec, math));
     #[unroll(spec.depth() <= UNROLL)]
     for at in 0..spec.depth() {
         R::load(state, at, bound, 0usize, spec);
-    }
-}
-
-/// Writes the staged slots of the columns `start .. stop` to the tile, every `step`-th from `offset`.
-#[cube]
-pub fn stage_columns<E: Float, F: Float>(
-    tile: &mut [One<F>],
-    tensors: &Sequence<Box<[E]>>,
-    scalars: &Sequence<InputScalar>,
-    address: &Address,
-    uniform: &[One<F>],
-    start: usize,
-    stop: usize,
-    offset: usize,
-    step: usize,
-    #[comptime] program: Program,
-    #[comptime] blueprint: Blueprint,
-) {
-    for column in range_stepped(start + offset, stop, step) {
-        stage_column::<E, F>(
-            tile,
-            tensors,
-            scalars,
-            address,
-            uniform,
-            column,
-            column - start,
-            comptime!(program.clone()),
-            comptime!(blueprint.clone()),
-        );
-    }
-}
-
-/// Writes the staged slots of `column` to place `at` of the tile.
-#[cube]
-fn stage_column<E: Float, F: Float>(
-    tile: &mut [One<F>],
-    tensors: &Sequence<Box<[E]>>,
-    scalars: &Sequence<InputScalar>,
-    address: &Address,
-    uniform: &[One<F>],
-    column: usize,
-    at: usize,
-    #[comptime] program: Program,
-    #[comptime] blueprint: Blueprint,
-) {
-    let ranges = comptime!(blueprint.staged_ranges(&program));
-    let strides = comptime!(blueprint.tile_strides(&program));
-    let mut own = Array::<One<F>>::new(comptime!(program.column.slots));
-    fill_stage::<E, F, Const<1>>(
-        own.as_mut_slice(),
-        uniform,
-        tensors,
-        scalars,
-        address,
-        column,
-        column + 1,
-        comptime!(Space::Column),
-        program,
-        blueprint,
-    );
-    let at = at * strides.column;
-    #[unroll]
-    for e in 0..ranges.len() {
-        let range = comptime!(ranges[e]);
-        #[unroll(range.len <= UNROLL)]
-        for k in 0..range.len {
-            tile[at + (range.place + k) * strides.slot] = own[range.slot + k];
-        }
     }
 }
 
@@ -975,6 +620,22 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
         ComptimeOption::new_None()
     };
     let tile_len = comptime!(blueprint.tile_len(&program).max(1));
+    let context = Context::<E, F>::new(
+        tensors,
+        scalars,
+        &address,
+        rows,
+        comptime!(program.clone()),
+        comptime!(blueprint.clone()),
+    );
+    let share = Share::<F> {
+        row: first_row,
+        out_rows,
+        steps,
+        begin,
+        end,
+        infinity,
+    };
     let behind = if comptime!(blueprint.shared_tile) {
         let mut tile = Shared::<[One<F>]>::new_aligned_slice(tile_len, LOAD);
         reduce_unit::<E, F, A, N, R>(
@@ -982,18 +643,8 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
             &mut tile,
             &products,
             &mut weighted,
-            tensors,
-            scalars,
-            &address,
-            first_row,
-            rows,
-            out_rows,
-            steps,
-            begin,
-            end,
-            infinity,
-            comptime!(program.clone()),
-            comptime!(blueprint.clone()),
+            &context,
+            &share,
         )
     } else {
         let mut tile = Array::<One<F>>::new(tile_len);
@@ -1002,18 +653,8 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
             tile.as_mut_slice(),
             &products,
             &mut weighted,
-            tensors,
-            scalars,
-            &address,
-            first_row,
-            rows,
-            out_rows,
-            steps,
-            begin,
-            end,
-            infinity,
-            comptime!(program.clone()),
-            comptime!(blueprint.clone()),
+            &context,
+            &share,
         )
     };
 

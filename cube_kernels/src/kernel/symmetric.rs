@@ -17,11 +17,12 @@
 use cubecl::prelude::*;
 
 use super::{
-    evaluate::{One, run_pair},
+    context::Context,
+    evaluate::One,
     layout,
     math::{Math, constant_vector},
-    operands::{Address, address},
-    rows::{fill_stage, stage_columns, uniform_slots},
+    operands::address,
+    pairs::{Columns, Pairs, run_pair},
 };
 use crate::{
     plan::Blueprint,
@@ -156,13 +157,15 @@ pub fn sum_symmetric<E: Float, F: Float, A: Float, O: Float, N: Size>(
         out[at] = O::cast_from(0.0f32);
     }
     let address = address(layout, 0usize, comptime!(blueprint.clone()));
-    let uniform = uniform_slots::<E, F>(
+    let context = Context::<E, F>::new(
         tensors,
         scalars,
         &address,
+        rows,
         comptime!(program.clone()),
         comptime!(blueprint.clone()),
     );
+    let uniform = context.uniform_slots();
     let mut tile = Array::<One<F>>::new(comptime!(blueprint.tile_len(&program).max(1)));
     let mut own = Array::<Vector<F, N>>::new(slots);
     let mut kept = Array::<Vector<F, N>>::new(comptime!(vectors * slots));
@@ -197,17 +200,12 @@ pub fn sum_symmetric<E: Float, F: Float, A: Float, O: Float, N: Size>(
                 tile.as_mut_slice(),
                 own.as_mut_slice(),
                 kept.as_mut_slice(),
-                tensors,
-                scalars,
-                &address,
+                &context,
                 uniform.as_slice(),
                 part * rows,
-                rows,
                 first,
                 begin,
                 end,
-                comptime!(program.clone()),
-                comptime!(blueprint.clone()),
             );
         }
     }
@@ -236,18 +234,16 @@ fn sum_strip<E: Float, F: Float, A: Float, O: Float, N: Size>(
     tile: &mut [One<F>],
     own: &mut [Vector<F, N>],
     kept: &mut [Vector<F, N>],
-    tensors: &Sequence<Box<[E]>>,
-    scalars: &Sequence<InputScalar>,
-    address: &Address,
+    context: &Context<'_, E, F>,
     uniform: &[One<F>],
     out_row: usize,
-    rows: usize,
     first: usize,
     begin: usize,
     end: usize,
-    #[comptime] program: Program,
-    #[comptime] blueprint: Blueprint,
 ) {
+    let program = comptime!(&context.program);
+    let blueprint = comptime!(&context.blueprint);
+    let rows = context.rows;
     let dim = comptime!(blueprint.spec.dim);
     let block = comptime!(blueprint.block);
     let stride = comptime!(block + GAP);
@@ -258,18 +254,8 @@ fn sum_strip<E: Float, F: Float, A: Float, O: Float, N: Size>(
 
     let vectors = min((rows - first).div_ceil(lanes), most);
     for v in 0..vectors {
-        fill_stage::<E, F, N>(
-            own,
-            uniform,
-            tensors,
-            scalars,
-            address,
-            first + v * lanes,
-            rows,
-            comptime!(Space::Row),
-            comptime!(program.clone()),
-            comptime!(blueprint.clone()),
-        );
+        let row = first + v * lanes;
+        context.fill_stage::<N>(own, uniform, row, rows, comptime!(Space::Row));
         #[unroll(slots <= UNROLL)]
         for k in 0..slots {
             kept[v * slots + k] = own[k];
@@ -279,20 +265,8 @@ fn sum_strip<E: Float, F: Float, A: Float, O: Float, N: Size>(
     for b in begin..end {
         let start = first + b * block;
         let stop = min(start + block, rows);
-        if comptime!(blueprint.staged(&program) > 0) {
-            stage_columns::<E, F>(
-                tile,
-                tensors,
-                scalars,
-                address,
-                uniform,
-                start,
-                stop,
-                0usize,
-                1usize,
-                comptime!(program.clone()),
-                comptime!(blueprint.clone()),
-            );
+        if comptime!(blueprint.staged(program) > 0) {
+            context.stage_columns(tile, uniform, start, stop, 0usize, 1usize);
         }
         for k in 0..stride * dim {
             state.columns[stride * dim + k] = constant_vector::<F, N>(0.0);
@@ -306,19 +280,10 @@ fn sum_strip<E: Float, F: Float, A: Float, O: Float, N: Size>(
             for k in 0..dim {
                 state.rows[k] = constant_vector::<F, N>(0.0);
             }
-            sum_block::<E, F, A, N>(
-                state,
-                &*tile,
-                &*own,
-                tensors,
-                address,
-                uniform,
-                first + v * lanes,
-                start,
-                stop,
-                comptime!(program.clone()),
-                comptime!(blueprint.clone()),
-            );
+            let products = ComptimeOption::new_None();
+            let row = first + v * lanes;
+            let pairs = Pairs::<E, F, N>::new(context, &*tile, &products, &*own, uniform, row);
+            sum_block::<E, F, A, N>(state, &pairs, row, start, stop, blueprint);
             #[unroll(dim <= UNROLL)]
             for k in 0..dim {
                 sums.add(v * dim + k, state.rows[k]);
@@ -373,20 +338,14 @@ fn lane_sum<F: Float, N: Size>(value: Vector<F, N>) -> F {
 #[cube]
 fn sum_block<E: Float, F: Float, A: Float, N: Size>(
     state: &mut PairSums<F, N>,
-    tile: &[One<F>],
-    own: &[Vector<F, N>],
-    tensors: &Sequence<Box<[E]>>,
-    address: &Address,
-    uniform: &[One<F>],
+    pairs: &Pairs<'_, '_, E, F, N>,
     row: usize,
     start: usize,
     stop: usize,
-    #[comptime] program: Program,
-    #[comptime] blueprint: Blueprint,
+    #[comptime] blueprint: &Blueprint,
 ) {
     let block = comptime!(blueprint.block);
     let q = comptime!(blueprint.columns);
-    let products = ComptimeOption::new_None();
     let mut weighted = ComptimeOption::new_None();
     let behind = row + N::value();
     // First the columns of the rows themselves, of which only the sums of rows are kept, then those behind.
@@ -404,43 +363,23 @@ fn sum_block<E: Float, F: Float, A: Float, N: Size>(
         let count = min(max(low, high) - low, block);
         let full = count / q;
         for t in 0..full {
-            run_pair::<E, F, A, N, Both>(
-                state,
-                tensors,
-                address,
-                tile,
-                &products,
-                &mut weighted,
-                own,
-                uniform,
-                row,
-                low + t * q,
-                low - start + t * q,
-                true.runtime(),
+            let columns = Columns {
+                column: low + t * q,
+                staged: low - start + t * q,
                 q,
-                comptime!(program.clone()),
-                comptime!(blueprint.clone()),
-            );
+            };
+            let usual = true.runtime();
+            run_pair::<E, F, A, N, Both>(state, pairs, &columns, &mut weighted, usual);
         }
         if comptime!(q > 1) {
             for t in full * q..count {
-                run_pair::<E, F, A, N, Both>(
-                    state,
-                    tensors,
-                    address,
-                    tile,
-                    &products,
-                    &mut weighted,
-                    own,
-                    uniform,
-                    row,
-                    low + t,
-                    low - start + t,
-                    true.runtime(),
-                    1usize,
-                    comptime!(program.clone()),
-                    comptime!(blueprint.clone()),
-                );
+                let columns = Columns {
+                    column: low + t,
+                    staged: low - start + t,
+                    q: comptime!(1usize),
+                };
+                let usual = true.runtime();
+                run_pair::<E, F, A, N, Both>(state, pairs, &columns, &mut weighted, usual);
             }
         }
     }
