@@ -54,6 +54,17 @@ fn counts_go_beyond_the_integers_of_the_type() {
 }
 
 #[test]
+fn counts_are_of_all_that_is_not_zero() {
+    let infinity = f64::INFINITY;
+    let values = [-1.0, 0.0, 3.0, -0.0, f64::NAN, infinity, -infinity, -0.25];
+    for dtype in all_dtypes() {
+        let values = LazyTensor::vj(tensor::<2>(&values, [8, 1], dtype, &device()));
+        let counts: Tensor<2, Int> = values.count(Axis::J);
+        assert_eq!(ints(counts), [6], "{dtype:?}");
+    }
+}
+
+#[test]
 fn counts_of_nothing_and_of_batches() {
     let device = device();
     let empty = LazyTensor::vj(Tensor::<2>::zeros([0, 2], &device));
