@@ -14,6 +14,15 @@ use crate::{
     program::{Program, Source, Space, UNROLL},
 };
 
+/// The `q` columns from `column` on, which are staged from `staged` on.
+#[derive(CubeType)]
+pub struct Columns {
+    pub column: usize,
+    pub staged: usize,
+    #[cube(comptime)]
+    pub q: usize,
+}
+
 /// The operands of a batch, and what is known of them at compile time.
 ///
 /// It is made once, and borrowed by all that evaluates. Never `let mut`: CubeCL would make a variable of each number.

@@ -145,11 +145,11 @@ fn stage_instruction<F: Float, N: Size>(
     own: &[Vector<F, N>],
     uniform: &[One<F>],
     k: usize,
-    #[comptime] register: usize,
-    #[comptime] instruction: Instruction,
+    #[comptime] step: (Register, Instruction),
     #[comptime] stage: Space,
     #[comptime] math: Math,
 ) {
+    let (register, instruction) = comptime!(step);
     match instruction {
         Instruction::Load {
             space,
@@ -187,18 +187,8 @@ fn stage_body<F: Float, N: Size>(
 ) {
     #[unroll]
     for e in 0..body.len() {
-        let register = comptime!(body[e].0);
-        let instruction = comptime!(body[e].1);
-        stage_instruction::<F, N>(
-            registers,
-            own,
-            uniform,
-            k,
-            register,
-            instruction,
-            stage,
-            math,
-        );
+        let step = comptime!(body[e]);
+        stage_instruction::<F, N>(registers, own, uniform, k, step, stage, math);
     }
 }
 
@@ -222,8 +212,7 @@ pub fn run_stage<F: Float, N: Size>(
                 &*own,
                 uniform,
                 0usize,
-                register,
-                instruction,
+                comptime!((register, instruction)),
                 stage,
                 math,
             ),

@@ -20,9 +20,10 @@
 use cubecl::{cmma, prelude::*, tf32};
 
 use super::{
+    context::Context,
     evaluate::One,
     math::{Precision, constant, constant_vector, widen},
-    operands::{Address, position, read},
+    operands::position,
 };
 use crate::{
     plan::{Blueprint, MatrixProduct},
@@ -134,17 +135,10 @@ impl<E: Float, F: Float> Products<E, F> {
     }
 
     /// Copies the factors of the cube's rows, from `first` on. Those beyond the last row repeat it.
-    pub fn stage_rows(
-        &self,
-        tensors: &Sequence<Box<[E]>>,
-        address: &Address,
-        uniform: &[One<F>],
-        first: usize,
-        rows: usize,
-        #[comptime] blueprint: Blueprint,
-    ) {
-        let matrix = comptime!(blueprint.matrix.expect("it is planned"));
+    pub fn stage_rows(&self, context: &Context<'_, E, F>, uniform: &[One<F>], first: usize) {
+        let matrix = comptime!(context.blueprint.matrix.expect("it is planned"));
         let row = comptime!(matrix.product.row);
+        let rows = context.rows;
         let (mut tile, mut center) = (self.rows.clone(), self.center.clone());
         // Others may still read those of the rows before.
         sync_cube();
@@ -153,32 +147,20 @@ impl<E: Float, F: Float> Products<E, F> {
             for k in range_stepped(UNIT_POS as usize, len, CUBE_DIM as usize) {
                 let mut sum = constant::<F>(0.0);
                 for r in 0..matrix.rows {
-                    sum += read::<E, F>(
-                        tensors,
-                        address,
-                        min(first + r, rows - 1),
-                        row.offset + k,
-                        comptime!(row.tensor),
-                        comptime!(blueprint.clone()),
-                    );
+                    let row_of_cube = min(first + r, rows - 1);
+                    sum += context.read(row_of_cube, row.offset + k, comptime!(row.tensor));
                 }
                 center[k] = sum * constant::<F>(comptime!(1.0 / matrix.rows as f64));
             }
             sync_cube();
         }
-        stage::<E, F>(
-            &mut tile,
-            &center,
-            tensors,
-            address,
-            uniform,
+        let factors = Factors {
             first,
-            rows - 1,
-            row,
-            comptime!(matrix.rows),
-            matrix,
-            comptime!(blueprint.clone()),
-        );
+            last: rows - 1,
+            factor: row,
+            count: comptime!(matrix.rows),
+        };
+        stage::<E, F>(&mut tile, &center, context, uniform, &factors);
         if comptime!(matrix.product.distance) {
             sync_cube();
             squared_norms::<E, F>(
@@ -193,27 +175,20 @@ impl<E: Float, F: Float> Products<E, F> {
     /// Copies the factors of the columns `start .. stop`.
     pub fn stage_columns(
         &self,
-        tensors: &Sequence<Box<[E]>>,
-        address: &Address,
+        context: &Context<'_, E, F>,
         uniform: &[One<F>],
         start: usize,
         stop: usize,
-        #[comptime] blueprint: Blueprint,
     ) {
-        let matrix = comptime!(blueprint.matrix.expect("it is planned"));
-        stage::<E, F>(
-            &mut self.columns.clone(),
-            &self.center,
-            tensors,
-            address,
-            uniform,
-            start,
-            stop - 1,
-            comptime!(matrix.product.column),
-            comptime!(blueprint.block),
-            matrix,
-            comptime!(blueprint.clone()),
-        );
+        let matrix = comptime!(context.blueprint.matrix.expect("it is planned"));
+        let factors = Factors {
+            first: start,
+            last: stop - 1,
+            factor: comptime!(matrix.product.column),
+            count: comptime!(context.blueprint.block),
+        };
+        let mut tile = self.columns.clone();
+        stage::<E, F>(&mut tile, &self.center, context, uniform, &factors);
     }
 
     /// Multiplies the columns of a block with the cube's rows.
@@ -304,42 +279,34 @@ impl<E: Float, F: Float> Products<E, F> {
     }
 }
 
-/// Copies the factors of `count` rows or columns from `first` on, where those beyond `last` repeat it,
-/// in pieces as they are multiplied. Behind the last component there are zeros.
+/// The factors of `count` rows or columns from `first` on, where those beyond `last` repeat it.
+#[derive(CubeType)]
+struct Factors {
+    first: usize,
+    last: usize,
+    #[cube(comptime)]
+    factor: Factor,
+    #[cube(comptime)]
+    count: usize,
+}
+
+/// Copies factors, in pieces as they are multiplied. Behind the last component there are zeros.
 #[cube]
 fn stage<E: Float, F: Float>(
     tile: &mut Shared<[E]>,
     center: &Shared<[F]>,
-    tensors: &Sequence<Box<[E]>>,
-    address: &Address,
+    context: &Context<'_, E, F>,
     uniform: &[One<F>],
-    first: usize,
-    last: usize,
-    #[comptime] factor: Factor,
-    #[comptime] count: usize,
-    #[comptime] matrix: MatrixProduct,
-    #[comptime] blueprint: Blueprint,
+    factors: &Factors,
 ) {
-    let all = comptime!(count * matrix.padded());
-    let units = comptime!(blueprint.units);
+    let matrix = comptime!(context.blueprint.matrix.expect("it is planned"));
+    let all = comptime!(factors.count * matrix.padded());
+    let units = comptime!(context.blueprint.units);
     // As many for each unit, if possible, so that compilers see it.
     for step in 0..comptime!(all.div_ceil(units)) {
         let at = step * units + UNIT_POS as usize;
         if comptime!(all.is_multiple_of(units)) || at < all {
-            stage_component::<E, F>(
-                tile,
-                center,
-                tensors,
-                address,
-                uniform,
-                at,
-                first,
-                last,
-                factor,
-                count,
-                matrix,
-                comptime!(blueprint.clone()),
-            );
+            stage_component::<E, F>(tile, center, context, uniform, factors, at);
         }
     }
 }
@@ -349,22 +316,18 @@ fn stage<E: Float, F: Float>(
 fn stage_component<E: Float, F: Float>(
     tile: &mut Shared<[E]>,
     center: &Shared<[F]>,
-    tensors: &Sequence<Box<[E]>>,
-    address: &Address,
+    context: &Context<'_, E, F>,
     uniform: &[One<F>],
+    factors: &Factors,
     at: usize,
-    first: usize,
-    last: usize,
-    #[comptime] factor: Factor,
-    #[comptime] count: usize,
-    #[comptime] matrix: MatrixProduct,
-    #[comptime] blueprint: Blueprint,
 ) {
+    let matrix = comptime!(context.blueprint.matrix.expect("it is planned"));
+    let (factor, count) = comptime!((factors.factor, factors.count));
     let len = comptime!(matrix.product.len);
     let padded = comptime!(matrix.padded());
     let row = at / padded;
     let component = at % padded;
-    let source = min(first + row, last);
+    let source = min(factors.first + row, factors.last);
     let to = row * comptime!(matrix.stride()) + component;
     // What lies behind the last component is not read.
     let k = if comptime!(padded > len) {
@@ -375,27 +338,20 @@ fn stage_component<E: Float, F: Float>(
     let inside = component < len;
     if comptime!(matrix.pieces() == 1) {
         let from = position(
-            address,
+            context.address,
             source,
             factor.offset + k,
             comptime!(factor.tensor),
-            comptime!(blueprint.clone()),
+            comptime!(context.blueprint.clone()),
         );
-        let value = tensors.index(comptime!(factor.tensor))[from];
+        let value = context.tensors.index(comptime!(factor.tensor))[from];
         tile[to] = if comptime!(padded > len) {
             select(inside, value, constant::<E>(0.0))
         } else {
             value
         };
     } else {
-        let value = read::<E, F>(
-            tensors,
-            address,
-            source,
-            factor.offset + k,
-            comptime!(factor.tensor),
-            comptime!(blueprint.clone()),
-        );
+        let value = context.read(source, factor.offset + k, comptime!(factor.tensor));
         let value = if comptime!(matrix.centered()) {
             value - center[k]
         } else {

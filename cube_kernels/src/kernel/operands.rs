@@ -2,7 +2,7 @@
 
 use cubecl::prelude::*;
 
-use super::{layout, math::widen};
+use super::layout;
 use crate::plan::{Blueprint, Packing};
 
 /// Where the operands of a batch stand.
@@ -11,21 +11,6 @@ pub struct Address {
     base: Sequence<usize>,
     row: Sequence<usize>,
     component: Sequence<usize>,
-}
-
-/// One component of a row of a tensor.
-#[cube]
-pub fn read<E: Float, F: Float>(
-    tensors: &Sequence<Box<[E]>>,
-    address: &Address,
-    row: usize,
-    component: usize,
-    #[comptime] tensor: usize,
-    #[comptime] blueprint: Blueprint,
-) -> F {
-    let stored = comptime!(blueprint.stored);
-    let at = position(address, row, component, tensor, blueprint);
-    widen::<E, F>(tensors.index(tensor)[at], stored)
 }
 
 /// Where a component of a row of a tensor stands.

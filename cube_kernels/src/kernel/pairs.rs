@@ -4,7 +4,7 @@
 use cubecl::prelude::*;
 
 use super::{
-    context::Context,
+    context::{Columns, Context},
     evaluate::{One, Registers, broadcast, operate, start, take_term, term_value},
     math::constant_vector,
     matrix::Products,
@@ -29,15 +29,6 @@ pub struct Pairs<'c, 'a, E: Float, F: Float, N: Size> {
     uniform: &'c [One<F>],
     /// The first row.
     row: usize,
-}
-
-/// The `q` columns from `column` on, which are staged from `staged` on.
-#[derive(CubeType)]
-pub struct Columns {
-    pub column: usize,
-    pub staged: usize,
-    #[cube(comptime)]
-    pub q: usize,
 }
 
 /// The index of each lane's row minus that of the column, or the opposite where `negated`.
@@ -353,17 +344,7 @@ fn weigh<E: Float, F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
         let base = R::base(state);
         sums.rebase(base, columns.staged, weighted, comptime!(blueprint.math));
     }
-    sums.take::<E>(
-        &weights,
-        exact,
-        pairs.context.tensors,
-        pairs.context.address,
-        pairs.row,
-        columns.column,
-        columns.staged,
-        q,
-        comptime!(blueprint.clone()),
-    );
+    sums.take::<E>(&weights, exact, pairs.context, pairs.row, columns);
 }
 
 /// Executes items of pairs. Where matrix instructions sum up, `usual` says whether they do so for the block.

@@ -3,13 +3,13 @@
 use cubecl::{ir::ElemType, prelude::*};
 
 use super::{
-    context::Context,
+    context::{Columns, Context},
     evaluate::One,
     layout,
     math::{Precision, constant, constant_vector, narrow},
     matrix::Products,
     operands::address,
-    pairs::{Columns, Pairs, run_pair},
+    pairs::{Pairs, run_pair},
     parts::final_index,
     symmetric::sum_symmetric,
     weighted::WeightedSums,
@@ -243,14 +243,9 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     #[comptime]
     match products {
         ComptimeOption::None => {}
-        ComptimeOption::Some(products) => products.stage_rows(
-            context.tensors,
-            context.address,
-            uniform,
-            row - UNIT_POS as usize * N::value(),
-            context.rows,
-            comptime!(blueprint.clone()),
-        ),
+        ComptimeOption::Some(products) => {
+            products.stage_rows(context, uniform, row - UNIT_POS as usize * N::value())
+        }
     }
     if comptime!(blueprint.ahead.is_some()) {
         bound_lists::<E, F, A, N, R>(state, &*tile, products, &*slots, form, row);
@@ -288,27 +283,15 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
                 #[comptime]
                 match weighted {
                     ComptimeOption::None => {}
-                    ComptimeOption::Some(weighted) => weighted.stage::<E>(
-                        context.tensors,
-                        context.address,
-                        start,
-                        stop,
-                        start / block,
-                        comptime!(blueprint.clone()),
-                    ),
+                    ComptimeOption::Some(weighted) => {
+                        weighted.stage::<E>(context, start, stop, start / block)
+                    }
                 }
                 #[comptime]
                 match products {
                     ComptimeOption::None => {}
                     ComptimeOption::Some(products) => {
-                        products.stage_columns(
-                            context.tensors,
-                            context.address,
-                            uniform,
-                            start,
-                            stop,
-                            comptime!(blueprint.clone()),
-                        );
+                        products.stage_columns(context, uniform, start, stop);
                         sync_cube();
                         products.multiply(comptime!(blueprint.clone()));
                     }
@@ -353,16 +336,9 @@ fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
         #[comptime]
         match weighted {
             ComptimeOption::None => {}
-            ComptimeOption::Some(weighted) => weighted.end_block::<E>(
-                context.tensors,
-                context.address,
-                row,
-                context.rows,
-                start / block,
-                stop == form.share.end,
-                count,
-                comptime!(blueprint.clone()),
-            ),
+            ComptimeOption::Some(weighted) => {
+                weighted.end_block::<E>(context, row, start / block, stop == form.share.end, count)
+            }
         }
         start += block;
     }
@@ -660,7 +636,11 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
 
     // No block ends so far behind.
     let at = behind >> 20usize;
-    let (row, first, out_rows) = (out[at], out[at + 1], out[at + 2]);
+    let target = Target {
+        row: out[at],
+        first: out[at + 1],
+        rows: out[at + 2],
+    };
     if comptime!(blueprint.partial) {
         #[unroll]
         for plane in 0..spec.planes().len() {
@@ -673,9 +653,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
                 write::<A, O, N>(
                     values.index_mut(0usize),
                     value,
-                    first,
-                    row,
-                    out_rows,
+                    &target,
                     offset,
                     comptime!(spec.partial_values()),
                     comptime!(blueprint.math.precision),
@@ -690,9 +668,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
             write::<A, O, N>(
                 values.index_mut(0usize),
                 value,
-                first,
-                row,
-                out_rows,
+                &target,
                 k,
                 comptime!(spec.entries()),
                 comptime!(blueprint.written),
@@ -727,9 +703,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
                 write::<A, A, N>(
                     states.index_mut(0usize),
                     value,
-                    first,
-                    row,
-                    out_rows,
+                    &target,
                     comptime!(spec.plane_start(plane)) + k,
                     comptime!(spec.state_size()),
                     comptime!(blueprint.math.precision),
@@ -743,9 +717,9 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
             let index = R::index(&state, k);
             #[unroll]
             for lane in 0..N::value() {
-                if row + lane < out_rows {
+                if target.row + lane < target.rows {
                     let index = index.extract(lane);
-                    let at = (first + lane) * comptime!(spec.entries()) + k;
+                    let at = (target.first + lane) * comptime!(spec.entries()) + k;
                     indices.index_mut(0usize)[at] = if comptime!(blueprint.partial) {
                         I::cast_from(index)
                     } else {
@@ -817,23 +791,32 @@ fn value<F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     }
 }
 
-/// Writes one value of each row: `out[(first + lane) * stride + offset]` for the lanes whose row
-/// `row + lane` is below `rows`.
+/// Where the results of a unit go.
+#[derive(CubeType)]
+struct Target {
+    /// The first row of its batch and part.
+    row: usize,
+    /// The same among the rows of all batches and parts.
+    first: usize,
+    /// Rows of a batch and part.
+    rows: usize,
+}
+
+/// Writes one value of each row that there is: `out[row * stride + offset]`, of the rows of all batches and parts.
 #[cube]
 fn write<A: Float, O: Float, N: Size>(
     out: &mut Box<[O]>,
     value: Vector<A, N>,
-    first: usize,
-    row: usize,
-    rows: usize,
+    target: &Target,
     offset: usize,
     #[comptime] stride: usize,
     #[comptime] stored: Precision,
 ) {
     #[unroll]
     for lane in 0..N::value() {
-        if row + lane < rows {
-            out[(first + lane) * stride + offset] = narrow::<A, O>(value.extract(lane), stored);
+        if target.row + lane < target.rows {
+            out[(target.first + lane) * stride + offset] =
+                narrow::<A, O>(value.extract(lane), stored);
         }
     }
 }

@@ -17,12 +17,12 @@
 use cubecl::prelude::*;
 
 use super::{
-    context::Context,
+    context::{Columns, Context},
     evaluate::One,
     layout,
     math::{Math, constant_vector},
     operands::address,
-    pairs::{Columns, Pairs, run_pair},
+    pairs::{Pairs, run_pair},
 };
 use crate::{
     plan::Blueprint,

@@ -20,9 +20,9 @@
 use cubecl::{prelude::*, tf32};
 
 use super::{
+    context::{Columns, Context},
     math::{Math, Precision, constant},
     matrix::{Emulated, Instruction, Multiplier, Products, Side, Tiling, round_to_11_bits},
-    operands::{Address, read},
 };
 use crate::{
     plan::{Blueprint, MatrixProduct, WeightedProduct},
@@ -145,22 +145,14 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
     /// Component `k` of a row or column, moved where points are.
     fn component<E: Float>(
         &self,
-        tensors: &Sequence<Box<[E]>>,
-        address: &Address,
+        context: &Context<'_, E, F>,
         row: usize,
         k: usize,
         #[comptime] factor: Factor,
-        #[comptime] blueprint: Blueprint,
     ) -> F {
-        let centered = comptime!(blueprint.weighted.expect("it is planned").centered);
-        let value = read::<E, F>(
-            tensors,
-            address,
-            row,
-            comptime!(factor.offset) + k,
-            comptime!(factor.tensor),
-            comptime!(blueprint.clone()),
-        );
+        let centered = comptime!(context.blueprint.weighted.expect("it is planned").centered);
+        let component = comptime!(factor.offset) + k;
+        let value = context.read(row, component, comptime!(factor.tensor));
         if comptime!(centered) {
             value - self.center[k]
         } else {
@@ -171,13 +163,12 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
     /// Copies the components of the columns `start .. stop`, which are block `block`.
     pub fn stage<E: Float>(
         &mut self,
-        tensors: &Sequence<Box<[E]>>,
-        address: &Address,
+        context: &Context<'_, E, F>,
         start: usize,
         stop: usize,
         block: usize,
-        #[comptime] blueprint: Blueprint,
     ) {
+        let blueprint = comptime!(&context.blueprint);
         let weighted = comptime!(blueprint.weighted.expect("it is planned"));
         let all = comptime!(blueprint.block * weighted.padded());
         let units = comptime!(blueprint.units);
@@ -185,15 +176,7 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
         for step in 0..comptime!(all.div_ceil(units)) {
             let at = step * units + UNIT_POS as usize;
             if comptime!(all.is_multiple_of(units)) || at < all {
-                self.stage_component::<E>(
-                    tensors,
-                    address,
-                    at,
-                    start,
-                    stop,
-                    block,
-                    comptime!(blueprint.clone()),
-                );
+                self.stage_component::<E>(context, at, start, stop, block);
             }
         }
     }
@@ -201,28 +184,21 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
     /// Copies the component that is the `at`-th in order.
     fn stage_component<E: Float>(
         &mut self,
-        tensors: &Sequence<Box<[E]>>,
-        address: &Address,
+        context: &Context<'_, E, F>,
         at: usize,
         start: usize,
         stop: usize,
         block: usize,
-        #[comptime] blueprint: Blueprint,
     ) {
+        let blueprint = comptime!(&context.blueprint);
         let weighted = comptime!(blueprint.weighted.expect("it is planned"));
         let (len, padded) = comptime!((weighted.sum.len, weighted.padded()));
         let column = comptime!(weighted.sum.column);
         let component = at % padded;
         let k = min(component, comptime!(len - 1).runtime());
         // Those beyond the last column repeat it, and those behind the last component that.
-        let value = self.component::<E>(
-            tensors,
-            address,
-            min(start + at / padded, stop - 1),
-            k,
-            column,
-            comptime!(blueprint.clone()),
-        );
+        let row = min(start + at / padded, stop - 1);
+        let value = self.component::<E>(context, row, k, column);
         let fits = value.abs() <= constant::<F>(LARGEST_COMPONENT);
         if !fits {
             self.unusual[0] = block as u32 + 1u32;
@@ -297,21 +273,17 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
         }
     }
 
-    /// Takes in the weights of `q` columns from `column` on, the `staged`-th of the block; `usual` are those
-    /// that are exact enough in a product.
+    /// Takes in the weights of columns; `usual` are those that are exact enough in a product.
     pub fn take<E: Float>(
         &mut self,
         weights: &Sequence<Vector<F, N>>,
         usual: bool,
-        tensors: &Sequence<Box<[E]>>,
-        address: &Address,
+        context: &Context<'_, E, F>,
         row: usize,
-        column: usize,
-        staged: usize,
-        #[comptime] q: usize,
-        #[comptime] blueprint: Blueprint,
+        columns: &Columns,
     ) {
-        let weighted = comptime!(blueprint.weighted.expect("it is planned"));
+        let q = comptime!(columns.q);
+        let weighted = comptime!(context.blueprint.weighted.expect("it is planned"));
         let mut usual = usual;
         #[unroll]
         for c in 0..q {
@@ -325,7 +297,7 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
             #[unroll]
             for c in 0..q {
                 let weight = *weights.index(c);
-                self.put(staged + c, weight, weighted);
+                self.put(columns.staged + c, weight, weighted);
                 if comptime!(weighted.sum.row.is_some()) {
                     self.weight[0] += weight;
                 }
@@ -333,15 +305,9 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
         } else {
             #[unroll]
             for c in 0..q {
-                self.put(staged + c, Vector::new(constant::<F>(0.0)), weighted);
-                self.add::<E>(
-                    *weights.index(c),
-                    tensors,
-                    address,
-                    row,
-                    column + c,
-                    comptime!(blueprint.clone()),
-                );
+                let nothing = Vector::new(constant::<F>(0.0));
+                self.put(columns.staged + c, nothing, weighted);
+                self.add::<E>(*weights.index(c), context, row, columns.column + c);
             }
         }
     }
@@ -350,37 +316,22 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
     fn add<E: Float>(
         &mut self,
         weight: Vector<F, N>,
-        tensors: &Sequence<Box<[E]>>,
-        address: &Address,
+        context: &Context<'_, E, F>,
         row: usize,
         column: usize,
-        #[comptime] blueprint: Blueprint,
     ) {
-        let weighted = comptime!(blueprint.weighted.expect("it is planned"));
+        let weighted = comptime!(context.blueprint.weighted.expect("it is planned"));
         let sum = comptime!(weighted.sum);
         let own = UNIT_POS as usize * N::value();
         for k in 0..sum.len {
-            let value = read::<E, F>(
-                tensors,
-                address,
-                column,
-                sum.column.offset + k,
-                comptime!(sum.column.tensor),
-                comptime!(blueprint.clone()),
-            );
+            let component = sum.column.offset + k;
+            let value = context.read(column, component, comptime!(sum.column.tensor));
             #[unroll]
             for lane in 0..N::value() {
                 let value = if comptime!(sum.row.is_some()) {
                     let factor = comptime!(sum.row.unwrap());
-                    value
-                        - read::<E, F>(
-                            tensors,
-                            address,
-                            row + lane,
-                            factor.offset + k,
-                            comptime!(factor.tensor),
-                            comptime!(blueprint.clone()),
-                        )
+                    let component = factor.offset + k;
+                    value - context.read(row + lane, component, comptime!(factor.tensor))
                 } else {
                     value
                 };
@@ -394,15 +345,13 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
     /// run where it must or this is the `last` block. All units of the cube need to come here.
     pub fn end_block<E: Float>(
         &mut self,
-        tensors: &Sequence<Box<[E]>>,
-        address: &Address,
+        context: &Context<'_, E, F>,
         row: usize,
-        rows: usize,
         block: usize,
         last: bool,
         count: usize,
-        #[comptime] blueprint: Blueprint,
     ) {
+        let blueprint = comptime!(&context.blueprint);
         let weighted = comptime!(blueprint.weighted.expect("it is planned"));
         for t in count..comptime!(blueprint.block) {
             self.put(t, Vector::new(constant::<F>(0.0)), weighted);
@@ -436,20 +385,13 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
         let over = (block + 1) % run;
         if over == 0 || last {
             sync_cube();
-            self.end_run::<E>(tensors, address, row, rows, blueprint);
+            self.end_run::<E>(context, row);
         }
     }
 
     /// Adds the sums of the unit's rows to the running ones.
-    fn end_run<E: Float>(
-        &mut self,
-        tensors: &Sequence<Box<[E]>>,
-        address: &Address,
-        row: usize,
-        rows: usize,
-        #[comptime] blueprint: Blueprint,
-    ) {
-        let weighted = comptime!(blueprint.weighted.expect("it is planned"));
+    fn end_run<E: Float>(&mut self, context: &Context<'_, E, F>, row: usize) {
+        let weighted = comptime!(context.blueprint.weighted.expect("it is planned"));
         let own = UNIT_POS as usize * N::value();
         for k in 0..self.totals.unforeseen(weighted.sum.len) {
             let mut total = Vector::<F, N>::empty();
@@ -460,14 +402,8 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
                 self.sums[at] = constant::<F>(0.0);
                 let sum = if comptime!(weighted.sum.row.is_some()) {
                     let factor = comptime!(weighted.sum.row.unwrap());
-                    let value = self.component::<E>(
-                        tensors,
-                        address,
-                        min(row + lane, rows - 1),
-                        k,
-                        factor,
-                        comptime!(blueprint.clone()),
-                    );
+                    let own = min(row + lane, context.rows - 1);
+                    let value = self.component::<E>(context, own, k, factor);
                     // Where no pair was in the product, the row need not be finite.
                     let weight = self.weight[0].extract(lane);
                     let none = weight == constant::<F>(0.0);
