@@ -53,7 +53,8 @@
 //! share a kernel, whatever the tensors and the values of scalars. The gradient of a reduction is
 //! the reduction of the differentiated formula, computed only for the operands that are tracked, and in
 //! one pass over the pairs for all operands of an axis. See
-//! the crate `burn-lazy-kernels` for the way from a formula to a kernel.
+//! the crate `burn-lazy-kernels` for the way from a formula to a kernel, and `ARCHITECTURE.md` in the repository for the
+//! way from a call to machine code, file by file.
 //!
 //! # Numbers
 //!

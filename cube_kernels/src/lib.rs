@@ -12,6 +12,8 @@
 //!           Launch      on tensors of any layout                            launch
 //! ```
 //!
+//! `ARCHITECTURE.md` in the repository follows a formula from the call to machine code, and says where to add things.
+//!
 //! An operation, its derivative, its kernel code and its reference stand together in one row of the
 //! [`catalogue`]. That is why expressions live in this crate and not beside the tensors.
 

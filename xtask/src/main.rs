@@ -44,6 +44,13 @@ enum Command {
         #[arg(long)]
         only: Option<String>,
     },
+    /// Write the text of the kernels of the corpus in each language to a folder
+    Emit {
+        folder: PathBuf,
+        /// Only kernels whose name contains this
+        #[arg(long)]
+        only: Option<String>,
+    },
     /// Write the record of the emitted text of all kernels and of their plans anew, after a change of either
     Record,
     /// Pack the tests, the benchmark and some examples for a machine with an NVIDIA card and no Rust
@@ -61,6 +68,7 @@ fn main() -> ExitCode {
         Command::Test(options) => Ok(test::run(&options)),
         Command::Reference => reference::run(),
         Command::Sass { json, only } => targets::sass(json.as_deref(), only.as_deref()),
+        Command::Emit { folder, only } => targets::emit(&folder, only.as_deref()),
         Command::Record => targets::record(),
         Command::GpuBundle => gpu_bundle::run(),
         Command::Bench { what } => bench::run(&what),

@@ -137,6 +137,22 @@ pub fn record() -> Result<bool> {
     process::succeeds(command.args(tools.arguments()))
 }
 
+/// `cargo xtask emit`: writes the text of kernels whose names contain `only` to a folder.
+pub fn emit(folder: &Path, only: Option<&str>) -> Result<bool> {
+    let tools = Tools::ensure(&|message| eprintln!("{message}"))?;
+    let mut command = process::cargo();
+    command
+        .arg("run")
+        .args(PACKAGE.split(' '))
+        .args(["--", "emit"])
+        .arg(std::env::current_dir()?.join(folder))
+        .args(tools.arguments());
+    if let Some(only) = only {
+        command.args(["--only", only]);
+    }
+    process::succeeds(&mut command)
+}
+
 /// `cargo xtask sass`: prints what the machine code for an H100 and an MI300X costs, and writes it to `json`.
 pub fn sass(json: Option<&Path>, only: Option<&str>) -> Result<bool> {
     let tools = Tools::ensure(&|message| eprintln!("{message}"))?;
