@@ -2,8 +2,6 @@
 
 // Lists known at compile time are walked by index, which is what CubeCL can unroll.
 #![allow(clippy::needless_range_loop)]
-// Entries of kernels have an argument for each buffer, and what matrix instructions compute takes its parts yet.
-#![allow(clippy::too_many_arguments)]
 
 pub mod checked;
 mod context;
@@ -16,6 +14,7 @@ mod operands;
 mod pairs;
 mod parts;
 pub(crate) mod ptx;
+mod results;
 mod rows;
 pub mod special;
 mod symmetric;

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     plan::{Blueprint, LOADED_COLUMNS},
     program::{Code, Instruction, Item, Piece, Register, Source, Space, Term},
-    reduction::{Accumulator, ReductionKind},
+    reduction::{Accumulator, ReductionKind, Rule},
 };
 
 /// What pairs of the unit's rows with columns are evaluated from.
@@ -276,8 +276,10 @@ fn reduce_term<F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
     #[comptime] blueprint: &Blueprint,
 ) {
     let q = comptime!(columns.q);
-    let spec = comptime!(blueprint.narrow());
-    let math = comptime!(blueprint.math);
+    let rule = comptime!(Rule {
+        spec: blueprint.narrow(),
+        math: blueprint.math,
+    });
     if comptime!(matches!(term, Term::Product { .. }) && R::fuses()) {
         match term {
             Term::Value(_) => comptime!(unreachable!("it is a product")),
@@ -288,7 +290,7 @@ fn reduce_term<F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
                     let a = registers.find(comptime!(args[0] * q + c));
                     let b = registers.find(comptime!(args[1] * q + c));
                     let a = if comptime!(negated) { -a } else { a };
-                    R::step_product(state, index, columns.column + c, a, b, first, spec, math);
+                    R::step_product(state, index, columns.column + c, a, b, first, rule);
                 }
             }
         }
@@ -298,16 +300,8 @@ fn reduce_term<F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
         for c in 0..q {
             values.push(term_value::<F, N>(registers, term, c, q));
         }
-        R::step(
-            state,
-            index,
-            u32::cast_from(columns.column),
-            &values,
-            first,
-            q,
-            spec,
-            math,
-        );
+        let column = u32::cast_from(columns.column);
+        R::step(state, index, column, &values, first, rule);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use cubecl::{ir::ElemType, prelude::*};
 
-use super::math::narrow;
+use super::{math::narrow, results::Results};
 use crate::{
     plan::Blueprint,
     program::UNROLL,
@@ -37,106 +37,65 @@ pub fn merge<F: Float, A: Float, O: Float, I: Int>(
     #[define(O)] _o: ElemType,
     #[define(I)] _i: ElemType,
 ) {
+    let partial = Partial::<A>::new(partial, partial_indices, rows, parts);
+    let mut results = Results::<A, O, I>::new(values, indices, states);
+    let results = &mut results;
     let kind = comptime!(blueprint.spec.kind);
     match kind {
-        ReductionKind::Sum(_) => merge_parts::<F, A, O, I, Sum>(
-            partial,
-            partial_indices,
-            values,
-            indices,
-            states,
-            rows,
-            parts,
-            infinity,
-            together,
-            blueprint,
-        ),
-        ReductionKind::Product => merge_parts::<F, A, O, I, Product>(
-            partial,
-            partial_indices,
-            values,
-            indices,
-            states,
-            rows,
-            parts,
-            infinity,
-            together,
-            blueprint,
-        ),
-        ReductionKind::Count => merge_parts::<F, A, O, I, Count>(
-            partial,
-            partial_indices,
-            values,
-            indices,
-            states,
-            rows,
-            parts,
-            infinity,
-            together,
-            blueprint,
-        ),
-        ReductionKind::LogSumExp { scores: _ } => merge_parts::<F, A, O, I, LogSumExp>(
-            partial,
-            partial_indices,
-            values,
-            indices,
-            states,
-            rows,
-            parts,
-            infinity,
-            together,
-            blueprint,
-        ),
-        ReductionKind::SoftmaxSum => merge_parts::<F, A, O, I, SoftmaxSum>(
-            partial,
-            partial_indices,
-            values,
-            indices,
-            states,
-            rows,
-            parts,
-            infinity,
-            together,
-            blueprint,
-        ),
-        ReductionKind::Minimum | ReductionKind::Maximum => merge_parts::<F, A, O, I, Extremum>(
-            partial,
-            partial_indices,
-            values,
-            indices,
-            states,
-            rows,
-            parts,
-            infinity,
-            together,
-            blueprint,
-        ),
+        ReductionKind::Sum(_) => {
+            merge_parts::<F, A, O, I, Sum>(&partial, results, infinity, together, blueprint)
+        }
+        ReductionKind::Product => {
+            merge_parts::<F, A, O, I, Product>(&partial, results, infinity, together, blueprint)
+        }
+        ReductionKind::Count => {
+            merge_parts::<F, A, O, I, Count>(&partial, results, infinity, together, blueprint)
+        }
+        ReductionKind::LogSumExp { scores: _ } => {
+            merge_parts::<F, A, O, I, LogSumExp>(&partial, results, infinity, together, blueprint)
+        }
+        ReductionKind::SoftmaxSum => {
+            merge_parts::<F, A, O, I, SoftmaxSum>(&partial, results, infinity, together, blueprint)
+        }
+        ReductionKind::Minimum | ReductionKind::Maximum => {
+            merge_parts::<F, A, O, I, Extremum>(&partial, results, infinity, together, blueprint)
+        }
         ReductionKind::Smallest { k: _ } => {
             if comptime!(in_registers(blueprint.spec)) {
                 merge_parts::<F, A, O, I, Smallest>(
-                    partial,
-                    partial_indices,
-                    values,
-                    indices,
-                    states,
-                    rows,
-                    parts,
-                    infinity,
-                    together,
-                    blueprint,
+                    &partial, results, infinity, together, blueprint,
                 )
             } else {
-                merge_lists::<A, O, I>(
-                    partial,
-                    partial_indices,
-                    values,
-                    indices,
-                    rows,
-                    parts,
-                    together.is_none(),
-                    blueprint,
-                )
+                merge_lists::<A, O, I>(&partial, results, together.is_none(), blueprint)
             }
+        }
+    }
+}
+
+/// The partial results of all parts.
+#[derive(CubeType)]
+struct Partial<'a, A: Float> {
+    values: &'a [A],
+    /// Columns or counts, where they are kept.
+    indices: &'a Sequence<Box<[u32]>>,
+    /// Rows of the result.
+    rows: usize,
+    parts: usize,
+}
+
+#[cube]
+impl<'a, A: Float> Partial<'a, A> {
+    fn new(
+        values: &'a [A],
+        indices: &'a Sequence<Box<[u32]>>,
+        rows: usize,
+        parts: usize,
+    ) -> Partial<'a, A> {
+        Partial::<'a, A> {
+            values,
+            indices,
+            rows,
+            parts,
         }
     }
 }
@@ -145,19 +104,16 @@ pub fn merge<F: Float, A: Float, O: Float, I: Int>(
 /// stay where they are: as arrays of a unit they take compilers of shaders long.
 #[cube]
 fn merge_lists<A: Float, O: Float, I: Int>(
-    partial: &[A],
-    partial_indices: &Sequence<Box<[u32]>>,
-    values: &mut Sequence<Box<[O]>>,
-    indices: &mut Sequence<Box<[I]>>,
-    rows: usize,
-    parts: usize,
+    partial: &Partial<'_, A>,
+    results: &mut Results<'_, A, O, I>,
     #[comptime] last: bool,
     #[comptime] blueprint: Blueprint,
 ) {
+    let (rows, parts) = (partial.rows, partial.parts);
     let spec = comptime!(blueprint.spec);
     let width = comptime!(spec.width());
     let depth = comptime!(spec.depth());
-    let columns = partial_indices.index(0usize);
+    let columns = partial.indices.index(0usize);
     if ABSOLUTE_POS >= parts.div_ceil(2usize) * rows * width {
         terminate!();
     }
@@ -172,19 +128,20 @@ fn merge_lists<A: Float, O: Float, I: Int>(
     for place in 0..depth {
         let (at, other) = (first + (place - taken) * width, second + taken * width);
         // Of equal values that of the earlier column comes first.
-        let later = two && partial[other] < partial[at];
+        let later = two && partial.values[other] < partial.values[at];
         let from = select(later, other, at);
         let to = (out_row * depth + place) * width + component;
-        let (value, column) = (partial[from], columns[from]);
+        let (value, column) = (partial.values[from], columns[from]);
         if comptime!(!last) {
-            values.index_mut(0usize)[to] = O::cast_from(value);
-            indices.index_mut(0usize)[to] = I::cast_from(column);
+            results.values.index_mut(0usize)[to] = O::cast_from(value);
+            results.indices.index_mut(0usize)[to] = I::cast_from(column);
         } else {
             if comptime!(spec.wanted.values) {
-                values.index_mut(0usize)[to] = narrow::<A, O>(value, comptime!(blueprint.written));
+                results.values.index_mut(0usize)[to] =
+                    narrow::<A, O>(value, comptime!(blueprint.written));
             }
             if comptime!(spec.wanted.indices) {
-                indices.index_mut(0usize)[to] = final_index::<I>(column);
+                results.indices.index_mut(0usize)[to] = final_index::<I>(column);
             }
         }
         taken += select(later, 1usize, 0usize);
@@ -193,17 +150,13 @@ fn merge_lists<A: Float, O: Float, I: Int>(
 
 #[cube]
 fn merge_parts<F: Float, A: Float, O: Float, I: Int, R: Reduction<F, A, Const<1>>>(
-    partial: &[A],
-    partial_indices: &Sequence<Box<[u32]>>,
-    values: &mut Sequence<Box<[O]>>,
-    indices: &mut Sequence<Box<[I]>>,
-    states: &mut Sequence<Box<[A]>>,
-    rows: usize,
-    parts: usize,
+    partial: &Partial<'_, A>,
+    results: &mut Results<'_, A, O, I>,
     infinity: InputScalar,
     #[comptime] together: Option<usize>,
     #[comptime] blueprint: Blueprint,
 ) {
+    let (rows, parts) = (partial.rows, partial.parts);
     let spec = comptime!(blueprint.spec);
     let width = comptime!(spec.width());
     let depth = comptime!(spec.depth());
@@ -247,14 +200,20 @@ fn merge_parts<F: Float, A: Float, O: Float, I: Int, R: Reduction<F, A, Const<1>
                 } else {
                     start + k * width + component
                 };
-                R::load(&mut later, k, Vector::new(partial[at]), plane, single);
+                R::load(
+                    &mut later,
+                    k,
+                    Vector::new(partial.values[at]),
+                    plane,
+                    single,
+                );
             }
         }
         if comptime!(spec.keeps_indices()) {
             let start = (part * rows + row) * comptime!(spec.entries()) + component;
             #[unroll(depth <= UNROLL)]
             for k in 0..depth {
-                let index = partial_indices.index(0usize)[start + k * width];
+                let index = partial.indices.index(0usize)[start + k * width];
                 R::load_index(&mut later, k, Vector::new(index));
             }
         }
@@ -275,14 +234,15 @@ fn merge_parts<F: Float, A: Float, O: Float, I: Int, R: Reduction<F, A, Const<1>
                 };
                 let value = R::save(&state, k, plane, single).extract(0usize);
                 // What components share comes out the same for all of them.
-                values.index_mut(0usize)[at] = O::cast_from(value);
+                results.values.index_mut(0usize)[at] = O::cast_from(value);
             }
         }
         if comptime!(spec.keeps_indices()) {
             #[unroll(depth <= UNROLL)]
             for k in 0..depth {
                 let at = (out_row * depth + k) * width + component;
-                indices.index_mut(0usize)[at] = I::cast_from(R::index(&state, k).extract(0usize));
+                results.indices.index_mut(0usize)[at] =
+                    I::cast_from(R::index(&state, k).extract(0usize));
             }
         }
     } else {
@@ -290,13 +250,13 @@ fn merge_parts<F: Float, A: Float, O: Float, I: Int, R: Reduction<F, A, Const<1>
         for k in 0..depth {
             let at = (row * depth + k) * width + component;
             if comptime!(spec.wanted.values) {
-                values.index_mut(0usize)[at] = narrow::<A, O>(
+                results.values.index_mut(0usize)[at] = narrow::<A, O>(
                     R::value(&state, k, single, math).extract(0usize),
                     comptime!(blueprint.written),
                 );
             }
             if comptime!(spec.wanted.indices) {
-                indices.index_mut(0usize)[at] =
+                results.indices.index_mut(0usize)[at] =
                     final_index::<I>(R::index(&state, k).extract(0usize));
             }
         }
@@ -317,7 +277,7 @@ fn merge_parts<F: Float, A: Float, O: Float, I: Int, R: Reduction<F, A, Const<1>
                     relative_to_maximum::<F, A, Const<1>>(sum, maximum, math)
                 };
                 // What components share comes out the same for all of them.
-                states.index_mut(0usize)[at] = value.extract(0usize);
+                results.states.index_mut(0usize)[at] = value.extract(0usize);
             }
         }
     }

@@ -11,6 +11,7 @@ use super::{
     operands::address,
     pairs::{Pairs, run_pair},
     parts::final_index,
+    results::Results,
     symmetric::sum_symmetric,
     weighted::WeightedSums,
 };
@@ -406,38 +407,46 @@ pub fn reduce<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size>(
     #[define(O)] _o: ElemType,
     #[define(I)] _i: ElemType,
 ) {
+    let mut results = Results::<A, O, I>::new(values, indices, states);
+    let results = &mut results;
     let kind = comptime!(blueprint.spec.kind);
     match kind {
         ReductionKind::Sum(_) => {
             if comptime!(blueprint.strip.is_some()) {
                 sum_symmetric::<E, F, A, O, N>(
-                    tensors, scalars, layout, infinity, values, program, blueprint,
+                    tensors,
+                    scalars,
+                    layout,
+                    infinity,
+                    results.values,
+                    program,
+                    blueprint,
                 )
             } else {
                 reduce_rows::<E, F, A, O, I, N, Sum>(
-                    tensors, scalars, layout, infinity, values, indices, states, program, blueprint,
+                    tensors, scalars, layout, infinity, results, program, blueprint,
                 )
             }
         }
         ReductionKind::Product => reduce_rows::<E, F, A, O, I, N, Product>(
-            tensors, scalars, layout, infinity, values, indices, states, program, blueprint,
+            tensors, scalars, layout, infinity, results, program, blueprint,
         ),
         ReductionKind::Count => reduce_rows::<E, F, A, O, I, N, Count>(
-            tensors, scalars, layout, infinity, values, indices, states, program, blueprint,
+            tensors, scalars, layout, infinity, results, program, blueprint,
         ),
         ReductionKind::LogSumExp { scores: _ } => reduce_rows::<E, F, A, O, I, N, LogSumExp>(
-            tensors, scalars, layout, infinity, values, indices, states, program, blueprint,
+            tensors, scalars, layout, infinity, results, program, blueprint,
         ),
         ReductionKind::SoftmaxSum => reduce_rows::<E, F, A, O, I, N, SoftmaxSum>(
-            tensors, scalars, layout, infinity, values, indices, states, program, blueprint,
+            tensors, scalars, layout, infinity, results, program, blueprint,
         ),
         ReductionKind::Minimum | ReductionKind::Maximum => {
             reduce_rows::<E, F, A, O, I, N, Extremum>(
-                tensors, scalars, layout, infinity, values, indices, states, program, blueprint,
+                tensors, scalars, layout, infinity, results, program, blueprint,
             )
         }
         ReductionKind::Smallest { k: _ } => reduce_rows::<E, F, A, O, I, N, Smallest>(
-            tensors, scalars, layout, infinity, values, indices, states, program, blueprint,
+            tensors, scalars, layout, infinity, results, program, blueprint,
         ),
     }
 }
@@ -521,9 +530,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     scalars: &Sequence<InputScalar>,
     layout: &Sequence<usize>,
     infinity: InputScalar,
-    values: &mut Sequence<Box<[O]>>,
-    indices: &mut Sequence<Box<[I]>>,
-    states: &mut Sequence<Box<[A]>>,
+    results: &mut Results<'_, A, O, I>,
     #[comptime] program: Program,
     #[comptime] blueprint: Blueprint,
 ) {
@@ -651,7 +658,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
                     saved::<F, A, N, R>(&state, &weighted, k, plane, comptime!(blueprint.clone()));
                 let offset = comptime!(spec.plane_start(plane)) + k;
                 write::<A, O, N>(
-                    values.index_mut(0usize),
+                    results.values.index_mut(0usize),
                     value,
                     &target,
                     offset,
@@ -666,7 +673,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
             let value =
                 value::<F, A, N, R>(&state, &weighted, k, infinity, comptime!(blueprint.clone()));
             write::<A, O, N>(
-                values.index_mut(0usize),
+                results.values.index_mut(0usize),
                 value,
                 &target,
                 k,
@@ -701,7 +708,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
                     relative_to_maximum::<F, A, N>(value, maximum, comptime!(blueprint.math))
                 };
                 write::<A, A, N>(
-                    states.index_mut(0usize),
+                    results.states.index_mut(0usize),
                     value,
                     &target,
                     comptime!(spec.plane_start(plane)) + k,
@@ -720,7 +727,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
                 if target.row + lane < target.rows {
                     let index = index.extract(lane);
                     let at = (target.first + lane) * comptime!(spec.entries()) + k;
-                    indices.index_mut(0usize)[at] = if comptime!(blueprint.partial) {
+                    results.indices.index_mut(0usize)[at] = if comptime!(blueprint.partial) {
                         I::cast_from(index)
                     } else {
                         final_index::<I>(index)

@@ -20,14 +20,14 @@ use super::{
     context::{Columns, Context},
     evaluate::One,
     layout,
-    math::{Math, constant_vector},
+    math::constant_vector,
     operands::address,
     pairs::{Pairs, run_pair},
 };
 use crate::{
     plan::Blueprint,
     program::{Program, Space, UNROLL},
-    reduction::{Accumulator, RunningSums, Spec},
+    reduction::{Accumulator, Rule, RunningSums},
 };
 
 /// Places between the sums of a block for one component and those for the next: at a multiple of a power of 2,
@@ -75,10 +75,10 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Both {
         column: u32,
         values: &Sequence<Vector<F, N>>,
         #[comptime] first: usize,
-        #[comptime] q: usize,
-        #[comptime] spec: Spec,
-        #[comptime] _math: Math,
+        #[comptime] rule: Rule,
     ) {
+        let spec = comptime!(rule.spec);
+        let q = values.len();
         let dim = comptime!(spec.dim);
         #[unroll]
         for c in 0..q {
@@ -102,9 +102,9 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Both {
         a: Vector<F, N>,
         b: Vector<F, N>,
         #[comptime] first: usize,
-        #[comptime] spec: Spec,
-        #[comptime] _math: Math,
+        #[comptime] rule: Rule,
     ) {
+        let spec = comptime!(rule.spec);
         let dim = comptime!(spec.dim);
         if comptime!(first < dim) {
             state.rows[index] = fma(a, b, state.rows[index]);
@@ -193,6 +193,8 @@ pub fn sum_symmetric<E: Float, F: Float, A: Float, O: Float, N: Size>(
         let end = tiles_before(from + share, passed, blocks, diagonal);
         passed += 2 * blocks - diagonal;
         if begin < end {
+            let strip =
+                Strip::<E, F>::new(&context, uniform.as_slice(), part * rows, first, begin, end);
             sum_strip::<E, F, A, O, N>(
                 out,
                 &mut state,
@@ -200,12 +202,7 @@ pub fn sum_symmetric<E: Float, F: Float, A: Float, O: Float, N: Size>(
                 tile.as_mut_slice(),
                 own.as_mut_slice(),
                 kept.as_mut_slice(),
-                &context,
-                uniform.as_slice(),
-                part * rows,
-                first,
-                begin,
-                end,
+                &strip,
             );
         }
     }
@@ -224,8 +221,40 @@ fn tiles_before(position: usize, passed: usize, blocks: usize, diagonal: usize) 
     min(tiles, blocks)
 }
 
-/// Adds the pairs of the strip that starts at row `first` with its blocks `begin .. end` of columns to
-/// `out[out_row + row, ..]`.
+/// A strip of rows from `first` on with the blocks `begin .. end` of columns, whose sums go to the rows from `out_row`
+/// on.
+#[derive(CubeType)]
+struct Strip<'c, 'a, E: Float, F: Float> {
+    context: &'c Context<'a, E, F>,
+    uniform: &'c [One<F>],
+    out_row: usize,
+    first: usize,
+    begin: usize,
+    end: usize,
+}
+
+#[cube]
+impl<'c, 'a, E: Float, F: Float> Strip<'c, 'a, E, F> {
+    fn new(
+        context: &'c Context<'a, E, F>,
+        uniform: &'c [One<F>],
+        out_row: usize,
+        first: usize,
+        begin: usize,
+        end: usize,
+    ) -> Strip<'c, 'a, E, F> {
+        Strip::<'c, 'a, E, F> {
+            context,
+            uniform,
+            out_row,
+            first,
+            begin,
+            end,
+        }
+    }
+}
+
+/// Adds the pairs of a strip to `out[out_row + row, ..]`.
 #[cube]
 fn sum_strip<E: Float, F: Float, A: Float, O: Float, N: Size>(
     out: &mut Box<[O]>,
@@ -234,13 +263,11 @@ fn sum_strip<E: Float, F: Float, A: Float, O: Float, N: Size>(
     tile: &mut [One<F>],
     own: &mut [Vector<F, N>],
     kept: &mut [Vector<F, N>],
-    context: &Context<'_, E, F>,
-    uniform: &[One<F>],
-    out_row: usize,
-    first: usize,
-    begin: usize,
-    end: usize,
+    part: &Strip<'_, '_, E, F>,
 ) {
+    let context = part.context;
+    let uniform = part.uniform;
+    let (out_row, first) = (part.out_row, part.first);
     let program = comptime!(&context.program);
     let blueprint = comptime!(&context.blueprint);
     let rows = context.rows;
@@ -262,7 +289,7 @@ fn sum_strip<E: Float, F: Float, A: Float, O: Float, N: Size>(
         }
     }
     sums.clear(comptime!(most * dim));
-    for b in begin..end {
+    for b in part.begin..part.end {
         let start = first + b * block;
         let stop = min(start + block, rows);
         if comptime!(blueprint.staged(program) > 0) {

@@ -1,6 +1,6 @@
 use cubecl::prelude::*;
 
-use super::{Accumulator, Reduction, ReductionKind, Spec};
+use super::{Accumulator, Reduction, ReductionKind, Rule, Spec};
 use crate::{kernel::math::Math, program::UNROLL};
 
 /// The smallest or largest value and the column of its first occurrence.
@@ -105,10 +105,11 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Extremum {
         column: u32,
         values: &Sequence<Vector<F, N>>,
         #[comptime] _first: usize,
-        #[comptime] q: usize,
-        #[comptime] spec: Spec,
-        #[comptime] math: Math,
+        #[comptime] rule: Rule,
     ) {
+        let spec = comptime!(rule.spec);
+        let math = comptime!(rule.math);
+        let q = values.len();
         // Few values are better for any lane, so all columns are tested at once; the test also
         // fails for NaN.
         if any_may_be_better::<F, N>(values, state.best[index], q, comptime!(spec.kind), math) {
@@ -131,8 +132,7 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Extremum {
         _a: Vector<F, N>,
         _b: Vector<F, N>,
         #[comptime] _first: usize,
-        #[comptime] _spec: Spec,
-        #[comptime] _math: Math,
+        #[comptime] _rule: Rule,
     ) {
     }
 

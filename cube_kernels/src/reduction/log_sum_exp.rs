@@ -1,6 +1,6 @@
 use cubecl::prelude::*;
 
-use super::{Accumulator, Reduction, ReductionKind, Spec, all, any, running::RunningSums};
+use super::{Accumulator, Reduction, ReductionKind, Rule, Spec, all, any, running::RunningSums};
 use crate::{
     kernel::math::{self, Math, constant, constant_vector},
     plan,
@@ -308,10 +308,11 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for LogSumExp {
         _column: u32,
         values: &Sequence<Vector<F, N>>,
         #[comptime] first: usize,
-        #[comptime] q: usize,
-        #[comptime] spec: Spec,
-        #[comptime] math: Math,
+        #[comptime] rule: Rule,
     ) {
+        let spec = comptime!(rule.spec);
+        let math = comptime!(rule.math);
+        let q = values.len();
         let scores = comptime!(scores(&spec));
         let weights = comptime!(spec.dim - scores);
         if comptime!(first < scores) {
@@ -360,8 +361,7 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for LogSumExp {
         _a: Vector<F, N>,
         _b: Vector<F, N>,
         #[comptime] _first: usize,
-        #[comptime] _spec: Spec,
-        #[comptime] _math: Math,
+        #[comptime] _rule: Rule,
     ) {
     }
 

@@ -271,6 +271,13 @@ impl Spec {
     }
 }
 
+/// How values are taken in: the reduction, and how functions are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Rule {
+    pub spec: Spec,
+    pub math: Math,
+}
+
 /// The index of what was not found.
 pub const NO_INDEX: u32 = u32::MAX;
 
@@ -281,17 +288,15 @@ pub trait Accumulator<F: Float, A: Float, N: Size>: 'static {
     /// What is kept for the rows of a unit.
     type State: CubeType;
 
-    /// Takes in component `index` of the `q` columns from `column` on; `first` is the lowest value
-    /// that `index` takes.
+    /// Takes in component `index` of the columns from `column` on, as many as there are values; `first` is the lowest
+    /// value that `index` takes.
     fn step(
         state: &mut Self::State,
         index: usize,
         column: u32,
         values: &Sequence<Vector<F, N>>,
         #[comptime] first: usize,
-        #[comptime] q: usize,
-        #[comptime] spec: Spec,
-        #[comptime] math: Math,
+        #[comptime] rule: Rule,
     );
 
     /// Whether `step_product` is to be used for products.
@@ -305,8 +310,7 @@ pub trait Accumulator<F: Float, A: Float, N: Size>: 'static {
         a: Vector<F, N>,
         b: Vector<F, N>,
         #[comptime] first: usize,
-        #[comptime] spec: Spec,
-        #[comptime] math: Math,
+        #[comptime] rule: Rule,
     );
 
     /// What the components of the `c`-th column at hand are multiplied by before they are summed up, where

@@ -1,6 +1,6 @@
 use cubecl::prelude::*;
 
-use super::{Accumulator, Reduction, Spec};
+use super::{Accumulator, Reduction, Rule, Spec};
 use crate::{
     kernel::math::{Math, constant_vector},
     program::UNROLL,
@@ -25,10 +25,9 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Product {
         _column: u32,
         values: &Sequence<Vector<F, N>>,
         #[comptime] _first: usize,
-        #[comptime] q: usize,
-        #[comptime] _spec: Spec,
-        #[comptime] _math: Math,
+        #[comptime] _rule: Rule,
     ) {
+        let q = values.len();
         #[unroll]
         for c in 0..q {
             state.product[index] *= Vector::<A, N>::cast_from(*values.index(c));
@@ -46,8 +45,7 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Product {
         _a: Vector<F, N>,
         _b: Vector<F, N>,
         #[comptime] _first: usize,
-        #[comptime] _spec: Spec,
-        #[comptime] _math: Math,
+        #[comptime] _rule: Rule,
     ) {
     }
 

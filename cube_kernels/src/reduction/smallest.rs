@@ -1,6 +1,6 @@
 use cubecl::prelude::*;
 
-use super::{Accumulator, NO_INDEX, Reduction, Spec, any, any_may_be_less};
+use super::{Accumulator, NO_INDEX, Reduction, Rule, Spec, any, any_may_be_less};
 use crate::{
     kernel::math::{Math, constant_vector},
     plan::{self, LOADED_COLUMNS},
@@ -109,10 +109,10 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for LeastOfGroups {
         _column: u32,
         values: &Sequence<Vector<F, N>>,
         #[comptime] _first: usize,
-        #[comptime] q: usize,
-        #[comptime] spec: Spec,
-        #[comptime] _math: Math,
+        #[comptime] rule: Rule,
     ) {
+        let spec = comptime!(rule.spec);
+        let q = values.len();
         let next = state.next[0];
         #[unroll]
         for c in 0..q {
@@ -134,8 +134,7 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for LeastOfGroups {
         _a: Vector<F, N>,
         _b: Vector<F, N>,
         #[comptime] _first: usize,
-        #[comptime] _spec: Spec,
-        #[comptime] _math: Math,
+        #[comptime] _rule: Rule,
     ) {
     }
 
@@ -258,10 +257,11 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Smallest {
         column: u32,
         values: &Sequence<Vector<F, N>>,
         #[comptime] _first: usize,
-        #[comptime] q: usize,
-        #[comptime] spec: Spec,
-        #[comptime] math: Math,
+        #[comptime] rule: Rule,
     ) {
+        let spec = comptime!(rule.spec);
+        let math = comptime!(rule.math);
+        let q = values.len();
         // Few values are small enough for any lane, so all columns are tested at once.
         let last = comptime!((spec.depth() - 1) * spec.dim) + index;
         if any_may_be_less::<F, N>(values, state.values[last], q, math) {
@@ -303,8 +303,7 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Smallest {
         _a: Vector<F, N>,
         _b: Vector<F, N>,
         #[comptime] _first: usize,
-        #[comptime] _spec: Spec,
-        #[comptime] _math: Math,
+        #[comptime] _rule: Rule,
     ) {
     }
 

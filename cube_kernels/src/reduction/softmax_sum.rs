@@ -1,6 +1,6 @@
 use cubecl::prelude::*;
 
-use super::{Accumulator, Reduction, Spec, log_sum_exp::ExpState};
+use super::{Accumulator, Reduction, Rule, Spec, log_sum_exp::ExpState};
 use crate::{kernel::math::Math, program::UNROLL};
 
 /// $\sum e^{f} g / \sum e^{f}$, the mean of $g$ with the softmax of $f$ as weights; stable for any
@@ -18,10 +18,11 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for SoftmaxSum {
         _column: u32,
         values: &Sequence<Vector<F, N>>,
         #[comptime] first: usize,
-        #[comptime] q: usize,
-        #[comptime] spec: Spec,
-        #[comptime] math: Math,
+        #[comptime] rule: Rule,
     ) {
+        let spec = comptime!(rule.spec);
+        let math = comptime!(rule.math);
+        let q = values.len();
         if comptime!(first == 0) {
             let sums = comptime!(spec.dim);
             state.take_scores(0usize, values, 0usize, sums, q, math);
@@ -50,8 +51,7 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for SoftmaxSum {
         _a: Vector<F, N>,
         _b: Vector<F, N>,
         #[comptime] _first: usize,
-        #[comptime] _spec: Spec,
-        #[comptime] _math: Math,
+        #[comptime] _rule: Rule,
     ) {
     }
 

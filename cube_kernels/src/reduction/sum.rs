@@ -1,6 +1,8 @@
 use cubecl::prelude::*;
 
-use super::{Accumulation, Accumulator, Reduction, ReductionKind, Spec, running::RunningSums};
+use super::{
+    Accumulation, Accumulator, Reduction, ReductionKind, Rule, Spec, running::RunningSums,
+};
 use crate::{kernel::math::Math, program::UNROLL};
 
 /// The sum.
@@ -20,10 +22,11 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Sum {
         _column: u32,
         values: &Sequence<Vector<F, N>>,
         #[comptime] _first: usize,
-        #[comptime] q: usize,
-        #[comptime] spec: Spec,
-        #[comptime] math: Math,
+        #[comptime] rule: Rule,
     ) {
+        let spec = comptime!(rule.spec);
+        let math = comptime!(rule.math);
+        let q = values.len();
         #[unroll]
         for c in 0..q {
             if comptime!(compensated(&spec)) {
@@ -45,9 +48,10 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Sum {
         a: Vector<F, N>,
         b: Vector<F, N>,
         #[comptime] _first: usize,
-        #[comptime] spec: Spec,
-        #[comptime] math: Math,
+        #[comptime] rule: Rule,
     ) {
+        let spec = comptime!(rule.spec);
+        let math = comptime!(rule.math);
         if comptime!(compensated(&spec)) {
             state.add_compensated(index, a * b, math);
         } else {

@@ -1,0 +1,26 @@
+//! Where the results of a kernel go.
+
+use cubecl::prelude::*;
+
+/// One buffer each for what is wanted, none for the rest: values of type `O`, indices, and what values are made of.
+#[derive(CubeType)]
+pub struct Results<'a, A: Float, O: Float, I: Int> {
+    pub values: &'a mut Sequence<Box<[O]>>,
+    pub indices: &'a mut Sequence<Box<[I]>>,
+    pub states: &'a mut Sequence<Box<[A]>>,
+}
+
+#[cube]
+impl<'a, A: Float, O: Float, I: Int> Results<'a, A, O, I> {
+    pub fn new(
+        values: &'a mut Sequence<Box<[O]>>,
+        indices: &'a mut Sequence<Box<[I]>>,
+        states: &'a mut Sequence<Box<[A]>>,
+    ) -> Results<'a, A, O, I> {
+        Results::<'a, A, O, I> {
+            values,
+            indices,
+            states,
+        }
+    }
+}
