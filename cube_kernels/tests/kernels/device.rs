@@ -100,6 +100,24 @@ pub fn precisions() -> &'static [Precision] {
     }
 }
 
+/// Whether kernels of the runtime under test take operands of this type. Where they check indices, CubeCL selects
+/// between values of BF16, which on a CPU takes an instruction that many processors lack.
+pub fn takes(precision: Precision) -> bool {
+    use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig, compilation::BoundsCheckMode};
+
+    #[cfg(target_arch = "x86_64")]
+    let converts = std::is_x86_feature_detected!("avx512bf16");
+    #[cfg(not(target_arch = "x86_64"))]
+    let converts = true;
+    let mode = CubeClRuntimeConfig::get().compilation.check_mode;
+    let checked = !matches!(mode, BoundsCheckMode::Auto);
+    let takes = precision != Precision::BF16 || runtime() != Runtime::Cpu || !checked || converts;
+    if !takes {
+        eprintln!("skipped for {precision:?}: this processor lacks what checked kernels take");
+    }
+    takes
+}
+
 /// `single` or `double`, whichever belongs to `precision`.
 pub fn by_precision(precision: Precision, single: f64, double: f64) -> f64 {
     match precision {
