@@ -125,28 +125,25 @@ fn wheels(say: &dyn Fn(&str)) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// `cargo xtask record`: writes the record of the text of all kernels and of their plans anew.
-pub fn record() -> Result<bool> {
-    // PTX takes an LLVM that has its target, and NVIDIA's library of functions.
+/// The program that compiles the corpus, with its tools. What it only emits takes them, too: PTX an LLVM that has its
+/// target, and NVIDIA's library of functions.
+fn program(what: &str) -> Result<Command> {
     let tools = Tools::ensure(&|message| eprintln!("{message}"))?;
     let mut command = process::cargo();
-    command
-        .arg("run")
-        .args(PACKAGE.split(' '))
-        .args(["--", "record", RECORD]);
-    process::succeeds(command.args(tools.arguments()))
+    command.arg("run").args(PACKAGE.split(' '));
+    command.args(["--", what]).args(tools.arguments());
+    Ok(command)
+}
+
+/// `cargo xtask record`: writes the record of the text of all kernels and of their plans anew.
+pub fn record() -> Result<bool> {
+    process::succeeds(program("record")?.arg(RECORD))
 }
 
 /// `cargo xtask emit`: writes the text of kernels whose names contain `only` to a folder.
 pub fn emit(folder: &Path, only: Option<&str>) -> Result<bool> {
-    let tools = Tools::ensure(&|message| eprintln!("{message}"))?;
-    let mut command = process::cargo();
-    command
-        .arg("run")
-        .args(PACKAGE.split(' '))
-        .args(["--", "emit"])
-        .arg(std::env::current_dir()?.join(folder))
-        .args(tools.arguments());
+    let mut command = program("emit")?;
+    command.arg(std::env::current_dir()?.join(folder));
     if let Some(only) = only {
         command.args(["--only", only]);
     }
@@ -155,13 +152,7 @@ pub fn emit(folder: &Path, only: Option<&str>) -> Result<bool> {
 
 /// `cargo xtask sass`: prints what the machine code for an H100 and an MI300X costs, and writes it to `json`.
 pub fn sass(json: Option<&Path>, only: Option<&str>) -> Result<bool> {
-    let tools = Tools::ensure(&|message| eprintln!("{message}"))?;
-    let mut command = process::cargo();
-    command
-        .arg("run")
-        .args(PACKAGE.split(' '))
-        .args(["--", "sass"]);
-    command.args(tools.arguments());
+    let mut command = program("sass")?;
     if let Some(file) = json {
         let folder = std::env::current_dir()?;
         command.arg("--json").arg(folder.join(file));
