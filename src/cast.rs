@@ -16,7 +16,14 @@ use crate::{
 /// instruction for that: there a conversion by Burn ends in garbage with CubeCL 0.11.3, while the kernels of this
 /// library convert by hand.
 pub(crate) fn cast<const R: usize>(tensor: Tensor<R>, dtype: FloatDType) -> Tensor<R> {
-    let (device, own) = (tensor.device(), tensor.dtype());
+    let own = tensor.dtype();
+    if own == DType::from(dtype) {
+        return tensor;
+    }
+    if !by_hand(own.into(), dtype) {
+        return tensor.cast(dtype);
+    }
+    let device = tensor.device();
     let has_kernels = |dtype: DType| {
         let kind = ReductionKind::Sum(Accumulation::default());
         backends::check(&device, Some(dtype), kind, Wanted::VALUES, 1).is_ok()
@@ -27,6 +34,11 @@ pub(crate) fn cast<const R: usize>(tensor: Tensor<R>, dtype: FloatDType) -> Tens
     }
 }
 
+/// Whether kernels of this library convert between these types.
+fn by_hand(from: FloatDType, to: FloatDType) -> bool {
+    [from, to].contains(&FloatDType::BF16)
+}
+
 /// The same for a backend that has kernels.
 pub(crate) fn cast_of<B: LazyOps>(tensor: FloatTensor<B>, dtype: FloatDType) -> FloatTensor<B> {
     let own = FloatDType::from(tensor.dtype());
@@ -35,7 +47,7 @@ pub(crate) fn cast_of<B: LazyOps>(tensor: FloatTensor<B>, dtype: FloatDType) -> 
     if own == dtype {
         return tensor;
     }
-    if ![own, dtype].contains(&FloatDType::BF16) || count == 0 {
+    if !by_hand(own, dtype) || count == 0 {
         return B::float_cast(tensor, dtype);
     }
     let value = Expr::var(Var {
