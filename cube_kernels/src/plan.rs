@@ -481,6 +481,8 @@ pub struct Device {
     pub wide_loads: bool,
     /// Whether kernels reach an instruction for $2^x$.
     pub exp2: bool,
+    /// Whether a multiply-add rounds once, and no compiler takes it apart, as compilers of shaders do.
+    pub fused: bool,
     /// Whether an operation less a pair is worth a second form of the formula.
     pub scales: bool,
     /// The matrices that it multiplies.
@@ -498,14 +500,15 @@ impl Device {
         let software = properties.identity.name.contains("llvmpipe");
         // Some drivers report more cubes than they launch.
         let clamp = |n: u32| n.min(u16::MAX as u32);
+        // A software GPU also runs on cores, but has planes.
+        let cores = hardware
+            .num_cpu_cores
+            .filter(|_| hardware.plane_size_max == 1)
+            .map(|n| n as usize);
         let exp2 = ptx::PRESENT && runtime == "cuda";
         let (x, y, z) = hardware.max_cube_count;
         Self {
-            // A software GPU also runs on cores, but has planes.
-            cores: hardware
-                .num_cpu_cores
-                .filter(|_| hardware.plane_size_max == 1)
-                .map(|n| n as usize),
+            cores,
             load_width: hardware.load_width as usize,
             registers: hardware.vector_register_count.map(|n| n as usize),
             max_units: hardware.max_units_per_cube as usize,
@@ -520,6 +523,7 @@ impl Device {
             max_iterations: software.then_some(65_000),
             wide_loads: matches!(runtime, "cuda" | "hip"),
             exp2,
+            fused: cores.is_some() || matches!(runtime, "cuda" | "hip"),
             // Elsewhere an exponential is many operations.
             scales: exp2,
             matrices: MatrixUnits::new(properties, runtime),
@@ -778,6 +782,7 @@ fn blueprint(
             precision: computed,
             polynomial_exp: device.cores.is_some(),
             exp2: device.exp2,
+            fused: device.fused,
             argument: Argument::default(),
         },
         units: units(device),

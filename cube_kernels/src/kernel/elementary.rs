@@ -186,7 +186,7 @@ struct Turn<N: Size> {
 /// From here on multiples of the parts of $\pi/2$ are not exact any more: where a multiply-add rounds once, and
 /// where the product is rounded, too, which then must have 24 digits at most.
 fn large_angle(math: Math) -> f64 {
-    if math.fuses() { 65536.0 } else { 8192.0 }
+    if math.fused { 65536.0 } else { 8192.0 }
 }
 
 /// Of angles that are not large.

@@ -20,6 +20,8 @@ pub struct Math {
     pub polynomial_exp: bool,
     /// Build functions in `f32` on the card's instruction for $2^x$.
     pub exp2: bool,
+    /// A multiply-add rounds once, and no compiler takes it apart, as compilers of shaders do.
+    pub fused: bool,
     /// What is known of the argument.
     pub argument: Argument,
 }
@@ -28,12 +30,6 @@ impl Math {
     /// Whether the lanes of a vector are computed by one instruction.
     pub fn simd(self) -> bool {
         self.polynomial_exp
-    }
-
-    /// Whether a multiply-add rounds once, and no compiler takes it apart: LLVM does not, to which it is a function,
-    /// but compilers of shaders do.
-    pub fn fuses(self) -> bool {
-        self.simd() || self.exp2
     }
 
     /// Whether powers of 2 take less than exponentials.
@@ -414,7 +410,7 @@ pub(super) fn exp_f32<N: Size>(x: Vector<f32, N>, #[comptime] math: Math) -> Vec
 /// last to what is subtracted from it: $x - a - b$ as $x - (a + b)$ with a rounded sum.
 #[cube]
 pub(super) fn apart<N: Size>(x: Vector<f32, N>, #[comptime] math: Math) -> Vector<f32, N> {
-    if comptime!(math.fuses()) {
+    if comptime!(math.fused) {
         x
     } else {
         let limit = constant_vector::<f32, N>(1073741824.0);

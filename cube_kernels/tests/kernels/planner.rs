@@ -29,6 +29,7 @@ const GPU: Device = Device {
     max_iterations: None,
     wide_loads: false,
     exp2: false,
+    fused: false,
     scales: false,
     matrices: NO_MATRICES,
 };
