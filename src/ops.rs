@@ -214,12 +214,8 @@ impl Reduction {
             let rows = self.size(self.axis.other());
             shape.push(self.fold.unwrap_or(rows));
         }
-        if let ReductionKind::Smallest { k } = self.kind {
-            shape.push(k);
-            if spec.width() > 1 {
-                shape.push(spec.width());
-            }
-        } else {
+        shape.extend(spec.places());
+        if spec.places().is_none() || spec.width() > 1 {
             shape.push(spec.width());
         }
         Shape::from(shape)

@@ -8,7 +8,7 @@ use burn::{
     tensor::{Bool, DType, Device, Int, IntDType, Shape, Slice, Tensor, TensorData},
 };
 use burn_lazy_kernels::{
-    Accumulation, Axis, Expr, Formula, ReductionKind, Wanted,
+    Accumulation, Axis, Expr, Formula, ReductionKind, Stages, Wanted,
     catalogue::ScalarOp,
     expr::{Node, Var},
 };
@@ -67,6 +67,8 @@ macro_rules! reductions {
         }
     };
 }
+
+pub(crate) use reductions;
 
 reductions! {
     /// The sum over a symbolic axis: $\sum_j f_{ij}$ of shape `[batch.., M, D]` over [`Axis::J`],
@@ -421,21 +423,22 @@ impl LazyTensor {
         };
         self.check_axis(Axis::I)?;
         self.check_axis(Axis::J)?;
-        let (rows, kind) = match kind {
-            ReductionKind::LogSumExp { .. } => {
-                let rows = over_j(self, kind)?;
-                let scores = rows.dim();
-                (rows, ReductionKind::LogSumExp { scores })
+        let stages = kind.over_both(self.dim()).unwrap_or_else(|| Stages {
+            first: vec![(0..self.dim(), kind)],
+            second: kind,
+        });
+        let first = stages.first.into_iter().map(|(components, kind)| {
+            match components == (0..self.dim()) {
+                true => over_j(self, kind),
+                false => over_j(&self.try_slice(components)?, kind),
             }
-            // The rows are weighted by the sums of their exponentials.
-            ReductionKind::SoftmaxSum => {
-                let scores = ReductionKind::LogSumExp { scores: 1 };
-                let totals = over_j(&self.try_elem(0)?, scores)?;
-                let means = over_j(self, kind)?;
-                (LazyTensor::try_concat(&[totals, means])?, kind)
-            }
-            kind => (over_j(self, kind)?, kind),
+        });
+        let first = first.collect::<Result<Vec<_>, LazyError>>()?;
+        let rows = match &first[..] {
+            [rows] => rows.clone(),
+            several => LazyTensor::try_concat(several)?,
         };
+        let kind = stages.second;
         let request = Request::new(kind, Wanted::VALUES, Axis::J);
         rows.reduce::<R>(operation, request.squeezed(true))
     }
@@ -536,7 +539,7 @@ impl LazyTensor {
         operation: &'static str,
         prepared: &Prepared,
     ) -> Result<(), LazyError> {
-        use crate::backends::{EXACT_INDICES, is_selection};
+        use crate::backends::EXACT_INDICES;
 
         let Prepared {
             reduction, dtype, ..
@@ -544,7 +547,7 @@ impl LazyTensor {
         let columns = reduction.size(reduction.axis);
         let fits = columns <= EXACT_INDICES || computed(*dtype) == DType::F64;
         let is_needed = || reduction.wanted.values && self.is_tracked();
-        match fits || !is_selection(reduction.kind) || !is_needed() {
+        match fits || !reduction.kind.selects() || !is_needed() {
             true => Ok(()),
             false => Err(LazyError::TooManyTracked {
                 operation,

@@ -1145,7 +1145,7 @@ scalar_ops! {
 
 impl Expr {
     /// 1 where this is `value`, else 0.
-    fn equal_to(&self, value: f64) -> Expr {
+    pub(crate) fn equal_to(&self, value: f64) -> Expr {
         self.compare(ScalarOp::Equal, &Expr::constant(value))
     }
 

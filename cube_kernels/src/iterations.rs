@@ -5,18 +5,18 @@
 //! iteration, as it does on these devices.
 
 use crate::{
-    plan::{Blueprint, LOADED_COLUMNS},
+    plan::Blueprint,
     program::{Item, Program, Stage, UNROLL},
-    reduction::{self, ReductionKind, Spec},
+    reduction::Spec,
 };
 
 /// A loop of `len` iterations, each with `inner` in loops of its own.
-fn looped(len: usize, inner: usize) -> usize {
+pub fn looped(len: usize, inner: usize) -> usize {
     len.saturating_mul(1 + inner).saturating_add(1)
 }
 
 /// The same for a loop that is unrolled if it is short.
-fn unrolled(len: usize, inner: usize) -> usize {
+pub fn unrolled(len: usize, inner: usize) -> usize {
     match len {
         ..=UNROLL => len * inner,
         _ => looped(len, inner),
@@ -40,7 +40,7 @@ impl Unit<'_> {
         let forms = [Some(self.program), reach.map(|scaled| &scaled.program)];
         let forms = forms.into_iter().flatten();
         let form = forms.map(|program| self.form(program, columns, steps));
-        init(spec)
+        spec.init_iterations()
             + reach.map_or(0, |scaled| self.in_reach(&scaled.reach, columns))
             + form.max().unwrap_or(0)
             + written(spec)
@@ -54,8 +54,8 @@ impl Unit<'_> {
             false => row,
             true => {
                 let (own, total) = (blueprint.spec, blueprint.total());
-                let fold = unrolled(own.dim, 0) + merge(total);
-                looped(steps, init(own) + row + fold)
+                let fold = unrolled(own.dim, 0) + total.merge_iterations();
+                looped(steps, own.init_iterations() + row + fold)
             }
         };
         stage(&program.uniform) + rows
@@ -69,7 +69,7 @@ impl Unit<'_> {
         let spec = self.blueprint.narrow();
         let full = self.staging(program, block)
             + looped(block / q, self.pair(program, spec, q))
-            + end_block(spec)
+            + spec.end_block_iterations()
             // The loop over what is left of a block, which is of the last one only.
             + usize::from(q > 1);
         let rest = (q - 1) * (1 + self.pair(program, spec, 1));
@@ -96,34 +96,14 @@ impl Unit<'_> {
 
     /// Iterations for a pair of rows with `q` columns.
     fn pair(&self, program: &Program, spec: Spec, q: usize) -> usize {
+        let simd = self.blueprint.math.simd();
         let items = program.pair.iter().map(|item| match item {
             Item::Let(..) => 0,
             Item::Sum { len, .. } => looped(*len, 0),
-            Item::Store { base, len: 1, .. } => self.step(spec, *base, q),
-            Item::Store { base, len, .. } => looped(*len, self.step(spec, *base, q)),
+            Item::Store { base, len: 1, .. } => spec.step_iterations(*base, q, simd),
+            Item::Store { base, len, .. } => looped(*len, spec.step_iterations(*base, q, simd)),
         });
         items.sum()
-    }
-
-    /// Iterations for taking in a component of `q` columns; `first` is the lowest of the components that the same
-    /// code takes in.
-    fn step(&self, spec: Spec, first: usize, q: usize) -> usize {
-        match spec.kind {
-            // Where the maximum grows, all sums that are relative to it are multiplied.
-            ReductionKind::LogSumExp { scores } if first < scores => {
-                unrolled(spec.width() / scores, 0)
-            }
-            ReductionKind::LogSumExp { scores } if spec.dim == scores + 1 => unrolled(scores, 0),
-            ReductionKind::SoftmaxSum if first == 0 => unrolled(spec.dim, 0),
-            ReductionKind::Smallest { .. } => {
-                let insertion = insertion(spec, self.blueprint.math.simd());
-                match q {
-                    ..=LOADED_COLUMNS => q * insertion,
-                    _ => looped(q, insertion),
-                }
-            }
-            _ => 0,
-        }
     }
 
     /// Iterations for finding out whether points are near 0.
@@ -143,49 +123,19 @@ fn stage(stage: &Stage) -> usize {
     loads.sum::<usize>() + items.sum::<usize>()
 }
 
-/// Iterations for the state before the first column.
-fn init(spec: Spec) -> usize {
-    match spec.kind {
-        ReductionKind::LogSumExp { scores } => unrolled(scores, 0) + unrolled(spec.width(), 0),
-        ReductionKind::Smallest { .. } => unrolled(spec.entries(), 0),
-        _ => unrolled(spec.dim, 0),
-    }
+/// Iterations of [`RunningSums`](crate::reduction::RunningSums) of some components.
+pub struct SumIterations {
+    /// For the end of a block: sums of blocks are added up, and sometimes these sums, too.
+    pub end_block: usize,
+    /// For taking in a partial result.
+    pub merge: usize,
 }
 
-/// Iterations for what is done after a block of columns.
-fn end_block(spec: Spec) -> usize {
-    // Sums of blocks are added up, and sometimes these sums, too.
-    let sums = |len| unrolled(len, 0) + looped(len, 0);
-    match spec.kind {
-        ReductionKind::Sum(_) => sums(spec.dim),
-        ReductionKind::LogSumExp { scores } => {
-            unrolled(scores, unrolled(spec.width() / scores, 0)) + sums(spec.width())
-        }
-        ReductionKind::SoftmaxSum => unrolled(spec.dim, 0) + sums(spec.dim),
-        _ => 0,
-    }
-}
-
-/// Iterations for taking in a partial result.
-fn merge(spec: Spec) -> usize {
-    let sums = |len| looped(len, 0) + looped(len, 0);
-    match spec.kind {
-        ReductionKind::Sum(_) => sums(spec.dim),
-        ReductionKind::LogSumExp { scores } => {
-            looped(scores, sums(spec.width() / scores)) + looped(spec.width(), 0)
-        }
-        ReductionKind::SoftmaxSum => unrolled(spec.dim, 0) + sums(spec.dim),
-        ReductionKind::Smallest { .. } => looped(spec.entries(), 0),
-        _ => looped(spec.dim, 0),
-    }
-}
-
-/// Iterations for inserting a value into a list.
-fn insertion(spec: Spec, simd: bool) -> usize {
-    match (reduction::in_registers(spec), simd) {
-        (true, _) => 0,
-        (false, true) => looped(spec.depth() - 1, 0),
-        (false, false) => looped(spec.depth(), 0),
+/// The iterations of `len` running sums.
+pub fn sums(len: usize) -> SumIterations {
+    SumIterations {
+        end_block: unrolled(len, 0) + looped(len, 0),
+        merge: looped(len, 0) + looped(len, 0),
     }
 }
 
@@ -199,22 +149,18 @@ fn written(spec: Spec) -> usize {
         + state.sum::<usize>()
 }
 
-/// Whether partial results are long lists, of which two are merged at a time.
-pub fn lists(spec: Spec) -> bool {
-    matches!(spec.kind, ReductionKind::Smallest { .. }) && !reduction::in_registers(spec)
-}
-
 /// Iterations of a unit that merges `parts` partial results.
 pub fn merging(spec: Spec, parts: usize) -> usize {
-    if lists(spec) {
+    if spec.is_list() {
         return looped(spec.depth(), 0);
     }
     let single = spec.single();
     let planes = single.planes();
     let loads = planes.iter().map(|plane| unrolled(plane.len, 0));
     let indices = unrolled(single.depth(), 0);
-    let part = init(single) + loads.sum::<usize>() + indices + merge(single);
-    init(single) + looped(parts, part) + written(single)
+    let part =
+        single.init_iterations() + loads.sum::<usize>() + indices + single.merge_iterations();
+    single.init_iterations() + looped(parts, part) + written(single)
 }
 
 /// The most for which `fits` holds, of `0 ..= most`: it must hold up to some number, and for none beyond.

@@ -14,7 +14,7 @@ use crate::{
     kernel::{self, checked::Checked, layout, math::Precision},
     plan::{self, Device, Packing, Plan, PlanError, Sizes},
     program::{Program, Space, Symmetric},
-    reduction::{Accumulation, NO_INDEX, ReductionKind, Spec, Wanted},
+    reduction::{NO_INDEX, ReductionKind, Spec, Wanted},
 };
 
 /// Why a reduction could not be launched.
@@ -112,10 +112,7 @@ pub fn check_properties(
     tensors: usize,
 ) -> Result<(), LaunchError> {
     // The outputs and the sizes need buffers, too.
-    let others = match kind {
-        ReductionKind::Minimum | ReductionKind::Maximum | ReductionKind::Smallest { .. } => 3,
-        _ => 2 + usize::from(wanted.state),
-    };
+    let others = 2 + usize::from(kind.selects()) + usize::from(wanted.state);
     let limit = (properties.hardware.max_bindings as usize).saturating_sub(others);
     if tensors > limit {
         return Err(LaunchError::TooManyTensors {
@@ -124,7 +121,7 @@ pub fn check_properties(
             limit,
         });
     }
-    let accumulated = accumulated(kind, precision);
+    let accumulated = kind.accumulated(precision.computed());
     for (precision, usage) in [
         (precision, TypeUsage::Buffer | TypeUsage::Conversion),
         (
@@ -159,14 +156,6 @@ fn check_type(
         return Err(unsupported("its functions of 64 bits are not reliable"));
     }
     Ok(())
-}
-
-/// The type in which `kind` accumulates.
-fn accumulated(kind: ReductionKind, precision: Precision) -> Precision {
-    match kind {
-        ReductionKind::Sum(Accumulation::Double) => Precision::F64,
-        _ => precision.computed(),
-    }
 }
 
 /// For each tensor the first one that has its shape and its values at the same places.
@@ -355,7 +344,10 @@ impl<'a> Kernels<'a> {
             accumulated: match symmetric {
                 // What each unit adds to the sums of a point is many numbers.
                 Some(_) => Precision::F64.elem(),
-                None => accumulated(launch.reduction, launch.precision).elem(),
+                None => {
+                    let computed = launch.precision.computed();
+                    launch.reduction.accumulated(computed).elem()
+                }
             },
             output: (launch.values.elem(), ElemType::Int(index_kind)),
             merges,

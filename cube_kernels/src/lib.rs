@@ -40,4 +40,4 @@ pub use launch::{
     Kernels, Launch, LaunchError, Layout, Output, check_device, check_properties, same_tensors,
 };
 pub use program::{Program, Symmetric};
-pub use reduction::{Accumulation, Plane, ReductionKind, Spec, Wanted};
+pub use reduction::{Accumulation, Forward, Plane, ReductionKind, Spec, Stages, Wanted};

@@ -11,7 +11,7 @@ use cubecl::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    iterations::{Unit, largest, lists, merging},
+    iterations::{Unit, largest, merging},
     kernel::{
         math::{Math, Precision},
         ptx,
@@ -735,9 +735,8 @@ fn ahead(
     lanes: usize,
     columns: usize,
 ) -> Option<usize> {
-    let ReductionKind::Smallest { k } = blueprint.spec.kind else {
-        return None;
-    };
+    let spec = blueprint.spec;
+    let k = spec.depth();
     device.cores?;
     // Columns were split without it.
     if device.max_iterations.is_some() {
@@ -746,9 +745,9 @@ fn ahead(
     // Instructions, measured.
     let insertion = 80 + 5 * k;
     let pair = program.pair_work().max(1);
-    let possible = blueprint.spec.dim == 1
+    let possible = spec.inserts()
+        && spec.dim == 1
         && !blueprint.reads_blocks(program)
-        && k > 1
         && insertion >= pair
         && columns >= 8 * k;
     if !possible {
@@ -1124,7 +1123,7 @@ fn most_pairs(
 
 /// How many parts are merged at a time: all of them, where that is within the iterations of a unit.
 fn most_parts(spec: Spec, parts: usize, limit: Option<usize>) -> Result<usize, PlanError> {
-    let most = if lists(spec) { 2 } else { parts };
+    let most = if spec.is_list() { 2 } else { parts };
     let Some(limit) = limit.filter(|_| parts > 1) else {
         return Ok(most);
     };
@@ -1160,18 +1159,16 @@ fn cpu_registers(
         (false, _) if program.is_long() => (1, 1),
         (true, _) if program.is_long() => (1, 2),
         // A value that is among the smallest of one lane is inserted in all of them.
-        (false, _) if spec.depth() > 1 => (1, 2),
+        (false, _) if spec.inserts() => (1, 2),
         (false, 32..) if program.pair_cost() > MANY => (1, 2),
-        (false, 32..) => match spec.kind {
-            ReductionKind::Sum(_) if spec.dim <= 4 && program.pair_cost() <= FEW => (1, 12),
-            _ => (1, 8),
-        },
+        (false, 32..) if spec.is_light() && program.pair_cost() <= FEW => (1, 12),
+        (false, 32..) => (1, 8),
         (false, _) => (2, 2),
         (true, 32..) => (1, LOOP_COLUMNS),
         (true, _) => (2, 3),
     };
     // Slots and running sums of the rows stay in the first-level cache.
-    let state = program.row.slots + spec.state();
+    let state = program.row.slots + spec.vectors();
     while wide > 1 && wide * register * size * state > 24 * 1024 {
         wide /= 2;
     }
@@ -1196,13 +1193,13 @@ fn gpu_registers(
     const HALF: usize = 96;
     /// Instructions a pair from which on loads do not matter, but the length of the code does.
     const LONG: usize = 64;
-    let state = spec.state();
+    let state = spec.vectors();
     let all = program.row.slots + state;
     // Few rows must be spread over many units.
     let enough = 64 * device.plane * 4;
     // Lists take many registers. Where a cube has a unit for each row, units with one have half of them, and more
     // run at a time: there are too few pairs to care for what rows could share.
-    let alone = spec.depth() > 1 && rows <= units(device);
+    let alone = spec.inserts() && rows <= units(device);
     let lanes = match size {
         4 if !program.looped() && 4 * all <= HALF && rows >= enough => 4,
         4 if alone => 1,

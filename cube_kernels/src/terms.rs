@@ -7,34 +7,14 @@
 use crate::{
     catalogue::ScalarOp,
     expr::{Axis, Expr, Node},
-    formula::Formula,
-    reduction::ReductionKind,
 };
 
 /// The least score: exponentials relative to any other are 0. Finite, as WGSL has no infinite constants.
 const LEAST: f64 = f32::MIN as f64;
 
-impl ReductionKind {
-    /// The formula and the reduction as kernels reduce them over `axis`, where they are others than these.
-    pub fn terms(self, formula: &Formula, axis: Axis) -> Option<(Formula, Self)> {
-        let root = formula.root();
-        let (root, kind) = match self {
-            ReductionKind::LogSumExp { scores } if root.dim() > scores => {
-                let shown = without_hidden_weights(root, scores, axis);
-                match without_zero_weights(shown.as_ref().unwrap_or(root), scores) {
-                    Some(terms) => terms,
-                    None => (shown?, self),
-                }
-            }
-            ReductionKind::SoftmaxSum => (without_hidden_weights(root, 1, axis)?, self),
-            _ => return None,
-        };
-        Some((formula.with_root(root.simplify()), kind))
-    }
-}
-
-/// $f$ and $w$, where $f$ is least where $w$ is 0. Each component has its own maximum, as it has its own terms.
-fn without_zero_weights(root: &Expr, scores: usize) -> Option<(Expr, ReductionKind)> {
+/// $f$ and $w$, where $f$ is least where $w$ is 0, and the number of components of $f$. Each component of the result has
+/// its own maximum, as it has its own terms.
+pub fn without_zero_weights(root: &Expr, scores: usize) -> Option<(Expr, usize)> {
     let weights = root.dim() - scores;
     let score = root.slice(0, scores).simplify();
     let weight = root.slice(scores, weights).simplify();
@@ -48,15 +28,12 @@ fn without_zero_weights(root: &Expr, scores: usize) -> Option<(Expr, ReductionKi
         vec![score, hidden, Expr::constant(LEAST)],
     );
     let scores = score.dim();
-    Some((
-        Expr::concat(vec![score, weight]),
-        ReductionKind::LogSumExp { scores },
-    ))
+    Some((Expr::concat(vec![score, weight]), scores))
 }
 
 /// $f$ and $w$, where $w$ is 0 where a mask within $f$ makes that $-\infty$, as the product of an exponential of 0 and
 /// an infinite or NaN $w$ is NaN. Columns are hidden once, pairs each.
-fn without_hidden_weights(root: &Expr, scores: usize, axis: Axis) -> Option<Expr> {
+pub fn without_hidden_weights(root: &Expr, scores: usize, axis: Axis) -> Option<Expr> {
     let score = root.slice(0, scores).simplify();
     let weight = root.slice(scores, root.dim() - scores);
     let masks = masks(&score);

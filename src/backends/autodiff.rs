@@ -14,9 +14,7 @@ use burn_autodiff::{
     ops::{Backward, Ops, OpsKind},
 };
 use burn_lazy_kernels::{
-    Accumulation, Axis, Cotangent, Expr, Formula, ReductionKind, Wanted,
-    catalogue::ScalarOp,
-    expr::{Place, Var},
+    Accumulation, Axis, Cotangent, Expr, Formula, Forward, ReductionKind, Wanted, expr::Var,
 };
 
 use crate::{
@@ -34,7 +32,7 @@ struct Reduce;
 
 /// What the backward pass needs beside the operands.
 #[derive(Clone, Debug)]
-struct Forward<B: Backend> {
+struct Kept<B: Backend> {
     operands: Vec<NodeId>,
     reduction: Reduction,
     /// The result, where the derivative is written in terms of it; of halves before it was rounded.
@@ -46,7 +44,7 @@ struct Forward<B: Backend> {
 }
 
 impl<B: Backend + LazyOps, const N: usize> Backward<B, N> for Reduce {
-    type State = Forward<B>;
+    type State = Kept<B>;
 
     fn backward(
         self,
@@ -54,17 +52,17 @@ impl<B: Backend + LazyOps, const N: usize> Backward<B, N> for Reduce {
         grads: &mut Gradients,
         checkpointer: &mut Checkpointer,
     ) {
-        let forward = ops.state;
+        let kept = ops.state;
         let cotangent = grads.consume::<B>(&ops.node);
         // All operands take part in the retrieval, also those whose gradient isn't wanted: any of
         // them may occur in the gradient of another.
-        let operands: Vec<FloatTensor<B>> = forward
+        let operands: Vec<FloatTensor<B>> = kept
             .operands
             .iter()
             .map(|id| checkpointer.retrieve_node_output(*id))
             .collect();
         let wanted: Vec<usize> = (0..N).filter(|k| ops.parents[*k].is_some()).collect();
-        let pairs = Pairs::<B>::new(&forward, operands, cotangent);
+        let pairs = Pairs::<B>::new(&kept, operands, cotangent);
         for (k, gradient) in pairs.gradients(&wanted) {
             let parent = ops.parents[k].as_ref().expect("it is wanted");
             grads.register::<B>(parent.id, gradient);
@@ -74,14 +72,6 @@ impl<B: Backend + LazyOps, const N: usize> Backward<B, N> for Reduce {
 
 /// Beyond this, numbers in F32 do not hold each index.
 pub(crate) const EXACT_INDICES: usize = 1 << 24;
-
-/// Whether the derivative of a reduction of `kind` goes through the indices of its result.
-pub(crate) fn is_selection(kind: ReductionKind) -> bool {
-    matches!(
-        kind,
-        ReductionKind::Minimum | ReductionKind::Maximum | ReductionKind::Smallest { .. }
-    )
-}
 
 /// The derivative of a reduction: the formula and the cotangent of its value at each pair, itself a
 /// formula of the operands, of the cotangent of the result and of what the reduction gave.
@@ -94,14 +84,16 @@ struct Pairs<B: Backend> {
     operands: Vec<FloatTensor<B>>,
     /// Further leaves of the cotangent with their tensors.
     others: Vec<(Var, FloatTensor<B>)>,
+    /// Further leaves that are numbers.
+    parameters: Vec<(Var, f64)>,
     /// The types of the gradients; halves are differentiated in F32, as indices and long sums do not fit
     /// them.
     dtypes: Vec<FloatDType>,
 }
 
 impl<B: Backend + LazyOps> Pairs<B> {
-    fn new(forward: &Forward<B>, operands: Vec<FloatTensor<B>>, cotangent: FloatTensor<B>) -> Self {
-        let reduction = forward.reduction.clone();
+    fn new(kept: &Kept<B>, operands: Vec<FloatTensor<B>>, cotangent: FloatTensor<B>) -> Self {
+        let reduction = kept.reduction.clone();
         let dtypes: Vec<FloatDType> = operands.iter().map(|t| t.dtype().into()).collect();
         let computed: FloatDType = computed(operands[0].dtype()).into();
         // Each row has the cotangent of the row that it was added to.
@@ -118,76 +110,48 @@ impl<B: Backend + LazyOps> Pairs<B> {
             cotangent: Expr::constant(0.0).into(),
             operands: operands.into_iter().map(cast).collect(),
             others: Vec::new(),
+            parameters: Vec::new(),
             dtypes,
             reduction,
         };
-        let spec = pairs.reduction.spec();
-        let e = pairs.leaf(cast(cotangent), spec.entries());
-        let terms = pairs.reduction.spec_of_terms();
-        let state = forward.state.clone();
-        let state = state.map(|state| pairs.leaf(state, terms.state_size()));
-        // Exponentials are relative to a maximum, near which a score is exact however large it is; from their sum a
-        // row without terms, which has none, is taken out. The maximum is a score as it is rounded.
-        let plane = |index: usize| {
-            let state = state.as_ref().expect("it is kept");
-            state.slice(terms.plane_start(index), terms.plane_size(index))
-        };
-        let nothing = || equal(&plane(1), 0.0);
-        let relative = |scores: Expr| (scores.rounded() - plane(0)).exp();
+        let entries = pairs.reduction.spec().entries();
+        let cotangent = pairs.leaf(cast(cotangent), entries);
+        let kind = pairs.reduction.kind;
         let root = pairs.reduction.formula.root().clone();
-        pairs.cotangent = match pairs.reduction.kind {
-            ReductionKind::Sum(_) => e.into(),
-            ReductionKind::Product => (e * pairs.others_of_product(&root)).into(),
-            // With the maximum m and S = sum e^(f - m) w, the derivative of log sum e^f w is e^(f - m) w / S by f and
-            // e^(f - m) / S by w.
-            ReductionKind::LogSumExp { scores } => {
-                let each = zero_where(e / plane(1), nothing());
-                let exp = relative(root.slice(0, scores)) * each;
-                match root.dim() - scores {
-                    0 => exp,
-                    weights => {
-                        let weight = root.slice(scores, weights);
-                        // Where the weight is 0, the exponential may be infinite.
-                        let by_score = vec![weight, exp.clone()];
-                        let by_score = Expr::scalar(ScalarOp::StrongMul, by_score);
-                        Expr::concat(vec![narrowed(by_score, scores), narrowed(exp, weights)])
-                    }
-                }
-                .into()
-            }
-            // With p = e^(f - m) / S and the result s it is sum p (g - s) by f and p by g.
-            ReductionKind::SoftmaxSum => {
-                let mean = forward.values.clone().expect("the result is kept");
-                let mean = zero_where(pairs.leaf(mean, spec.entries()), nothing());
-                let exp = relative(root.slice(0, 1)) * zero_where(e / plane(1), nothing());
-                let weight = root.slice(1, root.dim() - 1);
-                Expr::concat(vec![(exp.clone() * (weight - mean)).inner_sum(), exp]).into()
-            }
-            ReductionKind::Count => unreachable!("it has no values"),
-            // It is that of the pair where the value was found.
-            ReductionKind::Minimum | ReductionKind::Maximum | ReductionKind::Smallest { .. } => {
-                let indices = forward.indices.clone().expect("indices are kept");
-                let indices = B::int_into_float(indices, computed);
-                let indices = pairs.leaf(indices, spec.entries());
-                let here = Expr::place(Place::Index(pairs.reduction.axis));
-                let is_here = Expr::scalar(ScalarOp::Equal, vec![indices, here]);
-                let all = |places: &Expr| match spec.width() {
-                    1 => places.inner_sum(),
-                    width => Expr::sum((0..spec.depth()).map(|k| places.slice(k * width, width))),
-                };
-                // Elsewhere nothing counts, whatever it is.
-                let value = all(&(is_here.clone() * e));
-                Cotangent::from(value).unless(equal(&all(&is_here), 0.0))
-            }
+        let mut pass = ForwardPass {
+            kept,
+            root,
+            cotangent,
+            leaves: [None, None, None],
+            pairs: &mut pairs,
         };
+        pairs.cotangent = kind.derivative(&mut pass);
         pairs
+    }
+
+    /// The next number of a leaf.
+    fn next_leaf(&self) -> u64 {
+        let own = self.reduction.formula.vars().len();
+        (own + self.others.len() + self.parameters.len()) as u64
+    }
+
+    /// A leaf for a number.
+    fn parameter(&mut self, value: f64) -> Expr {
+        let var = Var {
+            id: self.next_leaf(),
+            axis: None,
+            dim: 1,
+            scalar: true,
+        };
+        self.parameters.push((var, value));
+        Expr::var(var)
     }
 
     /// A leaf of the output axis for a tensor with `dim` numbers a row.
     fn leaf(&mut self, tensor: FloatTensor<B>, dim: usize) -> Expr {
         let rows = self.reduction.axis.other();
         let var = Var {
-            id: (self.reduction.formula.vars().len() + self.others.len()) as u64,
+            id: self.next_leaf(),
             axis: Some(rows),
             dim,
             scalar: false,
@@ -214,26 +178,6 @@ impl<B: Backend + LazyOps> Pairs<B> {
         self.leaf(values, dim)
     }
 
-    /// The product of all values but that of the pair: without zeros the product over the value; next to
-    /// one zero nothing but at the zero itself, where it is the product of the others.
-    fn others_of_product(&mut self, root: &Expr) -> Expr {
-        let zero = equal(root, 0.0);
-        let masked = |source: Expr| {
-            Expr::scalar(
-                ScalarOp::MaskWhere,
-                vec![root.clone(), zero.clone(), source],
-            )
-        };
-        let zeros = self.reduced(ReductionKind::Sum(Accumulation::Blocks), &zero);
-        let product = self.reduced(ReductionKind::Product, &masked(Expr::constant(1.0)));
-        let divided = product.clone() / masked(Expr::constant(1.0));
-        // The product may be infinite.
-        let elsewhere = zero_where(divided, zeros.clone());
-        let several = Expr::scalar(ScalarOp::NotEqual, vec![zeros, Expr::constant(1.0)]);
-        let at_zero = zero_where(product, several);
-        Expr::scalar(ScalarOp::MaskWhere, vec![elsewhere, zero.clone(), at_zero])
-    }
-
     /// The reduction of `root`, a formula of the operands and the further leaves, over `axis`, its rows
     /// added up into `fold` if that is given; or what each row of it is, where simplification leaves no
     /// tensor.
@@ -248,7 +192,10 @@ impl<B: Backend + LazyOps> Pairs<B> {
         let source = |leaf: &Var| self.reduction.formula.source(leaf.id as usize);
         let scalars = leaves.iter().filter(|leaf| leaf.scalar);
         let scalars: Vec<f64> = scalars
-            .map(|leaf| self.reduction.scalars[source(leaf)])
+            .map(|leaf| {
+                let own = self.parameters.iter().find(|(var, _)| var == leaf);
+                own.map_or_else(|| self.reduction.scalars[source(leaf)], |(_, value)| *value)
+            })
             .collect();
         let tensors: Vec<FloatTensor<B>> = leaves
             .iter()
@@ -390,6 +337,75 @@ impl<B: Backend + LazyOps> Pairs<B> {
     }
 }
 
+/// A reduction whose derivative is taken: what it gave, as leaves of the output axis.
+struct ForwardPass<'a, B: Backend> {
+    kept: &'a Kept<B>,
+    root: Expr,
+    cotangent: Expr,
+    /// The result, its indices and what it is made of, once they are asked for.
+    leaves: [Option<Expr>; 3],
+    pairs: &'a mut Pairs<B>,
+}
+
+impl<B: Backend + LazyOps> ForwardPass<'_, B> {
+    /// The leaf at place `at`, of `dim` numbers a row, which is made of `tensor`.
+    fn leaf(&mut self, at: usize, dim: usize, tensor: impl Fn() -> FloatTensor<B>) -> Expr {
+        let pairs = &mut *self.pairs;
+        let leaf = self.leaves[at].get_or_insert_with(|| pairs.leaf(tensor(), dim));
+        leaf.clone()
+    }
+}
+
+impl<B: Backend + LazyOps> Forward for ForwardPass<'_, B> {
+    fn root(&self) -> &Expr {
+        &self.root
+    }
+
+    fn axis(&self) -> Axis {
+        self.pairs.reduction.axis
+    }
+
+    fn columns(&self) -> usize {
+        self.pairs.reduction.size(self.axis())
+    }
+
+    fn cotangent(&self) -> Expr {
+        self.cotangent.clone()
+    }
+
+    fn parameter(&mut self, value: f64) -> Expr {
+        self.pairs.parameter(value)
+    }
+
+    fn result(&mut self) -> Expr {
+        let kept = self.kept;
+        let values = || kept.values.clone().expect("the result is kept");
+        self.leaf(0, self.pairs.reduction.spec().entries(), values)
+    }
+
+    fn indices(&mut self) -> Expr {
+        let kept = self.kept;
+        let dtype = self.pairs.operands[0].dtype();
+        let indices = || {
+            let indices = kept.indices.clone().expect("indices are kept");
+            B::int_into_float(indices, dtype.into())
+        };
+        self.leaf(1, self.pairs.reduction.spec().entries(), indices)
+    }
+
+    fn state(&mut self, plane: usize) -> Expr {
+        let kept = self.kept;
+        let terms = self.pairs.reduction.spec_of_terms();
+        let state = || kept.state.clone().expect("it is kept");
+        let state = self.leaf(2, terms.state_size(), state);
+        state.slice(terms.plane_start(plane), terms.plane_size(plane))
+    }
+
+    fn reduced(&mut self, kind: ReductionKind, root: &Expr) -> Expr {
+        self.pairs.reduced(kind, root)
+    }
+}
+
 /// The most numbers that are stored before they are added up for parameters, 16 MiB in F32, ...
 const FOLDED_NUMBERS: usize = 1 << 22;
 
@@ -403,25 +419,6 @@ fn repeat<B: Backend>(tensor: FloatTensor<B>, fold: usize, rows: usize) -> Float
     let mut slices = vec![Slice::full(); axis];
     slices.extend([(0..rows).into(), Slice::full()]);
     B::float_slice(repeated, &slices)
-}
-
-/// 1 where `expr` is `value`, else 0.
-fn equal(expr: &Expr, value: f64) -> Expr {
-    Expr::scalar(ScalarOp::Equal, vec![expr.clone(), Expr::constant(value)])
-}
-
-/// `expr`, 0 where `mask` is not 0.
-fn zero_where(expr: Expr, mask: Expr) -> Expr {
-    Expr::scalar(ScalarOp::MaskWhere, vec![expr, mask, Expr::constant(0.0)])
-}
-
-/// `expr`, summed if what it belongs to has one component.
-fn narrowed(expr: Expr, dim: usize) -> Expr {
-    match (expr.dim(), dim) {
-        (own, dim) if own == dim => expr,
-        (_, 1) => expr.inner_sum(),
-        (_, dim) => expr.expand(dim),
-    }
 }
 
 /// Adds up what the operand of shape `shape` was repeated over: the batch dimensions along which it was
@@ -470,28 +467,28 @@ fn tracked<B: Backend + LazyOps, C: CheckpointStrategy, const N: usize>(
     let prepared = <Reduce as Backward<B, N>>::prepare::<C>(Reduce, nodes);
     match prepared.compute_bound().stateful() {
         OpsKind::Tracked(mut prep) => {
-            let selection = is_selection(reduction.kind);
+            let selection = reduction.kind.selects();
             let dtype = tensors[0].primitive().dtype();
-            let kept = reduction.kind == ReductionKind::SoftmaxSum;
+            let needs_result = reduction.kind.needs_result();
             let mut all = reduction.clone();
             all.wanted.indices |= selection;
             all.wanted.state = reduction.kind.has_state();
-            if kept && computed(dtype) != dtype {
+            if needs_result && computed(dtype) != dtype {
                 all.values = Some(computed(dtype).into());
             }
             let reduced = B::lazy_reduce(inner(), all);
             let values = reduced.values.expect("they are wanted");
             let given = cast_of::<B>(values.clone(), reduction.values_dtype(dtype).into());
             let wanted = reduction.wanted.indices;
-            let forward = Forward {
+            let kept = Kept {
                 operands: tensors.iter().map(|t| prep.checkpoint(t)).collect(),
-                values: kept.then_some(values),
+                values: needs_result.then_some(values),
                 indices: reduced.indices.clone().filter(|_| selection),
                 state: reduced.state,
                 reduction,
             };
             Reduced {
-                values: Some(prep.finish(forward, given)),
+                values: Some(prep.finish(kept, given)),
                 indices: reduced.indices.filter(|_| wanted),
                 state: None,
             }

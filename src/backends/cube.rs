@@ -51,7 +51,7 @@ struct Lowered {
 /// few formulas again and again, so the last ones are kept.
 fn lowered(reduction: &Reduction, same: Vec<usize>) -> Arc<Lowered> {
     const KEPT: usize = 1024;
-    type Key = (u128, Option<ReductionKind>, Axis, Vec<usize>);
+    type Key = (u128, ReductionKind, Axis, Vec<usize>);
     static FORMULAS: LazyLock<Mutex<HashMap<Key, Arc<Lowered>>>> = LazyLock::new(Default::default);
 
     let mut formulas = FORMULAS.lock().unwrap_or_else(|e| e.into_inner());
@@ -59,9 +59,12 @@ fn lowered(reduction: &Reduction, same: Vec<usize>) -> Arc<Lowered> {
         formulas.clear();
     }
     let axis = reduction.axis;
-    // Of others it makes no difference.
-    let kind = Some(reduction.kind).filter(|kind| kind.has_state());
-    let key = (reduction.formula.root().digest(), kind, axis, same);
+    let key = (
+        reduction.formula.root().digest(),
+        reduction.kind,
+        axis,
+        same,
+    );
     let lower = |key: &Key| {
         let terms = reduction.terms();
         let formula = terms

@@ -16,7 +16,7 @@ mod fusion;
 mod implicit;
 
 #[cfg(feature = "autodiff")]
-pub(crate) use autodiff::{EXACT_INDICES, MAX_OPERANDS, is_selection};
+pub(crate) use autodiff::{EXACT_INDICES, MAX_OPERANDS};
 #[cfg(all(feature = "autodiff", feature = "cubecl-backend"))]
 pub(crate) use implicit::implicit;
 

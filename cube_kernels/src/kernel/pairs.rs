@@ -13,7 +13,7 @@ use super::{
 use crate::{
     plan::{Blueprint, LOADED_COLUMNS},
     program::{Code, Instruction, Item, Piece, Register, Source, Space, Term},
-    reduction::{Accumulator, ReductionKind, Rule},
+    reduction::{GivesWeights, Rule, Weights},
 };
 
 /// What pairs of the unit's rows with columns are evaluated from.
@@ -266,7 +266,7 @@ impl<'c, 'a, E: Float, F: Float, N: Size> Pairs<'c, 'a, E, F, N> {
 
 /// Takes a term of each column into the state.
 #[cube]
-fn reduce_term<F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
+fn reduce_term<F: Float, A: Float, N: Size, R: GivesWeights<F, A, N>>(
     registers: &Registers<F, N>,
     state: &mut R::State,
     index: usize,
@@ -307,7 +307,7 @@ fn reduce_term<F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
 
 /// Gives the weights of the columns to the sums that matrix instructions compute.
 #[cube]
-fn weigh<E: Float, F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
+fn weigh<E: Float, F: Float, A: Float, N: Size, R: GivesWeights<F, A, N>>(
     registers: &Registers<F, N>,
     state: &R::State,
     sums: &mut WeightedSums<F, A, N>,
@@ -334,7 +334,7 @@ fn weigh<E: Float, F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
         };
         weights.push(R::weight(state, value, c));
     }
-    if comptime!(matches!(blueprint.spec.kind, ReductionKind::SoftmaxSum)) {
+    if comptime!(blueprint.spec.kind.weights() == Some(Weights::Exponential)) {
         let base = R::base(state);
         sums.rebase(base, columns.staged, weighted, comptime!(blueprint.math));
     }
@@ -343,7 +343,7 @@ fn weigh<E: Float, F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
 
 /// Executes items of pairs. Where matrix instructions sum up, `usual` says whether they do so for the block.
 #[cube]
-fn run_items<E: Float, F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
+fn run_items<E: Float, F: Float, A: Float, N: Size, R: GivesWeights<F, A, N>>(
     state: &mut R::State,
     registers: &mut Registers<F, N>,
     pairs: &Pairs<'_, '_, E, F, N>,
@@ -455,7 +455,7 @@ fn run_items<E: Float, F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
 
 /// The items of a piece, with what others have kept for it and it keeps for others.
 #[cube]
-fn run_piece<E: Float, F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
+fn run_piece<E: Float, F: Float, A: Float, N: Size, R: GivesWeights<F, A, N>>(
     state: &mut R::State,
     kept: &mut Array<Vector<F, N>>,
     pairs: &Pairs<'_, '_, E, F, N>,
@@ -496,7 +496,7 @@ fn run_piece<E: Float, F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
 /// that there is hardly any code outside of the branches. Results are taken outside of them.
 #[cube]
 #[allow(clippy::if_same_then_else)] // One decides what code there is, the other is code.
-pub fn run_pair<E: Float, F: Float, A: Float, N: Size, R: Accumulator<F, A, N>>(
+pub fn run_pair<E: Float, F: Float, A: Float, N: Size, R: GivesWeights<F, A, N>>(
     state: &mut R::State,
     pairs: &Pairs<'_, '_, E, F, N>,
     columns: &Columns,

@@ -6,10 +6,7 @@ use super::{math::narrow, results::Results};
 use crate::{
     plan::Blueprint,
     program::UNROLL,
-    reduction::{
-        Count, Extremum, LogSumExp, NO_INDEX, Product, Reduction, ReductionKind, Smallest,
-        SoftmaxSum, Sum, in_registers, relative_to_maximum,
-    },
+    reduction::{KindName, NO_INDEX, Reduction, for_each_reduction, relative_to_maximum},
 };
 
 /// An index as it is given out: -1 for what was not found.
@@ -40,37 +37,41 @@ pub fn merge<F: Float, A: Float, O: Float, I: Int>(
     let partial = Partial::<A>::new(partial, partial_indices, rows, parts);
     let mut results = Results::<A, O, I>::new(values, indices, states);
     let results = &mut results;
-    let kind = comptime!(blueprint.spec.kind);
-    match kind {
-        ReductionKind::Sum(_) => {
-            merge_parts::<F, A, O, I, Sum>(&partial, results, infinity, together, blueprint)
-        }
-        ReductionKind::Product => {
-            merge_parts::<F, A, O, I, Product>(&partial, results, infinity, together, blueprint)
-        }
-        ReductionKind::Count => {
-            merge_parts::<F, A, O, I, Count>(&partial, results, infinity, together, blueprint)
-        }
-        ReductionKind::LogSumExp { scores: _ } => {
-            merge_parts::<F, A, O, I, LogSumExp>(&partial, results, infinity, together, blueprint)
-        }
-        ReductionKind::SoftmaxSum => {
-            merge_parts::<F, A, O, I, SoftmaxSum>(&partial, results, infinity, together, blueprint)
-        }
-        ReductionKind::Minimum | ReductionKind::Maximum => {
-            merge_parts::<F, A, O, I, Extremum>(&partial, results, infinity, together, blueprint)
-        }
-        ReductionKind::Smallest { k: _ } => {
-            if comptime!(in_registers(blueprint.spec)) {
-                merge_parts::<F, A, O, I, Smallest>(
-                    &partial, results, infinity, together, blueprint,
-                )
-            } else {
-                merge_lists::<A, O, I>(&partial, results, together.is_none(), blueprint)
-            }
-        }
+    if comptime!(blueprint.spec.is_list()) {
+        merge_lists::<A, O, I>(&partial, results, together.is_none(), blueprint)
+    } else {
+        merge_by_kind::<F, A, O, I>(&partial, results, infinity, together, blueprint)
     }
 }
+
+macro_rules! define_merge_by_kind {
+    ($(
+        $(#[$doc:meta])*
+        $kind:ident $(($field:ident: $type:ty))? $({ $(#[$note:meta])* $name:ident: $own:ty })?
+            => $family:ident $value:tt; $examples:tt,
+    )*) => {
+        /// Merges parts by the family of the reduction.
+        #[cube]
+        fn merge_by_kind<F: Float, A: Float, O: Float, I: Int>(
+            partial: &Partial<'_, A>,
+            results: &mut Results<'_, A, O, I>,
+            infinity: InputScalar,
+            #[comptime] together: Option<usize>,
+            #[comptime] blueprint: Blueprint,
+        ) {
+            let kind = comptime!(blueprint.spec.kind.name());
+            match kind {
+                $(
+                    KindName::$kind => merge_parts::<F, A, O, I, crate::reduction::$family>(
+                        partial, results, infinity, together, blueprint,
+                    ),
+                )*
+            }
+        }
+    };
+}
+
+for_each_reduction!(define_merge_by_kind);
 
 /// The partial results of all parts.
 #[derive(CubeType)]

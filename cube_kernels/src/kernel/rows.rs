@@ -19,8 +19,7 @@ use crate::{
     plan::Blueprint,
     program::{Program, REACH, Space, Stage, UNROLL},
     reduction::{
-        Count, Extremum, LeastOfGroups, LeastState, LogSumExp, Product, Reduction, ReductionKind,
-        Smallest, SoftmaxSum, Sum, relative_to_maximum,
+        KindName, LeastOfGroups, LeastState, Reduction, for_each_reduction, relative_to_maximum,
     },
 };
 
@@ -409,47 +408,53 @@ pub fn reduce<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size>(
 ) {
     let mut results = Results::<A, O, I>::new(values, indices, states);
     let results = &mut results;
-    let kind = comptime!(blueprint.spec.kind);
-    match kind {
-        ReductionKind::Sum(_) => {
-            if comptime!(blueprint.strip.is_some()) {
-                sum_symmetric::<E, F, A, O, N>(
-                    tensors,
-                    scalars,
-                    layout,
-                    infinity,
-                    results.values,
-                    program,
-                    blueprint,
-                )
-            } else {
-                reduce_rows::<E, F, A, O, I, N, Sum>(
-                    tensors, scalars, layout, infinity, results, program, blueprint,
-                )
-            }
-        }
-        ReductionKind::Product => reduce_rows::<E, F, A, O, I, N, Product>(
+    if comptime!(blueprint.strip.is_some()) {
+        sum_symmetric::<E, F, A, O, N>(
+            tensors,
+            scalars,
+            layout,
+            infinity,
+            results.values,
+            program,
+            blueprint,
+        )
+    } else {
+        reduce_by_kind::<E, F, A, O, I, N>(
             tensors, scalars, layout, infinity, results, program, blueprint,
-        ),
-        ReductionKind::Count => reduce_rows::<E, F, A, O, I, N, Count>(
-            tensors, scalars, layout, infinity, results, program, blueprint,
-        ),
-        ReductionKind::LogSumExp { scores: _ } => reduce_rows::<E, F, A, O, I, N, LogSumExp>(
-            tensors, scalars, layout, infinity, results, program, blueprint,
-        ),
-        ReductionKind::SoftmaxSum => reduce_rows::<E, F, A, O, I, N, SoftmaxSum>(
-            tensors, scalars, layout, infinity, results, program, blueprint,
-        ),
-        ReductionKind::Minimum | ReductionKind::Maximum => {
-            reduce_rows::<E, F, A, O, I, N, Extremum>(
-                tensors, scalars, layout, infinity, results, program, blueprint,
-            )
-        }
-        ReductionKind::Smallest { k: _ } => reduce_rows::<E, F, A, O, I, N, Smallest>(
-            tensors, scalars, layout, infinity, results, program, blueprint,
-        ),
+        )
     }
 }
+
+macro_rules! define_reduce_by_kind {
+    ($(
+        $(#[$doc:meta])*
+        $kind:ident $(($field:ident: $type:ty))? $({ $(#[$note:meta])* $name:ident: $own:ty })?
+            => $family:ident $value:tt; $examples:tt,
+    )*) => {
+        /// Reduces rows by the family of the reduction.
+        #[cube]
+        fn reduce_by_kind<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size>(
+            tensors: &Sequence<Box<[E]>>,
+            scalars: &Sequence<InputScalar>,
+            layout: &Sequence<usize>,
+            infinity: InputScalar,
+            results: &mut Results<'_, A, O, I>,
+            #[comptime] program: Program,
+            #[comptime] blueprint: Blueprint,
+        ) {
+            let kind = comptime!(blueprint.spec.kind.name());
+            match kind {
+                $(
+                    KindName::$kind => reduce_rows::<E, F, A, O, I, N, crate::reduction::$family>(
+                        tensors, scalars, layout, infinity, results, program, blueprint,
+                    ),
+                )*
+            }
+        }
+    };
+}
+
+for_each_reduction!(define_reduce_by_kind);
 
 /// The work of a unit.
 #[derive(CubeType)]

@@ -27,7 +27,7 @@ use super::{
 use crate::{
     plan::Blueprint,
     program::{Program, Space, UNROLL},
-    reduction::{Accumulator, Rule, RunningSums},
+    reduction::{Accumulator, Rule, RunningSums, TakesProducts, weights_are_values},
 };
 
 /// Places between the sums of a block for one component and those for the next: at a multiple of a power of 2,
@@ -90,7 +90,10 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Both {
             }
         }
     }
+}
 
+#[cube]
+impl<F: Float, A: Float, N: Size> TakesProducts<F, A, N> for Both {
     fn fuses() -> comptime_type!(bool) {
         true
     }
@@ -113,15 +116,9 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Both {
             state.columns[at] = fma(a, b, state.columns[at]);
         }
     }
-
-    fn weight(_state: &PairSums<F, N>, value: Vector<F, N>, #[comptime] _c: usize) -> Vector<F, N> {
-        value
-    }
-
-    fn base(_state: &PairSums<F, N>) -> Vector<F, N> {
-        Vector::new(F::min_value())
-    }
 }
+
+weights_are_values!(Both);
 
 /// Sums a formula over the columns, `out[part, row, ..]` over the pairs of each part; those of all parts
 /// have to be added up.

@@ -7,7 +7,10 @@ use super::{
     Instruction, Item, Listing, Register, Space, Term,
     inner_product::{Factor, factor},
 };
-use crate::{catalogue::ScalarOp, reduction::ReductionKind};
+use crate::{
+    catalogue::ScalarOp,
+    reduction::{ReductionKind, Weights},
+};
 
 /// Components of the formula that are $\pm p\, v_k$, or $\pm p\, (v_k - u_k)$: $v_k$ is component $k$ of an
 /// operand of columns and $u_k$ of one of rows, and $p$ a value of the pair.
@@ -50,16 +53,14 @@ impl Listing {
                 _ => None,
             })
             .collect();
-        let item = match (kind, &stores[..]) {
-            (ReductionKind::Sum(_), [(item, 0, len)]) if *len == self.dim => *item,
-            // The exponentials of the first component are weights, too.
-            (ReductionKind::SoftmaxSum, [(_, 0, 1), (item, 1, len)]) if 1 + len == self.dim => {
-                *item
-            }
+        let weights = kind.weights()?;
+        let item = match (weights, &stores[..]) {
+            (Weights::Factor, [(item, 0, len)]) if *len == self.dim => *item,
+            (Weights::Exponential, [(_, 0, 1), (item, 1, len)]) if 1 + len == self.dim => *item,
             _ => return None,
         };
         let sum = self.weighted_sum_at(item)?;
-        (sum.weight.is_some() || kind == ReductionKind::SoftmaxSum).then_some(sum)
+        (sum.weight.is_some() || weights == Weights::Exponential).then_some(sum)
     }
 
     fn weighted_sum_at(&self, item: usize) -> Option<WeightedSum> {

@@ -1,13 +1,57 @@
 use cubecl::prelude::*;
 
-use super::{Accumulator, Reduction, Rule, Spec};
+use super::{
+    Accumulator, Entry, Family, Forward, Found, GivesIndices, Plane, Reduction, Rule, Spec, Wanted,
+    products_are_values, weights_are_values,
+};
 use crate::{
+    differentiate::Cotangent,
     kernel::math::{Math, constant_vector},
     program::UNROLL,
 };
 
 /// The number of values that are not 0; NaN is not. Counted in integers, so exact in any type of the values.
 pub struct Count;
+
+impl Family for Count {
+    fn empty(&self) -> f64 {
+        0.0
+    }
+
+    fn empty_index(&self) -> i64 {
+        0
+    }
+
+    fn planes(&self, _dim: usize) -> Vec<Plane> {
+        vec![]
+    }
+
+    fn keeps_indices(&self, _wanted: Wanted) -> bool {
+        true
+    }
+
+    fn vectors(&self, dim: usize, _wanted: Wanted) -> usize {
+        dim
+    }
+
+    fn value(&self, columns: &[Vec<f64>], entry: Entry) -> Found {
+        let count = entry.of(columns).filter(|value| *value != 0.0).count();
+        (count as f64, Some(count))
+    }
+
+    fn value_of_equal(&self, column: &[f64], count: usize, entry: Entry) -> Found {
+        let count = if column[entry.component] == 0.0 {
+            0
+        } else {
+            count
+        };
+        (count as f64, Some(count))
+    }
+
+    fn derivative(&self, _forward: &mut dyn Forward) -> Cotangent {
+        unreachable!("counts are integers")
+    }
+}
 
 /// The counts so far.
 #[derive(CubeType)]
@@ -35,28 +79,20 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Count {
             state.counts[index] += select_many(is_zero, Vector::new(0u32), Vector::new(1u32));
         }
     }
+}
 
-    fn fuses() -> comptime_type!(bool) {
-        false
+products_are_values!(Count);
+
+weights_are_values!(Count);
+
+#[cube]
+impl<F: Float, A: Float, N: Size> GivesIndices<F, A, N> for Count {
+    fn index(state: &CountState<N>, at: usize) -> Vector<u32, N> {
+        state.counts[at]
     }
 
-    fn step_product(
-        _state: &mut CountState<N>,
-        _index: usize,
-        _column: usize,
-        _a: Vector<F, N>,
-        _b: Vector<F, N>,
-        #[comptime] _first: usize,
-        #[comptime] _rule: Rule,
-    ) {
-    }
-
-    fn weight(_state: &CountState<N>, value: Vector<F, N>, #[comptime] _c: usize) -> Vector<F, N> {
-        value
-    }
-
-    fn base(_state: &CountState<N>) -> Vector<F, N> {
-        Vector::new(F::min_value())
+    fn load_index(state: &mut CountState<N>, at: usize, index: Vector<u32, N>) {
+        state.counts[at] = index;
     }
 }
 
@@ -97,14 +133,6 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Count {
         #[comptime] _plane: usize,
         #[comptime] _spec: Spec,
     ) {
-    }
-
-    fn index(state: &CountState<N>, at: usize) -> Vector<u32, N> {
-        state.counts[at]
-    }
-
-    fn load_index(state: &mut CountState<N>, at: usize, index: Vector<u32, N>) {
-        state.counts[at] = index;
     }
 
     fn merge(

@@ -1,12 +1,57 @@
 use cubecl::prelude::*;
 
-use super::{Accumulator, Reduction, ReductionKind, Rule, Spec};
-use crate::{kernel::math::Math, program::UNROLL};
+use super::{
+    Accumulator, Entry, Family, Forward, Found, GivesIndices, Reduction, ReductionKind, Rule, Spec,
+    Wanted, family::derivative_where_found, products_are_values, weights_are_values,
+};
+use crate::{differentiate::Cotangent, kernel::math::Math, program::UNROLL};
 
 /// The smallest or largest value and the column of its first occurrence.
 ///
 /// NaN is both, as in NumPy: the result is NaN if any value is, at the column of the first one.
-pub struct Extremum;
+pub struct Extremum {
+    pub largest: bool,
+}
+
+impl Family for Extremum {
+    fn empty(&self) -> f64 {
+        if self.largest {
+            f64::NEG_INFINITY
+        } else {
+            f64::INFINITY
+        }
+    }
+
+    fn keeps_indices(&self, wanted: Wanted) -> bool {
+        wanted.indices
+    }
+
+    fn selects(&self) -> bool {
+        true
+    }
+
+    fn vectors(&self, dim: usize, wanted: Wanted) -> usize {
+        dim * (1 + usize::from(wanted.indices))
+    }
+
+    fn value(&self, columns: &[Vec<f64>], entry: Entry) -> Found {
+        let mut best: Option<(usize, f64)> = None;
+        for (index, value) in entry.of(columns).enumerate() {
+            let better = |best: f64| match self.largest {
+                true => value > best,
+                false => value < best,
+            };
+            if best.is_none_or(|(_, best)| !best.is_nan() && (value.is_nan() || better(best))) {
+                best = Some((index, value));
+            }
+        }
+        best.map_or((self.empty(), None), |(index, value)| (value, Some(index)))
+    }
+
+    fn derivative(&self, forward: &mut dyn Forward) -> Cotangent {
+        derivative_where_found(forward, 1)
+    }
+}
 
 /// What was found.
 #[derive(CubeType)]
@@ -120,32 +165,20 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Extremum {
             }
         }
     }
+}
 
-    fn fuses() -> comptime_type!(bool) {
-        false
+products_are_values!(Extremum);
+
+weights_are_values!(Extremum);
+
+#[cube]
+impl<F: Float, A: Float, N: Size> GivesIndices<F, A, N> for Extremum {
+    fn index(state: &ExtremumState<F, N>, at: usize) -> Vector<u32, N> {
+        state.index[at]
     }
 
-    fn step_product(
-        _state: &mut ExtremumState<F, N>,
-        _index: usize,
-        _column: usize,
-        _a: Vector<F, N>,
-        _b: Vector<F, N>,
-        #[comptime] _first: usize,
-        #[comptime] _rule: Rule,
-    ) {
-    }
-
-    fn weight(
-        _state: &ExtremumState<F, N>,
-        value: Vector<F, N>,
-        #[comptime] _c: usize,
-    ) -> Vector<F, N> {
-        value
-    }
-
-    fn base(_state: &ExtremumState<F, N>) -> Vector<F, N> {
-        Vector::new(F::min_value())
+    fn load_index(state: &mut ExtremumState<F, N>, at: usize, index: Vector<u32, N>) {
+        state.index[at] = index;
     }
 }
 
@@ -201,14 +234,6 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Extremum {
         #[comptime] _spec: Spec,
     ) {
         state.best[at] = Vector::cast_from(value);
-    }
-
-    fn index(state: &ExtremumState<F, N>, at: usize) -> Vector<u32, N> {
-        state.index[at]
-    }
-
-    fn load_index(state: &mut ExtremumState<F, N>, at: usize, index: Vector<u32, N>) {
-        state.index[at] = index;
     }
 
     fn merge(

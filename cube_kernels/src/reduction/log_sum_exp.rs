@@ -1,10 +1,21 @@
 use cubecl::prelude::*;
 
-use super::{Accumulator, Reduction, ReductionKind, Rule, Spec, all, any, running::RunningSums};
+use super::{
+    Accumulator, Entry, Family, Forward, Found, GivesWeights, Plane, Reduction, ReductionKind,
+    Rule, Spec, Stages, Wanted,
+    accumulator::{all, any},
+    no_indices, products_are_values,
+    running::RunningSums,
+};
 use crate::{
+    catalogue::ScalarOp,
+    differentiate::Cotangent,
+    expr::{Axis, Expr},
+    iterations::{looped, sums, unrolled},
     kernel::math::{self, Math, constant, constant_vector},
     plan,
     program::UNROLL,
+    terms::{without_hidden_weights, without_zero_weights},
 };
 
 /// $\log \sum e^{f} w$, stable for any $f$.
@@ -12,7 +23,184 @@ use crate::{
 /// Exponentials are taken relative to a running maximum (Milakov and Gimelshein, "Online normalizer
 /// calculation for softmax", 2018). It stays finite, so that no difference of infinities arises: the
 /// result without a finite $f$ is an infinity. NaN where the sum is negative.
-pub struct LogSumExp;
+pub struct LogSumExp {
+    /// Components of $f$.
+    pub scores: usize,
+}
+
+impl LogSumExp {
+    /// Sums that are relative to each maximum.
+    fn sums_each(&self, dim: usize) -> usize {
+        self.width(dim) / self.scores
+    }
+
+    /// The component of the formula that is the weight of `component` of the result, if there is one.
+    fn weight(&self, dim: usize, component: usize) -> Option<usize> {
+        match dim - self.scores {
+            0 => None,
+            1 => Some(self.scores),
+            _ => Some(self.scores + component),
+        }
+    }
+}
+
+impl Family for LogSumExp {
+    fn width(&self, dim: usize) -> usize {
+        self.scores.max(dim - self.scores)
+    }
+
+    fn single(&self, dim: usize) -> Option<(ReductionKind, usize)> {
+        let dim = if dim > self.scores { 2 } else { 1 };
+        Some((ReductionKind::LogSumExp { scores: 1 }, dim))
+    }
+
+    fn empty(&self) -> f64 {
+        f64::NEG_INFINITY
+    }
+
+    /// The maxima and the sums of exponentials.
+    fn planes(&self, _dim: usize) -> Vec<Plane> {
+        match self.scores {
+            1 => vec![Plane::SHARED, Plane::EACH],
+            _ => vec![Plane::EACH, Plane::EACH],
+        }
+    }
+
+    fn state_planes(&self) -> usize {
+        2
+    }
+
+    fn vectors(&self, dim: usize, _wanted: Wanted) -> usize {
+        2 * self.scores + 3 * self.width(dim)
+    }
+
+    /// A term of weight 0 does not exist, whatever its score is.
+    fn terms(&self, root: &Expr, axis: Axis) -> Option<(Expr, ReductionKind)> {
+        let scores = self.scores;
+        if root.dim() == scores {
+            return None;
+        }
+        let shown = without_hidden_weights(root, scores, axis);
+        let (root, scores) = match without_zero_weights(shown.as_ref().unwrap_or(root), scores) {
+            Some(terms) => terms,
+            None => (shown?, scores),
+        };
+        Some((root, ReductionKind::LogSumExp { scores }))
+    }
+
+    fn over_both(&self, dim: usize) -> Option<Stages> {
+        let own = ReductionKind::LogSumExp {
+            scores: self.scores,
+        };
+        Some(Stages {
+            first: vec![(0..dim, own)],
+            second: ReductionKind::LogSumExp {
+                scores: self.width(dim),
+            },
+        })
+    }
+
+    fn init_iterations(&self, dim: usize) -> usize {
+        unrolled(self.scores, 0) + unrolled(self.width(dim), 0)
+    }
+
+    fn step_iterations(&self, dim: usize, first: usize, _q: usize, _simd: bool) -> usize {
+        if first < self.scores {
+            // Where the maximum grows, all sums that are relative to it are multiplied.
+            unrolled(self.sums_each(dim), 0)
+        } else if dim == self.scores + 1 {
+            unrolled(self.scores, 0)
+        } else {
+            0
+        }
+    }
+
+    fn end_block_iterations(&self, dim: usize) -> usize {
+        unrolled(self.scores, unrolled(self.sums_each(dim), 0)) + sums(self.width(dim)).end_block
+    }
+
+    fn merge_iterations(&self, dim: usize) -> usize {
+        let each = sums(self.sums_each(dim)).merge;
+        looped(self.scores, each) + looped(self.width(dim), 0)
+    }
+
+    fn value(&self, columns: &[Vec<f64>], entry: Entry) -> Found {
+        let score = if self.scores == 1 { 0 } else { entry.component };
+        let weight = |column: &[f64]| match self.weight(column.len(), entry.component) {
+            Some(weight) => column[weight],
+            None => 1.0,
+        };
+        // What has no weight does not exist.
+        let terms: Vec<Vec<f64>> = columns
+            .iter()
+            .filter(|column| weight(column) != 0.0)
+            .cloned()
+            .collect();
+        let Exponentials { sum, most } = Exponentials::of(&terms, score, weight);
+        (most + sum.ln(), None)
+    }
+
+    fn value_of_equal(&self, column: &[f64], count: usize, entry: Entry) -> Found {
+        let (value, index) = self.value(&[column.to_vec()], entry);
+        (value + (count as f64).ln(), index)
+    }
+
+    /// With the maximum $m$ and $S = \sum e^{f - m} w$, it is $e^{f - m} w / S$ by $f$ and $e^{f - m} / S$ by $w$.
+    fn derivative(&self, forward: &mut dyn Forward) -> Cotangent {
+        let scores = self.scores;
+        let (_, each) = exponential(forward);
+        let root = forward.root().clone();
+        let exp = (root.slice(0, scores).rounded() - forward.state(0)).exp() * each;
+        match root.dim() - scores {
+            0 => exp,
+            weights => {
+                let weight = root.slice(scores, weights);
+                // Where the weight is 0, the exponential may be infinite.
+                let by_score = Expr::scalar(ScalarOp::StrongMul, vec![weight, exp.clone()]);
+                Expr::concat(vec![narrowed(by_score, scores), narrowed(exp, weights)])
+            }
+        }
+        .into()
+    }
+}
+
+/// `expr`, summed if what it belongs to has one component.
+fn narrowed(expr: Expr, dim: usize) -> Expr {
+    match (expr.dim(), dim) {
+        (own, dim) if own == dim => expr,
+        (_, 1) => expr.inner_sum(),
+        (_, dim) => expr.expand(dim),
+    }
+}
+
+/// Where the sum $S$ of exponentials has no terms, and what an exponential is multiplied by elsewhere: the cotangent of
+/// the result over $S$. Exponentials are relative to a maximum, near which a score is exact however large it is; it is a
+/// score as that is rounded.
+pub(super) fn exponential(forward: &mut dyn Forward) -> (Expr, Expr) {
+    let sum = forward.state(1);
+    let nothing = sum.equal_to(0.0);
+    let each = (forward.cotangent() / sum).zero_where(&nothing);
+    (nothing, each)
+}
+
+/// The sum of $e^{f - m} w$ of some columns, and $m$.
+pub(super) struct Exponentials {
+    pub sum: f64,
+    pub most: f64,
+}
+
+impl Exponentials {
+    /// With the component `score` as $f$.
+    pub fn of(columns: &[Vec<f64>], score: usize, weight: impl Fn(&[f64]) -> f64) -> Self {
+        let scores = columns.iter().map(|column| column[score]);
+        let most = scores.fold(f64::MIN, f64::max).min(f64::MAX);
+        let term = |column: &Vec<f64>| (column[score] - most).exp() * weight(column);
+        Self {
+            sum: columns.iter().map(term).sum(),
+            most,
+        }
+    }
+}
 
 /// Sums of $e^{f - m} w$, and what they are relative to.
 #[derive(CubeType)]
@@ -349,22 +537,12 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for LogSumExp {
             }
         }
     }
+}
 
-    fn fuses() -> comptime_type!(bool) {
-        false
-    }
+products_are_values!(LogSumExp);
 
-    fn step_product(
-        _state: &mut ExpState<F, A, N>,
-        _index: usize,
-        _column: usize,
-        _a: Vector<F, N>,
-        _b: Vector<F, N>,
-        #[comptime] _first: usize,
-        #[comptime] _rule: Rule,
-    ) {
-    }
-
+#[cube]
+impl<F: Float, A: Float, N: Size> GivesWeights<F, A, N> for LogSumExp {
     fn weight(
         state: &ExpState<F, A, N>,
         value: Vector<F, N>,
@@ -377,6 +555,8 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for LogSumExp {
         state.maximum[0]
     }
 }
+
+no_indices!(LogSumExp);
 
 #[cube]
 impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for LogSumExp {
@@ -430,12 +610,6 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for LogSumExp {
             state.sums.set_total(at, value);
         }
     }
-
-    fn index(_state: &ExpState<F, A, N>, _at: usize) -> Vector<u32, N> {
-        Vector::new(0u32)
-    }
-
-    fn load_index(_state: &mut ExpState<F, A, N>, _at: usize, _index: Vector<u32, N>) {}
 
     fn merge(
         state: &mut ExpState<F, A, N>,

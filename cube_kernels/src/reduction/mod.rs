@@ -3,11 +3,13 @@
 //! A unit of a kernel holds one state for its rows, one row a lane. The same steps serve the loop
 //! over columns, the blocks of this loop and the merge of columns that were split over cubes.
 //!
-//! Adding a reduction is adding a file with its state, its row in [`ReductionKind`] and in
-//! [`ReductionKind::all`], and its arms in [`Spec`] and the two kernels.
+//! Adding a reduction is adding a file and its row in [`for_each_reduction`]. The file has the type of its parameters,
+//! which implements [`Family`] for the host and [`Reduction`] for kernels.
 
+mod accumulator;
 mod count;
 mod extremum;
+mod family;
 mod log_sum_exp;
 mod product;
 mod running;
@@ -15,74 +17,155 @@ mod smallest;
 mod softmax_sum;
 mod sum;
 
-use cubecl::prelude::*;
 use serde::{Deserialize, Serialize};
 
-pub use count::Count;
-pub use extremum::Extremum;
-pub use log_sum_exp::LogSumExp;
-pub(crate) use log_sum_exp::{factor, relative_to_maximum};
-pub use product::Product;
+pub(crate) use accumulator::{
+    Accumulator, GivesIndices, GivesWeights, NO_INDEX, Reduction, Rule, TakesProducts, any,
+    no_indices, products_are_values, weights_are_values,
+};
+pub(crate) use count::Count;
+pub(crate) use extremum::Extremum;
+pub(crate) use family::{Entry, Family, Found, Weights};
+pub use family::{Forward, Plane, Stages};
+pub(crate) use log_sum_exp::{LogSumExp, factor, relative_to_maximum};
+pub(crate) use product::Product;
 pub use running::Accumulation;
 pub(crate) use running::RunningSums;
-pub use smallest::Smallest;
-pub(crate) use smallest::{LeastOfGroups, LeastState, in_registers};
-pub use softmax_sum::SoftmaxSum;
-pub use sum::Sum;
+pub(crate) use smallest::{LeastOfGroups, LeastState, Smallest};
+pub(crate) use softmax_sum::SoftmaxSum;
+pub(crate) use sum::Sum;
 
-use crate::kernel::math::Math;
+use crate::{
+    differentiate::Cotangent,
+    expr::{Axis, Expr},
+    formula::Formula,
+    kernel::math::Precision,
+};
 
-/// What is done with the values of a formula along the reduced axis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum ReductionKind {
-    /// The sum of each component.
-    Sum(Accumulation),
-    /// The product of each component.
-    Product,
-    /// How many values of each component are not 0, as an integer in the place of a column.
-    Count,
-    /// $\log \sum e^{f} w$, where the first `scores` components of the formula are $f$ and the
-    /// others $w$; without others, $w = 1$. Either has one component or as many as the result.
-    LogSumExp {
-        /// Components of $f$.
-        scores: usize,
-    },
-    /// $\sum e^{f} g / \sum e^{f}$, where the first component of the formula is $f$ and the others
-    /// are $g$.
-    SoftmaxSum,
-    /// The smallest value of each component, and the column of its first occurrence.
-    Minimum,
-    /// The largest value of each component, and the column of its first occurrence.
-    Maximum,
-    /// The `k` smallest values of each component in ascending order, and their columns.
-    Smallest {
-        /// How many.
-        k: usize,
-    },
+/// Hands the list of all reductions to the macro `$then`. A row has the documentation of the kind, the kind and its
+/// parameters, the type of its family and how this is made of the parameters, and kinds for tests.
+macro_rules! for_each_reduction {
+    ($then:ident) => {
+        $then! {
+            /// The sum of each component.
+            Sum(accumulation: Accumulation) => Sum { accumulation };
+                [Sum(Accumulation::Blocks), Sum(Accumulation::Kahan), Sum(Accumulation::Double)],
+            /// The product of each component.
+            Product => Product {}; [Product],
+            /// How many values of each component are not 0, as an integer in the place of a column.
+            Count => Count {}; [Count],
+            /// $\log \sum e^{f} w$, where the first `scores` components of the formula are $f$ and the
+            /// others $w$; without others, $w = 1$. Either has one component or as many as the result.
+            LogSumExp {
+                /// Components of $f$.
+                scores: usize
+            } => LogSumExp { scores }; [LogSumExp { scores: 1 }],
+            /// $\sum e^{f} g / \sum e^{f}$, where the first component of the formula is $f$ and the others
+            /// are $g$.
+            SoftmaxSum => SoftmaxSum {}; [SoftmaxSum],
+            /// The smallest value of each component, and the column of its first occurrence.
+            Minimum => Extremum { largest: false }; [Minimum],
+            /// The largest value of each component, and the column of its first occurrence.
+            Maximum => Extremum { largest: true }; [Maximum],
+            /// The `k` smallest values of each component in ascending order, and their columns.
+            Smallest {
+                /// How many.
+                k: usize
+            } => Smallest { k }; [Smallest { k: 10 }],
+        }
+    };
 }
+pub(crate) use for_each_reduction;
+
+macro_rules! define_kinds {
+    ($(
+        $(#[$doc:meta])*
+        $kind:ident $(($field:ident: $type:ty))? $({ $(#[$note:meta])* $name:ident: $own:ty })?
+            => $family:ident $value:tt; [$($example:expr),*],
+    )*) => {
+        /// What is done with the values of a formula along the reduced axis.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum ReductionKind {
+            $( $(#[$doc])* $kind $(($type))? $({ $(#[$note])* $name: $own })?, )*
+        }
+
+        /// A kind without its parameters, by which kernels are told apart.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum KindName {
+            $( $kind, )*
+        }
+
+        impl ReductionKind {
+            /// Reductions of each kind, for tests that walk them; parameters have some values.
+            pub fn all() -> impl Iterator<Item = Self> {
+                use ReductionKind::*;
+
+                [$($($example),*),*].into_iter()
+            }
+
+            /// The kind without its parameters.
+            pub(crate) fn name(self) -> KindName {
+                match self {
+                    $( Self::$kind $(($field))? $({ $name })? => {
+                        $( let _ = $field; )?
+                        $( let _ = $name; )?
+                        KindName::$kind
+                    } )*
+                }
+            }
+
+            /// What `read` tells of the family.
+            fn family<T>(self, read: impl FnOnce(&dyn Family) -> T) -> T {
+                match self {
+                    $( Self::$kind $(($field))? $({ $name })? => read(&$family $value), )*
+                }
+            }
+        }
+    };
+}
+
+for_each_reduction!(define_kinds);
 
 impl ReductionKind {
     /// Whether values are made of maxima and sums relative to them, which can be [wanted](Wanted::state), too.
     pub fn has_state(self) -> bool {
-        matches!(self, Self::LogSumExp { .. } | Self::SoftmaxSum)
+        self.family(|family| family.state_planes() > 0)
     }
 
-    /// One reduction of each kind, for tests that walk them; parameters have one value.
-    pub fn all() -> impl Iterator<Item = Self> {
-        // As a match, so that a kind that is missing does not compile.
-        let next = |kind: &Self| match kind {
-            Self::Sum(Accumulation::Blocks) => Some(Self::Sum(Accumulation::Kahan)),
-            Self::Sum(Accumulation::Kahan) => Some(Self::Sum(Accumulation::Double)),
-            Self::Sum(Accumulation::Double) => Some(Self::Product),
-            Self::Product => Some(Self::Count),
-            Self::Count => Some(Self::LogSumExp { scores: 1 }),
-            Self::LogSumExp { .. } => Some(Self::SoftmaxSum),
-            Self::SoftmaxSum => Some(Self::Minimum),
-            Self::Minimum => Some(Self::Maximum),
-            Self::Maximum => Some(Self::Smallest { k: 10 }),
-            Self::Smallest { .. } => None,
-        };
-        std::iter::successors(Some(Self::Sum(Accumulation::Blocks)), next)
+    /// Whether the result is made of values of single columns, which are found again by their indices.
+    pub fn selects(self) -> bool {
+        self.family(|family| family.selects())
+    }
+
+    /// Whether the derivative is written in terms of the result.
+    pub fn needs_result(self) -> bool {
+        self.family(|family| family.needs_result())
+    }
+
+    /// The derivative of the result by the formula at each pair.
+    pub fn derivative(self, forward: &mut dyn Forward) -> Cotangent {
+        self.family(|family| family.derivative(forward))
+    }
+
+    /// How both axes are reduced of a formula of `dim` components, where it is not by this reduction twice.
+    pub fn over_both(self, dim: usize) -> Option<Stages> {
+        self.family(|family| family.over_both(dim))
+    }
+
+    /// The formula and the reduction as kernels reduce them over `axis`, where they are others than these.
+    pub fn terms(self, formula: &Formula, axis: Axis) -> Option<(Formula, Self)> {
+        let terms: Option<(Expr, Self)> = self.family(|family| family.terms(formula.root(), axis));
+        terms.map(|(root, kind)| (formula.with_root(root.simplify()), kind))
+    }
+
+    /// What components are multiplied by where matrix instructions may sum them up.
+    pub(crate) fn weights(self) -> Option<Weights> {
+        self.family(|family| family.weights())
+    }
+
+    /// The type in which values are taken in, where formulas are computed in `computed`.
+    pub(crate) fn accumulated(self, computed: Precision) -> Precision {
+        self.family(|family| family.accumulated(computed))
     }
 }
 
@@ -130,71 +213,42 @@ pub struct Spec {
     pub dim: usize,
 }
 
-/// Values that make up a partial result, for each row: `len` for each component of the result, or
-/// `len` altogether where the components share them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Plane {
-    /// Number of values.
-    pub len: usize,
-    /// Whether all components share them.
-    pub shared: bool,
-}
-
 impl Spec {
+    fn family<T>(&self, read: impl FnOnce(&dyn Family) -> T) -> T {
+        self.kind.family(read)
+    }
+
     /// Components of the result.
     pub fn width(&self) -> usize {
-        match self.kind {
-            ReductionKind::LogSumExp { scores } => scores.max(self.dim - scores),
-            ReductionKind::SoftmaxSum => self.dim - 1,
-            _ => self.dim,
-        }
+        self.family(|family| family.width(self.dim))
     }
 
     /// Entries of the result for each component.
     pub fn depth(&self) -> usize {
-        match self.kind {
-            ReductionKind::Smallest { k } => k,
-            _ => 1,
-        }
+        self.places().unwrap_or(1)
+    }
+
+    /// The same where the result has a dimension of them.
+    pub fn places(&self) -> Option<usize> {
+        self.family(|family| family.places())
     }
 
     /// The same reduction for one component of the result.
     pub fn single(&self) -> Self {
-        let (kind, dim) = match self.kind {
-            ReductionKind::LogSumExp { scores } => (
-                ReductionKind::LogSumExp { scores: 1 },
-                if self.dim > scores { 2 } else { 1 },
-            ),
-            ReductionKind::SoftmaxSum => (self.kind, 2),
-            kind => (kind, 1),
-        };
+        let single = self.family(|family| family.single(self.dim));
+        let (kind, dim) = single.unwrap_or((self.kind, 1));
         Self { kind, dim, ..*self }
     }
 
     /// The floating point part of a partial result.
     pub fn planes(&self) -> Vec<Plane> {
-        let own = Plane {
-            len: self.depth(),
-            shared: false,
-        };
-        let shared = Plane {
-            len: 1,
-            shared: true,
-        };
-        match self.kind {
-            ReductionKind::LogSumExp { scores } => {
-                vec![if scores == 1 { shared } else { own }, own]
-            }
-            ReductionKind::SoftmaxSum => vec![shared, shared, own],
-            ReductionKind::Count => vec![],
-            _ => vec![own],
-        }
+        self.family(|family| family.planes(self.dim))
     }
 
     /// How many [planes](Self::planes) of a result are given out beside its values, where this is
     /// [wanted](Wanted::state): the maxima, and the sums of exponentials relative to them.
     pub fn state_planes(&self) -> usize {
-        if self.kind.has_state() { 2 } else { 0 }
+        self.family(|family| family.state_planes())
     }
 
     /// The number of values that this is for each row.
@@ -204,19 +258,7 @@ impl Spec {
 
     /// Whether a partial result holds columns, as many as the result has entries.
     pub fn keeps_indices(&self) -> bool {
-        match self.kind {
-            ReductionKind::Minimum | ReductionKind::Maximum => self.wanted.indices,
-            ReductionKind::Smallest { .. } | ReductionKind::Count => true,
-            _ => false,
-        }
-    }
-
-    /// Whether it keeps running sums.
-    pub fn keeps_sums(&self) -> bool {
-        matches!(
-            self.kind,
-            ReductionKind::Sum(_) | ReductionKind::LogSumExp { .. } | ReductionKind::SoftmaxSum
-        )
+        self.family(|family| family.keeps_indices(self.wanted))
     }
 
     /// Size of `plane` for each row.
@@ -241,175 +283,81 @@ impl Spec {
     }
 
     /// Vectors of lanes that a unit holds while it reduces.
-    pub fn state(&self) -> usize {
-        match self.kind {
-            ReductionKind::Sum(_) => 3 * self.dim,
-            ReductionKind::Product | ReductionKind::Count => self.dim,
-            ReductionKind::LogSumExp { scores } => 2 * scores + 3 * self.width(),
-            ReductionKind::SoftmaxSum => 2 + 3 * self.dim,
-            _ => self.entries() * (1 + usize::from(self.keeps_indices())),
-        }
+    pub fn vectors(&self) -> usize {
+        self.family(|family| family.vectors(self.dim, self.wanted))
+    }
+
+    /// Whether taking in a value is one operation, so that a CPU has registers for many columns at a time.
+    pub(crate) fn is_light(&self) -> bool {
+        self.family(|family| family.is_light(self.dim))
+    }
+
+    /// Whether values are inserted into sorted lists.
+    pub(crate) fn inserts(&self) -> bool {
+        self.family(|family| family.inserts())
+    }
+
+    /// Whether partial results are lists too long for registers, of which two are merged at a time.
+    pub(crate) fn is_list(&self) -> bool {
+        self.family(|family| family.is_list())
     }
 
     /// The index of the result without columns.
     pub fn empty_index(&self) -> i64 {
-        match self.kind {
-            ReductionKind::Count => 0,
-            _ => -1,
-        }
+        self.family(|family| family.empty_index())
     }
 
     /// The value of the result without columns.
     pub fn empty(&self) -> f64 {
-        match self.kind {
-            ReductionKind::Sum(_) | ReductionKind::Count => 0.0,
-            ReductionKind::Product => 1.0,
-            ReductionKind::LogSumExp { .. } | ReductionKind::Maximum => f64::NEG_INFINITY,
-            ReductionKind::SoftmaxSum => f64::NAN,
-            ReductionKind::Minimum | ReductionKind::Smallest { .. } => f64::INFINITY,
+        self.family(|family| family.empty())
+    }
+
+    /// Iterations of loops for the state before the first column, at most.
+    pub(crate) fn init_iterations(&self) -> usize {
+        self.family(|family| family.init_iterations(self.dim))
+    }
+
+    /// The same for taking in a component of `q` columns, where `first` is the lowest of the components that the
+    /// same code takes in.
+    pub(crate) fn step_iterations(&self, first: usize, q: usize, simd: bool) -> usize {
+        self.family(|family| family.step_iterations(self.dim, first, q, simd))
+    }
+
+    /// The same for the end of a block of columns.
+    pub(crate) fn end_block_iterations(&self) -> usize {
+        self.family(|family| family.end_block_iterations(self.dim))
+    }
+
+    /// The same for taking in a partial result.
+    pub(crate) fn merge_iterations(&self) -> usize {
+        self.family(|family| family.merge_iterations(self.dim))
+    }
+
+    /// An entry of the result of a row with the components of each of its `columns`, and its column or count.
+    pub(crate) fn value(&self, columns: &[Vec<f64>], entry: Entry) -> (f64, i64) {
+        match columns.len() {
+            0 => (self.empty(), self.empty_index()),
+            _ => given(self.family(|family| family.value(columns, entry))),
         }
+    }
+
+    /// The same for `count` equal columns.
+    pub(crate) fn value_of_equal(&self, column: &[f64], count: usize, entry: Entry) -> (f64, i64) {
+        match count {
+            0 => (self.empty(), self.empty_index()),
+            _ => given(self.family(|family| family.value_of_equal(column, count, entry))),
+        }
+    }
+
+    /// All entries of the result of a row.
+    pub(crate) fn all_entries(&self) -> impl Iterator<Item = Entry> + use<> {
+        let width = self.width();
+        (0..self.depth())
+            .flat_map(move |place| (0..width).map(move |component| Entry { place, component }))
     }
 }
 
-/// How values are taken in: the reduction, and how functions are computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Rule {
-    pub spec: Spec,
-    pub math: Math,
-}
-
-/// The index of what was not found.
-pub const NO_INDEX: u32 = u32::MAX;
-
-/// What takes in the values of pairs, in the floating point type `F` of the values and `A` of what is
-/// accumulated.
-#[cube]
-pub trait Accumulator<F: Float, A: Float, N: Size>: 'static {
-    /// What is kept for the rows of a unit.
-    type State: CubeType;
-
-    /// Takes in component `index` of the columns from `column` on, as many as there are values; `first` is the lowest
-    /// value that `index` takes.
-    fn step(
-        state: &mut Self::State,
-        index: usize,
-        column: u32,
-        values: &Sequence<Vector<F, N>>,
-        #[comptime] first: usize,
-        #[comptime] rule: Rule,
-    );
-
-    /// Whether `step_product` is to be used for products.
-    fn fuses() -> comptime_type!(bool);
-
-    /// Takes in component `index` of a column, a product of two values, fused; `first` as above.
-    fn step_product(
-        state: &mut Self::State,
-        index: usize,
-        column: usize,
-        a: Vector<F, N>,
-        b: Vector<F, N>,
-        #[comptime] first: usize,
-        #[comptime] rule: Rule,
-    );
-
-    /// What the components of the `c`-th column at hand are multiplied by before they are summed up, where
-    /// something else does that; `value` is what the formula has of it.
-    fn weight(state: &Self::State, value: Vector<F, N>, #[comptime] c: usize) -> Vector<F, N>;
-
-    /// The maximum to which these weights are relative.
-    fn base(state: &Self::State) -> Vector<F, N>;
-}
-
-/// The state machine of a reduction.
-#[cube]
-pub trait Reduction<F: Float, A: Float, N: Size>: Accumulator<F, A, N> {
-    /// The state before the first column, `begin`. Infinity is given, as WGSL cannot write it.
-    fn init(begin: u32, infinity: F, #[comptime] spec: Spec, #[comptime] math: Math)
-    -> Self::State;
-
-    /// Called after each block of columns.
-    fn end_block(state: &mut Self::State, #[comptime] spec: Spec, #[comptime] math: Math);
-
-    /// Value `at` of `plane` of the partial result.
-    fn save(
-        state: &Self::State,
-        at: usize,
-        #[comptime] plane: usize,
-        #[comptime] spec: Spec,
-    ) -> Vector<A, N>;
-
-    /// Sets value `at` of `plane` of the partial result.
-    fn load(
-        state: &mut Self::State,
-        at: usize,
-        value: Vector<A, N>,
-        #[comptime] plane: usize,
-        #[comptime] spec: Spec,
-    );
-
-    /// Column or count `at` of the partial result and of the result.
-    fn index(state: &Self::State, at: usize) -> Vector<u32, N>;
-
-    /// Sets column `at` of the partial result.
-    fn load_index(state: &mut Self::State, at: usize, index: Vector<u32, N>);
-
-    /// Takes in the partial result of later columns.
-    fn merge(
-        state: &mut Self::State,
-        later: &Self::State,
-        #[comptime] spec: Spec,
-        #[comptime] math: Math,
-    );
-
-    /// Value `at` of the result.
-    fn value(
-        state: &Self::State,
-        at: usize,
-        #[comptime] spec: Spec,
-        #[comptime] math: Math,
-    ) -> Vector<A, N>;
-}
-
-/// Whether something is true of any lane.
-#[cube]
-pub(crate) fn any<N: Size>(mask: Vector<bool, N>) -> bool {
-    Vector::<u32, N>::cast_from(mask).vector_sum() > 0u32
-}
-
-/// Whether something is true of all lanes.
-#[cube]
-fn all<N: Size>(mask: Vector<bool, N>) -> bool {
-    Vector::<u32, N>::cast_from(mask).vector_sum() == u32::cast_from(N::value())
-}
-
-/// Whether any of `q` values may be less than `bound` in any lane; it is so for NaN, too, on some devices.
-#[cube]
-fn any_may_be_less<F: Float, N: Size>(
-    values: &Sequence<Vector<F, N>>,
-    bound: Vector<F, N>,
-    #[comptime] q: usize,
-    #[comptime] math: Math,
-) -> bool {
-    if comptime!(math.simd()) {
-        let mut found = (*values.index(0usize)).less_than(&bound);
-        #[unroll]
-        for c in 1..q {
-            found = found.or((*values.index(c)).less_than(&bound));
-        }
-        any::<N>(found)
-    } else {
-        // One comparison each, as the result goes into the next one. Of a vector of them compilers make
-        // a number first.
-        let mut none = true.runtime();
-        #[unroll]
-        for c in 0..q {
-            let value = *values.index(c);
-            #[unroll]
-            for lane in 0..N::value() {
-                none = none && value.extract(lane) >= bound.extract(lane);
-            }
-        }
-        !none
-    }
+/// An index as it is given out.
+fn given((value, index): Found) -> (f64, i64) {
+    (value, index.map_or(-1, |index| index as i64))
 }

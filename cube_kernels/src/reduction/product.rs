@@ -1,13 +1,60 @@
 use cubecl::prelude::*;
 
-use super::{Accumulator, Reduction, Rule, Spec};
+use super::{
+    Accumulation, Accumulator, Entry, Family, Forward, Found, Reduction, ReductionKind, Rule, Spec,
+    Wanted, no_indices, products_are_values, weights_are_values,
+};
 use crate::{
+    catalogue::ScalarOp,
+    differentiate::Cotangent,
+    expr::Expr,
     kernel::math::{Math, constant_vector},
     program::UNROLL,
 };
 
 /// The product.
 pub struct Product;
+
+impl Family for Product {
+    fn empty(&self) -> f64 {
+        1.0
+    }
+
+    fn vectors(&self, dim: usize, _wanted: Wanted) -> usize {
+        dim
+    }
+
+    fn value(&self, columns: &[Vec<f64>], entry: Entry) -> Found {
+        (entry.of(columns).product(), None)
+    }
+
+    fn value_of_equal(&self, column: &[f64], count: usize, entry: Entry) -> Found {
+        (column[entry.component].powf(count as f64), None)
+    }
+
+    /// The product of all values but that of the pair: without zeros the product over the value; next to
+    /// one zero nothing but at the zero itself, where it is the product of the others.
+    fn derivative(&self, forward: &mut dyn Forward) -> Cotangent {
+        let root = forward.root().clone();
+        let zero = root.equal_to(0.0);
+        let masked = |source: Expr| {
+            Expr::scalar(
+                ScalarOp::MaskWhere,
+                vec![root.clone(), zero.clone(), source],
+            )
+        };
+        let one = masked(Expr::constant(1.0));
+        let zeros = forward.reduced(ReductionKind::Sum(Accumulation::Blocks), &zero);
+        let product = forward.reduced(ReductionKind::Product, &one);
+        let divided = product.clone() / one;
+        // The product may be infinite.
+        let elsewhere = divided.zero_where(&zeros);
+        let several = Expr::scalar(ScalarOp::NotEqual, vec![zeros, Expr::constant(1.0)]);
+        let at_zero = product.zero_where(&several);
+        let others = Expr::scalar(ScalarOp::MaskWhere, vec![elsewhere, zero, at_zero]);
+        (forward.cotangent() * others).into()
+    }
+}
 
 /// The running products.
 #[derive(CubeType)]
@@ -33,34 +80,13 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Product {
             state.product[index] *= Vector::<A, N>::cast_from(*values.index(c));
         }
     }
-
-    fn fuses() -> comptime_type!(bool) {
-        false
-    }
-
-    fn step_product(
-        _state: &mut ProductState<A, N>,
-        _index: usize,
-        _column: usize,
-        _a: Vector<F, N>,
-        _b: Vector<F, N>,
-        #[comptime] _first: usize,
-        #[comptime] _rule: Rule,
-    ) {
-    }
-
-    fn weight(
-        _state: &ProductState<A, N>,
-        value: Vector<F, N>,
-        #[comptime] _c: usize,
-    ) -> Vector<F, N> {
-        value
-    }
-
-    fn base(_state: &ProductState<A, N>) -> Vector<F, N> {
-        Vector::new(F::min_value())
-    }
 }
+
+products_are_values!(Product);
+
+weights_are_values!(Product);
+
+no_indices!(Product);
 
 #[cube]
 impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Product {
@@ -106,12 +132,6 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Product {
     ) {
         state.product[at] = value;
     }
-
-    fn index(_state: &ProductState<A, N>, _at: usize) -> Vector<u32, N> {
-        Vector::new(0u32)
-    }
-
-    fn load_index(_state: &mut ProductState<A, N>, _at: usize, _index: Vector<u32, N>) {}
 
     fn merge(
         state: &mut ProductState<A, N>,

@@ -24,10 +24,10 @@ pub enum Accumulation {
 }
 
 /// Blocks of columns that are added up before they are added to the total.
-const BLOCKS: u32 = 64;
+pub(super) const BLOCKS: u32 = 64;
 
 /// The same for parts that are merged.
-const PARTS: u32 = 8;
+pub(super) const PARTS: u32 = 8;
 
 /// Running sums of several components.
 ///

@@ -1,7 +1,15 @@
 use cubecl::prelude::*;
 
-use super::{Accumulator, NO_INDEX, Reduction, Rule, Spec, any, any_may_be_less};
+use super::{
+    Accumulator, Entry, Family, Forward, Found, GivesIndices, NO_INDEX, Reduction, Rule, Spec,
+    Wanted,
+    accumulator::{any, any_may_be_less},
+    family::derivative_where_found,
+    products_are_values, weights_are_values,
+};
 use crate::{
+    differentiate::Cotangent,
+    iterations::{looped, unrolled},
     kernel::math::{Math, constant_vector},
     plan::{self, LOADED_COLUMNS},
     program::UNROLL,
@@ -11,7 +19,76 @@ use crate::{
 ///
 /// Equal values stay in the order of their columns. NaN and positive infinity are never among the
 /// smallest: places that nothing fills hold infinity and the index -1.
-pub struct Smallest;
+pub struct Smallest {
+    /// How many.
+    pub k: usize,
+}
+
+impl Family for Smallest {
+    fn places(&self) -> Option<usize> {
+        Some(self.k)
+    }
+
+    fn empty(&self) -> f64 {
+        f64::INFINITY
+    }
+
+    fn keeps_indices(&self, _wanted: Wanted) -> bool {
+        true
+    }
+
+    fn selects(&self) -> bool {
+        true
+    }
+
+    fn vectors(&self, dim: usize, _wanted: Wanted) -> usize {
+        2 * self.k * dim
+    }
+
+    fn inserts(&self) -> bool {
+        self.k > 1
+    }
+
+    fn is_list(&self) -> bool {
+        self.k > SHORT
+    }
+
+    fn init_iterations(&self, dim: usize) -> usize {
+        unrolled(self.k * dim, 0)
+    }
+
+    fn step_iterations(&self, _dim: usize, _first: usize, q: usize, simd: bool) -> usize {
+        let insertion = match (self.is_list(), simd) {
+            (false, _) => 0,
+            (true, true) => looped(self.k - 1, 0),
+            (true, false) => looped(self.k, 0),
+        };
+        match q {
+            ..=LOADED_COLUMNS => q * insertion,
+            _ => looped(q, insertion),
+        }
+    }
+
+    fn merge_iterations(&self, dim: usize) -> usize {
+        looped(self.k * dim, 0)
+    }
+
+    fn value(&self, columns: &[Vec<f64>], entry: Entry) -> Found {
+        let values = entry.of(columns).enumerate();
+        let mut sorted: Vec<(usize, f64)> =
+            values.filter(|(_, value)| *value < f64::INFINITY).collect();
+        // The sort is stable, and zeros of both signs are equal.
+        sorted.sort_by(|a, b| a.1.partial_cmp(&b.1).expect("NaN is left out"));
+        match sorted.get(entry.place) {
+            Some((index, value)) => (*value, Some(*index)),
+            None => (self.empty(), None),
+        }
+    }
+
+    fn derivative(&self, forward: &mut dyn Forward) -> Cotangent {
+        derivative_where_found(forward, self.k)
+    }
+}
 
 /// Sorted lists: entry `at * dim + component`.
 #[derive(CubeType)]
@@ -122,41 +199,18 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for LeastOfGroups {
         let groups = comptime!(GROUPS * spec.depth());
         state.next[0] = select(next + q < groups, next + q, 0usize);
     }
-
-    fn fuses() -> comptime_type!(bool) {
-        false
-    }
-
-    fn step_product(
-        _state: &mut LeastState<F, N>,
-        _index: usize,
-        _column: usize,
-        _a: Vector<F, N>,
-        _b: Vector<F, N>,
-        #[comptime] _first: usize,
-        #[comptime] _rule: Rule,
-    ) {
-    }
-
-    fn weight(
-        _state: &LeastState<F, N>,
-        value: Vector<F, N>,
-        #[comptime] _c: usize,
-    ) -> Vector<F, N> {
-        value
-    }
-
-    fn base(_state: &LeastState<F, N>) -> Vector<F, N> {
-        Vector::new(F::min_value())
-    }
 }
+
+products_are_values!(LeastOfGroups);
+
+weights_are_values!(LeastOfGroups);
 
 /// The longest list that is kept in registers.
 const SHORT: usize = 2 * UNROLL;
 
 /// Whether lists are so short that they are kept in registers.
-pub(crate) fn in_registers(spec: Spec) -> bool {
-    spec.depth() <= SHORT
+fn in_registers(spec: Spec) -> bool {
+    !spec.is_list()
 }
 
 /// Inserts a value of `component`, behind the values that it equals.
@@ -291,32 +345,20 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Smallest {
             }
         }
     }
+}
 
-    fn fuses() -> comptime_type!(bool) {
-        false
+products_are_values!(Smallest);
+
+weights_are_values!(Smallest);
+
+#[cube]
+impl<F: Float, A: Float, N: Size> GivesIndices<F, A, N> for Smallest {
+    fn index(state: &SmallestState<F, N>, at: usize) -> Vector<u32, N> {
+        state.indices[at]
     }
 
-    fn step_product(
-        _state: &mut SmallestState<F, N>,
-        _index: usize,
-        _column: usize,
-        _a: Vector<F, N>,
-        _b: Vector<F, N>,
-        #[comptime] _first: usize,
-        #[comptime] _rule: Rule,
-    ) {
-    }
-
-    fn weight(
-        _state: &SmallestState<F, N>,
-        value: Vector<F, N>,
-        #[comptime] _c: usize,
-    ) -> Vector<F, N> {
-        value
-    }
-
-    fn base(_state: &SmallestState<F, N>) -> Vector<F, N> {
-        Vector::new(F::min_value())
+    fn load_index(state: &mut SmallestState<F, N>, at: usize, index: Vector<u32, N>) {
+        state.indices[at] = index;
     }
 }
 
@@ -355,14 +397,6 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Smallest {
         #[comptime] _spec: Spec,
     ) {
         state.values[at] = Vector::cast_from(value);
-    }
-
-    fn index(state: &SmallestState<F, N>, at: usize) -> Vector<u32, N> {
-        state.indices[at]
-    }
-
-    fn load_index(state: &mut SmallestState<F, N>, at: usize, index: Vector<u32, N>) {
-        state.indices[at] = index;
     }
 
     fn merge(

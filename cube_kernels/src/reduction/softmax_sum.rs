@@ -1,11 +1,103 @@
 use cubecl::prelude::*;
 
-use super::{Accumulator, Reduction, Rule, Spec, log_sum_exp::ExpState};
-use crate::{kernel::math::Math, program::UNROLL};
+use super::{
+    Accumulator, Entry, Family, Forward, Found, GivesWeights, Plane, Reduction, ReductionKind,
+    Rule, Spec, Stages, Wanted, Weights,
+    log_sum_exp::{ExpState, Exponentials, exponential},
+    no_indices, products_are_values,
+};
+use crate::{
+    differentiate::Cotangent,
+    expr::{Axis, Expr},
+    iterations::{sums, unrolled},
+    kernel::math::Math,
+    program::UNROLL,
+    terms::without_hidden_weights,
+};
 
 /// $\sum e^{f} g / \sum e^{f}$, the mean of $g$ with the softmax of $f$ as weights; stable for any
 /// finite $f$. NaN where $f$ is $-\infty$ everywhere or $+\infty$ anywhere.
 pub struct SoftmaxSum;
+
+impl Family for SoftmaxSum {
+    fn width(&self, dim: usize) -> usize {
+        dim - 1
+    }
+
+    fn single(&self, _dim: usize) -> Option<(ReductionKind, usize)> {
+        Some((ReductionKind::SoftmaxSum, 2))
+    }
+
+    fn empty(&self) -> f64 {
+        f64::NAN
+    }
+
+    /// The maximum, the sum of exponentials and the sums of the weighted components.
+    fn planes(&self, _dim: usize) -> Vec<Plane> {
+        vec![Plane::SHARED, Plane::SHARED, Plane::EACH]
+    }
+
+    fn state_planes(&self) -> usize {
+        2
+    }
+
+    fn vectors(&self, dim: usize, _wanted: Wanted) -> usize {
+        2 + 3 * dim
+    }
+
+    fn weights(&self) -> Option<Weights> {
+        Some(Weights::Exponential)
+    }
+
+    fn terms(&self, root: &Expr, axis: Axis) -> Option<(Expr, ReductionKind)> {
+        let root = without_hidden_weights(root, 1, axis)?;
+        Some((root, ReductionKind::SoftmaxSum))
+    }
+
+    /// The rows are weighted by the sums of their exponentials.
+    fn over_both(&self, dim: usize) -> Option<Stages> {
+        Some(Stages {
+            first: vec![
+                (0..1, ReductionKind::LogSumExp { scores: 1 }),
+                (0..dim, ReductionKind::SoftmaxSum),
+            ],
+            second: ReductionKind::SoftmaxSum,
+        })
+    }
+
+    fn step_iterations(&self, dim: usize, first: usize, _q: usize, _simd: bool) -> usize {
+        // Where the maximum grows, all sums that are relative to it are multiplied.
+        if first == 0 { unrolled(dim, 0) } else { 0 }
+    }
+
+    fn end_block_iterations(&self, dim: usize) -> usize {
+        unrolled(dim, 0) + sums(dim).end_block
+    }
+
+    fn merge_iterations(&self, dim: usize) -> usize {
+        unrolled(dim, 0) + sums(dim).merge
+    }
+
+    fn value(&self, columns: &[Vec<f64>], entry: Entry) -> Found {
+        let weighted = |column: &[f64]| column[1 + entry.component];
+        let sum = Exponentials::of(columns, 0, weighted).sum;
+        (sum / Exponentials::of(columns, 0, |_| 1.0).sum, None)
+    }
+
+    fn needs_result(&self) -> bool {
+        true
+    }
+
+    /// With $p = e^{f - m} / S$ and the result $s$ it is $\sum p (g - s)$ by $f$ and $p$ by $g$.
+    fn derivative(&self, forward: &mut dyn Forward) -> Cotangent {
+        let (nothing, each) = exponential(forward);
+        let root = forward.root().clone();
+        let mean = forward.result().zero_where(&nothing);
+        let exp = (root.slice(0, 1).rounded() - forward.state(0)).exp() * each;
+        let weight = root.slice(1, root.dim() - 1);
+        Expr::concat(vec![(exp.clone() * (weight - mean)).inner_sum(), exp]).into()
+    }
+}
 
 #[cube]
 impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for SoftmaxSum {
@@ -39,22 +131,12 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for SoftmaxSum {
             }
         }
     }
+}
 
-    fn fuses() -> comptime_type!(bool) {
-        false
-    }
+products_are_values!(SoftmaxSum);
 
-    fn step_product(
-        _state: &mut ExpState<F, A, N>,
-        _index: usize,
-        _column: usize,
-        _a: Vector<F, N>,
-        _b: Vector<F, N>,
-        #[comptime] _first: usize,
-        #[comptime] _rule: Rule,
-    ) {
-    }
-
+#[cube]
+impl<F: Float, A: Float, N: Size> GivesWeights<F, A, N> for SoftmaxSum {
     fn weight(
         state: &ExpState<F, A, N>,
         value: Vector<F, N>,
@@ -67,6 +149,8 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for SoftmaxSum {
         state.maximum[0]
     }
 }
+
+no_indices!(SoftmaxSum);
 
 #[cube]
 impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for SoftmaxSum {
@@ -114,12 +198,6 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for SoftmaxSum {
             state.sums.set_total(at, value);
         }
     }
-
-    fn index(_state: &ExpState<F, A, N>, _at: usize) -> Vector<u32, N> {
-        Vector::new(0u32)
-    }
-
-    fn load_index(_state: &mut ExpState<F, A, N>, _at: usize, _index: Vector<u32, N>) {}
 
     fn merge(
         state: &mut ExpState<F, A, N>,

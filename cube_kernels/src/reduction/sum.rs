@@ -1,12 +1,65 @@
 use cubecl::prelude::*;
 
 use super::{
-    Accumulation, Accumulator, Reduction, ReductionKind, Rule, Spec, running::RunningSums,
+    Accumulation, Accumulator, Entry, Family, Forward, Found, Reduction, ReductionKind, Rule, Spec,
+    TakesProducts, Wanted, Weights, no_indices, running::RunningSums, weights_are_values,
 };
-use crate::{kernel::math::Math, program::UNROLL};
+use crate::{
+    differentiate::Cotangent,
+    iterations::sums,
+    kernel::math::{Math, Precision},
+    program::UNROLL,
+};
 
 /// The sum.
-pub struct Sum;
+pub struct Sum {
+    pub accumulation: Accumulation,
+}
+
+impl Family for Sum {
+    fn empty(&self) -> f64 {
+        0.0
+    }
+
+    fn accumulated(&self, computed: Precision) -> Precision {
+        match self.accumulation {
+            Accumulation::Double => Precision::F64,
+            Accumulation::Blocks | Accumulation::Kahan => computed,
+        }
+    }
+
+    fn vectors(&self, dim: usize, _wanted: Wanted) -> usize {
+        3 * dim
+    }
+
+    fn is_light(&self, dim: usize) -> bool {
+        dim <= 4
+    }
+
+    fn weights(&self) -> Option<Weights> {
+        Some(Weights::Factor)
+    }
+
+    fn end_block_iterations(&self, dim: usize) -> usize {
+        sums(dim).end_block
+    }
+
+    fn merge_iterations(&self, dim: usize) -> usize {
+        sums(dim).merge
+    }
+
+    fn value(&self, columns: &[Vec<f64>], entry: Entry) -> Found {
+        (entry.of(columns).sum(), None)
+    }
+
+    fn value_of_equal(&self, column: &[f64], count: usize, entry: Entry) -> Found {
+        (column[entry.component] * count as f64, None)
+    }
+
+    fn derivative(&self, forward: &mut dyn Forward) -> Cotangent {
+        forward.cotangent().into()
+    }
+}
 
 fn compensated(spec: &Spec) -> bool {
     spec.kind == ReductionKind::Sum(Accumulation::Kahan)
@@ -36,7 +89,10 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Sum {
             }
         }
     }
+}
 
+#[cube]
+impl<F: Float, A: Float, N: Size> TakesProducts<F, A, N> for Sum {
     fn fuses() -> comptime_type!(bool) {
         true
     }
@@ -58,19 +114,11 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Sum {
             state.add_product(index, a, b);
         }
     }
-
-    fn weight(
-        _state: &RunningSums<F, A, N>,
-        value: Vector<F, N>,
-        #[comptime] _c: usize,
-    ) -> Vector<F, N> {
-        value
-    }
-
-    fn base(_state: &RunningSums<F, A, N>) -> Vector<F, N> {
-        Vector::new(F::min_value())
-    }
 }
+
+weights_are_values!(Sum);
+
+no_indices!(Sum);
 
 #[cube]
 impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Sum {
@@ -119,12 +167,6 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Sum {
             state.set_total(at, value);
         }
     }
-
-    fn index(_state: &RunningSums<F, A, N>, _at: usize) -> Vector<u32, N> {
-        Vector::new(0u32)
-    }
-
-    fn load_index(_state: &mut RunningSums<F, A, N>, _at: usize, _index: Vector<u32, N>) {}
 
     fn merge(
         state: &mut RunningSums<F, A, N>,

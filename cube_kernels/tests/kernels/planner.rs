@@ -758,7 +758,7 @@ fn a_unit_of_a_gpu_takes_as_many_rows_as_its_registers_hold() {
     for program in programs() {
         for kind in ReductionKind::all().chain([50, 1000].map(|k| ReductionKind::Smallest { k })) {
             let plan = reduce_many(&GPU, &program, kind);
-            let each = program.row.slots + plan.blueprint.spec.state();
+            let each = program.row.slots + plan.blueprint.spec.vectors();
             let held = plan.lanes * each;
             assert!(held < 255 || plan.lanes == 1 || each > 208, "{plan:?}");
         }
