@@ -192,7 +192,17 @@ fn large_angle(math: Math) -> f64 {
 /// Of angles that are not large.
 #[cube]
 fn turn<N: Size>(x: Vector<f32, N>, #[comptime] math: Math) -> Turn<N> {
-    let k = (x * constant_vector::<f32, N>(std::f64::consts::FRAC_2_PI)).round();
+    let quarters = constant_vector::<f32, N>(std::f64::consts::FRAC_2_PI);
+    let (k, quadrant) = if comptime!(math.fused && !math.simd()) {
+        // Where numbers are this large, neighbours differ by 1, and the last bits are those of the integer.
+        let integers = constant_vector::<f32, N>(12582912.0);
+        let shifted = fma(x, quarters, integers);
+        let quadrant = Vector::<u32, N>::reinterpret(shifted);
+        (shifted - integers, quadrant)
+    } else {
+        let k = (x * quarters).round();
+        (k, quadrant::<N>(k))
+    };
     // A part of 8 digits, one of 11, whose products with small integers are exact, and the rest.
     let r = fma(
         k,
@@ -202,7 +212,7 @@ fn turn<N: Size>(x: Vector<f32, N>, #[comptime] math: Math) -> Turn<N> {
     let other = apart::<N>(k, math);
     let r = fma(other, constant_vector::<f32, N>(-4.837512969970703e-4), r);
     let r = fma(k, constant_vector::<f32, N>(-7.549789954891882e-8), r);
-    turn_of::<N>(quadrant::<N>(k), r)
+    turn_of::<N>(quadrant, r, math)
 }
 
 /// An integer `k` whose last two bits are the quadrant of the angle $k \pi/2$.
@@ -263,14 +273,8 @@ fn with_large<N: Size>(
                 value = select_many(large, far, near);
             }
         } else {
-            // One comparison a lane, as the result goes into the next one.
             let limit = limit.extract(0usize);
-            let mut none = true.runtime();
-            #[unroll]
-            for lane in 0..N::value() {
-                none = none && x.extract(lane).abs() < limit;
-            }
-            if !none {
+            if any_beyond::<N>(x, limit, math) {
                 // A branch a lane: computed side by side they would take more registers, which all of the
                 // kernel would pay for.
                 #[unroll]
@@ -278,7 +282,7 @@ fn with_large<N: Size>(
                     let angle = x.extract(lane);
                     let mut far = near.extract(lane);
                     if angle.abs() >= limit {
-                        let turn = large_turn::<Const<1>>(Vector::new(angle));
+                        let turn = large_turn::<Const<1>>(Vector::new(angle), math);
                         far = turn.value(function).extract(0usize);
                     }
                     value.insert(lane, far);
@@ -289,9 +293,31 @@ fn with_large<N: Size>(
     value
 }
 
+/// Whether any lane of `x` is `limit` or more in size. A lane that is NaN does not matter to others.
+#[cube]
+fn any_beyond<N: Size>(x: Vector<f32, N>, limit: f32, #[comptime] math: Math) -> bool {
+    if comptime!(math.fused) {
+        // The larger of NaN and a number is the number.
+        let mut most = x.extract(0usize).abs();
+        #[unroll]
+        for lane in 1..N::value() {
+            most = max(most, x.extract(lane).abs());
+        }
+        most >= limit
+    } else {
+        // One comparison a lane, as the result goes into the next one. Shaders may take NaN for the larger.
+        let mut none = true.runtime();
+        #[unroll]
+        for lane in 0..N::value() {
+            none = none && x.extract(lane).abs() < limit;
+        }
+        !none
+    }
+}
+
 /// The sine and cosine of $k \pi/2 + r$ for $|r| \le \pi/4$.
 #[cube]
-fn turn_of<N: Size>(k: Vector<u32, N>, r: Vector<f32, N>) -> Turn<N> {
+fn turn_of<N: Size>(k: Vector<u32, N>, r: Vector<f32, N>, #[comptime] math: Math) -> Turn<N> {
     let square = r * r;
     let sin = odd::<f32, N>(r, comptime!(SIN.to_vec()));
     let cos = fma(
@@ -306,10 +332,24 @@ fn turn_of<N: Size>(k: Vector<u32, N>, r: Vector<f32, N>) -> Turn<N> {
     // In odd quadrants they change places; the sine is negative in quadrants 2 and 3, the cosine in 1 and 2.
     let one = Vector::new(1u32);
     let swapped = (k & one).not_equal(&Vector::new(0u32));
-    let (s, c) = (
-        select_many(swapped, cos, sin),
-        select_many(swapped, sin, cos),
-    );
+    let (s, c) = if comptime!(math.fused && !math.exp2 && !math.simd()) {
+        // Clang takes fewer instructions for this than for two selections.
+        let other = Vector::new(0u32) - (k & one);
+        let (s, c) = (
+            Vector::<u32, N>::reinterpret(sin),
+            Vector::<u32, N>::reinterpret(cos),
+        );
+        let change = (s ^ c) & other;
+        (
+            Vector::<f32, N>::reinterpret(s ^ change),
+            Vector::<f32, N>::reinterpret(c ^ change),
+        )
+    } else {
+        (
+            select_many(swapped, cos, sin),
+            select_many(swapped, sin, cos),
+        )
+    };
     Turn::<N> {
         sin: negated_by::<N>(s, k),
         cos: negated_by::<N>(c, k + one),
@@ -340,7 +380,7 @@ const TWO_OVER_PI: [u32; 7] = [
 /// bits of $2/\pi$ that give multiples of 4 are skipped, those that give less than a unit left out (Payne and
 /// Hanek, "Radian reduction for trigonometric functions", 1983).
 #[cube]
-fn large_turn<N: Size>(x: Vector<f32, N>) -> Turn<N> {
+fn large_turn<N: Size>(x: Vector<f32, N>, #[comptime] math: Math) -> Turn<N> {
     let bits = Vector::<u32, N>::reinterpret(x);
     // With the sign, and as an integer.
     let m = (bits & Vector::new(0x807f_ffffu32)) | Vector::new(0x4b00_0000u32);
@@ -400,7 +440,7 @@ fn large_turn<N: Size>(x: Vector<f32, N>) -> Turn<N> {
     );
     let finite = x.abs().less_equal(&constant_vector::<f32, N>(LARGEST));
     let rest = select_many(finite, rest, not_a_number::<N>(x));
-    turn_of::<N>(quadrant, rest)
+    turn_of::<N>(quadrant, rest, math)
 }
 
 /// $\sin \pi r$ and $\cos \pi r$ for $|r| \le 1/2$.
@@ -420,7 +460,7 @@ pub(super) fn half_turn<F: Float, N: Size>(
         let k = (r + r).round();
         let half = constant_vector::<f32, N>(0.5);
         let rest = (r - k * half) * constant_vector::<f32, N>(std::f64::consts::PI);
-        let turn = turn_of::<N>(quadrant::<N>(k), rest);
+        let turn = turn_of::<N>(quadrant::<N>(k), rest, math);
         HalfTurn::<F, N> {
             sin: Vector::<F, N>::cast_from(turn.sin),
             cos: Vector::<F, N>::cast_from(turn.cos),

@@ -6,7 +6,7 @@
 use burn_lazy_kernels::{Axis, Expr, Precision, expr::Var};
 
 use crate::{
-    device::{Problem, Tensor, by_precision, client, precisions},
+    device::{Problem, Tensor, by_precision, client, precisions, small_gpu},
     support::{p, s, var_of, x, y},
 };
 
@@ -187,6 +187,55 @@ fn quotients_of_rows_columns_and_parameters_are_divided() {
             let pair = (x(2, 1) - y(3, 1)) + larger;
             let got = value(&pair, &[tiny], tiny, *precision);
             assert_near("the quotient", &got, &[1e19], *precision);
+        }
+    }
+}
+
+/// As a GPU computes them, with and without lanes that are NaN or large beside others.
+#[test]
+fn angles_of_all_sizes_are_reduced_as_on_a_gpu() {
+    // Evenly over the logarithms, and on both sides of where angles are reduced in another way.
+    let mut angles: Vec<f64> = (0..5800).map(|k| 1.0033f64.powi(k) * 1e-2).collect();
+    let around = |edge: f64| (0..500).map(move |k| edge * (1.0 + f64::from(k - 250) / 2000.0));
+    angles.extend([8192.0, 65536.0].into_iter().flat_map(around));
+    let signs = [1.0, -1.0, -1.0].into_iter().cycle();
+    let mut angles: Vec<f64> = signs
+        .zip(&angles)
+        .map(|(sign, x)| sign * f64::from(*x as f32))
+        .collect();
+    // One more than a multiple of the lanes; what is not a number stands beside large and small angles.
+    angles.extend([
+        f64::NAN,
+        1e9,
+        2.0,
+        f64::NAN,
+        f64::from(1e30f32),
+        0.0,
+        f64::INFINITY,
+        3.0,
+        1.0,
+    ]);
+    let count = angles.len();
+    let angle = x(0, 1) + y(1, 1);
+    type Function = fn(f64) -> f64;
+    let functions: [(&str, Expr, Function); 2] = [
+        ("sine", angle.sin(), f64::sin),
+        ("cosine", angle.cos(), f64::cos),
+    ];
+    for (name, expr, function) in functions {
+        let tensor = |var: &Var| match var.axis {
+            Some(Axis::I) => Tensor::new(&[count, 1], angles.clone()),
+            _ => Tensor::new(&[1, 1], vec![0.0]),
+        };
+        let problem = Problem::new(&expr, Axis::J, &[], (count, 1), tensor, |_| 0.0);
+        let problem = problem.planned_for(small_gpu());
+        let got = problem.run(&client(), Precision::F32).expect("it launches");
+        for (x, got) in angles.iter().zip(got) {
+            let want = function(*x);
+            assert!(
+                (got - want).abs() <= 3e-7 || (got.is_nan() && want.is_nan()),
+                "the {name} of {x}: {got}, expected {want}"
+            );
         }
     }
 }
