@@ -81,6 +81,7 @@ mod operand;
 mod ops;
 mod reduce;
 pub mod solve;
+mod variance;
 mod whole;
 
 pub use algebra::Contraction;

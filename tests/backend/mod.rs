@@ -26,3 +26,4 @@ mod support;
 mod symmetric;
 #[cfg(feature = "autodiff")]
 mod unfused;
+mod variance;

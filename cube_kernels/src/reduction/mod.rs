@@ -16,6 +16,7 @@ mod running;
 mod smallest;
 mod softmax_sum;
 mod sum;
+mod variance;
 
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,7 @@ pub(crate) use running::RunningSums;
 pub(crate) use smallest::{LeastOfGroups, LeastState, Smallest};
 pub(crate) use softmax_sum::SoftmaxSum;
 pub(crate) use sum::Sum;
+pub(crate) use variance::Variance;
 
 use crate::{
     differentiate::Cotangent,
@@ -72,6 +74,11 @@ macro_rules! for_each_reduction {
                 /// How many.
                 k: usize
             } => Smallest { k }; [Smallest { k: 10 }],
+            /// The variance and the mean of each component, in this order.
+            Variance {
+                /// Whether sums of squares are divided by one less than the number of columns.
+                unbiased: bool
+            } => Variance { unbiased }; [Variance { unbiased: true }],
         }
     };
 }

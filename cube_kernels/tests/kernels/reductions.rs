@@ -50,6 +50,8 @@ fn kinds(dim: usize) -> Vec<ReductionKind> {
         ReductionKind::Smallest { k: 1 },
         ReductionKind::Smallest { k: 3 },
         ReductionKind::Smallest { k: long },
+        ReductionKind::Variance { unbiased: true },
+        ReductionKind::Variance { unbiased: false },
     ]
 }
 

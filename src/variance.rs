@@ -1,0 +1,146 @@
+//! Variances and means in one pass.
+
+use burn::{
+    backend::{Dispatch, DispatchTensor, TensorMetadata, ops::FloatTensorOps},
+    tensor::{Shape, Slice, Tensor},
+};
+use burn_lazy_kernels::{Accumulation, Axis, ReductionKind, Wanted};
+
+use crate::{
+    cast::cast,
+    error::LazyError,
+    lazy::{LazyTensor, expect},
+    operand::Operand,
+    reduce::{Axes, Request, reductions},
+};
+
+reductions! {
+    /// The variance over a symbolic axis, $\frac{1}{N - 1} \sum_j (f_{ij} - \mu_i)^2$ with the mean $\mu_i$, shaped as
+    /// the [`sum`](Self::sum): as Burn's `var`, it is divided by one less than the number of values, and NaN of a
+    /// single value. NaN over an empty axis and where any value is infinite.
+    ///
+    /// Deviations are taken from a running mean, and blocks are merged, so that no digits are lost where values are
+    /// large next to their variance (Welford, "Note on a method for calculating corrected sums of squares and products",
+    /// 1962; Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances",
+    /// 1979). Halves are computed in F32. Differentiable.
+    ///
+    /// ```
+    /// # #[cfg(feature = "cpu")] {
+    /// use burn::prelude::*;
+    /// use burn_lazy::{Axis, LazyTensor};
+    ///
+    /// let device = Device::cpu();
+    /// let x = Tensor::<2>::from_data([[0.0], [10.0]], &device);
+    /// let y = Tensor::<2>::from_data([[1.0], [2.0], [3.0]], &device);
+    /// let products = LazyTensor::vi(x) * LazyTensor::vj(y);
+    /// let variances: Tensor<2> = products.var(Axis::J);
+    /// variances.into_data().assert_eq(&TensorData::from([[0.0f32], [100.0]]), false);
+    /// # }
+    /// ```
+    var / try_var(axis: impl Into<Axes>) -> Tensor<R> =
+        |k| k.moments("var", true, axis.into()).map(|[variance, _]| variance);
+
+    /// The variance over a symbolic axis, divided by the number of values: $\frac{1}{N} \sum_j (f_{ij} - \mu_i)^2$. See
+    /// [`var`](Self::var).
+    var_bias / try_var_bias(axis: impl Into<Axes>) -> Tensor<R> =
+        |k| k.moments("var_bias", false, axis.into()).map(|[variance, _]| variance);
+
+    /// [`var`](Self::var) and [`mean`](Self::mean) in one pass.
+    var_mean / try_var_mean(axis: impl Into<Axes>) -> (Tensor<R>, Tensor<R>) =
+        |k| k.moments("var_mean", true, axis.into()).map(|[variance, mean]| (variance, mean));
+
+    /// [`var_bias`](Self::var_bias) and [`mean`](Self::mean) in one pass.
+    var_mean_bias / try_var_mean_bias(axis: impl Into<Axes>) -> (Tensor<R>, Tensor<R>) =
+        |k| k.moments("var_mean_bias", false, axis.into()).map(|[variance, mean]| (variance, mean));
+}
+
+impl LazyTensor {
+    /// The variance and the mean.
+    fn moments<const R: usize>(
+        &self,
+        operation: &'static str,
+        unbiased: bool,
+        axes: Axes,
+    ) -> Result<[Tensor<R>; 2], LazyError> {
+        let reduced: &[Axis] = match &axes {
+            Axes::One(axis) => std::slice::from_ref(axis),
+            Axes::Both => &[Axis::I, Axis::J],
+        };
+        for axis in reduced {
+            self.check_axis(*axis)?;
+        }
+        let mut shape = self.extent().batch.clone();
+        if let Axes::One(axis) = axes {
+            let [m, n] = self.sizes();
+            shape.push(if axis == Axis::I { n } else { m });
+        }
+        shape.push(self.dim());
+        if shape.len() != R {
+            return Err(LazyError::OutputRank {
+                operation,
+                shape,
+                rank: R,
+                formula: self.boxed_info(),
+            });
+        }
+        match axes {
+            Axes::One(axis) => {
+                let request =
+                    Request::new(ReductionKind::Variance { unbiased }, Wanted::VALUES, axis);
+                let moments = self.moments_of(request)?;
+                Ok(moments.map(Tensor::from_dispatch))
+            }
+            Axes::Both => self.moments_of_all(unbiased),
+        }
+    }
+
+    /// The variance and the mean as the kernel gives them.
+    fn moments_of(&self, request: Request) -> Result<[DispatchTensor; 2], LazyError> {
+        let [values, _] = self.reduce_unchecked(request)?;
+        Ok(split(values.expect("they are wanted"), self.dim()))
+    }
+
+    /// The same over both axes: the variance is the mean of those of the rows and the variance of their means.
+    fn moments_of_all<const R: usize>(&self, unbiased: bool) -> Result<[Tensor<R>; 2], LazyError> {
+        let request = |kind| Request::new(kind, Wanted::VALUES, Axis::J).wide();
+        let biased = request(ReductionKind::Variance { unbiased: false });
+        let [variances, means] = self.moments_of(biased)?;
+        let extent = self.extent();
+        let device = extent.device.expect("it has been reduced");
+        let leaf = |values: DispatchTensor| {
+            Operand::dispatch(values, device.clone(), Some(Axis::J)).map(LazyTensor::leaf)
+        };
+        let sum = request(ReductionKind::Sum(Accumulation::Blocks)).squeezed(true);
+        let [within, _] = leaf(variances)?.reduce_unchecked(sum)?;
+        let within = Tensor::<R>::from_dispatch(within.expect("they are wanted"));
+        let [between, mean] = leaf(means)?.moments_of(biased.squeezed(true))?;
+        let [m, n] = self.sizes().map(|size| size as f64);
+        let biased = within / m + Tensor::from_dispatch(between);
+        let variance = match unbiased {
+            true => biased * (m * n / (m * n - 1.0)),
+            false => biased,
+        };
+        let dtype = extent.dtype.expect("it has been reduced");
+        Ok([variance, Tensor::from_dispatch(mean)].map(|moment| cast(moment, dtype.into())))
+    }
+}
+
+/// The two places of `[.., 2, width]`, or of `[.., 2]` for a width of 1.
+fn split(values: DispatchTensor, width: usize) -> [DispatchTensor; 2] {
+    let mut shape = values.shape().to_vec();
+    let places = if width == 1 {
+        shape.len() - 1
+    } else {
+        shape.len() - 2
+    };
+    shape.remove(places);
+    if width == 1 {
+        shape.push(1);
+    }
+    [0, 1].map(|place| {
+        let mut slices = vec![Slice::full(); places];
+        slices.push((place..place + 1).into());
+        let moment = Dispatch::float_slice(values.clone(), &slices);
+        Dispatch::float_reshape(moment, Shape::from(shape.clone()))
+    })
+}
