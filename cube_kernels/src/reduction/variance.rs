@@ -74,7 +74,8 @@ impl Family for Variance {
 
     fn value_of_equal(&self, column: &[f64], count: usize, entry: Entry) -> Found {
         let value = column[entry.component];
-        let moments = [(value - value) / self.divisor(count), value];
+        let squares = if value.is_finite() { 0.0 } else { f64::NAN };
+        let moments = [squares / self.divisor(count), value];
         (moments[entry.place], None)
     }
 
@@ -227,7 +228,8 @@ impl<F: Float, N: Size> VarianceState<F, N> {
     /// Counts what has been taken in, and every `full` times adds that to the total.
     fn count(&mut self, #[comptime] full: u32, #[comptime] dim: usize) {
         self.blocks[0] += 1u32;
-        if self.blocks[0] % full == 0u32 {
+        let over = self.blocks[0] % full;
+        if over == 0 {
             self.total.take(&self.middle, dim);
             self.middle.clear(dim);
         }
