@@ -151,6 +151,22 @@ struct Inner {
     digest: u128,
 }
 
+/// Takes nodes apart one by one, as dropping a deep graph by recursion would be too much for the stack.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let take = |inner: &mut Inner| {
+            let node = std::mem::replace(&mut inner.node, Node::Const(0.0));
+            node.into_children()
+        };
+        let mut children = take(self);
+        while let Some(child) = children.pop() {
+            if let Some(mut inner) = Arc::into_inner(child.0) {
+                children.extend(take(&mut inner));
+            }
+        }
+    }
+}
+
 /// A symbolic expression; cheap to clone.
 ///
 /// Equality and hashing use a 128-bit digest of the structure, so comparing two large graphs that
@@ -524,16 +540,22 @@ impl Expr {
 
     /// All distinct nodes, arguments before the nodes that use them.
     pub fn topological(&self) -> Vec<Expr> {
-        fn visit(expr: &Expr, seen: &mut std::collections::HashSet<u128>, order: &mut Vec<Expr>) {
-            if seen.insert(expr.digest()) {
-                for child in expr.node().children() {
-                    visit(child, seen, order);
+        // Not by recursion, which deep graphs would be too much for.
+        let mut order = Vec::new();
+        let mut seen = std::collections::HashSet::from([self.digest()]);
+        let mut path = vec![(self, self.node().children().into_iter())];
+        while let Some((expr, children)) = path.last_mut() {
+            match children.next() {
+                Some(child) if seen.insert(child.digest()) => {
+                    path.push((child, child.node().children().into_iter()));
                 }
-                order.push(expr.clone());
+                Some(_) => {}
+                None => {
+                    order.push(expr.clone());
+                    path.pop();
+                }
             }
         }
-        let mut order = Vec::new();
-        visit(self, &mut Default::default(), &mut order);
         order
     }
 
@@ -601,6 +623,17 @@ impl Node {
             | Node::Expand(arg, _) => vec![arg],
         }
     }
+
+    fn into_children(self) -> Vec<Expr> {
+        match self {
+            Node::Var(_) | Node::Place(_) | Node::Const(_) | Node::Iota(..) => vec![],
+            Node::Scalar(_, args) | Node::Concat(args) => args,
+            Node::InnerSum(arg)
+            | Node::InnerExtremum(_, arg)
+            | Node::Slice(arg, _, _)
+            | Node::Expand(arg, _) => vec![arg],
+        }
+    }
 }
 
 /// The common dimension of component-wise arguments, or `None` if they do not broadcast.
@@ -660,22 +693,27 @@ pub struct Printer<'a> {
     pub budget: usize,
 }
 
+/// Levels of a formula that are printed: deeper ones would be too much for the stack.
+const LEVELS: usize = 300;
+
 impl fmt::Display for Printer<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = String::new();
-        self.write(self.expr, &mut text);
+        self.write(self.expr, LEVELS, &mut text);
         f.write_str(&text)
     }
 }
 
 impl Printer<'_> {
-    fn write(&self, expr: &Expr, out: &mut String) {
-        if out.len() > self.budget {
+    /// Writes `expr`, of which only so many `levels` are shown.
+    fn write(&self, expr: &Expr, levels: usize, out: &mut String) {
+        if out.len() > self.budget || levels == 0 {
             if !out.ends_with('…') {
                 out.push('…');
             }
             return;
         }
+        let levels = levels - 1;
         let call = |name: &str, args: &[Expr], out: &mut String| {
             out.push_str(name);
             out.push('(');
@@ -683,7 +721,7 @@ impl Printer<'_> {
                 if k > 0 {
                     out.push_str(", ");
                 }
-                self.write(arg, out);
+                self.write(arg, levels, out);
             }
             out.push(')');
         };
@@ -695,14 +733,14 @@ impl Printer<'_> {
             Node::Scalar(op, args) => match op.notation() {
                 Notation::Infix(symbol) => {
                     out.push('(');
-                    self.write(&args[0], out);
+                    self.write(&args[0], levels, out);
                     out.push_str(&format!(" {symbol} "));
-                    self.write(&args[1], out);
+                    self.write(&args[1], levels, out);
                     out.push(')');
                 }
                 Notation::Prefix(symbol) => {
                     out.push_str(symbol);
-                    self.write(&args[0], out);
+                    self.write(&args[0], levels, out);
                 }
                 Notation::Call => call(&op.to_string(), args, out),
             },
@@ -716,7 +754,7 @@ impl Printer<'_> {
                 call(name, std::slice::from_ref(arg), out)
             }
             Node::Slice(arg, start, len) => {
-                self.write(arg, out);
+                self.write(arg, levels, out);
                 out.push_str(&format!("[{start}..{}]", start + len));
             }
             Node::Concat(args) => call("concat", args, out),

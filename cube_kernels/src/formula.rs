@@ -91,6 +91,12 @@ impl std::fmt::Display for Formula {
     }
 }
 
+/// The most nodes of a formula that is read: more than any that a compiler would take.
+const MOST_NODES: usize = 1 << 16;
+
+/// The most components of a node of a formula that is read.
+const MOST_COMPONENTS: usize = u32::MAX as usize;
+
 /// The wire form of a node: its arguments are positions of earlier nodes.
 #[derive(Serialize, Deserialize)]
 enum Flat {
@@ -148,6 +154,9 @@ impl<'de> Deserialize<'de> for Formula {
         use serde::de::Error;
 
         let flat = Vec::<Flat>::deserialize(deserializer)?;
+        if flat.len() > MOST_NODES {
+            return Err(D::Error::custom("a formula of too many nodes"));
+        }
         let mut done: Vec<Expr> = Vec::with_capacity(flat.len());
         let mut vars = Vec::new();
         for node in flat {
@@ -159,7 +168,8 @@ impl<'de> Deserialize<'de> for Formula {
             let wrong = |what: &str| Err(D::Error::custom(format!("invalid formula: {what}")));
             done.push(match node {
                 Flat::Var { axis, dim, scalar } => {
-                    if dim == 0 || (scalar && (dim != 1 || axis.is_some())) {
+                    if dim == 0 || dim > MOST_COMPONENTS || (scalar && (dim != 1 || axis.is_some()))
+                    {
                         return wrong("an operand has an impossible dimension");
                     }
                     let var = Var {
@@ -181,8 +191,9 @@ impl<'de> Deserialize<'de> for Formula {
                     Expr::scalar(op, args)
                 }
                 Flat::Iota(start, len) => {
-                    if len == 0 {
-                        return wrong("a range is empty");
+                    let end = start.checked_add(len);
+                    if len == 0 || end.is_none_or(|end| end > MOST_COMPONENTS) {
+                        return wrong("a range is empty or too long");
                     }
                     Expr::iota(start, len)
                 }
@@ -197,14 +208,16 @@ impl<'de> Deserialize<'de> for Formula {
                 }
                 Flat::Concat(parts) => {
                     let parts = parts.into_iter().map(get).collect::<Result<Vec<_>, _>>()?;
-                    if parts.is_empty() {
-                        return wrong("an empty concatenation");
+                    let dim: usize = parts.iter().map(Expr::dim).sum();
+                    if parts.is_empty() || dim > MOST_COMPONENTS {
+                        return wrong("a concatenation of nothing or of too much");
                     }
                     Expr::concat(parts)
                 }
                 Flat::Expand(arg, dim) => {
                     let arg = get(arg)?;
-                    if dim == 0 || (arg.dim() != 1 && arg.dim() != dim) {
+                    let fits = arg.dim() == 1 || arg.dim() == dim;
+                    if dim == 0 || dim > MOST_COMPONENTS || !fits {
                         return wrong("only a value of dimension 1 can be repeated");
                     }
                     arg.expand(dim)
@@ -214,6 +227,16 @@ impl<'de> Deserialize<'de> for Formula {
         let root = done
             .pop()
             .ok_or_else(|| D::Error::custom("an empty formula"))?;
-        Ok(Self { root, vars })
+        let formula = Self { root, vars };
+        // Its operands are those that occur, in this order.
+        let order = formula.root.topological();
+        let occur = order.iter().filter_map(|expr| match expr.node() {
+            Node::Var(var) => Some(var),
+            _ => None,
+        });
+        match occur.eq(&formula.vars) {
+            true => Ok(formula),
+            false => Err(D::Error::custom("a formula has operands that do not occur")),
+        }
     }
 }

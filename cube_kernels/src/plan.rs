@@ -4,12 +4,6 @@
 //! read where they are, and few rows are made up for by splitting the columns between the units. On
 //! a GPU the units of a cube share a tile of columns, and columns are split between cubes.
 
-use cubecl::{
-    ir::{AddressType, DeviceProperties, ElemType, FloatKind},
-    prelude::{CubeCount, CubeDim},
-};
-use serde::{Deserialize, Serialize};
-
 use crate::{
     iterations::{Unit, largest, merging},
     kernel::{
@@ -22,9 +16,13 @@ use crate::{
     },
     reduction::{Accumulation, ReductionKind, Spec},
 };
+use cubecl::{
+    ir::{AddressType, DeviceProperties, ElemType, FloatKind},
+    prelude::{CubeCount, CubeDim},
+};
 
 /// Everything about a kernel that is fixed when it is compiled, beside its program.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Blueprint {
     /// The reduction.
     pub spec: Spec,
@@ -200,7 +198,7 @@ impl Blueprint {
 }
 
 /// How the rows of a tensor lie in memory. Strides that are known take neither registers nor instructions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Packing {
     /// Rows and components have strides.
     Strided,
@@ -225,7 +223,7 @@ pub struct StagedRange {
 }
 
 /// How an inner product is computed for all pairs of a cube's rows and a block of columns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MatrixProduct {
     /// The inner product.
     pub product: InnerProduct,
@@ -242,7 +240,7 @@ pub struct MatrixProduct {
 }
 
 /// Components of an operand that fill no slots.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LeftOut {
     /// The stage that would load them.
     pub space: Space,
@@ -296,7 +294,7 @@ impl MatrixProduct {
 }
 
 /// How sums over a block of columns are computed for all rows of a cube.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WeightedProduct {
     /// The sums.
     pub sum: WeightedSum,

@@ -1,17 +1,15 @@
 //! Scalar functions of kernels, over vectors of lanes.
 
+use super::{elementary::polynomial, ptx};
+use crate::program::Argument;
 use cubecl::{
     intrinsic,
     ir::{ConstantValue, ElemType, FloatKind},
     prelude::*,
 };
-use serde::{Deserialize, Serialize};
-
-use super::{elementary::polynomial, ptx};
-use crate::program::Argument;
 
 /// What is known of the arithmetic when a kernel is built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Math {
     /// The type in which a kernel computes.
     pub precision: Precision,
@@ -68,7 +66,7 @@ impl Math {
 }
 
 /// The floating point type of operands and results.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Precision {
     /// 16 bits, 11 of them significant; computed in 32 bits.
     F16,

@@ -1,14 +1,12 @@
 //! Inner products and squared distances of a row and a column: what the matrix units of a device can
 //! compute for many pairs at once.
 
-use serde::{Deserialize, Serialize};
-
 use super::{Instruction, Item, Listing, Load, Register, Source, Space, Stage, Term};
 use crate::catalogue::ScalarOp;
 
 /// A sum over an inner axis of a pair that is $\pm \sum_k x_k y_k$ or $\pm \sum_k (x_k - y_k)^2 s_k^2$
 /// for components $x_k$ of an operand of rows and $y_k$ of one of columns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct InnerProduct {
     /// Which item of the pair it is.
     pub item: usize,
@@ -27,7 +25,7 @@ pub struct InnerProduct {
 }
 
 /// Components of an operand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Factor {
     /// The tensor.
     pub tensor: usize,
@@ -38,7 +36,7 @@ pub struct Factor {
 }
 
 /// Uniform slot `slot`, or `slot + k`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Scale {
     /// The slot, the first one where there is one a component.
     pub slot: usize,

@@ -25,6 +25,11 @@ pub const UNROLL: usize = 8;
 /// Angles below are small: far from those that are reduced otherwise, whatever is rounded.
 const SMALL: f64 = 8e3;
 
+/// Levels of a formula up to which the stack of any thread is enough, and bytes of it that a level takes, with a margin:
+/// 400 were measured.
+const SHALLOW: usize = 500;
+const STACK_OF_LEVEL: usize = 4 << 10;
+
 /// Added to the slots that are computed until the number of loaded ones is known.
 const COMPUTED: usize = 1 << 30;
 
@@ -141,6 +146,23 @@ impl Program {
 
 /// Lowers `root`, an expression in the operands of `formula`.
 pub(super) fn listing(formula: &Formula, root: &Expr, reduced: Axis) -> Listing {
+    let work = || listing_on_stack(formula, root, reduced);
+    // A call for each level.
+    if root.depth() <= SHALLOW || cfg!(target_family = "wasm") {
+        return work();
+    }
+    let size = root.depth() * STACK_OF_LEVEL;
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(size);
+        let lowered = thread.spawn_scoped(scope, work);
+        let lowered = lowered.expect("a thread with a larger stack starts");
+        lowered
+            .join()
+            .unwrap_or_else(|e| std::panic::resume_unwind(e))
+    })
+}
+
+fn listing_on_stack(formula: &Formula, root: &Expr, reduced: Axis) -> Listing {
     let mut uses = HashMap::new();
     for expr in root.topological() {
         for child in expr.node().children() {

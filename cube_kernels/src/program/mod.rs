@@ -38,7 +38,7 @@ use crate::catalogue::ScalarOp;
 pub type Register = usize;
 
 /// Where a value lives; the order is the order in which the stages run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Space {
     /// Computed once.
     Uniform,
@@ -68,7 +68,7 @@ impl From<f64> for Bits {
 }
 
 /// One instruction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Instruction {
     /// A constant.
     Const(Bits),
@@ -110,7 +110,7 @@ pub enum Instruction {
 }
 
 /// What is known of the argument of a function, so that it takes less work.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Argument {
     /// It is not positive (it may be NaN).
     pub nonpositive: bool,
@@ -123,7 +123,7 @@ pub struct Argument {
 }
 
 /// A value that is added to something: the product is kept apart so that it can be fused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Term {
     /// A value.
     Value(Register),
@@ -140,7 +140,7 @@ pub enum Term {
 pub type Code = Vec<(Register, Instruction)>;
 
 /// A step of a stage.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Item {
     /// A register gets a value.
     Let(Register, Instruction),
@@ -171,7 +171,7 @@ pub enum Item {
 }
 
 /// What slots are filled with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
     /// Components of the tensor at this position among the tensors.
     Tensor(usize),
@@ -182,7 +182,7 @@ pub enum Source {
 }
 
 /// Consecutive slots copied from consecutive components of an operand, or a single one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Load {
     /// The first slot.
     pub slot: usize,
@@ -195,7 +195,7 @@ pub struct Load {
 }
 
 /// The slots of one space and how they are filled.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Stage {
     /// Number of slots that are copied from operands; they come first.
     pub loaded: usize,
@@ -222,7 +222,7 @@ impl Stage {
 }
 
 /// A lowered formula with the direction of its reduction.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Listing {
     /// The space of each tensor operand.
     pub tensors: Vec<Space>,
@@ -279,18 +279,6 @@ impl Eq for Program {}
 impl Hash for Program {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         self.digest.hash(state)
-    }
-}
-
-impl Serialize for Program {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.code.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Program {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Listing::deserialize(deserializer).map(Self::new)
     }
 }
 

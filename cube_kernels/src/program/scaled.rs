@@ -1,7 +1,5 @@
 //! Exponentials of squared distances, of coordinates that are scaled before they meet.
 
-use serde::{Deserialize, Serialize};
-
 use super::{Program, UNROLL, lower::listing};
 use crate::{
     catalogue::ScalarOp,
@@ -17,7 +15,7 @@ use crate::{
 /// roundoff $u = 2^{-24}$, and the exponential by no more than $0.72 \, (|s x| + |s y|) \, u$, as $2 t 2^{-t^2}
 /// \ln 2$ is at most 0.72. Within [`REACH`] of 0 that is below 7e-7 of the largest value of the exponential, 1;
 /// points beyond it are for the formula as it is, which loses nothing however far they are from 0.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Scaled {
     /// Computes the formula.
     pub program: Program,

@@ -1,8 +1,6 @@
 //! Sums over columns of a value of the pair times components of the column: rows of a matrix product,
 //! whose left factor holds the values of all pairs.
 
-use serde::{Deserialize, Serialize};
-
 use super::{
     Instruction, Item, Listing, Register, Space, Term,
     inner_product::{Factor, factor},
@@ -14,7 +12,7 @@ use crate::{
 
 /// Components of the formula that are $\pm p\, v_k$, or $\pm p\, (v_k - u_k)$: $v_k$ is component $k$ of an
 /// operand of columns and $u_k$ of one of rows, and $p$ a value of the pair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WeightedSum {
     /// Which item of the pair stores them.
     pub item: usize,

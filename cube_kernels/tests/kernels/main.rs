@@ -19,6 +19,7 @@
 mod contract;
 mod derivatives;
 mod formulas;
+mod fuzz;
 mod lowering;
 mod masks;
 mod planner;
