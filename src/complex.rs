@@ -32,6 +32,7 @@ use crate::{
 /// # }
 /// ```
 #[derive(Clone, Debug)]
+#[must_use = "a formula computes nothing until it is reduced"]
 pub struct Complex<T> {
     /// The real part.
     pub re: T,

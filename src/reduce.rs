@@ -51,6 +51,7 @@ macro_rules! reductions {
                 /// If the result does not have `R` dimensions, if no operand depends on a reduced
                 /// axis, or if the device does not support the type of the operands.
                 #[track_caller]
+                #[must_use]
                 pub fn $name<const R: usize>(&self, $($arg: $type),*) -> $out {
                     expect(self.$try($($arg),*))
                 }

@@ -25,6 +25,7 @@ use crate::{
 
 /// How an operation is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Notation {
     /// `name(x)`.
     Call,
@@ -358,6 +359,7 @@ macro_rules! scalar_ops {
         ///
         #[doc = include_str!("operations.md")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[non_exhaustive]
         pub enum ScalarOp {
             $( $(#[doc = $udoc])* $U $(($upt))?, )+
             $( $(#[doc = $bdoc])* $B, )+

@@ -199,6 +199,7 @@ impl Blueprint {
 
 /// How the rows of a tensor lie in memory. Strides that are known take neither registers nor instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Packing {
     /// Rows and components have strides.
     Strided,
@@ -563,6 +564,7 @@ impl Plan {
 
 /// Why no plan exists.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum PlanError {
     /// More cubes than the device launches.
     #[error("{cubes} cubes are needed, more than the device launches at once ({limit})")]

@@ -225,7 +225,7 @@ impl LazyOps for CubeBackend {
         };
         if let Err(error) = launch.run(&client, tensors, &reduction.scalars, output) {
             panic!(
-                "{:?} over {} of {}: {error}",
+                "{} over {} of {}: {error}",
                 reduction.kind, reduction.axis, reduction.formula
             );
         }

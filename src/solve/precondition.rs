@@ -71,6 +71,7 @@ impl<const R: usize> Preconditioner<R> for Jacobi<R> {
 
 /// How many columns of a matrix stand for all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Rank {
     /// As many as it takes until what is missing of the trace is below ten times the ridge, but at most
     /// 1000 and an eighth of the columns (256 where these are less).

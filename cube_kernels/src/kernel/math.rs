@@ -67,6 +67,7 @@ impl Math {
 
 /// The floating point type of operands and results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Precision {
     /// 16 bits, 11 of them significant; computed in 32 bits.
     F16,

@@ -14,6 +14,10 @@ use crate::{
 pub struct Count;
 
 impl Family for Count {
+    fn name(&self) -> String {
+        "count".into()
+    }
+
     fn empty(&self) -> f64 {
         0.0
     }

@@ -14,6 +14,10 @@ pub struct Extremum {
 }
 
 impl Family for Extremum {
+    fn name(&self) -> String {
+        if self.largest { "maximum" } else { "minimum" }.into()
+    }
+
     fn empty(&self) -> f64 {
         if self.largest {
             f64::NEG_INFINITY

@@ -102,6 +102,9 @@ pub trait Forward {
 /// It is implemented by the type that holds the parameters of the reduction. `dim` is the number of components of the
 /// formula.
 pub trait Family {
+    /// What it is called in messages.
+    fn name(&self) -> String;
+
     /// Components of the result.
     fn width(&self, dim: usize) -> usize {
         dim

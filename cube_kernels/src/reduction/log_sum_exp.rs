@@ -45,6 +45,10 @@ impl LogSumExp {
 }
 
 impl Family for LogSumExp {
+    fn name(&self) -> String {
+        "logsumexp".into()
+    }
+
     fn width(&self, dim: usize) -> usize {
         self.scores.max(dim - self.scores)
     }

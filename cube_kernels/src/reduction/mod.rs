@@ -18,6 +18,8 @@ mod softmax_sum;
 mod sum;
 mod variance;
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 pub(crate) use accumulator::{
@@ -92,6 +94,7 @@ macro_rules! define_kinds {
     )*) => {
         /// What is done with the values of a formula along the reduced axis.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[non_exhaustive]
         pub enum ReductionKind {
             $( $(#[$doc])* $kind $(($type))? $({ $(#[$note])* $name: $own })?, )*
         }
@@ -173,6 +176,12 @@ impl ReductionKind {
     /// The type in which values are taken in, where formulas are computed in `computed`.
     pub(crate) fn accumulated(self, computed: Precision) -> Precision {
         self.family(|family| family.accumulated(computed))
+    }
+}
+
+impl fmt::Display for ReductionKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.family(|family| family.name()))
     }
 }
 

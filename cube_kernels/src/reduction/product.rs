@@ -16,6 +16,10 @@ use crate::{
 pub struct Product;
 
 impl Family for Product {
+    fn name(&self) -> String {
+        "product".into()
+    }
+
     fn empty(&self) -> f64 {
         1.0
     }

@@ -10,6 +10,7 @@ use crate::{
 
 /// How sums are accumulated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Accumulation {
     /// Plain sums of blocks, of blocks of blocks, and of these: about as exact as pairwise
     /// summation, at no cost.

@@ -25,6 +25,10 @@ pub struct Smallest {
 }
 
 impl Family for Smallest {
+    fn name(&self) -> String {
+        format!("{} smallest", self.k)
+    }
+
     fn places(&self) -> Option<usize> {
         Some(self.k)
     }

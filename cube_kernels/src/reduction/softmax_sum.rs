@@ -20,6 +20,10 @@ use crate::{
 pub struct SoftmaxSum;
 
 impl Family for SoftmaxSum {
+    fn name(&self) -> String {
+        "softmax-weighted sum".into()
+    }
+
     fn width(&self, dim: usize) -> usize {
         dim - 1
     }

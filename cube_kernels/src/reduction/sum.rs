@@ -17,6 +17,10 @@ pub struct Sum {
 }
 
 impl Family for Sum {
+    fn name(&self) -> String {
+        "sum".into()
+    }
+
     fn empty(&self) -> f64 {
         0.0
     }

@@ -35,6 +35,10 @@ impl Variance {
 }
 
 impl Family for Variance {
+    fn name(&self) -> String {
+        "variance and mean".into()
+    }
+
     fn places(&self) -> Option<usize> {
         Some(2)
     }

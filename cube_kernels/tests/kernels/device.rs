@@ -332,6 +332,7 @@ fn upload(client: &Client, precision: Precision, values: &[f64]) -> cubecl::serv
             let values: Vec<bf16> = values.iter().map(|v| bf16::from_f64(*v)).collect();
             client.create_from_slice(bf16::as_bytes(&values))
         }
+        other => unreachable!("no test has {other:?}"),
     }
 }
 
@@ -345,6 +346,7 @@ fn download(client: &Client, precision: Precision, handle: cubecl::server::Handl
             .iter()
             .map(|v| v.to_f64())
             .collect(),
+        other => unreachable!("no test has {other:?}"),
     }
 }
 
