@@ -1,15 +1,15 @@
 //! Tensors in another floating point type.
 
 use burn::{
-    backend::{Dispatch, TensorMetadata, tensor::FloatTensor},
+    backend::Dispatch,
     prelude::*,
-    tensor::{DType, FloatDType, IntDType, Shape},
+    tensor::{DType, FloatDType},
 };
-use burn_lazy_kernels::{Accumulation, Axis, Expr, Formula, ReductionKind, Wanted, expr::Var};
+use burn_lazy_kernels::{Accumulation, ReductionKind, Wanted};
 
 use crate::{
     backends,
-    ops::{LazyOps, Operands, Reduction},
+    ops::{by_hand, cast_of},
 };
 
 /// `tensor` as [`Tensor::cast`] makes it, differentiable, also between BF16 and other types on CPUs without an
@@ -32,46 +32,4 @@ pub(crate) fn cast<const R: usize>(tensor: Tensor<R>, dtype: FloatDType) -> Tens
         true => Tensor::from_dispatch(cast_of::<Dispatch>(tensor.into_dispatch(), dtype)),
         false => tensor.cast(dtype),
     }
-}
-
-/// Whether kernels of this library convert between these types.
-fn by_hand(from: FloatDType, to: FloatDType) -> bool {
-    [from, to].contains(&FloatDType::BF16)
-}
-
-/// The same for a backend that has kernels.
-pub(crate) fn cast_of<B: LazyOps>(tensor: FloatTensor<B>, dtype: FloatDType) -> FloatTensor<B> {
-    let own = FloatDType::from(tensor.dtype());
-    let shape = tensor.shape();
-    let count = shape.num_elements();
-    if own == dtype {
-        return tensor;
-    }
-    if !by_hand(own, dtype) || count == 0 {
-        return B::float_cast(tensor, dtype);
-    }
-    let value = Expr::var(Var {
-        id: 0,
-        axis: Some(Axis::I),
-        dim: 1,
-        scalar: false,
-    });
-    // The sum over one column.
-    let reduction = Reduction {
-        formula: Formula::new(&value).0,
-        kind: ReductionKind::Sum(Accumulation::default()),
-        wanted: Wanted::VALUES,
-        values: Some(dtype),
-        indices: IntDType::I32,
-        axis: Axis::J,
-        batch: Vec::new(),
-        m: count,
-        n: 1,
-        squeezed: false,
-        fold: None,
-        scalars: Vec::new(),
-    };
-    let rows = B::float_reshape(tensor, Shape::from(vec![count, 1]));
-    let reduced = B::lazy_reduce(Operands(vec![rows]), reduction);
-    B::float_reshape(reduced.values.expect("they are wanted"), shape)
 }

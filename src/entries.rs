@@ -13,10 +13,11 @@ use burn_lazy_kernels::{
 };
 
 use crate::{
-    cast::{cast, cast_of},
+    cast::cast,
     error::LazyError,
     lazy::{LazyTensor, expect},
     operand::{Operand, Value, union},
+    ops::cast_of,
     reduce::Request,
 };
 

@@ -5,7 +5,7 @@ use std::fmt;
 use burn::tensor::DType;
 use burn_lazy_kernels::{Axis, LaunchError};
 
-use crate::algebra::Contraction;
+use crate::contraction::Contraction;
 
 /// An operand as it is named in a message: its name in the formula and its shape.
 #[derive(Clone, Debug, PartialEq, Eq)]

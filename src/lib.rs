@@ -73,6 +73,7 @@ mod backends;
 mod calculus;
 mod cast;
 mod complex;
+mod contraction;
 mod entries;
 mod error;
 pub mod kernels;
@@ -84,11 +85,11 @@ pub mod solve;
 mod variance;
 mod whole;
 
-pub use algebra::Contraction;
 pub use burn_lazy_kernels::{
     Accumulation, Axis, Formula, ReductionKind, Spec, Wanted, catalogue::ScalarOp,
 };
 pub use complex::{Complex, IntoComplex};
+pub use contraction::Contraction;
 pub use error::{Conflict, FormulaInfo, LazyError, OperandInfo};
 pub use lazy::{IntoLazy, LazyTensor};
 pub use ops::{LazyOps, Operands, Reduced, Reduction};

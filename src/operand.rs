@@ -107,7 +107,7 @@ impl Value {
 impl TensorValue {
     /// Whether autodiff tracks it.
     pub fn is_tracked(&self) -> bool {
-        crate::solve::is_tracked(&self.any_rank())
+        crate::backends::is_tracked(&self.any_rank())
     }
 
     /// Its values in the type `dtype`.

@@ -3,12 +3,14 @@
 use burn::{
     backend::{
         Backend, BackendTensor, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind,
-        ExtensionType, backend_extension,
+        ExtensionType, TensorMetadata, backend_extension,
         tensor::{FloatTensor, IntTensor},
     },
     tensor::{DType, FloatDType, IntDType, Shape},
 };
-use burn_lazy_kernels::{Axis, Formula, ReductionKind, Spec, Wanted, reference};
+use burn_lazy_kernels::{
+    Accumulation, Axis, Expr, Formula, ReductionKind, Spec, Wanted, expr::Var, reference,
+};
 
 /// Any number of tensors that go into one operation.
 ///
@@ -244,4 +246,46 @@ pub trait LazyOps: Backend {
         #[extension_type] operands: Operands<Self>,
         reduction: Reduction,
     ) -> Reduced<Self>;
+}
+
+/// Whether kernels of this library convert between these types.
+pub(crate) fn by_hand(from: FloatDType, to: FloatDType) -> bool {
+    [from, to].contains(&FloatDType::BF16)
+}
+
+/// `tensor` in another type, also where Burn's conversion to or from BF16 fails; for a backend that has kernels.
+pub(crate) fn cast_of<B: LazyOps>(tensor: FloatTensor<B>, dtype: FloatDType) -> FloatTensor<B> {
+    let own = FloatDType::from(tensor.dtype());
+    let shape = tensor.shape();
+    let count = shape.num_elements();
+    if own == dtype {
+        return tensor;
+    }
+    if !by_hand(own, dtype) || count == 0 {
+        return B::float_cast(tensor, dtype);
+    }
+    let value = Expr::var(Var {
+        id: 0,
+        axis: Some(Axis::I),
+        dim: 1,
+        scalar: false,
+    });
+    // The sum over one column.
+    let reduction = Reduction {
+        formula: Formula::new(&value).0,
+        kind: ReductionKind::Sum(Accumulation::default()),
+        wanted: Wanted::VALUES,
+        values: Some(dtype),
+        indices: IntDType::I32,
+        axis: Axis::J,
+        batch: Vec::new(),
+        m: count,
+        n: 1,
+        squeezed: false,
+        fold: None,
+        scalars: Vec::new(),
+    };
+    let rows = B::float_reshape(tensor, Shape::from(vec![count, 1]));
+    let reduced = B::lazy_reduce(Operands(vec![rows]), reduction);
+    B::float_reshape(reduced.values.expect("they are wanted"), shape)
 }

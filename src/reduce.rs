@@ -15,11 +15,11 @@ use burn_lazy_kernels::{
 
 use crate::{
     backends::{Unsupported, check, check_reduction, computed},
-    cast::{cast, cast_of},
+    cast::cast,
     error::LazyError,
     lazy::{IntoLazy, LazyTensor, expect},
     operand::{Operand, Value},
-    ops::{LazyOps, Operands, Reduction},
+    ops::{LazyOps, Operands, Reduction, cast_of},
 };
 
 /// The symbolic axes that are reduced.

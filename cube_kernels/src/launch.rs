@@ -11,7 +11,8 @@ use cubecl::{
 };
 
 use crate::{
-    kernel::{self, checked::Checked, layout, math::Precision},
+    kernel::{self, checked::Checked, layout},
+    math::Precision,
     plan::{self, Device, Packing, Plan, PlanError, Sizes},
     program::{Program, Space, Symmetric},
     reduction::{NO_INDEX, ReductionKind, Spec, Wanted},

@@ -4,12 +4,12 @@
 //! Burn.
 //!
 //! ```text
-//! Expr        immutable graph of operations                       expr, catalogue
-//!   Formula     operands numbered, simplified, serialisable         formula, simplify, differentiate
-//!     Program     once a parameter, a row, a column, a pair           program
-//!       Plan        sizes and device to kernel variant and launch       plan
-//!         kernel      loading, evaluation, reduction                      kernel, reduction
-//!           Launch      on tensors of any layout                            launch
+//! Expr, Formula   immutable graph of operations over numbered operands     formula
+//!   Program         once a parameter, a row, a column, a pair                program
+//!     Reduction       what is done with the values of pairs                    reduction
+//!       Plan            sizes and device to kernel variant and launch            plan
+//!         kernel          loading, evaluation, reduction                           kernel
+//!           Launch          on tensors of any layout                                 launch
 //! ```
 //!
 //! `ARCHITECTURE.md` in the repository follows a formula from the call to machine code, and says where to add things.
@@ -17,27 +17,20 @@
 //! An operation, its derivative, its kernel code and its reference stand together in one row of the
 //! [`catalogue`]. That is why expressions live in this crate and not beside the tensors.
 
-pub mod catalogue;
-mod differentiate;
-pub mod expr;
 mod formula;
-mod iterations;
 mod kernel;
 mod launch;
+mod math;
 pub mod plan;
 pub mod program;
 mod reduction;
 pub mod reference;
-mod simplify;
-mod terms;
 
 pub use cubecl::ir::IntKind;
-pub use differentiate::Cotangent;
-pub use expr::{Axis, Expr};
-pub use formula::Formula;
-pub use kernel::math::{Math, Precision};
+pub use formula::{Axis, Cotangent, Expr, Formula, catalogue, expr};
 pub use launch::{
     Kernels, Launch, LaunchError, Layout, Output, check_device, check_properties, same_tensors,
 };
+pub use math::{Argument, Math, Precision};
 pub use program::{Program, Symmetric};
 pub use reduction::{Accumulation, Forward, Plane, ReductionKind, Spec, Stages, Wanted};

@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 
 use crate::{
-    expr::{Axis, Expr, Node, Place},
-    formula::Formula,
+    formula::{
+        Formula,
+        expr::{Axis, Expr, Node, Place},
+    },
     reduction::{ReductionKind, Spec, Wanted},
 };
 

@@ -19,8 +19,7 @@ use burn_lazy_kernels::{
 
 use crate::{
     backends::computed,
-    cast::cast_of,
-    ops::{LazyOps, Operands, Reduced, Reduction},
+    ops::{LazyOps, Operands, Reduced, Reduction, cast_of},
 };
 
 /// The most tensors of one tracked reduction: the number of parents of a node is fixed when Burn's

@@ -105,6 +105,17 @@ pub(crate) fn check_reduction(
     }
 }
 
+/// Whether autodiff tracks `tensor`.
+pub(crate) fn is_tracked<const R: usize>(tensor: &burn::tensor::Tensor<R>) -> bool {
+    #[cfg(feature = "autodiff")]
+    return tensor.is_tracked();
+    #[cfg(not(feature = "autodiff"))]
+    {
+        let _ = tensor;
+        false
+    }
+}
+
 /// Whether both are known to be one tensor; within autodiff they are one node of the graph, too.
 pub(crate) fn is_same(
     left: &burn::backend::DispatchTensor,

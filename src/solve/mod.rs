@@ -34,7 +34,6 @@ pub use conjugate_gradient::{conjugate_gradient, least_squares};
 pub use lanczos::{Eigenpairs, eigenpairs};
 pub use log_det::{LogDet, LogDetOptions, log_det};
 pub use minres::minres;
-pub(crate) use operator::is_tracked;
 pub use operator::{Diagonal, LinearOperator, Sum};
 pub use precondition::{Jacobi, Nystrom, Preconditioner, Rank};
 

@@ -4,7 +4,8 @@ use burn::tensor::{DType, Device, FloatDType, Tensor};
 use burn_lazy_kernels::Axis;
 
 use crate::{
-    cast::cast, error::LazyError, lazy::LazyTensor, operand::broadcast, solve::SolveError,
+    backends::is_tracked, cast::cast, error::LazyError, lazy::LazyTensor, operand::broadcast,
+    solve::SolveError,
 };
 
 /// A linear map $A$ that is known by its products with blocks of vectors `[batch.., N, E]`.
@@ -370,17 +371,6 @@ impl<const R: usize, A: LinearOperator<R>> LinearOperator<R> for Normal<A> {
 
     fn is_tracked(&self) -> bool {
         self.0.is_tracked()
-    }
-}
-
-/// Whether autodiff tracks `tensor`.
-pub(crate) fn is_tracked<const R: usize>(tensor: &Tensor<R>) -> bool {
-    #[cfg(feature = "autodiff")]
-    return tensor.is_tracked();
-    #[cfg(not(feature = "autodiff"))]
-    {
-        let _ = tensor;
-        false
     }
 }
 

@@ -8,10 +8,11 @@ use burn_lazy_kernels::{Accumulation, Axis, ReductionKind, Wanted};
 
 use super::{
     LinearOperator, Progress, Solution, SolveError, SolveInfo, SolveOptions,
-    operator::{is_computed, is_tracked},
+    operator::is_computed,
     scale::{exponents, norms, operator_norms, times_powers},
 };
 use crate::{
+    backends::is_tracked,
     error::LazyError,
     lazy::LazyTensor,
     operand::{Operand, broadcast},

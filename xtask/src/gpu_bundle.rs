@@ -27,7 +27,7 @@ const PROGRAMS: [(&str, &str); 6] = [
 /// What they read, below the folder of the package.
 const FILES: [&str; 4] = [
     "benches/peers/peers.py",
-    "cube_kernels/src/operations.md",
+    "cube_kernels/src/formula/operations.md",
     "cube_kernels/tests/kernels/contract.csv",
     "examples/data",
 ];

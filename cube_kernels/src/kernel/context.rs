@@ -6,10 +6,10 @@ use cubecl::prelude::*;
 
 use super::{
     evaluate::{One, run_stage},
-    math::widen,
     operands::{Address, position},
 };
 use crate::{
+    math::widen,
     plan::Blueprint,
     program::{Program, Source, Space, UNROLL},
 };

@@ -3,9 +3,9 @@
 
 use cubecl::prelude::*;
 
-use super::math::{Math, constant_vector};
 use crate::{
-    catalogue::{ScalarOp, apply},
+    formula::catalogue::{ScalarOp, apply},
+    math::{Math, constant_vector},
     program::{Code, Instruction, Item, Program, Register, Space, Term},
 };
 

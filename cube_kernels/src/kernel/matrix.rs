@@ -19,13 +19,9 @@
 
 use cubecl::{cmma, prelude::*, tf32};
 
-use super::{
-    context::Context,
-    evaluate::One,
-    math::{Precision, constant, constant_vector, widen},
-    operands::position,
-};
+use super::{context::Context, evaluate::One, operands::position};
 use crate::{
+    math::{Precision, constant, constant_vector, widen},
     plan::{Blueprint, MatrixProduct},
     program::Factor,
 };

@@ -5,18 +5,14 @@
 
 pub mod checked;
 mod context;
-pub mod elementary;
 mod evaluate;
 pub mod layout;
-pub mod math;
 mod matrix;
 mod operands;
 mod pairs;
 mod parts;
-pub(crate) mod ptx;
 mod results;
 mod rows;
-pub mod special;
 mod symmetric;
 mod weighted;
 

@@ -6,14 +6,16 @@ use cubecl::prelude::*;
 use super::{
     context::{Columns, Context},
     evaluate::{One, Registers, broadcast, operate, start, take_term, term_value},
-    math::constant_vector,
     matrix::Products,
     weighted::WeightedSums,
 };
 use crate::{
-    plan::{Blueprint, LOADED_COLUMNS},
-    program::{Code, Instruction, Item, Piece, Register, Source, Space, Term},
-    reduction::{GivesWeights, Rule, Weights},
+    math::constant_vector,
+    plan::Blueprint,
+    program::{
+        Code, Instruction, Item, LOADED_COLUMNS, Piece, Register, Source, Space, Term, Weights,
+    },
+    reduction::{GivesWeights, Rule},
 };
 
 /// What pairs of the unit's rows with columns are evaluated from.

@@ -2,8 +2,9 @@
 
 use cubecl::{ir::ElemType, prelude::*};
 
-use super::{math::narrow, results::Results};
+use super::results::Results;
 use crate::{
+    math::narrow,
     plan::Blueprint,
     program::UNROLL,
     reduction::{KindName, NO_INDEX, Reduction, for_each_reduction, relative_to_maximum},

@@ -6,7 +6,6 @@ use super::{
     context::{Columns, Context},
     evaluate::One,
     layout,
-    math::{Precision, constant, constant_vector, narrow},
     matrix::Products,
     operands::address,
     pairs::{Pairs, run_pair},
@@ -16,6 +15,7 @@ use super::{
     weighted::WeightedSums,
 };
 use crate::{
+    math::{Precision, constant, constant_vector, narrow},
     plan::Blueprint,
     program::{Program, REACH, Space, Stage, UNROLL},
     reduction::{

@@ -20,11 +20,11 @@ use super::{
     context::{Columns, Context},
     evaluate::One,
     layout,
-    math::constant_vector,
     operands::address,
     pairs::{Pairs, run_pair},
 };
 use crate::{
+    math::constant_vector,
     plan::Blueprint,
     program::{Program, Space, UNROLL},
     reduction::{Accumulator, Rule, RunningSums, TakesProducts, weights_are_values},

@@ -21,13 +21,13 @@ use cubecl::{prelude::*, tf32};
 
 use super::{
     context::{Columns, Context},
-    math::{Math, Precision, constant},
     matrix::{Emulated, Instruction, Multiplier, Products, Side, Tiling, round_to_11_bits},
 };
 use crate::{
+    math::{Math, Precision, any, constant},
     plan::{Blueprint, MatrixProduct, WeightedProduct},
     program::Factor,
-    reduction::{RunningSums, any, factor},
+    reduction::{RunningSums, factor},
 };
 
 /// Beyond that, components are left out of the product: their squares overflow.

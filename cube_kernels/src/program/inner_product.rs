@@ -2,7 +2,7 @@
 //! compute for many pairs at once.
 
 use super::{Instruction, Item, Listing, Load, Register, Source, Space, Stage, Term};
-use crate::catalogue::ScalarOp;
+use crate::formula::catalogue::ScalarOp;
 
 /// A sum over an inner axis of a pair that is $\pm \sum_k x_k y_k$ or $\pm \sum_k (x_k - y_k)^2 s_k^2$
 /// for components $x_k$ of an operand of rows and $y_k$ of one of columns.

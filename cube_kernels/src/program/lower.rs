@@ -7,13 +7,15 @@
 use std::collections::HashMap;
 
 use super::{
-    Argument, Code, Instruction, Item, Listing, Load, Program, Register, Scaled, Source, Space,
-    Stage, Term,
+    Code, Instruction, Item, Listing, Load, Program, Register, Scaled, Source, Space, Stage, Term,
 };
 use crate::{
-    catalogue::{ScalarOp, Sign},
-    expr::{Axis, Dependence, Expr, Node, Place},
-    formula::Formula,
+    formula::{
+        Formula,
+        catalogue::{ScalarOp, Sign},
+        expr::{Axis, Dependence, Expr, Node, Place},
+    },
+    math::Argument,
 };
 
 /// The longest inner axis that is unrolled.
@@ -662,7 +664,7 @@ fn part_at(parts: &[Expr], component: usize) -> (&Expr, usize) {
 
 /// What is loaded as it is.
 enum Leaf {
-    Operand(crate::expr::Var),
+    Operand(crate::formula::expr::Var),
     Index,
 }
 

@@ -11,6 +11,7 @@
 //! are unrolled; long ones are loops whose body reads `slot + k`.
 
 mod inner_product;
+mod loops;
 mod lower;
 mod scaled;
 mod symmetric;
@@ -24,15 +25,21 @@ use std::{
     sync::Arc,
 };
 
-use serde::{Deserialize, Serialize};
-
+pub use crate::formula::Bits;
 pub use inner_product::{Factor, InnerProduct, Scale};
+pub(crate) use loops::{looped, sums, unrolled};
 pub use lower::UNROLL;
 pub use scaled::{REACH, Scaled};
 pub use symmetric::Symmetric;
-pub use weighted_sum::WeightedSum;
+pub use weighted_sum::{WeightedSum, Weights};
 
-use crate::catalogue::ScalarOp;
+use crate::{formula::catalogue::ScalarOp, math::Argument};
+
+/// The most columns that are evaluated together.
+pub const LOOP_COLUMNS: usize = 14;
+
+/// Columns of a shared tile that are read at once.
+pub const LOADED_COLUMNS: usize = 4;
 
 /// The number of a value within one stage.
 pub type Register = usize;
@@ -48,23 +55,6 @@ pub enum Space {
     Column,
     /// Computed once a pair.
     Pair,
-}
-
-/// A constant, compared and hashed by its bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Bits(u64);
-
-impl Bits {
-    /// The value.
-    pub fn value(self) -> f64 {
-        f64::from_bits(self.0)
-    }
-}
-
-impl From<f64> for Bits {
-    fn from(value: f64) -> Self {
-        Self(value.to_bits())
-    }
 }
 
 /// One instruction.
@@ -107,19 +97,6 @@ pub enum Instruction {
         /// Whether the product is subtracted.
         negated: bool,
     },
-}
-
-/// What is known of the argument of a function, so that it takes less work.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Argument {
-    /// It is not positive (it may be NaN).
-    pub nonpositive: bool,
-    /// It has been rounded, so that another rounding error of its size is of no account.
-    pub rounded: bool,
-    /// It is the exponent of a power of 2.
-    pub binary: bool,
-    /// It is an angle of a few turns at most (or NaN).
-    pub small: bool,
 }
 
 /// A value that is added to something: the product is kept apart so that it can be fused.
@@ -251,7 +228,7 @@ pub struct Program {
 
 impl Program {
     fn new(code: Listing) -> Self {
-        let digest = crate::expr::digest(|h| code.hash(h));
+        let digest = crate::formula::expr::digest(|h| code.hash(h));
         Self {
             code: Arc::new(code),
             digest,

@@ -1,10 +1,10 @@
 //! Exponentials of squared distances, of coordinates that are scaled before they meet.
 
 use super::{Program, UNROLL, lower::listing};
-use crate::{
+use crate::formula::{
+    Formula,
     catalogue::ScalarOp,
     expr::{Axis, Expr, Node},
-    formula::Formula,
 };
 
 /// The lowered form of a formula that takes each $\exp \sum_k c_k (x_k - y_k)^2$, where $c_k < 0$ is the same

@@ -6,10 +6,10 @@ use std::{
 };
 
 use super::{Program, lower::listing};
-use crate::{
+use crate::formula::{
+    Formula,
     catalogue::{Parity, ScalarOp},
     expr::{Axis, Expr, Node, Var, digest},
-    formula::Formula,
 };
 
 /// The lowered form of a formula $f$ over rows and columns that are the same points: a program that

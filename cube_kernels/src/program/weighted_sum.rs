@@ -5,10 +5,7 @@ use super::{
     Instruction, Item, Listing, Register, Space, Term,
     inner_product::{Factor, factor},
 };
-use crate::{
-    catalogue::ScalarOp,
-    reduction::{ReductionKind, Weights},
-};
+use crate::formula::catalogue::ScalarOp;
 
 /// Components of the formula that are $\pm p\, v_k$, or $\pm p\, (v_k - u_k)$: $v_k$ is component $k$ of an
 /// operand of columns and $u_k$ of one of rows, and $p$ a value of the pair.
@@ -28,6 +25,15 @@ pub struct WeightedSum {
     pub row: Option<Factor>,
 }
 
+/// What components are multiplied by where matrix instructions sum them up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weights {
+    /// A factor in the formula.
+    Factor,
+    /// The same, and the exponential of the first component of the formula.
+    Exponential,
+}
+
 /// What a register of the body of the loop over components holds.
 #[derive(Clone, Copy, PartialEq)]
 enum Value {
@@ -43,7 +49,7 @@ enum Value {
 
 impl Listing {
     /// The components that the reduction `kind` sums up so, if these are all of its result.
-    pub fn weighted_sum(&self, kind: ReductionKind) -> Option<WeightedSum> {
+    pub fn weighted_sum(&self, weights: Weights) -> Option<WeightedSum> {
         let stores: Vec<(usize, usize, usize)> = (0..)
             .zip(&self.pair)
             .filter_map(|(item, own)| match own {
@@ -51,7 +57,6 @@ impl Listing {
                 _ => None,
             })
             .collect();
-        let weights = kind.weights()?;
         let item = match (weights, &stores[..]) {
             (Weights::Factor, [(item, 0, len)]) if *len == self.dim => *item,
             (Weights::Exponential, [(_, 0, 1), (item, 1, len)]) if 1 + len == self.dim => *item,

@@ -3,7 +3,7 @@
 use cubecl::prelude::*;
 
 use super::Spec;
-use crate::kernel::math::Math;
+use crate::math::{Math, any};
 
 /// How values are taken in: the reduction, and how functions are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -187,18 +187,6 @@ pub trait Reduction<F: Float, A: Float, N: Size>:
         #[comptime] spec: Spec,
         #[comptime] math: Math,
     ) -> Vector<A, N>;
-}
-
-/// Whether something is true of any lane.
-#[cube]
-pub(crate) fn any<N: Size>(mask: Vector<bool, N>) -> bool {
-    Vector::<u32, N>::cast_from(mask).vector_sum() > 0u32
-}
-
-/// Whether something is true of all lanes.
-#[cube]
-pub(super) fn all<N: Size>(mask: Vector<bool, N>) -> bool {
-    Vector::<u32, N>::cast_from(mask).vector_sum() == u32::cast_from(N::value())
 }
 
 /// Whether any of `q` values may be less than `bound` in any lane; it is so for NaN, too, on some devices.

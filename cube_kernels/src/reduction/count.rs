@@ -5,8 +5,8 @@ use super::{
     products_are_values, weights_are_values,
 };
 use crate::{
-    differentiate::Cotangent,
-    kernel::math::{Math, constant_vector},
+    formula::Cotangent,
+    math::{Math, constant_vector},
     program::UNROLL,
 };
 

@@ -4,7 +4,7 @@ use super::{
     Accumulator, Entry, Family, Forward, Found, GivesIndices, Reduction, ReductionKind, Rule, Spec,
     Wanted, family::derivative_where_found, products_are_values, weights_are_values,
 };
-use crate::{differentiate::Cotangent, kernel::math::Math, program::UNROLL};
+use crate::{formula::Cotangent, math::Math, program::UNROLL};
 
 /// The smallest or largest value and the column of its first occurrence.
 ///

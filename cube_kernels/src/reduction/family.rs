@@ -2,11 +2,13 @@
 
 use super::{ReductionKind, Wanted};
 use crate::{
-    catalogue::ScalarOp,
-    differentiate::Cotangent,
-    expr::{Axis, Expr, Place},
-    iterations::{looped, unrolled},
-    kernel::math::Precision,
+    formula::{
+        Cotangent,
+        catalogue::ScalarOp,
+        expr::{Axis, Expr, Place},
+    },
+    math::Precision,
+    program::{Weights, looped, unrolled},
 };
 
 /// Values that make up a partial result, for each row: `len` for each component of the result, or
@@ -30,15 +32,6 @@ impl Plane {
         len: 1,
         shared: true,
     };
-}
-
-/// What components are multiplied by where matrix instructions sum them up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Weights {
-    /// A factor in the formula.
-    Factor,
-    /// The same, and the exponential of the first component of the formula.
-    Exponential,
 }
 
 /// How a reduction over both axes is made of reductions over one.

@@ -2,20 +2,17 @@ use cubecl::prelude::*;
 
 use super::{
     Accumulator, Entry, Family, Forward, Found, GivesWeights, Plane, Reduction, ReductionKind,
-    Rule, Spec, Stages, Wanted,
-    accumulator::{all, any},
-    no_indices, products_are_values,
-    running::RunningSums,
+    Rule, Spec, Stages, Wanted, no_indices, products_are_values, running::RunningSums,
 };
 use crate::{
-    catalogue::ScalarOp,
-    differentiate::Cotangent,
-    expr::{Axis, Expr},
-    iterations::{looped, sums, unrolled},
-    kernel::math::{self, Math, constant, constant_vector},
-    plan,
-    program::UNROLL,
-    terms::{without_hidden_weights, without_zero_weights},
+    formula::{
+        Cotangent,
+        catalogue::ScalarOp,
+        expr::{Axis, Expr},
+        {without_hidden_weights, without_zero_weights},
+    },
+    math::{self, Math, all, any, constant, constant_vector},
+    program::{LOOP_COLUMNS, UNROLL, looped, sums, unrolled},
 };
 
 /// $\log \sum e^{f} w$, stable for any $f$.
@@ -223,7 +220,7 @@ pub struct ExpState<F: Float, A: Float, N: Size> {
 }
 
 /// Room for the columns that are evaluated together.
-const COLUMNS: usize = plan::LOOP_COLUMNS;
+const COLUMNS: usize = LOOP_COLUMNS;
 
 /// By how much the logarithm to base 2 of an exponential may exceed its base, where that is not raised
 /// for everything larger.

@@ -23,12 +23,12 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use accumulator::{
-    Accumulator, GivesIndices, GivesWeights, NO_INDEX, Reduction, Rule, TakesProducts, any,
-    no_indices, products_are_values, weights_are_values,
+    Accumulator, GivesIndices, GivesWeights, NO_INDEX, Reduction, Rule, TakesProducts, no_indices,
+    products_are_values, weights_are_values,
 };
 pub(crate) use count::Count;
 pub(crate) use extremum::Extremum;
-pub(crate) use family::{Entry, Family, Found, Weights};
+pub(crate) use family::{Entry, Family, Found};
 pub use family::{Forward, Plane, Stages};
 pub(crate) use log_sum_exp::{LogSumExp, factor, relative_to_maximum};
 pub(crate) use product::Product;
@@ -40,10 +40,12 @@ pub(crate) use sum::Sum;
 pub(crate) use variance::Variance;
 
 use crate::{
-    differentiate::Cotangent,
-    expr::{Axis, Expr},
-    formula::Formula,
-    kernel::math::Precision,
+    formula::{
+        Cotangent, Formula,
+        expr::{Axis, Expr},
+    },
+    math::Precision,
+    program::Weights,
 };
 
 /// Hands the list of all reductions to the macro `$then`. A row has the documentation of the kind, the kind and its

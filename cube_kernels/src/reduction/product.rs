@@ -5,10 +5,8 @@ use super::{
     Wanted, no_indices, products_are_values, weights_are_values,
 };
 use crate::{
-    catalogue::ScalarOp,
-    differentiate::Cotangent,
-    expr::Expr,
-    kernel::math::{Math, constant_vector},
+    formula::{Cotangent, catalogue::ScalarOp, expr::Expr},
+    math::{Math, constant_vector},
     program::UNROLL,
 };
 

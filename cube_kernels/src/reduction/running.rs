@@ -4,7 +4,7 @@ use cubecl::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    kernel::math::{Math, Precision, constant_vector},
+    math::{Math, Precision, constant_vector},
     program::UNROLL,
 };
 

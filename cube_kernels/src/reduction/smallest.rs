@@ -2,17 +2,13 @@ use cubecl::prelude::*;
 
 use super::{
     Accumulator, Entry, Family, Forward, Found, GivesIndices, NO_INDEX, Reduction, Rule, Spec,
-    Wanted,
-    accumulator::{any, any_may_be_less},
-    family::derivative_where_found,
-    products_are_values, weights_are_values,
+    Wanted, accumulator::any_may_be_less, family::derivative_where_found, products_are_values,
+    weights_are_values,
 };
 use crate::{
-    differentiate::Cotangent,
-    iterations::{looped, unrolled},
-    kernel::math::{Math, constant_vector},
-    plan::{self, LOADED_COLUMNS},
-    program::UNROLL,
+    formula::Cotangent,
+    math::{Math, any, constant_vector},
+    program::{LOADED_COLUMNS, LOOP_COLUMNS, UNROLL, looped, unrolled},
 };
 
 /// The `k` smallest values in ascending order and their columns, by insertion into a sorted list.
@@ -137,7 +133,7 @@ const GROUPS: usize = 2;
 /// Room for the groups: columns that are evaluated together are in different ones, the last of them beyond what
 /// their number is counted to.
 fn places(spec: Spec) -> usize {
-    GROUPS * spec.depth() + plan::LOOP_COLUMNS
+    GROUPS * spec.depth() + LOOP_COLUMNS
 }
 
 /// By how much a bound is raised: in proportion, and at least.

@@ -2,17 +2,18 @@ use cubecl::prelude::*;
 
 use super::{
     Accumulator, Entry, Family, Forward, Found, GivesWeights, Plane, Reduction, ReductionKind,
-    Rule, Spec, Stages, Wanted, Weights,
+    Rule, Spec, Stages, Wanted,
     log_sum_exp::{ExpState, Exponentials, exponential},
     no_indices, products_are_values,
 };
 use crate::{
-    differentiate::Cotangent,
-    expr::{Axis, Expr},
-    iterations::{sums, unrolled},
-    kernel::math::Math,
-    program::UNROLL,
-    terms::without_hidden_weights,
+    formula::{
+        Cotangent,
+        expr::{Axis, Expr},
+        without_hidden_weights,
+    },
+    math::Math,
+    program::{UNROLL, Weights, sums, unrolled},
 };
 
 /// $\sum e^{f} g / \sum e^{f}$, the mean of $g$ with the softmax of $f$ as weights; stable for any

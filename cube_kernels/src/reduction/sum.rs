@@ -2,13 +2,12 @@ use cubecl::prelude::*;
 
 use super::{
     Accumulation, Accumulator, Entry, Family, Forward, Found, Reduction, ReductionKind, Rule, Spec,
-    TakesProducts, Wanted, Weights, no_indices, running::RunningSums, weights_are_values,
+    TakesProducts, Wanted, no_indices, running::RunningSums, weights_are_values,
 };
 use crate::{
-    differentiate::Cotangent,
-    iterations::sums,
-    kernel::math::{Math, Precision},
-    program::UNROLL,
+    formula::Cotangent,
+    math::{Math, Precision},
+    program::{UNROLL, Weights, sums},
 };
 
 /// The sum.

@@ -2,17 +2,14 @@ use cubecl::prelude::*;
 
 use super::{
     Accumulator, Entry, Family, Forward, Found, Plane, Reduction, ReductionKind, Rule, Spec,
-    Wanted,
-    accumulator::all,
-    no_indices, products_are_values,
+    Wanted, no_indices, products_are_values,
     running::{BLOCKS, PARTS},
     weights_are_values,
 };
 use crate::{
-    differentiate::Cotangent,
-    iterations::{looped, unrolled},
-    kernel::math::{Math, constant_vector},
-    program::UNROLL,
+    formula::Cotangent,
+    math::{Math, all, constant_vector},
+    program::{UNROLL, looped, unrolled},
 };
 
 /// The variance $\frac{1}{N - c} \sum (f - \mu)^2$ and the mean $\mu$, in this order, with $c = 1$ where it is unbiased

@@ -9,11 +9,9 @@ use std::{
 };
 
 use burn_lazy_kernels::{
-    Axis, Expr, Formula, Program,
+    Argument, Axis, Expr, Formula, Program,
     catalogue::ScalarOp,
-    program::{
-        Argument, Code, Instruction, Item, Listing, Register, Source, Space, Stage, Term, UNROLL,
-    },
+    program::{Code, Instruction, Item, Listing, Register, Source, Space, Stage, Term, UNROLL},
 };
 use proptest::prelude::*;
 

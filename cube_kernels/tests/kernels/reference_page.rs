@@ -1,4 +1,4 @@
-//! The reference page of the operations, `src/operations.md`: made of the catalogue and the measured
+//! The reference page of the operations, `src/formula/operations.md`: made of the catalogue and the measured
 //! accuracy, and compared with what is stored.
 
 use std::{fmt::Write, fs, path::PathBuf};
@@ -15,7 +15,7 @@ use crate::{
 };
 
 fn path() -> PathBuf {
-    package_folder().join("src/operations.md")
+    package_folder().join("src/formula/operations.md")
 }
 
 const INTRODUCTION: &str = "\
@@ -114,6 +114,6 @@ fn the_reference_page_is_that_of_the_catalogue() {
     let stored = fs::read_to_string(path()).unwrap_or_default();
     assert!(
         stored == page,
-        "src/operations.md is not that of the catalogue: run `cargo xtask reference`"
+        "src/formula/operations.md is not that of the catalogue: run `cargo xtask reference`"
     );
 }

@@ -1,12 +1,33 @@
 //! Scalar functions of kernels, over vectors of lanes.
 
-use super::{elementary::polynomial, ptx};
-use crate::program::Argument;
+// Lists known at compile time are walked by index, which is what CubeCL can unroll.
+#![allow(clippy::needless_range_loop)]
+
+pub mod elementary;
+pub mod ptx;
+pub mod special;
+
 use cubecl::{
     intrinsic,
     ir::{ConstantValue, ElemType, FloatKind},
     prelude::*,
 };
+
+pub(crate) use elementary::matern_coefficients;
+use elementary::polynomial;
+
+/// What is known of the argument of a function, so that it takes less work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Argument {
+    /// It is not positive (it may be NaN).
+    pub nonpositive: bool,
+    /// It has been rounded, so that another rounding error of its size is of no account.
+    pub rounded: bool,
+    /// It is the exponent of a power of 2.
+    pub binary: bool,
+    /// It is an angle of a few turns at most (or NaN).
+    pub small: bool,
+}
 
 /// What is known of the arithmetic when a kernel is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -114,6 +135,18 @@ impl Precision {
             Precision::F64 => FloatKind::F64,
         })
     }
+}
+
+/// Whether something is true of any lane.
+#[cube]
+pub fn any<N: Size>(mask: Vector<bool, N>) -> bool {
+    Vector::<u32, N>::cast_from(mask).vector_sum() > 0u32
+}
+
+/// Whether something is true of all lanes.
+#[cube]
+pub fn all<N: Size>(mask: Vector<bool, N>) -> bool {
+    Vector::<u32, N>::cast_from(mask).vector_sum() == u32::cast_from(N::value())
 }
 
 /// A constant of a kernel, rounded once from `f64`.

@@ -1,14 +1,38 @@
 //! A formula: an expression whose leaves are numbered operands.
 
+pub mod catalogue;
+mod differentiate;
+pub mod expr;
+mod simplify;
+mod terms;
+
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    catalogue::ScalarOp,
-    expr::{Axis, Expr, Extreme, Node, Place, Var},
-    program::Bits,
-};
+pub use differentiate::Cotangent;
+pub(crate) use terms::{without_hidden_weights, without_zero_weights};
+
+use catalogue::ScalarOp;
+pub use expr::{Axis, Expr};
+use expr::{Extreme, Node, Place, Var};
+
+/// A constant, compared and hashed by its bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Bits(u64);
+
+impl Bits {
+    /// The value.
+    pub fn value(self) -> f64 {
+        f64::from_bits(self.0)
+    }
+}
+
+impl From<f64> for Bits {
+    fn from(value: f64) -> Self {
+        Self(value.to_bits())
+    }
+}
 
 /// An expression together with its operands in the order in which they are passed.
 ///
@@ -185,7 +209,9 @@ impl<'de> Deserialize<'de> for Formula {
                 Flat::Const(value) => Expr::constant(value.value()),
                 Flat::Scalar(op, args) => {
                     let args = args.into_iter().map(get).collect::<Result<Vec<_>, _>>()?;
-                    if args.len() != op.arity() || crate::expr::broadcast_dim(&args).is_none() {
+                    if args.len() != op.arity()
+                        || crate::formula::expr::broadcast_dim(&args).is_none()
+                    {
                         return wrong("arguments do not fit the operation");
                     }
                     Expr::scalar(op, args)

@@ -4,7 +4,7 @@
 //! formula that they reduce has to say it: a term that does not exist has a score that is less than all others, and
 //! a weight of 0.
 
-use crate::{
+use super::{
     catalogue::ScalarOp,
     expr::{Axis, Expr, Node},
 };

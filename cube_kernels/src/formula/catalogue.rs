@@ -7,21 +7,15 @@
 //! list that the tests walk. Adding an operation is adding a row.
 //!
 //! Operations that change the inner dimension are composed of the nodes of
-//! [`Node`](crate::expr::Node), or are nodes themselves.
+//! [`Node`](crate::formula::expr::Node), or are nodes themselves.
 
 use std::fmt;
 
 use cubecl::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    expr::Expr,
-    kernel::{
-        elementary,
-        math::{self, Math},
-        special,
-    },
-};
+use super::expr::Expr;
+use crate::math::{self, Math, elementary, matern_coefficients, special};
 
 /// How an operation is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -1197,17 +1191,6 @@ fn steep_power(a: &Expr, b: &Expr) -> Expr {
 /// $1 / (a^2 + b^2)$, 0 where that is infinite.
 fn inverse_square(a: &Expr, b: &Expr) -> Expr {
     (a.square() + b.square()).rsqrt().square()
-}
-
-/// The coefficients of the polynomial in $s$ of the Matérn function of order $n$ by rising powers:
-/// $\frac{n!}{(2 n)!} \frac{(2 n - k)!}{(n - k)! \, k!} 2^k$.
-pub(crate) fn matern_coefficients(n: u32) -> Vec<f64> {
-    let ratio = |k: u32| 2.0 * (n - k) as f64 / ((2 * n - k) as f64 * (k + 1) as f64);
-    let mut coefficients = vec![1.0];
-    for k in 0..n {
-        coefficients.push(coefficients[k as usize] * ratio(k));
-    }
-    coefficients
 }
 
 /// $a - b$, 0 where they are equal infinities.

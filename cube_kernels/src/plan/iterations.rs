@@ -4,24 +4,11 @@
 //! a kernel may have is in it with its full length, whatever the values are. The test that ends a loop counts as an
 //! iteration, as it does on these devices.
 
+use super::Blueprint;
 use crate::{
-    plan::Blueprint,
-    program::{Item, Program, Stage, UNROLL},
+    program::{Item, Program, Stage, looped, unrolled},
     reduction::Spec,
 };
-
-/// A loop of `len` iterations, each with `inner` in loops of its own.
-pub fn looped(len: usize, inner: usize) -> usize {
-    len.saturating_mul(1 + inner).saturating_add(1)
-}
-
-/// The same for a loop that is unrolled if it is short.
-pub fn unrolled(len: usize, inner: usize) -> usize {
-    match len {
-        ..=UNROLL => len * inner,
-        _ => looped(len, inner),
-    }
-}
 
 /// The work of a unit of the kernel that reduces.
 pub struct Unit<'a> {
@@ -121,22 +108,6 @@ fn stage(stage: &Stage) -> usize {
         Item::Sum { len, .. } | Item::Store { len, .. } => looped(*len, 0),
     });
     loads.sum::<usize>() + items.sum::<usize>()
-}
-
-/// Iterations of [`RunningSums`](crate::reduction::RunningSums) of some components.
-pub struct SumIterations {
-    /// For the end of a block: sums of blocks are added up, and sometimes these sums, too.
-    pub end_block: usize,
-    /// For taking in a partial result.
-    pub merge: usize,
-}
-
-/// The iterations of `len` running sums.
-pub fn sums(len: usize) -> SumIterations {
-    SumIterations {
-        end_block: unrolled(len, 0) + looped(len, 0),
-        merge: looped(len, 0) + looped(len, 0),
-    }
 }
 
 /// Iterations for writing a result or a partial one.

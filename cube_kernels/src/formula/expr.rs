@@ -12,7 +12,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalogue::{Notation, ScalarOp, Sign};
+use super::catalogue::{Notation, ScalarOp, Sign};
 
 /// One of the two symbolic axes of the M x N matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -4,7 +4,7 @@
 //! double negations vanish, slices move to the leaves. A product by zero stays, as it may be NaN, and so does a
 //! mask that is constant: what it hides keeps its place among the operands.
 
-use crate::{
+use super::{
     catalogue::ScalarOp,
     expr::{Expr, Node},
 };

@@ -10,10 +10,10 @@
 
 use cubecl::prelude::*;
 
-use super::math::{
-    self, LN_2_REST, Math, Precision, apart, constant_vector, exp_f32, exponent_bits,
+use super::{
+    Argument, LN_2_REST, Math, Precision, any, apart, constant_vector, exp_f32, exponent_bits,
 };
-use crate::{catalogue::matern_coefficients, program::Argument, reduction::any};
+use crate::math;
 
 /// The largest normal number and the smallest, in single precision.
 const LARGEST: f64 = f32::MAX as f64;
@@ -1306,6 +1306,17 @@ fn terms(math: Math) -> u32 {
         Precision::F64 => 20,
         _ => 10,
     }
+}
+
+/// The coefficients of the polynomial in $s$ of the Matérn function of order $n$ by rising powers:
+/// $\frac{n!}{(2 n)!} \frac{(2 n - k)!}{(n - k)! \, k!} 2^k$.
+pub(crate) fn matern_coefficients(n: u32) -> Vec<f64> {
+    let ratio = |k: u32| 2.0 * (n - k) as f64 / ((2 * n - k) as f64 * (k + 1) as f64);
+    let mut coefficients = vec![1.0];
+    for k in 0..n {
+        coefficients.push(coefficients[k as usize] * ratio(k));
+    }
+    coefficients
 }
 
 /// The Matérn function of order `n` of the square $s^2$: a polynomial in $s$ times $e^{-s}$.

@@ -8,9 +8,10 @@
 use cubecl::prelude::*;
 
 use super::{
+    Math, Precision, constant_vector,
     elementary::{erf, exp_of_negative, half_turn, log, not_a_number, polynomial},
-    math::{self, Math, Precision, constant_vector},
 };
+use crate::math;
 
 /// What there is of one function for each precision.
 fn table(math: Math, single: &[f64], double: &[f64]) -> Vec<f64> {

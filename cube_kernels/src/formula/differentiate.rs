@@ -2,7 +2,7 @@
 //!
 //! The derivative of an expression is again an expression, so derivatives of any order exist, and
 //! the derivative of a reduction is another reduction. The rules of scalar functions stand in the
-//! [catalogue](crate::catalogue); here are those of the nodes that change the inner dimension.
+//! [catalogue](crate::formula::catalogue); here are those of the nodes that change the inner dimension.
 //!
 //! What does not count in the value does not count in the derivative, whatever it is. Two things see to that:
 //!
@@ -13,7 +13,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::{
+use super::{
     catalogue::{Partial, ScalarOp},
     expr::{Expr, Extreme, Node, Var},
 };

@@ -4,15 +4,13 @@
 //! read where they are, and few rows are made up for by splitting the columns between the units. On
 //! a GPU the units of a cube share a tile of columns, and columns are split between cubes.
 
+mod iterations;
+
 use crate::{
-    iterations::{Unit, largest, merging},
-    kernel::{
-        math::{Math, Precision},
-        ptx,
-    },
+    math::{Argument, Math, Precision, ptx},
     program::{
-        Argument, FUNCTION, Factor, InnerProduct, Load, Program, Space, Symmetric, UNROLL,
-        WeightedSum,
+        FUNCTION, Factor, InnerProduct, LOADED_COLUMNS, LOOP_COLUMNS, Load, Program, Space,
+        Symmetric, UNROLL, WeightedSum,
     },
     reduction::{Accumulation, ReductionKind, Spec},
 };
@@ -20,6 +18,8 @@ use cubecl::{
     ir::{AddressType, DeviceProperties, ElemType, FloatKind},
     prelude::{CubeCount, CubeDim},
 };
+
+use iterations::{Unit, largest, merging};
 
 /// Everything about a kernel that is fixed when it is compiled, beside its program.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -605,12 +605,6 @@ const MOST_CODE: usize = 60_000;
 /// vanishes beyond about a hundred columns.
 const BLOCK: usize = 128;
 
-/// The most columns that are evaluated together.
-pub const LOOP_COLUMNS: usize = 14;
-
-/// Columns of a shared tile that are read at once.
-pub const LOADED_COLUMNS: usize = 4;
-
 /// The fewest columns that are worth a part of their own.
 const MIN_PART: usize = 1024;
 
@@ -1016,7 +1010,7 @@ fn weighted_sum(
     matrix: Option<MatrixProduct>,
 ) -> Option<WeightedSum> {
     let kind = blueprint.spec.kind;
-    let sum = program.weighted_sum(kind)?;
+    let sum = program.weighted_sum(kind.weights()?)?;
     // As the difference of two sums, that of differences is exact enough where all of these are about as
     // large as the components: where the squared distance is.
     let near = |matrix: &MatrixProduct| {
