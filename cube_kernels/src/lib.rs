@@ -29,7 +29,8 @@ pub mod reference;
 pub use cubecl::ir::IntKind;
 pub use formula::{Axis, Cotangent, Expr, Formula, catalogue, expr};
 pub use launch::{
-    Kernels, Launch, LaunchError, Layout, Output, check_device, check_properties, same_tensors,
+    Kernels, Launch, LaunchError, Layout, Output, PartSizes, Parts, PartsAt, check_device,
+    check_properties, same_tensors,
 };
 pub use math::{Argument, Math, Precision};
 pub use program::{Program, Symmetric};

@@ -23,3 +23,13 @@ pub const BATCH_SHAPE: usize = 7;
 pub const fn strides(index: usize, batch_rank: usize) -> usize {
     BATCH_SHAPE + batch_rank + index * (2 + batch_rank)
 }
+
+/// Start of the numbers that only kernels of parts have which start anywhere, behind the strides of `tensors` tensors.
+pub const fn placed(tensors: usize, batch_rank: usize) -> usize {
+    strides(tensors, batch_rank)
+}
+
+/// There: the first column.
+pub const FIRST_COLUMN: usize = 0;
+/// There: the place of the first part.
+pub const FIRST_PART: usize = 1;

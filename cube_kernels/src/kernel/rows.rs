@@ -562,7 +562,12 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     // read at an index that compilers cannot know. Four numbers are written at once.
     let mut out = Array::<usize>::new(4usize);
     out[0] = row;
-    out[1] = (part * batches + batch) * out_rows + row;
+    let place = if comptime!(blueprint.placed) {
+        part + *layout.index(comptime!(placed(&program, &blueprint) + layout::FIRST_PART))
+    } else {
+        part
+    };
+    out[1] = (place * batches + batch) * out_rows + row;
     out[2] = out_rows;
     // Where rows are added up, parts may take other columns or other rows.
     let (part_of_columns, first_row) = if comptime!(blueprint.folded) {
@@ -574,6 +579,14 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     };
     let begin = min(part_of_columns * part_columns, columns);
     let end = min(begin + part_columns, columns);
+    let (begin, end) = if comptime!(blueprint.placed) {
+        let first = *layout.index(comptime!(
+            placed(&program, &blueprint) + layout::FIRST_COLUMN
+        ));
+        (begin + first, end + first)
+    } else {
+        (begin, end)
+    };
 
     let address = address(layout, batch, comptime!(blueprint.clone()));
     let infinity = infinity.get::<F>();
@@ -741,6 +754,11 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
             }
         }
     }
+}
+
+/// Where the numbers of parts that start anywhere are.
+fn placed(program: &Program, blueprint: &Blueprint) -> usize {
+    layout::placed(program.tensors.len(), blueprint.batch_rank)
 }
 
 /// Value `at` of `plane` of the partial result.

@@ -61,6 +61,8 @@ pub struct Blueprint {
     pub left_out: Vec<LeftOut>,
     /// Whether columns are split into parts, so that partial results are written.
     pub partial: bool,
+    /// Whether the columns and the parts that are written start anywhere.
+    pub placed: bool,
     /// Whether rows are added up, so that the output has fewer.
     pub folded: bool,
     /// Number of batch dimensions.
@@ -792,6 +794,7 @@ fn blueprint(
         ahead: None,
         strip: None,
         partial: false,
+        placed: false,
         folded: false,
         batch_rank,
         packing,
@@ -1113,6 +1116,17 @@ fn most_pairs(
         let half = block / 2 / blueprint.columns * blueprint.columns;
         blueprint.block = half.max(blueprint.columns);
     }
+}
+
+/// The kernel that merges parts which are there already, and how many of them it takes at a time.
+pub fn merge(
+    device: &Device,
+    spec: Spec,
+    precision: Precision,
+    parts: usize,
+) -> Result<(Blueprint, usize), PlanError> {
+    let together = most_parts(spec, parts, device.max_iterations)?;
+    Ok((blueprint(device, spec, precision, 0, Vec::new()), together))
 }
 
 /// How many parts are merged at a time: all of them, where that is within the iterations of a unit.

@@ -1,8 +1,8 @@
 //! Tensors and launches: the side of the tests that needs a runtime.
 
 use burn_lazy_kernels::{
-    Accumulation, Axis, Expr, Formula, Launch, LaunchError, Output, Precision, Program,
-    ReductionKind, Spec, Symmetric, Wanted,
+    Accumulation, Axis, Expr, Formula, Launch, LaunchError, Output, Parts, PartsAt, Precision,
+    Program, ReductionKind, Spec, Symmetric, Wanted,
     expr::Var,
     plan::{self, Device, MatrixUnits, Packing, Plan, Sizes},
     reference::{self, HostOperand},
@@ -350,6 +350,60 @@ fn download(client: &Client, precision: Precision, handle: cubecl::server::Handl
     }
 }
 
+/// Buffers for results between guards, and what is wanted.
+struct Results {
+    values: cubecl::server::Handle,
+    indices: cubecl::server::Handle,
+    shape: Vec<usize>,
+    precision: Precision,
+    wanted: Wanted,
+}
+
+impl Results {
+    fn new(problem: &Problem, client: &Client, precision: Precision, wanted: Wanted) -> Self {
+        let sizes = problem.sizes();
+        let mut shape = problem.batch.clone();
+        shape.extend([sizes.out_rows(), problem.spec().entries()]);
+        let len = shape.iter().product::<usize>();
+        let indices = vec![UNTOUCHED as i32; len + 2 * GUARD];
+        Self {
+            values: upload(client, precision, &vec![UNTOUCHED; len + 2 * GUARD]),
+            indices: client.create_from_slice(i32::as_bytes(&indices)),
+            shape,
+            precision,
+            wanted,
+        }
+    }
+
+    fn output(&self) -> Output {
+        let binding = |buffer: &cubecl::server::Handle, size: usize| TensorBinding {
+            handle: inside(buffer.clone(), size).binding(),
+            strides: Strides::new(&contiguous_strides(&self.shape)),
+            shape: Shape::from(self.shape.clone()),
+            tiling: Default::default(),
+        };
+        let wanted = self.wanted;
+        let values = || binding(&self.values, self.precision.size());
+        let indices = || (binding(&self.indices, size_of::<i32>()), IntKind::I32);
+        Output {
+            values: wanted.values.then(values),
+            indices: wanted.indices.then(indices),
+            state: None,
+        }
+    }
+
+    /// What was written.
+    fn read(self, client: &Client) -> (Vec<f64>, Vec<i64>) {
+        let values = download(client, self.precision, self.values);
+        let bytes = client.read_one(self.indices).expect("the device answers");
+        let indices: Vec<i64> = i32::from_bytes(&bytes).iter().map(|v| *v as i64).collect();
+        let untouched = untouched(self.precision);
+        let values = written(&values, untouched, self.wanted.values);
+        let indices = written(&indices, UNTOUCHED as i64, self.wanted.indices);
+        (values, indices)
+    }
+}
+
 /// A reduction over one axis, a sum if nothing else is said, with all of its operands.
 pub struct Problem {
     pub formula: Formula,
@@ -592,55 +646,96 @@ impl Problem {
         precision: Precision,
         wanted: Wanted,
     ) -> Result<(Vec<f64>, Vec<i64>), LaunchError> {
-        let Sizes {
-            batches,
-            rows,
-            columns,
-            fold,
-        } = self.sizes();
-        let entries = self.spec().entries();
-        let out_rows = self.sizes().out_rows();
-        let len = batches * out_rows * entries;
-        let mut shape = self.batch.clone();
-        shape.extend([out_rows, entries]);
-        let binding = |buffer: &cubecl::server::Handle, size: usize| TensorBinding {
-            handle: inside(buffer.clone(), size).binding(),
-            strides: Strides::new(&contiguous_strides(&shape)),
-            shape: Shape::from(shape.clone()),
+        let results = Results::new(self, client, precision, wanted);
+        let launch = self.launch(self.sizes().columns, precision);
+        let tensors = self.bindings(client, precision);
+        let output = results.output();
+        launch.run_as(&self.device(client), client, tensors, &self.scalars, output)?;
+        Ok(results.read(client))
+    }
+
+    /// The same in parts: of the columns between `cuts`, merged into one part each time, or all in the end.
+    pub fn run_in_parts(
+        &self,
+        client: &Client,
+        precision: Precision,
+        wanted: Wanted,
+        cuts: &[usize],
+        each_time: bool,
+    ) -> Result<(Vec<f64>, Vec<i64>), LaunchError> {
+        const MOST: usize = 400;
+        let launch = |columns| self.launch(columns, precision);
+        let whole = launch(self.sizes().columns);
+        let sizes = whole.part_sizes(wanted, MOST);
+        let tensor = |buffer: &cubecl::server::Handle, len: usize| TensorBinding {
+            handle: buffer.clone().binding(),
+            strides: Strides::new(&[1]),
+            shape: Shape::from(vec![len]),
             tiling: Default::default(),
         };
-        let values = upload(client, precision, &vec![UNTOUCHED; len + 2 * GUARD]);
-        let indices = vec![UNTOUCHED as i32; len + 2 * GUARD];
-        let indices = client.create_from_slice(i32::as_bytes(&indices));
-        let output = Output {
-            values: wanted.values.then(|| binding(&values, precision.size())),
-            indices: wanted
-                .indices
-                .then(|| (binding(&indices, size_of::<i32>()), IntKind::I32)),
-            state: None,
-        };
+        let buffers = [0, 1].map(|_| {
+            let values = client.empty(sizes.values * whole.accumulated().size());
+            (
+                values,
+                client.empty(sizes.indices.max(1) * size_of::<u32>()),
+            )
+        });
+        let [mut own, mut other] = buffers.each_ref().map(|(values, indices)| Parts {
+            values: tensor(values, sizes.values),
+            indices: (sizes.indices > 0).then(|| tensor(indices, sizes.indices)),
+            count: MOST,
+        });
+        let ends = cuts.iter().copied().chain([self.sizes().columns]);
+        let (mut start, mut count) = (0, 0);
+        for end in ends {
+            let place = PartsAt {
+                start,
+                parts: &own,
+                first: count,
+            };
+            let device = self.device(client);
+            let tensors = self.bindings(client, precision);
+            let scalars = &self.scalars;
+            count += launch(end - start)
+                .run_parts_as(&device, client, tensors, scalars, wanted, place)?;
+            start = end;
+            if each_time && count > 0 {
+                let all = Parts {
+                    count,
+                    ..own.clone()
+                };
+                whole.merge_parts(client, &all, wanted, &other)?;
+                std::mem::swap(&mut own, &mut other);
+                count = 1;
+            }
+        }
+        let results = Results::new(self, client, precision, wanted);
+        let all = Parts { count, ..own };
+        whole.merge(client, &all, results.output())?;
+        Ok(results.read(client))
+    }
+
+    /// The tensors as kernels take them.
+    pub fn bindings(&self, client: &Client, precision: Precision) -> Vec<TensorBinding> {
         let tensors = self.tensors.iter();
-        let tensors = tensors
+        tensors
             .map(|t| t.binding(client, precision, self.most))
-            .collect();
-        let launch = Launch {
+            .collect()
+    }
+
+    /// The launch of so many columns.
+    pub fn launch(&self, columns: usize, precision: Precision) -> Launch<'_> {
+        Launch {
             program: &self.program,
             symmetric: self.symmetric.as_ref(),
             reduction: self.reduction,
             batch_shape: &self.batch,
-            rows,
+            rows: self.sizes().rows,
             columns,
-            fold,
+            fold: self.fold,
             precision,
             values: precision,
-        };
-        launch.run_as(&self.device(client), client, tensors, &self.scalars, output)?;
-        let values = download(client, precision, values);
-        let bytes = client.read_one(indices).expect("the device answers");
-        let indices: Vec<i64> = i32::from_bytes(&bytes).iter().map(|v| *v as i64).collect();
-        let values = written(&values, untouched(precision), wanted.values);
-        let indices = written(&indices, UNTOUCHED as i64, wanted.indices);
-        Ok((values, indices))
+        }
     }
 
     /// Asserts that the device gives what the host gives, for each precision of the runtime, up to

@@ -46,6 +46,7 @@ mod on_device {
     pub mod lists;
     pub mod matrices;
     pub mod pairs_once;
+    pub mod parts;
     pub mod random_kernels;
     pub mod range;
     pub mod reductions;

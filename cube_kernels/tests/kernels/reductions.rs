@@ -56,7 +56,7 @@ fn kinds(dim: usize) -> Vec<ReductionKind> {
 }
 
 /// Dimensions and kinds: all of them, but for those that take shader compilers minutes.
-fn all_kinds() -> Vec<(usize, ReductionKind)> {
+pub fn all_kinds() -> Vec<(usize, ReductionKind)> {
     let quick = |dim: usize, kind: &ReductionKind| {
         let listed = matches!(kind, ReductionKind::Smallest { .. });
         match runtime() {
@@ -72,7 +72,7 @@ fn all_kinds() -> Vec<(usize, ReductionKind)> {
 }
 
 /// All precisions for one component, one of them for several, as kernels take long to compile.
-fn precisions_of(dim: usize) -> &'static [Precision] {
+pub fn precisions_of(dim: usize) -> &'static [Precision] {
     let all = precisions();
     match dim {
         1 => all,
@@ -81,25 +81,25 @@ fn precisions_of(dim: usize) -> &'static [Precision] {
 }
 
 /// Whether the result has columns.
-fn has_indices(kind: ReductionKind) -> bool {
+pub fn has_indices(kind: ReductionKind) -> bool {
     matches!(
         kind,
         ReductionKind::Minimum | ReductionKind::Maximum | ReductionKind::Smallest { .. }
     )
 }
 
-fn supported(kind: ReductionKind, precision: Precision) -> bool {
+pub fn supported(kind: ReductionKind, precision: Precision) -> bool {
     check_device(&client(), precision, kind, Wanted::BOTH, 4).is_ok()
 }
 
 /// Small integers, so that every type holds them and ties are frequent.
-fn integers(shape: &[usize], rng: &mut Rng) -> Tensor {
+pub fn integers(shape: &[usize], rng: &mut Rng) -> Tensor {
     let len = shape.iter().product();
     let values = rng.vec(len, -4.0, 5.0).into_iter().map(f64::floor);
     Tensor::new(shape, values.collect())
 }
 
-fn problem(
+pub fn problem(
     kind: ReductionKind,
     dim: usize,
     reduced: Axis,
@@ -127,7 +127,7 @@ fn problem(
 }
 
 /// What may be wanted of a reduction that has columns.
-const ALL_WANTED: [Wanted; 3] = [Wanted::VALUES, Wanted::INDICES, Wanted::BOTH];
+pub const ALL_WANTED: [Wanted; 3] = [Wanted::VALUES, Wanted::INDICES, Wanted::BOTH];
 
 /// With both the values and the columns, where there are any.
 fn check(problem: &Problem, precision: Precision) {

@@ -1,0 +1,347 @@
+//! The kernels of a reduction.
+
+use std::sync::Arc;
+
+use cubecl::{
+    ir::{DeviceProperties, ElemType, IntKind, TargetProperties},
+    prelude::*,
+};
+
+use super::{
+    Launch, LaunchError, Layout, Output, Parts,
+    merging::{Merging, PartBuffers, PartSizes, Results, Turns, Types, buffers},
+    strided::Strided,
+};
+use crate::{
+    kernel::{self, checked::Checked, layout},
+    math::Precision,
+    plan::{self, Device, Plan, Sizes},
+    program::{Program, Space, Symmetric},
+    reduction::{NO_INDEX, ReductionKind, Spec, Wanted},
+};
+
+/// What kernels give.
+#[derive(Clone, Copy)]
+pub(super) enum Goal {
+    /// Results, and the type of their indices.
+    Results(IntKind),
+    /// `count` parts, of the columns from `start` on.
+    Parts { start: usize, count: usize },
+}
+
+/// The kernels of a reduction: all that is known before there are buffers. What is launched is made
+/// from it, and what is compiled to look at it where there is no device.
+pub struct Kernels<'a> {
+    plan: Plan,
+    program: &'a Program,
+    /// Where the program is another form of the formula.
+    symmetric: Option<&'a Symmetric>,
+    /// The run-time sizes and strides.
+    numbers: Vec<usize>,
+    /// What becomes of parts.
+    merging: Merging,
+    /// Rows of the result in all batches.
+    rows: usize,
+}
+
+impl<'a> Kernels<'a> {
+    pub(super) fn new(
+        launch: &Launch<'a>,
+        device: &Device,
+        runtime: &str,
+        tensors: &[Layout],
+        wanted: Wanted,
+        goal: Goal,
+    ) -> Result<Self, LaunchError> {
+        let program = launch.program;
+        assert_eq!(tensors.len(), program.tensors.len());
+        let spec = Spec {
+            kind: launch.reduction,
+            wanted,
+            dim: program.dim,
+        };
+        let sizes = Sizes {
+            batches: launch.batch_shape.iter().product(),
+            rows: launch.rows,
+            columns: launch.columns,
+            fold: launch.fold,
+        };
+        if launch.fold.is_some() {
+            assert!(matches!(launch.reduction, ReductionKind::Sum(_)) && launch.rows > 0);
+        }
+        let rows = sizes.batches * sizes.out_rows();
+        let (start, count, symmetric, index_kind) = match goal {
+            Goal::Results(kind) => (0, 1, launch.symmetric, kind),
+            Goal::Parts { start, count } => (start, count, None, IntKind::I32),
+        };
+        let end = start.saturating_add(launch.columns);
+        if end >= NO_INDEX as usize && (wanted.indices || spec.keeps_indices()) {
+            return Err(LaunchError::TooLarge {
+                device: runtime.to_string(),
+                len: end,
+            });
+        }
+        // Of the tensors of a program, in its order.
+        let strided = |program: &Program, order: &[usize]| -> Vec<Strided> {
+            let spaces = order.iter().zip(&program.tensors);
+            let strided = |(k, space): (&usize, &Space)| {
+                Strided::new(tensors[*k], *space, launch.batch_shape)
+            };
+            spaces.map(strided).collect()
+        };
+        let packing = |strides: &[Strided]| strides.iter().map(|s| s.packing).collect();
+        let rank = launch.batch_shape.len();
+        let symmetric = symmetric.and_then(|symmetric| {
+            let strides = strided(&symmetric.program, &symmetric.tensors);
+            let plan = plan::symmetric(
+                device,
+                symmetric,
+                spec,
+                sizes,
+                launch.precision,
+                rank,
+                packing(&strides),
+            )?;
+            Some((symmetric, strides, plan))
+        });
+        let (symmetric, program, strides, plan) = match symmetric {
+            Some((symmetric, strides, plan)) => {
+                (Some(symmetric), &symmetric.program, strides, plan)
+            }
+            None => {
+                let in_order: Vec<usize> = (0..tensors.len()).collect();
+                let strides = strided(program, &in_order);
+                let plan = plan::plan(
+                    device,
+                    program,
+                    spec,
+                    sizes,
+                    launch.precision,
+                    rank,
+                    packing(&strides),
+                )?;
+                (None, program, strides, plan)
+            }
+        };
+
+        let mut plan = plan;
+        plan.blueprint.written = launch.values;
+        if let Goal::Parts { .. } = goal {
+            plan.blueprint.partial = true;
+            plan.blueprint.placed = true;
+        }
+        let largest = strides.iter().map(|s| s.extent).max().unwrap_or(0);
+        let columns = start + plan.parts * plan.part_columns + plan.blueprint.block;
+        let written = match plan.blueprint.partial {
+            false => spec.entries(),
+            true => plan.parts.max(count) * spec.partial_values().max(spec.entries()),
+        };
+        let last_row = (plan.part_steps + sizes.steps() + 1) * sizes.out_rows()
+            + plan.lanes * plan.blueprint.units;
+        let largest = largest.max(rows * written).max(columns).max(last_row);
+        let address = plan::address_type(device, largest).ok_or_else(|| LaunchError::TooLarge {
+            device: runtime.to_string(),
+            len: largest,
+        })?;
+
+        let mut numbers = vec![0; layout::BATCH_SHAPE];
+        numbers[layout::ROWS] = sizes.rows;
+        numbers[layout::COLUMNS] = sizes.columns;
+        numbers[layout::PART] = plan.part_columns;
+        numbers[layout::PARTS] = plan.parts;
+        numbers[layout::BATCHES] = sizes.batches;
+        numbers[layout::FOLDED] = sizes.out_rows();
+        numbers[layout::STEPS] = plan.part_steps;
+        numbers.extend(launch.batch_shape);
+        for strided in &strides {
+            numbers.extend([strided.row, strided.component]);
+            numbers.extend(&strided.batch);
+        }
+        if plan.blueprint.placed {
+            // The first part is known when it is launched.
+            numbers.extend([start, 0]);
+        }
+        let types = Types {
+            stored: launch.precision.elem(),
+            computed: launch.precision.computed().elem(),
+            accumulated: match symmetric {
+                // What each unit adds to the sums of a point is many numbers.
+                Some(_) => Precision::F64.elem(),
+                None => launch.accumulated().elem(),
+            },
+            output: (launch.values.elem(), ElemType::Int(index_kind)),
+        };
+        let turns = Turns {
+            parts: match goal {
+                Goal::Results(_) => plan.parts,
+                // They are merged when all have come.
+                Goal::Parts { .. } => 1,
+            },
+            together: plan.together,
+            result: None,
+        };
+        let merging = Merging::new(device, plan.blueprint.clone(), types, address, rows, turns)?;
+        Ok(Self {
+            plan,
+            program,
+            symmetric,
+            numbers,
+            merging,
+            rows,
+        })
+    }
+
+    /// How the formula is reduced.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Types of the values and indices that the first kernel writes.
+    fn written(&self) -> (ElemType, ElemType) {
+        match self.plan.blueprint.partial {
+            false => self.merging.types.output,
+            true => self.merging.types.partial(),
+        }
+    }
+
+    /// The kernels as a compiler takes them, in the order in which they run: the one that reduces,
+    /// and, where columns are split, those that merge the parts.
+    pub fn define(&self, properties: &Arc<DeviceProperties>) -> Vec<Box<dyn CubeKernel>> {
+        let target = Arc::new(TargetProperties::default());
+        let settings = self.merging.settings(self.plan.cube_dim());
+        let reduce = self.reduce_kernel(settings, properties.clone(), target);
+        let mut kernels: Vec<Box<dyn CubeKernel>> = vec![Box::new(reduce)];
+        kernels.extend(self.merging.define(properties));
+        kernels
+    }
+
+    fn reduce_kernel(
+        &self,
+        settings: KernelSettings,
+        properties: Arc<DeviceProperties>,
+        target: Arc<TargetProperties>,
+    ) -> kernel::reduce::Reduce {
+        let wanted = self.plan.blueprint.spec.wanted;
+        let blueprint = &self.plan.blueprint;
+        let types = self.merging.types;
+        let scalar = || InputScalarCompilationArg::new(types.computed);
+        let (o, i) = self.written();
+        kernel::reduce::Reduce::new(
+            settings,
+            properties,
+            target,
+            buffers(self.program.tensors.len()).collect(),
+            (0..self.program.scalars).map(|_| scalar()).collect(),
+            self.numbers.iter().map(|_| ()).collect(),
+            scalar(),
+            buffers((wanted.values || blueprint.partial).into()).collect(),
+            buffers(blueprint.writes_indices().into()).collect(),
+            buffers((wanted.state && !blueprint.partial).into()).collect(),
+            self.plan.lanes,
+            self.program.clone(),
+            blueprint.clone(),
+            types.stored,
+            types.computed,
+            types.accumulated,
+            o,
+            i,
+        )
+    }
+
+    pub(super) fn launch(
+        &self,
+        client: &Client,
+        tensors: Vec<TensorBinding>,
+        scalars: &[f64],
+        output: Output,
+    ) {
+        let buffer = |tensor: TensorBinding| tensor.into_tensor_arg().into_buffer_arg();
+        let results = Results {
+            values: output.values.map(buffer),
+            indices: output.indices.map(|(tensor, _)| buffer(tensor)),
+            state: output.state.map(buffer),
+        };
+        if self.merging.is_empty() {
+            self.launch_reduce(client, tensors, scalars, results, 0);
+        } else {
+            let parts = self.merging.buffers(client, self.plan.parts);
+            self.launch_reduce(client, tensors, scalars, parts.results(), 0);
+            self.merging.launch(client, parts, results);
+        }
+    }
+
+    /// Writes parts, from `first` on; returns how many.
+    pub(super) fn launch_parts(
+        &self,
+        client: &Client,
+        tensors: Vec<TensorBinding>,
+        scalars: &[f64],
+        parts: &Parts,
+        first: usize,
+    ) -> Result<usize, LaunchError> {
+        let own = self.plan.parts;
+        if first.saturating_add(own) > parts.count {
+            return Err(LaunchError::TooManyParts {
+                parts: own,
+                first,
+                count: parts.count,
+            });
+        }
+        let sizes = PartSizes::new(self.plan.blueprint.spec, self.rows, parts.count);
+        let buffers = PartBuffers::of(parts, sizes)?;
+        self.launch_reduce(client, tensors, scalars, buffers.results(), first);
+        Ok(own)
+    }
+
+    /// Launches the kernel with its arguments in the order of its parameters. It bounds rows, columns and
+    /// output by the sizes among the numbers, and the strides were taken from the tensors; its loops are over
+    /// these sizes. Parts are written from `first` on.
+    fn launch_reduce(
+        &self,
+        client: &Client,
+        tensors: Vec<TensorBinding>,
+        scalars: &[f64],
+        results: Results,
+        first: usize,
+    ) {
+        let (tensors, scalars) = match self.symmetric {
+            Some(symmetric) => (
+                symmetric
+                    .tensors
+                    .iter()
+                    .map(|k| tensors[*k].clone())
+                    .collect(),
+                symmetric.scalars.iter().map(|k| scalars[*k]).collect(),
+            ),
+            None => (tensors, scalars.to_vec()),
+        };
+        assert_eq!(scalars.len(), self.program.scalars);
+        let stored = self.merging.types.stored;
+        let mut launcher = KernelLauncher::new(self.merging.settings(self.plan.cube_dim()));
+        launcher.declare_io(BufferIOAttr::ReadOnly);
+        for tensor in tensors {
+            let buffer = tensor.into_tensor_arg().into_buffer_arg();
+            launcher.register_buffer(buffer, stored.size());
+        }
+        for value in &scalars {
+            self.merging.register_scalar(&mut launcher, *value);
+        }
+        let mut numbers = self.numbers.clone();
+        if self.plan.blueprint.placed {
+            let at = layout::placed(self.program.tensors.len(), self.plan.blueprint.batch_rank);
+            numbers[at + layout::FIRST_PART] = first;
+        }
+        for number in numbers {
+            <usize as LaunchArg>::register(number, &mut launcher);
+        }
+        self.merging.register_scalar(&mut launcher, f64::INFINITY);
+        self.merging
+            .register_results(&mut launcher, results, self.written());
+        let kernel = self.reduce_kernel(
+            launcher.settings.clone(),
+            client.properties_shared(),
+            client.target_properties_shared(),
+        );
+        launcher.launch(self.plan.cube_count(), Checked(kernel), client);
+    }
+}

@@ -1,0 +1,257 @@
+//! Launching of reductions on tensors of any layout.
+
+mod checks;
+mod kernels;
+mod merging;
+mod parts;
+mod strided;
+
+use cubecl::{
+    ir::{DeviceProperties, IntKind},
+    prelude::*,
+};
+
+pub use checks::{check_device, check_properties, same_tensors};
+use kernels::Goal;
+pub use kernels::Kernels;
+pub use merging::PartSizes;
+pub use parts::{Parts, PartsAt};
+pub use strided::Layout;
+use strided::contiguous;
+
+use crate::{
+    math::Precision,
+    plan::{Device, PlanError},
+    program::{Program, Symmetric},
+    reduction::{ReductionKind, Wanted},
+};
+
+/// Why a reduction could not be launched.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LaunchError {
+    /// The device does not compute in this type.
+    #[error("the device {device} does not support {precision:?} reductions: {reason}")]
+    Unsupported {
+        /// Name of the runtime.
+        device: String,
+        /// The type.
+        precision: Precision,
+        /// What is missing.
+        reason: &'static str,
+    },
+    /// A kernel cannot bind so many buffers.
+    #[error("{tensors} tensors are more than a kernel can bind on the device {device}: {limit}")]
+    TooManyTensors {
+        /// Name of the runtime.
+        device: String,
+        /// Tensors in the formula.
+        tensors: usize,
+        /// The most there can be.
+        limit: usize,
+    },
+    /// A buffer is larger than the device can address.
+    #[error("a buffer of {len} values is larger than the device {device} can address")]
+    TooLarge {
+        /// Name of the runtime.
+        device: String,
+        /// Values in the buffer.
+        len: usize,
+    },
+    /// A tensor of partial results is too short.
+    #[error("the {what} of parts are {given} numbers, less than {len}")]
+    PartSize {
+        /// Which numbers.
+        what: &'static str,
+        /// How many there are.
+        given: usize,
+        /// How many there must be.
+        len: usize,
+    },
+    /// A tensor of partial results has gaps.
+    #[error("the {what} of parts are not contiguous")]
+    PartStrides {
+        /// Which numbers.
+        what: &'static str,
+    },
+    /// There are no partial results.
+    #[error("there are no parts to merge")]
+    NoParts,
+    /// Partial results do not fit where they are to be written.
+    #[error("{parts} parts from part {first} on are more than the {count} there are")]
+    TooManyParts {
+        /// The parts that are written.
+        parts: usize,
+        /// The first of them.
+        first: usize,
+        /// How many there are.
+        count: usize,
+    },
+    /// No plan exists.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+}
+
+/// A reduction to launch.
+pub struct Launch<'a> {
+    /// The lowered formula.
+    pub program: &'a Program,
+    /// The same with each pair evaluated once, if rows and columns are the same points.
+    pub symmetric: Option<&'a Symmetric>,
+    /// What is done along the reduced axis.
+    pub reduction: ReductionKind,
+    /// Sizes of the batch dimensions.
+    pub batch_shape: &'a [usize],
+    /// Rows of the operands in one batch.
+    pub rows: usize,
+    /// Reduced columns.
+    pub columns: usize,
+    /// Into how many rows of the output those of a sum are added up, if they are: row `k` of the output
+    /// is the sum of every `fold`-th row from row `k` on.
+    pub fold: Option<usize>,
+    /// The type of all operands.
+    pub precision: Precision,
+    /// The type of the values: that of the operands, or that in which these are computed.
+    pub values: Precision,
+}
+
+/// Where the results go: contiguous tensors `[batch.., rows, entries]`, or `[batch.., fold, entries]`.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// The values, where they are wanted.
+    pub values: Option<TensorBinding>,
+    /// The columns at which they were found, where they are wanted, and their type.
+    pub indices: Option<(TensorBinding, IntKind)>,
+    /// What the values are made of, where it is wanted, in the type in which sums are accumulated:
+    /// `[batch.., rows, Spec::state_size]`.
+    pub state: Option<TensorBinding>,
+}
+
+impl<'a> Launch<'a> {
+    /// The kernels of this reduction of tensors with `layouts` on a device with these properties,
+    /// of a runtime of this name. There must be rows and columns.
+    pub fn kernels(
+        &self,
+        properties: &DeviceProperties,
+        runtime: &str,
+        layouts: &[Layout],
+        wanted: Wanted,
+        index_kind: IntKind,
+    ) -> Result<Kernels<'a>, LaunchError> {
+        check_properties(
+            properties,
+            runtime,
+            self.precision,
+            self.reduction,
+            wanted,
+            layouts.len(),
+        )?;
+        let device = Device::new(properties, runtime);
+        let goal = Goal::Results(index_kind);
+        Kernels::new(self, &device, runtime, layouts, wanted, goal)
+    }
+
+    /// Whether a device with these properties, of a runtime of this name, runs this reduction of contiguous tensors
+    /// with these `shapes`: what [`run`](Self::run) would refuse, before there are tensors.
+    pub fn check(
+        &self,
+        properties: &DeviceProperties,
+        runtime: &str,
+        shapes: &[Vec<usize>],
+        wanted: Wanted,
+    ) -> Result<(), LaunchError> {
+        let strides: Vec<Vec<usize>> = shapes.iter().map(|shape| contiguous(shape)).collect();
+        let layouts = shapes.iter().zip(&strides);
+        let layouts: Vec<Layout> = layouts
+            .map(|(shape, strides)| Layout { shape, strides })
+            .collect();
+        if self.is_empty() {
+            return check_properties(
+                properties,
+                runtime,
+                self.precision,
+                self.reduction,
+                wanted,
+                shapes.len(),
+            );
+        }
+        self.kernels(properties, runtime, &layouts, wanted, IntKind::I32)
+            .map(drop)
+    }
+
+    /// The type in which values are taken in.
+    pub fn accumulated(&self) -> Precision {
+        self.reduction.accumulated(self.precision.computed())
+    }
+
+    /// Whether there is nothing to compute.
+    fn is_empty(&self) -> bool {
+        let rows = self.fold.unwrap_or(self.rows);
+        rows == 0 || self.batch_shape.contains(&0)
+    }
+
+    /// Reduces `tensors` and `scalars` into `output`.
+    ///
+    /// A tensor has the shape `[batch.., length, dim]` for a row or column operand and
+    /// `[batch.., dim]` for a parameter; its batch dimensions broadcast against `batch_shape`. Any
+    /// strides are read in place.
+    ///
+    /// Shapes are the caller's to check; here they are only asserted. Nothing is launched for an
+    /// empty output; there must be columns, and rows to add up.
+    pub fn run(
+        &self,
+        client: &Client,
+        tensors: Vec<TensorBinding>,
+        scalars: &[f64],
+        output: Output,
+    ) -> Result<(), LaunchError> {
+        let device = Device::new(client.properties(), client.name());
+        self.run_as(&device, client, tensors, scalars, output)
+    }
+
+    /// The same as planned for `device`, which must not be able to do more than that of the client.
+    pub fn run_as(
+        &self,
+        device: &Device,
+        client: &Client,
+        tensors: Vec<TensorBinding>,
+        scalars: &[f64],
+        output: Output,
+    ) -> Result<(), LaunchError> {
+        let wanted = Wanted {
+            values: output.values.is_some(),
+            indices: output.indices.is_some(),
+            state: output.state.is_some(),
+        };
+        check_device(
+            client,
+            self.precision,
+            self.reduction,
+            wanted,
+            tensors.len(),
+        )?;
+        if self.is_empty() {
+            return Ok(());
+        }
+        let layouts = layouts(&tensors);
+        let index_kind = output
+            .indices
+            .as_ref()
+            .map_or(IntKind::I32, |(_, kind)| *kind);
+        let goal = Goal::Results(index_kind);
+        Kernels::new(self, device, client.name(), &layouts, wanted, goal)?
+            .launch(client, tensors, scalars, output);
+        Ok(())
+    }
+}
+
+/// The layouts of tensors.
+fn layouts(tensors: &[TensorBinding]) -> Vec<Layout<'_>> {
+    tensors
+        .iter()
+        .map(|tensor| Layout {
+            shape: &tensor.shape,
+            strides: &tensor.strides,
+        })
+        .collect()
+}
