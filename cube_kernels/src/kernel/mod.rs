@@ -14,7 +14,9 @@ mod parts;
 mod results;
 mod rows;
 mod symmetric;
+mod walk;
 mod weighted;
+mod write;
 
 pub use parts::merge;
 pub use rows::reduce;

@@ -1,0 +1,372 @@
+//! The loop over the columns of a part: blocks, their tiles, and pairs with a unit's rows.
+
+use cubecl::prelude::*;
+
+use super::{
+    context::{Columns, Context},
+    evaluate::One,
+    matrix::Products,
+    pairs::{Pairs, run_pair},
+    weighted::WeightedSums,
+};
+use crate::{
+    math::{constant, constant_vector},
+    plan::Blueprint,
+    program::{REACH, Space, Stage, UNROLL},
+    reduction::{LeastOfGroups, LeastState, Reduction},
+};
+
+/// The rows and columns of a unit.
+#[derive(CubeType)]
+pub struct Share<F: Float> {
+    /// Its first row.
+    pub row: usize,
+    /// How far the rows that a lane adds up are from each other, and how many these are.
+    pub out_rows: usize,
+    pub steps: usize,
+    /// Its columns.
+    pub begin: usize,
+    pub end: usize,
+    pub infinity: F,
+}
+
+/// Reduces the columns of one part for the rows of the unit: one for each lane, or `steps` at a
+/// distance of `out_rows`, which are added up. Returns how far behind the last column the last block ends.
+#[cube]
+pub fn reduce_unit<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
+    state: &mut R::State,
+    tile: &mut [One<F>],
+    products: &ComptimeOption<Products<E, F>>,
+    weighted: &mut ComptimeOption<WeightedSums<F, A, N>>,
+    context: &Context<'_, E, F>,
+    share: &Share<F>,
+) -> usize {
+    if comptime!(context.blueprint.scaled) {
+        let scaled = comptime!(context.program.scaled.clone().expect("it is planned"));
+        let near = in_reach::<E, F, N>(
+            &context.with_program(comptime!(scaled.reach.clone())),
+            share,
+        );
+        if near {
+            let context = context.with_program(comptime!(scaled.program.clone()));
+            reduce_form::<E, F, A, N, R>(state, tile, products, weighted, &context, share)
+        } else {
+            reduce_form::<E, F, A, N, R>(state, tile, products, weighted, context, share)
+        }
+    } else {
+        reduce_form::<E, F, A, N, R>(state, tile, products, weighted, context, share)
+    }
+}
+
+/// Whether the points that the units of the cube pair are within [`REACH`] of 0 when they are scaled, as the program
+/// of `reach` computes it. The same for all units.
+#[cube]
+pub fn in_reach<E: Float, F: Float, N: Size>(reach: &Context<'_, E, F>, share: &Share<F>) -> bool {
+    let uniform = reach.uniform_slots();
+    let mut far = Shared::<[u32]>::new_slice(1usize);
+    if UNIT_POS == 0 {
+        far[0] = 0u32;
+    }
+    sync_cube();
+    let mut slots = Array::<Vector<F, N>>::new(comptime!(reach.program.row.slots));
+    reach.fill_stage::<N>(
+        slots.as_mut_slice(),
+        uniform.as_slice(),
+        share.row,
+        reach.rows,
+        comptime!(Space::Row),
+    );
+    let mut near = within_reach::<F, N>(slots.as_slice(), comptime!(&reach.program.row));
+    let step = comptime!(reach.blueprint.units);
+    for column in range_stepped(share.begin + UNIT_POS as usize, share.end, step) {
+        let mut slots = Array::<One<F>>::new(comptime!(reach.program.column.slots));
+        reach.fill_stage::<Const<1>>(
+            slots.as_mut_slice(),
+            uniform.as_slice(),
+            column,
+            column + 1,
+            comptime!(Space::Column),
+        );
+        near =
+            near && within_reach::<F, Const<1>>(slots.as_slice(), comptime!(&reach.program.column));
+    }
+    if !near {
+        far[0] = 1u32;
+    }
+    sync_cube();
+    far[0] == 0
+}
+
+/// Whether all computed slots are at most [`REACH`] squared. NaN is not.
+#[cube]
+pub fn within_reach<F: Float, N: Size>(slots: &[Vector<F, N>], #[comptime] stage: &Stage) -> bool {
+    let most = constant::<F>(comptime!(REACH * REACH));
+    let mut near = true.runtime();
+    #[unroll]
+    for slot in stage.loaded..stage.slots {
+        #[unroll]
+        for lane in 0..N::value() {
+            near = near && slots[slot].extract(lane) <= most;
+        }
+    }
+    near
+}
+
+/// Reduces the columns of one part in one form of the formula, as [`reduce_unit`] does.
+#[cube]
+pub fn reduce_form<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
+    state: &mut R::State,
+    tile: &mut [One<F>],
+    products: &ComptimeOption<Products<E, F>>,
+    weighted: &mut ComptimeOption<WeightedSums<F, A, N>>,
+    context: &Context<'_, E, F>,
+    share: &Share<F>,
+) -> usize {
+    let blueprint = comptime!(&context.blueprint);
+    let uniform = context.uniform_slots();
+    let mut slots = Array::<Vector<F, N>>::new(comptime!(context.program.row.slots.max(1)));
+    let form = Form::<E, F>::new(context, uniform.as_slice(), share);
+    if comptime!(blueprint.folded) {
+        let mut behind = 0usize.runtime();
+        // As many for all units, as those of a cube stage its columns together.
+        for step in 0..share.steps {
+            let own_row = share.row + step * share.out_rows;
+            let mut own = R::init(
+                u32::cast_from(share.begin),
+                share.infinity,
+                comptime!(blueprint.spec),
+                comptime!(blueprint.math),
+            );
+            behind = reduce_part::<E, F, A, N, R>(
+                &mut own,
+                tile,
+                products,
+                weighted,
+                slots.as_mut_slice(),
+                &form,
+                own_row,
+            );
+            fold::<F, A, N, R>(state, &mut own, own_row, context.rows, blueprint);
+        }
+        behind
+    } else {
+        reduce_part::<E, F, A, N, R>(
+            state,
+            tile,
+            products,
+            weighted,
+            slots.as_mut_slice(),
+            &form,
+            share.row,
+        )
+    }
+}
+
+/// One form of a formula for the rows and columns of a unit.
+#[derive(CubeType)]
+pub struct Form<'c, 'a, E: Float, F: Float> {
+    pub context: &'c Context<'a, E, F>,
+    /// What follows from the parameters.
+    pub uniform: &'c [One<F>],
+    pub share: &'c Share<F>,
+}
+
+#[cube]
+impl<'c, 'a, E: Float, F: Float> Form<'c, 'a, E, F> {
+    fn new(
+        context: &'c Context<'a, E, F>,
+        uniform: &'c [One<F>],
+        share: &'c Share<F>,
+    ) -> Form<'c, 'a, E, F> {
+        Form::<'c, 'a, E, F> {
+            context,
+            uniform,
+            share,
+        }
+    }
+}
+
+/// Adds the sums `own` of the rows from `row` on to `state`. Lanes beyond the last row repeat it, and
+/// add nothing.
+#[cube]
+pub fn fold<F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
+    state: &mut R::State,
+    own: &mut R::State,
+    row: usize,
+    rows: usize,
+    #[comptime] blueprint: &Blueprint,
+) {
+    let spec = comptime!(blueprint.spec);
+    let total = comptime!(blueprint.total());
+    let mut inside = Vector::<u32, N>::empty();
+    #[unroll]
+    for lane in 0..N::value() {
+        inside.insert(lane, select(row + lane < rows, 1u32, 0u32));
+    }
+    let inside = inside.equal(&Vector::new(1u32));
+    #[unroll(spec.dim <= UNROLL)]
+    for k in 0..spec.dim {
+        let value = R::save(&*own, k, 0usize, spec);
+        let value = select_many(inside, value, constant_vector::<A, N>(0.0));
+        R::load(own, k, value, 0usize, total);
+    }
+    R::merge(state, &*own, total, comptime!(blueprint.math));
+}
+
+/// Reduces the columns of one part for a row in each lane, from `row` on. Returns how far behind the last one the
+/// last block ends.
+#[cube]
+pub fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
+    state: &mut R::State,
+    tile: &mut [One<F>],
+    products: &ComptimeOption<Products<E, F>>,
+    weighted: &mut ComptimeOption<WeightedSums<F, A, N>>,
+    slots: &mut [Vector<F, N>],
+    form: &Form<'_, '_, E, F>,
+    row: usize,
+) -> usize {
+    let context = form.context;
+    let uniform = form.uniform;
+    let blueprint = comptime!(&context.blueprint);
+    let active = row < context.rows;
+    context.fill_stage::<N>(slots, uniform, row, context.rows, comptime!(Space::Row));
+    #[comptime]
+    match products {
+        ComptimeOption::None => {}
+        ComptimeOption::Some(products) => {
+            products.stage_rows(context, uniform, row - UNIT_POS as usize * N::value())
+        }
+    }
+    if comptime!(blueprint.ahead.is_some()) {
+        bound_lists::<E, F, A, N, R>(state, &*tile, products, &*slots, form, row);
+    }
+    let block = comptime!(blueprint.block);
+    let q = comptime!(blueprint.columns);
+    // No counter of blocks, which would take another register.
+    let most = select(active, block, 0usize);
+    let mut start = form.share.begin;
+    while start < form.share.end {
+        let stop = min(start + block, form.share.end);
+        if comptime!(blueprint.reads_blocks(&context.program)) {
+            if comptime!(blueprint.shared_tile) {
+                sync_cube();
+                // Compilers do not see that there is but one, and would unroll a loop.
+                if comptime!(blueprint.block <= blueprint.units) {
+                    if start + (UNIT_POS as usize) < stop {
+                        context.stage_column(
+                            tile,
+                            uniform,
+                            start + UNIT_POS as usize,
+                            UNIT_POS as usize,
+                        );
+                    }
+                } else {
+                    context.stage_columns(
+                        tile,
+                        uniform,
+                        start,
+                        stop,
+                        UNIT_POS as usize,
+                        comptime!(blueprint.units),
+                    );
+                }
+                #[comptime]
+                match weighted {
+                    ComptimeOption::None => {}
+                    ComptimeOption::Some(weighted) => {
+                        weighted.stage::<E>(context, start, stop, start / block)
+                    }
+                }
+                #[comptime]
+                match products {
+                    ComptimeOption::None => {}
+                    ComptimeOption::Some(products) => {
+                        products.stage_columns(context, uniform, start, stop);
+                        sync_cube();
+                        products.multiply(comptime!(blueprint.clone()));
+                    }
+                }
+                sync_cube();
+            } else {
+                context.stage_columns(tile, uniform, start, stop, 0usize, 1usize);
+            }
+        }
+        // The compiler does not see that it is no more than a block, which bounds all indices.
+        let count = min(stop - start, most);
+        let full = count / q;
+        let usual = #[comptime]
+        match weighted {
+            ComptimeOption::None => true.runtime(),
+            ComptimeOption::Some(weighted) => weighted.is_usual(start / block),
+        };
+        let pairs = Pairs::<E, F, N>::new(context, &*tile, products, &*slots, uniform, row);
+        for t in 0..full {
+            let columns = Columns {
+                column: start + t * q,
+                staged: t * q,
+                q,
+            };
+            run_pair::<E, F, A, N, R>(state, &pairs, &columns, weighted, usual);
+        }
+        if comptime!(q > 1) {
+            for t in full * q..count {
+                let columns = Columns {
+                    column: start + t,
+                    staged: t,
+                    q: comptime!(1usize),
+                };
+                run_pair::<E, F, A, N, R>(state, &pairs, &columns, weighted, usual);
+            }
+        }
+        R::end_block(
+            state,
+            comptime!(blueprint.narrow()),
+            comptime!(blueprint.math),
+        );
+        #[comptime]
+        match weighted {
+            ComptimeOption::None => {}
+            ComptimeOption::Some(weighted) => {
+                weighted.end_block::<E>(context, row, start / block, stop == form.share.end, count)
+            }
+        }
+        start += block;
+    }
+    start - form.share.end
+}
+
+/// Fills lists of smallest values with a bound of these, which some of the columns give, so that fewer values are
+/// inserted that others displace: an insertion for one lane is one for all. Values come out as they will again, by
+/// the same instructions.
+#[cube]
+pub fn bound_lists<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
+    state: &mut R::State,
+    tile: &[One<F>],
+    products: &ComptimeOption<Products<E, F>>,
+    slots: &[Vector<F, N>],
+    form: &Form<'_, '_, E, F>,
+    row: usize,
+) {
+    let context = form.context;
+    let spec = comptime!(context.blueprint.spec);
+    let math = comptime!(context.blueprint.math);
+    let q = comptime!(context.blueprint.columns);
+    let distance = comptime!(q * context.blueprint.ahead.unwrap());
+    let mut least = LeastState::<F, N>::new(form.share.infinity, spec);
+    let mut weighted = ComptimeOption::new_None();
+    let pairs = Pairs::<E, F, N>::new(context, tile, products, slots, form.uniform, row);
+    for t in 0..(form.share.end - form.share.begin) / distance {
+        let columns = Columns {
+            column: form.share.begin + t * distance,
+            staged: 0usize.runtime(),
+            q,
+        };
+        let usual = true.runtime();
+        run_pair::<E, F, A, N, LeastOfGroups>(&mut least, &pairs, &columns, &mut weighted, usual);
+    }
+    let bound = Vector::cast_from(least.bound(form.share.infinity, spec, math));
+    #[unroll(spec.depth() <= UNROLL)]
+    for at in 0..spec.depth() {
+        R::load(state, at, bound, 0usize, spec);
+    }
+}

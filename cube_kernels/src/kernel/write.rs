@@ -1,0 +1,100 @@
+//! Results and partial results of a unit, and where they are written.
+
+use cubecl::prelude::*;
+
+use super::weighted::WeightedSums;
+use crate::{
+    math::{Precision, narrow},
+    plan::Blueprint,
+    reduction::Reduction,
+};
+
+/// Value `at` of `plane` of the partial result.
+#[cube]
+pub fn saved<F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
+    state: &R::State,
+    weighted: &ComptimeOption<WeightedSums<F, A, N>>,
+    at: usize,
+    #[comptime] plane: usize,
+    #[comptime] blueprint: Blueprint,
+) -> Vector<A, N> {
+    #[comptime]
+    match weighted {
+        ComptimeOption::None => R::save(state, at, plane, comptime!(blueprint.total())),
+        ComptimeOption::Some(weighted) => {
+            if comptime!(blueprint.spec.planes()[plane].shared) {
+                R::save(state, at, plane, comptime!(blueprint.narrow()))
+            } else {
+                weighted.total(at)
+            }
+        }
+    }
+}
+
+/// Value `at` of the result.
+#[cube]
+pub fn value<F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
+    state: &R::State,
+    weighted: &ComptimeOption<WeightedSums<F, A, N>>,
+    at: usize,
+    infinity: F,
+    #[comptime] blueprint: Blueprint,
+) -> Vector<A, N> {
+    let math = comptime!(blueprint.math);
+    #[comptime]
+    match weighted {
+        ComptimeOption::None => R::value(state, at, comptime!(blueprint.total()), math),
+        ComptimeOption::Some(_) => {
+            // What all components share, and the own sum, as where parts are merged.
+            let single = comptime!(blueprint.spec.single());
+            let mut own = R::init(0u32, infinity, single, math);
+            #[unroll]
+            for plane in 0..single.planes().len() {
+                let component = if comptime!(single.planes()[plane].shared) {
+                    0usize.runtime()
+                } else {
+                    at
+                };
+                let value = saved::<F, A, N, R>(
+                    state,
+                    weighted,
+                    component,
+                    plane,
+                    comptime!(blueprint.clone()),
+                );
+                R::load(&mut own, 0usize, value, plane, single);
+            }
+            R::value(&own, 0usize, single, math)
+        }
+    }
+}
+
+/// Where the results of a unit go.
+#[derive(CubeType)]
+pub struct Target {
+    /// The first row of its batch and part.
+    pub row: usize,
+    /// The same among the rows of all batches and parts.
+    pub first: usize,
+    /// Rows of a batch and part.
+    pub rows: usize,
+}
+
+/// Writes one value of each row that there is: `out[row * stride + offset]`, of the rows of all batches and parts.
+#[cube]
+pub fn write<A: Float, O: Float, N: Size>(
+    out: &mut Box<[O]>,
+    value: Vector<A, N>,
+    target: &Target,
+    offset: usize,
+    #[comptime] stride: usize,
+    #[comptime] stored: Precision,
+) {
+    #[unroll]
+    for lane in 0..N::value() {
+        if target.row + lane < target.rows {
+            out[(target.first + lane) * stride + offset] =
+                narrow::<A, O>(value.extract(lane), stored);
+        }
+    }
+}

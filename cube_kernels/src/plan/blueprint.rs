@@ -1,0 +1,362 @@
+//! A kernel variant: everything about a kernel that is fixed when it is compiled, beside its program.
+
+use crate::{
+    math::{Math, Precision},
+    program::{InnerProduct, Load, Program, Space, WeightedSum},
+    reduction::{Accumulation, ReductionKind, Spec},
+};
+
+/// Everything about a kernel that is fixed when it is compiled, beside its program.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Blueprint {
+    /// The reduction.
+    pub spec: Spec,
+    /// The type of operands.
+    pub stored: Precision,
+    /// The type of values of the result.
+    pub written: Precision,
+    /// How functions are evaluated.
+    pub math: Math,
+    /// Units of a cube.
+    pub units: usize,
+    /// Columns that are evaluated together, so that what is loaded for a row serves all of them.
+    pub columns: usize,
+    /// Columns of a block: of a tile, and of an uninterrupted partial sum.
+    pub block: usize,
+    /// Whether the units of a cube share a tile of columns. If not, a unit computes for itself what
+    /// follows from them.
+    pub shared_tile: bool,
+    /// Whether a shared tile is read as vectors of columns.
+    pub wide_loads: bool,
+    /// Whether columns are read from the operands, and only what is computed from them is staged in
+    /// the tile.
+    pub in_place: bool,
+    /// The inner product that matrix instructions compute, if one is.
+    pub matrix: Option<MatrixProduct>,
+    /// Of how many columns one gives a bound of lists of smallest values beforehand, if any does.
+    pub ahead: Option<usize>,
+    /// Rows of a strip, where each pair serves its row and its column.
+    pub strip: Option<usize>,
+    /// The sums over columns that matrix instructions compute, if they do.
+    pub weighted: Option<WeightedProduct>,
+    /// Whether coordinates are scaled beforehand where that is exact enough.
+    pub scaled: bool,
+    /// The components of rows and columns that only matrix instructions read, and, where these are not
+    /// exact enough, single units: neither registers nor the tile hold them.
+    pub left_out: Vec<LeftOut>,
+    /// Whether columns are split into parts, so that partial results are written.
+    pub partial: bool,
+    /// Whether the columns and the parts that are written start anywhere.
+    pub placed: bool,
+    /// Whether rows are added up, so that the output has fewer.
+    pub folded: bool,
+    /// Number of batch dimensions.
+    pub batch_rank: usize,
+    /// How each tensor lies in memory.
+    pub packing: Vec<Packing>,
+}
+
+impl Blueprint {
+    /// The first column slot that goes through the tile.
+    pub fn first_staged_slot(&self, program: &Program) -> usize {
+        if self.in_place {
+            program.column.loaded
+        } else {
+            0
+        }
+    }
+
+    /// The column slots that go through the tile, in the order in which they stand there.
+    pub fn staged_ranges(&self, program: &Program) -> Vec<StagedRange> {
+        let first = self.first_staged_slot(program);
+        let columns = self
+            .left_out
+            .iter()
+            .filter(|out| out.space == Space::Column);
+        let mut gaps: Vec<(usize, usize)> =
+            columns.map(|out| (out.slot, out.slot + out.len)).collect();
+        gaps.sort_unstable();
+        let mut ranges = Vec::new();
+        let mut place = 0;
+        for read in program.pair_reads(Space::Column) {
+            let mut slot = read.start.max(first);
+            for (gap, behind) in gaps.iter().copied().chain([(read.end, read.end)]) {
+                let len = gap.min(read.end).saturating_sub(slot);
+                if len > 0 {
+                    ranges.push(StagedRange { slot, len, place });
+                }
+                place += len;
+                slot = slot.max(behind);
+            }
+        }
+        ranges
+    }
+
+    /// Whether something is made of each block of columns before its pairs.
+    pub fn reads_blocks(&self, program: &Program) -> bool {
+        self.staged(program) > 0 || self.matrix.is_some() || self.weighted.is_some()
+    }
+
+    /// Number of column slots that go through the tile.
+    pub fn staged(&self, program: &Program) -> usize {
+        let ranges = self.staged_ranges(program);
+        ranges.iter().map(|range| range.len).sum()
+    }
+
+    /// Where column slot `slot` stands among those that go through the tile, if it does.
+    pub fn place(&self, program: &Program, slot: usize) -> Option<usize> {
+        let ranges = self.staged_ranges(program).into_iter();
+        let mut own = ranges.filter(|range| (range.slot..range.slot + range.len).contains(&slot));
+        own.next().map(|range| range.place + slot - range.slot)
+    }
+
+    /// The copies that fill slots of `stage`, without those that nothing reads there.
+    pub fn loads(&self, program: &Program, stage: Space) -> Vec<Load> {
+        let loads = program.stage(stage).loads.iter().copied();
+        loads
+            .filter(|load| !self.leaves_out(stage, load.slot))
+            .collect()
+    }
+
+    /// Whether slot `slot` of `space` is not filled.
+    pub fn leaves_out(&self, space: Space, slot: usize) -> bool {
+        let mut own = self.left_out.iter().filter(|out| out.space == space);
+        own.any(|out| (out.slot..out.slot + out.len).contains(&slot))
+    }
+
+    /// The part of the reduction that units do by themselves: without what matrix instructions sum up.
+    pub fn narrow(&self) -> Spec {
+        match self.weighted {
+            Some(_) => Spec {
+                dim: 1,
+                ..self.spec
+            },
+            None => self.spec,
+        }
+    }
+
+    /// What is done with the reductions of the rows that a lane takes. There may be any number of them,
+    /// and to compensate their sum costs little next to their columns.
+    pub fn total(&self) -> Spec {
+        let kind = match self.spec.kind {
+            ReductionKind::Sum(Accumulation::Blocks) if self.folded => {
+                ReductionKind::Sum(Accumulation::Kahan)
+            }
+            kind => kind,
+        };
+        Spec { kind, ..self.spec }
+    }
+
+    /// Whether the kernel writes indices.
+    pub fn writes_indices(&self) -> bool {
+        match self.partial {
+            true => self.spec.keeps_indices(),
+            false => self.spec.wanted.indices,
+        }
+    }
+
+    /// Where slot `k` of those that are staged stands in the tile, and how far apart columns are: in a
+    /// shared tile next to each other, so that a unit reads several at once.
+    pub fn tile_strides(&self, program: &Program) -> TileStrides {
+        if self.shared_tile {
+            TileStrides {
+                slot: self.block,
+                column: 1,
+            }
+        } else {
+            TileStrides {
+                slot: 1,
+                column: self.staged(program),
+            }
+        }
+    }
+
+    /// Values in the tile.
+    pub fn tile_len(&self, program: &Program) -> usize {
+        self.block * self.most_staged(program)
+    }
+
+    /// The most column slots that go through the tile in any form of the formula.
+    pub fn most_staged(&self, program: &Program) -> usize {
+        let scaled = program.scaled.as_ref().filter(|_| self.scaled);
+        let scaled = scaled.map_or(0, |scaled| self.staged(&scaled.program));
+        self.staged(program).max(scaled)
+    }
+}
+
+/// How the rows of a tensor lie in memory. Strides that are known take neither registers nor instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Packing {
+    /// Rows and components have strides.
+    Strided,
+    /// Components are adjacent.
+    Adjacent,
+    /// Rows are, too.
+    Packed {
+        /// The components of a row.
+        dim: usize,
+    },
+}
+
+/// Consecutive column slots in the tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StagedRange {
+    /// The first of them.
+    pub slot: usize,
+    /// How many.
+    pub len: usize,
+    /// Where the first one stands among all that are staged.
+    pub place: usize,
+}
+
+/// How an inner product is computed for all pairs of a cube's rows and a block of columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MatrixProduct {
+    /// The inner product.
+    pub product: InnerProduct,
+    /// Columns of the formula, rows of the formula and components that one instruction multiplies.
+    pub shape: [usize; 3],
+    /// Units that execute an instruction together.
+    pub plane: usize,
+    /// Whether loops stand for the instruction.
+    pub emulated: bool,
+    /// Rows of a cube.
+    pub rows: usize,
+    /// Type of the operands.
+    pub stored: Precision,
+}
+
+/// Components of an operand that fill no slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LeftOut {
+    /// The stage that would load them.
+    pub space: Space,
+    /// The first slot.
+    pub slot: usize,
+    /// How many.
+    pub len: usize,
+}
+
+impl MatrixProduct {
+    /// Alignment of what instructions read and write, in bytes, as NVIDIA's need it.
+    pub const ALIGNMENT: usize = 32;
+
+    /// Into how many numbers an operand is split.
+    pub fn pieces(&self) -> usize {
+        match self.stored {
+            Precision::F32 => 2,
+            _ => 1,
+        }
+    }
+
+    /// Whether the points are moved to their mean.
+    pub fn centered(&self) -> bool {
+        self.product.distance && self.pieces() > 1
+    }
+
+    /// Components with those that fill the last instruction.
+    pub fn padded(&self) -> usize {
+        self.product.len.next_multiple_of(self.shape[2])
+    }
+
+    /// From one row or column to the next in a tile of factors. All at a multiple of the banks of shared
+    /// memory would be read one after the other.
+    pub fn stride(&self) -> usize {
+        self.padded() + Self::ALIGNMENT / self.stored.size()
+    }
+
+    /// From one column to the next in the tile of products.
+    pub fn product_stride(&self) -> usize {
+        self.rows + Self::ALIGNMENT / self.stored.computed().size()
+    }
+
+    /// Shared memory for blocks of `block` columns, in bytes.
+    pub fn bytes(&self, block: usize) -> usize {
+        let factors = self.pieces() * self.stride() * (self.rows + block) * self.stored.size();
+        // What has no use counts, too.
+        let others = 4;
+        let norms = block + self.rows + self.product.len + others;
+        factors + (block * self.product_stride() + norms) * self.stored.computed().size()
+    }
+}
+
+/// How sums over a block of columns are computed for all rows of a cube.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WeightedProduct {
+    /// The sums.
+    pub sum: WeightedSum,
+    /// Components, rows of the formula and columns of the formula that one instruction multiplies.
+    pub shape: [usize; 3],
+    /// Units that execute an instruction together.
+    pub plane: usize,
+    /// Whether loops stand for the instruction.
+    pub emulated: bool,
+    /// Rows of a cube.
+    pub rows: usize,
+    /// Type of the operands.
+    pub stored: Precision,
+    /// Whether weights take the places of inner products that matrix instructions have computed.
+    pub in_place: bool,
+    /// Whether components are moved by what the inner product moves them by.
+    pub centered: bool,
+}
+
+impl WeightedProduct {
+    /// The most columns that instructions add up, as each may cut off the last bit of the sum: so many
+    /// add up to a relative error below 1e-5. Differences are those of sums that may be three times as large.
+    pub fn run(&self) -> usize {
+        match self.sum.row {
+            Some(_) => 64,
+            None => 128,
+        }
+    }
+
+    /// Into how many numbers a weight or component is split.
+    pub fn pieces(&self) -> usize {
+        match self.stored {
+            Precision::F32 => 2,
+            _ => 1,
+        }
+    }
+
+    /// Components with those that fill the last instruction.
+    pub fn padded(&self) -> usize {
+        self.sum.len.next_multiple_of(self.shape[0])
+    }
+
+    /// From one column to the next in the tile of components. All at a multiple of the banks of shared
+    /// memory would be read one after the other.
+    pub fn column_stride(&self) -> usize {
+        self.padded() + MatrixProduct::ALIGNMENT / self.stored.computed().size()
+    }
+
+    /// From one column to the next in the tiles of weights, and from one component to the next in that of
+    /// sums.
+    pub fn stride(&self) -> usize {
+        self.rows + MatrixProduct::ALIGNMENT / self.stored.computed().size()
+    }
+
+    /// Shared memory for blocks of `block` columns, in bytes.
+    pub fn bytes(&self, block: usize) -> usize {
+        let tiles = match self.in_place {
+            true => self.pieces() - 1,
+            false => self.pieces(),
+        };
+        let weights = tiles.max(1) * block * self.stride();
+        let columns = self.pieces() * block * self.column_stride();
+        // Flags and what has no use count, too.
+        let others = 4;
+        let values = weights + columns + self.padded() * self.stride() + others;
+        values * self.stored.computed().size()
+    }
+}
+
+/// How values lie in the tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TileStrides {
+    /// From one slot to the next.
+    pub slot: usize,
+    /// From one column to the next.
+    pub column: usize,
+}
