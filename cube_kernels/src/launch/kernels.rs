@@ -54,7 +54,6 @@ impl<'a> Kernels<'a> {
         goal: Goal,
     ) -> Result<Self, LaunchError> {
         let program = launch.program;
-        assert_eq!(tensors.len(), program.tensors.len());
         let spec = Spec {
             kind: launch.reduction,
             wanted,
@@ -81,6 +80,7 @@ impl<'a> Kernels<'a> {
                 len: end,
             });
         }
+        launch.check_layouts(tensors, end)?;
         // Of the tensors of a program, in its order.
         let strided = |program: &Program, order: &[usize]| -> Vec<Strided> {
             let spaces = order.iter().zip(&program.tensors);
@@ -288,7 +288,7 @@ impl<'a> Kernels<'a> {
             });
         }
         let sizes = PartSizes::new(self.plan.blueprint.spec, self.rows, parts.count);
-        let buffers = PartBuffers::of(parts, sizes)?;
+        let buffers = PartBuffers::of(parts, sizes, self.merging.types.accumulated.size())?;
         self.launch_reduce(client, tensors, scalars, buffers.results(), first);
         Ok(own)
     }
@@ -315,7 +315,6 @@ impl<'a> Kernels<'a> {
             ),
             None => (tensors, scalars.to_vec()),
         };
-        assert_eq!(scalars.len(), self.program.scalars);
         let stored = self.merging.types.stored;
         let mut launcher = KernelLauncher::new(self.merging.settings(self.plan.cube_dim()));
         launcher.declare_io(BufferIOAttr::ReadOnly);

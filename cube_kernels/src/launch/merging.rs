@@ -9,7 +9,7 @@ use cubecl::{
     server::{BufferBinding, Handle},
 };
 
-use super::{LaunchError, Parts, strided::contiguous};
+use super::{LaunchError, Parts, shapes::has_room, strided::contiguous};
 use crate::{
     kernel::{self, checked::Checked},
     plan::{self, Blueprint, Device, PlanError},
@@ -317,11 +317,11 @@ pub(super) struct PartBuffers {
 }
 
 impl PartBuffers {
-    /// The buffers of tensors, which must have as many numbers as `sizes` says.
-    pub fn of(parts: &Parts, sizes: PartSizes) -> Result<Self, LaunchError> {
-        let buffer = |tensor: &TensorBinding, len: usize, what| {
+    /// The buffers of tensors, which must have as many numbers as `sizes` says; a value has `size` bytes.
+    pub fn of(parts: &Parts, sizes: PartSizes, size: usize) -> Result<Self, LaunchError> {
+        let buffer = |tensor: &TensorBinding, len: usize, what, size: usize| {
             let given: usize = tensor.shape.iter().product();
-            if given < len {
+            if given < len || !has_room(tensor, len, size) {
                 return Err(LaunchError::PartSize { what, given, len });
             }
             if tensor.strides[..] != contiguous(&tensor.shape)[..] {
@@ -334,7 +334,7 @@ impl PartBuffers {
         };
         let indices = match (&parts.indices, sizes.indices) {
             (_, 0) => None,
-            (Some(tensor), len) => Some(buffer(tensor, len, "indices")?),
+            (Some(tensor), len) => Some(buffer(tensor, len, "indices", size_of::<u32>())?),
             (None, len) => {
                 return Err(LaunchError::PartSize {
                     what: "indices",
@@ -344,7 +344,7 @@ impl PartBuffers {
             }
         };
         Ok(Self {
-            values: buffer(&parts.values, sizes.values, "values")?,
+            values: buffer(&parts.values, sizes.values, "values", size)?,
             indices,
         })
     }

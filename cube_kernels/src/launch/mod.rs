@@ -4,6 +4,7 @@ mod checks;
 mod kernels;
 mod merging;
 mod parts;
+mod shapes;
 mod strided;
 
 use cubecl::{
@@ -49,6 +50,38 @@ pub enum LaunchError {
         tensors: usize,
         /// The most there can be.
         limit: usize,
+    },
+    /// A program has another number of operands.
+    #[error("{given} {what} for a formula of {expected}")]
+    Operands {
+        /// Which operands.
+        what: &'static str,
+        /// How many there are.
+        given: usize,
+        /// How many there should be.
+        expected: usize,
+    },
+    /// A tensor does not have what is read of it.
+    #[error("tensor {index} of shape {shape:?} and strides {strides:?} does not fit: {reason}")]
+    Tensor {
+        /// Its position among the tensors.
+        index: usize,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// Its strides.
+        strides: Vec<usize>,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A tensor for results is not contiguous, or has another size or a shorter buffer.
+    #[error("the tensor of shape {shape:?} is not one of {len} contiguous {what}")]
+    Output {
+        /// What goes there.
+        what: &'static str,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// How many numbers are written.
+        len: usize,
     },
     /// A buffer is larger than the device can address.
     #[error("a buffer of {len} values is larger than the device {device} can address")]
@@ -196,8 +229,10 @@ impl<'a> Launch<'a> {
     /// `[batch.., dim]` for a parameter; its batch dimensions broadcast against `batch_shape`. Any
     /// strides are read in place.
     ///
-    /// Shapes are the caller's to check; here they are only asserted. Nothing is launched for an
-    /// empty output; there must be columns, and rows to add up.
+    /// Nothing is launched for an empty output; there must be columns, and rows to add up.
+    ///
+    /// # Errors
+    /// Where the device cannot do it, and where tensors do not have what is read or written there.
     pub fn run(
         &self,
         client: &Client,
@@ -233,6 +268,8 @@ impl<'a> Launch<'a> {
         if self.is_empty() {
             return Ok(());
         }
+        self.check_buffers(&tensors, scalars)?;
+        self.check_output(&output, wanted)?;
         let layouts = layouts(&tensors);
         let index_kind = output
             .indices

@@ -44,7 +44,7 @@ pub struct PartsAt<'a> {
 }
 
 impl<'a> Launch<'a> {
-    fn spec(&self, wanted: Wanted) -> Spec {
+    pub(super) fn spec(&self, wanted: Wanted) -> Spec {
         Spec {
             kind: self.reduction,
             wanted,
@@ -53,7 +53,7 @@ impl<'a> Launch<'a> {
     }
 
     /// Rows of the result in all batches.
-    fn all_rows(&self) -> usize {
+    pub(super) fn all_rows(&self) -> usize {
         self.batch_shape.iter().product::<usize>() * self.fold.unwrap_or(self.rows)
     }
 
@@ -94,6 +94,7 @@ impl<'a> Launch<'a> {
         if self.is_empty() || self.columns == 0 {
             return Ok(0);
         }
+        self.check_buffers(&tensors, scalars)?;
         let goal = Goal::Parts {
             start: into.start,
             count: into.parts.count,
@@ -123,6 +124,7 @@ impl<'a> Launch<'a> {
             .indices
             .as_ref()
             .map_or(IntKind::I32, |(_, kind)| *kind);
+        self.check_output(&output, wanted)?;
         let buffer = |tensor: TensorBinding| tensor.into_tensor_arg().into_buffer_arg();
         let results = Results {
             values: output.values.map(buffer),
@@ -143,7 +145,11 @@ impl<'a> Launch<'a> {
         wanted: Wanted,
         into: &Parts,
     ) -> Result<(), LaunchError> {
-        let buffers = PartBuffers::of(into, self.part_sizes(wanted, into.count))?;
+        let buffers = PartBuffers::of(
+            into,
+            self.part_sizes(wanted, into.count),
+            self.accumulated().elem().size(),
+        )?;
         let becomes = (Becomes::Part, IntKind::I32);
         self.merge_as(client, parts, wanted, becomes, buffers.results())
     }
@@ -158,7 +164,7 @@ impl<'a> Launch<'a> {
     ) -> Result<(), LaunchError> {
         check_device(client, self.precision, self.reduction, wanted, 1)?;
         let sizes = self.part_sizes(wanted, parts.count);
-        let buffers = PartBuffers::of(parts, sizes)?;
+        let buffers = PartBuffers::of(parts, sizes, self.accumulated().elem().size())?;
         if parts.count == 0 {
             return Err(LaunchError::NoParts);
         }

@@ -1,10 +1,16 @@
-//! That an index beyond a buffer does not go unseen where indices are checked.
+//! That no launch reads or writes beyond a buffer, and that an index beyond one would not go unseen where indices are
+//! checked.
 
-use burn_lazy_kernels::{Axis, Precision, expr::Var};
+use burn_lazy_kernels::{Axis, LaunchError, Output, Parts, PartsAt, Precision, Wanted, expr::Var};
+use cubecl::{
+    prelude::*,
+    server::Handle,
+    zspace::{Shape, Strides},
+};
 
 use crate::{
     device::{Problem, Tensor, client},
-    support::{x, y},
+    support::{s, x, y},
 };
 
 /// Prints that there are indices beyond a buffer, which is what `cargo xtask test` waits for, if kernels check
@@ -28,4 +34,116 @@ fn a_tensor_that_is_shorter_than_its_shape_is_reported() {
     let problem = problem.with_short_tensors(used);
     let run = problem.run(&client(), Precision::F32);
     run.expect("the launch succeeds");
+}
+
+/// A tensor at the start of `buffer`.
+fn tensor(buffer: &Handle, shape: &[usize], strides: &[usize]) -> TensorBinding {
+    TensorBinding {
+        handle: buffer.clone().binding(),
+        strides: Strides::new(strides),
+        shape: Shape::from(shape.to_vec()),
+        tiling: Default::default(),
+    }
+}
+
+/// Of the sums of `x_i y_j s` with 3 components over 5 columns for 2 batches of 4 rows.
+#[test]
+fn tensors_that_do_not_fit_are_refused() {
+    let client = client();
+    let ones = |var: &Var| match var.axis {
+        Some(Axis::I) => Tensor::new(&[2, 4, 3], vec![1.0; 24]),
+        _ => Tensor::new(&[5, 3], vec![1.0; 15]),
+    };
+    let sum = x(0, 3) * y(1, 3) * s(2);
+    let problem = Problem::new(&sum, Axis::J, &[2], (4, 5), ones, |_| 1.0);
+    let launch = problem.launch(5, Precision::F32);
+    let buffer = client.empty(24 * size_of::<f32>());
+    let rows = || tensor(&buffer, &[2, 4, 3], &[12, 3, 1]);
+    let columns = || tensor(&buffer, &[5, 3], &[3, 1]);
+    let values = || tensor(&buffer, &[2, 4, 3], &[12, 3, 1]);
+    let run = |tensors: Vec<TensorBinding>, scalars: &[f64], values: TensorBinding| {
+        let output = Output {
+            values: Some(values),
+            ..Output::default()
+        };
+        launch.run(&client, tensors, scalars, output)
+    };
+    assert_eq!(run(vec![rows(), columns()], &[1.0], values()), Ok(()));
+
+    let operands = |what, given, expected| LaunchError::Operands {
+        what,
+        given,
+        expected,
+    };
+    let error = run(vec![rows()], &[1.0], values());
+    assert_eq!(error, Err(operands("tensors", 1, 2)));
+    let error = run(vec![rows(), columns()], &[], values());
+    assert_eq!(error, Err(operands("scalars", 0, 1)));
+
+    let fits_not =
+        |tensors: Vec<TensorBinding>, at: usize, why: &str| match run(tensors, &[1.0], values()) {
+            Err(LaunchError::Tensor { index, reason, .. }) => {
+                assert_eq!(index, at, "{reason}");
+                assert!(reason.contains(why), "{reason}");
+            }
+            other => panic!("{why}: {other:?}"),
+        };
+    let of = |shape: &[usize], strides: &[usize]| tensor(&buffer, shape, strides);
+    fits_not(vec![of(&[2, 3, 3], &[9, 3, 1]), columns()], 0, "4 rows");
+    fits_not(vec![rows(), of(&[4, 3], &[3, 1])], 1, "5 rows");
+    fits_not(vec![rows(), of(&[5, 2], &[2, 1])], 1, "3 components");
+    fits_not(
+        vec![of(&[3, 4, 3], &[0, 3, 1]), columns()],
+        0,
+        "broadcast to [2]",
+    );
+    fits_not(
+        vec![of(&[1, 2, 4, 3], &[0, 12, 3, 1]), columns()],
+        0,
+        "2 to 3 dimensions",
+    );
+    fits_not(vec![rows(), of(&[3], &[1])], 1, "2 to 3 dimensions");
+    fits_not(vec![rows(), of(&[5, 3], &[1])], 1, "strides");
+    // 24 numbers are there, and what is added so that buffers start evenly.
+    fits_not(vec![rows(), of(&[5, 3], &[600, 1])], 1, "shorter");
+    let huge = usize::MAX / 2;
+    fits_not(vec![rows(), of(&[5, 3], &[huge, huge])], 1, "shorter");
+    let last = tensor(&buffer.clone().offset_start(96), &[5, 3], &[3, 1]);
+    fits_not(vec![rows(), last], 1, "shorter");
+    // What is broadcast is one row, of whatever stride.
+    let row = of(&[1, 3], &[huge, 1]);
+    assert_eq!(run(vec![rows(), row], &[1.0], values()), Ok(()));
+
+    for values in [
+        of(&[2, 4, 2], &[8, 2, 1]),
+        of(&[2, 4, 3], &[3, 6, 1]),
+        of(&[25, 1], &[1, 1]),
+    ] {
+        let error = run(vec![rows(), columns()], &[1.0], values);
+        let is_refused = matches!(
+            error,
+            Err(LaunchError::Output {
+                what: "values",
+                len: 24,
+                ..
+            })
+        );
+        assert!(is_refused, "{error:?}");
+    }
+    let parts = Parts {
+        values: values(),
+        indices: None,
+        count: 1,
+    };
+    let place = PartsAt {
+        start: 1,
+        parts: &parts,
+        first: 0,
+    };
+    let tensors = vec![rows(), columns()];
+    let error = launch.run_parts(&client, tensors, &[1.0], Wanted::VALUES, place);
+    assert!(
+        matches!(error, Err(LaunchError::Tensor { index: 1, .. })),
+        "{error:?}"
+    );
 }

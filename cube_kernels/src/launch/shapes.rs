@@ -1,0 +1,154 @@
+//! Whether tensors have what a program reads of them, so that no kernel reads or writes beyond a buffer.
+
+use cubecl::{ir::ElemType, prelude::*};
+
+use super::{Launch, LaunchError, Layout, Output, strided::contiguous};
+use crate::{
+    program::{Source, Space},
+    reduction::Wanted,
+};
+
+impl Launch<'_> {
+    /// Checks the number of operands, and the shape of each tensor; columns are read up to `end`.
+    pub(super) fn check_layouts(&self, tensors: &[Layout], end: usize) -> Result<(), LaunchError> {
+        let program = self.program;
+        if tensors.len() != program.tensors.len() {
+            return Err(LaunchError::Operands {
+                what: "tensors",
+                given: tensors.len(),
+                expected: program.tensors.len(),
+            });
+        }
+        for (index, (tensor, space)) in tensors.iter().zip(&program.tensors).enumerate() {
+            self.check_layout(*tensor, *space, self.components(index), end)
+                .map_err(|reason| LaunchError::Tensor {
+                    index,
+                    shape: tensor.shape.to_vec(),
+                    strides: tensor.strides.to_vec(),
+                    reason,
+                })?;
+        }
+        Ok(())
+    }
+
+    /// How many components of tensor `index` are read.
+    fn components(&self, index: usize) -> usize {
+        let program = self.program;
+        let stages = [&program.uniform, &program.row, &program.column];
+        let loads = stages.into_iter().flat_map(|stage| &stage.loads);
+        let ends = loads
+            .filter(|load| load.source == Source::Tensor(index))
+            .map(|load| load.offset + load.len);
+        ends.max().unwrap_or(0)
+    }
+
+    fn check_layout(
+        &self,
+        tensor: Layout,
+        space: Space,
+        components: usize,
+        end: usize,
+    ) -> Result<(), String> {
+        let Layout { shape, strides } = tensor;
+        let (rank, batch) = (shape.len(), self.batch_shape);
+        if strides.len() != rank {
+            return Err("it has another number of strides than of dimensions".to_string());
+        }
+        let (own, rows) = match space {
+            Space::Uniform => (1, None),
+            Space::Row => (2, Some(self.rows)),
+            Space::Column => (2, Some(end)),
+            Space::Pair => unreachable!("no tensor has an entry for each pair"),
+        };
+        if rank < own || rank - own > batch.len() {
+            let most = own + batch.len();
+            return Err(format!("it needs {own} to {most} dimensions"));
+        }
+        if shape[rank - 1] < components {
+            return Err(format!("{components} components are read"));
+        }
+        // What is of size 1 is the same for all.
+        if let Some(rows) = rows.filter(|rows| shape[rank - 2] != 1 && shape[rank - 2] < *rows) {
+            return Err(format!("{rows} rows are read"));
+        }
+        let batches = batch[batch.len() - (rank - own)..].iter();
+        let fits = |(size, all): (&usize, &usize)| *size == 1 || size == all;
+        match shape[..rank - own].iter().zip(batches).all(fits) {
+            true => Ok(()),
+            false => Err(format!("its batch does not broadcast to {batch:?}")),
+        }
+    }
+
+    /// Checks that the buffers of tensors hold what their shapes and strides say, and the number of scalars.
+    pub(super) fn check_buffers(
+        &self,
+        tensors: &[TensorBinding],
+        scalars: &[f64],
+    ) -> Result<(), LaunchError> {
+        if scalars.len() != self.program.scalars {
+            return Err(LaunchError::Operands {
+                what: "scalars",
+                given: scalars.len(),
+                expected: self.program.scalars,
+            });
+        }
+        let size = self.precision.elem().size();
+        let short = tensors.iter().position(|tensor| {
+            let steps = tensor.shape.iter().zip(tensor.strides.iter());
+            let last = steps.map(|(len, stride)| len.saturating_sub(1).saturating_mul(*stride));
+            let last = last.fold(0usize, usize::saturating_add);
+            let empty = tensor.shape.contains(&0);
+            !empty && !has_room(tensor, last.saturating_add(1), size)
+        });
+        match short {
+            None => Ok(()),
+            Some(index) => Err(LaunchError::Tensor {
+                index,
+                shape: tensors[index].shape.to_vec(),
+                strides: tensors[index].strides.to_vec(),
+                reason: "its buffer is shorter".to_string(),
+            }),
+        }
+    }
+
+    /// Checks that the tensors of results are contiguous, and as long as these are.
+    pub(super) fn check_output(&self, output: &Output, wanted: Wanted) -> Result<(), LaunchError> {
+        let spec = self.spec(wanted);
+        let rows = self.all_rows();
+        let check = |what, tensor: &TensorBinding, len: usize, elem: ElemType| {
+            let given = tensor.shape.iter().product::<usize>();
+            let whole = tensor.strides[..] == contiguous(&tensor.shape)[..];
+            match given == len && (whole || len <= 1) && has_room(tensor, len, elem.size()) {
+                true => Ok(()),
+                false => Err(LaunchError::Output {
+                    what,
+                    shape: tensor.shape.to_vec(),
+                    len,
+                }),
+            }
+        };
+        if let Some(values) = &output.values {
+            check("values", values, rows * spec.entries(), self.values.elem())?;
+        }
+        if let Some((indices, kind)) = &output.indices {
+            check(
+                "indices",
+                indices,
+                rows * spec.entries(),
+                ElemType::Int(*kind),
+            )?;
+        }
+        if let Some(state) = &output.state {
+            let elem = self.accumulated().elem();
+            check("state", state, rows * spec.state_size(), elem)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the memory of a tensor holds `len` values of `size` bytes from its start on.
+pub(super) fn has_room(tensor: &TensorBinding, len: usize, size: usize) -> bool {
+    let start = tensor.handle.offset_start.unwrap_or(0);
+    let bytes = (len as u64).saturating_mul(size as u64);
+    start.saturating_add(bytes) <= tensor.handle.size
+}
