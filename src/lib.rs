@@ -70,6 +70,8 @@
 mod algebra;
 mod arithmetic;
 mod backends;
+#[cfg(feature = "autodiff")]
+mod backward;
 mod calculus;
 mod cast;
 mod complex;

@@ -615,6 +615,10 @@ impl LazyTensor {
         };
         check_reduction(device, dtype, (&reduction, wanted), &shapes)
             .map_err(|error| self.unsupported(device, error))?;
+        #[cfg(feature = "autodiff")]
+        if reduction.wanted.values && self.is_tracked() {
+            self.check_backward(device, dtype, &reduction)?;
+        }
         let written = reduction.values_dtype(dtype);
         let [values, indices] = match tensors.is_empty() {
             true => constant(&reduction, device, written),
@@ -630,6 +634,26 @@ impl LazyTensor {
             dropped.into_iter().fold(values, with_graph_of)
         });
         Ok([values, indices])
+    }
+
+    /// Checks that the reductions of the backward pass do not read more tensors than a kernel can bind.
+    #[cfg(feature = "autodiff")]
+    fn check_backward(
+        &self,
+        device: &Device,
+        dtype: DType,
+        reduction: &Reduction,
+    ) -> Result<(), LazyError> {
+        /// The cotangent, the result, its indices and what it is made of, and two other reductions.
+        const MORE: usize = 6;
+        let kind = ReductionKind::Sum(Accumulation::Blocks);
+        let binds = |count| check(device, Some(computed(dtype)), kind, Wanted::VALUES, count);
+        // Few formulas have so many operands that the derivative must be looked at.
+        let count = reduction.formula.tensors().count();
+        if binds(count + MORE).is_ok() {
+            return Ok(());
+        }
+        binds(crate::backward::tensors(reduction)).map_err(|error| self.unsupported(device, error))
     }
 
     /// Checks what the backend would refuse for a formula of `count` tensors.

@@ -290,3 +290,35 @@ fn short_forms_panic_at_the_line_of_the_caller() {
         LazyTensor::try_vi(zeros([3])).unwrap_err()
     );
 }
+
+/// What the backward pass reads beside the operands must fit, too: an error beforehand, or gradients.
+#[cfg(feature = "autodiff")]
+#[test]
+fn gradients_of_too_many_tensors_are_errors_of_the_forward_pass() {
+    let device = device().autodiff();
+    let mut refused = 0;
+    for count in [2, 5, 6, 7, 8, 9, 10, 14, 15, 16] {
+        let tensors: Vec<Tensor<2>> = (0..count)
+            .map(|_| Tensor::ones([3, 1], (&device, DType::F32)).require_grad())
+            .collect();
+        let product = |tensors: &[Tensor<2>]| {
+            let rows = tensors[1..].iter().cloned().map(LazyTensor::vi);
+            rows.fold(LazyTensor::vj(tensors[0].clone()), |product, row| {
+                product * row
+            })
+        };
+        match product(&tensors).try_sum::<2>(Axis::J) {
+            Ok(sum) => {
+                let gradients = sum.sum().backward();
+                let gradient = tensors[count - 1].grad(&gradients).expect("it is tracked");
+                assert_eq!(host(gradient), [3.0; 3], "{count} tensors");
+            }
+            Err(LazyError::Launch { error, .. }) => {
+                assert!(error.to_string().contains("tensors"), "{error}");
+                refused += 1;
+            }
+            Err(error) => panic!("{count} tensors: {error}"),
+        }
+    }
+    println!("{refused} refused");
+}
