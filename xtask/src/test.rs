@@ -55,8 +55,6 @@ struct Step {
     validated: bool,
     /// Whether kernels check their indices.
     checked: bool,
-    /// Whether it may be skipped where it cannot run.
-    optional: bool,
 }
 
 /// What the set-up could not provide, as the reason why.
@@ -112,7 +110,7 @@ pub fn run(options: &Options) -> bool {
             say(Source::Stdout, &title);
             let start = Instant::now();
             let outcome = match missing.of(step.need) {
-                Some(reason) => unavailable(reason, strict && !step.optional, &say),
+                Some(reason) => unavailable(reason, strict, &say),
                 None => run_step(step, &missing, strict, &say),
             };
             turns.end(index);
@@ -284,7 +282,6 @@ fn steps(features: &str, other_targets: bool, tools: Option<&targets::Tools>) ->
         need,
         validated: false,
         checked: false,
-        optional: false,
     };
     let mut steps = vec![
         step("format", "fmt --all --check", &[], Need::Nothing),
@@ -377,8 +374,7 @@ fn steps(features: &str, other_targets: bool, tools: Option<&targets::Tools>) ->
     kernels
         .arguments
         .extend(["--record".into(), targets::RECORD.into()]);
-    kernels.optional = !other_targets;
-    if kernels.optional {
+    if !other_targets {
         kernels.arguments.push("--brief".into());
     }
     if let Some(tools) = tools {
