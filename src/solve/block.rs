@@ -5,7 +5,8 @@ use nalgebra::{DMatrix, SymmetricEigen};
 
 use super::{
     LinearOperator, SolveError, SolveOptions,
-    system::{Monitor, PRODUCT, Refresh, epsilon, gram, host, product, tensor},
+    monitor::Monitor,
+    system::{PRODUCT, Refresh, epsilon, gram, host, product, tensor},
 };
 
 /// The smallest eigenvalue of a normalised Gram matrix that stands for more than rounding errors, and the

@@ -7,11 +7,12 @@ use burn::tensor::Tensor;
 use super::{
     LinearOperator, Solution, SolveError, SolveInfo, SolveOptions,
     block::{Directions, iterate},
+    monitor::Monitor,
     operator::{Normal, Ridge},
     scale::{exponents, norms, operator_norms, times_powers},
     system::{
-        Monitor, PRODUCT, RIGHT, check_guess, check_shape, checked, differentiable, dots, epsilon,
-        run, tensor,
+        PRODUCT, RIGHT, check_guess, check_shape, checked, differentiable, dots, epsilon, run,
+        tensor,
     },
     vector::{Method, solve_by},
 };

@@ -6,9 +6,10 @@ use burn::tensor::Tensor;
 
 use super::{
     LinearOperator, Solution, SolveError, SolveOptions,
+    monitor::Monitor,
     operator::Ridge,
     scale::{balance, times_powers},
-    system::{Monitor, Refresh, differentiable, dots, epsilon, run},
+    system::{Refresh, differentiable, dots, epsilon, run},
     vector::{Method, solve_by},
 };
 

@@ -20,6 +20,7 @@ mod conjugate_gradient;
 mod lanczos;
 mod log_det;
 mod minres;
+mod monitor;
 mod operator;
 mod precondition;
 mod scale;

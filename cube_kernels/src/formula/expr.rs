@@ -4,112 +4,16 @@
 //! axis) and whether it depends on `i`, on `j`, on both or on neither.
 
 use std::{
-    fmt,
     hash::{Hash, Hasher},
     ops::{Add, Div, Mul, Neg, Sub},
     sync::Arc,
 };
 
-use serde::{Deserialize, Serialize};
-
-use super::catalogue::{Notation, ScalarOp, Sign};
-
-/// One of the two symbolic axes of the M x N matrix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Axis {
-    /// The rows, `i < M`.
-    I,
-    /// The columns, `j < N`.
-    J,
-}
-
-impl Axis {
-    /// The other axis.
-    pub fn other(self) -> Self {
-        match self {
-            Axis::I => Axis::J,
-            Axis::J => Axis::I,
-        }
-    }
-}
-
-impl fmt::Display for Axis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Axis::I => "i",
-            Axis::J => "j",
-        })
-    }
-}
-
-/// Which symbolic axes a value depends on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Dependence {
-    /// Varies with `i`.
-    pub i: bool,
-    /// Varies with `j`.
-    pub j: bool,
-}
-
-impl Dependence {
-    /// Depends on what either side depends on.
-    pub fn union(self, other: Self) -> Self {
-        Self {
-            i: self.i || other.i,
-            j: self.j || other.j,
-        }
-    }
-
-    /// Whether the value varies along `axis`.
-    pub fn on(self, axis: Axis) -> bool {
-        match axis {
-            Axis::I => self.i,
-            Axis::J => self.j,
-        }
-    }
-}
-
-/// A leaf of a formula: one operand tensor, or one run-time scalar.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Var {
-    /// Identity of the operand; in a [`Formula`](crate::Formula) its position among the operands.
-    pub id: u64,
-    /// The axis along which the operand varies; `None` for a parameter.
-    pub axis: Option<Axis>,
-    /// Size of the inner axis.
-    pub dim: usize,
-    /// Whether the value is a run-time scalar instead of a tensor.
-    pub scalar: bool,
-}
-
-/// Where a pair stands in the matrix, as a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Place {
-    /// The index of the row or column, exact up to the integers of the type of the formula: 2^24 in
-    /// F32.
-    Index(Axis),
-    /// $i - j$, subtracted as integers, so that comparisons with small numbers are always exact.
-    Offset,
-}
-
-/// Which of several values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Extreme {
-    /// The smallest.
-    Minimum,
-    /// The largest.
-    Maximum,
-}
-
-impl Extreme {
-    /// The function of two values.
-    pub fn op(self) -> ScalarOp {
-        match self {
-            Extreme::Minimum => ScalarOp::Minimum,
-            Extreme::Maximum => ScalarOp::Maximum,
-        }
-    }
-}
+use super::catalogue::{ScalarOp, Sign};
+pub use super::{
+    leaf::{Axis, Dependence, Extreme, Place, Var},
+    printer::Printer,
+};
 
 /// The kinds of nodes.
 ///
@@ -678,108 +582,5 @@ impl Neg for Expr {
     type Output = Expr;
     fn neg(self) -> Expr {
         Expr::scalar(ScalarOp::Neg, vec![self])
-    }
-}
-
-/// Prints an expression with the given names for its leaves, in at most about `budget` characters.
-///
-/// A graph that shares nodes can be exponentially larger as text, hence the limit.
-pub struct Printer<'a> {
-    /// The expression.
-    pub expr: &'a Expr,
-    /// Names of the leaves.
-    pub name: &'a dyn Fn(&Var) -> String,
-    /// Characters after which the rest is left out.
-    pub budget: usize,
-}
-
-/// Levels of a formula that are printed: deeper ones would be too much for the stack.
-const LEVELS: usize = 300;
-
-impl fmt::Display for Printer<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::new();
-        self.write(self.expr, LEVELS, &mut text);
-        f.write_str(&text)
-    }
-}
-
-impl Printer<'_> {
-    /// Writes `expr`, of which only so many `levels` are shown.
-    fn write(&self, expr: &Expr, levels: usize, out: &mut String) {
-        if out.len() > self.budget || levels == 0 {
-            if !out.ends_with('…') {
-                out.push('…');
-            }
-            return;
-        }
-        let levels = levels - 1;
-        let call = |name: &str, args: &[Expr], out: &mut String| {
-            out.push_str(name);
-            out.push('(');
-            for (k, arg) in args.iter().enumerate() {
-                if k > 0 {
-                    out.push_str(", ");
-                }
-                self.write(arg, levels, out);
-            }
-            out.push(')');
-        };
-        match expr.node() {
-            Node::Var(var) => out.push_str(&(self.name)(var)),
-            Node::Const(value) => out.push_str(&value.to_string()),
-            Node::Place(Place::Index(axis)) => out.push_str(&axis.to_string()),
-            Node::Place(Place::Offset) => out.push_str("(i - j)"),
-            Node::Scalar(op, args) => match op.notation() {
-                Notation::Infix(symbol) => {
-                    out.push('(');
-                    self.write(&args[0], levels, out);
-                    out.push_str(&format!(" {symbol} "));
-                    self.write(&args[1], levels, out);
-                    out.push(')');
-                }
-                Notation::Prefix(symbol) => {
-                    out.push_str(symbol);
-                    self.write(&args[0], levels, out);
-                }
-                Notation::Call => call(&op.to_string(), args, out),
-            },
-            Node::Iota(start, len) => out.push_str(&format!("iota({start}..{})", start + len)),
-            Node::InnerSum(arg) => call("sum", std::slice::from_ref(arg), out),
-            Node::InnerExtremum(extreme, arg) => {
-                let name = match extreme {
-                    Extreme::Minimum => "min",
-                    Extreme::Maximum => "max",
-                };
-                call(name, std::slice::from_ref(arg), out)
-            }
-            Node::Slice(arg, start, len) => {
-                self.write(arg, levels, out);
-                out.push_str(&format!("[{start}..{}]", start + len));
-            }
-            Node::Concat(args) => call("concat", args, out),
-            Node::Expand(arg, dim) => {
-                call("expand", std::slice::from_ref(arg), out);
-                out.pop();
-                out.push_str(&format!(", {dim})"));
-            }
-        }
-    }
-}
-
-impl fmt::Display for Expr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = |var: &Var| match (var.scalar, var.axis) {
-            (true, _) => format!("s{}", var.id),
-            (_, Some(Axis::I)) => format!("x{}", var.id),
-            (_, Some(Axis::J)) => format!("y{}", var.id),
-            (_, None) => format!("p{}", var.id),
-        };
-        Printer {
-            expr: self,
-            name: &name,
-            budget: 2000,
-        }
-        .fmt(f)
     }
 }

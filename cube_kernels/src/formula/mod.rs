@@ -3,6 +3,8 @@
 pub mod catalogue;
 mod differentiate;
 pub mod expr;
+mod leaf;
+mod printer;
 mod simplify;
 mod terms;
 

@@ -8,6 +8,7 @@ mod context;
 mod evaluate;
 pub mod layout;
 mod matrix;
+mod multiplier;
 mod operands;
 mod pairs;
 mod parts;

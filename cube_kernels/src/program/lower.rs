@@ -6,8 +6,9 @@
 
 use std::collections::HashMap;
 
+use super::builder::{Body, Builder, Component};
 use super::{
-    Code, Instruction, Item, Listing, Load, Program, Register, Scaled, Source, Space, Stage, Term,
+    Code, Instruction, Item, Listing, Load, Program, Register, Scaled, Source, Space, Term,
 };
 use crate::{
     formula::{
@@ -30,105 +31,11 @@ const SMALL: f64 = 8e3;
 /// Levels of a formula up to which the stack of any thread is enough, and bytes of it that a level takes, with a margin:
 /// 400 were measured.
 const SHALLOW: usize = 500;
+
 const STACK_OF_LEVEL: usize = 4 << 10;
 
 /// Added to the slots that are computed until the number of loaded ones is known.
 const COMPUTED: usize = 1 << 30;
-
-/// The component that is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Component {
-    /// A known one.
-    At(usize),
-    /// `offset + k` in the innermost loop.
-    Looped(usize),
-}
-
-impl Component {
-    fn shift(self, by: usize) -> Self {
-        match self {
-            Component::At(k) => Component::At(k + by),
-            Component::Looped(offset) => Component::Looped(offset + by),
-        }
-    }
-
-    fn unshift(self, by: usize) -> Self {
-        match self {
-            Component::At(k) => Component::At(k - by),
-            Component::Looped(offset) => Component::Looped(offset - by),
-        }
-    }
-
-    fn first(self) -> usize {
-        match self {
-            Component::At(k) | Component::Looped(k) => k,
-        }
-    }
-}
-
-#[derive(Default)]
-struct Body {
-    code: Code,
-    known: HashMap<(u128, usize), Register>,
-}
-
-/// The code of one stage while it is built.
-#[derive(Default)]
-struct Builder {
-    items: Vec<Item>,
-    known: HashMap<(u128, usize), Register>,
-    bodies: Vec<Body>,
-    registers: usize,
-    loads: Vec<Load>,
-    loaded: usize,
-    computed: usize,
-    slots: HashMap<u128, usize>,
-}
-
-impl Builder {
-    fn push(&mut self, instruction: Instruction, looped: bool) -> Register {
-        let register = self.registers;
-        self.registers += 1;
-        match self.bodies.last_mut() {
-            Some(body) if looped => body.code.push((register, instruction)),
-            _ => self.items.push(Item::Let(register, instruction)),
-        }
-        register
-    }
-
-    fn known(&self, expr: &Expr, component: Component) -> Option<Register> {
-        match component {
-            Component::At(k) => self.known.get(&(expr.digest(), k)),
-            Component::Looped(offset) => {
-                let body = self.bodies.last().expect("a looped component is in a loop");
-                body.known.get(&(expr.digest(), offset))
-            }
-        }
-        .copied()
-    }
-
-    fn remember(&mut self, expr: &Expr, component: Component, register: Register) {
-        match component {
-            Component::At(k) => self.known.insert((expr.digest(), k), register),
-            Component::Looped(offset) => {
-                let body = self
-                    .bodies
-                    .last_mut()
-                    .expect("a looped component is in a loop");
-                body.known.insert((expr.digest(), offset), register)
-            }
-        };
-    }
-
-    fn into_stage(self) -> Stage {
-        Stage {
-            loaded: self.loaded,
-            slots: self.loaded + self.computed,
-            loads: self.loads,
-            items: self.items,
-        }
-    }
-}
 
 struct Lowering<'a> {
     formula: &'a Formula,

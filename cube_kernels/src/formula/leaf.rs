@@ -1,0 +1,104 @@
+//! What expressions are made of: axes, operands and places.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::catalogue::ScalarOp;
+
+/// One of the two symbolic axes of the M x N matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Axis {
+    /// The rows, `i < M`.
+    I,
+    /// The columns, `j < N`.
+    J,
+}
+
+impl Axis {
+    /// The other axis.
+    pub fn other(self) -> Self {
+        match self {
+            Axis::I => Axis::J,
+            Axis::J => Axis::I,
+        }
+    }
+}
+
+impl fmt::Display for Axis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Axis::I => "i",
+            Axis::J => "j",
+        })
+    }
+}
+
+/// Which symbolic axes a value depends on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Dependence {
+    /// Varies with `i`.
+    pub i: bool,
+    /// Varies with `j`.
+    pub j: bool,
+}
+
+impl Dependence {
+    /// Depends on what either side depends on.
+    pub fn union(self, other: Self) -> Self {
+        Self {
+            i: self.i || other.i,
+            j: self.j || other.j,
+        }
+    }
+
+    /// Whether the value varies along `axis`.
+    pub fn on(self, axis: Axis) -> bool {
+        match axis {
+            Axis::I => self.i,
+            Axis::J => self.j,
+        }
+    }
+}
+
+/// A leaf of a formula: one operand tensor, or one run-time scalar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Var {
+    /// Identity of the operand; in a [`Formula`](crate::Formula) its position among the operands.
+    pub id: u64,
+    /// The axis along which the operand varies; `None` for a parameter.
+    pub axis: Option<Axis>,
+    /// Size of the inner axis.
+    pub dim: usize,
+    /// Whether the value is a run-time scalar instead of a tensor.
+    pub scalar: bool,
+}
+
+/// Where a pair stands in the matrix, as a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Place {
+    /// The index of the row or column, exact up to the integers of the type of the formula: 2^24 in
+    /// F32.
+    Index(Axis),
+    /// $i - j$, subtracted as integers, so that comparisons with small numbers are always exact.
+    Offset,
+}
+
+/// Which of several values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Extreme {
+    /// The smallest.
+    Minimum,
+    /// The largest.
+    Maximum,
+}
+
+impl Extreme {
+    /// The function of two values.
+    pub fn op(self) -> ScalarOp {
+        match self {
+            Extreme::Minimum => ScalarOp::Minimum,
+            Extreme::Maximum => ScalarOp::Maximum,
+        }
+    }
+}

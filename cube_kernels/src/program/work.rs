@@ -1,0 +1,119 @@
+//! How long instructions take and what they read.
+
+use std::ops::Range;
+
+use super::{FUNCTION, Instruction, Item, Register, Space, Term};
+use crate::formula::catalogue::ScalarOp;
+
+impl Item {
+    /// The register that it fills for others.
+    pub fn filled(&self) -> Option<Register> {
+        match self {
+            Item::Let(register, _) | Item::Sum { register, .. } => Some(*register),
+            Item::Store { .. } => None,
+        }
+    }
+
+    /// Whether it takes no instructions of its own, as it is loaded or constant.
+    pub fn is_free(&self) -> bool {
+        matches!(self, Item::Let(_, instruction) if instruction.work() == 0)
+    }
+
+    /// About how many instructions its code has, where a loop is as long as its body.
+    pub fn length(&self) -> usize {
+        match self {
+            Item::Let(_, instruction) => instruction.length(),
+            Item::Sum { body, .. } => body.iter().map(|(_, i)| i.length()).sum::<usize>() + 1,
+            // It is one loop of those that are stored, and a single term is that of an item before.
+            Item::Store { body, .. } => body.iter().map(|(_, i)| i.length()).sum(),
+        }
+    }
+
+    /// The registers that it reads.
+    pub fn registers(&self) -> Vec<Register> {
+        let (single, body, term, fold) = match self {
+            Item::Let(_, instruction) => (Some(instruction), [].as_slice(), None, None),
+            Item::Sum {
+                body, term, fold, ..
+            } => (None, body.as_slice(), Some(term), fold.map(|fold| fold.1)),
+            Item::Store { body, term, .. } => (None, body.as_slice(), Some(term), None),
+        };
+        let instructions = single.into_iter().chain(body.iter().map(|(_, i)| i));
+        let read = instructions.flat_map(|instruction| match instruction {
+            Instruction::Apply { args, .. } | Instruction::Fma { args, .. } => args.as_slice(),
+            _ => &[],
+        });
+        let term = term.map_or([].as_slice(), |term| match term {
+            Term::Value(register) => std::slice::from_ref(register),
+            Term::Product { args, .. } => args.as_slice(),
+        });
+        read.chain(term).copied().chain(fold).collect()
+    }
+
+    /// The slots of `space` that it reads.
+    pub fn reads(&self, space: Space) -> impl Iterator<Item = Range<usize>> {
+        let (single, body, len) = match self {
+            Item::Let(_, instruction) => (Some(instruction), [].as_slice(), 1),
+            Item::Sum { len, body, .. } | Item::Store { len, body, .. } => {
+                (None, body.as_slice(), *len)
+            }
+        };
+        let instructions = single.into_iter().chain(body.iter().map(|(_, i)| i));
+        instructions.filter_map(move |instruction| match *instruction {
+            Instruction::Load {
+                space: own,
+                slot,
+                looped,
+            } if own == space => Some(slot..slot + if looped { len } else { 1 }),
+            _ => None,
+        })
+    }
+}
+
+impl Instruction {
+    /// About how many instructions its code has: functions are written out.
+    pub fn length(&self) -> usize {
+        match self.work() {
+            work @ ..=1 => work,
+            _ => FUNCTION,
+        }
+    }
+
+    /// About how many instructions of a processor it takes. What is loaded or constant serves several
+    /// pairs.
+    pub fn work(&self) -> usize {
+        /// A function that is made of a polynomial, or an instruction that is slow.
+        const SLOW: usize = 8;
+        match self {
+            Instruction::Const(_) | Instruction::Load { .. } | Instruction::Counter { .. } => 0,
+            Instruction::Offset { .. } => SLOW,
+            Instruction::Fma { .. } => 1,
+            // A product less.
+            Instruction::Apply { argument, .. } if argument.binary => SLOW - 1,
+            Instruction::Apply { op, .. } => match op {
+                ScalarOp::Neg
+                | ScalarOp::Rounded
+                | ScalarOp::Square
+                | ScalarOp::Abs
+                | ScalarOp::Step
+                | ScalarOp::Relu
+                | ScalarOp::Add
+                | ScalarOp::Sub
+                | ScalarOp::Mul
+                | ScalarOp::StrongMul
+                | ScalarOp::Maximum
+                | ScalarOp::Minimum
+                | ScalarOp::Equal
+                | ScalarOp::NotEqual
+                | ScalarOp::Less
+                | ScalarOp::LessEqual
+                | ScalarOp::Greater
+                | ScalarOp::GreaterEqual
+                | ScalarOp::Clamp
+                | ScalarOp::IfElse
+                | ScalarOp::MaskWhere => 1,
+                _ => SLOW,
+            },
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! What is seen of the residuals of an iteration, and when it ends.
+
+use burn::tensor::{Bool, DType, Tensor};
+
+use super::{
+    Progress, SolveError, SolveInfo, SolveOptions,
+    system::{PRODUCT, dots, epsilon, host, row},
+};
+
+/// What the host reads of an iteration, one value a column.
+pub enum Reading {
+    /// A number that is positive for a positive definite operator (or preconditioner: which it is).
+    Positive(&'static str),
+    /// The squared norm of the residual, which ends the iteration.
+    Residual,
+}
+
+/// Follows the residuals of all columns through the iterations.
+pub(crate) struct Monitor<'a, const R: usize> {
+    pub options: &'a SolveOptions<R>,
+    /// Squared norm of each column of the right-hand side.
+    pub squares: Vec<f64>,
+    /// Squared norm of the residual at which a column is solved, on the host and on the device.
+    pub limits: Vec<f64>,
+    pub thresholds: Tensor<R>,
+    /// The columns that are still iterated, as the host and as the device knows them.
+    pub open: Vec<bool>,
+    pub active: Tensor<R, Bool>,
+    /// What the host has not seen.
+    pub unseen: Vec<(Reading, Tensor<R>)>,
+    /// Iterations that the host has seen.
+    pub info: SolveInfo,
+    /// Whether iterations compute in a coarser type than residuals can be computed in.
+    pub coarse: bool,
+    /// Squared norms of the residuals: as they were computed from the solution last, and as the iteration
+    /// has kept them since.
+    pub computed: Vec<f64>,
+    pub kept: Vec<f64>,
+    /// The smallest squared norm of the residual of each column, and for how many iterations no open column has
+    /// had a smaller one.
+    pub records: Vec<f64>,
+    pub idle: usize,
+    /// The number of such iterations after which the run is given up.
+    pub patience: usize,
+}
+
+impl<const R: usize> Monitor<'_, R> {
+    /// `value` for the columns that are still iterated, 0 for others.
+    pub fn only_active(&self, value: Tensor<R>) -> Tensor<R> {
+        value.mask_fill(self.active.clone().bool_not(), 0.0)
+    }
+
+    /// Gives up the columns where `value` is not positive, for which `what` is to blame.
+    pub fn check_positive(&mut self, what: &'static str, value: Tensor<R>) {
+        let positive = value.clone().greater_elem(0.0);
+        self.active = self.active.clone().bool_and(positive);
+        self.unseen.push((Reading::Positive(what), value));
+    }
+
+    /// Ends an iteration after which the columns have the squared residual norms `squares`; whether it
+    /// was the last one.
+    pub fn end_iteration(&mut self, squares: Tensor<R>) -> Result<bool, SolveError> {
+        let open = squares.clone().greater(self.thresholds.clone());
+        self.active = self.active.clone().bool_and(open);
+        self.unseen.push((Reading::Residual, squares));
+        let residuals = self.unseen.iter();
+        let count = residuals.filter(|(reading, _)| matches!(reading, Reading::Residual));
+        let count = count.count();
+        let last = self.info.iterations + count >= self.options.max_iterations;
+        match last || count >= self.options.check_every {
+            true => self.look(),
+            false => Ok(false),
+        }
+    }
+
+    /// Reads what has happened on the device; whether the run is at its end.
+    pub fn look(&mut self) -> Result<bool, SolveError> {
+        let (readings, rows): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.unseen).into_iter().unzip();
+        let columns = rows[0].dims()[R - 1];
+        let count = rows.len();
+        let values = host(Tensor::cat(rows, R - 2));
+        for (k, reading) in readings.iter().enumerate() {
+            if !self.open.contains(&true) {
+                break;
+            }
+            let mut worst = 0.0f64;
+            for (number, open) in self.open.iter_mut().enumerate() {
+                let (batch, column) = (number / columns, number % columns);
+                let value = values[(batch * count + k) * columns + column];
+                worst = worst.max(relative(value, self.squares[number]));
+                if !*open {
+                    continue;
+                }
+                if !value.is_finite() {
+                    return Err(SolveError::NotFinite(PRODUCT));
+                }
+                match reading {
+                    Reading::Positive(what) if value <= 0.0 => {
+                        return Err(SolveError::NotPositiveDefinite {
+                            what,
+                            iteration: self.info.iterations + 1,
+                            column: number,
+                        });
+                    }
+                    Reading::Positive(_) => {}
+                    Reading::Residual => {
+                        self.kept[number] = value;
+                        *open = value > self.limits[number];
+                    }
+                }
+            }
+            if matches!(reading, Reading::Residual) {
+                self.info.iterations += 1;
+                self.info.history.push(worst);
+                self.note_records();
+            }
+        }
+        self.report();
+        Ok(self.is_done())
+    }
+
+    pub fn report(&self) {
+        if let Some(observer) = &self.options.progress {
+            observer(&Progress {
+                iteration: self.info.iterations,
+                residual: self.info.history.last().copied().unwrap_or_default(),
+            });
+        }
+    }
+
+    pub fn is_done(&self) -> bool {
+        let exhausted = self.info.iterations >= self.options.max_iterations;
+        exhausted || self.idle >= self.patience || !self.open.contains(&true)
+    }
+
+    /// Counts the iterations that bring no column forward.
+    pub fn note_records(&mut self) {
+        // Fluctuations of what is left by rounding are not worth waiting for.
+        const LOWER: f64 = 0.99;
+        self.idle += 1;
+        let columns = self.kept.iter().zip(&mut self.records).zip(&self.open);
+        for ((kept, record), open) in columns {
+            if *kept < LOWER.powi(2) * *record {
+                *record = *kept;
+                self.idle = if *open { 0 } else { self.idle };
+            }
+        }
+    }
+
+    /// Notes that an iteration cannot change the solution: it ends the run if the next ones cannot, either.
+    pub fn note_standstill(&mut self) {
+        /// Small parts of nearly dependent columns may take so many iterations until they are seen.
+        const ITERATIONS: usize = 4;
+        self.idle += self.patience.div_ceil(ITERATIONS);
+    }
+
+    /// Ends an iteration of a method that follows residuals on the host: the open columns have the squared
+    /// residual norms `squares`. Whether it was the last one.
+    pub fn residuals(&mut self, squares: &[f64]) -> Result<bool, SolveError> {
+        let mut worst = 0.0f64;
+        for (number, square) in squares.iter().enumerate() {
+            if self.open[number] {
+                if !square.is_finite() {
+                    return Err(SolveError::NotFinite(PRODUCT));
+                }
+                self.kept[number] = *square;
+                self.open[number] = *square > self.limits[number];
+            }
+            worst = worst.max(relative(self.kept[number], self.squares[number]));
+        }
+        self.info.iterations += 1;
+        self.info.history.push(worst);
+        self.note_records();
+        let done = self.is_done();
+        if done
+            || self
+                .info
+                .iterations
+                .is_multiple_of(self.options.check_every)
+        {
+            self.report();
+        }
+        Ok(done)
+    }
+
+    /// Whether a column is still iterated, counted as in [`SolveInfo::residuals`].
+    pub fn is_open(&self, number: usize) -> bool {
+        self.open[number]
+    }
+
+    /// The error that `what` is not positive definite, seen for a combination of columns of a batch: of the open
+    /// ones that with the largest weight.
+    pub fn not_positive(&self, what: &'static str, batch: usize, weights: &[f64]) -> SolveError {
+        let first = batch * weights.len();
+        let open = weights.iter().enumerate();
+        let open = open.filter(|(column, _)| self.open[first + column]);
+        let column = open.max_by(|(_, a), (_, b)| a.abs().total_cmp(&b.abs()));
+        SolveError::NotPositiveDefinite {
+            what,
+            iteration: self.info.iterations + 1,
+            column: first + column.map_or(0, |(column, _)| column),
+        }
+    }
+
+    /// Goes on from residuals of the squared norms `squares`.
+    pub fn compare_with(&mut self, squares: &[f64]) {
+        self.computed = squares.to_vec();
+        self.kept = squares.to_vec();
+    }
+
+    /// Whether residuals have become so much smaller that rounding errors, which are of the size of
+    /// those before, begin to matter.
+    pub fn wants_refresh(&self) -> bool {
+        const SMALLER: f64 = 0.1;
+        let mut columns = self.kept.iter().zip(&self.computed).zip(&self.open);
+        self.coarse
+            && columns.any(|((kept, computed), open)| *open && *kept < SMALLER.powi(2) * computed)
+    }
+
+    /// Goes on with a residual that was computed from the solution; whether that is worth it.
+    pub fn refreshed(&mut self, r: &Tensor<R>) -> Result<bool, SolveError> {
+        let before = std::mem::take(&mut self.computed);
+        let squares = host(dots(&[[r, r]])?.remove(0));
+        if squares.iter().any(|square| !square.is_finite()) {
+            return Err(SolveError::NotFinite(PRODUCT));
+        }
+        // A column that is frozen stays so.
+        let open = std::mem::take(&mut self.open);
+        self.start(&squares, r, &open);
+        let mut columns = squares.iter().zip(before).zip(&self.open);
+        Ok(columns.any(|((square, before), open)| *open && *square < 0.25 * before))
+    }
+
+    /// Whether a residual that was computed from the solution is much larger than that of the squared norms `squares`
+    /// which the iteration keeps, for a column that is still iterated.
+    pub fn has_drifted(&self, r: &Tensor<R>, squares: Tensor<R>) -> Result<bool, SolveError> {
+        const LARGER: f64 = 2.0;
+        let (computed, kept) = (host(dots(&[[r, r]])?.remove(0)), host(squares));
+        let mut columns = computed.iter().zip(&kept).zip(&self.open);
+        Ok(columns.any(|((computed, kept), open)| *open && *computed > LARGER.powi(2) * kept))
+    }
+
+    /// Starts a run of the columns `among` from a residual of the squared norms `squares`.
+    pub fn start(&mut self, squares: &[f64], like: &Tensor<R>, among: &[bool]) {
+        // Further down the residual that an iteration keeps has nothing to do with the solution.
+        let lowest = 4.0 * epsilon(like.dtype());
+        let tolerance = self.options.tolerance;
+        let limit = |(b, r): (&f64, &f64)| {
+            let limit = (tolerance.powi(2) * b).max(lowest.powi(2) * r);
+            match like.dtype() {
+                DType::F64 => limit,
+                // As the device compares.
+                _ => f64::from(limit as f32),
+            }
+        };
+        self.limits = self.squares.iter().zip(squares).map(limit).collect();
+        let unsolved = squares.iter().zip(&self.squares);
+        self.open = unsolved
+            .zip(among)
+            .map(|((r, b), among)| *among && relative(*r, *b) > tolerance)
+            .collect();
+        let open: Vec<f64> = self
+            .open
+            .iter()
+            .map(|open| f64::from(u8::from(*open)))
+            .collect();
+        self.computed = squares.to_vec();
+        self.kept = squares.to_vec();
+        self.records = squares.to_vec();
+        self.idle = 0;
+        self.thresholds = row(&self.limits, like);
+        self.active = row(&open, like).greater_elem(0.5);
+    }
+}
+
+/// The root of $r^2 / b^2$, 0 for $b = 0$.
+pub fn relative(r: f64, b: f64) -> f64 {
+    if b == 0.0 { 0.0 } else { (r / b).sqrt() }
+}
