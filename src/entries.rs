@@ -18,7 +18,7 @@ use crate::{
     lazy::{LazyTensor, expect},
     operand::{Operand, Value, union},
     ops::cast_of,
-    reduce::Request,
+    request::Request,
 };
 
 /// The most entries that [`LazyTensor::dense`] stores: 1 GiB in F32.

@@ -83,6 +83,7 @@ mod lazy;
 mod operand;
 mod ops;
 mod reduce;
+mod request;
 pub mod solve;
 mod variance;
 mod whole;

@@ -11,7 +11,8 @@ use crate::{
     error::LazyError,
     lazy::{LazyTensor, expect},
     operand::Operand,
-    reduce::{Axes, Request, reductions},
+    reduce::{Axes, reductions},
+    request::Request,
 };
 
 reductions! {

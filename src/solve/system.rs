@@ -17,7 +17,7 @@ use crate::{
     error::LazyError,
     lazy::LazyTensor,
     operand::{Operand, broadcast},
-    reduce::Request,
+    request::Request,
 };
 
 /// What $b$ and a guess are called in messages.

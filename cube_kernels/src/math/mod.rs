@@ -3,7 +3,9 @@
 // Lists known at compile time are walked by index, which is what CubeCL can unroll.
 #![allow(clippy::needless_range_loop)]
 
+pub mod circular;
 pub mod elementary;
+pub mod logarithm;
 pub mod ptx;
 pub mod special;
 

@@ -8,8 +8,11 @@
 use cubecl::prelude::*;
 
 use super::{
-    Math, Precision, constant_vector,
-    elementary::{erf, exp_of_negative, half_turn, log, not_a_number, polynomial},
+    Math, Precision,
+    circular::half_turn,
+    constant_vector,
+    elementary::{erf, log, not_a_number, polynomial},
+    logarithm::exp_of_negative,
 };
 use crate::math;
 

@@ -8,6 +8,7 @@
 
 mod accumulator;
 mod count;
+mod exponentials;
 mod extremum;
 mod family;
 mod log_sum_exp;
@@ -27,10 +28,11 @@ pub(crate) use accumulator::{
     products_are_values, weights_are_values,
 };
 pub(crate) use count::Count;
+pub(crate) use exponentials::{factor, relative_to_maximum};
 pub(crate) use extremum::Extremum;
 pub(crate) use family::{Entry, Family, Found};
 pub use family::{Forward, Plane, Stages};
-pub(crate) use log_sum_exp::{LogSumExp, factor, relative_to_maximum};
+pub(crate) use log_sum_exp::LogSumExp;
 pub(crate) use product::Product;
 pub use running::Accumulation;
 pub(crate) use running::RunningSums;

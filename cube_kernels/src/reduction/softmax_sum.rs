@@ -3,7 +3,8 @@ use cubecl::prelude::*;
 use super::{
     Accumulator, Entry, Family, Forward, Found, GivesWeights, Plane, Reduction, ReductionKind,
     Rule, Spec, Stages, Wanted,
-    log_sum_exp::{ExpState, Exponentials, exponential},
+    exponentials::ExpState,
+    log_sum_exp::{Exponentials, exponential},
     no_indices, products_are_values,
 };
 use crate::{

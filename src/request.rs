@@ -1,0 +1,367 @@
+//! How a reduction is asked for, checked and handed to the backend.
+
+use burn::{
+    backend::{
+        Dispatch, DispatchTensor, TensorMetadata,
+        ops::{BoolTensorOps, FloatTensorOps, IntTensorOps},
+    },
+    tensor::{Bool, DType, Device, Int, Shape, Slice, Tensor, TensorData},
+};
+use burn_lazy_kernels::{
+    Accumulation, Axis, Expr, Formula, ReductionKind, Wanted,
+    catalogue::ScalarOp,
+    expr::{Node, Var},
+};
+
+use crate::{
+    backends::{Unsupported, check, check_reduction, computed},
+    error::LazyError,
+    lazy::LazyTensor,
+    operand::{Operand, Value},
+    ops::{LazyOps, Operands, Reduction, cast_of},
+};
+
+/// What is asked of a reduction.
+#[derive(Clone, Copy)]
+pub(crate) struct Request {
+    kind: ReductionKind,
+    wanted: Wanted,
+    axis: Axis,
+    squeezed: bool,
+    wide: bool,
+}
+
+impl Request {
+    pub(crate) fn new(kind: ReductionKind, wanted: Wanted, axis: Axis) -> Self {
+        Self {
+            kind,
+            wanted,
+            axis,
+            squeezed: false,
+            wide: false,
+        }
+    }
+
+    /// The same, and whether the other axis, of size 1, is left out of the result.
+    pub(crate) fn squeezed(self, squeezed: bool) -> Self {
+        Self { squeezed, ..self }
+    }
+
+    /// The same with values in the type in which kernels compute: F32 for halves.
+    pub(crate) fn wide(self) -> Self {
+        Self { wide: true, ..self }
+    }
+}
+
+impl LazyTensor {
+    pub(crate) fn check_axis(&self, axis: Axis) -> Result<(), LazyError> {
+        match self.extent().size(axis) {
+            Some(_) => Ok(()),
+            None => Err(LazyError::MissingAxis {
+                axis,
+                formula: self.boxed_info(),
+            }),
+        }
+    }
+
+    /// The reduction over `axis`, for a tensor of `R` dimensions.
+    pub(crate) fn reduce<const R: usize>(
+        &self,
+        operation: &'static str,
+        request: Request,
+    ) -> Result<[Option<DispatchTensor>; 2], LazyError> {
+        self.check_axis(request.axis)?;
+        let prepared = self.reduction(request)?;
+        #[cfg(feature = "autodiff")]
+        self.check_selection(operation, &prepared)?;
+        let shape = prepared.reduction.output_shape();
+        if shape.num_dims() != R {
+            return Err(LazyError::OutputRank {
+                operation,
+                shape: shape.to_vec(),
+                rank: R,
+                formula: self.boxed_info(),
+            });
+        }
+        self.run(prepared)
+    }
+
+    fn reduction(&self, request: Request) -> Result<Prepared, LazyError> {
+        let Request {
+            kind,
+            wanted,
+            axis,
+            squeezed,
+            wide,
+        } = request;
+        let extent = self.extent();
+        let Some(device) = &extent.device else {
+            return Err(LazyError::NoTensor(self.boxed_info()));
+        };
+        let (formula, leaves) = Formula::new(&self.anchored());
+        let operand = |leaf: &Var| {
+            let operand = self.operands.iter().find(|operand| operand.var == *leaf);
+            operand.expect("every leaf is an operand")
+        };
+        let dtype = self.computed(leaves.iter().map(operand));
+        let mut tensors = Vec::new();
+        let mut scalars = Vec::new();
+        for leaf in &leaves {
+            match &operand(leaf).value {
+                Value::Tensor(tensor) => tensors.push(tensor.read_as(dtype)),
+                Value::Scalar(value) => scalars.push(*value),
+            }
+        }
+        let reduction = Reduction {
+            formula,
+            kind,
+            wanted,
+            values: match computed(dtype) {
+                computed if wide && computed != dtype => Some(computed.into()),
+                _ => None,
+            },
+            indices: device.settings().int_dtype,
+            axis,
+            batch: extent.batch.clone(),
+            m: extent.m.unwrap_or(1),
+            n: extent.n.unwrap_or(1),
+            squeezed,
+            fold: None,
+            scalars,
+        };
+        // Nothing is known of the other operands but that their gradient is 0.
+        let is_dropped = |operand: &&Operand| !leaves.contains(&operand.var);
+        let dropped = self.operands.iter().filter(is_dropped);
+        let dropped = dropped.filter_map(Operand::as_tensor);
+        let dropped = dropped.filter(|tensor| wanted.values && tensor.is_tracked());
+        Ok(Prepared {
+            reduction,
+            tensors,
+            dtype,
+            wide,
+            dropped: dropped.map(|tensor| tensor.tensor.clone()).collect(),
+        })
+    }
+
+    /// Checks that the gradient of selected values finds them again.
+    #[cfg(feature = "autodiff")]
+    fn check_selection(
+        &self,
+        operation: &'static str,
+        prepared: &Prepared,
+    ) -> Result<(), LazyError> {
+        use crate::backends::EXACT_INDICES;
+
+        let Prepared {
+            reduction, dtype, ..
+        } = prepared;
+        let columns = reduction.size(reduction.axis);
+        let fits = columns <= EXACT_INDICES || computed(*dtype) == DType::F64;
+        let is_needed = || reduction.wanted.values && self.is_tracked();
+        match fits || !reduction.kind.selects() || !is_needed() {
+            true => Ok(()),
+            false => Err(LazyError::TooManyTracked {
+                operation,
+                columns,
+                dtype: *dtype,
+                limit: EXACT_INDICES,
+                formula: self.boxed_info(),
+            }),
+        }
+    }
+
+    /// The type in which a formula of these operands is computed: that of the formula, but F32 for halves
+    /// beside whole numbers, which halves do not hold.
+    fn computed<'a>(&self, mut operands: impl Iterator<Item = &'a Operand>) -> DType {
+        let dtype = self.extent().dtype.expect("there is a tensor operand");
+        let is_half = matches!(dtype, DType::F16 | DType::BF16);
+        match is_half && operands.any(Operand::is_int) {
+            true => DType::F32,
+            false => dtype,
+        }
+    }
+
+    /// The expression, with a tensor in it if it varies without any: by the place of the pair alone.
+    fn anchored(&self) -> Expr {
+        let dependence = self.expr.dependence();
+        let varies = dependence.i || dependence.j;
+        let has_tensor = |expr: &Expr| matches!(expr.node(), Node::Var(var) if !var.scalar);
+        if !varies || self.expr.simplify().topological().iter().any(has_tensor) {
+            return self.expr.clone();
+        }
+        let tensor = self.operands.iter().find(|o| o.as_tensor().is_some());
+        let tensor = Expr::var(tensor.expect("there is a tensor operand").var).slice(0, 1);
+        let never = Expr::constant(0.0);
+        Expr::scalar(ScalarOp::MaskWhere, vec![self.expr.clone(), never, tensor])
+    }
+
+    pub(crate) fn reduce_unchecked(
+        &self,
+        request: Request,
+    ) -> Result<[Option<DispatchTensor>; 2], LazyError> {
+        self.run(self.reduction(request)?)
+    }
+
+    fn run(&self, prepared: Prepared) -> Result<[Option<DispatchTensor>; 2], LazyError> {
+        let Prepared {
+            reduction,
+            tensors,
+            dtype,
+            wide,
+            dropped,
+        } = prepared;
+        let extent = self.extent();
+        let device = extent.device.as_ref().expect("checked above");
+        self.check_count(device, tensors.len())?;
+        let shapes: Vec<Vec<usize>> = tensors
+            .iter()
+            .map(|tensor| tensor.shape().to_vec())
+            .collect();
+        // Exponentials give what they are relative to where they are differentiated.
+        let state = reduction.kind.has_state() && reduction.wanted.values && self.is_tracked();
+        let wanted = Wanted {
+            state,
+            ..reduction.wanted
+        };
+        check_reduction(device, dtype, (&reduction, wanted), &shapes)
+            .map_err(|error| self.unsupported(device, error))?;
+        #[cfg(feature = "autodiff")]
+        if reduction.wanted.values && self.is_tracked() {
+            self.check_backward(device, dtype, &reduction)?;
+        }
+        let written = reduction.values_dtype(dtype);
+        let [values, indices] = match tensors.is_empty() {
+            true => constant(&reduction, device, written),
+            false => {
+                let reduced = <Dispatch as LazyOps>::lazy_reduce(Operands(tensors), reduction);
+                [reduced.values, reduced.indices]
+            }
+        };
+        let own = extent.dtype.expect("there is a tensor operand");
+        let own = if wide { computed(own) } else { own };
+        let values = values.map(|values| {
+            let values = cast_of::<Dispatch>(values, own.into());
+            dropped.into_iter().fold(values, with_graph_of)
+        });
+        Ok([values, indices])
+    }
+
+    /// Checks that the reductions of the backward pass do not read more tensors than a kernel can bind.
+    #[cfg(feature = "autodiff")]
+    fn check_backward(
+        &self,
+        device: &Device,
+        dtype: DType,
+        reduction: &Reduction,
+    ) -> Result<(), LazyError> {
+        /// The cotangent, the result, its indices and what it is made of, and two other reductions.
+        const MORE: usize = 6;
+        let kind = ReductionKind::Sum(Accumulation::Blocks);
+        let binds = |count| check(device, Some(computed(dtype)), kind, Wanted::VALUES, count);
+        // Few formulas have so many operands that the derivative must be looked at.
+        let count = reduction.formula.tensors().count();
+        if binds(count + MORE).is_ok() {
+            return Ok(());
+        }
+        binds(crate::backward::tensors(reduction)).map_err(|error| self.unsupported(device, error))
+    }
+
+    /// Checks what the backend would refuse for a formula of `count` tensors.
+    pub(crate) fn check_device(
+        &self,
+        device: &Device,
+        dtype: Option<DType>,
+        (kind, wanted): (ReductionKind, Wanted),
+        count: usize,
+    ) -> Result<(), LazyError> {
+        self.check_count(device, count)?;
+        check(device, dtype, kind, wanted, count).map_err(|error| self.unsupported(device, error))
+    }
+
+    /// Checks that `count` tensors are not too many for autodiff.
+    pub(crate) fn check_count(&self, device: &Device, count: usize) -> Result<(), LazyError> {
+        #[cfg(feature = "autodiff")]
+        if count > crate::backends::MAX_OPERANDS && device.is_autodiff() {
+            return Err(LazyError::TooManyOperands {
+                count,
+                limit: crate::backends::MAX_OPERANDS,
+                formula: self.boxed_info(),
+            });
+        }
+        let _ = (device, count);
+        Ok(())
+    }
+
+    /// What the backend refuses, as an error of this formula.
+    pub(crate) fn unsupported(&self, device: &Device, error: Unsupported) -> LazyError {
+        match error {
+            Unsupported::Backend => LazyError::Backend {
+                device: format!("{device:?}"),
+            },
+            Unsupported::Launch(error) => LazyError::Launch {
+                error,
+                formula: self.boxed_info(),
+            },
+        }
+    }
+}
+
+/// A reduction and what it is made of.
+struct Prepared {
+    reduction: Reduction,
+    /// The tensors in the order of the formula.
+    tensors: Vec<DispatchTensor>,
+    /// Their type.
+    dtype: DType,
+    /// Whether values stay in the type in which kernels compute.
+    wide: bool,
+    /// Tracked tensors that simplification has left out of the formula.
+    dropped: Vec<DispatchTensor>,
+}
+
+/// The same `values`, which do not depend on `dropped`, in a graph in which they do: the gradient by
+/// `dropped` is then 0 and not missing.
+fn with_graph_of(values: DispatchTensor, dropped: DispatchTensor) -> DispatchTensor {
+    let device = Tensor::<1>::from_dispatch(dropped.clone()).device();
+    let (shape, rank) = (dropped.shape(), values.shape().num_dims());
+    let first = match shape.num_elements() {
+        // The sum of nothing.
+        0 => Dispatch::float_sum(dropped),
+        _ => Dispatch::float_slice(dropped, &vec![Slice::from(0..1); shape.num_dims()]),
+    };
+    // Masked, as it may be NaN.
+    let first = Dispatch::float_reshape(first, Shape::from(vec![1; rank]));
+    let all = Tensor::<1, Bool>::from_data([true], &device).into_dispatch();
+    let all = Dispatch::bool_reshape(all, Shape::from(vec![1; rank]));
+    let nothing = Dispatch::float_mask_fill(first, all, 0.0.into());
+    let nothing = cast_of::<Dispatch>(nothing, values.dtype().into());
+    Dispatch::float_add(values, nothing)
+}
+
+/// The reduction of a formula in which simplification left no tensor: the same for every row.
+fn constant(reduction: &Reduction, device: &Device, dtype: DType) -> [Option<DispatchTensor>; 2] {
+    let (values, indices) = reduction.equal_rows();
+    let shape = reduction.output_shape();
+    let mut row = vec![1; shape.num_dims()];
+    let inner = match reduction.spec() {
+        spec if spec.depth() > 1 && spec.width() > 1 => 2,
+        _ => 1,
+    };
+    let start = row.len() - inner;
+    row[start..].copy_from_slice(&shape.to_vec()[start..]);
+    let wanted = reduction.wanted;
+    let values = wanted.values.then(|| {
+        let row_data = TensorData::new(values, [reduction.spec().entries()]);
+        let tensor = Tensor::<1>::from_data(row_data, (device, dtype)).into_dispatch();
+        let tensor = Dispatch::float_reshape(tensor, Shape::from(row.clone()));
+        Dispatch::float_expand(tensor, shape.clone())
+    });
+    let indices = wanted.indices.then(|| {
+        let row_data = TensorData::new(indices, [reduction.spec().entries()]);
+        let options = (device, DType::from(reduction.indices));
+        let tensor = Tensor::<1, Int>::from_data(row_data, options).into_dispatch();
+        let tensor = Dispatch::int_reshape(tensor, Shape::from(row.clone()));
+        Dispatch::int_expand(tensor, shape.clone())
+    });
+    [values, indices]
+}
