@@ -98,6 +98,16 @@ pub use lazy::{IntoLazy, LazyTensor};
 pub use ops::{LazyOps, Operands, Reduced, Reduction};
 pub use reduce::{Axes, RightHandSide};
 
+// Formulas and errors go between threads.
+const _: () = {
+    const fn is_shared<T: Send + Sync>() {}
+    is_shared::<LazyTensor>();
+    is_shared::<Complex<LazyTensor>>();
+    is_shared::<LazyError>();
+    is_shared::<solve::SolveError>();
+    is_shared::<Contraction>();
+};
+
 // The snippets of the readme are tests.
 #[cfg(all(doctest, feature = "cpu", feature = "autodiff"))]
 #[doc = include_str!("../README.md")]

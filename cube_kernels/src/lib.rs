@@ -35,3 +35,14 @@ pub use launch::{
 pub use math::{Argument, Math, Precision};
 pub use program::{Program, Symmetric};
 pub use reduction::{Accumulation, Forward, Plane, ReductionKind, Spec, Stages, Wanted};
+
+// What is known before a launch goes between threads.
+const _: () = {
+    const fn is_shared<T: Send + Sync>() {}
+    is_shared::<Expr>();
+    is_shared::<Formula>();
+    is_shared::<Program>();
+    is_shared::<Symmetric>();
+    is_shared::<plan::Plan>();
+    is_shared::<LaunchError>();
+};

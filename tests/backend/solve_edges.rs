@@ -15,7 +15,7 @@ use burn_lazy::{
 };
 use nalgebra::{DMatrix, DVector};
 
-use super::support::{Random, assert_close, device, dtypes, host, tensor};
+use super::support::{Random, assert_close, device, dtypes, host, skipped, tensor};
 
 fn gaussian(x: &Tensor<2>) -> LazyTensor {
     (-LazyTensor::vi(x.clone()).sqdist(LazyTensor::vj(x.clone()))).exp()
@@ -74,7 +74,7 @@ fn burn_computes(dtype: DType) -> bool {
     let is_cpu = std::env::var("BURN_DEVICE").is_ok_and(|name| name == "cpu");
     let computes = dtype != DType::BF16 || !is_cpu || converts;
     if !computes {
-        eprintln!("skipped for {dtype:?}: Burn does not add up gradients in it on this processor");
+        skipped("Burn does not add up gradients of BF16 on this processor");
     }
     computes
 }

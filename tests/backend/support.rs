@@ -22,6 +22,15 @@ pub fn dtypes() -> Vec<(DType, f64)> {
     }
 }
 
+/// Says that the test at hand, or a part of it, does not run, and why. Not by a macro, whose output is captured.
+pub fn skipped(why: &str) {
+    use std::io::Write;
+
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or("a test");
+    let _ = writeln!(std::io::stderr(), "{name} skipped: {why}");
+}
+
 /// Reproducible values in [-1, 1).
 pub struct Random(u64);
 

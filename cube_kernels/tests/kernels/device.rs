@@ -92,6 +92,15 @@ pub fn small_gpu() -> Device {
     }
 }
 
+/// Says that the test at hand, or a part of it, does not run, and why. Not by a macro, whose output is captured.
+pub fn skipped(why: &str) {
+    use std::io::Write;
+
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or("a test");
+    let _ = writeln!(std::io::stderr(), "{name} skipped: {why}");
+}
+
 /// The types in which the runtime under test computes.
 pub fn precisions() -> &'static [Precision] {
     match runtime() {
@@ -113,7 +122,7 @@ pub fn takes(precision: Precision) -> bool {
     let checked = !matches!(mode, BoundsCheckMode::Auto);
     let takes = precision != Precision::BF16 || runtime() != Runtime::Cpu || !checked || converts;
     if !takes {
-        eprintln!("skipped for {precision:?}: this processor lacks what checked kernels take");
+        skipped("this processor lacks what checked kernels of BF16 take");
     }
     takes
 }

@@ -9,7 +9,8 @@ use burn_lazy_kernels::{
 
 use crate::{
     device::{
-        Problem, Runtime, Tensor, assert_close, client, precisions, runtime, small_gpu, takes,
+        Problem, Runtime, Tensor, assert_close, client, precisions, runtime, skipped, small_gpu,
+        takes,
     },
     support::{Rng, agree, gaussian, p, s, x, y},
 };
@@ -34,7 +35,11 @@ fn device() -> Device {
 
 /// Whether all of the tests run: software Vulkan takes minutes for them.
 fn runs() -> bool {
-    runtime() == Runtime::Cpu
+    let runs = runtime() == Runtime::Cpu;
+    if !runs {
+        skipped("software Vulkan takes minutes for it");
+    }
+    runs
 }
 
 #[track_caller]
@@ -57,7 +62,7 @@ fn run(problem: Problem, precision: Precision, wanted: Wanted) -> (Problem, Vec<
 fn check(problem: Problem, relative: f64) {
     // Its compiler does not bear the shared memory.
     if runtime() == Runtime::Vulkan {
-        return;
+        return skipped("the compiler to SPIR-V does not bear its shared memory");
     }
     let (problem, got, _) = run(problem, Precision::F32, Wanted::VALUES);
     assert_close(&got, &problem.reference(), relative);
