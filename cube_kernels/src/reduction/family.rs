@@ -77,13 +77,13 @@ pub trait Forward {
     /// The derivative by each entry of the result.
     fn cotangent(&self) -> Expr;
 
-    /// The entries of the result, if the family [needs](Family::needs_result) them.
+    /// The entries of the result, if the reduction [needs](ReductionKind::needs_result) them.
     fn result(&mut self) -> Expr;
 
-    /// Where the entries of the result were found, if the family [selects](Family::selects).
+    /// Where the entries of the result were found, if the reduction [selects](ReductionKind::selects).
     fn indices(&mut self) -> Expr;
 
-    /// One of the [`Family::state_planes`].
+    /// One of the planes that are given out as [state](super::Wanted::state).
     fn state(&mut self, plane: usize) -> Expr;
 
     /// Another reduction of the same columns, of the formula `root`.
