@@ -9,7 +9,7 @@ use super::{
 use crate::{
     formula::Cotangent,
     math::{Math, all, constant_vector},
-    program::{UNROLL, looped, unrolled},
+    program::{UNROLL, unrolled},
 };
 
 /// The variance $\frac{1}{N - c} \sum (f - \mu)^2$ and the mean $\mu$, in this order, with $c = 1$ where it is unbiased
@@ -57,12 +57,17 @@ impl Family for Variance {
         6 * dim
     }
 
+    fn init_iterations(&self, dim: usize) -> usize {
+        3 * unrolled(dim, 0)
+    }
+
+    /// Moments are taken in and cleared, and sometimes taken over and cleared again.
     fn end_block_iterations(&self, dim: usize) -> usize {
-        unrolled(dim, 0) + looped(dim, 0)
+        4 * unrolled(dim, 0)
     }
 
     fn merge_iterations(&self, dim: usize) -> usize {
-        looped(dim, 0) + looped(dim, 0)
+        4 * unrolled(dim, 0)
     }
 
     fn value(&self, columns: &[Vec<f64>], entry: Entry) -> Found {
