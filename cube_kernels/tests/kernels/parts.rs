@@ -14,7 +14,7 @@ use super::reductions::{
     ALL_WANTED, all_kinds, has_indices, integers, precisions_of, problem, supported,
 };
 use crate::{
-    device::{Problem, assert_close, by_precision, client},
+    device::{Problem, Runtime, assert_close, by_precision, client, runtime},
     support::{Rng, x, y},
 };
 
@@ -22,7 +22,13 @@ use crate::{
 #[test]
 fn merged_parts_of_columns_are_the_whole() {
     let mut rng = Rng::new(31);
-    for (turn, (dim, kind)) in all_kinds().into_iter().enumerate() {
+    // Shaders take long to compile.
+    let every = match runtime() {
+        Runtime::Cpu | Runtime::Cuda => 1,
+        Runtime::Wgpu => 2,
+        Runtime::Vulkan => 4,
+    };
+    for (turn, (dim, kind)) in all_kinds().into_iter().enumerate().step_by(every) {
         let columns = match kind {
             // Others overflow.
             ReductionKind::Product => 40,
