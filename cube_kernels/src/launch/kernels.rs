@@ -8,8 +8,8 @@ use cubecl::{
 };
 
 use super::{
-    Launch, LaunchError, Layout, Output, Parts,
-    merging::{Merging, PartBuffers, PartSizes, Results, Turns, Types, buffers},
+    Launch, LaunchError, Layout, Output, PartsAt,
+    merging::{Merging, Results, Turns, buffers},
     strided::Strided,
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     math::Precision,
     plan::{self, Device, Plan, Sizes},
     program::{Program, Space, Symmetric},
-    reduction::{NO_INDEX, ReductionKind, Spec, Wanted},
+    reduction::{NO_INDEX, ReductionKind, Wanted},
 };
 
 /// What kernels give.
@@ -40,8 +40,6 @@ pub struct Kernels<'a> {
     numbers: Vec<usize>,
     /// What becomes of parts.
     merging: Merging,
-    /// Rows of the result in all batches.
-    rows: usize,
 }
 
 impl<'a> Kernels<'a> {
@@ -54,11 +52,7 @@ impl<'a> Kernels<'a> {
         goal: Goal,
     ) -> Result<Self, LaunchError> {
         let program = launch.program;
-        let spec = Spec {
-            kind: launch.reduction,
-            wanted,
-            dim: program.dim,
-        };
+        let spec = launch.spec(wanted);
         let sizes = Sizes {
             batches: launch.batch_shape.iter().product(),
             rows: launch.rows,
@@ -68,7 +62,7 @@ impl<'a> Kernels<'a> {
         if launch.fold.is_some() {
             assert!(matches!(launch.reduction, ReductionKind::Sum(_)) && launch.rows > 0);
         }
-        let rows = sizes.batches * sizes.out_rows();
+        let rows = launch.all_rows();
         let (start, count, symmetric, index_kind) = match goal {
             Goal::Results(kind) => (0, 1, launch.symmetric, kind),
             Goal::Parts { start, count } => (start, count, None, IntKind::I32),
@@ -161,16 +155,11 @@ impl<'a> Kernels<'a> {
             // The first part is known when it is launched.
             numbers.extend([start, 0]);
         }
-        let types = Types {
-            stored: launch.precision.elem(),
-            computed: launch.precision.computed().elem(),
-            accumulated: match symmetric {
-                // What each unit adds to the sums of a point is many numbers.
-                Some(_) => Precision::F64.elem(),
-                None => launch.accumulated().elem(),
-            },
-            output: (launch.values.elem(), ElemType::Int(index_kind)),
-        };
+        let mut types = launch.types(index_kind);
+        if symmetric.is_some() {
+            // What each unit adds to the sums of a point is many numbers.
+            types.accumulated = Precision::F64.elem();
+        }
         let turns = Turns {
             parts: match goal {
                 Goal::Results(_) => plan.parts,
@@ -187,7 +176,6 @@ impl<'a> Kernels<'a> {
             symmetric,
             numbers,
             merging,
-            rows,
         })
     }
 
@@ -255,12 +243,7 @@ impl<'a> Kernels<'a> {
         scalars: &[f64],
         output: Output,
     ) {
-        let buffer = |tensor: TensorBinding| tensor.into_tensor_arg().into_buffer_arg();
-        let results = Results {
-            values: output.values.map(buffer),
-            indices: output.indices.map(|(tensor, _)| buffer(tensor)),
-            state: output.state.map(buffer),
-        };
+        let results = Results::of(output);
         if self.merging.is_empty() {
             self.launch_reduce(client, tensors, scalars, results, 0);
         } else {
@@ -270,26 +253,24 @@ impl<'a> Kernels<'a> {
         }
     }
 
-    /// Writes parts, from `first` on; returns how many.
+    /// Writes parts to `results`, where `into` says; returns how many.
     pub(super) fn launch_parts(
         &self,
         client: &Client,
         tensors: Vec<TensorBinding>,
         scalars: &[f64],
-        parts: &Parts,
-        first: usize,
+        into: PartsAt,
+        results: Results,
     ) -> Result<usize, LaunchError> {
-        let own = self.plan.parts;
-        if first.saturating_add(own) > parts.count {
+        let (own, first, count) = (self.plan.parts, into.first, into.parts.count);
+        if first.saturating_add(own) > count {
             return Err(LaunchError::TooManyParts {
                 parts: own,
                 first,
-                count: parts.count,
+                count,
             });
         }
-        let sizes = PartSizes::new(self.plan.blueprint.spec, self.rows, parts.count);
-        let buffers = PartBuffers::of(parts, sizes, self.merging.types.accumulated.size())?;
-        self.launch_reduce(client, tensors, scalars, buffers.results(), first);
+        self.launch_reduce(client, tensors, scalars, results, first);
         Ok(own)
     }
 

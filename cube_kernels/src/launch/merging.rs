@@ -9,11 +9,11 @@ use cubecl::{
     server::{BufferBinding, Handle},
 };
 
-use super::{LaunchError, Parts, shapes::has_room, strided::contiguous};
+use super::{Launch, LaunchError, Output, Parts, shapes::has_room, strided::contiguous};
 use crate::{
     kernel::{self, checked::Checked},
     plan::{self, Blueprint, Device, PlanError},
-    reduction::Spec,
+    reduction::{Spec, Wanted},
 };
 
 /// The types of a reduction.
@@ -46,7 +46,6 @@ pub(super) struct Merging {
 
 /// How the kernel that merges parts is launched.
 pub(super) struct Merge {
-    rows: usize,
     parts: usize,
     /// How many parts become one, where there will still be several, or where the result is a part.
     together: Option<usize>,
@@ -91,7 +90,6 @@ impl Merging {
             let left = together.map_or(1, |together| parts.div_ceil(together));
             let cubes = (left * rows * blueprint.spec.width()).div_ceil(units);
             merges.push(Merge {
-                rows,
                 parts,
                 together,
                 cubes: plan::spread(cubes, device.max_cubes)?,
@@ -191,20 +189,14 @@ impl Merging {
 
     /// Buffers for `count` parts.
     pub fn buffers(&self, client: &Client, count: usize) -> PartBuffers {
-        let spec = self.spec();
-        let rows = count * self.rows;
+        let sizes = PartSizes::new(self.spec(), self.rows, count);
         let buffer = |len: usize, size: usize| Buffer {
             memory: Memory::Own(client.empty(len * size)),
             len,
         };
-        let indices = || buffer(rows * spec.entries(), size_of::<u32>());
         PartBuffers {
-            // Counts have none, but a buffer is bound.
-            values: buffer(
-                (rows * spec.partial_values()).max(1),
-                self.types.accumulated.size(),
-            ),
-            indices: spec.keeps_indices().then(indices),
+            values: buffer(sizes.values, self.types.accumulated.size()),
+            indices: (sizes.indices > 0).then(|| buffer(sizes.indices, size_of::<u32>())),
         }
     }
 
@@ -231,7 +223,7 @@ impl Merging {
             launcher.register_buffer(indices, size_of::<u32>());
         }
         self.register_results(&mut launcher, results, self.written(merge).types);
-        <usize as LaunchArg>::register(merge.rows, &mut launcher);
+        <usize as LaunchArg>::register(self.rows, &mut launcher);
         <usize as LaunchArg>::register(merge.parts, &mut launcher);
         self.register_scalar(&mut launcher, f64::INFINITY);
         let kernel = self.kernel(
@@ -282,6 +274,17 @@ pub(super) struct Results {
     pub state: Option<BufferArg>,
 }
 
+impl Results {
+    pub fn of(output: Output) -> Self {
+        let buffer = |tensor: TensorBinding| tensor.into_tensor_arg().into_buffer_arg();
+        Self {
+            values: output.values.map(buffer),
+            indices: output.indices.map(|(tensor, _)| buffer(tensor)),
+            state: output.state.map(buffer),
+        }
+    }
+}
+
 /// A buffer and how many values it has.
 struct Buffer {
     memory: Memory,
@@ -317,8 +320,10 @@ pub(super) struct PartBuffers {
 }
 
 impl PartBuffers {
-    /// The buffers of tensors, which must have as many numbers as `sizes` says; a value has `size` bytes.
-    pub fn of(parts: &Parts, sizes: PartSizes, size: usize) -> Result<Self, LaunchError> {
+    /// The buffers of tensors, which must hold as many parts as they say of what is `wanted`.
+    pub fn of(parts: &Parts, launch: &Launch, wanted: Wanted) -> Result<Self, LaunchError> {
+        let sizes = launch.part_sizes(wanted, parts.count);
+        let size = launch.accumulated().elem().size();
         let buffer = |tensor: &TensorBinding, len: usize, what, size: usize| {
             let given: usize = tensor.shape.iter().product();
             if given < len || !has_room(tensor, len, size) {

@@ -160,6 +160,24 @@ pub struct Output {
     pub state: Option<TensorBinding>,
 }
 
+impl Output {
+    /// What is wanted.
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            values: self.values.is_some(),
+            indices: self.indices.is_some(),
+            state: self.state.is_some(),
+        }
+    }
+
+    /// The type of indices; any, where they are not wanted.
+    fn index_kind(&self) -> IntKind {
+        self.indices
+            .as_ref()
+            .map_or(IntKind::I32, |(_, kind)| *kind)
+    }
+}
+
 impl<'a> Launch<'a> {
     /// The kernels of this reduction of tensors with `layouts` on a device with these properties,
     /// of a runtime of this name. There must be rows and columns.
@@ -253,11 +271,7 @@ impl<'a> Launch<'a> {
         scalars: &[f64],
         output: Output,
     ) -> Result<(), LaunchError> {
-        let wanted = Wanted {
-            values: output.values.is_some(),
-            indices: output.indices.is_some(),
-            state: output.state.is_some(),
-        };
+        let wanted = output.wanted();
         check_device(
             client,
             self.precision,
@@ -271,11 +285,7 @@ impl<'a> Launch<'a> {
         self.check_buffers(&tensors, scalars)?;
         self.check_output(&output, wanted)?;
         let layouts = layouts(&tensors);
-        let index_kind = output
-            .indices
-            .as_ref()
-            .map_or(IntKind::I32, |(_, kind)| *kind);
-        let goal = Goal::Results(index_kind);
+        let goal = Goal::Results(output.index_kind());
         Kernels::new(self, device, client.name(), &layouts, wanted, goal)?
             .launch(client, tensors, scalars, output);
         Ok(())

@@ -57,6 +57,16 @@ impl<'a> Launch<'a> {
         self.batch_shape.iter().product::<usize>() * self.fold.unwrap_or(self.rows)
     }
 
+    /// The types of a reduction whose indices are of `index_kind`.
+    pub(super) fn types(&self, index_kind: IntKind) -> Types {
+        Types {
+            stored: self.precision.elem(),
+            computed: self.precision.computed().elem(),
+            accumulated: self.accumulated().elem(),
+            output: (self.values.elem(), ElemType::Int(index_kind)),
+        }
+    }
+
     /// How many numbers `count` parts are.
     pub fn part_sizes(&self, wanted: Wanted, count: usize) -> PartSizes {
         PartSizes::new(self.spec(wanted), self.all_rows(), count)
@@ -107,7 +117,8 @@ impl<'a> Launch<'a> {
             wanted,
             goal,
         )?;
-        kernels.launch_parts(client, tensors, scalars, into.parts, into.first)
+        let results = PartBuffers::of(into.parts, self, wanted)?.results();
+        kernels.launch_parts(client, tensors, scalars, into, results)
     }
 
     /// Merges parts of the same rows into results.
@@ -115,22 +126,9 @@ impl<'a> Launch<'a> {
     /// # Errors
     /// Where there are no parts, or their tensors are shorter than [`part_sizes`](Self::part_sizes) or not contiguous.
     pub fn merge(&self, client: &Client, parts: &Parts, output: Output) -> Result<(), LaunchError> {
-        let wanted = Wanted {
-            values: output.values.is_some(),
-            indices: output.indices.is_some(),
-            state: output.state.is_some(),
-        };
-        let kind = output
-            .indices
-            .as_ref()
-            .map_or(IntKind::I32, |(_, kind)| *kind);
+        let (wanted, kind) = (output.wanted(), output.index_kind());
         self.check_output(&output, wanted)?;
-        let buffer = |tensor: TensorBinding| tensor.into_tensor_arg().into_buffer_arg();
-        let results = Results {
-            values: output.values.map(buffer),
-            indices: output.indices.map(|(tensor, _)| buffer(tensor)),
-            state: output.state.map(buffer),
-        };
+        let results = Results::of(output);
         self.merge_as(client, parts, wanted, (Becomes::Result, kind), results)
     }
 
@@ -145,11 +143,7 @@ impl<'a> Launch<'a> {
         wanted: Wanted,
         into: &Parts,
     ) -> Result<(), LaunchError> {
-        let buffers = PartBuffers::of(
-            into,
-            self.part_sizes(wanted, into.count),
-            self.accumulated().elem().size(),
-        )?;
+        let buffers = PartBuffers::of(into, self, wanted)?;
         let becomes = (Becomes::Part, IntKind::I32);
         self.merge_as(client, parts, wanted, becomes, buffers.results())
     }
@@ -164,7 +158,7 @@ impl<'a> Launch<'a> {
     ) -> Result<(), LaunchError> {
         check_device(client, self.precision, self.reduction, wanted, 1)?;
         let sizes = self.part_sizes(wanted, parts.count);
-        let buffers = PartBuffers::of(parts, sizes, self.accumulated().elem().size())?;
+        let buffers = PartBuffers::of(parts, self, wanted)?;
         if parts.count == 0 {
             return Err(LaunchError::NoParts);
         }
@@ -181,12 +175,7 @@ impl<'a> Launch<'a> {
         let (mut blueprint, together) =
             plan::merge(&device, self.spec(wanted), self.precision, parts.count)?;
         blueprint.written = self.values;
-        let types = Types {
-            stored: self.precision.elem(),
-            computed: self.precision.computed().elem(),
-            accumulated: self.accumulated().elem(),
-            output: (self.values.elem(), ElemType::Int(index_kind)),
-        };
+        let types = self.types(index_kind);
         let turns = Turns {
             parts: parts.count,
             together,

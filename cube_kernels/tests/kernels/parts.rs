@@ -11,10 +11,10 @@ use cubecl::{
 };
 
 use super::reductions::{
-    ALL_WANTED, all_kinds, has_indices, integers, precisions_of, problem, supported,
+    ALL_WANTED, all_kinds, has_indices, integers, precisions_of, problem, relative, supported,
 };
 use crate::{
-    device::{Problem, Runtime, assert_close, by_precision, client, runtime},
+    device::{Problem, Runtime, assert_close, client, runtime},
     support::{Rng, x, y},
 };
 
@@ -82,13 +82,8 @@ fn check_parts(problem: &Problem, precision: Precision, cuts: &[usize]) {
             if wanted.values && has_indices(kind) {
                 assert_eq!(got, values, "{what}");
             } else if wanted.values {
-                let relative = match precision {
-                    Precision::F16 => 1e-3,
-                    Precision::BF16 => 8e-3,
-                    _ => by_precision(precision, 2e-6, 1e-13),
-                };
                 println!("{what}");
-                assert_close(&got, &values, relative);
+                assert_close(&got, &values, relative(precision));
             }
             if wanted.indices {
                 assert_eq!(found, indices, "{what}");

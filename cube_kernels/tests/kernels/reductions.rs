@@ -130,6 +130,15 @@ pub fn problem(
 /// What may be wanted of a reduction that has columns.
 pub const ALL_WANTED: [Wanted; 3] = [Wanted::VALUES, Wanted::INDICES, Wanted::BOTH];
 
+/// The relative error that values without indices may have.
+pub fn relative(precision: Precision) -> f64 {
+    match precision {
+        Precision::F16 => 1e-3,
+        Precision::BF16 => 8e-3,
+        _ => by_precision(precision, 2e-6, 1e-13),
+    }
+}
+
 /// With both the values and the columns, where there are any.
 fn check(problem: &Problem, precision: Precision) {
     check_wanted(problem, precision, &[Wanted::BOTH]);
@@ -145,13 +154,8 @@ fn check_wanted(problem: &Problem, precision: Precision, all: &[Wanted]) {
     let what = format!("{kind:?} over {} of {}", problem.reduced, problem.formula);
     if !has_indices(kind) {
         let got = problem.run(&client, precision).expect("it is supported");
-        let relative = match precision {
-            Precision::F16 => 1e-3,
-            Precision::BF16 => 8e-3,
-            _ => by_precision(precision, 2e-6, 1e-13),
-        };
         println!("{what}");
-        assert_close(&got, &values, relative);
+        assert_close(&got, &values, relative(precision));
         return;
     }
     for wanted in all {
