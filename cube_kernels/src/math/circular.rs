@@ -188,7 +188,6 @@ pub fn turn_of<N: Size>(k: Vector<u32, N>, r: Vector<f32, N>, #[comptime] math: 
     );
     // In odd quadrants they change places; the sine is negative in quadrants 2 and 3, the cosine in 1 and 2.
     let one = Vector::new(1u32);
-    let swapped = (k & one).not_equal(&Vector::new(0u32));
     let (s, c) = if comptime!(math.fused && !math.exp2 && !math.simd()) {
         // Clang takes fewer instructions for this than for two selections.
         let other = Vector::new(0u32) - (k & one);
@@ -202,6 +201,7 @@ pub fn turn_of<N: Size>(k: Vector<u32, N>, r: Vector<f32, N>, #[comptime] math: 
             Vector::<f32, N>::reinterpret(c ^ change),
         )
     } else {
+        let swapped = (k & one).not_equal(&Vector::new(0u32));
         (
             select_many(swapped, cos, sin),
             select_many(swapped, sin, cos),
