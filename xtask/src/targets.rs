@@ -36,8 +36,13 @@ pub const TABLE: &str = "cube_kernels/targets/sass.jsonl";
 /// What the text of the kernels and their plans are compared with.
 pub const RECORD: &str = "cube_kernels/targets/record.jsonl";
 
-/// The program that compiles the corpus, as `cargo run` takes it.
-pub const PACKAGE: &str = "-p burn-lazy-targets --features ptx";
+/// The program that compiles the corpus, as `cargo run` takes it. It has the features of [`WITH_KERNELS`], so
+/// that what both depend on is built once.
+pub const PACKAGE: &str = "-p burn-lazy-targets --features ptx,burn-lazy-kernels/vulkan";
+
+/// The program and the kernels on Vulkan, as `cargo test` takes them.
+pub const WITH_KERNELS: &str = "-p burn-lazy-kernels -p burn-lazy-targets \
+     --features burn-lazy-targets/ptx,burn-lazy-kernels/vulkan";
 
 /// Where the tools are.
 pub struct Tools {

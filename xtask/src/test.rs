@@ -274,6 +274,7 @@ fn steps(features: &str, other_targets: bool, tools: Option<&targets::Tools>) ->
             .replace("{libraries}", LIBRARIES)
             .replace("{features}", features)
             .replace("{targets}", targets::PACKAGE)
+            .replace("{with_kernels}", targets::WITH_KERNELS)
             .replace("{web}", web::TARGET)
             .split(' ')
             .map(OsString::from)
@@ -336,11 +337,15 @@ fn steps(features: &str, other_targets: bool, tools: Option<&targets::Tools>) ->
     // There is no Vulkan on macOS, where wgpu uses Metal. All that launches kernels runs, as each family of
     // them, reduction and type is code of its own to the layer; what launches none has run above.
     if !cfg!(target_os = "macos") {
+        let arguments = match tools {
+            Some(_) => "test {with_kernels} --test * -- on_device measured",
+            None => "test -p burn-lazy-kernels --features vulkan --test * -- on_device measured",
+        };
         steps.push(Step {
             validated: true,
             ..step(
                 "kernels, SPIR-V",
-                "test -p burn-lazy-kernels --features vulkan --test * -- on_device measured",
+                arguments,
                 &[("BURN_LAZY_RUNTIME", "vulkan"), DEEP_STACK],
                 Need::Vulkan,
             )
