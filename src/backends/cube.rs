@@ -20,7 +20,9 @@ use burn_cubecl::{
 };
 use burn_lazy_kernels::{
     Axis, IntKind, Launch, LaunchError, Output, Precision, Program, ReductionKind, Symmetric,
-    Wanted, check_device, plan::Device, same_tensors,
+    Wanted, check_device,
+    plan::{Device, Strategy},
+    same_tensors,
 };
 
 use crate::{
@@ -123,6 +125,7 @@ fn launch<'a>(reduction: &'a Reduction, lowered: &'a Lowered, dtype: DType) -> L
         fold: reduction.fold,
         precision: precision(dtype),
         values: precision(reduction.values_dtype(dtype)),
+        strategy: Strategy::Auto,
     }
 }
 

@@ -31,6 +31,12 @@ pub enum What {
     Peers(Arguments),
     /// Multiply-adds and exponentials a second on all cores
     Roofline,
+    /// Other schedules beside the one that is chosen: the figures behind `cube_kernels/src/plan/tuning.rs`
+    Schedules {
+        /// Only workloads whose names contain this
+        #[arg(long)]
+        only: Option<String>,
+    },
     /// The table of results that are there already
     Table {
         /// The file with an object a row
@@ -64,7 +70,8 @@ pub fn run(what: &What) -> Result<bool> {
     match what {
         What::Own(arguments) => measure(arguments, false),
         What::Peers(arguments) => measure(arguments, true),
-        What::Roofline => process::succeeds(benchmark()?.arg("--roofline")),
+        What::Roofline => process::succeeds(benchmark("peers")?.arg("--roofline")),
+        What::Schedules { only } => process::succeeds(benchmark("schedules")?.args(only)),
         What::Table { json } => {
             print!("{}", report::table(&report::read(json)?));
             Ok(true)
@@ -76,20 +83,21 @@ fn say(message: &str) {
     eprintln!("{message}");
 }
 
-/// The program that measures.
-fn benchmark() -> Result<Command> {
+/// A program that measures.
+fn benchmark(name: &str) -> Result<Command> {
     llvm::ensure(&say)?;
     let mut command = process::cargo();
     // The profile and the features of the tests, so that nothing is built anew: what is measured is
     // code that is compiled at run time.
-    command.args(["bench", "--profile", "dev", "--features", test::FEATURES]);
-    command.args(["--bench", "peers", "--"]);
+    command.args(["bench", "--profile", "dev"]);
+    command.args(test::LIBRARIES.split(' '));
+    command.args(["--features", test::FEATURES, "--bench", name, "--"]);
     command.env("BURN_DEVICE", "cpu");
     Ok(command)
 }
 
 fn measure(arguments: &Arguments, peers: bool) -> Result<bool> {
-    let mut command = benchmark()?;
+    let mut command = benchmark("peers")?;
     let scratch = tempfile::tempdir()?;
     if peers {
         command.arg("--python").arg(environment(&say)?);

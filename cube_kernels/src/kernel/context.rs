@@ -96,7 +96,7 @@ impl<'a, E: Float, F: Float> Context<'a, E, F> {
         stop: usize,
         #[comptime] stage: Space,
     ) {
-        let loads = comptime!(self.blueprint.loads(&self.program, stage));
+        let loads = comptime!(self.blueprint.schedule.loads(&self.program, stage));
         #[unroll]
         for e in 0..loads.len() {
             let load = comptime!(loads[e]);
@@ -182,8 +182,8 @@ impl<'a, E: Float, F: Float> Context<'a, E, F> {
 
     /// Writes the staged slots of `column` to place `at` of the tile.
     pub fn stage_column(&self, tile: &mut [One<F>], uniform: &[One<F>], column: usize, at: usize) {
-        let ranges = comptime!(self.blueprint.staged_ranges(&self.program));
-        let strides = comptime!(self.blueprint.tile_strides(&self.program));
+        let ranges = comptime!(self.blueprint.schedule.staged_ranges(&self.program));
+        let strides = comptime!(self.blueprint.schedule.tile_strides(&self.program));
         let mut own = Array::<One<F>>::new(comptime!(self.program.column.slots));
         self.fill_stage::<Const<1>>(
             own.as_mut_slice(),

@@ -35,7 +35,7 @@ const CANCELLED: f64 = 1.0 / 16.0;
 const DIFFERENCES_CANCELLED: f64 = 1.0 / 4.0;
 
 fn cancelled(blueprint: &Blueprint) -> f64 {
-    let sum = blueprint.weighted.map(|weighted| weighted.sum);
+    let sum = blueprint.schedule.weighted().map(|weighted| weighted.sum);
     match sum.and_then(|sum| sum.row) {
         Some(_) => DIFFERENCES_CANCELLED,
         None => CANCELLED,
@@ -80,7 +80,7 @@ pub struct Products<E: Float, F: Float> {
 impl<E: Float, F: Float> Products<E, F> {
     /// Shared memory for the products of `matrix`.
     pub fn new(#[comptime] matrix: MatrixProduct, #[comptime] blueprint: Blueprint) -> Self {
-        let block = comptime!(blueprint.block);
+        let block = comptime!(blueprint.schedule.block());
         let tile = comptime!(matrix.pieces() * matrix.stride());
         let distance = comptime!(matrix.product.distance);
         let mut steps = Shared::new_slice(1usize);
@@ -108,7 +108,7 @@ impl<E: Float, F: Float> Products<E, F> {
 
     /// Copies the factors of the cube's rows, from `first` on. Those beyond the last row repeat it.
     pub fn stage_rows(&self, context: &Context<'_, E, F>, uniform: &[One<F>], first: usize) {
-        let matrix = comptime!(context.blueprint.matrix.expect("it is planned"));
+        let matrix = comptime!(context.blueprint.schedule.matrix().expect("it is planned"));
         let row = comptime!(matrix.product.row);
         let rows = context.rows;
         let (mut tile, mut center) = (self.rows.clone(), self.center.clone());
@@ -152,12 +152,12 @@ impl<E: Float, F: Float> Products<E, F> {
         start: usize,
         stop: usize,
     ) {
-        let matrix = comptime!(context.blueprint.matrix.expect("it is planned"));
+        let matrix = comptime!(context.blueprint.schedule.matrix().expect("it is planned"));
         let factors = Factors {
             first: start,
             last: stop - 1,
             factor: comptime!(matrix.product.column),
-            count: comptime!(context.blueprint.block),
+            count: comptime!(context.blueprint.schedule.block()),
         };
         let mut tile = self.columns.clone();
         stage::<E, F>(&mut tile, &self.center, context, uniform, &factors);
@@ -165,8 +165,8 @@ impl<E: Float, F: Float> Products<E, F> {
 
     /// Multiplies the columns of a block with the cube's rows.
     pub fn multiply(&self, #[comptime] blueprint: Blueprint) {
-        let matrix = comptime!(blueprint.matrix.expect("it is planned"));
-        let block = comptime!(blueprint.block);
+        let matrix = comptime!(blueprint.schedule.matrix().expect("it is planned"));
+        let block = comptime!(blueprint.schedule.block());
         if comptime!(matrix.product.distance) {
             squared_norms::<E, F>(&self.columns, &mut self.column_norms.clone(), block, matrix);
         }
@@ -271,7 +271,7 @@ fn stage<E: Float, F: Float>(
     uniform: &[One<F>],
     factors: &Factors,
 ) {
-    let matrix = comptime!(context.blueprint.matrix.expect("it is planned"));
+    let matrix = comptime!(context.blueprint.schedule.matrix().expect("it is planned"));
     let all = comptime!(factors.count * matrix.padded());
     let units = comptime!(context.blueprint.units);
     // As many for each unit, if possible, so that compilers see it.
@@ -293,7 +293,7 @@ fn stage_component<E: Float, F: Float>(
     factors: &Factors,
     at: usize,
 ) {
-    let matrix = comptime!(context.blueprint.matrix.expect("it is planned"));
+    let matrix = comptime!(context.blueprint.schedule.matrix().expect("it is planned"));
     let (factor, count) = comptime!((factors.factor, factors.count));
     let len = comptime!(matrix.product.len);
     let padded = comptime!(matrix.padded());

@@ -80,10 +80,10 @@ impl<'c, 'a, E: Float, F: Float, N: Size> Pairs<'c, 'a, E, F, N> {
         let blueprint = comptime!(&self.context.blueprint);
         let column = columns.column + c;
         let staged = columns.staged + c;
-        let place = comptime!(blueprint.place(program, slot));
+        let place = comptime!(blueprint.schedule.place(program, slot));
         if comptime!(place.is_some()) {
             let place = comptime!(place.unwrap());
-            let strides = comptime!(blueprint.tile_strides(program));
+            let strides = comptime!(blueprint.schedule.tile_strides(program));
             let at = if comptime!(looped) {
                 (place + k) * strides.slot
             } else {
@@ -143,11 +143,11 @@ impl<'c, 'a, E: Float, F: Float, N: Size> Pairs<'c, 'a, E, F, N> {
                 slot,
                 looped,
             } => {
-                let place = comptime!(blueprint.place(&self.context.program, slot));
+                let place = comptime!(blueprint.schedule.place(&self.context.program, slot));
                 let wide = comptime!(
                     space == Space::Column
                         && q == LOADED_COLUMNS
-                        && blueprint.wide_loads
+                        && blueprint.schedule.wide_loads()
                         && place.is_some()
                 );
                 if comptime!(wide) {
@@ -158,7 +158,7 @@ impl<'c, 'a, E: Float, F: Float, N: Size> Pairs<'c, 'a, E, F, N> {
                         place.runtime()
                     };
                     let tile = self.tile.with_vector_size::<Const<LOADED_COLUMNS>>();
-                    let at = slot * comptime!(blueprint.block / LOADED_COLUMNS);
+                    let at = slot * comptime!(blueprint.schedule.block() / LOADED_COLUMNS);
                     let values = tile[at + columns.staged / LOADED_COLUMNS];
                     #[unroll]
                     for c in 0..q {
@@ -177,7 +177,7 @@ impl<'c, 'a, E: Float, F: Float, N: Size> Pairs<'c, 'a, E, F, N> {
                     } else {
                         slot.runtime()
                     };
-                    let value = if comptime!(blueprint.leaves_out(space, slot)) {
+                    let value = if comptime!(blueprint.schedule.leaves_out(space, slot)) {
                         self.row_component(at - slot, slot)
                     } else if comptime!(space == Space::Row) {
                         self.rows[at]
@@ -319,7 +319,7 @@ fn weigh<E: Float, F: Float, A: Float, N: Size, R: GivesWeights<F, A, N>>(
 ) {
     let blueprint = comptime!(&pairs.context.blueprint);
     let q = comptime!(columns.q);
-    let weighted = comptime!(blueprint.weighted.expect("it is planned"));
+    let weighted = comptime!(blueprint.schedule.weighted().expect("it is planned"));
     let sum = comptime!(weighted.sum);
     let mut weights = Sequence::<Vector<F, N>>::new();
     #[unroll]
@@ -374,7 +374,12 @@ fn run_items<E: Float, F: Float, A: Float, N: Size, R: GivesWeights<F, A, N>>(
                 fold: _,
             } => {
                 let mut sums = Array::<Vector<F, N>>::new(q);
-                let matrix = comptime!(blueprint.matrix.filter(|matrix| matrix.product.item == e));
+                let matrix = comptime!(
+                    blueprint
+                        .schedule
+                        .matrix()
+                        .filter(|matrix| matrix.product.item == e)
+                );
                 if comptime!(matrix.is_some()) {
                     #[comptime]
                     match pairs.products {
@@ -390,7 +395,10 @@ fn run_items<E: Float, F: Float, A: Float, N: Size, R: GivesWeights<F, A, N>>(
                             );
                             // Where differences are added up, too.
                             if comptime!(
-                                blueprint.weighted.is_some_and(|own| own.sum.row.is_some())
+                                blueprint
+                                    .schedule
+                                    .weighted()
+                                    .is_some_and(|own| own.sum.row.is_some())
                             ) {
                                 usual = usual && exact;
                             }
@@ -413,7 +421,12 @@ fn run_items<E: Float, F: Float, A: Float, N: Size, R: GivesWeights<F, A, N>>(
                 body,
                 term,
             } => {
-                if comptime!(blueprint.weighted.is_some_and(|own| own.sum.item == e)) {
+                if comptime!(
+                    blueprint
+                        .schedule
+                        .weighted()
+                        .is_some_and(|own| own.sum.item == e)
+                ) {
                     #[comptime]
                     match weighted {
                         ComptimeOption::None => {}
@@ -508,7 +521,7 @@ pub fn run_pair<E: Float, F: Float, A: Float, N: Size, R: GivesWeights<F, A, N>>
     let program = comptime!(&pairs.context.program);
     let q = comptime!(columns.q);
     // What matrix instructions sum up reads registers, too.
-    let pieces = comptime!(match pairs.context.blueprint.weighted {
+    let pieces = comptime!(match pairs.context.blueprint.schedule.weighted() {
         Some(_) => vec![],
         None => program.pieces(),
     });

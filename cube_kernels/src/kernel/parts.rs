@@ -5,7 +5,7 @@ use cubecl::{ir::ElemType, prelude::*};
 use super::results::Results;
 use crate::{
     math::narrow,
-    plan::Blueprint,
+    plan::MergeBlueprint,
     program::UNROLL,
     reduction::{KindName, NO_INDEX, Reduction, for_each_reduction, relative_to_maximum},
 };
@@ -29,7 +29,7 @@ pub fn merge<F: Float, A: Float, O: Float, I: Int>(
     parts: usize,
     infinity: InputScalar,
     #[comptime] together: Option<usize>,
-    #[comptime] blueprint: Blueprint,
+    #[comptime] blueprint: MergeBlueprint,
     #[define(F)] _f: ElemType,
     #[define(A)] _a: ElemType,
     #[define(O)] _o: ElemType,
@@ -58,7 +58,7 @@ macro_rules! define_merge_by_kind {
             results: &mut Results<'_, A, O, I>,
             infinity: InputScalar,
             #[comptime] together: Option<usize>,
-            #[comptime] blueprint: Blueprint,
+            #[comptime] blueprint: MergeBlueprint,
         ) {
             let kind = comptime!(blueprint.spec.kind.name());
             match kind {
@@ -109,7 +109,7 @@ fn merge_lists<A: Float, O: Float, I: Int>(
     partial: &Partial<'_, A>,
     results: &mut Results<'_, A, O, I>,
     #[comptime] last: bool,
-    #[comptime] blueprint: Blueprint,
+    #[comptime] blueprint: MergeBlueprint,
 ) {
     let (rows, parts) = (partial.rows, partial.parts);
     let spec = comptime!(blueprint.spec);
@@ -156,7 +156,7 @@ fn merge_parts<F: Float, A: Float, O: Float, I: Int, R: Reduction<F, A, Const<1>
     results: &mut Results<'_, A, O, I>,
     infinity: InputScalar,
     #[comptime] together: Option<usize>,
-    #[comptime] blueprint: Blueprint,
+    #[comptime] blueprint: MergeBlueprint,
 ) {
     let (rows, parts) = (partial.rows, partial.parts);
     let spec = comptime!(blueprint.spec);

@@ -51,7 +51,7 @@ pub fn reduce<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size>(
 ) {
     let mut results = Results::<A, O, I>::new(values, indices, states);
     let results = &mut results;
-    if comptime!(blueprint.strip.is_some()) {
+    if comptime!(blueprint.schedule.strip().is_some()) {
         sum_symmetric::<E, F, A, O, N>(
             tensors,
             scalars,
@@ -121,7 +121,7 @@ fn work<N: Size>(
     let batches = batches(layout, comptime!(blueprint.clone()));
     let lanes = N::value();
     // Units that share a tile are in one cube and need the same columns; others stand alone.
-    let (worker, worker_rows, unit) = if comptime!(blueprint.shared_tile) {
+    let (worker, worker_rows, unit) = if comptime!(blueprint.schedule.shared_tile()) {
         (
             CUBE_POS,
             comptime!(blueprint.units) * lanes,
@@ -234,7 +234,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     let address = address(layout, batch, comptime!(blueprint.clone()));
     let infinity = infinity.get::<F>();
     let spec = comptime!(blueprint.total());
-    let narrow = comptime!(if blueprint.weighted.is_some() {
+    let narrow = comptime!(if blueprint.schedule.weighted().is_some() {
         blueprint.narrow()
     } else {
         spec
@@ -245,25 +245,25 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
         narrow,
         comptime!(blueprint.math),
     );
-    let products = if comptime!(blueprint.matrix.is_some()) {
+    let products = if comptime!(blueprint.schedule.matrix().is_some()) {
         ComptimeOption::new_Some(Products::<E, F>::new(
-            comptime!(blueprint.matrix.unwrap()),
+            comptime!(blueprint.schedule.matrix().unwrap()),
             comptime!(blueprint.clone()),
         ))
     } else {
         ComptimeOption::new_None()
     };
-    let mut weighted = if comptime!(blueprint.weighted.is_some()) {
+    let mut weighted = if comptime!(blueprint.schedule.weighted().is_some()) {
         ComptimeOption::new_Some(WeightedSums::<F, A, N>::new::<E>(
             &products,
             infinity,
-            comptime!(blueprint.weighted.unwrap()),
+            comptime!(blueprint.schedule.weighted().unwrap()),
             comptime!(blueprint.clone()),
         ))
     } else {
         ComptimeOption::new_None()
     };
-    let tile_len = comptime!(blueprint.tile_len(&program).max(1));
+    let tile_len = comptime!(blueprint.schedule.tile_len(&program).max(1));
     let context = Context::<E, F>::new(
         tensors,
         scalars,
@@ -280,7 +280,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
         end,
         infinity,
     };
-    let behind = if comptime!(blueprint.shared_tile) {
+    let behind = if comptime!(blueprint.schedule.shared_tile()) {
         let mut tile = Shared::<[One<F>]>::new_aligned_slice(tile_len, LOAD);
         reduce_unit::<E, F, A, N, R>(
             &mut state,

@@ -141,9 +141,9 @@ pub fn sum_symmetric<E: Float, F: Float, A: Float, O: Float, N: Size>(
     let part = ABSOLUTE_POS;
     let dim = comptime!(blueprint.spec.dim);
     let math = comptime!(blueprint.math);
-    let block = comptime!(blueprint.block);
+    let block = comptime!(blueprint.schedule.block());
     let stride = comptime!(block + GAP);
-    let strip = comptime!(blueprint.strip.unwrap());
+    let strip = comptime!(blueprint.schedule.strip().unwrap());
     let lanes = N::value();
     let vectors = comptime!(strip / lanes);
     let slots = comptime!(program.row.slots.max(1));
@@ -163,7 +163,7 @@ pub fn sum_symmetric<E: Float, F: Float, A: Float, O: Float, N: Size>(
         comptime!(blueprint.clone()),
     );
     let uniform = context.uniform_slots();
-    let mut tile = Array::<One<F>>::new(comptime!(blueprint.tile_len(&program).max(1)));
+    let mut tile = Array::<One<F>>::new(comptime!(blueprint.schedule.tile_len(&program).max(1)));
     let mut own = Array::<Vector<F, N>>::new(slots);
     let mut kept = Array::<Vector<F, N>>::new(comptime!(vectors * slots));
     let mut sums = RunningSums::<F, A, N>::new(infinity.get::<F>(), comptime!(vectors * dim), math);
@@ -269,9 +269,9 @@ fn sum_strip<E: Float, F: Float, A: Float, O: Float, N: Size>(
     let blueprint = comptime!(&context.blueprint);
     let rows = context.rows;
     let dim = comptime!(blueprint.spec.dim);
-    let block = comptime!(blueprint.block);
+    let block = comptime!(blueprint.schedule.block());
     let stride = comptime!(block + GAP);
-    let strip = comptime!(blueprint.strip.unwrap());
+    let strip = comptime!(blueprint.schedule.strip().unwrap());
     let slots = comptime!(program.row.slots);
     let lanes = N::value();
     let most = comptime!(strip / lanes);
@@ -289,7 +289,7 @@ fn sum_strip<E: Float, F: Float, A: Float, O: Float, N: Size>(
     for b in part.begin..part.end {
         let start = first + b * block;
         let stop = min(start + block, rows);
-        if comptime!(blueprint.staged(program) > 0) {
+        if comptime!(blueprint.schedule.staged(program) > 0) {
             context.stage_columns(tile, uniform, start, stop, 0usize, 1usize);
         }
         for k in 0..stride * dim {
@@ -368,8 +368,8 @@ fn sum_block<E: Float, F: Float, A: Float, N: Size>(
     stop: usize,
     #[comptime] blueprint: &Blueprint,
 ) {
-    let block = comptime!(blueprint.block);
-    let q = comptime!(blueprint.columns);
+    let block = comptime!(blueprint.schedule.block());
+    let q = comptime!(blueprint.schedule.columns());
     let mut weighted = ComptimeOption::new_None();
     let behind = row + N::value();
     // First the columns of the rows themselves, of which only the sums of rows are kept, then those behind.

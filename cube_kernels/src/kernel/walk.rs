@@ -41,7 +41,7 @@ pub fn reduce_unit<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>
     context: &Context<'_, E, F>,
     share: &Share<F>,
 ) -> usize {
-    if comptime!(context.blueprint.scaled) {
+    if comptime!(context.blueprint.schedule.scaled()) {
         let scaled = comptime!(context.program.scaled.clone().expect("it is planned"));
         let near = in_reach::<E, F, N>(
             &context.with_program(comptime!(scaled.reach.clone())),
@@ -237,21 +237,21 @@ pub fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>
             products.stage_rows(context, uniform, row - UNIT_POS as usize * N::value())
         }
     }
-    if comptime!(blueprint.ahead.is_some()) {
+    if comptime!(blueprint.schedule.ahead().is_some()) {
         bound_lists::<E, F, A, N, R>(state, &*tile, products, &*slots, form, row);
     }
-    let block = comptime!(blueprint.block);
-    let q = comptime!(blueprint.columns);
+    let block = comptime!(blueprint.schedule.block());
+    let q = comptime!(blueprint.schedule.columns());
     // No counter of blocks, which would take another register.
     let most = select(active, block, 0usize);
     let mut start = form.share.begin;
     while start < form.share.end {
         let stop = min(start + block, form.share.end);
-        if comptime!(blueprint.reads_blocks(&context.program)) {
-            if comptime!(blueprint.shared_tile) {
+        if comptime!(blueprint.schedule.reads_blocks(&context.program)) {
+            if comptime!(blueprint.schedule.shared_tile()) {
                 sync_cube();
                 // Compilers do not see that there is but one, and would unroll a loop.
-                if comptime!(blueprint.block <= blueprint.units) {
+                if comptime!(blueprint.schedule.block() <= blueprint.units) {
                     if start + (UNIT_POS as usize) < stop {
                         context.stage_column(
                             tile,
@@ -350,8 +350,8 @@ pub fn bound_lists<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>
     let context = form.context;
     let spec = comptime!(context.blueprint.spec);
     let math = comptime!(context.blueprint.math);
-    let q = comptime!(context.blueprint.columns);
-    let distance = comptime!(q * context.blueprint.ahead.unwrap());
+    let q = comptime!(context.blueprint.schedule.columns());
+    let distance = comptime!(q * context.blueprint.schedule.ahead().unwrap());
     let mut least = LeastState::<F, N>::new(form.share.infinity, spec);
     let mut weighted = ComptimeOption::new_None();
     let pairs = Pairs::<E, F, N>::new(context, tile, products, slots, form.uniform, row);

@@ -90,7 +90,7 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
         #[comptime] weighted: WeightedProduct,
         #[comptime] blueprint: Blueprint,
     ) -> WeightedSums<F, A, N> {
-        let tile = comptime!(blueprint.block * weighted.stride());
+        let tile = comptime!(blueprint.schedule.block() * weighted.stride());
         let weights = #[comptime]
         match products {
             ComptimeOption::None => {
@@ -110,7 +110,9 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
                 comptime!(MatrixProduct::ALIGNMENT),
             ),
             columns: Shared::new_aligned_slice(
-                comptime!(weighted.pieces() * blueprint.block * weighted.column_stride()),
+                comptime!(
+                    weighted.pieces() * blueprint.schedule.block() * weighted.column_stride()
+                ),
                 comptime!(MatrixProduct::ALIGNMENT),
             ),
             sums: Shared::new_aligned_slice(
@@ -136,7 +138,7 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
             }
         }
         own.unusual[0] = 0u32;
-        own.steps[0] = comptime!((blueprint.block / weighted.shape[2]) as u32).runtime();
+        own.steps[0] = comptime!((blueprint.schedule.block() / weighted.shape[2]) as u32).runtime();
         own.weight[0] = Vector::new(constant::<F>(0.0));
         own.base[0] = Vector::new(F::min_value());
         own
@@ -150,7 +152,14 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
         k: usize,
         #[comptime] factor: Factor,
     ) -> F {
-        let centered = comptime!(context.blueprint.weighted.expect("it is planned").centered);
+        let centered = comptime!(
+            context
+                .blueprint
+                .schedule
+                .weighted()
+                .expect("it is planned")
+                .centered
+        );
         let component = comptime!(factor.offset) + k;
         let value = context.read(row, component, comptime!(factor.tensor));
         if comptime!(centered) {
@@ -169,8 +178,8 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
         block: usize,
     ) {
         let blueprint = comptime!(&context.blueprint);
-        let weighted = comptime!(blueprint.weighted.expect("it is planned"));
-        let all = comptime!(blueprint.block * weighted.padded());
+        let weighted = comptime!(blueprint.schedule.weighted().expect("it is planned"));
+        let all = comptime!(blueprint.schedule.block() * weighted.padded());
         let units = comptime!(blueprint.units);
         // As many for each unit, if possible, so that compilers see it.
         for step in 0..comptime!(all.div_ceil(units)) {
@@ -191,7 +200,7 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
         block: usize,
     ) {
         let blueprint = comptime!(&context.blueprint);
-        let weighted = comptime!(blueprint.weighted.expect("it is planned"));
+        let weighted = comptime!(blueprint.schedule.weighted().expect("it is planned"));
         let (len, padded) = comptime!((weighted.sum.len, weighted.padded()));
         let column = comptime!(weighted.sum.column);
         let component = at % padded;
@@ -207,7 +216,7 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
         if comptime!(weighted.pieces() == 1) {
             self.columns[to] = value;
         } else {
-            let second = comptime!(blueprint.block * weighted.column_stride());
+            let second = comptime!(blueprint.schedule.block() * weighted.column_stride());
             let high = round_to_11_bits::<F>(value);
             self.columns[to] = high;
             self.columns[to + second] = round_to_11_bits::<F>(value - high);
@@ -283,7 +292,13 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
         columns: &Columns,
     ) {
         let q = comptime!(columns.q);
-        let weighted = comptime!(context.blueprint.weighted.expect("it is planned"));
+        let weighted = comptime!(
+            context
+                .blueprint
+                .schedule
+                .weighted()
+                .expect("it is planned")
+        );
         let mut usual = usual;
         #[unroll]
         for c in 0..q {
@@ -320,7 +335,13 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
         row: usize,
         column: usize,
     ) {
-        let weighted = comptime!(context.blueprint.weighted.expect("it is planned"));
+        let weighted = comptime!(
+            context
+                .blueprint
+                .schedule
+                .weighted()
+                .expect("it is planned")
+        );
         let sum = comptime!(weighted.sum);
         let own = UNIT_POS as usize * N::value();
         for k in 0..sum.len {
@@ -352,13 +373,13 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
         count: usize,
     ) {
         let blueprint = comptime!(&context.blueprint);
-        let weighted = comptime!(blueprint.weighted.expect("it is planned"));
-        for t in count..comptime!(blueprint.block) {
+        let weighted = comptime!(blueprint.schedule.weighted().expect("it is planned"));
+        for t in count..comptime!(blueprint.schedule.block()) {
             self.put(t, Vector::new(constant::<F>(0.0)), weighted);
         }
         sync_cube();
         if self.is_usual(block) {
-            let size = comptime!(blueprint.block);
+            let size = comptime!(blueprint.schedule.block());
             if comptime!(weighted.emulated) {
                 multiply::<F, Emulated>(
                     &self.columns,
@@ -381,7 +402,7 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
                 );
             }
         }
-        let run = comptime!((weighted.run() / blueprint.block).max(1));
+        let run = comptime!((weighted.run() / blueprint.schedule.block()).max(1));
         let over = (block + 1) % run;
         if over == 0 || last {
             sync_cube();
@@ -391,7 +412,13 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
 
     /// Adds the sums of the unit's rows to the running ones.
     fn end_run<E: Float>(&mut self, context: &Context<'_, E, F>, row: usize) {
-        let weighted = comptime!(context.blueprint.weighted.expect("it is planned"));
+        let weighted = comptime!(
+            context
+                .blueprint
+                .schedule
+                .weighted()
+                .expect("it is planned")
+        );
         let own = UNIT_POS as usize * N::value();
         for k in 0..self.totals.unforeseen(weighted.sum.len) {
             let mut total = Vector::<F, N>::empty();

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     kernel::{self, checked::Checked, layout},
     math::Precision,
-    plan::{self, Device, Plan, Sizes},
+    plan::{self, Device, Plan, PlanError, Problem, Sizes},
     program::{Program, Space, Symmetric},
     reduction::{NO_INDEX, ReductionKind, Wanted},
 };
@@ -83,38 +83,30 @@ impl<'a> Kernels<'a> {
             };
             spaces.map(strided).collect()
         };
-        let packing = |strides: &[Strided]| strides.iter().map(|s| s.packing).collect();
-        let rank = launch.batch_shape.len();
-        let symmetric = symmetric.and_then(|symmetric| {
-            let strides = strided(&symmetric.program, &symmetric.tensors);
-            let plan = plan::symmetric(
-                device,
+        let plan = |program, symmetric, strides: &[Strided]| {
+            let problem = Problem {
+                program,
                 symmetric,
                 spec,
                 sizes,
-                launch.precision,
-                rank,
-                packing(&strides),
-            )?;
-            Some((symmetric, strides, plan))
+                precision: launch.precision,
+                batch_rank: launch.batch_shape.len(),
+                packing: strides.iter().map(|own| own.packing).collect(),
+            };
+            plan::plan(device, &problem, &launch.strategy)
+        };
+        let symmetric = symmetric.map(|form| {
+            let strides = strided(&form.program, &form.tensors);
+            let plan = plan(&form.program, Some(form), &strides)?;
+            Ok::<_, PlanError>(plan.map(|plan| (Some(form), &form.program, strides, plan)))
         });
-        let (symmetric, program, strides, plan) = match symmetric {
-            Some((symmetric, strides, plan)) => {
-                (Some(symmetric), &symmetric.program, strides, plan)
-            }
+        let (symmetric, program, strides, plan) = match symmetric.transpose()?.flatten() {
+            Some(planned) => planned,
             None => {
                 let in_order: Vec<usize> = (0..tensors.len()).collect();
                 let strides = strided(program, &in_order);
-                let plan = plan::plan(
-                    device,
-                    program,
-                    spec,
-                    sizes,
-                    launch.precision,
-                    rank,
-                    packing(&strides),
-                )?;
-                (None, program, strides, plan)
+                let plan = plan(program, None, &strides)?;
+                (None, program, strides, plan.expect("formulas have plans"))
             }
         };
 
@@ -125,13 +117,13 @@ impl<'a> Kernels<'a> {
             plan.blueprint.placed = true;
         }
         let largest = strides.iter().map(|s| s.extent).max().unwrap_or(0);
-        let columns = start + plan.parts * plan.part_columns + plan.blueprint.block;
+        let columns = start + plan.parts * plan.split.columns + plan.blueprint.schedule.block();
         let written = match plan.blueprint.partial {
             false => spec.entries(),
             true => plan.parts.max(count) * spec.partial_values().max(spec.entries()),
         };
-        let last_row = (plan.part_steps + sizes.steps() + 1) * sizes.out_rows()
-            + plan.lanes * plan.blueprint.units;
+        let last_row = (plan.split.steps + sizes.steps() + 1) * sizes.out_rows()
+            + plan.lanes() * plan.blueprint.units;
         let largest = largest.max(rows * written).max(columns).max(last_row);
         let address = plan::address_type(device, largest).ok_or_else(|| LaunchError::TooLarge {
             device: runtime.to_string(),
@@ -141,11 +133,11 @@ impl<'a> Kernels<'a> {
         let mut numbers = vec![0; layout::BATCH_SHAPE];
         numbers[layout::ROWS] = sizes.rows;
         numbers[layout::COLUMNS] = sizes.columns;
-        numbers[layout::PART] = plan.part_columns;
+        numbers[layout::PART] = plan.split.columns;
         numbers[layout::PARTS] = plan.parts;
         numbers[layout::BATCHES] = sizes.batches;
         numbers[layout::FOLDED] = sizes.out_rows();
-        numbers[layout::STEPS] = plan.part_steps;
+        numbers[layout::STEPS] = plan.split.steps;
         numbers.extend(launch.batch_shape);
         for strided in &strides {
             numbers.extend([strided.row, strided.component]);
@@ -169,7 +161,14 @@ impl<'a> Kernels<'a> {
             together: plan.together,
             result: None,
         };
-        let merging = Merging::new(device, plan.blueprint.clone(), types, address, rows, turns)?;
+        let merging = Merging::new(
+            device,
+            plan.blueprint.merging(),
+            types,
+            address,
+            rows,
+            turns,
+        )?;
         Ok(Self {
             plan,
             program,
@@ -225,7 +224,7 @@ impl<'a> Kernels<'a> {
             buffers((wanted.values || blueprint.partial).into()).collect(),
             buffers(blueprint.writes_indices().into()).collect(),
             buffers((wanted.state && !blueprint.partial).into()).collect(),
-            self.plan.lanes,
+            self.plan.lanes(),
             self.program.clone(),
             blueprint.clone(),
             types.stored,

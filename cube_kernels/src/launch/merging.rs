@@ -12,7 +12,7 @@ use cubecl::{
 use super::{Launch, LaunchError, Output, Parts, shapes::has_room, strided::contiguous};
 use crate::{
     kernel::{self, checked::Checked},
-    plan::{self, Blueprint, Device, PlanError},
+    plan::{self, Device, MergeBlueprint, PlanError},
     reduction::{Spec, Wanted},
 };
 
@@ -36,7 +36,7 @@ impl Types {
 
 /// The merges of parts, one after the other: none where there is one part.
 pub(super) struct Merging {
-    pub blueprint: Blueprint,
+    pub blueprint: MergeBlueprint,
     pub types: Types,
     pub address: AddressType,
     /// Rows of a part in all batches.
@@ -74,7 +74,7 @@ pub(super) enum Becomes {
 impl Merging {
     pub fn new(
         device: &Device,
-        blueprint: Blueprint,
+        blueprint: MergeBlueprint,
         types: Types,
         address: AddressType,
         rows: usize,

@@ -22,7 +22,7 @@ use strided::contiguous;
 
 use crate::{
     math::Precision,
-    plan::{Device, PlanError},
+    plan::{Device, PlanError, Strategy},
     program::{Program, Symmetric},
     reduction::{ReductionKind, Wanted},
 };
@@ -146,6 +146,8 @@ pub struct Launch<'a> {
     pub precision: Precision,
     /// The type of the values: that of the operands, or that in which these are computed.
     pub values: Precision,
+    /// How its schedule is found.
+    pub strategy: Strategy,
 }
 
 /// Where the results go: contiguous tensors `[batch.., rows, entries]`, or `[batch.., fold, entries]`.
@@ -198,8 +200,20 @@ impl<'a> Launch<'a> {
             layouts.len(),
         )?;
         let device = Device::new(properties, runtime);
+        self.kernels_as(&device, runtime, layouts, wanted, index_kind)
+    }
+
+    /// The same as planned for `device`.
+    pub fn kernels_as(
+        &self,
+        device: &Device,
+        runtime: &str,
+        layouts: &[Layout],
+        wanted: Wanted,
+        index_kind: IntKind,
+    ) -> Result<Kernels<'a>, LaunchError> {
         let goal = Goal::Results(index_kind);
-        Kernels::new(self, &device, runtime, layouts, wanted, goal)
+        Kernels::new(self, device, runtime, layouts, wanted, goal)
     }
 
     /// Whether a device with these properties, of a runtime of this name, runs this reduction of contiguous tensors

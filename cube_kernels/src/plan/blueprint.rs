@@ -1,8 +1,9 @@
 //! A kernel variant: everything about a kernel that is fixed when it is compiled, beside its program.
 
+use super::schedule::Schedule;
 use crate::{
     math::{Math, Precision},
-    program::{InnerProduct, Load, Program, Space, WeightedSum},
+    program::{InnerProduct, Space, WeightedSum},
     reduction::{Accumulation, ReductionKind, Spec},
 };
 
@@ -19,31 +20,8 @@ pub struct Blueprint {
     pub math: Math,
     /// Units of a cube.
     pub units: usize,
-    /// Columns that are evaluated together, so that what is loaded for a row serves all of them.
-    pub columns: usize,
-    /// Columns of a block: of a tile, and of an uninterrupted partial sum.
-    pub block: usize,
-    /// Whether the units of a cube share a tile of columns. If not, a unit computes for itself what
-    /// follows from them.
-    pub shared_tile: bool,
-    /// Whether a shared tile is read as vectors of columns.
-    pub wide_loads: bool,
-    /// Whether columns are read from the operands, and only what is computed from them is staged in
-    /// the tile.
-    pub in_place: bool,
-    /// The inner product that matrix instructions compute, if one is.
-    pub matrix: Option<MatrixProduct>,
-    /// Of how many columns one gives a bound of lists of smallest values beforehand, if any does.
-    pub ahead: Option<usize>,
-    /// Rows of a strip, where each pair serves its row and its column.
-    pub strip: Option<usize>,
-    /// The sums over columns that matrix instructions compute, if they do.
-    pub weighted: Option<WeightedProduct>,
-    /// Whether coordinates are scaled beforehand where that is exact enough.
-    pub scaled: bool,
-    /// The components of rows and columns that only matrix instructions read, and, where these are not
-    /// exact enough, single units: neither registers nor the tile hold them.
-    pub left_out: Vec<LeftOut>,
+    /// How pairs are divided among units.
+    pub schedule: Schedule,
     /// Whether columns are split into parts, so that partial results are written.
     pub partial: bool,
     /// Whether the columns and the parts that are written start anywhere.
@@ -57,76 +35,9 @@ pub struct Blueprint {
 }
 
 impl Blueprint {
-    /// The first column slot that goes through the tile.
-    pub fn first_staged_slot(&self, program: &Program) -> usize {
-        if self.in_place {
-            program.column.loaded
-        } else {
-            0
-        }
-    }
-
-    /// The column slots that go through the tile, in the order in which they stand there.
-    pub fn staged_ranges(&self, program: &Program) -> Vec<StagedRange> {
-        let first = self.first_staged_slot(program);
-        let columns = self
-            .left_out
-            .iter()
-            .filter(|out| out.space == Space::Column);
-        let mut gaps: Vec<(usize, usize)> =
-            columns.map(|out| (out.slot, out.slot + out.len)).collect();
-        gaps.sort_unstable();
-        let mut ranges = Vec::new();
-        let mut place = 0;
-        for read in program.pair_reads(Space::Column) {
-            let mut slot = read.start.max(first);
-            for (gap, behind) in gaps.iter().copied().chain([(read.end, read.end)]) {
-                let len = gap.min(read.end).saturating_sub(slot);
-                if len > 0 {
-                    ranges.push(StagedRange { slot, len, place });
-                }
-                place += len;
-                slot = slot.max(behind);
-            }
-        }
-        ranges
-    }
-
-    /// Whether something is made of each block of columns before its pairs.
-    pub fn reads_blocks(&self, program: &Program) -> bool {
-        self.staged(program) > 0 || self.matrix.is_some() || self.weighted.is_some()
-    }
-
-    /// Number of column slots that go through the tile.
-    pub fn staged(&self, program: &Program) -> usize {
-        let ranges = self.staged_ranges(program);
-        ranges.iter().map(|range| range.len).sum()
-    }
-
-    /// Where column slot `slot` stands among those that go through the tile, if it does.
-    pub fn place(&self, program: &Program, slot: usize) -> Option<usize> {
-        let ranges = self.staged_ranges(program).into_iter();
-        let mut own = ranges.filter(|range| (range.slot..range.slot + range.len).contains(&slot));
-        own.next().map(|range| range.place + slot - range.slot)
-    }
-
-    /// The copies that fill slots of `stage`, without those that nothing reads there.
-    pub fn loads(&self, program: &Program, stage: Space) -> Vec<Load> {
-        let loads = program.stage(stage).loads.iter().copied();
-        loads
-            .filter(|load| !self.leaves_out(stage, load.slot))
-            .collect()
-    }
-
-    /// Whether slot `slot` of `space` is not filled.
-    pub fn leaves_out(&self, space: Space, slot: usize) -> bool {
-        let mut own = self.left_out.iter().filter(|out| out.space == space);
-        own.any(|out| (out.slot..out.slot + out.len).contains(&slot))
-    }
-
     /// The part of the reduction that units do by themselves: without what matrix instructions sum up.
     pub fn narrow(&self) -> Spec {
-        match self.weighted {
+        match self.schedule.weighted() {
             Some(_) => Spec {
                 dim: 1,
                 ..self.spec
@@ -155,33 +66,25 @@ impl Blueprint {
         }
     }
 
-    /// Where slot `k` of those that are staged stands in the tile, and how far apart columns are: in a
-    /// shared tile next to each other, so that a unit reads several at once.
-    pub fn tile_strides(&self, program: &Program) -> TileStrides {
-        if self.shared_tile {
-            TileStrides {
-                slot: self.block,
-                column: 1,
-            }
-        } else {
-            TileStrides {
-                slot: 1,
-                column: self.staged(program),
-            }
+    /// What the kernels that merge its parts have in common with it.
+    pub fn merging(&self) -> MergeBlueprint {
+        MergeBlueprint {
+            spec: self.spec,
+            math: self.math,
+            written: self.written,
         }
     }
+}
 
-    /// Values in the tile.
-    pub fn tile_len(&self, program: &Program) -> usize {
-        self.block * self.most_staged(program)
-    }
-
-    /// The most column slots that go through the tile in any form of the formula.
-    pub fn most_staged(&self, program: &Program) -> usize {
-        let scaled = program.scaled.as_ref().filter(|_| self.scaled);
-        let scaled = scaled.map_or(0, |scaled| self.staged(&scaled.program));
-        self.staged(program).max(scaled)
-    }
+/// Everything about a kernel that merges parts that is fixed when it is compiled.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct MergeBlueprint {
+    /// The reduction.
+    pub spec: Spec,
+    /// How functions are evaluated.
+    pub math: Math,
+    /// The type of values of the result.
+    pub written: Precision,
 }
 
 /// How the rows of a tensor lie in memory. Strides that are known take neither registers nor instructions.

@@ -23,7 +23,11 @@ impl Unit<'_> {
     pub fn iterations(&self, columns: usize, steps: usize) -> usize {
         let blueprint = self.blueprint;
         let spec = blueprint.total();
-        let reach = self.program.scaled.as_ref().filter(|_| blueprint.scaled);
+        let reach = self
+            .program
+            .scaled
+            .as_ref()
+            .filter(|_| blueprint.schedule.scaled());
         let forms = [Some(self.program), reach.map(|scaled| &scaled.program)];
         let forms = forms.into_iter().flatten();
         let form = forms.map(|program| self.form(program, columns, steps));
@@ -50,9 +54,8 @@ impl Unit<'_> {
 
     /// Iterations for the columns of a part.
     fn part(&self, program: &Program, columns: usize) -> usize {
-        let Blueprint {
-            block, columns: q, ..
-        } = *self.blueprint;
+        let schedule = &self.blueprint.schedule;
+        let (block, q) = (schedule.block(), schedule.columns());
         let spec = self.blueprint.narrow();
         let full = self.staging(program, block)
             + looped(block / q, self.pair(program, spec, q))
@@ -65,14 +68,14 @@ impl Unit<'_> {
 
     /// Iterations for what is made of the columns of a block before its pairs.
     fn staging(&self, program: &Program, block: usize) -> usize {
-        let ranges = self.blueprint.staged_ranges(program);
+        let ranges = self.blueprint.schedule.staged_ranges(program);
         if ranges.is_empty() {
             return 0;
         }
         let stores = ranges.iter().map(|range| unrolled(range.len, 0));
         let column = stage(&program.column) + stores.sum::<usize>();
         match (
-            self.blueprint.shared_tile,
+            self.blueprint.schedule.shared_tile(),
             block.div_ceil(self.blueprint.units),
         ) {
             (true, 1) => column,

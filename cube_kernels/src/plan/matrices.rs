@@ -2,133 +2,107 @@
 
 use crate::{
     math::Precision,
-    program::{Factor, InnerProduct, LOADED_COLUMNS, Program, Space, WeightedSum},
+    program::{Factor, LOADED_COLUMNS, Program, Space},
     reduction::{Accumulation, ReductionKind},
 };
 
 use super::{
-    Sizes,
-    blueprint::{Blueprint, LeftOut, MatrixProduct, WeightedProduct},
-    device::Device,
+    Device, LeftOut, Matrices, MatrixProduct, Problem, Schedule, WeightedProduct, tuning, units,
+    wide_loads,
 };
 
-/// The least common multiple.
-pub fn lcm(a: usize, b: usize) -> usize {
-    let (mut gcd, mut rest) = (a, b);
-    while rest > 0 {
-        (gcd, rest) = (rest, gcd % rest);
-    }
-    a / gcd * b
-}
-
-/// The fewest components of an inner product for which matrix instructions are worth their tiles.
-pub const MATRIX_LEAST: usize = 16;
-
-/// The most components of an inner product in `F32`: matrix instructions may cut off the last bit of each
-/// sum, and so many add up to a relative error below 1e-5.
-pub const MATRIX_MOST: usize = 256;
-
-/// Rows of a unit whose inner products come from a tile.
-pub const MATRIX_LANES: usize = 1;
-
-/// The fewest components of which matrix instructions sum up products with weights: fewer sums fit in the
-/// registers of a unit.
-pub const WEIGHTED_LEAST: usize = 32;
-
-/// The blueprint with what matrix instructions can compute of the formula on the device, if they can.
-pub fn by_matrices(
-    device: &Device,
-    program: &Program,
-    blueprint: &Blueprint,
-    sizes: Sizes,
-    units: usize,
-) -> Option<Blueprint> {
-    // An emulated instruction needs no plane.
-    let plane = if device.matrices.emulated {
-        1
-    } else {
-        device.plane
-    };
-    let rows = units * MATRIX_LANES;
-    let possible = blueprint.shared_tile
-        && device.max_iterations.is_none()
-        && units.is_multiple_of(plane)
-        // Few rows would leave most of a tile unused.
-        && 2 * sizes.out_rows() >= rows;
-    if !possible {
+/// What matrix instructions are planned to compute of the formula on the device, if anything.
+pub fn choose(device: &Device, problem: &Problem) -> Option<Matrices> {
+    // Few rows would leave most of a tile unused.
+    if 2 * problem.sizes.out_rows() < rows(device) {
         return None;
     }
-    let whole = |shape: &[usize; 3]| rows.is_multiple_of(shape[1]);
-    let inner = inner_product(device, program, blueprint.stored);
-    let inner = inner.filter(|(_, shape)| whole(shape));
-    let matrix = inner.map(|(product, shape)| MatrixProduct {
-        product,
-        shape,
-        plane,
-        emulated: device.matrices.emulated,
-        rows,
-        stored: blueprint.stored,
-    });
-    // Factors have 32 bits whatever the operands have, as weights may overflow halves.
-    let shape = device.matrices.tf32.filter(whole);
-    let weighted = |matrix: Option<MatrixProduct>| {
-        let sum = weighted_sum(program, blueprint, matrix)?;
-        Some(WeightedProduct {
-            sum,
-            shape: shape?,
-            plane,
-            emulated: device.matrices.emulated,
-            rows,
-            stored: blueprint.stored,
-            in_place: matrix.is_some(),
-            centered: sum.row.is_some() && matrix.is_some_and(|matrix| matrix.centered()),
-        })
+    let product = product(device, problem);
+    let product = product.filter(|own| own.product.len >= tuning::MATRIX_LEAST);
+    let weighted = |product: Option<MatrixProduct>| {
+        let own = weighted(device, problem, product)?;
+        (own.sum.len >= tuning::WEIGHTED_LEAST).then_some(own)
     };
     let choices = [
-        (matrix, weighted(matrix)),
-        (matrix, None),
+        (product, weighted(product)),
+        (product, None),
         (None, weighted(None)),
     ];
     let used = |choice: &(Option<_>, Option<_>)| choice.0.is_some() || choice.1.is_some();
+    let registers = Matrices::REGISTERS;
+    let size = problem.precision.computed().size();
     let mut fitting = choices.into_iter().filter(used).filter_map(|choice| {
-        let own = Blueprint {
-            matrix: choice.0,
+        let own = Matrices {
+            block: LOADED_COLUMNS,
+            wide_loads: wide_loads(device, registers, size),
+            product: choice.0,
             weighted: choice.1,
-            scaled: false,
-            left_out: left_out(program, choice.0, choice.1),
-            columns: LOADED_COLUMNS,
-            ..blueprint.clone()
+            left_out: left_out(problem.program, choice.0, choice.1),
         };
-        let block = matrix_block(device, program, &own)?;
-        Some(Blueprint { block, ..own })
+        let block = block(device, problem, &own)?;
+        Some(Matrices { block, ..own })
     });
     fitting.next()
 }
 
-/// The inner product of the formula for which matrix instructions are worth it, and their shape.
-pub fn inner_product(
-    device: &Device,
-    program: &Program,
-    stored: Precision,
-) -> Option<(InnerProduct, [usize; 3])> {
-    let shape = device.matrices.shape(stored)?;
-    let product = program.inner_product()?;
-    let fits = product.len >= MATRIX_LEAST
+/// Rows of a cube.
+fn rows(device: &Device) -> usize {
+    units(device) * Matrices::REGISTERS.lanes
+}
+
+/// Units that execute an instruction together. An emulated one needs no plane.
+fn plane(device: &Device) -> usize {
+    match device.matrices.emulated {
+        true => 1,
+        false => device.plane,
+    }
+}
+
+/// Whether matrix instructions can be used at all.
+fn possible(device: &Device, problem: &Problem) -> bool {
+    problem.program.column.slots > 0
+        // Their iterations are not counted.
+        && device.max_iterations.is_none()
+        && units(device).is_multiple_of(plane(device))
+}
+
+/// The inner product of the formula that matrix instructions can compute.
+pub fn product(device: &Device, problem: &Problem) -> Option<MatrixProduct> {
+    if !possible(device, problem) {
+        return None;
+    }
+    let stored = problem.precision;
+    let (shape, rows) = (device.matrices.shape(stored)?, rows(device));
+    let product = problem.program.inner_product()?;
+    let fits = rows.is_multiple_of(shape[1])
         && (stored != Precision::F32 || product.len <= MATRIX_MOST)
         // Halves are multiplied as they are.
         && (stored == Precision::F32 || product.scale.is_none());
-    fits.then_some((product, shape))
+    fits.then_some(MatrixProduct {
+        product,
+        shape,
+        plane: plane(device),
+        emulated: device.matrices.emulated,
+        rows,
+        stored,
+    })
 }
 
-/// The sums of the formula for which matrix instructions are worth it and exact enough, beside those of
-/// `matrix`.
-pub fn weighted_sum(
-    program: &Program,
-    blueprint: &Blueprint,
-    matrix: Option<MatrixProduct>,
-) -> Option<WeightedSum> {
-    let kind = blueprint.spec.kind;
-    let sum = program.weighted_sum(kind.weights()?)?;
+/// The most components of an inner product in `F32`: matrix instructions may cut off the last bit of each
+/// sum, and so many add up to a relative error below 1e-5.
+const MATRIX_MOST: usize = 256;
+
+/// The sums of the formula that matrix instructions can compute exactly enough, beside the inner product.
+pub fn weighted(
+    device: &Device,
+    problem: &Problem,
+    product: Option<MatrixProduct>,
+) -> Option<WeightedProduct> {
+    if !possible(device, problem) {
+        return None;
+    }
+    let kind = problem.spec.kind;
+    let sum = problem.program.weighted_sum(kind.weights()?)?;
     // As the difference of two sums, that of differences is exact enough where all of these are about as
     // large as the components: where the squared distance is.
     let near = |matrix: &MatrixProduct| {
@@ -139,10 +113,24 @@ pub fn weighted_sum(
             && product.column == sum.column
             && product.scale.is_none_or(|scale| !scale.looped)
     };
-    let exact = sum.row.is_none() || matrix.as_ref().is_some_and(near);
-    let plain = kind != ReductionKind::Sum(Accumulation::Kahan) && !blueprint.folded;
-    let fits = sum.len >= WEIGHTED_LEAST && blueprint.stored != Precision::F64;
-    (exact && plain && fits).then_some(sum)
+    let exact = sum.row.is_none() || product.as_ref().is_some_and(near);
+    let plain = kind != ReductionKind::Sum(Accumulation::Kahan) && problem.sizes.fold.is_none();
+    if !exact || !plain || problem.precision == Precision::F64 {
+        return None;
+    }
+    let rows = rows(device);
+    // Factors have 32 bits whatever the operands have, as weights may overflow halves.
+    let shape = device.matrices.tf32?;
+    rows.is_multiple_of(shape[1]).then_some(WeightedProduct {
+        sum,
+        shape,
+        plane: plane(device),
+        emulated: device.matrices.emulated,
+        rows,
+        stored: problem.precision,
+        in_place: product.is_some(),
+        centered: sum.row.is_some() && product.is_some_and(|own| own.centered()),
+    })
 }
 
 /// What only matrix instructions read.
@@ -181,23 +169,31 @@ pub fn left_out(
 }
 
 /// The columns of a block: as many as leave half of the shared memory to another cube, or any.
-pub fn matrix_block(device: &Device, program: &Program, own: &Blueprint) -> Option<usize> {
-    let bytes = |block: usize| {
-        let tile = (own.staged(program) * block).max(1);
-        own.matrix.map_or(0, |matrix| matrix.bytes(block))
-            + own.weighted.map_or(0, |weighted| weighted.bytes(block))
-            + tile * own.stored.computed().size()
-    };
-    let matrix = own.matrix.map_or(1, |matrix| matrix.shape[0]);
-    let weighted = own.weighted.map_or(1, |weighted| weighted.shape[2]);
-    let whole = |block: &usize| {
-        block.is_multiple_of(matrix.max(LOADED_COLUMNS)) && block.is_multiple_of(weighted)
-    };
+fn block(device: &Device, problem: &Problem, own: &Matrices) -> Option<usize> {
     let limits = [device.shared_memory / 2, device.shared_memory];
-    let blocks = [64usize, 32, 16];
+    let blocks = tuning::MATRIX_BLOCKS;
     let all = limits
         .into_iter()
         .flat_map(|limit| blocks.map(|block| (limit, block)));
-    let mut fitting = all.filter(|(limit, block)| whole(block) && bytes(*block) <= *limit);
+    let mut fitting =
+        all.filter(|(limit, block)| own.is_whole(*block) && own.bytes(problem, *block) <= *limit);
     fitting.next().map(|(_, block)| block)
+}
+
+impl Matrices {
+    /// Whether instructions and loads fill blocks of `block` columns.
+    pub(super) fn is_whole(&self, block: usize) -> bool {
+        let product = self.product.map_or(1, |own| own.shape[0]);
+        let weighted = self.weighted.map_or(1, |own| own.shape[2]);
+        block.is_multiple_of(product.max(LOADED_COLUMNS)) && block.is_multiple_of(weighted)
+    }
+
+    /// Shared memory for blocks of `block` columns, in bytes.
+    pub(super) fn bytes(&self, problem: &Problem, block: usize) -> usize {
+        let staged = Schedule::Matrices(self.clone()).staged(problem.program);
+        let tile = (staged * block).max(1);
+        self.product.map_or(0, |own| own.bytes(block))
+            + self.weighted.map_or(0, |own| own.bytes(block))
+            + tile * problem.precision.computed().size()
+    }
 }

@@ -4,16 +4,21 @@
 //! read where they are, and few rows are made up for by splitting the columns between the units. On
 //! a GPU the units of a cube share a tile of columns, and columns are split between cubes.
 
+mod alone;
 mod blueprint;
 mod device;
 mod iterations;
 mod matrices;
 mod registers;
+mod schedule;
+mod split;
 mod symmetric;
+mod tuning;
+mod validate;
 
 use crate::{
     math::{Argument, Math, Precision},
-    program::{FUNCTION, LOADED_COLUMNS, Program},
+    program::{FUNCTION, Program, Symmetric},
     reduction::Spec,
 };
 use cubecl::{
@@ -21,15 +26,15 @@ use cubecl::{
     prelude::{CubeCount, CubeDim},
 };
 
-use iterations::{Unit, largest, merging};
+use iterations::{largest, merging};
 
 pub use blueprint::{
-    Blueprint, LeftOut, MatrixProduct, Packing, StagedRange, TileStrides, WeightedProduct,
+    Blueprint, LeftOut, MatrixProduct, MergeBlueprint, Packing, StagedRange, TileStrides,
+    WeightedProduct,
 };
 pub use device::{Device, MatrixUnits};
-use matrices::{MATRIX_LANES, by_matrices};
-use registers::{cpu_registers, gpu_registers};
-pub use symmetric::symmetric;
+pub use schedule::{Alone, Matrices, Registers, Schedule, Strips, Tiled};
+pub use split::Split;
 
 /// Sizes of a reduction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,26 +64,62 @@ impl Sizes {
     }
 }
 
+/// A reduction, as far as its plan depends on it.
+#[derive(Clone, Debug)]
+pub struct Problem<'a> {
+    /// The formula.
+    pub program: &'a Program,
+    /// The form of the formula that `program` is of, where each pair serves its row and its column.
+    pub symmetric: Option<&'a Symmetric>,
+    /// The reduction.
+    pub spec: Spec,
+    /// Its sizes.
+    pub sizes: Sizes,
+    /// The type of operands.
+    pub precision: Precision,
+    /// Number of batch dimensions.
+    pub batch_rank: usize,
+    /// How each tensor lies in memory.
+    pub packing: Vec<Packing>,
+}
+
+/// How a schedule is found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Strategy {
+    /// By the planner.
+    #[default]
+    Auto,
+    /// It is given. Where it does not do, the reduction is refused.
+    Forced {
+        /// The schedule.
+        schedule: Schedule,
+        /// The size of parts, if it is given, too.
+        split: Option<Split>,
+    },
+}
+
 /// A kernel variant and how it is launched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// The kernel variant.
     pub blueprint: Blueprint,
-    /// Rows of a unit.
-    pub lanes: usize,
     /// Cubes along each axis; may be more than needed.
     pub cubes: [u32; 3],
     /// Parts into which the pairs of an output row are split: by columns, and then by what is added up.
     pub parts: usize,
     /// How many parts are merged at a time, at most: where a unit cannot take all, what it gets is merged again.
     pub together: usize,
-    /// Columns of a part; its share of the tiles, where pairs serve rows and columns.
-    pub part_columns: usize,
-    /// Rows that a lane takes for a part, one after the other.
-    pub part_steps: usize,
+    /// What a part has.
+    pub split: Split,
 }
 
 impl Plan {
+    /// Rows of a unit.
+    pub fn lanes(&self) -> usize {
+        self.blueprint.schedule.lanes()
+    }
+
     /// The cube dimension of the launch.
     pub fn cube_dim(&self) -> CubeDim {
         CubeDim::new_1d(self.blueprint.units as u32)
@@ -125,237 +166,221 @@ pub enum PlanError {
         /// The most that are compiled.
         limit: usize,
     },
+    /// A schedule was asked for that does not do.
+    #[error("{schedule:?} does not do for this reduction here: {reason}")]
+    Illegal {
+        /// The schedule.
+        schedule: Box<Schedule>,
+        /// What is wrong with it.
+        reason: String,
+    },
 }
 
-/// The most instructions of a pair. Their compilation takes up to about a minute.
-const MOST_CODE: usize = 60_000;
-
-/// The most columns of a block. The error of a sum grows with it, the cost of ending a block
-/// vanishes beyond about a hundred columns.
-const BLOCK: usize = 128;
-
-/// The fewest columns that are worth a part of their own.
-const MIN_PART: usize = 1024;
-
-/// Plans the reduction of `program`.
+/// Plans a reduction. Where the problem is of the symmetric form of a formula, there is no plan if this form does not
+/// do or takes longer than the other one; otherwise there is one.
 pub fn plan(
     device: &Device,
-    program: &Program,
-    spec: Spec,
-    sizes: Sizes,
-    precision: Precision,
-    batch_rank: usize,
-    packing: Vec<Packing>,
-) -> Result<Plan, PlanError> {
-    let length = program.pair_length();
-    if length > MOST_CODE {
-        return Err(PlanError::TooMuchCode {
-            length,
-            limit: MOST_CODE,
-        });
+    problem: &Problem,
+    strategy: &Strategy,
+) -> Result<Option<Plan>, PlanError> {
+    match (strategy, problem.symmetric) {
+        (Strategy::Auto, Some(form)) => {
+            let schedule = symmetric::schedule(device, form, problem);
+            Ok(schedule.map(|strips| strips_of(device, problem, strips)))
+        }
+        (Strategy::Auto, None) => automatic(device, problem).map(Some),
+        (Strategy::Forced { schedule, split }, _) => forced(device, problem, schedule, *split),
     }
-    let size = precision.computed().size();
-    let mut blueprint = Blueprint {
-        folded: sizes.fold.is_some(),
-        ..blueprint(device, spec, precision, batch_rank, packing)
+}
+
+fn automatic(device: &Device, problem: &Problem) -> Result<Plan, PlanError> {
+    check_length(problem)?;
+    let chosen = blueprint(device, problem, choose(device, problem));
+    let (mut blueprint, split) = split::best_of_any_block(device, problem, chosen)?;
+    if let Schedule::Alone(own) = &mut blueprint.schedule {
+        own.ahead = alone::ahead(device, problem, own, split.columns);
+    }
+    launched(device, problem, blueprint, split)
+}
+
+fn forced(
+    device: &Device,
+    problem: &Problem,
+    schedule: &Schedule,
+    split: Option<Split>,
+) -> Result<Option<Plan>, PlanError> {
+    // It may be meant for the other form, which is asked for, too.
+    if problem.symmetric.is_some() && schedule.strip().is_none() {
+        return Ok(None);
+    }
+    check_length(problem)?;
+    schedule
+        .validate(device, problem)
+        .map_err(|reason| PlanError::Illegal {
+            schedule: Box::new(schedule.clone()),
+            reason,
+        })?;
+    if let Schedule::Symmetric(strips) = *schedule {
+        return Ok(Some(strips_of(device, problem, strips)));
+    }
+    let blueprint = blueprint(device, problem, schedule.clone());
+    let split = match split {
+        Some(split) => split,
+        None => split::best(device, problem, &blueprint)
+            .ok_or_else(|| split::too_long(device, problem, &blueprint))?,
     };
-    let units = blueprint.units;
-    let mut lanes;
-    match device.cores {
-        Some(_) => {
-            (lanes, blueprint.columns) =
-                cpu_registers(device, program, spec, sizes.out_rows(), size);
-        }
-        None => {
-            (lanes, blueprint.columns) =
-                gpu_registers(device, program, spec, sizes.out_rows(), size);
-            blueprint.shared_tile = program.column.slots > 0;
-            blueprint.in_place = !blueprint.shared_tile;
-        }
+    split.check(device, problem, &blueprint)?;
+    launched(device, problem, blueprint, split).map(Some)
+}
+
+/// The launch of strips.
+fn strips_of(device: &Device, problem: &Problem, strips: Strips) -> Plan {
+    let blueprint = blueprint(device, problem, Schedule::Symmetric(strips));
+    symmetric::plan(blueprint, problem, strips.rows)
+}
+
+fn check_length(problem: &Problem) -> Result<(), PlanError> {
+    let length = problem.program.pair_length();
+    match length > tuning::MOST_CODE {
+        true => Err(PlanError::TooMuchCode {
+            length,
+            limit: tuning::MOST_CODE,
+        }),
+        false => Ok(()),
     }
-    blueprint.scaled = device.scales
-        && program.scaled.is_some()
-        && blueprint.shared_tile
-        && !blueprint.folded
-        && precision.computed() == Precision::F32;
+}
+
+/// The schedule that is expected to take the least time.
+fn choose(device: &Device, problem: &Problem) -> Schedule {
+    let Problem { program, .. } = *problem;
+    let computed = problem.precision.computed();
+    let size = computed.size();
+    let registers = match device.cores {
+        Some(_) => registers::cpu(
+            device,
+            program,
+            problem.spec,
+            problem.sizes.out_rows(),
+            size,
+        ),
+        None => registers::gpu(device, problem),
+    };
+    if device.cores.is_none()
+        && let Some(own) = matrices::choose(device, problem)
+    {
+        return Schedule::Matrices(own);
+    }
     // A block is a multiple of the columns that are evaluated together, and its tile takes at most
     // half of the fast memory, so that something else fits beside it.
-    let whole = |columns: usize| columns / blueprint.columns * blueprint.columns;
-    let room = (device.shared_memory / 2).checked_div(blueprint.most_staged(program) * size);
-    let block = whole(BLOCK.min(room.unwrap_or(BLOCK)));
-    if let Some(own) = by_matrices(device, program, &blueprint, sizes, units) {
-        lanes = MATRIX_LANES;
-        blueprint = own;
-    } else if block > 0 {
-        blueprint.block = block;
-    } else {
-        blueprint.shared_tile = false;
-        blueprint.scaled = false;
-        blueprint.in_place = true;
-        blueprint.block = match program.column.computed() {
-            0 => whole(BLOCK),
-            _ => blueprint.columns,
+    let whole = |columns: usize| columns / registers.columns * registers.columns;
+    let fitting = |schedule: Schedule| {
+        let room = (device.shared_memory / 2).checked_div(schedule.most_staged(program) * size);
+        let block = whole(tuning::BLOCK.min(room.unwrap_or(tuning::BLOCK)));
+        (block > 0).then(|| schedule.with_block(block))
+    };
+    let alone = |block: usize, in_place: bool| {
+        Schedule::Alone(Alone {
+            registers,
+            block,
+            in_place,
+            ahead: None,
+        })
+    };
+    let preferred = match device.cores {
+        // Halves are converted once a block, not once a pair.
+        Some(_) => alone(tuning::BLOCK, problem.precision == computed),
+        None if program.column.slots == 0 => alone(tuning::BLOCK, true),
+        None => Schedule::Tiled(Tiled {
+            registers,
+            block: tuning::BLOCK,
+            wide_loads: wide_loads(device, registers, size),
+            scaled: device.scales && scalable(problem),
+        }),
+    };
+    fitting(preferred).unwrap_or_else(|| {
+        let block = match program.column.computed() {
+            0 => whole(tuning::BLOCK),
+            _ => registers.columns,
         };
-    }
-
-    blueprint.wide_loads = blueprint.shared_tile
-        && device.wide_loads
-        && blueprint.columns == LOADED_COLUMNS
-        && size * LOADED_COLUMNS <= device.load_width / 8;
-
-    let groups = if blueprint.shared_tile {
-        sizes.out_rows().div_ceil(lanes * units)
-    } else {
-        sizes.out_rows().div_ceil(lanes)
-    };
-    let workers = groups * sizes.batches;
-    let wanted = match device.cores {
-        // Several parts a thread, so that they end together.
-        Some(cores) => 4 * cores,
-        None => 4 * device.processors.unwrap_or(32),
-    };
-    let most = sizes.columns.div_ceil(MIN_PART).max(1);
-    let parts = wanted.div_ceil(workers.max(1)).min(most);
-    let part_columns = sizes.columns.div_ceil(parts);
-    let (part_columns, part_steps) = match device.max_iterations {
-        Some(limit) => {
-            let (columns, steps) =
-                most_pairs(program, sizes.steps(), &mut blueprint, part_columns, limit)?;
-            (part_columns.min(columns), steps)
-        }
-        None => (part_columns, sizes.steps()),
-    };
-    let part_columns = part_columns.next_multiple_of(blueprint.block).max(1);
-    blueprint.ahead = ahead(device, program, &blueprint, lanes, part_columns);
-    let parts = sizes.columns.div_ceil(part_columns).max(1) * sizes.steps().div_ceil(part_steps);
-    let together = most_parts(spec, parts, device.max_iterations)?;
-    blueprint.partial = parts > 1;
-
-    let workers = workers * parts;
-    let cubes = if blueprint.shared_tile {
-        workers
-    } else {
-        workers.div_ceil(units)
-    };
-    Ok(Plan {
-        blueprint,
-        lanes,
-        cubes: spread(cubes, device.max_cubes)?,
-        parts,
-        together,
-        part_columns,
-        part_steps,
+        alone(block, true)
     })
 }
 
-/// Of how many columns one is evaluated twice for a bound of lists of smallest values, where that takes less time
-/// than the insertions that it saves. With a bound of $s$ of $n$ columns a list of $k$ values is changed about
-/// $k (1 + \ln(n / s))$ times, each time for all lanes, so that the time is least with $s$ as below.
-fn ahead(
+/// Whether a tile of values of `size` bytes can be read as vectors of columns, and is worth it.
+fn wide_loads(device: &Device, registers: Registers, size: usize) -> bool {
+    device.wide_loads
+        && registers.columns == crate::program::LOADED_COLUMNS
+        && size * crate::program::LOADED_COLUMNS <= device.load_width / 8
+}
+
+/// Whether kernels can scale coordinates beforehand.
+fn scalable(problem: &Problem) -> bool {
+    problem.program.scaled.is_some()
+        && problem.sizes.fold.is_none()
+        && problem.precision.computed() == Precision::F32
+}
+
+/// The launch of a kernel whose parts are known.
+fn launched(
     device: &Device,
-    program: &Program,
-    blueprint: &Blueprint,
-    lanes: usize,
-    columns: usize,
-) -> Option<usize> {
-    let spec = blueprint.spec;
-    let k = spec.depth();
-    device.cores?;
-    // Columns were split without it.
-    if device.max_iterations.is_some() {
-        return None;
-    }
-    // Instructions, measured.
-    let insertion = 80 + 5 * k;
-    let pair = program.pair_work().max(1);
-    let possible = spec.inserts()
-        && spec.dim == 1
-        && !blueprint.reads_blocks(program)
-        && insertion >= pair
-        && columns >= 8 * k;
-    if !possible {
-        return None;
-    }
-    let best = columns.div_ceil(lanes * k * insertion / pair);
-    // A power of 4 is near enough, and other numbers of columns need no other kernel.
-    let powers = (0..usize::BITS / 2).map(|power| 1 << (2 * power));
-    powers.take_while(|n| *n == 1 || *n < 2 * best).last()
+    problem: &Problem,
+    blueprint: Blueprint,
+    split: Split,
+) -> Result<Plan, PlanError> {
+    let sizes = problem.sizes;
+    let parts = split.parts(sizes);
+    let together = most_parts(problem.spec, parts, device.max_iterations)?;
+    let groups = sizes
+        .out_rows()
+        .div_ceil(blueprint.schedule.rows(blueprint.units));
+    let workers = groups * sizes.batches * parts;
+    let cubes = match blueprint.schedule.shared_tile() {
+        true => workers,
+        false => workers.div_ceil(blueprint.units),
+    };
+    Ok(Plan {
+        blueprint: Blueprint {
+            partial: parts > 1,
+            ..blueprint
+        },
+        cubes: spread(cubes, device.max_cubes)?,
+        parts,
+        together,
+        split,
+    })
 }
 
 /// Units of a cube.
 fn units(device: &Device) -> usize {
-    device.cores.unwrap_or(128).min(device.max_units)
+    device.cores.unwrap_or(tuning::UNITS).min(device.max_units)
 }
 
-/// The blueprint of a unit that stands alone.
-fn blueprint(
-    device: &Device,
-    spec: Spec,
-    precision: Precision,
-    batch_rank: usize,
-    packing: Vec<Packing>,
-) -> Blueprint {
-    let computed = precision.computed();
-    Blueprint {
-        spec,
-        stored: precision,
-        written: precision,
-        math: Math {
-            precision: computed,
-            polynomial_exp: device.cores.is_some(),
-            exp2: device.exp2,
-            fused: device.fused,
-            argument: Argument::default(),
-        },
-        units: units(device),
-        columns: 1,
-        block: BLOCK,
-        shared_tile: false,
-        wide_loads: false,
-        // Halves are converted once a block, not once a pair.
-        in_place: precision == computed,
-        matrix: None,
-        weighted: None,
-        scaled: false,
-        left_out: Vec::new(),
-        ahead: None,
-        strip: None,
-        partial: false,
-        placed: false,
-        folded: false,
-        batch_rank,
-        packing,
+/// How functions are evaluated on a device.
+fn math(device: &Device, precision: Precision) -> Math {
+    Math {
+        precision: precision.computed(),
+        polynomial_exp: device.cores.is_some(),
+        exp2: device.exp2,
+        fused: device.fused,
+        argument: Argument::default(),
     }
 }
 
-/// Columns, a multiple of a block, and rows of a lane, at most `steps`, that a unit can take within
-/// `limit` iterations of its loops. Blocks become shorter where not even one fits.
-fn most_pairs(
-    program: &Program,
-    steps: usize,
-    blueprint: &mut Blueprint,
-    columns: usize,
-    limit: usize,
-) -> Result<(usize, usize), PlanError> {
-    loop {
-        let block = blueprint.block;
-        let unit = Unit { program, blueprint };
-        let within = |blocks, steps| unit.iterations(blocks * block, steps) <= limit;
-        let steps = largest(steps, |steps| within(1, steps));
-        if steps > 0 {
-            let blocks = largest(columns.div_ceil(block).max(1), |blocks| {
-                within(blocks, steps)
-            });
-            return Ok((blocks * block, steps));
-        }
-        if block == blueprint.columns {
-            return Err(PlanError::TooLong {
-                iterations: unit.iterations(block, 1),
-                limit,
-            });
-        }
-        let half = block / 2 / blueprint.columns * blueprint.columns;
-        blueprint.block = half.max(blueprint.columns);
+/// The kernel variant of a schedule whose columns are not split.
+fn blueprint(device: &Device, problem: &Problem, schedule: Schedule) -> Blueprint {
+    let precision = problem.precision;
+    Blueprint {
+        spec: problem.spec,
+        stored: precision,
+        written: precision,
+        math: math(device, precision),
+        units: units(device),
+        schedule,
+        partial: false,
+        placed: false,
+        folded: problem.sizes.fold.is_some(),
+        batch_rank: problem.batch_rank,
+        packing: problem.packing.clone(),
     }
 }
 
@@ -365,9 +390,14 @@ pub fn merge(
     spec: Spec,
     precision: Precision,
     parts: usize,
-) -> Result<(Blueprint, usize), PlanError> {
+) -> Result<(MergeBlueprint, usize), PlanError> {
     let together = most_parts(spec, parts, device.max_iterations)?;
-    Ok((blueprint(device, spec, precision, 0, Vec::new()), together))
+    let blueprint = MergeBlueprint {
+        spec,
+        math: math(device, precision),
+        written: precision,
+    };
+    Ok((blueprint, together))
 }
 
 /// How many parts are merged at a time: all of them, where that is within the iterations of a unit.

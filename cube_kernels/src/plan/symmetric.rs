@@ -6,106 +6,123 @@ use crate::{
     reduction::{Accumulation, ReductionKind, Spec},
 };
 
-use super::{
-    BLOCK, Plan, Sizes, blueprint,
-    blueprint::{Blueprint, Packing},
-    device::Device,
-    matrices::lcm,
-    registers::cpu_registers,
-};
+use super::{Blueprint, Device, Plan, Problem, Registers, Split, Strips, registers, tuning, units};
 
-/// The most rows of a strip; the error of the sum of a column grows with it.
-pub const STRIP: usize = 1024;
+/// The least common multiple.
+pub fn lcm(a: usize, b: usize) -> usize {
+    let (mut gcd, mut rest) = (a, b);
+    while rest > 0 {
+        (gcd, rest) = (rest, gcd % rest);
+    }
+    a / gcd * b
+}
 
-/// Most values of the sums of all units.
-pub const SYMMETRIC_SUMS: usize = 1 << 25;
+/// Parts of a sum: two at least, as it is merging that turns the sums into results.
+fn parts(units: usize) -> usize {
+    units.max(2)
+}
 
-/// Plans a sum with each pair evaluated once, where the device is a CPU and this pays;
-/// `spec` is that of the result.
-pub fn symmetric(
-    device: &Device,
-    symmetric: &Symmetric,
-    spec: Spec,
-    sizes: Sizes,
-    precision: Precision,
-    batch_rank: usize,
-    packing: Vec<Packing>,
-) -> Option<Plan> {
-    /// Bytes of the sums of a block of columns, ...
-    const COLUMNS: usize = 32 * 1024;
-    /// ... and of what is kept of a strip of rows, which is read in order, from the second-level cache.
-    const ROWS: usize = 192 * 1024;
-    /// Bytes beyond which not even a short strip of rows fits there.
-    const MOST: usize = 1024 * 1024;
-    // What it takes to get and keep the sum of a column, in instructions; measured.
-    let kept = match spec.dim {
+/// Why the sum of a problem cannot be taken with each pair evaluated once.
+pub fn possible(device: &Device, symmetric: &Symmetric, problem: &Problem) -> Result<(), String> {
+    let (spec, sizes) = (problem.spec, problem.sizes);
+    let plain = matches!(
+        spec.kind,
+        ReductionKind::Sum(Accumulation::Blocks | Accumulation::Double)
+    );
+    let n = sizes.rows;
+    let values = parts(units(device)) * n * spec.dim;
+    if !plain || sizes.fold.is_some() || sizes.batches != 1 || sizes.columns != n {
+        return Err("only plain sums of the pairs of points with themselves are symmetric".into());
+    }
+    if device.max_iterations.is_some() {
+        return Err("its iterations are not counted, and the device has a limit of them".into());
+    }
+    if n < symmetric.least {
+        return Err(format!(
+            "there are {n} points, less than {}",
+            symmetric.least
+        ));
+    }
+    if values > tuning::SYMMETRIC_SUMS {
+        return Err(format!("sums of {values} values take too much memory"));
+    }
+    Ok(())
+}
+
+/// The schedule of a sum with each pair evaluated once, where the device is a CPU and this pays; the specification
+/// of the problem is that of the result.
+pub fn schedule(device: &Device, symmetric: &Symmetric, problem: &Problem) -> Option<Strips> {
+    // What it takes to get and keep the sum of a column, in instructions.
+    let kept = match problem.spec.dim {
         ..=UNROLL => 1,
-        _ => 3,
+        _ => tuning::KEPT_SUM,
     };
 
     device.cores?;
-    let own = blueprint(device, spec, precision, batch_rank, packing);
-    let units = own.units;
-    // Two parts at least, as it is merging that turns the sums into results.
-    let parts = units.max(2);
-    let n = sizes.rows;
-    let possible = matches!(
-        spec.kind,
-        ReductionKind::Sum(Accumulation::Blocks | Accumulation::Double)
-    ) && sizes.fold.is_none()
-        && sizes.batches == 1
-        && sizes.columns == n
-        && device.max_iterations.is_none()
-        && n >= symmetric.least
-        && parts * n * spec.dim <= SYMMETRIC_SUMS;
-    let both = &symmetric.program;
+    possible(device, symmetric, problem).ok()?;
+    let (spec, n) = (problem.spec, problem.sizes.rows);
+    let both = problem.program;
     let once = both.pair_work() + kept * spec.dim;
     // Half of the pairs, with a margin for what is done once a tile.
-    if !possible || 10 * once > 17 * symmetric.single_work {
+    if 10 * once > 17 * symmetric.single_work {
         return None;
     }
-    let size = precision.computed().size();
+    let computed = problem.precision.computed();
+    let size = computed.size();
     // Its sums are those of rows and of columns.
     let sums = Spec {
         dim: both.dim,
         ..spec
     };
-    let (lanes, columns) = cpu_registers(device, both, sums, n, size);
-    let mut blueprint = Blueprint {
-        columns,
-        partial: true,
-        ..own
+    let registers = registers::cpu(device, both, sums, n, size);
+    let Registers { lanes, columns } = registers;
+    let schedule = Strips {
+        registers,
+        block: columns,
+        in_place: problem.precision == computed,
+        rows: lanes,
     };
     // What is staged of columns takes no more than their sums.
-    let values = (lanes * spec.dim).max(blueprint.staged(both));
-    let most = BLOCK.min(COLUMNS / (values * size));
+    let staged = super::Schedule::Symmetric(schedule).staged(both);
+    let values = (lanes * spec.dim).max(staged);
+    let most = tuning::BLOCK.min(tuning::SYMMETRIC_COLUMNS / (values * size));
     let multiple = |of: usize| most / of * of;
-    blueprint.block = match multiple(lcm(columns, lanes)) {
+    let block = match multiple(lcm(columns, lanes)) {
         0 => multiple(columns).max(columns),
         block => block,
     };
     // Of a row its slots, and its sums, of which two parts are in F64.
     let row = (both.row.slots + spec.dim) * size + 2 * spec.dim * Precision::F64.size();
-    let whole = lcm(blueprint.block, lanes);
-    let strip = (STRIP.min(ROWS / row) / whole * whole).max(whole);
-    if strip * row > MOST {
-        return None;
-    }
-    blueprint.strip = Some(strip);
+    let whole = lcm(block, lanes);
+    let strip = (tuning::STRIP.min(tuning::SYMMETRIC_ROWS / row) / whole * whole).max(whole);
+    (strip * row <= tuning::SYMMETRIC_MOST).then_some(Strips {
+        block,
+        rows: strip,
+        ..schedule
+    })
+}
 
+/// The launch of strips of `rows` rows.
+pub fn plan(blueprint: Blueprint, problem: &Problem, rows: usize) -> Plan {
+    let (block, n) = (blueprint.schedule.block(), problem.sizes.rows);
+    let units = blueprint.units;
+    let parts = parts(units);
     // On the diagonal a tile is half empty.
-    let (block, starts) = (blueprint.block, (0..n).step_by(strip));
-    let tiles = starts.map(|first| {
+    let tiles = (0..n).step_by(rows).map(|first| {
         let blocks = (n - first).div_ceil(block);
-        2 * blocks - blocks.min(strip / block)
+        2 * blocks - blocks.min(rows / block)
     });
-    Some(Plan {
-        blueprint,
-        lanes,
+    Plan {
+        blueprint: Blueprint {
+            partial: true,
+            ..blueprint
+        },
         cubes: [parts.div_ceil(units) as u32, 1, 1],
         parts,
         together: parts,
-        part_columns: tiles.sum::<usize>().div_ceil(parts),
-        part_steps: 1,
-    })
+        split: Split {
+            columns: tiles.sum::<usize>().div_ceil(parts),
+            steps: 1,
+        },
+    }
 }

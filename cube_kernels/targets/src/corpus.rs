@@ -2,7 +2,7 @@
 
 use burn_lazy_kernels::{
     Axis, Expr, Formula, IntKind, Kernels, Launch, LaunchError, Layout, Precision, Program,
-    ReductionKind, Spec, Symmetric, Wanted, catalogue::ScalarOp, expr::Var,
+    ReductionKind, Spec, Symmetric, Wanted, catalogue::ScalarOp, expr::Var, plan::Strategy,
 };
 
 use crate::devices::Device;
@@ -315,6 +315,7 @@ impl Case {
             fold: self.size.fold,
             precision: self.precision,
             values: self.precision,
+            strategy: Strategy::Auto,
         };
         let (properties, runtime) = (&device.properties, device.runtime);
         launch.kernels(properties, runtime, &layouts, self.wanted, IntKind::I32)
@@ -324,8 +325,9 @@ impl Case {
     /// their own, and what they made is read too, that is not the cost of a pair.
     pub fn column_bytes(&self, kernels: &Kernels) -> Option<usize> {
         let blueprint = &kernels.plan().blueprint;
-        let values = blueprint.staged(&self.program);
-        let alone = blueprint.matrix.is_none() && blueprint.weighted.is_none();
+        let values = blueprint.schedule.staged(&self.program);
+        let alone =
+            blueprint.schedule.matrix().is_none() && blueprint.schedule.weighted().is_none();
         alone.then(|| values * self.precision.computed().size())
     }
 
@@ -401,7 +403,7 @@ mod tests {
                 let kernels = case
                     .kernels(card.expect("there is one"))
                     .expect("it is planned");
-                (kernels.plan().lanes, kernels.plan().blueprint.partial)
+                (kernels.plan().lanes(), kernels.plan().blueprint.partial)
             })
             .collect();
         for scheme in [(4, false), (2, false), (2, true)] {

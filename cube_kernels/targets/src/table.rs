@@ -40,7 +40,7 @@ impl Row {
         plan: &Plan,
         column_bytes: Option<usize>,
     ) -> Self {
-        let (lanes, units) = (plan.lanes, plan.blueprint.units);
+        let (lanes, units) = (plan.lanes(), plan.blueprint.units);
         let cost = isa.zip(column_bytes);
         let cost = cost.and_then(|(isa, bytes)| sass::cost(&compiled.loops, isa, bytes, lanes));
         let matrix = compiled.loops.iter().map(sass::Loop::matrix_instructions);

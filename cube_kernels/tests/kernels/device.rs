@@ -1,10 +1,10 @@
 //! Tensors and launches: the side of the tests that needs a runtime.
 
 use burn_lazy_kernels::{
-    Accumulation, Axis, Expr, Formula, Launch, LaunchError, Output, Parts, PartsAt, Precision,
-    Program, ReductionKind, Spec, Symmetric, Wanted,
+    Accumulation, Axis, Expr, Formula, Launch, LaunchError, Layout, Output, Parts, PartsAt,
+    Precision, Program, ReductionKind, Spec, Symmetric, Wanted,
     expr::Var,
-    plan::{self, Device, MatrixUnits, Packing, Plan, Sizes},
+    plan::{Device, MatrixUnits, Plan, Sizes, Strategy},
     reference::{self, HostOperand},
 };
 use cubecl::{
@@ -426,6 +426,8 @@ pub struct Problem {
     pub fold: Option<usize>,
     /// The device that it is planned for, if not the one of the client.
     pub device: Option<Device>,
+    /// How its schedule is found.
+    pub strategy: Strategy,
     /// The most values that buffers of operands are said to have.
     most: Option<usize>,
     tensors: Vec<Tensor>,
@@ -476,6 +478,7 @@ impl Problem {
             n,
             fold: None,
             device: None,
+            strategy: Strategy::Auto,
             most: None,
             tensors: tensors.iter().map(&mut tensor).collect(),
             scalars: scalars.iter().map(&mut scalar).collect(),
@@ -519,19 +522,32 @@ impl Problem {
         }
     }
 
-    /// The plan that the launch will make, but for the contiguity of operands.
+    /// The plan that the launch will make.
     pub fn plan(&self, client: &Client, precision: Precision) -> Plan {
-        let packing = vec![Packing::Adjacent; self.tensors.len()];
-        plan::plan(
-            &self.device(client),
-            &self.program,
-            self.spec(),
-            self.sizes(),
-            precision,
-            self.batch.len(),
-            packing,
-        )
-        .expect("a plan exists")
+        self.try_plan(client, precision).expect("a plan exists")
+    }
+
+    /// The plan that the launch will make, or why there is none.
+    pub fn try_plan(&self, client: &Client, precision: Precision) -> Result<Plan, LaunchError> {
+        self.plan_for(&self.device(client), precision)
+    }
+
+    /// The plan for a device.
+    pub fn plan_for(&self, device: &Device, precision: Precision) -> Result<Plan, LaunchError> {
+        let client = client();
+        let tensors = self.bindings(&client, precision);
+        let layouts: Vec<Layout> = tensors
+            .iter()
+            .map(|tensor| Layout {
+                shape: &tensor.shape,
+                strides: &tensor.strides,
+            })
+            .collect();
+        let (_, columns) = self.rows_and_columns();
+        let launch = self.launch(columns, precision);
+        let (name, wanted) = (client.name(), self.spec().wanted);
+        let kernels = launch.kernels_as(device, name, &layouts, wanted, IntKind::I32)?;
+        Ok(kernels.plan().clone())
     }
 
     fn device(&self, client: &Client) -> Device {
@@ -571,20 +587,6 @@ impl Problem {
         let symmetric = Symmetric::new(&self.formula, self.reduced, &same);
         self.symmetric = symmetric.map(|symmetric| Symmetric { least, ..symmetric });
         self
-    }
-
-    /// The plan that the launch will make, but for the contiguity of operands, if it evaluates pairs once.
-    pub fn symmetric_plan(&self, client: &Client, precision: Precision) -> Option<Plan> {
-        let symmetric = self.symmetric.as_ref()?;
-        plan::symmetric(
-            &self.device(client),
-            symmetric,
-            self.spec(),
-            self.sizes(),
-            precision,
-            self.batch.len(),
-            vec![Packing::Adjacent; symmetric.tensors.len()],
-        )
     }
 
     /// The same, planned for another device.
@@ -744,6 +746,7 @@ impl Problem {
             fold: self.fold,
             precision,
             values: precision,
+            strategy: self.strategy.clone(),
         }
     }
 

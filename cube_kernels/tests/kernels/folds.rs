@@ -28,11 +28,11 @@ fn numbers_of_rows(fold: usize) -> Vec<usize> {
 /// Rows of a unit, and rows that share a tile, on the device under test.
 fn lanes_and_worker(problem: &Problem) -> (usize, usize) {
     let plan = problem.plan(&client(), Precision::F32);
-    let units = match plan.blueprint.shared_tile {
+    let units = match plan.blueprint.schedule.shared_tile() {
         true => plan.blueprint.units,
         false => 1,
     };
-    (plan.lanes, plan.lanes * units)
+    (plan.lanes(), plan.lanes() * units)
 }
 
 /// Checks sums of `expr` of random operands for folds around the rows of a unit and of a cube.
@@ -50,7 +50,7 @@ fn check_folds(expr: &Expr, reduced: Axis, columns: usize, tile: bool) {
             let problem = problem(rows, fold);
             let plan = problem.plan(&client(), Precision::F32);
             let shared = tile && matches!(runtime(), Runtime::Cuda | Runtime::Wgpu);
-            assert_eq!(plan.blueprint.shared_tile, shared);
+            assert_eq!(plan.blueprint.schedule.shared_tile(), shared);
             problem.check(SINGLE, DOUBLE);
         }
     }
@@ -221,7 +221,7 @@ fn sums_of_many_rows_keep_their_digits() {
         let steps = rows / fold;
         let split = limit.is_some_and(|limit| limit < steps);
         let plan = problem.plan(&client, Precision::F32);
-        assert_eq!(plan.part_steps < steps, split);
+        assert_eq!(plan.split.steps < steps, split);
         let got = problem.run(&client, Precision::F32).expect("it launches");
         let want = steps as f64 * term;
         for got in got {

@@ -20,6 +20,7 @@ mod contract;
 mod derivatives;
 mod formulas;
 mod fuzz;
+mod limits;
 mod lowering;
 mod masks;
 mod planner;
@@ -51,6 +52,7 @@ mod on_device {
     pub mod range;
     pub mod reductions;
     pub mod scaled;
+    pub mod schedules;
     pub mod shapes;
 }
 #[cfg(any(

@@ -19,7 +19,7 @@ use crate::{
 const SINGLE: f64 = 1e-5;
 
 /// A small GPU with matrix instructions.
-fn device() -> Device {
+pub fn device() -> Device {
     let gpu = small_gpu();
     let units = gpu.max_units;
     Device {
@@ -49,7 +49,7 @@ fn run(problem: Problem, precision: Precision, wanted: Wanted) -> (Problem, Vec<
     let plan = problem.plan(&client, precision);
     let blueprint = &plan.blueprint;
     assert!(
-        blueprint.matrix.is_some() || blueprint.weighted.is_some(),
+        blueprint.schedule.matrix().is_some() || blueprint.schedule.weighted().is_some(),
         "{plan:?}"
     );
     let (values, indices) = problem
@@ -358,7 +358,7 @@ fn halves_are_multiplied_as_they_are() {
 fn check_weighted(problem: Problem, relative: f64) {
     let planned = problem.planned_for(device());
     let plan = planned.plan(&client(), Precision::F32);
-    assert!(plan.blueprint.weighted.is_some(), "{plan:?}");
+    assert!(plan.blueprint.schedule.weighted().is_some(), "{plan:?}");
     check(planned, relative);
 }
 
@@ -523,7 +523,7 @@ fn weighted_sums_of_halves() {
             let problem = Problem::new(&expr, Axis::J, &[], (9, 70), tensor, |_| 0.0);
             let problem = problem.reduced_by(kind).planned_for(device());
             let plan = problem.plan(&client(), precision);
-            assert!(plan.blueprint.weighted.is_some(), "{plan:?}");
+            assert!(plan.blueprint.schedule.weighted().is_some(), "{plan:?}");
             let (problem, got, _) = run(problem, precision, Wanted::VALUES);
             assert_close(&got, &problem.reference(), relative);
         }
@@ -561,7 +561,7 @@ fn sums_of_differences_keep_their_digits_however_near_and_far_the_points_are() {
         let problem = Problem::new(&expr, Axis::J, &[], (count, count), tensor, |_| 0.0)
             .planned_for(device());
         let plan = problem.plan(&client(), Precision::F32);
-        assert!(plan.blueprint.weighted.is_some(), "{plan:?}");
+        assert!(plan.blueprint.schedule.weighted().is_some(), "{plan:?}");
         // By the sum of what is summed up, as a vector.
         let lengths = weight * x(0, dim).sqdist(&y(1, dim)).sqrt();
         let sizes = Problem::new(&lengths, Axis::J, &[], (count, count), tensor, |_| 0.0);

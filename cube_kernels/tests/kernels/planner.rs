@@ -5,7 +5,10 @@
 
 use burn_lazy_kernels::{
     Accumulation, Axis, Expr, Formula, Precision, Program, ReductionKind, Spec, Wanted,
-    plan::{self, Device, MatrixProduct, MatrixUnits, Packing, Plan, PlanError, Sizes},
+    plan::{
+        self, Device, MatrixProduct, MatrixUnits, Packing, Plan, PlanError, Problem, Schedule,
+        Sizes, Strategy as Choice,
+    },
     program::{Space, WeightedSum},
 };
 use cubecl::ir::AddressType;
@@ -16,7 +19,7 @@ use crate::{
     support::{gaussian, p, s, x, y},
 };
 
-const GPU: Device = Device {
+pub const GPU: Device = Device {
     cores: None,
     load_width: 128,
     registers: None,
@@ -173,36 +176,59 @@ fn sizes() -> impl Strategy<Value = Sizes> {
     })
 }
 
+/// The problem of reducing `program` by `kind`.
+pub fn problem(
+    program: &Program,
+    kind: ReductionKind,
+    sizes: Sizes,
+    precision: Precision,
+) -> Problem<'_> {
+    let wanted = match kind {
+        ReductionKind::Sum(_) => Wanted::VALUES,
+        _ => Wanted::INDICES,
+    };
+    Problem {
+        program,
+        symmetric: None,
+        spec: Spec {
+            kind,
+            wanted,
+            dim: program.dim,
+        },
+        sizes,
+        precision,
+        batch_rank: 0,
+        packing: vec![Packing::Adjacent; program.tensors.len()],
+    }
+}
+
+/// The plan of a problem, whose schedule must be one that does.
+fn planned(device: &Device, problem: &Problem) -> Result<Plan, PlanError> {
+    let plan = plan::plan(device, problem, &Choice::Auto)?.expect("a formula has a plan");
+    let valid = plan.blueprint.schedule.validate(device, problem);
+    assert_eq!(valid, Ok(()), "{device:?} {problem:?} {plan:?}");
+    Ok(plan)
+}
+
 fn make(
     device: &Device,
     program: &Program,
     sizes: Sizes,
     precision: Precision,
 ) -> Result<Plan, PlanError> {
-    let packing = vec![Packing::Adjacent; program.tensors.len()];
-    let spec = Spec {
-        kind: ReductionKind::Sum(Accumulation::Blocks),
-        wanted: Wanted::VALUES,
-        dim: program.dim,
-    };
-    plan::plan(device, program, spec, sizes, precision, 0, packing)
+    let sum = ReductionKind::Sum(Accumulation::Blocks);
+    planned(device, &problem(program, sum, sizes, precision))
 }
 
 /// The plan of a reduction of many rows.
 fn reduce_many(device: &Device, program: &Program, kind: ReductionKind) -> Plan {
-    let spec = Spec {
-        kind,
-        wanted: Wanted::INDICES,
-        dim: program.dim,
-    };
     let sizes = Sizes {
         batches: 1,
         rows: 1 << 20,
         columns: 1 << 20,
         fold: None,
     };
-    let packing = vec![Packing::Adjacent; program.tensors.len()];
-    plan::plan(device, program, spec, sizes, Precision::F32, 0, packing).expect("a plan exists")
+    planned(device, &problem(program, kind, sizes, Precision::F32)).expect("a plan exists")
 }
 
 /// What any plan must satisfy for the kernel to be right.
@@ -224,26 +250,34 @@ fn assert_sound(device: &Device, program: &Program, sizes: Sizes, precision: Pre
     let blueprint = &plan.blueprint;
     let context = format!("{context} {plan:?}");
 
-    assert!(plan.lanes.is_power_of_two(), "{context}");
+    assert!(plan.lanes().is_power_of_two(), "{context}");
     assert!(
         (1..=device.max_units).contains(&plan.blueprint.units),
         "{context}"
     );
-    assert!(blueprint.columns > 0 && blueprint.block > 0, "{context}");
     assert!(
-        blueprint.block.is_multiple_of(blueprint.columns),
+        blueprint.schedule.columns() > 0 && blueprint.schedule.block() > 0,
+        "{context}"
+    );
+    assert!(
+        blueprint
+            .schedule
+            .block()
+            .is_multiple_of(blueprint.schedule.columns()),
         "{context}"
     );
     assert_eq!(blueprint.math.precision, precision, "{context}");
     assert_eq!(blueprint.folded, sizes.fold.is_some(), "{context}");
-    if blueprint.shared_tile {
+    if blueprint.schedule.shared_tile() {
         let products = blueprint
-            .matrix
-            .map_or(0, |matrix| matrix.bytes(blueprint.block))
+            .schedule
+            .matrix()
+            .map_or(0, |matrix| matrix.bytes(blueprint.schedule.block()))
             + blueprint
-                .weighted
-                .map_or(0, |weighted| weighted.bytes(blueprint.block));
-        let bytes = blueprint.tile_len(program) * precision.size() + products;
+                .schedule
+                .weighted()
+                .map_or(0, |weighted| weighted.bytes(blueprint.schedule.block()));
+        let bytes = blueprint.schedule.tile_len(program) * precision.size() + products;
         assert!(
             bytes > 0 && bytes <= device.shared_memory,
             "{bytes} bytes: {context}"
@@ -251,16 +285,20 @@ fn assert_sound(device: &Device, program: &Program, sizes: Sizes, precision: Pre
         assert!(device.cores.is_none(), "{context}");
     }
 
-    if let Some(matrix) = blueprint.matrix {
+    if let Some(matrix) = blueprint.schedule.matrix() {
         let [m, n, k] = matrix.shape;
-        assert!(blueprint.shared_tile, "{context}");
-        assert_eq!(matrix.rows, plan.blueprint.units * plan.lanes, "{context}");
+        assert!(blueprint.schedule.shared_tile(), "{context}");
+        assert_eq!(
+            matrix.rows,
+            plan.blueprint.units * plan.lanes(),
+            "{context}"
+        );
         assert!(
             plan.blueprint.units.is_multiple_of(matrix.plane),
             "{context}"
         );
         // Instructions fill the tiles, and what they read and write is aligned.
-        assert!(blueprint.block.is_multiple_of(m), "{context}");
+        assert!(blueprint.schedule.block().is_multiple_of(m), "{context}");
         assert!(matrix.rows.is_multiple_of(n), "{context}");
         assert!(matrix.padded().is_multiple_of(k), "{context}");
         assert!(matrix.padded() >= matrix.product.len, "{context}");
@@ -275,20 +313,24 @@ fn assert_sound(device: &Device, program: &Program, sizes: Sizes, precision: Pre
         }
     }
 
-    if let Some(weighted) = blueprint.weighted {
+    if let Some(weighted) = blueprint.schedule.weighted() {
         let [m, n, k] = weighted.shape;
-        assert!(blueprint.shared_tile, "{context}");
+        assert!(blueprint.schedule.shared_tile(), "{context}");
         assert_eq!(
             weighted.rows,
-            plan.blueprint.units * plan.lanes,
+            plan.blueprint.units * plan.lanes(),
             "{context}"
         );
         assert!(weighted.rows.is_multiple_of(n), "{context}");
-        assert!(blueprint.block.is_multiple_of(k), "{context}");
-        assert!(blueprint.block <= weighted.run(), "{context}");
+        assert!(blueprint.schedule.block().is_multiple_of(k), "{context}");
+        assert!(blueprint.schedule.block() <= weighted.run(), "{context}");
         assert!(weighted.padded().is_multiple_of(m), "{context}");
         assert!(weighted.padded() >= weighted.sum.len, "{context}");
-        assert_eq!(weighted.in_place, blueprint.matrix.is_some(), "{context}");
+        assert_eq!(
+            weighted.in_place,
+            blueprint.schedule.matrix().is_some(),
+            "{context}"
+        );
         let values = [weighted.stride(), weighted.column_stride(), m, n];
         for strided in values.map(|values| 4 * values) {
             let aligned = strided.is_multiple_of(MatrixProduct::ALIGNMENT);
@@ -296,12 +338,15 @@ fn assert_sound(device: &Device, program: &Program, sizes: Sizes, precision: Pre
         }
     }
 
-    assert!(plan.parts > 0 && plan.part_columns > 0, "{context}");
-    assert!(plan.parts * plan.part_columns >= sizes.columns, "{context}");
+    assert!(plan.parts > 0 && plan.split.columns > 0, "{context}");
+    assert!(
+        plan.parts * plan.split.columns >= sizes.columns,
+        "{context}"
+    );
     match sizes.columns {
         0 => assert_eq!(plan.parts, 1, "{context}"),
         _ => assert!(
-            (plan.parts - 1) * plan.part_columns < sizes.columns,
+            (plan.parts - 1) * plan.split.columns < sizes.columns,
             "{context}"
         ),
     }
@@ -311,9 +356,9 @@ fn assert_sound(device: &Device, program: &Program, sizes: Sizes, precision: Pre
     }
     // As the kernel counts: a cube that shares a tile, or else a unit, takes consecutive rows.
     let cubes: usize = plan.cubes.iter().map(|n| *n as usize).product();
-    let (workers, rows) = match blueprint.shared_tile {
-        true => (cubes, plan.lanes * plan.blueprint.units),
-        false => (cubes * plan.blueprint.units, plan.lanes),
+    let (workers, rows) = match blueprint.schedule.shared_tile() {
+        true => (cubes, plan.lanes() * plan.blueprint.units),
+        false => (cubes * plan.blueprint.units, plan.lanes()),
     };
     let needed = sizes.out_rows().div_ceil(rows) * sizes.batches * plan.parts;
     assert!(
@@ -357,13 +402,15 @@ proptest! {
                     let mut plan = make(&device, &program, sizes, Precision::F32)?;
                     plan.blueprint.folded = false;
                     // Rows that are added up are too many to be looked at beforehand.
-                    plan.blueprint.scaled = false;
-                    plan.part_steps = 1;
+                    if let Schedule::Tiled(own) = &mut plan.blueprint.schedule {
+                        own.scaled = false;
+                    }
+                    plan.split.steps = 1;
                     Ok::<_, PlanError>(plan)
                 };
                 let (folded, whole) = (plan(sizes), plan(output));
                 // Matrix instructions sum up columns only where the rows are not.
-                if whole.as_ref().is_ok_and(|plan| plan.blueprint.weighted.is_some()) {
+                if whole.as_ref().is_ok_and(|plan| plan.blueprint.schedule.weighted().is_some()) {
                     continue;
                 }
                 prop_assert_eq!(folded, whole);
@@ -440,9 +487,12 @@ fn rows_that_are_added_up_are_split_where_a_unit_may_not_run_long() {
     // First columns are split, then rows; four pairs are an iteration.
     for steps in [1, 100, 3000] {
         let plan = plan(steps);
-        assert_eq!(plan.part_steps < steps, steps == 3000);
-        assert!(plan.part_columns * plan.part_steps < 4 * 65_000, "{plan:?}");
-        let parts = [(1 << 14, plan.part_columns), (steps, plan.part_steps)];
+        assert_eq!(plan.split.steps < steps, steps == 3000);
+        assert!(
+            plan.split.columns * plan.split.steps < 4 * 65_000,
+            "{plan:?}"
+        );
+        let parts = [(1 << 14, plan.split.columns), (steps, plan.split.steps)];
         let parts: usize = parts.iter().map(|(all, own)| all.div_ceil(*own)).product();
         assert_eq!(plan.parts, parts);
     }
@@ -457,14 +507,7 @@ fn only_what_is_added_up_plainly_is_compensated() {
             columns: 100,
             fold,
         };
-        let spec = Spec {
-            kind,
-            wanted: Wanted::VALUES,
-            dim: 1,
-        };
-        let program = &programs()[0];
-        let packing = vec![Packing::Adjacent; program.tensors.len()];
-        plan::plan(&GPU, program, spec, sizes, Precision::F32, 0, packing)
+        planned(&GPU, &problem(&programs()[0], kind, sizes, Precision::F32))
             .expect("a plan exists")
             .blueprint
             .total()
@@ -499,7 +542,7 @@ fn matrix_of(
         fold: None,
     };
     let plan = make(device, &program, sizes, precision).expect("a plan exists");
-    plan.blueprint.matrix
+    plan.blueprint.schedule.matrix()
 }
 
 /// What neither registers nor the tile hold of `expr`, as only matrix instructions read it: spaces and
@@ -507,7 +550,7 @@ fn matrix_of(
 fn left_out_of(device: &Device, expr: &Expr) -> Vec<(Space, usize)> {
     let program = Program::lower(&Formula::new(expr).0, Axis::J);
     let plan = plan_of(device, &program, 100_000, 10_000);
-    let left_out = plan.blueprint.left_out.iter();
+    let left_out = plan.blueprint.schedule.left_out().iter();
     left_out.map(|out| (out.space, out.len)).collect()
 }
 
@@ -627,14 +670,8 @@ fn weighted_of(
         columns: 10_000,
         fold,
     };
-    let spec = Spec {
-        kind,
-        wanted: Wanted::VALUES,
-        dim: program.dim,
-    };
-    let packing = vec![Packing::Adjacent; program.tensors.len()];
-    let plan = plan::plan(&cuda, &program, spec, sizes, precision, 0, packing);
-    let weighted = plan.expect("a plan exists").blueprint.weighted;
+    let plan = planned(&cuda, &problem(&program, kind, sizes, precision));
+    let weighted = plan.expect("a plan exists").blueprint.schedule.weighted();
     weighted.map(|weighted| weighted.sum)
 }
 
@@ -733,14 +770,21 @@ fn only_gpus_share_a_tile_and_only_where_columns_are_read() {
     assert!(
         plan_of(&GPU, with_columns, 1000, 1000)
             .blueprint
-            .shared_tile
+            .schedule
+            .shared_tile()
     );
-    assert!(!plan_of(&GPU, &without, 1000, 1000).blueprint.shared_tile);
+    assert!(
+        !plan_of(&GPU, &without, 1000, 1000)
+            .blueprint
+            .schedule
+            .shared_tile()
+    );
     for device in cpus() {
         assert!(
             !plan_of(&device, with_columns, 1000, 1000)
                 .blueprint
-                .shared_tile
+                .schedule
+                .shared_tile()
         );
     }
 }
@@ -750,7 +794,12 @@ fn columns_that_no_tile_can_hold_are_read_from_the_operands() {
     let expr = x(0, 20_000).dot(&y(1, 20_000));
     let program = Program::lower(&Formula::new(&expr).0, Axis::J);
     let web = gpus()[4];
-    assert!(!plan_of(&web, &program, 1000, 1000).blueprint.shared_tile);
+    assert!(
+        !plan_of(&web, &program, 1000, 1000)
+            .blueprint
+            .schedule
+            .shared_tile()
+    );
 }
 
 #[test]
@@ -759,18 +808,18 @@ fn a_unit_of_a_gpu_takes_as_many_rows_as_its_registers_hold() {
         for kind in ReductionKind::all().chain([50, 1000].map(|k| ReductionKind::Smallest { k })) {
             let plan = reduce_many(&GPU, &program, kind);
             let each = program.row.slots + plan.blueprint.spec.vectors();
-            let held = plan.lanes * each;
-            assert!(held < 255 || plan.lanes == 1 || each > 208, "{plan:?}");
+            let held = plan.lanes() * each;
+            assert!(held < 255 || plan.lanes() == 1 || each > 208, "{plan:?}");
         }
     }
     let program = &programs()[1];
-    let lanes = |k| reduce_many(&GPU, program, ReductionKind::Smallest { k }).lanes;
+    let lanes = |k| reduce_many(&GPU, program, ReductionKind::Smallest { k }).lanes();
     assert_eq!([1, 10, 20, 50].map(lanes), [4, 4, 2, 1]);
 }
 
 #[test]
 fn rows_of_a_gpu_share_a_unit_only_if_there_are_many() {
-    let lanes = |rows| plan_of(&GPU, &programs()[1], rows, 1000).lanes;
+    let lanes = |rows| plan_of(&GPU, &programs()[1], rows, 1000).lanes();
     assert!(lanes(100) < lanes(1_000_000));
 }
 
@@ -790,7 +839,7 @@ fn coordinates_are_scaled_where_an_operation_counts() {
             fold: None,
         };
         let plan = make(&device, &program, sizes, precision).expect("a plan exists");
-        plan.blueprint.scaled
+        plan.blueprint.schedule.scaled()
     };
     assert!(plan(true, 3, Precision::F32) && plan(true, 3, Precision::F16));
     // Neither the digits of F64 nor what matrix instructions compute.
@@ -801,21 +850,15 @@ fn coordinates_are_scaled_where_an_operation_counts() {
 #[test]
 fn lists_of_few_rows_have_a_unit_each() {
     let lanes = |k: usize, rows: usize| {
-        let program = &programs()[1];
-        let spec = Spec {
-            kind: ReductionKind::Smallest { k },
-            wanted: Wanted::INDICES,
-            dim: program.dim,
-        };
         let sizes = Sizes {
             batches: 1,
             rows,
             columns: 1 << 20,
             fold: None,
         };
-        let packing = vec![Packing::Adjacent; program.tensors.len()];
-        let plan = plan::plan(&GPU, program, spec, sizes, Precision::F32, 0, packing);
-        plan.expect("a plan exists").lanes
+        let kind = ReductionKind::Smallest { k };
+        let plan = planned(&GPU, &problem(&programs()[1], kind, sizes, Precision::F32));
+        plan.expect("a plan exists").lanes()
     };
     assert_eq!(
         [1, 100, 128, 129, 8192].map(|rows| lanes(10, rows)),
@@ -840,7 +883,7 @@ fn lists_are_bounded_beforehand_where_evaluating_twice_takes_less_than_inserting
         let formula = Formula::new(&x(0, dim).sqdist(&y(1, dim))).0;
         let program = Program::lower(&formula, Axis::J);
         let plan = reduce_many(device, &program, ReductionKind::Smallest { k });
-        plan.blueprint.ahead
+        plan.blueprint.schedule.ahead()
     };
     for device in cpus() {
         // One of so many columns.
@@ -859,7 +902,7 @@ fn no_lanes_are_wasted_on_few_rows_of_a_cpu() {
     for device in cpus() {
         let register = device.load_width / 32;
         let plan = plan_of(&device, &programs()[1], 1, 1000);
-        assert_eq!(plan.lanes, register);
+        assert_eq!(plan.lanes(), register);
     }
 }
 
@@ -874,8 +917,8 @@ fn columns_are_split_where_a_unit_may_not_run_long() {
         let program = &Program::lower(&Formula::new(&gaussian(dim, 1)).0, Axis::J);
         let plan = plan_of(&limited, program, 1 << 20, 1 << 20);
         assert!(plan.parts > 1);
-        assert!(plan.part_columns <= most, "{} columns", plan.part_columns);
-        assert!(plan.parts * plan.part_columns >= 1 << 20);
+        assert!(plan.split.columns <= most, "{} columns", plan.split.columns);
+        assert!(plan.parts * plan.split.columns >= 1 << 20);
         assert_eq!(plan_of(&GPU, program, 1 << 20, 1 << 20).parts, 1);
     }
     // Columns that are read in place take no iterations of their own, with or without a tile.
@@ -886,7 +929,10 @@ fn columns_are_split_where_a_unit_may_not_run_long() {
     for device in [limited, tileless] {
         for program in programs().iter().filter(|p| p.pair_cost() < 10_000) {
             let plan = plan_of(&device, program, 1000, 1000);
-            assert!(plan.part_columns >= plan.blueprint.block, "{plan:?}");
+            assert!(
+                plan.split.columns >= plan.blueprint.schedule.block(),
+                "{plan:?}"
+            );
         }
     }
     let short = Device {

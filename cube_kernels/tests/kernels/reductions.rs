@@ -18,7 +18,7 @@ use crate::{
 
 /// A formula of `dim` components for `kind` to reduce; for those with weights the first `scores`
 /// are scores.
-fn formula(kind: ReductionKind, dim: usize) -> Expr {
+pub fn formula(kind: ReductionKind, dim: usize) -> Expr {
     let scores = x(0, dim) * y(1, dim) + p(2, 1);
     match kind {
         ReductionKind::LogSumExp { scores: 1 } => {

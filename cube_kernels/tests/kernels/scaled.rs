@@ -39,7 +39,7 @@ fn both(problem: Problem) -> (Problem, [Vec<f64>; 2]) {
     let plain = values(&problem);
     let problem = problem.planned_for(device(true));
     let plan = problem.plan(&client, Precision::F32);
-    assert!(plan.blueprint.scaled, "{plan:?}");
+    assert!(plan.blueprint.schedule.scaled(), "{plan:?}");
     let chosen = values(&problem);
     (problem, [chosen, plain])
 }

@@ -74,7 +74,7 @@ fn check_gaussian(dim: usize, width: usize, reduced: Axis, sizes: (usize, usize)
 /// Sizes around nothing, a unit, a block and several of them.
 fn interesting_sizes() -> Vec<usize> {
     let plan = gaussian_problem(3, 1, Axis::J, (1000, 1)).plan(&client(), Precision::F32);
-    let lanes = plan.lanes;
+    let lanes = plan.lanes();
     let mut sizes = vec![0, 1, 2, lanes - 1, lanes, lanes + 1, 127, 128, 129, 1000];
     sizes.sort_unstable();
     sizes.dedup();

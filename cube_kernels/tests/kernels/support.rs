@@ -37,6 +37,11 @@ impl Rng {
         (low + (high - low) * unit) as f32 as f64
     }
 
+    /// A number less than `count`.
+    pub fn below(&mut self, count: usize) -> usize {
+        (self.bits() % count as u64) as usize
+    }
+
     pub fn vec(&mut self, len: usize, low: f64, high: f64) -> Vec<f64> {
         (0..len).map(|_| self.uniform(low, high)).collect()
     }

@@ -5,7 +5,7 @@ use burn_lazy_kernels::{
     Accumulation, Axis, Expr, Formula, Precision, Program, ReductionKind, Spec, Symmetric, Wanted,
     catalogue::{Parity, ScalarOp},
     expr::{Node, Place},
-    plan::{self, Device, Packing, Plan, Sizes},
+    plan::{self, Device, Packing, Plan, Problem, Sizes, Strategy},
 };
 
 use crate::{
@@ -54,7 +54,19 @@ fn plan_of(
     let (program, symmetric) = lower(expr);
     let spec = spec(program.dim, accumulation);
     let packing = vec![Packing::Adjacent; symmetric.tensors.len()];
-    plan::symmetric(device, &symmetric, spec, sizes, precision, 0, packing)
+    let problem = Problem {
+        program: &symmetric.program,
+        symmetric: Some(&symmetric),
+        spec,
+        sizes,
+        precision,
+        batch_rank: 0,
+        packing,
+    };
+    let plan = plan::plan(device, &problem, &Strategy::Auto).expect("nothing refuses it")?;
+    let valid = plan.blueprint.schedule.validate(device, &problem);
+    assert_eq!(valid, Ok(()), "{plan:?}");
+    Some(plan)
 }
 
 /// A CPU with AVX-512.
@@ -209,22 +221,22 @@ fn check_plan(device: &Device, expr: &Expr, n: usize, precision: Precision) {
         panic!("{expr} of {n} points is not planned for {device:?}");
     };
     let blueprint = &plan.blueprint;
-    let strip = blueprint.strip.expect("there are strips");
-    assert!(blueprint.partial && !blueprint.shared_tile && plan.parts > 1);
-    assert_eq!(blueprint.block % blueprint.columns, 0);
-    assert_eq!(strip % blueprint.block, 0);
-    assert_eq!(strip % plan.lanes, 0);
+    let strip = blueprint.schedule.strip().expect("there are strips");
+    assert!(blueprint.partial && !blueprint.schedule.shared_tile() && plan.parts > 1);
+    assert_eq!(blueprint.schedule.block() % blueprint.schedule.columns(), 0);
+    assert_eq!(strip % blueprint.schedule.block(), 0);
+    assert_eq!(strip % plan.lanes(), 0);
     let launched = plan.cubes.iter().product::<u32>() as usize * plan.blueprint.units;
     assert!(launched >= plan.parts);
     let tiles: usize = (0..n)
         .step_by(strip)
         .map(|first| {
-            let blocks = (n - first).div_ceil(blueprint.block);
-            2 * blocks - blocks.min(strip / blueprint.block)
+            let blocks = (n - first).div_ceil(blueprint.schedule.block());
+            2 * blocks - blocks.min(strip / blueprint.schedule.block())
         })
         .sum();
-    assert!(plan.parts * plan.part_columns >= tiles);
-    assert!((plan.parts - 1) * plan.part_columns <= tiles + plan.parts * plan.parts);
+    assert!(plan.parts * plan.split.columns >= tiles);
+    assert!((plan.parts - 1) * plan.split.columns <= tiles + plan.parts * plan.parts);
 }
 
 #[test]
