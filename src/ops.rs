@@ -228,15 +228,7 @@ impl Reduction {
 ///
 /// `LazyTensor` checks everything before it calls this; use it instead.
 #[backend_extension(
-    Cube: cfg(any(
-        feature = "wgpu",
-        feature = "webgpu",
-        feature = "vulkan",
-        feature = "metal",
-        feature = "cuda",
-        feature = "rocm",
-        feature = "cpu"
-    )),
+    Cube: cfg(cube_backend),
     Autodiff: cfg(feature = "autodiff"),
 )]
 pub trait LazyOps: Backend {

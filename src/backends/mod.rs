@@ -1,14 +1,6 @@
 #[cfg(feature = "autodiff")]
 mod autodiff;
-#[cfg(any(
-    feature = "wgpu",
-    feature = "webgpu",
-    feature = "vulkan",
-    feature = "metal",
-    feature = "cuda",
-    feature = "rocm",
-    feature = "cpu"
-))]
+#[cfg(cube_backend)]
 pub(crate) mod cube;
 #[cfg(feature = "fusion")]
 mod fusion;
@@ -49,15 +41,7 @@ pub(crate) fn check(
 ) -> Result<(), Unsupported> {
     let device = device.clone().inner();
     match device.as_dispatch() {
-        #[cfg(any(
-            feature = "wgpu",
-            feature = "webgpu",
-            feature = "vulkan",
-            feature = "metal",
-            feature = "cuda",
-            feature = "rocm",
-            feature = "cpu"
-        ))]
+        #[cfg(cube_backend)]
         burn::backend::DispatchDevice::Cube(device) => {
             let precision = dtype
                 .and_then(cube::precision)
@@ -83,15 +67,7 @@ pub(crate) fn check_reduction(
 ) -> Result<(), Unsupported> {
     let device = device.clone().inner();
     match device.as_dispatch() {
-        #[cfg(any(
-            feature = "wgpu",
-            feature = "webgpu",
-            feature = "vulkan",
-            feature = "metal",
-            feature = "cuda",
-            feature = "rocm",
-            feature = "cpu"
-        ))]
+        #[cfg(cube_backend)]
         burn::backend::DispatchDevice::Cube(device) => {
             let _ = cube::precision(dtype).ok_or(Unsupported::Backend)?;
             let client = device.client();
@@ -128,15 +104,7 @@ fn is_same_kind(
     left: &burn::backend::DispatchTensorKind,
     right: &burn::backend::DispatchTensorKind,
 ) -> bool {
-    #[cfg(any(
-        feature = "wgpu",
-        feature = "webgpu",
-        feature = "vulkan",
-        feature = "metal",
-        feature = "cuda",
-        feature = "rocm",
-        feature = "cpu"
-    ))]
+    #[cfg(cube_backend)]
     {
         use burn::backend::{BackendTensor, DispatchTensorKind};
 
