@@ -14,7 +14,7 @@ use super::{
         PRODUCT, RIGHT, check_guess, check_shape, checked, differentiable, dots, epsilon, run,
         tensor,
     },
-    vector::{Method, solve_by},
+    vector::{KeptOperator, Method, solve_by},
 };
 
 /// Solves $(\alpha I + A)\, a = b$ for a symmetric positive definite operator by conjugate gradients.
@@ -54,14 +54,11 @@ where
 struct ConjugateGradients;
 
 impl Method for ConjugateGradients {
-    fn solve<A, const R: usize>(
+    fn solve<A: KeptOperator<R>, const R: usize>(
         a: &A,
         b: Tensor<R>,
         options: &SolveOptions<R>,
-    ) -> Result<Solution<R>, SolveError>
-    where
-        A: LinearOperator<R> + Clone + Send + Sync + 'static,
-    {
+    ) -> Result<Solution<R>, SolveError> {
         let a = Ridge(a.clone(), options.ridge);
         let solved = solve_blocks(&a.inner(), b.clone().inner(), options)?;
         let residual = |solution| Ok(b.clone() - a.apply(solution)?);
@@ -192,14 +189,11 @@ where
 struct LeastSquares;
 
 impl Method for LeastSquares {
-    fn solve<A, const R: usize>(
+    fn solve<A: KeptOperator<R>, const R: usize>(
         a: &A,
         b: Tensor<R>,
         options: &SolveOptions<R>,
-    ) -> Result<Solution<R>, SolveError>
-    where
-        A: LinearOperator<R> + Clone + Send + Sync + 'static,
-    {
+    ) -> Result<Solution<R>, SolveError> {
         let normal = Ridge(Normal(a.clone()), options.ridge);
         let solved = solve_normal(&a.inner(), b.clone().inner(), options)?;
         let residual = |solution| Ok(a.apply_transposed(b.clone())? - normal.apply(solution)?);

@@ -10,7 +10,7 @@ use super::{
     operator::Ridge,
     scale::{balance, times_powers},
     system::{Refresh, differentiable, dots, epsilon, run},
-    vector::{Method, solve_by},
+    vector::{KeptOperator, Method, solve_by},
 };
 
 /// Solves $(\alpha I + A)\, a = b$ for a symmetric operator that may be indefinite, by MINRES (Paige and Saunders,
@@ -36,14 +36,11 @@ where
 struct MinimalResiduals;
 
 impl Method for MinimalResiduals {
-    fn solve<A, const R: usize>(
+    fn solve<A: KeptOperator<R>, const R: usize>(
         a: &A,
         b: Tensor<R>,
         options: &SolveOptions<R>,
-    ) -> Result<Solution<R>, SolveError>
-    where
-        A: LinearOperator<R> + Clone + Send + Sync + 'static,
-    {
+    ) -> Result<Solution<R>, SolveError> {
         let solve = |a: &Ridge<A>, b: Tensor<R>, options: &SolveOptions<R>| {
             let seen = RefCell::new(None);
             run(a, b, options, |a, r, monitor, refresh| {

@@ -280,21 +280,33 @@ impl<const R: usize> LinearOperator<R> for Diagonal<R> {
     }
 }
 
+/// The methods that an operator around another, its first field, has in common with that one.
+macro_rules! wraps_operator {
+    () => {
+        fn vectors(&self) -> Result<(Device, DType), LazyError> {
+            self.0.vectors()
+        }
+
+        fn batch(&self) -> Vec<usize> {
+            self.0.batch()
+        }
+
+        fn is_tracked(&self) -> bool {
+            self.0.is_tracked()
+        }
+    };
+}
+pub(crate) use wraps_operator;
+
 /// An operator plus a multiple of the identity, $A + \alpha I$.
 #[derive(Clone, Debug)]
 pub(crate) struct Ridge<A>(pub A, pub f64);
 
 impl<const R: usize, A: LinearOperator<R>> LinearOperator<R> for Ridge<A> {
+    wraps_operator!();
+
     fn sizes(&self) -> Result<[usize; 2], LazyError> {
         self.0.sizes()
-    }
-
-    fn vectors(&self) -> Result<(Device, DType), LazyError> {
-        self.0.vectors()
-    }
-
-    fn batch(&self) -> Vec<usize> {
-        self.0.batch()
     }
 
     fn apply(&self, v: Tensor<R>) -> Result<Tensor<R>, LazyError> {
@@ -311,10 +323,6 @@ impl<const R: usize, A: LinearOperator<R>> LinearOperator<R> for Ridge<A> {
 
     fn cast(&self, dtype: FloatDType) -> Result<Self, LazyError> {
         Ok(Self(self.0.cast(dtype)?, self.1))
-    }
-
-    fn is_tracked(&self) -> bool {
-        self.0.is_tracked()
     }
 
     fn check_symmetric(&self) -> Result<(), SolveError> {
@@ -340,17 +348,11 @@ impl<A> Ridge<A> {
 pub(crate) struct Normal<A>(pub A);
 
 impl<const R: usize, A: LinearOperator<R>> LinearOperator<R> for Normal<A> {
+    wraps_operator!();
+
     fn sizes(&self) -> Result<[usize; 2], LazyError> {
         let [_, columns] = self.0.sizes()?;
         Ok([columns; 2])
-    }
-
-    fn vectors(&self) -> Result<(Device, DType), LazyError> {
-        self.0.vectors()
-    }
-
-    fn batch(&self) -> Vec<usize> {
-        self.0.batch()
     }
 
     fn apply(&self, v: Tensor<R>) -> Result<Tensor<R>, LazyError> {
@@ -367,10 +369,6 @@ impl<const R: usize, A: LinearOperator<R>> LinearOperator<R> for Normal<A> {
 
     fn cast(&self, dtype: FloatDType) -> Result<Self, LazyError> {
         Ok(Self(self.0.cast(dtype)?))
-    }
-
-    fn is_tracked(&self) -> bool {
-        self.0.is_tracked()
     }
 }
 
