@@ -128,28 +128,33 @@ impl LazyTensor {
     }
 }
 
+/// Implements an operator of a type and of references to it, where the right side is anything that converts to it.
 macro_rules! operator {
-    ($($trait:ident $method:ident $try:ident)*) => {$(
-        impl<T: IntoLazy> $trait<T> for LazyTensor {
-            type Output = LazyTensor;
+    ($own:ty, $right:ident: $trait:ident $method:ident $try:ident) => {
+        crate::arithmetic::operator!(@for $own, $own, $right: $trait $method $try);
+        crate::arithmetic::operator!(@for &$own, $own, $right: $trait $method $try);
+    };
+    (@for $left:ty, $own:ty, $right:ident: $trait:ident $method:ident $try:ident) => {
+        impl<T: $right> $trait<T> for $left {
+            type Output = $own;
             #[track_caller]
-            fn $method(self, other: T) -> LazyTensor {
+            fn $method(self, other: T) -> $own {
                 expect(self.$try(other))
             }
         }
+    };
+}
+pub(crate) use operator;
 
-        impl<T: IntoLazy> $trait<T> for &LazyTensor {
-            type Output = LazyTensor;
-            #[track_caller]
-            fn $method(self, other: T) -> LazyTensor {
-                expect(self.$try(other))
-            }
-        }
+/// Implements operators of formulas, also with a number or a tensor on the left.
+macro_rules! formula_operators {
+    ($($trait:ident $method:ident $try:ident)*) => {$(
+        operator!(LazyTensor, IntoLazy: $trait $method $try);
 
         // Not `f32`: with a single floating point type, `(1.0 - k).sqrt()` needs no annotation.
-        operator!(@left $trait $method $try; (f64) (i32));
+        formula_operators!(@left $trait $method $try; (f64) (i32));
 
-        operator!(@left $trait $method $try;
+        formula_operators!(@left $trait $method $try;
             (Tensor<R, K>, const R: usize, K: Basic) (&Tensor<R, K>, const R: usize, K: Basic)
         );
     )*};
@@ -172,7 +177,7 @@ macro_rules! operator {
     )*};
 }
 
-operator! {
+formula_operators! {
     Add add try_add
     Sub sub try_sub
     Mul mul try_mul

@@ -3,8 +3,10 @@
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 use burn::tensor::Tensor;
+use burn_lazy_kernels::catalogue::ScalarOp;
 
 use crate::{
+    arithmetic::operator,
     error::LazyError,
     lazy::{IntoLazy, LazyTensor, expect},
     reduce::Axes,
@@ -290,22 +292,22 @@ impl Complex<LazyTensor> {
 impl Complex<LazyTensor> {
     /// The sum `self + other`, or an error.
     pub fn try_add(&self, other: impl IntoComplex) -> Result<Self, LazyError> {
-        let (re, im) = other.into_parts()?;
-        let imaginary = match im {
-            Some(im) => self.im.try_add(im)?,
-            None => self.im.clone(),
-        };
-        Ok(Self::new(self.re.try_add(re)?, imaginary))
+        self.try_apply_to_parts(ScalarOp::Add, other)
     }
 
     /// The difference `self - other`, or an error.
     pub fn try_sub(&self, other: impl IntoComplex) -> Result<Self, LazyError> {
+        self.try_apply_to_parts(ScalarOp::Sub, other)
+    }
+
+    /// An operation of real and imaginary parts each, which leaves a part alone where the other side has none.
+    fn try_apply_to_parts(&self, op: ScalarOp, other: impl IntoComplex) -> Result<Self, LazyError> {
         let (re, im) = other.into_parts()?;
         let imaginary = match im {
-            Some(im) => self.im.try_sub(im)?,
+            Some(im) => self.im.try_apply(op, im)?,
             None => self.im.clone(),
         };
-        Ok(Self::new(self.re.try_sub(re)?, imaginary))
+        Ok(Self::new(self.re.try_apply(op, re)?, imaginary))
     }
 
     /// The product `self * other`, or an error.
@@ -331,32 +333,10 @@ impl Complex<LazyTensor> {
     }
 }
 
-macro_rules! operator {
-    ($($trait:ident $method:ident $try:ident)*) => {$(
-        impl<T: IntoComplex> $trait<T> for Complex<LazyTensor> {
-            type Output = Complex<LazyTensor>;
-            #[track_caller]
-            fn $method(self, other: T) -> Complex<LazyTensor> {
-                expect(self.$try(other))
-            }
-        }
-
-        impl<T: IntoComplex> $trait<T> for &Complex<LazyTensor> {
-            type Output = Complex<LazyTensor>;
-            #[track_caller]
-            fn $method(self, other: T) -> Complex<LazyTensor> {
-                expect(self.$try(other))
-            }
-        }
-    )*};
-}
-
-operator! {
-    Add add try_add
-    Sub sub try_sub
-    Mul mul try_mul
-    Div div try_div
-}
+operator!(Complex<LazyTensor>, IntoComplex: Add add try_add);
+operator!(Complex<LazyTensor>, IntoComplex: Sub sub try_sub);
+operator!(Complex<LazyTensor>, IntoComplex: Mul mul try_mul);
+operator!(Complex<LazyTensor>, IntoComplex: Div div try_div);
 
 impl Neg for Complex<LazyTensor> {
     type Output = Complex<LazyTensor>;
