@@ -128,14 +128,7 @@ impl LazyTensor {
         let mut shape = extent.batch;
         shape.extend(rows);
         shape.push(self.dim());
-        if shape.len() != R {
-            return Err(LazyError::OutputRank {
-                operation: "evaluate",
-                shape,
-                rank: R,
-                formula: self.boxed_info(),
-            });
-        }
+        self.check_rank::<R>("evaluate", &shape)?;
         let kind = ReductionKind::Sum(Accumulation::default());
         let request = Request::new(kind, Wanted::VALUES, axis).squeezed(rows.is_none());
         let [values, _] = self.reduce_unchecked(request)?;
@@ -169,14 +162,7 @@ impl LazyTensor {
                 formula: self.boxed_info(),
             });
         }
-        if shape.len() != R {
-            return Err(LazyError::OutputRank {
-                operation: "dense",
-                shape,
-                rank: R,
-                formula: self.boxed_info(),
-            });
-        }
+        self.check_rank::<R>("dense", &shape)?;
         let dtype = self.extent().dtype.expect("there is a tensor operand");
         let dense: Tensor<R> = self.columns_as_batch()?.entries()?;
         Ok(cast(dense, dtype.into()).swap_dims(R - 3, R - 2))
@@ -250,19 +236,10 @@ impl LazyTensor {
     /// Like [`diag`](Self::diag), with an error instead of a panic.
     pub fn try_diag<const R: usize>(&self) -> Result<Tensor<R>, LazyError> {
         let rows = self.diagonal_as_rows()?;
-        let shape = rows.shape();
-        if shape.len() - 1 != R {
-            return Err(LazyError::OutputRank {
-                operation: "diag",
-                shape: shape[..shape.len() - 2]
-                    .iter()
-                    .chain(shape.last())
-                    .copied()
-                    .collect(),
-                rank: R,
-                formula: self.boxed_info(),
-            });
-        }
+        // Without the axis of columns.
+        let mut shape = rows.shape();
+        shape.remove(shape.len() - 2);
+        self.check_rank::<R>("diag", &shape)?;
         rows.entries()
     }
 

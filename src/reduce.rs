@@ -361,14 +361,7 @@ impl LazyTensor {
                 let mut shape = counts.shape().to_vec();
                 let rows = shape.len() - 2;
                 shape.remove(rows);
-                if shape.len() != R {
-                    return Err(LazyError::OutputRank {
-                        operation: OPERATION,
-                        shape,
-                        rank: R,
-                        formula: self.boxed_info(),
-                    });
-                }
+                self.check_rank::<R>(OPERATION, &shape)?;
                 let counts = Dispatch::int_sum_dim(counts, rows);
                 let counts = Dispatch::int_reshape(counts, Shape::from(shape));
                 Ok(Tensor::from_dispatch(counts))

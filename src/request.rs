@@ -75,15 +75,25 @@ impl LazyTensor {
         #[cfg(feature = "autodiff")]
         self.check_selection(operation, &prepared)?;
         let shape = prepared.reduction.output_shape();
-        if shape.num_dims() != R {
-            return Err(LazyError::OutputRank {
+        self.check_rank::<R>(operation, &shape)?;
+        self.run(prepared)
+    }
+
+    /// Checks that a result of this shape is a tensor of `R` dimensions.
+    pub(crate) fn check_rank<const R: usize>(
+        &self,
+        operation: &'static str,
+        shape: &[usize],
+    ) -> Result<(), LazyError> {
+        match shape.len() == R {
+            true => Ok(()),
+            false => Err(LazyError::OutputRank {
                 operation,
                 shape: shape.to_vec(),
                 rank: R,
                 formula: self.boxed_info(),
-            });
+            }),
         }
-        self.run(prepared)
     }
 
     fn reduction(&self, request: Request) -> Result<Prepared, LazyError> {

@@ -76,14 +76,7 @@ impl LazyTensor {
             shape.push(if axis == Axis::I { n } else { m });
         }
         shape.push(self.dim());
-        if shape.len() != R {
-            return Err(LazyError::OutputRank {
-                operation,
-                shape,
-                rank: R,
-                formula: self.boxed_info(),
-            });
-        }
+        self.check_rank::<R>(operation, &shape)?;
         match axes {
             Axes::One(axis) => {
                 let request =
