@@ -273,7 +273,8 @@ impl LazyTensor {
         if binds(count + MORE).is_ok() {
             return Ok(());
         }
-        binds(crate::backward::tensors(reduction)).map_err(|error| self.unsupported(device, error))
+        let derivative = crate::backward::Derivative::of(reduction);
+        binds(derivative.tensors(reduction)).map_err(|error| self.unsupported(device, error))
     }
 
     /// Checks what the backend would refuse for a formula of `count` tensors.

@@ -14,11 +14,12 @@ use burn_autodiff::{
     ops::{Backward, Ops, OpsKind},
 };
 use burn_lazy_kernels::{
-    Accumulation, Axis, Cotangent, Expr, Formula, Forward, ReductionKind, Wanted, expr::Var,
+    Accumulation, Axis, Cotangent, Expr, Formula, ReductionKind, Wanted, expr::Var,
 };
 
 use crate::{
     backends::computed,
+    backward::{Derivative, Source},
     ops::{LazyOps, Operands, Reduced, Reduction, cast_of},
 };
 
@@ -105,76 +106,58 @@ impl<B: Backend + LazyOps> Pairs<B> {
             ..reduction
         };
         let cast = |tensor: FloatTensor<B>| cast_of::<B>(tensor, computed);
+        let Derivative {
+            cotangent: symbolic,
+            leaves,
+        } = Derivative::of(&reduction);
         let mut pairs = Self {
-            cotangent: Expr::constant(0.0).into(),
+            reduction,
+            cotangent: symbolic,
             operands: operands.into_iter().map(cast).collect(),
             others: Vec::new(),
             parameters: Vec::new(),
             dtypes,
-            reduction,
         };
-        let entries = pairs.reduction.spec().entries();
-        let cotangent = pairs.leaf(cast(cotangent), entries);
-        let kind = pairs.reduction.kind;
-        let root = pairs.reduction.formula.root().clone();
-        let mut pass = ForwardPass {
-            kept,
-            root,
-            cotangent,
-            leaves: [None, None, None],
-            pairs: &mut pairs,
-        };
-        pairs.cotangent = kind.derivative(&mut pass);
+        for (var, source) in leaves {
+            let tensor = match source {
+                Source::Parameter(value) => {
+                    pairs.parameters.push((var, value));
+                    continue;
+                }
+                Source::Cotangent => cast(cotangent.clone()),
+                Source::Result => kept.values.clone().expect("the result is kept"),
+                Source::Indices => {
+                    let indices = kept.indices.clone().expect("indices are kept");
+                    B::int_into_float(indices, computed)
+                }
+                Source::State => kept.state.clone().expect("it is kept"),
+                Source::Reduced(kind, root) => pairs.reduced(kind, &root),
+            };
+            let tensor = pairs.rows(tensor, var.dim);
+            pairs.others.push((var, tensor));
+        }
         pairs
     }
 
-    /// The next number of a leaf.
-    fn next_leaf(&self) -> u64 {
-        let own = self.reduction.formula.vars().len();
-        (own + self.others.len() + self.parameters.len()) as u64
-    }
-
-    /// A leaf for a number.
-    fn parameter(&mut self, value: f64) -> Expr {
-        let var = Var {
-            id: self.next_leaf(),
-            axis: None,
-            dim: 1,
-            scalar: true,
-        };
-        self.parameters.push((var, value));
-        Expr::var(var)
-    }
-
-    /// A leaf of the output axis for a tensor with `dim` numbers a row.
-    fn leaf(&mut self, tensor: FloatTensor<B>, dim: usize) -> Expr {
-        let rows = self.reduction.axis.other();
-        let var = Var {
-            id: self.next_leaf(),
-            axis: Some(rows),
-            dim,
-            scalar: false,
-        };
+    /// A tensor with `dim` numbers a row of the output, as an operand.
+    fn rows(&self, tensor: FloatTensor<B>, dim: usize) -> FloatTensor<B> {
         let mut shape = self.reduction.batch.clone();
-        shape.extend([self.reduction.size(rows), dim]);
-        let tensor = B::float_reshape(tensor, Shape::from(shape));
-        self.others.push((var, tensor));
-        Expr::var(var)
+        shape.extend([self.reduction.size(self.reduction.axis.other()), dim]);
+        B::float_reshape(tensor, Shape::from(shape))
     }
 
-    /// A leaf for the reduction of another formula of the same operands.
-    fn reduced(&mut self, kind: ReductionKind, root: &Expr) -> Expr {
+    /// The reduction of another formula of the same operands.
+    fn reduced(&self, kind: ReductionKind, root: &Expr) -> FloatTensor<B> {
         let dim = root.dim();
         let axis = self.reduction.axis;
-        let values = self.reduce(root, kind, axis, None).unwrap_or_else(|equal| {
+        self.reduce(root, kind, axis, None).unwrap_or_else(|equal| {
             let operand = &self.operands[0];
             let rows = self.reduction.size(axis.other());
             let count: usize = self.reduction.batch.iter().product();
             let data = TensorData::new(equal.repeat(count * rows), [count * rows * dim]);
             let data = data.convert_dtype(operand.dtype());
             B::float_from_data(data, &operand.device())
-        });
-        self.leaf(values, dim)
+        })
     }
 
     /// The reduction of `root`, a formula of the operands and the further leaves, over `axis`, its rows
@@ -333,75 +316,6 @@ impl<B: Backend + LazyOps> Pairs<B> {
         };
         let reduced = B::lazy_reduce(Operands(vec![tensor]), reduction);
         reduced.values.expect("they are wanted")
-    }
-}
-
-/// A reduction whose derivative is taken: what it gave, as leaves of the output axis.
-struct ForwardPass<'a, B: Backend> {
-    kept: &'a Kept<B>,
-    root: Expr,
-    cotangent: Expr,
-    /// The result, its indices and what it is made of, once they are asked for.
-    leaves: [Option<Expr>; 3],
-    pairs: &'a mut Pairs<B>,
-}
-
-impl<B: Backend + LazyOps> ForwardPass<'_, B> {
-    /// The leaf at place `at`, of `dim` numbers a row, which is made of `tensor`.
-    fn leaf(&mut self, at: usize, dim: usize, tensor: impl Fn() -> FloatTensor<B>) -> Expr {
-        let pairs = &mut *self.pairs;
-        let leaf = self.leaves[at].get_or_insert_with(|| pairs.leaf(tensor(), dim));
-        leaf.clone()
-    }
-}
-
-impl<B: Backend + LazyOps> Forward for ForwardPass<'_, B> {
-    fn root(&self) -> &Expr {
-        &self.root
-    }
-
-    fn axis(&self) -> Axis {
-        self.pairs.reduction.axis
-    }
-
-    fn columns(&self) -> usize {
-        self.pairs.reduction.size(self.axis())
-    }
-
-    fn cotangent(&self) -> Expr {
-        self.cotangent.clone()
-    }
-
-    fn parameter(&mut self, value: f64) -> Expr {
-        self.pairs.parameter(value)
-    }
-
-    fn result(&mut self) -> Expr {
-        let kept = self.kept;
-        let values = || kept.values.clone().expect("the result is kept");
-        self.leaf(0, self.pairs.reduction.spec().entries(), values)
-    }
-
-    fn indices(&mut self) -> Expr {
-        let kept = self.kept;
-        let dtype = self.pairs.operands[0].dtype();
-        let indices = || {
-            let indices = kept.indices.clone().expect("indices are kept");
-            B::int_into_float(indices, dtype.into())
-        };
-        self.leaf(1, self.pairs.reduction.spec().entries(), indices)
-    }
-
-    fn state(&mut self, plane: usize) -> Expr {
-        let kept = self.kept;
-        let terms = self.pairs.reduction.spec_of_terms();
-        let state = || kept.state.clone().expect("it is kept");
-        let state = self.leaf(2, terms.state_size(), state);
-        state.slice(terms.plane_start(plane), terms.plane_size(plane))
-    }
-
-    fn reduced(&mut self, kind: ReductionKind, root: &Expr) -> Expr {
-        self.pairs.reduced(kind, root)
     }
 }
 
