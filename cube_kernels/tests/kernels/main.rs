@@ -52,6 +52,7 @@ mod on_device {
     pub mod reductions;
     pub mod scaled;
     pub mod shapes;
+    pub mod special_on_device;
 }
 #[cfg(any(
     feature = "cpu",
