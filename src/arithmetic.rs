@@ -94,8 +94,8 @@ macro_rules! ternary {
 burn_lazy_kernels::ternary_methods!(ternary);
 
 impl LazyTensor {
-    /// Applies a scalar function of two arguments to each component of this and another formula:
-    /// the form of all operators and functions of two arguments that returns an error.
+    /// Applies a scalar function of two arguments to each component of this and another formula. All operators and
+    /// functions of two arguments are made of this.
     ///
     /// # Errors
     /// If the inner dimensions do not fit, or the operands do not fit together.
@@ -128,7 +128,7 @@ impl LazyTensor {
     }
 }
 
-/// Implements an operator of a type and of references to it, where the right side is anything that converts to it.
+/// Implements an operator of a type and of references to it. The right side is anything that implements `$right`.
 macro_rules! operator {
     ($own:ty, $right:ident: $trait:ident $method:ident $try:ident) => {
         crate::arithmetic::operator!(@for $own, $own, $right: $trait $method $try);

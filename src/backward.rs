@@ -11,9 +11,9 @@ pub(crate) enum Source {
     Cotangent,
     /// The entries of the result.
     Result,
-    /// Where these were found.
+    /// The indices of these entries.
     Indices,
-    /// What the result is made of.
+    /// The maxima and sums that the result is computed from.
     State,
     /// A number.
     Parameter(f64),
@@ -25,8 +25,8 @@ pub(crate) enum Source {
 pub(crate) struct Derivative {
     /// The cotangent of the formula.
     pub cotangent: Cotangent,
-    /// The leaves of the cotangent that are no operands, numbered behind these, in the order in which they were asked
-    /// for.
+    /// The leaves of the cotangent that are no operands, in the order in which they were asked for. They are numbered
+    /// after the operands.
     pub leaves: Vec<(Var, Source)>,
 }
 
@@ -67,11 +67,11 @@ impl Derivative {
     }
 }
 
-/// A reduction whose derivative is taken: what it gave, as leaves of the output axis.
+/// A reduction whose derivative is taken. Its results are leaves of the output axis.
 struct ForwardPass<'a> {
     reduction: &'a Reduction,
     cotangent: Expr,
-    /// The result, its indices and what it is made of, once they are asked for.
+    /// The leaves of the result, its indices and its state, once they are asked for.
     given: [Option<Expr>; 3],
     leaves: Vec<(Var, Source)>,
 }
@@ -185,12 +185,12 @@ mod tests {
         // The cotangent alone.
         assert_eq!(count(&(rows[0].clone() + y.clone()), sum), 1);
         assert_eq!(count(&(rows[0].clone() * y.clone()), sum), 2);
-        // All operands are in the derivative by some of them.
+        // The derivative by one operand may read all of the others.
         let product = rows
             .iter()
             .fold(y.clone(), |product, row| product * row.clone());
         assert_eq!(count(&product, sum), 5);
-        // The maximum and the sum of exponentials, the result or its indices are further tensors.
+        // Further tensors are the maxima and sums of exponentials, the result, or its indices.
         let scores = rows[0].clone() * y.clone();
         assert_eq!(count(&scores, ReductionKind::LogSumExp { scores: 1 }), 4);
         assert_eq!(count(&scores, ReductionKind::Minimum), 3);

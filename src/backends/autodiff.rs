@@ -23,8 +23,8 @@ use crate::{
     ops::{LazyOps, Operands, Reduced, Reduction, cast_of},
 };
 
-/// The most tensors of one tracked reduction: the number of parents of a node is fixed when Burn's
-/// trait is instantiated.
+/// The most tensors of one tracked reduction. Burn's trait has the number of parents of a node as a constant
+/// parameter.
 pub(crate) const MAX_OPERANDS: usize = 16;
 
 #[derive(Debug)]
@@ -35,11 +35,11 @@ struct Reduce;
 struct Kept<B: Backend> {
     operands: Vec<NodeId>,
     reduction: Reduction,
-    /// The result, where the derivative is written in terms of it; of halves before it was rounded.
+    /// The result, where the derivative is written in terms of it. It is not rounded to F16 or BF16.
     values: Option<FloatTensor<B>>,
-    /// Where the result was found, if it is one of the values.
+    /// The indices where the result was found, if it is one of the values.
     indices: Option<IntTensor<B>>,
-    /// What exponentials are relative to, and their sum.
+    /// The maxima that exponentials are relative to, and their sums.
     state: Option<FloatTensor<B>>,
 }
 
@@ -54,8 +54,8 @@ impl<B: Backend + LazyOps, const N: usize> Backward<B, N> for Reduce {
     ) {
         let kept = ops.state;
         let cotangent = grads.consume::<B>(&ops.node);
-        // All operands take part in the retrieval, also those whose gradient isn't wanted: any of
-        // them may occur in the gradient of another.
+        // All operands are retrieved, also those whose gradient is not wanted. The gradient by another operand may
+        // read them.
         let operands: Vec<FloatTensor<B>> = kept
             .operands
             .iter()
@@ -70,24 +70,23 @@ impl<B: Backend + LazyOps, const N: usize> Backward<B, N> for Reduce {
     }
 }
 
-/// Beyond this, numbers in F32 do not hold each index.
+/// F32 holds all integers up to this one, so that indices up to it are exact.
 pub(crate) const EXACT_INDICES: usize = 1 << 24;
 
-/// The derivative of a reduction: the formula and the cotangent of its value at each pair, itself a
-/// formula of the operands, of the cotangent of the result and of what the reduction gave.
+/// The derivative of a reduction: its formula, and the cotangent of the formula at each pair. The cotangent is a
+/// formula, too: of the operands, of the cotangent of the result, and of results of the forward pass.
 ///
-/// The gradient by an operand is then the sum of the symbolic gradient over the axis on which the
-/// operand does not depend.
+/// The gradient by an operand is the sum of the symbolic gradient over the axis on which the operand does not depend.
 struct Pairs<B: Backend> {
     reduction: Reduction,
     cotangent: Cotangent,
     operands: Vec<FloatTensor<B>>,
-    /// Further leaves of the cotangent with their tensors.
+    /// The leaves of the cotangent that are no operands, with their tensors.
     others: Vec<(Var, FloatTensor<B>)>,
-    /// Further leaves that are numbers.
+    /// The leaves of the cotangent that are numbers.
     parameters: Vec<(Var, f64)>,
-    /// The types of the gradients; halves are differentiated in F32, as indices and long sums do not fit
-    /// them.
+    /// The types of the gradients. Derivatives of F16 and BF16 are computed in F32, as these types hold neither
+    /// indices nor long sums.
     dtypes: Vec<FloatDType>,
 }
 
@@ -96,7 +95,7 @@ impl<B: Backend + LazyOps> Pairs<B> {
         let reduction = kept.reduction.clone();
         let dtypes: Vec<FloatDType> = operands.iter().map(|t| t.dtype().into()).collect();
         let computed: FloatDType = computed(operands[0].dtype()).into();
-        // Each row has the cotangent of the row that it was added to.
+        // The cotangent of a row is that of the row of the result to which it was added.
         let cotangent = match reduction.fold {
             Some(fold) => repeat::<B>(cotangent, fold, reduction.size(reduction.axis.other())),
             None => cotangent,
@@ -160,9 +159,9 @@ impl<B: Backend + LazyOps> Pairs<B> {
         })
     }
 
-    /// The reduction of `root`, a formula of the operands and the further leaves, over `axis`, its rows
-    /// added up into `fold` if that is given; or what each row of it is, where simplification leaves no
-    /// tensor.
+    /// The reduction of `root` over `axis`, where `root` is a formula of the operands and of the other leaves. With
+    /// `fold`, rows are added up into `fold` rows. If simplification leaves no tensor, all rows are equal, and the
+    /// values of one row are returned as the error.
     fn reduce(
         &self,
         root: &Expr,
@@ -209,8 +208,8 @@ impl<B: Backend + LazyOps> Pairs<B> {
 
     /// The gradients by the operands at the positions `wanted`.
     ///
-    /// Those of operands that are summed over the same axis come from one pass over the pairs: what they
-    /// share, such as exponentials, is computed once.
+    /// Gradients by operands that are summed over the same axis come from one pass over the pairs, so that values
+    /// that they share, such as exponentials, are computed once.
     fn gradients(&self, wanted: &[usize]) -> Vec<(usize, FloatTensor<B>)> {
         let vars: Vec<Var> = self.reduction.formula.tensors().copied().collect();
         let axis = self.reduction.axis;
@@ -219,7 +218,7 @@ impl<B: Backend + LazyOps> Pairs<B> {
             own.collect()
         };
         let (mut rows, columns) = (of(Some(axis.other())), of(Some(axis)));
-        // A parameter is summed like an operand of the output axis, and its rows then added.
+        // The gradient by a parameter is summed as that by an operand of the output axis, and then over the rows.
         let parameters = of(None);
         let mut groups = vec![(columns, axis.other(), None)];
         match self.fold(parameters.iter().map(|k| vars[*k].dim).sum()) {
@@ -270,8 +269,8 @@ impl<B: Backend + LazyOps> Pairs<B> {
         all
     }
 
-    /// Into how many rows to add up those for parameters of `dim` components together, if they are too
-    /// many to be stored.
+    /// The number of rows into which the rows for parameters of `dim` components together are added up, if they are
+    /// too many to be stored.
     fn fold(&self, dim: usize) -> Option<usize> {
         let batches = self.reduction.batch.iter().product::<usize>().max(1);
         let most = (FOLDED_NUMBERS / (dim * batches).max(1)).max(FOLDED_ROWS.div_ceil(batches));
@@ -319,13 +318,13 @@ impl<B: Backend + LazyOps> Pairs<B> {
     }
 }
 
-/// The most numbers that are stored before they are added up for parameters, 16 MiB in F32, ...
+/// The most numbers that are stored for gradients by parameters before rows are added up: 16 MiB in F32.
 const FOLDED_NUMBERS: usize = 1 << 22;
 
-/// ... unless they are fewer rows than this in all batches, which would leave large devices idle.
+/// At least this many rows are stored in all batches together, as fewer would leave a large device idle.
 const FOLDED_ROWS: usize = 1 << 14;
 
-/// The rows of `[batch.., fold, dim]` over and over, `[batch.., rows, dim]`.
+/// The rows of `[batch.., fold, dim]`, repeated to `[batch.., rows, dim]`.
 fn repeat<B: Backend>(tensor: FloatTensor<B>, fold: usize, rows: usize) -> FloatTensor<B> {
     let axis = tensor.shape().num_dims() - 2;
     let repeated = B::float_repeat_dim(tensor, axis, rows.div_ceil(fold));
@@ -334,8 +333,8 @@ fn repeat<B: Backend>(tensor: FloatTensor<B>, fold: usize, rows: usize) -> Float
     B::float_slice(repeated, &slices)
 }
 
-/// Adds up what the operand of shape `shape` was repeated over: the batch dimensions along which it was
-/// broadcast. The rows for a parameter have been added.
+/// Adds up a gradient over the batch dimensions along which the operand of shape `shape` was broadcast. The rows for
+/// a parameter have been added up already.
 fn add_batches<B: Backend>(
     gradient: FloatTensor<B>,
     axis: Option<Axis>,
@@ -343,7 +342,7 @@ fn add_batches<B: Backend>(
 ) -> FloatTensor<B> {
     let full = gradient.shape();
     if full.num_elements() != shape.num_elements() && full.num_elements() == 0 {
-        // Over no batches.
+        // There are no batches.
         return B::float_zeros(shape, &gradient.device(), gradient.dtype().into());
     }
     let own = if axis.is_none() { 1 } else { 2 };

@@ -26,7 +26,7 @@ pub(crate) fn computed(dtype: burn::tensor::DType) -> burn::tensor::DType {
 pub(crate) enum Unsupported {
     /// It has no kernels.
     Backend,
-    /// The device refuses.
+    /// The device cannot run the kernel.
     #[allow(dead_code)] // Without a runtime there is no device to refuse.
     Launch(burn_lazy_kernels::LaunchError),
 }
@@ -57,7 +57,7 @@ pub(crate) fn check(
     }
 }
 
-/// Checks that the backend of `device` runs `reduction` of tensors of `dtype` and these shapes, and gives what is
+/// Checks that the backend of `device` can run `reduction` of tensors of `dtype` and these shapes for the results
 /// `wanted`.
 pub(crate) fn check_reduction(
     device: &burn::tensor::Device,
@@ -92,7 +92,7 @@ pub(crate) fn is_tracked<const R: usize>(tensor: &burn::tensor::Tensor<R>) -> bo
     }
 }
 
-/// Whether both are known to be one tensor; within autodiff they are one node of the graph, too.
+/// Whether both are known to be one tensor. Tracked tensors must also be one node of the autodiff graph.
 pub(crate) fn is_same(
     left: &burn::backend::DispatchTensor,
     right: &burn::backend::DispatchTensor,

@@ -148,9 +148,9 @@ fn in_all(error: SolveError, start: usize, own: usize, columns: usize) -> SolveE
 /// $\|A a - b\|^2 + \alpha \|a\|^2$, by conjugate gradients on the normal equations
 /// $(A^\top A + \alpha I)\, a = A^\top b$.
 ///
-/// `b` has the shape `[batch.., M, E]` and the solution `[batch.., N, E]`, or `[M]` and `[N]`. Residuals are those of the
-/// normal equations, $\|A^\top (b - A a) - \alpha a\| / \|A^\top b\|$, whose condition number is the square of that of $A$.
-/// Differentiable as other solutions.
+/// `b` has the shape `[batch.., M, E]` and the solution `[batch.., N, E]`, or `[M]` and `[N]`. Residuals are those of
+/// the normal equations, $\|A^\top (b - A a) - \alpha a\| / \|A^\top b\|$, whose condition number is the square of
+/// that of $A$. Differentiable as other solutions.
 ///
 /// Where $A$ has dependent columns and there is no ridge, the solution is that of the smallest norm. A `b` that is
 /// orthogonal to all columns up to rounding, so that $\|A^\top b\|$ is no more than a few rounding units of

@@ -211,8 +211,8 @@ pub struct Diagonal<const R: usize> {
 }
 
 impl<const R: usize> Diagonal<R> {
-    /// The matrix of `size` rows with the diagonal `values`, of shape `[batch.., size, 1]`, or
-    /// `[batch.., 1, 1]` for a multiple of the identity. One of vectors `[size]` has values of shape `[size]` or `[1]`.
+    /// The matrix of `size` rows with the diagonal `values`, of shape `[batch.., size, 1]`, or `[batch.., 1, 1]` for
+    /// a multiple of the identity. One of vectors `[size]` has values of shape `[size]` or `[1]`.
     ///
     /// # Errors
     /// If `values` has another shape.
