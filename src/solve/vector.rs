@@ -1,5 +1,5 @@
-//! Right-hand sides as users have them, single vectors and halves among them, as the methods take them: blocks of
-//! vectors in F32 or F64.
+//! Converts right-hand sides for the methods, which take blocks of vectors in F32 or F64. Users may also give single
+//! vectors, and vectors in F16 or BF16.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ pub(crate) trait Method {
     ) -> Result<Solution<R>, SolveError>;
 }
 
-/// Solves for `b` by a method; halves are cast to F32 and the solution back.
+/// Solves for `b` by a method. F16 and BF16 are cast to F32, and the solution is cast back.
 pub(crate) fn solve_by<M: Method, A: KeptOperator<R>, const R: usize>(
     a: &A,
     b: Tensor<R>,
@@ -60,7 +60,7 @@ pub(crate) fn solve_by<M: Method, A: KeptOperator<R>, const R: usize>(
     Ok(solved)
 }
 
-/// Solves for `b` by a method, for a vector as for a block of one column.
+/// Solves for `b` by a method. A vector is solved for as a block of one column.
 fn in_blocks<M: Method, A: KeptOperator<R>, const R: usize>(
     a: &A,
     b: Tensor<R>,
@@ -111,7 +111,7 @@ pub(crate) fn as_vector<const R: usize>(v: Tensor<2>) -> Tensor<R> {
     v.reshape([len; R])
 }
 
-/// A block of any rank, and a vector, as a block with one batch dimension.
+/// A block of any rank, or a vector, as a block with one batch dimension.
 pub(crate) fn as_block<const R: usize>(v: Tensor<R>) -> Tensor<3> {
     let shape = v.dims();
     let (rows, columns) = match R {
@@ -122,7 +122,7 @@ pub(crate) fn as_block<const R: usize>(v: Tensor<R>) -> Tensor<3> {
     v.reshape([batch, rows, columns])
 }
 
-/// An operator on vectors as one on blocks of one column.
+/// An operator on vectors, as an operator on blocks of one column.
 #[derive(Clone)]
 struct Column<A, const R: usize>(A);
 
@@ -154,7 +154,7 @@ impl<A: LinearOperator<R>, const R: usize> LinearOperator<2> for Column<A, R> {
     }
 }
 
-/// A preconditioner of vectors as one of blocks of one column.
+/// A preconditioner of vectors, as a preconditioner of blocks of one column.
 #[derive(Debug)]
 struct ColumnPreconditioner<const R: usize>(Arc<dyn Preconditioner<R>>);
 
