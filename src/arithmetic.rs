@@ -26,10 +26,12 @@ macro_rules! unary {
 
 burn_lazy_kernels::unary_methods!(unary);
 
-macro_rules! binary {
-    ($( [$($doc:tt)*] $method:ident $op:ident; )*) => {
+/// Defines methods for operations of several arguments, each with the form of it that returns an error: by the
+/// function that applies the operation to this formula and the further arguments.
+macro_rules! checked {
+    ($( [$($doc:tt)*] $method:ident $op:ident $apply:ident($($argument:ident),*); )*) => {
         pastey::paste! {
-            /// Operators and functions of two arguments, applied to each component.
+            /// Operators and functions of several arguments, applied to each component.
             impl LazyTensor {
                 $(
                     $($doc)*
@@ -37,8 +39,8 @@ macro_rules! binary {
                     /// # Panics
                     /// If the inner dimensions do not fit, or the operands do not fit together.
                     #[track_caller]
-                    pub fn $method(&self, other: impl IntoLazy) -> Self {
-                        expect(self.[<try_ $method>](other))
+                    pub fn $method(&self, $($argument: impl IntoLazy),*) -> Self {
+                        expect(self.[<try_ $method>]($($argument),*))
                     }
 
                     #[doc = concat!(
@@ -47,9 +49,9 @@ macro_rules! binary {
                     )]
                     pub fn [<try_ $method>](
                         &self,
-                        other: impl IntoLazy,
+                        $($argument: impl IntoLazy),*
                     ) -> Result<Self, LazyError> {
-                        self.try_apply(ScalarOp::$op, other)
+                        self.$apply(ScalarOp::$op, $($argument),*)
                     }
                 )*
             }
@@ -57,37 +59,17 @@ macro_rules! binary {
     };
 }
 
+macro_rules! binary {
+    ($( [$($doc:tt)*] $method:ident $op:ident; )*) => {
+        checked! { $( [$($doc)*] $method $op try_apply(other); )* }
+    };
+}
+
 burn_lazy_kernels::binary_methods!(binary);
 
 macro_rules! ternary {
     ($( [$($doc:tt)*] $method:ident $op:ident; )*) => {
-        pastey::paste! {
-            /// Functions of three arguments, applied to each component.
-            impl LazyTensor {
-                $(
-                    $($doc)*
-                    ///
-                    /// # Panics
-                    /// If the inner dimensions do not fit, or the operands do not fit together.
-                    #[track_caller]
-                    pub fn $method(&self, second: impl IntoLazy, third: impl IntoLazy) -> Self {
-                        expect(self.[<try_ $method>](second, third))
-                    }
-
-                    #[doc = concat!(
-                        "Like [`", stringify!($method), "`](Self::", stringify!($method),
-                        "), with an error instead of a panic."
-                    )]
-                    pub fn [<try_ $method>](
-                        &self,
-                        second: impl IntoLazy,
-                        third: impl IntoLazy,
-                    ) -> Result<Self, LazyError> {
-                        self.try_apply_three(ScalarOp::$op, second, third)
-                    }
-                )*
-            }
-        }
+        checked! { $( [$($doc)*] $method $op try_apply_three(second, third); )* }
     };
 }
 
