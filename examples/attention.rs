@@ -11,7 +11,7 @@ use burn::{
     tensor::{Distribution, activation::softmax},
 };
 use burn_lazy::{Axis, LazyTensor};
-use common::Checks;
+use common::{Checks, host, tracking_device};
 
 /// Attention of several heads: $\mathrm{softmax}(q k^T / \sqrt d) \, v$ with $q = x W_q$, $k = x W_k$,
 /// $v = x W_v$.
@@ -70,13 +70,8 @@ impl Attention {
     }
 }
 
-fn host<const R: usize>(tensor: Tensor<R>) -> Vec<f64> {
-    tensor.into_data().iter::<f64>().collect()
-}
-
 fn main() -> ExitCode {
-    let device = Device::default().autodiff();
-    println!("device: {device:?}");
+    let device = tracking_device();
     device.seed(7);
     let mut checks = Checks::default();
     for causal in [false, true] {

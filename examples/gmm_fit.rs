@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::{error::Error, f64::consts::TAU, fs, process::ExitCode};
+use std::{error::Error, f64::consts::TAU, process::ExitCode};
 
 use burn::{
     module::Param,
@@ -14,7 +14,7 @@ use burn::{
     tensor::activation::{log_softmax, softmax},
 };
 use burn_lazy::{Axis, LazyTensor};
-use common::{Checks, data_folder, read_rows};
+use common::{Checks, Reference, data_folder, host, read_rows, tracking_device};
 
 /// A mixture of K Gaussians in two dimensions, each with one deviation.
 #[derive(Module, Debug)]
@@ -50,20 +50,11 @@ impl Mixture {
     }
 }
 
-fn host<const R: usize>(tensor: Tensor<R>) -> Vec<f64> {
-    tensor.into_data().iter::<f64>().collect()
-}
-
 fn main() -> Result<ExitCode, Box<dyn Error>> {
-    let folder = data_folder();
-    let text = fs::read_to_string(folder.join("gmm_fit.json"))?;
-    let reference: serde_json::Value = serde_json::from_str(&text)?;
-    let known = |key: &str| -> Result<Vec<f64>, serde_json::Error> {
-        serde_json::from_value(reference[key].clone())
-    };
-    let device = Device::default().autodiff();
-    println!("device: {device:?}");
-    let rows = read_rows(&folder.join("iris.csv"))?;
+    let reference = Reference::load("gmm_fit.json")?;
+    let known = |key: &str| reference.get::<Vec<f64>>(key);
+    let device = tracking_device();
+    let rows = read_rows(&data_folder().join("iris.csv"))?;
     let count = rows.len();
     let x = Tensor::<2>::from_data(TensorData::new(rows.concat(), [count, 2]), &device);
 
@@ -84,7 +75,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     println!("step {steps}: log-likelihood {reached:.5}");
 
     let mut checks = Checks::default();
-    let best = reference["log_likelihood"].as_f64().ok_or("no number")?;
+    let best = reference.get("log_likelihood")?;
     checks.close("log-likelihood", &[reached], &[best], 1e-5);
     checks.close("means", &host(model.means.val()), &known("means")?, 2e-3);
     let deviations = host(model.log_deviations.val().exp());

@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::{error::Error, f64::consts::PI, fs, process::ExitCode};
+use std::{error::Error, f64::consts::PI, process::ExitCode};
 
 use burn::{
     module::Param,
@@ -19,7 +19,7 @@ use burn_lazy::{
         log_det,
     },
 };
-use common::{Checks, Diabetes, data_folder};
+use common::{Checks, Diabetes, Reference, host, tracking_device};
 
 /// A Gaussian process of mean 0 with the covariance $v e^{-|x - y|^2 / (2 l^2)}$ and noise of variance $s$, by
 /// the logarithms of $v$, $l$ and $s$.
@@ -119,18 +119,14 @@ impl GaussianProcess {
 }
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
-    let folder = data_folder();
-    let text = fs::read_to_string(folder.join("gp_regression.json"))?;
-    let reference: serde_json::Value = serde_json::from_str(&text)?;
-    let known = |key: &str| reference[key].as_f64().ok_or(format!("no number {key}"));
-    let list = |key: &str| serde_json::from_value::<Vec<f64>>(reference[key].clone());
-    let host = |tensor: Tensor<2>| tensor.into_data().iter::<f64>().collect::<Vec<_>>();
-    let device = Device::default().autodiff();
-    println!("device: {device:?}");
+    let reference = Reference::load("gp_regression.json")?;
+    let known = |key: &str| reference.get::<f64>(key);
+    let list = |key: &str| reference.get::<Vec<f64>>(key);
+    let device = tracking_device();
     let Diabetes {
         train: (x, t),
         test: (test_x, _),
-    } = Diabetes::load(&folder, &device)?;
+    } = Diabetes::load(&device)?;
     // Targets are standardised, too.
     let mean = t.clone().mean().unsqueeze();
     let deviation = t

@@ -6,11 +6,11 @@
 
 mod common;
 
-use std::{cmp::Reverse, error::Error, fs, path::Path, process::ExitCode, time::Instant};
+use std::{cmp::Reverse, error::Error, path::Path, process::ExitCode, time::Instant};
 
 use burn::prelude::*;
 use burn_lazy::{Axis, LazyTensor};
-use common::{Checks, data_folder, read_rows};
+use common::{Checks, Reference, data_folder, read_rows};
 
 /// The number of neighbours that are found.
 const K: usize = 10;
@@ -80,12 +80,10 @@ fn vote(labels: impl Iterator<Item = usize>) -> usize {
 }
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
-    let folder = data_folder();
-    let text = fs::read_to_string(folder.join("knn_digits.json"))?;
-    let reference: serde_json::Value = serde_json::from_str(&text)?;
+    let reference = Reference::load("knn_digits.json")?;
     let device = Device::default();
     println!("device: {device:?}");
-    let Data { train, test } = load(&folder.join("digits.csv"), &device)?;
+    let Data { train, test } = load(&data_folder().join("digits.csv"), &device)?;
     println!(
         "{:?} training rows, {:?} test rows",
         train.pixels.dims(),
@@ -104,9 +102,9 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     );
 
     let mut checks = Checks::default();
-    let expected: Vec<Vec<f64>> = serde_json::from_value(reference["squared_distances"].clone())?;
+    let expected: Vec<Vec<f64>> = reference.get("squared_distances")?;
     checks.close("squared distances", &distances, &expected.concat(), 0.0);
-    let expected: Vec<Vec<usize>> = serde_json::from_value(reference["neighbours"].clone())?;
+    let expected: Vec<Vec<usize>> = reference.get("neighbours")?;
     let same = neighbours == expected.concat();
     checks.check("indices of the neighbours", same);
 
@@ -127,7 +125,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         100.0 * correct as f64 / count as f64,
         mistakes.join(", ")
     );
-    let known = reference["correct"].as_u64().ok_or("no number correct")?;
+    let known: u64 = reference.get("correct")?;
     checks.check("test rows that are right", correct as u64 == known);
     Ok(checks.exit_code())
 }

@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::{error::Error, fs, process::ExitCode};
+use std::{error::Error, process::ExitCode};
 
 use burn::{
     module::Param,
@@ -13,7 +13,7 @@ use burn::{
     prelude::*,
 };
 use burn_lazy::LazyTensor;
-use common::{Checks, Diabetes, data_folder};
+use common::{Checks, Diabetes, Reference, host, tracking_device};
 
 /// Predicts a weighted mean of known targets, with Gaussian weights of the distances.
 #[derive(Module, Debug)]
@@ -58,16 +58,13 @@ impl NadarayaWatson {
 }
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
-    let folder = data_folder();
-    let text = fs::read_to_string(folder.join("regression.json"))?;
-    let reference: serde_json::Value = serde_json::from_str(&text)?;
-    let known = |key: &str| reference[key].as_f64().ok_or(format!("no number {key}"));
-    let device = Device::default().autodiff();
-    println!("device: {device:?}");
+    let reference = Reference::load("regression.json")?;
+    let known = |key: &str| reference.get::<f64>(key);
+    let device = tracking_device();
     let Diabetes {
         train: (x, t),
         test: (test_x, test_t),
-    } = Diabetes::load(&folder, &device)?;
+    } = Diabetes::load(&device)?;
     println!(
         "{:?} training rows, {:?} test rows",
         x.dims(),
@@ -130,8 +127,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         &[known("test_mse")?],
         1e-5,
     );
-    let predictions: Vec<f64> = predictions.into_data().iter::<f64>().collect();
-    let expected: Vec<f64> = serde_json::from_value(reference["test_predictions"].clone())?;
-    checks.close("predictions", &predictions, &expected, 1e-5);
+    let expected: Vec<f64> = reference.get("test_predictions")?;
+    checks.close("predictions", &host(predictions), &expected, 1e-5);
     Ok(checks.exit_code())
 }

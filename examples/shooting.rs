@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use burn::{prelude::*, tensor::Distribution};
 use burn_lazy::{Axis, LazyTensor, kernels};
-use common::Checks;
+use common::{Checks, host, tracking_device};
 
 const STEPS: usize = 10;
 const LENGTH_SCALE: f64 = 0.5;
@@ -65,13 +65,8 @@ fn shoot(q: Tensor<2>, p: Tensor<2>) -> [Tensor<2>; 2] {
     state
 }
 
-fn host<const R: usize>(tensor: Tensor<R>) -> Vec<f64> {
-    tensor.into_data().iter::<f64>().collect()
-}
-
 fn main() -> ExitCode {
-    let device = Device::default().autodiff();
-    println!("device: {device:?}");
+    let device = tracking_device();
     device.seed(3);
     let mut checks = Checks::default();
 

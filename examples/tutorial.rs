@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use burn::{prelude::*, tensor::Distribution};
 use burn_lazy::{Axis, LazyTensor};
 use clap::Parser;
-use common::Checks;
+use common::{Checks, host};
 
 /// Reduces symbolic matrices over either axis.
 #[derive(Parser)]
@@ -22,10 +22,6 @@ struct Options {
 }
 
 const D: usize = 3;
-
-fn host(tensor: Tensor<2>) -> Vec<f64> {
-    tensor.into_data().iter::<f64>().collect()
-}
 
 fn main() -> ExitCode {
     let Options { rows: m, cols: n } = Options::parse();

@@ -1,8 +1,8 @@
 //! Operations on the inner axis: extreme components, norms, products of vectors and matrices, splines.
 //!
-//! Matrices on the inner axis are flattened row by row. Everything here is composed of other
-//! operations, so derivatives of any order exist; the formulas are as long as the result has components,
-//! or runs of components that are read consecutively.
+//! Matrices on the inner axis are flattened row by row. Everything here is composed of other operations, so
+//! derivatives of any order exist. A formula grows with the number of components of its result, or with the number of
+//! runs of components that are read one after the other.
 
 use burn_lazy_kernels::{Expr, catalogue::ScalarOp, expr::Extreme};
 
@@ -13,28 +13,30 @@ use crate::{
 };
 
 impl LazyTensor {
-    /// The smallest component, $\min_k f_k$; NaN if any is. Its gradient goes to the first of equal ones.
+    /// The smallest component, $\min_k f_k$; NaN if any is NaN. The gradient goes to the first of equal components.
     pub fn inner_min(&self) -> Self {
         self.map(self.expr.inner_extremum(Extreme::Minimum))
     }
 
-    /// The largest component, $\max_k f_k$; NaN if any is. Its gradient goes to the first of equal ones.
+    /// The largest component, $\max_k f_k$; NaN if any is NaN. The gradient goes to the first of equal components.
     pub fn inner_max(&self) -> Self {
         self.map(self.expr.inner_extremum(Extreme::Maximum))
     }
 
-    /// The first place of the smallest component, or of a NaN, as a number; its derivative is 0.
+    /// The index of the smallest component, as a number: the first of equal ones, or of the first NaN. Its derivative
+    /// is 0.
     pub fn inner_argmin(&self) -> Self {
         self.map(self.expr.inner_position(Extreme::Minimum))
     }
 
-    /// The first place of the largest component, or of a NaN, as a number; its derivative is 0.
+    /// The index of the largest component, as a number: the first of equal ones, or of the first NaN. Its derivative
+    /// is 0.
     pub fn inner_argmax(&self) -> Self {
         self.map(self.expr.inner_position(Extreme::Maximum))
     }
 
-    /// `dim` components that are 0, but for a 1 at the place that this formula of one component names
-    /// when it is rounded; a place outside names none. Its derivative is 0.
+    /// A vector of `dim` components that are 0, but for a 1 at the index that this formula gives when it is rounded.
+    /// An index outside of the vector gives only zeros. Its derivative is 0.
     ///
     /// # Panics
     /// If this formula has several components, or `dim` is 0.
@@ -78,8 +80,8 @@ impl LazyTensor {
         })
     }
 
-    /// The vector divided by its norm, $f / |f|$; 0 where the norm is. Right in the range in which
-    /// [`norm`](Self::norm) is: of rows, columns and parameters everywhere.
+    /// The vector divided by its norm, $f / |f|$; 0 where the norm is 0. It is right in the same range as
+    /// [`norm`](Self::norm), which is the whole range for rows, columns and parameters.
     pub fn normalize(&self) -> Self {
         self.map(self.expr.normalize())
     }
@@ -90,8 +92,8 @@ impl LazyTensor {
         self.polygamma(0)
     }
 
-    /// A weighted squared norm: $s |f|^2$ for a weight of one component, $\sum_k s_k f_k^2$ for as many
-    /// as $f$ has, $\sum_{kl} s_{kl} f_k f_l$ for their square.
+    /// A weighted squared norm: $s |f|^2$ for a weight of one component, $\sum_k s_k f_k^2$ for a weight of as many
+    /// components as $f$ has, and $\sum_{kl} s_{kl} f_k f_l$ for a weight of the square of that number.
     ///
     /// # Panics
     /// If the weight has another number of components, or the operands do not fit together.
@@ -176,7 +178,7 @@ impl LazyTensor {
         self.try_tensordot(matrix, &Contraction::new(&[n], &[n, all / n], &[0], &[0]))
     }
 
-    /// The outer product $f_k g_l$, of the product of both dimensions.
+    /// The outer product $f_k g_l$. Its dimension is the product of both dimensions.
     ///
     /// # Panics
     /// If the operands do not fit together.
@@ -192,9 +194,8 @@ impl LazyTensor {
         self.try_tensordot(other, &Contraction::new(dims[0], dims[1], &[], &[]))
     }
 
-    /// The contraction of two tensors on the inner axis, as NumPy's `tensordot`: the sum of products over
-    /// the contracted axes. The axes of the result are the others of this tensor, then those of the
-    /// other.
+    /// The contraction of two tensors on the inner axis, as NumPy's `tensordot`: the sum of products over the
+    /// contracted axes. The axes of the result are the remaining axes of this tensor, then those of the other.
     ///
     /// ```
     /// # #[cfg(feature = "cpu")] {
@@ -261,9 +262,9 @@ impl LazyTensor {
         self.try_tensordot(other, &contraction)
     }
 
-    /// The B-spline basis functions of order `order` with these components as knots, at the one
-    /// component of `x` (de Boor, "On calculating with B-splines", 1972): one component for each
-    /// function, as many as there are knots but `order + 1`. Intervals contain their left end.
+    /// The B-spline basis functions of order `order` at `x`, which has one component (de Boor, "On calculating with
+    /// B-splines", 1972). The components of this formula are the knots. The result has a component for each function:
+    /// `order + 1` fewer than there are knots. Intervals contain their left end.
     ///
     /// # Panics
     /// If `x` has several components, if there are fewer than `order + 2` knots, or the operands do not
@@ -297,7 +298,7 @@ impl LazyTensor {
             let zero = Expr::constant(0.0);
             let empty = apply(ScalarOp::Equal, [&width, &zero]);
             let w = (x.expr.clone() - t(0, len)) / width;
-            // Where knots coincide, so do the ends of what the weight multiplies.
+            // Where these knots coincide, the function that is weighted is 0 everywhere.
             let w = Expr::scalar(ScalarOp::MaskWhere, vec![w, empty, zero]);
             let rising = w.slice(0, len - 1) * basis.slice(0, len - 1);
             let falling = (1.0 - w.slice(1, len - 1)) * basis.slice(1, len - 1);
@@ -308,10 +309,11 @@ impl LazyTensor {
 
     /// The soft dynamic time warping discrepancy of two sequences of numbers on the inner axis, with
     /// squared differences and smoothing `gamma` > 0 (Cuturi and Blondel, "Soft-DTW: a differentiable
-    /// loss function for time-series", 2017). Sequences of up to about 20 numbers together: the formula has
-    /// some four functions for each pair of numbers, which take about as long to compile as they are many.
-    /// A reduction of a formula of more than some 60 000 instructions, where a function counts as 20, is an
-    /// error.
+    /// loss function for time-series", 2017).
+    ///
+    /// Both sequences together may have up to about 20 numbers. The formula has some four functions for each pair of
+    /// numbers, and the time to compile grows with the number of functions. A reduction of a formula of more than
+    /// some 60 000 instructions, where a function counts as 20, is an error.
     ///
     /// # Panics
     /// If `gamma` has several components, if the sequences are too long, or the operands do not fit

@@ -26,10 +26,12 @@ macro_rules! unary {
 
 burn_lazy_kernels::unary_methods!(unary);
 
-macro_rules! binary {
-    ($( [$($doc:tt)*] $method:ident $op:ident; )*) => {
+/// Defines methods for operations of several arguments, each with the form of it that returns an error: by the
+/// function that applies the operation to this formula and the further arguments.
+macro_rules! checked {
+    ($( [$($doc:tt)*] $method:ident $op:ident $apply:ident($($argument:ident),*); )*) => {
         pastey::paste! {
-            /// Operators and functions of two arguments, applied to each component.
+            /// Operators and functions of several arguments, applied to each component.
             impl LazyTensor {
                 $(
                     $($doc)*
@@ -37,8 +39,8 @@ macro_rules! binary {
                     /// # Panics
                     /// If the inner dimensions do not fit, or the operands do not fit together.
                     #[track_caller]
-                    pub fn $method(&self, other: impl IntoLazy) -> Self {
-                        expect(self.[<try_ $method>](other))
+                    pub fn $method(&self, $($argument: impl IntoLazy),*) -> Self {
+                        expect(self.[<try_ $method>]($($argument),*))
                     }
 
                     #[doc = concat!(
@@ -47,13 +49,19 @@ macro_rules! binary {
                     )]
                     pub fn [<try_ $method>](
                         &self,
-                        other: impl IntoLazy,
+                        $($argument: impl IntoLazy),*
                     ) -> Result<Self, LazyError> {
-                        self.try_apply(ScalarOp::$op, other)
+                        self.$apply(ScalarOp::$op, $($argument),*)
                     }
                 )*
             }
         }
+    };
+}
+
+macro_rules! binary {
+    ($( [$($doc:tt)*] $method:ident $op:ident; )*) => {
+        checked! { $( [$($doc)*] $method $op try_apply(other); )* }
     };
 }
 
@@ -61,41 +69,15 @@ burn_lazy_kernels::binary_methods!(binary);
 
 macro_rules! ternary {
     ($( [$($doc:tt)*] $method:ident $op:ident; )*) => {
-        pastey::paste! {
-            /// Functions of three arguments, applied to each component.
-            impl LazyTensor {
-                $(
-                    $($doc)*
-                    ///
-                    /// # Panics
-                    /// If the inner dimensions do not fit, or the operands do not fit together.
-                    #[track_caller]
-                    pub fn $method(&self, second: impl IntoLazy, third: impl IntoLazy) -> Self {
-                        expect(self.[<try_ $method>](second, third))
-                    }
-
-                    #[doc = concat!(
-                        "Like [`", stringify!($method), "`](Self::", stringify!($method),
-                        "), with an error instead of a panic."
-                    )]
-                    pub fn [<try_ $method>](
-                        &self,
-                        second: impl IntoLazy,
-                        third: impl IntoLazy,
-                    ) -> Result<Self, LazyError> {
-                        self.try_apply_three(ScalarOp::$op, second, third)
-                    }
-                )*
-            }
-        }
+        checked! { $( [$($doc)*] $method $op try_apply_three(second, third); )* }
     };
 }
 
 burn_lazy_kernels::ternary_methods!(ternary);
 
 impl LazyTensor {
-    /// Applies a scalar function of two arguments to each component of this and another formula:
-    /// the form of all operators and functions of two arguments that returns an error.
+    /// Applies a scalar function of two arguments to each component of this and another formula. All operators and
+    /// functions of two arguments are made of this.
     ///
     /// # Errors
     /// If the inner dimensions do not fit, or the operands do not fit together.
@@ -128,28 +110,33 @@ impl LazyTensor {
     }
 }
 
+/// Implements an operator of a type and of references to it. The right side is anything that implements `$right`.
 macro_rules! operator {
-    ($($trait:ident $method:ident $try:ident)*) => {$(
-        impl<T: IntoLazy> $trait<T> for LazyTensor {
-            type Output = LazyTensor;
+    ($own:ty, $right:ident: $trait:ident $method:ident $try:ident) => {
+        crate::arithmetic::operator!(@for $own, $own, $right: $trait $method $try);
+        crate::arithmetic::operator!(@for &$own, $own, $right: $trait $method $try);
+    };
+    (@for $left:ty, $own:ty, $right:ident: $trait:ident $method:ident $try:ident) => {
+        impl<T: $right> $trait<T> for $left {
+            type Output = $own;
             #[track_caller]
-            fn $method(self, other: T) -> LazyTensor {
+            fn $method(self, other: T) -> $own {
                 expect(self.$try(other))
             }
         }
+    };
+}
+pub(crate) use operator;
 
-        impl<T: IntoLazy> $trait<T> for &LazyTensor {
-            type Output = LazyTensor;
-            #[track_caller]
-            fn $method(self, other: T) -> LazyTensor {
-                expect(self.$try(other))
-            }
-        }
+/// Implements operators of formulas, also with a number or a tensor on the left.
+macro_rules! formula_operators {
+    ($($trait:ident $method:ident $try:ident)*) => {$(
+        operator!(LazyTensor, IntoLazy: $trait $method $try);
 
         // Not `f32`: with a single floating point type, `(1.0 - k).sqrt()` needs no annotation.
-        operator!(@left $trait $method $try; (f64) (i32));
+        formula_operators!(@left $trait $method $try; (f64) (i32));
 
-        operator!(@left $trait $method $try;
+        formula_operators!(@left $trait $method $try;
             (Tensor<R, K>, const R: usize, K: Basic) (&Tensor<R, K>, const R: usize, K: Basic)
         );
     )*};
@@ -172,7 +159,7 @@ macro_rules! operator {
     )*};
 }
 
-operator! {
+formula_operators! {
     Add add try_add
     Sub sub try_sub
     Mul mul try_mul

@@ -1,55 +1,112 @@
-//! What the backward pass of a reduction will need, found out before the forward pass.
+//! The derivative of a reduction as a formula, before there are tensors for it.
 
-use burn_lazy_kernels::{Axis, Expr, Formula, Forward, ReductionKind, expr::Var};
+use burn_lazy_kernels::{Axis, Cotangent, Expr, Formula, Forward, ReductionKind, expr::Var};
 
 use crate::ops::Reduction;
 
-/// A reduction whose derivative is taken with leaves that have no tensors.
-struct Leaves<'a> {
-    reduction: &'a Reduction,
-    root: Expr,
-    cotangent: Expr,
-    /// The result, its indices and what it is made of, once they are asked for.
-    own: [Option<Expr>; 3],
-    next: u64,
+/// What a leaf of a derivative stands for, beside the operands of the formula.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// The derivative by each entry of the result.
+    Cotangent,
+    /// The entries of the result.
+    Result,
+    /// The indices of these entries.
+    Indices,
+    /// The maxima and sums that the result is computed from.
+    State,
+    /// A number.
+    Parameter(f64),
+    /// Another reduction of the same columns, of a formula of operands and of leaves before this one.
+    Reduced(ReductionKind, Expr),
 }
 
-impl<'a> Leaves<'a> {
-    fn new(reduction: &'a Reduction) -> Self {
-        let mut leaves = Self {
-            root: reduction.formula.root().clone(),
-            cotangent: Expr::constant(0.0),
-            own: [None, None, None],
-            next: reduction.formula.vars().len() as u64,
+/// The derivative of a reduction by its formula at each pair.
+pub(crate) struct Derivative {
+    /// The cotangent of the formula.
+    pub cotangent: Cotangent,
+    /// The leaves of the cotangent that are no operands, in the order in which they were asked for. They are numbered
+    /// after the operands.
+    pub leaves: Vec<(Var, Source)>,
+}
+
+impl Derivative {
+    /// The derivative of `reduction`.
+    pub(crate) fn of(reduction: &Reduction) -> Self {
+        let mut pass = ForwardPass {
             reduction,
+            cotangent: Expr::constant(0.0),
+            given: [None, None, None],
+            leaves: Vec::new(),
         };
-        leaves.cotangent = leaves.leaf(reduction.spec().entries(), false);
-        leaves
+        pass.cotangent = pass.rows(reduction.spec().entries(), Source::Cotangent);
+        Self {
+            cotangent: reduction.kind.derivative(&mut pass),
+            leaves: pass.leaves,
+        }
     }
 
-    fn leaf(&mut self, dim: usize, scalar: bool) -> Expr {
-        let rows = self.reduction.axis.other();
-        let var = Var {
-            id: self.next,
-            axis: (!scalar).then_some(rows),
-            dim,
-            scalar,
+    /// The most tensors that a reduction of the backward pass reads.
+    pub(crate) fn tensors(&self, reduction: &Reduction) -> usize {
+        let root = reduction.formula.root();
+        // The gradients by operands that are summed over the same axis come from one reduction.
+        let by = |summed: &dyn Fn(Option<Axis>) -> bool| {
+            let vars = reduction.formula.tensors().filter(|var| summed(var.axis));
+            let gradients: Vec<Expr> = vars
+                .map(|var| root.pullback(var, self.cotangent.clone()))
+                .collect();
+            match gradients.is_empty() {
+                true => 0,
+                false => Formula::new(&Expr::concat(gradients)).0.tensors().count(),
+            }
         };
-        self.next += 1;
+        let axis = Some(reduction.axis);
+        let columns = by(&|own| own == axis);
+        let rows = by(&|own| own != axis);
+        columns.max(rows)
+    }
+}
+
+/// A reduction whose derivative is taken. Its results are leaves of the output axis.
+struct ForwardPass<'a> {
+    reduction: &'a Reduction,
+    cotangent: Expr,
+    /// The leaves of the result, its indices and its state, once they are asked for.
+    given: [Option<Expr>; 3],
+    leaves: Vec<(Var, Source)>,
+}
+
+impl ForwardPass<'_> {
+    /// A new leaf, of `dim` numbers a row, or a number.
+    fn leaf(&mut self, axis: Option<Axis>, dim: usize, source: Source) -> Expr {
+        let before = self.reduction.formula.vars().len() + self.leaves.len();
+        let var = Var {
+            id: before as u64,
+            axis,
+            dim,
+            scalar: axis.is_none(),
+        };
+        self.leaves.push((var, source));
         Expr::var(var)
     }
 
-    fn own(&mut self, at: usize, dim: usize) -> Expr {
-        if self.own[at].is_none() {
-            self.own[at] = Some(self.leaf(dim, false));
+    fn rows(&mut self, dim: usize, source: Source) -> Expr {
+        self.leaf(Some(self.reduction.axis.other()), dim, source)
+    }
+
+    /// The leaf at place `at` of those that are made once.
+    fn given(&mut self, at: usize, dim: usize, source: Source) -> Expr {
+        if let Some(leaf) = &self.given[at] {
+            return leaf.clone();
         }
-        self.own[at].clone().expect("it was made")
+        let leaf = self.rows(dim, source);
+        self.given[at].insert(leaf).clone()
     }
 }
 
-impl Forward for Leaves<'_> {
+impl Forward for ForwardPass<'_> {
     fn root(&self) -> &Expr {
-        &self.root
+        self.reduction.formula.root()
     }
 
     fn axis(&self) -> Axis {
@@ -60,8 +117,8 @@ impl Forward for Leaves<'_> {
         self.reduction.size(self.reduction.axis)
     }
 
-    fn parameter(&mut self, _value: f64) -> Expr {
-        self.leaf(1, true)
+    fn parameter(&mut self, value: f64) -> Expr {
+        self.leaf(None, 1, Source::Parameter(value))
     }
 
     fn cotangent(&self) -> Expr {
@@ -69,44 +126,22 @@ impl Forward for Leaves<'_> {
     }
 
     fn result(&mut self) -> Expr {
-        self.own(0, self.reduction.spec().entries())
+        self.given(0, self.reduction.spec().entries(), Source::Result)
     }
 
     fn indices(&mut self) -> Expr {
-        self.own(1, self.reduction.spec().entries())
+        self.given(1, self.reduction.spec().entries(), Source::Indices)
     }
 
     fn state(&mut self, plane: usize) -> Expr {
         let terms = self.reduction.spec_of_terms();
-        let state = self.own(2, terms.state_size());
+        let state = self.given(2, terms.state_size(), Source::State);
         state.slice(terms.plane_start(plane), terms.plane_size(plane))
     }
 
-    fn reduced(&mut self, _kind: ReductionKind, root: &Expr) -> Expr {
-        self.leaf(root.dim(), false)
+    fn reduced(&mut self, kind: ReductionKind, root: &Expr) -> Expr {
+        self.rows(root.dim(), Source::Reduced(kind, root.clone()))
     }
-}
-
-/// The most tensors that a reduction of the backward pass reads.
-pub(crate) fn tensors(reduction: &Reduction) -> usize {
-    let mut leaves = Leaves::new(reduction);
-    let cotangent = reduction.kind.derivative(&mut leaves);
-    let root = &leaves.root;
-    // The gradients by operands that are summed over the same axis come from one reduction.
-    let by = |summed: &dyn Fn(Option<Axis>) -> bool| {
-        let vars = reduction.formula.tensors().filter(|var| summed(var.axis));
-        let gradients: Vec<Expr> = vars
-            .map(|var| root.pullback(var, cotangent.clone()))
-            .collect();
-        match gradients.is_empty() {
-            true => 0,
-            false => Formula::new(&Expr::concat(gradients)).0.tensors().count(),
-        }
-    };
-    let axis = Some(reduction.axis);
-    let columns = by(&|own| own == axis);
-    let rows = by(&|own| own != axis);
-    columns.max(rows)
 }
 
 #[cfg(test)]
@@ -117,7 +152,7 @@ mod tests {
     use super::*;
 
     fn count(root: &Expr, kind: ReductionKind) -> usize {
-        tensors(&Reduction {
+        let reduction = Reduction {
             formula: Formula::new(root).0,
             kind,
             wanted: Wanted::VALUES,
@@ -130,7 +165,8 @@ mod tests {
             squeezed: false,
             fold: None,
             scalars: vec![],
-        })
+        };
+        Derivative::of(&reduction).tensors(&reduction)
     }
 
     #[test]
@@ -149,12 +185,12 @@ mod tests {
         // The cotangent alone.
         assert_eq!(count(&(rows[0].clone() + y.clone()), sum), 1);
         assert_eq!(count(&(rows[0].clone() * y.clone()), sum), 2);
-        // All operands are in the derivative by some of them.
+        // The derivative by one operand may read all of the others.
         let product = rows
             .iter()
             .fold(y.clone(), |product, row| product * row.clone());
         assert_eq!(count(&product, sum), 5);
-        // The maximum and the sum of exponentials, the result or its indices are further tensors.
+        // Further tensors are the maxima and sums of exponentials, the result, or its indices.
         let scores = rows[0].clone() * y.clone();
         assert_eq!(count(&scores, ReductionKind::LogSumExp { scores: 1 }), 4);
         assert_eq!(count(&scores, ReductionKind::Minimum), 3);

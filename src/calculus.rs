@@ -1,34 +1,36 @@
 //! Symbolic derivatives of formulas: gradients, differentials and what is made of them.
 //!
-//! All of them are formulas again, so they can be nested to any order, reduced, and differentiated by
-//! Burn's autodiff. Summed over $j$, [`grad`](LazyTensor::grad) by a row with a cotangent of the rows is
-//! the vector-Jacobian product of $\sum_j f_{ij}$, and [`diff`](LazyTensor::diff) the Jacobian-vector
-//! product; as both are sums of formulas, derivatives of second order follow through autodiff.
+//! All of them are formulas again. They can be nested to any order, reduced, and differentiated by Burn's autodiff.
+//! Summed over $j$, [`grad`](LazyTensor::grad) by a row with a cotangent of the rows is the vector-Jacobian product
+//! of $\sum_j f_{ij}$, and [`diff`](LazyTensor::diff) is the Jacobian-vector product. Both are sums of formulas, so
+//! autodiff gives derivatives of second order.
 //!
-//! `v` is always an operand itself, as [`LazyTensor::vi`], [`vj`](LazyTensor::vj) or
-//! [`pm`](LazyTensor::pm) made it, and one of the formula: the handle from which the formula was made, or
-//! another one of the same tensor and axis. A tensor is the same as its clones, but not as copies of it,
-//! and also not as what it becomes by `detach` or `cast`.
+//! `v` is an operand of the formula, as [`LazyTensor::vi`], [`vj`](LazyTensor::vj) or [`pm`](LazyTensor::pm) made it:
+//! the handle from which the formula was made, or another handle of the same tensor and axis. A clone of a tensor is
+//! the same tensor. A copy is another one, and so is the result of `detach` or `cast`.
 //!
 //! # What does not count
 //!
-//! A pair that a [`mask_where`](LazyTensor::mask_where) or an [`if_else`](LazyTensor::if_else) hides contributes exactly 0
-//! to every derivative of what is hidden, of every order, also through Burn's autodiff. What is hidden may be infinite
-//! or NaN. So the forces of charges are finite where the pairs $i = j$ are masked, and padded rows may hold
-//! anything. Nor does it matter that a derivative is infinite where its cotangent is 0: $1 / (1 + e^{-x})$ has the
+//! A pair that a [`mask_where`](LazyTensor::mask_where) or an [`if_else`](LazyTensor::if_else) hides contributes
+//! exactly 0 to every derivative of the hidden formula, of every order, also through Burn's autodiff. The hidden
+//! value may be infinite or NaN. So the forces of charges are finite where the pairs $i = j$ are masked, and padded
+//! rows may hold anything. A derivative may also be infinite where its cotangent is 0: $1 / (1 + e^{-x})$ has the
 //! derivative 0 where the exponential overflows.
 //!
 //! # Where a derivative does not exist
 //!
-//! - Where the value is finite and the derivative would be infinite, it is taken as 0: `sqrt`, `powf` with an exponent
-//!   below 1, `cbrt` and `xlogx` at 0, `asin`, `acos` and `acosh` at the ends of their domains, a norm at the origin.
-//! - Where the value jumps or has a kink, the derivative is 0 (`sign`, `step`, `round`, comparisons, `abs` at 0), one
-//!   half for each of two equal arguments of `maximum` and `minimum`, and that of the value at the bounds of `clamp`.
+//! - Where the value is finite and the derivative would be infinite, the derivative is 0: `sqrt`, `powf` with an
+//!   exponent below 1, `cbrt` and `xlogx` at 0, `asin`, `acos` and `acosh` at the ends of their domains, a norm at
+//!   the origin.
+//! - Where the value jumps or has a kink, the derivative is 0 (`sign`, `step`, `round`, comparisons, `abs` at 0).
+//!   `maximum` and `minimum` of two equal arguments have the derivative one half by each. At the bounds of `clamp`
+//!   the derivative is that of the value.
 //! - Where the value is infinite, the derivative may be infinite or NaN.
 //!
 //! A function of a distance, such as $(1 + r) e^{-r}$ of $r = |x - y|$, may have a second derivative where points
-//! coincide though the distance itself has none. Written with `norm()`, its second derivative is 0 there; written as
-//! a function of the squared distance, as the [kernels](crate::kernels) and [`matern`](LazyTensor::matern) are, it is right.
+//! coincide, though the distance itself has none. If it is written with `norm()`, its second derivative is 0 there.
+//! It is right if the function is written in terms of the squared distance, as the [kernels](crate::kernels) and
+//! [`matern`](LazyTensor::matern) are.
 
 use std::sync::Arc;
 
@@ -91,7 +93,7 @@ impl LazyTensor {
     /// The Jacobian of this formula $f$ with respect to the operand `v`, flattened row by row: component
     /// $k D_v + l$ is $\partial f_k / \partial v_l$.
     ///
-    /// The formula is as long as $f$ has components: this is for few of them.
+    /// The formula grows with the number of components of $f$, so this is for few of them.
     ///
     /// # Panics
     /// If `v` is not an operand of this formula.
@@ -112,7 +114,7 @@ impl LazyTensor {
     /// The divergence of this formula $f$ with respect to the operand `v` of the same inner dimension:
     /// $\sum_k \partial f_k / \partial v_k$.
     ///
-    /// The formula is as long as $f$ has components: this is for few of them.
+    /// The formula grows with the number of components of $f$, so this is for few of them.
     ///
     /// # Panics
     /// If `v` is not an operand of this formula, or has another inner dimension.
@@ -175,7 +177,7 @@ impl LazyTensor {
         self.try_grad(v, 1.0)?.try_diff(v, u)
     }
 
-    /// This formula with one leaf for the tensor of the operand `v`, and that leaf.
+    /// This formula, in which all operands of the tensor and axis of `v` are one variable, and that variable.
     fn in_terms_of<'a>(&self, v: &'a LazyTensor) -> Result<(Self, &'a Var), LazyError> {
         let Node::Var(var) = v.expr.node() else {
             return Err(LazyError::NotAnOperand(v.boxed_info()));
@@ -186,7 +188,8 @@ impl LazyTensor {
             operand.var == *var
                 || (operand.var.axis == var.axis && operand.value.is_same(&own.value))
         };
-        // Also one whose derivative has gone: the second derivative of a linear function is 0.
+        // An operand also counts where a derivative no longer depends on it: the second derivative of a linear
+        // function is 0.
         if !self.operands.iter().any(is_same) {
             return Err(LazyError::NotInFormula {
                 operand: Box::new(own.info(&v.operands)),

@@ -12,9 +12,9 @@ use crate::{
     ops::{by_hand, cast_of},
 };
 
-/// `tensor` as [`Tensor::cast`] makes it, differentiable, also between BF16 and other types on CPUs without an
-/// instruction for that: there a conversion by Burn ends in garbage with CubeCL 0.11.3, while the kernels of this
-/// library convert by hand.
+/// `tensor` in another type, differentiable as [`Tensor::cast`]. With CubeCL 0.11.3, Burn's conversion between BF16
+/// and other types gives wrong values on CPUs without an instruction for it. The kernels of this library convert
+/// without that instruction.
 pub(crate) fn cast<const R: usize>(tensor: Tensor<R>, dtype: FloatDType) -> Tensor<R> {
     let own = tensor.dtype();
     if own == DType::from(dtype) {

@@ -3,18 +3,20 @@
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 use burn::tensor::Tensor;
+use burn_lazy_kernels::catalogue::ScalarOp;
 
 use crate::{
+    arithmetic::operator,
     error::LazyError,
     lazy::{IntoLazy, LazyTensor, expect},
     reduce::Axes,
 };
 
-/// A complex number of any kind: `Complex<LazyTensor>` is a complex formula, `Complex<Tensor<R>>` what
-/// its reduction gives.
+/// A pair of a real and an imaginary part. `Complex<LazyTensor>` is a complex formula, and `Complex<Tensor<R>>` is
+/// the result of its reduction.
 ///
-/// Complex formulas have the operations of complex numbers; derivatives are those of the two real
-/// formulas, through Burn's autodiff or [`LazyTensor::grad`].
+/// Complex formulas have the operations of complex numbers. Derivatives are those of the two real formulas, through
+/// Burn's autodiff or [`LazyTensor::grad`].
 ///
 /// ```
 /// # #[cfg(feature = "cpu")] {
@@ -71,7 +73,7 @@ impl LazyTensor {
 
 /// The right-hand side of an operator on complex formulas: complex, real, a tensor or a number.
 pub trait IntoComplex {
-    /// Both parts; no imaginary one of what is real.
+    /// The real and the imaginary part. A real value has no imaginary part.
     fn into_parts(self) -> Result<(LazyTensor, Option<LazyTensor>), LazyError>;
 }
 
@@ -113,8 +115,8 @@ impl Complex<LazyTensor> {
         self.re.square().try_add(self.im.square())
     }
 
-    /// The absolute value; its gradient at 0 is 0. Of rows, columns and parameters it is right in the whole range
-    /// of the type; of pairs where the squares are in it, as [`LazyTensor::norm`].
+    /// The absolute value; its gradient at 0 is 0. For rows, columns and parameters it is right in the whole range of
+    /// the type. For pairs it is right where the squares are in the range, as for [`LazyTensor::norm`].
     ///
     /// # Panics
     /// If the parts do not fit together.
@@ -191,8 +193,7 @@ impl Complex<LazyTensor> {
         Self::new(self.re.inner_sum(), self.im.inner_sum())
     }
 
-    /// The bilinear product over the inner axis, $\sum_k a_k b_k$; of neither side the conjugate is
-    /// taken.
+    /// The bilinear product over the inner axis, $\sum_k a_k b_k$. Neither side is conjugated.
     ///
     /// # Panics
     /// If the inner dimensions do not fit, or the operands do not fit together.
@@ -253,7 +254,7 @@ impl Complex<LazyTensor> {
         axis: impl Into<Axes>,
     ) -> Result<Complex<Tensor<R>>, LazyError> {
         let dim = self.re.dim().max(self.im.dim());
-        // Both parts as wide as the wider one.
+        // A part of one component is repeated, so that both parts have as many.
         let wide = |part: &LazyTensor| match part.dim() {
             1 => part.map(part.expr.expand(dim)),
             _ => part.clone(),
@@ -286,26 +287,27 @@ impl Complex<LazyTensor> {
     }
 }
 
-/// The forms of the operators that return an error.
+/// Operators as methods that return an error.
 impl Complex<LazyTensor> {
     /// The sum `self + other`, or an error.
     pub fn try_add(&self, other: impl IntoComplex) -> Result<Self, LazyError> {
-        let (re, im) = other.into_parts()?;
-        let imaginary = match im {
-            Some(im) => self.im.try_add(im)?,
-            None => self.im.clone(),
-        };
-        Ok(Self::new(self.re.try_add(re)?, imaginary))
+        self.try_apply_to_parts(ScalarOp::Add, other)
     }
 
     /// The difference `self - other`, or an error.
     pub fn try_sub(&self, other: impl IntoComplex) -> Result<Self, LazyError> {
+        self.try_apply_to_parts(ScalarOp::Sub, other)
+    }
+
+    /// Applies `op` to the real parts and to the imaginary parts. Beside a real value the imaginary part stays as it
+    /// is.
+    fn try_apply_to_parts(&self, op: ScalarOp, other: impl IntoComplex) -> Result<Self, LazyError> {
         let (re, im) = other.into_parts()?;
         let imaginary = match im {
-            Some(im) => self.im.try_sub(im)?,
+            Some(im) => self.im.try_apply(op, im)?,
             None => self.im.clone(),
         };
-        Ok(Self::new(self.re.try_sub(re)?, imaginary))
+        Ok(Self::new(self.re.try_apply(op, re)?, imaginary))
     }
 
     /// The product `self * other`, or an error.
@@ -331,32 +333,10 @@ impl Complex<LazyTensor> {
     }
 }
 
-macro_rules! operator {
-    ($($trait:ident $method:ident $try:ident)*) => {$(
-        impl<T: IntoComplex> $trait<T> for Complex<LazyTensor> {
-            type Output = Complex<LazyTensor>;
-            #[track_caller]
-            fn $method(self, other: T) -> Complex<LazyTensor> {
-                expect(self.$try(other))
-            }
-        }
-
-        impl<T: IntoComplex> $trait<T> for &Complex<LazyTensor> {
-            type Output = Complex<LazyTensor>;
-            #[track_caller]
-            fn $method(self, other: T) -> Complex<LazyTensor> {
-                expect(self.$try(other))
-            }
-        }
-    )*};
-}
-
-operator! {
-    Add add try_add
-    Sub sub try_sub
-    Mul mul try_mul
-    Div div try_div
-}
+operator!(Complex<LazyTensor>, IntoComplex: Add add try_add);
+operator!(Complex<LazyTensor>, IntoComplex: Sub sub try_sub);
+operator!(Complex<LazyTensor>, IntoComplex: Mul mul try_mul);
+operator!(Complex<LazyTensor>, IntoComplex: Div div try_div);
 
 impl Neg for Complex<LazyTensor> {
     type Output = Complex<LazyTensor>;

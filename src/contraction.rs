@@ -12,8 +12,8 @@ pub struct Contraction {
 }
 
 impl Contraction {
-    /// Tensors of shapes `left` and `right`, whose axes `left_axes` and `right_axes` are summed over in
-    /// pairs.
+    /// A contraction of tensors of shapes `left` and `right`. The axes `left_axes` and `right_axes` are summed over
+    /// in pairs.
     pub fn new(left: &[usize], right: &[usize], left_axes: &[usize], right_axes: &[usize]) -> Self {
         Self {
             shapes: [left.to_vec(), right.to_vec()],
@@ -22,7 +22,7 @@ impl Contraction {
         }
     }
 
-    /// The same with another order of the axes of the result: axis `k` is the former axis
+    /// The same contraction with another order of the axes of the result: axis `k` is the former axis
     /// `permutation[k]`.
     pub fn permuted(self, permutation: Vec<usize>) -> Self {
         Self {
@@ -31,7 +31,7 @@ impl Contraction {
         }
     }
 
-    /// The places of the factors, or what is wrong.
+    /// The positions of the factors, or the reason why the axes do not fit.
     pub(crate) fn places(&self, dims: [usize; 2]) -> Result<Places, &'static str> {
         let mut kept: Vec<(usize, usize, usize)> = Vec::new();
         let mut summed: [Vec<(usize, usize)>; 2] = Default::default();
@@ -83,15 +83,15 @@ fn offsets(axes: &[(usize, usize)]) -> Vec<usize> {
     })
 }
 
-/// For each side where the elements of the result start, and the offsets of the terms.
+/// For each side the offsets where the elements of the result start, and the offsets of their terms.
 pub(crate) struct Places {
     outer: [Vec<usize>; 2],
     inner: [Vec<usize>; 2],
 }
 
 impl Places {
-    /// As a sum of products of long vectors or a vector of inner products, whichever reads longer runs
-    /// of components.
+    /// The contraction as a sum of products of long vectors, or as a vector of inner products: the one that reads
+    /// longer runs of components.
     pub fn sum_of_products(&self, left: &Expr, right: &Expr) -> Expr {
         let plus = |offsets: &[usize], start: usize| -> Vec<usize> {
             offsets.iter().map(|offset| offset + start).collect()

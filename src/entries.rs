@@ -1,4 +1,4 @@
-//! Single entries, blocks and the whole of a symbolic matrix, and where a pair stands in it.
+//! Entries of a symbolic matrix (single ones, blocks, all of them), and the indices of a pair as formulas.
 
 use std::{ops::Range, sync::Arc};
 
@@ -25,9 +25,9 @@ use crate::{
 const MOST_ENTRIES: usize = 1 << 28;
 
 impl LazyTensor {
-    /// The index $i$ of the row, as a number; it takes its size from the formula it is used in.
+    /// The index $i$ of the row, as a number. The number of rows is that of the formula in which it is used.
     ///
-    /// Exact up to 2^24 in formulas of F32, F16 and BF16. To compare the indices of row and column use
+    /// It is exact up to 2^24 in formulas of F32, F16 and BF16. To compare the indices of row and column use
     /// [`offset`](Self::offset), which is exact for any size.
     pub fn row_index() -> Self {
         Self::place(Place::Index(Axis::I))
@@ -38,8 +38,8 @@ impl LazyTensor {
         Self::place(Place::Index(Axis::J))
     }
 
-    /// $i - j$, the index of the row minus that of the column. It is subtracted in integers and small
-    /// numbers stay exact, so masks of the diagonal, of triangles and bands cost one comparison.
+    /// $i - j$, the index of the row minus the index of the column. The difference is computed in integers, so that
+    /// small differences are exact at any size. Masks of the diagonal, of triangles and of bands take one comparison.
     ///
     /// ```
     /// # #[cfg(feature = "cpu")] {
@@ -67,9 +67,9 @@ impl LazyTensor {
         }
     }
 
-    /// This formula with `value` in the place of NaN: what makes a reduction skip NaN, if `value` is
-    /// what the reduction of nothing gives (0 for sums, $\infty$ for minima, $-\infty$ for maxima and
-    /// for the scores of [`logsumexp`](Self::logsumexp)).
+    /// This formula with `value` in the place of NaN. A reduction skips NaN if `value` is its result over an empty
+    /// axis: 0 for sums, $\infty$ for minima, $-\infty$ for maxima and for the scores of
+    /// [`logsumexp`](Self::logsumexp).
     pub fn nan_to(&self, value: f64) -> Self {
         let number = Operand::scalar(value);
         let is_nan = Expr::scalar(ScalarOp::NotEqual, vec![self.expr.clone(); 2]);
@@ -81,11 +81,11 @@ impl LazyTensor {
         }
     }
 
-    /// The values of a formula of rows, of columns or of parameters alone, as a tensor: $f_i$ of shape
-    /// `[batch.., M, D]`, $f_j$ of shape `[batch.., N, D]`, or `[batch.., D]`. In the type of the
-    /// formula, and differentiable with respect to every operand.
+    /// The values of a formula of rows, of columns or of parameters alone, as a tensor. Its shape is `[batch.., M,
+    /// D]` for rows, `[batch.., N, D]` for columns and `[batch.., D]` for parameters. It has the type of the formula,
+    /// and is differentiable with respect to every operand.
     ///
-    /// A formula of rows and columns has a value for each pair: reduce it, or store all of them with
+    /// A formula of rows and columns has a value for each pair. Reduce it, or store all values with
     /// [`dense`](Self::dense).
     ///
     /// ```
@@ -120,7 +120,8 @@ impl LazyTensor {
                 self.check_axis(axis)?;
             }
         }
-        // Of a formula of columns each is the sum over the one row there is, and so on.
+        // A value is the sum over an axis of size 1: that of rows for a formula of columns, that of columns
+        // otherwise.
         let (axis, rows) = match (extent.m, extent.n) {
             (_, Some(columns)) => (Axis::I, Some(columns)),
             (rows, None) => (Axis::J, rows),
@@ -128,14 +129,7 @@ impl LazyTensor {
         let mut shape = extent.batch;
         shape.extend(rows);
         shape.push(self.dim());
-        if shape.len() != R {
-            return Err(LazyError::OutputRank {
-                operation: "evaluate",
-                shape,
-                rank: R,
-                formula: self.boxed_info(),
-            });
-        }
+        self.check_rank::<R>("evaluate", &shape)?;
         let kind = ReductionKind::Sum(Accumulation::default());
         let request = Request::new(kind, Wanted::VALUES, axis).squeezed(rows.is_none());
         let [values, _] = self.reduce_unchecked(request)?;
@@ -169,21 +163,14 @@ impl LazyTensor {
                 formula: self.boxed_info(),
             });
         }
-        if shape.len() != R {
-            return Err(LazyError::OutputRank {
-                operation: "dense",
-                shape,
-                rank: R,
-                formula: self.boxed_info(),
-            });
-        }
+        self.check_rank::<R>("dense", &shape)?;
         let dtype = self.extent().dtype.expect("there is a tensor operand");
         let dense: Tensor<R> = self.columns_as_batch()?.entries()?;
         Ok(cast(dense, dtype.into()).swap_dims(R - 3, R - 2))
     }
 
-    /// The same entries as a formula of rows, in which the columns are the last batch dimension: the
-    /// operands of columns are then parameters.
+    /// The same entries as a formula of rows. The columns are its last batch dimension, so that operands of columns
+    /// become parameters.
     fn columns_as_batch(&self) -> Result<Self, LazyError> {
         let extent = self.extent();
         let dtype = extent.dtype.expect("there is a tensor operand");
@@ -192,7 +179,7 @@ impl LazyTensor {
             .topological()
             .iter()
             .any(|expr| matches!(expr.node(), Node::Place(_)));
-        // The index of a column is an operand here, of which halves hold few.
+        // The index of a column is an operand here, and F16 and BF16 hold few integers.
         let halves = matches!(dtype, DType::F16 | DType::BF16) && uses_places;
         let computed = if halves { DType::F32 } else { dtype };
         let [_, columns] = [Axis::I, Axis::J].map(|axis| extent.size(axis).expect("checked"));
@@ -250,19 +237,10 @@ impl LazyTensor {
     /// Like [`diag`](Self::diag), with an error instead of a panic.
     pub fn try_diag<const R: usize>(&self) -> Result<Tensor<R>, LazyError> {
         let rows = self.diagonal_as_rows()?;
-        let shape = rows.shape();
-        if shape.len() - 1 != R {
-            return Err(LazyError::OutputRank {
-                operation: "diag",
-                shape: shape[..shape.len() - 2]
-                    .iter()
-                    .chain(shape.last())
-                    .copied()
-                    .collect(),
-                rank: R,
-                formula: self.boxed_info(),
-            });
-        }
+        // Without the axis of columns.
+        let mut shape = rows.shape();
+        shape.remove(shape.len() - 2);
+        self.check_rank::<R>("diag", &shape)?;
         rows.entries()
     }
 
@@ -291,8 +269,8 @@ impl LazyTensor {
         })
     }
 
-    /// The rows `rows` and columns `columns` of this matrix, still symbolic: `k.block(i..i + 1, 0..n)`
-    /// is a row.
+    /// The rows `rows` and columns `columns` of this matrix, as a symbolic matrix. `k.block(i..i + 1, 0..n)` is a
+    /// row.
     ///
     /// # Panics
     /// If a range leaves its axis, or no operand depends on one of the axes.
@@ -348,7 +326,7 @@ impl LazyTensor {
         })
     }
 
-    /// The rows (or columns) at `indices` of this matrix, still symbolic.
+    /// The rows (or columns) at `indices` of this matrix, as a symbolic matrix.
     pub(crate) fn select(&self, axis: Axis, indices: &[usize]) -> Result<Self, LazyError> {
         self.check_axis(axis)?;
         let extent = self.extent();
@@ -388,8 +366,8 @@ impl LazyTensor {
         })
     }
 
-    /// All entries of a formula of one component on the host, by columns: entry $ij$ of batch $b$ is
-    /// at $(bN + j)M + i$.
+    /// All entries of a formula of one component on the host, column after column: entry $ij$ of batch $b$ is at
+    /// $(bN + j)M + i$.
     pub(crate) fn host_entries(&self) -> Result<Vec<f64>, LazyError> {
         self.check_scalar("entries")?;
         self.columns_as_batch()?.host_rows()
@@ -403,13 +381,13 @@ impl LazyTensor {
 
     /// The values of a formula that does not depend on columns, on the host.
     fn host_rows(&self) -> Result<Vec<f64>, LazyError> {
-        // How many dimensions there are does not matter to the data.
+        // The data are the same for any number of dimensions.
         let values: Tensor<1> = self.entries()?;
         Ok(values.into_data().iter::<f64>().collect())
     }
 
-    /// Whether up to 32 rows, spread over the matrix, are equal to the columns of the same indices up to
-    /// rounding: a square matrix for which this does not hold is not symmetric.
+    /// Compares up to 32 rows, spread over the matrix, with the columns of the same indices. If they differ by more
+    /// than rounding, the matrix is not symmetric.
     pub(crate) fn looks_symmetric(&self) -> Result<bool, LazyError> {
         const COMPARED: usize = 32;
         let [rows, columns] = self.sizes();
@@ -420,8 +398,8 @@ impl LazyTensor {
         if count == 0 {
             return Ok(true);
         }
-        // The last index of each part, where the parts differ in size by at most one, so that regular
-        // structures are not met at one phase only.
+        // The rows are cut into parts whose sizes differ by at most one, and the last row of each part is taken.
+        // Equal steps could always meet the same place of a regular structure.
         let indices: Vec<usize> = (1..=count).map(|k| k * rows / count - 1).collect();
         let block = self.select(Axis::I, &indices)?.select(Axis::J, &indices)?;
         let epsilon = match self.extent().dtype {
@@ -434,7 +412,7 @@ impl LazyTensor {
             (0..count * count).all(|at| {
                 let (j, i) = (at / count, at % count);
                 let (entry, mirrored) = (batch[at], batch[i * count + j]);
-                // Also infinite ones, and NaN.
+                // Infinite values and NaN are equal to themselves here.
                 entry.total_cmp(&mirrored).is_eq()
                     || (entry.is_nan() && mirrored.is_nan())
                     || (entry - mirrored).abs() <= 1e3 * epsilon * scale
@@ -442,7 +420,7 @@ impl LazyTensor {
         }))
     }
 
-    /// This formula over other tensors and places.
+    /// This formula with other tensors and other indices of the pair.
     fn replace(
         &self,
         tensor: impl Fn(

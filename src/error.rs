@@ -102,7 +102,7 @@ pub enum LazyError {
         /// Its type.
         dtype: DType,
     },
-    /// There are more pairs than integers of the device can count.
+    /// There are more pairs than the integers of the device can count.
     #[error(
         "{operation}: {pairs} pairs are more than an integer of the device holds, {limit}, in {formula}"
     )]
@@ -215,7 +215,7 @@ pub enum LazyError {
         /// The formula.
         formula: Box<FormulaInfo>,
     },
-    /// More entries than are stored.
+    /// A matrix has too many entries to be stored.
     #[error("more than {limit} entries would be stored, of {formula}")]
     TooDense {
         /// The most entries that are stored.
@@ -263,7 +263,7 @@ pub enum LazyError {
         /// The formula.
         formula: Box<FormulaInfo>,
     },
-    /// A number of results that cannot be given.
+    /// The number of values asked for is 0 or too large.
     #[error("{operation} gives 1 to {limit} values, not {count}, for {formula}")]
     Count {
         /// The operation.
@@ -281,7 +281,7 @@ pub enum LazyError {
         /// The order asked for.
         order: u8,
     },
-    /// Only an operand can be differentiated by.
+    /// A formula can only be differentiated by an operand.
     #[error("grad needs an operand to differentiate by, got the formula {0}")]
     NotAnOperand(Box<FormulaInfo>),
     /// A formula is differentiated by an operand that is not in it.
@@ -306,7 +306,7 @@ pub enum LazyError {
         /// The formula.
         formula: Box<FormulaInfo>,
     },
-    /// A formula of rows and columns has no values that are not reduced.
+    /// A formula of rows and columns cannot be evaluated without a reduction.
     #[error(
         "the formula depends on rows and columns: reduce it over an axis, or store all entries with \
          dense(), in {0}"

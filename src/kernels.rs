@@ -1,9 +1,9 @@
 //! Common kernels, as formulas.
 //!
-//! `x` and `y` are points, `[.., M, D]` and `[.., N, D]`. Parameters are numbers, tensors (learnable, if
-//! they are tracked) or formulas; a length scale has one component, or D of them: one for each
-//! coordinate ("automatic relevance determination"). As kernels are formulas, `+`, `*` and functions
-//! of them give further ones.
+//! `x` and `y` are points, `[.., M, D]` and `[.., N, D]`. Parameters are numbers, tensors (which are learned if
+//! autodiff tracks them) or formulas. A length scale has one component, or D components: one for each coordinate
+//! ("automatic relevance determination"). Kernels are formulas, so `+`, `*` and functions of kernels give further
+//! kernels.
 //!
 //! ```
 //! # #[cfg(all(feature = "cpu", feature = "autodiff"))] {
@@ -133,8 +133,8 @@ kernels! {
         Ok(product.try_add(constant)?.powi(degree.into()))
     };
 
-    /// The cosine kernel $\langle x, y \rangle / (|x| |y|)$; 0 where a point is 0. Right for points of any size, as
-    /// points are normalized once a row or column.
+    /// The cosine kernel $\langle x, y \rangle / (|x| |y|)$; 0 where a point is 0. It is right for points of any
+    /// size, as each row and each column is normalised once.
     cosine / try_cosine(x, y) => x.normalize().try_dot(y.normalize());
 
     /// The kernel of the energy distance, $-|x - y|$: conditionally positive definite.

@@ -14,16 +14,15 @@ use crate::{
     operand::{Extent, Operand, broadcast, extent, name, union},
 };
 
-/// The greatest depth of a formula; deeper ones are a loop that builds one without end.
+/// The greatest depth of a formula. A deeper one is most likely built by a loop that does not end.
 const MAX_DEPTH: usize = 500;
 
 /// A symbolic tensor of shape `[batch.., M, N, D]`: a formula over rows `x_i`, columns `y_j` and
 /// parameters, whose M x N entries are never stored.
 ///
-/// Operators build the formula; a reduction over [`Axis::I`] or [`Axis::J`] evaluates it on the
-/// device, in memory of the size of its inputs and outputs. The inner axis of size D holds the
-/// components of an entry; operations on entries work component by component and broadcast
-/// components of size 1.
+/// Operators build the formula. A reduction over [`Axis::I`] or [`Axis::J`] evaluates it on the device, in memory of
+/// the size of its inputs and outputs. The inner axis of size D holds the components of an entry. Operations on
+/// entries work component by component, and an entry of one component is broadcast.
 ///
 /// Handles are cheap to clone, and operators take them by value or by reference. Methods panic at
 /// the caller's line where their `try_` forms return a [`LazyError`].
@@ -45,26 +44,26 @@ const MAX_DEPTH: usize = 500;
 ///
 /// # Tensors in operators
 ///
-/// A tensor in an operator or as the argument of a method is a parameter `[batch.., D]`, as
-/// [`pm`](Self::pm) makes it: `k * scale` with a `scale` of one number, `x_i / lengths` with as many
-/// lengths as `x_i` has components. Where it could also be meant as values of rows or columns it is
-/// refused with [`LazyError::TensorInOperator`], so `k * w` with a `w` of shape `[N]` or `[N, 1]` is an
-/// error. This is so
-/// - if its batch dimensions are not those of the formula, but further or longer ones;
+/// A tensor in an operator or as the argument of a method is a parameter `[batch.., D]`, as [`pm`](Self::pm) makes
+/// it: `k * scale` with a `scale` of one number, `x_i / lengths` with as many lengths as `x_i` has components.
+///
+/// A tensor that could also be meant as values of rows or columns is refused with [`LazyError::TensorInOperator`]. So
+/// `k * w` with a `w` of shape `[N]` or `[N, 1]` is an error. A tensor is refused
+/// - if it has batch dimensions that the formula does not have, or longer ones;
 /// - if its last batch dimension is as long as the formula has rows or columns;
-/// - if it has M or N components, more than one, and the formula beside it another number of them.
+/// - if it has M or N components, more than one, and the formula has another number of components.
 ///
 /// `LazyTensor::pm(w)` is always a parameter, `LazyTensor::vi(w)` always one value a row and
 /// `LazyTensor::vj(w)` one value a column.
 ///
 /// # Integers and truth values
 ///
-/// [`vi`](Self::vi), [`vj`](Self::vj), [`pm`](Self::pm) and operators also take tensors of kind Int and
-/// Bool: labels, masks, counts. They are read as numbers in the type of the formula, which the others
-/// decide; a formula of nothing else has the default type of the device. Whole numbers are rounded where
-/// that type does not hold them, in F32 beyond 2^24, but for comparisons: an Int tensor, or components
-/// of one, is compared exactly with another, with a Bool tensor and with numbers. Formulas of halves
-/// with Int tensors in them are computed from operands in F32. There is no gradient by these tensors.
+/// [`vi`](Self::vi), [`vj`](Self::vj), [`pm`](Self::pm) and operators also take tensors of kind Int and Bool: labels,
+/// masks, counts. They are read as numbers in the type of the other operands. If there are no others, the formula has
+/// the default type of the device. Whole numbers that the type does not hold are rounded, in F32 those beyond 2^24.
+/// Comparisons do not round: an Int tensor, or components of one, is compared exactly with another, with a Bool
+/// tensor and with numbers. Formulas of F16 and BF16 with Int tensors are computed from operands in F32. There is no
+/// gradient by these tensors.
 ///
 /// ```
 /// # #[cfg(feature = "cpu")] {
@@ -85,9 +84,9 @@ pub struct LazyTensor {
     pub(crate) accumulation: Accumulation,
 }
 
-/// What can stand on either side of an operator: a lazy tensor, a number (a run-time scalar, so
-/// that another value needs no other kernel), or a Burn tensor of any kind (a parameter `[batch.., D]`;
-/// see [Tensors in operators](LazyTensor#tensors-in-operators)).
+/// What can stand on either side of an operator: a lazy tensor, a number, or a Burn tensor of any kind. A number is a
+/// run-time scalar: another value needs no other kernel. A tensor is a parameter `[batch.., D]`; see
+/// [Tensors in operators](LazyTensor#tensors-in-operators).
 pub trait IntoLazy {
     /// The lazy tensor.
     fn into_lazy(self) -> Result<LazyTensor, LazyError>;
@@ -248,8 +247,8 @@ impl LazyTensor {
         self.map_tensors(Tensor::inner, |_| true)
     }
 
-    /// The same formula over tensors of type `dtype`, as [`Tensor::cast`] makes them; gradients get back
-    /// to the tensors that this one is over.
+    /// The same formula over tensors of type `dtype`, as [`Tensor::cast`] makes them. Gradients reach the tensors of
+    /// this formula through the casts.
     ///
     /// # Panics
     /// If the device has no such type.
@@ -280,7 +279,7 @@ impl LazyTensor {
         }
     }
 
-    /// The same formula over what `change` makes of the tensors of the operands that are `concerned`.
+    /// The same formula with tensors changed by `change`, but only those of operands that are `concerned`.
     fn map_tensors(
         &self,
         change: impl Fn(Tensor<1>) -> Tensor<1>,
@@ -288,7 +287,7 @@ impl LazyTensor {
     ) -> Self {
         let mut operands: Vec<Operand> = Vec::with_capacity(self.operands.len());
         for operand in self.operands.iter() {
-            // One tensor stays one, so that rows and columns that are the same points are known to be.
+            // A tensor that is several operands is changed once: kernels read whether rows and columns are the same.
             let mut before = self.operands.iter().zip(&operands);
             let same = before.find(|(other, _)| other.value.is_same(&operand.value));
             let value = match same {
@@ -380,11 +379,11 @@ impl LazyTensor {
 
     /// The Euclidean norm over the inner axis, $(\sum_k f_k^2)^{1/2}$; its gradient at 0 is 0.
     ///
-    /// Of a formula of rows alone, of columns alone or of parameters it is right in the whole range of the type:
-    /// the components are scaled by a power of two before they are squared. Of a formula of pairs squares are not
-    /// scaled, as that would cost once a pair: in F32, F16 and BF16 a norm above about $1.8 \cdot 10^{19}$ is
-    /// infinite, and one below about $10^{-19}$ loses digits; $10^{-22}$ is 0. In F64 the bounds are
-    /// $1.3 \cdot 10^{154}$ and $10^{-154}$.
+    /// For a formula of rows alone, of columns alone or of parameters it is right in the whole range of the type: the
+    /// components are scaled by a power of two before they are squared. For a formula of pairs they are not, as that
+    /// would take time for each pair. There, in F32, F16 and BF16, a norm above about $1.8 \cdot 10^{19}$ is
+    /// infinite, and one below about $10^{-19}$ loses digits; $10^{-22}$ is 0. In F64 the bounds are $1.3 \cdot
+    /// 10^{154}$ and $10^{-154}$.
     pub fn norm(&self) -> Self {
         self.map(self.expr.norm())
     }
@@ -513,8 +512,8 @@ impl LazyTensor {
     }
 }
 
-/// The operands of a formula of `parts`, of which some are tensors in operators: those that can only be
-/// meant as parameters are parameters from now on, those that could be meant otherwise are an error.
+/// The operands of a formula of `parts`. A tensor in an operator is a parameter from now on; if it could be meant
+/// otherwise, it is an error.
 fn settled(
     expr: &Expr,
     operands: &[Operand],
@@ -526,7 +525,7 @@ fn settled(
         .cloned()
         .collect();
     let Ok(extent) = extent(&said, String::new) else {
-        // They do not fit together whatever the others are meant as.
+        // These do not fit together, whatever the tensors in operators are meant as.
         return Ok(operands.to_vec());
     };
     let is_bare = |part: &LazyTensor| matches!(part.operands.as_slice(), [own] if own.is_unsaid() && part.expr == own.expr());

@@ -32,7 +32,7 @@
 //!   [`LazyTensor`], and numbers, tensors and formulas mix as arguments;
 //! - the inner axis: norms, distances, extrema, products of vectors, matrices and tensors ([`Contraction`]),
 //!   splines;
-//! - reductions over rows, columns or both ([`Axes`]), with values, places or both;
+//! - reductions over rows, columns or both ([`Axes`]), which give values, the indices where they were found, or both;
 //! - symbolic derivatives: [`grad`](LazyTensor::grad), [`diff`](LazyTensor::diff),
 //!   [`laplacian`](LazyTensor::laplacian) and others, of any order;
 //! - complex formulas ([`Complex`]) and ready kernels ([`kernels`]);
@@ -48,24 +48,30 @@
 //!
 //! # How it works
 //!
-//! A formula is a value. It is simplified and split into what is computed once, once a row, once a
-//! column and once a pair; this program is the compile-time argument of one kernel. Equal formulas
-//! share a kernel, whatever the tensors and the values of scalars. The gradient of a reduction is
-//! the reduction of the differentiated formula, computed only for the operands that are tracked, and in
-//! one pass over the pairs for all operands of an axis. See
-//! the crate `burn-lazy-kernels` for the way from a formula to a kernel, and `ARCHITECTURE.md` in the repository for the
-//! way from a call to machine code, file by file.
+//! A formula is a value. It is simplified and split into four parts: what is computed once, once a row, once a column
+//! and once a pair. The parts are a program, which is the compile-time argument of one kernel. Equal formulas share a
+//! kernel, whatever the tensors and the values of scalars are.
+//!
+//! The gradient of a reduction is the reduction of the differentiated formula. It is computed only for the operands
+//! that are tracked. All operands of an axis share one pass over the pairs.
+//!
+//! The crate `burn-lazy-kernels` documents how a formula becomes a kernel. `ARCHITECTURE.md` in the repository
+//! follows a call to machine code, file by file.
 //!
 //! # Numbers
 //!
-//! Formulas are computed in the type of their operands, F16 and BF16 in F32; all operands of a formula have
-//! the same device, and the same type but for integers and truth values, which are read in that type. F64 is
-//! refused on wgpu devices, whose exponentials and logarithms of 64 bits are not reliable. A pair divided by something
-//! that does not depend on both axes is multiplied by its
-//! reciprocal, which may round once more, and which is infinite for divisors below 2.9e-39 in F32 and 5.6e-309 in
-//! F64; quotients of rows, columns and parameters are divided. Norms of rows, columns and parameters are right in
-//! the whole range, those of pairs where the squares are. Gradients by halves are computed in F32. On a CPU, `exp`
-//! in F32 is a polynomial with a relative error of about 2e-7 whose results below $2^{-126}$ are 0 and which overflows above 88.37.
+//! - Formulas are computed in the type of their operands, but those of F16 and BF16 in F32. Gradients by operands in
+//!   F16 and BF16 are computed in F32, too.
+//! - All operands of a formula are on one device and have one type. Integers and truth values are the exception: they
+//!   are read in the type of the others.
+//! - F64 is refused on wgpu devices, whose exponentials and logarithms of 64 bits are not reliable.
+//! - A pair that is divided by something that does not depend on both axes is multiplied by the reciprocal instead.
+//!   That may round once more. The reciprocal is infinite for divisors below 2.9e-39 in F32 and 5.6e-309 in F64.
+//!   Quotients of rows, columns and parameters are divided.
+//! - Norms of rows, columns and parameters are right in the whole range of the type. Norms of pairs are right where
+//!   the squares are in the range.
+//! - On a CPU, `exp` in F32 is a polynomial with a relative error of about 2e-7. Results below $2^{-126}$ are 0, and
+//!   arguments above 88.37 overflow.
 
 mod algebra;
 mod arithmetic;

@@ -1,4 +1,4 @@
-//! The leaves of a lazy tensor and the rules by which they fit together.
+//! The operands of a lazy tensor and the rules by which they fit together.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -30,15 +30,15 @@ pub(crate) enum Value {
 
 #[derive(Clone, Debug)]
 pub(crate) struct TensorValue {
-    /// Its values; those of integers and booleans as numbers in F32, see [`Source`].
+    /// Its values. Integers and booleans are stored as numbers in F32, see [`Source`].
     pub tensor: DispatchTensor,
     /// The shape of `tensor`.
     pub shape: Vec<usize>,
-    /// The type of a formula in which it is alone.
+    /// The type of a formula that has no other operand.
     pub dtype: DType,
     pub device: Device,
     pub source: Source,
-    /// Whether it stands in an operator, where nobody has said that it is a parameter.
+    /// Whether it stands in an operator, so that it may not be meant as a parameter.
     pub unsaid: bool,
 }
 
@@ -57,11 +57,11 @@ pub(crate) enum Source {
     },
 }
 
-/// What a digit of a whole number holds: each is exact in F32, and so is a sum of two.
+/// The bits of a digit of a whole number. A digit is exact in F32, and so is the sum of two.
 pub(crate) const DIGIT_BITS: u32 = 22;
 
 impl Source {
-    /// How many numbers stand for a component.
+    /// How many numbers a component is stored as.
     pub fn digits(self) -> usize {
         match self {
             Source::Float | Source::Bool => 1,
@@ -71,7 +71,7 @@ impl Source {
 }
 
 impl Value {
-    /// The same with a tensor, if it is one, of the same shape that `change` makes of it.
+    /// The same value with its tensor, if it is one, changed by `change`, which keeps the shape.
     pub fn map(&self, change: impl Fn(Tensor<1>) -> Tensor<1>) -> Self {
         match self {
             Value::Scalar(value) => Value::Scalar(*value),
@@ -270,8 +270,8 @@ impl Operand {
         Self::of(value, axis)
     }
 
-    /// The components, as an expression: a whole number is put together from its digits, and rounded in
-    /// the type of the formula.
+    /// The components, as an expression. A whole number is put together from its digits, which rounds it in the type
+    /// of the formula.
     pub fn expr(&self) -> Expr {
         let digits = self.digits();
         let first = digits[0].clone();
@@ -280,7 +280,7 @@ impl Operand {
         digits[1..].iter().fold(first, put)
     }
 
-    /// The digits of a whole number from the highest on; the value itself if it is of another kind.
+    /// The digits of a whole number, the highest first. A value of another kind is its only digit.
     pub fn digits(&self) -> Vec<Expr> {
         let count = self.as_tensor().map_or(1, |value| value.source.digits());
         let dim = self.var.dim / count;
@@ -308,12 +308,12 @@ impl Operand {
         }
     }
 
-    /// Size of the inner axis of what was given.
+    /// Size of the inner axis of the tensor that was given.
     pub fn dim(&self) -> usize {
         self.var.dim / self.as_tensor().map_or(1, |value| value.source.digits())
     }
 
-    /// Whether its numbers are in the type of the formula as they are.
+    /// Whether it was given as floating point numbers.
     pub fn is_float(&self) -> bool {
         self.as_tensor()
             .is_none_or(|value| value.source == Source::Float)
@@ -325,24 +325,24 @@ impl Operand {
         self.as_tensor().is_some_and(int)
     }
 
-    /// Says in which type the numbers are read if nothing else decides it.
+    /// Sets the type of a formula that has no other operand.
     pub fn read_in(&mut self, dtype: DType) {
         if let Value::Tensor(value) = &mut self.value {
             value.dtype = dtype;
         }
     }
 
-    /// Whether it stands in an operator and could still be meant otherwise than as a parameter.
+    /// Whether it is a tensor in an operator that may not be meant as a parameter.
     pub fn is_unsaid(&self) -> bool {
         self.as_tensor().is_some_and(|value| value.unsaid)
     }
 
-    /// The same as what stands in an operator.
+    /// The same operand as a tensor in an operator, which may not be meant as a parameter.
     pub fn unsaid(self) -> Self {
         self.with_unsaid(true)
     }
 
-    /// The same as what is certainly a parameter.
+    /// The same operand, which is known to be meant as a parameter.
     pub fn said(self) -> Self {
         self.with_unsaid(false)
     }
@@ -438,7 +438,7 @@ pub(crate) fn extent(
                 return Err(LazyError::MixedDtypes(conflict(other, operand, wanted)));
             }
         }
-        // Those of tensors within and outside of autodiff are equal.
+        // Devices are equal whether or not a tensor is part of an autodiff graph.
         let (other, same) = *first.get_or_insert((operand, tensor));
         if same.device != tensor.device {
             let wanted = [same, tensor].map(|t| format!("device {:?}", t.device));

@@ -63,9 +63,9 @@ impl<B: Backend> ExtensionType<B> for Operands<B> {
 pub struct Reduced<B: Backend> {
     /// The values, where they are wanted.
     pub values: Option<FloatTensor<B>>,
-    /// Where they were found, or counts, where this is wanted.
+    /// The indices where the values were found, or counts, where these are wanted.
     pub indices: Option<IntTensor<B>>,
-    /// What the values are made of, where this is wanted.
+    /// The maxima and sums of exponentials that the values are computed from, where these are wanted.
     pub state: Option<FloatTensor<B>>,
 }
 
@@ -122,14 +122,14 @@ impl<B: Backend> ExtensionType<B> for Reduced<B> {
     }
 }
 
-/// A reduction of a formula over one symbolic axis: all that is known of it but the tensors.
+/// A reduction of a formula over one symbolic axis, without its tensors.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reduction {
     /// The formula.
     pub formula: Formula,
-    /// What is done along the axis.
+    /// The kind of reduction.
     pub kind: ReductionKind,
-    /// What it gives.
+    /// The results that are wanted.
     pub wanted: Wanted,
     /// The type of the values, if it is not that of the operands.
     pub values: Option<FloatDType>,
@@ -145,7 +145,7 @@ pub struct Reduction {
     pub n: usize,
     /// Whether the other axis, of size 1, is left out of the result.
     pub squeezed: bool,
-    /// Into how many rows those of a sum are added up, if they are: row `k` of the result is the sum of
+    /// The number of rows of the result of a sum, if rows are added up: row `k` of the result is then the sum of
     /// every `fold`-th row from row `k` on.
     pub fold: Option<usize>,
     /// The run-time scalars, in the order of the formula.
@@ -175,12 +175,12 @@ impl Reduction {
         self.values.map_or(dtype, DType::from)
     }
 
-    /// The formula and the reduction that kernels are made of.
+    /// The formula and the reduction as kernels compute them, where they differ from this one.
     pub(crate) fn terms(&self) -> Option<(Formula, ReductionKind)> {
         self.kind.terms(&self.formula, self.axis)
     }
 
-    /// The reduction without its sizes, as kernels see it.
+    /// The reduction without its sizes, as kernels compute it.
     pub(crate) fn spec_of_terms(&self) -> Spec {
         match self.terms() {
             Some((formula, kind)) => Spec {
@@ -192,7 +192,7 @@ impl Reduction {
         }
     }
 
-    /// Shape of what the values are made of.
+    /// Shape of the maxima and sums that the values are computed from.
     pub(crate) fn state_shape(&self) -> Shape {
         let mut shape = self.batch.clone();
         shape.push(self.size(self.axis.other()));
@@ -200,7 +200,7 @@ impl Reduction {
         Shape::from(shape)
     }
 
-    /// Values and indices of a row of a formula without tensors, where all rows are equal.
+    /// Values and indices of a row of a formula without tensors. All its rows are equal.
     pub(crate) fn equal_rows(&self) -> (Vec<f64>, Vec<i64>) {
         let operands: Vec<&[f64]> = self.scalars.iter().map(std::slice::from_ref).collect();
         let value = reference::evaluate(&self.formula, &operands, (0, 0));
@@ -226,17 +226,9 @@ impl Reduction {
 
 /// Reductions of symbolic matrices, supplied by a backend extension.
 ///
-/// `LazyTensor` checks everything before it calls this; use it instead.
+/// Use `LazyTensor` instead, which checks everything before it calls this.
 #[backend_extension(
-    Cube: cfg(any(
-        feature = "wgpu",
-        feature = "webgpu",
-        feature = "vulkan",
-        feature = "metal",
-        feature = "cuda",
-        feature = "rocm",
-        feature = "cpu"
-    )),
+    Cube: cfg(cube_backend),
     Autodiff: cfg(feature = "autodiff"),
 )]
 pub trait LazyOps: Backend {
@@ -248,12 +240,12 @@ pub trait LazyOps: Backend {
     ) -> Reduced<Self>;
 }
 
-/// Whether kernels of this library convert between these types.
+/// Whether tensors are converted between these types by a kernel of this library, not by Burn.
 pub(crate) fn by_hand(from: FloatDType, to: FloatDType) -> bool {
     [from, to].contains(&FloatDType::BF16)
 }
 
-/// `tensor` in another type, also where Burn's conversion to or from BF16 fails; for a backend that has kernels.
+/// `tensor` in another type, also where Burn's conversion to or from BF16 fails. The backend must have kernels.
 pub(crate) fn cast_of<B: LazyOps>(tensor: FloatTensor<B>, dtype: FloatDType) -> FloatTensor<B> {
     let own = FloatDType::from(tensor.dtype());
     let shape = tensor.shape();

@@ -67,20 +67,20 @@ reductions! {
     /// The sum over a symbolic axis: $\sum_j f_{ij}$ of shape `[batch.., M, D]` over [`Axis::J`],
     /// $\sum_i f_{ij}$ of shape `[batch.., N, D]` over [`Axis::I`], `[batch.., D]` over both.
     ///
-    /// Values are added up in blocks, and these in blocks, so the error hardly grows with the length
-    /// of the axis; see [`accumulate`](Self::accumulate) for more exact sums. The sum over an empty
-    /// axis is 0; NaN and infinities propagate.
+    /// Values are added up in blocks, and the sums of blocks in blocks again, so that the error hardly grows with the
+    /// length of the axis. [`accumulate`](Self::accumulate) gives more exact sums. The sum over an empty axis is 0.
+    /// NaN and infinities propagate.
     ///
     /// Differentiable through Burn's autodiff with respect to every operand. Tensors may have any
     /// strides.
     sum / try_sum(axis: impl Into<Axes>) -> Tensor<R> =
         |k| k.values("sum", ReductionKind::Sum(k.accumulation), axis);
 
-    /// The mean over a symbolic axis, shaped and differentiable as the [`sum`](Self::sum) that it is
-    /// made of; NaN over an empty axis. The sum of halves is divided in F32, before it is rounded.
+    /// The mean over a symbolic axis, shaped and differentiable as the [`sum`](Self::sum). NaN over an empty axis.
+    /// For F16 and BF16 the sum is divided in F32, before it is rounded.
     mean / try_mean(axis: impl Into<Axes>) -> Tensor<R> = |k| {
         let axes = axis.into();
-        // Halves are divided before they are rounded, as their sum may be too large for them.
+        // The sum may be too large for F16 and BF16, so it is divided before it is rounded.
         let kind = ReductionKind::Sum(k.accumulation);
         let sum: Tensor<R> = k.wide_values("mean", kind, axes)?;
         let [m, n] = k.sizes();
@@ -100,24 +100,23 @@ reductions! {
 
     /// $\log \sum_j e^{f_{ij}}$ of each component, shaped as the [`sum`](Self::sum).
     ///
-    /// Stable for any values: exponentials are taken relative to a running maximum (Milakov and
-    /// Gimelshein, "Online normalizer calculation for softmax", 2018). $-\infty$ where every $f$ is
-    /// or the axis is empty, $\infty$ where any $f$ is, NaN where any is.
+    /// Stable for any values: exponentials are taken relative to a running maximum (Milakov and Gimelshein, "Online
+    /// normalizer calculation for softmax", 2018). The result is $-\infty$ where every $f$ is $-\infty$ or the axis
+    /// is empty, $\infty$ where any $f$ is $\infty$, and NaN where any $f$ is NaN.
     ///
-    /// Differentiable: the gradient by $f_{ij}$ is the softmax of the row, taken relative to the largest score, so that
-    /// its weights sum to 1 at any finite scores. A row without terms, in which every $f$ is $-\infty$, has a gradient
-    /// of 0. So a masked row may be left in, and its result dropped or masked afterwards.
+    /// Differentiable. The gradient by $f_{ij}$ is the softmax of the row, computed relative to the largest score, so
+    /// that its weights sum to 1 at any finite scores. A row in which every $f$ is $-\infty$ has a gradient of 0. So
+    /// the result of a row that is masked as a whole can be dropped or masked afterwards.
     logsumexp / try_logsumexp(axis: impl Into<Axes>) -> Tensor<R> = |k| {
         k.values("logsumexp", ReductionKind::LogSumExp { scores: k.dim() }, axis)
     };
 
-    /// $\log \sum_j e^{f_{ij}} w_{ij}$ with a weight $w$: a number, a tensor or a formula. Shaped as
-    /// the [`sum`](Self::sum), where D is the larger of the inner dimensions of $f$ and $w$, which
-    /// are equal or 1.
+    /// $\log \sum_j e^{f_{ij}} w_{ij}$ with a weight $w$: a number, a tensor or a formula. Shaped as the
+    /// [`sum`](Self::sum). The inner dimensions of $f$ and $w$ are equal, or one of them is 1; D is the larger one.
     ///
-    /// Weights may be negative; the result is NaN where their sum is. A term of weight 0 does not exist, whatever its
-    /// score is, as in SciPy's `logsumexp` with `b`. Differentiable with respect to
-    /// the operands of both. See [`logsumexp`](Self::logsumexp).
+    /// Weights may be negative; the result is NaN where the sum is negative. A term of weight 0 is left out, whatever
+    /// its score is, as in SciPy's `logsumexp` with `b`. Differentiable with respect to the operands of $f$ and $w$.
+    /// See [`logsumexp`](Self::logsumexp).
     logsumexp_weighted / try_logsumexp_weighted(
         weight: impl IntoLazy,
         axis: impl Into<Axes>
@@ -132,12 +131,12 @@ reductions! {
     /// formula, which has one component, and a weight $g$ of any dimension D: a number, a tensor or a
     /// formula. Shaped as the [`sum`](Self::sum).
     ///
-    /// This is attention with scores $f$ and values $g$. Stable for any finite scores; NaN where all
+    /// This is attention with scores $f$ and values $g$. Stable for any finite scores. The result is NaN where all
     /// scores are $-\infty$, where one is $\infty$, and over an empty axis.
     ///
-    /// Differentiable; the weights sum to 1 at any finite scores. Where a [mask](Self::mask_where) within $f$ makes a
-    /// score $-\infty$, the value $g$ does not count, even if it is NaN. A row in which every score is $-\infty$ has a
-    /// gradient of 0, so that its result can be dropped or masked afterwards.
+    /// Differentiable. The softmax weights sum to 1 at any finite scores. Where a [mask](Self::mask_where) within $f$
+    /// makes a score $-\infty$, the value $g$ is left out, even if it is NaN. A row in which every score is $-\infty$
+    /// has a gradient of 0, so that its result can be dropped or masked afterwards.
     sumsoftmaxweight / try_sumsoftmaxweight(
         weight: impl IntoLazy,
         axis: impl Into<Axes>
@@ -147,25 +146,23 @@ reductions! {
         both.values("sumsoftmaxweight", ReductionKind::SoftmaxSum, axis)
     };
 
-    /// The smallest value over a symbolic axis, $\min_j f_{ij}$ of each component, shaped as the
-    /// [`sum`](Self::sum); NaN if any value is, $\infty$ over an empty axis. Its gradient goes to the first of
-    /// equal values.
+    /// The smallest value over a symbolic axis, $\min_j f_{ij}$ of each component, shaped as the [`sum`](Self::sum).
+    /// NaN if any value is NaN, $\infty$ over an empty axis. The gradient goes to the first of equal values.
     min / try_min(axis: impl Into<Axes>) -> Tensor<R> =
         |k| k.values("min", ReductionKind::Minimum, axis);
 
-    /// The largest value over a symbolic axis, $\max_j f_{ij}$ of each component, shaped as the
-    /// [`sum`](Self::sum); NaN if any value is, $-\infty$ over an empty axis. Its gradient goes to the first
-    /// of equal values.
+    /// The largest value over a symbolic axis, $\max_j f_{ij}$ of each component, shaped as the [`sum`](Self::sum).
+    /// NaN if any value is NaN, $-\infty$ over an empty axis. The gradient goes to the first of equal values.
     max / try_max(axis: impl Into<Axes>) -> Tensor<R> =
         |k| k.values("max", ReductionKind::Maximum, axis);
 
-    /// Where the smallest value is, $\mathrm{argmin}_j f_{ij}$ of each component, shaped as the
-    /// [`sum`](Self::sum): the first of equal ones, the first NaN if there is one, -1 over an empty
-    /// axis. Indices are exact for any size, and count within a batch.
+    /// The index of the smallest value, $\mathrm{argmin}_j f_{ij}$ of each component, shaped as the
+    /// [`sum`](Self::sum). It is that of the first of equal values, that of the first NaN if there is one, and -1
+    /// over an empty axis. Indices are exact for any size, and count within a batch.
     argmin / try_argmin(axis: Axis) -> Tensor<R, Int> =
         |k| k.indices("argmin", ReductionKind::Minimum, axis);
 
-    /// Where the largest value is, $\mathrm{argmax}_j f_{ij}$; see [`argmin`](Self::argmin).
+    /// The index of the largest value, $\mathrm{argmax}_j f_{ij}$; see [`argmin`](Self::argmin).
     argmax / try_argmax(axis: Axis) -> Tensor<R, Int> =
         |k| k.indices("argmax", ReductionKind::Maximum, axis);
 
@@ -177,9 +174,9 @@ reductions! {
     max_argmax / try_max_argmax(axis: Axis) -> (Tensor<R>, Tensor<R, Int>) =
         |k| k.both("max_argmax", ReductionKind::Maximum, axis);
 
-    /// The number of entries over a symbolic axis that are not 0, shaped as the [`sum`](Self::sum):
-    /// with a comparison, the number of entries for which it holds. NaN is not 0. Counted in integers, so exact for
-    /// any type of the formula; an error where there are more entries than the integers of the device hold.
+    /// The number of entries over a symbolic axis that are not 0, shaped as the [`sum`](Self::sum). For a comparison
+    /// this is the number of entries for which it holds. NaN is not 0. The count is an integer, exact for any type of
+    /// the formula. More entries than the integers of the device can count are an error.
     count / try_count(axis: impl Into<Axes>) -> Tensor<R, Int> = |k| k.count_nonzero(axis.into());
 
     /// Whether any entry over a symbolic axis is not 0, shaped as the [`sum`](Self::sum); false over
@@ -192,14 +189,14 @@ reductions! {
     /// The `count` smallest values over a symbolic axis in ascending order: of shape
     /// `[batch.., M, count]` for a formula of one component, else `[batch.., M, count, D]`.
     ///
-    /// NaN and $\infty$ are never among them. Where there are fewer values, $\infty$ stands in the
-    /// last places. The gradient goes to the pairs at which the values are found.
+    /// NaN and $\infty$ are left out. Where there are fewer values, $\infty$ stands in the last places. The gradient
+    /// goes to the pairs of the values.
     kmin / try_kmin(count: usize, axis: Axis) -> Tensor<R> =
         |k| k.values("kmin", k.smallest("kmin", count)?, axis);
 
-    /// Where the `count` smallest values are, shaped as [`kmin`](Self::kmin): the first of equal ones
-    /// first, -1 where there are fewer values. Indices are exact for any size, and count within a
-    /// batch.
+    /// The indices of the `count` smallest values, shaped as [`kmin`](Self::kmin). Equal values are in the order of
+    /// their indices. The last indices are -1 where there are fewer values. Indices are exact for any size, and count
+    /// within a batch.
     argkmin / try_argkmin(count: usize, axis: Axis) -> Tensor<R, Int> =
         |k| k.indices("argkmin", k.smallest("argkmin", count)?, axis);
 
@@ -228,8 +225,8 @@ reductions! {
 const MOST_SMALLEST: usize = 1024;
 
 impl LazyTensor {
-    /// How the sums of [`sum`](Self::sum), [`mean`](Self::mean) and [`matmul`](Self::matmul) of this
-    /// formula are accumulated; formulas made from it are summed by default again.
+    /// This formula with another way to add up [`sum`](Self::sum), [`mean`](Self::mean) and [`matmul`](Self::matmul).
+    /// Formulas that are made from it are added up in the default way again.
     pub fn accumulate(&self, accumulation: Accumulation) -> Self {
         Self {
             accumulation,
@@ -243,10 +240,10 @@ impl LazyTensor {
     /// broadcast; a vector `[N]` gives a vector `[M]`, if the matrix has no batch. Use [`t`](Self::t)
     /// for the product with the transpose.
     ///
-    /// On the CPU runtime each pair is evaluated once for both of its entries where rows and columns are the same
-    /// tensor, as in `(-vi(x.clone()).sqdist(vj(x))).exp()`, if there are 2000 or more of them, no batch, and
-    /// the kernel is symmetric or its two entries share most of their work. Copies of a tensor are not known to be
-    /// the same.
+    /// Where rows and columns are the same tensor, as in `(-vi(x.clone()).sqdist(vj(x))).exp()`, the CPU runtime
+    /// evaluates the pairs $ij$ and $ji$ together. It does so for 2000 rows or more, without a batch, if the kernel
+    /// is symmetric or the two entries share most of their work. A clone of a tensor is the same tensor; a copy is
+    /// not.
     ///
     /// The product of two symbolic matrices would have to be stored, so it does not compile; apply
     /// them one after the other, `k.matmul(l.matmul(b))`.
@@ -284,7 +281,7 @@ impl LazyTensor {
         Ok(ReductionKind::Smallest { k })
     }
 
-    /// Sizes of both axes, 1 where nothing depends on one.
+    /// Sizes of both axes. An axis on which nothing depends has size 1.
     pub(crate) fn sizes(&self) -> [usize; 2] {
         let extent = self.extent();
         [Axis::I, Axis::J].map(|axis| extent.size(axis).unwrap_or(1))
@@ -302,7 +299,7 @@ impl LazyTensor {
                 let [values, _] = self.reduce::<R>(operation, request)?;
                 Tensor::from_dispatch(values.expect("they are wanted"))
             }
-            // What is reduced in between is not rounded.
+            // The values of the first stage are not rounded to F16 or BF16.
             Axes::Both => {
                 let values: Tensor<R> = self.wide_values(operation, kind, Axes::Both)?;
                 let dtype = self.extent().dtype.expect("it has been reduced");
@@ -361,14 +358,7 @@ impl LazyTensor {
                 let mut shape = counts.shape().to_vec();
                 let rows = shape.len() - 2;
                 shape.remove(rows);
-                if shape.len() != R {
-                    return Err(LazyError::OutputRank {
-                        operation: OPERATION,
-                        shape,
-                        rank: R,
-                        formula: self.boxed_info(),
-                    });
-                }
+                self.check_rank::<R>(OPERATION, &shape)?;
                 let counts = Dispatch::int_sum_dim(counts, rows);
                 let counts = Dispatch::int_reshape(counts, Shape::from(shape));
                 Ok(Tensor::from_dispatch(counts))
@@ -401,7 +391,7 @@ impl LazyTensor {
         ))
     }
 
-    /// Reduces over j, and what this gives over i; in the type in which kernels compute.
+    /// Reduces over j, and the results over i, in the type in which kernels compute.
     fn reduce_both<const R: usize>(
         &self,
         operation: &'static str,

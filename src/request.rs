@@ -21,7 +21,7 @@ use crate::{
     ops::{LazyOps, Operands, Reduction, cast_of},
 };
 
-/// What is asked of a reduction.
+/// A reduction as a method asks for it.
 #[derive(Clone, Copy)]
 pub(crate) struct Request {
     kind: ReductionKind,
@@ -42,12 +42,12 @@ impl Request {
         }
     }
 
-    /// The same, and whether the other axis, of size 1, is left out of the result.
+    /// The same request, and whether the result leaves out the other axis, of size 1.
     pub(crate) fn squeezed(self, squeezed: bool) -> Self {
         Self { squeezed, ..self }
     }
 
-    /// The same with values in the type in which kernels compute: F32 for halves.
+    /// The same request for values in the type in which kernels compute: F32 for F16 and BF16.
     pub(crate) fn wide(self) -> Self {
         Self { wide: true, ..self }
     }
@@ -75,15 +75,25 @@ impl LazyTensor {
         #[cfg(feature = "autodiff")]
         self.check_selection(operation, &prepared)?;
         let shape = prepared.reduction.output_shape();
-        if shape.num_dims() != R {
-            return Err(LazyError::OutputRank {
+        self.check_rank::<R>(operation, &shape)?;
+        self.run(prepared)
+    }
+
+    /// Checks that a result of this shape is a tensor of `R` dimensions.
+    pub(crate) fn check_rank<const R: usize>(
+        &self,
+        operation: &'static str,
+        shape: &[usize],
+    ) -> Result<(), LazyError> {
+        match shape.len() == R {
+            true => Ok(()),
+            false => Err(LazyError::OutputRank {
                 operation,
                 shape: shape.to_vec(),
                 rank: R,
                 formula: self.boxed_info(),
-            });
+            }),
         }
-        self.run(prepared)
     }
 
     fn reduction(&self, request: Request) -> Result<Prepared, LazyError> {
@@ -129,7 +139,7 @@ impl LazyTensor {
             fold: None,
             scalars,
         };
-        // Nothing is known of the other operands but that their gradient is 0.
+        // Simplification has left the other operands out, so that their gradient is 0.
         let is_dropped = |operand: &&Operand| !leaves.contains(&operand.var);
         let dropped = self.operands.iter().filter(is_dropped);
         let dropped = dropped.filter_map(Operand::as_tensor);
@@ -143,7 +153,8 @@ impl LazyTensor {
         })
     }
 
-    /// Checks that the gradient of selected values finds them again.
+    /// Checks that the backward pass can find selected values again: their indices must be exact in the type in which
+    /// gradients are computed.
     #[cfg(feature = "autodiff")]
     fn check_selection(
         &self,
@@ -170,8 +181,8 @@ impl LazyTensor {
         }
     }
 
-    /// The type in which a formula of these operands is computed: that of the formula, but F32 for halves
-    /// beside whole numbers, which halves do not hold.
+    /// The type of the operands as kernels read them. It is the type of the formula, but F32 where F16 or BF16 meet
+    /// whole numbers, which they do not hold.
     fn computed<'a>(&self, mut operands: impl Iterator<Item = &'a Operand>) -> DType {
         let dtype = self.extent().dtype.expect("there is a tensor operand");
         let is_half = matches!(dtype, DType::F16 | DType::BF16);
@@ -181,7 +192,8 @@ impl LazyTensor {
         }
     }
 
-    /// The expression, with a tensor in it if it varies without any: by the place of the pair alone.
+    /// The expression, with a tensor in it. A formula of the indices of rows and columns alone has none, and a kernel
+    /// needs one.
     fn anchored(&self) -> Expr {
         let dependence = self.expr.dependence();
         let varies = dependence.i || dependence.j;
@@ -217,7 +229,7 @@ impl LazyTensor {
             .iter()
             .map(|tensor| tensor.shape().to_vec())
             .collect();
-        // Exponentials give what they are relative to where they are differentiated.
+        // The derivative of exponentials needs the maxima that they are relative to, and their sums.
         let state = reduction.kind.has_state() && reduction.wanted.values && self.is_tracked();
         let wanted = Wanted {
             state,
@@ -254,16 +266,18 @@ impl LazyTensor {
         dtype: DType,
         reduction: &Reduction,
     ) -> Result<(), LazyError> {
-        /// The cotangent, the result, its indices and what it is made of, and two other reductions.
+        /// The most tensors of a derivative beside the operands: the cotangent, the result, its indices, its state,
+        /// and two other reductions.
         const MORE: usize = 6;
         let kind = ReductionKind::Sum(Accumulation::Blocks);
         let binds = |count| check(device, Some(computed(dtype)), kind, Wanted::VALUES, count);
-        // Few formulas have so many operands that the derivative must be looked at.
+        // Making the derivative takes time, and few formulas have so many operands that it must be looked at.
         let count = reduction.formula.tensors().count();
         if binds(count + MORE).is_ok() {
             return Ok(());
         }
-        binds(crate::backward::tensors(reduction)).map_err(|error| self.unsupported(device, error))
+        let derivative = crate::backward::Derivative::of(reduction);
+        binds(derivative.tensors(reduction)).map_err(|error| self.unsupported(device, error))
     }
 
     /// Checks what the backend would refuse for a formula of `count` tensors.
@@ -292,7 +306,7 @@ impl LazyTensor {
         Ok(())
     }
 
-    /// What the backend refuses, as an error of this formula.
+    /// The error that the backend cannot run this formula.
     pub(crate) fn unsupported(&self, device: &Device, error: Unsupported) -> LazyError {
         match error {
             Unsupported::Backend => LazyError::Backend {
@@ -319,8 +333,8 @@ struct Prepared {
     dropped: Vec<DispatchTensor>,
 }
 
-/// The same `values`, which do not depend on `dropped`, in a graph in which they do: the gradient by
-/// `dropped` is then 0 and not missing.
+/// The same `values` plus 0 times `dropped`. They do not depend on `dropped`, but now are part of its autodiff graph,
+/// so that the gradient by `dropped` is 0 and not missing.
 fn with_graph_of(values: DispatchTensor, dropped: DispatchTensor) -> DispatchTensor {
     let device = Tensor::<1>::from_dispatch(dropped.clone()).device();
     let (shape, rank) = (dropped.shape(), values.shape().num_dims());
@@ -338,7 +352,7 @@ fn with_graph_of(values: DispatchTensor, dropped: DispatchTensor) -> DispatchTen
     Dispatch::float_add(values, nothing)
 }
 
-/// The reduction of a formula in which simplification left no tensor: the same for every row.
+/// The reduction of a formula in which simplification left no tensor. All rows are equal.
 fn constant(reduction: &Reduction, device: &Device, dtype: DType) -> [Option<DispatchTensor>; 2] {
     let (values, indices) = reduction.equal_rows();
     let shape = reduction.output_shape();

@@ -16,14 +16,14 @@ use crate::{
 };
 
 reductions! {
-    /// The variance over a symbolic axis, $\frac{1}{N - 1} \sum_j (f_{ij} - \mu_i)^2$ with the mean $\mu_i$, shaped as
-    /// the [`sum`](Self::sum): as Burn's `var`, it is divided by one less than the number of values, and NaN of a
-    /// single value. NaN over an empty axis and where any value is infinite.
+    /// The variance over a symbolic axis, $\frac{1}{N - 1} \sum_j (f_{ij} - \mu_i)^2$ with the mean $\mu_i$, shaped
+    /// as the [`sum`](Self::sum). As Burn's `var` it is divided by one less than the number of values, so that it is
+    /// NaN for a single value. It is also NaN over an empty axis and where any value is infinite.
     ///
-    /// Deviations are taken from a running mean, and blocks are merged, so that no digits are lost where values are
-    /// large next to their variance (Welford, "Note on a method for calculating corrected sums of squares and products",
-    /// 1962; Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances",
-    /// 1979). Halves are computed in F32. Differentiable.
+    /// Deviations are taken from a running mean, and the results of blocks are merged. So no digits are lost where
+    /// values are large next to their variance (Welford, "Note on a method for calculating corrected sums of squares
+    /// and products", 1962; Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample
+    /// variances", 1979). Halves are computed in F32. Differentiable.
     ///
     /// ```
     /// # #[cfg(feature = "cpu")] {
@@ -41,8 +41,8 @@ reductions! {
     var / try_var(axis: impl Into<Axes>) -> Tensor<R> =
         |k| k.moments("var", true, axis.into()).map(|[variance, _]| variance);
 
-    /// The variance over a symbolic axis, divided by the number of values: $\frac{1}{N} \sum_j (f_{ij} - \mu_i)^2$. See
-    /// [`var`](Self::var).
+    /// The variance over a symbolic axis, divided by the number of values: $\frac{1}{N} \sum_j (f_{ij} - \mu_i)^2$.
+    /// See [`var`](Self::var).
     var_bias / try_var_bias(axis: impl Into<Axes>) -> Tensor<R> =
         |k| k.moments("var_bias", false, axis.into()).map(|[variance, _]| variance);
 
@@ -76,14 +76,7 @@ impl LazyTensor {
             shape.push(if axis == Axis::I { n } else { m });
         }
         shape.push(self.dim());
-        if shape.len() != R {
-            return Err(LazyError::OutputRank {
-                operation,
-                shape,
-                rank: R,
-                formula: self.boxed_info(),
-            });
-        }
+        self.check_rank::<R>(operation, &shape)?;
         match axes {
             Axes::One(axis) => {
                 let request =
@@ -101,7 +94,8 @@ impl LazyTensor {
         Ok(split(values.expect("they are wanted"), self.dim()))
     }
 
-    /// The same over both axes: the variance is the mean of those of the rows and the variance of their means.
+    /// The same over both axes. The variance is the mean of the variances of the rows plus the variance of their
+    /// means.
     fn moments_of_all<const R: usize>(&self, unbiased: bool) -> Result<[Tensor<R>; 2], LazyError> {
         let request = |kind| Request::new(kind, Wanted::VALUES, Axis::J).wide();
         let biased = request(ReductionKind::Variance { unbiased: false });

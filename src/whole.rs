@@ -1,7 +1,7 @@
-//! Comparisons of whole numbers that are exact where a number in the type of the formula is not.
+//! Exact comparisons of whole numbers that the type of the formula does not hold.
 //!
-//! An integer operand is written in digits. They are compared one after the other, so that labels beyond
-//! 2^24 are told apart in F32.
+//! An integer operand is stored in digits. The digits are compared one after the other, so that labels beyond 2^24
+//! are told apart in F32.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use crate::{
     operand::{DIGIT_BITS, Operand, Source, Value, union},
 };
 
-/// A number in digits, the highest first, which has the sign; the last one of a number that is not whole is
-/// its fraction.
+/// A number in digits, the highest first. The highest digit has the sign. If the number is not whole, the last digit
+/// is its fraction.
 struct Digits {
     digits: Vec<Expr>,
     /// Whether the last digit is a fraction.
@@ -23,14 +23,14 @@ struct Digits {
 }
 
 impl LazyTensor {
-    /// The comparison `op` with `other`, if it is one, if one of both is an integer operand or some of its
-    /// components, and the other is that, too, or a number.
+    /// The exact comparison with `other`. None if `op` is no comparison, if neither side is an integer operand or
+    /// components of one, or if the other side is neither that nor a number.
     pub(crate) fn compare_whole(
         &self,
         op: ScalarOp,
         other: &LazyTensor,
     ) -> Option<Result<Self, LazyError>> {
-        // The comparison of all digits but the last, and that of the last.
+        // The comparisons of the last digit and of those before it.
         let (strict, last) = match op {
             ScalarOp::Equal | ScalarOp::NotEqual => (None, ScalarOp::Equal),
             ScalarOp::Less | ScalarOp::LessEqual => (Some(ScalarOp::Less), op),
@@ -62,7 +62,7 @@ impl LazyTensor {
         let lowest = left.digits.len() - 1;
         let mut holds = compare(last, lowest);
         for k in (0..lowest).rev() {
-            // All of these are 0 or 1, and no two terms are 1.
+            // All terms are 0 or 1, and at most one of them is 1.
             let rest = compare(ScalarOp::Equal, k) * holds;
             holds = match strict {
                 Some(strict) => compare(strict, k) + rest,
@@ -106,7 +106,7 @@ impl LazyTensor {
         None
     }
 
-    /// `count` or more digits of a run-time scalar, as scalars of their own.
+    /// A run-time scalar in `count` or more digits, each of which is a run-time scalar.
     fn number(&self, count: usize) -> Option<Digits> {
         let Node::Var(var) = self.expr.node() else {
             return None;
@@ -115,7 +115,7 @@ impl LazyTensor {
         let Value::Scalar(value) = operand.value else {
             return None;
         };
-        // Beyond all integers the number itself compares as it should.
+        // A number beyond all integers needs no digits: comparing it in the type of the formula is right.
         if !value.is_finite() || value.abs() >= 2f64.powi(64) {
             return None;
         }
@@ -143,7 +143,7 @@ impl LazyTensor {
 }
 
 impl Digits {
-    /// How many digits there are but that of a fraction.
+    /// The number of digits without the fraction.
     fn whole_digits(&self) -> usize {
         self.digits.len() - usize::from(self.fraction)
     }

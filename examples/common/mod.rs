@@ -1,4 +1,5 @@
 //! What the examples share: checks that decide their exit code, and the reader of their data.
+#![allow(dead_code)] // No example uses all of it.
 
 use std::{
     env,
@@ -9,10 +10,10 @@ use std::{
 };
 
 use burn::prelude::*;
+use serde::de::DeserializeOwned;
 
 /// The folder of the data, below that of the package: where cargo says that it is, else where it was when this
 /// was built.
-#[allow(dead_code)] // Not every example reads data.
 pub fn data_folder() -> PathBuf {
     let package = env::var_os("CARGO_MANIFEST_DIR");
     let package = package.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
@@ -21,7 +22,6 @@ pub fn data_folder() -> PathBuf {
 
 /// The rows of a file of plain numbers behind one line of names: nothing in them needs a parser of
 /// quotes.
-#[allow(dead_code)] // Not every example reads data.
 pub fn read_rows(path: &Path) -> Result<Vec<Vec<f64>>, Box<dyn Error>> {
     let text = fs::read_to_string(path)?;
     let lines = text.lines().skip(1);
@@ -31,9 +31,37 @@ pub fn read_rows(path: &Path) -> Result<Vec<Vec<f64>>, Box<dyn Error>> {
     Ok(rows)
 }
 
+/// The default device, with autodiff; prints which it is.
+pub fn tracking_device() -> Device {
+    let device = Device::default().autodiff();
+    println!("device: {device:?}");
+    device
+}
+
+/// The values of a tensor on the host.
+pub fn host<const R: usize>(tensor: Tensor<R>) -> Vec<f64> {
+    tensor.into_data().iter::<f64>().collect()
+}
+
+/// What an example is compared with, as a script has computed it.
+pub struct Reference(serde_json::Value);
+
+impl Reference {
+    /// Reads the file `name` of the folder of the data.
+    pub fn load(name: &str) -> Result<Self, Box<dyn Error>> {
+        let text = fs::read_to_string(data_folder().join(name))?;
+        Ok(Self(serde_json::from_str(&text)?))
+    }
+
+    /// The value of the entry `key`.
+    pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<T, String> {
+        let value = serde_json::from_value(self.0[key].clone());
+        value.map_err(|error| format!("the entry {key}: {error}"))
+    }
+}
+
 /// The diabetes data: every fifth row is one to test with. The features are standardised by the mean and the
 /// deviation of the other rows.
-#[allow(dead_code)] // Not every example is about them.
 pub struct Diabetes {
     /// Features `[M, 10]` and targets `[M, 1]` of the rows to learn from.
     pub train: (Tensor<2>, Tensor<2>),
@@ -41,11 +69,10 @@ pub struct Diabetes {
     pub test: (Tensor<2>, Tensor<2>),
 }
 
-#[allow(dead_code)]
 impl Diabetes {
-    /// Reads `diabetes.csv` in `folder`.
-    pub fn load(folder: &Path, device: &Device) -> Result<Self, Box<dyn Error>> {
-        let mut rows = read_rows(&folder.join("diabetes.csv"))?;
+    /// Reads `diabetes.csv` in the folder of the data.
+    pub fn load(device: &Device) -> Result<Self, Box<dyn Error>> {
+        let mut rows = read_rows(&data_folder().join("diabetes.csv"))?;
         let features = rows[0].len() - 1;
         let (test, train): (Vec<_>, Vec<_>) = (0..rows.len()).partition(|r| r % 5 == 4);
         let count = train.len() as f64;
@@ -89,7 +116,6 @@ impl Checks {
 
     /// Checks that `value` equals `expected` up to a relative error, the greatest over all entries
     /// relative to the largest expected one.
-    #[allow(dead_code)] // Not every example compares numbers.
     pub fn close(&mut self, what: &str, value: &[f64], expected: &[f64], tolerance: f64) {
         assert_eq!(value.len(), expected.len(), "{what}: lengths differ");
         let scale = expected.iter().fold(0.0f64, |max, x| max.max(x.abs()));

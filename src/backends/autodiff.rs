@@ -14,16 +14,17 @@ use burn_autodiff::{
     ops::{Backward, Ops, OpsKind},
 };
 use burn_lazy_kernels::{
-    Accumulation, Axis, Cotangent, Expr, Formula, Forward, ReductionKind, Wanted, expr::Var,
+    Accumulation, Axis, Cotangent, Expr, Formula, ReductionKind, Wanted, expr::Var,
 };
 
 use crate::{
     backends::computed,
+    backward::{Derivative, Source},
     ops::{LazyOps, Operands, Reduced, Reduction, cast_of},
 };
 
-/// The most tensors of one tracked reduction: the number of parents of a node is fixed when Burn's
-/// trait is instantiated.
+/// The most tensors of one tracked reduction. Burn's trait has the number of parents of a node as a constant
+/// parameter.
 pub(crate) const MAX_OPERANDS: usize = 16;
 
 #[derive(Debug)]
@@ -34,11 +35,11 @@ struct Reduce;
 struct Kept<B: Backend> {
     operands: Vec<NodeId>,
     reduction: Reduction,
-    /// The result, where the derivative is written in terms of it; of halves before it was rounded.
+    /// The result, where the derivative is written in terms of it. It is not rounded to F16 or BF16.
     values: Option<FloatTensor<B>>,
-    /// Where the result was found, if it is one of the values.
+    /// The indices where the result was found, if it is one of the values.
     indices: Option<IntTensor<B>>,
-    /// What exponentials are relative to, and their sum.
+    /// The maxima that exponentials are relative to, and their sums.
     state: Option<FloatTensor<B>>,
 }
 
@@ -53,8 +54,8 @@ impl<B: Backend + LazyOps, const N: usize> Backward<B, N> for Reduce {
     ) {
         let kept = ops.state;
         let cotangent = grads.consume::<B>(&ops.node);
-        // All operands take part in the retrieval, also those whose gradient isn't wanted: any of
-        // them may occur in the gradient of another.
+        // All operands are retrieved, also those whose gradient is not wanted. The gradient by another operand may
+        // read them.
         let operands: Vec<FloatTensor<B>> = kept
             .operands
             .iter()
@@ -69,24 +70,23 @@ impl<B: Backend + LazyOps, const N: usize> Backward<B, N> for Reduce {
     }
 }
 
-/// Beyond this, numbers in F32 do not hold each index.
+/// F32 holds all integers up to this one, so that indices up to it are exact.
 pub(crate) const EXACT_INDICES: usize = 1 << 24;
 
-/// The derivative of a reduction: the formula and the cotangent of its value at each pair, itself a
-/// formula of the operands, of the cotangent of the result and of what the reduction gave.
+/// The derivative of a reduction: its formula, and the cotangent of the formula at each pair. The cotangent is a
+/// formula, too: of the operands, of the cotangent of the result, and of results of the forward pass.
 ///
-/// The gradient by an operand is then the sum of the symbolic gradient over the axis on which the
-/// operand does not depend.
+/// The gradient by an operand is the sum of the symbolic gradient over the axis on which the operand does not depend.
 struct Pairs<B: Backend> {
     reduction: Reduction,
     cotangent: Cotangent,
     operands: Vec<FloatTensor<B>>,
-    /// Further leaves of the cotangent with their tensors.
+    /// The leaves of the cotangent that are no operands, with their tensors.
     others: Vec<(Var, FloatTensor<B>)>,
-    /// Further leaves that are numbers.
+    /// The leaves of the cotangent that are numbers.
     parameters: Vec<(Var, f64)>,
-    /// The types of the gradients; halves are differentiated in F32, as indices and long sums do not fit
-    /// them.
+    /// The types of the gradients. Derivatives of F16 and BF16 are computed in F32, as these types hold neither
+    /// indices nor long sums.
     dtypes: Vec<FloatDType>,
 }
 
@@ -95,7 +95,7 @@ impl<B: Backend + LazyOps> Pairs<B> {
         let reduction = kept.reduction.clone();
         let dtypes: Vec<FloatDType> = operands.iter().map(|t| t.dtype().into()).collect();
         let computed: FloatDType = computed(operands[0].dtype()).into();
-        // Each row has the cotangent of the row that it was added to.
+        // The cotangent of a row is that of the row of the result to which it was added.
         let cotangent = match reduction.fold {
             Some(fold) => repeat::<B>(cotangent, fold, reduction.size(reduction.axis.other())),
             None => cotangent,
@@ -105,81 +105,63 @@ impl<B: Backend + LazyOps> Pairs<B> {
             ..reduction
         };
         let cast = |tensor: FloatTensor<B>| cast_of::<B>(tensor, computed);
+        let Derivative {
+            cotangent: symbolic,
+            leaves,
+        } = Derivative::of(&reduction);
         let mut pairs = Self {
-            cotangent: Expr::constant(0.0).into(),
+            reduction,
+            cotangent: symbolic,
             operands: operands.into_iter().map(cast).collect(),
             others: Vec::new(),
             parameters: Vec::new(),
             dtypes,
-            reduction,
         };
-        let entries = pairs.reduction.spec().entries();
-        let cotangent = pairs.leaf(cast(cotangent), entries);
-        let kind = pairs.reduction.kind;
-        let root = pairs.reduction.formula.root().clone();
-        let mut pass = ForwardPass {
-            kept,
-            root,
-            cotangent,
-            leaves: [None, None, None],
-            pairs: &mut pairs,
-        };
-        pairs.cotangent = kind.derivative(&mut pass);
+        for (var, source) in leaves {
+            let tensor = match source {
+                Source::Parameter(value) => {
+                    pairs.parameters.push((var, value));
+                    continue;
+                }
+                Source::Cotangent => cast(cotangent.clone()),
+                Source::Result => kept.values.clone().expect("the result is kept"),
+                Source::Indices => {
+                    let indices = kept.indices.clone().expect("indices are kept");
+                    B::int_into_float(indices, computed)
+                }
+                Source::State => kept.state.clone().expect("it is kept"),
+                Source::Reduced(kind, root) => pairs.reduced(kind, &root),
+            };
+            let tensor = pairs.rows(tensor, var.dim);
+            pairs.others.push((var, tensor));
+        }
         pairs
     }
 
-    /// The next number of a leaf.
-    fn next_leaf(&self) -> u64 {
-        let own = self.reduction.formula.vars().len();
-        (own + self.others.len() + self.parameters.len()) as u64
-    }
-
-    /// A leaf for a number.
-    fn parameter(&mut self, value: f64) -> Expr {
-        let var = Var {
-            id: self.next_leaf(),
-            axis: None,
-            dim: 1,
-            scalar: true,
-        };
-        self.parameters.push((var, value));
-        Expr::var(var)
-    }
-
-    /// A leaf of the output axis for a tensor with `dim` numbers a row.
-    fn leaf(&mut self, tensor: FloatTensor<B>, dim: usize) -> Expr {
-        let rows = self.reduction.axis.other();
-        let var = Var {
-            id: self.next_leaf(),
-            axis: Some(rows),
-            dim,
-            scalar: false,
-        };
+    /// A tensor with `dim` numbers a row of the output, as an operand.
+    fn rows(&self, tensor: FloatTensor<B>, dim: usize) -> FloatTensor<B> {
         let mut shape = self.reduction.batch.clone();
-        shape.extend([self.reduction.size(rows), dim]);
-        let tensor = B::float_reshape(tensor, Shape::from(shape));
-        self.others.push((var, tensor));
-        Expr::var(var)
+        shape.extend([self.reduction.size(self.reduction.axis.other()), dim]);
+        B::float_reshape(tensor, Shape::from(shape))
     }
 
-    /// A leaf for the reduction of another formula of the same operands.
-    fn reduced(&mut self, kind: ReductionKind, root: &Expr) -> Expr {
+    /// The reduction of another formula of the same operands.
+    fn reduced(&self, kind: ReductionKind, root: &Expr) -> FloatTensor<B> {
         let dim = root.dim();
         let axis = self.reduction.axis;
-        let values = self.reduce(root, kind, axis, None).unwrap_or_else(|equal| {
+        self.reduce(root, kind, axis, None).unwrap_or_else(|equal| {
             let operand = &self.operands[0];
             let rows = self.reduction.size(axis.other());
             let count: usize = self.reduction.batch.iter().product();
             let data = TensorData::new(equal.repeat(count * rows), [count * rows * dim]);
             let data = data.convert_dtype(operand.dtype());
             B::float_from_data(data, &operand.device())
-        });
-        self.leaf(values, dim)
+        })
     }
 
-    /// The reduction of `root`, a formula of the operands and the further leaves, over `axis`, its rows
-    /// added up into `fold` if that is given; or what each row of it is, where simplification leaves no
-    /// tensor.
+    /// The reduction of `root` over `axis`, where `root` is a formula of the operands and of the other leaves. With
+    /// `fold`, rows are added up into `fold` rows. If simplification leaves no tensor, all rows are equal, and the
+    /// values of one row are returned as the error.
     fn reduce(
         &self,
         root: &Expr,
@@ -226,8 +208,8 @@ impl<B: Backend + LazyOps> Pairs<B> {
 
     /// The gradients by the operands at the positions `wanted`.
     ///
-    /// Those of operands that are summed over the same axis come from one pass over the pairs: what they
-    /// share, such as exponentials, is computed once.
+    /// Gradients by operands that are summed over the same axis come from one pass over the pairs, so that values
+    /// that they share, such as exponentials, are computed once.
     fn gradients(&self, wanted: &[usize]) -> Vec<(usize, FloatTensor<B>)> {
         let vars: Vec<Var> = self.reduction.formula.tensors().copied().collect();
         let axis = self.reduction.axis;
@@ -236,7 +218,7 @@ impl<B: Backend + LazyOps> Pairs<B> {
             own.collect()
         };
         let (mut rows, columns) = (of(Some(axis.other())), of(Some(axis)));
-        // A parameter is summed like an operand of the output axis, and its rows then added.
+        // The gradient by a parameter is summed as that by an operand of the output axis, and then over the rows.
         let parameters = of(None);
         let mut groups = vec![(columns, axis.other(), None)];
         match self.fold(parameters.iter().map(|k| vars[*k].dim).sum()) {
@@ -287,8 +269,8 @@ impl<B: Backend + LazyOps> Pairs<B> {
         all
     }
 
-    /// Into how many rows to add up those for parameters of `dim` components together, if they are too
-    /// many to be stored.
+    /// The number of rows into which the rows for parameters of `dim` components together are added up, if they are
+    /// too many to be stored.
     fn fold(&self, dim: usize) -> Option<usize> {
         let batches = self.reduction.batch.iter().product::<usize>().max(1);
         let most = (FOLDED_NUMBERS / (dim * batches).max(1)).max(FOLDED_ROWS.div_ceil(batches));
@@ -336,82 +318,13 @@ impl<B: Backend + LazyOps> Pairs<B> {
     }
 }
 
-/// A reduction whose derivative is taken: what it gave, as leaves of the output axis.
-struct ForwardPass<'a, B: Backend> {
-    kept: &'a Kept<B>,
-    root: Expr,
-    cotangent: Expr,
-    /// The result, its indices and what it is made of, once they are asked for.
-    leaves: [Option<Expr>; 3],
-    pairs: &'a mut Pairs<B>,
-}
-
-impl<B: Backend + LazyOps> ForwardPass<'_, B> {
-    /// The leaf at place `at`, of `dim` numbers a row, which is made of `tensor`.
-    fn leaf(&mut self, at: usize, dim: usize, tensor: impl Fn() -> FloatTensor<B>) -> Expr {
-        let pairs = &mut *self.pairs;
-        let leaf = self.leaves[at].get_or_insert_with(|| pairs.leaf(tensor(), dim));
-        leaf.clone()
-    }
-}
-
-impl<B: Backend + LazyOps> Forward for ForwardPass<'_, B> {
-    fn root(&self) -> &Expr {
-        &self.root
-    }
-
-    fn axis(&self) -> Axis {
-        self.pairs.reduction.axis
-    }
-
-    fn columns(&self) -> usize {
-        self.pairs.reduction.size(self.axis())
-    }
-
-    fn cotangent(&self) -> Expr {
-        self.cotangent.clone()
-    }
-
-    fn parameter(&mut self, value: f64) -> Expr {
-        self.pairs.parameter(value)
-    }
-
-    fn result(&mut self) -> Expr {
-        let kept = self.kept;
-        let values = || kept.values.clone().expect("the result is kept");
-        self.leaf(0, self.pairs.reduction.spec().entries(), values)
-    }
-
-    fn indices(&mut self) -> Expr {
-        let kept = self.kept;
-        let dtype = self.pairs.operands[0].dtype();
-        let indices = || {
-            let indices = kept.indices.clone().expect("indices are kept");
-            B::int_into_float(indices, dtype.into())
-        };
-        self.leaf(1, self.pairs.reduction.spec().entries(), indices)
-    }
-
-    fn state(&mut self, plane: usize) -> Expr {
-        let kept = self.kept;
-        let terms = self.pairs.reduction.spec_of_terms();
-        let state = || kept.state.clone().expect("it is kept");
-        let state = self.leaf(2, terms.state_size(), state);
-        state.slice(terms.plane_start(plane), terms.plane_size(plane))
-    }
-
-    fn reduced(&mut self, kind: ReductionKind, root: &Expr) -> Expr {
-        self.pairs.reduced(kind, root)
-    }
-}
-
-/// The most numbers that are stored before they are added up for parameters, 16 MiB in F32, ...
+/// The most numbers that are stored for gradients by parameters before rows are added up: 16 MiB in F32.
 const FOLDED_NUMBERS: usize = 1 << 22;
 
-/// ... unless they are fewer rows than this in all batches, which would leave large devices idle.
+/// At least this many rows are stored in all batches together, as fewer would leave a large device idle.
 const FOLDED_ROWS: usize = 1 << 14;
 
-/// The rows of `[batch.., fold, dim]` over and over, `[batch.., rows, dim]`.
+/// The rows of `[batch.., fold, dim]`, repeated to `[batch.., rows, dim]`.
 fn repeat<B: Backend>(tensor: FloatTensor<B>, fold: usize, rows: usize) -> FloatTensor<B> {
     let axis = tensor.shape().num_dims() - 2;
     let repeated = B::float_repeat_dim(tensor, axis, rows.div_ceil(fold));
@@ -420,8 +333,8 @@ fn repeat<B: Backend>(tensor: FloatTensor<B>, fold: usize, rows: usize) -> Float
     B::float_slice(repeated, &slices)
 }
 
-/// Adds up what the operand of shape `shape` was repeated over: the batch dimensions along which it was
-/// broadcast. The rows for a parameter have been added.
+/// Adds up a gradient over the batch dimensions along which the operand of shape `shape` was broadcast. The rows for
+/// a parameter have been added up already.
 fn add_batches<B: Backend>(
     gradient: FloatTensor<B>,
     axis: Option<Axis>,
@@ -429,7 +342,7 @@ fn add_batches<B: Backend>(
 ) -> FloatTensor<B> {
     let full = gradient.shape();
     if full.num_elements() != shape.num_elements() && full.num_elements() == 0 {
-        // Over no batches.
+        // There are no batches.
         return B::float_zeros(shape, &gradient.device(), gradient.dtype().into());
     }
     let own = if axis.is_none() { 1 } else { 2 };

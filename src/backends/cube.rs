@@ -41,9 +41,9 @@ pub(crate) fn precision(dtype: DType) -> Option<Precision> {
     }
 }
 
-/// The forms of a formula that are launched.
+/// A formula as it is launched.
 struct Lowered {
-    /// The reduction that they are for, if it is another than the one that was asked for.
+    /// The reduction that kernels compute, if it is not the one that was asked for.
     kind: Option<ReductionKind>,
     program: Program,
     symmetric: Option<Symmetric>,
@@ -102,9 +102,8 @@ pub(crate) fn is_same(left: &FloatTensor<Cube>, right: &FloatTensor<Cube>) -> bo
     }
 }
 
-/// The same tensor, with strides of 0 if it has no values: to find out whether values overlap, Burn
-/// subtracts 1 from each size of a tensor that has no stride of 0, which fails for a size of 0 where builds
-/// check for it.
+/// The same tensor, with strides of 0 if it has no values. To find out whether values overlap, Burn subtracts 1 from
+/// each size of a tensor that has no stride of 0. For a size of 0 this panics in builds that check for overflow.
 fn without_strides_of_nothing(mut tensor: CubeTensor) -> CubeTensor {
     if tensor.meta.shape().num_elements() == 0 {
         tensor.meta.strides_mut().fill(0);
@@ -112,7 +111,7 @@ fn without_strides_of_nothing(mut tensor: CubeTensor) -> CubeTensor {
     tensor
 }
 
-/// The reduction as the kernels take it.
+/// The launch of a reduction.
 fn launch<'a>(reduction: &'a Reduction, lowered: &'a Lowered, dtype: DType) -> Launch<'a> {
     let precision = |dtype| precision(dtype).expect("the type was checked");
     Launch {
@@ -129,7 +128,7 @@ fn launch<'a>(reduction: &'a Reduction, lowered: &'a Lowered, dtype: DType) -> L
     }
 }
 
-/// Checks that the device of `client` runs `reduction` of tensors of these shapes, and gives what is `wanted`.
+/// Checks that the device of `client` can run `reduction` of tensors of these shapes for the results `wanted`.
 pub(crate) fn check(
     client: &Client,
     (reduction, wanted): (&Reduction, Wanted),
@@ -147,14 +146,14 @@ pub(crate) fn check(
     launch.check(client.properties(), client.name(), shapes, wanted)
 }
 
-/// Whether planning is worth it only to see whether there is a plan: devices that end long loops may refuse any
-/// reduction, others only large ones and long formulas.
+/// Whether the device may refuse the reduction, so that it must be planned to find out. A device that ends long loops
+/// may refuse any reduction. Others refuse only large ones and long formulas.
 fn may_be_refused(client: &Client, reduction: &Reduction, shapes: &[Vec<usize>]) -> bool {
-    /// Far below what addresses of 32 bits reach, with what is read and written beyond the last row or column.
+    /// Fewer numbers can be addressed in 32 bits, also those that are read and written beyond the last row or column.
     const SMALL: usize = 1 << 30;
-    /// Formulas that take long to compile are deeper: this tells most from them at no cost.
+    /// Formulas that take long to compile are deeper. The depth is known at once, and most formulas have less.
     const DEEP: usize = 20;
-    /// More rows of partial results than columns are split into, where there are few rows.
+    /// More rows of partial results than there are where the columns of a few rows are split.
     const PARTS: usize = 1 << 20;
     let device = Device::new(client.properties(), client.name());
     let product = |sizes: &[usize]| sizes.iter().fold(1usize, |a, b| a.saturating_mul(*b));
@@ -177,7 +176,7 @@ impl LazyOps for CubeBackend {
         let index_dtype = DType::from(reduction.indices);
         let values_dtype = reduction.values_dtype(dtype);
         if reduction.size(reduction.axis) == 0 {
-            // Buffers of no values cannot be bound everywhere.
+            // Some devices cannot bind empty buffers.
             let full = |shape: &Shape, value: f64, dtype: DType| {
                 let elem = match precision(dtype) {
                     Some(precision) => precision.elem(),

@@ -65,8 +65,8 @@ impl<B: FusionBackend + LazyOps> LazyOps for Fusion<B> {
         .into_iter()
         .flatten()
         .collect();
-        // The description names neither formula nor scalars: a custom operation is never fused with
-        // another, so the plan that Burn caches for it only runs the operation registered here.
+        // The description need not name the formula and the scalars. Burn never fuses a custom operation with
+        // another, so the plan that it caches runs the operation that is registered here, and nothing else.
         let desc = CustomOpIr::with_scalars("lazy::reduce", &inputs, &outputs, vec![]);
         let mut outputs = client
             .register(

@@ -1,5 +1,5 @@
-//! A node of the autodiff graph whose derivative is a function of its own: solutions of systems are
-//! differentiated by the implicit function theorem.
+//! A node of the autodiff graph whose derivative is any given function. Solutions of systems use it: their derivative
+//! comes from the implicit function theorem.
 
 use std::{fmt, sync::Arc};
 
@@ -23,7 +23,7 @@ struct Implicit;
 
 type Primitive = FloatTensor<Cube>;
 
-/// The derivative: from the cotangent of the value to that of the residual.
+/// The derivative, which maps the cotangent of the value to the cotangent of the residual.
 #[derive(Clone)]
 struct Adjoint(Arc<dyn Fn(Primitive) -> Primitive + Send + Sync>);
 
@@ -42,8 +42,8 @@ impl Backward<Cube, 1> for Implicit {
     }
 }
 
-/// `value`, which is outside of autodiff, as a function of `residual`, which is 0: its derivative is the
-/// transpose of the linear function `adjoint`.
+/// `value` as a function of `residual` in the autodiff graph. `value` is not tracked, and `residual` is 0. The
+/// derivative is the transpose of the linear function `adjoint`.
 pub(crate) fn implicit<const R: usize>(
     value: Tensor<R>,
     residual: Tensor<R>,

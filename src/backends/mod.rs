@@ -1,14 +1,6 @@
 #[cfg(feature = "autodiff")]
 mod autodiff;
-#[cfg(any(
-    feature = "wgpu",
-    feature = "webgpu",
-    feature = "vulkan",
-    feature = "metal",
-    feature = "cuda",
-    feature = "rocm",
-    feature = "cpu"
-))]
+#[cfg(cube_backend)]
 pub(crate) mod cube;
 #[cfg(feature = "fusion")]
 mod fusion;
@@ -34,7 +26,7 @@ pub(crate) fn computed(dtype: burn::tensor::DType) -> burn::tensor::DType {
 pub(crate) enum Unsupported {
     /// It has no kernels.
     Backend,
-    /// The device refuses.
+    /// The device cannot run the kernel.
     #[allow(dead_code)] // Without a runtime there is no device to refuse.
     Launch(burn_lazy_kernels::LaunchError),
 }
@@ -49,15 +41,7 @@ pub(crate) fn check(
 ) -> Result<(), Unsupported> {
     let device = device.clone().inner();
     match device.as_dispatch() {
-        #[cfg(any(
-            feature = "wgpu",
-            feature = "webgpu",
-            feature = "vulkan",
-            feature = "metal",
-            feature = "cuda",
-            feature = "rocm",
-            feature = "cpu"
-        ))]
+        #[cfg(cube_backend)]
         burn::backend::DispatchDevice::Cube(device) => {
             let precision = dtype
                 .and_then(cube::precision)
@@ -73,7 +57,7 @@ pub(crate) fn check(
     }
 }
 
-/// Checks that the backend of `device` runs `reduction` of tensors of `dtype` and these shapes, and gives what is
+/// Checks that the backend of `device` can run `reduction` of tensors of `dtype` and these shapes for the results
 /// `wanted`.
 pub(crate) fn check_reduction(
     device: &burn::tensor::Device,
@@ -83,15 +67,7 @@ pub(crate) fn check_reduction(
 ) -> Result<(), Unsupported> {
     let device = device.clone().inner();
     match device.as_dispatch() {
-        #[cfg(any(
-            feature = "wgpu",
-            feature = "webgpu",
-            feature = "vulkan",
-            feature = "metal",
-            feature = "cuda",
-            feature = "rocm",
-            feature = "cpu"
-        ))]
+        #[cfg(cube_backend)]
         burn::backend::DispatchDevice::Cube(device) => {
             let _ = cube::precision(dtype).ok_or(Unsupported::Backend)?;
             let client = device.client();
@@ -116,7 +92,7 @@ pub(crate) fn is_tracked<const R: usize>(tensor: &burn::tensor::Tensor<R>) -> bo
     }
 }
 
-/// Whether both are known to be one tensor; within autodiff they are one node of the graph, too.
+/// Whether both are known to be one tensor. Tracked tensors must also be one node of the autodiff graph.
 pub(crate) fn is_same(
     left: &burn::backend::DispatchTensor,
     right: &burn::backend::DispatchTensor,
@@ -128,15 +104,7 @@ fn is_same_kind(
     left: &burn::backend::DispatchTensorKind,
     right: &burn::backend::DispatchTensorKind,
 ) -> bool {
-    #[cfg(any(
-        feature = "wgpu",
-        feature = "webgpu",
-        feature = "vulkan",
-        feature = "metal",
-        feature = "cuda",
-        feature = "rocm",
-        feature = "cpu"
-    ))]
+    #[cfg(cube_backend)]
     {
         use burn::backend::{BackendTensor, DispatchTensorKind};
 

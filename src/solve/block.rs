@@ -9,31 +9,34 @@ use super::{
     system::{PRODUCT, Refresh, epsilon, gram, host, product, tensor},
 };
 
-/// The smallest eigenvalue of a normalised Gram matrix that stands for more than rounding errors, and the
-/// smallest by whose root vectors are divided, in rounding units.
+/// The smallest eigenvalue of a normalised Gram matrix that is not a rounding error, in rounding units.
 const INDEPENDENT: f64 = 1000.0;
+
+/// Vectors are divided by roots of eigenvalues of a normalised Gram matrix. Smaller eigenvalues are replaced by this
+/// one, in rounding units.
 const LIFTED: f64 = 100.0;
 
-/// The most negative curvature that can be one of rounding, in rounding units of the largest one, and the most
-/// negative product with a preconditioner, in units of what is added up to it.
+/// A negative curvature of at most this many rounding units of the largest curvature may be a rounding error. So may
+/// a negative product with a preconditioner of at most this many rounding units of the sum of its absolute terms.
 const NEGATIVE: f64 = 64.0;
 
-/// The largest rounding error in a direction, relative to it, with which it is kept: that along the largest
-/// eigenvector, in the norm of the operator. Those of small curvature have more and are none that return.
+/// A direction is kept if its relative rounding error is not larger. The error is that along the largest eigenvector,
+/// in the norm of the operator. Directions of small curvature have larger errors, but they are not found again in any
+/// case.
 const EXACT: f64 = 1e-4;
 
 /// The most numbers in the directions that are kept.
 const MOST_NUMBERS: usize = 1 << 26;
 
-/// Directions $W$ with $W^\top A W = I$ and their images $A W$, as blocks of columns one after the other,
+/// Directions $W$ with $W^\top A W = I$ and their images $A W$. They are blocks of columns one after the other,
 /// followed by zeros.
 ///
-/// The first blocks are kept. When there are enough, or if the last one is not exact enough, it is replaced by the
-/// next.
+/// The first blocks are kept. The last block is replaced by the next one when there are enough blocks, or if the last
+/// one is not exact enough.
 pub(crate) struct Directions<const R: usize> {
-    /// Blocks that are kept at most.
+    /// The most blocks that are kept.
     most: usize,
-    /// Blocks that are kept; one more may follow.
+    /// The number of blocks that are kept. One more block may follow them.
     kept: usize,
     /// $W$ and $A W$, `[batch.., N, columns]`.
     both: Option<[Tensor<R>; 2]>,
@@ -42,7 +45,7 @@ pub(crate) struct Directions<const R: usize> {
 }
 
 impl<const R: usize> Directions<R> {
-    /// None yet; later up to `most` vectors for right-hand sides of the given shape.
+    /// No directions yet. There will be up to `most` vectors for right-hand sides of the given shape.
     pub fn new(most: usize, shape: [usize; R]) -> Self {
         let numbers: usize = shape.iter().product();
         let batches: usize = shape[..R - 2].iter().product();
@@ -55,7 +58,7 @@ impl<const R: usize> Directions<R> {
         }
     }
 
-    /// Adds a block, to be kept or to be replaced by the next one.
+    /// Adds a block. If it is not kept, the next one replaces it.
     fn push(&mut self, block: [Tensor<R>; 2], keep: bool) {
         let mut shape = block[0].dims();
         let width = shape[R - 1];
@@ -92,7 +95,7 @@ impl<const R: usize> Directions<R> {
         })
     }
 
-    /// Lowers residuals `q` by a step in all directions; the step, if there is one.
+    /// Lowers residuals `q` by a step in all directions. Returns the step, if there are directions.
     fn project(&self, q: &mut Tensor<R>) -> Result<Option<Tensor<R>>, SolveError> {
         let Some([vectors, images]) = &self.both else {
             return Ok(None);
@@ -103,7 +106,7 @@ impl<const R: usize> Directions<R> {
     }
 }
 
-/// Residuals $R = Q C$ of a block, with one small matrix $C$ for each batch.
+/// Residuals $R = Q C$ of a block. Each batch has a small matrix $C$.
 struct Residuals<const R: usize> {
     q: Tensor<R>,
     /// The preconditioned $q$.
@@ -113,23 +116,24 @@ struct Residuals<const R: usize> {
     squares: Vec<DMatrix<f64>>,
 }
 
-/// An approximate solution of $A d = r$, or what is missing of one that `refresh` has been given in part.
+/// An approximate solution of $A d = r$. Parts of it may have been given to `refresh` before; they are not returned
+/// again.
 ///
 /// All columns of a batch share one Krylov space (O'Leary, "The block conjugate gradient algorithm and related
 /// methods", 1980): the step along a block of directions minimises the error of each column over all of them.
-/// Residuals are stored as $R = Q C$, where $Q$ is brought close to orthonormal columns in each iteration, so that
-/// nearly dependent columns do not matter (Dubrulle, "Retooling the method of block conjugate gradients", 2001).
-/// Dependent directions are left out of a step.
+/// Residuals are stored as $R = Q C$. In each iteration $Q$ is brought close to orthonormal columns, so that nearly
+/// dependent columns do no harm (Dubrulle, "Retooling the method of block conjugate gradients", 2001). Dependent
+/// directions are left out of a step.
 ///
-/// In exact arithmetic a direction that is made conjugate to the last one is conjugate to all before. Rounding
-/// undoes this along the largest eigenvectors, which then are found again and again, at the cost of most
-/// iterations. So the first directions are kept, and each new one is made conjugate to all that are there
-/// (as are those of an earlier system in Erhel and Guyomarc'h, "An augmented conjugate gradient method for
-/// solving consecutive symmetric positive definite linear systems", 2000).
+/// In exact arithmetic a direction that is made conjugate to the last one is conjugate to all before. Rounding undoes
+/// this along the largest eigenvectors. These are then found again and again, which takes most iterations. So the
+/// first directions are kept, and each new one is made conjugate to all of them. (Erhel and Guyomarc'h, "An augmented
+/// conjugate gradient method for solving consecutive symmetric positive definite linear systems", 2000, do so with
+/// the directions of an earlier system.)
 ///
-/// In a coarse type the residual is now and then replaced by one that is computed from the solution,
-/// while directions go on (Clark et al., "Solving lattice QCD systems of equations using mixed precision
-/// solvers on GPUs", 2010).
+/// In a coarse type the residual is replaced now and then by one that is computed from the solution. The directions
+/// stay as they are (Clark et al., "Solving lattice QCD systems of equations using mixed precision solvers on GPUs",
+/// 2010).
 pub(crate) fn iterate<const R: usize>(
     a: &dyn LinearOperator<R>,
     r: &Tensor<R>,
@@ -176,7 +180,7 @@ pub(crate) fn iterate<const R: usize>(
             factors.push(factor);
             next_c.push(scale * &c[batch]);
         }
-        // All directions of open columns are left out.
+        // No direction of a column that is still iterated is left.
         if steps
             .iter()
             .all(|step| step.iter().all(|entry| *entry == 0.0))
@@ -191,7 +195,7 @@ pub(crate) fn iterate<const R: usize>(
         let mut c = next_c;
         directions.push(block, keep);
 
-        // They are orthogonal but for rounding errors, which would stay.
+        // In exact arithmetic the residuals are orthogonal to the directions already. Rounding errors would stay.
         if let Some(step) = directions.project(&mut q)? {
             solution = solution + product(&step, &upload(&c))?;
         }
@@ -210,7 +214,7 @@ pub(crate) fn iterate<const R: usize>(
             residuals = begin(&r, options, monitor, directions, &mut solution)?;
             continue;
         }
-        // Columns that are solved keep their solution.
+        // Solved columns keep their solution.
         for (batch, c) in c.iter_mut().enumerate() {
             for column in 0..width {
                 if !monitor.is_open(batch * width + column) {
@@ -222,7 +226,7 @@ pub(crate) fn iterate<const R: usize>(
     }
 }
 
-/// Starts from the open columns of the residual `r`, which are lowered along the directions there are.
+/// Starts from the columns of the residual `r` that are still iterated, and lowers them along the directions.
 fn begin<const R: usize>(
     r: &Tensor<R>,
     options: &SolveOptions<R>,
@@ -258,7 +262,7 @@ fn precondition<const R: usize>(
     })
 }
 
-/// Reads $Q^\top Q$ and $Z^\top Q$, which is the same without a preconditioner.
+/// Reads $Q^\top Q$ and $Z^\top Q$. Without a preconditioner they are equal.
 fn look<const R: usize>(
     q: &Tensor<R>,
     z: &Tensor<R>,
@@ -278,8 +282,9 @@ fn look<const R: usize>(
     Ok([part(0), part(1)])
 }
 
-/// Refuses a preconditioner that is not positive for an open column, from $Z^\top Q$: by more than the rounding
-/// errors of the products that cancel in a column that is much smaller than the others.
+/// Refuses a preconditioner that is not positive for a column that is still iterated, as $Z^\top Q$ shows. A column
+/// may be much smaller than the others, so that products cancel; a negative value within their rounding errors is not
+/// refused.
 fn check_preconditioner<const R: usize>(
     products: &[DMatrix<f64>],
     c: &[DMatrix<f64>],
@@ -305,7 +310,7 @@ fn check_preconditioner<const R: usize>(
     }
 }
 
-/// The numbers $c^\top G c$ of the columns $c$ of $C$, those of a batch and then of the next.
+/// The numbers $c^\top G c$ of the columns $c$ of $C$, batch after batch.
 fn norms(grams: &[DMatrix<f64>], c: &[DMatrix<f64>]) -> Vec<f64> {
     let of_batch = |(gram, c): (&DMatrix<f64>, &DMatrix<f64>)| -> Vec<f64> {
         let images = gram * c;
@@ -339,9 +344,8 @@ fn upload<const R: usize>(matrices: &[DMatrix<f64>], like: &Tensor<R>) -> Tensor
     tensor(rows.collect(), shape, (&like.device(), like.dtype()))
 }
 
-/// $\rho$ and $\rho^{-1}$ with $\rho^\top \rho = G$, where the root of an eigenvalue of the normalised $G$ that
-/// may be one of rounding is taken to be larger: what is small then grows with each iteration until it is
-/// known.
+/// $\rho$ and $\rho^{-1}$ with $\rho^\top \rho = G$. An eigenvalue of the normalised $G$ that may be a rounding error
+/// is replaced by a larger one. A small part of a column then grows with each iteration until it is known.
 fn scales(gram: &DMatrix<f64>, precision: f64) -> (DMatrix<f64>, DMatrix<f64>) {
     let lengths = gram.diagonal().map(|square| match square > 0.0 {
         true => square.sqrt(),

@@ -14,12 +14,12 @@ use super::{
         PRODUCT, RIGHT, check_guess, check_shape, checked, differentiable, dots, epsilon, run,
         tensor,
     },
-    vector::{Method, solve_by},
+    vector::{KeptOperator, Method, solve_by},
 };
 
 /// Solves $(\alpha I + A)\, a = b$ for a symmetric positive definite operator by conjugate gradients.
 ///
-/// See [`LazyTensor::solve`](crate::LazyTensor::solve), which this is for a symbolic matrix.
+/// [`LazyTensor::solve`](crate::LazyTensor::solve) does the same for a symbolic matrix, and documents it in detail.
 ///
 /// ```
 /// # #[cfg(feature = "cpu")] {
@@ -54,14 +54,11 @@ where
 struct ConjugateGradients;
 
 impl Method for ConjugateGradients {
-    fn solve<A, const R: usize>(
+    fn solve<A: KeptOperator<R>, const R: usize>(
         a: &A,
         b: Tensor<R>,
         options: &SolveOptions<R>,
-    ) -> Result<Solution<R>, SolveError>
-    where
-        A: LinearOperator<R> + Clone + Send + Sync + 'static,
-    {
+    ) -> Result<Solution<R>, SolveError> {
         let a = Ridge(a.clone(), options.ridge);
         let solved = solve_blocks(&a.inner(), b.clone().inner(), options)?;
         let residual = |solution| Ok(b.clone() - a.apply(solution)?);
@@ -126,12 +123,12 @@ fn solve_blocks<A: LinearOperator<R>, const R: usize>(
     Ok(Solution { solution, info })
 }
 
-/// The number of blocks of so many columns.
+/// The number of blocks of this many columns.
 fn groups(columns: usize) -> usize {
     columns.div_ceil(WIDTH).max(1)
 }
 
-/// The error of `own` columns from `start` on as one of all columns.
+/// The error of a group of `own` columns from column `start` on, with the column counted among all `columns`.
 fn in_all(error: SolveError, start: usize, own: usize, columns: usize) -> SolveError {
     match error {
         SolveError::NotPositiveDefinite {
@@ -151,13 +148,13 @@ fn in_all(error: SolveError, start: usize, own: usize, columns: usize) -> SolveE
 /// $\|A a - b\|^2 + \alpha \|a\|^2$, by conjugate gradients on the normal equations
 /// $(A^\top A + \alpha I)\, a = A^\top b$.
 ///
-/// `b` has the shape `[batch.., M, E]` and the solution `[batch.., N, E]`, or `[M]` and `[N]`. Residuals are those of the
-/// normal equations, $\|A^\top (b - A a) - \alpha a\| / \|A^\top b\|$, whose condition number is the square of that of $A$.
-/// Differentiable as other solutions.
+/// `b` has the shape `[batch.., M, E]` and the solution `[batch.., N, E]`, or `[M]` and `[N]`. Residuals are those of
+/// the normal equations, $\|A^\top (b - A a) - \alpha a\| / \|A^\top b\|$, whose condition number is the square of
+/// that of $A$. Differentiable as other solutions.
 ///
-/// Where $A$ has dependent columns and there is no ridge, the solution is that of the smallest norm. A `b` that is
-/// orthogonal to all columns up to rounding, so that $\|A^\top b\|$ is no more than a few rounding units of
-/// $\|A\| \|b\|$, has the solution 0.
+/// Where $A$ has dependent columns and there is no ridge, the solution is that of the smallest norm. The solution is
+/// 0 if `b` is orthogonal to all columns up to rounding: if $\|A^\top b\|$ is at most a few rounding units of $\|A\|
+/// \|b\|$.
 ///
 /// ```
 /// # #[cfg(feature = "cpu")] {
@@ -192,14 +189,11 @@ where
 struct LeastSquares;
 
 impl Method for LeastSquares {
-    fn solve<A, const R: usize>(
+    fn solve<A: KeptOperator<R>, const R: usize>(
         a: &A,
         b: Tensor<R>,
         options: &SolveOptions<R>,
-    ) -> Result<Solution<R>, SolveError>
-    where
-        A: LinearOperator<R> + Clone + Send + Sync + 'static,
-    {
+    ) -> Result<Solution<R>, SolveError> {
         let normal = Ridge(Normal(a.clone()), options.ridge);
         let solved = solve_normal(&a.inner(), b.clone().inner(), options)?;
         let residual = |solution| Ok(a.apply_transposed(b.clone())? - normal.apply(solution)?);
@@ -216,7 +210,7 @@ fn solve_normal<A, const R: usize>(
 where
     A: LinearOperator<R> + Clone,
 {
-    // A norm of A^T b of so many rounding units may be one of rounding alone.
+    // A norm of A^T b of up to this many rounding units may be a rounding error.
     const UNITS: f64 = 4.0;
     let [rows, columns] = a.sizes()?;
     let mut shape = check_shape(a, RIGHT, &b, rows)?;
@@ -226,7 +220,7 @@ where
         let nothing = Tensor::zeros(shape, (&b.device(), b.dtype()));
         return solve_blocks(&normal, nothing, options);
     }
-    // Before the product, which may leave the range that b and the solution are in.
+    // Columns are scaled before the product, which may leave the range of the type though b and the solution do not.
     let b = b.expand(shape);
     let exponents = exponents(&b, RIGHT)?;
     let up: Vec<i32> = exponents
@@ -276,8 +270,8 @@ where
     Ok(solved)
 }
 
-/// An approximate solution of $A d = r$, each column by iterations of its own; `record` is given the step of each
-/// iteration and the ratio of the squared residuals after and before it.
+/// An approximate solution of $A d = r$, where each column has iterations of its own. `record` is called after each
+/// iteration with its step, and with the ratio of the squared residuals after and before it.
 pub(crate) fn iterate_columns<const R: usize>(
     a: &dyn LinearOperator<R>,
     r: &Tensor<R>,

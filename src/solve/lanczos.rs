@@ -21,17 +21,17 @@ use crate::{error::LazyError, lazy::LazyTensor};
 pub struct Eigenpairs {
     /// The eigenvalues, the largest first.
     pub values: Vec<f64>,
-    /// The eigenvectors of norm 1 as columns, `[N, count]`, in F32 for an operator in halves.
+    /// The eigenvectors of norm 1 as columns, `[N, count]`, in F32 for an operator in F16 or BF16.
     pub vectors: Tensor<2>,
-    /// Number of products that it took.
+    /// Number of products with the operator that were computed.
     pub iterations: usize,
-    /// The residuals $\|A v - \lambda v\|$ relative to the largest $|\lambda|$ that was seen, computed from the vectors. They
-    /// are above a tolerance that is below the rounding errors of a product.
+    /// The residuals $\|A v - \lambda v\|$ relative to the largest $|\lambda|$ that was seen, computed from the
+    /// vectors. If the tolerance is below the rounding errors of a product, they are above the tolerance.
     pub residuals: Vec<f64>,
 }
 
 impl fmt::Debug for Eigenpairs {
-    /// The numbers; vectors are read on the device.
+    /// The numbers. The vectors are on the device and are not printed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Eigenpairs")
             .field("values", &self.values)
@@ -44,9 +44,9 @@ impl fmt::Debug for Eigenpairs {
 /// The `count` largest eigenvalues of a symmetric operator and their eigenvectors, by Lanczos' method with full
 /// reorthogonalisation (Golub and Van Loan, "Matrix Computations", 10.3).
 ///
-/// A pair is found when its residual $\|A v - \lambda v\|$ is below `tolerance` times the largest $|\lambda|$. The
-/// memory is that of one vector for each iteration, of which there are at most `max_iterations`. Of equal
-/// eigenvalues, as a multiple one is, one may be found late or not at all. Not differentiable.
+/// A pair is found when its residual $\|A v - \lambda v\|$ is below `tolerance` times the largest $|\lambda|$. Each
+/// iteration stores one vector, and there are at most `max_iterations` of them. The copies of a multiple eigenvalue
+/// may be found late or not at all. Not differentiable.
 ///
 /// ```
 /// # #[cfg(feature = "cpu")] {
@@ -64,9 +64,9 @@ impl fmt::Debug for Eigenpairs {
 /// ```
 ///
 /// # Errors
-/// If the operator is not square or seen not to be symmetric, has batch dimensions or fewer than `count`
-/// rows, if its products are not finite, if the tolerance is negative, or if `max_iterations` are not enough, as those
-/// are that are fewer than `count`.
+/// If the operator is not square, if it is seen not to be symmetric, or if it has batch dimensions or fewer than
+/// `count` rows; if its products are not finite; if the tolerance is negative; or if `max_iterations` are not enough
+/// or fewer than `count`.
 pub fn eigenpairs<A: LinearOperator<2>>(
     a: &A,
     count: usize,
@@ -118,7 +118,7 @@ pub fn eigenpairs<A: LinearOperator<2>>(
             .iter()
             .chain(&beside)
             .fold(0.0f64, |max, x| max.max(x.abs()));
-        // Within an invariant subspace only rounding is left.
+        // Where the basis spans an invariant subspace, the rest is a rounding error.
         let closed = beta <= 8.0 * epsilon(dtype) * scale;
 
         let last = iterations >= most;
@@ -133,7 +133,7 @@ pub fn eigenpairs<A: LinearOperator<2>>(
                 .iter()
                 .map(|&k| left * eigen.eigenvectors[(iterations - 1, k)].abs())
                 .fold(0.0, f64::max);
-            // A closed subspace may lack a part of the largest ones, as long as it is small.
+            // A small invariant subspace may lack some of the largest eigenvalues.
             let found =
                 residual <= tolerance * largest && !(closed && iterations < most.min(2 * count));
             if found || iterations == n {
@@ -203,10 +203,10 @@ pub(crate) fn tridiagonal(diagonal: &[f64], beside: &[f64]) -> DMatrix<f64> {
     })
 }
 
-/// Vectors in a block of the basis: blocks of one width share their kernels.
+/// Vectors in a block of the basis. Blocks have one width so that they share their kernels.
 const WIDTH: usize = 16;
 
-/// Orthonormal vectors, in blocks `[N, WIDTH]`, of which the last one is filled up with zeros.
+/// Orthonormal vectors, in blocks `[N, WIDTH]`. The last block is filled up with zeros.
 #[derive(Default)]
 struct Basis {
     len: usize,
@@ -236,7 +236,8 @@ impl Basis {
         block.clone().slice([0..n, at..at + 1])
     }
 
-    /// The part of `v` that is orthogonal to all vectors; the second time removes what rounding has left.
+    /// The part of `v` that is orthogonal to all vectors. The projection is done twice, as the first one leaves
+    /// rounding errors.
     fn orthogonal(&self, mut v: Tensor<2>) -> Result<Tensor<2>, LazyError> {
         for _ in 0..2 {
             for block in &self.blocks {

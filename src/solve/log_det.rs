@@ -51,23 +51,23 @@ impl LogDetOptions {
         self
     }
 
-    /// The most rows of a matrix whose determinant is computed exactly; 512 by default. The matrix is then stored, as
-    /// $N^2$ numbers, which takes N products and $N^3 / 3$ operations on the host. With 0 it is always estimated.
+    /// The most rows of a matrix whose determinant is computed exactly; 512 by default. Such a matrix is stored as
+    /// $N^2$ numbers. This takes N products with the operator, and $N^3 / 3$ operations on the host. With 0 the
+    /// determinant is always estimated.
     #[must_use]
     pub fn exact_up_to(mut self, rows: usize) -> Self {
         self.exact_up_to = rows;
         self
     }
 
-    /// Number of random vectors, to whose root the statistical error is inversely proportional; 16 by
-    /// default.
+    /// Number of random vectors; 16 by default. The statistical error is inversely proportional to its root.
     #[must_use]
     pub fn probes(mut self, count: usize) -> Self {
         self.probes = count;
         self
     }
 
-    /// The relative residual of the systems that are solved on the way; $10^{-3}$ by default.
+    /// The relative residual at which the systems of the estimate are solved; $10^{-3}$ by default.
     #[must_use]
     pub fn tolerance(mut self, tolerance: f64) -> Self {
         self.tolerance = tolerance;
@@ -81,15 +81,15 @@ impl LogDetOptions {
         self
     }
 
-    /// What the random vectors are drawn from; the same seed gives the same estimate.
+    /// The seed of the random vectors. The same seed gives the same estimate.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// A preconditioner for the same ridge. Its own determinant is known, and only the rest is
-    /// estimated: the closer it is, the smaller the statistical error.
+    /// A preconditioner for the same ridge. Its determinant is known, and only the quotient of both determinants is
+    /// estimated. The closer the preconditioner is to the matrix, the smaller is the statistical error.
     #[must_use]
     pub fn preconditioner(mut self, nystrom: Nystrom) -> Self {
         self.preconditioner = Some(nystrom);
@@ -101,13 +101,13 @@ impl LogDetOptions {
 /// [`estimate`](Self::estimate) and its standard error.
 #[derive(Clone)]
 pub struct LogDet {
-    /// The logarithm or its estimate, of shape `[1]` and the type of the operator (F32 for halves). The gradient is
-    /// exact where this is, and otherwise an estimate from the same random vectors.
+    /// The logarithm or its estimate, of shape `[1]` and the type of the operator (F32 for F16 and BF16). The
+    /// gradient is exact where the value is exact. Otherwise it is an estimate from the same random vectors.
     pub value: Tensor<1>,
-    /// The standard error of the value: the standard deviation over random vectors, which is infinite for a
-    /// single one. 0 where nothing is random.
+    /// The standard error of the value, from the standard deviation over random vectors. It is infinite for a single
+    /// random vector, and 0 where the value is exact.
     pub standard_error: f64,
-    /// How the systems on the way were solved, group after group of random vectors.
+    /// How the systems of the estimate were solved, group after group of random vectors.
     pub info: SolveInfo,
     number: f64,
 }
@@ -139,18 +139,18 @@ impl fmt::Debug for LogDet {
 
 /// $\log \det (\alpha I + A)$ of a symmetric positive definite operator without batch dimensions.
 ///
-/// Of up to 512 rows ([`exact_up_to`](LogDetOptions::exact_up_to)) it is exact: the matrix is stored, and factored by
-/// Cholesky's method in F64 on the host. Its entries are computed in F64 where the device has that type, whatever
-/// the type of the operands is; in F32 elsewhere.
+/// For up to 512 rows ([`exact_up_to`](LogDetOptions::exact_up_to)) it is exact. The matrix is stored and factored by
+/// Cholesky's method in F64 on the host. Its entries are computed in F64, whatever the type of the operands is, or in
+/// F32 if the device has no F64.
 ///
-/// Of more rows it is estimated by
-/// stochastic Lanczos quadrature (Ubaru, Chen and Saad, "Fast estimation of tr(f(A))", 2017). The
-/// tridiagonal matrices come from the coefficients of conjugate gradients; with a preconditioner $P$, $\log \det
-/// P$ is exact and $\mathrm{tr} \log (P^{-1} A)$ is estimated (Gardner et al., "GPyTorch", 2018).
+/// For more rows it is estimated by stochastic Lanczos quadrature (Ubaru, Chen and Saad, "Fast estimation of
+/// tr(f(A))", 2017). The tridiagonal matrices come from the coefficients of conjugate gradients. With a
+/// preconditioner $P$, $\log \det P$ is exact and $\mathrm{tr} \log (P^{-1} A)$ is estimated (Gardner et al.,
+/// "GPyTorch", 2018).
 ///
-/// Differentiable by every operand of the operator: the gradient is that of $\mathrm{tr}(A^{-1} \mathrm{d}A)$, with the
-/// inverse where the matrix is stored, and otherwise estimated by the
-/// solutions that the estimate of the value has found.
+/// Differentiable by every operand of the operator. The gradient is that of $\mathrm{tr}(A^{-1} \mathrm{d}A)$. It
+/// uses the inverse of a stored matrix. Otherwise it is estimated from the solutions that the estimate of the value
+/// has found.
 ///
 /// ```
 /// # #[cfg(feature = "cpu")] {
@@ -266,8 +266,8 @@ where
     })
 }
 
-/// Cholesky's factor $L$ of $L L^\top$, or the row of the first pivot that is not positive, up to rounding errors of
-/// the entry on the diagonal.
+/// Cholesky's factor $L$ of $L L^\top$. If a pivot is not larger than the rounding errors of its entry on the
+/// diagonal, the row of the first such pivot is the error.
 fn cholesky(mut matrix: DMatrix<f64>, precision: f64) -> Result<DMatrix<f64>, usize> {
     let n = matrix.nrows();
     for k in 0..n {
@@ -337,7 +337,7 @@ where
             })
         })?;
         let coefficients = match coefficients.into_inner() {
-            // There are no rows, and the determinant of nothing is 1.
+            // There are no rows. The determinant of an empty matrix is 1.
             none if none.is_empty() => vec![],
             some => host(Tensor::cat(some, 0)),
         };
@@ -349,7 +349,7 @@ where
         info.residuals.extend(solved.info.residuals);
         info.history.extend(solved.info.history);
         info.precision_limited |= solved.info.precision_limited;
-        // Its symmetry has been examined.
+        // The symmetry of the operator has been checked already.
         solve_options.check_symmetry = false;
         pairs.push([u, solved.solution]);
     }
@@ -377,7 +377,7 @@ where
     })
 }
 
-/// Random vectors that are worked on at a time: kernels for many take long to compile.
+/// Random vectors whose systems are solved at a time. Kernels for more take long to compile.
 const GROUP: usize = 16;
 
 /// Gauss quadrature of the logarithm for the spectral measure of a vector, from the steps and the ratios of

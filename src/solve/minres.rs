@@ -10,18 +10,17 @@ use super::{
     operator::Ridge,
     scale::{balance, times_powers},
     system::{Refresh, differentiable, dots, epsilon, run},
-    vector::{Method, solve_by},
+    vector::{KeptOperator, Method, solve_by},
 };
 
 /// Solves $(\alpha I + A)\, a = b$ for a symmetric operator that may be indefinite, by MINRES (Paige and Saunders,
 /// "Solution of sparse indefinite systems of linear equations", SIAM J. Numer. Anal. 1975).
 ///
-/// Takes what [`conjugate_gradient`](super::conjugate_gradient) takes, but for a preconditioner, which is not
-/// used, and is differentiable in the same way. It needs a few more vectors and is not faster for positive
-/// definite operators.
+/// It is called as [`conjugate_gradient`](super::conjugate_gradient) and is differentiable in the same way, but does
+/// not use a preconditioner. It stores a few more vectors and is not faster for positive definite operators.
 ///
 /// # Errors
-/// As [`LazyTensor::solve`](crate::LazyTensor::solve), but for those about definiteness.
+/// As [`LazyTensor::solve`](crate::LazyTensor::solve), without the errors about definiteness.
 pub fn minres<A, const R: usize>(
     a: &A,
     b: Tensor<R>,
@@ -36,14 +35,11 @@ where
 struct MinimalResiduals;
 
 impl Method for MinimalResiduals {
-    fn solve<A, const R: usize>(
+    fn solve<A: KeptOperator<R>, const R: usize>(
         a: &A,
         b: Tensor<R>,
         options: &SolveOptions<R>,
-    ) -> Result<Solution<R>, SolveError>
-    where
-        A: LinearOperator<R> + Clone + Send + Sync + 'static,
-    {
+    ) -> Result<Solution<R>, SolveError> {
         let solve = |a: &Ridge<A>, b: Tensor<R>, options: &SolveOptions<R>| {
             let seen = RefCell::new(None);
             run(a, b, options, |a, r, monitor, refresh| {
@@ -57,7 +53,8 @@ impl Method for MinimalResiduals {
     }
 }
 
-/// What is known of an operator for each column, also where later runs start from what it takes to almost 0.
+/// Sizes of an operator, as seen for each column. They are kept for later runs, which may start from a vector that
+/// the operator takes to almost 0.
 struct Seen<const R: usize> {
     /// The exponents that its products are scaled by, so that squares of them are in range.
     exponents: Vec<i32>,
@@ -65,19 +62,21 @@ struct Seen<const R: usize> {
     largest: Tensor<R>,
 }
 
-/// After how many iterations the residual that they keep is compared with one that is computed from the solution.
+/// After this many iterations the residual that the rotations give is compared with one that is computed from the
+/// solution.
 const COMPARED: usize = 64;
 
-/// An approximate solution of $A d = r$, or what is missing of one that `refresh` has been given in part.
+/// An approximate solution of $A d = r$. Parts of it may have been given to `refresh` before; they are not returned
+/// again.
 ///
 /// Lanczos' three-term recurrence makes an orthonormal basis $v_k$ in which the operator is tridiagonal,
 /// with $\alpha_k$ on the diagonal and $\beta_k$ beside it. Givens rotations $(c, s)$ make the
 /// tridiagonal matrix triangular while it grows, with $\gamma, \delta, \epsilon$ in a column.
 ///
-/// A $\beta$ of the size of rounding errors ends the basis, and a diagonal entry of that size is one of a singular
-/// matrix: there is no step along it, and the run ends. Where rounding has blurred such an entry, the solution
-/// grows along the kernel of the operator, while the residual that the rotations give goes on falling: so it is
-/// compared now and then.
+/// A $\beta$ of the size of rounding errors ends the basis. A diagonal entry of that size shows that the matrix is
+/// singular: there is no step along it, and the run ends. Where rounding has enlarged such an entry, the solution
+/// grows along the null space of the operator, while the residual that the rotations give goes on falling. So this
+/// residual is compared now and then.
 fn iterate<const R: usize>(
     a: &dyn LinearOperator<R>,
     r: &Tensor<R>,

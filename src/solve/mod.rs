@@ -5,15 +5,16 @@
 //! any [`LinearOperator`], [`minres`] for indefinite and [`least_squares`] for rectangular ones;
 //! [`eigenpairs`] gives the largest eigenvalues and [`log_det`] the logarithm of the determinant.
 //!
-//! All of them work on many right-hand sides at once, stay on the device but for small
-//! matrices and a look at the residuals, and end: with a result that says how exact it
-//! is, or with a [`SolveError`], also where iterations stagnate. Solutions are differentiable by the implicit
-//! function theorem: the backward pass solves one more system with the same operator, and nothing of the
-//! iterations is kept.
+//! All of them work on many right-hand sides at once. They compute on the device; the host computes with small
+//! matrices and looks at residuals. Each method ends: with a result that says how exact it is, or with a
+//! [`SolveError`], also where iterations stagnate.
 //!
-//! Right-hand sides may have any finite size: each column is scaled by a power of two on the way. Operands in F16 and
-//! BF16 are only stored so: all methods compute with them in F32. What has the type of a right-hand side then
-//! is rounded to halves in the end; eigenvectors and determinants are in F32.
+//! Solutions are differentiable by the implicit function theorem. The backward pass solves one more system with the
+//! same operator, so that no iteration is stored.
+//!
+//! Right-hand sides may have any finite size, as each column is scaled by a power of two. Operands may be stored in
+//! F16 and BF16; all methods compute with them in F32. Solutions are then rounded to the type of the right-hand side.
+//! Eigenvectors and determinants are in F32.
 
 mod block;
 mod conjugate_gradient;
@@ -128,27 +129,28 @@ impl<const R: usize> SolveOptions<R> {
         self
     }
 
-    /// After how many iterations the host looks at the residuals, or reports them where it looks at them in each
-    /// one, as conjugate gradients do; 2 by default. Work that is queued
-    /// far ahead is no faster, and on a CPU slower: who waits for a place in the queue takes a core.
+    /// After how many iterations the host looks at the residuals and reports them; 2 by default. Conjugate gradients
+    /// look at them in each iteration and report them after this many. A larger number is no faster, and slower on a
+    /// CPU: a thread that waits for a place in a full queue takes a core.
     #[must_use]
     pub fn check_every(mut self, iterations: usize) -> Self {
         self.check_every = iterations;
         self
     }
 
-    /// How many of the first directions conjugate gradients keep, so that later ones are conjugate to them in
-    /// spite of rounding errors; 128 by default, and never more than $2^{26}$ numbers.
+    /// How many search directions conjugate gradients keep; 128 by default, and never more than $2^{26}$ numbers. The
+    /// first directions are kept, and later ones are made conjugate to them in spite of rounding errors.
     ///
-    /// They and their images take the memory of so many columns twice, and save most iterations in F32 where
-    /// the matrix has a few large eigenvalues, as kernel matrices have. With 0 memory is that of a few vectors.
+    /// The directions and their images take the memory of twice as many columns. They save most iterations in F32
+    /// where the matrix has a few large eigenvalues, as kernel matrices have. With 0, the memory is that of a few
+    /// vectors.
     #[must_use]
     pub fn keep_directions(mut self, count: usize) -> Self {
         self.keep_directions = count;
         self
     }
 
-    /// Whether up to 32 rows of the matrix are compared with its columns beforehand; on by default.
+    /// Whether up to 32 rows of the matrix are compared with its columns before the first iteration; on by default.
     #[must_use]
     pub fn check_symmetry(mut self, check: bool) -> Self {
         self.check_symmetry = check;
@@ -157,9 +159,10 @@ impl<const R: usize> SolveOptions<R> {
 
     /// The type in which iterations compute, by default that of the operator and of `b`.
     ///
-    /// With an operator in F64 and iterations in F32 only the residuals that restarts begin with are
-    /// computed in F64: about the residuals of F64 at the speed of F32, as long as F32 can lower them
-    /// at all (condition numbers up to about $10^6$). A preconditioner should then be one of the operator in F32.
+    /// With an operator in F64 and iterations in F32, only the residual at the start of each restart is computed in
+    /// F64. This reaches about the residuals of F64 at the speed of F32, as long as F32 can lower a residual at all,
+    /// which it can for condition numbers up to about $10^6$. A preconditioner should then be made of the operator in
+    /// F32.
     ///
     /// ```
     /// # #[cfg(feature = "cpu")] {
@@ -193,8 +196,8 @@ impl<const R: usize> SolveOptions<R> {
         self
     }
 
-    /// A preconditioner. It is worth keeping for as long as the kernel changes little: only speed
-    /// depends on it.
+    /// A preconditioner. Only the number of iterations depends on it, so the same one can be used for as long as the
+    /// kernel changes little.
     #[must_use]
     pub fn preconditioner(mut self, preconditioner: impl Preconditioner<R> + 'static) -> Self {
         self.preconditioner = Some(Arc::new(preconditioner));
@@ -208,7 +211,7 @@ impl<const R: usize> SolveOptions<R> {
         self
     }
 
-    /// The same options for right-hand sides of another rank, with what belongs to a rank.
+    /// The same options for right-hand sides of another rank, with a guess and a preconditioner of that rank.
     fn with_rank<const S: usize>(
         &self,
         initial: Option<Tensor<S>>,
@@ -279,20 +282,22 @@ impl<const R: usize> fmt::Debug for Solution<R> {
 pub struct SolveInfo {
     /// Number of iterations, each with one product.
     pub iterations: usize,
-    /// How often the iteration was started again from the residual of the solution so far, as rounding
-    /// errors had accumulated.
+    /// How often the iteration was started again from a residual that was computed from the solution, because
+    /// rounding errors had accumulated.
     pub restarts: usize,
-    /// The relative residual $\|b - A a\| / \|b\|$ of each right-hand side, computed from the solution: those of
-    /// all columns of a batch, then of the next batch. 0 where $b = 0$.
+    /// The relative residual $\|b - A a\| / \|b\|$ of each right-hand side, computed from the solution. All columns
+    /// of a batch come before those of the next batch. 0 where $b = 0$.
     pub residuals: Vec<f64>,
-    /// The largest relative residual of all right-hand sides after each iteration, as the iteration
-    /// itself keeps it.
+    /// The largest relative residual of all right-hand sides after each iteration. It is updated by the iteration,
+    /// not computed from the solution.
     pub history: Vec<f64>,
-    /// Whether a residual is above the tolerance, as restarts did not lower it any more: the rounding of
-    /// the solution and of the products limits it, at about the condition number times the
-    /// rounding unit. (Where they explain it by far not, the system has no solution, and the result is
-    /// [`SolveError::NotConverged`].) Cast the operands to F64 (with
-    /// [`iterate_in`](SolveOptions::iterate_in) F32 if that should stay fast), raise the ridge or the tolerance.
+    /// Whether a residual is above the tolerance because restarts did not lower it any more. The rounding of the
+    /// solution and of the products limits it, at about the condition number times the rounding unit. Cast the
+    /// operands to F64 (with [`iterate_in`](SolveOptions::iterate_in) F32 if that should stay fast), or raise the
+    /// ridge or the tolerance.
+    ///
+    /// Where the residual is far larger than rounding explains, the system has no solution. The result is then
+    /// [`SolveError::NotConverged`].
     pub precision_limited: bool,
 }
 
@@ -342,7 +347,7 @@ pub enum SolveError {
         /// The batch dimensions.
         batch: Vec<usize>,
     },
-    /// Halves are too coarse to iterate in, or a right-hand side in halves meets an operator of another type.
+    /// Iterations cannot compute in this type, or a right-hand side in F16 or BF16 meets an operator of another type.
     #[error(
         "systems are solved in F32 or F64, not in {0:?}; cast the right-hand side and the operator to one type"
     )]
@@ -353,12 +358,12 @@ pub enum SolveError {
     /// The operator (or the preconditioner) is not positive definite.
     #[error("{what} is not positive definite: {}", seen(*iteration, *column))]
     NotPositiveDefinite {
-        /// Which of both.
+        /// The operator or the preconditioner.
         what: &'static str,
-        /// Within how many iterations it was seen; 0 if before the first one, in the matrix itself.
+        /// The iteration in which it was seen, counted from 1; 0 if it was seen in the matrix itself.
         iteration: usize,
-        /// For which right-hand side, counted as in [`SolveInfo::residuals`]; the row where it was seen in the
-        /// matrix itself.
+        /// The right-hand side for which it was seen, counted as in [`SolveInfo::residuals`]. If it was seen in the
+        /// matrix itself, the row.
         column: usize,
     },
     /// The iteration limit was reached, or the iterations stagnate.
@@ -367,13 +372,13 @@ pub enum SolveError {
          should be {tolerance:.1e}{}", outlook(*stagnated)
     )]
     NotConverged {
-        /// The iterations: the limit, or as many as showed that more do not help.
+        /// The iterations that were made: the limit, or fewer if the iterations stagnate.
         iterations: usize,
         /// The largest relative residual.
         residual: f64,
         /// What it should be.
         tolerance: f64,
-        /// Whether the iterations stagnate: more of them would not lower the residual.
+        /// Whether the iterations stagnate, so that more of them would not lower the residual.
         stagnated: bool,
     },
 }
@@ -399,15 +404,15 @@ impl LazyTensor {
     /// Solves $(\alpha I + K)\, a = b$ for this symmetric positive definite matrix $K$ by conjugate
     /// gradients; $\alpha$ is the [`ridge`](SolveOptions::ridge).
     ///
-    /// `b` has the shape `[batch.., N, E]`, as has the solution: E right-hand sides, up to 16
-    /// of which share the directions that are found. Batch dimensions broadcast against those of the matrix, of which `b` must
-    /// have as many. As for [`matmul`](Self::matmul), a vector `[N]` gives a vector `[N]`, if the matrix has no batch.
+    /// `b` and the solution have the shape `[batch.., N, E]`: E right-hand sides, up to 16 of which share search
+    /// directions. `b` has as many batch dimensions as the matrix, and they broadcast. As for
+    /// [`matmul`](Self::matmul), a vector `[N]` gives a vector `[N]`, if the matrix has no batch.
     ///
-    /// `b` has the type of the operands. In F16 and BF16 the system is solved in F32, and the solution is rounded in the
-    /// end; residuals are those before that.
+    /// `b` has the type of the operands. In F16 and BF16 the system is solved in F32. The solution is rounded in the
+    /// end, and residuals are those before it is rounded.
     ///
-    /// Differentiable by `b` and by every operand of the matrix; the backward pass solves one more system,
-    /// and panics where that fails.
+    /// Differentiable by `b` and by every operand of the matrix. The backward pass solves one more system, and panics
+    /// if that fails.
     ///
     /// ```
     /// # #[cfg(feature = "cpu")] {

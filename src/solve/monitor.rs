@@ -23,17 +23,17 @@ pub(crate) struct Monitor<'a, const R: usize> {
     /// Squared norm of the residual at which a column is solved, on the host and on the device.
     pub limits: Vec<f64>,
     pub thresholds: Tensor<R>,
-    /// The columns that are still iterated, as the host and as the device knows them.
+    /// The columns that are still iterated, as the host knows them and as the device knows them.
     pub open: Vec<bool>,
     pub active: Tensor<R, Bool>,
-    /// What the host has not seen.
+    /// Values on the device that the host has not read yet.
     pub unseen: Vec<(Reading, Tensor<R>)>,
-    /// Iterations that the host has seen.
+    /// The iterations whose values the host has read.
     pub info: SolveInfo,
     /// Whether iterations compute in a coarser type than residuals can be computed in.
     pub coarse: bool,
-    /// Squared norms of the residuals: as they were computed from the solution last, and as the iteration
-    /// has kept them since.
+    /// Squared norms of the residuals: those that were last computed from the solution, and those that the iteration
+    /// has updated since.
     pub computed: Vec<f64>,
     pub kept: Vec<f64>,
     /// The smallest squared norm of the residual of each column, and for how many iterations no open column has
@@ -50,7 +50,7 @@ impl<const R: usize> Monitor<'_, R> {
         value.mask_fill(self.active.clone().bool_not(), 0.0)
     }
 
-    /// Gives up the columns where `value` is not positive, for which `what` is to blame.
+    /// Ends the iterations of the columns where `value` is not positive. `what` is then not positive definite.
     pub fn check_positive(&mut self, what: &'static str, value: Tensor<R>) {
         let positive = value.clone().greater_elem(0.0);
         self.active = self.active.clone().bool_and(positive);
@@ -134,9 +134,9 @@ impl<const R: usize> Monitor<'_, R> {
         exhausted || self.idle >= self.patience || !self.open.contains(&true)
     }
 
-    /// Counts the iterations that bring no column forward.
+    /// Counts the iterations in which no column reaches a smaller residual.
     pub fn note_records(&mut self) {
-        // Fluctuations of what is left by rounding are not worth waiting for.
+        // A residual of the size of rounding errors fluctuates, and a value a little smaller is no progress.
         const LOWER: f64 = 0.99;
         self.idle += 1;
         let columns = self.kept.iter().zip(&mut self.records).zip(&self.open);
@@ -148,15 +148,15 @@ impl<const R: usize> Monitor<'_, R> {
         }
     }
 
-    /// Notes that an iteration cannot change the solution: it ends the run if the next ones cannot, either.
+    /// Notes that an iteration cannot change the solution. A few of these in a row end the run.
     pub fn note_standstill(&mut self) {
-        /// Small parts of nearly dependent columns may take so many iterations until they are seen.
+        /// Small parts of nearly dependent columns are seen after at most this many iterations.
         const ITERATIONS: usize = 4;
         self.idle += self.patience.div_ceil(ITERATIONS);
     }
 
-    /// Ends an iteration of a method that follows residuals on the host: the open columns have the squared
-    /// residual norms `squares`. Whether it was the last one.
+    /// Ends an iteration of a method that follows residuals on the host, in which the columns that are still iterated
+    /// have the squared residual norms `squares`. Returns whether it was the last one.
     pub fn residuals(&mut self, squares: &[f64]) -> Result<bool, SolveError> {
         let mut worst = 0.0f64;
         for (number, square) in squares.iter().enumerate() {
@@ -189,8 +189,8 @@ impl<const R: usize> Monitor<'_, R> {
         self.open[number]
     }
 
-    /// The error that `what` is not positive definite, seen for a combination of columns of a batch: of the open
-    /// ones that with the largest weight.
+    /// The error that `what` is not positive definite, as seen for a combination of columns of a batch. The error
+    /// names the column with the largest weight of those that are still iterated.
     pub fn not_positive(&self, what: &'static str, batch: usize, weights: &[f64]) -> SolveError {
         let first = batch * weights.len();
         let open = weights.iter().enumerate();
@@ -209,8 +209,8 @@ impl<const R: usize> Monitor<'_, R> {
         self.kept = squares.to_vec();
     }
 
-    /// Whether residuals have become so much smaller that rounding errors, which are of the size of
-    /// those before, begin to matter.
+    /// Whether residuals have become so small that rounding errors begin to matter. These are relative to the
+    /// residuals that were last computed from the solution.
     pub fn wants_refresh(&self) -> bool {
         const SMALLER: f64 = 0.1;
         let mut columns = self.kept.iter().zip(&self.computed).zip(&self.open);
@@ -218,22 +218,22 @@ impl<const R: usize> Monitor<'_, R> {
             && columns.any(|((kept, computed), open)| *open && *kept < SMALLER.powi(2) * computed)
     }
 
-    /// Goes on with a residual that was computed from the solution; whether that is worth it.
+    /// Goes on with a residual that was computed from the solution. Returns whether it is small enough for that.
     pub fn refreshed(&mut self, r: &Tensor<R>) -> Result<bool, SolveError> {
         let before = std::mem::take(&mut self.computed);
         let squares = host(dots(&[[r, r]])?.remove(0));
         if squares.iter().any(|square| !square.is_finite()) {
             return Err(SolveError::NotFinite(PRODUCT));
         }
-        // A column that is frozen stays so.
+        // A column whose iterations have ended is not iterated again.
         let open = std::mem::take(&mut self.open);
         self.start(&squares, r, &open);
         let mut columns = squares.iter().zip(before).zip(&self.open);
         Ok(columns.any(|((square, before), open)| *open && *square < 0.25 * before))
     }
 
-    /// Whether a residual that was computed from the solution is much larger than that of the squared norms `squares`
-    /// which the iteration keeps, for a column that is still iterated.
+    /// Whether a residual that was computed from the solution is much larger than the iteration has it, with the
+    /// squared norms `squares`, for a column that is still iterated.
     pub fn has_drifted(&self, r: &Tensor<R>, squares: Tensor<R>) -> Result<bool, SolveError> {
         const LARGER: f64 = 2.0;
         let (computed, kept) = (host(dots(&[[r, r]])?.remove(0)), host(squares));
@@ -243,7 +243,7 @@ impl<const R: usize> Monitor<'_, R> {
 
     /// Starts a run of the columns `among` from a residual of the squared norms `squares`.
     pub fn start(&mut self, squares: &[f64], like: &Tensor<R>, among: &[bool]) {
-        // Further down the residual that an iteration keeps has nothing to do with the solution.
+        // A run cannot lower residuals further: those that it updates then have nothing to do with the solution.
         let lowest = 4.0 * epsilon(like.dtype());
         let tolerance = self.options.tolerance;
         let limit = |(b, r): (&f64, &f64)| {

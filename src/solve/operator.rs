@@ -10,9 +10,9 @@ use crate::{
 
 /// A linear map $A$ that is known by its products with blocks of vectors `[batch.., N, E]`.
 ///
-/// [`LazyTensor`] is one; [`Sum`] and [`Diagonal`] make others of it, and any type can be one: the
-/// iterative methods need nothing else. An operator that holds tensors with gradients is
-/// differentiated through its products.
+/// [`LazyTensor`] is a linear operator. [`Sum`] and [`Diagonal`] make others of it, and any type can implement the
+/// trait, as the iterative methods need nothing else. An operator that holds tensors with gradients is differentiated
+/// through its products.
 pub trait LinearOperator<const R: usize> {
     /// Number of rows and of columns of $A$.
     ///
@@ -60,10 +60,10 @@ pub trait LinearOperator<const R: usize> {
     /// Whether a tensor in it is tracked by autodiff.
     fn is_tracked(&self) -> bool;
 
-    /// Refuses what is seen not to be symmetric; operators that cannot be examined pass.
+    /// Checks that the operator is symmetric as far as can be seen. An operator that cannot be examined passes.
     ///
     /// # Errors
-    /// [`SolveError::NotSymmetric`], or what hinders the examination.
+    /// [`SolveError::NotSymmetric`], or the error of the examination itself.
     fn check_symmetric(&self) -> Result<(), SolveError> {
         Ok(())
     }
@@ -178,7 +178,7 @@ impl<const R: usize, A: LinearOperator<R>, B: LinearOperator<R>> LinearOperator<
     }
 }
 
-/// The sum of two products, or the error of the formula that it is.
+/// The sum of two products. If they do not fit together, the error is that of the formula of the sum.
 fn sum<const R: usize>(left: Tensor<R>, right: Tensor<R>) -> Result<Tensor<R>, LazyError> {
     // What does not fit together is an error here.
     let _ = as_rows(&left)?.try_add(as_rows(&right)?)?;
@@ -211,8 +211,8 @@ pub struct Diagonal<const R: usize> {
 }
 
 impl<const R: usize> Diagonal<R> {
-    /// The matrix of `size` rows with the diagonal `values`, of shape `[batch.., size, 1]`, or
-    /// `[batch.., 1, 1]` for a multiple of the identity. One of vectors `[size]` has values of shape `[size]` or `[1]`.
+    /// The matrix of `size` rows with the diagonal `values`, of shape `[batch.., size, 1]`, or `[batch.., 1, 1]` for
+    /// a multiple of the identity. One of vectors `[size]` has values of shape `[size]` or `[1]`.
     ///
     /// # Errors
     /// If `values` has another shape.
@@ -246,7 +246,7 @@ impl<const R: usize> LinearOperator<R> for Diagonal<R> {
     }
 
     fn apply(&self, v: Tensor<R>) -> Result<Tensor<R>, LazyError> {
-        // For each row, also where one value stands for all: Burn would broadcast what does not fit.
+        // One value for all rows is expanded: Burn would broadcast it, also to vectors that do not fit.
         let mut shape = self.values.dims();
         shape[R.saturating_sub(2)] = self.size;
         let values = match shape == self.values.dims() {
@@ -280,21 +280,33 @@ impl<const R: usize> LinearOperator<R> for Diagonal<R> {
     }
 }
 
+/// Methods of an operator that wraps another in its first field, and has the vectors, batch and tracking of that one.
+macro_rules! wraps_operator {
+    () => {
+        fn vectors(&self) -> Result<(Device, DType), LazyError> {
+            self.0.vectors()
+        }
+
+        fn batch(&self) -> Vec<usize> {
+            self.0.batch()
+        }
+
+        fn is_tracked(&self) -> bool {
+            self.0.is_tracked()
+        }
+    };
+}
+pub(crate) use wraps_operator;
+
 /// An operator plus a multiple of the identity, $A + \alpha I$.
 #[derive(Clone, Debug)]
 pub(crate) struct Ridge<A>(pub A, pub f64);
 
 impl<const R: usize, A: LinearOperator<R>> LinearOperator<R> for Ridge<A> {
+    wraps_operator!();
+
     fn sizes(&self) -> Result<[usize; 2], LazyError> {
         self.0.sizes()
-    }
-
-    fn vectors(&self) -> Result<(Device, DType), LazyError> {
-        self.0.vectors()
-    }
-
-    fn batch(&self) -> Vec<usize> {
-        self.0.batch()
     }
 
     fn apply(&self, v: Tensor<R>) -> Result<Tensor<R>, LazyError> {
@@ -311,10 +323,6 @@ impl<const R: usize, A: LinearOperator<R>> LinearOperator<R> for Ridge<A> {
 
     fn cast(&self, dtype: FloatDType) -> Result<Self, LazyError> {
         Ok(Self(self.0.cast(dtype)?, self.1))
-    }
-
-    fn is_tracked(&self) -> bool {
-        self.0.is_tracked()
     }
 
     fn check_symmetric(&self) -> Result<(), SolveError> {
@@ -340,17 +348,11 @@ impl<A> Ridge<A> {
 pub(crate) struct Normal<A>(pub A);
 
 impl<const R: usize, A: LinearOperator<R>> LinearOperator<R> for Normal<A> {
+    wraps_operator!();
+
     fn sizes(&self) -> Result<[usize; 2], LazyError> {
         let [_, columns] = self.0.sizes()?;
         Ok([columns; 2])
-    }
-
-    fn vectors(&self) -> Result<(Device, DType), LazyError> {
-        self.0.vectors()
-    }
-
-    fn batch(&self) -> Vec<usize> {
-        self.0.batch()
     }
 
     fn apply(&self, v: Tensor<R>) -> Result<Tensor<R>, LazyError> {
@@ -368,23 +370,19 @@ impl<const R: usize, A: LinearOperator<R>> LinearOperator<R> for Normal<A> {
     fn cast(&self, dtype: FloatDType) -> Result<Self, LazyError> {
         Ok(Self(self.0.cast(dtype)?))
     }
-
-    fn is_tracked(&self) -> bool {
-        self.0.is_tracked()
-    }
 }
 
-/// Whether solvers compute in `dtype`: halves are too coarse for residuals.
+/// Whether solvers compute in `dtype`. F16 and BF16 are too coarse for residuals.
 pub(crate) fn is_computed(dtype: DType) -> bool {
     matches!(dtype, DType::F32 | DType::F64)
 }
 
-/// Whether `dtype` is one that numbers are only stored in.
+/// Whether numbers are only stored in `dtype`, and computed with in F32.
 pub(crate) fn is_half(dtype: DType) -> bool {
     matches!(dtype, DType::F16 | DType::BF16)
 }
 
-/// The operator in a type that methods compute in: that of its vectors, F32 for halves.
+/// The operator in a type in which methods compute: F32 for F16 and BF16, else the type of its vectors.
 pub(crate) fn computed<A: LinearOperator<R>, const R: usize>(a: A) -> Result<A, LazyError> {
     let (_, dtype) = a.vectors()?;
     match is_half(dtype) {

@@ -26,14 +26,15 @@ pub trait Preconditioner<const R: usize>: fmt::Debug + Send + Sync {
 
 /// Jacobi's preconditioner, the inverse of the diagonal of $\alpha I + K$.
 ///
-/// It helps where the diagonal varies; for kernels of a distance, which are 1 there, it does nothing.
+/// It helps where the diagonal varies. Kernels of a distance are constant on the diagonal, and it does nothing for
+/// them.
 #[derive(Clone, Debug)]
 pub struct Jacobi<const R: usize> {
     inverse: Tensor<R>,
 }
 
 impl<const R: usize> Jacobi<R> {
-    /// The preconditioner of `k` with the given ridge. In halves it is computed in F32.
+    /// The preconditioner of `k` with the given ridge. For F16 and BF16 it is computed in F32.
     ///
     /// # Errors
     /// If the matrix is not square, if it has other than `R - 2` batch dimensions (none for vectors, `R = 1`), or if
@@ -73,22 +74,22 @@ impl<const R: usize> Preconditioner<R> for Jacobi<R> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rank {
-    /// As many as it takes until what is missing of the trace is below ten times the ridge, but at most
-    /// 1000 and an eighth of the columns (256 where these are less).
+    /// As many columns as it takes until the missing part of the trace is below ten times the ridge. There are at
+    /// most 1000 columns, and at most an eighth of all columns, or 256 if an eighth is less.
     Auto,
-    /// At most so many; fewer where they already give the matrix up to rounding.
+    /// At most this many columns. There are fewer if these already give the matrix up to rounding.
     Columns(usize),
 }
 
-/// The smallest ridge of $P$ relative to the largest eigenvalue, in rounding units: a product with $P^{-1}$ is
-/// the difference of numbers that much larger.
+/// The smallest ridge of $P$ relative to the largest eigenvalue, in rounding units. A product with $P^{-1}$ is the
+/// difference of numbers that are larger by the inverse of this ratio.
 const ROUNDING: f64 = 300.0;
 
 /// The smallest entry of the diagonal of $K - F F^\top$ relative to that of $K$, in rounding units, that becomes
 /// a pivot.
 const SMALLEST_PIVOT: f64 = 16_000.0;
 
-/// Columns that are tried at a time.
+/// The number of columns that are drawn at a time.
 const BLOCK: usize = 32;
 
 /// The Nyström preconditioner of $\alpha I + K$: with a few columns $S$ of $K$ the inverse of $P = \alpha I
@@ -99,10 +100,10 @@ const BLOCK: usize = 32;
 /// 2024), from a fixed seed. Neither $K$ nor $F$ is stored: a product with $P^{-1}$ takes two products with
 /// the symbolic $K_{:S}$ and two with small matrices.
 ///
-/// Where rounding does not allow a small $\alpha$, a larger one stands in $P$: in F32 the largest eigenvalue times
-/// about $4 \cdot 10^{-5}$. The solution is that of the $\alpha$ of the system all the same.
+/// Where rounding does not allow a small $\alpha$, $P$ has a larger one: in F32 about $4 \cdot 10^{-5}$ times the
+/// largest eigenvalue. The solution is still that of the $\alpha$ of the system.
 ///
-/// Clones share what has been computed.
+/// Clones share their tensors.
 ///
 /// ```
 /// # #[cfg(feature = "cpu")] {
@@ -125,9 +126,9 @@ const BLOCK: usize = 32;
 pub struct Nystrom(Arc<Factors>);
 
 struct Factors {
-    /// In which products are computed.
+    /// The type in which products are computed.
     dtype: DType,
-    /// The $\alpha$ of $P$, which is not below what rounding allows.
+    /// The $\alpha$ of $P$, which may be larger than the ridge because of rounding.
     ridge: f64,
     rank: usize,
     log_det: f64,
@@ -158,7 +159,7 @@ impl fmt::Debug for Nystrom {
 
 impl Nystrom {
     /// The preconditioner of $\alpha I + K$ for a symmetric positive definite `k` without batch dimensions,
-    /// with $\alpha$ = `ridge` > 0. In halves it is computed in F32.
+    /// with $\alpha$ = `ridge` > 0. For F16 and BF16 it is computed in F32.
     ///
     /// # Errors
     /// If the matrix is not square, has batch dimensions or entries on the diagonal that are negative or
@@ -236,13 +237,13 @@ impl Nystrom {
         self.0.rank
     }
 
-    /// $\log \det P$, of the matrix whose inverse the preconditioner is.
+    /// $\log \det P$, where the preconditioner is the inverse of $P$.
     pub fn log_det(&self) -> f64 {
         self.0.log_det
     }
 
-    /// Vectors of the normal distribution with the covariance $P$ from those of two standard ones, of
-    /// `rank` and of N rows.
+    /// Random vectors of the normal distribution with the covariance $P$, made of vectors of two standard normal
+    /// distributions, with `rank` rows and with N rows.
     pub(crate) fn color(&self, small: Tensor<2>, large: Tensor<2>) -> Result<Tensor<2>, LazyError> {
         let large = large * self.0.ridge.sqrt();
         Ok(match &self.0.pivots {
@@ -330,7 +331,7 @@ impl<'a> PivotedCholesky<'a> {
             Rank::Auto => ((n / 8).clamp(256, 1000).min(n), 10.0 * ridge),
             Rank::Columns(most) => (most.min(n), 0.0),
         };
-        // Smaller pivots would blow up what rounding has left of them.
+        // Smaller pivots are mostly rounding errors, which a division by them would enlarge.
         let noise = SMALLEST_PIVOT * epsilon(self.dtype);
         let mut failures = 0;
         while self.pivots.len() < most && failures < 3 {
@@ -355,7 +356,7 @@ impl<'a> PivotedCholesky<'a> {
         Ok((!self.pivots.is_empty()).then_some(self))
     }
 
-    /// Adds those of the candidates that are accepted; whether there were any.
+    /// Adds the candidates that are accepted. Returns whether there were any.
     fn extend(&mut self, candidates: &[usize]) -> Result<bool, SolveError> {
         let old = self.pivots.len();
         let all: Vec<usize> = self.pivots.iter().chain(candidates).copied().collect();
@@ -367,8 +368,9 @@ impl<'a> PivotedCholesky<'a> {
         let projected = self.inverse.tr_mul(&block.rows(0, old));
         let mut rest = block.rows(old, candidates.len()) - projected.tr_mul(&projected);
 
-        // Candidates were drawn by what was missing before; accepting each with the share that is
-        // still missing after those before it draws as if they had come one by one.
+        // The candidates were drawn by the diagonal as it was before any of them was added. Each is accepted with the
+        // probability of what is left of its diagonal entry after those before it. This draws as if they had been
+        // drawn one by one.
         let mut accepted: Vec<usize> = Vec::new();
         let mut factor: Vec<DVector<f64>> = Vec::new();
         for at in 0..candidates.len() {

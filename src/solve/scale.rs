@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{error::LazyError, lazy::LazyTensor};
 
-/// The largest absolute value of each column, 0 where there are no rows. NaN is the largest of all.
+/// The largest absolute value of each column, or 0 if there are no rows. NaN counts as the largest value.
 fn largest<const R: usize>(v: &Tensor<R>) -> Result<Vec<f64>, LazyError> {
     let shape = v.dims();
     if shape[R - 2] == 0 {
@@ -23,8 +23,8 @@ fn largest<const R: usize>(v: &Tensor<R>) -> Result<Vec<f64>, LazyError> {
     Ok(host(largest))
 }
 
-/// For each column the exponent of the power of two that its largest entry is near to, none for a column of zeros.
-/// `what` is named where a value is not finite.
+/// For each column the exponent of the power of two that is near to its largest entry. A column of zeros has none.
+/// The error that a value is not finite names `what`.
 pub(crate) fn exponents<const R: usize>(
     v: &Tensor<R>,
     what: &'static str,
@@ -37,10 +37,9 @@ pub(crate) fn exponents<const R: usize>(
     largest(v)?.into_iter().map(exponent).collect()
 }
 
-/// The columns of `v` times $2^e$ with an exponent for each. Nothing is rounded but results below the normal
-/// range.
+/// The columns of `v` times $2^e$, with an exponent for each column. Only results below the normal range are rounded.
 pub(crate) fn times_powers<const R: usize>(v: Tensor<R>, exponents: &[i32]) -> Tensor<R> {
-    // Larger powers may be out of the range of F32 where the product is not: they are applied in two steps.
+    // A power may be out of the range of F32 though the product is not, so it is applied in two steps.
     const ONE_STEP: i32 = 100;
     let powers = |part: &dyn Fn(i32) -> i32| {
         let powers: Vec<f64> = exponents.iter().map(|e| 2f64.powi(part(*e))).collect();
@@ -57,8 +56,9 @@ pub(crate) fn times_powers<const R: usize>(v: Tensor<R>, exponents: &[i32]) -> T
     v * first * second
 }
 
-/// For each column of a product of an operator with vectors of about norm 1 the exponent by which the operator is
-/// better scaled, so that squares of products are far from the limits of the type: 0 where they are anyway.
+/// Exponents by which an operator is scaled so that squares of its products are far from the limits of the type.
+/// There is one for each column of a product of the operator with vectors of about norm 1. It is 0 where no scaling
+/// is needed.
 pub(crate) fn balance<const R: usize>(image: &Tensor<R>) -> Result<Vec<i32>, SolveError> {
     const FAR: i32 = 30;
     let exponents = exponents(image, PRODUCT)?.into_iter();
@@ -85,7 +85,7 @@ pub(crate) fn norms<const R: usize>(
         .collect())
 }
 
-/// Refuses values that are not finite.
+/// Checks that all values are finite.
 pub(crate) fn check_finite<const R: usize>(
     v: &Tensor<R>,
     what: &'static str,
@@ -96,8 +96,9 @@ pub(crate) fn check_finite<const R: usize>(
     }
 }
 
-/// Estimates of the norm of an operator, one for each batch, from random vectors of the given shape: seldom far
-/// below the largest singular value, and at most about the root of the sum of the squares of all.
+/// Estimates of the norm of an operator, one for each batch, from random vectors of the given shape. An estimate is
+/// seldom far below the largest singular value, and at most about the root of the sum of the squares of all singular
+/// values.
 ///
 /// `forth` is a product with the operator and `back` one with its transpose.
 pub(crate) fn operator_norms<const R: usize>(
@@ -117,7 +118,7 @@ pub(crate) fn operator_norms<const R: usize>(
         .collect();
     let unit = times_powers(image, &down);
     let (before, after) = (norms(&unit, PRODUCT)?, norms(&back(unit)?, PRODUCT)?);
-    // The second product sees along what the first has made large.
+    // The first product is largest along the largest singular vectors, and the second product measures it there.
     let gains = before.iter().zip(&after);
     let gains = gains.map(|(before, after)| after / before.max(f64::MIN_POSITIVE));
     let columns: Vec<f64> = sizes.iter().zip(gains).map(|(a, b)| a.max(b)).collect();

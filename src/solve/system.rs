@@ -1,4 +1,4 @@
-//! What iterative methods have in common: checks, scaling, restarts, and the look at residuals.
+//! The parts that iterative methods share: checks, scaling, restarts, and when they end.
 
 use burn::{
     backend::{Dispatch, DispatchTensor, TensorMetadata, ops::FloatTensorOps},
@@ -20,16 +20,16 @@ use crate::{
     request::Request,
 };
 
-/// What $b$ and a guess are called in messages.
+/// The name of $b$ in messages.
 pub(crate) const RIGHT: &str = "the right-hand side";
 
+/// The name of a guess in messages.
 pub(crate) const GUESS: &str = "the initial guess";
 
-/// What iterations compute, in messages.
+/// The name of the products of iterations in messages.
 pub(crate) const PRODUCT: &str = "a product with the operator";
 
-/// The inner products of the columns of each pair, `[batch.., 1, E]`, one after the other along the last
-/// axis.
+/// The inner products of the columns of each pair, `[batch.., 1, E]` for each.
 pub(crate) fn dots<const R: usize>(pairs: &[[&Tensor<R>; 2]]) -> Result<Vec<Tensor<R>>, LazyError> {
     let products = pairs.iter().map(|[left, right]| {
         let left = LazyTensor::try_vj((*left).clone())?;
@@ -69,8 +69,8 @@ fn with_axis<const R: usize>(tensor: &Tensor<R>, place: usize) -> DispatchTensor
     Dispatch::float_reshape(tensor.clone().into_dispatch(), Shape::from(shape))
 }
 
-/// The sum over q of `left`, `[batch.., P, Q, 1]`, by `right`, `[batch.., Q, E]`: each row of the product is that
-/// of a batch.
+/// The sum over q of `left`, `[batch.., P, Q, 1]`, times `right`, `[batch.., Q, E]`. The reduction has P as a batch
+/// dimension.
 fn contract<const R: usize>(
     left: DispatchTensor,
     right: &Tensor<R>,
@@ -131,7 +131,7 @@ pub(crate) fn epsilon(dtype: DType) -> f64 {
     }
 }
 
-/// Gives the residual of the solution, to which it adds what the iteration has found meanwhile.
+/// Adds a part of a solution that an iteration has found to the solution, and returns the new residual.
 pub(crate) type Refresh<'a, const R: usize> =
     dyn FnMut(Tensor<R>) -> Result<Tensor<R>, SolveError> + 'a;
 
@@ -142,8 +142,8 @@ pub(crate) fn row<const R: usize>(values: &[f64], like: &Tensor<R>) -> Tensor<R>
     tensor(values.to_vec(), shape, (&like.device(), like.dtype()))
 }
 
-/// Solves $A a = b$ outside of autodiff by `method`, which gives an approximate solution of $A d = r$ in the
-/// type of the iterations.
+/// Solves $A a = b$ outside of autodiff. `method` gives an approximate solution of $A d = r$ in the type of the
+/// iterations.
 pub(crate) fn run<A: LinearOperator<R>, const R: usize>(
     a: &A,
     b: Tensor<R>,
@@ -162,7 +162,7 @@ pub(crate) fn run<A: LinearOperator<R>, const R: usize>(
         _ => None,
     };
     let b = b.expand(shape);
-    // Columns of similar size, so that no square overflows or is lost.
+    // Columns are scaled to similar sizes, so that no square overflows or vanishes.
     let sizes = exponents(&b, RIGHT)?;
     let nothing: Vec<f64> = sizes
         .iter()
@@ -188,13 +188,13 @@ pub(crate) fn run<A: LinearOperator<R>, const R: usize>(
         kept: Vec::new(),
         records: Vec::new(),
         idle: 0,
-        // Without rounding an iteration for each row is enough.
+        // In exact arithmetic there are no more iterations than rows.
         patience: 100 + shape[R - 2].min(1000),
     };
     let mut solution = match &options.initial {
         Some(guess) => {
             let guess = guess.clone().cast(b.dtype()).expand(b.shape());
-            // The solution for a right-hand side of zeros is known.
+            // The solution for a right-hand side of zeros is 0.
             let unknown = nothing.greater_elem(0.5).expand(b.shape());
             times_powers(guess, &down).mask_fill(unknown, 0.0)
         }
@@ -221,7 +221,7 @@ pub(crate) fn run<A: LinearOperator<R>, const R: usize>(
         }
         let worst = residuals.iter().copied().fold(0.0, f64::max);
         let solved = worst <= options.tolerance;
-        // A run that gains less than a factor of two gains nothing but rounding errors.
+        // A restart that lowers the residual by less than a factor of two has met the rounding errors.
         let stalled = !first && !options.restarts
             || monitor.info.restarts > 0
                 && best
@@ -234,7 +234,8 @@ pub(crate) fn run<A: LinearOperator<R>, const R: usize>(
         if solved || stalled || exhausted {
             let (residual, solution, residuals) = best.expect("there is one");
             let explained = || {
-                // So little always is: seldom is more of interest, and the estimate takes products.
+                // Rounding explains so small a residual. Larger ones are rare, and the estimate for them takes
+                // products.
                 if residual <= iterated_precision(b.dtype(), options).sqrt() {
                     return Ok(true);
                 }
@@ -282,9 +283,9 @@ fn iterated_precision<const R: usize>(dtype: DType, options: &SolveOptions<R>) -
     epsilon(options.iterate_in.map_or(dtype, DType::from))
 }
 
-/// The largest relative residual of each column that rounding explains for a solution: an exact one of a system that
-/// differs from this one by rounding errors. `down` are the exponents that right-hand sides are scaled by, and
-/// `squares` their squared norms after that.
+/// The largest relative residual of each column that rounding explains: the solution may be the exact one of a system
+/// that differs from this one by rounding errors. `down` are the exponents by which right-hand sides are scaled, and
+/// `squares` are their squared norms after that.
 fn rounding_limits<A: LinearOperator<R>, const R: usize>(
     a: &A,
     solution: &Tensor<R>,
@@ -292,9 +293,9 @@ fn rounding_limits<A: LinearOperator<R>, const R: usize>(
     down: &[i32],
     squares: &[f64],
 ) -> Result<Vec<f64>, SolveError> {
-    // They add up over iterations, and norms are estimated.
+    // Rounding errors add up over iterations, and norms are estimates.
     const UNITS: f64 = 1000.0;
-    // Otherwise any residual is explained by a solution that is large enough, as those of singular systems are.
+    // Solutions of singular systems are large, and without this limit they would explain any residual.
     const MOST: f64 = 0.1;
     let precision = iterated_precision(solution.dtype(), options);
     let mut shape = solution.dims();
@@ -316,7 +317,8 @@ fn rounding_limits<A: LinearOperator<R>, const R: usize>(
     Ok(squares.iter().enumerate().map(limit).collect())
 }
 
-/// The shape of the right-hand side with all batch dimensions, if it and the options fit the operator.
+/// Checks the operator, the right-hand side and the options. Returns the shape of the right-hand side with all batch
+/// dimensions.
 pub(crate) fn checked<const R: usize>(
     a: &dyn LinearOperator<R>,
     b: &Tensor<R>,
@@ -344,7 +346,8 @@ pub(crate) fn checked<const R: usize>(
     Ok(shape)
 }
 
-/// The shape of a tensor with all batch dimensions, if it has as many rows and fits those of the operator.
+/// Checks that a tensor has `rows` rows and that its batch dimensions fit those of the operator. Returns its shape
+/// with all batch dimensions.
 pub(crate) fn check_shape<const R: usize>(
     a: &dyn LinearOperator<R>,
     what: &'static str,
@@ -370,7 +373,7 @@ pub(crate) fn check_shape<const R: usize>(
     Ok(shape)
 }
 
-/// Checks that a guess can be one of a solution of the given shape.
+/// Checks that a guess fits a solution of the given shape.
 pub(crate) fn check_guess<const R: usize>(
     a: &dyn LinearOperator<R>,
     guess: &Tensor<R>,
@@ -390,13 +393,15 @@ pub(crate) fn check_guess<const R: usize>(
     }
 }
 
-/// How systems with a symmetric operator are solved outside of autodiff.
+/// A function that solves systems with a symmetric operator outside of autodiff.
 type Solve<A, const R: usize> =
     fn(&A, Tensor<R>, &SolveOptions<R>) -> Result<Solution<R>, SolveError>;
 
-/// Makes a solution of $A a = b$ differentiable, for a symmetric operator and a right-hand side that depends on
-/// `b`: with $r(\theta) = b(\theta) - A(\theta)\, a$ at the solution $a$, which `residual` gives, the derivative of
-/// $a + A^{-1} r(\theta)$ is that of the solution. Where `solve` is right for b, it is for the adjoint system.
+/// Makes a solution $a$ of $A a = b$ differentiable. The operator is symmetric, and the right-hand side depends on
+/// `b`.
+///
+/// `residual` gives $r(\theta) = b(\theta) - A(\theta)\, a$ at the solution. The derivative of $a + A^{-1} r(\theta)$
+/// is that of the solution. `solve` solves the system with $A^{-1}$ in the backward pass.
 pub(crate) fn differentiable<A, const R: usize>(
     a: &A,
     b: &Tensor<R>,
@@ -408,7 +413,7 @@ pub(crate) fn differentiable<A, const R: usize>(
 where
     A: LinearOperator<R> + Send + Sync + 'static,
 {
-    // Without columns nothing depends on anything, and there is no product.
+    // Without columns there is nothing to differentiate, and no product can be computed.
     if !(a.is_tracked() || is_tracked(b)) || b.dims()[R - 1] == 0 {
         solved.solution = constant_beside(solved.solution, b);
         return Ok(solved);
@@ -418,7 +423,8 @@ where
         let inner = a.inner();
         let solution = solved.solution;
         let residual = residual(solution.clone())?;
-        // The guess is one for this solution, and the operator has been examined.
+        // The guess is one for this solution, not for the other system, and the symmetry of the operator has been
+        // checked.
         let options = SolveOptions {
             initial: None,
             rounding: None,
@@ -428,7 +434,7 @@ where
         solved.solution = crate::backends::implicit(solution, residual, move |cotangent| {
             match solve(&inner, cotangent.clone(), &options) {
                 Ok(solved) => solved.solution,
-                // As everywhere, NaN and infinities propagate.
+                // NaN and infinities propagate, as in other operations.
                 Err(SolveError::NotFinite(RIGHT)) => cotangent * f64::NAN,
                 Err(error) => panic!("the backward pass of a linear system: {error}"),
             }
@@ -439,7 +445,7 @@ where
     Ok(solved)
 }
 
-/// `tensor`, which is outside of autodiff, as a constant of the graph that `other` belongs to, if any.
+/// `tensor`, which is not tracked, as a constant of the autodiff graph of `other`, if `other` has one.
 fn constant_beside<const R: usize>(tensor: Tensor<R>, other: &Tensor<R>) -> Tensor<R> {
     #[cfg(feature = "autodiff")]
     if let Some(strategy) = other.gradient_checkpointing_strategy() {

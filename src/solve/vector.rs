@@ -1,5 +1,5 @@
-//! Right-hand sides as users have them, single vectors and halves among them, as the methods take them: blocks of
-//! vectors in F32 or F64.
+//! Converts right-hand sides for the methods, which take blocks of vectors in F32 or F64. Users may also give single
+//! vectors, and vectors in F16 or BF16.
 
 use std::sync::Arc;
 
@@ -7,33 +7,38 @@ use burn::tensor::{DType, Device, FloatDType, Tensor};
 
 use super::{
     LinearOperator, Preconditioner, Solution, SolveError, SolveOptions,
-    operator::is_half,
+    operator::{is_half, wraps_operator},
     scale::check_finite,
     system::{GUESS, RIGHT},
 };
 use crate::{cast::cast, error::LazyError};
 
+/// An operator that the backward pass can keep: autodiff may run it later, on another thread.
+pub(crate) trait KeptOperator<const R: usize>:
+    LinearOperator<R> + Clone + Send + Sync + 'static
+{
+}
+
+impl<const R: usize, A> KeptOperator<R> for A where
+    A: LinearOperator<R> + Clone + Send + Sync + 'static
+{
+}
+
 /// A method for right-hand sides of at least two dimensions, in F32 or F64.
 pub(crate) trait Method {
-    fn solve<A, const R: usize>(
+    fn solve<A: KeptOperator<R>, const R: usize>(
         a: &A,
         b: Tensor<R>,
         options: &SolveOptions<R>,
-    ) -> Result<Solution<R>, SolveError>
-    where
-        A: LinearOperator<R> + Clone + Send + Sync + 'static;
+    ) -> Result<Solution<R>, SolveError>;
 }
 
-/// Solves for `b` by a method; halves are cast to F32 and the solution back.
-pub(crate) fn solve_by<M, A, const R: usize>(
+/// Solves for `b` by a method. F16 and BF16 are cast to F32, and the solution is cast back.
+pub(crate) fn solve_by<M: Method, A: KeptOperator<R>, const R: usize>(
     a: &A,
     b: Tensor<R>,
     options: &SolveOptions<R>,
-) -> Result<Solution<R>, SolveError>
-where
-    M: Method,
-    A: LinearOperator<R> + Clone + Send + Sync + 'static,
-{
+) -> Result<Solution<R>, SolveError> {
     let stored = b.dtype();
     let solved = match is_half(stored) && a.vectors()?.1 == stored {
         true => {
@@ -55,16 +60,12 @@ where
     Ok(solved)
 }
 
-/// Solves for `b` by a method, for a vector as for a block of one column.
-fn in_blocks<M, A, const R: usize>(
+/// Solves for `b` by a method. A vector is solved for as a block of one column.
+fn in_blocks<M: Method, A: KeptOperator<R>, const R: usize>(
     a: &A,
     b: Tensor<R>,
     options: &SolveOptions<R>,
-) -> Result<Solution<R>, SolveError>
-where
-    M: Method,
-    A: LinearOperator<R> + Clone + Send + Sync + 'static,
-{
+) -> Result<Solution<R>, SolveError> {
     if R != 1 {
         return M::solve(a, b, options);
     }
@@ -110,7 +111,7 @@ pub(crate) fn as_vector<const R: usize>(v: Tensor<2>) -> Tensor<R> {
     v.reshape([len; R])
 }
 
-/// A block of any rank, and a vector, as a block with one batch dimension.
+/// A block of any rank, or a vector, as a block with one batch dimension.
 pub(crate) fn as_block<const R: usize>(v: Tensor<R>) -> Tensor<3> {
     let shape = v.dims();
     let (rows, columns) = match R {
@@ -121,21 +122,15 @@ pub(crate) fn as_block<const R: usize>(v: Tensor<R>) -> Tensor<3> {
     v.reshape([batch, rows, columns])
 }
 
-/// An operator on vectors as one on blocks of one column.
+/// An operator on vectors, as an operator on blocks of one column.
 #[derive(Clone)]
 struct Column<A, const R: usize>(A);
 
 impl<A: LinearOperator<R>, const R: usize> LinearOperator<2> for Column<A, R> {
+    wraps_operator!();
+
     fn sizes(&self) -> Result<[usize; 2], LazyError> {
         self.0.sizes()
-    }
-
-    fn vectors(&self) -> Result<(Device, DType), LazyError> {
-        self.0.vectors()
-    }
-
-    fn batch(&self) -> Vec<usize> {
-        self.0.batch()
     }
 
     fn apply(&self, v: Tensor<2>) -> Result<Tensor<2>, LazyError> {
@@ -154,16 +149,12 @@ impl<A: LinearOperator<R>, const R: usize> LinearOperator<2> for Column<A, R> {
         Ok(Self(self.0.cast(dtype)?))
     }
 
-    fn is_tracked(&self) -> bool {
-        self.0.is_tracked()
-    }
-
     fn check_symmetric(&self) -> Result<(), SolveError> {
         self.0.check_symmetric()
     }
 }
 
-/// A preconditioner of vectors as one of blocks of one column.
+/// A preconditioner of vectors, as a preconditioner of blocks of one column.
 #[derive(Debug)]
 struct ColumnPreconditioner<const R: usize>(Arc<dyn Preconditioner<R>>);
 

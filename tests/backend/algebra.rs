@@ -4,7 +4,7 @@ use burn::prelude::*;
 use burn_lazy::{Axis, Contraction, LazyError, LazyTensor};
 
 use super::{
-    operations::{Case, check_sums},
+    operations::{Case, case, check_sums},
     support::*,
 };
 
@@ -78,15 +78,6 @@ pub fn softdtw(x: &[f64], y: &[f64], gamma: f64) -> f64 {
 
 /// Formulas that are smooth for values in [-1, 1), as far as they are differentiated.
 pub fn cases() -> Vec<Case> {
-    macro_rules! case {
-        ($name:literal, |$x:ident, $y:ident, $p:ident| $lazy:expr, |$hx:pat_param, $hy:pat_param, $hp:pat_param| $host:expr) => {
-            Case {
-                name: $name,
-                lazy: |$x, $y, $p, _| $lazy,
-                host: |$hx, $hy, $hp| $host,
-            }
-        };
-    }
     vec![
         case!(
             "inner_min, inner_max",

@@ -34,8 +34,7 @@ fn check(
     let Points { x, y, u } = points();
     for (dtype, tolerance) in dtypes() {
         let device = device();
-        let x_i = LazyTensor::vi(tensor(&x, [M, D], dtype, &device));
-        let y_j = LazyTensor::vj(tensor(&y, [N, D], dtype, &device));
+        let [x_i, y_j] = points_of(&x, &y, D, dtype);
         let direction = LazyTensor::pm(tensor(&u, [D], dtype, &device));
         let kernel = (-x_i.sqdist(&y_j) * 0.5).exp();
         let out: Tensor<2> = lazy(&kernel, &x_i, &y_j, &direction).sum(Axis::J);
@@ -108,8 +107,7 @@ fn products_with_the_jacobian_of_a_sum_are_adjoint() {
     let (direction, cotangent) = (random.vec(M * D), random.vec(M));
     for (dtype, tolerance) in dtypes() {
         let device = device();
-        let x_i = LazyTensor::vi(tensor(&x, [M, D], dtype, &device));
-        let y_j = LazyTensor::vj(tensor(&y, [N, D], dtype, &device));
+        let [x_i, y_j] = points_of(&x, &y, D, dtype);
         let u_i = LazyTensor::vi(tensor(&direction, [M, D], dtype, &device));
         let e_i = LazyTensor::vi(tensor(&cotangent, [M, 1], dtype, &device));
         let kernel = (-x_i.sqdist(&y_j)).exp() * y_j.elem(0);

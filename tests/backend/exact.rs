@@ -129,6 +129,10 @@ fn means_of_halves_are_divided_before_they_are_rounded() {
 #[cfg(feature = "autodiff")]
 #[test]
 fn weights_of_a_softmax_sum_to_one_at_any_scores() {
+    let total_of = |leaf: &Tensor<2>, gradients: &burn::tensor::Gradients| -> f64 {
+        let gradient = leaf.grad(gradients).expect("it is tracked");
+        host(gradient).iter().sum()
+    };
     let device = device().autodiff();
     let n = 1000;
     for (dtype, _) in dtypes() {
@@ -142,26 +146,18 @@ fn weights_of_a_softmax_sum_to_one_at_any_scores() {
                 let values = tensor::<2>(&values, [n, 1], dtype, &device).require_grad();
                 let one = LazyTensor::vi(tensor::<2>(&[1.0, 1.0], [2, 1], dtype, &device));
                 let f = LazyTensor::vj(scores.clone()) * one;
+                let is_one = |total: f64| {
+                    let what = format!("{dtype:?} {sign} {size}");
+                    assert_close(&what, &[total], &[1.0], digits);
+                };
                 let sums: Tensor<2> = f.logsumexp(Axis::J);
                 let gradients = sums.narrow(0, 0, 1).sum().backward();
-                let total: f64 = host(scores.grad(&gradients).unwrap()).iter().sum();
-                assert_close(
-                    &format!("{dtype:?} {sign} {size}"),
-                    &[total],
-                    &[1.0],
-                    digits,
-                );
+                is_one(total_of(&scores, &gradients));
                 let means: Tensor<2> = f.sumsoftmaxweight(LazyTensor::vj(values.clone()), Axis::J);
                 let gradients = means.narrow(0, 1, 1).sum().backward();
-                let total: f64 = host(values.grad(&gradients).unwrap()).iter().sum();
-                assert_close(
-                    &format!("{dtype:?} {sign} {size}"),
-                    &[total],
-                    &[1.0],
-                    digits,
-                );
+                is_one(total_of(&values, &gradients));
                 // Those by the scores sum to 0.
-                let total: f64 = host(scores.grad(&gradients).unwrap()).iter().sum();
+                let total = total_of(&scores, &gradients);
                 assert!(total.abs() < 1e3 * digits, "{total}");
             }
         }
@@ -205,8 +201,8 @@ fn gradients_of_large_scores_are_those_of_a_dense_softmax() {
     let by_y: Vec<f64> = (0..n)
         .map(|j| (0..m).map(|i| weights[i][j] * x[i]).sum())
         .collect();
-    assert_close("by x", &host(vx.grad(&gradients).unwrap()), &by_x, 1e-5);
-    assert_close("by y", &host(vy.grad(&gradients).unwrap()), &by_y, 1e-4);
+    assert_gradient("by x", &vx, &gradients, &by_x, 1e-5);
+    assert_gradient("by y", &vy, &gradients, &by_y, 1e-4);
 }
 
 #[test]

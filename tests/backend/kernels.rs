@@ -4,7 +4,7 @@ use std::f64::consts::PI;
 
 use burn_lazy::{Axis, kernels};
 
-use super::operations::{Case, check_sums};
+use super::operations::{Case, case, check_sums};
 
 const D: usize = 3;
 
@@ -26,37 +26,34 @@ fn norm(x: &[f64]) -> f64 {
 }
 
 pub fn cases() -> Vec<Case> {
-    macro_rules! case {
+    /// A case of one component.
+    macro_rules! kernel {
         ($name:literal, |$x:ident, $y:ident, $p:pat_param| $lazy:expr, |$hx:ident, $hy:ident, $hp:pat_param| $host:expr) => {
-            Case {
-                name: $name,
-                lazy: |$x, $y, $p, _| $lazy,
-                host: |$hx, $hy, $hp| vec![$host],
-            }
+            case!($name, |$x, $y, $p| $lazy, |$hx, $hy, $hp| vec![$host])
         };
     }
     vec![
-        case!(
+        kernel!(
             "gaussian",
             |x, y, p| kernels::gaussian(x, y, p + 2.0),
             |x, y, p| (-0.5 * distance(x, y, p).powi(2)).exp()
         ),
-        case!(
+        kernel!(
             "gaussian with one length scale",
             |x, y, p| kernels::gaussian(x, y, p.elem(0) + 2.0),
             |x, y, p| (-0.5 * distance(x, y, &[p[0]; D]).powi(2)).exp()
         ),
-        case!(
+        kernel!(
             "laplacian",
             |x, y, p| kernels::laplacian(x, &(y + 3.0), p + 2.0),
             |x, y, p| (-sum(|k| (x[k] - y[k] - 3.0).abs() / (p[k] + 2.0))).exp()
         ),
-        case!(
+        kernel!(
             "matern12",
             |x, y, p| kernels::matern12(x, y, p + 2.0),
             |x, y, p| (-distance(x, y, p)).exp()
         ),
-        case!(
+        kernel!(
             "matern32",
             |x, y, p| kernels::matern32(x, y, p + 2.0),
             |x, y, p| {
@@ -64,7 +61,7 @@ pub fn cases() -> Vec<Case> {
                 (1.0 + s) * (-s).exp()
             }
         ),
-        case!(
+        kernel!(
             "matern52",
             |x, y, p| kernels::matern52(x, y, p + 2.0),
             |x, y, p| {
@@ -72,7 +69,7 @@ pub fn cases() -> Vec<Case> {
                 (1.0 + s + s * s / 3.0) * (-s).exp()
             }
         ),
-        case!(
+        kernel!(
             "rational_quadratic",
             |x, y, p| kernels::rational_quadratic(x, y, p + 2.0, p.elem(0) + 1.5),
             |x, y, p| {
@@ -80,7 +77,7 @@ pub fn cases() -> Vec<Case> {
                 (1.0 + distance(x, y, p).powi(2) / (2.0 * alpha)).powf(-alpha)
             }
         ),
-        case!(
+        kernel!(
             "periodic",
             |x, y, p| kernels::periodic(x, y, p + 2.0, 1.5),
             |x, y, p| {
@@ -88,25 +85,25 @@ pub fn cases() -> Vec<Case> {
                 (-2.0 * sum(|k| wave(k).powi(2))).exp()
             }
         ),
-        case!(
+        kernel!(
             "polynomial",
             |x, y, p| kernels::polynomial(x, y, 3, p.elem(1), 0.5),
             |x, y, p| (p[1] * sum(|k| x[k] * y[k]) + 0.5).powi(3)
         ),
-        case!("cosine", |x, y, _| kernels::cosine(x, y), |x, y, _| cosine(
+        kernel!("cosine", |x, y, _| kernels::cosine(x, y), |x, y, _| cosine(
             x, y
         )),
-        case!(
+        kernel!(
             "energy_distance",
             |x, y, _| kernels::energy_distance(x, y),
             |x, y, _| -distance(x, y, &[-1.0; D])
         ),
-        case!(
+        kernel!(
             "arc_cosine of order 0",
             |x, y, _| kernels::arc_cosine(x, y, 0),
             |x, y, _| 1.0 - cosine(x, y).acos() / PI
         ),
-        case!(
+        kernel!(
             "arc_cosine of order 1",
             |x, y, _| kernels::arc_cosine(x, y, 1),
             |x, y, _| {
@@ -114,7 +111,7 @@ pub fn cases() -> Vec<Case> {
                 norm(x) * norm(y) / PI * (t.sin() + (PI - t) * t.cos())
             }
         ),
-        case!(
+        kernel!(
             "arc_cosine of order 2",
             |x, y, _| kernels::arc_cosine(x, y, 2),
             |x, y, _| {
@@ -123,7 +120,7 @@ pub fn cases() -> Vec<Case> {
                 (norm(x) * norm(y)).powi(2) / PI * j
             }
         ),
-        case!(
+        kernel!(
             "a sum of products",
             |x, y, p| kernels::gaussian(x, y, 1.0) * kernels::cosine(x, y)
                 + kernels::matern12(x, y, 2.0) * p.elem(0),

@@ -57,16 +57,11 @@ fn assert_gradients(what: &str, dim: usize, formula: &Long, reference: &Referenc
             .sum()
     };
     let expected = [0, 1].map(|side: usize| -> Vec<f64> {
-        let differences = (0..points[side].len()).map(|k| {
-            let step = 1e-5;
-            let at = |by: f64| {
-                let mut moved = points.clone();
-                moved[side][k] += by;
-                total(&moved)
-            };
-            (at(step) - at(-step)) / (2.0 * step)
-        });
-        differences.collect()
+        differences(&points[side], &|moved| {
+            let mut points = points.clone();
+            points[side] = moved.to_vec();
+            total(&points)
+        })
     });
     for (dtype, error) in dtypes() {
         let device = device().autodiff();

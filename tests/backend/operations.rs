@@ -18,6 +18,21 @@ pub struct Case {
     pub host: Host,
 }
 
+/// A case of its name, its formula and the same on the host; few formulas read the tensor `t`.
+macro_rules! case {
+    ($name:literal, |$x:pat_param, $y:pat_param, $p:pat_param| $lazy:expr, $host:expr) => {
+        case!($name, |$x, $y, $p, _| $lazy, $host)
+    };
+    ($name:literal, |$x:pat_param, $y:pat_param, $p:pat_param, $t:pat_param| $lazy:expr, $host:expr) => {
+        $crate::backend::operations::Case {
+            name: $name,
+            lazy: |$x, $y, $p, $t| $lazy,
+            host: $host,
+        }
+    };
+}
+pub(super) use case;
+
 fn each(f: impl Fn(usize) -> f64) -> Vec<f64> {
     (0..D).map(f).collect()
 }
@@ -28,15 +43,6 @@ fn sum(f: impl Fn(usize) -> f64) -> f64 {
 
 /// Formulas that stay away from singular points for values in [-1, 1).
 pub fn cases() -> Vec<Case> {
-    macro_rules! case {
-        ($name:literal, |$x:ident, $y:ident, $p:ident, $t:pat_param| $lazy:expr, |$hx:pat_param, $hy:pat_param, $hp:pat_param| $host:expr) => {
-            Case {
-                name: $name,
-                lazy: |$x, $y, $p, $t| $lazy,
-                host: |$hx, $hy, $hp| $host,
-            }
-        };
-    }
     vec![
         case!("add", |x, y, p, _| x + y + p, |x, y, p| each(|k| x[k]
             + y[k]
@@ -188,8 +194,7 @@ pub fn check_sums(cases: &[Case], axes: &[Axis]) {
     let types = dtypes();
     for (number, (dtype, tolerance)) in types.iter().copied().enumerate() {
         let device = device();
-        let x_i = LazyTensor::vi(tensor(&x, [M, D], dtype, &device));
-        let y_j = LazyTensor::vj(tensor(&y, [N, D], dtype, &device));
+        let [x_i, y_j] = points_of(&x, &y, D, dtype);
         let parameter = LazyTensor::pm(tensor(&p, [D], dtype, &device));
         let t = tensor(&[1.0, 2.0, 3.0], [3], dtype, &device);
         for (turn, case) in cases.iter().enumerate() {
@@ -221,8 +226,7 @@ fn a_transposed_formula_swaps_the_axes() {
     let Values { x, y, p } = values();
     for (dtype, tolerance) in dtypes() {
         let device = device();
-        let x_i = LazyTensor::vi(tensor(&x, [M, D], dtype, &device));
-        let y_j = LazyTensor::vj(tensor(&y, [N, D], dtype, &device));
+        let [x_i, y_j] = points_of(&x, &y, D, dtype);
         let parameter = LazyTensor::pm(tensor(&p, [D], dtype, &device));
         let k_ij = (x_i.dot(&y_j) * parameter.elem(0)).exp();
         let direct: Tensor<2> = k_ij.sum(Axis::I);

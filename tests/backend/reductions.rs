@@ -98,79 +98,83 @@ fn logsumexp(values: &[f64]) -> f64 {
     values.iter().map(|v| v.exp()).sum::<f64>().ln()
 }
 
-#[test]
-fn values_over_either_axis_equal_dense_ones() {
+/// Checks reductions of the same points in all types over each axis; `check` is given the relative error.
+fn over_either_axis(check: impl Fn(&Points, Axis, f64)) {
     for (dtype, tolerance) in dtypes() {
         let points = Points::new(40, 70, dtype);
         for axis in [Axis::I, Axis::J] {
-            let v = |i, j, k| points.v(i, j, k);
-            type Case<'a> = (&'a str, Tensor<2>, &'a dyn Fn(&[f64]) -> f64);
-            let s = &points.s_ij;
-            let scalar: [Case; 6] = [
-                ("mean", s.mean(axis), &|v| {
-                    v.iter().sum::<f64>() / v.len() as f64
-                }),
-                ("prod", (s * 0.2 + 0.8).prod(axis), &|v| {
-                    v.iter().map(|v| v * 0.2 + 0.8).product()
-                }),
-                ("logsumexp", s.logsumexp(axis), &logsumexp),
-                ("min", s.min(axis), &|v| v[argmin(v)]),
-                ("max", s.max(axis), &|v| {
-                    v.iter().copied().fold(f64::MIN, f64::max)
-                }),
-                ("sum", s.accumulate(Accumulation::Kahan).sum(axis), &|v| {
-                    v.iter().sum()
-                }),
-            ];
-            for (name, got, f) in scalar {
-                let want = points.over(axis, f);
-                assert_eq!(got.dims(), [want.len(), 1], "{name}");
-                assert_close(name, &host(got), &want, tolerance);
-            }
-            let vector: [Case; 4] = [
-                ("logsumexp", points.v_ij.logsumexp(axis), &logsumexp),
-                ("min", points.v_ij.min(axis), &|v| v[argmin(v)]),
-                ("max", points.v_ij.max(axis), &|v| {
-                    v.iter().copied().fold(f64::MIN, f64::max)
-                }),
-                ("mean", points.v_ij.mean(axis), &|v| {
-                    v.iter().sum::<f64>() / v.len() as f64
-                }),
-            ];
-            for (name, got, f) in vector {
-                let want = points.over_components(axis, D, v, f);
-                assert_eq!(got.dims(), [want.len() / D, D], "{name}");
-                assert_close(name, &host(got), &want, tolerance);
-            }
+            check(&points, axis, tolerance);
         }
     }
 }
 
 #[test]
-fn indices_over_either_axis_equal_dense_ones() {
-    for (dtype, tolerance) in dtypes() {
-        let points = Points::new(40, 70, dtype);
-        for axis in [Axis::I, Axis::J] {
-            let v = |i, j, k| points.v(i, j, k);
-            let first = |f: &[f64]| argmin(f) as f64;
-            let as_float =
-                |t: Tensor<2, Int>| -> Vec<f64> { ints(t).into_iter().map(|v| v as f64).collect() };
-            assert_eq!(as_float(points.s_ij.argmin(axis)), points.over(axis, first));
-            assert_eq!(
-                as_float(points.v_ij.argmax(axis)),
-                points.over_components(axis, D, |i, j, k| -v(i, j, k), first)
-            );
-            let (values, indices) = points.v_ij.min_argmin::<2>(axis);
-            assert_eq!(as_float(indices), points.over_components(axis, D, v, first));
-            let want = points.over_components(axis, D, v, |f| f[argmin(f)]);
-            assert_close("min", &host(values), &want, tolerance);
-            let (values, indices) = points.s_ij.max_argmax::<2>(axis);
-            let negative = |f: &[f64]| argmin(&f.iter().map(|v| -v).collect::<Vec<_>>()) as f64;
-            assert_eq!(as_float(indices), points.over(axis, negative));
-            let want = points.over(axis, |f| f.iter().copied().fold(f64::MIN, f64::max));
-            assert_close("max", &host(values), &want, tolerance);
+fn values_over_either_axis_equal_dense_ones() {
+    over_either_axis(|points, axis, tolerance| {
+        let v = |i, j, k| points.v(i, j, k);
+        type Case<'a> = (&'a str, Tensor<2>, &'a dyn Fn(&[f64]) -> f64);
+        let s = &points.s_ij;
+        let scalar: [Case; 6] = [
+            ("mean", s.mean(axis), &|v| {
+                v.iter().sum::<f64>() / v.len() as f64
+            }),
+            ("prod", (s * 0.2 + 0.8).prod(axis), &|v| {
+                v.iter().map(|v| v * 0.2 + 0.8).product()
+            }),
+            ("logsumexp", s.logsumexp(axis), &logsumexp),
+            ("min", s.min(axis), &|v| v[argmin(v)]),
+            ("max", s.max(axis), &|v| {
+                v.iter().copied().fold(f64::MIN, f64::max)
+            }),
+            ("sum", s.accumulate(Accumulation::Kahan).sum(axis), &|v| {
+                v.iter().sum()
+            }),
+        ];
+        for (name, got, f) in scalar {
+            let want = points.over(axis, f);
+            assert_eq!(got.dims(), [want.len(), 1], "{name}");
+            assert_close(name, &host(got), &want, tolerance);
         }
-    }
+        let vector: [Case; 4] = [
+            ("logsumexp", points.v_ij.logsumexp(axis), &logsumexp),
+            ("min", points.v_ij.min(axis), &|v| v[argmin(v)]),
+            ("max", points.v_ij.max(axis), &|v| {
+                v.iter().copied().fold(f64::MIN, f64::max)
+            }),
+            ("mean", points.v_ij.mean(axis), &|v| {
+                v.iter().sum::<f64>() / v.len() as f64
+            }),
+        ];
+        for (name, got, f) in vector {
+            let want = points.over_components(axis, D, v, f);
+            assert_eq!(got.dims(), [want.len() / D, D], "{name}");
+            assert_close(name, &host(got), &want, tolerance);
+        }
+    });
+}
+
+#[test]
+fn indices_over_either_axis_equal_dense_ones() {
+    over_either_axis(|points, axis, tolerance| {
+        let v = |i, j, k| points.v(i, j, k);
+        let first = |f: &[f64]| argmin(f) as f64;
+        let as_float =
+            |t: Tensor<2, Int>| -> Vec<f64> { ints(t).into_iter().map(|v| v as f64).collect() };
+        assert_eq!(as_float(points.s_ij.argmin(axis)), points.over(axis, first));
+        assert_eq!(
+            as_float(points.v_ij.argmax(axis)),
+            points.over_components(axis, D, |i, j, k| -v(i, j, k), first)
+        );
+        let (values, indices) = points.v_ij.min_argmin::<2>(axis);
+        assert_eq!(as_float(indices), points.over_components(axis, D, v, first));
+        let want = points.over_components(axis, D, v, |f| f[argmin(f)]);
+        assert_close("min", &host(values), &want, tolerance);
+        let (values, indices) = points.s_ij.max_argmax::<2>(axis);
+        let negative = |f: &[f64]| argmin(&f.iter().map(|v| -v).collect::<Vec<_>>()) as f64;
+        assert_eq!(as_float(indices), points.over(axis, negative));
+        let want = points.over(axis, |f| f.iter().copied().fold(f64::MIN, f64::max));
+        assert_close("max", &host(values), &want, tolerance);
+    });
 }
 
 #[test]

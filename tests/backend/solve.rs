@@ -13,11 +13,9 @@ use burn_lazy::{
 };
 use nalgebra::DMatrix;
 
-use super::support::{Random, assert_close, device, dtypes, host, skipped, tensor};
-
-fn gaussian(x: &Tensor<2>) -> LazyTensor {
-    (-LazyTensor::vi(x.clone()).sqdist(LazyTensor::vj(x.clone()))).exp()
-}
+use super::support::{Random, assert_close, device, dtypes, gaussian, host, skipped, tensor};
+#[cfg(feature = "autodiff")]
+use super::support::{assert_gradient, differences, scaled_gaussian};
 
 fn laplacian(x: &Tensor<2>) -> LazyTensor {
     (-(LazyTensor::vi(x.clone()) - LazyTensor::vj(x.clone())).norm()).exp()
@@ -652,20 +650,6 @@ mod gradients {
         solution.dot(&matrix(weights, 2))
     }
 
-    fn central(values: &[f64], f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
-        let h = 1e-5;
-        (0..values.len())
-            .map(|k| {
-                let moved = |by: f64| {
-                    let mut values = values.to_vec();
-                    values[k] += by;
-                    f(&values)
-                };
-                (moved(h) - moved(-h)) / (2.0 * h)
-            })
-            .collect()
-    }
-
     #[test]
     fn of_solutions_by_every_operand() {
         for checkpointing in [false, true] {
@@ -684,9 +668,7 @@ mod gradients {
                 let right = tensor(&b, [n, 2], dtype, &device).require_grad();
                 let s = tensor(&[scale], [1], dtype, &device).require_grad();
                 let d = tensor(&[noise], [1, 1], dtype, &device).require_grad();
-                let distance =
-                    LazyTensor::vi(points.clone()).sqdist(LazyTensor::vj(points.clone()));
-                let k = (-(distance * LazyTensor::pm(s.clone()))).exp();
+                let k = scaled_gaussian(&points, &s);
                 let operator = Sum(k.clone(), Diagonal::new(n, d.clone()).unwrap());
                 let tight = if dtype == DType::F64 { 1e-12 } else { 1e-6 };
                 let nystrom = Nystrom::new(&k, noise, Rank::Columns(10)).unwrap();
@@ -705,17 +687,14 @@ mod gradients {
                 let gradients = value.backward();
 
                 let close = if dtype == DType::F64 { 1e-7 } else { 5e-4 };
-                let check = |what: &str, gradient: Vec<f64>, expected: Vec<f64>| {
-                    assert_close(what, &gradient, &expected, close);
-                };
-                let by_x = central(&x, |x| loss(x, scale, noise, &b, &w));
-                check("x", host(points.grad(&gradients).unwrap()), by_x);
-                let by_b = central(&b, |b| loss(&x, scale, noise, b, &w));
-                check("b", host(right.grad(&gradients).unwrap()), by_b);
-                let by_s = central(&[scale], |s| loss(&x, s[0], noise, &b, &w));
-                check("scale", host(s.grad(&gradients).unwrap()), by_s);
-                let by_d = central(&[noise], |d| loss(&x, scale, d[0], &b, &w));
-                check("noise", host(d.grad(&gradients).unwrap()), by_d);
+                let by_x = differences(&x, &|x| loss(x, scale, noise, &b, &w));
+                assert_gradient("x", &points, &gradients, &by_x, close);
+                let by_b = differences(&b, &|b| loss(&x, scale, noise, b, &w));
+                assert_gradient("b", &right, &gradients, &by_b, close);
+                let by_s = differences(&[scale], &|s| loss(&x, s[0], noise, &b, &w));
+                assert_gradient("scale", &s, &gradients, &by_s, close);
+                let by_d = differences(&[noise], &|d| loss(&x, scale, d[0], &b, &w));
+                assert_gradient("noise", &d, &gradients, &by_d, close);
             }
         }
     }
@@ -738,16 +717,11 @@ mod gradients {
             .solution;
         let weights = tensor(&w, [n, 2], dtype, &device);
         let gradients = (solution * weights).sum().backward();
-        let expected = central(&x, |x| {
+        let expected = differences(&x, &|x| {
             let a = with_ridge(dense(x, 2, false), -2.0);
             a.lu().solve(&matrix(&b, 2)).unwrap().dot(&matrix(&w, 2))
         });
-        assert_close(
-            "minres",
-            &host(points.grad(&gradients).unwrap()),
-            &expected,
-            close,
-        );
+        assert_gradient("minres", &points, &gradients, &expected, close);
 
         let points = tensor(&x, [n, 2], dtype, &device).require_grad();
         let centres = points.clone().slice([0..3, 0..2]);
@@ -756,18 +730,13 @@ mod gradients {
         let solution = least_squares(&k, right, &options).unwrap().solution;
         let weights = tensor(&w[..6], [3, 2], dtype, &device);
         let gradients = (solution * weights).sum().backward();
-        let expected = central(&x, |x| {
+        let expected = differences(&x, &|x| {
             let a = dense(x, 2, true).columns(0, 3).clone_owned();
             let normal = with_ridge(a.tr_mul(&a), 0.5);
             let solution = normal.cholesky().unwrap().solve(&a.tr_mul(&matrix(&b, 2)));
             solution.dot(&matrix(&w[..6], 2))
         });
-        assert_close(
-            "least squares",
-            &host(points.grad(&gradients).unwrap()),
-            &expected,
-            close,
-        );
+        assert_gradient("least squares", &points, &gradients, &expected, close);
     }
 
     #[test]
@@ -785,8 +754,7 @@ mod gradients {
         for preconditioned in [false, true] {
             let s = tensor(&[2.0], [1], dtype, &device).require_grad();
             let d = tensor(&[0.1], [1, 1], dtype, &device).require_grad();
-            let distance = LazyTensor::vi(points.clone()).sqdist(LazyTensor::vj(points.clone()));
-            let k = (-(distance * LazyTensor::pm(s.clone()))).exp();
+            let k = scaled_gaussian(&points, &s);
             let mut options = LogDetOptions::default()
                 .exact_up_to(0)
                 .probes(200)
@@ -801,10 +769,10 @@ mod gradients {
             let error = (host(estimate.value.clone())[0] - exact).abs();
             assert!(error < 4.0 * estimate.standard_error + 1e-3 * exact.abs());
             let gradients = estimate.value.backward();
-            let by_s = central(&[2.0], |s| log_det_of(s[0], 0.1));
-            assert_close("scale", &host(s.grad(&gradients).unwrap()), &by_s, 0.15);
-            let by_d = central(&[0.1], |d| log_det_of(2.0, d[0]));
-            assert_close("noise", &host(d.grad(&gradients).unwrap()), &by_d, 0.15);
+            let by_s = differences(&[2.0], &|s| log_det_of(s[0], 0.1));
+            assert_gradient("scale", &s, &gradients, &by_s, 0.15);
+            let by_d = differences(&[0.1], &|d| log_det_of(2.0, d[0]));
+            assert_gradient("noise", &d, &gradients, &by_d, 0.15);
         }
     }
 }

@@ -15,11 +15,9 @@ use burn_lazy::{
 };
 use nalgebra::{DMatrix, DVector};
 
-use super::support::{Random, assert_close, device, dtypes, host, skipped, tensor};
-
-fn gaussian(x: &Tensor<2>) -> LazyTensor {
-    (-LazyTensor::vi(x.clone()).sqdist(LazyTensor::vj(x.clone()))).exp()
-}
+use super::support::{Random, assert_close, device, dtypes, gaussian, host, skipped, tensor};
+#[cfg(feature = "autodiff")]
+use super::support::{assert_gradient, differences, scaled_gaussian};
 
 /// $e^{-|x - y|^2}$ plus a ridge.
 fn dense(x: &[f64], dim: usize, ridge: f64) -> DMatrix<f64> {
@@ -682,9 +680,7 @@ mod determinants {
                 let points = tensor(&x, [n, 2], dtype, &device).require_grad();
                 let s = tensor(&[scale], [1], dtype, &device).require_grad();
                 let d = tensor(&[noise], [1, 1], dtype, &device).require_grad();
-                let distance =
-                    LazyTensor::vi(points.clone()).sqdist(LazyTensor::vj(points.clone()));
-                let k = (-(distance * LazyTensor::pm(s.clone()))).exp();
+                let k = scaled_gaussian(&points, &s);
                 let operator = Sum(k, Diagonal::new(n, d.clone()).unwrap());
                 let value = log_det(&operator, &LogDetOptions::default()).unwrap().value;
                 assert_close(
@@ -694,22 +690,13 @@ mod determinants {
                     1e-5,
                 );
                 let gradients = (value * 3.0).backward();
-                let h = 1e-5;
-                let slope = |f: &dyn Fn(f64) -> f64| 3.0 * (f(h) - f(-h)) / (2.0 * h);
                 let close = if dtype == DType::F64 { 1e-6 } else { 1e-4 };
-                let by_s = slope(&|h| exact(&x, scale + h, noise));
-                assert_close("scale", &host(s.grad(&gradients).unwrap()), &[by_s], close);
-                let by_d = slope(&|h| exact(&x, scale, noise + h));
-                assert_close("noise", &host(d.grad(&gradients).unwrap()), &[by_d], close);
-                let by_x: Vec<f64> = (0..x.len())
-                    .map(|k| {
-                        slope(&|h| {
-                            let mut x = x.clone();
-                            x[k] += h;
-                            exact(&x, scale, noise)
-                        })
-                    })
-                    .collect();
+                let loss = |x: &[f64], scale, noise| 3.0 * exact(x, scale, noise);
+                let by_s = differences(&[scale], &|s| loss(&x, s[0], noise));
+                assert_gradient("scale", &s, &gradients, &by_s, close);
+                let by_d = differences(&[noise], &|d| loss(&x, scale, d[0]));
+                assert_gradient("noise", &d, &gradients, &by_d, close);
+                let by_x = differences(&x, &|x| loss(x, scale, noise));
                 let of_x = points.grad(&gradients).unwrap();
                 assert_eq!(of_x.dtype(), dtype);
                 assert_close("points", &host(of_x), &by_x, close);
@@ -842,26 +829,12 @@ mod halves_as_storage {
                 let solution = factor.solve(&DVector::from_row_slice(b));
                 solution.sum() + factor.ln_determinant()
             };
-            let differences = |f: &dyn Fn(usize, f64) -> f64| -> Vec<f64> {
-                let h = 1e-5;
-                (0..n).map(|k| (f(k, h) - f(k, -h)) / (2.0 * h)).collect()
-            };
-            let moved = |values: &[f64], k: usize, by: f64| {
-                let mut values = values.to_vec();
-                values[k] += by;
-                values
-            };
-            let by_x = differences(&|k, h| exact(&moved(&x, k, h), &b));
-            let by_b = differences(&|k, h| exact(&x, &moved(&b, k, h)));
+            let by_x = differences(&x, &|x| exact(x, &b));
+            let by_b = differences(&b, &|b| exact(&x, b));
             let of_x = points.grad(&gradients).unwrap();
             assert_eq!(of_x.dtype(), dtype);
             assert_close("x", &host(of_x), &by_x, 3.0 * rounding);
-            assert_close(
-                "b",
-                &host(right.grad(&gradients).unwrap()),
-                &by_b,
-                3.0 * rounding,
-            );
+            assert_gradient("b", &right, &gradients, &by_b, 3.0 * rounding);
         }
     }
 }
@@ -986,19 +959,10 @@ mod vectors {
             let least = normal.cholesky().unwrap().solve(&part.tr_mul(&b));
             solution.norm_squared() + least.sum()
         };
-        let slopes = |of: &dyn Fn(usize, f64) -> f64| -> Vec<f64> {
-            let h = 1e-5;
-            (0..n).map(|k| (of(k, h) - of(k, -h)) / (2.0 * h)).collect()
-        };
-        let moved = |values: &[f64], k: usize, by: f64| {
-            let mut values = values.to_vec();
-            values[k] += by;
-            values
-        };
-        let by_x = slopes(&|k, h| exact(&moved(&x, k, h), &b));
-        let by_b = slopes(&|k, h| exact(&x, &moved(&b, k, h)));
-        assert_close("x", &host(points.grad(&gradients).unwrap()), &by_x, 1e-3);
-        assert_close("b", &host(right.grad(&gradients).unwrap()), &by_b, 1e-3);
+        let by_x = differences(&x, &|x| exact(x, &b));
+        let by_b = differences(&b, &|b| exact(&x, b));
+        assert_gradient("x", &points, &gradients, &by_x, 1e-3);
+        assert_gradient("b", &right, &gradients, &by_b, 1e-3);
     }
 }
 

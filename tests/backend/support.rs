@@ -1,9 +1,12 @@
 //! Test data, dense references in `f64` and comparisons.
 
+#[cfg(feature = "autodiff")]
+use burn::tensor::Gradients;
 use burn::{
     prelude::*,
     tensor::{DType, TensorData},
 };
+use burn_lazy::LazyTensor;
 
 /// The device under test.
 pub fn device() -> Device {
@@ -63,6 +66,12 @@ pub fn tensor<const R: usize>(
     Tensor::from_data(TensorData::new(values.to_vec(), shape), (device, dtype))
 }
 
+/// Rows of `dim` components with the values `x`, and columns with the values `y`.
+pub fn points_of(x: &[f64], y: &[f64], dim: usize, dtype: DType) -> [LazyTensor; 2] {
+    let points = |values: &[f64]| tensor(values, [values.len() / dim, dim], dtype, &device());
+    [LazyTensor::vi(points(x)), LazyTensor::vj(points(y))]
+}
+
 pub fn host<const R: usize>(tensor: Tensor<R>) -> Vec<f64> {
     tensor.into_data().iter::<f64>().collect()
 }
@@ -78,6 +87,38 @@ pub fn assert_close(what: &str, values: &[f64], expected: &[f64], tolerance: f64
             "{what}: entry {k} is {value}, expected {expected}"
         );
     }
+}
+
+/// Asserts that the gradient by `leaf` is close to the expected one.
+#[cfg(feature = "autodiff")]
+#[track_caller]
+pub fn assert_gradient<const R: usize>(
+    what: &str,
+    leaf: &Tensor<R>,
+    gradients: &Gradients,
+    expected: &[f64],
+    tolerance: f64,
+) {
+    let gradient = leaf.grad(gradients).expect("it is tracked");
+    assert_close(what, &host(gradient), expected, tolerance);
+}
+
+/// The derivatives of `f` at `at`, by central differences.
+#[cfg(feature = "autodiff")]
+pub fn differences(at: &[f64], f: &dyn Fn(&[f64]) -> f64) -> Vec<f64> {
+    let step = 1e-5;
+    (0..at.len())
+        .map(|k| {
+            let moved = |by: f64| {
+                let mut moved = at.to_vec();
+                moved[k] += by;
+                f(&moved)
+            };
+            // Fourth order, so that rounding and truncation both stay below 1e-9.
+            (8.0 * (moved(step) - moved(-step)) - (moved(2.0 * step) - moved(-2.0 * step)))
+                / (12.0 * step)
+        })
+        .collect()
 }
 
 /// A formula of one row and one column.
@@ -97,4 +138,16 @@ pub fn dense_sum(x: &[f64], y: &[f64], dim: usize, transposed: bool, f: &Pair) -
         out.extend(total);
     }
     out
+}
+
+/// The Gaussian kernel $e^{-|x_i - x_j|^2}$ of points.
+pub fn gaussian(x: &Tensor<2>) -> LazyTensor {
+    (-LazyTensor::vi(x.clone()).sqdist(LazyTensor::vj(x.clone()))).exp()
+}
+
+/// The same with the factor `scale` in the exponent.
+#[cfg(feature = "autodiff")]
+pub fn scaled_gaussian(x: &Tensor<2>, scale: &Tensor<1>) -> LazyTensor {
+    let distance = LazyTensor::vi(x.clone()).sqdist(LazyTensor::vj(x.clone()));
+    (-(distance * LazyTensor::pm(scale.clone()))).exp()
 }

@@ -65,29 +65,15 @@ fn parts_of_a_tensor_are_different_points() {
     let [x, y] = [0, 1].map(|first| all.clone().slice([first..first + N, 0..3]));
     let copies = [&points[..N * 3], &points[3..]];
     let [x_copy, y_copy] = copies.map(|values| tensor(values, [N, 3], DType::F32, &device()));
-    let want = host(kernel(&x_copy, &y_copy).matmul(b.clone()));
-    assert_close(
-        "slices",
-        &host(kernel(&x, &y).matmul(b.clone())),
-        &want,
-        1e-5,
-    );
+    let product = |x: &Tensor<2>, y: &Tensor<2>| host(kernel(x, y).matmul(b.clone()));
+    let want = product(&x_copy, &y_copy);
+    assert_close("slices", &product(&x, &y), &want, 1e-5);
     // The same values in another order of the memory.
     let turned = x_copy.clone().transpose();
     let turned = (turned * 1.0).transpose();
-    let want = host(kernel(&x_copy, &x_copy).matmul(b.clone()));
-    assert_close(
-        "strides",
-        &host(kernel(&turned, &turned).matmul(b.clone())),
-        &want,
-        1e-5,
-    );
-    assert_close(
-        "strides",
-        &host(kernel(&turned, &x_copy).matmul(b)),
-        &want,
-        1e-5,
-    );
+    let want = product(&x_copy, &x_copy);
+    assert_close("strides", &product(&turned, &turned), &want, 1e-5);
+    assert_close("strides", &product(&turned, &x_copy), &want, 1e-5);
 }
 
 #[test]

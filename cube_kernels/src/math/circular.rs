@@ -331,40 +331,42 @@ pub(super) fn half_turn<F: Float, N: Size>(
     }
 }
 
+/// The value of a function of the angle `x`.
+#[cube]
+fn circular<F: Float, N: Size>(
+    x: Vector<F, N>,
+    #[comptime] function: Circular,
+    #[comptime] math: Math,
+) -> Vector<F, N> {
+    if comptime!(math.precision == Precision::F32) {
+        let x = Vector::<f32, N>::cast_from(x);
+        let near = turn::<N>(x, math).value(function);
+        Vector::<F, N>::cast_from(with_large::<N>(x, near, function, math))
+    } else {
+        match function {
+            Circular::Sin => x.sin(),
+            Circular::Cos => x.cos(),
+            Circular::Tan => x.tan(),
+        }
+    }
+}
+
 /// The sine.
 #[cube]
 pub fn sin<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
-    if comptime!(math.precision == Precision::F32) {
-        let x = Vector::<f32, N>::cast_from(x);
-        let near = turn::<N>(x, math).value(Circular::Sin);
-        Vector::<F, N>::cast_from(with_large::<N>(x, near, Circular::Sin, math))
-    } else {
-        x.sin()
-    }
+    circular::<F, N>(x, Circular::Sin, math)
 }
 
 /// The cosine.
 #[cube]
 pub fn cos<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
-    if comptime!(math.precision == Precision::F32) {
-        let x = Vector::<f32, N>::cast_from(x);
-        let near = turn::<N>(x, math).value(Circular::Cos);
-        Vector::<F, N>::cast_from(with_large::<N>(x, near, Circular::Cos, math))
-    } else {
-        x.cos()
-    }
+    circular::<F, N>(x, Circular::Cos, math)
 }
 
 /// The tangent.
 #[cube]
 pub fn tan<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
-    if comptime!(math.precision == Precision::F32) {
-        let x = Vector::<f32, N>::cast_from(x);
-        let near = turn::<N>(x, math).value(Circular::Tan);
-        Vector::<F, N>::cast_from(with_large::<N>(x, near, Circular::Tan, math))
-    } else {
-        x.tan()
-    }
+    circular::<F, N>(x, Circular::Tan, math)
 }
 
 #[cube]

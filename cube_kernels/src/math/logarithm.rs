@@ -276,6 +276,17 @@ pub(super) fn exp_of_negative<F: Float, N: Size>(
     }
 }
 
+/// $e^{-x}$ for $0 \le x$.
+#[cube]
+fn exp_of_minus<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
+    if comptime!(math.precision == Precision::F32) {
+        let x = Vector::<f32, N>::cast_from(x);
+        Vector::<F, N>::cast_from(exp_f32::<N>(-x, comptime!(math.nonpositive())))
+    } else {
+        (-x).exp()
+    }
+}
+
 /// $\log(e^a + e^b)$.
 #[cube]
 pub fn logaddexp<F: Float, N: Size>(
@@ -284,12 +295,7 @@ pub fn logaddexp<F: Float, N: Size>(
     #[comptime] math: Math,
 ) -> Vector<F, N> {
     let size = (a - b).abs();
-    let exp = if comptime!(math.precision == Precision::F32) {
-        let size = Vector::<f32, N>::cast_from(size);
-        Vector::<F, N>::cast_from(exp_f32::<N>(-size, comptime!(math.nonpositive())))
-    } else {
-        (-size).exp()
-    };
+    let exp = exp_of_minus::<F, N>(size, math);
     let sum = math::maximum::<F, N>(a, b) + log1p::<F, N>(exp, math);
     // The difference of equal infinities is NaN.
     let twice = a + constant_vector::<F, N>(std::f64::consts::LN_2);
@@ -364,12 +370,7 @@ pub fn odd_value<F: Float, N: Size>(y: Vector<F, N>, x: Vector<F, N>) -> Vector<
 #[cube]
 pub fn softplus<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
     let zero = constant_vector::<F, N>(0.0);
-    let exp = if comptime!(math.precision == Precision::F32) {
-        let size = Vector::<f32, N>::cast_from(x).abs();
-        Vector::<F, N>::cast_from(exp_f32::<N>(-size, comptime!(math.nonpositive())))
-    } else {
-        (-x.abs()).exp()
-    };
+    let exp = exp_of_minus::<F, N>(x.abs(), math);
     // Written so that NaN stays.
     let positive = select_many(x.less_than(&zero), zero, x);
     positive + log1p::<F, N>(exp, math)

@@ -77,9 +77,7 @@ impl Listing {
         };
         let mut values: Vec<(Register, Value)> = Vec::new();
         let known = |values: &[(Register, Value)], register: Register| {
-            let own = values.iter().find(|(r, _)| *r == register);
-            own.map(|(_, value)| *value)
-                .or_else(|| self.uniform_register(item, register))
+            held(values, register).or_else(|| self.uniform_register(item, register))
         };
         for (register, instruction) in body {
             let value = match *instruction {
@@ -184,6 +182,12 @@ impl Listing {
             && !stage.items.iter().any(reads)
             && !others.any(|(at, item)| !items.contains(&at) && reads(item))
     }
+}
+
+/// What `register` holds, if the loop body sets it: `values` are its registers with what they hold.
+pub(super) fn held<V: Copy>(values: &[(Register, V)], register: Register) -> Option<V> {
+    let own = values.iter().find(|(own, _)| *own == register);
+    own.map(|(_, value)| *value)
 }
 
 /// The operand whose components fill `len` slots from `slot` on.

@@ -3,7 +3,7 @@
 
 use super::{
     Instruction, Item, Listing, Register, Space, Term,
-    inner_product::{Factor, factor},
+    inner_product::{Factor, factor, held},
 };
 use crate::formula::catalogue::ScalarOp;
 
@@ -74,10 +74,6 @@ impl Listing {
             return None;
         };
         let mut values: Vec<(Register, Value)> = Vec::new();
-        let known = |values: &[(Register, Value)], register: Register| {
-            let own = values.iter().find(|(own, _)| *own == register);
-            own.map(|(_, value)| *value)
-        };
         for (register, instruction) in body {
             let value = match *instruction {
                 Instruction::Load {
@@ -93,7 +89,7 @@ impl Listing {
                     op: ScalarOp::Sub,
                     args: [a, b, _],
                     ..
-                } => match (known(&values, a)?, known(&values, b)?) {
+                } => match (held(&values, a)?, held(&values, b)?) {
                     (Value::Column(column), Value::Row(row)) => Value::Difference {
                         row,
                         column,
@@ -112,11 +108,11 @@ impl Listing {
         }
         // What the body does not compute is the same for all components.
         let (weight, value, negated) = match *term {
-            Term::Value(value) => (None, known(&values, value)?, false),
+            Term::Value(value) => (None, held(&values, value)?, false),
             Term::Product {
                 args: [a, b],
                 negated,
-            } => match (known(&values, a), known(&values, b)) {
+            } => match (held(&values, a), held(&values, b)) {
                 (None, Some(value)) => (Some(a), value, negated),
                 (Some(value), None) => (Some(b), value, negated),
                 _ => return None,

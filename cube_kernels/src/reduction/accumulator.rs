@@ -120,6 +120,30 @@ pub trait GivesIndices<F: Float, A: Float, N: Size>: Accumulator<F, A, N> {
     fn load_index(state: &mut Self::State, at: usize, index: Vector<u32, N>);
 }
 
+/// Implements [`GivesIndices`] for what keeps them in an array of its state.
+macro_rules! indices_are_kept {
+    ($name:ident, $indices:ident) => {
+        #[cube]
+        impl<F: Float, A: Float, N: Size> crate::reduction::GivesIndices<F, A, N> for $name {
+            fn index(
+                state: &<$name as crate::reduction::Accumulator<F, A, N>>::State,
+                at: usize,
+            ) -> Vector<u32, N> {
+                state.$indices[at]
+            }
+
+            fn load_index(
+                state: &mut <$name as crate::reduction::Accumulator<F, A, N>>::State,
+                at: usize,
+                index: Vector<u32, N>,
+            ) {
+                state.$indices[at] = index;
+            }
+        }
+    };
+}
+pub(crate) use indices_are_kept;
+
 /// Implements [`GivesIndices`] for what has none.
 macro_rules! no_indices {
     ($name:ident) => {
@@ -143,15 +167,9 @@ macro_rules! no_indices {
 }
 pub(crate) use no_indices;
 
-/// The state machine of a reduction.
+/// The values of a state: what becomes of them at the end of a block, in a partial result and in the result.
 #[cube]
-pub trait Reduction<F: Float, A: Float, N: Size>:
-    GivesWeights<F, A, N> + GivesIndices<F, A, N>
-{
-    /// The state before the first column, `begin`. Infinity is given, as WGSL cannot write it.
-    fn init(begin: u32, infinity: F, #[comptime] spec: Spec, #[comptime] math: Math)
-    -> Self::State;
-
+pub trait KeepsValues<F: Float, A: Float, N: Size>: Accumulator<F, A, N> {
     /// Called after each block of columns.
     fn end_block(state: &mut Self::State, #[comptime] spec: Spec, #[comptime] math: Math);
 
@@ -172,14 +190,6 @@ pub trait Reduction<F: Float, A: Float, N: Size>:
         #[comptime] spec: Spec,
     );
 
-    /// Takes in the partial result of later columns.
-    fn merge(
-        state: &mut Self::State,
-        later: &Self::State,
-        #[comptime] spec: Spec,
-        #[comptime] math: Math,
-    );
-
     /// Value `at` of the result.
     fn value(
         state: &Self::State,
@@ -187,6 +197,68 @@ pub trait Reduction<F: Float, A: Float, N: Size>:
         #[comptime] spec: Spec,
         #[comptime] math: Math,
     ) -> Vector<A, N>;
+}
+
+/// Implements [`KeepsValues`] for what keeps them in an array of its state, which is the partial result and the result.
+macro_rules! values_are_kept {
+    ($name:ident, $values:ident) => {
+        #[cube]
+        impl<F: Float, A: Float, N: Size> crate::reduction::KeepsValues<F, A, N> for $name {
+            fn end_block(
+                _state: &mut <$name as crate::reduction::Accumulator<F, A, N>>::State,
+                #[comptime] _spec: Spec,
+                #[comptime] _math: Math,
+            ) {
+            }
+
+            fn save(
+                state: &<$name as crate::reduction::Accumulator<F, A, N>>::State,
+                at: usize,
+                #[comptime] _plane: usize,
+                #[comptime] _spec: Spec,
+            ) -> Vector<A, N> {
+                Vector::cast_from(state.$values[at])
+            }
+
+            fn load(
+                state: &mut <$name as crate::reduction::Accumulator<F, A, N>>::State,
+                at: usize,
+                value: Vector<A, N>,
+                #[comptime] _plane: usize,
+                #[comptime] _spec: Spec,
+            ) {
+                state.$values[at] = Vector::cast_from(value);
+            }
+
+            fn value(
+                state: &<$name as crate::reduction::Accumulator<F, A, N>>::State,
+                at: usize,
+                #[comptime] _spec: Spec,
+                #[comptime] _math: Math,
+            ) -> Vector<A, N> {
+                Vector::cast_from(state.$values[at])
+            }
+        }
+    };
+}
+pub(crate) use values_are_kept;
+
+/// The state machine of a reduction.
+#[cube]
+pub trait Reduction<F: Float, A: Float, N: Size>:
+    GivesWeights<F, A, N> + GivesIndices<F, A, N> + KeepsValues<F, A, N>
+{
+    /// The state before the first column, `begin`. Infinity is given, as WGSL cannot write it.
+    fn init(begin: u32, infinity: F, #[comptime] spec: Spec, #[comptime] math: Math)
+    -> Self::State;
+
+    /// Takes in the partial result of later columns.
+    fn merge(
+        state: &mut Self::State,
+        later: &Self::State,
+        #[comptime] spec: Spec,
+        #[comptime] math: Math,
+    );
 }
 
 /// Whether any of `q` values may be less than `bound` in any lane; it is so for NaN, too, on some devices.

@@ -1,8 +1,8 @@
 use cubecl::prelude::*;
 
 use super::{
-    Accumulator, Entry, Family, Forward, Found, GivesIndices, Plane, Reduction, Rule, Spec, Wanted,
-    products_are_values, weights_are_values,
+    Accumulator, Entry, Family, Forward, Found, KeepsValues, Plane, Reduction, Rule, Spec, Wanted,
+    indices_are_kept, products_are_values, weights_are_values,
 };
 use crate::{
     formula::Cotangent,
@@ -89,14 +89,37 @@ products_are_values!(Count);
 
 weights_are_values!(Count);
 
+indices_are_kept!(Count, counts);
+
 #[cube]
-impl<F: Float, A: Float, N: Size> GivesIndices<F, A, N> for Count {
-    fn index(state: &CountState<N>, at: usize) -> Vector<u32, N> {
-        state.counts[at]
+impl<F: Float, A: Float, N: Size> KeepsValues<F, A, N> for Count {
+    fn end_block(_state: &mut CountState<N>, #[comptime] _spec: Spec, #[comptime] _math: Math) {}
+
+    fn save(
+        _state: &CountState<N>,
+        _at: usize,
+        #[comptime] _plane: usize,
+        #[comptime] _spec: Spec,
+    ) -> Vector<A, N> {
+        constant_vector::<A, N>(0.0)
     }
 
-    fn load_index(state: &mut CountState<N>, at: usize, index: Vector<u32, N>) {
-        state.counts[at] = index;
+    fn load(
+        _state: &mut CountState<N>,
+        _at: usize,
+        _value: Vector<A, N>,
+        #[comptime] _plane: usize,
+        #[comptime] _spec: Spec,
+    ) {
+    }
+
+    fn value(
+        state: &CountState<N>,
+        at: usize,
+        #[comptime] _spec: Spec,
+        #[comptime] _math: Math,
+    ) -> Vector<A, N> {
+        Vector::cast_from(state.counts[at])
     }
 }
 
@@ -119,26 +142,6 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Count {
         state
     }
 
-    fn end_block(_state: &mut CountState<N>, #[comptime] _spec: Spec, #[comptime] _math: Math) {}
-
-    fn save(
-        _state: &CountState<N>,
-        _at: usize,
-        #[comptime] _plane: usize,
-        #[comptime] _spec: Spec,
-    ) -> Vector<A, N> {
-        constant_vector::<A, N>(0.0)
-    }
-
-    fn load(
-        _state: &mut CountState<N>,
-        _at: usize,
-        _value: Vector<A, N>,
-        #[comptime] _plane: usize,
-        #[comptime] _spec: Spec,
-    ) {
-    }
-
     fn merge(
         state: &mut CountState<N>,
         later: &CountState<N>,
@@ -148,14 +151,5 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Count {
         for k in 0..spec.dim {
             state.counts[k] += later.counts[k];
         }
-    }
-
-    fn value(
-        state: &CountState<N>,
-        at: usize,
-        #[comptime] _spec: Spec,
-        #[comptime] _math: Math,
-    ) -> Vector<A, N> {
-        Vector::cast_from(state.counts[at])
     }
 }

@@ -280,3 +280,25 @@ impl<F: Float, A: Float, N: Size> ExpState<F, A, N> {
         Vector::<A, N>::cast_from(factor::<F, N>(later, new, math))
     }
 }
+
+/// Implements [`GivesWeights`](crate::reduction::GivesWeights) for what has such sums: values are weighted by the
+/// exponentials of the first score.
+macro_rules! weights_are_exponentials {
+    ($name:ident) => {
+        #[cube]
+        impl<F: Float, A: Float, N: Size> crate::reduction::GivesWeights<F, A, N> for $name {
+            fn weight(
+                state: &crate::reduction::exponentials::ExpState<F, A, N>,
+                value: Vector<F, N>,
+                #[comptime] c: usize,
+            ) -> Vector<F, N> {
+                state.exps[c] * value
+            }
+
+            fn base(state: &crate::reduction::exponentials::ExpState<F, A, N>) -> Vector<F, N> {
+                state.maximum[0]
+            }
+        }
+    };
+}
+pub(crate) use weights_are_exponentials;

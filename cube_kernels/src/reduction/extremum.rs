@@ -1,8 +1,9 @@
 use cubecl::prelude::*;
 
 use super::{
-    Accumulator, Entry, Family, Forward, Found, GivesIndices, Reduction, ReductionKind, Rule, Spec,
-    Wanted, family::derivative_where_found, products_are_values, weights_are_values,
+    Accumulator, Entry, Family, Forward, Found, Reduction, ReductionKind, Rule, Spec, Wanted,
+    family::derivative_where_found, indices_are_kept, products_are_values, values_are_kept,
+    weights_are_values,
 };
 use crate::{formula::Cotangent, math::Math, program::UNROLL};
 
@@ -175,16 +176,9 @@ products_are_values!(Extremum);
 
 weights_are_values!(Extremum);
 
-#[cube]
-impl<F: Float, A: Float, N: Size> GivesIndices<F, A, N> for Extremum {
-    fn index(state: &ExtremumState<F, N>, at: usize) -> Vector<u32, N> {
-        state.index[at]
-    }
+indices_are_kept!(Extremum, index);
 
-    fn load_index(state: &mut ExtremumState<F, N>, at: usize, index: Vector<u32, N>) {
-        state.index[at] = index;
-    }
-}
+values_are_kept!(Extremum, best);
 
 #[cube]
 impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Extremum {
@@ -214,32 +208,6 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Extremum {
         state
     }
 
-    fn end_block(
-        _state: &mut ExtremumState<F, N>,
-        #[comptime] _spec: Spec,
-        #[comptime] _math: Math,
-    ) {
-    }
-
-    fn save(
-        state: &ExtremumState<F, N>,
-        at: usize,
-        #[comptime] _plane: usize,
-        #[comptime] _spec: Spec,
-    ) -> Vector<A, N> {
-        Vector::cast_from(state.best[at])
-    }
-
-    fn load(
-        state: &mut ExtremumState<F, N>,
-        at: usize,
-        value: Vector<A, N>,
-        #[comptime] _plane: usize,
-        #[comptime] _spec: Spec,
-    ) {
-        state.best[at] = Vector::cast_from(value);
-    }
-
     fn merge(
         state: &mut ExtremumState<F, N>,
         later: &ExtremumState<F, N>,
@@ -254,14 +222,5 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Extremum {
             };
             take::<F, N>(state, k, later.best[k], index, spec);
         }
-    }
-
-    fn value(
-        state: &ExtremumState<F, N>,
-        at: usize,
-        #[comptime] _spec: Spec,
-        #[comptime] _math: Math,
-    ) -> Vector<A, N> {
-        Vector::cast_from(state.best[at])
     }
 }

@@ -1,9 +1,9 @@
 use cubecl::prelude::*;
 
-use super::exponentials::{COLUMNS, ExpState, base};
+use super::exponentials::{COLUMNS, ExpState, base, weights_are_exponentials};
 use super::{
-    Accumulator, Entry, Family, Forward, Found, GivesWeights, Plane, Reduction, ReductionKind,
-    Rule, Spec, Stages, Wanted, no_indices, products_are_values,
+    Accumulator, Entry, Family, Forward, Found, KeepsValues, Plane, Reduction, ReductionKind, Rule,
+    Spec, Stages, Wanted, no_indices, products_are_values,
 };
 use crate::{
     formula::{
@@ -271,39 +271,12 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for LogSumExp {
 
 products_are_values!(LogSumExp);
 
-#[cube]
-impl<F: Float, A: Float, N: Size> GivesWeights<F, A, N> for LogSumExp {
-    fn weight(
-        state: &ExpState<F, A, N>,
-        value: Vector<F, N>,
-        #[comptime] c: usize,
-    ) -> Vector<F, N> {
-        state.exps[c] * value
-    }
-
-    fn base(state: &ExpState<F, A, N>) -> Vector<F, N> {
-        state.maximum[0]
-    }
-}
+weights_are_exponentials!(LogSumExp);
 
 no_indices!(LogSumExp);
 
 #[cube]
-impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for LogSumExp {
-    fn init(
-        _begin: u32,
-        infinity: F,
-        #[comptime] spec: Spec,
-        #[comptime] math: Math,
-    ) -> ExpState<F, A, N> {
-        ExpState::<F, A, N>::new(
-            infinity,
-            comptime!(scores(&spec)),
-            comptime!(spec.width()),
-            math,
-        )
-    }
-
+impl<F: Float, A: Float, N: Size> KeepsValues<F, A, N> for LogSumExp {
     fn end_block(state: &mut ExpState<F, A, N>, #[comptime] spec: Spec, #[comptime] math: Math) {
         let scores = comptime!(scores(&spec));
         let each = comptime!(sums_each(&spec));
@@ -341,26 +314,6 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for LogSumExp {
         }
     }
 
-    fn merge(
-        state: &mut ExpState<F, A, N>,
-        later: &ExpState<F, A, N>,
-        #[comptime] spec: Spec,
-        #[comptime] math: Math,
-    ) {
-        let each = comptime!(sums_each(&spec));
-        let scores = comptime!(scores(&spec));
-        for k in 0..scores {
-            let start = k * each;
-            let factor = state.merge_maximum(k, later.maximum[k], start, each, math);
-            for s in 0..each {
-                state
-                    .sums
-                    .add_total(start + s, later.sums.total(start + s) * factor);
-            }
-        }
-        state.sums.end_part(comptime!(spec.width()));
-    }
-
     fn value(
         state: &ExpState<F, A, N>,
         at: usize,
@@ -387,5 +340,42 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for LogSumExp {
         } else {
             Vector::<A, N>::cast_from(state.maximum[k]) + rest
         }
+    }
+}
+
+#[cube]
+impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for LogSumExp {
+    fn init(
+        _begin: u32,
+        infinity: F,
+        #[comptime] spec: Spec,
+        #[comptime] math: Math,
+    ) -> ExpState<F, A, N> {
+        ExpState::<F, A, N>::new(
+            infinity,
+            comptime!(scores(&spec)),
+            comptime!(spec.width()),
+            math,
+        )
+    }
+
+    fn merge(
+        state: &mut ExpState<F, A, N>,
+        later: &ExpState<F, A, N>,
+        #[comptime] spec: Spec,
+        #[comptime] math: Math,
+    ) {
+        let each = comptime!(sums_each(&spec));
+        let scores = comptime!(scores(&spec));
+        for k in 0..scores {
+            let start = k * each;
+            let factor = state.merge_maximum(k, later.maximum[k], start, each, math);
+            for s in 0..each {
+                state
+                    .sums
+                    .add_total(start + s, later.sums.total(start + s) * factor);
+            }
+        }
+        state.sums.end_part(comptime!(spec.width()));
     }
 }

@@ -24,8 +24,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use accumulator::{
-    Accumulator, GivesIndices, GivesWeights, NO_INDEX, Reduction, Rule, TakesProducts, no_indices,
-    products_are_values, weights_are_values,
+    Accumulator, GivesIndices, GivesWeights, KeepsValues, NO_INDEX, Reduction, Rule, TakesProducts,
+    indices_are_kept, no_indices, products_are_values, values_are_kept, weights_are_values,
 };
 pub(crate) use count::Count;
 pub(crate) use exponentials::{factor, relative_to_maximum};

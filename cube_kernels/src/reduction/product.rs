@@ -2,7 +2,7 @@ use cubecl::prelude::*;
 
 use super::{
     Accumulation, Accumulator, Entry, Family, Forward, Found, Reduction, ReductionKind, Rule, Spec,
-    Wanted, no_indices, products_are_values, weights_are_values,
+    Wanted, no_indices, products_are_values, values_are_kept, weights_are_values,
 };
 use crate::{
     formula::{Cotangent, catalogue::ScalarOp, expr::Expr},
@@ -90,6 +90,8 @@ weights_are_values!(Product);
 
 no_indices!(Product);
 
+values_are_kept!(Product, product);
+
 #[cube]
 impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Product {
     fn init(
@@ -109,32 +111,6 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Product {
         state
     }
 
-    fn end_block(
-        _state: &mut ProductState<A, N>,
-        #[comptime] _spec: Spec,
-        #[comptime] _math: Math,
-    ) {
-    }
-
-    fn save(
-        state: &ProductState<A, N>,
-        at: usize,
-        #[comptime] _plane: usize,
-        #[comptime] _spec: Spec,
-    ) -> Vector<A, N> {
-        state.product[at]
-    }
-
-    fn load(
-        state: &mut ProductState<A, N>,
-        at: usize,
-        value: Vector<A, N>,
-        #[comptime] _plane: usize,
-        #[comptime] _spec: Spec,
-    ) {
-        state.product[at] = value;
-    }
-
     fn merge(
         state: &mut ProductState<A, N>,
         later: &ProductState<A, N>,
@@ -144,14 +120,5 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Product {
         for k in 0..spec.dim {
             state.product[k] *= later.product[k];
         }
-    }
-
-    fn value(
-        state: &ProductState<A, N>,
-        at: usize,
-        #[comptime] _spec: Spec,
-        #[comptime] _math: Math,
-    ) -> Vector<A, N> {
-        state.product[at]
     }
 }

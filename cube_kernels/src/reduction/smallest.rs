@@ -1,9 +1,9 @@
 use cubecl::prelude::*;
 
 use super::{
-    Accumulator, Entry, Family, Forward, Found, GivesIndices, NO_INDEX, Reduction, Rule, Spec,
-    Wanted, accumulator::any_may_be_less, family::derivative_where_found, products_are_values,
-    weights_are_values,
+    Accumulator, Entry, Family, Forward, Found, NO_INDEX, Reduction, Rule, Spec, Wanted,
+    accumulator::any_may_be_less, family::derivative_where_found, indices_are_kept,
+    products_are_values, values_are_kept, weights_are_values,
 };
 use crate::{
     formula::Cotangent,
@@ -351,16 +351,9 @@ products_are_values!(Smallest);
 
 weights_are_values!(Smallest);
 
-#[cube]
-impl<F: Float, A: Float, N: Size> GivesIndices<F, A, N> for Smallest {
-    fn index(state: &SmallestState<F, N>, at: usize) -> Vector<u32, N> {
-        state.indices[at]
-    }
+indices_are_kept!(Smallest, indices);
 
-    fn load_index(state: &mut SmallestState<F, N>, at: usize, index: Vector<u32, N>) {
-        state.indices[at] = index;
-    }
-}
+values_are_kept!(Smallest, values);
 
 #[cube]
 impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Smallest {
@@ -371,32 +364,6 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Smallest {
         #[comptime] _math: Math,
     ) -> SmallestState<F, N> {
         SmallestState::<F, N>::new(infinity, spec)
-    }
-
-    fn end_block(
-        _state: &mut SmallestState<F, N>,
-        #[comptime] _spec: Spec,
-        #[comptime] _math: Math,
-    ) {
-    }
-
-    fn save(
-        state: &SmallestState<F, N>,
-        at: usize,
-        #[comptime] _plane: usize,
-        #[comptime] _spec: Spec,
-    ) -> Vector<A, N> {
-        Vector::cast_from(state.values[at])
-    }
-
-    fn load(
-        state: &mut SmallestState<F, N>,
-        at: usize,
-        value: Vector<A, N>,
-        #[comptime] _plane: usize,
-        #[comptime] _spec: Spec,
-    ) {
-        state.values[at] = Vector::cast_from(value);
     }
 
     fn merge(
@@ -415,14 +382,5 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Smallest {
                 math,
             );
         }
-    }
-
-    fn value(
-        state: &SmallestState<F, N>,
-        at: usize,
-        #[comptime] _spec: Spec,
-        #[comptime] _math: Math,
-    ) -> Vector<A, N> {
-        Vector::cast_from(state.values[at])
     }
 }

@@ -1,9 +1,9 @@
 use cubecl::prelude::*;
 
 use super::{
-    Accumulator, Entry, Family, Forward, Found, GivesWeights, Plane, Reduction, ReductionKind,
-    Rule, Spec, Stages, Wanted,
-    exponentials::ExpState,
+    Accumulator, Entry, Family, Forward, Found, KeepsValues, Plane, Reduction, ReductionKind, Rule,
+    Spec, Stages, Wanted,
+    exponentials::{ExpState, weights_are_exponentials},
     log_sum_exp::{Exponentials, exponential},
     no_indices, products_are_values,
 };
@@ -141,34 +141,12 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for SoftmaxSum {
 
 products_are_values!(SoftmaxSum);
 
-#[cube]
-impl<F: Float, A: Float, N: Size> GivesWeights<F, A, N> for SoftmaxSum {
-    fn weight(
-        state: &ExpState<F, A, N>,
-        value: Vector<F, N>,
-        #[comptime] c: usize,
-    ) -> Vector<F, N> {
-        state.exps[c] * value
-    }
-
-    fn base(state: &ExpState<F, A, N>) -> Vector<F, N> {
-        state.maximum[0]
-    }
-}
+weights_are_exponentials!(SoftmaxSum);
 
 no_indices!(SoftmaxSum);
 
 #[cube]
-impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for SoftmaxSum {
-    fn init(
-        _begin: u32,
-        infinity: F,
-        #[comptime] spec: Spec,
-        #[comptime] math: Math,
-    ) -> ExpState<F, A, N> {
-        ExpState::<F, A, N>::new(infinity, 1usize, comptime!(spec.dim), math)
-    }
-
+impl<F: Float, A: Float, N: Size> KeepsValues<F, A, N> for SoftmaxSum {
     fn end_block(state: &mut ExpState<F, A, N>, #[comptime] spec: Spec, #[comptime] math: Math) {
         state.rebase(0usize, 0usize, comptime!(spec.dim), math);
         state.sums.end_block(comptime!(spec.dim));
@@ -205,6 +183,27 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for SoftmaxSum {
         }
     }
 
+    fn value(
+        state: &ExpState<F, A, N>,
+        at: usize,
+        #[comptime] spec: Spec,
+        #[comptime] _math: Math,
+    ) -> Vector<A, N> {
+        state.sums.total(at) / state.sums.total(comptime!(spec.dim - 1))
+    }
+}
+
+#[cube]
+impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for SoftmaxSum {
+    fn init(
+        _begin: u32,
+        infinity: F,
+        #[comptime] spec: Spec,
+        #[comptime] math: Math,
+    ) -> ExpState<F, A, N> {
+        ExpState::<F, A, N>::new(infinity, 1usize, comptime!(spec.dim), math)
+    }
+
     fn merge(
         state: &mut ExpState<F, A, N>,
         later: &ExpState<F, A, N>,
@@ -218,14 +217,5 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for SoftmaxSum {
             state.sums.add_total(s, later.sums.total(s) * factor);
         }
         state.sums.end_part(sums);
-    }
-
-    fn value(
-        state: &ExpState<F, A, N>,
-        at: usize,
-        #[comptime] spec: Spec,
-        #[comptime] _math: Math,
-    ) -> Vector<A, N> {
-        state.sums.total(at) / state.sums.total(comptime!(spec.dim - 1))
     }
 }

@@ -1,8 +1,9 @@
 use cubecl::prelude::*;
 
 use super::{
-    Accumulation, Accumulator, Entry, Family, Forward, Found, Reduction, ReductionKind, Rule, Spec,
-    TakesProducts, Wanted, no_indices, running::RunningSums, weights_are_values,
+    Accumulation, Accumulator, Entry, Family, Forward, Found, KeepsValues, Reduction,
+    ReductionKind, Rule, Spec, TakesProducts, Wanted, no_indices, running::RunningSums,
+    weights_are_values,
 };
 use crate::{
     formula::Cotangent,
@@ -124,16 +125,7 @@ weights_are_values!(Sum);
 no_indices!(Sum);
 
 #[cube]
-impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Sum {
-    fn init(
-        _begin: u32,
-        infinity: F,
-        #[comptime] spec: Spec,
-        #[comptime] math: Math,
-    ) -> RunningSums<F, A, N> {
-        RunningSums::<F, A, N>::new(infinity, comptime!(spec.dim), math)
-    }
-
+impl<F: Float, A: Float, N: Size> KeepsValues<F, A, N> for Sum {
     fn end_block(
         state: &mut RunningSums<F, A, N>,
         #[comptime] spec: Spec,
@@ -171,6 +163,27 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Sum {
         }
     }
 
+    fn value(
+        state: &RunningSums<F, A, N>,
+        at: usize,
+        #[comptime] spec: Spec,
+        #[comptime] _math: Math,
+    ) -> Vector<A, N> {
+        <Sum as KeepsValues<F, A, N>>::save(state, at, 0usize, spec)
+    }
+}
+
+#[cube]
+impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Sum {
+    fn init(
+        _begin: u32,
+        infinity: F,
+        #[comptime] spec: Spec,
+        #[comptime] math: Math,
+    ) -> RunningSums<F, A, N> {
+        RunningSums::<F, A, N>::new(infinity, comptime!(spec.dim), math)
+    }
+
     fn merge(
         state: &mut RunningSums<F, A, N>,
         later: &RunningSums<F, A, N>,
@@ -188,14 +201,5 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Sum {
         if comptime!(!compensated(&spec)) {
             state.end_part(comptime!(spec.dim));
         }
-    }
-
-    fn value(
-        state: &RunningSums<F, A, N>,
-        at: usize,
-        #[comptime] spec: Spec,
-        #[comptime] _math: Math,
-    ) -> Vector<A, N> {
-        <Sum as Reduction<F, A, N>>::save(state, at, 0usize, spec)
     }
 }

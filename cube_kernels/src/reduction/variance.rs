@@ -1,8 +1,8 @@
 use cubecl::prelude::*;
 
 use super::{
-    Accumulator, Entry, Family, Forward, Found, Plane, Reduction, ReductionKind, Rule, Spec,
-    Wanted, no_indices, products_are_values,
+    Accumulator, Entry, Family, Forward, Found, KeepsValues, Plane, Reduction, ReductionKind, Rule,
+    Spec, Wanted, no_indices, products_are_values,
     running::{BLOCKS, PARTS},
     weights_are_values,
 };
@@ -266,28 +266,7 @@ weights_are_values!(Variance);
 no_indices!(Variance);
 
 #[cube]
-impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Variance {
-    fn init(
-        begin: u32,
-        _infinity: F,
-        #[comptime] spec: Spec,
-        #[comptime] _math: Math,
-    ) -> VarianceState<F, N> {
-        let dim = comptime!(spec.dim);
-        let mut state = VarianceState::<F, N> {
-            block: Moments::<F, N>::new(dim),
-            middle: Moments::<F, N>::new(dim),
-            total: Moments::<F, N>::new(dim),
-            begin: Array::new(1usize),
-            end: Array::new(1usize),
-            blocks: Array::new(1usize),
-        };
-        state.begin[0] = begin;
-        state.end[0] = begin;
-        state.blocks[0] = 0u32;
-        state
-    }
-
+impl<F: Float, A: Float, N: Size> KeepsValues<F, A, N> for Variance {
     fn end_block(state: &mut VarianceState<F, N>, #[comptime] spec: Spec, #[comptime] _math: Math) {
         let dim = comptime!(spec.dim);
         state.block.count[0] = F::cast_from(state.end[0] - state.begin[0]);
@@ -332,18 +311,6 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Variance {
         }
     }
 
-    fn merge(
-        state: &mut VarianceState<F, N>,
-        later: &VarianceState<F, N>,
-        #[comptime] spec: Spec,
-        #[comptime] _math: Math,
-    ) {
-        let dim = comptime!(spec.dim);
-        state.middle.take(&later.total, dim);
-        state.middle.take(&later.middle, dim);
-        state.count(PARTS, dim);
-    }
-
     fn value(
         state: &VarianceState<F, N>,
         at: usize,
@@ -356,6 +323,42 @@ impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Variance {
         let divisor = count - F::cast_from(comptime!(correction(spec)));
         let variance = moment.squares / Vector::new(divisor);
         Vector::cast_from(select_many(Vector::new(at < dim), variance, moment.mean))
+    }
+}
+
+#[cube]
+impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Variance {
+    fn init(
+        begin: u32,
+        _infinity: F,
+        #[comptime] spec: Spec,
+        #[comptime] _math: Math,
+    ) -> VarianceState<F, N> {
+        let dim = comptime!(spec.dim);
+        let mut state = VarianceState::<F, N> {
+            block: Moments::<F, N>::new(dim),
+            middle: Moments::<F, N>::new(dim),
+            total: Moments::<F, N>::new(dim),
+            begin: Array::new(1usize),
+            end: Array::new(1usize),
+            blocks: Array::new(1usize),
+        };
+        state.begin[0] = begin;
+        state.end[0] = begin;
+        state.blocks[0] = 0u32;
+        state
+    }
+
+    fn merge(
+        state: &mut VarianceState<F, N>,
+        later: &VarianceState<F, N>,
+        #[comptime] spec: Spec,
+        #[comptime] _math: Math,
+    ) {
+        let dim = comptime!(spec.dim);
+        state.middle.take(&later.total, dim);
+        state.middle.take(&later.middle, dim);
+        state.count(PARTS, dim);
     }
 }
 

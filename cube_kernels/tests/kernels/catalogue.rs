@@ -272,38 +272,24 @@ fn check_all(instances: &[Instance], dim: usize, in_a_launch: usize) {
     }
 }
 
-#[test]
-fn operations_of_one_component_match_the_host() {
-    check_all(&all_instances(), 1, 16);
+/// Tests of operations of a number of components, as many of them in a launch as are given last.
+macro_rules! match_the_host {
+    ($($name:ident: $instances:expr, $dim:literal, $in_a_launch:expr;)*) => {$(
+        #[test]
+        fn $name() {
+            check_all(&$instances, $dim, $in_a_launch);
+        }
+    )*};
 }
 
-#[test]
-fn operations_of_two_components_match_the_host() {
-    check_all(&few_instances(0), 2, 8);
-}
-
-#[test]
-fn operations_of_three_components_match_the_host() {
-    check_all(&few_instances(2), 3, 5);
-}
-
-#[test]
-fn operations_of_seven_components_match_the_host() {
-    check_all(&few_instances(3), 7, 2);
-}
-
-#[test]
-fn operations_of_sixteen_components_match_the_host() {
-    check_all(&few_instances(4), 16, 1);
-}
-
-#[test]
-fn operations_of_seventeen_components_match_the_host() {
-    check_all(
-        &few_instances(5),
-        17,
-        if runtime() == Runtime::Cpu { 5 } else { 1 },
-    );
+match_the_host! {
+    operations_of_one_component_match_the_host: all_instances(), 1, 16;
+    operations_of_two_components_match_the_host: few_instances(0), 2, 8;
+    operations_of_three_components_match_the_host: few_instances(2), 3, 5;
+    operations_of_seven_components_match_the_host: few_instances(3), 7, 2;
+    operations_of_sixteen_components_match_the_host: few_instances(4), 16, 1;
+    operations_of_seventeen_components_match_the_host:
+        few_instances(5), 17, if runtime() == Runtime::Cpu { 5 } else { 1 };
 }
 
 #[test]

@@ -5,8 +5,6 @@
 //! gradient, contracted with another cotangent. Every operand takes its turn: rows, columns and
 //! parameters, and the cotangent itself.
 
-use std::collections::HashMap;
-
 use burn_lazy_kernels::{
     Axis, Expr, Formula,
     catalogue::ScalarOp,
@@ -14,10 +12,7 @@ use burn_lazy_kernels::{
     reference,
 };
 
-use crate::support::{Rng, Tape, leaf, leaves, p, s, var_of, x, y};
-
-/// Values of the leaves of one pair.
-type Point = HashMap<Var, Vec<f64>>;
+use crate::support::{Point, Rng, Tape, equal_points, leaf, leaves, p, s, var_of, x, y};
 
 /// The value by the reference, as a formula.
 fn value(expr: &Expr, point: &Point) -> Vec<f64> {
@@ -305,10 +300,7 @@ fn leaves_of_one_tensor_on_both_axes_are_told_apart() {
 
 #[test]
 fn the_derivatives_of_norms_at_the_origin_are_zero() {
-    let (a, b) = (x(0, 3), y(1, 3));
-    let mut point = Point::new();
-    point.insert(var_of(&a), vec![0.5, -1.0, 2.0]);
-    point.insert(var_of(&b), vec![0.5, -1.0, 2.0]);
+    let ([a, b], point) = equal_points();
     let distance = a.sqdist(&b).sqrt();
     for var in leaves(&distance) {
         let gradient = distance.gradient(&var, &Expr::constant(1.0));

@@ -101,6 +101,16 @@ pub fn skipped(why: &str) {
     let _ = writeln!(std::io::stderr(), "{name} skipped: {why}");
 }
 
+/// Ends a test that is left out.
+macro_rules! only_where {
+    ($runs:expr) => {
+        if !$runs {
+            return;
+        }
+    };
+}
+pub(crate) use only_where;
+
 /// The types in which the runtime under test computes.
 pub fn precisions() -> &'static [Precision] {
     match runtime() {

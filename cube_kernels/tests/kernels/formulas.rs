@@ -6,7 +6,7 @@ use burn_lazy_kernels::{
     expr::{Node, Var, broadcast_dim},
 };
 
-use crate::support::{gaussian, leaf, p, s, x, y};
+use crate::support::{Point, gaussian, leaf, p, s, x, y};
 
 fn formula(expr: &Expr) -> Formula {
     Formula::new(expr).0
@@ -296,7 +296,7 @@ fn known_signs_hold_at_random_points_and_for_zeros() {
             1 => -0.0,
             _ => random::values(&mut rng),
         };
-        let mut point = random::Point::new();
+        let mut point = Point::new();
         for var in leaves(&expr) {
             point.insert(var, (0..var.dim).map(|_| value()).collect());
         }

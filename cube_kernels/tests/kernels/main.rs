@@ -54,6 +54,7 @@ mod on_device {
     pub mod scaled;
     pub mod schedules;
     pub mod shapes;
+    pub mod special_on_device;
 }
 #[cfg(any(
     feature = "cpu",

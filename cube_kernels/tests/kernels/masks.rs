@@ -1,17 +1,13 @@
 //! What a mask hides does not count: not in the value, and not in derivatives of any order. What it hides is
 //! infinite, NaN, zero or huge here.
 
-use std::collections::HashMap;
-
 use burn_lazy_kernels::{Axis, Expr, catalogue::ScalarOp, expr::Var};
 use proptest::prelude::*;
 
 use crate::{
     random::{config, formula, recipe},
-    support::{Rng, Tape, leaf, leaves, p, s, var_of, x, y},
+    support::{Point, Rng, Tape, equal_points, leaf, leaves, p, s, var_of, x, y},
 };
-
-type Point = HashMap<Var, Vec<f64>>;
 
 /// The identities of leaves of the formula around a mask are beyond these.
 const OUTER: u64 = 1 << 30;
@@ -398,10 +394,7 @@ fn the_larger_of_two_infinities_has_half_of_the_derivative() {
 fn matern_functions_have_the_derivatives_of_their_definition_at_equal_points() {
     // Of the kernel with smoothness p + 1/2 and length l in three dimensions, at 0: its Laplacian is
     // -3 (2 p + 1) / ((2 p - 1) l^2), and the columns of its Hessian a third of that.
-    let (a, b) = (x(0, 3), y(1, 3));
-    let mut point = Point::new();
-    point.insert(var_of(&a), vec![0.5, -1.0, 2.0]);
-    point.insert(var_of(&b), vec![0.5, -1.0, 2.0]);
+    let ([a, b], point) = equal_points();
     let length = 0.8;
     let one = Expr::constant(1.0);
     for (order, want) in [(1, -14.0625), (2, -7.8125)] {

@@ -9,8 +9,8 @@ use burn_lazy_kernels::{
 
 use crate::{
     device::{
-        Problem, Runtime, Tensor, assert_close, client, precisions, runtime, skipped, small_gpu,
-        takes,
+        Problem, Runtime, Tensor, assert_close, client, only_where, precisions, runtime, skipped,
+        small_gpu, takes,
     },
     support::{Rng, agree, gaussian, p, s, x, y},
 };
@@ -90,9 +90,7 @@ fn sizes_need_not_fill_tiles() {
 
 #[test]
 fn either_axis_is_reduced() {
-    if !runs() {
-        return;
-    }
+    only_where!(runs());
     let dot = x(0, 20).dot(&y(1, 20));
     for expr in [wide(16), dot.square() * y(2, 1), -dot] {
         for axis in [Axis::I, Axis::J] {
@@ -105,9 +103,7 @@ fn either_axis_is_reduced() {
 #[test]
 fn all_reductions_take_products() {
     // Software Vulkan takes half a minute to compile each of these kernels.
-    if !runs() {
-        return;
-    }
+    only_where!(runs());
     let scores = x(0, 16).dot(&y(1, 16)) * Expr::constant(0.2);
     let expr = Expr::concat(vec![scores, y(2, 2)]);
     for kind in ReductionKind::all() {
@@ -141,9 +137,7 @@ fn all_reductions_take_products() {
 
 #[test]
 fn attention_and_nearest_neighbours() {
-    if !runs() {
-        return;
-    }
+    only_where!(runs());
     let scores = x(0, 64).dot(&y(1, 64)) * Expr::constant(0.125);
     let attention = Expr::concat(vec![scores.clone(), y(2, 20)]);
     let problem = Problem::random(&attention, Axis::J, (17, 130), 4, (-1.0, 1.0));
@@ -160,9 +154,7 @@ fn attention_and_nearest_neighbours() {
 
 #[test]
 fn differences_may_be_scaled() {
-    if !runs() {
-        return;
-    }
+    only_where!(runs());
     let scaled = |scale: Expr| {
         let difference = (x(0, 18) - y(1, 18)) / scale;
         (-difference.square().inner_sum()).exp() * y(2, 1)
@@ -175,9 +167,7 @@ fn differences_may_be_scaled() {
 
 #[test]
 fn factors_may_serve_the_rest_of_the_formula_too() {
-    if !runs() {
-        return;
-    }
+    only_where!(runs());
     let norms = y(1, 16).square().inner_sum();
     let expr = wide(16) * norms.clone() + x(0, 16).dot(&y(1, 16));
     let gradient = Expr::concat(vec![wide(16), wide(16).slice(0, 1) * (x(0, 16) - y(1, 16))]);
@@ -229,9 +219,7 @@ fn distances(points: Tensor, count: usize, dim: usize) -> (Vec<f64>, Vec<f64>) {
 
 #[test]
 fn distances_keep_their_digits_however_near_and_far_the_points_are() {
-    if !runs() {
-        return;
-    }
+    only_where!(runs());
     let (count, dim) = (24, 16);
     let mut rng = Rng::new(12);
     for (offset, spread, scale) in [
@@ -265,9 +253,7 @@ fn distances_keep_their_digits_however_near_and_far_the_points_are() {
 
 #[test]
 fn products_are_off_by_rounding_only() {
-    if !runs() {
-        return;
-    }
+    only_where!(runs());
     for (dim, scale) in [(16, 1.0), (64, 1e-15), (64, 1e15), (200, 1.0)] {
         // One column, so that the result is the product.
         let expr = x(0, dim).dot(&y(1, dim));
@@ -290,9 +276,7 @@ fn products_are_off_by_rounding_only() {
 
 #[test]
 fn special_values_reach_what_they_reach_without() {
-    if !runs() {
-        return;
-    }
+    only_where!(runs());
     let large = f32::MAX as f64;
     for special in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, large, -large] {
         for expr in [x(0, 16).dot(&y(1, 16)), x(0, 16).sqdist(&y(1, 16))] {
@@ -327,9 +311,7 @@ fn special_values_reach_what_they_reach_without() {
 
 #[test]
 fn halves_are_multiplied_as_they_are() {
-    if !runs() {
-        return;
-    }
+    only_where!(runs());
     // Numbers that both types hold.
     let tensor = |seed: u64| {
         let mut rng = Rng::new(seed);
@@ -374,9 +356,7 @@ fn attention(dim: usize, width: usize, scale: f64) -> Expr {
 
 #[test]
 fn weighted_sums_of_any_size() {
-    if !runs() {
-        return;
-    }
+    only_where!(runs());
     for (m, n, dim, width) in [
         (4, 1, 3, 32),
         (9, 16, 16, 33),
@@ -402,9 +382,7 @@ fn weighted_sums_of_any_size() {
 
 #[test]
 fn weights_of_exponentials_follow_their_maximum() {
-    if !runs() {
-        return;
-    }
+    only_where!(runs());
     // Scores that grow with the column, so that the maximum does in each block, and again and again.
     let (rows, columns, width) = (12, 150, 32);
     for (step, sign) in [(0.3, 1.0), (40.0, 1.0), (40.0, -1.0)] {
@@ -425,9 +403,7 @@ fn weights_of_exponentials_follow_their_maximum() {
 
 #[test]
 fn weighted_sums_of_batches_strides_and_parts() {
-    if !runs() {
-        return;
-    }
+    only_where!(runs());
     let mut rng = Rng::new(24);
     let tensor = |var: &Var| match var.axis {
         Some(Axis::I) => Tensor::random(&[3, 1, 20, var.dim], &mut rng, -1.0, 1.0).transposed(),
@@ -456,9 +432,7 @@ fn weighted_sums_of_batches_strides_and_parts() {
 
 #[test]
 fn special_values_reach_weighted_sums_as_without() {
-    if !runs() {
-        return;
-    }
+    only_where!(runs());
     let (rows, columns, width) = (10, 40, 32);
     let large = f32::MAX as f64;
     let specials = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e30, -large];
@@ -502,9 +476,7 @@ fn special_values_reach_weighted_sums_as_without() {
 
 #[test]
 fn weighted_sums_of_halves() {
-    if !runs() {
-        return;
-    }
+    only_where!(runs());
     let tensor = |var: &Var| {
         let mut rng = Rng::new(27 + var.id);
         let len = if var.axis == Some(Axis::I) { 9 } else { 70 };
@@ -532,9 +504,7 @@ fn weighted_sums_of_halves() {
 
 #[test]
 fn sums_of_differences_keep_their_digits_however_near_and_far_the_points_are() {
-    if !runs() {
-        return;
-    }
+    only_where!(runs());
     let (count, dim) = (24, 32);
     let mut rng = Rng::new(28);
     for (offset, spread, width) in [(0.0, 1.0, 0.05), (1000.0, 1.0, 0.05), (5.0, 1e-3, 1e4)] {

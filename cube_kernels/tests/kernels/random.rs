@@ -6,8 +6,6 @@
 //! rounding errors do, which is measured by evaluating once more with every operation perturbed;
 //! where a perturbation changes the value by a part in a thousand, nothing is compared.
 
-use std::collections::HashMap;
-
 use burn_lazy_kernels::{
     Axis, Expr, Formula,
     catalogue::ScalarOp,
@@ -19,7 +17,7 @@ use proptest::{
     test_runner::{Config, RngSeed},
 };
 
-use crate::support::{Noise, Rng, Tape, agree, leaf, leaves, s};
+use crate::support::{Noise, Point, Rng, Tape, agree, leaf, leaves, s};
 
 pub const DIMS: [usize; 7] = [1, 2, 3, 5, 17, 20, 40];
 const DEPTH: usize = 6;
@@ -230,8 +228,6 @@ pub fn values(rng: &mut Rng) -> f64 {
         -value
     }
 }
-
-pub type Point = HashMap<Var, Vec<f64>>;
 
 fn point(expr: &Expr, seed: u64) -> Point {
     let mut rng = Rng::new(seed);

@@ -5,7 +5,9 @@ use burn_lazy_kernels::{Axis, Expr, Precision, expr::Var, plan::Device, program:
 use proptest::prelude::*;
 
 use crate::{
-    device::{Problem, Runtime, Tensor, assert_close, client, runtime, skipped, small_gpu},
+    device::{
+        Problem, Runtime, Tensor, assert_close, client, only_where, runtime, skipped, small_gpu,
+    },
     random::config,
     support::{Rng, p, s, x, y},
 };
@@ -93,9 +95,7 @@ fn uniform(expr: &Expr, sizes: (usize, usize), (low, high): (f64, f64)) -> Probl
 
 #[test]
 fn sizes_need_not_fill_tiles() {
-    if !runs() {
-        return;
-    }
+    only_where!(runs());
     for sizes in [(1, 1), (9, 1), (5, 127), (17, 128), (4, 129), (13, 300)] {
         check(uniform(&gaussian(3, 2), sizes, (-1.0, 1.0)), 1e-6);
     }
@@ -105,9 +105,7 @@ fn sizes_need_not_fill_tiles() {
 
 #[test]
 fn coefficients_may_be_parameters() {
-    if !runs() {
-        return;
-    }
+    only_where!(runs());
     let (sizes, dim) = ((9, 70), 3);
     let difference = || x(0, dim) - y(1, dim);
     let squared = || difference().square().inner_sum();
@@ -128,9 +126,7 @@ fn coefficients_may_be_parameters() {
 
 #[test]
 fn operands_may_be_batched_and_of_any_layout() {
-    if !runs() {
-        return;
-    }
+    only_where!(runs());
     let (m, n) = (7, 40);
     let mut rng = Rng::new(7);
     let tensor = |var: &Var| {
@@ -151,9 +147,7 @@ fn operands_may_be_batched_and_of_any_layout() {
 
 #[test]
 fn points_beyond_reach_lose_no_digits() {
-    if !runs() {
-        return;
-    }
+    only_where!(runs());
     let (m, n) = (20, 150);
     let mut rng = Rng::new(8);
     // Numbers that F32 holds, far from 0 and near to each other.
@@ -164,9 +158,7 @@ fn points_beyond_reach_lose_no_digits() {
 
 #[test]
 fn one_point_beyond_reach_is_enough() {
-    if !runs() {
-        return;
-    }
+    only_where!(runs());
     // All rows are in one cube.
     let (m, n) = (2, 200);
     // Where the scale is sqrt(1.3 log2 e) = 1.3695, and beyond.
@@ -194,9 +186,7 @@ fn one_point_beyond_reach_is_enough() {
 
 #[test]
 fn coefficients_that_do_not_fit_are_taken_as_they_are() {
-    if !runs() {
-        return;
-    }
+    only_where!(runs());
     let (m, n) = (5, 30);
     let scaled_by = |difference: Expr| (-difference.square().inner_sum()).exp() * y(2, 1);
     let difference = || x(0, 3) - y(1, 3);
@@ -220,9 +210,7 @@ fn coefficients_that_do_not_fit_are_taken_as_they_are() {
 
 #[test]
 fn the_error_is_no_larger_than_claimed() {
-    if !runs() {
-        return;
-    }
+    only_where!(runs());
     let (m, n) = (64, 64);
     let mut rng = Rng::new(11);
     // Single pairs, near the border of the reach, where the exponential is steepest.

@@ -274,43 +274,43 @@ fn stored(layout: Layout, length: usize, dim: usize, rng: &mut Rng) -> Tensor {
     }
 }
 
-/// Checks a Gaussian sum with the given layouts of its three operands.
-fn check_layouts(dim: usize, width: usize, layouts: [Layout; 3]) {
+/// Checks Gaussian sums with each of the given layouts of their three operands.
+fn check_layouts(dim: usize, width: usize, all: &[[Layout; 3]]) {
     let (m, n) = (21, 37);
-    let mut rng = Rng::new(5);
-    let tensor = |var: &Var| {
-        let length = if var.axis == Some(Axis::I) { m } else { n };
-        stored(layouts[var.id as usize], length, var.dim, &mut rng)
-    };
-    let expr = gaussian(dim, width);
-    Problem::new(&expr, Axis::J, &[], (m, n), tensor, |_| 0.0).check(SINGLE, DOUBLE);
+    for layouts in all {
+        let mut rng = Rng::new(5);
+        let tensor = |var: &Var| {
+            let length = if var.axis == Some(Axis::I) { m } else { n };
+            stored(layouts[var.id as usize], length, var.dim, &mut rng)
+        };
+        let expr = gaussian(dim, width);
+        Problem::new(&expr, Axis::J, &[], (m, n), tensor, |_| 0.0).check(SINGLE, DOUBLE);
+    }
 }
 
 #[test]
 fn short_operands_of_any_layout_are_read_in_place() {
     use Layout::*;
-    for layouts in [
+    let all = [
         [Transposed, Contiguous, Contiguous],
         [Contiguous, Transposed, Spaced],
         [Transposed, Transposed, Transposed],
         [Spaced, Spaced, Contiguous],
         [OneRow, Contiguous, OneRow],
         [OneComponent, OneRow, OneComponent],
-    ] {
-        check_layouts(3, 2, layouts);
-    }
+    ];
+    check_layouts(3, 2, &all);
 }
 
 #[test]
 fn long_operands_of_any_layout_are_read_in_place() {
     use Layout::*;
-    for layouts in [
+    let all = [
         [Transposed, Spaced, Transposed],
         [Spaced, Transposed, OneRow],
         [OneComponent, OneRow, OneComponent],
-    ] {
-        check_layouts(20, 18, layouts);
-    }
+    ];
+    check_layouts(20, 18, &all);
 }
 
 #[test]

@@ -100,6 +100,17 @@ pub fn leaves(expr: &Expr) -> Vec<Var> {
         .collect()
 }
 
+/// Values of the leaves of one pair.
+pub type Point = HashMap<Var, Vec<f64>>;
+
+/// A row and a column of three components, and the same values for both.
+pub fn equal_points() -> ([Expr; 2], Point) {
+    let leaves = [x(0, 3), y(1, 3)];
+    let values = [0.5, -1.0, 2.0];
+    let point = leaves.iter().map(|leaf| (var_of(leaf), values.to_vec()));
+    (leaves.clone(), point.collect())
+}
+
 /// The Gaussian kernel between points of dimension `dim`, times weights of dimension `width`.
 pub fn gaussian(dim: usize, width: usize) -> Expr {
     (-x(0, dim).sqdist(&y(1, dim))).exp() * y(2, width)
