@@ -4,6 +4,7 @@
 #![allow(clippy::needless_range_loop)]
 
 pub mod checked;
+mod columns;
 mod context;
 mod evaluate;
 pub mod layout;

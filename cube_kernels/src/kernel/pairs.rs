@@ -21,7 +21,7 @@ use crate::{
 /// What pairs of the unit's rows with columns are evaluated from.
 #[derive(CubeType)]
 pub struct Pairs<'c, 'a, E: Float, F: Float, N: Size> {
-    context: &'c Context<'a, E, F>,
+    pub context: &'c Context<'a, E, F>,
     /// Staged slots of columns.
     tile: &'c [One<F>],
     /// Inner products that matrix instructions have computed.

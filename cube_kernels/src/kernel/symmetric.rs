@@ -17,11 +17,12 @@
 use cubecl::prelude::*;
 
 use super::{
-    context::{Columns, Context},
+    columns::{Run, take_run},
+    context::Context,
     evaluate::One,
     layout,
     operands::address,
-    pairs::{Pairs, run_pair},
+    pairs::Pairs,
 };
 use crate::{
     math::constant_vector,
@@ -385,26 +386,8 @@ fn sum_block<E: Float, F: Float, A: Float, N: Size>(
         );
         // The compiler does not see that it is no more than a block, which bounds all indices.
         let count = min(max(low, high) - low, block);
-        let full = count / q;
-        for t in 0..full {
-            let columns = Columns {
-                column: low + t * q,
-                staged: low - start + t * q,
-                q,
-            };
-            let usual = true.runtime();
-            run_pair::<E, F, A, N, Both>(state, pairs, &columns, &mut weighted, usual);
-        }
-        if comptime!(q > 1) {
-            for t in full * q..count {
-                let columns = Columns {
-                    column: low + t,
-                    staged: low - start + t,
-                    q: comptime!(1usize),
-                };
-                let usual = true.runtime();
-                run_pair::<E, F, A, N, Both>(state, pairs, &columns, &mut weighted, usual);
-            }
-        }
+        let behind = ComptimeOption::new_Some(low - start);
+        let run = Run::new(low, count, behind, q);
+        take_run::<E, F, A, N, Both>(state, pairs, &run, &mut weighted, true.runtime());
     }
 }

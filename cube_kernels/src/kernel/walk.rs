@@ -3,6 +3,7 @@
 use cubecl::prelude::*;
 
 use super::{
+    columns::{Run, take_run},
     context::{Columns, Context},
     evaluate::One,
     matrix::Products,
@@ -293,31 +294,15 @@ pub fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>
         }
         // The compiler does not see that it is no more than a block, which bounds all indices.
         let count = min(stop - start, most);
-        let full = count / q;
+        let at_start = ComptimeOption::new_None();
+        let run = Run::new(start, count, at_start, q);
         let usual = #[comptime]
         match weighted {
             ComptimeOption::None => true.runtime(),
             ComptimeOption::Some(weighted) => weighted.is_usual(start / block),
         };
         let pairs = Pairs::<E, F, N>::new(context, &*tile, products, &*slots, uniform, row);
-        for t in 0..full {
-            let columns = Columns {
-                column: start + t * q,
-                staged: t * q,
-                q,
-            };
-            run_pair::<E, F, A, N, R>(state, &pairs, &columns, weighted, usual);
-        }
-        if comptime!(q > 1) {
-            for t in full * q..count {
-                let columns = Columns {
-                    column: start + t,
-                    staged: t,
-                    q: comptime!(1usize),
-                };
-                run_pair::<E, F, A, N, R>(state, &pairs, &columns, weighted, usual);
-            }
-        }
+        take_run::<E, F, A, N, R>(state, &pairs, &run, weighted, usual);
         R::end_block(
             state,
             comptime!(blueprint.narrow()),
@@ -326,9 +311,13 @@ pub fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>
         #[comptime]
         match weighted {
             ComptimeOption::None => {}
-            ComptimeOption::Some(weighted) => {
-                weighted.end_block::<E>(context, row, start / block, stop == form.share.end, count)
-            }
+            ComptimeOption::Some(weighted) => weighted.end_block::<E>(
+                context,
+                row,
+                start / block,
+                stop == form.share.end,
+                run.count,
+            ),
         }
         start += block;
     }
