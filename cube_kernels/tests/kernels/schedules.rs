@@ -118,9 +118,14 @@ fn registers(rng: &mut Rng, device: &Device) -> Registers {
         Some(_) => &[1, 2, 4, 8, 16, 32],
         None => &[1, 2, 4],
     };
+    // Compilers of shaders take minutes for many columns.
+    let columns: &[usize] = match runtime() {
+        Runtime::Cpu | Runtime::Cuda => &[1, 2, 3, 4, 4, 5, 8, 14],
+        Runtime::Wgpu | Runtime::Vulkan => &[1, 2, 3, 4],
+    };
     Registers {
         lanes: pick(rng, lanes),
-        columns: pick(rng, &[1, 2, 3, 4, 4, 5, 8, 14]),
+        columns: pick(rng, columns),
     }
 }
 
@@ -221,9 +226,12 @@ fn check(case: &Case) -> bool {
     } else {
         Wanted::VALUES
     };
-    let (values, indices) = problem
-        .run_for(&client, precision, wanted)
-        .unwrap_or_else(|error| panic!("{case:?}: {error}"));
+    let (values, indices) = match problem.run_for(&client, precision, wanted) {
+        Ok(results) => results,
+        // Sums in F64.
+        Err(LaunchError::Unsupported { .. }) => return false,
+        Err(error) => panic!("{case:?}: {error}"),
+    };
     let (want, want_indices) = problem.reference_with_indices();
     if listed {
         assert_eq!(indices, want_indices, "{case:?} {plan:?}");
@@ -243,8 +251,8 @@ fn any_schedule_is_refused_or_right() {
     // Shaders take long to compile.
     let cases = match runtime() {
         Runtime::Cpu | Runtime::Cuda => 120,
-        Runtime::Wgpu => 40,
-        Runtime::Vulkan => 10,
+        Runtime::Wgpu => 80,
+        Runtime::Vulkan => 20,
     };
     let ran = std::cell::Cell::new([0; KINDS]);
     let mut runner = TestRunner::new(proptest::test_runner::Config {
