@@ -87,7 +87,7 @@ fn buffers_and_counters_beyond_the_addresses_of_a_device_are_refused() {
         (
             &parameters,
             Sizes {
-                rows: MOST / 2,
+                rows: MOST / 4 + 1,
                 ..SMALL
             },
             Sizes {

@@ -16,7 +16,7 @@ use proptest::prelude::*;
 
 use crate::{
     random::config,
-    support::{gaussian, p, s, x, y},
+    support::{Rng, gaussian, p, s, x, y},
 };
 
 pub const GPU: Device = Device {
@@ -729,6 +729,59 @@ fn sums_of_differences_are_those_of_their_distance() {
     // Nothing says how much of them cancels.
     assert_eq!(found(&(gaussian(40, 1) * (x(4, 40) - y(5, 40)))), None);
     assert_eq!(found(&(gaussian(3, 1) * (x(4, 40) - y(5, 40)))), None);
+}
+
+/// The relative error of a sum of `terms` where each addition cuts off what is behind 24 bits, as those of matrix
+/// instructions may.
+fn cut_off(terms: usize) -> f64 {
+    let cut = |value: f64| f64::from_bits(value.to_bits() >> 29 << 29);
+    let mut rng = Rng::new(1);
+    let (mut sum, mut exact) = (0.0, 0.0);
+    for _ in 0..terms {
+        let term = rng.uniform(0.5, 1.0);
+        sum = cut(sum + term);
+        exact += term;
+    }
+    (exact - sum) / exact
+}
+
+#[test]
+fn as_much_as_matrix_instructions_add_up_keeps_its_digits() {
+    const MOST: f64 = 1e-5;
+    let cuda = Device {
+        matrices: MATRICES,
+        ..GPU
+    };
+    let sum = ReductionKind::Sum(Accumulation::Blocks);
+    let gradient = gaussian(100, 1).gradient(
+        &crate::support::leaf(0, Some(Axis::I), 100),
+        &Expr::var(crate::support::leaf(3, Some(Axis::I), 1)),
+    );
+    // Differences of two sums, each of which may be three times as large.
+    for (expr, size) in [(gaussian(3, 64), 1.0), (gradient, 3.0)] {
+        let program = Program::lower(&Formula::new(&expr).0, Axis::J);
+        let sizes = Sizes {
+            batches: 1,
+            rows: 100_000,
+            columns: 10_000,
+            fold: None,
+        };
+        let plan = planned(&cuda, &problem(&program, sum, sizes, Precision::F32));
+        let plan = plan.expect("a plan exists");
+        let weighted = plan.blueprint.schedule.weighted().expect("there are sums");
+        assert!(size * cut_off(weighted.run()) < MOST, "{expr}");
+    }
+    // Where shared memory is no limit.
+    let large = Device {
+        shared_memory: 64 << 20,
+        ..cuda
+    };
+    let planned = |dim: usize| {
+        let dot = x(0, dim).dot(&y(1, dim));
+        matrix_of(&large, &dot, Precision::F32, 100_000).is_some()
+    };
+    let longest = (16..2000).take_while(|dim| planned(*dim)).last();
+    assert!(longest.is_some_and(|dim| cut_off(dim) < MOST));
 }
 
 fn plan_of(device: &Device, program: &Program, rows: usize, columns: usize) -> Plan {

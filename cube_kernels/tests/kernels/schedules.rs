@@ -276,13 +276,17 @@ fn any_schedule_is_refused_or_right() {
     }
 }
 
-fn reason(problem: Problem, device: Device, schedule: Schedule) -> String {
+/// Why a schedule is refused.
+fn reason(
+    problem: Problem,
+    device: Device,
+    schedule: Schedule,
+    split: Option<Split>,
+    precision: Precision,
+) -> String {
     let mut problem = problem.planned_for(device);
-    problem.strategy = Strategy::Forced {
-        schedule,
-        split: None,
-    };
-    match problem.try_plan(&client(), Precision::F32) {
+    problem.strategy = Strategy::Forced { schedule, split };
+    match problem.try_plan(&client(), precision) {
         Err(LaunchError::Plan(error @ PlanError::Illegal { .. })) => error.to_string(),
         other => panic!("{other:?}"),
     }
@@ -429,7 +433,79 @@ fn schedules_that_do_not_do_are_refused_with_the_reason() {
         ),
     ];
     for (expr, schedule, want) in cases {
-        let error = reason(of(expr), own, schedule.clone());
+        let error = reason(of(expr), own, schedule.clone(), None, Precision::F32);
         assert!(error.contains(want), "{schedule:?}: {error}");
+    }
+}
+
+#[test]
+fn parts_bounds_and_strips_that_do_not_do_are_refused_with_the_reason() {
+    let registers = Registers {
+        lanes: 2,
+        columns: 4,
+    };
+    let gpu = Device {
+        max_iterations: None,
+        ..small_gpu()
+    };
+    let cpu = Device {
+        cores: Some(2),
+        ..gpu
+    };
+    let random = |expr: &Expr| Problem::random(expr, Axis::J, (20, 30), 1, (0.0, 1.0));
+    let alone = Alone {
+        registers,
+        block: 8,
+        in_place: true,
+        ahead: None,
+    };
+    for (split, want) in [
+        ((0, 1), "0 columns of a part"),
+        ((12, 1), "12 columns of a part"),
+        ((8, 0), "0 of 4 rows"),
+        ((8, 5), "5 of 4 rows"),
+    ] {
+        let split = Split {
+            columns: split.0,
+            steps: split.1,
+        };
+        let problem = random(&gaussian(3, 1)).folded_into(5);
+        let error = reason(
+            problem,
+            gpu,
+            Schedule::Alone(alone),
+            Some(split),
+            Precision::F32,
+        );
+        assert!(error.contains(want), "{error}");
+    }
+    // Halves that are converted once a block are not there before.
+    let lists = random(&x(0, 3).sqdist(&y(1, 3))).reduced_by(ReductionKind::Smallest { k: 3 });
+    let bounded = Alone {
+        in_place: false,
+        ahead: Some(1),
+        ..alone
+    };
+    let error = reason(lists, gpu, Schedule::Alone(bounded), None, Precision::F16);
+    assert!(error.contains("beforehand"), "{error}");
+    let points = Rng::new(1).vec(3 * 20, 0.0, 1.0);
+    let tensor = |var: &Var| Tensor::new(&[20, var.dim], points[..20 * var.dim].to_vec());
+    let distances = (-x(0, 3).sqdist(&y(1, 3))).exp();
+    for (device, rows, want) in [
+        (cpu, 12, "12 rows of a strip"),
+        (cpu, 0, "0 rows"),
+        (gpu, 16, "CPU"),
+    ] {
+        let problem = Problem::new(&distances, Axis::J, &[], (20, 20), tensor, |_| 1.0);
+        let strips = Strips {
+            registers,
+            block: 8,
+            in_place: true,
+            rows,
+        };
+        let schedule = Schedule::Symmetric(strips);
+        let problem = problem.of_the_same_points(0);
+        let error = reason(problem, device, schedule, None, Precision::F32);
+        assert!(error.contains(want), "{error}");
     }
 }
