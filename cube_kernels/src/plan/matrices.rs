@@ -190,7 +190,7 @@ impl Matrices {
 
     /// Shared memory for blocks of `block` columns, in bytes.
     pub(super) fn bytes(&self, problem: &Problem, block: usize) -> usize {
-        let staged = Schedule::Matrices(self.clone()).staged(problem.program);
+        let staged = Schedule::Matrices(Box::new(self.clone())).staged(problem.program);
         let tile = (staged * block).max(1);
         self.product.map_or(0, |own| own.bytes(block))
             + self.weighted.map_or(0, |own| own.bytes(block))

@@ -268,7 +268,7 @@ fn choose(device: &Device, problem: &Problem) -> Schedule {
     if device.cores.is_none()
         && let Some(own) = matrices::choose(device, problem)
     {
-        return Schedule::Matrices(own);
+        return Schedule::Matrices(Box::new(own));
     }
     // A block is a multiple of the columns that are evaluated together, and its tile takes at most
     // half of the fast memory, so that something else fits beside it.

@@ -15,7 +15,7 @@ pub enum Schedule {
     /// The units of a cube share a tile of columns.
     Tiled(Tiled),
     /// The units of a cube share a tile of columns, and matrix instructions do a part of the work.
-    Matrices(Matrices),
+    Matrices(Box<Matrices>),
     /// Each pair serves its row and its column.
     Symmetric(Strips),
 }
@@ -129,7 +129,7 @@ impl Schedule {
         match self {
             Self::Alone(own) => Self::Alone(Alone { block, ..own }),
             Self::Tiled(own) => Self::Tiled(Tiled { block, ..own }),
-            Self::Matrices(own) => Self::Matrices(Matrices { block, ..own }),
+            Self::Matrices(own) => Self::Matrices(Box::new(Matrices { block, ..*own })),
             Self::Symmetric(own) => Self::Symmetric(Strips { block, ..own }),
         }
     }

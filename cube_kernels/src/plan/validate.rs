@@ -117,7 +117,7 @@ impl Tiled {
 
 impl Matrices {
     fn validate(&self, device: &Device, problem: &Problem) -> Result<(), String> {
-        let schedule = Schedule::Matrices(self.clone());
+        let schedule = Schedule::Matrices(Box::new(self.clone()));
         let product = matrices::product(device, problem);
         if self.product.is_none() && self.weighted.is_none() {
             return Err("matrix instructions compute nothing".into());

@@ -173,10 +173,10 @@ fn schedule(case: &Case, problem: &Problem, precision: Precision) -> (Device, Op
             .blueprint
             .schedule
         {
-            Schedule::Matrices(planned) => Some(Schedule::Matrices(Matrices {
+            Schedule::Matrices(planned) => Some(Schedule::Matrices(Box::new(Matrices {
                 block: pick(rng, &[16, 32, 48, 64]),
-                ..planned
-            })),
+                ..*planned
+            }))),
             _ => None,
         },
         _ => Some(Schedule::Symmetric(Strips {
@@ -422,13 +422,13 @@ fn schedules_that_do_not_do_are_refused_with_the_reason() {
         (&short, Schedule::Symmetric(strips), "symmetric"),
         (
             &short,
-            Schedule::Matrices(Matrices {
+            Schedule::Matrices(Box::new(Matrices {
                 block: 64,
                 wide_loads: false,
                 product: None,
                 weighted: None,
                 left_out: Vec::new(),
-            }),
+            })),
             "nothing",
         ),
     ];
