@@ -83,7 +83,7 @@ fn every_function_has_a_contract() {
     feature = "wgpu",
     feature = "vulkan"
 ))]
-mod measured {
+pub mod measured {
     use burn_lazy_kernels::{Axis, Expr, Precision, catalogue::ScalarOp, expr::Var};
 
     use super::{load, store, updating};
@@ -118,15 +118,20 @@ mod measured {
 
     /// What the arguments of a function are.
     #[derive(Clone, Copy, Debug, PartialEq)]
-    enum Arguments {
+    pub enum Arguments {
         /// Components of a row.
         Loaded,
         /// The same times 1, which no compiler knows. Those of shaders change what is computed of a product.
         Products,
     }
 
-    /// The largest error of each function.
-    fn errors(ops: &[ScalarOp], precision: Precision, arguments: Arguments) -> Vec<f64> {
+    /// The largest error of each function, where `run` reduces.
+    pub fn errors(
+        ops: &[ScalarOp],
+        precision: Precision,
+        arguments: Arguments,
+        run: impl FnOnce(&Problem) -> Vec<f64>,
+    ) -> Vec<f64> {
         let samples = samples(ops);
         let width = samples[0].len();
         let mut start = 0;
@@ -145,9 +150,7 @@ mod measured {
         };
         let sizes = (SAMPLES, 1);
         let problem = Problem::new(&Expr::concat(each), Axis::J, &[], sizes, tensor, |_| 0.0);
-        let got = problem
-            .run(&client(), precision)
-            .expect("the launch succeeds");
+        let got = run(&problem);
         let epsilon = by_precision(precision, f32::EPSILON as f64, f64::EPSILON);
         let smallest = by_precision(precision, f32::MIN_POSITIVE as f64, f64::MIN_POSITIVE);
         let mut errors = vec![0f64; ops.len()];
@@ -180,7 +183,11 @@ mod measured {
             };
             for ops in ScalarOp::all().chunks(8) {
                 for arguments in [Arguments::Loaded, Arguments::Products] {
-                    for (op, error) in ops.iter().zip(errors(ops, *precision, arguments)) {
+                    let run = |problem: &Problem| {
+                        let got = problem.run(&client(), *precision);
+                        got.expect("the launch succeeds")
+                    };
+                    for (op, error) in ops.iter().zip(errors(ops, *precision, arguments, run)) {
                         let own = stored.entry(op.to_string()).or_default();
                         match arguments {
                             Arguments::Loaded if updating() => {
