@@ -739,6 +739,7 @@ scalar_ops! {
         Expm1 => expm1, Notation::Call,
             domain: EXPONENT,
             host: |x| x.exp_m1(),
+            tile: |x| x.expm1(math),
             grad: |x, y| x.exp(),
             cube: |x| elementary::expm1(x, math);
 
@@ -746,6 +747,7 @@ scalar_ops! {
         Log1p => log1p, Notation::Call,
             domain: Domain::new(&[(-0.9, 4.0)], &[0.0, 1e-6, -1e-6, 1e6, -1.0]),
             host: |x| x.ln_1p(),
+            tile: |x| lane::log1p(math, x),
             grad: |x, y| (1.0 + x.clone()).recip(),
             cube: |x| elementary::log1p(x, math);
 
@@ -818,6 +820,7 @@ scalar_ops! {
         Sinh => sinh, Notation::Call,
             domain: EXPONENT,
             host: |x| x.sinh(),
+            tile: |x| lane::sinh(math, x),
             grad: |x, y| x.cosh(),
             cube: |x| elementary::sinh(x, math);
 
@@ -825,6 +828,7 @@ scalar_ops! {
         Cosh => cosh, Notation::Call,
             domain: EXPONENT,
             host: |x| x.cosh(),
+            tile: |x| lane::cosh(math, x),
             grad: |x, y| x.sinh(),
             cube: |x| elementary::cosh(x, math);
 
@@ -870,6 +874,7 @@ scalar_ops! {
         Softplus => softplus, Notation::Call,
             domain: EXPONENT,
             host: |x| if x.is_nan() { x } else { x.max(0.0) + (-x.abs()).exp().ln_1p() },
+            tile: |x| lane::softplus(math, x),
             grad: |x, y| x.sigmoid(),
             cube: |x| elementary::softplus(x, math);
 
@@ -1085,6 +1090,7 @@ scalar_ops! {
         Logaddexp => logaddexp, Notation::Call,
             domain: Domain::new(&[(-10.0, 10.0), (-10.0, 10.0)], &[0.0, 1.0, -80.0, 80.0, 1e4]).scale(1.0),
             host: |a, b| if a == b { a + std::f64::consts::LN_2 } else { a.max(b) + (-(a - b).abs()).exp().ln_1p() },
+            tile: |a, b| lane::logaddexp(math, a, b),
             grad: |a, b, y| [
                 difference_or_tie(a, b).sigmoid(),
                 difference_or_tie(b, a).sigmoid()

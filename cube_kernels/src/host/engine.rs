@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::{
     HostLaunch, HostOutput, HostPart, HostTensor, HostValues,
+    arithmetic::Tile,
     evaluate::{Frame, Given, Machine, Sink},
     reductions::{HostReduction, Room, Rules, Taken},
     tensor::Rows,
@@ -150,17 +151,17 @@ struct Found {
 }
 
 impl Found {
-    fn of<R: HostReduction>(family: &R, states: &[R::State], rules: &Rules) -> Self {
+    fn of<R: HostReduction>(family: &R, state: &R::State, rows: usize, rules: &Rules) -> Self {
         let (spec, wanted) = (&rules.spec, rules.spec.wanted);
         let entries = spec.entries();
         let mut found = Self::default();
-        for state in states {
+        for row in 0..rows {
             if wanted.values {
-                let values = (0..entries).map(|at| family.result(state, at, rules));
+                let values = (0..entries).map(|at| family.result(state, row, at, rules));
                 found.values.extend(values);
             }
             if wanted.indices {
-                let indices = (0..entries).map(|at| match family.index(state, at) {
+                let indices = (0..entries).map(|at| match family.index(state, row, at, rules) {
                     NO_INDEX => -1,
                     index => index.into(),
                 });
@@ -169,7 +170,8 @@ impl Found {
             if wanted.state {
                 for plane in 0..spec.state_planes() {
                     let size = spec.plane_size(plane);
-                    let values = (0..size).map(|at| family.save(state, plane, at, rules));
+                    let save = |at| family.save(state, row, (plane, at), rules);
+                    let values = (0..size).map(save);
                     found.state.extend(values);
                 }
             }
@@ -195,19 +197,19 @@ fn output(launch: &HostLaunch, wanted: Wanted, found: Vec<Found>) -> HostOutput 
     }
 }
 
-fn part<R: HostReduction>(family: &R, states: &[R::State], rules: &Rules) -> HostPart {
+fn part<R: HostReduction>(family: &R, state: &R::State, rows: usize, rules: &Rules) -> HostPart {
     let spec = &rules.spec;
     let mut part = HostPart {
         values: Vec::new(),
         indices: Vec::new(),
     };
-    for state in states {
+    for row in 0..rows {
         for plane in 0..spec.planes().len() {
-            let values = (0..spec.plane_size(plane)).map(|at| family.save(state, plane, at, rules));
-            part.values.extend(values);
+            let save = |at| family.save(state, row, (plane, at), rules);
+            part.values.extend((0..spec.plane_size(plane)).map(save));
         }
         if spec.keeps_indices() {
-            let indices = (0..spec.entries()).map(|at| family.index(state, at));
+            let indices = (0..spec.entries()).map(|at| family.index(state, row, at, rules));
             part.indices.extend(indices);
         }
     }
@@ -233,33 +235,35 @@ struct Merging<'a> {
 }
 
 impl Merging<'_> {
-    /// The states of all rows.
-    fn states<R: HostReduction>(&self, family: &R, rules: &Rules) -> Vec<R::State> {
-        let spec = &rules.spec;
-        let state = |part: &HostPart, row: usize| {
-            let mut state = family.start(rules);
+    /// The state of all rows.
+    fn state<R: HostReduction>(&self, family: &R, rules: &Rules) -> R::State {
+        let mut parts = self.parts.iter().map(|part| self.load(family, part, rules));
+        let mut own = parts.next().expect("there are parts");
+        for later in parts {
+            family.merge(&mut own, &later, rules);
+        }
+        own
+    }
+
+    fn load<R: HostReduction>(&self, family: &R, part: &HostPart, rules: &Rules) -> R::State {
+        let (spec, rows) = (&rules.spec, self.launch.all_rows());
+        let mut state = family.start(rules, rows);
+        let (mut values, mut indices) = (part.values.iter(), part.indices.iter());
+        for row in 0..rows {
             for plane in 0..spec.planes().len() {
-                let start = row * spec.partial_values() + spec.plane_start(plane);
                 for at in 0..spec.plane_size(plane) {
-                    family.load(&mut state, (plane, at), part.values[start + at], rules);
+                    let value = values.next().expect("the size was checked");
+                    family.load(&mut state, row, (plane, at), *value, rules);
                 }
             }
             if spec.keeps_indices() {
                 for at in 0..spec.entries() {
-                    let index = part.indices[row * spec.entries() + at];
-                    family.load_index(&mut state, at, index);
+                    let index = indices.next().expect("the size was checked");
+                    family.load_index(&mut state, row, at, *index, rules);
                 }
             }
-            state
-        };
-        let merged = |row: usize| {
-            let mut own = state(&self.parts[0], row);
-            for part in &self.parts[1..] {
-                family.merge(&mut own, &state(part, row), rules);
-            }
-            own
-        };
-        (0..self.launch.all_rows()).map(merged).collect()
+        }
+        state
     }
 }
 
@@ -270,7 +274,8 @@ impl WithFamily for MergedResults<'_> {
 
     fn run<R: HostReduction + Sync>(self, family: R) -> Found {
         let rules = rules(self.0.launch, self.0.wanted);
-        Found::of(&family, &self.0.states(&family, &rules), &rules)
+        let state = self.0.state(&family, &rules);
+        Found::of(&family, &state, self.0.launch.all_rows(), &rules)
     }
 }
 
@@ -281,7 +286,8 @@ impl WithFamily for MergedPart<'_> {
 
     fn run<R: HostReduction + Sync>(self, family: R) -> HostPart {
         let rules = rules(self.0.launch, self.0.wanted);
-        part(&family, &self.0.states(&family, &rules), &rules)
+        let state = self.0.state(&family, &rules);
+        part(&family, &state, self.0.launch.all_rows(), &rules)
     }
 }
 
@@ -300,8 +306,8 @@ impl WithFamily for Results<'_> {
     type Output = Vec<Found>;
 
     fn run<R: HostReduction + Sync>(self, family: R) -> Vec<Found> {
-        self.0
-            .run(&family, |states, rules| Found::of(&family, states, rules))
+        let found = |state: &R::State, rows, rules: &Rules| Found::of(&family, state, rows, rules);
+        self.0.run(&family, found)
     }
 }
 
@@ -311,9 +317,8 @@ impl WithFamily for Part<'_> {
     type Output = HostPart;
 
     fn run<R: HostReduction + Sync>(self, family: R) -> HostPart {
-        let parts = self
-            .0
-            .run(&family, |states, rules| part(&family, states, rules));
+        let part = |state: &R::State, rows, rules: &Rules| part(&family, state, rows, rules);
+        let parts = self.0.run(&family, part);
         let mut all = HostPart {
             values: Vec::new(),
             indices: Vec::new(),
@@ -345,11 +350,11 @@ fn share(range: &Range<usize>, k: usize, parts: usize, unit: usize) -> Range<usi
 }
 
 impl Job<'_> {
-    /// Makes results of the states of rows, some rows at a time.
+    /// Makes results of states, each of as many rows as it says.
     fn run<R: HostReduction + Sync, O: Send>(
         &self,
         family: &R,
-        finish: impl Fn(&[R::State], &Rules) -> O + Sync,
+        finish: impl Fn(&R::State, usize, &Rules) -> O + Sync,
     ) -> Vec<O> {
         match self.launch.precision.computed() {
             Precision::F64 => self.run_in::<R, f64, O>(family, finish),
@@ -360,26 +365,24 @@ impl Job<'_> {
     fn run_in<R: HostReduction + Sync, T: Real, O: Send>(
         &self,
         family: &R,
-        finish: impl Fn(&[R::State], &Rules) -> O + Sync,
+        finish: impl Fn(&R::State, usize, &Rules) -> O + Sync,
     ) -> Vec<O> {
         let rules = rules(self.launch, self.wanted);
         let (pieces, parts) = self.pieces(&rules);
-        let states = |piece: &Piece| self.reduce::<R, T>(family, &rules, piece);
+        let state = |piece: &Piece| self.reduce::<R, T>(family, &rules, piece);
         if parts == 1 {
-            return self.map(&pieces, |piece| finish(&states(piece), &rules));
+            let finish = |piece: &Piece| finish(&state(piece), piece.rows.len(), &rules);
+            return self.map(&pieces, finish);
         }
-        let states = self.map(&pieces, states);
-        let mut all = Vec::new();
-        for parts in states.chunks(parts) {
-            let mut merged = parts[0].clone();
-            for later in &parts[1..] {
-                for (own, later) in merged.iter_mut().zip(later) {
-                    family.merge(own, later, &rules);
-                }
+        let mut states = self.map(&pieces, state).into_iter();
+        let finish = |pieces: &[Piece]| {
+            let mut own = states.next().expect("a state for each piece");
+            for later in states.by_ref().take(pieces.len() - 1) {
+                family.merge(&mut own, &later, &rules);
             }
-            all.push(finish(&merged, &rules));
-        }
-        all
+            finish(&own, pieces[0].rows.len(), &rules)
+        };
+        pieces.chunks(parts).map(finish).collect()
     }
 
     /// How often the rows of the output are gone through.
@@ -444,14 +447,14 @@ impl Job<'_> {
         pieces.iter().map(each).collect()
     }
 
-    /// The states of the rows of a piece.
+    /// The state of the rows of a piece.
     fn reduce<R: HostReduction, T: Real>(
         &self,
         family: &R,
         rules: &Rules,
         piece: &Piece,
-    ) -> Vec<R::State> {
-        let mut states: Vec<R::State> = piece.rows.clone().map(|_| family.start(rules)).collect();
+    ) -> R::State {
+        let mut state = family.start(rules, piece.rows.len());
         let mut worker = Worker::<T>::new(self, piece.batch, rules);
         let out_rows = self.launch.out_rows();
         for step in piece.steps.clone() {
@@ -469,12 +472,12 @@ impl Job<'_> {
                 let height = (TILE / width).clamp(1, rows);
                 for start in (0..rows).step_by(height) {
                     let own = height.min(rows - start);
-                    worker.pairs(family, &mut states[start..start + own], start);
+                    worker.pairs(family, &mut state, start..start + own);
                 }
                 column += width;
             }
         }
-        states
+        state
     }
 }
 
@@ -584,10 +587,10 @@ impl<'a, T: Real> Worker<'a, T> {
         self.machine.fill(program.tape(space), &mut frame);
     }
 
-    /// Takes in the pairs of the columns at hand with the rows from `start` on, of those at hand.
-    fn pairs<R: HostReduction>(&mut self, family: &R, states: &mut [R::State], start: usize) {
+    /// Takes in the pairs of the columns at hand with some of the rows at hand.
+    fn pairs<R: HostReduction>(&mut self, family: &R, state: &mut R::State, rows: Range<usize>) {
         let width = self.columns.lanes;
-        let height = states.len();
+        let (start, height) = (rows.start, rows.len());
         if self.rooms.len() < height {
             self.rooms.resize_with(height, Room::new);
         }
@@ -606,8 +609,9 @@ impl<'a, T: Real> Worker<'a, T> {
         };
         let mut sink = Taking {
             family,
-            states,
-            rooms: &mut self.rooms,
+            state,
+            first: start,
+            rooms: &mut self.rooms[..height],
             rules: self.rules,
             column: self.columns.first,
             width,
@@ -620,7 +624,9 @@ impl<'a, T: Real> Worker<'a, T> {
 /// Rows that take in pairs.
 struct Taking<'a, R: HostReduction, T> {
     family: &'a R,
-    states: &'a mut [R::State],
+    state: &'a mut R::State,
+    /// The first row of the tile among those of the state.
+    first: usize,
     rooms: &'a mut [Room<T>],
     rules: &'a Rules,
     column: usize,
@@ -628,14 +634,15 @@ struct Taking<'a, R: HostReduction, T> {
 }
 
 impl<R: HostReduction, T: Real> Sink<T> for Taking<'_, R, T> {
-    fn take(&mut self, row: usize, index: usize, given: Given<T>) {
+    fn take(&mut self, index: usize, given: Given<Tile<T>>) {
         let taken = Taken {
             index,
             column: self.column,
             len: self.width,
             given,
         };
-        let (state, room) = (&mut self.states[row], &mut self.rooms[row]);
-        self.family.step(state, room, taken, self.rules);
+        let (state, rooms) = (&mut *self.state, &mut *self.rooms);
+        self.family
+            .step_rows(state, self.first, rooms, taken, self.rules);
     }
 }

@@ -1,8 +1,8 @@
 //! Runs the code of a stage on a tile: some rows, and for each of them as many lanes.
 
 use super::{
-    arithmetic::{Accumulate, Copies, Lanes, MultiplyAdd, apply, product},
-    tape::{Action, Owner, Step, Summand, Tape, Value},
+    arithmetic::{Accumulate, Copies, Lanes, MultiplyAdd, SumOfTerms, Term, Tile, apply, write},
+    tape::{Action, NOTHING, Owner, Part, Step, Summand, Tape, Value},
     vector::Instructions,
 };
 use crate::{formula::catalogue::ScalarOp, math::lane::Real};
@@ -25,45 +25,67 @@ pub struct Frame<'a, T> {
     pub first: [usize; 2],
 }
 
-/// A value that is stored or handed on.
+/// Values that are stored or handed on: of the lanes of a row, or of a tile.
 #[derive(Clone, Copy)]
-pub enum Given<'a, T> {
-    /// A value in each lane.
-    Value(Lanes<'a, T>),
+pub enum Given<V> {
+    /// A value.
+    Value(V),
     /// A product, subtracted where this is true.
-    Product([Lanes<'a, T>; 2], bool),
+    Product([V; 2], bool),
 }
 
-impl<'a, T: Real> Given<'a, T> {
+impl<'a, T: Real> Given<Tile<'a, T>> {
+    /// Those of a row.
+    pub fn row(self, row: usize, width: usize) -> Given<Lanes<'a, T>> {
+        match self {
+            Given::Value(tile) => Given::Value(tile.row(row, width)),
+            Given::Product(factors, negated) => {
+                Given::Product(factors.map(|tile| tile.row(row, width)), negated)
+            }
+        }
+    }
+
+    /// Writes them, row by row.
+    fn write(self, instructions: Instructions, out: &mut [T], width: usize) {
+        match self {
+            Given::Value(tile) => write(tile, out, width),
+            Given::Product(factors, negated) => instructions.run(MultiplyAdd {
+                out,
+                width,
+                factors,
+                summand: Tile::All(-T::ZERO),
+                negated,
+            }),
+        }
+    }
+}
+
+impl<'a, T: Real> Given<Lanes<'a, T>> {
     /// As values, one for each of the lanes that `room` has.
     pub fn values(self, instructions: Instructions, room: &'a mut [T]) -> &'a [T] {
+        let tile = |lanes| match lanes {
+            Lanes::Each(values) => Tile::Own(values),
+            Lanes::All(value) => Tile::All(value),
+        };
+        let width = room.len();
         match self {
-            Given::Value(Lanes::Each(values)) => &values[..room.len()],
-            Given::Value(Lanes::All(value)) => {
-                room.fill(value);
+            Given::Value(Lanes::Each(values)) => &values[..width],
+            Given::Value(value) => {
+                write(tile(value), room, width);
                 room
             }
             Given::Product(factors, negated) => {
-                product(instructions, factors, negated, room);
+                Given::Product(factors.map(tile), negated).write(instructions, room, width);
                 room
             }
         }
     }
-
-    /// Writes the values, one for each lane.
-    fn write(self, instructions: Instructions, out: &mut [T]) {
-        match self {
-            Given::Value(Lanes::Each(values)) => out.copy_from_slice(&values[..out.len()]),
-            Given::Value(Lanes::All(value)) => out.fill(value),
-            Given::Product(factors, negated) => product(instructions, factors, negated, out),
-        }
-    }
 }
 
-/// Takes what a pair gives.
+/// Takes what pairs give.
 pub trait Sink<T> {
-    /// Component `index` of the lanes of a row of the tile.
-    fn take(&mut self, row: usize, index: usize, given: Given<T>);
+    /// Component `index` of all pairs of the tile.
+    fn take(&mut self, index: usize, given: Given<Tile<T>>);
 }
 
 /// Tiles for the values of registers.
@@ -76,19 +98,18 @@ pub struct Machine<T> {
     folded: Vec<T>,
 }
 
-/// The lanes of a row of the tile that have a value, in turn `k` of a loop.
-fn lanes<'b, T: Real>(
+/// The values that a tile has, in turn `k` of a loop.
+fn tile<'b, T: Real>(
     registers: &'b [Vec<T>],
     frame: &'b Frame<T>,
     value: Value,
-    row: usize,
     k: usize,
-) -> Lanes<'b, T> {
-    let width = frame.width;
+) -> Tile<'b, T> {
+    let (width, height) = (frame.width, frame.height);
     match value {
-        Value::Register(tile) => Lanes::Each(&registers[tile][row * width..][..width]),
-        Value::Constant(value) => Lanes::All(T::of(value)),
-        Value::Counter(offset) => Lanes::All(T::of((k + offset) as f64)),
+        Value::Register(tile) => Tile::Own(&registers[tile][..width * height]),
+        Value::Constant(value) => Tile::All(T::of(value)),
+        Value::Counter(offset) => Tile::All(T::of((k + offset) as f64)),
         Value::Slot {
             owner,
             slot,
@@ -96,9 +117,11 @@ fn lanes<'b, T: Real>(
         } => {
             let slot = slot + if looped { k } else { 0 };
             match owner {
-                Owner::Lanes => Lanes::Each(&frame.lanes[slot * width..][..width]),
-                Owner::Row => Lanes::All(frame.rows[slot * frame.stride + frame.start + row]),
-                Owner::Uniform => Lanes::All(frame.uniform[slot]),
+                Owner::Lanes => Tile::Lanes(&frame.lanes[slot * width..][..width]),
+                Owner::Row => {
+                    Tile::Rows(&frame.rows[slot * frame.stride + frame.start..][..height])
+                }
+                Owner::Uniform => Tile::All(frame.uniform[slot]),
             }
         }
     }
@@ -109,13 +132,12 @@ fn given<'b, T: Real>(
     registers: &'b [Vec<T>],
     frame: &'b Frame<T>,
     summand: &Summand,
-    row: usize,
     k: usize,
-) -> Given<'b, T> {
-    let lanes = |value| lanes(registers, frame, value, row, k);
+) -> Given<Tile<'b, T>> {
+    let tile = |value| tile(registers, frame, value, k);
     match *summand {
-        Summand::Value(value) => Given::Value(lanes(value)),
-        Summand::Product { args, negated } => Given::Product(args.map(lanes), negated),
+        Summand::Value(value) => Given::Value(tile(value)),
+        Summand::Product { args, negated } => Given::Product(args.map(tile), negated),
     }
 }
 
@@ -130,7 +152,7 @@ impl<T: Real> Machine<T> {
         }
     }
 
-    /// Fills the slots of the lanes that are not loaded.
+    /// Fills the slots of the lanes that are not loaded; there is one row.
     pub fn fill(&mut self, tape: &Tape, frame: &mut Frame<T>) {
         self.prepare(tape, frame);
         for action in &tape.actions {
@@ -164,9 +186,7 @@ impl<T: Real> Machine<T> {
                 } => {
                     for k in 0..*len {
                         self.steps(body, frame, k);
-                        for row in 0..frame.height {
-                            sink.take(row, base + k, given(&self.registers, frame, term, row, k));
-                        }
+                        sink.take(base + k, given(&self.registers, frame, term, k));
                     }
                 }
                 other => self.act(other, frame),
@@ -176,7 +196,8 @@ impl<T: Real> Machine<T> {
 
     /// Makes room for the tile.
     fn prepare(&mut self, tape: &Tape, frame: &Frame<T>) {
-        let grow = |values: &mut Vec<T>, len: usize| {
+        let len = frame.width * frame.height;
+        let grow = |values: &mut Vec<T>| {
             if values.len() < len {
                 values.resize(len, T::ZERO);
             }
@@ -184,25 +205,47 @@ impl<T: Real> Machine<T> {
         if self.registers.len() < tape.registers {
             self.registers.resize_with(tape.registers, Vec::new);
         }
-        for register in &mut self.registers {
-            grow(register, frame.width * frame.height);
-        }
-        grow(&mut self.stored, frame.width);
-        grow(&mut self.folded, frame.width);
+        self.registers[..tape.registers].iter_mut().for_each(grow);
     }
 
     /// Writes a value to a slot of the lanes.
     fn store(&mut self, slot: usize, term: &Summand, frame: &mut Frame<T>, k: usize) {
         let width = frame.width;
-        let stored = &mut self.stored[..width];
-        let given = given(&self.registers, frame, term, 0, k);
-        given.write(self.instructions, stored);
-        frame.lanes[slot * width..][..width].copy_from_slice(stored);
+        self.stored.resize(width, T::ZERO);
+        let given = given(&self.registers, frame, term, k);
+        given.write(self.instructions, &mut self.stored, width);
+        frame.lanes[slot * width..][..width].copy_from_slice(&self.stored);
     }
 
     fn act(&mut self, action: &Action, frame: &Frame<T>) {
         match action {
             Action::Do(step) => self.step(step, frame, 0),
+            Action::Terms {
+                out,
+                parts,
+                len,
+                summand,
+                opposite,
+            } => {
+                let len_of = frame.width * frame.height;
+                let mut own = std::mem::take(&mut self.registers[*out]);
+                let value = |value: Value, k: usize| tile(&self.registers, frame, value, k);
+                let terms = (0..*len).flat_map(|k| {
+                    parts.iter().map(move |part| match *part {
+                        Part::Product([a, b]) => Term::Product(value(a, k), value(b, k)),
+                        Part::Square([a, b]) => Term::Square(value(a, k), value(b, k)),
+                    })
+                });
+                let terms: Vec<Term<T>> = terms.collect();
+                self.instructions.run(SumOfTerms {
+                    out: &mut own[..len_of],
+                    width: frame.width,
+                    terms: &terms,
+                    summand: value(*summand, 0),
+                    opposite: *opposite,
+                });
+                self.registers[*out] = own;
+            }
             Action::Sum {
                 out,
                 len,
@@ -210,15 +253,15 @@ impl<T: Real> Machine<T> {
                 term,
                 fold,
             } => {
-                // Unlike 0 it keeps the sign of a zero that is added to it.
-                let first = fold.map_or(Value::Constant(-0.0), |(_, first)| first);
-                let first = Summand::Value(first);
-                for row in 0..frame.height {
-                    let mut tile = std::mem::take(&mut self.registers[*out]);
-                    let own = &mut tile[row * frame.width..][..frame.width];
-                    given(&self.registers, frame, &first, row, 0).write(self.instructions, own);
-                    self.registers[*out] = tile;
-                }
+                let first = fold.map_or(Value::Constant(NOTHING), |(_, first)| first);
+                let mut own = std::mem::take(&mut self.registers[*out]);
+                let size = frame.width * frame.height;
+                write(
+                    tile(&self.registers, frame, first, 0),
+                    &mut own[..size],
+                    frame.width,
+                );
+                self.registers[*out] = own;
                 for k in 0..*len {
                     self.steps(body, frame, k);
                     self.take_term(*out, term, fold.map(|(op, _)| op), frame, k);
@@ -237,33 +280,35 @@ impl<T: Real> Machine<T> {
         frame: &Frame<T>,
         k: usize,
     ) {
-        let width = frame.width;
-        let mut tile = std::mem::take(&mut self.registers[out]);
-        for row in 0..frame.height {
-            let own = &mut tile[row * width..][..width];
-            let given = given(&self.registers, frame, term, row, k);
-            match fold {
-                None => {
-                    let (factors, negated) = match given {
-                        Given::Value(value) => ([value, Lanes::All(T::ONE)], false),
-                        Given::Product(factors, negated) => (factors, negated),
-                    };
-                    self.instructions.run(Accumulate {
-                        sum: own,
-                        factors,
-                        negated,
-                    });
-                }
-                Some(op) => {
-                    let term = given.values(self.instructions, &mut self.stored[..width]);
-                    let so_far = &mut self.folded[..width];
-                    so_far.copy_from_slice(own);
-                    let args = [&*so_far, term, term].map(Lanes::Each);
-                    apply(self.instructions, op, own, args, &mut self.copies);
-                }
+        let (width, size) = (frame.width, frame.width * frame.height);
+        let mut all = std::mem::take(&mut self.registers[out]);
+        let own = &mut all[..size];
+        let given = given(&self.registers, frame, term, k);
+        match fold {
+            None => {
+                let (factors, negated) = match given {
+                    Given::Value(value) => ([value, Tile::All(T::ONE)], false),
+                    Given::Product(factors, negated) => (factors, negated),
+                };
+                self.instructions.run(Accumulate {
+                    sum: own,
+                    width,
+                    factors,
+                    negated,
+                });
+            }
+            Some(op) => {
+                self.stored.resize(size, T::ZERO);
+                given.write(self.instructions, &mut self.stored, width);
+                self.folded.clear();
+                self.folded.extend_from_slice(own);
+                let args = [&self.folded, &self.stored, &self.stored];
+                let args = args.map(|values| Tile::Own(values));
+                let out = (own, width);
+                apply(self.instructions, op, out, args, &mut self.copies);
             }
         }
-        self.registers[out] = tile;
+        self.registers[out] = all;
     }
 
     fn steps(&mut self, steps: &[Step], frame: &Frame<T>, k: usize) {
@@ -273,45 +318,37 @@ impl<T: Real> Machine<T> {
     }
 
     fn step(&mut self, step: &Step, frame: &Frame<T>, k: usize) {
-        let (out, args) = match *step {
-            Step::Apply { out, args, .. } | Step::Fma { out, args, .. } => (out, args),
-            Step::Offset { out, .. } => (out, [Value::Constant(0.0); 3]),
+        let (width, size) = (frame.width, frame.width * frame.height);
+        let out = match *step {
+            Step::Apply { out, .. } | Step::Fma { out, .. } | Step::Offset { out, .. } => out,
         };
-        let mut tile = std::mem::take(&mut self.registers[out]);
-        // All rows at once, where they are in tiles.
-        let in_tiles = |value: &Value| matches!(value, Value::Register(_));
-        let whole = match step {
-            Step::Apply { op, .. } => args[..op.arity()].iter().all(in_tiles),
-            Step::Fma { .. } => args.iter().all(in_tiles),
-            Step::Offset { .. } => false,
-        };
-        let (turns, len) = match whole {
-            true => (1, frame.width * frame.height),
-            false => (frame.height, frame.width),
-        };
-        for row in 0..turns {
-            let own = &mut tile[row * len..][..len];
-            let args = args.map(|value| match value {
-                Value::Register(tile) => Lanes::Each(&self.registers[tile][row * len..][..len]),
-                value => lanes(&self.registers, frame, value, row, k),
-            });
-            match *step {
-                Step::Apply { op, .. } => apply(self.instructions, op, own, args, &mut self.copies),
-                Step::Fma { negated, .. } => self.instructions.run(MultiplyAdd {
+        let mut all = std::mem::take(&mut self.registers[out]);
+        let own = &mut all[..size];
+        let value = |value| tile(&self.registers, frame, value, k);
+        match *step {
+            Step::Apply { op, args, .. } => {
+                let args = args.map(value);
+                apply(self.instructions, op, (own, width), args, &mut self.copies);
+            }
+            Step::Fma { args, negated, .. } => {
+                let [a, b, c] = args.map(value);
+                self.instructions.run(MultiplyAdd {
                     out: own,
-                    factors: [args[0], args[1]],
-                    summand: args[2],
+                    width,
+                    factors: [a, b],
+                    summand: c,
                     negated,
-                }),
-                Step::Offset { negated, .. } => {
-                    let row = (frame.first[0] + row) as f64;
-                    for (lane, out) in (frame.first[1]..).zip(own) {
-                        let offset = row - lane as f64;
-                        *out = T::of(if negated { -offset } else { offset });
+                });
+            }
+            Step::Offset { negated, .. } => {
+                for (row, own) in (frame.first[0]..).zip(own.chunks_exact_mut(width)) {
+                    for (lane, own) in (frame.first[1]..).zip(own) {
+                        let offset = row as f64 - lane as f64;
+                        *own = T::of(if negated { -offset } else { offset });
                     }
                 }
             }
         }
-        self.registers[out] = tile;
+        self.registers[out] = all;
     }
 }

@@ -9,6 +9,9 @@ use crate::{
     program::{Code, Instruction, Item, Register, Space, Term},
 };
 
+/// What a sum starts from: unlike 0 it keeps the sign of a zero that is added to it.
+pub const NOTHING: f64 = -0.0;
+
 /// Where a value comes from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value {
@@ -84,11 +87,34 @@ pub enum Summand {
     },
 }
 
+/// A term of a sum.
+#[derive(Clone, Copy, Debug)]
+pub enum Part {
+    /// $a b$.
+    Product([Value; 2]),
+    /// $(a - b)^2$.
+    Square([Value; 2]),
+}
+
 /// A part of a stage.
 #[derive(Clone, Debug)]
 pub enum Action {
     /// One instruction.
     Do(Step),
+    /// The sum over `k < len` of terms that are made of slots and numbers, and of a value; or its opposite. It is
+    /// computed without memory in between.
+    Terms {
+        /// The tile that gets the result.
+        out: usize,
+        /// The terms for each `k`.
+        parts: Vec<Part>,
+        /// How often they are added.
+        len: usize,
+        /// What is added to.
+        summand: Value,
+        /// Whether the opposite is meant.
+        opposite: bool,
+    },
     /// A sum over `k < len`, or what else values are folded by.
     Sum {
         /// The tile that gets the result.
@@ -136,10 +162,12 @@ impl Tape {
             values: HashMap::new(),
             free: Vec::new(),
             registers: 0,
+            readers: readers(items),
+            differences: HashMap::new(),
         };
         let mut actions = Vec::new();
         for (at, item) in items.iter().enumerate() {
-            writer.write(item, &mut actions);
+            writer.write(item, items, &mut actions);
             let over = item.registers().into_iter().chain(item.filled());
             for register in over {
                 if last.get(&register).is_none_or(|last| *last <= at) {
@@ -160,12 +188,174 @@ struct Writer {
     /// Tiles that hold nothing.
     free: Vec<usize>,
     registers: usize,
+    /// The items that read a register.
+    readers: HashMap<Register, Vec<usize>>,
+    /// Differences that are only squared, of which nothing has been written yet.
+    differences: HashMap<Register, [Value; 2]>,
+}
+
+/// The items that read each register.
+fn readers(items: &[Item]) -> HashMap<Register, Vec<usize>> {
+    let mut readers: HashMap<Register, Vec<usize>> = HashMap::new();
+    for (at, item) in items.iter().enumerate() {
+        for register in item.registers() {
+            let readers = readers.entry(register).or_default();
+            if readers.last() != Some(&at) {
+                readers.push(at);
+            }
+        }
+    }
+    readers
+}
+
+/// Whether an item squares `register`, and does nothing else with it.
+fn squares(item: &Item, register: Register) -> bool {
+    match item {
+        Item::Let(_, Instruction::Apply { op, args, .. }) => match op {
+            ScalarOp::Square => args[0] == register,
+            ScalarOp::Mul => args[..2] == [register; 2],
+            _ => false,
+        },
+        Item::Let(_, Instruction::Fma { args, negated }) => {
+            args[..2] == [register; 2] && args[2] != register && !negated
+        }
+        _ => false,
+    }
+}
+
+/// Whether it is read in place.
+fn in_place(value: &Value) -> bool {
+    !matches!(value, Value::Register(_))
 }
 
 impl Writer {
-    fn write(&mut self, item: &Item, actions: &mut Vec<Action>) {
+    /// Writes an item as a part of a sum of terms, if it is one.
+    fn write_term(
+        &mut self,
+        register: Register,
+        instruction: &Instruction,
+        items: &[Item],
+        actions: &mut Vec<Action>,
+    ) -> bool {
+        let value = |register: &Register| self.values.get(register).copied();
+        match *instruction {
+            Instruction::Apply {
+                op: ScalarOp::Sub,
+                args: [a, b, _],
+                ..
+            } => {
+                let reader = match self.readers.get(&register).map(Vec::as_slice) {
+                    Some([reader]) => *reader,
+                    _ => return false,
+                };
+                let (Some(a), Some(b)) = (value(&a), value(&b)) else {
+                    return false;
+                };
+                let read = in_place(&a) && in_place(&b) && squares(&items[reader], register);
+                if read {
+                    self.differences.insert(register, [a, b]);
+                }
+                read
+            }
+            Instruction::Apply {
+                op: op @ (ScalarOp::Square | ScalarOp::Mul),
+                args: [a, b, _],
+                ..
+            } => {
+                let part = match self.differences.remove(&a) {
+                    Some(difference) => Some(Part::Square(difference)),
+                    None if op == ScalarOp::Mul => self.product(a, b),
+                    None => None,
+                };
+                part.is_some_and(|part| {
+                    self.push_terms(register, part, Value::Constant(NOTHING), actions)
+                })
+            }
+            Instruction::Fma {
+                args: [a, b, c],
+                negated: false,
+            } => {
+                let part = match self.differences.remove(&a) {
+                    Some(difference) => Some(Part::Square(difference)),
+                    None => self.product(a, b),
+                };
+                let Some(part) = part else {
+                    return false;
+                };
+                let summand = self.value(c);
+                if self.ends_with(c, actions)
+                    && let Some(Action::Terms {
+                        parts,
+                        len: 1,
+                        opposite: false,
+                        ..
+                    }) = actions.last_mut()
+                {
+                    parts.push(part);
+                    self.values.remove(&c);
+                    self.values.insert(register, summand);
+                    return true;
+                }
+                self.push_terms(register, part, summand, actions)
+            }
+            Instruction::Apply {
+                op: ScalarOp::Neg,
+                args: [a, ..],
+                ..
+            } if self.ends_with(a, actions) => match actions.last_mut() {
+                Some(Action::Terms { opposite, .. }) => {
+                    *opposite = !*opposite;
+                    let value = self.values.remove(&a).expect("it is there");
+                    self.values.insert(register, value);
+                    true
+                }
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
+    /// Whether the last action fills `register`, which nothing but the next item reads.
+    fn ends_with(&self, register: Register, actions: &[Action]) -> bool {
+        let alone = self.readers.get(&register).is_some_and(|r| r.len() == 1);
+        let tile = self.values.get(&register);
+        match actions.last() {
+            Some(Action::Terms { out, .. }) => alone && tile == Some(&Value::Register(*out)),
+            _ => false,
+        }
+    }
+
+    /// A product of values that are read in place.
+    fn product(&self, a: Register, b: Register) -> Option<Part> {
+        let values = [self.values.get(&a)?, self.values.get(&b)?].map(|value| *value);
+        values.iter().all(in_place).then_some(Part::Product(values))
+    }
+
+    fn push_terms(
+        &mut self,
+        register: Register,
+        part: Part,
+        summand: Value,
+        actions: &mut Vec<Action>,
+    ) -> bool {
+        let out = self.tile();
+        self.values.insert(register, Value::Register(out));
+        actions.push(Action::Terms {
+            out,
+            parts: vec![part],
+            len: 1,
+            summand,
+            opposite: false,
+        });
+        true
+    }
+
+    fn write(&mut self, item: &Item, items: &[Item], actions: &mut Vec<Action>) {
         match item {
             Item::Let(register, instruction) => {
+                if self.write_term(*register, instruction, items, actions) {
+                    return;
+                }
                 let mut steps = Vec::new();
                 self.instruction(*register, instruction, &mut steps);
                 actions.extend(steps.into_iter().map(Action::Do));
@@ -181,12 +371,25 @@ impl Writer {
                 let fold = fold.map(|(op, first)| (op, self.value(first)));
                 let (body, term) = self.body(body, term);
                 self.values.insert(*register, Value::Register(out));
-                actions.push(Action::Sum {
-                    out,
-                    len: *len,
-                    body,
-                    term,
-                    fold,
+                let part = match fold {
+                    None => part_of(&body, &term),
+                    Some(_) => None,
+                };
+                actions.push(match part {
+                    Some(part) => Action::Terms {
+                        out,
+                        parts: vec![part],
+                        len: *len,
+                        summand: Value::Constant(NOTHING),
+                        opposite: false,
+                    },
+                    None => Action::Sum {
+                        out,
+                        len: *len,
+                        body,
+                        term,
+                        fold,
+                    },
                 });
             }
             Item::Store {
@@ -388,6 +591,30 @@ impl Writer {
         if let Value::Register(tile) = value {
             self.free.push(tile);
         }
+    }
+}
+
+/// What a loop adds, if it is a product or the square of a difference of values that are read in place.
+fn part_of(body: &[Step], term: &Summand) -> Option<Part> {
+    let Summand::Product {
+        args,
+        negated: false,
+    } = term
+    else {
+        return None;
+    };
+    match body {
+        [] if args.iter().all(in_place) => Some(Part::Product(*args)),
+        [
+            Step::Apply {
+                out,
+                op: ScalarOp::Sub,
+                args: [a, b, _],
+            },
+        ] if in_place(a) && in_place(b) && *args == [Value::Register(*out); 2] => {
+            Some(Part::Square([*a, *b]))
+        }
+        _ => None,
     }
 }
 

@@ -68,6 +68,15 @@ pub fn engine() -> Engine {
     }
 }
 
+/// Whether the test at hand, which is one of kernels or of their plans, does not run.
+pub fn not_of_kernels() -> bool {
+    let host = engine() == Engine::Host;
+    if host {
+        skipped("the host has no kernels");
+    }
+    host
+}
+
 /// A client of the runtime under test. If `BURN_LAZY_VALIDATE` is set, its kernels print each index that is out of
 /// the bounds of a buffer.
 pub fn client() -> Client {

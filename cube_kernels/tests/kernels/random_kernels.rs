@@ -5,7 +5,7 @@
 //! ill-conditioned and left out. Terms that are infinite or NaN, however perturbed, must make the
 //! output so.
 
-use burn_lazy_kernels::{Axis, Precision, expr::Var};
+use burn_lazy_kernels::{Axis, Precision, Wanted, expr::Var, host::Instructions};
 use proptest::prelude::*;
 
 use crate::{
@@ -155,7 +155,10 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
     let got = problem
         .run(&client, precision)
         .expect("the launch succeeds");
-    assert_expected(&problem, precision, &got)
+    assert_expected(&problem, precision, &got)?;
+    // The host in F64 is the reference, at its speed.
+    let host = problem.run_on_host(Precision::F64, Wanted::VALUES, Instructions::detect());
+    assert_expected(&problem, Precision::F64, &host.expect("the host runs it").0)
 }
 
 #[test]

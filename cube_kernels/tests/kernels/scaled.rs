@@ -5,7 +5,9 @@ use burn_lazy_kernels::{Axis, Expr, Precision, expr::Var, plan::Device, program:
 use proptest::prelude::*;
 
 use crate::{
-    device::{Problem, Runtime, Tensor, assert_close, client, runtime, skipped, small_gpu},
+    device::{
+        Problem, Runtime, Tensor, assert_close, client, not_of_kernels, runtime, skipped, small_gpu,
+    },
     random::config,
     support::{Rng, p, s, x, y},
 };
@@ -25,7 +27,7 @@ fn runs() -> bool {
     if !runs {
         skipped("shaders have no such kernels");
     }
-    runs
+    runs && !not_of_kernels()
 }
 
 /// The values in both forms: as a device chooses them, and of the formula as it is.

@@ -1,7 +1,10 @@
 //! Loops over the values of a tile that reductions take in.
 
 use crate::{
-    host::{arithmetic::Lanes, vector::Vectors},
+    host::{
+        arithmetic::{Lanes, Tile},
+        vector::Vectors,
+    },
     math::lane::{Arithmetic, Real},
 };
 
@@ -47,27 +50,50 @@ impl<T: Real> Vectors for SumOf<'_, T> {
 }
 
 /// The sum of products, of `len` lanes.
-pub struct SumOfProducts<'a, T> {
-    pub factors: [Lanes<'a, T>; 2],
-    pub len: usize,
+#[inline(always)]
+fn sum_of_products<T: Real, M: Arithmetic>(math: M, factors: [Lanes<T>; 2], len: usize) -> T {
+    match factors {
+        [Lanes::Each(a), Lanes::Each(b)] => {
+            let (a, b) = (&a[..len], &b[..len]);
+            sum_of(len, |sum, k| math.fma(a[k], b[k], sum))
+        }
+        [Lanes::Each(a), Lanes::All(b)] | [Lanes::All(b), Lanes::Each(a)] => {
+            let a = &a[..len];
+            sum_of(len, |sum, k| math.fma(a[k], b, sum))
+        }
+        [Lanes::All(a), Lanes::All(b)] => sum_of(len, |sum, _| math.fma(a, b, sum)),
+    }
 }
+
+/// The sum of the products of values.
+pub struct SumOfProducts<'a, T>(pub [&'a [T]; 2]);
 
 impl<T: Real> Vectors for SumOfProducts<'_, T> {
     type Output = T;
 
     #[inline(always)]
     fn run<M: Arithmetic>(self, math: M) -> T {
-        let len = self.len;
-        match self.factors {
-            [Lanes::Each(a), Lanes::Each(b)] => {
-                let (a, b) = (&a[..len], &b[..len]);
-                sum_of(len, |sum, k| math.fma(a[k], b[k], sum))
-            }
-            [Lanes::Each(a), Lanes::All(b)] | [Lanes::All(b), Lanes::Each(a)] => {
-                let a = &a[..len];
-                sum_of(len, |sum, k| math.fma(a[k], b, sum))
-            }
-            [Lanes::All(a), Lanes::All(b)] => sum_of(len, |sum, _| math.fma(a, b, sum)),
+        let [a, b] = self.0;
+        sum_of_products(math, [a, b].map(Lanes::Each), a.len())
+    }
+}
+
+/// Does `each` with each row and the sum of its products.
+pub struct SumsOfProducts<'a, T, F> {
+    pub factors: [Tile<'a, T>; 2],
+    pub width: usize,
+    pub height: usize,
+    pub each: F,
+}
+
+impl<T: Real, F: FnMut(usize, T)> Vectors for SumsOfProducts<'_, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<M: Arithmetic>(mut self, math: M) {
+        for row in 0..self.height {
+            let factors = self.factors.map(|tile| tile.row(row, self.width));
+            (self.each)(row, sum_of_products(math, factors, self.width));
         }
     }
 }

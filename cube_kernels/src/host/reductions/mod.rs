@@ -8,7 +8,11 @@ mod selections;
 mod sums;
 mod variance;
 
-use super::{arithmetic::Lanes, evaluate::Given, vector::Instructions};
+use super::{
+    arithmetic::{Lanes, Tile},
+    evaluate::Given,
+    vector::Instructions,
+};
 use crate::{
     math::lane::Real,
     reduction::{Family, Spec},
@@ -25,8 +29,9 @@ pub struct Rules {
     pub largest: f64,
 }
 
-/// Values of a component that a row takes in.
-pub struct Taken<'a, T> {
+/// Values of a component that rows take in.
+#[derive(Clone, Copy)]
+pub struct Taken<G> {
     /// The component.
     pub index: usize,
     /// The first column.
@@ -34,7 +39,7 @@ pub struct Taken<'a, T> {
     /// How many columns there are.
     pub len: usize,
     /// Their values.
-    pub given: Given<'a, T>,
+    pub given: G,
 }
 
 /// Room of a row of a tile, from its first component to its last.
@@ -64,9 +69,9 @@ impl<T: Real> Room<T> {
     }
 }
 
-/// The state machine of a reduction.
+/// The state machine of a reduction, for some rows at a time.
 pub trait HostReduction: Family {
-    /// What is kept for a row.
+    /// What is kept for rows.
     type State: Clone + Send;
 
     /// How many components are [kept](Room::kept) until others come.
@@ -74,47 +79,81 @@ pub trait HostReduction: Family {
         0
     }
 
-    /// The state before the first column.
-    fn start(&self, rules: &Rules) -> Self::State;
+    /// The state of `rows` rows before the first column.
+    fn start(&self, rules: &Rules, rows: usize) -> Self::State;
 
-    /// Takes in a component of some columns.
+    /// Takes in a component of some columns for a row.
     fn step<T: Real>(
         &self,
         state: &mut Self::State,
+        row: usize,
         room: &mut Room<T>,
-        taken: Taken<T>,
+        taken: Taken<Given<Lanes<T>>>,
         rules: &Rules,
     );
 
-    /// Value `at` of `plane` of the partial result.
-    fn save(&self, state: &Self::State, plane: usize, at: usize, rules: &Rules) -> f64;
+    /// Takes in a component of some columns for the rows from `first` on, of which each has a room.
+    fn step_rows<T: Real>(
+        &self,
+        state: &mut Self::State,
+        first: usize,
+        rooms: &mut [Room<T>],
+        taken: Taken<Given<Tile<T>>>,
+        rules: &Rules,
+    ) {
+        for (row, room) in rooms.iter_mut().enumerate() {
+            let own = Taken {
+                index: taken.index,
+                column: taken.column,
+                len: taken.len,
+                given: taken.given.row(row, taken.len),
+            };
+            self.step(state, first + row, room, own, rules);
+        }
+    }
 
-    /// Sets a value of the partial result, by its plane and its place there.
-    fn load(&self, state: &mut Self::State, place: (usize, usize), value: f64, rules: &Rules);
+    /// Value `at` of `plane` of the partial result of a row.
+    fn save(&self, state: &Self::State, row: usize, place: (usize, usize), rules: &Rules) -> f64;
 
-    /// Takes in the partial result of later columns.
+    /// Sets a value of the partial result of a row, by its plane and its place there.
+    fn load(
+        &self,
+        state: &mut Self::State,
+        row: usize,
+        place: (usize, usize),
+        value: f64,
+        rules: &Rules,
+    );
+
+    /// Takes in the partial results of later columns.
     fn merge(&self, state: &mut Self::State, later: &Self::State, rules: &Rules);
 
-    /// Value `at` of the result.
-    fn result(&self, state: &Self::State, at: usize, rules: &Rules) -> f64;
+    /// Value `at` of the result of a row.
+    fn result(&self, state: &Self::State, row: usize, at: usize, rules: &Rules) -> f64;
 
-    /// Column or count `at` of the partial result and of the result.
-    fn index(&self, state: &Self::State, at: usize) -> u32 {
-        let _ = (state, at);
+    /// Column or count `at` of the partial result and of the result of a row.
+    fn index(&self, state: &Self::State, row: usize, at: usize, rules: &Rules) -> u32 {
+        let _ = (state, row, at, rules);
         0
     }
 
-    /// Sets column or count `at` of the partial result.
-    fn load_index(&self, state: &mut Self::State, at: usize, index: u32) {
-        let _ = (state, at, index);
+    /// Sets column or count `at` of the partial result of a row.
+    fn load_index(
+        &self,
+        state: &mut Self::State,
+        row: usize,
+        at: usize,
+        index: u32,
+        rules: &Rules,
+    ) {
+        let _ = (state, row, at, index, rules);
     }
 }
 
-/// The factors of a product, or a value and 1.
-fn factors<T: Real>(given: Given<'_, T>) -> [Lanes<'_, T>; 2] {
+/// The factors of a product, or a value and 1, and whether it is subtracted.
+fn factors<T: Real>(given: Given<Tile<'_, T>>) -> ([Tile<'_, T>; 2], bool) {
     match given {
-        Given::Value(value) => [value, Lanes::All(T::ONE)],
-        Given::Product([a, b], false) => [a, b],
-        Given::Product(..) => unreachable!("signs are taken apart"),
+        Given::Value(value) => ([value, Tile::All(T::ONE)], false),
+        Given::Product(factors, negated) => (factors, negated),
     }
 }

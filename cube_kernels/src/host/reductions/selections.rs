@@ -2,11 +2,12 @@
 
 use super::{HostReduction, Room, Rules, Taken, loops::AnyBeyond};
 use crate::{
+    host::{arithmetic::Lanes, evaluate::Given},
     math::lane::Real,
     reduction::{Extremum, NO_INDEX, Smallest},
 };
 
-/// Values and their columns.
+/// Values and their columns, row by row.
 #[derive(Clone)]
 pub struct Found {
     values: Vec<f64>,
@@ -33,21 +34,28 @@ impl Extremum {
 impl HostReduction for Extremum {
     type State = Found;
 
-    fn start(&self, rules: &Rules) -> Found {
-        let dim = rules.spec.dim;
+    fn start(&self, rules: &Rules, rows: usize) -> Found {
+        let len = rows * rules.spec.dim;
         let worst = if self.largest {
             f64::NEG_INFINITY
         } else {
             f64::INFINITY
         };
         Found {
-            values: vec![worst; dim],
-            columns: vec![NO_INDEX; dim],
+            values: vec![worst; len],
+            columns: vec![NO_INDEX; len],
         }
     }
 
-    fn step<T: Real>(&self, state: &mut Found, room: &mut Room<T>, taken: Taken<T>, rules: &Rules) {
-        let at = taken.index;
+    fn step<T: Real>(
+        &self,
+        state: &mut Found,
+        row: usize,
+        room: &mut Room<T>,
+        taken: Taken<Given<Lanes<T>>>,
+        rules: &Rules,
+    ) {
+        let at = row * rules.spec.dim + taken.index;
         let values = &mut room.values[..taken.len];
         let values = taken.given.values(rules.instructions, values);
         let bound = T::of(state.values[at]);
@@ -65,11 +73,19 @@ impl HostReduction for Extremum {
         }
     }
 
-    fn save(&self, state: &Found, _plane: usize, at: usize, _rules: &Rules) -> f64 {
-        state.values[at]
+    fn save(&self, state: &Found, row: usize, (_, at): (usize, usize), rules: &Rules) -> f64 {
+        self.result(state, row, at, rules)
     }
 
-    fn load(&self, state: &mut Found, (_, at): (usize, usize), value: f64, _rules: &Rules) {
+    fn load(
+        &self,
+        state: &mut Found,
+        row: usize,
+        (_, at): (usize, usize),
+        value: f64,
+        rules: &Rules,
+    ) {
+        let at = row * rules.spec.entries() + at;
         state.values[at] = value;
         // Some column, where none are kept.
         state.columns[at] = 0;
@@ -83,25 +99,26 @@ impl HostReduction for Extremum {
         }
     }
 
-    fn result(&self, state: &Found, at: usize, _rules: &Rules) -> f64 {
-        state.values[at]
+    fn result(&self, state: &Found, row: usize, at: usize, rules: &Rules) -> f64 {
+        state.values[row * rules.spec.entries() + at]
     }
 
-    fn index(&self, state: &Found, at: usize) -> u32 {
-        state.columns[at]
+    fn index(&self, state: &Found, row: usize, at: usize, rules: &Rules) -> u32 {
+        state.columns[row * rules.spec.entries() + at]
     }
 
-    fn load_index(&self, state: &mut Found, at: usize, index: u32) {
-        state.columns[at] = index;
+    fn load_index(&self, state: &mut Found, row: usize, at: usize, index: u32, rules: &Rules) {
+        state.columns[row * rules.spec.entries() + at] = index;
     }
 }
 
 impl Smallest {
-    /// Inserts a value of `component` behind those that it equals, if it is among the smallest. Lists are sorted, each
-    /// component by itself.
-    fn insert(&self, state: &mut Found, component: usize, value: f64, column: u32) {
-        let dim = state.values.len() / self.k;
-        let place = |k: usize| k * dim + component;
+    /// Inserts a value behind those that it equals, if it is among the smallest. The list, which is sorted, starts at
+    /// `first`; its places are at a distance of `dim`.
+    ///
+    /// One list is gone through at a time: with several side by side, in vectors, rustc 1.95 loses indices.
+    fn insert(&self, state: &mut Found, (first, dim): (usize, usize), value: f64, column: u32) {
+        let place = |k: usize| first + k * dim;
         let mut k = self.k;
         while k > 0 && value < state.values[place(k - 1)] {
             if k < self.k {
@@ -120,19 +137,27 @@ impl Smallest {
 impl HostReduction for Smallest {
     type State = Found;
 
-    fn start(&self, rules: &Rules) -> Found {
-        let len = rules.spec.entries();
+    fn start(&self, rules: &Rules, rows: usize) -> Found {
+        let len = rows * rules.spec.entries();
         Found {
             values: vec![f64::INFINITY; len],
             columns: vec![NO_INDEX; len],
         }
     }
 
-    fn step<T: Real>(&self, state: &mut Found, room: &mut Room<T>, taken: Taken<T>, rules: &Rules) {
+    fn step<T: Real>(
+        &self,
+        state: &mut Found,
+        row: usize,
+        room: &mut Room<T>,
+        taken: Taken<Given<Lanes<T>>>,
+        rules: &Rules,
+    ) {
         /// Columns that are tested at once.
         const TOGETHER: usize = 32;
-        let component = taken.index;
-        let last = (self.k - 1) * rules.spec.dim + component;
+        let (entries, dim) = (rules.spec.entries(), rules.spec.dim);
+        let first = row * entries + taken.index;
+        let last = first + (self.k - 1) * dim;
         let values = &mut room.values[..taken.len];
         let values = taken.given.values(rules.instructions, values);
         let may_be_less = |state: &Found, values: &[T]| {
@@ -151,35 +176,45 @@ impl HostReduction for Smallest {
         {
             if may_be_less(state, values) {
                 for (column, value) in (column as u32..).zip(values) {
-                    self.insert(state, component, value.double(), column);
+                    self.insert(state, (first, dim), value.double(), column);
                 }
             }
         }
     }
 
-    fn save(&self, state: &Found, _plane: usize, at: usize, _rules: &Rules) -> f64 {
-        state.values[at]
+    fn save(&self, state: &Found, row: usize, (_, at): (usize, usize), rules: &Rules) -> f64 {
+        self.result(state, row, at, rules)
     }
 
-    fn load(&self, state: &mut Found, (_, at): (usize, usize), value: f64, _rules: &Rules) {
+    fn load(
+        &self,
+        state: &mut Found,
+        row: usize,
+        (_, at): (usize, usize),
+        value: f64,
+        rules: &Rules,
+    ) {
+        let at = row * rules.spec.entries() + at;
         state.values[at] = value;
     }
 
     fn merge(&self, state: &mut Found, later: &Found, rules: &Rules) {
         for (at, (value, column)) in later.values.iter().zip(&later.columns).enumerate() {
-            self.insert(state, at % rules.spec.dim, *value, *column);
+            let (entries, dim) = (rules.spec.entries(), rules.spec.dim);
+            let first = at / entries * entries + at % dim;
+            self.insert(state, (first, dim), *value, *column);
         }
     }
 
-    fn result(&self, state: &Found, at: usize, _rules: &Rules) -> f64 {
-        state.values[at]
+    fn result(&self, state: &Found, row: usize, at: usize, rules: &Rules) -> f64 {
+        state.values[row * rules.spec.entries() + at]
     }
 
-    fn index(&self, state: &Found, at: usize) -> u32 {
-        state.columns[at]
+    fn index(&self, state: &Found, row: usize, at: usize, rules: &Rules) -> u32 {
+        state.columns[row * rules.spec.entries() + at]
     }
 
-    fn load_index(&self, state: &mut Found, at: usize, index: u32) {
-        state.columns[at] = index;
+    fn load_index(&self, state: &mut Found, row: usize, at: usize, index: u32, rules: &Rules) {
+        state.columns[row * rules.spec.entries() + at] = index;
     }
 }

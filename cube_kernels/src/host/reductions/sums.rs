@@ -2,10 +2,13 @@
 
 use super::{
     HostReduction, Room, Rules, Taken, factors,
-    loops::{CountOf, SumOf, SumOfProducts},
+    loops::{CountOf, SumOf, SumsOfProducts},
 };
 use crate::{
-    host::{arithmetic::Lanes, evaluate::Given},
+    host::{
+        arithmetic::{Lanes, Tile},
+        evaluate::Given,
+    },
     math::lane::Real,
     reduction::{Count, Product, Sum},
 };
@@ -45,44 +48,60 @@ impl Running {
     }
 }
 
-/// The sum of what is taken in.
-pub(super) fn sum_of<T: Real>(taken: Taken<T>, rules: &Rules) -> f64 {
-    let len = taken.len;
-    let sum = match taken.given {
-        Given::Value(Lanes::Each(values)) => rules.instructions.run(SumOf(&values[..len])),
-        Given::Product(factors, true) => -rules.instructions.run(SumOfProducts { factors, len }),
-        given => rules.instructions.run(SumOfProducts {
-            factors: factors(given),
-            len,
-        }),
-    };
-    sum.double()
-}
-
 impl HostReduction for Sum {
     type State = Vec<Running>;
 
-    fn start(&self, rules: &Rules) -> Self::State {
-        vec![Running::default(); rules.spec.dim]
+    fn start(&self, rules: &Rules, rows: usize) -> Self::State {
+        vec![Running::default(); rows * rules.spec.dim]
     }
 
     fn step<T: Real>(
         &self,
         state: &mut Self::State,
-        _room: &mut Room<T>,
-        taken: Taken<T>,
+        row: usize,
+        room: &mut Room<T>,
+        taken: Taken<Given<Lanes<T>>>,
         rules: &Rules,
     ) {
-        let index = taken.index;
-        state[index].add(sum_of(taken, rules));
+        let values = &mut room.values[..taken.len];
+        let values = taken.given.values(rules.instructions, values);
+        let sum = rules.instructions.run(SumOf(values));
+        state[row * rules.spec.dim + taken.index].add(sum.double());
     }
 
-    fn save(&self, state: &Self::State, _plane: usize, at: usize, _rules: &Rules) -> f64 {
-        state[at].total()
+    fn step_rows<T: Real>(
+        &self,
+        state: &mut Self::State,
+        first: usize,
+        rooms: &mut [Room<T>],
+        taken: Taken<Given<Tile<T>>>,
+        rules: &Rules,
+    ) {
+        let (factors, negated) = factors(taken.given);
+        rules.instructions.run(SumsOfProducts {
+            factors,
+            width: taken.len,
+            height: rooms.len(),
+            each: |row: usize, sum: T| {
+                let sum = if negated { -sum } else { sum };
+                state[(first + row) * rules.spec.dim + taken.index].add(sum.double());
+            },
+        });
     }
 
-    fn load(&self, state: &mut Self::State, (_, at): (usize, usize), value: f64, _rules: &Rules) {
-        state[at].set(value);
+    fn save(&self, state: &Self::State, row: usize, (_, at): (usize, usize), rules: &Rules) -> f64 {
+        self.result(state, row, at, rules)
+    }
+
+    fn load(
+        &self,
+        state: &mut Self::State,
+        row: usize,
+        (_, at): (usize, usize),
+        value: f64,
+        rules: &Rules,
+    ) {
+        state[row * rules.spec.dim + at].set(value);
     }
 
     fn merge(&self, state: &mut Self::State, later: &Self::State, _rules: &Rules) {
@@ -91,42 +110,50 @@ impl HostReduction for Sum {
         }
     }
 
-    fn result(&self, state: &Self::State, at: usize, _rules: &Rules) -> f64 {
-        state[at].total()
+    fn result(&self, state: &Self::State, row: usize, at: usize, rules: &Rules) -> f64 {
+        state[row * rules.spec.dim + at].total()
     }
 }
 
 impl HostReduction for Product {
     type State = Vec<f64>;
 
-    fn start(&self, rules: &Rules) -> Self::State {
-        vec![1.0; rules.spec.dim]
+    fn start(&self, rules: &Rules, rows: usize) -> Self::State {
+        vec![1.0; rows * rules.spec.dim]
     }
 
     fn step<T: Real>(
         &self,
         state: &mut Self::State,
+        row: usize,
         room: &mut Room<T>,
-        taken: Taken<T>,
+        taken: Taken<Given<Lanes<T>>>,
         rules: &Rules,
     ) {
         let values = &mut room.values[..taken.len];
         let values = taken.given.values(rules.instructions, values);
         // In their order, as the range of a product depends on it. In the type of the values, so that it overflows
         // as that does.
-        let product = &mut state[taken.index];
+        let product = &mut state[row * rules.spec.dim + taken.index];
         let all = values
             .iter()
             .fold(T::of(*product), |product, value| product * *value);
         *product = all.double();
     }
 
-    fn save(&self, state: &Self::State, _plane: usize, at: usize, _rules: &Rules) -> f64 {
-        state[at]
+    fn save(&self, state: &Self::State, row: usize, (_, at): (usize, usize), rules: &Rules) -> f64 {
+        self.result(state, row, at, rules)
     }
 
-    fn load(&self, state: &mut Self::State, (_, at): (usize, usize), value: f64, _rules: &Rules) {
-        state[at] = value;
+    fn load(
+        &self,
+        state: &mut Self::State,
+        row: usize,
+        (_, at): (usize, usize),
+        value: f64,
+        rules: &Rules,
+    ) {
+        state[row * rules.spec.dim + at] = value;
     }
 
     fn merge(&self, state: &mut Self::State, later: &Self::State, _rules: &Rules) {
@@ -135,35 +162,45 @@ impl HostReduction for Product {
         }
     }
 
-    fn result(&self, state: &Self::State, at: usize, _rules: &Rules) -> f64 {
-        state[at]
+    fn result(&self, state: &Self::State, row: usize, at: usize, rules: &Rules) -> f64 {
+        state[row * rules.spec.dim + at]
     }
 }
 
 impl HostReduction for Count {
     type State = Vec<u32>;
 
-    fn start(&self, rules: &Rules) -> Self::State {
-        vec![0; rules.spec.dim]
+    fn start(&self, rules: &Rules, rows: usize) -> Self::State {
+        vec![0; rows * rules.spec.dim]
     }
 
     fn step<T: Real>(
         &self,
         state: &mut Self::State,
+        row: usize,
         room: &mut Room<T>,
-        taken: Taken<T>,
+        taken: Taken<Given<Lanes<T>>>,
         rules: &Rules,
     ) {
         let values = &mut room.values[..taken.len];
         let values = taken.given.values(rules.instructions, values);
-        state[taken.index] += rules.instructions.run(CountOf(values));
+        let count = rules.instructions.run(CountOf(values));
+        state[row * rules.spec.dim + taken.index] += count;
     }
 
-    fn save(&self, _state: &Self::State, _plane: usize, _at: usize, _rules: &Rules) -> f64 {
+    fn save(&self, _: &Self::State, _row: usize, _place: (usize, usize), _rules: &Rules) -> f64 {
         0.0
     }
 
-    fn load(&self, _state: &mut Self::State, _at: (usize, usize), _value: f64, _rules: &Rules) {}
+    fn load(
+        &self,
+        _state: &mut Self::State,
+        _row: usize,
+        _place: (usize, usize),
+        _value: f64,
+        _rules: &Rules,
+    ) {
+    }
 
     fn merge(&self, state: &mut Self::State, later: &Self::State, _rules: &Rules) {
         for (own, later) in state.iter_mut().zip(later) {
@@ -171,15 +208,22 @@ impl HostReduction for Count {
         }
     }
 
-    fn result(&self, state: &Self::State, at: usize, _rules: &Rules) -> f64 {
-        state[at].into()
+    fn result(&self, state: &Self::State, row: usize, at: usize, rules: &Rules) -> f64 {
+        self.index(state, row, at, rules).into()
     }
 
-    fn index(&self, state: &Self::State, at: usize) -> u32 {
-        state[at]
+    fn index(&self, state: &Self::State, row: usize, at: usize, rules: &Rules) -> u32 {
+        state[row * rules.spec.dim + at]
     }
 
-    fn load_index(&self, state: &mut Self::State, at: usize, index: u32) {
-        state[at] = index;
+    fn load_index(
+        &self,
+        state: &mut Self::State,
+        row: usize,
+        at: usize,
+        index: u32,
+        rules: &Rules,
+    ) {
+        state[row * rules.spec.dim + at] = index;
     }
 }

@@ -4,7 +4,11 @@ use super::{
     HostReduction, Room, Rules, Taken,
     loops::{SumOf, SumOfDistances, SumOfSquares},
 };
-use crate::{math::lane::Real, reduction::Variance};
+use crate::{
+    host::{arithmetic::Lanes, evaluate::Given},
+    math::lane::Real,
+    reduction::Variance,
+};
 
 /// Tiles that are merged before they are merged into the total, so that the error hardly grows with their number.
 const TILES: usize = 64;
@@ -98,25 +102,32 @@ impl MomentState {
 impl HostReduction for Variance {
     type State = Vec<MomentState>;
 
-    fn start(&self, rules: &Rules) -> Self::State {
-        vec![MomentState::default(); rules.spec.dim]
+    fn start(&self, rules: &Rules, rows: usize) -> Self::State {
+        vec![MomentState::default(); rows * rules.spec.dim]
     }
 
     fn step<T: Real>(
         &self,
         state: &mut Self::State,
+        row: usize,
         room: &mut Room<T>,
-        taken: Taken<T>,
+        taken: Taken<Given<Lanes<T>>>,
         rules: &Rules,
     ) {
         let values = &mut room.values[..taken.len];
         let values = taken.given.values(rules.instructions, values);
-        state[taken.index].take(&Moments::of(values, rules));
+        state[row * rules.spec.dim + taken.index].take(&Moments::of(values, rules));
     }
 
-    fn save(&self, state: &Self::State, plane: usize, at: usize, rules: &Rules) -> f64 {
+    fn save(
+        &self,
+        state: &Self::State,
+        row: usize,
+        (plane, at): (usize, usize),
+        rules: &Rules,
+    ) -> f64 {
         let dim = rules.spec.dim;
-        let moments = state[at % dim].all();
+        let moments = state[row * dim + at % dim].all();
         match plane {
             0 if at < dim => moments.mean,
             0 => moments.squares,
@@ -127,16 +138,18 @@ impl HostReduction for Variance {
     fn load(
         &self,
         state: &mut Self::State,
+        row: usize,
         (plane, at): (usize, usize),
         value: f64,
         rules: &Rules,
     ) {
         let dim = rules.spec.dim;
+        let own = &mut state[row * dim..][..dim];
         match plane {
-            0 if at < dim => state[at].total.mean = value,
-            0 => state[at - dim].total.squares = value,
+            0 if at < dim => own[at].total.mean = value,
+            0 => own[at - dim].total.squares = value,
             // The same for all components.
-            _ => state.iter_mut().for_each(|state| state.total.count = value),
+            _ => own.iter_mut().for_each(|state| state.total.count = value),
         }
     }
 
@@ -146,9 +159,9 @@ impl HostReduction for Variance {
         }
     }
 
-    fn result(&self, state: &Self::State, at: usize, rules: &Rules) -> f64 {
+    fn result(&self, state: &Self::State, row: usize, at: usize, rules: &Rules) -> f64 {
         let dim = rules.spec.dim;
-        let moments = state[at % dim].all();
+        let moments = state[row * dim + at % dim].all();
         match at < dim {
             true => moments.squares / (moments.count - f64::from(u8::from(self.unbiased))),
             false => moments.mean,

@@ -175,6 +175,21 @@ impl Real for f64 {
     }
 
     #[inline(always)]
+    fn expm1<M: Arithmetic>(self, math: M) -> Self {
+        let x = if self < -60.0 { -60.0 } else { self };
+        let x = if x > 60.0 { 60.0 } else { x };
+        let shifted = math.fma(x, LOG2_E, SHIFT);
+        let k = shifted - SHIFT;
+        let f = math.fma(k, -LN_2_LOW, math.fma(k, -LN_2_HIGH, x));
+        let near = math.fma(f * f, polynomial(math, f, &EXP), f);
+        let power = scale(1.0, shifted);
+        let value = math.fma(power, near, power - 1.0);
+        // There nothing is left of 1.
+        let far = Real::exp(self, math);
+        if self > 60.0 { far } else { value }
+    }
+
+    #[inline(always)]
     fn exp2<M: Arithmetic>(self, math: M) -> Self {
         let x = if self < -1080.0 { -1080.0 } else { self };
         let x = if x > 1025.0 { 1025.0 } else { x };
@@ -224,16 +239,10 @@ impl Real for f64 {
 
     #[inline(always)]
     fn tanh<M: Arithmetic>(self, math: M) -> Self {
-        // With t = e^(2 x) - 1 it is t / (t + 2).
+        // With t = e^(2 x) - 1 it is t / (t + 2), which is 1 from 20 on.
         let size = self.abs();
         let x = if size > 20.0 { 20.0 } else { size };
-        let x = x + x;
-        let shifted = math.fma(x, LOG2_E, SHIFT);
-        let k = shifted - SHIFT;
-        let f = math.fma(k, -LN_2_LOW, math.fma(k, -LN_2_HIGH, x));
-        let near = math.fma(f * f, polynomial(math, f, &EXP), f);
-        let power = scale(1.0, shifted);
-        let t = math.fma(power, near, power - 1.0);
+        let t = Real::expm1(x + x, math);
         (t / (t + 2.0)).copysign(self)
     }
 

@@ -91,6 +91,8 @@ pub trait Real:
     fn near_magnitude(self) -> Self;
     /// $e^x$.
     fn exp<M: Arithmetic>(self, math: M) -> Self;
+    /// $e^x - 1$, exact for small $x$.
+    fn expm1<M: Arithmetic>(self, math: M) -> Self;
     /// $2^x$.
     fn exp2<M: Arithmetic>(self, math: M) -> Self;
     /// The natural logarithm.
@@ -203,4 +205,58 @@ pub fn magnitude<T: Real>(x: T) -> T {
         power
     };
     if x == x { power } else { x }
+}
+
+/// $\log(1 + x)$, exact for small $x$.
+#[inline(always)]
+pub fn log1p<T: Real, M: Arithmetic>(math: M, x: T) -> T {
+    // The rounding error of 1 + x, relative to it (Kahan).
+    let sum = T::ONE + x;
+    let lost = ((sum - T::ONE) - x) / sum;
+    let log = sum.log(math);
+    // Zero and infinity have lost nothing.
+    if lost == lost { log - lost } else { log }
+}
+
+/// $\log(1 + e^x)$.
+#[inline(always)]
+pub fn softplus<T: Real, M: Arithmetic>(math: M, x: T) -> T {
+    // Written so that NaN stays.
+    let positive = if x < T::ZERO { T::ZERO } else { x };
+    positive + log1p(math, (-x.abs()).exp(math))
+}
+
+/// $\log(e^a + e^b)$.
+#[inline(always)]
+pub fn logaddexp<T: Real, M: Arithmetic>(math: M, a: T, b: T) -> T {
+    let sum = maximum(a, b) + log1p(math, (-(a - b).abs()).exp(math));
+    // The difference of equal infinities is NaN.
+    if a == b {
+        a + T::of(std::f64::consts::LN_2)
+    } else {
+        sum
+    }
+}
+
+/// The hyperbolic sine.
+#[inline(always)]
+pub fn sinh<T: Real, M: Arithmetic>(math: M, x: T) -> T {
+    let half = T::of(0.5);
+    let size = x.abs();
+    let less = size.expm1(math);
+    let near = half * (less + less / (less + T::ONE));
+    // Overflows only where the result does.
+    let root = (half * size).exp(math);
+    let far = root * (half * root);
+    let value = if size > T::of(20.0) { far } else { near };
+    value.copysign(x)
+}
+
+/// The hyperbolic cosine.
+#[inline(always)]
+pub fn cosh<T: Real, M: Arithmetic>(math: M, x: T) -> T {
+    let half = T::of(0.5);
+    let root = (half * x.abs()).exp(math);
+    let far = root * (half * root);
+    far + T::of(0.25) / far
 }

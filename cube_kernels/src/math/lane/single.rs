@@ -7,7 +7,7 @@ use super::{
         EXP, EXP2, LN_2_REST, MAGIC,
         circular::{COS, SIN},
         elementary::{ERF, LOG_ERFC, TANH},
-        logarithm::{LOG, SQRT_HALF},
+        logarithm::{EXPM1, LOG, SQRT_HALF},
     },
     Arithmetic, Real, in_quadrant, odd, polynomial,
 };
@@ -112,6 +112,21 @@ impl Real for f32 {
             (x - k * LN_2_HIGH) + k * LN_2_REST as f32
         };
         polynomial(math, f, &EXP) * f32::from_bits(shifted.to_bits() << 23)
+    }
+
+    #[inline(always)]
+    fn expm1<M: Arithmetic>(self, math: M) -> Self {
+        let x = if self < -30.0 { -30.0 } else { self };
+        let x = if x > 30.0 { 30.0 } else { x };
+        let shifted = math.fma(x, LOG2_E as f32, BIASED);
+        let k = shifted - BIASED;
+        let f = math.fma(k, LN_2_REST as f32, math.fma(k, -LN_2_HIGH, x));
+        let near = math.fma(f * f, polynomial(math, f, &EXPM1), f);
+        let power = f32::from_bits(shifted.to_bits() << 23);
+        let value = math.fma(power, near, power - 1.0);
+        // There nothing is left of 1.
+        let far = Real::exp(self, math);
+        if self > 30.0 { far } else { value }
     }
 
     #[inline(always)]
