@@ -18,6 +18,7 @@
 //! [`catalogue`]. That is why expressions live in this crate and not beside the tensors.
 
 mod formula;
+pub mod host;
 mod kernel;
 mod launch;
 mod math;

@@ -1,7 +1,9 @@
 //! The catalogue of scalar functions: one row defines an operation completely.
 //!
 //! A row holds the name, the notation, the sample domain of the tests, the host reference in `f64`,
-//! the partial derivatives as expressions and the kernel code. From the rows come the
+//! the partial derivatives as expressions and the kernel code. Where the host is to compute it at the speed of
+//! vector instructions, the row also has code for them (`tile`), and if that is not for all arguments, which those
+//! are that it is for (`within`); a function with a parameter has none. From the rows come the
 //! [`ScalarOp`] enum, the methods of [`Expr`], the evaluation in kernels and on the host, the
 //! derivative rules, the methods of the user-facing tensor type (through `unary_methods!`) and the
 //! list that the tests walk. Adding an operation is adding a row.
@@ -15,7 +17,11 @@ use cubecl::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::expr::Expr;
-use crate::math::{self, Math, elementary, matern_coefficients, special};
+use crate::math::{
+    self, Math, elementary,
+    lane::{self, Arithmetic, Real},
+    matern_coefficients, special,
+};
 
 /// How an operation is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -328,6 +334,7 @@ macro_rules! scalar_ops {
             $U:ident $(($up:ident : $upt:ident))? => $umethod:ident, $unotation:expr,
                 domain: $udomain:expr,
                 host: |$ux:ident| $uhost:expr,
+                $(tile: |$utx:ident| $utile:expr, $(within: |$uwx:ident| $uwithin:expr,)?)?
                 grad: |$ugx:ident, $ugy:ident| $ugrad:expr,
                 cube: |$ucx:ident| $ucube:expr;
         )+ }
@@ -336,6 +343,7 @@ macro_rules! scalar_ops {
             $B:ident => $bmethod:ident, $bnotation:expr,
                 domain: $bdomain:expr,
                 host: |$ba:ident, $bb:ident| $bhost:expr,
+                $(tile: |$bta:ident, $btb:ident| $btile:expr,)?
                 grad: |$bga:ident, $bgb:ident, $bgy:ident| [$bgrada:expr, $bgradb:expr],
                 cube: |$bca:ident, $bcb:ident| $bcube:expr;
         )+ }
@@ -344,6 +352,7 @@ macro_rules! scalar_ops {
             $T:ident => $tmethod:ident, $tnotation:expr,
                 domain: $tdomain:expr,
                 host: |$ta:ident, $tb:ident, $tc:ident| $thost:expr,
+                $(tile: |$tta:ident, $ttb:ident, $ttc:ident| $ttile:expr,)?
                 grad: |$tga:ident, $tgb:ident, $tgc:ident, $tgy:ident|
                     [$tgrada:expr, $tgradb:expr, $tgradc:expr],
                 cube: |$tca:ident, $tcb:ident, $tcc:ident| $tcube:expr;
@@ -494,6 +503,60 @@ macro_rules! scalar_ops {
             }
         }
 
+        /// Applies `op` to each of the arguments in code that compilers turn into vector instructions, if its row has
+        /// such; operations of fewer arguments ignore the others.
+        #[inline(always)]
+        fn apply_vectors<T: Real, M: Arithmetic>(
+            op: ScalarOp,
+            out: &mut [T],
+            [a, b, c]: [&[T]; 3],
+            $math: M,
+        ) -> bool {
+            // One length for all, so that no index is checked in loops.
+            let len = out.len();
+            let (a, b, c) = (&a[..len], &b[..len], &c[..len]);
+            match op {
+                $( $( ScalarOp::$U { .. } => {
+                    for k in 0..len {
+                        let $utx = a[k];
+                        out[k] = $utile;
+                    }
+                    true
+                } )? )+
+                $( $( ScalarOp::$B => {
+                    for k in 0..len {
+                        let ($bta, $btb) = (a[k], b[k]);
+                        out[k] = $btile;
+                    }
+                    true
+                } )? )+
+                $( $( ScalarOp::$T => {
+                    for k in 0..len {
+                        let ($tta, $ttb, $ttc) = (a[k], b[k], c[k]);
+                        out[k] = $ttile;
+                    }
+                    true
+                } )? )+
+                _ => false,
+            }
+        }
+
+        /// Whether all arguments are such that the code of `apply_vectors` is right.
+        #[inline(always)]
+        fn suits_vectors<T: Real>(op: ScalarOp, a: &[T]) -> bool {
+            match op {
+                $( $( $( ScalarOp::$U => {
+                    let mut suits = true;
+                    for x in a {
+                        let $uwx = *x;
+                        suits &= $uwithin;
+                    }
+                    suits
+                } )? )? )+
+                _ => true,
+            }
+        }
+
         /// Calls `callback!` with a row `[docs] method Variant;` for each operation of two arguments.
         #[macro_export]
         macro_rules! binary_methods {
@@ -549,6 +612,7 @@ scalar_ops! {
         Neg => negate, Notation::Prefix("-"),
             domain: REAL,
             host: |x| -x,
+            tile: |x| -x,
             grad: |x, y| Expr::constant(-1.0),
             cube: |x| -x;
 
@@ -558,6 +622,7 @@ scalar_ops! {
         Rounded => rounded, Notation::Call,
             domain: REAL,
             host: |x| x,
+            tile: |x| x,
             grad: |x, y| Expr::constant(1.0),
             cube: |x| math::rounded(x, math);
 
@@ -565,6 +630,7 @@ scalar_ops! {
         Square => square, Notation::Call,
             domain: REAL,
             host: |x| x * x,
+            tile: |x| x * x,
             grad: |x, y| 2.0 * x.clone(),
             cube: |x| x * x;
 
@@ -585,6 +651,7 @@ scalar_ops! {
         Sqrt => sqrt, Notation::Call,
             domain: POSITIVE,
             host: |x| x.sqrt(),
+            tile: |x| x.sqrt(),
             grad: |x, y| 0.5 * x.rsqrt(),
             cube: |x| x.sqrt();
 
@@ -592,6 +659,7 @@ scalar_ops! {
         Rsqrt => rsqrt, Notation::Call,
             domain: POSITIVE,
             host: |x| if x == 0.0 { 0.0 } else { 1.0 / x.sqrt() },
+            tile: |x| lane::rsqrt(x),
             grad: |x, y| -0.5 * y.powi(3),
             cube: |x| math::rsqrt(x);
 
@@ -607,6 +675,7 @@ scalar_ops! {
         Recip => recip, Notation::Call,
             domain: NONZERO,
             host: |x| 1.0 / x,
+            tile: |x| T::ONE / x,
             grad: |x, y| -y.square(),
             cube: |x| math::constant_vector::<F, N>(1.0) / x;
 
@@ -614,6 +683,7 @@ scalar_ops! {
         Abs => abs, Notation::Call,
             domain: REAL,
             host: |x| x.abs(),
+            tile: |x| x.abs(),
             grad: |x, y| x.sign(),
             cube: |x| x.abs();
 
@@ -621,6 +691,7 @@ scalar_ops! {
         Sign => sign, Notation::Call,
             domain: REAL.jumping(),
             host: |x| if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { x },
+            tile: |x| lane::sign(x),
             grad: |x, y| Expr::constant(0.0),
             cube: |x| math::sign(x);
 
@@ -629,6 +700,7 @@ scalar_ops! {
         Exp => exp, Notation::Call,
             domain: EXPONENT,
             host: |x| x.exp(),
+            tile: |x| x.exp(math),
             grad: |x, y| y.clone(),
             cube: |x| math::exp(x, math);
 
@@ -637,6 +709,7 @@ scalar_ops! {
         Exp2 => exp2, Notation::Call,
             domain: EXPONENT,
             host: |x| x.exp2(),
+            tile: |x| x.exp2(math),
             grad: |x, y| std::f64::consts::LN_2 * y.clone(),
             cube: |x| elementary::exp2(x, math);
 
@@ -644,6 +717,7 @@ scalar_ops! {
         Log => log, Notation::Call,
             domain: POSITIVE,
             host: |x| x.ln(),
+            tile: |x| x.log(math),
             grad: |x, y| x.recip(),
             cube: |x| elementary::log(x, math);
 
@@ -665,6 +739,7 @@ scalar_ops! {
         Expm1 => expm1, Notation::Call,
             domain: EXPONENT,
             host: |x| x.exp_m1(),
+            tile: |x| x.expm1(math),
             grad: |x, y| x.exp(),
             cube: |x| elementary::expm1(x, math);
 
@@ -672,6 +747,7 @@ scalar_ops! {
         Log1p => log1p, Notation::Call,
             domain: Domain::new(&[(-0.9, 4.0)], &[0.0, 1e-6, -1e-6, 1e6, -1.0]),
             host: |x| x.ln_1p(),
+            tile: |x| lane::log1p(math, x),
             grad: |x, y| (1.0 + x.clone()).recip(),
             cube: |x| elementary::log1p(x, math);
 
@@ -679,6 +755,7 @@ scalar_ops! {
         Xlogx => xlogx, Notation::Call,
             domain: POSITIVE,
             host: |x| if x == 0.0 { 0.0 } else { x * x.ln() },
+            tile: |x| lane::xlogx(math, x),
             grad: |x, y| (x.log() + 1.0).zero_where(&x.equal_to(0.0)),
             cube: |x| select_many(
                 x.equal(&math::constant_vector::<F, N>(0.0)),
@@ -693,6 +770,8 @@ scalar_ops! {
         Sin => sin, Notation::Call,
             domain: ANGLE,
             host: |x| x.sin(),
+            tile: |x| x.sin(math),
+            within: |x| x.abs() < T::LARGE_ANGLE,
             grad: |x, y| x.cos(),
             cube: |x| elementary::sin(x, math);
 
@@ -700,6 +779,8 @@ scalar_ops! {
         Cos => cos, Notation::Call,
             domain: ANGLE,
             host: |x| x.cos(),
+            tile: |x| x.cos(math),
+            within: |x| x.abs() < T::LARGE_ANGLE,
             grad: |x, y| -x.sin(),
             cube: |x| elementary::cos(x, math);
 
@@ -739,6 +820,7 @@ scalar_ops! {
         Sinh => sinh, Notation::Call,
             domain: EXPONENT,
             host: |x| x.sinh(),
+            tile: |x| lane::sinh(math, x),
             grad: |x, y| x.cosh(),
             cube: |x| elementary::sinh(x, math);
 
@@ -746,6 +828,7 @@ scalar_ops! {
         Cosh => cosh, Notation::Call,
             domain: EXPONENT,
             host: |x| x.cosh(),
+            tile: |x| lane::cosh(math, x),
             grad: |x, y| x.sinh(),
             cube: |x| elementary::cosh(x, math);
 
@@ -753,6 +836,7 @@ scalar_ops! {
         Tanh => tanh, Notation::Call,
             domain: EXPONENT,
             host: |x| x.tanh(),
+            tile: |x| x.tanh(math),
             grad: |x, y| 1.0 - y.square(),
             cube: |x| elementary::tanh(x, math);
 
@@ -782,6 +866,7 @@ scalar_ops! {
         Sigmoid => sigmoid, Notation::Call,
             domain: EXPONENT,
             host: |x| 1.0 / (1.0 + (-x).exp()),
+            tile: |x| lane::sigmoid(math, x),
             grad: |x, y| y.clone() * (-x.clone()).sigmoid(),
             cube: |x| elementary::sigmoid(x, math);
 
@@ -789,6 +874,7 @@ scalar_ops! {
         Softplus => softplus, Notation::Call,
             domain: EXPONENT,
             host: |x| if x.is_nan() { x } else { x.max(0.0) + (-x.abs()).exp().ln_1p() },
+            tile: |x| lane::softplus(math, x),
             grad: |x, y| x.sigmoid(),
             cube: |x| elementary::softplus(x, math);
 
@@ -796,6 +882,7 @@ scalar_ops! {
         Erf => erf, Notation::Call,
             domain: Domain::new(&[(-4.5, 4.5)], &[0.0, 0.9, -0.9, 1e-6, 2.0, 3.5, 6.0]),
             host: |x| libm::erf(x),
+            tile: |x| x.erf(math),
             grad: |x, y| std::f64::consts::FRAC_2_SQRT_PI * (-x.square()).exp(),
             cube: |x| elementary::erf(x, math);
 
@@ -860,6 +947,7 @@ scalar_ops! {
         Step => step, Notation::Call,
             domain: REAL.jumping(),
             host: |x| if x >= 0.0 { 1.0 } else if x < 0.0 { 0.0 } else { x },
+            tile: |x| lane::step(x),
             grad: |x, y| Expr::constant(0.0),
             cube: |x| math::step(x);
 
@@ -867,6 +955,7 @@ scalar_ops! {
         Relu => relu, Notation::Call,
             domain: REAL,
             host: |x| if x < 0.0 { 0.0 } else { x },
+            tile: |x| if x < T::ZERO { T::ZERO } else { x },
             grad: |x, y| Expr::scalar(ScalarOp::Greater, vec![x.clone(), Expr::constant(0.0)]),
             cube: |x| select_many(
                 x.less_than(&math::constant_vector::<F, N>(0.0)),
@@ -878,6 +967,7 @@ scalar_ops! {
         Round => round, Notation::Call,
             domain: REAL.jumping(),
             host: |x| x.round_ties_even(),
+            tile: |x| x.round(),
             grad: |x, y| Expr::constant(0.0),
             cube: |x| x.round();
 
@@ -888,6 +978,7 @@ scalar_ops! {
         Magnitude => magnitude, Notation::Call,
             domain: Domain::new(&[(-3.0, 3.0)], &[0.0, 1.0, 1e-5, -1e6, 1e20, 1e-20, -3e25, 3e-25]).jumping(),
             host: |x| magnitude(x),
+            tile: |x| lane::magnitude(x),
             grad: |x, y| Expr::constant(0.0),
             cube: |x| elementary::magnitude(x, math);
 
@@ -895,6 +986,7 @@ scalar_ops! {
         Floor => floor, Notation::Call,
             domain: REAL.jumping(),
             host: |x| x.floor(),
+            tile: |x| x.floor(),
             grad: |x, y| Expr::constant(0.0),
             cube: |x| x.floor();
 
@@ -902,6 +994,7 @@ scalar_ops! {
         Ceil => ceil, Notation::Call,
             domain: REAL.jumping(),
             host: |x| x.ceil(),
+            tile: |x| x.ceil(),
             grad: |x, y| Expr::constant(0.0),
             cube: |x| x.ceil();
     }
@@ -910,6 +1003,7 @@ scalar_ops! {
         Add => add, Notation::Infix("+"),
             domain: REAL,
             host: |a, b| a + b,
+            tile: |a, b| a + b,
             grad: |a, b, y| [Expr::constant(1.0), Expr::constant(1.0)],
             cube: |a, b| a + b;
 
@@ -917,6 +1011,7 @@ scalar_ops! {
         Sub => sub, Notation::Infix("-"),
             domain: REAL,
             host: |a, b| a - b,
+            tile: |a, b| a - b,
             grad: |a, b, y| [Expr::constant(1.0), Expr::constant(-1.0)],
             cube: |a, b| a - b;
 
@@ -924,6 +1019,7 @@ scalar_ops! {
         Mul => mul, Notation::Infix("*"),
             domain: REAL,
             host: |a, b| a * b,
+            tile: |a, b| a * b,
             grad: |a, b, y| [b.clone(), a.clone()],
             cube: |a, b| a * b;
 
@@ -932,6 +1028,7 @@ scalar_ops! {
         StrongMul => strong_mul, Notation::Call,
             domain: REAL,
             host: |a, b| if a == 0.0 { 0.0 } else { a * b },
+            tile: |a, b| lane::strong_mul(a, b),
             grad: |a, b, y| [b.clone(), a.clone()],
             cube: |a, b| select_many(
                 a.equal(&math::constant_vector::<F, N>(0.0)),
@@ -944,6 +1041,7 @@ scalar_ops! {
         Div => div, Notation::Infix("/"),
             domain: NONZERO,
             host: |a, b| a / b,
+            tile: |a, b| a / b,
             grad: |a, b, y| [b.recip(), -(y.clone() / b.clone())],
             cube: |a, b| a / b;
 
@@ -951,6 +1049,7 @@ scalar_ops! {
         Maximum => maximum, Notation::Call,
             domain: REAL,
             host: |a, b| if a > b || a.is_nan() { a } else { b },
+            tile: |a, b| lane::maximum(a, b),
             grad: |a, b, y| [above(a, b), above(b, a)],
             cube: |a, b| math::maximum(a, b);
 
@@ -958,6 +1057,7 @@ scalar_ops! {
         Minimum => minimum, Notation::Call,
             domain: REAL,
             host: |a, b| if a < b || a.is_nan() { a } else { b },
+            tile: |a, b| lane::minimum(a, b),
             grad: |a, b, y| [above(b, a), above(a, b)],
             cube: |a, b| math::minimum(a, b);
 
@@ -990,6 +1090,7 @@ scalar_ops! {
         Logaddexp => logaddexp, Notation::Call,
             domain: Domain::new(&[(-10.0, 10.0), (-10.0, 10.0)], &[0.0, 1.0, -80.0, 80.0, 1e4]).scale(1.0),
             host: |a, b| if a == b { a + std::f64::consts::LN_2 } else { a.max(b) + (-(a - b).abs()).exp().ln_1p() },
+            tile: |a, b| lane::logaddexp(math, a, b),
             grad: |a, b, y| [
                 difference_or_tie(a, b).sigmoid(),
                 difference_or_tie(b, a).sigmoid()
@@ -1024,6 +1125,7 @@ scalar_ops! {
         Equal => equal, Notation::Infix("=="),
             domain: REAL.jumping(),
             host: |a, b| f64::from(a == b),
+            tile: |a, b| lane::truth(a == b),
             grad: |a, b, y| [Expr::constant(0.0), Expr::constant(0.0)],
             cube: |a, b| select_many(
                 a.equal(&b),
@@ -1035,6 +1137,7 @@ scalar_ops! {
         NotEqual => not_equal, Notation::Infix("!="),
             domain: REAL.jumping(),
             host: |a, b| f64::from(a != b),
+            tile: |a, b| lane::truth(a != b),
             grad: |a, b, y| [Expr::constant(0.0), Expr::constant(0.0)],
             cube: |a, b| select_many(
                 a.equal(&b),
@@ -1046,6 +1149,7 @@ scalar_ops! {
         Less => less, Notation::Infix("<"),
             domain: REAL.jumping(),
             host: |a, b| f64::from(a < b),
+            tile: |a, b| lane::truth(a < b),
             grad: |a, b, y| [Expr::constant(0.0), Expr::constant(0.0)],
             cube: |a, b| select_many(
                 a.less_than(&b),
@@ -1057,6 +1161,7 @@ scalar_ops! {
         LessEqual => less_equal, Notation::Infix("<="),
             domain: REAL.jumping(),
             host: |a, b| f64::from(a <= b),
+            tile: |a, b| lane::truth(a <= b),
             grad: |a, b, y| [Expr::constant(0.0), Expr::constant(0.0)],
             cube: |a, b| select_many(
                 a.less_equal(&b),
@@ -1068,6 +1173,7 @@ scalar_ops! {
         Greater => greater, Notation::Infix(">"),
             domain: REAL.jumping(),
             host: |a, b| f64::from(a > b),
+            tile: |a, b| lane::truth(a > b),
             grad: |a, b, y| [Expr::constant(0.0), Expr::constant(0.0)],
             cube: |a, b| select_many(
                 a.greater_than(&b),
@@ -1079,6 +1185,7 @@ scalar_ops! {
         GreaterEqual => greater_equal, Notation::Infix(">="),
             domain: REAL.jumping(),
             host: |a, b| f64::from(a >= b),
+            tile: |a, b| lane::truth(a >= b),
             grad: |a, b, y| [Expr::constant(0.0), Expr::constant(0.0)],
             cube: |a, b| select_many(
                 a.greater_equal(&b),
@@ -1095,6 +1202,7 @@ scalar_ops! {
                 let x = if x > low || x.is_nan() { x } else { low };
                 if x < high || x.is_nan() { x } else { high }
             },
+            tile: |x, low, high| lane::minimum(lane::maximum(x, low), high),
             grad: |x, low, high, y| [
                 x.compare(ScalarOp::GreaterEqual, low) * x.compare(ScalarOp::LessEqual, high),
                 x.compare(ScalarOp::Less, low) * low.compare(ScalarOp::LessEqual, high),
@@ -1107,6 +1215,7 @@ scalar_ops! {
         IfElse => if_else, Notation::Call,
             domain: Domain::new(&[(-3.0, 3.0), (-3.0, 3.0), (-3.0, 3.0)], &[0.0, 1.0]).jumping(),
             host: |x, a, b| if x >= 0.0 { a } else { b },
+            tile: |x, a, b| if x >= T::ZERO { a } else { b },
             grad: |x, a, b, y| [
                 Expr::constant(0.0),
                 Partial::Unless(Expr::scalar(
@@ -1126,6 +1235,7 @@ scalar_ops! {
         MaskWhere => mask_where, Notation::Call,
             domain: Domain::new(&[(-3.0, 3.0), (0.5, 3.0), (-3.0, 3.0)], &[0.0, 1.0]).jumping(),
             host: |a, mask, source| if mask == 0.0 { a } else { source },
+            tile: |a, mask, source| if mask == T::ZERO { a } else { source },
             grad: |a, mask, source, y| [
                 Partial::Unless(mask.clone()),
                 Expr::constant(0.0),
@@ -1136,6 +1246,28 @@ scalar_ops! {
                 a,
                 source
             );
+    }
+}
+
+/// Applies `op` to each of the arguments on the host; operations of fewer arguments ignore the others.
+///
+/// What has no code for vectors is computed one by one in `f64`, and so are arguments that this code is not for.
+#[inline(always)]
+pub(crate) fn apply_on_host<T: Real, M: Arithmetic>(
+    op: ScalarOp,
+    out: &mut [T],
+    args: [&[T]; 3],
+    math: M,
+) {
+    let done = apply_vectors(op, out, args, math);
+    if done && suits_vectors(op, args[0]) {
+        return;
+    }
+    let [a, b, c] = args;
+    for (k, out) in out.iter_mut().enumerate() {
+        if !done || !suits_vectors(op, &a[k..k + 1]) {
+            *out = T::of(op.host(&[a[k].double(), b[k].double(), c[k].double()]));
+        }
     }
 }
 

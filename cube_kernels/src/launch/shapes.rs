@@ -3,10 +3,7 @@
 use cubecl::{ir::ElemType, prelude::*};
 
 use super::{Launch, LaunchError, Layout, Output, strided::contiguous};
-use crate::{
-    program::{Source, Space},
-    reduction::Wanted,
-};
+use crate::{program::Extent, reduction::Wanted};
 
 impl Launch<'_> {
     /// Checks the number of operands, and the shape of each tensor; columns are read up to `end`.
@@ -19,8 +16,14 @@ impl Launch<'_> {
                 expected: program.tensors.len(),
             });
         }
-        for (index, (tensor, space)) in tensors.iter().zip(&program.tensors).enumerate() {
-            self.check_layout(*tensor, *space, self.components(index), end)
+        let extent = Extent {
+            batch: self.batch_shape,
+            rows: self.rows,
+            end,
+        };
+        for (index, tensor) in tensors.iter().enumerate() {
+            program
+                .check_operand(index, (tensor.shape, tensor.strides.len()), &extent)
                 .map_err(|reason| LaunchError::Tensor {
                     index,
                     shape: tensor.shape.to_vec(),
@@ -29,54 +32,6 @@ impl Launch<'_> {
                 })?;
         }
         Ok(())
-    }
-
-    /// How many components of tensor `index` are read.
-    fn components(&self, index: usize) -> usize {
-        let program = self.program;
-        let stages = [&program.uniform, &program.row, &program.column];
-        let loads = stages.into_iter().flat_map(|stage| &stage.loads);
-        let ends = loads
-            .filter(|load| load.source == Source::Tensor(index))
-            .map(|load| load.offset + load.len);
-        ends.max().unwrap_or(0)
-    }
-
-    fn check_layout(
-        &self,
-        tensor: Layout,
-        space: Space,
-        components: usize,
-        end: usize,
-    ) -> Result<(), String> {
-        let Layout { shape, strides } = tensor;
-        let (rank, batch) = (shape.len(), self.batch_shape);
-        if strides.len() != rank {
-            return Err("it has another number of strides than of dimensions".to_string());
-        }
-        let (own, rows) = match space {
-            Space::Uniform => (1, None),
-            Space::Row => (2, Some(self.rows)),
-            Space::Column => (2, Some(end)),
-            Space::Pair => unreachable!("no tensor has an entry for each pair"),
-        };
-        if rank < own || rank - own > batch.len() {
-            let most = own + batch.len();
-            return Err(format!("it needs {own} to {most} dimensions"));
-        }
-        if shape[rank - 1] < components {
-            return Err(format!("{components} components are read"));
-        }
-        // What is of size 1 is the same for all.
-        if let Some(rows) = rows.filter(|rows| shape[rank - 2] != 1 && shape[rank - 2] < *rows) {
-            return Err(format!("{rows} rows are read"));
-        }
-        let batches = batch[batch.len() - (rank - own)..].iter();
-        let fits = |(size, all): (&usize, &usize)| *size == 1 || size == all;
-        match shape[..rank - own].iter().zip(batches).all(fits) {
-            true => Ok(()),
-            false => Err(format!("its batch does not broadcast to {batch:?}")),
-        }
     }
 
     /// Checks that the buffers of tensors hold what their shapes and strides say, and the number of scalars.

@@ -24,7 +24,7 @@ pub(super) const LARGEST: f64 = f32::MAX as f64;
 pub(super) const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
 
 /// $\tanh r = r + r^3 P(r^2)$ for $|r| \le 0.63$; error 5e-9.
-const TANH: [f64; 5] = [
+pub(super) const TANH: [f64; 5] = [
     -0.333332777,
     0.133313283,
     -0.0537292287,
@@ -36,7 +36,7 @@ const TANH: [f64; 5] = [
 const SINH: [f64; 4] = [0.166666672, 0.00833335146, 0.000198359616, 2.81806319e-06];
 
 /// $\mathrm{erf}\, x = x P(x^2)$ for $|x| \le 0.92$; relative error 2e-8.
-const ERF: [f64; 6] = [
+pub(super) const ERF: [f64; 6] = [
     1.12837911,
     -0.376124948,
     0.112818152,
@@ -46,7 +46,7 @@ const ERF: [f64; 6] = [
 ];
 
 /// $\log(1 - \mathrm{erf}\, x) = P(x)$ for $0.9 \le x \le 4$; error of erf 2e-9.
-const LOG_ERFC: [f64; 7] = [
+pub(super) const LOG_ERFC: [f64; 7] = [
     -0.000166463971,
     -1.12779713,
     -0.636976182,
@@ -57,7 +57,7 @@ const LOG_ERFC: [f64; 7] = [
 ];
 
 /// As [`ERF`], relative error 6e-19.
-const ERF_DOUBLE: [f64; 12] = [
+pub(super) const ERF_DOUBLE: [f64; 12] = [
     std::f64::consts::FRAC_2_SQRT_PI,
     -0.37612638903183726,
     0.11283791670953695,
@@ -73,7 +73,7 @@ const ERF_DOUBLE: [f64; 12] = [
 ];
 
 /// As [`LOG_ERFC`], of $x - 1.45$ for $0.9 \le x \le 2$; error of erf 5e-18.
-const LOG_ERFC_NEAR: [f64; 14] = [
+pub(super) const LOG_ERFC_NEAR: [f64; 14] = [
     -3.2112803843330977,
     -3.4197334928413654,
     -0.8886750164105058,
@@ -91,7 +91,7 @@ const LOG_ERFC_NEAR: [f64; 14] = [
 ];
 
 /// As [`LOG_ERFC`], of $x - 2.75$ for $2 \le x \le 3.5$; error of erf 3e-18.
-const LOG_ERFC_MIDDLE: [f64; 12] = [
+pub(super) const LOG_ERFC_MIDDLE: [f64; 12] = [
     -9.204140410324301,
     -5.826535955024548,
     -0.9512867412774394,
@@ -107,7 +107,7 @@ const LOG_ERFC_MIDDLE: [f64; 12] = [
 ];
 
 /// As [`LOG_ERFC`], of $x - 4.75$ for $3.5 \le x \le 6$; error of erf 1e-21.
-const LOG_ERFC_FAR: [f64; 10] = [
+pub(super) const LOG_ERFC_FAR: [f64; 10] = [
     -24.714058941862483,
     -9.702088576202955,
     -0.9803406338969552,

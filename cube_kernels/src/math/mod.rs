@@ -5,6 +5,7 @@
 
 pub mod circular;
 pub mod elementary;
+pub mod lane;
 pub mod logarithm;
 pub mod ptx;
 pub mod special;

@@ -4,6 +4,7 @@ use burn_lazy_kernels::{
     Accumulation, Axis, Expr, Formula, Launch, LaunchError, Layout, Output, Parts, PartsAt,
     Precision, Program, ReductionKind, Spec, Symmetric, Wanted,
     expr::Var,
+    host::Instructions,
     plan::{Device, MatrixUnits, Plan, Sizes, Strategy},
     reference::{self, HostOperand},
 };
@@ -49,6 +50,31 @@ pub fn runtime() -> Runtime {
         }
         Err(_) => COMPILED.iter().find(|row| row.2).expect("one is on").1,
     }
+}
+
+/// What runs reductions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    Kernels,
+    Host,
+}
+
+/// The host with `BURN_LAZY_ENGINE=host`, else kernels.
+pub fn engine() -> Engine {
+    match std::env::var("BURN_LAZY_ENGINE").as_deref() {
+        Ok("host") => Engine::Host,
+        Ok("kernels") | Err(_) => Engine::Kernels,
+        Ok(other) => panic!("BURN_LAZY_ENGINE is '{other}', which is none of kernels, host"),
+    }
+}
+
+/// Whether the test at hand, which is one of kernels or of their plans, does not run.
+pub fn not_of_kernels() -> bool {
+    let host = engine() == Engine::Host;
+    if host {
+        skipped("the host has no kernels");
+    }
+    host
 }
 
 /// A client of the runtime under test. If `BURN_LAZY_VALIDATE` is set, its kernels print each index that is out of
@@ -667,6 +693,10 @@ impl Problem {
         precision: Precision,
         wanted: Wanted,
     ) -> Result<(Vec<f64>, Vec<i64>), LaunchError> {
+        if engine() == Engine::Host {
+            let run = self.run_on_host(precision, wanted, Instructions::detect());
+            return Ok(run.expect("the host runs it"));
+        }
         let results = Results::new(self, client, precision, wanted);
         let launch = self.launch(self.sizes().columns, precision);
         let tensors = self.bindings(client, precision);
@@ -685,6 +715,10 @@ impl Problem {
         each_time: bool,
     ) -> Result<(Vec<f64>, Vec<i64>), LaunchError> {
         const MOST: usize = 400;
+        if engine() == Engine::Host {
+            let run = self.run_on_host_in_parts(precision, wanted, cuts, each_time);
+            return Ok(run.expect("the host runs it"));
+        }
         let launch = |columns| self.launch(columns, precision);
         let whole = launch(self.sizes().columns);
         let sizes = whole.part_sizes(wanted, MOST);
@@ -734,6 +768,17 @@ impl Problem {
         let all = Parts { count, ..own };
         whole.merge(client, &all, results.output())?;
         Ok(results.read(client))
+    }
+
+    /// The values, shapes and strides of the tensors.
+    pub fn stored(&self) -> impl Iterator<Item = (&[f64], &[usize], &[usize])> {
+        let tensors = self.tensors.iter();
+        tensors.map(|t| (&t.storage[..], &t.shape[..], &t.strides[..]))
+    }
+
+    /// The run-time scalars.
+    pub fn scalars(&self) -> &[f64] {
+        &self.scalars
     }
 
     /// The tensors as kernels take them.

@@ -11,7 +11,7 @@ use burn_lazy_kernels::{
 use cubecl::prelude::*;
 
 use crate::{
-    device::{Problem, Tensor, assert_close, client, precisions, small_gpu},
+    device::{Problem, Tensor, assert_close, client, not_of_kernels, precisions, small_gpu},
     support::{Rng, gaussian, x, y},
 };
 
@@ -189,6 +189,9 @@ fn impatient(limit: usize) -> Device {
 
 #[test]
 fn parts_that_no_unit_can_merge_at_once_are_merged_in_turns() {
+    if not_of_kernels() {
+        return;
+    }
     let (m, n) = (3, 6000);
     for (k, kind) in ReductionKind::all()
         .chain([
@@ -246,6 +249,9 @@ fn parts_that_no_unit_can_merge_at_once_are_merged_in_turns() {
 
 #[test]
 fn lists_that_no_unit_can_end_are_refused() {
+    if not_of_kernels() {
+        return;
+    }
     let problem = distances((2, 5000), Axis::J, true);
     let problem = problem.reduced_by(ReductionKind::Smallest { k: 700 });
     for limit in [100, 2000] {

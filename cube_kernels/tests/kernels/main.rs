@@ -9,6 +9,8 @@
 //! BURN_LAZY_RUNTIME=wgpu cargo test -p burn-lazy-kernels --features cpu,wgpu
 //! ```
 //!
+//! With `BURN_LAZY_ENGINE=host` reductions run on the host engine instead of kernels.
+//!
 //! With `BURN_LAZY_VALIDATE=1` kernels print each index that is beyond a buffer; `cargo xtask test` sees to it that
 //! there is none.
 //!
@@ -44,6 +46,7 @@ mod on_device {
     pub mod catalogue;
     pub mod device;
     pub mod folds;
+    pub mod host;
     pub mod lists;
     pub mod matrices;
     pub mod pairs_once;

@@ -5,7 +5,7 @@
 //! ill-conditioned and left out. Terms that are infinite or NaN, however perturbed, must make the
 //! output so.
 
-use burn_lazy_kernels::{Axis, Precision, expr::Var};
+use burn_lazy_kernels::{Axis, Precision, Wanted, expr::Var, host::Instructions};
 use proptest::prelude::*;
 
 use crate::{
@@ -15,13 +15,14 @@ use crate::{
 };
 
 /// What a sum must be.
-struct Expected {
-    value: f64,
+pub struct Expected {
+    pub value: f64,
     /// Infinite where nothing can be said.
-    tolerance: f64,
+    pub tolerance: f64,
 }
 
-fn expected(problem: &Problem, precision: Precision) -> Vec<Expected> {
+/// The sums of `problem`, and how far rounding errors in `precision` may move them.
+pub fn expected(problem: &Problem, precision: Precision) -> Vec<Expected> {
     let (rows, columns) = problem.rows_and_columns();
     let tape = Tape::new(problem.formula.root());
     let operands = problem.host_operands();
@@ -75,16 +76,17 @@ fn expected(problem: &Problem, precision: Precision) -> Vec<Expected> {
     out
 }
 
+/// A random reduction.
 #[derive(Clone, Debug)]
-struct Case {
+pub struct Case {
     recipe: Vec<u8>,
     sizes: (usize, usize),
     over_rows: bool,
-    double: bool,
-    seed: u64,
+    pub double: bool,
+    pub seed: u64,
 }
 
-fn case() -> impl Strategy<Value = Case> {
+pub fn case() -> impl Strategy<Value = Case> {
     let sizes = prop_oneof![(1usize..6, 1usize..6), (1usize..41, 1usize..41)];
     (recipe(), sizes, any::<bool>(), any::<bool>(), 0u64..1000).prop_map(
         |(recipe, sizes, over_rows, double, seed)| Case {
@@ -97,33 +99,34 @@ fn case() -> impl Strategy<Value = Case> {
     )
 }
 
-fn check(case: &Case) -> Result<(), TestCaseError> {
-    let client = client();
-    let expr = formula(&case.recipe);
-    let reduced = if case.over_rows { Axis::I } else { Axis::J };
-    let precision = match runtime() {
-        Runtime::Cpu | Runtime::Cuda if case.double => Precision::F64,
-        _ => Precision::F32,
-    };
-    let (m, n) = case.sizes;
-    let (mut rng, mut other) = (Rng::new(case.seed), Rng::new(!case.seed));
-    let tensor = |var: &Var| {
-        let length = match var.axis {
-            Some(Axis::I) => Some(m),
-            Some(Axis::J) => Some(n),
-            None => None,
+impl Case {
+    pub fn problem(&self) -> Problem {
+        let expr = formula(&self.recipe);
+        let reduced = if self.over_rows { Axis::I } else { Axis::J };
+        let (m, n) = self.sizes;
+        let (mut rng, mut other) = (Rng::new(self.seed), Rng::new(!self.seed));
+        let tensor = |var: &Var| {
+            let length = match var.axis {
+                Some(Axis::I) => Some(m),
+                Some(Axis::J) => Some(n),
+                None => None,
+            };
+            let shape: Vec<usize> = length.into_iter().chain([var.dim]).collect();
+            let len = shape.iter().product();
+            Tensor::new(&shape, (0..len).map(|_| values(&mut rng)).collect())
         };
-        let shape: Vec<usize> = length.into_iter().chain([var.dim]).collect();
-        let len = shape.iter().product();
-        Tensor::new(&shape, (0..len).map(|_| values(&mut rng)).collect())
-    };
-    let problem = Problem::new(&expr, reduced, &[], case.sizes, tensor, |_| {
-        values(&mut other)
-    });
-    let got = problem
-        .run(&client, precision)
-        .expect("the launch succeeds");
-    let want = expected(&problem, precision);
+        let scalar = |_: &Var| values(&mut other);
+        Problem::new(&expr, reduced, &[], self.sizes, tensor, scalar)
+    }
+}
+
+/// Asserts that `got` is what `problem` gives in `precision`.
+pub fn assert_expected(
+    problem: &Problem,
+    precision: Precision,
+    got: &[f64],
+) -> Result<(), TestCaseError> {
+    let want = expected(problem, precision);
     prop_assert_eq!(got.len(), want.len());
     for (k, (got, want)) in got.iter().zip(&want).enumerate() {
         prop_assert!(
@@ -134,12 +137,28 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
             want.value,
             want.tolerance,
             problem.formula,
-            reduced,
+            problem.reduced,
             precision,
             *problem.program
         );
     }
     Ok(())
+}
+
+fn check(case: &Case) -> Result<(), TestCaseError> {
+    let client = client();
+    let precision = match runtime() {
+        Runtime::Cpu | Runtime::Cuda if case.double => Precision::F64,
+        _ => Precision::F32,
+    };
+    let problem = case.problem();
+    let got = problem
+        .run(&client, precision)
+        .expect("the launch succeeds");
+    assert_expected(&problem, precision, &got)?;
+    // The host in F64 is the reference, at its speed.
+    let host = problem.run_on_host(Precision::F64, Wanted::VALUES, Instructions::detect());
+    assert_expected(&problem, Precision::F64, &host.expect("the host runs it").0)
 }
 
 #[test]

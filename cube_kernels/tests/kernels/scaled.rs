@@ -6,7 +6,8 @@ use proptest::prelude::*;
 
 use crate::{
     device::{
-        Problem, Runtime, Tensor, assert_close, client, only_where, runtime, skipped, small_gpu,
+        Problem, Runtime, Tensor, assert_close, client, not_of_kernels, only_where, runtime,
+        skipped, small_gpu,
     },
     random::config,
     support::{Rng, p, s, x, y},
@@ -27,7 +28,7 @@ fn runs() -> bool {
     if !runs {
         skipped("shaders have no such kernels");
     }
-    runs
+    runs && !not_of_kernels()
 }
 
 /// The values in both forms: as a device chooses them, and of the formula as it is.

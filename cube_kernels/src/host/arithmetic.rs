@@ -1,0 +1,384 @@
+//! Instructions on tiles.
+
+use super::vector::{Instructions, Vectors};
+use crate::{
+    formula::catalogue::{ScalarOp, apply_on_host},
+    math::lane::{Arithmetic, Real},
+};
+
+/// The values of the lanes of a row.
+#[derive(Clone, Copy, Debug)]
+pub enum Lanes<'a, T> {
+    /// One for each lane.
+    Each(&'a [T]),
+    /// The same for all.
+    All(T),
+}
+
+/// The values of a tile.
+#[derive(Clone, Copy, Debug)]
+pub enum Tile<'a, T> {
+    /// One for each lane of each row, row by row.
+    Own(&'a [T]),
+    /// One for each lane, the same in all rows.
+    Lanes(&'a [T]),
+    /// One for each row.
+    Rows(&'a [T]),
+    /// The same everywhere.
+    All(T),
+}
+
+impl<'a, T: Copy> Tile<'a, T> {
+    /// The values of a row of `width` lanes.
+    #[inline(always)]
+    pub fn row(self, row: usize, width: usize) -> Lanes<'a, T> {
+        match self {
+            Tile::Own(values) => Lanes::Each(&values[row * width..][..width]),
+            Tile::Lanes(values) => Lanes::Each(&values[..width]),
+            Tile::Rows(values) => Lanes::All(values[row]),
+            Tile::All(value) => Lanes::All(value),
+        }
+    }
+
+    /// The values of all rows as one row, if they are in one piece.
+    #[inline(always)]
+    fn whole(self) -> Option<Lanes<'a, T>> {
+        match self {
+            Tile::Own(values) => Some(Lanes::Each(values)),
+            Tile::All(value) => Some(Lanes::All(value)),
+            Tile::Lanes(_) | Tile::Rows(_) => None,
+        }
+    }
+}
+
+/// Does `each` for each row of a tile with its values, or once for all where they are in one piece.
+#[inline(always)]
+fn by_rows<T: Real, const N: usize>(
+    out: &mut [T],
+    width: usize,
+    tiles: [Tile<T>; N],
+    mut each: impl FnMut(&mut [T], [Lanes<T>; N]),
+) {
+    let whole = tiles.map(Tile::whole);
+    if whole.iter().all(Option::is_some) {
+        return each(out, whole.map(|lanes| lanes.expect("all are")));
+    }
+    for (row, out) in out.chunks_exact_mut(width).enumerate() {
+        each(out, tiles.map(|tile| tile.row(row, width)));
+    }
+}
+
+/// $a b + c$, or $c - a b$.
+pub struct MultiplyAdd<'a, T> {
+    pub out: &'a mut [T],
+    pub width: usize,
+    pub factors: [Tile<'a, T>; 2],
+    pub summand: Tile<'a, T>,
+    pub negated: bool,
+}
+
+/// $s + a b$ or $s - a b$ in the place of $s$.
+pub struct Accumulate<'a, T> {
+    pub sum: &'a mut [T],
+    pub width: usize,
+    pub factors: [Tile<'a, T>; 2],
+    pub negated: bool,
+}
+
+/// A function of values that are one for each lane.
+struct Function<'a, T> {
+    out: &'a mut [T],
+    op: ScalarOp,
+    args: [&'a [T]; 3],
+}
+
+/// Arithmetic of two values.
+struct Pairwise<'a, T> {
+    out: &'a mut [T],
+    width: usize,
+    op: Simple,
+    args: [Tile<'a, T>; 2],
+}
+
+/// What takes so little that copies of its arguments would matter.
+#[derive(Clone, Copy)]
+enum Simple {
+    Add,
+    Sub,
+    Mul,
+}
+
+/// `f` of what stands there and two values in each lane.
+#[inline(always)]
+fn update<T: Real>(out: &mut [T], [a, b]: [Lanes<T>; 2], f: impl Fn(T, T, T) -> T) {
+    let len = out.len();
+    match (a, b) {
+        (Lanes::Each(a), Lanes::Each(b)) => {
+            let (a, b) = (&a[..len], &b[..len]);
+            for k in 0..len {
+                out[k] = f(out[k], a[k], b[k]);
+            }
+        }
+        (Lanes::Each(a), Lanes::All(b)) => {
+            let a = &a[..len];
+            for k in 0..len {
+                out[k] = f(out[k], a[k], b);
+            }
+        }
+        (Lanes::All(a), Lanes::Each(b)) => {
+            let b = &b[..len];
+            for k in 0..len {
+                out[k] = f(out[k], a, b[k]);
+            }
+        }
+        (Lanes::All(a), Lanes::All(b)) => {
+            for out in out {
+                *out = f(*out, a, b);
+            }
+        }
+    }
+}
+
+/// `f` of two values in each lane.
+#[inline(always)]
+fn map<T: Real>(out: &mut [T], args: [Lanes<T>; 2], f: impl Fn(T, T) -> T) {
+    update(out, args, |_, a, b| f(a, b));
+}
+
+impl<T: Real> Vectors for MultiplyAdd<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<M: Arithmetic>(self, math: M) {
+        let [a, b] = self.factors;
+        let negated = self.negated;
+        let tiles = [a, b, self.summand];
+        by_rows(self.out, self.width, tiles, |out, [a, b, c]| match c {
+            Lanes::All(c) if negated => map(out, [a, b], |a, b| math.fma(-a, b, c)),
+            Lanes::All(c) => map(out, [a, b], |a, b| math.fma(a, b, c)),
+            Lanes::Each(c) => {
+                out.copy_from_slice(&c[..out.len()]);
+                match negated {
+                    false => update(out, [a, b], |c, a, b| math.fma(a, b, c)),
+                    true => update(out, [a, b], |c, a, b| math.fma(-a, b, c)),
+                }
+            }
+        });
+    }
+}
+
+impl<T: Real> Vectors for Accumulate<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<M: Arithmetic>(self, math: M) {
+        let negated = self.negated;
+        by_rows(
+            self.sum,
+            self.width,
+            self.factors,
+            |sum, args| match negated {
+                false => update(sum, args, |c, a, b| math.fma(a, b, c)),
+                true => update(sum, args, |c, a, b| math.fma(-a, b, c)),
+            },
+        );
+    }
+}
+
+impl<T: Real> Vectors for Pairwise<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<M: Arithmetic>(self, _math: M) {
+        let op = self.op;
+        by_rows(self.out, self.width, self.args, |out, args| match op {
+            Simple::Add => map(out, args, |a, b| a + b),
+            Simple::Sub => map(out, args, |a, b| a - b),
+            Simple::Mul => map(out, args, |a, b| a * b),
+        });
+    }
+}
+
+impl<T: Real> Vectors for Function<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<M: Arithmetic>(self, math: M) {
+        apply_on_host(self.op, self.out, self.args, math)
+    }
+}
+
+/// A term of a sum that is computed without memory in between.
+#[derive(Clone, Copy, Debug)]
+pub enum Term<'a, T> {
+    /// $a b$.
+    Product(Tile<'a, T>, Tile<'a, T>),
+    /// $(a - b)^2$.
+    Square(Tile<'a, T>, Tile<'a, T>),
+}
+
+/// The sum of terms and `summand`, or its opposite.
+pub struct SumOfTerms<'a, T> {
+    pub out: &'a mut [T],
+    pub width: usize,
+    pub terms: &'a [Term<'a, T>],
+    pub summand: Tile<'a, T>,
+    pub opposite: bool,
+}
+
+/// Lanes whose sums are in registers.
+const BLOCK: usize = 64;
+
+impl<T: Real> SumOfTerms<'_, T> {
+    /// The sums of the lanes from `start` on, of which there are `len`, for a row.
+    #[inline(always)]
+    fn block<M: Arithmetic, const WHOLE: bool>(
+        &self,
+        math: M,
+        (row, start, len): (usize, usize, usize),
+    ) -> [T; BLOCK] {
+        let len = if WHOLE { BLOCK } else { len };
+        let mut sums = [T::ZERO; BLOCK];
+        match self.summand.row(row, self.width) {
+            Lanes::All(value) => sums = [value; BLOCK],
+            Lanes::Each(values) => sums[..len].copy_from_slice(&values[start..][..len]),
+        }
+        for term in self.terms {
+            match *term {
+                Term::Square(a, b) => {
+                    let square = |sum: T, a: T, b: T| math.fma(a - b, a - b, sum);
+                    match (a.row(row, self.width), b.row(row, self.width)) {
+                        (Lanes::All(a), Lanes::Each(b)) | (Lanes::Each(b), Lanes::All(a)) => {
+                            let b = &b[start..][..len];
+                            for k in 0..len {
+                                sums[k] = square(sums[k], a, b[k]);
+                            }
+                        }
+                        (a, b) => {
+                            let [a, b] = [a, b].map(|lanes| lanes.from(start));
+                            update(&mut sums[..len], [a, b], square);
+                        }
+                    }
+                }
+                Term::Product(a, b) => {
+                    let product = |sum: T, a: T, b: T| math.fma(a, b, sum);
+                    match (a.row(row, self.width), b.row(row, self.width)) {
+                        (Lanes::All(a), Lanes::Each(b)) | (Lanes::Each(b), Lanes::All(a)) => {
+                            let b = &b[start..][..len];
+                            for k in 0..len {
+                                sums[k] = product(sums[k], a, b[k]);
+                            }
+                        }
+                        (a, b) => {
+                            let [a, b] = [a, b].map(|lanes| lanes.from(start));
+                            update(&mut sums[..len], [a, b], product);
+                        }
+                    }
+                }
+            }
+        }
+        if self.opposite {
+            sums = sums.map(|sum| -sum);
+        }
+        sums
+    }
+}
+
+impl<'a, T: Copy> Lanes<'a, T> {
+    /// The same without the lanes before `start`.
+    #[inline(always)]
+    fn from(self, start: usize) -> Self {
+        match self {
+            Lanes::Each(values) => Lanes::Each(&values[start..]),
+            all => all,
+        }
+    }
+}
+
+impl<T: Real> Vectors for SumOfTerms<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<M: Arithmetic>(mut self, math: M) {
+        let width = self.width;
+        let out = std::mem::take(&mut self.out);
+        for (row, out) in out.chunks_exact_mut(width).enumerate() {
+            let mut start = 0;
+            while start + BLOCK <= width {
+                let sums = self.block::<M, true>(math, (row, start, BLOCK));
+                out[start..][..BLOCK].copy_from_slice(&sums);
+                start += BLOCK;
+            }
+            if start < width {
+                let len = width - start;
+                let sums = self.block::<M, false>(math, (row, start, len));
+                out[start..].copy_from_slice(&sums[..len]);
+            }
+        }
+    }
+}
+
+/// A place for arguments that are not one for each lane of each row.
+pub type Copies<T> = [Vec<T>; 3];
+
+/// The function `op` of the values of a tile.
+pub fn apply<T: Real>(
+    instructions: Instructions,
+    op: ScalarOp,
+    (out, width): (&mut [T], usize),
+    args: [Tile<T>; 3],
+    copies: &mut Copies<T>,
+) {
+    let simple = match op {
+        ScalarOp::Add => Some(Simple::Add),
+        ScalarOp::Sub => Some(Simple::Sub),
+        ScalarOp::Mul => Some(Simple::Mul),
+        _ => None,
+    };
+    if let Some(op) = simple {
+        let args = [args[0], args[1]];
+        return instructions.run(Pairwise {
+            out,
+            width,
+            op,
+            args,
+        });
+    }
+    let len = out.len();
+    let [x, y, z] = copies;
+    let arity = op.arity();
+    let first = each(args[0], x, len, width);
+    let second = if arity > 1 {
+        each(args[1], y, len, width)
+    } else {
+        first
+    };
+    let third = if arity > 2 {
+        each(args[2], z, len, width)
+    } else {
+        first
+    };
+    let args = [first, second, third];
+    instructions.run(Function { out, op, args });
+}
+
+/// A value for each lane of each row.
+fn each<'a, T: Real>(tile: Tile<'a, T>, copy: &'a mut Vec<T>, len: usize, width: usize) -> &'a [T] {
+    if let Tile::Own(values) = tile {
+        return &values[..len];
+    }
+    if copy.len() < len {
+        copy.resize(len, T::ZERO);
+    }
+    let copy = &mut copy[..len];
+    write(tile, copy, width);
+    copy
+}
+
+/// Writes the values of a tile, row by row.
+pub fn write<T: Real>(tile: Tile<T>, out: &mut [T], width: usize) {
+    by_rows(out, width, [tile], |out, [lanes]| match lanes {
+        Lanes::Each(values) => out.copy_from_slice(&values[..out.len()]),
+        Lanes::All(value) => out.fill(value),
+    });
+}

@@ -1,0 +1,354 @@
+//! Runs the code of a stage on a tile: some rows, and for each of them as many lanes.
+
+use super::{
+    arithmetic::{Accumulate, Copies, Lanes, MultiplyAdd, SumOfTerms, Term, Tile, apply, write},
+    tape::{Action, NOTHING, Owner, Part, Step, Summand, Tape, Value},
+    vector::Instructions,
+};
+use crate::{formula::catalogue::ScalarOp, math::lane::Real};
+
+/// What a tile is made of.
+pub struct Frame<'a, T> {
+    /// Slots of the lanes, `width` each.
+    pub lanes: &'a mut [T],
+    /// Slots of the rows, `stride` each, and where the rows of the tile start there.
+    pub rows: &'a [T],
+    pub stride: usize,
+    pub start: usize,
+    /// Slots that are the same for all.
+    pub uniform: &'a [T],
+    /// Lanes of each row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// The index of the first row, and of the first lane.
+    pub first: [usize; 2],
+}
+
+/// Values that are stored or handed on: of the lanes of a row, or of a tile.
+#[derive(Clone, Copy)]
+pub enum Given<V> {
+    /// A value.
+    Value(V),
+    /// A product, subtracted where this is true.
+    Product([V; 2], bool),
+}
+
+impl<'a, T: Real> Given<Tile<'a, T>> {
+    /// Those of a row.
+    pub fn row(self, row: usize, width: usize) -> Given<Lanes<'a, T>> {
+        match self {
+            Given::Value(tile) => Given::Value(tile.row(row, width)),
+            Given::Product(factors, negated) => {
+                Given::Product(factors.map(|tile| tile.row(row, width)), negated)
+            }
+        }
+    }
+
+    /// Writes them, row by row.
+    fn write(self, instructions: Instructions, out: &mut [T], width: usize) {
+        match self {
+            Given::Value(tile) => write(tile, out, width),
+            Given::Product(factors, negated) => instructions.run(MultiplyAdd {
+                out,
+                width,
+                factors,
+                summand: Tile::All(-T::ZERO),
+                negated,
+            }),
+        }
+    }
+}
+
+impl<'a, T: Real> Given<Lanes<'a, T>> {
+    /// As values, one for each of the lanes that `room` has.
+    pub fn values(self, instructions: Instructions, room: &'a mut [T]) -> &'a [T] {
+        let tile = |lanes| match lanes {
+            Lanes::Each(values) => Tile::Own(values),
+            Lanes::All(value) => Tile::All(value),
+        };
+        let width = room.len();
+        match self {
+            Given::Value(Lanes::Each(values)) => &values[..width],
+            Given::Value(value) => {
+                write(tile(value), room, width);
+                room
+            }
+            Given::Product(factors, negated) => {
+                Given::Product(factors.map(tile), negated).write(instructions, room, width);
+                room
+            }
+        }
+    }
+}
+
+/// Takes what pairs give.
+pub trait Sink<T> {
+    /// Component `index` of all pairs of the tile.
+    fn take(&mut self, index: usize, given: Given<Tile<T>>);
+}
+
+/// Tiles for the values of registers.
+pub struct Machine<T> {
+    instructions: Instructions,
+    registers: Vec<Vec<T>>,
+    copies: Copies<T>,
+    /// Room for what is stored, and for what is folded.
+    stored: Vec<T>,
+    folded: Vec<T>,
+}
+
+/// The values that a tile has, in turn `k` of a loop.
+fn tile<'b, T: Real>(
+    registers: &'b [Vec<T>],
+    frame: &'b Frame<T>,
+    value: Value,
+    k: usize,
+) -> Tile<'b, T> {
+    let (width, height) = (frame.width, frame.height);
+    match value {
+        Value::Register(tile) => Tile::Own(&registers[tile][..width * height]),
+        Value::Constant(value) => Tile::All(T::of(value)),
+        Value::Counter(offset) => Tile::All(T::of((k + offset) as f64)),
+        Value::Slot {
+            owner,
+            slot,
+            looped,
+        } => {
+            let slot = slot + if looped { k } else { 0 };
+            match owner {
+                Owner::Lanes => Tile::Lanes(&frame.lanes[slot * width..][..width]),
+                Owner::Row => {
+                    Tile::Rows(&frame.rows[slot * frame.stride + frame.start..][..height])
+                }
+                Owner::Uniform => Tile::All(frame.uniform[slot]),
+            }
+        }
+    }
+}
+
+/// The same for a summand.
+fn given<'b, T: Real>(
+    registers: &'b [Vec<T>],
+    frame: &'b Frame<T>,
+    summand: &Summand,
+    k: usize,
+) -> Given<Tile<'b, T>> {
+    let tile = |value| tile(registers, frame, value, k);
+    match *summand {
+        Summand::Value(value) => Given::Value(tile(value)),
+        Summand::Product { args, negated } => Given::Product(args.map(tile), negated),
+    }
+}
+
+impl<T: Real> Machine<T> {
+    pub fn new(instructions: Instructions) -> Self {
+        Self {
+            instructions,
+            registers: Vec::new(),
+            copies: Default::default(),
+            stored: Vec::new(),
+            folded: Vec::new(),
+        }
+    }
+
+    /// Fills the slots of the lanes that are not loaded; there is one row.
+    pub fn fill(&mut self, tape: &Tape, frame: &mut Frame<T>) {
+        self.prepare(tape, frame);
+        for action in &tape.actions {
+            match action {
+                Action::Store {
+                    base,
+                    len,
+                    body,
+                    term,
+                } => {
+                    for k in 0..*len {
+                        self.steps(body, frame, k);
+                        self.store(base + k, term, frame, k);
+                    }
+                }
+                other => self.act(other, frame),
+            }
+        }
+    }
+
+    /// Hands the results of pairs to `sink`.
+    pub fn pairs(&mut self, tape: &Tape, frame: &Frame<T>, sink: &mut impl Sink<T>) {
+        self.prepare(tape, frame);
+        for action in &tape.actions {
+            match action {
+                Action::Store {
+                    base,
+                    len,
+                    body,
+                    term,
+                } => {
+                    for k in 0..*len {
+                        self.steps(body, frame, k);
+                        sink.take(base + k, given(&self.registers, frame, term, k));
+                    }
+                }
+                other => self.act(other, frame),
+            }
+        }
+    }
+
+    /// Makes room for the tile.
+    fn prepare(&mut self, tape: &Tape, frame: &Frame<T>) {
+        let len = frame.width * frame.height;
+        let grow = |values: &mut Vec<T>| {
+            if values.len() < len {
+                values.resize(len, T::ZERO);
+            }
+        };
+        if self.registers.len() < tape.registers {
+            self.registers.resize_with(tape.registers, Vec::new);
+        }
+        self.registers[..tape.registers].iter_mut().for_each(grow);
+    }
+
+    /// Writes a value to a slot of the lanes.
+    fn store(&mut self, slot: usize, term: &Summand, frame: &mut Frame<T>, k: usize) {
+        let width = frame.width;
+        self.stored.resize(width, T::ZERO);
+        let given = given(&self.registers, frame, term, k);
+        given.write(self.instructions, &mut self.stored, width);
+        frame.lanes[slot * width..][..width].copy_from_slice(&self.stored);
+    }
+
+    fn act(&mut self, action: &Action, frame: &Frame<T>) {
+        match action {
+            Action::Do(step) => self.step(step, frame, 0),
+            Action::Terms {
+                out,
+                parts,
+                len,
+                summand,
+                opposite,
+            } => {
+                let len_of = frame.width * frame.height;
+                let mut own = std::mem::take(&mut self.registers[*out]);
+                let value = |value: Value, k: usize| tile(&self.registers, frame, value, k);
+                let terms = (0..*len).flat_map(|k| {
+                    parts.iter().map(move |part| match *part {
+                        Part::Product([a, b]) => Term::Product(value(a, k), value(b, k)),
+                        Part::Square([a, b]) => Term::Square(value(a, k), value(b, k)),
+                    })
+                });
+                let terms: Vec<Term<T>> = terms.collect();
+                self.instructions.run(SumOfTerms {
+                    out: &mut own[..len_of],
+                    width: frame.width,
+                    terms: &terms,
+                    summand: value(*summand, 0),
+                    opposite: *opposite,
+                });
+                self.registers[*out] = own;
+            }
+            Action::Sum {
+                out,
+                len,
+                body,
+                term,
+                fold,
+            } => {
+                let first = fold.map_or(Value::Constant(NOTHING), |(_, first)| first);
+                let mut own = std::mem::take(&mut self.registers[*out]);
+                let size = frame.width * frame.height;
+                write(
+                    tile(&self.registers, frame, first, 0),
+                    &mut own[..size],
+                    frame.width,
+                );
+                self.registers[*out] = own;
+                for k in 0..*len {
+                    self.steps(body, frame, k);
+                    self.take_term(*out, term, fold.map(|(op, _)| op), frame, k);
+                }
+            }
+            Action::Store { .. } => unreachable!("what is stored is handled by the stages"),
+        }
+    }
+
+    /// Takes a term into a sum or fold.
+    fn take_term(
+        &mut self,
+        out: usize,
+        term: &Summand,
+        fold: Option<ScalarOp>,
+        frame: &Frame<T>,
+        k: usize,
+    ) {
+        let (width, size) = (frame.width, frame.width * frame.height);
+        let mut all = std::mem::take(&mut self.registers[out]);
+        let own = &mut all[..size];
+        let given = given(&self.registers, frame, term, k);
+        match fold {
+            None => {
+                let (factors, negated) = match given {
+                    Given::Value(value) => ([value, Tile::All(T::ONE)], false),
+                    Given::Product(factors, negated) => (factors, negated),
+                };
+                self.instructions.run(Accumulate {
+                    sum: own,
+                    width,
+                    factors,
+                    negated,
+                });
+            }
+            Some(op) => {
+                self.stored.resize(size, T::ZERO);
+                given.write(self.instructions, &mut self.stored, width);
+                self.folded.clear();
+                self.folded.extend_from_slice(own);
+                let args = [&self.folded, &self.stored, &self.stored];
+                let args = args.map(|values| Tile::Own(values));
+                let out = (own, width);
+                apply(self.instructions, op, out, args, &mut self.copies);
+            }
+        }
+        self.registers[out] = all;
+    }
+
+    fn steps(&mut self, steps: &[Step], frame: &Frame<T>, k: usize) {
+        for step in steps {
+            self.step(step, frame, k);
+        }
+    }
+
+    fn step(&mut self, step: &Step, frame: &Frame<T>, k: usize) {
+        let (width, size) = (frame.width, frame.width * frame.height);
+        let out = match *step {
+            Step::Apply { out, .. } | Step::Fma { out, .. } | Step::Offset { out, .. } => out,
+        };
+        let mut all = std::mem::take(&mut self.registers[out]);
+        let own = &mut all[..size];
+        let value = |value| tile(&self.registers, frame, value, k);
+        match *step {
+            Step::Apply { op, args, .. } => {
+                let args = args.map(value);
+                apply(self.instructions, op, (own, width), args, &mut self.copies);
+            }
+            Step::Fma { args, negated, .. } => {
+                let [a, b, c] = args.map(value);
+                self.instructions.run(MultiplyAdd {
+                    out: own,
+                    width,
+                    factors: [a, b],
+                    summand: c,
+                    negated,
+                });
+            }
+            Step::Offset { negated, .. } => {
+                for (row, own) in (frame.first[0]..).zip(own.chunks_exact_mut(width)) {
+                    for (lane, own) in (frame.first[1]..).zip(own) {
+                        let offset = row as f64 - lane as f64;
+                        *own = T::of(if negated { -offset } else { offset });
+                    }
+                }
+            }
+        }
+        self.registers[out] = all;
+    }
+}

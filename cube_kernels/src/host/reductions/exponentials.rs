@@ -1,0 +1,257 @@
+//! Sums of exponentials that are relative to a running maximum.
+
+use super::{
+    HostReduction, Room, Rules, Running, Taken,
+    loops::{Exponentials, LargestOf, SumOfProducts},
+};
+use crate::{
+    host::{arithmetic::Lanes, evaluate::Given},
+    math::lane::Real,
+    reduction::{Family, LogSumExp, SoftmaxSum},
+};
+
+/// Maxima, and sums of $e^{f - m} w$ relative to them, row by row.
+#[derive(Clone)]
+pub struct ExpState {
+    maxima: Vec<f64>,
+    sums: Vec<Running>,
+    /// Maxima of a row, and sums that are relative to each.
+    scores: usize,
+    each: usize,
+}
+
+impl ExpState {
+    fn new(rules: &Rules, rows: usize, scores: usize, each: usize) -> Self {
+        Self {
+            // Finite, so that no difference of infinities arises.
+            maxima: vec![-rules.largest; rows * scores],
+            sums: vec![Running::default(); rows * scores * each],
+            scores,
+            each,
+        }
+    }
+
+    fn maximum(&self, row: usize, k: usize) -> f64 {
+        self.maxima[row * self.scores + k]
+    }
+
+    fn sum(&self, row: usize, at: usize) -> f64 {
+        self.sums[row * self.scores * self.each + at].total()
+    }
+
+    fn sum_mut(&mut self, row: usize, at: usize) -> &mut Running {
+        &mut self.sums[row * self.scores * self.each + at]
+    }
+
+    /// Makes sums relative to a larger maximum, `k` of those of all rows.
+    fn raise(&mut self, k: usize, maximum: f64) {
+        let factor = (self.maxima[k] - maximum).exp();
+        for sum in &mut self.sums[k * self.each..][..self.each] {
+            sum.scale(factor);
+        }
+        self.maxima[k] = maximum;
+    }
+
+    /// Takes in scores `k` of a row: their exponentials are kept, and their sum is returned.
+    fn take_scores<T: Real>(
+        &mut self,
+        (row, k): (usize, usize),
+        room: &mut Room<T>,
+        taken: Taken<Given<Lanes<T>>>,
+        rules: &Rules,
+    ) -> f64 {
+        let len = taken.len;
+        let scores = &mut room.values[..len];
+        let scores = taken.given.values(rules.instructions, scores);
+        let least = T::of(self.maximum(row, k));
+        let most = rules.instructions.run(LargestOf {
+            values: scores,
+            least,
+        });
+        let most = if most > T::LARGEST { T::LARGEST } else { most };
+        if most > least {
+            self.raise(row * self.scores + k, most.double());
+        }
+        let sum = rules.instructions.run(Exponentials {
+            out: &mut room.kept[k * len..][..len],
+            values: scores,
+            maximum: most,
+        });
+        sum.double()
+    }
+
+    /// Adds the exponentials of score `k` with these weights to sum `at` of a row.
+    fn add_weighted<T: Real>(
+        &mut self,
+        row: usize,
+        (k, at): (usize, usize),
+        kept: &[T],
+        weights: &[T],
+        rules: &Rules,
+    ) {
+        let len = weights.len();
+        let exponentials = &kept[k * len..][..len];
+        let sum = rules
+            .instructions
+            .run(SumOfProducts([exponentials, weights]));
+        self.sum_mut(row, at).add(sum.double());
+    }
+
+    /// Takes in those of later columns.
+    fn merge(&mut self, later: &Self) {
+        let each = self.each;
+        for (k, maximum) in later.maxima.iter().enumerate() {
+            if *maximum > self.maxima[k] {
+                self.raise(k, *maximum);
+            }
+            let factor = (maximum - self.maxima[k]).exp();
+            let range = k * each..(k + 1) * each;
+            for (own, later) in self.sums[range.clone()].iter_mut().zip(&later.sums[range]) {
+                own.add(later.total() * factor);
+            }
+        }
+    }
+}
+
+impl HostReduction for LogSumExp {
+    type State = ExpState;
+
+    fn kept(&self) -> usize {
+        self.scores
+    }
+
+    fn start(&self, rules: &Rules, rows: usize) -> ExpState {
+        let each = self.width(rules.spec.dim) / self.scores;
+        ExpState::new(rules, rows, self.scores, each)
+    }
+
+    fn step<T: Real>(
+        &self,
+        state: &mut ExpState,
+        row: usize,
+        room: &mut Room<T>,
+        taken: Taken<Given<Lanes<T>>>,
+        rules: &Rules,
+    ) {
+        let (index, scores) = (taken.index, self.scores);
+        let weights = rules.spec.dim - scores;
+        if index < scores {
+            let sum = state.take_scores((row, index), room, taken, rules);
+            if weights == 0 {
+                state.sum_mut(row, index).add(sum);
+            }
+            return;
+        }
+        let values = &mut room.values[..taken.len];
+        let values = taken.given.values(rules.instructions, values);
+        if weights == 1 {
+            // One weight for each of the scores.
+            for k in 0..scores {
+                state.add_weighted(row, (k, k), &room.kept, values, rules);
+            }
+        } else {
+            let component = index - scores;
+            let score = if scores == 1 { 0 } else { component };
+            state.add_weighted(row, (score, component), &room.kept, values, rules);
+        }
+    }
+
+    fn save(&self, state: &ExpState, row: usize, (plane, at): (usize, usize), _: &Rules) -> f64 {
+        match plane {
+            0 => state.maximum(row, at),
+            _ => state.sum(row, at),
+        }
+    }
+
+    fn load(
+        &self,
+        state: &mut ExpState,
+        row: usize,
+        (plane, at): (usize, usize),
+        value: f64,
+        _rules: &Rules,
+    ) {
+        match plane {
+            0 => state.maxima[row * self.scores + at] = value,
+            _ => state.sum_mut(row, at).set(value),
+        }
+    }
+
+    fn merge(&self, state: &mut ExpState, later: &ExpState, _rules: &Rules) {
+        state.merge(later);
+    }
+
+    fn result(&self, state: &ExpState, row: usize, at: usize, _rules: &Rules) -> f64 {
+        let score = if self.scores == 1 { 0 } else { at };
+        state.maximum(row, score) + state.sum(row, at).ln()
+    }
+}
+
+impl HostReduction for SoftmaxSum {
+    // The sums of the weighted components, and behind them the sum of the exponentials.
+    type State = ExpState;
+
+    fn kept(&self) -> usize {
+        1
+    }
+
+    fn start(&self, rules: &Rules, rows: usize) -> ExpState {
+        ExpState::new(rules, rows, 1, rules.spec.dim)
+    }
+
+    fn step<T: Real>(
+        &self,
+        state: &mut ExpState,
+        row: usize,
+        room: &mut Room<T>,
+        taken: Taken<Given<Lanes<T>>>,
+        rules: &Rules,
+    ) {
+        if taken.index == 0 {
+            let sum = state.take_scores((row, 0), room, taken, rules);
+            state.sum_mut(row, rules.spec.dim - 1).add(sum);
+            return;
+        }
+        let component = taken.index - 1;
+        let values = &mut room.values[..taken.len];
+        let values = taken.given.values(rules.instructions, values);
+        state.add_weighted(row, (0, component), &room.kept, values, rules);
+    }
+
+    fn save(
+        &self,
+        state: &ExpState,
+        row: usize,
+        (plane, at): (usize, usize),
+        rules: &Rules,
+    ) -> f64 {
+        match plane {
+            0 => state.maximum(row, at),
+            1 => state.sum(row, rules.spec.dim - 1),
+            _ => state.sum(row, at),
+        }
+    }
+
+    fn load(
+        &self,
+        state: &mut ExpState,
+        row: usize,
+        (plane, at): (usize, usize),
+        value: f64,
+        rules: &Rules,
+    ) {
+        match plane {
+            0 => state.maxima[row] = value,
+            1 => state.sum_mut(row, rules.spec.dim - 1).set(value),
+            _ => state.sum_mut(row, at).set(value),
+        }
+    }
+
+    fn merge(&self, state: &mut ExpState, later: &ExpState, _rules: &Rules) {
+        state.merge(later);
+    }
+
+    fn result(&self, state: &ExpState, row: usize, at: usize, rules: &Rules) -> f64 {
+        state.sum(row, at) / state.sum(row, rules.spec.dim - 1)
+    }
+}

@@ -1,0 +1,218 @@
+//! Loops over the values of a tile that reductions take in.
+
+use crate::{
+    host::{
+        arithmetic::{Lanes, Tile},
+        vector::Vectors,
+    },
+    math::lane::{Arithmetic, Real},
+};
+
+/// Values that are added up side by side: enough to keep the adders of any processor busy.
+const WIDE: usize = 64;
+
+/// The sum of what `term` gives for each of `len` lanes: as many sums as there are side by side, added up in pairs.
+#[inline(always)]
+fn sum_of<T: Real>(len: usize, add: impl Fn(T, usize) -> T) -> T {
+    let mut sums = [T::ZERO; WIDE];
+    let whole = len - len % WIDE;
+    let mut start = 0;
+    while start < whole {
+        for (k, sum) in sums.iter_mut().enumerate() {
+            *sum = add(*sum, start + k);
+        }
+        start += WIDE;
+    }
+    for (k, sum) in sums.iter_mut().enumerate().take(len - whole) {
+        *sum = add(*sum, whole + k);
+    }
+    let mut half = WIDE / 2;
+    while half > 0 {
+        for k in 0..half {
+            sums[k] = sums[k] + sums[k + half];
+        }
+        half /= 2;
+    }
+    sums[0]
+}
+
+/// The sum of values.
+pub struct SumOf<'a, T>(pub &'a [T]);
+
+impl<T: Real> Vectors for SumOf<'_, T> {
+    type Output = T;
+
+    #[inline(always)]
+    fn run<M: Arithmetic>(self, _math: M) -> T {
+        let values = self.0;
+        sum_of(values.len(), |sum, k| sum + values[k])
+    }
+}
+
+/// The sum of products, of `len` lanes.
+#[inline(always)]
+fn sum_of_products<T: Real, M: Arithmetic>(math: M, factors: [Lanes<T>; 2], len: usize) -> T {
+    match factors {
+        [Lanes::Each(a), Lanes::Each(b)] => {
+            let (a, b) = (&a[..len], &b[..len]);
+            sum_of(len, |sum, k| math.fma(a[k], b[k], sum))
+        }
+        [Lanes::Each(a), Lanes::All(b)] | [Lanes::All(b), Lanes::Each(a)] => {
+            let a = &a[..len];
+            sum_of(len, |sum, k| math.fma(a[k], b, sum))
+        }
+        [Lanes::All(a), Lanes::All(b)] => sum_of(len, |sum, _| math.fma(a, b, sum)),
+    }
+}
+
+/// The sum of the products of values.
+pub struct SumOfProducts<'a, T>(pub [&'a [T]; 2]);
+
+impl<T: Real> Vectors for SumOfProducts<'_, T> {
+    type Output = T;
+
+    #[inline(always)]
+    fn run<M: Arithmetic>(self, math: M) -> T {
+        let [a, b] = self.0;
+        sum_of_products(math, [a, b].map(Lanes::Each), a.len())
+    }
+}
+
+/// Does `each` with each row and the sum of its products.
+pub struct SumsOfProducts<'a, T, F> {
+    pub factors: [Tile<'a, T>; 2],
+    pub width: usize,
+    pub height: usize,
+    pub each: F,
+}
+
+impl<T: Real, F: FnMut(usize, T)> Vectors for SumsOfProducts<'_, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<M: Arithmetic>(mut self, math: M) {
+        for row in 0..self.height {
+            let factors = self.factors.map(|tile| tile.row(row, self.width));
+            (self.each)(row, sum_of_products(math, factors, self.width));
+        }
+    }
+}
+
+/// The largest value that is not NaN, or `least`.
+pub struct LargestOf<'a, T> {
+    pub values: &'a [T],
+    pub least: T,
+}
+
+impl<T: Real> Vectors for LargestOf<'_, T> {
+    type Output = T;
+
+    #[inline(always)]
+    fn run<M: Arithmetic>(self, _math: M) -> T {
+        let larger = |a: T, b: T| if b > a { b } else { a };
+        let mut most = [self.least; WIDE];
+        let chunks = self.values.chunks_exact(WIDE);
+        for (most, value) in most.iter_mut().zip(chunks.remainder()) {
+            *most = larger(*most, *value);
+        }
+        for chunk in chunks {
+            for (most, value) in most.iter_mut().zip(chunk) {
+                *most = larger(*most, *value);
+            }
+        }
+        most.into_iter().fold(self.least, larger)
+    }
+}
+
+/// $e^{f - m}$ of each value; returns their sum.
+pub struct Exponentials<'a, T> {
+    pub out: &'a mut [T],
+    pub values: &'a [T],
+    pub maximum: T,
+}
+
+impl<T: Real> Vectors for Exponentials<'_, T> {
+    type Output = T;
+
+    #[inline(always)]
+    fn run<M: Arithmetic>(self, math: M) -> T {
+        let len = self.out.len();
+        let (out, values) = (&mut *self.out, &self.values[..len]);
+        for k in 0..len {
+            out[k] = (values[k] - self.maximum).exp(math);
+        }
+        let out = &*out;
+        sum_of(len, |sum, k| sum + out[k])
+    }
+}
+
+/// How many values are not 0; NaN is not.
+pub struct CountOf<'a, T>(pub &'a [T]);
+
+impl<T: Real> Vectors for CountOf<'_, T> {
+    type Output = u32;
+
+    #[inline(always)]
+    fn run<M: Arithmetic>(self, _math: M) -> u32 {
+        let counted = |value: &T| u32::from(*value != T::ZERO);
+        self.0.iter().map(counted).sum()
+    }
+}
+
+/// Whether any value may be less than `bound`, or greater where `largest`. It is so for NaN, too.
+pub struct AnyBeyond<'a, T> {
+    pub values: &'a [T],
+    pub bound: T,
+    pub largest: bool,
+}
+
+impl<T: Real> Vectors for AnyBeyond<'_, T> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<M: Arithmetic>(self, _math: M) -> bool {
+        let bound = self.bound;
+        // Not one by one, so that the loop has no branch.
+        let mut within = true;
+        match self.largest {
+            true => self.values.iter().for_each(|x| within &= *x <= bound),
+            false => self.values.iter().for_each(|x| within &= *x >= bound),
+        }
+        !within
+    }
+}
+
+/// The sum of the distances from a pivot.
+pub struct SumOfDistances<'a, T> {
+    pub values: &'a [T],
+    pub pivot: T,
+}
+
+impl<T: Real> Vectors for SumOfDistances<'_, T> {
+    type Output = T;
+
+    #[inline(always)]
+    fn run<M: Arithmetic>(self, _math: M) -> T {
+        let (values, pivot) = (self.values, self.pivot);
+        sum_of(values.len(), |sum, k| sum + (values[k] - pivot))
+    }
+}
+
+/// The sum of the squared distances from a mean.
+pub struct SumOfSquares<'a, T> {
+    pub values: &'a [T],
+    pub mean: T,
+}
+
+impl<T: Real> Vectors for SumOfSquares<'_, T> {
+    type Output = T;
+
+    #[inline(always)]
+    fn run<M: Arithmetic>(self, math: M) -> T {
+        let (values, mean) = (self.values, self.mean);
+        sum_of(values.len(), |sum, k| {
+            let distance = values[k] - mean;
+            math.fma(distance, distance, sum)
+        })
+    }
+}

@@ -1,0 +1,220 @@
+//! Reductions whose result is made of values of single columns.
+
+use super::{HostReduction, Room, Rules, Taken, loops::AnyBeyond};
+use crate::{
+    host::{arithmetic::Lanes, evaluate::Given},
+    math::lane::Real,
+    reduction::{Extremum, NO_INDEX, Smallest},
+};
+
+/// Values and their columns, row by row.
+#[derive(Clone)]
+pub struct Found {
+    values: Vec<f64>,
+    columns: Vec<u32>,
+}
+
+impl Extremum {
+    /// Takes a value that was found later than the best one.
+    fn take(&self, state: &mut Found, at: usize, value: f64, column: u32) {
+        let best = state.values[at];
+        let beyond = match self.largest {
+            true => value > best,
+            false => value < best,
+        };
+        // Where every value is infinite, the first column is the extreme one.
+        let none = state.columns[at] == NO_INDEX;
+        if none || (!best.is_nan() && (beyond || value.is_nan())) {
+            state.values[at] = value;
+            state.columns[at] = column;
+        }
+    }
+}
+
+impl HostReduction for Extremum {
+    type State = Found;
+
+    fn start(&self, rules: &Rules, rows: usize) -> Found {
+        let len = rows * rules.spec.dim;
+        let worst = if self.largest {
+            f64::NEG_INFINITY
+        } else {
+            f64::INFINITY
+        };
+        Found {
+            values: vec![worst; len],
+            columns: vec![NO_INDEX; len],
+        }
+    }
+
+    fn step<T: Real>(
+        &self,
+        state: &mut Found,
+        row: usize,
+        room: &mut Room<T>,
+        taken: Taken<Given<Lanes<T>>>,
+        rules: &Rules,
+    ) {
+        let at = row * rules.spec.dim + taken.index;
+        let values = &mut room.values[..taken.len];
+        let values = taken.given.values(rules.instructions, values);
+        let bound = T::of(state.values[at]);
+        let largest = self.largest;
+        // Few tiles have a better value.
+        let beyond = AnyBeyond {
+            values,
+            bound,
+            largest,
+        };
+        if state.columns[at] == NO_INDEX || rules.instructions.run(beyond) {
+            for (column, value) in (taken.column as u32..).zip(values) {
+                self.take(state, at, value.double(), column);
+            }
+        }
+    }
+
+    fn save(&self, state: &Found, row: usize, (_, at): (usize, usize), rules: &Rules) -> f64 {
+        self.result(state, row, at, rules)
+    }
+
+    fn load(
+        &self,
+        state: &mut Found,
+        row: usize,
+        (_, at): (usize, usize),
+        value: f64,
+        rules: &Rules,
+    ) {
+        let at = row * rules.spec.entries() + at;
+        state.values[at] = value;
+        // Some column, where none are kept.
+        state.columns[at] = 0;
+    }
+
+    fn merge(&self, state: &mut Found, later: &Found, _rules: &Rules) {
+        for (at, (value, column)) in later.values.iter().zip(&later.columns).enumerate() {
+            if *column != NO_INDEX {
+                self.take(state, at, *value, *column);
+            }
+        }
+    }
+
+    fn result(&self, state: &Found, row: usize, at: usize, rules: &Rules) -> f64 {
+        state.values[row * rules.spec.entries() + at]
+    }
+
+    fn index(&self, state: &Found, row: usize, at: usize, rules: &Rules) -> u32 {
+        state.columns[row * rules.spec.entries() + at]
+    }
+
+    fn load_index(&self, state: &mut Found, row: usize, at: usize, index: u32, rules: &Rules) {
+        state.columns[row * rules.spec.entries() + at] = index;
+    }
+}
+
+impl Smallest {
+    /// Inserts a value behind those that it equals, if it is among the smallest. The list, which is sorted, starts at
+    /// `first`; its places are at a distance of `dim`.
+    ///
+    /// One list is gone through at a time: with several side by side, in vectors, rustc 1.95 loses indices.
+    fn insert(&self, state: &mut Found, (first, dim): (usize, usize), value: f64, column: u32) {
+        let place = |k: usize| first + k * dim;
+        let mut k = self.k;
+        while k > 0 && value < state.values[place(k - 1)] {
+            if k < self.k {
+                state.values[place(k)] = state.values[place(k - 1)];
+                state.columns[place(k)] = state.columns[place(k - 1)];
+            }
+            k -= 1;
+        }
+        if k < self.k {
+            state.values[place(k)] = value;
+            state.columns[place(k)] = column;
+        }
+    }
+}
+
+impl HostReduction for Smallest {
+    type State = Found;
+
+    fn start(&self, rules: &Rules, rows: usize) -> Found {
+        let len = rows * rules.spec.entries();
+        Found {
+            values: vec![f64::INFINITY; len],
+            columns: vec![NO_INDEX; len],
+        }
+    }
+
+    fn step<T: Real>(
+        &self,
+        state: &mut Found,
+        row: usize,
+        room: &mut Room<T>,
+        taken: Taken<Given<Lanes<T>>>,
+        rules: &Rules,
+    ) {
+        /// Columns that are tested at once.
+        const TOGETHER: usize = 32;
+        let (entries, dim) = (rules.spec.entries(), rules.spec.dim);
+        let first = row * entries + taken.index;
+        let last = first + (self.k - 1) * dim;
+        let values = &mut room.values[..taken.len];
+        let values = taken.given.values(rules.instructions, values);
+        let may_be_less = |state: &Found, values: &[T]| {
+            rules.instructions.run(AnyBeyond {
+                values,
+                bound: T::of(state.values[last]),
+                largest: false,
+            })
+        };
+        if !may_be_less(state, values) {
+            return;
+        }
+        for (column, values) in (taken.column..)
+            .step_by(TOGETHER)
+            .zip(values.chunks(TOGETHER))
+        {
+            if may_be_less(state, values) {
+                for (column, value) in (column as u32..).zip(values) {
+                    self.insert(state, (first, dim), value.double(), column);
+                }
+            }
+        }
+    }
+
+    fn save(&self, state: &Found, row: usize, (_, at): (usize, usize), rules: &Rules) -> f64 {
+        self.result(state, row, at, rules)
+    }
+
+    fn load(
+        &self,
+        state: &mut Found,
+        row: usize,
+        (_, at): (usize, usize),
+        value: f64,
+        rules: &Rules,
+    ) {
+        let at = row * rules.spec.entries() + at;
+        state.values[at] = value;
+    }
+
+    fn merge(&self, state: &mut Found, later: &Found, rules: &Rules) {
+        for (at, (value, column)) in later.values.iter().zip(&later.columns).enumerate() {
+            let (entries, dim) = (rules.spec.entries(), rules.spec.dim);
+            let first = at / entries * entries + at % dim;
+            self.insert(state, (first, dim), *value, *column);
+        }
+    }
+
+    fn result(&self, state: &Found, row: usize, at: usize, rules: &Rules) -> f64 {
+        state.values[row * rules.spec.entries() + at]
+    }
+
+    fn index(&self, state: &Found, row: usize, at: usize, rules: &Rules) -> u32 {
+        state.columns[row * rules.spec.entries() + at]
+    }
+
+    fn load_index(&self, state: &mut Found, row: usize, at: usize, index: u32, rules: &Rules) {
+        state.columns[row * rules.spec.entries() + at] = index;
+    }
+}

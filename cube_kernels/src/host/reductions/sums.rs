@@ -1,0 +1,229 @@
+//! Sums, products and counts.
+
+use super::{
+    HostReduction, Room, Rules, Taken, factors,
+    loops::{CountOf, SumOf, SumsOfProducts},
+};
+use crate::{
+    host::{
+        arithmetic::{Lanes, Tile},
+        evaluate::Given,
+    },
+    math::lane::Real,
+    reduction::{Count, Product, Sum},
+};
+
+/// A sum with what it has lost to rounding (Kahan, "Further remarks on reducing truncation errors", CACM 1965). Only
+/// sums of tiles are added, so that this costs nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Running {
+    sum: f64,
+    lost: f64,
+}
+
+impl Running {
+    pub fn add(&mut self, value: f64) {
+        let value = value - self.lost;
+        let sum = self.sum + value;
+        let lost = (sum - self.sum) - value;
+        // Neither what overflows nor the difference of infinities is a rounding error.
+        self.lost = if lost.is_finite() { lost } else { 0.0 };
+        self.sum = sum;
+    }
+
+    pub fn scale(&mut self, factor: f64) {
+        self.sum *= factor;
+        self.lost *= factor;
+    }
+
+    pub fn set(&mut self, value: f64) {
+        *self = Self {
+            sum: value,
+            lost: 0.0,
+        };
+    }
+
+    pub fn total(&self) -> f64 {
+        self.sum
+    }
+}
+
+impl HostReduction for Sum {
+    type State = Vec<Running>;
+
+    fn start(&self, rules: &Rules, rows: usize) -> Self::State {
+        vec![Running::default(); rows * rules.spec.dim]
+    }
+
+    fn step<T: Real>(
+        &self,
+        state: &mut Self::State,
+        row: usize,
+        room: &mut Room<T>,
+        taken: Taken<Given<Lanes<T>>>,
+        rules: &Rules,
+    ) {
+        let values = &mut room.values[..taken.len];
+        let values = taken.given.values(rules.instructions, values);
+        let sum = rules.instructions.run(SumOf(values));
+        state[row * rules.spec.dim + taken.index].add(sum.double());
+    }
+
+    fn step_rows<T: Real>(
+        &self,
+        state: &mut Self::State,
+        first: usize,
+        rooms: &mut [Room<T>],
+        taken: Taken<Given<Tile<T>>>,
+        rules: &Rules,
+    ) {
+        let (factors, negated) = factors(taken.given);
+        rules.instructions.run(SumsOfProducts {
+            factors,
+            width: taken.len,
+            height: rooms.len(),
+            each: |row: usize, sum: T| {
+                let sum = if negated { -sum } else { sum };
+                state[(first + row) * rules.spec.dim + taken.index].add(sum.double());
+            },
+        });
+    }
+
+    fn save(&self, state: &Self::State, row: usize, (_, at): (usize, usize), rules: &Rules) -> f64 {
+        self.result(state, row, at, rules)
+    }
+
+    fn load(
+        &self,
+        state: &mut Self::State,
+        row: usize,
+        (_, at): (usize, usize),
+        value: f64,
+        rules: &Rules,
+    ) {
+        state[row * rules.spec.dim + at].set(value);
+    }
+
+    fn merge(&self, state: &mut Self::State, later: &Self::State, _rules: &Rules) {
+        for (own, later) in state.iter_mut().zip(later) {
+            own.add(later.total());
+        }
+    }
+
+    fn result(&self, state: &Self::State, row: usize, at: usize, rules: &Rules) -> f64 {
+        state[row * rules.spec.dim + at].total()
+    }
+}
+
+impl HostReduction for Product {
+    type State = Vec<f64>;
+
+    fn start(&self, rules: &Rules, rows: usize) -> Self::State {
+        vec![1.0; rows * rules.spec.dim]
+    }
+
+    fn step<T: Real>(
+        &self,
+        state: &mut Self::State,
+        row: usize,
+        room: &mut Room<T>,
+        taken: Taken<Given<Lanes<T>>>,
+        rules: &Rules,
+    ) {
+        let values = &mut room.values[..taken.len];
+        let values = taken.given.values(rules.instructions, values);
+        // In their order, as the range of a product depends on it. In the type of the values, so that it overflows
+        // as that does.
+        let product = &mut state[row * rules.spec.dim + taken.index];
+        let all = values
+            .iter()
+            .fold(T::of(*product), |product, value| product * *value);
+        *product = all.double();
+    }
+
+    fn save(&self, state: &Self::State, row: usize, (_, at): (usize, usize), rules: &Rules) -> f64 {
+        self.result(state, row, at, rules)
+    }
+
+    fn load(
+        &self,
+        state: &mut Self::State,
+        row: usize,
+        (_, at): (usize, usize),
+        value: f64,
+        rules: &Rules,
+    ) {
+        state[row * rules.spec.dim + at] = value;
+    }
+
+    fn merge(&self, state: &mut Self::State, later: &Self::State, _rules: &Rules) {
+        for (own, later) in state.iter_mut().zip(later) {
+            *own *= later;
+        }
+    }
+
+    fn result(&self, state: &Self::State, row: usize, at: usize, rules: &Rules) -> f64 {
+        state[row * rules.spec.dim + at]
+    }
+}
+
+impl HostReduction for Count {
+    type State = Vec<u32>;
+
+    fn start(&self, rules: &Rules, rows: usize) -> Self::State {
+        vec![0; rows * rules.spec.dim]
+    }
+
+    fn step<T: Real>(
+        &self,
+        state: &mut Self::State,
+        row: usize,
+        room: &mut Room<T>,
+        taken: Taken<Given<Lanes<T>>>,
+        rules: &Rules,
+    ) {
+        let values = &mut room.values[..taken.len];
+        let values = taken.given.values(rules.instructions, values);
+        let count = rules.instructions.run(CountOf(values));
+        state[row * rules.spec.dim + taken.index] += count;
+    }
+
+    fn save(&self, _: &Self::State, _row: usize, _place: (usize, usize), _rules: &Rules) -> f64 {
+        0.0
+    }
+
+    fn load(
+        &self,
+        _state: &mut Self::State,
+        _row: usize,
+        _place: (usize, usize),
+        _value: f64,
+        _rules: &Rules,
+    ) {
+    }
+
+    fn merge(&self, state: &mut Self::State, later: &Self::State, _rules: &Rules) {
+        for (own, later) in state.iter_mut().zip(later) {
+            *own += later;
+        }
+    }
+
+    fn result(&self, state: &Self::State, row: usize, at: usize, rules: &Rules) -> f64 {
+        self.index(state, row, at, rules).into()
+    }
+
+    fn index(&self, state: &Self::State, row: usize, at: usize, rules: &Rules) -> u32 {
+        state[row * rules.spec.dim + at]
+    }
+
+    fn load_index(
+        &self,
+        state: &mut Self::State,
+        row: usize,
+        at: usize,
+        index: u32,
+        rules: &Rules,
+    ) {
+        state[row * rules.spec.dim + at] = index;
+    }
+}

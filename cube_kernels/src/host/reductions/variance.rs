@@ -1,0 +1,170 @@
+//! Variances and means.
+
+use super::{
+    HostReduction, Room, Rules, Taken,
+    loops::{SumOf, SumOfDistances, SumOfSquares},
+};
+use crate::{
+    host::{arithmetic::Lanes, evaluate::Given},
+    math::lane::Real,
+    reduction::Variance,
+};
+
+/// Tiles that are merged before they are merged into the total, so that the error hardly grows with their number.
+const TILES: usize = 64;
+
+/// The mean, the sum of squared deviations from it, and the number of values.
+#[derive(Clone, Copy, Debug, Default)]
+struct Moments {
+    mean: f64,
+    squares: f64,
+    count: f64,
+}
+
+impl Moments {
+    /// Those of a tile: the mean first, then the deviations.
+    fn of<T: Real>(values: &[T], rules: &Rules) -> Self {
+        let count = values.len() as f64;
+        let pivot = values[0];
+        let distance = rules
+            .instructions
+            .run(SumOfDistances { values, pivot })
+            .double();
+        let mut mean = pivot.double() + distance / count;
+        if !mean.is_finite() {
+            // Infinite values have no distance from each other: their mean is their sum.
+            let total = rules.instructions.run(SumOf(values)).double();
+            mean = if total.is_finite() { mean } else { total };
+        }
+        // Relative to the mean as the type of the values has it, and what that is off by.
+        let pivot = T::of(mean);
+        let squares = SumOfSquares {
+            values,
+            mean: pivot,
+        };
+        let squares = rules.instructions.run(squares).double();
+        let off = SumOfDistances { values, pivot };
+        let off = rules.instructions.run(off).double();
+        Self {
+            mean: match mean.is_finite() {
+                true => pivot.double() + off / count,
+                false => mean,
+            },
+            squares: squares - off * (off / count),
+            count,
+        }
+    }
+
+    /// Takes in others (Chan, Golub and LeVeque, 1979).
+    fn take(&mut self, other: &Self) {
+        let count = (self.count + other.count).max(1.0);
+        let share = other.count / count;
+        let distance = other.mean - self.mean;
+        // Where there is nothing yet, the distance may be too large to be squared.
+        self.squares += other.squares + distance * (distance * (share * self.count));
+        // Infinite means have no distance.
+        self.mean = match self.mean.is_finite() && other.mean.is_finite() {
+            true => distance.mul_add(share, self.mean),
+            false => self.mean + other.mean,
+        };
+        self.count += other.count;
+    }
+}
+
+/// The moments of the columns so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MomentState {
+    /// Of up to [`TILES`] tiles, and how many these are.
+    middle: Moments,
+    tiles: usize,
+    /// Of what came before.
+    total: Moments,
+}
+
+impl MomentState {
+    fn take(&mut self, other: &Moments) {
+        self.middle.take(other);
+        self.tiles += 1;
+        if self.tiles == TILES {
+            self.total = self.all();
+            self.middle = Moments::default();
+            self.tiles = 0;
+        }
+    }
+
+    fn all(&self) -> Moments {
+        let mut all = self.total;
+        all.take(&self.middle);
+        all
+    }
+}
+
+impl HostReduction for Variance {
+    type State = Vec<MomentState>;
+
+    fn start(&self, rules: &Rules, rows: usize) -> Self::State {
+        vec![MomentState::default(); rows * rules.spec.dim]
+    }
+
+    fn step<T: Real>(
+        &self,
+        state: &mut Self::State,
+        row: usize,
+        room: &mut Room<T>,
+        taken: Taken<Given<Lanes<T>>>,
+        rules: &Rules,
+    ) {
+        let values = &mut room.values[..taken.len];
+        let values = taken.given.values(rules.instructions, values);
+        state[row * rules.spec.dim + taken.index].take(&Moments::of(values, rules));
+    }
+
+    fn save(
+        &self,
+        state: &Self::State,
+        row: usize,
+        (plane, at): (usize, usize),
+        rules: &Rules,
+    ) -> f64 {
+        let dim = rules.spec.dim;
+        let moments = state[row * dim + at % dim].all();
+        match plane {
+            0 if at < dim => moments.mean,
+            0 => moments.squares,
+            _ => moments.count,
+        }
+    }
+
+    fn load(
+        &self,
+        state: &mut Self::State,
+        row: usize,
+        (plane, at): (usize, usize),
+        value: f64,
+        rules: &Rules,
+    ) {
+        let dim = rules.spec.dim;
+        let own = &mut state[row * dim..][..dim];
+        match plane {
+            0 if at < dim => own[at].total.mean = value,
+            0 => own[at - dim].total.squares = value,
+            // The same for all components.
+            _ => own.iter_mut().for_each(|state| state.total.count = value),
+        }
+    }
+
+    fn merge(&self, state: &mut Self::State, later: &Self::State, _rules: &Rules) {
+        for (own, later) in state.iter_mut().zip(later) {
+            own.take(&later.all());
+        }
+    }
+
+    fn result(&self, state: &Self::State, row: usize, at: usize, rules: &Rules) -> f64 {
+        let dim = rules.spec.dim;
+        let moments = state[row * dim + at % dim].all();
+        match at < dim {
+            true => moments.squares / (moments.count - f64::from(u8::from(self.unbiased))),
+            false => moments.mean,
+        }
+    }
+}

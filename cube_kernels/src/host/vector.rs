@@ -1,0 +1,100 @@
+//! Code that is compiled for several sets of instructions, of which the best that the processor has is run.
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use crate::math::lane::Fused;
+use crate::math::lane::{Arithmetic, Separate};
+
+/// Loops over tiles. What they call must be inlined, so that it is compiled for the same instructions.
+pub trait Vectors {
+    /// What comes of it.
+    type Output;
+
+    /// Runs the loops.
+    fn run<M: Arithmetic>(self, math: M) -> Self::Output;
+}
+
+/// The instructions that code may be compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Instructions {
+    /// AVX-512: vectors of 64 bytes.
+    #[cfg(target_arch = "x86_64")]
+    Wide,
+    /// AVX2 with fused multiply-adds: vectors of 32 bytes.
+    #[cfg(target_arch = "x86_64")]
+    Middle,
+    /// Those that the whole program is compiled for.
+    Common,
+}
+
+impl Instructions {
+    /// The best ones of this processor.
+    pub fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let fused =
+                std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma");
+            let wide = std::is_x86_feature_detected!("avx512f")
+                && std::is_x86_feature_detected!("avx512vl")
+                && std::is_x86_feature_detected!("avx512dq")
+                && std::is_x86_feature_detected!("avx512bw");
+            if fused && wide {
+                return Self::Wide;
+            }
+            if fused {
+                return Self::Middle;
+            }
+        }
+        Self::Common
+    }
+
+    /// All that this processor has, for tests.
+    pub fn all() -> Vec<Self> {
+        let best = Self::detect();
+        let mut all = vec![Self::Common];
+        #[cfg(target_arch = "x86_64")]
+        match best {
+            Self::Wide => all.extend([Self::Middle, Self::Wide]),
+            Self::Middle => all.push(Self::Middle),
+            Self::Common => {}
+        }
+        let _ = best;
+        all
+    }
+
+    /// Runs the loops with these instructions.
+    #[inline(always)]
+    pub fn run<V: Vectors>(self, loops: V) -> V::Output {
+        match self {
+            // SAFETY: `detect` has found these instructions.
+            #[cfg(target_arch = "x86_64")]
+            Self::Wide => unsafe { run_wide(loops) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Self::Middle => unsafe { run_middle(loops) },
+            Self::Common => run_common(loops),
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw")]
+fn run_wide<V: Vectors>(loops: V) -> V::Output {
+    loops.run(Fused)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn run_middle<V: Vectors>(loops: V) -> V::Output {
+    loops.run(Fused)
+}
+
+// All processors of 64 bits by ARM multiply and add in one instruction.
+#[cfg(target_arch = "aarch64")]
+fn run_common<V: Vectors>(loops: V) -> V::Output {
+    loops.run(Fused)
+}
+
+#[cfg(not(target_arch = "aarch64"))]
+fn run_common<V: Vectors>(loops: V) -> V::Output {
+    loops.run(Separate)
+}

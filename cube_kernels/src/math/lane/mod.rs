@@ -1,0 +1,262 @@
+//! Functions of single numbers on the host, without branches, so that compilers turn loops over them into vector
+//! instructions.
+//!
+//! They are built on the same polynomials as the functions of kernels, which say what their errors are.
+
+mod double;
+mod single;
+
+use std::ops::{Add, Div, Mul, Neg, Sub};
+
+/// How $a b + c$ is computed.
+pub trait Arithmetic: Copy {
+    /// Whether it is rounded once.
+    const FUSED: bool;
+
+    /// $a b + c$.
+    fn fma<T: Real>(self, a: T, b: T, c: T) -> T;
+}
+
+/// A multiply-add in one instruction, which is rounded once.
+#[derive(Clone, Copy)]
+pub struct Fused;
+
+/// A product, which is rounded, and a sum, where processors have no instruction for both.
+#[derive(Clone, Copy)]
+pub struct Separate;
+
+impl Arithmetic for Fused {
+    const FUSED: bool = true;
+
+    #[inline(always)]
+    fn fma<T: Real>(self, a: T, b: T, c: T) -> T {
+        a.mul_add(b, c)
+    }
+}
+
+impl Arithmetic for Separate {
+    const FUSED: bool = false;
+
+    #[inline(always)]
+    fn fma<T: Real>(self, a: T, b: T, c: T) -> T {
+        a * b + c
+    }
+}
+
+/// A type in which the host computes.
+pub trait Real:
+    Copy
+    + Default
+    + Send
+    + Sync
+    + PartialEq
+    + PartialOrd
+    + Neg<Output = Self>
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + 'static
+{
+    /// 0.
+    const ZERO: Self;
+    /// 1.
+    const ONE: Self;
+    /// Infinity.
+    const INFINITY: Self;
+    /// The largest finite number.
+    const LARGEST: Self;
+    /// From here on sines and cosines of angles are not computed by [`sin`](Self::sin) and [`cos`](Self::cos).
+    const LARGE_ANGLE: Self;
+
+    /// `value` as it is rounded.
+    fn of(value: f64) -> Self;
+    /// The same value in F64.
+    fn double(self) -> f64;
+    /// $a b + c$, rounded once.
+    fn mul_add(self, b: Self, c: Self) -> Self;
+    /// The square root.
+    fn sqrt(self) -> Self;
+    /// The absolute value.
+    fn abs(self) -> Self;
+    /// The next integer that is not larger.
+    fn floor(self) -> Self;
+    /// The next integer that is not smaller.
+    fn ceil(self) -> Self;
+    /// The nearest integer, the even one of two.
+    fn round(self) -> Self;
+    /// The size of this with the sign of `sign`.
+    fn copysign(self, sign: Self) -> Self;
+    /// A power of $2^{32}$ near the absolute value of a finite number other than 0.
+    fn near_magnitude(self) -> Self;
+    /// $e^x$.
+    fn exp<M: Arithmetic>(self, math: M) -> Self;
+    /// $e^x - 1$, exact for small $x$.
+    fn expm1<M: Arithmetic>(self, math: M) -> Self;
+    /// $2^x$.
+    fn exp2<M: Arithmetic>(self, math: M) -> Self;
+    /// The natural logarithm.
+    fn log<M: Arithmetic>(self, math: M) -> Self;
+    /// The sine of an angle that is not large.
+    fn sin<M: Arithmetic>(self, math: M) -> Self;
+    /// The cosine of an angle that is not large.
+    fn cos<M: Arithmetic>(self, math: M) -> Self;
+    /// The hyperbolic tangent.
+    fn tanh<M: Arithmetic>(self, math: M) -> Self;
+    /// The error function.
+    fn erf<M: Arithmetic>(self, math: M) -> Self;
+}
+
+/// $\sum_k c_k x^k$ by Horner's scheme.
+#[inline(always)]
+pub fn polynomial<T: Real, M: Arithmetic, const N: usize>(math: M, x: T, c: &[f64; N]) -> T {
+    let mut sum = T::of(c[N - 1]);
+    let mut k = N - 1;
+    while k > 0 {
+        k -= 1;
+        sum = math.fma(sum, x, T::of(c[k]));
+    }
+    sum
+}
+
+/// $r + r^3 P(r^2)$.
+#[inline(always)]
+fn odd<T: Real, M: Arithmetic, const N: usize>(math: M, r: T, c: &[f64; N]) -> T {
+    let square = r * r;
+    math.fma(r * square, polynomial(math, square, c), r)
+}
+
+/// A sine, and a cosine in the odd quadrants, or the other way round for a cosine, with the sign of the quadrant.
+#[inline(always)]
+fn in_quadrant<T: Real>(sin: T, cos: T, quadrant: u32) -> T {
+    let value = if quadrant & 1 == 0 { sin } else { cos };
+    if quadrant & 2 == 0 { value } else { -value }
+}
+
+/// -1, 0 or 1; NaN for NaN.
+#[inline(always)]
+pub fn sign<T: Real>(x: T) -> T {
+    let negative = if x < T::ZERO { -T::ONE } else { x };
+    if x > T::ZERO { T::ONE } else { negative }
+}
+
+/// 0 below zero, 1 from zero on; NaN for NaN.
+#[inline(always)]
+pub fn step<T: Real>(x: T) -> T {
+    let value = if x < T::ZERO { T::ZERO } else { x };
+    if x >= T::ZERO { T::ONE } else { value }
+}
+
+/// The reciprocal square root, with 0 at 0.
+#[inline(always)]
+pub fn rsqrt<T: Real>(x: T) -> T {
+    let value = T::ONE / x.sqrt();
+    if x == T::ZERO { T::ZERO } else { value }
+}
+
+/// The larger value; NaN if either is.
+#[inline(always)]
+pub fn maximum<T: Real>(a: T, b: T) -> T {
+    let larger = if a > b { a } else { b };
+    if a == a { larger } else { a }
+}
+
+/// The smaller value; NaN if either is.
+#[inline(always)]
+pub fn minimum<T: Real>(a: T, b: T) -> T {
+    let smaller = if a < b { a } else { b };
+    if a == a { smaller } else { a }
+}
+
+/// 1 where something is true, else 0.
+#[inline(always)]
+pub fn truth<T: Real>(holds: bool) -> T {
+    if holds { T::ONE } else { T::ZERO }
+}
+
+/// The product, but 0 where `a` is 0.
+#[inline(always)]
+pub fn strong_mul<T: Real>(a: T, b: T) -> T {
+    let product = a * b;
+    if a == T::ZERO { T::ZERO } else { product }
+}
+
+/// $x \log x$, 0 at 0.
+#[inline(always)]
+pub fn xlogx<T: Real, M: Arithmetic>(math: M, x: T) -> T {
+    let value = x * x.log(math);
+    if x == T::ZERO { T::ZERO } else { value }
+}
+
+/// The logistic function.
+#[inline(always)]
+pub fn sigmoid<T: Real, M: Arithmetic>(math: M, x: T) -> T {
+    T::ONE / (T::ONE + (-x).exp(math))
+}
+
+/// A power of $2^{32}$ near the absolute value; 1 at 0 and infinities, NaN for NaN.
+#[inline(always)]
+pub fn magnitude<T: Real>(x: T) -> T {
+    let power = x.near_magnitude();
+    let size = x.abs();
+    let power = if size == T::ZERO || size == T::INFINITY {
+        T::ONE
+    } else {
+        power
+    };
+    if x == x { power } else { x }
+}
+
+/// $\log(1 + x)$, exact for small $x$.
+#[inline(always)]
+pub fn log1p<T: Real, M: Arithmetic>(math: M, x: T) -> T {
+    // The rounding error of 1 + x, relative to it (Kahan).
+    let sum = T::ONE + x;
+    let lost = ((sum - T::ONE) - x) / sum;
+    let log = sum.log(math);
+    // Zero and infinity have lost nothing.
+    if lost == lost { log - lost } else { log }
+}
+
+/// $\log(1 + e^x)$.
+#[inline(always)]
+pub fn softplus<T: Real, M: Arithmetic>(math: M, x: T) -> T {
+    // Written so that NaN stays.
+    let positive = if x < T::ZERO { T::ZERO } else { x };
+    positive + log1p(math, (-x.abs()).exp(math))
+}
+
+/// $\log(e^a + e^b)$.
+#[inline(always)]
+pub fn logaddexp<T: Real, M: Arithmetic>(math: M, a: T, b: T) -> T {
+    let sum = maximum(a, b) + log1p(math, (-(a - b).abs()).exp(math));
+    // The difference of equal infinities is NaN.
+    if a == b {
+        a + T::of(std::f64::consts::LN_2)
+    } else {
+        sum
+    }
+}
+
+/// The hyperbolic sine.
+#[inline(always)]
+pub fn sinh<T: Real, M: Arithmetic>(math: M, x: T) -> T {
+    let half = T::of(0.5);
+    let size = x.abs();
+    let less = size.expm1(math);
+    let near = half * (less + less / (less + T::ONE));
+    // Overflows only where the result does.
+    let root = (half * size).exp(math);
+    let far = root * (half * root);
+    let value = if size > T::of(20.0) { far } else { near };
+    value.copysign(x)
+}
+
+/// The hyperbolic cosine.
+#[inline(always)]
+pub fn cosh<T: Real, M: Arithmetic>(math: M, x: T) -> T {
+    let half = T::of(0.5);
+    let root = (half * x.abs()).exp(math);
+    let far = root * (half * root);
+    far + T::of(0.25) / far
+}

@@ -1,0 +1,189 @@
+//! Functions in F32.
+
+use std::f64::consts::{FRAC_2_PI, LN_2, LOG2_E};
+
+use super::{
+    super::{
+        EXP, EXP2, LN_2_REST, MAGIC,
+        circular::{COS, SIN},
+        elementary::{ERF, LOG_ERFC, TANH},
+        logarithm::{EXPM1, LOG, SQRT_HALF},
+    },
+    Arithmetic, Real, in_quadrant, odd, polynomial,
+};
+
+/// An integer `k` in the low bits of a number that is shifted so, and the number without the shift.
+const SHIFT: f32 = MAGIC as f32;
+
+/// What brings $k + 127$ there.
+const BIASED: f32 = (MAGIC + 127.0) as f32;
+
+/// A few more digits of ln 2 than the leading ones.
+const LN_2_HIGH: f32 = 0.693359375;
+
+/// $x = k \pi/2 + r$: the last bits of `k`, the sine and the cosine of `r`.
+#[inline(always)]
+fn turn<M: Arithmetic>(math: M, x: f32) -> (u32, f32, f32) {
+    let shifted = math.fma(x, FRAC_2_PI as f32, SHIFT);
+    let k = shifted - SHIFT;
+    let r = math.fma(k, -1.570_312_5, x);
+    let r = math.fma(k, -4.837_513e-4, r);
+    let r = math.fma(k, -7.549_79e-8, r);
+    let square = r * r;
+    let sin = odd(math, r, &SIN);
+    let cos = math.fma(
+        square * square,
+        polynomial(math, square, &COS),
+        math.fma(square, -0.5, 1.0),
+    );
+    (shifted.to_bits(), sin, cos)
+}
+
+impl Real for f32 {
+    const ZERO: Self = 0.0;
+    const ONE: Self = 1.0;
+    const INFINITY: Self = f32::INFINITY;
+    const LARGEST: Self = f32::MAX;
+    // Products with the parts of pi/2 are exact below, also where they are rounded.
+    const LARGE_ANGLE: Self = 8192.0;
+
+    #[inline(always)]
+    fn of(value: f64) -> Self {
+        value as f32
+    }
+
+    #[inline(always)]
+    fn double(self) -> f64 {
+        self.into()
+    }
+
+    #[inline(always)]
+    fn mul_add(self, b: Self, c: Self) -> Self {
+        f32::mul_add(self, b, c)
+    }
+
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        f32::sqrt(self)
+    }
+
+    #[inline(always)]
+    fn abs(self) -> Self {
+        f32::abs(self)
+    }
+
+    #[inline(always)]
+    fn floor(self) -> Self {
+        f32::floor(self)
+    }
+
+    #[inline(always)]
+    fn ceil(self) -> Self {
+        f32::ceil(self)
+    }
+
+    #[inline(always)]
+    fn round(self) -> Self {
+        f32::round_ties_even(self)
+    }
+
+    #[inline(always)]
+    fn copysign(self, sign: Self) -> Self {
+        f32::copysign(self, sign)
+    }
+
+    #[inline(always)]
+    fn near_magnitude(self) -> Self {
+        let exponent = self.to_bits() >> 23 & 0xff;
+        let k = ((exponent + 17) >> 5).clamp(1, 7);
+        f32::from_bits(((k << 5) - 1) << 23)
+    }
+
+    #[inline(always)]
+    fn exp<M: Arithmetic>(self, math: M) -> Self {
+        // Written so that NaN passes.
+        let x = if self < -88.029_69 { -88.029_69 } else { self };
+        let x = if x > 88.722_84 { 88.722_84 } else { x };
+        let shifted = math.fma(x, LOG2_E as f32, BIASED);
+        let k = shifted - BIASED;
+        let f = if M::FUSED {
+            math.fma(k, -LN_2 as f32, x)
+        } else {
+            (x - k * LN_2_HIGH) + k * LN_2_REST as f32
+        };
+        polynomial(math, f, &EXP) * f32::from_bits(shifted.to_bits() << 23)
+    }
+
+    #[inline(always)]
+    fn expm1<M: Arithmetic>(self, math: M) -> Self {
+        let x = if self < -30.0 { -30.0 } else { self };
+        let x = if x > 30.0 { 30.0 } else { x };
+        let shifted = math.fma(x, LOG2_E as f32, BIASED);
+        let k = shifted - BIASED;
+        let f = math.fma(k, LN_2_REST as f32, math.fma(k, -LN_2_HIGH, x));
+        let near = math.fma(f * f, polynomial(math, f, &EXPM1), f);
+        let power = f32::from_bits(shifted.to_bits() << 23);
+        let value = math.fma(power, near, power - 1.0);
+        // There nothing is left of 1.
+        let far = Real::exp(self, math);
+        if self > 30.0 { far } else { value }
+    }
+
+    #[inline(always)]
+    fn exp2<M: Arithmetic>(self, math: M) -> Self {
+        let x = if self < -127.0 { -127.0 } else { self };
+        let x = if x > 128.0 { 128.0 } else { x };
+        let shifted = x + BIASED;
+        let f = x - (shifted - BIASED);
+        polynomial(math, f, &EXP2) * f32::from_bits(shifted.to_bits() << 23)
+    }
+
+    #[inline(always)]
+    fn log<M: Arithmetic>(self, math: M) -> Self {
+        let tiny = self < f32::MIN_POSITIVE;
+        let x = if tiny { self * 8_388_608.0 } else { self };
+        let shift = if tiny { -23.0 } else { 0.0 };
+        // With 128 added to the exponent, as numbers below 1 have a negative one.
+        let offset = x.to_bits().wrapping_add(0x4000_0000 - SQRT_HALF);
+        let exponent = (offset >> 23) as i32 as f32 - 128.0 + shift;
+        let m = f32::from_bits((offset & 0x007f_ffff).wrapping_add(SQRT_HALF));
+        let s = (m - 1.0) / (m + 1.0);
+        let square = s * s;
+        let ratio = math.fma(s * square, polynomial(math, square, &LOG), s + s);
+        let low = math.fma(exponent, -LN_2_REST as f32, ratio);
+        let log = math.fma(exponent, LN_2_HIGH, low);
+        let log = if self > f32::MAX { self } else { log };
+        let log = if self == 0.0 { f32::NEG_INFINITY } else { log };
+        if self >= 0.0 { log } else { f32::NAN }
+    }
+
+    #[inline(always)]
+    fn sin<M: Arithmetic>(self, math: M) -> Self {
+        let (k, sin, cos) = turn(math, self);
+        in_quadrant(sin, cos, k)
+    }
+
+    #[inline(always)]
+    fn cos<M: Arithmetic>(self, math: M) -> Self {
+        let (k, sin, cos) = turn(math, self);
+        in_quadrant(sin, cos, k.wrapping_add(1))
+    }
+
+    #[inline(always)]
+    fn tanh<M: Arithmetic>(self, math: M) -> Self {
+        let size = self.abs();
+        let far = 1.0 - 2.0 / (Real::exp(size + size, math) + 1.0);
+        let near = odd(math, self, &TANH);
+        if size > 0.6 { far.copysign(self) } else { near }
+    }
+
+    #[inline(always)]
+    fn erf<M: Arithmetic>(self, math: M) -> Self {
+        let near = self * polynomial(math, self * self, &ERF);
+        let size = self.abs();
+        // Beyond 4 it is 1.
+        let clipped = if size > 4.0 { 4.0 } else { size };
+        let far = 1.0 - Real::exp(polynomial(math, clipped, &LOG_ERFC), math);
+        if size > 0.9 { far.copysign(self) } else { near }
+    }
+}

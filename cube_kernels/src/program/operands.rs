@@ -1,0 +1,62 @@
+//! What a program reads of its operands.
+
+use super::{Listing, Source, Space};
+
+/// The sizes of a reduction, as far as operands must have them.
+pub(crate) struct Extent<'a> {
+    /// Sizes of the batch dimensions.
+    pub batch: &'a [usize],
+    /// Rows of the operands in one batch.
+    pub rows: usize,
+    /// One more than the last column.
+    pub end: usize,
+}
+
+impl Listing {
+    /// How many components of tensor `index` are read.
+    fn components(&self, index: usize) -> usize {
+        let stages = [&self.uniform, &self.row, &self.column];
+        let loads = stages.into_iter().flat_map(|stage| &stage.loads);
+        let ends = loads
+            .filter(|load| load.source == Source::Tensor(index))
+            .map(|load| load.offset + load.len);
+        ends.max().unwrap_or(0)
+    }
+
+    /// Checks that tensor `index`, of this shape and as many strides as there are dimensions, has what is read of it.
+    pub(crate) fn check_operand(
+        &self,
+        index: usize,
+        (shape, strides): (&[usize], usize),
+        extent: &Extent,
+    ) -> Result<(), String> {
+        let (rank, batch) = (shape.len(), extent.batch);
+        if strides != rank {
+            return Err("it has another number of strides than of dimensions".to_string());
+        }
+        let (own, rows) = match self.tensors[index] {
+            Space::Uniform => (1, None),
+            Space::Row => (2, Some(extent.rows)),
+            Space::Column => (2, Some(extent.end)),
+            Space::Pair => unreachable!("no tensor has an entry for each pair"),
+        };
+        if rank < own || rank - own > batch.len() {
+            let most = own + batch.len();
+            return Err(format!("it needs {own} to {most} dimensions"));
+        }
+        let components = self.components(index);
+        if shape[rank - 1] < components {
+            return Err(format!("{components} components are read"));
+        }
+        // What is of size 1 is the same for all.
+        if let Some(rows) = rows.filter(|rows| shape[rank - 2] != 1 && shape[rank - 2] < *rows) {
+            return Err(format!("{rows} rows are read"));
+        }
+        let batches = batch[batch.len() - (rank - own)..].iter();
+        let fits = |(size, all): (&usize, &usize)| *size == 1 || size == all;
+        match shape[..rank - own].iter().zip(batches).all(fits) {
+            true => Ok(()),
+            false => Err(format!("its batch does not broadcast to {batch:?}")),
+        }
+    }
+}
