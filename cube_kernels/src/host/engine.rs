@@ -3,16 +3,17 @@
 use std::ops::Range;
 
 use super::{
-    HostLaunch, HostOutput, HostPart, HostTensor, HostValues,
-    arithmetic::Tile,
-    evaluate::{Frame, Given, Machine, Sink},
-    reductions::{HostReduction, Room, Rules, Taken},
-    tensor::Rows,
+    HostLaunch, HostOutput, HostPart, HostTensor,
+    reductions::{HostReduction, Rules},
+    results::{
+        Found, MergedPart, MergedResults, Merging, WithFamily, nothing, output, part, rules,
+        with_family,
+    },
+    worker::Worker,
 };
 use crate::{
     math::{Precision, lane::Real},
-    program::{Source, Space},
-    reduction::{NO_INDEX, ReductionKind, Wanted, for_each_reduction},
+    reduction::Wanted,
 };
 
 /// Columns of a tile.
@@ -36,33 +37,6 @@ const STATES: usize = 1 << 14;
 /// Pairs from which on threads are worth it.
 #[cfg(feature = "rayon")]
 const PARALLEL: usize = 1 << 17;
-
-/// Something to do with a reduction, whatever its family.
-trait WithFamily {
-    type Output;
-
-    fn run<R: HostReduction + Sync>(self, family: R) -> Self::Output;
-}
-
-macro_rules! define_with_family {
-    ($(
-        $(#[$doc:meta])*
-        $kind:ident $(($field:ident: $type:ty))? $({ $(#[$note:meta])* $name:ident: $own:ty })?
-            => $family:ident $value:tt; $examples:tt,
-    )*) => {
-        fn with_family<W: WithFamily>(kind: ReductionKind, work: W) -> W::Output {
-            match kind {
-                $(
-                    ReductionKind::$kind $(($field))? $({ $name })? => {
-                        work.run(crate::reduction::$family $value)
-                    }
-                )*
-            }
-        }
-    };
-}
-
-for_each_reduction!(define_with_family);
 
 /// Reduces `columns`.
 pub fn run(
@@ -125,177 +99,11 @@ pub fn merge_parts(launch: &HostLaunch, parts: &[HostPart], wanted: Wanted) -> H
     with_family(launch.reduction, MergedPart(merging))
 }
 
-/// What is given without columns.
-fn nothing(launch: &HostLaunch, wanted: Wanted) -> HostOutput {
-    let spec = launch.spec(wanted);
-    let len = launch.all_rows() * spec.entries();
-    let state = vec![0.0; launch.all_rows() * spec.state_size()];
-    HostOutput {
-        values: wanted
-            .values
-            .then(|| HostValues::new(&vec![spec.empty(); len], launch.values)),
-        indices: wanted.indices.then(|| vec![spec.empty_index(); len]),
-        // No sum is relative to anything.
-        state: wanted
-            .state
-            .then(|| HostValues::new(&state, launch.precision.computed())),
-    }
-}
-
-/// The results of some rows.
-#[derive(Default)]
-struct Found {
-    values: Vec<f64>,
-    indices: Vec<i64>,
-    state: Vec<f64>,
-}
-
-impl Found {
-    fn of<R: HostReduction>(family: &R, state: &R::State, rows: usize, rules: &Rules) -> Self {
-        let (spec, wanted) = (&rules.spec, rules.spec.wanted);
-        let entries = spec.entries();
-        let mut found = Self::default();
-        for row in 0..rows {
-            if wanted.values {
-                let values = (0..entries).map(|at| family.result(state, row, at, rules));
-                found.values.extend(values);
-            }
-            if wanted.indices {
-                let indices = (0..entries).map(|at| match family.index(state, row, at, rules) {
-                    NO_INDEX => -1,
-                    index => index.into(),
-                });
-                found.indices.extend(indices);
-            }
-            if wanted.state {
-                for plane in 0..spec.state_planes() {
-                    let size = spec.plane_size(plane);
-                    let save = |at| family.save(state, row, (plane, at), rules);
-                    let values = (0..size).map(save);
-                    found.state.extend(values);
-                }
-            }
-        }
-        found
-    }
-}
-
-fn output(launch: &HostLaunch, wanted: Wanted, found: Vec<Found>) -> HostOutput {
-    let all = |read: fn(&Found) -> &Vec<f64>| -> Vec<f64> {
-        found.iter().flat_map(|f| read(f).iter().copied()).collect()
-    };
-    let indices = || found.iter().flat_map(|f| f.indices.iter().copied());
-    let computed = launch.precision.computed();
-    HostOutput {
-        values: wanted
-            .values
-            .then(|| HostValues::new(&all(|f| &f.values), launch.values)),
-        indices: wanted.indices.then(|| indices().collect()),
-        state: wanted
-            .state
-            .then(|| HostValues::new(&all(|f| &f.state), computed)),
-    }
-}
-
-fn part<R: HostReduction>(family: &R, state: &R::State, rows: usize, rules: &Rules) -> HostPart {
-    let spec = &rules.spec;
-    let mut part = HostPart {
-        values: Vec::new(),
-        indices: Vec::new(),
-    };
-    for row in 0..rows {
-        for plane in 0..spec.planes().len() {
-            let save = |at| family.save(state, row, (plane, at), rules);
-            part.values.extend((0..spec.plane_size(plane)).map(save));
-        }
-        if spec.keeps_indices() {
-            let indices = (0..spec.entries()).map(|at| family.index(state, row, at, rules));
-            part.indices.extend(indices);
-        }
-    }
-    part
-}
-
-fn rules(launch: &HostLaunch, wanted: Wanted) -> Rules {
-    Rules {
-        instructions: launch.instructions,
-        spec: launch.spec(wanted),
-        largest: match launch.precision {
-            Precision::F64 => f64::MAX,
-            _ => f32::MAX.into(),
-        },
-    }
-}
-
-/// Parts to merge.
-struct Merging<'a> {
-    launch: &'a HostLaunch<'a>,
-    parts: &'a [HostPart],
-    wanted: Wanted,
-}
-
-impl Merging<'_> {
-    /// The state of all rows.
-    fn state<R: HostReduction>(&self, family: &R, rules: &Rules) -> R::State {
-        let mut parts = self.parts.iter().map(|part| self.load(family, part, rules));
-        let mut own = parts.next().expect("there are parts");
-        for later in parts {
-            family.merge(&mut own, &later, rules);
-        }
-        own
-    }
-
-    fn load<R: HostReduction>(&self, family: &R, part: &HostPart, rules: &Rules) -> R::State {
-        let (spec, rows) = (&rules.spec, self.launch.all_rows());
-        let mut state = family.start(rules, rows);
-        let (mut values, mut indices) = (part.values.iter(), part.indices.iter());
-        for row in 0..rows {
-            for plane in 0..spec.planes().len() {
-                for at in 0..spec.plane_size(plane) {
-                    let value = values.next().expect("the size was checked");
-                    family.load(&mut state, row, (plane, at), *value, rules);
-                }
-            }
-            if spec.keeps_indices() {
-                for at in 0..spec.entries() {
-                    let index = indices.next().expect("the size was checked");
-                    family.load_index(&mut state, row, at, *index, rules);
-                }
-            }
-        }
-        state
-    }
-}
-
-struct MergedResults<'a>(Merging<'a>);
-
-impl WithFamily for MergedResults<'_> {
-    type Output = Found;
-
-    fn run<R: HostReduction + Sync>(self, family: R) -> Found {
-        let rules = rules(self.0.launch, self.0.wanted);
-        let state = self.0.state(&family, &rules);
-        Found::of(&family, &state, self.0.launch.all_rows(), &rules)
-    }
-}
-
-struct MergedPart<'a>(Merging<'a>);
-
-impl WithFamily for MergedPart<'_> {
-    type Output = HostPart;
-
-    fn run<R: HostReduction + Sync>(self, family: R) -> HostPart {
-        let rules = rules(self.0.launch, self.0.wanted);
-        let state = self.0.state(&family, &rules);
-        part(&family, &state, self.0.launch.all_rows(), &rules)
-    }
-}
-
 /// A reduction with its operands.
-struct Job<'a> {
-    launch: &'a HostLaunch<'a>,
-    tensors: &'a [HostTensor<'a>],
-    scalars: &'a [f64],
+pub struct Job<'a> {
+    pub launch: &'a HostLaunch<'a>,
+    pub tensors: &'a [HostTensor<'a>],
+    pub scalars: &'a [f64],
     wanted: Wanted,
     columns: Range<usize>,
 }
@@ -478,171 +286,5 @@ impl Job<'_> {
             }
         }
         state
-    }
-}
-
-/// Slots of a stage, one behind the other, for some lanes.
-#[derive(Default)]
-struct Slots<T> {
-    values: Vec<T>,
-    /// The index of the first lane, and how many there are.
-    first: usize,
-    lanes: usize,
-}
-
-/// What a thread needs for a piece.
-struct Worker<'a, T> {
-    job: &'a Job<'a>,
-    rules: &'a Rules,
-    tensors: Vec<Rows<'a>>,
-    machine: Machine<T>,
-    uniform: Slots<T>,
-    rows: Slots<T>,
-    columns: Slots<T>,
-    rooms: Vec<Room<T>>,
-}
-
-impl<'a, T: Real> Worker<'a, T> {
-    fn new(job: &'a Job<'a>, batch: usize, rules: &'a Rules) -> Self {
-        let mut rest = batch;
-        let mut at = vec![0; job.launch.batch_shape.len()];
-        for (at, size) in at.iter_mut().zip(job.launch.batch_shape).rev() {
-            *at = rest % size;
-            rest /= size;
-        }
-        let spaces = &job.launch.program.program.tensors;
-        let tensors = job.tensors.iter().zip(spaces);
-        let mut worker = Self {
-            job,
-            rules,
-            tensors: tensors
-                .map(|(tensor, space)| Rows::new(tensor, *space, &at))
-                .collect(),
-            machine: Machine::new(job.launch.instructions),
-            uniform: Slots::default(),
-            rows: Slots::default(),
-            columns: Slots::default(),
-            rooms: Vec::new(),
-        };
-        let nothing = Slots::default();
-        let mut uniform = std::mem::take(&mut worker.uniform);
-        worker.fill(Space::Uniform, &mut uniform, &nothing, 0..1);
-        worker.uniform = uniform;
-        worker
-    }
-
-    fn fill_rows(&mut self, first: usize, rows: usize) {
-        let mut own = std::mem::take(&mut self.rows);
-        let uniform = std::mem::take(&mut self.uniform);
-        self.fill(Space::Row, &mut own, &uniform, first..first + rows);
-        (self.rows, self.uniform) = (own, uniform);
-    }
-
-    fn fill_columns(&mut self, first: usize, columns: usize) {
-        let mut own = std::mem::take(&mut self.columns);
-        let uniform = std::mem::take(&mut self.uniform);
-        self.fill(Space::Column, &mut own, &uniform, first..first + columns);
-        (self.columns, self.uniform) = (own, uniform);
-    }
-
-    /// Fills the slots of a stage for some lanes.
-    fn fill(
-        &mut self,
-        space: Space,
-        slots: &mut Slots<T>,
-        uniform: &Slots<T>,
-        lanes: Range<usize>,
-    ) {
-        let program = self.job.launch.program;
-        let stage = program.program.stage(space);
-        let (first, width) = (lanes.start, lanes.len());
-        (slots.first, slots.lanes) = (first, width);
-        slots.values.resize(stage.slots * width, T::ZERO);
-        for load in &stage.loads {
-            for k in 0..load.len {
-                let own = &mut slots.values[(load.slot + k) * width..][..width];
-                match load.source {
-                    Source::Tensor(tensor) => {
-                        self.tensors[tensor].read(load.offset + k, first, own)
-                    }
-                    Source::Scalar(scalar) => own.fill(T::of(self.job.scalars[scalar])),
-                    Source::Index => {
-                        for (own, lane) in own.iter_mut().zip(first..) {
-                            *own = T::of(lane as f64);
-                        }
-                    }
-                }
-            }
-        }
-        let mut frame = Frame {
-            lanes: &mut slots.values,
-            rows: &[],
-            stride: 0,
-            start: 0,
-            uniform: &uniform.values,
-            width,
-            height: 1,
-            first: [0, first],
-        };
-        self.machine.fill(program.tape(space), &mut frame);
-    }
-
-    /// Takes in the pairs of the columns at hand with some of the rows at hand.
-    fn pairs<R: HostReduction>(&mut self, family: &R, state: &mut R::State, rows: Range<usize>) {
-        let width = self.columns.lanes;
-        let (start, height) = (rows.start, rows.len());
-        if self.rooms.len() < height {
-            self.rooms.resize_with(height, Room::new);
-        }
-        for room in &mut self.rooms[..height] {
-            room.prepare(family.kept(), width);
-        }
-        let frame = Frame {
-            lanes: &mut self.columns.values,
-            rows: &self.rows.values,
-            stride: self.rows.lanes,
-            start,
-            uniform: &self.uniform.values,
-            width,
-            height,
-            first: [self.rows.first + start, self.columns.first],
-        };
-        let mut sink = Taking {
-            family,
-            state,
-            first: start,
-            rooms: &mut self.rooms[..height],
-            rules: self.rules,
-            column: self.columns.first,
-            width,
-        };
-        let tape = self.job.launch.program.tape(Space::Pair);
-        self.machine.pairs(tape, &frame, &mut sink);
-    }
-}
-
-/// Rows that take in pairs.
-struct Taking<'a, R: HostReduction, T> {
-    family: &'a R,
-    state: &'a mut R::State,
-    /// The first row of the tile among those of the state.
-    first: usize,
-    rooms: &'a mut [Room<T>],
-    rules: &'a Rules,
-    column: usize,
-    width: usize,
-}
-
-impl<R: HostReduction, T: Real> Sink<T> for Taking<'_, R, T> {
-    fn take(&mut self, index: usize, given: Given<Tile<T>>) {
-        let taken = Taken {
-            index,
-            column: self.column,
-            len: self.width,
-            given,
-        };
-        let (state, rooms) = (&mut *self.state, &mut *self.rooms);
-        self.family
-            .step_rows(state, self.first, rooms, taken, self.rules);
     }
 }

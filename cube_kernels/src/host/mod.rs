@@ -10,9 +10,12 @@ mod arithmetic;
 mod engine;
 mod evaluate;
 mod reductions;
+mod results;
 mod tape;
 mod tensor;
 mod vector;
+mod worker;
+mod writer;
 
 use std::ops::Range;
 

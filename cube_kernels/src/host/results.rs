@@ -1,0 +1,208 @@
+//! Results and partial results of the states of reductions.
+
+use super::{
+    HostLaunch, HostOutput, HostPart, HostValues,
+    reductions::{HostReduction, Rules},
+};
+use crate::{
+    math::Precision,
+    reduction::{NO_INDEX, ReductionKind, Wanted, for_each_reduction},
+};
+
+/// Something to do with a reduction, whatever its family.
+pub trait WithFamily {
+    type Output;
+
+    fn run<R: HostReduction + Sync>(self, family: R) -> Self::Output;
+}
+
+macro_rules! define_with_family {
+    ($(
+        $(#[$doc:meta])*
+        $kind:ident $(($field:ident: $type:ty))? $({ $(#[$note:meta])* $name:ident: $own:ty })?
+            => $family:ident $value:tt; $examples:tt,
+    )*) => {
+        pub fn with_family<W: WithFamily>(kind: ReductionKind, work: W) -> W::Output {
+            match kind {
+                $(
+                    ReductionKind::$kind $(($field))? $({ $name })? => {
+                        work.run(crate::reduction::$family $value)
+                    }
+                )*
+            }
+        }
+    };
+}
+
+for_each_reduction!(define_with_family);
+
+/// What is given without columns.
+pub fn nothing(launch: &HostLaunch, wanted: Wanted) -> HostOutput {
+    let spec = launch.spec(wanted);
+    let len = launch.all_rows() * spec.entries();
+    let state = vec![0.0; launch.all_rows() * spec.state_size()];
+    HostOutput {
+        values: wanted
+            .values
+            .then(|| HostValues::new(&vec![spec.empty(); len], launch.values)),
+        indices: wanted.indices.then(|| vec![spec.empty_index(); len]),
+        // No sum is relative to anything.
+        state: wanted
+            .state
+            .then(|| HostValues::new(&state, launch.precision.computed())),
+    }
+}
+
+/// The results of some rows.
+#[derive(Default)]
+pub struct Found {
+    values: Vec<f64>,
+    indices: Vec<i64>,
+    state: Vec<f64>,
+}
+
+impl Found {
+    pub fn of<R: HostReduction>(family: &R, state: &R::State, rows: usize, rules: &Rules) -> Self {
+        let (spec, wanted) = (&rules.spec, rules.spec.wanted);
+        let entries = spec.entries();
+        let mut found = Self::default();
+        for row in 0..rows {
+            if wanted.values {
+                let values = (0..entries).map(|at| family.result(state, row, at, rules));
+                found.values.extend(values);
+            }
+            if wanted.indices {
+                let indices = (0..entries).map(|at| match family.index(state, row, at, rules) {
+                    NO_INDEX => -1,
+                    index => index.into(),
+                });
+                found.indices.extend(indices);
+            }
+            if wanted.state {
+                for plane in 0..spec.state_planes() {
+                    let size = spec.plane_size(plane);
+                    let save = |at| family.save(state, row, (plane, at), rules);
+                    let values = (0..size).map(save);
+                    found.state.extend(values);
+                }
+            }
+        }
+        found
+    }
+}
+
+pub fn output(launch: &HostLaunch, wanted: Wanted, found: Vec<Found>) -> HostOutput {
+    let all = |read: fn(&Found) -> &Vec<f64>| -> Vec<f64> {
+        found.iter().flat_map(|f| read(f).iter().copied()).collect()
+    };
+    let indices = || found.iter().flat_map(|f| f.indices.iter().copied());
+    let computed = launch.precision.computed();
+    HostOutput {
+        values: wanted
+            .values
+            .then(|| HostValues::new(&all(|f| &f.values), launch.values)),
+        indices: wanted.indices.then(|| indices().collect()),
+        state: wanted
+            .state
+            .then(|| HostValues::new(&all(|f| &f.state), computed)),
+    }
+}
+
+pub fn part<R: HostReduction>(
+    family: &R,
+    state: &R::State,
+    rows: usize,
+    rules: &Rules,
+) -> HostPart {
+    let spec = &rules.spec;
+    let mut part = HostPart {
+        values: Vec::new(),
+        indices: Vec::new(),
+    };
+    for row in 0..rows {
+        for plane in 0..spec.planes().len() {
+            let save = |at| family.save(state, row, (plane, at), rules);
+            part.values.extend((0..spec.plane_size(plane)).map(save));
+        }
+        if spec.keeps_indices() {
+            let indices = (0..spec.entries()).map(|at| family.index(state, row, at, rules));
+            part.indices.extend(indices);
+        }
+    }
+    part
+}
+
+pub fn rules(launch: &HostLaunch, wanted: Wanted) -> Rules {
+    Rules {
+        instructions: launch.instructions,
+        spec: launch.spec(wanted),
+        largest: match launch.precision {
+            Precision::F64 => f64::MAX,
+            _ => f32::MAX.into(),
+        },
+    }
+}
+
+/// Parts to merge.
+pub struct Merging<'a> {
+    pub launch: &'a HostLaunch<'a>,
+    pub parts: &'a [HostPart],
+    pub wanted: Wanted,
+}
+
+impl Merging<'_> {
+    /// The state of all rows.
+    fn state<R: HostReduction>(&self, family: &R, rules: &Rules) -> R::State {
+        let mut parts = self.parts.iter().map(|part| self.load(family, part, rules));
+        let mut own = parts.next().expect("there are parts");
+        for later in parts {
+            family.merge(&mut own, &later, rules);
+        }
+        own
+    }
+
+    fn load<R: HostReduction>(&self, family: &R, part: &HostPart, rules: &Rules) -> R::State {
+        let (spec, rows) = (&rules.spec, self.launch.all_rows());
+        let mut state = family.start(rules, rows);
+        let (mut values, mut indices) = (part.values.iter(), part.indices.iter());
+        for row in 0..rows {
+            for plane in 0..spec.planes().len() {
+                for at in 0..spec.plane_size(plane) {
+                    let value = values.next().expect("the size was checked");
+                    family.load(&mut state, row, (plane, at), *value, rules);
+                }
+            }
+            if spec.keeps_indices() {
+                for at in 0..spec.entries() {
+                    let index = indices.next().expect("the size was checked");
+                    family.load_index(&mut state, row, at, *index, rules);
+                }
+            }
+        }
+        state
+    }
+}
+
+pub struct MergedResults<'a>(pub Merging<'a>);
+
+impl WithFamily for MergedResults<'_> {
+    type Output = Found;
+
+    fn run<R: HostReduction + Sync>(self, family: R) -> Found {
+        let rules = rules(self.0.launch, self.0.wanted);
+        let state = self.0.state(&family, &rules);
+        Found::of(&family, &state, self.0.launch.all_rows(), &rules)
+    }
+}
+
+pub struct MergedPart<'a>(pub Merging<'a>);
+
+impl WithFamily for MergedPart<'_> {
+    type Output = HostPart;
+
+    fn run<R: HostReduction + Sync>(self, family: R) -> HostPart {
+        let rules = rules(self.0.launch, self.0.wanted);
+        let state = self.0.state(&family, &rules);
+        part(&family, &state, self.0.launch.all_rows(), &rules)
+    }
+}

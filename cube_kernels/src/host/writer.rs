@@ -1,0 +1,472 @@
+//! Writes the code of a stage: gives tiles to registers, and finds sums that need no memory in between.
+
+use std::collections::HashMap;
+
+use super::tape::{Action, NOTHING, Owner, Part, Step, Summand, Value};
+use crate::{
+    formula::catalogue::ScalarOp,
+    math::matern_coefficients,
+    program::{Code, Instruction, Item, Register, Space, Term},
+};
+
+/// The code of a stage while it is made.
+pub struct Writer {
+    space: Space,
+    values: HashMap<Register, Value>,
+    /// Tiles that hold nothing.
+    free: Vec<usize>,
+    registers: usize,
+    /// The items that read a register.
+    readers: HashMap<Register, Vec<usize>>,
+    /// Differences that are only squared, of which nothing has been written yet.
+    differences: HashMap<Register, [Value; 2]>,
+}
+
+/// The items that read each register.
+fn readers(items: &[Item]) -> HashMap<Register, Vec<usize>> {
+    let mut readers: HashMap<Register, Vec<usize>> = HashMap::new();
+    for (at, item) in items.iter().enumerate() {
+        for register in item.registers() {
+            let readers = readers.entry(register).or_default();
+            if readers.last() != Some(&at) {
+                readers.push(at);
+            }
+        }
+    }
+    readers
+}
+
+/// Whether an item squares `register`, and does nothing else with it.
+fn squares(item: &Item, register: Register) -> bool {
+    match item {
+        Item::Let(_, Instruction::Apply { op, args, .. }) => match op {
+            ScalarOp::Square => args[0] == register,
+            ScalarOp::Mul => args[..2] == [register; 2],
+            _ => false,
+        },
+        Item::Let(_, Instruction::Fma { args, negated }) => {
+            args[..2] == [register; 2] && args[2] != register && !negated
+        }
+        _ => false,
+    }
+}
+
+/// Whether it is read in place.
+fn in_place(value: &Value) -> bool {
+    !matches!(value, Value::Register(_))
+}
+
+impl Writer {
+    pub fn new(items: &[Item], space: Space) -> Self {
+        Self {
+            space,
+            values: HashMap::new(),
+            free: Vec::new(),
+            registers: 0,
+            readers: readers(items),
+            differences: HashMap::new(),
+        }
+    }
+
+    /// How many tiles the code needs.
+    pub fn registers(&self) -> usize {
+        self.registers
+    }
+
+    /// Writes an item as a part of a sum of terms, if it is one.
+    fn write_term(
+        &mut self,
+        register: Register,
+        instruction: &Instruction,
+        items: &[Item],
+        actions: &mut Vec<Action>,
+    ) -> bool {
+        let value = |register: &Register| self.values.get(register).copied();
+        match *instruction {
+            Instruction::Apply {
+                op: ScalarOp::Sub,
+                args: [a, b, _],
+                ..
+            } => {
+                let reader = match self.readers.get(&register).map(Vec::as_slice) {
+                    Some([reader]) => *reader,
+                    _ => return false,
+                };
+                let (Some(a), Some(b)) = (value(&a), value(&b)) else {
+                    return false;
+                };
+                let read = in_place(&a) && in_place(&b) && squares(&items[reader], register);
+                if read {
+                    self.differences.insert(register, [a, b]);
+                }
+                read
+            }
+            Instruction::Apply {
+                op: op @ (ScalarOp::Square | ScalarOp::Mul),
+                args: [a, b, _],
+                ..
+            } => {
+                let part = match self.differences.remove(&a) {
+                    Some(difference) => Some(Part::Square(difference)),
+                    None if op == ScalarOp::Mul => self.product(a, b),
+                    None => None,
+                };
+                part.is_some_and(|part| {
+                    self.push_terms(register, part, Value::Constant(NOTHING), actions)
+                })
+            }
+            Instruction::Fma {
+                args: [a, b, c],
+                negated: false,
+            } => {
+                let part = match self.differences.remove(&a) {
+                    Some(difference) => Some(Part::Square(difference)),
+                    None => self.product(a, b),
+                };
+                let Some(part) = part else {
+                    return false;
+                };
+                let summand = self.value(c);
+                if self.ends_with(c, actions)
+                    && let Some(Action::Terms {
+                        parts,
+                        len: 1,
+                        opposite: false,
+                        ..
+                    }) = actions.last_mut()
+                {
+                    parts.push(part);
+                    self.values.remove(&c);
+                    self.values.insert(register, summand);
+                    return true;
+                }
+                self.push_terms(register, part, summand, actions)
+            }
+            Instruction::Apply {
+                op: ScalarOp::Neg,
+                args: [a, ..],
+                ..
+            } if self.ends_with(a, actions) => match actions.last_mut() {
+                Some(Action::Terms { opposite, .. }) => {
+                    *opposite = !*opposite;
+                    let value = self.values.remove(&a).expect("it is there");
+                    self.values.insert(register, value);
+                    true
+                }
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
+    /// Whether the last action fills `register`, which nothing but the next item reads.
+    fn ends_with(&self, register: Register, actions: &[Action]) -> bool {
+        let alone = self.readers.get(&register).is_some_and(|r| r.len() == 1);
+        let tile = self.values.get(&register);
+        match actions.last() {
+            Some(Action::Terms { out, .. }) => alone && tile == Some(&Value::Register(*out)),
+            _ => false,
+        }
+    }
+
+    /// A product of values that are read in place.
+    fn product(&self, a: Register, b: Register) -> Option<Part> {
+        let values = [self.values.get(&a)?, self.values.get(&b)?].map(|value| *value);
+        values.iter().all(in_place).then_some(Part::Product(values))
+    }
+
+    fn push_terms(
+        &mut self,
+        register: Register,
+        part: Part,
+        summand: Value,
+        actions: &mut Vec<Action>,
+    ) -> bool {
+        let out = self.tile();
+        self.values.insert(register, Value::Register(out));
+        actions.push(Action::Terms {
+            out,
+            parts: vec![part],
+            len: 1,
+            summand,
+            opposite: false,
+        });
+        true
+    }
+
+    /// Writes an item of `items`.
+    pub fn write(&mut self, item: &Item, items: &[Item], actions: &mut Vec<Action>) {
+        match item {
+            Item::Let(register, instruction) => {
+                if self.write_term(*register, instruction, items, actions) {
+                    return;
+                }
+                let mut steps = Vec::new();
+                self.instruction(*register, instruction, &mut steps);
+                actions.extend(steps.into_iter().map(Action::Do));
+            }
+            Item::Sum {
+                register,
+                len,
+                body,
+                term,
+                fold,
+            } => {
+                let out = self.tile();
+                let fold = fold.map(|(op, first)| (op, self.value(first)));
+                let (body, term) = self.body(body, term);
+                self.values.insert(*register, Value::Register(out));
+                let part = match fold {
+                    None => part_of(&body, &term),
+                    Some(_) => None,
+                };
+                actions.push(match part {
+                    Some(part) => Action::Terms {
+                        out,
+                        parts: vec![part],
+                        len: *len,
+                        summand: Value::Constant(NOTHING),
+                        opposite: false,
+                    },
+                    None => Action::Sum {
+                        out,
+                        len: *len,
+                        body,
+                        term,
+                        fold,
+                    },
+                });
+            }
+            Item::Store {
+                base,
+                len,
+                body,
+                term,
+            } => {
+                let (body, term) = self.body(body, term);
+                actions.push(Action::Store {
+                    base: *base,
+                    len: *len,
+                    body,
+                    term,
+                });
+            }
+        }
+    }
+
+    /// The body of a loop and its term. The registers of the body are free behind it.
+    fn body(&mut self, body: &Code, term: &Term) -> (Vec<Step>, Summand) {
+        let mut last: HashMap<Register, usize> = HashMap::new();
+        for (at, (register, instruction)) in body.iter().enumerate() {
+            last.insert(*register, at);
+            for read in arguments(instruction) {
+                // Those of the body only: others are read again in the next turn.
+                if last.contains_key(read) {
+                    last.insert(*read, at);
+                }
+            }
+        }
+        let own: Vec<Register> = body.iter().map(|(register, _)| *register).collect();
+        let in_term = |register: &Register| match term {
+            Term::Value(own) => own == register,
+            Term::Product { args, .. } => args.contains(register),
+        };
+        let mut steps = Vec::new();
+        for (at, (register, instruction)) in body.iter().enumerate() {
+            self.instruction(*register, instruction, &mut steps);
+            for register in own.iter().filter(|own| !in_term(own)) {
+                if last[register] == at {
+                    self.release(*register);
+                }
+            }
+        }
+        let term = match term {
+            Term::Value(register) => Summand::Value(self.value(*register)),
+            Term::Product { args, negated } => Summand::Product {
+                args: args.map(|register| self.value(register)),
+                negated: *negated,
+            },
+        };
+        for register in own {
+            self.release(register);
+        }
+        (steps, term)
+    }
+
+    fn value(&self, register: Register) -> Value {
+        self.values[&register]
+    }
+
+    /// A tile that holds nothing.
+    fn tile(&mut self) -> usize {
+        self.free.pop().unwrap_or_else(|| {
+            self.registers += 1;
+            self.registers - 1
+        })
+    }
+
+    /// `register` is not read any more.
+    pub fn release(&mut self, register: Register) {
+        if let Some(Value::Register(tile)) = self.values.remove(&register) {
+            self.free.push(tile);
+        }
+    }
+
+    fn instruction(
+        &mut self,
+        register: Register,
+        instruction: &Instruction,
+        steps: &mut Vec<Step>,
+    ) {
+        let value = match *instruction {
+            Instruction::Const(bits) => Value::Constant(bits.value()),
+            Instruction::Load {
+                space,
+                slot,
+                looped,
+            } => {
+                let owner = match space {
+                    Space::Uniform if self.space != Space::Uniform => Owner::Uniform,
+                    Space::Row if self.space == Space::Pair => Owner::Row,
+                    _ => Owner::Lanes,
+                };
+                Value::Slot {
+                    owner,
+                    slot,
+                    looped,
+                }
+            }
+            Instruction::Counter { offset } => Value::Counter(offset),
+            Instruction::Offset { negated } => {
+                let out = self.tile();
+                steps.push(Step::Offset { out, negated });
+                Value::Register(out)
+            }
+            Instruction::Fma { args, negated } => {
+                let args = args.map(|register| self.value(register));
+                let out = self.tile();
+                steps.push(Step::Fma { out, args, negated });
+                Value::Register(out)
+            }
+            Instruction::Apply { op, args, argument } => {
+                let args = args.map(|register| self.value(register));
+                let op = match op {
+                    // The argument is the exponent of a power of 2.
+                    ScalarOp::Exp if argument.binary => ScalarOp::Exp2,
+                    op => op,
+                };
+                self.apply(op, args, steps)
+            }
+        };
+        self.values.insert(register, value);
+    }
+
+    /// The value of a function: of powers and polynomials their products and sums.
+    fn apply(&mut self, op: ScalarOp, args: [Value; 3], steps: &mut Vec<Step>) -> Value {
+        match op {
+            ScalarOp::Powi(0) => Value::Constant(1.0),
+            ScalarOp::Powi(1) => {
+                // A copy, as the register of the argument may be released before.
+                self.push(ScalarOp::Rounded, args, steps)
+            }
+            ScalarOp::Powi(n) if n < 0 && n > i32::MIN => {
+                let power = self.apply(ScalarOp::Powi(-n), args, steps);
+                self.then(ScalarOp::Recip, power, [power; 3], steps)
+            }
+            ScalarOp::Powi(2) => self.push(ScalarOp::Square, args, steps),
+            ScalarOp::Powi(n) if n > 0 && n % 2 == 0 => {
+                let half = self.apply(ScalarOp::Powi(n / 2), args, steps);
+                self.then(ScalarOp::Square, half, [half; 3], steps)
+            }
+            ScalarOp::Powi(n) if n > 0 => {
+                let rest = self.apply(ScalarOp::Powi(n - 1), args, steps);
+                self.then(ScalarOp::Mul, rest, [rest, args[0], args[0]], steps)
+            }
+            ScalarOp::Matern(n) => {
+                // Beyond, the exponential of the root is 0.
+                let most = Value::Constant(1e12);
+                let square = self.push(ScalarOp::Minimum, [args[0], most, most], steps);
+                let root = self.then(ScalarOp::Sqrt, square, [square; 3], steps);
+                let opposite = self.push(ScalarOp::Neg, [root; 3], steps);
+                let exp = self.then(ScalarOp::Exp, opposite, [opposite; 3], steps);
+                let coefficients = matern_coefficients(n);
+                let mut terms = coefficients.iter().rev();
+                let mut sum = Value::Constant(*terms.next().expect("there is one"));
+                for coefficient in terms {
+                    let out = self.tile();
+                    let args = [sum, root, Value::Constant(*coefficient)];
+                    steps.push(Step::Fma {
+                        out,
+                        args,
+                        negated: false,
+                    });
+                    self.free_tile(sum);
+                    sum = Value::Register(out);
+                }
+                let out = self.push(ScalarOp::Mul, [sum, exp, exp], steps);
+                for value in [root, exp, sum] {
+                    self.free_tile(value);
+                }
+                out
+            }
+            op => self.push(op, args, steps),
+        }
+    }
+
+    fn push(&mut self, op: ScalarOp, args: [Value; 3], steps: &mut Vec<Step>) -> Value {
+        let out = self.tile();
+        steps.push(Step::Apply { out, op, args });
+        Value::Register(out)
+    }
+
+    /// The same where `over` is not read any more.
+    fn then(
+        &mut self,
+        op: ScalarOp,
+        over: Value,
+        args: [Value; 3],
+        steps: &mut Vec<Step>,
+    ) -> Value {
+        let value = self.push(op, args, steps);
+        self.free_tile(over);
+        value
+    }
+
+    fn free_tile(&mut self, value: Value) {
+        if let Value::Register(tile) = value {
+            self.free.push(tile);
+        }
+    }
+}
+
+/// What a loop adds, if it is a product or the square of a difference of values that are read in place.
+fn part_of(body: &[Step], term: &Summand) -> Option<Part> {
+    let Summand::Product {
+        args,
+        negated: false,
+    } = term
+    else {
+        return None;
+    };
+    match body {
+        [] if args.iter().all(in_place) => Some(Part::Product(*args)),
+        [
+            Step::Apply {
+                out,
+                op: ScalarOp::Sub,
+                args: [a, b, _],
+            },
+        ] if in_place(a) && in_place(b) && *args == [Value::Register(*out); 2] => {
+            Some(Part::Square([*a, *b]))
+        }
+        _ => None,
+    }
+}
+
+/// The registers that an instruction reads.
+fn arguments(instruction: &Instruction) -> &[Register] {
+    match instruction {
+        Instruction::Apply { args, .. } | Instruction::Fma { args, .. } => args,
+        _ => &[],
+    }
+}
