@@ -237,6 +237,7 @@ impl Reduction {
         feature = "rocm",
         feature = "cpu"
     )),
+    Flex: cfg(feature = "flex"),
     Autodiff: cfg(feature = "autodiff"),
 )]
 pub trait LazyOps: Backend {

@@ -6,7 +6,8 @@
     feature = "metal",
     feature = "cuda",
     feature = "rocm",
-    feature = "cpu"
+    feature = "cpu",
+    feature = "flex"
 ))]
 
 #[path = "backend/mod.rs"]
