@@ -229,6 +229,7 @@ impl Reduction {
 /// Use `LazyTensor` instead, which checks everything before it calls this.
 #[backend_extension(
     Cube: cfg(cube_backend),
+    Flex: cfg(feature = "flex"),
     Autodiff: cfg(feature = "autodiff"),
 )]
 pub trait LazyOps: Backend {

@@ -1,9 +1,6 @@
 //! The CubeCL backend: formulas are lowered, planned and launched.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, LazyLock, Mutex},
-};
+use std::sync::Arc;
 
 use burn::{
     backend::tensor::FloatTensor,
@@ -25,21 +22,8 @@ use burn_lazy_kernels::{
     same_tensors,
 };
 
-use crate::{
-    backends::computed,
-    ops::{LazyOps, Operands, Reduced, Reduction},
-};
-
-/// The precision of kernels on tensors of `dtype`, if there are such kernels.
-pub(crate) fn precision(dtype: DType) -> Option<Precision> {
-    match dtype {
-        DType::F16 => Some(Precision::F16),
-        DType::BF16 => Some(Precision::BF16),
-        DType::F32 => Some(Precision::F32),
-        DType::F64 => Some(Precision::F64),
-        _ => None,
-    }
-}
+use super::{Supported, Unsupported, computed, kept::Kept, precision};
+use crate::ops::{LazyOps, Operands, Reduced, Reduction};
 
 /// A formula as it is launched.
 struct Lowered {
@@ -49,36 +33,24 @@ struct Lowered {
     symmetric: Option<Symmetric>,
 }
 
-/// The lowered formula of a reduction, where `same` says which tensors are the same. Training loops reduce the same
-/// few formulas again and again, so the last ones are kept.
+/// The lowered formula of a reduction, where `same` says which tensors are the same.
 fn lowered(reduction: &Reduction, same: Vec<usize>) -> Arc<Lowered> {
-    const KEPT: usize = 1024;
     type Key = (u128, ReductionKind, Axis, Vec<usize>);
-    static FORMULAS: LazyLock<Mutex<HashMap<Key, Arc<Lowered>>>> = LazyLock::new(Default::default);
+    static LOWERED: Kept<Key, Lowered> = Kept::new();
 
-    let mut formulas = FORMULAS.lock().unwrap_or_else(|e| e.into_inner());
-    if formulas.len() >= KEPT {
-        formulas.clear();
-    }
     let axis = reduction.axis;
-    let key = (
-        reduction.formula.root().digest(),
-        reduction.kind,
-        axis,
-        same,
-    );
-    let lower = |key: &Key| {
+    let digest = reduction.formula.root().digest();
+    LOWERED.get((digest, reduction.kind, axis, same), |key| {
         let terms = reduction.terms();
         let formula = terms
             .as_ref()
             .map_or(&reduction.formula, |(formula, _)| formula);
-        Arc::new(Lowered {
+        Lowered {
             kind: terms.as_ref().map(|(_, kind)| *kind),
             program: Program::lower(formula, axis),
             symmetric: Symmetric::new(formula, axis, &key.3),
-        })
-    };
-    formulas.entry(key).or_insert_with_key(lower).clone()
+        }
+    })
 }
 
 fn int_kind(dtype: IntDType) -> IntKind {
@@ -91,14 +63,37 @@ fn int_kind(dtype: IntDType) -> IntKind {
     }
 }
 
-/// Whether both are the same tensor.
-pub(crate) fn is_same(left: &FloatTensor<Cube>, right: &FloatTensor<Cube>) -> bool {
-    #[cfg(feature = "fusion")]
-    return left.id == right.id;
-    #[cfg(not(feature = "fusion"))]
-    {
-        let bindings = [left, right].map(|tensor| tensor.clone().binding());
-        same_tensors(&bindings) == [0, 0]
+impl Supported for Cube {
+    fn check(
+        device: &Self::Device,
+        dtype: Option<DType>,
+        kind: ReductionKind,
+        wanted: Wanted,
+        tensors: usize,
+    ) -> Result<(), Unsupported> {
+        let precision = dtype.and_then(precision).ok_or(Unsupported::Backend)?;
+        check_device(&device.client(), precision, kind, wanted, tensors)
+            .map_err(Unsupported::Launch)
+    }
+
+    fn check_reduction(
+        device: &Self::Device,
+        dtype: DType,
+        reduction: (&Reduction, Wanted),
+        shapes: &[Vec<usize>],
+    ) -> Result<(), Unsupported> {
+        let precision = precision(dtype).ok_or(Unsupported::Backend)?;
+        check(&device.client(), reduction, precision, dtype, shapes).map_err(Unsupported::Launch)
+    }
+
+    fn is_same(left: &FloatTensor<Cube>, right: &FloatTensor<Cube>) -> bool {
+        #[cfg(feature = "fusion")]
+        return left.id == right.id;
+        #[cfg(not(feature = "fusion"))]
+        {
+            let bindings = [left, right].map(|tensor| tensor.clone().binding());
+            same_tensors(&bindings) == [0, 0]
+        }
     }
 }
 
@@ -129,13 +124,13 @@ fn launch<'a>(reduction: &'a Reduction, lowered: &'a Lowered, dtype: DType) -> L
 }
 
 /// Checks that the device of `client` can run `reduction` of tensors of these shapes for the results `wanted`.
-pub(crate) fn check(
+fn check(
     client: &Client,
     (reduction, wanted): (&Reduction, Wanted),
+    precision: Precision,
     dtype: DType,
     shapes: &[Vec<usize>],
 ) -> Result<(), LaunchError> {
-    let precision = precision(dtype).expect("the type was checked");
     check_device(client, precision, reduction.kind, wanted, shapes.len())?;
     if reduction.size(reduction.axis) == 0 || !may_be_refused(client, reduction, shapes) {
         return Ok(());

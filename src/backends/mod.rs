@@ -1,84 +1,152 @@
+//! The backends that run reductions: a file each, and a row in [`on_backend`].
+
 #[cfg(feature = "autodiff")]
 mod autodiff;
 #[cfg(cube_backend)]
-pub(crate) mod cube;
+mod cube;
+#[cfg(feature = "flex")]
+mod flex;
 #[cfg(feature = "fusion")]
 mod fusion;
-#[cfg(all(feature = "autodiff", feature = "cubecl-backend"))]
+#[cfg(feature = "flex")]
+mod host;
+#[cfg(all(
+    feature = "autodiff",
+    any(feature = "cubecl-backend", feature = "flex")
+))]
 mod implicit;
+#[cfg(any(feature = "cubecl-backend", feature = "flex"))]
+mod kept;
 
 #[cfg(feature = "autodiff")]
 pub(crate) use autodiff::{EXACT_INDICES, MAX_OPERANDS};
-#[cfg(all(feature = "autodiff", feature = "cubecl-backend"))]
+#[cfg(all(
+    feature = "autodiff",
+    any(feature = "cubecl-backend", feature = "flex")
+))]
 pub(crate) use implicit::implicit;
 
-/// The type in which kernels compute with operands of type `dtype`.
-pub(crate) fn computed(dtype: burn::tensor::DType) -> burn::tensor::DType {
-    use burn::tensor::DType;
+use burn::{
+    backend::{Backend, DispatchTensor, DispatchTensorKind, tensor::FloatTensor},
+    tensor::{DType, Device},
+};
+#[cfg(any(feature = "cubecl-backend", feature = "flex"))]
+use burn_lazy_kernels::Precision;
+use burn_lazy_kernels::{LaunchError, ReductionKind, Wanted};
 
+use crate::ops::Reduction;
+
+/// The type in which kernels compute with operands of type `dtype`.
+pub(crate) fn computed(dtype: DType) -> DType {
     match dtype {
         DType::F16 | DType::BF16 => DType::F32,
         other => other,
     }
 }
 
-/// Why a backend cannot run a reduction.
-pub(crate) enum Unsupported {
-    /// It has no kernels.
-    Backend,
-    /// The device cannot run the kernel.
-    #[allow(dead_code)] // Without a runtime there is no device to refuse.
-    Launch(burn_lazy_kernels::LaunchError),
+/// The precision of reductions of tensors of `dtype`, if there are such reductions.
+#[cfg(any(feature = "cubecl-backend", feature = "flex"))]
+fn precision(dtype: DType) -> Option<Precision> {
+    match dtype {
+        DType::F16 => Some(Precision::F16),
+        DType::BF16 => Some(Precision::BF16),
+        DType::F32 => Some(Precision::F32),
+        DType::F64 => Some(Precision::F64),
+        _ => None,
+    }
 }
 
-/// Checks that the backend of `device` has kernels for formulas of `tensors` tensors of `dtype`.
+/// Why a backend cannot run a reduction.
+pub(crate) enum Unsupported {
+    /// It runs none, or none of this type.
+    Backend,
+    /// The device refuses.
+    #[allow(dead_code)] // Without a runtime there is no device to refuse.
+    Launch(LaunchError),
+}
+
+/// A backend that runs reductions.
+#[allow(dead_code)] // Without a runtime there is none.
+trait Supported: Backend {
+    /// Checks that `device` runs the reduction `kind` of formulas of `tensors` tensors of `dtype`, and gives what is
+    /// `wanted`.
+    fn check(
+        device: &Self::Device,
+        dtype: Option<DType>,
+        kind: ReductionKind,
+        wanted: Wanted,
+        tensors: usize,
+    ) -> Result<(), Unsupported>;
+
+    /// Checks that `device` can run a reduction of tensors of `dtype` and these shapes for the results that are wanted.
+    fn check_reduction(
+        device: &Self::Device,
+        dtype: DType,
+        reduction: (&Reduction, Wanted),
+        shapes: &[Vec<usize>],
+    ) -> Result<(), Unsupported>;
+
+    /// Whether both are known to be one tensor.
+    fn is_same(left: &FloatTensor<Self>, right: &FloatTensor<Self>) -> bool;
+}
+
+/// Does something with the backend of a device and the device of this backend, or something else where that runs no
+/// reductions.
+macro_rules! on_backend {
+    ($device:expr, |$B:ident, $own:ident| $then:expr, $otherwise:expr) => {{
+        let device = $device.clone().inner();
+        match device.as_dispatch() {
+            #[cfg(cube_backend)]
+            burn::backend::DispatchDevice::Cube($own) => {
+                type $B = burn::backend::Cube;
+                $then
+            }
+            #[cfg(feature = "flex")]
+            burn::backend::DispatchDevice::Flex($own) => {
+                type $B = burn::backend::Flex;
+                $then
+            }
+            #[allow(unreachable_patterns)] // There may be no other backend.
+            _ => $otherwise,
+        }
+    }};
+}
+#[cfg(all(
+    feature = "autodiff",
+    any(feature = "cubecl-backend", feature = "flex")
+))]
+use on_backend;
+
+/// Checks that the backend of `device` runs formulas of `tensors` tensors of `dtype`.
 pub(crate) fn check(
-    device: &burn::tensor::Device,
-    dtype: Option<burn::tensor::DType>,
-    kind: burn_lazy_kernels::ReductionKind,
-    wanted: burn_lazy_kernels::Wanted,
+    device: &Device,
+    dtype: Option<DType>,
+    kind: ReductionKind,
+    wanted: Wanted,
     tensors: usize,
 ) -> Result<(), Unsupported> {
-    let device = device.clone().inner();
-    match device.as_dispatch() {
-        #[cfg(cube_backend)]
-        burn::backend::DispatchDevice::Cube(device) => {
-            let precision = dtype
-                .and_then(cube::precision)
-                .ok_or(Unsupported::Backend)?;
-            burn_lazy_kernels::check_device(&device.client(), precision, kind, wanted, tensors)
-                .map_err(Unsupported::Launch)
-        }
-        #[allow(unreachable_patterns)] // A CubeCL runtime can be the only backend.
-        _ => {
-            let _ = (dtype, kind, wanted, tensors);
-            Err(Unsupported::Backend)
-        }
-    }
+    let _ = (dtype, kind, wanted, tensors);
+    on_backend!(
+        device,
+        |B, own| <B as Supported>::check(own, dtype, kind, wanted, tensors),
+        Err(Unsupported::Backend)
+    )
 }
 
 /// Checks that the backend of `device` can run `reduction` of tensors of `dtype` and these shapes for the results
 /// `wanted`.
 pub(crate) fn check_reduction(
-    device: &burn::tensor::Device,
-    dtype: burn::tensor::DType,
-    (reduction, wanted): (&crate::ops::Reduction, burn_lazy_kernels::Wanted),
+    device: &Device,
+    dtype: DType,
+    reduction: (&Reduction, Wanted),
     shapes: &[Vec<usize>],
 ) -> Result<(), Unsupported> {
-    let device = device.clone().inner();
-    match device.as_dispatch() {
-        #[cfg(cube_backend)]
-        burn::backend::DispatchDevice::Cube(device) => {
-            let _ = cube::precision(dtype).ok_or(Unsupported::Backend)?;
-            let client = device.client();
-            cube::check(&client, (reduction, wanted), dtype, shapes).map_err(Unsupported::Launch)
-        }
-        #[allow(unreachable_patterns)] // A CubeCL runtime can be the only backend.
-        _ => {
-            let _ = (dtype, reduction, wanted, shapes);
-            Err(Unsupported::Backend)
-        }
-    }
+    let _ = (dtype, reduction, shapes);
+    on_backend!(
+        device,
+        |B, own| <B as Supported>::check_reduction(own, dtype, reduction, shapes),
+        Err(Unsupported::Backend)
+    )
 }
 
 /// Whether autodiff tracks `tensor`.
@@ -93,42 +161,43 @@ pub(crate) fn is_tracked<const R: usize>(tensor: &burn::tensor::Tensor<R>) -> bo
 }
 
 /// Whether both are known to be one tensor. Tracked tensors must also be one node of the autodiff graph.
-pub(crate) fn is_same(
-    left: &burn::backend::DispatchTensor,
-    right: &burn::backend::DispatchTensor,
-) -> bool {
+pub(crate) fn is_same(left: &DispatchTensor, right: &DispatchTensor) -> bool {
     is_same_kind(&left.kind, &right.kind)
 }
 
-fn is_same_kind(
-    left: &burn::backend::DispatchTensorKind,
-    right: &burn::backend::DispatchTensorKind,
-) -> bool {
-    #[cfg(cube_backend)]
-    {
-        use burn::backend::{BackendTensor, DispatchTensorKind};
-
-        match (left, right) {
-            (
-                DispatchTensorKind::Cube(BackendTensor::Float(left)),
-                DispatchTensorKind::Cube(BackendTensor::Float(right)),
-            ) => return cube::is_same(left, right),
-            #[cfg(feature = "autodiff")]
-            (
-                DispatchTensorKind::Cube(BackendTensor::Autodiff(left)),
-                DispatchTensorKind::Cube(BackendTensor::Autodiff(right)),
-            ) => {
-                return left.node().id() == right.node().id()
-                    && cube::is_same(left.primitive(), right.primitive());
-            }
-            #[cfg(feature = "autodiff")]
-            (DispatchTensorKind::Autodiff(left), DispatchTensorKind::Autodiff(right)) => {
-                return is_same_kind(left, right);
-            }
-            #[allow(unreachable_patterns)] // A CubeCL runtime can be the only backend.
-            _ => {}
+fn is_same_kind(left: &DispatchTensorKind, right: &DispatchTensorKind) -> bool {
+    match (left, right) {
+        #[cfg(cube_backend)]
+        (DispatchTensorKind::Cube(left), DispatchTensorKind::Cube(right)) => {
+            is_same_of(left, right)
         }
+        #[cfg(feature = "flex")]
+        (DispatchTensorKind::Flex(left), DispatchTensorKind::Flex(right)) => {
+            is_same_of(left, right)
+        }
+        #[cfg(feature = "autodiff")]
+        (DispatchTensorKind::Autodiff(left), DispatchTensorKind::Autodiff(right)) => {
+            is_same_kind(left, right)
+        }
+        #[allow(unreachable_patterns)] // There may be no other backend.
+        _ => false,
     }
-    let _ = (left, right);
-    false
+}
+
+/// The same for tensors of one backend.
+#[cfg(any(feature = "cubecl-backend", feature = "flex"))]
+fn is_same_of<B: Supported>(
+    left: &burn::backend::BackendTensor<B>,
+    right: &burn::backend::BackendTensor<B>,
+) -> bool {
+    use burn::backend::BackendTensor;
+
+    match (left, right) {
+        (BackendTensor::Float(left), BackendTensor::Float(right)) => B::is_same(left, right),
+        #[cfg(feature = "autodiff")]
+        (BackendTensor::Autodiff(left), BackendTensor::Autodiff(right)) => {
+            left.node().id() == right.node().id() && B::is_same(left.primitive(), right.primitive())
+        }
+        _ => false,
+    }
 }

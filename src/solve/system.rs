@@ -418,7 +418,10 @@ where
         solved.solution = constant_beside(solved.solution, b);
         return Ok(solved);
     }
-    #[cfg(all(feature = "autodiff", feature = "cubecl-backend"))]
+    #[cfg(all(
+        feature = "autodiff",
+        any(feature = "cubecl-backend", feature = "flex")
+    ))]
     {
         let inner = a.inner();
         let solution = solved.solution;
@@ -440,7 +443,10 @@ where
             }
         });
     }
-    #[cfg(not(all(feature = "autodiff", feature = "cubecl-backend")))]
+    #[cfg(not(all(
+        feature = "autodiff",
+        any(feature = "cubecl-backend", feature = "flex")
+    )))]
     let _ = (options, residual, solve); // Nothing is tracked.
     Ok(solved)
 }

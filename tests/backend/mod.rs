@@ -24,6 +24,6 @@ mod solve;
 mod solve_edges;
 mod support;
 mod symmetric;
-#[cfg(feature = "autodiff")]
+#[cfg(all(feature = "autodiff", feature = "cubecl-backend"))]
 mod unfused;
 mod variance;

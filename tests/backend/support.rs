@@ -18,7 +18,8 @@ pub fn device() -> Device {
 pub fn dtypes() -> Vec<(DType, f64)> {
     let device = format!("{:?}", device());
     let single = (DType::F32, 1e-5);
-    if ["Cpu(", "Cuda("].iter().any(|name| device.contains(name)) {
+    let doubles = ["Cpu(", "Cuda(", "Flex("];
+    if doubles.iter().any(|name| device.contains(name)) {
         vec![single, (DType::F64, 1e-12)]
     } else {
         vec![single]
