@@ -249,7 +249,7 @@ impl Job<'_> {
             let work = self.launch.program.program.pair_work().max(1);
             let worth = pairs.saturating_mul(work) / 8 > PARALLEL;
             if worth && pieces.len() > 1 && !cfg!(target_family = "wasm") {
-                return pieces.par_iter().map(each).collect();
+                return pieces.par_iter().map(&each).collect();
             }
         }
         pieces.iter().map(each).collect()
