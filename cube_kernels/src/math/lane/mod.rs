@@ -3,6 +3,9 @@
 //!
 //! They are built on the same polynomials as the functions of kernels, which say what their errors are.
 
+// A NaN is not equal to itself.
+#![allow(clippy::eq_op)]
+
 mod double;
 mod single;
 

@@ -19,7 +19,7 @@ const SHIFT: f32 = MAGIC as f32;
 const BIASED: f32 = (MAGIC + 127.0) as f32;
 
 /// A few more digits of ln 2 than the leading ones.
-const LN_2_HIGH: f32 = 0.693359375;
+const LN_2_HIGH: f32 = 355.0 / 512.0;
 
 /// $x = k \pi/2 + r$: the last bits of `k`, the sine and the cosine of `r`.
 #[inline(always)]
