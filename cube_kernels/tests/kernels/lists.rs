@@ -224,7 +224,9 @@ fn parts_that_no_unit_can_merge_at_once_are_merged_in_turns() {
                 }
             }
             let plan = problem.plan(&client(), *precision);
-            assert!(plan.parts > plan.together, "{kind:?}: {plan:?}");
+            // Without a tile a unit takes fewer columns, and more parts at once.
+            let tiled = plan.blueprint.schedule.shared_tile();
+            assert!(plan.parts > plan.together || !tiled, "{kind:?}: {plan:?}");
             let wanted = match kind {
                 ReductionKind::Minimum
                 | ReductionKind::Maximum

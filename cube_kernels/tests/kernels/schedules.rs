@@ -451,6 +451,7 @@ fn parts_bounds_and_strips_that_do_not_do_are_refused_with_the_reason() {
         columns: 4,
     };
     let gpu = Device {
+        shared_memory: 32 << 10,
         max_iterations: None,
         ..small_gpu()
     };
