@@ -1,9 +1,12 @@
-//! Names the condition under which Burn has a backend on CubeCL, as Burn's own build script does.
+//! Names conditions on several features: whether Burn has a backend on CubeCL (as Burn's own build script does), one
+//! whose tensors are on the host, or any that runs reductions.
+
+/// A name, and the features of which one is enough.
+type Condition = (&'static str, Vec<bool>);
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rustc-check-cfg=cfg(cube_backend)");
-    let runtimes = [
+    let cube = vec![
         cfg!(feature = "cpu"),
         cfg!(feature = "cuda"),
         cfg!(feature = "metal"),
@@ -12,7 +15,21 @@ fn main() {
         cfg!(feature = "webgpu"),
         cfg!(feature = "wgpu"),
     ];
-    if runtimes.contains(&true) {
-        println!("cargo::rustc-cfg=cube_backend");
+    let host = vec![
+        cfg!(feature = "flex"),
+        cfg!(feature = "ndarray"),
+        cfg!(feature = "tch"),
+    ];
+    let any = [cube.clone(), host.clone()].concat();
+    let conditions: [Condition; 3] = [
+        ("cube_backend", cube),
+        ("host_backend", host),
+        ("any_backend", any),
+    ];
+    for (name, features) in conditions {
+        println!("cargo::rustc-check-cfg=cfg({name})");
+        if features.contains(&true) {
+            println!("cargo::rustc-cfg={name}");
+        }
     }
 }

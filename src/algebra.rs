@@ -198,12 +198,12 @@ impl LazyTensor {
     /// contracted axes. The axes of the result are the remaining axes of this tensor, then those of the other.
     ///
     /// ```
-    /// # #[cfg(feature = "cpu")] {
+    /// # #[cfg(feature = "flex")] {
     /// use burn::prelude::*;
     /// use burn_lazy::{Axis, Contraction, LazyTensor};
     ///
     /// // The product of 2 x 3 and 3 x 1 matrices.
-    /// let device = Device::cpu();
+    /// let device = Device::default();
     /// let a = LazyTensor::vi(Tensor::<2>::from_data([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]], &device));
     /// let b = LazyTensor::vj(Tensor::<2>::from_data([[1.0, 0.0, -1.0]], &device));
     /// let product = a.tensordot(b, &Contraction::new(&[2, 3], &[3, 1], &[1], &[0]));

@@ -17,6 +17,21 @@
 //! rows may hold anything. A derivative may also be infinite where its cotangent is 0: $1 / (1 + e^{-x})$ has the
 //! derivative 0 where the exponential overflows.
 //!
+//! ```
+//! # #[cfg(all(feature = "flex", feature = "autodiff"))] {
+//! use burn::prelude::*;
+//! use burn_lazy::{Axes, LazyTensor};
+//!
+//! let device = Device::default().autodiff();
+//! let x = Tensor::<2>::from_data([[0.0, 0.0], [3.0, 4.0]], &device).require_grad();
+//! let (x_i, x_j) = (LazyTensor::vi(x.clone()), LazyTensor::vj(x.clone()));
+//! let own = LazyTensor::offset().equal(0.0); // i - j = 0
+//! let energy: Tensor<1> = (x_i - x_j).norm().recip().mask_where(own, 0.0).sum(Axes::Both);
+//! let forces = x.grad(&energy.backward()).unwrap();
+//! assert!(forces.is_finite().all().into_scalar::<bool>());
+//! # }
+//! ```
+//!
 //! # Where a derivative does not exist
 //!
 //! - Where the value is finite and the derivative would be infinite, the derivative is 0: `sqrt`, `powf` with an
@@ -136,12 +151,12 @@ impl LazyTensor {
     /// $\sum_k \partial^2 f / \partial v_k^2$.
     ///
     /// ```
-    /// # #[cfg(feature = "cpu")] {
+    /// # #[cfg(feature = "flex")] {
     /// use burn::prelude::*;
     /// use burn_lazy::{Axis, LazyTensor};
     ///
     /// // The Laplacian of |x - y|^2 in three dimensions is 6.
-    /// let device = Device::cpu();
+    /// let device = Device::default();
     /// let x = LazyTensor::vi(Tensor::<2>::ones([2, 3], &device));
     /// let y = LazyTensor::vj(Tensor::<2>::zeros([4, 3], &device));
     /// let mean: Tensor<2> = x.sqdist(&y).laplacian(&x).mean(Axis::J);

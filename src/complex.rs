@@ -19,12 +19,12 @@ use crate::{
 /// Burn's autodiff or [`LazyTensor::grad`].
 ///
 /// ```
-/// # #[cfg(feature = "cpu")] {
+/// # #[cfg(feature = "flex")] {
 /// use burn::prelude::*;
 /// use burn_lazy::{Axis, Complex, LazyTensor};
 ///
 /// // Fourier sums a_i = sum_j e^{i x_i w_j} b_j, here at x = pi.
-/// let device = Device::cpu();
+/// let device = Device::default();
 /// let x = LazyTensor::vi(Tensor::<2>::full([1, 1], std::f64::consts::PI, &device));
 /// let w = LazyTensor::vj(Tensor::<2>::from_data([[0.0], [1.0], [2.0]], &device));
 /// let b = Tensor::<2>::from_data([[1.0], [2.0], [4.0]], &device);

@@ -13,6 +13,7 @@ use burn_lazy_kernels::{
 };
 
 use crate::{
+    backends::part_of,
     cast::cast,
     error::LazyError,
     lazy::{LazyTensor, expect},
@@ -42,12 +43,12 @@ impl LazyTensor {
     /// small differences are exact at any size. Masks of the diagonal, of triangles and of bands take one comparison.
     ///
     /// ```
-    /// # #[cfg(feature = "cpu")] {
+    /// # #[cfg(feature = "flex")] {
     /// use burn::prelude::*;
     /// use burn_lazy::{Axis, LazyTensor};
     ///
     /// // The nearest other point.
-    /// let x = Tensor::<2>::from_data([[0.0], [1.0], [1.5]], &Device::cpu());
+    /// let x = Tensor::<2>::from_data([[0.0], [1.0], [1.5]], &Device::default());
     /// let s_ij = LazyTensor::vi(x.clone()).sqdist(LazyTensor::vj(x));
     /// let itself = LazyTensor::offset().equal(0.0);
     /// let others = s_ij.mask_where(itself, f64::INFINITY);
@@ -89,11 +90,11 @@ impl LazyTensor {
     /// [`dense`](Self::dense).
     ///
     /// ```
-    /// # #[cfg(feature = "cpu")] {
+    /// # #[cfg(feature = "flex")] {
     /// use burn::prelude::*;
     /// use burn_lazy::LazyTensor;
     ///
-    /// let x = Tensor::<2>::from_data([[3.0, 4.0], [0.0, 1.0]], &Device::cpu());
+    /// let x = Tensor::<2>::from_data([[3.0, 4.0], [0.0, 1.0]], &Device::default());
     /// let norms: Tensor<2> = LazyTensor::vi(x).norm().evaluate();
     /// norms.into_data().assert_eq(&burn::tensor::TensorData::from([[5.0f32], [1.0]]), false);
     /// # }
@@ -310,7 +311,7 @@ impl LazyTensor {
                 };
                 let mut slices = vec![Slice::from(..); rank];
                 slices[rank - 2] = Slice::from(range.clone());
-                let part = Dispatch::float_slice(tensor.tensor.clone(), &slices);
+                let part = part_of::<Dispatch>(tensor.tensor.clone(), &slices);
                 Ok((part, operand.var.axis))
             },
             |place| match place {

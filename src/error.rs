@@ -353,8 +353,11 @@ pub enum LazyError {
         /// The formula.
         formula: Box<FormulaInfo>,
     },
-    /// The backend of the tensors has no kernels for reductions.
-    #[error("the backend of the device {device} cannot run reductions; use a CubeCL runtime")]
+    /// The backend of the tensors runs no reductions on their device.
+    #[error(
+        "no reductions run on the device {device}: use tensors of Flex, NdArray or LibTorch in the memory of the host, \
+         or of a CubeCL runtime (on a card of NVIDIA the feature `cuda`)"
+    )]
     Backend {
         /// The device.
         device: String,

@@ -6,11 +6,11 @@
 //! kernels.
 //!
 //! ```
-//! # #[cfg(all(feature = "cpu", feature = "autodiff"))] {
+//! # #[cfg(all(feature = "flex", feature = "autodiff"))] {
 //! use burn::prelude::*;
 //! use burn_lazy::{Axis, LazyTensor, kernels};
 //!
-//! let device = Device::cpu().autodiff();
+//! let device = Device::default().autodiff();
 //! let x = LazyTensor::vi(Tensor::<2>::from_data([[0.0, 1.0], [2.0, 1.0]], &device));
 //! let y = LazyTensor::vj(Tensor::<2>::from_data([[0.0, 0.0]], &device));
 //! let scales = Tensor::<1>::from_data([1.0, 2.0], &device).require_grad();

@@ -28,11 +28,11 @@ const MAX_DEPTH: usize = 500;
 /// the caller's line where their `try_` forms return a [`LazyError`].
 ///
 /// ```
-/// # #[cfg(feature = "cpu")] {
+/// # #[cfg(feature = "flex")] {
 /// use burn::prelude::*;
 /// use burn_lazy::{Axis, LazyTensor};
 ///
-/// let device = Device::cpu();
+/// let device = Device::default();
 /// let x = Tensor::<2>::from_data([[0.0], [1.0]], &device);
 /// let y = Tensor::<2>::from_data([[0.0], [2.0], [3.0]], &device);
 /// let (x_i, y_j) = (LazyTensor::vi(x), LazyTensor::vj(y));
@@ -66,11 +66,11 @@ const MAX_DEPTH: usize = 500;
 /// gradient by these tensors.
 ///
 /// ```
-/// # #[cfg(feature = "cpu")] {
+/// # #[cfg(feature = "flex")] {
 /// # use burn::prelude::*;
 /// # use burn_lazy::{Axis, LazyTensor};
 /// // How many others have the same label.
-/// let labels = Tensor::<2, Int>::from_data([[16_777_216], [16_777_217], [16_777_217]], &Device::cpu());
+/// let labels = Tensor::<2, Int>::from_data([[16_777_216], [16_777_217], [16_777_217]], &Device::default());
 /// let same = LazyTensor::vi(labels.clone()).equal(LazyTensor::vj(labels));
 /// let count: Tensor<2> = same.sum(Axis::J) - 1.0;
 /// count.into_data().assert_eq(&burn::tensor::TensorData::from([[0.0f32], [1.0], [1.0]]), false);
@@ -203,12 +203,12 @@ impl LazyTensor {
     /// formulas written alike over different tensors are equal and share one kernel.
     ///
     /// ```
-    /// # #[cfg(feature = "cpu")] {
+    /// # #[cfg(feature = "flex")] {
     /// # use burn::prelude::*;
     /// # use burn_lazy::LazyTensor;
     /// let kernel = |m, n| {
-    ///     let x = LazyTensor::vi(Tensor::<2>::zeros([m, 3], &Device::cpu()));
-    ///     let y = LazyTensor::vj(Tensor::<2>::zeros([n, 3], &Device::cpu()));
+    ///     let x = LazyTensor::vi(Tensor::<2>::zeros([m, 3], &Device::default()));
+    ///     let y = LazyTensor::vj(Tensor::<2>::zeros([n, 3], &Device::default()));
     ///     (-x.sqdist(y) * 0.5).exp().formula()
     /// };
     /// assert_eq!(kernel(10, 20), kernel(30, 40));

@@ -1,18 +1,20 @@
 #![warn(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+// Burn has announced that the backend will go. Until then it is one of Burn's.
+#![cfg_attr(feature = "ndarray", allow(deprecated))]
 //! Symbolic kernel matrices for [Burn](https://burn.dev): formulas over rows `x_i` and columns `y_j`
-//! that are compiled to CubeCL kernels and reduced without ever being stored.
+//! that are reduced without ever being stored.
 //!
 //! A [`LazyTensor`] stands for an M x N matrix (of vectors of size D) given by a formula. Reducing it
-//! over a symbolic axis costs O(M N) time and O(M + N) memory, on every runtime of CubeCL, and is
+//! over a symbolic axis costs O(M N) time and O(M + N) memory, on every backend of Burn, and is
 //! differentiable through Burn's autodiff.
 //!
 //! ```
-//! # #[cfg(feature = "cpu")] {
+//! # #[cfg(feature = "flex")] {
 //! use burn::{prelude::*, tensor::Distribution};
 //! use burn_lazy::{Axis, LazyTensor};
 //!
-//! let device = Device::cpu().autodiff();
+//! let device = Device::default().autodiff();
 //! let x = Tensor::<2>::random([1000, 3], Distribution::Default, &device).require_grad();
 //! let y = Tensor::<2>::random([2000, 3], Distribution::Default, &device);
 //! let b = Tensor::<2>::random([2000, 4], Distribution::Default, &device);
@@ -40,17 +42,20 @@
 //! - entries: [`dense`](LazyTensor::dense), [`diag`](LazyTensor::diag), [`block`](LazyTensor::block), and
 //!   [`evaluate`](LazyTensor::evaluate) for formulas of rows, of columns or of parameters alone.
 //!
-//! # Choosing a runtime
+//! # Choosing a backend
 //!
-//! No runtime is enabled by default. Enable one of the features `cpu`, `cuda`, `rocm`, `wgpu`,
-//! `vulkan`, `webgpu` or `metal` of this crate, named as Burn names them; they enable the runtime in
-//! Burn, too. `fusion` (default) supports Burn's fused backends, `autodiff` (default) gradients.
+//! The feature `flex` (default) runs everything in plain Rust on the processor, with `rayon` (default) on all cores.
+//! `ndarray` and `tch` do so for tensors of these backends. The features `cpu`, `cuda`, `rocm`, `wgpu`, `vulkan`,
+//! `webgpu` and `metal` compile kernels for a runtime of CubeCL while the program runs. All are named as Burn names
+//! them, and enable the backend in Burn, too. `fusion` (default) supports Burn's fused backends, `autodiff` (default)
+//! gradients.
 //!
 //! # How it works
 //!
 //! A formula is a value. It is simplified and split into four parts: what is computed once, once a row, once a column
-//! and once a pair. The parts are a program, which is the compile-time argument of one kernel. Equal formulas share a
-//! kernel, whatever the tensors and the values of scalars are.
+//! and once a pair. The parts are a program. On the host it is run on tiles of some rows and columns, an instruction at
+//! a time. For CubeCL it is the compile-time argument of one kernel. Equal formulas share a kernel, whatever the
+//! tensors and the values of scalars are.
 //!
 //! The gradient of a reduction is the reduction of the differentiated formula. It is computed only for the operands
 //! that are tracked. All operands of an axis share one pass over the pairs.
@@ -64,6 +69,8 @@
 //!   F16 and BF16 are computed in F32, too.
 //! - All operands of a formula are on one device and have one type. Integers and truth values are the exception: they
 //!   are read in the type of the others.
+//! - Softmax weights sum to 1 at any finite scores. A term of weight 0 is left out, whatever its score is.
+//! - Counts are integers. Sums of F16 and BF16 are divided in F32.
 //! - F64 is refused on wgpu devices, whose exponentials and logarithms of 64 bits are not reliable.
 //! - A pair that is divided by something that does not depend on both axes is multiplied by the reciprocal instead.
 //!   That may round once more. The reciprocal is infinite for divisors below 2.9e-39 in F32 and 5.6e-309 in F64.
@@ -114,7 +121,18 @@ const _: () = {
     is_shared::<Contraction>();
 };
 
+/// Pages beside the reference.
+#[cfg(doc)]
+pub mod guide {
+    #[doc = include_str!("../docs/keops.md")]
+    pub mod keops {}
+    #[doc = include_str!("../docs/speed.md")]
+    pub mod speed {}
+    #[doc = include_str!("../docs/devices.md")]
+    pub mod devices {}
+}
+
 // The snippets of the readme are tests.
-#[cfg(all(doctest, feature = "cpu", feature = "autodiff"))]
+#[cfg(all(doctest, feature = "flex", feature = "autodiff"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

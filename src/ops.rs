@@ -230,6 +230,8 @@ impl Reduction {
 #[backend_extension(
     Cube: cfg(cube_backend),
     Flex: cfg(feature = "flex"),
+    NdArray: cfg(feature = "ndarray"),
+    LibTorch: cfg(feature = "tch"),
     Autodiff: cfg(feature = "autodiff"),
 )]
 pub trait LazyOps: Backend {

@@ -204,11 +204,11 @@ reductions! {
     /// the formula is a distance.
     ///
     /// ```
-    /// # #[cfg(feature = "cpu")] {
+    /// # #[cfg(feature = "flex")] {
     /// use burn::prelude::*;
     /// use burn_lazy::{Axis, LazyTensor};
     ///
-    /// let device = Device::cpu();
+    /// let device = Device::default();
     /// let x = Tensor::<2>::from_data([[0.0], [10.0]], &device);
     /// let y = Tensor::<2>::from_data([[1.0], [9.0], [2.0]], &device);
     /// let s_ij = LazyTensor::vi(x).sqdist(LazyTensor::vj(y));

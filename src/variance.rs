@@ -7,6 +7,7 @@ use burn::{
 use burn_lazy_kernels::{Accumulation, Axis, ReductionKind, Wanted};
 
 use crate::{
+    backends::part_of,
     cast::cast,
     error::LazyError,
     lazy::{LazyTensor, expect},
@@ -26,11 +27,11 @@ reductions! {
     /// variances", 1979). Halves are computed in F32. Differentiable.
     ///
     /// ```
-    /// # #[cfg(feature = "cpu")] {
+    /// # #[cfg(feature = "flex")] {
     /// use burn::prelude::*;
     /// use burn_lazy::{Axis, LazyTensor};
     ///
-    /// let device = Device::cpu();
+    /// let device = Device::default();
     /// let x = Tensor::<2>::from_data([[0.0], [10.0]], &device);
     /// let y = Tensor::<2>::from_data([[1.0], [2.0], [3.0]], &device);
     /// let products = LazyTensor::vi(x) * LazyTensor::vj(y);
@@ -135,7 +136,7 @@ fn split(values: DispatchTensor, width: usize) -> [DispatchTensor; 2] {
     [0, 1].map(|place| {
         let mut slices = vec![Slice::full(); places];
         slices.push((place..place + 1).into());
-        let moment = Dispatch::float_slice(values.clone(), &slices);
+        let moment = part_of::<Dispatch>(values.clone(), &slices);
         Dispatch::float_reshape(moment, Shape::from(shape.clone()))
     })
 }

@@ -1,5 +1,5 @@
 //! The suite that runs on any runtime: `BURN_DEVICE` selects it. Without a runtime it is empty.
-#![cfg(any(cube_backend, feature = "flex"))]
+#![cfg(any_backend)]
 
 #[path = "backend/mod.rs"]
 mod backend;

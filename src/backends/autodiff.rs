@@ -18,7 +18,7 @@ use burn_lazy_kernels::{
 };
 
 use crate::{
-    backends::computed,
+    backends::{computed, part_of},
     backward::{Derivative, Source},
     ops::{LazyOps, Operands, Reduced, Reduction, cast_of},
 };
@@ -248,7 +248,7 @@ impl<B: Backend + LazyOps> Pairs<B> {
                                 let rank = sums.shape().num_dims();
                                 let mut slices = vec![Slice::full(); rank - 1];
                                 slices.push((start..end).into());
-                                B::float_slice(sums.clone(), &slices)
+                                part_of::<B>(sums.clone(), &slices)
                             }
                         };
                         let part = match var.axis {

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use burn::{
-    backend::{Flex, tensor::FloatTensor},
-    tensor::{DType, Shape, TensorData},
+    backend::{Flex, TensorMetadata, tensor::FloatTensor},
+    tensor::DType,
 };
 use burn_flex::FlexTensor;
 use burn_lazy_kernels::{
     ReductionKind, Wanted,
-    host::{HostSlice, HostTensor, HostValues},
+    host::{HostSlice, HostTensor},
 };
 
 use super::{Supported, Unsupported, host};
@@ -59,32 +59,15 @@ fn host_tensor(tensor: &FlexTensor) -> HostTensor<'_> {
     }
 }
 
-/// Values as a tensor.
-fn values(values: HostValues, shape: Shape) -> FlexTensor {
-    FlexTensor::from_data(match values {
-        HostValues::F16(values) => TensorData::new(values, shape),
-        HostValues::BF16(values) => TensorData::new(values, shape),
-        HostValues::F32(values) => TensorData::new(values, shape),
-        HostValues::F64(values) => TensorData::new(values, shape),
-    })
-}
-
 impl LazyOps for Flex {
     fn lazy_reduce(operands: Operands<Self>, reduction: Reduction) -> Reduced<Self> {
-        let dtype = operands.0[0].dtype();
-        let tensors: Vec<HostTensor> = operands.0.iter().map(host_tensor).collect();
-        let output = host::reduce(&tensors, dtype, &reduction);
-        let shape = reduction.output_shape();
-        let indices = |indices| {
-            let data = TensorData::new::<i64, _>(indices, shape.clone());
-            FlexTensor::from_data(data.convert_dtype(reduction.indices.into()))
-        };
-        Reduced {
-            values: output.values.map(|own| values(own, shape.clone())),
-            indices: output.indices.map(indices),
-            state: output
-                .state
-                .map(|state| values(state, reduction.state_shape())),
+        #[cfg(feature = "cpu")]
+        if let Some(reduced) = super::compiled::reduce(&operands, &reduction) {
+            return reduced;
         }
+        let first = &operands.0[0];
+        let (dtype, device) = (first.dtype(), first.device());
+        let tensors: Vec<HostTensor> = operands.0.iter().map(host_tensor).collect();
+        host::reduce::<Self>(&tensors, dtype, &reduction, &device)
     }
 }

@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use burn::tensor::DType;
+use burn::{
+    backend::{Backend, tensor::Device},
+    tensor::{DType, Shape, TensorData},
+};
 use burn_lazy_kernels::{
     Axis, LaunchError, Program, ReductionKind, Wanted,
-    host::{HostLaunch, HostOutput, HostProgram, HostTensor, Instructions},
+    host::{HostLaunch, HostOutput, HostProgram, HostTensor, HostValues, Instructions},
 };
 
 use super::{Unsupported, kept::Kept, precision};
-use crate::ops::Reduction;
+use crate::ops::{Operands, Reduced, Reduction};
 
 /// A formula that is prepared.
 struct Prepared {
@@ -30,6 +33,12 @@ fn prepared(reduction: &Reduction) -> Arc<Prepared> {
             program: HostProgram::new(&Program::lower(formula, reduction.axis)),
         }
     })
+}
+
+/// About how many operations the formula of a reduction takes for a pair.
+#[cfg(feature = "cpu")]
+pub(super) fn pair_work(reduction: &Reduction) -> usize {
+    prepared(reduction).program.pair_work()
 }
 
 /// Checks that the host has the type of the operands.
@@ -56,8 +65,81 @@ pub(super) fn check_reduction(
     }
 }
 
-/// Reduces `tensors`, which are of type `dtype`.
-pub(super) fn reduce(tensors: &[HostTensor], dtype: DType, reduction: &Reduction) -> HostOutput {
+/// Reduces `tensors`, which are of type `dtype`, to tensors on `device`.
+pub(super) fn reduce<B: Backend>(
+    tensors: &[HostTensor],
+    dtype: DType,
+    reduction: &Reduction,
+    device: &Device<B>,
+) -> Reduced<B> {
+    let output = run(tensors, dtype, reduction);
+    let shape = reduction.output_shape();
+    let values = |values, shape| B::float_from_data(data(values, shape), device);
+    let indices = |indices| {
+        let data = TensorData::new::<i64, _>(indices, shape.clone());
+        B::int_from_data(data.convert_dtype(reduction.indices.into()), device)
+    };
+    Reduced {
+        values: output.values.map(|own| values(own, shape.clone())),
+        indices: output.indices.map(indices),
+        state: output
+            .state
+            .map(|state| values(state, reduction.state_shape())),
+    }
+}
+
+/// The same for a backend that gives copies of its tensors.
+#[cfg(any(feature = "ndarray", feature = "tch"))]
+pub(super) fn reduce_copies<B: super::Supported>(
+    operands: Operands<B>,
+    reduction: &Reduction,
+) -> Reduced<B> {
+    use burn::{backend::TensorMetadata, tensor::read_sync};
+    use burn_lazy_kernels::host::HostSlice;
+
+    #[cfg(feature = "cpu")]
+    if let Some(reduced) = super::compiled::reduce(&operands, reduction) {
+        return reduced;
+    }
+    let first = &operands.0[0];
+    let (dtype, device) = (first.dtype(), first.device());
+    let copies = operands.0.into_iter().map(|tensor| {
+        let shape = tensor.shape().to_vec();
+        let strides: Vec<isize> = (1..=shape.len())
+            .map(|axis| shape[axis..].iter().product::<usize>() as isize)
+            .collect();
+        let data = read_sync(B::float_into_data(tensor)).expect("tensors can be read");
+        (data, shape, strides)
+    });
+    let copies: Vec<_> = copies.collect();
+    let tensors: Vec<HostTensor> = copies
+        .iter()
+        .map(|(data, shape, strides)| HostTensor {
+            data: match dtype {
+                DType::F16 => HostSlice::F16(data.as_slice().expect("its type")),
+                DType::BF16 => HostSlice::BF16(data.as_slice().expect("its type")),
+                DType::F32 => HostSlice::F32(data.as_slice().expect("its type")),
+                DType::F64 => HostSlice::F64(data.as_slice().expect("its type")),
+                other => unreachable!("{other:?} was refused"),
+            },
+            shape,
+            strides,
+            start: 0,
+        })
+        .collect();
+    reduce::<B>(&tensors, dtype, reduction, &device)
+}
+
+fn data(values: HostValues, shape: Shape) -> TensorData {
+    match values {
+        HostValues::F16(values) => TensorData::new(values, shape),
+        HostValues::BF16(values) => TensorData::new(values, shape),
+        HostValues::F32(values) => TensorData::new(values, shape),
+        HostValues::F64(values) => TensorData::new(values, shape),
+    }
+}
+
+fn run(tensors: &[HostTensor], dtype: DType, reduction: &Reduction) -> HostOutput {
     let prepared = prepared(reduction);
     let precision = |dtype| precision(dtype).expect("the type was checked");
     let launch = HostLaunch {

@@ -2,35 +2,35 @@
 
 #[cfg(feature = "autodiff")]
 mod autodiff;
+#[cfg(all(host_backend, feature = "cpu"))]
+mod compiled;
 #[cfg(cube_backend)]
 mod cube;
 #[cfg(feature = "flex")]
 mod flex;
 #[cfg(feature = "fusion")]
 mod fusion;
-#[cfg(feature = "flex")]
+#[cfg(host_backend)]
 mod host;
-#[cfg(all(
-    feature = "autodiff",
-    any(feature = "cubecl-backend", feature = "flex")
-))]
+#[cfg(all(any_backend, feature = "autodiff"))]
 mod implicit;
-#[cfg(any(feature = "cubecl-backend", feature = "flex"))]
+#[cfg(any_backend)]
 mod kept;
+#[cfg(feature = "ndarray")]
+mod ndarray;
+#[cfg(feature = "tch")]
+mod tch;
 
 #[cfg(feature = "autodiff")]
 pub(crate) use autodiff::{EXACT_INDICES, MAX_OPERANDS};
-#[cfg(all(
-    feature = "autodiff",
-    any(feature = "cubecl-backend", feature = "flex")
-))]
+#[cfg(all(any_backend, feature = "autodiff"))]
 pub(crate) use implicit::implicit;
 
 use burn::{
-    backend::{Backend, DispatchTensor, DispatchTensorKind, tensor::FloatTensor},
-    tensor::{DType, Device},
+    backend::{Backend, DispatchTensor, DispatchTensorKind, TensorMetadata, tensor::FloatTensor},
+    tensor::{DType, Device, Slice},
 };
-#[cfg(any(feature = "cubecl-backend", feature = "flex"))]
+#[cfg(any_backend)]
 use burn_lazy_kernels::Precision;
 use burn_lazy_kernels::{LaunchError, ReductionKind, Wanted};
 
@@ -44,8 +44,18 @@ pub(crate) fn computed(dtype: DType) -> DType {
     }
 }
 
+/// The part of `tensor` that `slices` select. Burn's Flex does not compute with empty parts that start behind the end of
+/// their storage, so that an empty part is a tensor of its own.
+pub(crate) fn part_of<B: Backend>(tensor: FloatTensor<B>, slices: &[Slice]) -> FloatTensor<B> {
+    let part = B::float_slice(tensor, slices);
+    match part.shape().num_elements() {
+        0 => B::float_zeros(part.shape(), &part.device(), part.dtype().into()),
+        _ => part,
+    }
+}
+
 /// The precision of reductions of tensors of `dtype`, if there are such reductions.
-#[cfg(any(feature = "cubecl-backend", feature = "flex"))]
+#[cfg(any_backend)]
 fn precision(dtype: DType) -> Option<Precision> {
     match dtype {
         DType::F16 => Some(Precision::F16),
@@ -106,15 +116,22 @@ macro_rules! on_backend {
                 type $B = burn::backend::Flex;
                 $then
             }
+            #[cfg(feature = "ndarray")]
+            burn::backend::DispatchDevice::NdArray($own) => {
+                type $B = burn::backend::NdArray;
+                $then
+            }
+            #[cfg(feature = "tch")]
+            burn::backend::DispatchDevice::LibTorch($own) => {
+                type $B = burn::backend::LibTorch;
+                $then
+            }
             #[allow(unreachable_patterns)] // There may be no other backend.
             _ => $otherwise,
         }
     }};
 }
-#[cfg(all(
-    feature = "autodiff",
-    any(feature = "cubecl-backend", feature = "flex")
-))]
+#[cfg(all(any_backend, feature = "autodiff"))]
 use on_backend;
 
 /// Checks that the backend of `device` runs formulas of `tensors` tensors of `dtype`.
@@ -175,6 +192,14 @@ fn is_same_kind(left: &DispatchTensorKind, right: &DispatchTensorKind) -> bool {
         (DispatchTensorKind::Flex(left), DispatchTensorKind::Flex(right)) => {
             is_same_of(left, right)
         }
+        #[cfg(feature = "ndarray")]
+        (DispatchTensorKind::NdArray(left), DispatchTensorKind::NdArray(right)) => {
+            is_same_of(left, right)
+        }
+        #[cfg(feature = "tch")]
+        (DispatchTensorKind::LibTorch(left), DispatchTensorKind::LibTorch(right)) => {
+            is_same_of(left, right)
+        }
         #[cfg(feature = "autodiff")]
         (DispatchTensorKind::Autodiff(left), DispatchTensorKind::Autodiff(right)) => {
             is_same_kind(left, right)
@@ -185,7 +210,7 @@ fn is_same_kind(left: &DispatchTensorKind, right: &DispatchTensorKind) -> bool {
 }
 
 /// The same for tensors of one backend.
-#[cfg(any(feature = "cubecl-backend", feature = "flex"))]
+#[cfg(any_backend)]
 fn is_same_of<B: Supported>(
     left: &burn::backend::BackendTensor<B>,
     right: &burn::backend::BackendTensor<B>,

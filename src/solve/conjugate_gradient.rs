@@ -22,11 +22,11 @@ use super::{
 /// [`LazyTensor::solve`](crate::LazyTensor::solve) does the same for a symbolic matrix, and documents it in detail.
 ///
 /// ```
-/// # #[cfg(feature = "cpu")] {
+/// # #[cfg(feature = "flex")] {
 /// use burn::{prelude::*, tensor::Distribution};
 /// use burn_lazy::{LazyTensor, solve::{Diagonal, SolveOptions, Sum, conjugate_gradient}};
 ///
-/// let device = Device::cpu();
+/// let device = Device::default();
 /// let x = Tensor::<2>::random([100, 2], Distribution::Default, &device);
 /// let b = Tensor::<2>::ones([100, 1], &device);
 /// let noise = Tensor::<2>::random([100, 1], Distribution::Uniform(0.1, 0.2), &device);
@@ -157,11 +157,11 @@ fn in_all(error: SolveError, start: usize, own: usize, columns: usize) -> SolveE
 /// \|b\|$.
 ///
 /// ```
-/// # #[cfg(feature = "cpu")] {
+/// # #[cfg(feature = "flex")] {
 /// use burn::{prelude::*, tensor::Distribution};
 /// use burn_lazy::{LazyTensor, solve::{SolveOptions, least_squares}};
 ///
-/// let device = Device::cpu();
+/// let device = Device::default();
 /// let x = Tensor::<2>::random([100, 1], Distribution::Default, &device);
 /// let b = x.clone().mul_scalar(6.0).sin().reshape([100]);
 /// let y = x.clone().slice([0..10, 0..1]);

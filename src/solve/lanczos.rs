@@ -49,11 +49,11 @@ impl fmt::Debug for Eigenpairs {
 /// may be found late or not at all. Not differentiable.
 ///
 /// ```
-/// # #[cfg(feature = "cpu")] {
+/// # #[cfg(feature = "flex")] {
 /// use burn::{prelude::*, tensor::Distribution};
 /// use burn_lazy::{LazyTensor, solve::eigenpairs};
 ///
-/// let x = Tensor::<2>::random([400, 2], Distribution::Default, &Device::cpu());
+/// let x = Tensor::<2>::random([400, 2], Distribution::Default, &Device::default());
 /// let k_xx = (-LazyTensor::vi(x.clone()).sqdist(LazyTensor::vj(x))).exp();
 /// let pairs = eigenpairs(&k_xx, 3, 1e-4, 100)?;
 /// let v = pairs.vectors.clone().slice([0..400, 0..1]);

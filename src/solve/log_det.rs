@@ -153,11 +153,11 @@ impl fmt::Debug for LogDet {
 /// has found.
 ///
 /// ```
-/// # #[cfg(feature = "cpu")] {
+/// # #[cfg(feature = "flex")] {
 /// use burn::{prelude::*, tensor::Distribution};
 /// use burn_lazy::{LazyTensor, solve::{LogDetOptions, Nystrom, Rank, log_det}};
 ///
-/// let device = Device::cpu();
+/// let device = Device::default();
 /// let x = Tensor::<2>::random([300, 2], Distribution::Default, &device);
 /// let k_xx = (-LazyTensor::vi(x.clone()).sqdist(LazyTensor::vj(x))).exp();
 /// let options = LogDetOptions::default().ridge(0.1);

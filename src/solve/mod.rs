@@ -14,7 +14,31 @@
 //!
 //! Right-hand sides may have any finite size, as each column is scaled by a power of two. Operands may be stored in
 //! F16 and BF16; all methods compute with them in F32. Solutions are then rounded to the type of the right-hand side.
-//! Eigenvectors and determinants are in F32.
+//! Eigenvectors and determinants are in F32. Where F32 cannot reach a residual, `k.cast(FloatDType::F64)` with
+//! [`iterate_in`](SolveOptions::iterate_in)`(FloatDType::F32)` can, at about the speed of F32.
+//!
+//! ```
+//! # #[cfg(all(feature = "flex", feature = "autodiff"))] {
+//! # fn main() -> Result<(), burn_lazy::solve::SolveError> {
+//! use burn::{prelude::*, tensor::Distribution};
+//! use burn_lazy::{LazyTensor, solve::{Nystrom, Rank, SolveOptions}};
+//!
+//! let device = Device::default().autodiff();
+//! let x = Tensor::<2>::random([300, 3], Distribution::Default, &device).require_grad();
+//! let b = Tensor::<2>::random([300, 4], Distribution::Default, &device);
+//! let k_xx = (-LazyTensor::vi(x.clone()).sqdist(LazyTensor::vj(x.clone()))).exp();
+//!
+//! let nystrom = Nystrom::new(&k_xx, 0.1, Rank::Auto)?;
+//! let options = SolveOptions::default().ridge(0.1).preconditioner(nystrom);
+//! let solved = k_xx.solve(b, &options)?;
+//! println!("{} iterations", solved.info.iterations);
+//! let gradients = solved.solution.square().sum().backward();
+//! assert_eq!(x.grad(&gradients).unwrap().dims(), [300, 3]);
+//! # Ok(())
+//! # }
+//! # main().unwrap();
+//! # }
+//! ```
 
 mod block;
 mod conjugate_gradient;
@@ -165,11 +189,11 @@ impl<const R: usize> SolveOptions<R> {
     /// F32.
     ///
     /// ```
-    /// # #[cfg(feature = "cpu")] {
+    /// # #[cfg(feature = "flex")] {
     /// use burn::{prelude::*, tensor::{Distribution, FloatDType}};
     /// use burn_lazy::{LazyTensor, solve::{Nystrom, Rank, SolveOptions}};
     ///
-    /// let device = Device::cpu();
+    /// let device = Device::default();
     /// let x = Tensor::<2>::random([400, 3], Distribution::Normal(0.0, 1.0), &device);
     /// let b = Tensor::<2>::random([400, 1], Distribution::Default, &device);
     /// let k_xx = (-LazyTensor::vi(x.clone()).sqdist(LazyTensor::vj(x))).exp();
@@ -415,11 +439,11 @@ impl LazyTensor {
     /// if that fails.
     ///
     /// ```
-    /// # #[cfg(feature = "cpu")] {
+    /// # #[cfg(feature = "flex")] {
     /// use burn::{prelude::*, tensor::Distribution};
     /// use burn_lazy::{LazyTensor, solve::SolveOptions};
     ///
-    /// let device = Device::cpu();
+    /// let device = Device::default();
     /// let x = Tensor::<2>::random([200, 3], Distribution::Default, &device);
     /// let b = Tensor::<2>::random([200, 4], Distribution::Default, &device);
     /// let k_xx = (-LazyTensor::vi(x.clone()).sqdist(LazyTensor::vj(x))).exp();

@@ -106,11 +106,11 @@ const BLOCK: usize = 32;
 /// Clones share their tensors.
 ///
 /// ```
-/// # #[cfg(feature = "cpu")] {
+/// # #[cfg(feature = "flex")] {
 /// use burn::{prelude::*, tensor::Distribution};
 /// use burn_lazy::{LazyTensor, solve::{Nystrom, Rank, SolveOptions}};
 ///
-/// let device = Device::cpu();
+/// let device = Device::default();
 /// let x = Tensor::<2>::random([500, 2], Distribution::Default, &device);
 /// let b = Tensor::<2>::random([500, 1], Distribution::Default, &device);
 /// let k_xx = (-LazyTensor::vi(x.clone()).sqdist(LazyTensor::vj(x))).exp();

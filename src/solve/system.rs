@@ -418,10 +418,7 @@ where
         solved.solution = constant_beside(solved.solution, b);
         return Ok(solved);
     }
-    #[cfg(all(
-        feature = "autodiff",
-        any(feature = "cubecl-backend", feature = "flex")
-    ))]
+    #[cfg(all(any_backend, feature = "autodiff"))]
     {
         let inner = a.inner();
         let solution = solved.solution;
@@ -443,10 +440,7 @@ where
             }
         });
     }
-    #[cfg(not(all(
-        feature = "autodiff",
-        any(feature = "cubecl-backend", feature = "flex")
-    )))]
+    #[cfg(not(all(any_backend, feature = "autodiff")))]
     let _ = (options, residual, solve); // Nothing is tracked.
     Ok(solved)
 }

@@ -26,6 +26,11 @@ pub fn dtypes() -> Vec<(DType, f64)> {
     }
 }
 
+/// Whether formulas run on the host, without being compiled.
+pub fn is_interpreted() -> bool {
+    format!("{:?}", device()).contains("Flex(")
+}
+
 /// Says that the test at hand, or a part of it, does not run, and why. Not by a macro, whose output is captured.
 pub fn skipped(why: &str) {
     use std::io::Write;

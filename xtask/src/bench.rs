@@ -7,8 +7,9 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 
+use crate::device::Device;
 use crate::process::{self, capture};
-use crate::{debian, llvm, report, test};
+use crate::{debian, report, test};
 
 pub const PYKEOPS: &str = "pykeops==2.3";
 /// The peers, of fixed versions, as their times are compared.
@@ -46,6 +47,9 @@ pub enum What {
 
 #[derive(clap::Args)]
 pub struct Arguments {
+    /// The backend that is measured
+    #[arg(long, value_enum, default_value = "cpu")]
+    device: Device,
     /// A few cases, in less than five minutes
     #[arg(long)]
     quick: bool,
@@ -70,8 +74,10 @@ pub fn run(what: &What) -> Result<bool> {
     match what {
         What::Own(arguments) => measure(arguments, false),
         What::Peers(arguments) => measure(arguments, true),
-        What::Roofline => process::succeeds(benchmark("peers")?.arg("--roofline")),
-        What::Schedules { only } => process::succeeds(benchmark("schedules")?.args(only)),
+        What::Roofline => process::succeeds(benchmark("peers", Device::Flex)?.arg("--roofline")),
+        What::Schedules { only } => {
+            process::succeeds(benchmark("schedules", Device::Cpu)?.args(only))
+        }
         What::Table { json } => {
             print!("{}", report::table(&report::read(json)?));
             Ok(true)
@@ -84,20 +90,24 @@ fn say(message: &str) {
 }
 
 /// A program that measures.
-fn benchmark(name: &str) -> Result<Command> {
-    llvm::ensure(&say)?;
+fn benchmark(name: &str, device: Device) -> Result<Command> {
+    device.ensure(&say)?;
     let mut command = process::cargo();
     // The profile and the features of the tests, so that nothing is built anew: what is measured is
     // code that is compiled at run time.
     command.args(["bench", "--profile", "dev"]);
-    command.args(test::LIBRARIES.split(' '));
-    command.args(["--features", test::FEATURES, "--bench", name, "--"]);
-    command.env("BURN_DEVICE", "cpu");
+    // What the other packages take would be built for nothing.
+    match name {
+        "schedules" => command.args(test::LIBRARIES.split(' ')),
+        _ => command.args(["-p", "burn-lazy"]),
+    };
+    device.select(&mut command);
+    command.args(["--bench", name, "--"]);
     Ok(command)
 }
 
 fn measure(arguments: &Arguments, peers: bool) -> Result<bool> {
-    let mut command = benchmark("peers")?;
+    let mut command = benchmark("peers", arguments.device)?;
     let scratch = tempfile::tempdir()?;
     if peers {
         command.arg("--python").arg(environment(&say)?);

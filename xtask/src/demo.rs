@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: the examples on the CPU runtime.
+//! `cargo xtask demo`: the examples, on Burn's backend Flex or on another one.
 
 use std::io::{IsTerminal, stderr, stdout};
 use std::process::Command;
@@ -8,9 +8,9 @@ use anyhow::Result;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::device::Device;
 use crate::process::{self, Source};
 use crate::summary::{Outcome, Tally};
-use crate::{llvm, test::FEATURES};
 
 /// The examples, in the order in which they run.
 const EXAMPLES: [Example; 8] = [
@@ -56,6 +56,9 @@ struct Example {
 
 #[derive(Args)]
 pub struct Options {
+    /// The backend that they run on
+    #[arg(long, value_enum, default_value_t)]
+    device: Device,
     /// Rows of the kernel matrix in the tutorial
     #[arg(long, value_name = "M")]
     rows: Option<usize>,
@@ -82,7 +85,7 @@ impl Options {
 pub fn run(options: &Options) -> bool {
     let progress = Progress::new();
     progress.stage("set-up");
-    let tally = match llvm::ensure(&|message| progress.say(message)) {
+    let tally = match options.device.ensure(&|message| progress.say(message)) {
         Ok(()) => {
             progress.done();
             let outcome = |example| Outcome::from(run_example(&progress, example, options));
@@ -105,12 +108,13 @@ fn run_example(progress: &Progress, example: &Example, options: &Options) -> boo
     let name = example.name;
     let command = |verb: &str| {
         let mut command = process::cargo();
-        command.args([verb, "--features", FEATURES, "--example", name]);
+        command.args([verb, "--example", name]);
+        options.device.select(&mut command);
         command
     };
     let mut build = command("build");
     let mut run = command("run");
-    run.arg("--quiet").env("BURN_DEVICE", "cpu");
+    run.arg("--quiet");
     let arguments = options.arguments(example);
     if !arguments.is_empty() {
         run.arg("--").args(arguments);
@@ -240,12 +244,14 @@ mod tests {
     #[test]
     fn the_size_goes_to_the_examples_that_take_it() {
         let options = Options {
+            device: Device::Flex,
             rows: Some(300),
             cols: None,
         };
         assert_eq!(options.arguments(&EXAMPLES[0]), ["--rows", "300"]);
         assert!(options.arguments(&EXAMPLES[1]).is_empty());
         let options = Options {
+            device: Device::Flex,
             rows: Some(300),
             cols: Some(7),
         };

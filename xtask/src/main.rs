@@ -4,6 +4,8 @@ mod bench;
 mod bounds;
 mod debian;
 mod demo;
+mod device;
+mod fuzz;
 mod gpu_bundle;
 mod llvm;
 mod process;
@@ -29,7 +31,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Set up what the CPU runtime needs, then build and run the examples on it
+    /// Build and run the examples, on Burn's backend Flex or on another one
     Demo(demo::Options),
     /// Run every check: format, lints, documentation, and the tests on each runtime
     Test(test::Options),
@@ -53,9 +55,11 @@ enum Command {
     },
     /// Write the record of the emitted text of all kernels and of their plans anew, after a change of either
     Record,
+    /// Compare random formulas on the host engine with the definition in F64
+    Fuzz(fuzz::Options),
     /// Pack the tests, the benchmark and some examples for a machine with an NVIDIA card and no Rust
     GpuBundle,
-    /// Run the benchmarks on the CPU runtime
+    /// Run the benchmarks
     Bench {
         #[command(subcommand)]
         what: bench::What,
@@ -70,6 +74,7 @@ fn main() -> ExitCode {
         Command::Sass { json, only } => targets::sass(json.as_deref(), only.as_deref()),
         Command::Emit { folder, only } => targets::emit(&folder, only.as_deref()),
         Command::Record => targets::record(),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::GpuBundle => gpu_bundle::run(),
         Command::Bench { what } => bench::run(&what),
     };

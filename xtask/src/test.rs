@@ -14,9 +14,9 @@ use crate::summary::{Outcome, Row, Tally, table};
 use crate::{bounds, llvm, process, targets, vulkan, web};
 
 /// The features of the tests and the examples: one set, so that one build serves both.
-pub const FEATURES: &str = "cpu,wgpu";
+pub const FEATURES: &str = "cpu,wgpu,ndarray";
 /// The same where there is no LLVM to link.
-const FEATURES_WITHOUT_LLVM: &str = "wgpu";
+const FEATURES_WITHOUT_LLVM: &str = "wgpu,ndarray";
 /// What the other targets take has features of its own, too.
 pub const LIBRARIES: &str = "--workspace --exclude xtask --exclude burn-lazy-targets";
 /// CubeCL's shader compilers recurse with the nesting of a kernel, in unoptimised builds deeper
@@ -306,8 +306,14 @@ fn steps(features: &str, other_targets: bool, tools: Option<&targets::Tools>) ->
             Need::Nothing,
         ),
         step(
-            "tests, cpu",
+            "tests, host",
             "test {libraries} --features {features}",
+            &[("BURN_DEVICE", "flex"), ("BURN_LAZY_ENGINE", "host")],
+            Need::Nothing,
+        ),
+        step(
+            "tests, cpu",
+            "test {libraries} --features {features} --test *",
             &[("BURN_DEVICE", "cpu"), ("BURN_LAZY_RUNTIME", "cpu")],
             Need::Llvm,
         ),

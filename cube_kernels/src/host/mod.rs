@@ -98,6 +98,11 @@ impl HostProgram {
         }
     }
 
+    /// About how many operations a pair takes.
+    pub fn pair_work(&self) -> usize {
+        self.program.pair_work()
+    }
+
     fn tape(&self, space: Space) -> &Tape {
         match space {
             Space::Uniform => &self.uniform,

@@ -137,8 +137,11 @@ macro_rules! only_where {
 }
 pub(crate) use only_where;
 
-/// The types in which the runtime under test computes.
+/// The types in which the engine under test computes.
 pub fn precisions() -> &'static [Precision] {
+    if engine() == Engine::Host {
+        return &[Precision::F32, Precision::F64];
+    }
     match runtime() {
         Runtime::Cpu | Runtime::Cuda => &[Precision::F32, Precision::F64],
         Runtime::Wgpu | Runtime::Vulkan => &[Precision::F32],
@@ -156,7 +159,8 @@ pub fn takes(precision: Precision) -> bool {
     let converts = true;
     let mode = CubeClRuntimeConfig::get().compilation.check_mode;
     let checked = !matches!(mode, BoundsCheckMode::Auto);
-    let takes = precision != Precision::BF16 || runtime() != Runtime::Cpu || !checked || converts;
+    let kernels = engine() == Engine::Kernels && runtime() == Runtime::Cpu;
+    let takes = precision != Precision::BF16 || !kernels || !checked || converts;
     if !takes {
         skipped("this processor lacks what checked kernels of BF16 take");
     }

@@ -245,6 +245,33 @@ fn many_rows_on_the_host_are_reduced_each_by_itself() {
     }
 }
 
+/// Bit by bit, where many rows are shared among threads, and where columns of a few rows are.
+#[cfg(feature = "rayon")]
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() {
+    for (m, n) in [(3000, 700), (3, 300_000)] {
+        for kind in kinds(3) {
+            let problem = problem(kind, 3, Axis::J, (m, n), &[], 5);
+            let run = |threads: usize| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+                let pool = pool.build().expect("threads start");
+                let wanted = match has_indices(kind) {
+                    true => Wanted::BOTH,
+                    false => Wanted::VALUES,
+                };
+                let run = || problem.run_on_host(Precision::F32, wanted, Instructions::detect());
+                let (values, indices) = pool.install(run).expect("the host runs it");
+                let bits: Vec<u64> = values.iter().map(|value| value.to_bits()).collect();
+                (bits, indices)
+            };
+            let one = run(1);
+            for threads in [2, 3, 7] {
+                assert!(one == run(threads), "{kind:?} with {threads} threads");
+            }
+        }
+    }
+}
+
 #[test]
 fn results_without_columns_or_rows_are_those_of_nothing() {
     for kind in kinds(3) {

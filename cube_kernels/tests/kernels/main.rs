@@ -14,7 +14,8 @@
 //! With `BURN_LAZY_VALIDATE=1` kernels print each index that is beyond a buffer; `cargo xtask test` sees to it that
 //! there is none.
 //!
-//! All random numbers come from fixed seeds. With `BURN_LAZY_UPDATE=1` the stored accuracy of the
+//! All random numbers come from fixed seeds. `BURN_LAZY_CASES` and `BURN_LAZY_SEED` set other numbers of cases of the
+//! random tests and another seed, as `cargo xtask fuzz` does. With `BURN_LAZY_UPDATE=1` the stored accuracy of the
 //! functions on the runtime, and the reference page, are written anew instead of compared; `cargo xtask
 //! reference` does so for all runtimes.
 

@@ -22,11 +22,17 @@ use crate::support::{Noise, Point, Rng, Tape, agree, leaf, leaves, s};
 pub const DIMS: [usize; 7] = [1, 2, 3, 5, 17, 20, 40];
 const DEPTH: usize = 6;
 
-/// The configuration of all random tests: reproducible, and without files.
+/// The configuration of all random tests: reproducible, and without files. `BURN_LAZY_CASES` and `BURN_LAZY_SEED` are
+/// other numbers of cases and other seeds, as `cargo xtask fuzz` sets them.
 pub fn config(cases: u32) -> Config {
+    let number = |name: &str| {
+        let text = std::env::var(name).ok()?;
+        let number = text.parse::<u32>();
+        Some(number.unwrap_or_else(|error| panic!("{name} is '{text}': {error}")))
+    };
     Config {
-        cases,
-        rng_seed: RngSeed::Fixed(20),
+        cases: number("BURN_LAZY_CASES").unwrap_or(cases),
+        rng_seed: RngSeed::Fixed(number("BURN_LAZY_SEED").unwrap_or(20).into()),
         failure_persistence: None,
         max_shrink_iters: 400,
         ..Config::default()

@@ -1,0 +1,67 @@
+//! Large reductions of tensors on the host run on the kernels of CubeCL's CPU runtime where it is compiled in. Copies of
+//! the operands and of the results take O(M + N).
+
+use burn::{
+    backend::{
+        TensorMetadata,
+        ops::{FloatTensorOps, IntTensorOps},
+    },
+    tensor::{TensorData, read_sync},
+};
+use burn_cubecl::{CubeBackend, cubecl::Device, tensor::CubeTensor};
+use burn_lazy_kernels::Wanted;
+
+use super::{Supported, host};
+use crate::ops::{LazyOps, Operands, Reduced, Reduction};
+
+/// Operations of all pairs from which on kernels take less time, their compilation aside. `bench own --only crossover`
+/// measures both.
+const LARGE: usize = 1 << 27;
+
+/// Reduces `operands` by kernels, if that is worth it and the runtime can.
+pub(super) fn reduce<B: Supported>(
+    operands: &Operands<B>,
+    reduction: &Reduction,
+) -> Option<Reduced<B>> {
+    let sizes = [&reduction.batch[..], &[reduction.m, reduction.n]].concat();
+    let pairs = sizes.iter().fold(1usize, |a, b| a.saturating_mul(*b));
+    let large = || pairs.saturating_mul(host::pair_work(reduction)) >= LARGE;
+    // Counting the work takes the program.
+    if pairs < LARGE >> 16 || !large() {
+        return None;
+    }
+    let cpu = Device::Cpu(Default::default());
+    let first = &operands.0[0];
+    let (dtype, device) = (first.dtype(), first.device());
+    let shapes: Vec<Vec<usize>> = operands.0.iter().map(|t| t.shape().to_vec()).collect();
+    let wanted: Wanted = reduction.wanted;
+    burn::backend::Cube::check_reduction(&cpu, dtype, (reduction, wanted), &shapes).ok()?;
+
+    // One tensor twice stays one: of symmetric kernels each pair is then evaluated once.
+    let mut copies: Vec<CubeTensor> = Vec::new();
+    for (k, tensor) in operands.0.iter().enumerate() {
+        let same = operands.0[..k]
+            .iter()
+            .position(|own| B::is_same(own, tensor));
+        let copy = match same {
+            Some(same) => copies[same].clone(),
+            None => {
+                let data = read(B::float_into_data(tensor.clone()));
+                CubeBackend::float_from_data(data, &cpu)
+            }
+        };
+        copies.push(copy);
+    }
+    let reduced = CubeBackend::lazy_reduce(Operands(copies), reduction.clone());
+    let back = |tensor| B::float_from_data(read(CubeBackend::float_into_data(tensor)), &device);
+    let indices = |tensor| B::int_from_data(read(CubeBackend::int_into_data(tensor)), &device);
+    Some(Reduced {
+        values: reduced.values.map(back),
+        indices: reduced.indices.map(indices),
+        state: reduced.state.map(back),
+    })
+}
+
+fn read<E: std::fmt::Debug>(data: impl Future<Output = Result<TensorData, E>>) -> TensorData {
+    read_sync(data).expect("tensors in the memory of the host can be read")
+}
