@@ -11,10 +11,8 @@ use super::support::*;
 
 /// The types of the device, halves among them.
 fn all_dtypes() -> Vec<DType> {
-    let column = |dtype| LazyTensor::vj(tensor::<2>(&[1.0], [1, 1], dtype, &device()));
-    let runs = |dtype: &DType| column(*dtype).try_sum::<2>(Axis::J).is_ok();
     let all = [DType::F16, DType::BF16, DType::F32, DType::F64];
-    all.into_iter().filter(runs).collect()
+    all.into_iter().filter(|dtype| reduces(*dtype)).collect()
 }
 
 fn ones(n: usize, dtype: DType) -> LazyTensor {
@@ -288,8 +286,8 @@ fn variances_and_blocks_of_no_batches_are_empty() {
     assert!(host(variances.square() + 1.0).is_empty());
     let sums: Tensor<3> = f.block(1..3, 2..4).sum(Axis::J);
     assert_eq!(sums.dims(), [0, 2, 1]);
-    let dense: Tensor<3> = f.block(1..3, 2..4).dense();
-    assert_eq!(dense.dims(), [0, 2, 2]);
+    let dense: Tensor<4> = f.block(1..3, 2..4).dense();
+    assert_eq!(dense.dims(), [0, 2, 2, 1]);
 }
 
 #[cfg(feature = "autodiff")]

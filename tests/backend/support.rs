@@ -6,11 +6,22 @@ use burn::{
     prelude::*,
     tensor::{DType, TensorData},
 };
-use burn_lazy::LazyTensor;
+use burn_lazy::{Axis, LazyTensor};
 
 /// The device under test.
 pub fn device() -> Device {
     Device::default()
+}
+
+/// Whether Burn has tensors of `dtype` on the device.
+pub fn has(dtype: DType) -> bool {
+    device().supports_dtype(dtype)
+}
+
+/// Whether reductions of tensors of `dtype` run on the device.
+pub fn reduces(dtype: DType) -> bool {
+    let row = || LazyTensor::vi(Tensor::<2>::ones([1, 1], (&device(), dtype)));
+    has(dtype) && row().try_sum::<2>(Axis::I).is_ok()
 }
 
 /// The types that the device computes in, with the relative error that sums of a few values may
@@ -18,7 +29,7 @@ pub fn device() -> Device {
 pub fn dtypes() -> Vec<(DType, f64)> {
     let device = format!("{:?}", device());
     let single = (DType::F32, 1e-5);
-    let doubles = ["Cpu(", "Cuda(", "Flex("];
+    let doubles = ["Cpu(", "Cuda(", "Flex(", "NdArray("];
     if doubles.iter().any(|name| device.contains(name)) {
         vec![single, (DType::F64, 1e-12)]
     } else {
@@ -28,7 +39,10 @@ pub fn dtypes() -> Vec<(DType, f64)> {
 
 /// Whether formulas run on the host, without being compiled.
 pub fn is_interpreted() -> bool {
-    format!("{:?}", device()).contains("Flex(")
+    let device = format!("{:?}", device());
+    ["Flex(", "NdArray("]
+        .iter()
+        .any(|name| device.contains(name))
 }
 
 /// Says that the test at hand, or a part of it, does not run, and why. Not by a macro, whose output is captured.
