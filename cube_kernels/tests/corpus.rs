@@ -1,0 +1,156 @@
+//! A few formulas with every reduction on the host, against the definition in F64. It is small enough for Miri, and
+//! needs neither threads nor a device, so that it runs as WebAssembly, too:
+//!
+//! ```text
+//! cargo +nightly miri test -p burn-lazy-kernels --test corpus
+//! cargo xtask test --only "host, web"
+//! ```
+
+use burn_lazy_kernels::{
+    Axis, Expr, Formula, Precision, Program, ReductionKind, Wanted,
+    catalogue::ScalarOp,
+    expr::{Place, Var},
+    host::{HostLaunch, HostProgram, HostSlice, HostTensor, HostValues, Instructions},
+    reference::{self, HostOperand},
+};
+
+fn operand(id: u64, axis: Option<Axis>, dim: usize) -> Expr {
+    Expr::var(Var {
+        id,
+        axis,
+        dim,
+        scalar: false,
+    })
+}
+
+/// Formulas of three components: of distances with a sum that is a loop, of functions, and of masks and places.
+fn formulas() -> Vec<Expr> {
+    let x = |dim| operand(0, Some(Axis::I), dim);
+    let y = |dim| operand(1, Some(Axis::J), dim);
+    let p = operand(2, None, 3);
+    let far = Expr::place(Place::Offset).abs() - 1.5;
+    let far = Expr::scalar(ScalarOp::Step, vec![far]);
+    vec![
+        (-x(20).sqdist(&y(20))).exp() * p.clone(),
+        (x(3) * y(3)).sin() + (x(3).square() + 1.0).log() / (y(3).abs() + p),
+        Expr::scalar(
+            ScalarOp::MaskWhere,
+            vec![x(3) - y(3), far, Expr::constant(0.25)],
+        ),
+    ]
+}
+
+/// A number that follows from its place alone.
+fn number(k: usize) -> f64 {
+    ((k * 2_654_435_761 % 1024) as f64 - 511.5) / 512.0
+}
+
+/// Reduces one formula, and compares.
+fn check(expr: &Expr, kind: ReductionKind, (m, n): (usize, usize), single: bool) {
+    let (formula, leaves) = Formula::new(expr);
+    let rows = |var: &Var| match var.axis {
+        Some(Axis::I) => m,
+        Some(Axis::J) => n,
+        None => 1,
+    };
+    let values: Vec<Vec<f64>> = leaves
+        .iter()
+        .map(|var| {
+            (0..rows(var) * var.dim)
+                .map(|k| number(k + 37 * var.dim))
+                .collect()
+        })
+        .collect();
+    let singles: Vec<Vec<f32>> = values
+        .iter()
+        .map(|own| own.iter().map(|x| *x as f32).collect())
+        .collect();
+    let shapes: Vec<Vec<usize>> = leaves
+        .iter()
+        .map(|var| match var.axis {
+            Some(_) => vec![rows(var), var.dim],
+            None => vec![var.dim],
+        })
+        .collect();
+    let strides: Vec<Vec<isize>> = shapes
+        .iter()
+        .map(|shape| match shape[..] {
+            [_, dim] => vec![dim as isize, 1],
+            _ => vec![1],
+        })
+        .collect();
+    let tensors: Vec<HostTensor> = (0..leaves.len())
+        .map(|k| HostTensor {
+            data: match single {
+                true => HostSlice::F32(&singles[k]),
+                false => HostSlice::F64(&values[k]),
+            },
+            shape: &shapes[k],
+            strides: &strides[k],
+            start: 0,
+        })
+        .collect();
+    let operands: Vec<HostOperand> = values
+        .iter()
+        .map(|data| HostOperand {
+            data: data.clone(),
+            batch: 1,
+        })
+        .collect();
+    for axis in [Axis::J, Axis::I] {
+        let (rows, columns) = match axis {
+            Axis::J => (m, n),
+            Axis::I => (n, m),
+        };
+        let precision = if single {
+            Precision::F32
+        } else {
+            Precision::F64
+        };
+        let launch = HostLaunch {
+            program: &HostProgram::new(&Program::lower(&formula, axis)),
+            reduction: kind,
+            batch_shape: &[],
+            rows,
+            columns,
+            fold: None,
+            precision,
+            values: precision,
+            instructions: Instructions::detect(),
+        };
+        let output = launch.run(&tensors, &[], Wanted::VALUES);
+        let got = match output.expect("the operands fit").values {
+            Some(HostValues::F32(got)) => got.into_iter().map(f64::from).collect(),
+            Some(HostValues::F64(got)) => got,
+            other => panic!("values of another type: {other:?}"),
+        };
+        let (want, _) = reference::reduce(&formula, kind, axis, (1, m, n), &operands);
+        assert_eq!(got.len(), want.len(), "{kind:?} of {formula}");
+        let tolerance = if single { 3e-5 } else { 1e-11 };
+        for (got, want) in got.iter().zip(&want) {
+            let scale = want.abs().max(1.0);
+            assert!(
+                got == want
+                    || (got.is_nan() && want.is_nan())
+                    || (got - want).abs() <= tolerance * scale,
+                "{kind:?} over {axis:?} of {formula}: {got}, expected {want}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_reduction_of_a_few_formulas_matches_the_definition() {
+    let sizes: &[(usize, usize)] = match cfg!(miri) {
+        true => &[(3, 5)],
+        // More columns than a tile has, and more rows than share one.
+        false => &[(3, 5), (130, 300), (1, 1), (4, 0)],
+    };
+    for expr in formulas() {
+        for kind in ReductionKind::all() {
+            for (turn, size) in sizes.iter().enumerate() {
+                check(&expr, kind, *size, turn % 2 == 0);
+            }
+        }
+    }
+}
