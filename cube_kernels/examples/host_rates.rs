@@ -42,6 +42,11 @@ fn seconds(mut run: impl FnMut()) -> f64 {
 }
 
 fn measure(name: &str, expr: &Expr, kind: ReductionKind, points: usize, double: bool) {
+    // Only what is named.
+    let only = std::env::args().nth(1);
+    if only.is_some_and(|only| !name.starts_with(&only)) {
+        return;
+    }
     let (formula, leaves) = Formula::new(expr);
     let program = HostProgram::new(&Program::lower(&formula, Axis::J));
     let mut seed = 1u64;
@@ -77,7 +82,14 @@ fn measure(name: &str, expr: &Expr, kind: ReductionKind, points: usize, double: 
     } else {
         Precision::F32
     };
-    for instructions in Instructions::all() {
+    let all = Instructions::all();
+    // With a second argument only the best ones of the processor.
+    let best = if std::env::args().len() > 2 {
+        all.len() - 1
+    } else {
+        0
+    };
+    for &instructions in &all[best..] {
         let launch = HostLaunch {
             program: &program,
             reduction: kind,

@@ -3,7 +3,7 @@
 use super::vector::{Instructions, Vectors};
 use crate::{
     formula::catalogue::{ScalarOp, apply_on_host},
-    math::lane::{Arithmetic, Real},
+    math::lane::{Arithmetic, Real, Separate},
 };
 
 /// The values of the lanes of a row.
@@ -51,20 +51,28 @@ impl<'a, T: Copy> Tile<'a, T> {
     }
 }
 
+/// Loops over the lanes of a row. It is a method, as it must be inlined to be compiled for the instructions at hand,
+/// which nothing promises for a closure.
+trait OnRows<T, const N: usize>: Copy {
+    /// Computes the values of the lanes `out` from others.
+    fn on_row<M: Arithmetic>(self, math: M, out: &mut [T], lanes: [Lanes<T>; N]);
+}
+
 /// Does `each` for each row of a tile with its values, or once for all where they are in one piece.
 #[inline(always)]
-fn by_rows<T: Real, const N: usize>(
+fn by_rows<T: Real, M: Arithmetic, const N: usize>(
+    math: M,
     out: &mut [T],
     width: usize,
     tiles: [Tile<T>; N],
-    mut each: impl FnMut(&mut [T], [Lanes<T>; N]),
+    each: impl OnRows<T, N>,
 ) {
     let whole = tiles.map(Tile::whole);
     if whole.iter().all(Option::is_some) {
-        return each(out, whole.map(|lanes| lanes.expect("all are")));
+        return each.on_row(math, out, whole.map(|lanes| lanes.expect("all are")));
     }
     for (row, out) in out.chunks_exact_mut(width).enumerate() {
-        each(out, tiles.map(|tile| tile.row(row, width)));
+        each.on_row(math, out, tiles.map(|tile| tile.row(row, width)));
     }
 }
 
@@ -145,6 +153,37 @@ fn map<T: Real>(out: &mut [T], args: [Lanes<T>; 2], f: impl Fn(T, T) -> T) {
     update(out, args, |_, a, b| f(a, b));
 }
 
+/// A product and a summand; the product may be subtracted.
+#[derive(Clone, Copy)]
+struct Product {
+    negated: bool,
+}
+
+impl<T: Real> OnRows<T, 3> for Product {
+    #[inline(always)]
+    fn on_row<M: Arithmetic>(self, math: M, out: &mut [T], [a, b, c]: [Lanes<T>; 3]) {
+        match c {
+            Lanes::All(c) if self.negated => map(out, [a, b], |a, b| math.fma(-a, b, c)),
+            Lanes::All(c) => map(out, [a, b], |a, b| math.fma(a, b, c)),
+            Lanes::Each(c) => {
+                out.copy_from_slice(&c[..out.len()]);
+                self.on_row(math, out, [a, b]);
+            }
+        }
+    }
+}
+
+/// The same, where the summand stands already.
+impl<T: Real> OnRows<T, 2> for Product {
+    #[inline(always)]
+    fn on_row<M: Arithmetic>(self, math: M, out: &mut [T], args: [Lanes<T>; 2]) {
+        match self.negated {
+            false => update(out, args, |c, a, b| math.fma(a, b, c)),
+            true => update(out, args, |c, a, b| math.fma(-a, b, c)),
+        }
+    }
+}
+
 impl<T: Real> Vectors for MultiplyAdd<'_, T> {
     type Output = ();
 
@@ -153,17 +192,7 @@ impl<T: Real> Vectors for MultiplyAdd<'_, T> {
         let [a, b] = self.factors;
         let negated = self.negated;
         let tiles = [a, b, self.summand];
-        by_rows(self.out, self.width, tiles, |out, [a, b, c]| match c {
-            Lanes::All(c) if negated => map(out, [a, b], |a, b| math.fma(-a, b, c)),
-            Lanes::All(c) => map(out, [a, b], |a, b| math.fma(a, b, c)),
-            Lanes::Each(c) => {
-                out.copy_from_slice(&c[..out.len()]);
-                match negated {
-                    false => update(out, [a, b], |c, a, b| math.fma(a, b, c)),
-                    true => update(out, [a, b], |c, a, b| math.fma(-a, b, c)),
-                }
-            }
-        });
+        by_rows(math, self.out, self.width, tiles, Product { negated });
     }
 }
 
@@ -174,14 +203,23 @@ impl<T: Real> Vectors for Accumulate<'_, T> {
     fn run<M: Arithmetic>(self, math: M) {
         let negated = self.negated;
         by_rows(
+            math,
             self.sum,
             self.width,
             self.factors,
-            |sum, args| match negated {
-                false => update(sum, args, |c, a, b| math.fma(a, b, c)),
-                true => update(sum, args, |c, a, b| math.fma(-a, b, c)),
-            },
+            Product { negated },
         );
+    }
+}
+
+impl<T: Real> OnRows<T, 2> for Simple {
+    #[inline(always)]
+    fn on_row<M: Arithmetic>(self, _math: M, out: &mut [T], args: [Lanes<T>; 2]) {
+        match self {
+            Simple::Add => map(out, args, |a, b| a + b),
+            Simple::Sub => map(out, args, |a, b| a - b),
+            Simple::Mul => map(out, args, |a, b| a * b),
+        }
     }
 }
 
@@ -189,13 +227,8 @@ impl<T: Real> Vectors for Pairwise<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run<M: Arithmetic>(self, _math: M) {
-        let op = self.op;
-        by_rows(self.out, self.width, self.args, |out, args| match op {
-            Simple::Add => map(out, args, |a, b| a + b),
-            Simple::Sub => map(out, args, |a, b| a - b),
-            Simple::Mul => map(out, args, |a, b| a * b),
-        });
+    fn run<M: Arithmetic>(self, math: M) {
+        by_rows(math, self.out, self.width, self.args, self.op);
     }
 }
 
@@ -208,89 +241,155 @@ impl<T: Real> Vectors for Function<'_, T> {
     }
 }
 
-/// A term of a sum that is computed without memory in between.
-#[derive(Clone, Copy, Debug)]
-pub enum Term<'a, T> {
+/// What a term is made of its arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
     /// $a b$.
-    Product(Tile<'a, T>, Tile<'a, T>),
+    Product,
     /// $(a - b)^2$.
-    Square(Tile<'a, T>, Tile<'a, T>),
+    Square,
 }
 
-/// The sum of terms and `summand`, or its opposite.
+/// A term of a sum.
+#[derive(Clone, Copy, Debug)]
+pub struct Term<'a, T> {
+    pub kind: Kind,
+    pub args: [Tile<'a, T>; 2],
+    /// Whether it is subtracted.
+    pub negated: bool,
+}
+
+impl<'a, T: Real> Term<'a, T> {
+    /// The arguments as a number and a value for each lane, if they are that. Their order makes no difference.
+    #[inline(always)]
+    fn mixed(self, row: usize, width: usize) -> Option<(T, &'a [T])> {
+        match self.args.map(|tile| tile.row(row, width)) {
+            [Lanes::All(number), Lanes::Each(lanes)] | [Lanes::Each(lanes), Lanes::All(number)] => {
+                Some((number, lanes))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The sum of terms and `summand`.
 pub struct SumOfTerms<'a, T> {
     pub out: &'a mut [T],
     pub width: usize,
     pub terms: &'a [Term<'a, T>],
     pub summand: Tile<'a, T>,
-    pub opposite: bool,
 }
 
-/// Lanes whose sums are in registers.
-const BLOCK: usize = 64;
+/// Terms that are added in one pass over the lanes, so that sums are read and written once for all of them.
+const AT_ONCE: usize = 4;
 
-impl<T: Real> SumOfTerms<'_, T> {
-    /// The sums of the lanes from `start` on, of which there are `len`, for a row.
+/// Terms that differ in their arguments only, each of a number and a value for each lane.
+struct Alike<'a, T> {
+    kind: Kind,
+    negated: bool,
+    count: usize,
+    numbers: [T; AT_ONCE],
+    lanes: [&'a [T]; AT_ONCE],
+}
+
+impl<'a, T: Real> Alike<'a, T> {
+    /// As many of the first terms as are alike, at most [`AT_ONCE`].
     #[inline(always)]
-    fn block<M: Arithmetic, const WHOLE: bool>(
-        &self,
-        math: M,
-        (row, start, len): (usize, usize, usize),
-    ) -> [T; BLOCK] {
-        let len = if WHOLE { BLOCK } else { len };
-        let mut sums = [T::ZERO; BLOCK];
-        match self.summand.row(row, self.width) {
-            Lanes::All(value) => sums = [value; BLOCK],
-            Lanes::Each(values) => sums[..len].copy_from_slice(&values[start..][..len]),
-        }
-        for term in self.terms {
-            match *term {
-                Term::Square(a, b) => {
-                    let square = |sum: T, a: T, b: T| math.fma(a - b, a - b, sum);
-                    match (a.row(row, self.width), b.row(row, self.width)) {
-                        (Lanes::All(a), Lanes::Each(b)) | (Lanes::Each(b), Lanes::All(a)) => {
-                            let b = &b[start..][..len];
-                            for k in 0..len {
-                                sums[k] = square(sums[k], a, b[k]);
-                            }
-                        }
-                        (a, b) => {
-                            let [a, b] = [a, b].map(|lanes| lanes.from(start));
-                            update(&mut sums[..len], [a, b], square);
-                        }
-                    }
+    fn of(terms: &[Term<'a, T>], row: usize, width: usize) -> Self {
+        let mut alike = Self {
+            kind: terms[0].kind,
+            negated: terms[0].negated,
+            count: 0,
+            numbers: [T::ZERO; AT_ONCE],
+            lanes: [&[]; AT_ONCE],
+        };
+        for term in terms.iter().take(AT_ONCE) {
+            let same = (term.kind, term.negated) == (alike.kind, alike.negated);
+            match term.mixed(row, width) {
+                Some((number, lanes)) if same => {
+                    alike.numbers[alike.count] = number;
+                    alike.lanes[alike.count] = lanes;
+                    alike.count += 1;
                 }
-                Term::Product(a, b) => {
-                    let product = |sum: T, a: T, b: T| math.fma(a, b, sum);
-                    match (a.row(row, self.width), b.row(row, self.width)) {
-                        (Lanes::All(a), Lanes::Each(b)) | (Lanes::Each(b), Lanes::All(a)) => {
-                            let b = &b[start..][..len];
-                            for k in 0..len {
-                                sums[k] = product(sums[k], a, b[k]);
-                            }
-                        }
-                        (a, b) => {
-                            let [a, b] = [a, b].map(|lanes| lanes.from(start));
-                            update(&mut sums[..len], [a, b], product);
-                        }
+                _ => break,
+            }
+        }
+        alike
+    }
+
+    /// Adds the first `N` terms to the sums. A loop over the lanes around one over the terms, which compilers turn into
+    /// vector instructions; the other way round they do not.
+    #[inline(always)]
+    fn add<M: Arithmetic, const N: usize>(&self, math: M, sums: &mut [T]) {
+        let len = sums.len();
+        let numbers: [T; N] = std::array::from_fn(|n| self.numbers[n]);
+        let lanes: [&[T]; N] = std::array::from_fn(|n| &self.lanes[n][..len]);
+        match (self.kind, self.negated) {
+            (Kind::Product, negated) => {
+                let numbers = numbers.map(|a| if negated { -a } else { a });
+                for k in 0..len {
+                    let mut sum = sums[k];
+                    for n in 0..N {
+                        sum = math.fma(numbers[n], lanes[n][k], sum);
                     }
+                    sums[k] = sum;
+                }
+            }
+            (Kind::Square, false) => {
+                for k in 0..len {
+                    let mut sum = sums[k];
+                    for n in 0..N {
+                        let difference = numbers[n] - lanes[n][k];
+                        sum = math.fma(difference, difference, sum);
+                    }
+                    sums[k] = sum;
+                }
+            }
+            (Kind::Square, true) => {
+                for k in 0..len {
+                    let mut sum = sums[k];
+                    for n in 0..N {
+                        let difference = numbers[n] - lanes[n][k];
+                        sum = math.fma(-difference, difference, sum);
+                    }
+                    sums[k] = sum;
                 }
             }
         }
-        if self.opposite {
-            sums = sums.map(|sum| -sum);
-        }
-        sums
     }
 }
 
-impl<'a, T: Copy> Lanes<'a, T> {
-    /// The same without the lanes before `start`.
+impl<T: Real> SumOfTerms<'_, T> {
+    /// Adds all terms of a row.
     #[inline(always)]
-    fn from(self, start: usize) -> Self {
-        match self {
-            Lanes::Each(values) => Lanes::Each(&values[start..]),
-            all => all,
+    fn row<M: Arithmetic>(&self, math: M, row: usize, sums: &mut [T]) {
+        match self.summand.row(row, self.width) {
+            Lanes::All(value) => sums.fill(value),
+            Lanes::Each(values) => sums.copy_from_slice(values),
+        }
+        let mut terms = self.terms;
+        while let [first, ..] = terms {
+            let alike = Alike::of(terms, row, self.width);
+            match alike.count {
+                0 => {
+                    let args = first.args.map(|tile| tile.row(row, self.width));
+                    let sums = &mut *sums;
+                    match (first.kind, first.negated) {
+                        (Kind::Product, negated) => Product { negated }.on_row(math, sums, args),
+                        (Kind::Square, false) => {
+                            update(sums, args, |sum, a, b| math.fma(a - b, a - b, sum))
+                        }
+                        (Kind::Square, true) => {
+                            update(sums, args, |sum, a, b| math.fma(b - a, a - b, sum))
+                        }
+                    }
+                }
+                1 => alike.add::<M, 1>(math, sums),
+                2 => alike.add::<M, 2>(math, sums),
+                3 => alike.add::<M, 3>(math, sums),
+                _ => alike.add::<M, AT_ONCE>(math, sums),
+            }
+            terms = &terms[alike.count.max(1)..];
         }
     }
 }
@@ -302,18 +401,8 @@ impl<T: Real> Vectors for SumOfTerms<'_, T> {
     fn run<M: Arithmetic>(mut self, math: M) {
         let width = self.width;
         let out = std::mem::take(&mut self.out);
-        for (row, out) in out.chunks_exact_mut(width).enumerate() {
-            let mut start = 0;
-            while start + BLOCK <= width {
-                let sums = self.block::<M, true>(math, (row, start, BLOCK));
-                out[start..][..BLOCK].copy_from_slice(&sums);
-                start += BLOCK;
-            }
-            if start < width {
-                let len = width - start;
-                let sums = self.block::<M, false>(math, (row, start, len));
-                out[start..].copy_from_slice(&sums[..len]);
-            }
+        for (row, sums) in out.chunks_exact_mut(width).enumerate() {
+            self.row(math, row, sums);
         }
     }
 }
@@ -375,10 +464,21 @@ fn each<'a, T: Real>(tile: Tile<'a, T>, copy: &'a mut Vec<T>, len: usize, width:
     copy
 }
 
+/// A copy.
+#[derive(Clone, Copy)]
+struct Copied;
+
+impl<T: Real> OnRows<T, 1> for Copied {
+    #[inline(always)]
+    fn on_row<M: Arithmetic>(self, _math: M, out: &mut [T], [lanes]: [Lanes<T>; 1]) {
+        match lanes {
+            Lanes::Each(values) => out.copy_from_slice(&values[..out.len()]),
+            Lanes::All(value) => out.fill(value),
+        }
+    }
+}
+
 /// Writes the values of a tile, row by row.
 pub fn write<T: Real>(tile: Tile<T>, out: &mut [T], width: usize) {
-    by_rows(out, width, [tile], |out, [lanes]| match lanes {
-        Lanes::Each(values) => out.copy_from_slice(&values[..out.len()]),
-        Lanes::All(value) => out.fill(value),
-    });
+    by_rows(Separate, out, width, [tile], Copied);
 }

@@ -1,7 +1,9 @@
 //! Runs the code of a stage on a tile: some rows, and for each of them as many lanes.
 
 use super::{
-    arithmetic::{Accumulate, Copies, Lanes, MultiplyAdd, SumOfTerms, Term, Tile, apply, write},
+    arithmetic::{
+        Accumulate, Copies, Kind, Lanes, MultiplyAdd, SumOfTerms, Term, Tile, apply, write,
+    },
     tape::{Action, NOTHING, Owner, Part, Step, Summand, Tape, Value},
     vector::Instructions,
 };
@@ -225,15 +227,21 @@ impl<T: Real> Machine<T> {
                 parts,
                 len,
                 summand,
-                opposite,
             } => {
                 let len_of = frame.width * frame.height;
                 let mut own = std::mem::take(&mut self.registers[*out]);
                 let value = |value: Value, k: usize| tile(&self.registers, frame, value, k);
                 let terms = (0..*len).flat_map(|k| {
-                    parts.iter().map(move |part| match *part {
-                        Part::Product([a, b]) => Term::Product(value(a, k), value(b, k)),
-                        Part::Square([a, b]) => Term::Square(value(a, k), value(b, k)),
+                    parts.iter().map(move |signed| {
+                        let (kind, args) = match signed.part {
+                            Part::Product(args) => (Kind::Product, args),
+                            Part::Square(args) => (Kind::Square, args),
+                        };
+                        Term {
+                            kind,
+                            args: args.map(|own| value(own, k)),
+                            negated: signed.negated,
+                        }
                     })
                 });
                 let terms: Vec<Term<T>> = terms.collect();
@@ -242,7 +250,6 @@ impl<T: Real> Machine<T> {
                     width: frame.width,
                     terms: &terms,
                     summand: value(*summand, 0),
-                    opposite: *opposite,
                 });
                 self.registers[*out] = own;
             }

@@ -96,24 +96,31 @@ pub enum Part {
     Square([Value; 2]),
 }
 
+/// A term of a sum with its sign.
+#[derive(Clone, Copy, Debug)]
+pub struct Signed {
+    /// The term.
+    pub part: Part,
+    /// Whether it is subtracted.
+    pub negated: bool,
+}
+
 /// A part of a stage.
 #[derive(Clone, Debug)]
 pub enum Action {
     /// One instruction.
     Do(Step),
-    /// The sum over `k < len` of terms that are made of slots and numbers, and of a value; or its opposite. It is
-    /// computed without memory in between.
+    /// The sum over `k < len` of terms that are made of slots and numbers, and of a value. It is computed without
+    /// memory in between.
     Terms {
         /// The tile that gets the result.
         out: usize,
         /// The terms for each `k`.
-        parts: Vec<Part>,
+        parts: Vec<Signed>,
         /// How often they are added.
         len: usize,
         /// What is added to.
         summand: Value,
-        /// Whether the opposite is meant.
-        opposite: bool,
     },
     /// A sum over `k < len`, or what else values are folded by.
     Sum {

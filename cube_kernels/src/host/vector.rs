@@ -1,8 +1,12 @@
 //! Code that is compiled for several sets of instructions, of which the best that the processor has is run.
 
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use crate::math::lane::Arithmetic;
+#[cfg(target_arch = "aarch64")]
 use crate::math::lane::Fused;
-use crate::math::lane::{Arithmetic, Separate};
+#[cfg(not(target_arch = "aarch64"))]
+use crate::math::lane::Separate;
+#[cfg(target_arch = "x86_64")]
+use crate::math::lane::{Middle, Wide};
 
 /// Loops over tiles. What they call must be inlined, so that it is compiled for the same instructions.
 pub trait Vectors {
@@ -79,13 +83,15 @@ impl Instructions {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw")]
 fn run_wide<V: Vectors>(loops: V) -> V::Output {
-    loops.run(Fused)
+    // SAFETY: the caller has these instructions.
+    loops.run(unsafe { Wide::new() })
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 fn run_middle<V: Vectors>(loops: V) -> V::Output {
-    loops.run(Fused)
+    // SAFETY: the caller has these instructions.
+    loops.run(unsafe { Middle::new() })
 }
 
 // All processors of 64 bits by ARM multiply and add in one instruction.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::tape::{Action, NOTHING, Owner, Part, Step, Summand, Value};
+use super::tape::{Action, NOTHING, Owner, Part, Signed, Step, Summand, Value};
 use crate::{
     formula::catalogue::ScalarOp,
     math::matern_coefficients,
@@ -44,11 +44,18 @@ fn squares(item: &Item, register: Register) -> bool {
             ScalarOp::Mul => args[..2] == [register; 2],
             _ => false,
         },
-        Item::Let(_, Instruction::Fma { args, negated }) => {
-            args[..2] == [register; 2] && args[2] != register && !negated
+        Item::Let(_, Instruction::Fma { args, .. }) => {
+            args[..2] == [register; 2] && args[2] != register
         }
         _ => false,
     }
+}
+
+/// Whether the opposites of the terms add up to the opposite of their sum, down to the sign of a zero: not where terms of
+/// either sign cancel, which gives 0 and never -0.
+fn never_cancel(parts: &[Signed], len: usize) -> bool {
+    let is_square = |signed: &Signed| matches!(signed.part, Part::Square(_)) && !signed.negated;
+    parts.iter().all(is_square) || (parts.len() == 1 && len == 1)
 }
 
 /// Whether it is read in place.
@@ -112,12 +119,16 @@ impl Writer {
                     None => None,
                 };
                 part.is_some_and(|part| {
+                    let part = Signed {
+                        part,
+                        negated: false,
+                    };
                     self.push_terms(register, part, Value::Constant(NOTHING), actions)
                 })
             }
             Instruction::Fma {
                 args: [a, b, c],
-                negated: false,
+                negated,
             } => {
                 let part = match self.differences.remove(&a) {
                     Some(difference) => Some(Part::Square(difference)),
@@ -128,27 +139,29 @@ impl Writer {
                 };
                 let summand = self.value(c);
                 if self.ends_with(c, actions)
-                    && let Some(Action::Terms {
-                        parts,
-                        len: 1,
-                        opposite: false,
-                        ..
-                    }) = actions.last_mut()
+                    && let Some(Action::Terms { parts, len: 1, .. }) = actions.last_mut()
                 {
-                    parts.push(part);
+                    parts.push(Signed { part, negated });
                     self.values.remove(&c);
                     self.values.insert(register, summand);
                     return true;
                 }
-                self.push_terms(register, part, summand, actions)
+                self.push_terms(register, Signed { part, negated }, summand, actions)
             }
             Instruction::Apply {
                 op: ScalarOp::Neg,
                 args: [a, ..],
                 ..
             } if self.ends_with(a, actions) => match actions.last_mut() {
-                Some(Action::Terms { opposite, .. }) => {
-                    *opposite = !*opposite;
+                Some(Action::Terms {
+                    parts,
+                    len,
+                    summand: Value::Constant(zero),
+                    ..
+                }) if zero.to_bits() == NOTHING.to_bits() && never_cancel(parts, *len) => {
+                    for signed in parts {
+                        signed.negated = !signed.negated;
+                    }
                     let value = self.values.remove(&a).expect("it is there");
                     self.values.insert(register, value);
                     true
@@ -178,7 +191,7 @@ impl Writer {
     fn push_terms(
         &mut self,
         register: Register,
-        part: Part,
+        part: Signed,
         summand: Value,
         actions: &mut Vec<Action>,
     ) -> bool {
@@ -189,7 +202,6 @@ impl Writer {
             parts: vec![part],
             len: 1,
             summand,
-            opposite: false,
         });
         true
     }
@@ -226,7 +238,6 @@ impl Writer {
                         parts: vec![part],
                         len: *len,
                         summand: Value::Constant(NOTHING),
-                        opposite: false,
                     },
                     None => Action::Sum {
                         out,
@@ -440,27 +451,24 @@ impl Writer {
 }
 
 /// What a loop adds, if it is a product or the square of a difference of values that are read in place.
-fn part_of(body: &[Step], term: &Summand) -> Option<Part> {
-    let Summand::Product {
-        args,
-        negated: false,
-    } = term
-    else {
+fn part_of(body: &[Step], term: &Summand) -> Option<Signed> {
+    let Summand::Product { args, negated } = *term else {
         return None;
     };
-    match body {
-        [] if args.iter().all(in_place) => Some(Part::Product(*args)),
+    let part = match *body {
+        [] if args.iter().all(in_place) => Part::Product(args),
         [
             Step::Apply {
                 out,
                 op: ScalarOp::Sub,
                 args: [a, b, _],
             },
-        ] if in_place(a) && in_place(b) && *args == [Value::Register(*out); 2] => {
-            Some(Part::Square([*a, *b]))
+        ] if in_place(&a) && in_place(&b) && args == [Value::Register(out); 2] => {
+            Part::Square([a, b])
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    Some(Signed { part, negated })
 }
 
 /// The registers that an instruction reads.

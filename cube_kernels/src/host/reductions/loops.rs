@@ -5,36 +5,11 @@ use crate::{
         arithmetic::{Lanes, Tile},
         vector::Vectors,
     },
-    math::lane::{Arithmetic, Real},
+    math::lane::{Arithmetic, Factor, Real, sum_of},
 };
 
-/// Values that are added up side by side: enough to keep the adders of any processor busy.
+/// Values that are compared side by side.
 const WIDE: usize = 64;
-
-/// The sum of what `term` gives for each of `len` lanes: as many sums as there are side by side, added up in pairs.
-#[inline(always)]
-fn sum_of<T: Real>(len: usize, add: impl Fn(T, usize) -> T) -> T {
-    let mut sums = [T::ZERO; WIDE];
-    let whole = len - len % WIDE;
-    let mut start = 0;
-    while start < whole {
-        for (k, sum) in sums.iter_mut().enumerate() {
-            *sum = add(*sum, start + k);
-        }
-        start += WIDE;
-    }
-    for (k, sum) in sums.iter_mut().enumerate().take(len - whole) {
-        *sum = add(*sum, whole + k);
-    }
-    let mut half = WIDE / 2;
-    while half > 0 {
-        for k in 0..half {
-            sums[k] = sums[k] + sums[k + half];
-        }
-        half /= 2;
-    }
-    sums[0]
-}
 
 /// The sum of values.
 pub struct SumOf<'a, T>(pub &'a [T]);
@@ -43,9 +18,8 @@ impl<T: Real> Vectors for SumOf<'_, T> {
     type Output = T;
 
     #[inline(always)]
-    fn run<M: Arithmetic>(self, _math: M) -> T {
-        let values = self.0;
-        sum_of(values.len(), |sum, k| sum + values[k])
+    fn run<M: Arithmetic>(self, math: M) -> T {
+        math.dot(self.0, Factor::All(T::ONE))
     }
 }
 
@@ -53,13 +27,9 @@ impl<T: Real> Vectors for SumOf<'_, T> {
 #[inline(always)]
 fn sum_of_products<T: Real, M: Arithmetic>(math: M, factors: [Lanes<T>; 2], len: usize) -> T {
     match factors {
-        [Lanes::Each(a), Lanes::Each(b)] => {
-            let (a, b) = (&a[..len], &b[..len]);
-            sum_of(len, |sum, k| math.fma(a[k], b[k], sum))
-        }
+        [Lanes::Each(a), Lanes::Each(b)] => math.dot(&a[..len], Factor::Each(&b[..len])),
         [Lanes::Each(a), Lanes::All(b)] | [Lanes::All(b), Lanes::Each(a)] => {
-            let a = &a[..len];
-            sum_of(len, |sum, k| math.fma(a[k], b, sum))
+            math.dot(&a[..len], Factor::All(b))
         }
         [Lanes::All(a), Lanes::All(b)] => sum_of(len, |sum, _| math.fma(a, b, sum)),
     }
@@ -141,8 +111,7 @@ impl<T: Real> Vectors for Exponentials<'_, T> {
         for k in 0..len {
             out[k] = (values[k] - self.maximum).exp(math);
         }
-        let out = &*out;
-        sum_of(len, |sum, k| sum + out[k])
+        math.dot(out, Factor::All(T::ONE))
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
         elementary::{ERF_DOUBLE, LOG_ERFC_FAR, LOG_ERFC_MIDDLE, LOG_ERFC_NEAR},
         logarithm::SQRT_HALF_DOUBLE,
     },
-    Arithmetic, Real, in_quadrant, polynomial,
+    Arithmetic, Factor, Real, dot, in_quadrant, polynomial,
 };
 
 /// What brings an integer into the low bits of the mantissa when it is added.
@@ -259,5 +259,19 @@ impl Real for f64 {
         let log = if x < 3.5 { log } else { third };
         let far = 1.0 - Real::exp(log, math);
         if size > 0.9 { far.copysign(self) } else { near }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn dot_wide(a: &[Self], b: Factor<Self>) -> Self {
+        // SAFETY: the caller has these instructions.
+        unsafe { dot::wide_double(a, b) }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn dot_middle(a: &[Self], b: Factor<Self>) -> Self {
+        // SAFETY: the caller has these instructions.
+        unsafe { dot::middle_double(a, b) }
     }
 }

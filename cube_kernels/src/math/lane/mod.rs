@@ -6,21 +6,68 @@
 // A NaN is not equal to itself.
 #![allow(clippy::eq_op)]
 
+#[cfg(target_arch = "x86_64")]
+mod dot;
 mod double;
 mod single;
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
-/// How $a b + c$ is computed.
+/// The second factor of products.
+#[derive(Clone, Copy)]
+pub enum Factor<'a, T> {
+    /// One for each first factor.
+    Each(&'a [T]),
+    /// The same for all.
+    All(T),
+}
+
+/// The arithmetic of some instructions.
 pub trait Arithmetic: Copy {
-    /// Whether it is rounded once.
+    /// Whether $a b + c$ is rounded once.
     const FUSED: bool;
 
     /// $a b + c$.
     fn fma<T: Real>(self, a: T, b: T, c: T) -> T;
+
+    /// $\sum_k a_k b_k$.
+    #[inline(always)]
+    fn dot<T: Real>(self, a: &[T], b: Factor<T>) -> T {
+        match b {
+            Factor::Each(b) => sum_of(a.len(), |sum, k| self.fma(a[k], b[k], sum)),
+            Factor::All(b) => sum_of(a.len(), |sum, k| self.fma(a[k], b, sum)),
+        }
+    }
+}
+
+/// Values that are added up side by side: enough to keep the adders of any processor busy.
+const SIDE_BY_SIDE: usize = 64;
+
+/// The sum of what `add` adds for each of `len` lanes: as many sums as there are side by side, added up in pairs.
+#[inline(always)]
+pub fn sum_of<T: Real>(len: usize, add: impl Fn(T, usize) -> T) -> T {
+    let mut sums = [T::ZERO; SIDE_BY_SIDE];
+    let mut start = 0;
+    while start < len {
+        // Not a constant, so that this is a loop over lanes for the compiler.
+        let own = SIDE_BY_SIDE.min(len - start);
+        for (k, sum) in sums[..own].iter_mut().enumerate() {
+            *sum = add(*sum, start + k);
+        }
+        start += own;
+    }
+    let mut half = SIDE_BY_SIDE / 2;
+    while half > 0 {
+        for k in 0..half {
+            sums[k] = sums[k] + sums[k + half];
+        }
+        half /= 2;
+    }
+    sums[0]
 }
 
 /// A multiply-add in one instruction, which is rounded once.
+#[cfg(not(target_arch = "x86_64"))]
 #[derive(Clone, Copy)]
 pub struct Fused;
 
@@ -28,12 +75,73 @@ pub struct Fused;
 #[derive(Clone, Copy)]
 pub struct Separate;
 
+/// Multiply-adds of AVX-512.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+pub struct Wide(());
+
+/// Multiply-adds of AVX2 and FMA.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+pub struct Middle(());
+
+#[cfg(target_arch = "x86_64")]
+impl Wide {
+    /// # Safety
+    /// The processor must have AVX-512F, AVX2 and FMA.
+    pub unsafe fn new() -> Self {
+        Self(())
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Middle {
+    /// # Safety
+    /// The processor must have AVX2 and FMA.
+    pub unsafe fn new() -> Self {
+        Self(())
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
 impl Arithmetic for Fused {
     const FUSED: bool = true;
 
     #[inline(always)]
     fn fma<T: Real>(self, a: T, b: T, c: T) -> T {
         a.mul_add(b, c)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Arithmetic for Wide {
+    const FUSED: bool = true;
+
+    #[inline(always)]
+    fn fma<T: Real>(self, a: T, b: T, c: T) -> T {
+        a.mul_add(b, c)
+    }
+
+    #[inline(always)]
+    fn dot<T: Real>(self, a: &[T], b: Factor<T>) -> T {
+        // SAFETY: there is a `Wide` only where the processor has these instructions.
+        unsafe { T::dot_wide(a, b) }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Arithmetic for Middle {
+    const FUSED: bool = true;
+
+    #[inline(always)]
+    fn fma<T: Real>(self, a: T, b: T, c: T) -> T {
+        a.mul_add(b, c)
+    }
+
+    #[inline(always)]
+    fn dot<T: Real>(self, a: &[T], b: Factor<T>) -> T {
+        // SAFETY: there is a `Middle` only where the processor has these instructions.
+        unsafe { T::dot_middle(a, b) }
     }
 }
 
@@ -108,6 +216,20 @@ pub trait Real:
     fn tanh<M: Arithmetic>(self, math: M) -> Self;
     /// The error function.
     fn erf<M: Arithmetic>(self, math: M) -> Self;
+
+    /// $\sum_k a_k b_k$ with AVX-512.
+    ///
+    /// # Safety
+    /// The processor must have AVX-512F, AVX2 and FMA.
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn dot_wide(a: &[Self], b: Factor<Self>) -> Self;
+
+    /// The same with AVX2.
+    ///
+    /// # Safety
+    /// The processor must have AVX2 and FMA.
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn dot_middle(a: &[Self], b: Factor<Self>) -> Self;
 }
 
 /// $\sum_k c_k x^k$ by Horner's scheme.

@@ -9,7 +9,7 @@ use super::{
         elementary::{ERF, LOG_ERFC, TANH},
         logarithm::{EXPM1, LOG, SQRT_HALF},
     },
-    Arithmetic, Real, in_quadrant, odd, polynomial,
+    Arithmetic, Factor, Real, dot, in_quadrant, odd, polynomial,
 };
 
 /// An integer `k` in the low bits of a number that is shifted so, and the number without the shift.
@@ -185,5 +185,19 @@ impl Real for f32 {
         let clipped = if size > 4.0 { 4.0 } else { size };
         let far = 1.0 - Real::exp(polynomial(math, clipped, &LOG_ERFC), math);
         if size > 0.9 { far.copysign(self) } else { near }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn dot_wide(a: &[Self], b: Factor<Self>) -> Self {
+        // SAFETY: the caller has these instructions.
+        unsafe { dot::wide_single(a, b) }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn dot_middle(a: &[Self], b: Factor<Self>) -> Self {
+        // SAFETY: the caller has these instructions.
+        unsafe { dot::middle_single(a, b) }
     }
 }

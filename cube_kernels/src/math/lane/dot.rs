@@ -1,0 +1,95 @@
+//! Sums of products in vector registers. Compilers do not make these of loops over single numbers, as that changes the
+//! order of the additions.
+
+use std::arch::x86_64::*;
+
+use super::Factor;
+
+/// A function that adds up products with some instructions: the type of the numbers and how many a vector has, and what
+/// makes, reads, writes, multiplies and adds vectors.
+macro_rules! dot {
+    (
+        $(#[$doc:meta])*
+        $name:ident, $features:literal, $T:ty, $lanes:literal,
+        ($zero:ident, $set:ident, $load:ident, $store:ident, $fma:ident, $add:ident)
+    ) => {
+        $(#[$doc])*
+        #[target_feature(enable = $features)]
+        pub(super) fn $name(a: &[$T], b: Factor<$T>) -> $T {
+            let len = a.len();
+            // So many sums side by side that a multiply-add does not wait for the one before.
+            let mut sums = [$zero(); 4];
+            let mut k = 0;
+            macro_rules! add_up {
+                ($vector:expr) => {
+                    while k + 4 * $lanes <= len {
+                        for (n, sum) in sums.iter_mut().enumerate() {
+                            let at = k + n * $lanes;
+                            // SAFETY: so many numbers follow there.
+                            *sum = $fma(unsafe { $load(a.as_ptr().add(at)) }, $vector(at), *sum);
+                        }
+                        k += 4 * $lanes;
+                    }
+                    while k + $lanes <= len {
+                        // SAFETY: as above.
+                        sums[0] = $fma(unsafe { $load(a.as_ptr().add(k)) }, $vector(k), sums[0]);
+                        k += $lanes;
+                    }
+                };
+            }
+            match b {
+                Factor::Each(b) => {
+                    let b = &b[..len];
+                    // SAFETY: there are as many as in `a`.
+                    add_up!(|at| unsafe { $load(b.as_ptr().add(at)) });
+                }
+                Factor::All(b) => {
+                    let b = $set(b);
+                    add_up!(|_| b);
+                }
+            }
+            let [first, second, third, fourth] = sums;
+            let mut parts = [0.0; $lanes];
+            // SAFETY: it has room for a vector.
+            unsafe { $store(parts.as_mut_ptr(), $add($add(first, second), $add(third, fourth))) };
+            let mut half = $lanes / 2;
+            while half > 0 {
+                for k in 0..half {
+                    parts[k] += parts[k + half];
+                }
+                half /= 2;
+            }
+            let mut sum = parts[0];
+            while k < len {
+                let b = match b {
+                    Factor::Each(b) => b[k],
+                    Factor::All(b) => b,
+                };
+                sum = a[k].mul_add(b, sum);
+                k += 1;
+            }
+            sum
+        }
+    };
+}
+
+dot!(
+    /// In F32 with AVX-512.
+    wide_single, "avx2,fma,avx512f", f32, 16,
+    (_mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps, _mm512_add_ps)
+);
+dot!(
+    /// In F64 with AVX-512.
+    wide_double, "avx2,fma,avx512f", f64, 8,
+    (_mm512_setzero_pd, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_fmadd_pd, _mm512_add_pd)
+);
+dot!(
+    /// In F32 with AVX2.
+    middle_single, "avx2,fma", f32, 8,
+    (_mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps, _mm256_add_ps)
+);
+dot!(
+    /// In F64 with AVX2.
+    middle_double, "avx2,fma", f64, 4,
+    (_mm256_setzero_pd, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_fmadd_pd, _mm256_add_pd)
+);
