@@ -4,7 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use burn::{
     backend::{Dispatch, DispatchTensor, ops::FloatTensorOps},
-    tensor::{DType, FloatDType, Int, Shape, Slice, Tensor, TensorData},
+    tensor::{DType, FloatDType, Int, Shape, Tensor, TensorData},
 };
 use burn_lazy_kernels::{
     Accumulation, Axis, Expr, ReductionKind, Wanted,
@@ -13,7 +13,7 @@ use burn_lazy_kernels::{
 };
 
 use crate::{
-    backends::part_of,
+    backends::narrow,
     cast::cast,
     error::LazyError,
     lazy::{LazyTensor, expect},
@@ -309,9 +309,7 @@ impl LazyTensor {
                     Some(Axis::J) => &columns,
                     None => return Ok((tensor.tensor.clone(), None)),
                 };
-                let mut slices = vec![Slice::from(..); rank];
-                slices[rank - 2] = Slice::from(range.clone());
-                let part = part_of::<Dispatch>(tensor.tensor.clone(), &slices);
+                let part = narrow::<Dispatch>(tensor.tensor.clone(), rank - 2, range.clone());
                 Ok((part, operand.var.axis))
             },
             |place| match place {

@@ -2,12 +2,12 @@
 
 use burn::{
     backend::{Dispatch, DispatchTensor, TensorMetadata, ops::FloatTensorOps},
-    tensor::{Shape, Slice, Tensor},
+    tensor::{Shape, Tensor},
 };
 use burn_lazy_kernels::{Accumulation, Axis, ReductionKind, Wanted};
 
 use crate::{
-    backends::part_of,
+    backends::narrow,
     cast::cast,
     error::LazyError,
     lazy::{LazyTensor, expect},
@@ -134,9 +134,7 @@ fn split(values: DispatchTensor, width: usize) -> [DispatchTensor; 2] {
         shape.push(1);
     }
     [0, 1].map(|place| {
-        let mut slices = vec![Slice::full(); places];
-        slices.push((place..place + 1).into());
-        let moment = part_of::<Dispatch>(values.clone(), &slices);
+        let moment = narrow::<Dispatch>(values.clone(), places, place..place + 1);
         Dispatch::float_reshape(moment, Shape::from(shape.clone()))
     })
 }

@@ -33,6 +33,10 @@ fn usage(device: &Device) -> burn::backend::MemoryPoolUsage {
 #[test]
 fn training_keeps_nothing_and_needs_memory_for_operands_only() {
     let device = Device::default().autodiff();
+    if !format!("{device:?}").contains("Cube(") {
+        // Backends on the host give memory back to the allocator of the program, and have no pool to look at.
+        return;
+    }
     let random = |shape: [usize; 2]| Tensor::<2>::random(shape, Distribution::Default, &device);
 
     // Few rows or few columns, so that pairs are few and numbers many.

@@ -5,7 +5,7 @@ use burn::{
         Backend, TensorMetadata,
         tensor::{FloatTensor, IntTensor},
     },
-    tensor::{FloatDType, Shape, Slice, TensorData},
+    tensor::{FloatDType, Shape, TensorData},
 };
 use burn_autodiff::{
     Autodiff, NodeId,
@@ -18,7 +18,7 @@ use burn_lazy_kernels::{
 };
 
 use crate::{
-    backends::{computed, part_of},
+    backends::{computed, narrow},
     backward::{Derivative, Source},
     ops::{LazyOps, Operands, Reduced, Reduction, cast_of},
 };
@@ -245,10 +245,8 @@ impl<B: Backend + LazyOps> Pairs<B> {
                         let part = match joint.dim() == var.dim {
                             true => sums.clone(),
                             false => {
-                                let rank = sums.shape().num_dims();
-                                let mut slices = vec![Slice::full(); rank - 1];
-                                slices.push((start..end).into());
-                                part_of::<B>(sums.clone(), &slices)
+                                let last = sums.shape().num_dims() - 1;
+                                narrow::<B>(sums.clone(), last, start..end)
                             }
                         };
                         let part = match var.axis {
@@ -285,6 +283,9 @@ impl<B: Backend + LazyOps> Pairs<B> {
             _ => Accumulation::Blocks,
         });
         match self.reduce(root, kind, axis, fold) {
+            // Over no batches the sum of them is 0, too. Some of Burn's backends leave the sum of nothing as it was in
+            // memory.
+            Ok(sums) if sums.shape().num_elements() == 0 => None,
             Ok(sums) => Some(sums),
             Err(equal) if equal.iter().all(|value| *value == 0.0) => None,
             Err(equal) => unreachable!("a gradient without tensors is 0, not {equal:?}"),
@@ -328,9 +329,7 @@ const FOLDED_ROWS: usize = 1 << 14;
 fn repeat<B: Backend>(tensor: FloatTensor<B>, fold: usize, rows: usize) -> FloatTensor<B> {
     let axis = tensor.shape().num_dims() - 2;
     let repeated = B::float_repeat_dim(tensor, axis, rows.div_ceil(fold));
-    let mut slices = vec![Slice::full(); axis];
-    slices.extend([(0..rows).into(), Slice::full()]);
-    B::float_slice(repeated, &slices)
+    narrow::<B>(repeated, axis, 0..rows)
 }
 
 /// Adds up a gradient over the batch dimensions along which the operand of shape `shape` was broadcast. The rows for

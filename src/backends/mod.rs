@@ -26,6 +26,8 @@ pub(crate) use autodiff::{EXACT_INDICES, MAX_OPERANDS};
 #[cfg(all(any_backend, feature = "autodiff"))]
 pub(crate) use implicit::implicit;
 
+use std::ops::Range;
+
 use burn::{
     backend::{Backend, DispatchTensor, DispatchTensorKind, TensorMetadata, tensor::FloatTensor},
     tensor::{DType, Device, Slice},
@@ -44,14 +46,21 @@ pub(crate) fn computed(dtype: DType) -> DType {
     }
 }
 
-/// The part of `tensor` that `slices` select. Burn's Flex does not compute with empty parts that start behind the end of
-/// their storage, so that an empty part is a tensor of its own.
-pub(crate) fn part_of<B: Backend>(tensor: FloatTensor<B>, slices: &[Slice]) -> FloatTensor<B> {
-    let part = B::float_slice(tensor, slices);
-    match part.shape().num_elements() {
-        0 => B::float_zeros(part.shape(), &part.device(), part.dtype().into()),
-        _ => part,
-    }
+/// The part `range` of `tensor` along `axis`.
+pub(crate) fn narrow<B: Backend>(
+    tensor: FloatTensor<B>,
+    axis: usize,
+    range: Range<usize>,
+) -> FloatTensor<B> {
+    let range = match tensor.shape().num_elements() {
+        // All parts of nothing are alike. Burn's Flex does not compute with one that starts behind the end of its
+        // storage.
+        0 => 0..range.len(),
+        _ => range,
+    };
+    let mut slices = vec![Slice::full(); tensor.shape().num_dims()];
+    slices[axis] = range.into();
+    B::float_slice(tensor, &slices)
 }
 
 /// The precision of reductions of tensors of `dtype`, if there are such reductions.

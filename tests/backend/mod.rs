@@ -1,6 +1,8 @@
 mod algebra;
 mod calculus;
 mod coinciding;
+#[cfg(all(host_backend, feature = "cpu"))]
+mod compiled;
 mod complex;
 mod dropped;
 mod errors;

@@ -7,7 +7,7 @@ use super::{
         elementary::{ERF_DOUBLE, LOG_ERFC_FAR, LOG_ERFC_MIDDLE, LOG_ERFC_NEAR},
         logarithm::SQRT_HALF_DOUBLE,
     },
-    Arithmetic, Factor, Real, dot, in_quadrant, polynomial,
+    Arithmetic, Factor, Real, in_quadrant, polynomial,
 };
 
 /// What brings an integer into the low bits of the mantissa when it is added.
@@ -265,13 +265,13 @@ impl Real for f64 {
     #[inline(always)]
     unsafe fn dot_wide(a: &[Self], b: Factor<Self>) -> Self {
         // SAFETY: the caller has these instructions.
-        unsafe { dot::wide_double(a, b) }
+        unsafe { super::dot::wide_double(a, b) }
     }
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     unsafe fn dot_middle(a: &[Self], b: Factor<Self>) -> Self {
         // SAFETY: the caller has these instructions.
-        unsafe { dot::middle_double(a, b) }
+        unsafe { super::dot::middle_double(a, b) }
     }
 }

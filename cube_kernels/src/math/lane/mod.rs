@@ -67,7 +67,7 @@ pub fn sum_of<T: Real>(len: usize, add: impl Fn(T, usize) -> T) -> T {
 }
 
 /// A multiply-add in one instruction, which is rounded once.
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(target_arch = "aarch64")]
 #[derive(Clone, Copy)]
 pub struct Fused;
 
@@ -103,7 +103,7 @@ impl Middle {
     }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(target_arch = "aarch64")]
 impl Arithmetic for Fused {
     const FUSED: bool = true;
 

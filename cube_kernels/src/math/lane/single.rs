@@ -9,7 +9,7 @@ use super::{
         elementary::{ERF, LOG_ERFC, TANH},
         logarithm::{EXPM1, LOG, SQRT_HALF},
     },
-    Arithmetic, Factor, Real, dot, in_quadrant, odd, polynomial,
+    Arithmetic, Factor, Real, in_quadrant, odd, polynomial,
 };
 
 /// An integer `k` in the low bits of a number that is shifted so, and the number without the shift.
@@ -191,13 +191,13 @@ impl Real for f32 {
     #[inline(always)]
     unsafe fn dot_wide(a: &[Self], b: Factor<Self>) -> Self {
         // SAFETY: the caller has these instructions.
-        unsafe { dot::wide_single(a, b) }
+        unsafe { super::dot::wide_single(a, b) }
     }
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     unsafe fn dot_middle(a: &[Self], b: Factor<Self>) -> Self {
         // SAFETY: the caller has these instructions.
-        unsafe { dot::middle_single(a, b) }
+        unsafe { super::dot::middle_single(a, b) }
     }
 }
