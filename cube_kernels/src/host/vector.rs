@@ -53,16 +53,17 @@ impl Instructions {
 
     /// All that this processor has, for tests.
     pub fn all() -> Vec<Self> {
+        let all = [
+            Self::Common,
+            #[cfg(target_arch = "x86_64")]
+            Self::Middle,
+            #[cfg(target_arch = "x86_64")]
+            Self::Wide,
+        ];
+        // Each has those before it.
         let best = Self::detect();
-        let mut all = vec![Self::Common];
-        #[cfg(target_arch = "x86_64")]
-        match best {
-            Self::Wide => all.extend([Self::Middle, Self::Wide]),
-            Self::Middle => all.push(Self::Middle),
-            Self::Common => {}
-        }
-        let _ = best;
-        all
+        let last = all.iter().position(|own| *own == best);
+        all[..=last.expect("it is one of them")].to_vec()
     }
 
     /// Runs the loops with these instructions.

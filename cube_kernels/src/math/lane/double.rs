@@ -7,7 +7,7 @@ use super::{
         elementary::{ERF_DOUBLE, LOG_ERFC_FAR, LOG_ERFC_MIDDLE, LOG_ERFC_NEAR},
         logarithm::SQRT_HALF_DOUBLE,
     },
-    Arithmetic, Factor, Real, in_quadrant, polynomial,
+    Arithmetic, Real, in_quadrant, polynomial,
 };
 
 /// What brings an integer into the low bits of the mantissa when it is added.
@@ -263,14 +263,14 @@ impl Real for f64 {
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    unsafe fn dot_wide(a: &[Self], b: Factor<Self>) -> Self {
+    unsafe fn dot_wide(a: &[Self], b: super::Factor<Self>) -> Self {
         // SAFETY: the caller has these instructions.
         unsafe { super::dot::wide_double(a, b) }
     }
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    unsafe fn dot_middle(a: &[Self], b: Factor<Self>) -> Self {
+    unsafe fn dot_middle(a: &[Self], b: super::Factor<Self>) -> Self {
         // SAFETY: the caller has these instructions.
         unsafe { super::dot::middle_double(a, b) }
     }

@@ -9,7 +9,7 @@ use super::{
         elementary::{ERF, LOG_ERFC, TANH},
         logarithm::{EXPM1, LOG, SQRT_HALF},
     },
-    Arithmetic, Factor, Real, in_quadrant, odd, polynomial,
+    Arithmetic, Real, in_quadrant, odd, polynomial,
 };
 
 /// An integer `k` in the low bits of a number that is shifted so, and the number without the shift.
@@ -189,14 +189,14 @@ impl Real for f32 {
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    unsafe fn dot_wide(a: &[Self], b: Factor<Self>) -> Self {
+    unsafe fn dot_wide(a: &[Self], b: super::Factor<Self>) -> Self {
         // SAFETY: the caller has these instructions.
         unsafe { super::dot::wide_single(a, b) }
     }
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    unsafe fn dot_middle(a: &[Self], b: Factor<Self>) -> Self {
+    unsafe fn dot_middle(a: &[Self], b: super::Factor<Self>) -> Self {
         // SAFETY: the caller has these instructions.
         unsafe { super::dot::middle_single(a, b) }
     }
