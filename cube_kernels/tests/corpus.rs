@@ -1,10 +1,5 @@
-//! A few formulas with every reduction on the host, against the definition in F64. It is small enough for Miri, and
-//! needs neither threads nor a device, so that it runs as WebAssembly, too:
-//!
-//! ```text
-//! cargo +nightly miri test -p burn-lazy-kernels --test corpus
-//! cargo xtask test --only "host, web"
-//! ```
+//! A few formulas with every reduction on the host, against the definition in F64. It needs neither threads nor a
+//! device, so that Miri can run it: `cargo +nightly miri test -p burn-lazy-kernels --test corpus`.
 
 use burn_lazy_kernels::{
     Axis, Expr, Formula, Precision, Program, ReductionKind, Wanted,
@@ -141,15 +136,18 @@ fn check(expr: &Expr, kind: ReductionKind, (m, n): (usize, usize), single: bool)
 
 #[test]
 fn every_reduction_of_a_few_formulas_matches_the_definition() {
+    let formulas = formulas();
+    // Miri takes minutes for one of them.
+    let formulas = &formulas[if cfg!(miri) { 1..2 } else { 0..formulas.len() }];
     let sizes: &[(usize, usize)] = match cfg!(miri) {
         true => &[(3, 5)],
         // More columns than a tile has, and more rows than share one.
         false => &[(3, 5), (130, 300), (1, 1), (4, 0)],
     };
-    for expr in formulas() {
+    for expr in formulas {
         for kind in ReductionKind::all() {
             for (turn, size) in sizes.iter().enumerate() {
-                check(&expr, kind, *size, turn % 2 == 0);
+                check(expr, kind, *size, turn % 2 == 0);
             }
         }
     }
