@@ -12,7 +12,9 @@ use burn_lazy_kernels::{
 };
 
 use super::{Unsupported, kept::Kept, precision};
-use crate::ops::{Operands, Reduced, Reduction};
+#[cfg(any(feature = "ndarray", feature = "tch"))]
+use crate::ops::Operands;
+use crate::ops::{Reduced, Reduction};
 
 /// A formula that is prepared.
 struct Prepared {

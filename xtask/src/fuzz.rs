@@ -53,7 +53,8 @@ pub fn run(options: &Options) -> Result<bool> {
             let seed = seed.fetch_add(1, Ordering::Relaxed);
             if let Err(error) = run_seed(seed, cases) {
                 passed.store(false, Ordering::Relaxed);
-                bar.println(format!("seed {seed} of {cases} formulas fails: {error:#}"));
+                // Not by the bar, which says nothing where there is no terminal.
+                bar.suspend(|| eprintln!("seed {seed} of {cases} formulas fails: {error:#}"));
                 break;
             }
             bar.inc(cases);
