@@ -14,8 +14,9 @@ use burn_lazy_kernels::Wanted;
 use super::{Supported, host};
 use crate::ops::{LazyOps, Operands, Reduced, Reduction};
 
-/// Operations of all pairs from which on reductions run on kernels: about a fifth of a second of the engine on the host on
-/// two cores, which is what a kernel takes to be compiled. It is an estimate, not a measured bound.
+/// Operations of all pairs from which on reductions run on kernels. The engine on the host takes some 15 ms for them on
+/// two cores, so that a kernel, which takes 0.1 s to compile and is kept, is worth it from some ten calls on. It is an
+/// estimate from the rates of both, not a measured bound.
 const LARGE: usize = 1 << 27;
 
 /// Reduces `operands` by kernels, if that is worth it and the runtime can.
