@@ -6,8 +6,8 @@
 //! that are reduced without ever being stored.
 //!
 //! A [`LazyTensor`] stands for an M x N matrix (of vectors of size D) given by a formula. Reducing it
-//! over a symbolic axis costs O(M N) time and O(M + N) memory, on every backend of Burn, and is
-//! differentiable through Burn's autodiff.
+//! over a symbolic axis costs O(M N) time and O(M + N) memory, on Burn's backends for processors
+//! and graphics cards, and is differentiable through Burn's autodiff.
 //!
 //! ```
 //! # #[cfg(feature = "flex")] {

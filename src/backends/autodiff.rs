@@ -283,8 +283,7 @@ impl<B: Backend + LazyOps> Pairs<B> {
             _ => Accumulation::Blocks,
         });
         match self.reduce(root, kind, axis, fold) {
-            // Over no batches the sum of them is 0, too. Some of Burn's backends leave the sum of nothing as it was in
-            // memory.
+            // A sum over no batches or of no rows.
             Ok(sums) if sums.shape().num_elements() == 0 => None,
             Ok(sums) => Some(sums),
             Err(equal) if equal.iter().all(|value| *value == 0.0) => None,
@@ -340,10 +339,6 @@ fn add_batches<B: Backend>(
     shape: Shape,
 ) -> FloatTensor<B> {
     let full = gradient.shape();
-    if full.num_elements() != shape.num_elements() && full.num_elements() == 0 {
-        // There are no batches.
-        return B::float_zeros(shape, &gradient.device(), gradient.dtype().into());
-    }
     let own = if axis.is_none() { 1 } else { 2 };
     let batch_rank = full.num_dims() - 2;
     let missing = batch_rank - (shape.num_dims() - own);

@@ -93,8 +93,8 @@ fn say(message: &str) {
 fn benchmark(name: &str, device: Device) -> Result<Command> {
     device.ensure(&say)?;
     let mut command = process::cargo();
-    // The profile and the features of the tests, so that nothing is built anew: what is measured is
-    // code that is compiled at run time.
+    // The profile of the tests, so that nothing is built anew: what is measured is compiled at run time, or has its
+    // own level of optimisation.
     command.args(["bench", "--profile", "dev"]);
     // What the other packages take would be built for nothing.
     match name {
