@@ -1,4 +1,6 @@
 #![warn(missing_docs)]
+// What only the planner and the kernels ask of formulas and reductions.
+#![cfg_attr(not(feature = "cubecl"), allow(dead_code))]
 //! Symbolic formulas over rows `x_i` and columns `y_j`, compiled to CubeCL kernels that reduce them
 //! without storing the M x N matrix they stand for. The kernel side of `burn-lazy`; knows nothing of
 //! Burn.
@@ -17,21 +19,28 @@
 //! An operation, its derivative, its kernel code and its reference stand together in one row of the
 //! [`catalogue`]. That is why expressions live in this crate and not beside the tensors.
 
+mod error;
 mod formula;
 pub mod host;
+#[cfg(feature = "cubecl")]
 mod kernel;
+#[cfg(feature = "cubecl")]
 mod launch;
 mod math;
+#[cfg(feature = "cubecl")]
 pub mod plan;
 pub mod program;
 mod reduction;
 pub mod reference;
 
+#[cfg(feature = "cubecl")]
 pub use cubecl::ir::IntKind;
+pub use error::LaunchError;
 pub use formula::{Axis, Cotangent, Expr, Formula, catalogue, expr};
+#[cfg(feature = "cubecl")]
 pub use launch::{
-    Kernels, Launch, LaunchError, Layout, Output, PartSizes, Parts, PartsAt, check_device,
-    check_properties, same_tensors,
+    Kernels, Launch, Layout, Output, PartSizes, Parts, PartsAt, check_device, check_properties,
+    same_tensors,
 };
 pub use math::{Argument, Math, Precision};
 pub use program::{Program, Symmetric};
@@ -44,6 +53,7 @@ const _: () = {
     is_shared::<Formula>();
     is_shared::<Program>();
     is_shared::<Symmetric>();
-    is_shared::<plan::Plan>();
     is_shared::<LaunchError>();
+    #[cfg(feature = "cubecl")]
+    is_shared::<plan::Plan>();
 };

@@ -13,14 +13,16 @@
 
 use std::fmt;
 
+#[cfg(feature = "cubecl")]
 use cubecl::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::expr::Expr;
+#[cfg(feature = "cubecl")]
+use crate::math::{self, Math, elementary, special};
 use crate::math::{
-    self, Math, elementary,
     lane::{self, Arithmetic, Real},
-    matern_coefficients, special,
+    series::{Expansion, cotangent_derivative, matern_coefficients},
 };
 
 /// How an operation is written.
@@ -486,6 +488,7 @@ macro_rules! scalar_ops {
         }
 
         /// Evaluates `op` in a kernel; operations of fewer arguments ignore the others.
+        #[cfg(feature = "cubecl")]
         // The attribute comes from the same place as the rows: `#[cube]` adds an argument that the
         // code of the rows must see, and names of different origin don't see each other.
         $hash $cube
@@ -1351,7 +1354,7 @@ fn polygamma(n: u32, x: f64) -> f64 {
             };
         }
         let cotangent = cos / sin;
-        let coefficients = special::cotangent_derivative(n);
+        let coefficients = cotangent_derivative(n);
         let p = coefficients
             .iter()
             .rev()
@@ -1366,7 +1369,7 @@ fn polygamma(n: u32, x: f64) -> f64 {
     let tail = |z: f64, rest: &[f64]| rest.iter().rev().fold(0.0, |sum, c| sum * z * z + c) * z * z;
     if n == 0 {
         // The coefficients of order 1, integrated.
-        let rest = special::Expansion::new(1, true).rest;
+        let rest = Expansion::new(1, true).rest;
         let rest = rest
             .iter()
             .enumerate()
@@ -1375,7 +1378,7 @@ fn polygamma(n: u32, x: f64) -> f64 {
         let sum: f64 = (0..15).rev().map(|k| 1.0 / shifted(x, k)).sum();
         return w.ln() - 0.5 / w - tail(1.0 / w, &rest.collect::<Vec<_>>()) - sum;
     }
-    let expansion = special::Expansion::new(n, true);
+    let expansion = Expansion::new(n, true);
     let power = -(n as i32);
     let terms = (0..expansion.terms).rev();
     let sum: f64 = terms.map(|k| shifted(x, k).powi(power - 1)).sum();

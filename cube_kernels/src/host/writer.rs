@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::tape::{Action, NOTHING, Owner, Part, Signed, Step, Summand, Value};
 use crate::{
     formula::catalogue::ScalarOp,
-    math::matern_coefficients,
+    math::series::matern_coefficients,
     program::{Code, Instruction, Item, Register, Space, Term},
 };
 

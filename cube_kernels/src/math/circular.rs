@@ -2,35 +2,9 @@
 
 use cubecl::prelude::*;
 
-use super::elementary::{LARGEST, not_a_number, odd, polynomial, with_sign};
+use super::coefficients::{ASIN, ATAN, COS, LARGEST, SIN, TWO_OVER_PI};
+use super::elementary::{not_a_number, odd, polynomial, with_sign};
 use super::{Math, Precision, any, apart, constant_vector};
-
-/// $\sin r = r + r^3 P(r^2)$ for $|r| \le \pi/4$; error 4e-9.
-pub const SIN: [f64; 3] = [-0.166666552, 0.00833217334, -0.000195166562];
-
-/// $\cos r = 1 - r^2/2 + r^4 P(r^2)$ for $|r| \le \pi/4$; error 1e-10.
-pub const COS: [f64; 3] = [0.0416666456, -0.00138873619, 2.44377297e-05];
-
-/// $\arctan r = r + r^3 P(r^2)$ for $|r| \le 1$; relative error 2e-8.
-pub const ATAN: [f64; 8] = [
-    -0.333331525,
-    0.199937731,
-    -0.142110556,
-    0.106660053,
-    -0.075522162,
-    0.0432118848,
-    -0.0163679421,
-    0.00292069605,
-];
-
-/// $\arcsin r = r + r^3 P(r^2)$ for $|r| \le 1/2$; error 5e-9.
-pub const ASIN: [f64; 5] = [
-    0.166667551,
-    0.0749519616,
-    0.0454833359,
-    0.0241144802,
-    0.0422785319,
-];
 
 /// The sine and cosine: $x = k \pi/2 + r$ (Cody and Waite, "Software manual for the elementary
 /// functions", 1980).
@@ -219,17 +193,6 @@ pub fn negated_by<N: Size>(x: Vector<f32, N>, k: Vector<u32, N>) -> Vector<f32, 
     let sign = (k << Vector::new(30u32)) & Vector::new(0x8000_0000u32);
     Vector::<f32, N>::reinterpret(Vector::<u32, N>::reinterpret(x) ^ sign)
 }
-
-/// The bits of $2/\pi$ behind 32 zeros.
-pub const TWO_OVER_PI: [u32; 7] = [
-    0,
-    0xa2f9_836e,
-    0x4e44_1529,
-    0xfc27_57d1,
-    0xf534_ddc0,
-    0xdb62_9599,
-    0x3c43_9041,
-];
 
 /// For finite $|x| \ge 1$, with an error of the angle of 4e-9 and its rounding; NaN for what is larger.
 ///

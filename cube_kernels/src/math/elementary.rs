@@ -2,123 +2,21 @@
 //!
 //! In `F32` they are computed here, with arithmetic and the square root only, as the functions of
 //! graphics drivers are not accurate enough: Vulkan allows an arc tangent 4096 units in the last
-//! place, a sine $2^{-11}$. The same code on every device also gives the same values. Polynomials are
-//! minimax (Remez' algorithm) for the stated interval; the errors given are theirs, without those of
-//! the rounding of each operation.
+//! place, a sine $2^{-11}$. The same code on every device also gives the same values.
 //!
 //! In `F64` the functions of the runtime are used where it has them.
 
 use cubecl::prelude::*;
 
-use super::logarithm::{EXPM1, Scaled, log_ratio, scaled};
+use super::coefficients::*;
+use super::logarithm::{Scaled, log_ratio, scaled};
+use super::series::matern_coefficients;
 use super::{Argument, Math, Precision, constant_vector, exp_f32, exponent_bits};
 pub use super::{
     circular::{acos, asin, atan, atan2, cos, sin, tan},
     logarithm::{acosh, asinh, atanh, exp2, expm1, log, log1p, log2, log10, logaddexp, softplus},
 };
 use crate::math;
-
-/// The largest normal number and the smallest, in single precision.
-pub(super) const LARGEST: f64 = f32::MAX as f64;
-
-pub(super) const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
-
-/// $\tanh r = r + r^3 P(r^2)$ for $|r| \le 0.63$; error 5e-9.
-pub(super) const TANH: [f64; 5] = [
-    -0.333332777,
-    0.133313283,
-    -0.0537292287,
-    0.0206020046,
-    -0.00566078629,
-];
-
-/// $\sinh r = r + r^3 P(r^2)$ for $|r| \le 1$; error 6e-11.
-const SINH: [f64; 4] = [0.166666672, 0.00833335146, 0.000198359616, 2.81806319e-06];
-
-/// $\mathrm{erf}\, x = x P(x^2)$ for $|x| \le 0.92$; relative error 2e-8.
-pub(super) const ERF: [f64; 6] = [
-    1.12837911,
-    -0.376124948,
-    0.112818152,
-    -0.0267665684,
-    0.0049931095,
-    -0.000599048799,
-];
-
-/// $\log(1 - \mathrm{erf}\, x) = P(x)$ for $0.9 \le x \le 4$; error of erf 2e-9.
-pub(super) const LOG_ERFC: [f64; 7] = [
-    -0.000166463971,
-    -1.12779713,
-    -0.636976182,
-    -0.104113571,
-    0.0223151594,
-    -0.00306547643,
-    0.0001982182,
-];
-
-/// As [`ERF`], relative error 6e-19.
-pub(super) const ERF_DOUBLE: [f64; 12] = [
-    std::f64::consts::FRAC_2_SQRT_PI,
-    -0.37612638903183726,
-    0.11283791670953695,
-    -0.026866170644804874,
-    0.005223977621584844,
-    -0.0008548326753803242,
-    0.00012055321000015634,
-    -1.4925298718435879e-05,
-    1.6455198087745657e-06,
-    -1.6275323755291792e-07,
-    1.4045220893025346e-08,
-    -8.479917630812715e-10,
-];
-
-/// As [`LOG_ERFC`], of $x - 1.45$ for $0.9 \le x \le 2$; error of erf 5e-18.
-pub(super) const LOG_ERFC_NEAR: [f64; 14] = [
-    -3.2112803843330977,
-    -3.4197334928413654,
-    -0.8886750164105058,
-    -0.027057465102660223,
-    0.006329246250221503,
-    -0.0013231650963740449,
-    0.00022361781548390722,
-    -2.118875695119388e-05,
-    -3.8097568960531647e-06,
-    2.806592174490278e-06,
-    -9.301640639875314e-07,
-    2.1170526745771428e-07,
-    -2.3647256533248294e-08,
-    -6.680421092454158e-09,
-];
-
-/// As [`LOG_ERFC`], of $x - 2.75$ for $2 \le x \le 3.5$; error of erf 3e-18.
-pub(super) const LOG_ERFC_MIDDLE: [f64; 12] = [
-    -9.204140410324301,
-    -5.826535955024548,
-    -0.9512867412774394,
-    -0.008933257062792199,
-    0.0017050156831505577,
-    -0.00032065936513165695,
-    5.759379370105365e-05,
-    -9.57962546034161e-06,
-    1.403031099422203e-06,
-    -1.640208190472208e-07,
-    6.652146120048375e-09,
-    8.04138657098204e-09,
-];
-
-/// As [`LOG_ERFC`], of $x - 4.75$ for $3.5 \le x \le 6$; error of erf 1e-21.
-pub(super) const LOG_ERFC_FAR: [f64; 10] = [
-    -24.714058941862483,
-    -9.702088576202955,
-    -0.9803406338969552,
-    -0.002459588028357568,
-    0.00033420668600041455,
-    -4.6901561362488175e-05,
-    6.395476756265775e-06,
-    -1.092833537981815e-06,
-    3.0736347912134496e-08,
-    -4.288409808473448e-08,
-];
 
 /// $\sum_k c_k x^k$ by Horner's scheme.
 #[cube]
@@ -481,17 +379,6 @@ fn terms(math: Math) -> u32 {
         Precision::F64 => 20,
         _ => 10,
     }
-}
-
-/// The coefficients of the polynomial in $s$ of the Matérn function of order $n$ by rising powers:
-/// $\frac{n!}{(2 n)!} \frac{(2 n - k)!}{(n - k)! \, k!} 2^k$.
-pub(crate) fn matern_coefficients(n: u32) -> Vec<f64> {
-    let ratio = |k: u32| 2.0 * (n - k) as f64 / ((2 * n - k) as f64 * (k + 1) as f64);
-    let mut coefficients = vec![1.0];
-    for k in 0..n {
-        coefficients.push(coefficients[k as usize] * ratio(k));
-    }
-    coefficients
 }
 
 /// The Matérn function of order `n` of the square $s^2$: a polynomial in $s$ times $e^{-s}$.

@@ -2,18 +2,10 @@
 
 use cubecl::prelude::*;
 
-use super::elementary::{LARGEST, SMALLEST, clip, largest, not_a_number, polynomial, scale};
-use super::{LN_2_REST, Math, Precision, apart, constant_vector, exp_f32};
+use super::coefficients::*;
+use super::elementary::{clip, largest, not_a_number, polynomial, scale};
+use super::{Math, Precision, apart, constant_vector, exp_f32};
 use crate::math;
-
-/// Bits of $\sqrt{1/2}$ in single precision.
-pub const SQRT_HALF: u32 = 0x3f35_04f3;
-
-/// $\log \frac{1 + s}{1 - s} = 2 s + s^3 P(s^2)$ for $|s| \le 0.1716$; error 1e-11.
-pub const LOG: [f64; 4] = [0.666666627, 0.400003463, 0.285366029, 0.235963315];
-
-/// $e^f - 1 = f + f^2 P(f)$ for $|f| \le \ln 2 / 2$; relative error 1e-8.
-pub const EXPM1: [f64; 5] = [0.5, 0.16666542, 0.0416662805, 0.00836664345, 0.00139465509];
 
 /// $x = 2^e \frac{1 + s}{1 - s}$ with the second factor in $[\sqrt{1/2}, \sqrt 2)$; for positive
 /// finite numbers.
@@ -86,9 +78,6 @@ pub struct ScaledDouble<F: Float, N: Size> {
     pub m: Vector<F, N>,
 }
 
-/// Bits of $\sqrt{1/2}$ in double precision.
-pub const SQRT_HALF_DOUBLE: u64 = 0x3fe6_a09e_667f_3bcd;
-
 #[cube]
 pub fn scaled_double<F: Float, N: Size>(x: Vector<F, N>) -> ScaledDouble<F, N> {
     let x = Vector::<f64, N>::cast_from(x);
@@ -156,9 +145,6 @@ pub fn log10<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vect
         math,
     )
 }
-
-/// What 0.301025390625 is smaller than $\log_{10} 2$ by.
-pub const LOG10_2_REST: f64 = 4.605038981195214e-6;
 
 /// The natural logarithm.
 #[cube]

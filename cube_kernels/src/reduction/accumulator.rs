@@ -12,9 +12,6 @@ pub struct Rule {
     pub math: Math,
 }
 
-/// The index of what was not found.
-pub const NO_INDEX: u32 = u32::MAX;
-
 /// What takes in the values of pairs, in the floating point type `F` of the values and `A` of what is
 /// accumulated.
 #[cube]

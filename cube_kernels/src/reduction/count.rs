@@ -1,14 +1,5 @@
-use cubecl::prelude::*;
-
-use super::{
-    Accumulator, Entry, Family, Forward, Found, KeepsValues, Plane, Reduction, Rule, Spec, Wanted,
-    indices_are_kept, products_are_values, weights_are_values,
-};
-use crate::{
-    formula::Cotangent,
-    math::{Math, constant_vector},
-    program::UNROLL,
-};
+use super::{Entry, Family, Forward, Found, Plane, Wanted};
+use crate::formula::Cotangent;
 
 /// The number of values that are not 0; NaN is not. Counted in integers, so exact in any type of the values.
 pub struct Count;
@@ -57,99 +48,115 @@ impl Family for Count {
     }
 }
 
-/// The counts so far.
-#[derive(CubeType)]
-pub struct CountState<N: Size> {
-    counts: Array<Vector<u32, N>>,
-}
+/// Its state in a kernel.
+#[cfg(feature = "cubecl")]
+pub(super) mod kernel {
+    use cubecl::prelude::*;
 
-#[cube]
-impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Count {
-    type State = CountState<N>;
+    use super::{
+        super::{Spec, accumulator::*},
+        Count,
+    };
+    use crate::{
+        math::{Math, constant_vector},
+        program::UNROLL,
+    };
 
-    fn step(
-        state: &mut CountState<N>,
-        index: usize,
-        _column: u32,
-        values: &Sequence<Vector<F, N>>,
-        #[comptime] _first: usize,
-        #[comptime] _rule: Rule,
-    ) {
-        let q = values.len();
-        let zero = constant_vector::<F, N>(0.0);
-        #[unroll]
-        for c in 0..q {
-            let is_zero = (*values.index(c)).equal(&zero);
-            state.counts[index] += select_many(is_zero, Vector::new(0u32), Vector::new(1u32));
+    /// The counts so far.
+    #[derive(CubeType)]
+    pub struct CountState<N: Size> {
+        counts: Array<Vector<u32, N>>,
+    }
+
+    #[cube]
+    impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Count {
+        type State = CountState<N>;
+
+        fn step(
+            state: &mut CountState<N>,
+            index: usize,
+            _column: u32,
+            values: &Sequence<Vector<F, N>>,
+            #[comptime] _first: usize,
+            #[comptime] _rule: Rule,
+        ) {
+            let q = values.len();
+            let zero = constant_vector::<F, N>(0.0);
+            #[unroll]
+            for c in 0..q {
+                let is_zero = (*values.index(c)).equal(&zero);
+                state.counts[index] += select_many(is_zero, Vector::new(0u32), Vector::new(1u32));
+            }
         }
     }
-}
 
-products_are_values!(Count);
+    products_are_values!(Count);
 
-weights_are_values!(Count);
+    weights_are_values!(Count);
 
-indices_are_kept!(Count, counts);
+    indices_are_kept!(Count, counts);
 
-#[cube]
-impl<F: Float, A: Float, N: Size> KeepsValues<F, A, N> for Count {
-    fn end_block(_state: &mut CountState<N>, #[comptime] _spec: Spec, #[comptime] _math: Math) {}
-
-    fn save(
-        _state: &CountState<N>,
-        _at: usize,
-        #[comptime] _plane: usize,
-        #[comptime] _spec: Spec,
-    ) -> Vector<A, N> {
-        constant_vector::<A, N>(0.0)
-    }
-
-    fn load(
-        _state: &mut CountState<N>,
-        _at: usize,
-        _value: Vector<A, N>,
-        #[comptime] _plane: usize,
-        #[comptime] _spec: Spec,
-    ) {
-    }
-
-    fn value(
-        state: &CountState<N>,
-        at: usize,
-        #[comptime] _spec: Spec,
-        #[comptime] _math: Math,
-    ) -> Vector<A, N> {
-        Vector::cast_from(state.counts[at])
-    }
-}
-
-#[cube]
-impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Count {
-    fn init(
-        _begin: u32,
-        _infinity: F,
-        #[comptime] spec: Spec,
-        #[comptime] _math: Math,
-    ) -> CountState<N> {
-        let dim = comptime!(spec.dim);
-        let mut state = CountState::<N> {
-            counts: Array::new(dim),
-        };
-        #[unroll(dim <= UNROLL)]
-        for k in 0..dim {
-            state.counts[k] = Vector::new(0u32);
+    #[cube]
+    impl<F: Float, A: Float, N: Size> KeepsValues<F, A, N> for Count {
+        fn end_block(_state: &mut CountState<N>, #[comptime] _spec: Spec, #[comptime] _math: Math) {
         }
-        state
+
+        fn save(
+            _state: &CountState<N>,
+            _at: usize,
+            #[comptime] _plane: usize,
+            #[comptime] _spec: Spec,
+        ) -> Vector<A, N> {
+            constant_vector::<A, N>(0.0)
+        }
+
+        fn load(
+            _state: &mut CountState<N>,
+            _at: usize,
+            _value: Vector<A, N>,
+            #[comptime] _plane: usize,
+            #[comptime] _spec: Spec,
+        ) {
+        }
+
+        fn value(
+            state: &CountState<N>,
+            at: usize,
+            #[comptime] _spec: Spec,
+            #[comptime] _math: Math,
+        ) -> Vector<A, N> {
+            Vector::cast_from(state.counts[at])
+        }
     }
 
-    fn merge(
-        state: &mut CountState<N>,
-        later: &CountState<N>,
-        #[comptime] spec: Spec,
-        #[comptime] _math: Math,
-    ) {
-        for k in 0..spec.dim {
-            state.counts[k] += later.counts[k];
+    #[cube]
+    impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Count {
+        fn init(
+            _begin: u32,
+            _infinity: F,
+            #[comptime] spec: Spec,
+            #[comptime] _math: Math,
+        ) -> CountState<N> {
+            let dim = comptime!(spec.dim);
+            let mut state = CountState::<N> {
+                counts: Array::new(dim),
+            };
+            #[unroll(dim <= UNROLL)]
+            for k in 0..dim {
+                state.counts[k] = Vector::new(0u32);
+            }
+            state
+        }
+
+        fn merge(
+            state: &mut CountState<N>,
+            later: &CountState<N>,
+            #[comptime] spec: Spec,
+            #[comptime] _math: Math,
+        ) {
+            for k in 0..spec.dim {
+                state.counts[k] += later.counts[k];
+            }
         }
     }
 }

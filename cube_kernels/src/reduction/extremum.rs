@@ -1,11 +1,5 @@
-use cubecl::prelude::*;
-
-use super::{
-    Accumulator, Entry, Family, Forward, Found, Reduction, ReductionKind, Rule, Spec, Wanted,
-    family::derivative_where_found, indices_are_kept, products_are_values, values_are_kept,
-    weights_are_values,
-};
-use crate::{formula::Cotangent, math::Math, program::UNROLL};
+use super::{Entry, Family, Forward, Found, Wanted, family::derivative_where_found};
+use crate::formula::Cotangent;
 
 /// The smallest or largest value and the column of its first occurrence.
 ///
@@ -58,169 +52,181 @@ impl Family for Extremum {
     }
 }
 
-/// What was found.
-#[derive(CubeType)]
-pub struct ExtremumState<F: Float, N: Size> {
-    best: Array<Vector<F, N>>,
-    index: Array<Vector<u32, N>>,
-}
+/// Its state in a kernel.
+#[cfg(feature = "cubecl")]
+pub(super) mod kernel {
+    use cubecl::prelude::*;
 
-/// Whether `value` takes the place of `best`, which was found earlier.
-#[cube]
-fn better<F: Float, N: Size>(
-    value: Vector<F, N>,
-    best: Vector<F, N>,
-    #[comptime] kind: ReductionKind,
-) -> Vector<bool, N> {
-    let beyond = if comptime!(kind == ReductionKind::Maximum) {
-        value.greater_than(&best)
-    } else {
-        value.less_than(&best)
+    use super::{
+        super::{ReductionKind, Spec, accumulator::*},
+        Extremum,
     };
-    // Not `value != value`, which shaders may take to be false for NaN.
-    select_many(value.equal(&value), beyond, best.equal(&best))
-}
+    use crate::{math::Math, program::UNROLL};
 
-/// Whether a value surely does not take the place of `best`.
-#[cube]
-fn not_better<F: Float, N: Size>(
-    value: Vector<F, N>,
-    best: Vector<F, N>,
-    #[comptime] kind: ReductionKind,
-) -> Vector<bool, N> {
-    if comptime!(kind == ReductionKind::Maximum) {
-        value.less_equal(&best)
-    } else {
-        value.greater_equal(&best)
+    /// What was found.
+    #[derive(CubeType)]
+    pub struct ExtremumState<F: Float, N: Size> {
+        best: Array<Vector<F, N>>,
+        index: Array<Vector<u32, N>>,
     }
-}
 
-/// Whether any of `q` values may be better than `best` in any lane.
-#[cube]
-fn any_may_be_better<F: Float, N: Size>(
-    values: &Sequence<Vector<F, N>>,
-    best: Vector<F, N>,
-    #[comptime] q: usize,
-    #[comptime] kind: ReductionKind,
-    #[comptime] math: Math,
-) -> bool {
-    if comptime!(math.simd()) {
-        let mut keeps = not_better::<F, N>(*values.index(0usize), best, kind);
-        #[unroll]
-        for c in 1..q {
-            keeps = keeps.vec_and(not_better::<F, N>(*values.index(c), best, kind));
+    /// Whether `value` takes the place of `best`, which was found earlier.
+    #[cube]
+    fn better<F: Float, N: Size>(
+        value: Vector<F, N>,
+        best: Vector<F, N>,
+        #[comptime] kind: ReductionKind,
+    ) -> Vector<bool, N> {
+        let beyond = if comptime!(kind == ReductionKind::Maximum) {
+            value.greater_than(&best)
+        } else {
+            value.less_than(&best)
+        };
+        // Not `value != value`, which shaders may take to be false for NaN.
+        select_many(value.equal(&value), beyond, best.equal(&best))
+    }
+
+    /// Whether a value surely does not take the place of `best`.
+    #[cube]
+    fn not_better<F: Float, N: Size>(
+        value: Vector<F, N>,
+        best: Vector<F, N>,
+        #[comptime] kind: ReductionKind,
+    ) -> Vector<bool, N> {
+        if comptime!(kind == ReductionKind::Maximum) {
+            value.less_equal(&best)
+        } else {
+            value.greater_equal(&best)
         }
-        Vector::<u32, N>::cast_from(keeps).vector_sum() < u32::cast_from(N::value())
-    } else {
-        let mut keeps = true.runtime();
-        #[unroll]
-        for c in 0..q {
-            let value = *values.index(c);
-            #[unroll]
-            for lane in 0..N::value() {
-                let (value, best) = (value.extract(lane), best.extract(lane));
-                keeps = if comptime!(kind == ReductionKind::Maximum) {
-                    keeps && value <= best
-                } else {
-                    keeps && value >= best
-                };
-            }
-        }
-        !keeps
     }
-}
 
-#[cube]
-fn take<F: Float, N: Size>(
-    state: &mut ExtremumState<F, N>,
-    at: usize,
-    value: Vector<F, N>,
-    index: Vector<u32, N>,
-    #[comptime] spec: Spec,
-) {
-    let better = better::<F, N>(value, state.best[at], comptime!(spec.kind));
-    state.best[at] = select_many(better, value, state.best[at]);
-    if comptime!(spec.wanted.indices) {
-        state.index[at] = select_many(better, index, state.index[at]);
-    }
-}
-
-#[cube]
-impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Extremum {
-    type State = ExtremumState<F, N>;
-
-    fn step(
-        state: &mut ExtremumState<F, N>,
-        index: usize,
-        column: u32,
+    /// Whether any of `q` values may be better than `best` in any lane.
+    #[cube]
+    fn any_may_be_better<F: Float, N: Size>(
         values: &Sequence<Vector<F, N>>,
-        #[comptime] _first: usize,
-        #[comptime] rule: Rule,
-    ) {
-        let spec = comptime!(rule.spec);
-        let math = comptime!(rule.math);
-        let q = values.len();
-        // Few values are better for any lane, so all columns are tested at once; the test also
-        // fails for NaN.
-        if any_may_be_better::<F, N>(values, state.best[index], q, comptime!(spec.kind), math) {
+        best: Vector<F, N>,
+        #[comptime] q: usize,
+        #[comptime] kind: ReductionKind,
+        #[comptime] math: Math,
+    ) -> bool {
+        if comptime!(math.simd()) {
+            let mut keeps = not_better::<F, N>(*values.index(0usize), best, kind);
+            #[unroll]
+            for c in 1..q {
+                keeps = keeps.vec_and(not_better::<F, N>(*values.index(c), best, kind));
+            }
+            Vector::<u32, N>::cast_from(keeps).vector_sum() < u32::cast_from(N::value())
+        } else {
+            let mut keeps = true.runtime();
             #[unroll]
             for c in 0..q {
-                let column = Vector::<u32, N>::new(column + comptime!(c as u32));
-                take::<F, N>(state, index, *values.index(c), column, spec);
+                let value = *values.index(c);
+                #[unroll]
+                for lane in 0..N::value() {
+                    let (value, best) = (value.extract(lane), best.extract(lane));
+                    keeps = if comptime!(kind == ReductionKind::Maximum) {
+                        keeps && value <= best
+                    } else {
+                        keeps && value >= best
+                    };
+                }
             }
+            !keeps
         }
     }
-}
 
-products_are_values!(Extremum);
-
-weights_are_values!(Extremum);
-
-indices_are_kept!(Extremum, index);
-
-values_are_kept!(Extremum, best);
-
-#[cube]
-impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Extremum {
-    fn init(
-        begin: u32,
-        infinity: F,
-        #[comptime] spec: Spec,
-        #[comptime] _math: Math,
-    ) -> ExtremumState<F, N> {
-        let dim = comptime!(spec.dim);
-        let mut state = ExtremumState::<F, N> {
-            best: Array::new(dim),
-            index: Array::new(comptime!(if spec.wanted.indices { dim } else { 1 })),
-        };
-        #[unroll(dim <= UNROLL)]
-        for k in 0..dim {
-            state.best[k] = Vector::new(if comptime!(spec.kind == ReductionKind::Maximum) {
-                -infinity
-            } else {
-                infinity
-            });
-            if comptime!(spec.wanted.indices) {
-                // Where every value is infinite, the first column is the extreme one.
-                state.index[k] = Vector::new(begin);
-            }
-        }
-        state
-    }
-
-    fn merge(
+    #[cube]
+    fn take<F: Float, N: Size>(
         state: &mut ExtremumState<F, N>,
-        later: &ExtremumState<F, N>,
+        at: usize,
+        value: Vector<F, N>,
+        index: Vector<u32, N>,
         #[comptime] spec: Spec,
-        #[comptime] _math: Math,
     ) {
-        for k in 0..spec.dim {
-            let index = if comptime!(spec.wanted.indices) {
-                later.index[k]
-            } else {
-                Vector::new(0u32)
+        let better = better::<F, N>(value, state.best[at], comptime!(spec.kind));
+        state.best[at] = select_many(better, value, state.best[at]);
+        if comptime!(spec.wanted.indices) {
+            state.index[at] = select_many(better, index, state.index[at]);
+        }
+    }
+
+    #[cube]
+    impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Extremum {
+        type State = ExtremumState<F, N>;
+
+        fn step(
+            state: &mut ExtremumState<F, N>,
+            index: usize,
+            column: u32,
+            values: &Sequence<Vector<F, N>>,
+            #[comptime] _first: usize,
+            #[comptime] rule: Rule,
+        ) {
+            let spec = comptime!(rule.spec);
+            let math = comptime!(rule.math);
+            let q = values.len();
+            // Few values are better for any lane, so all columns are tested at once; the test also
+            // fails for NaN.
+            if any_may_be_better::<F, N>(values, state.best[index], q, comptime!(spec.kind), math) {
+                #[unroll]
+                for c in 0..q {
+                    let column = Vector::<u32, N>::new(column + comptime!(c as u32));
+                    take::<F, N>(state, index, *values.index(c), column, spec);
+                }
+            }
+        }
+    }
+
+    products_are_values!(Extremum);
+
+    weights_are_values!(Extremum);
+
+    indices_are_kept!(Extremum, index);
+
+    values_are_kept!(Extremum, best);
+
+    #[cube]
+    impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Extremum {
+        fn init(
+            begin: u32,
+            infinity: F,
+            #[comptime] spec: Spec,
+            #[comptime] _math: Math,
+        ) -> ExtremumState<F, N> {
+            let dim = comptime!(spec.dim);
+            let mut state = ExtremumState::<F, N> {
+                best: Array::new(dim),
+                index: Array::new(comptime!(if spec.wanted.indices { dim } else { 1 })),
             };
-            take::<F, N>(state, k, later.best[k], index, spec);
+            #[unroll(dim <= UNROLL)]
+            for k in 0..dim {
+                state.best[k] = Vector::new(if comptime!(spec.kind == ReductionKind::Maximum) {
+                    -infinity
+                } else {
+                    infinity
+                });
+                if comptime!(spec.wanted.indices) {
+                    // Where every value is infinite, the first column is the extreme one.
+                    state.index[k] = Vector::new(begin);
+                }
+            }
+            state
+        }
+
+        fn merge(
+            state: &mut ExtremumState<F, N>,
+            later: &ExtremumState<F, N>,
+            #[comptime] spec: Spec,
+            #[comptime] _math: Math,
+        ) {
+            for k in 0..spec.dim {
+                let index = if comptime!(spec.wanted.indices) {
+                    later.index[k]
+                } else {
+                    Vector::new(0u32)
+                };
+                take::<F, N>(state, k, later.best[k], index, spec);
+            }
         }
     }
 }

@@ -1,19 +1,12 @@
-use cubecl::prelude::*;
-
-use super::exponentials::{COLUMNS, ExpState, base, weights_are_exponentials};
-use super::{
-    Accumulator, Entry, Family, Forward, Found, KeepsValues, Plane, Reduction, ReductionKind, Rule,
-    Spec, Stages, Wanted, no_indices, products_are_values,
-};
+use super::{Entry, Family, Forward, Found, Plane, ReductionKind, Stages, Wanted};
 use crate::{
     formula::{
         Cotangent,
         catalogue::ScalarOp,
         expr::{Axis, Expr},
-        {without_hidden_weights, without_zero_weights},
+        without_hidden_weights, without_zero_weights,
     },
-    math::{Math, constant_vector},
-    program::{UNROLL, looped, sums, unrolled},
+    program::{looped, sums, unrolled},
 };
 
 /// $\log \sum e^{f} w$, stable for any $f$.
@@ -204,178 +197,201 @@ impl Exponentials {
     }
 }
 
-fn scores(spec: &Spec) -> usize {
-    match spec.kind {
-        ReductionKind::LogSumExp { scores } => scores,
-        _ => 1,
+/// Its state in a kernel.
+#[cfg(feature = "cubecl")]
+pub(super) mod kernel {
+    use cubecl::prelude::*;
+
+    use super::{
+        super::{
+            Spec,
+            accumulator::*,
+            exponentials::{COLUMNS, ExpState, base, weights_are_exponentials},
+        },
+        LogSumExp, ReductionKind, sums,
+    };
+    use crate::{
+        math::{Math, constant_vector},
+        program::UNROLL,
+    };
+
+    fn scores(spec: &Spec) -> usize {
+        match spec.kind {
+            ReductionKind::LogSumExp { scores } => scores,
+            _ => 1,
+        }
     }
-}
 
-/// Sums that are relative to each maximum.
-fn sums_each(spec: &Spec) -> usize {
-    spec.width() / scores(spec)
-}
+    /// Sums that are relative to each maximum.
+    fn sums_each(spec: &Spec) -> usize {
+        spec.width() / scores(spec)
+    }
 
-#[cube]
-impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for LogSumExp {
-    type State = ExpState<F, A, N>;
+    #[cube]
+    impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for LogSumExp {
+        type State = ExpState<F, A, N>;
 
-    fn step(
-        state: &mut ExpState<F, A, N>,
-        index: usize,
-        _column: u32,
-        values: &Sequence<Vector<F, N>>,
-        #[comptime] first: usize,
-        #[comptime] rule: Rule,
-    ) {
-        let spec = comptime!(rule.spec);
-        let math = comptime!(rule.math);
-        let q = values.len();
-        let scores = comptime!(scores(&spec));
-        let weights = comptime!(spec.dim - scores);
-        if comptime!(first < scores) {
-            let each = comptime!(sums_each(&spec));
-            state.take_scores(index, values, index * each, each, q, math);
-            if comptime!(weights == 0) {
+        fn step(
+            state: &mut ExpState<F, A, N>,
+            index: usize,
+            _column: u32,
+            values: &Sequence<Vector<F, N>>,
+            #[comptime] first: usize,
+            #[comptime] rule: Rule,
+        ) {
+            let spec = comptime!(rule.spec);
+            let math = comptime!(rule.math);
+            let q = values.len();
+            let scores = comptime!(scores(&spec));
+            let weights = comptime!(spec.dim - scores);
+            if comptime!(first < scores) {
+                let each = comptime!(sums_each(&spec));
+                state.take_scores(index, values, index * each, each, q, math);
+                if comptime!(weights == 0) {
+                    #[unroll]
+                    for c in 0..q {
+                        let value = state.exps[index * COLUMNS + c];
+                        state.sums.add(index, value);
+                    }
+                }
+            } else if comptime!(weights == 1) {
+                // One weight for each of the scores.
+                #[unroll(scores <= UNROLL)]
+                for k in 0..scores {
+                    #[unroll]
+                    for c in 0..q {
+                        let exp = state.exps[k * COLUMNS + c];
+                        state.sums.add_product(k, exp, *values.index(c));
+                    }
+                }
+            } else {
+                let component = index - scores;
+                let score = if comptime!(scores == 1) {
+                    0usize.runtime()
+                } else {
+                    component
+                };
                 #[unroll]
                 for c in 0..q {
-                    let value = state.exps[index * COLUMNS + c];
-                    state.sums.add(index, value);
+                    let exp = state.exps[score * COLUMNS + c];
+                    state.sums.add_product(component, exp, *values.index(c));
                 }
             }
-        } else if comptime!(weights == 1) {
-            // One weight for each of the scores.
+        }
+    }
+
+    products_are_values!(LogSumExp);
+
+    weights_are_exponentials!(LogSumExp);
+
+    no_indices!(LogSumExp);
+
+    #[cube]
+    impl<F: Float, A: Float, N: Size> KeepsValues<F, A, N> for LogSumExp {
+        fn end_block(
+            state: &mut ExpState<F, A, N>,
+            #[comptime] spec: Spec,
+            #[comptime] math: Math,
+        ) {
+            let scores = comptime!(scores(&spec));
+            let each = comptime!(sums_each(&spec));
             #[unroll(scores <= UNROLL)]
             for k in 0..scores {
-                #[unroll]
-                for c in 0..q {
-                    let exp = state.exps[k * COLUMNS + c];
-                    state.sums.add_product(k, exp, *values.index(c));
-                }
+                state.rebase(k, k * each, each, math);
             }
-        } else {
-            let component = index - scores;
-            let score = if comptime!(scores == 1) {
+            state.sums.end_block(comptime!(spec.width()));
+        }
+
+        fn save(
+            state: &ExpState<F, A, N>,
+            at: usize,
+            #[comptime] plane: usize,
+            #[comptime] _spec: Spec,
+        ) -> Vector<A, N> {
+            if comptime!(plane == 0) {
+                Vector::cast_from(state.maximum[at])
+            } else {
+                state.sums.total(at)
+            }
+        }
+
+        fn load(
+            state: &mut ExpState<F, A, N>,
+            at: usize,
+            value: Vector<A, N>,
+            #[comptime] plane: usize,
+            #[comptime] _spec: Spec,
+        ) {
+            if comptime!(plane == 0) {
+                state.maximum[at] = Vector::cast_from(value);
+            } else {
+                state.sums.set_total(at, value);
+            }
+        }
+
+        fn value(
+            state: &ExpState<F, A, N>,
+            at: usize,
+            #[comptime] spec: Spec,
+            #[comptime] math: Math,
+        ) -> Vector<A, N> {
+            let k = if comptime!(scores(&spec) == 1) {
                 0usize.runtime()
             } else {
-                component
+                at
             };
-            #[unroll]
-            for c in 0..q {
-                let exp = state.exps[score * COLUMNS + c];
-                state.sums.add_product(component, exp, *values.index(c));
+            let rest = state.sums.total(at).ln();
+            if comptime!(math.binary()) {
+                let base = base::<F, N>(state.maximum[k]);
+                let b = Vector::<A, N>::cast_from(base.b);
+                // Either the logarithm of 2, or that of the base that neighbours do not matter to.
+                let small = base.a.greater_than(&constant_vector::<F, N>(1.0));
+                let unit = select_many(
+                    small,
+                    constant_vector::<A, N>(std::f64::consts::LN_2),
+                    constant_vector::<A, N>(1.0),
+                );
+                fma(b, unit, rest)
+            } else {
+                Vector::<A, N>::cast_from(state.maximum[k]) + rest
             }
         }
     }
-}
 
-products_are_values!(LogSumExp);
-
-weights_are_exponentials!(LogSumExp);
-
-no_indices!(LogSumExp);
-
-#[cube]
-impl<F: Float, A: Float, N: Size> KeepsValues<F, A, N> for LogSumExp {
-    fn end_block(state: &mut ExpState<F, A, N>, #[comptime] spec: Spec, #[comptime] math: Math) {
-        let scores = comptime!(scores(&spec));
-        let each = comptime!(sums_each(&spec));
-        #[unroll(scores <= UNROLL)]
-        for k in 0..scores {
-            state.rebase(k, k * each, each, math);
+    #[cube]
+    impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for LogSumExp {
+        fn init(
+            _begin: u32,
+            infinity: F,
+            #[comptime] spec: Spec,
+            #[comptime] math: Math,
+        ) -> ExpState<F, A, N> {
+            ExpState::<F, A, N>::new(
+                infinity,
+                comptime!(scores(&spec)),
+                comptime!(spec.width()),
+                math,
+            )
         }
-        state.sums.end_block(comptime!(spec.width()));
-    }
 
-    fn save(
-        state: &ExpState<F, A, N>,
-        at: usize,
-        #[comptime] plane: usize,
-        #[comptime] _spec: Spec,
-    ) -> Vector<A, N> {
-        if comptime!(plane == 0) {
-            Vector::cast_from(state.maximum[at])
-        } else {
-            state.sums.total(at)
-        }
-    }
-
-    fn load(
-        state: &mut ExpState<F, A, N>,
-        at: usize,
-        value: Vector<A, N>,
-        #[comptime] plane: usize,
-        #[comptime] _spec: Spec,
-    ) {
-        if comptime!(plane == 0) {
-            state.maximum[at] = Vector::cast_from(value);
-        } else {
-            state.sums.set_total(at, value);
-        }
-    }
-
-    fn value(
-        state: &ExpState<F, A, N>,
-        at: usize,
-        #[comptime] spec: Spec,
-        #[comptime] math: Math,
-    ) -> Vector<A, N> {
-        let k = if comptime!(scores(&spec) == 1) {
-            0usize.runtime()
-        } else {
-            at
-        };
-        let rest = state.sums.total(at).ln();
-        if comptime!(math.binary()) {
-            let base = base::<F, N>(state.maximum[k]);
-            let b = Vector::<A, N>::cast_from(base.b);
-            // Either the logarithm of 2, or that of the base that neighbours do not matter to.
-            let small = base.a.greater_than(&constant_vector::<F, N>(1.0));
-            let unit = select_many(
-                small,
-                constant_vector::<A, N>(std::f64::consts::LN_2),
-                constant_vector::<A, N>(1.0),
-            );
-            fma(b, unit, rest)
-        } else {
-            Vector::<A, N>::cast_from(state.maximum[k]) + rest
-        }
-    }
-}
-
-#[cube]
-impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for LogSumExp {
-    fn init(
-        _begin: u32,
-        infinity: F,
-        #[comptime] spec: Spec,
-        #[comptime] math: Math,
-    ) -> ExpState<F, A, N> {
-        ExpState::<F, A, N>::new(
-            infinity,
-            comptime!(scores(&spec)),
-            comptime!(spec.width()),
-            math,
-        )
-    }
-
-    fn merge(
-        state: &mut ExpState<F, A, N>,
-        later: &ExpState<F, A, N>,
-        #[comptime] spec: Spec,
-        #[comptime] math: Math,
-    ) {
-        let each = comptime!(sums_each(&spec));
-        let scores = comptime!(scores(&spec));
-        for k in 0..scores {
-            let start = k * each;
-            let factor = state.merge_maximum(k, later.maximum[k], start, each, math);
-            for s in 0..each {
-                state
-                    .sums
-                    .add_total(start + s, later.sums.total(start + s) * factor);
+        fn merge(
+            state: &mut ExpState<F, A, N>,
+            later: &ExpState<F, A, N>,
+            #[comptime] spec: Spec,
+            #[comptime] math: Math,
+        ) {
+            let each = comptime!(sums_each(&spec));
+            let scores = comptime!(scores(&spec));
+            for k in 0..scores {
+                let start = k * each;
+                let factor = state.merge_maximum(k, later.maximum[k], start, each, math);
+                for s in 0..each {
+                    state
+                        .sums
+                        .add_total(start + s, later.sums.total(start + s) * factor);
+                }
             }
+            state.sums.end_part(comptime!(spec.width()));
         }
-        state.sums.end_part(comptime!(spec.width()));
     }
 }

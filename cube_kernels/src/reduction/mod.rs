@@ -6,13 +6,17 @@
 //! Adding a reduction is adding a file and its row in [`for_each_reduction`]. The file has the type of its parameters,
 //! which implements [`Family`] for the host and [`Reduction`] for kernels.
 
+mod accumulation;
+#[cfg(feature = "cubecl")]
 mod accumulator;
 mod count;
+#[cfg(feature = "cubecl")]
 mod exponentials;
 mod extremum;
 mod family;
 mod log_sum_exp;
 mod product;
+#[cfg(feature = "cubecl")]
 mod running;
 mod smallest;
 mod softmax_sum;
@@ -23,23 +27,28 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use accumulator::{
-    Accumulator, GivesIndices, GivesWeights, KeepsValues, NO_INDEX, Reduction, Rule, TakesProducts,
-    indices_are_kept, no_indices, products_are_values, values_are_kept, weights_are_values,
-};
+pub use accumulation::Accumulation;
 pub(crate) use count::Count;
-pub(crate) use exponentials::{factor, relative_to_maximum};
 pub(crate) use extremum::Extremum;
 pub(crate) use family::{Entry, Family, Found};
 pub use family::{Forward, Plane, Stages};
 pub(crate) use log_sum_exp::LogSumExp;
 pub(crate) use product::Product;
-pub use running::Accumulation;
-pub(crate) use running::RunningSums;
-pub(crate) use smallest::{LeastOfGroups, LeastState, Smallest};
+pub(crate) use smallest::Smallest;
 pub(crate) use softmax_sum::SoftmaxSum;
 pub(crate) use sum::Sum;
 pub(crate) use variance::Variance;
+
+#[cfg(feature = "cubecl")]
+pub(crate) use self::{
+    accumulator::{
+        Accumulator, GivesIndices, GivesWeights, KeepsValues, Reduction, Rule, TakesProducts,
+        products_are_values, weights_are_values,
+    },
+    exponentials::{factor, relative_to_maximum},
+    running::RunningSums,
+    smallest::kernel::{LeastOfGroups, LeastState},
+};
 
 use crate::{
     formula::{
@@ -49,6 +58,9 @@ use crate::{
     math::Precision,
     program::Weights,
 };
+
+/// The index of what was not found.
+pub(crate) const NO_INDEX: u32 = u32::MAX;
 
 /// Hands the list of all reductions to the macro `$then`. A row has the documentation of the kind, the kind and its
 /// parameters, the type of its family and how this is made of the parameters, and kinds for tests.
@@ -104,6 +116,7 @@ macro_rules! define_kinds {
         }
 
         /// A kind without its parameters, by which kernels are told apart.
+        #[cfg(feature = "cubecl")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum KindName {
             $( $kind, )*
@@ -118,6 +131,7 @@ macro_rules! define_kinds {
             }
 
             /// The kind without its parameters.
+            #[cfg(feature = "cubecl")]
             pub(crate) fn name(self) -> KindName {
                 match self {
                     $( Self::$kind $(($field))? $({ $name })? => {

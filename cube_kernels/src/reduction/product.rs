@@ -1,14 +1,5 @@
-use cubecl::prelude::*;
-
-use super::{
-    Accumulation, Accumulator, Entry, Family, Forward, Found, Reduction, ReductionKind, Rule, Spec,
-    Wanted, no_indices, products_are_values, values_are_kept, weights_are_values,
-};
-use crate::{
-    formula::{Cotangent, catalogue::ScalarOp, expr::Expr},
-    math::{Math, constant_vector},
-    program::UNROLL,
-};
+use super::{Accumulation, Entry, Family, Forward, Found, ReductionKind, Wanted};
+use crate::formula::{Cotangent, catalogue::ScalarOp, expr::Expr};
 
 /// The product.
 pub struct Product;
@@ -58,67 +49,82 @@ impl Family for Product {
     }
 }
 
-/// The running products.
-#[derive(CubeType)]
-pub struct ProductState<A: Float, N: Size> {
-    product: Array<Vector<A, N>>,
-}
+/// Its state in a kernel.
+#[cfg(feature = "cubecl")]
+pub(super) mod kernel {
+    use cubecl::prelude::*;
 
-#[cube]
-impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Product {
-    type State = ProductState<A, N>;
+    use super::{
+        super::{Spec, accumulator::*},
+        Product,
+    };
+    use crate::{
+        math::{Math, constant_vector},
+        program::UNROLL,
+    };
 
-    fn step(
-        state: &mut ProductState<A, N>,
-        index: usize,
-        _column: u32,
-        values: &Sequence<Vector<F, N>>,
-        #[comptime] _first: usize,
-        #[comptime] _rule: Rule,
-    ) {
-        let q = values.len();
-        #[unroll]
-        for c in 0..q {
-            state.product[index] *= Vector::<A, N>::cast_from(*values.index(c));
-        }
-    }
-}
-
-products_are_values!(Product);
-
-weights_are_values!(Product);
-
-no_indices!(Product);
-
-values_are_kept!(Product, product);
-
-#[cube]
-impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Product {
-    fn init(
-        _begin: u32,
-        _infinity: F,
-        #[comptime] spec: Spec,
-        #[comptime] _math: Math,
-    ) -> ProductState<A, N> {
-        let dim = comptime!(spec.dim);
-        let mut state = ProductState::<A, N> {
-            product: Array::new(dim),
-        };
-        #[unroll(dim <= UNROLL)]
-        for k in 0..dim {
-            state.product[k] = constant_vector::<A, N>(1.0);
-        }
-        state
+    /// The running products.
+    #[derive(CubeType)]
+    pub struct ProductState<A: Float, N: Size> {
+        product: Array<Vector<A, N>>,
     }
 
-    fn merge(
-        state: &mut ProductState<A, N>,
-        later: &ProductState<A, N>,
-        #[comptime] spec: Spec,
-        #[comptime] _math: Math,
-    ) {
-        for k in 0..spec.dim {
-            state.product[k] *= later.product[k];
+    #[cube]
+    impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Product {
+        type State = ProductState<A, N>;
+
+        fn step(
+            state: &mut ProductState<A, N>,
+            index: usize,
+            _column: u32,
+            values: &Sequence<Vector<F, N>>,
+            #[comptime] _first: usize,
+            #[comptime] _rule: Rule,
+        ) {
+            let q = values.len();
+            #[unroll]
+            for c in 0..q {
+                state.product[index] *= Vector::<A, N>::cast_from(*values.index(c));
+            }
+        }
+    }
+
+    products_are_values!(Product);
+
+    weights_are_values!(Product);
+
+    no_indices!(Product);
+
+    values_are_kept!(Product, product);
+
+    #[cube]
+    impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Product {
+        fn init(
+            _begin: u32,
+            _infinity: F,
+            #[comptime] spec: Spec,
+            #[comptime] _math: Math,
+        ) -> ProductState<A, N> {
+            let dim = comptime!(spec.dim);
+            let mut state = ProductState::<A, N> {
+                product: Array::new(dim),
+            };
+            #[unroll(dim <= UNROLL)]
+            for k in 0..dim {
+                state.product[k] = constant_vector::<A, N>(1.0);
+            }
+            state
+        }
+
+        fn merge(
+            state: &mut ProductState<A, N>,
+            later: &ProductState<A, N>,
+            #[comptime] spec: Spec,
+            #[comptime] _math: Math,
+        ) {
+            for k in 0..spec.dim {
+                state.product[k] *= later.product[k];
+            }
         }
     }
 }

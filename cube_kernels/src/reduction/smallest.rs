@@ -1,14 +1,7 @@
-use cubecl::prelude::*;
-
-use super::{
-    Accumulator, Entry, Family, Forward, Found, NO_INDEX, Reduction, Rule, Spec, Wanted,
-    accumulator::any_may_be_less, family::derivative_where_found, indices_are_kept,
-    products_are_values, values_are_kept, weights_are_values,
-};
+use super::{Entry, Family, Forward, Found, Wanted, family::derivative_where_found};
 use crate::{
     formula::Cotangent,
-    math::{Math, any, constant_vector},
-    program::{LOADED_COLUMNS, LOOP_COLUMNS, UNROLL, looped, unrolled},
+    program::{LOADED_COLUMNS, UNROLL, looped, unrolled},
 };
 
 /// The `k` smallest values in ascending order and their columns, by insertion into a sorted list.
@@ -90,297 +83,316 @@ impl Family for Smallest {
     }
 }
 
-/// Sorted lists: entry `at * dim + component`.
-#[derive(CubeType)]
-pub struct SmallestState<F: Float, N: Size> {
-    values: Array<Vector<F, N>>,
-    indices: Array<Vector<u32, N>>,
-}
-
-#[cube]
-impl<F: Float, N: Size> SmallestState<F, N> {
-    /// Lists of nothing.
-    fn new(infinity: F, #[comptime] spec: Spec) -> SmallestState<F, N> {
-        let len = comptime!(spec.entries());
-        let mut state = SmallestState::<F, N> {
-            values: Array::new(len),
-            indices: Array::new(len),
-        };
-        #[unroll(len <= UNROLL)]
-        for at in 0..len {
-            state.values[at] = Vector::new(infinity);
-            state.indices[at] = Vector::new(NO_INDEX);
-        }
-        state
-    }
-}
-
-/// The least values of groups of columns: the `k`-th smallest of them is not less than the `k`-th smallest of
-/// all values.
-pub struct LeastOfGroups;
-
-/// The least value of each group.
-#[derive(CubeType)]
-pub struct LeastState<F: Float, N: Size> {
-    values: Array<Vector<F, N>>,
-    /// The group of the next column.
-    next: Array<usize>,
-}
-
-/// Groups for each place of a list: the more, the closer the bound, but the longer the search for it.
-const GROUPS: usize = 2;
-
-/// Room for the groups: columns that are evaluated together are in different ones, the last of them beyond what
-/// their number is counted to.
-fn places(spec: Spec) -> usize {
-    GROUPS * spec.depth() + LOOP_COLUMNS
-}
-
-/// By how much a bound is raised: in proportion, and at least.
-const RAISE: f64 = 1e-6;
-const LEAST_RAISE: f64 = 1e-37;
-
-#[cube]
-impl<F: Float, N: Size> LeastState<F, N> {
-    /// The least values of no columns.
-    pub fn new(infinity: F, #[comptime] spec: Spec) -> LeastState<F, N> {
-        let len = comptime!(places(spec));
-        let mut state = LeastState::<F, N> {
-            values: Array::new(len),
-            next: Array::new(1usize),
-        };
-        for group in 0..len {
-            state.values[group] = Vector::new(infinity);
-        }
-        state.next[0] = 0usize;
-        state
-    }
-
-    /// What is greater than the `k` smallest values of each lane, or infinity.
-    pub fn bound(
-        &self,
-        infinity: F,
-        #[comptime] spec: Spec,
-        #[comptime] math: Math,
-    ) -> Vector<F, N> {
-        let k = comptime!(spec.depth());
-        let mut list = SmallestState::<F, N>::new(infinity, spec);
-        for group in 0..comptime!(places(spec)) {
-            insert_if_less::<F, N>(&mut list, 0usize, self.values[group], NO_INDEX, spec, math);
-        }
-        // Finite, if it is negative, so that it can be raised.
-        let (last, lowest) = (list.values[k - 1], Vector::new(F::min_value()));
-        let bound = select_many(last.less_than(&lowest), lowest, last);
-        let raise = constant_vector::<F, N>(RAISE);
-        bound + (bound.abs() * raise + constant_vector::<F, N>(LEAST_RAISE))
-    }
-}
-
-#[cube]
-impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for LeastOfGroups {
-    type State = LeastState<F, N>;
-
-    fn step(
-        state: &mut LeastState<F, N>,
-        _index: usize,
-        _column: u32,
-        values: &Sequence<Vector<F, N>>,
-        #[comptime] _first: usize,
-        #[comptime] rule: Rule,
-    ) {
-        let spec = comptime!(rule.spec);
-        let q = values.len();
-        let next = state.next[0];
-        #[unroll]
-        for c in 0..q {
-            let (value, least) = (*values.index(c), state.values[next + c]);
-            state.values[next + c] = select_many(value.less_than(&least), value, least);
-        }
-        let groups = comptime!(GROUPS * spec.depth());
-        state.next[0] = select(next + q < groups, next + q, 0usize);
-    }
-}
-
-products_are_values!(LeastOfGroups);
-
-weights_are_values!(LeastOfGroups);
-
 /// The longest list that is kept in registers.
 const SHORT: usize = 2 * UNROLL;
 
-/// Whether lists are so short that they are kept in registers.
-fn in_registers(spec: Spec) -> bool {
-    !spec.is_list()
-}
+/// Its state in a kernel.
+#[cfg(feature = "cubecl")]
+pub(super) mod kernel {
+    use cubecl::prelude::*;
 
-/// Inserts a value of `component`, behind the values that it equals.
-#[cube]
-fn insert<F: Float, N: Size>(
-    state: &mut SmallestState<F, N>,
-    component: usize,
-    value: Vector<F, N>,
-    index: Vector<u32, N>,
-    #[comptime] spec: Spec,
-    #[comptime] math: Math,
-) {
-    if comptime!(math.simd() && !in_registers(spec)) {
-        insert_from_end::<F, N>(state, component, value, index, spec);
-    } else {
-        insert_anywhere::<F, N>(state, component, value, index, spec);
+    use super::{
+        super::{
+            NO_INDEX, Spec,
+            accumulator::{any_may_be_less, *},
+        },
+        LOADED_COLUMNS, Smallest, UNROLL,
+    };
+    use crate::{
+        math::{Math, any, constant_vector},
+        program::LOOP_COLUMNS,
+    };
+
+    /// Sorted lists: entry `at * dim + component`.
+    #[derive(CubeType)]
+    pub struct SmallestState<F: Float, N: Size> {
+        values: Array<Vector<F, N>>,
+        indices: Array<Vector<u32, N>>,
     }
-}
 
-/// The same by visiting all places, as compilers for GPUs have it with fewer registers.
-#[cube]
-fn insert_anywhere<F: Float, N: Size>(
-    state: &mut SmallestState<F, N>,
-    component: usize,
-    value: Vector<F, N>,
-    index: Vector<u32, N>,
-    #[comptime] spec: Spec,
-) {
-    let dim = comptime!(spec.dim);
-    let k = comptime!(spec.depth());
-    let mut carried = value;
-    let mut carried_index = index;
-    #[unroll(in_registers(spec))]
-    for place in 0..k {
-        let at = place * dim + component;
-        let (held, held_index) = (state.values[at], state.indices[at]);
-        // Compared with the new value, not with the carried one, so that equal values move together.
-        let moves = value.less_than(&held);
-        state.values[at] = select_many(moves, carried, held);
-        state.indices[at] = select_many(moves, carried_index, held_index);
-        carried = select_many(moves, held, carried);
-        carried_index = select_many(moves, held_index, carried_index);
+    #[cube]
+    impl<F: Float, N: Size> SmallestState<F, N> {
+        /// Lists of nothing.
+        fn new(infinity: F, #[comptime] spec: Spec) -> SmallestState<F, N> {
+            let len = comptime!(spec.entries());
+            let mut state = SmallestState::<F, N> {
+                values: Array::new(len),
+                indices: Array::new(len),
+            };
+            #[unroll(len <= UNROLL)]
+            for at in 0..len {
+                state.values[at] = Vector::new(infinity);
+                state.indices[at] = Vector::new(NO_INDEX);
+            }
+            state
+        }
     }
-}
 
-/// The same by visiting places from the last one on, as long as values move.
-#[cube]
-fn insert_from_end<F: Float, N: Size>(
-    state: &mut SmallestState<F, N>,
-    component: usize,
-    value: Vector<F, N>,
-    index: Vector<u32, N>,
-    #[comptime] spec: Spec,
-) {
-    let dim = comptime!(spec.dim);
-    let mut at = comptime!((spec.depth() - 1) * spec.dim) + component;
-    let (mut held, mut held_index) = (state.values[at], state.indices[at]);
-    let mut moves = value.less_than(&held);
-    while at >= dim && any::<N>(moves) {
-        let (before, before_index) = (state.values[at - dim], state.indices[at - dim]);
-        let shifts = value.less_than(&before);
-        let own = select_many(moves, value, held);
-        let own_index = select_many(moves, index, held_index);
-        state.values[at] = select_many(shifts, before, own);
-        state.indices[at] = select_many(shifts, before_index, own_index);
-        held = before;
-        held_index = before_index;
-        moves = shifts;
-        at -= dim;
+    /// The least values of groups of columns: the `k`-th smallest of them is not less than the `k`-th smallest of
+    /// all values.
+    pub struct LeastOfGroups;
+
+    /// The least value of each group.
+    #[derive(CubeType)]
+    pub struct LeastState<F: Float, N: Size> {
+        values: Array<Vector<F, N>>,
+        /// The group of the next column.
+        next: Array<usize>,
     }
-    state.values[at] = select_many(moves, value, held);
-    state.indices[at] = select_many(moves, index, held_index);
-}
 
-/// Inserts the value of a column where it is among the smallest of any lane.
-#[cube]
-fn insert_if_less<F: Float, N: Size>(
-    state: &mut SmallestState<F, N>,
-    component: usize,
-    value: Vector<F, N>,
-    column: u32,
-    #[comptime] spec: Spec,
-    #[comptime] math: Math,
-) {
-    let last = comptime!((spec.depth() - 1) * spec.dim) + component;
-    if any::<N>(value.less_than(&state.values[last])) {
-        insert::<F, N>(state, component, value, Vector::new(column), spec, math);
+    /// Groups for each place of a list: the more, the closer the bound, but the longer the search for it.
+    const GROUPS: usize = 2;
+
+    /// Room for the groups: columns that are evaluated together are in different ones, the last of them beyond what
+    /// their number is counted to.
+    fn places(spec: Spec) -> usize {
+        GROUPS * spec.depth() + LOOP_COLUMNS
     }
-}
 
-#[cube]
-impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Smallest {
-    type State = SmallestState<F, N>;
+    /// By how much a bound is raised: in proportion, and at least.
+    const RAISE: f64 = 1e-6;
 
-    fn step(
+    const LEAST_RAISE: f64 = 1e-37;
+
+    #[cube]
+    impl<F: Float, N: Size> LeastState<F, N> {
+        /// The least values of no columns.
+        pub fn new(infinity: F, #[comptime] spec: Spec) -> LeastState<F, N> {
+            let len = comptime!(places(spec));
+            let mut state = LeastState::<F, N> {
+                values: Array::new(len),
+                next: Array::new(1usize),
+            };
+            for group in 0..len {
+                state.values[group] = Vector::new(infinity);
+            }
+            state.next[0] = 0usize;
+            state
+        }
+
+        /// What is greater than the `k` smallest values of each lane, or infinity.
+        pub fn bound(
+            &self,
+            infinity: F,
+            #[comptime] spec: Spec,
+            #[comptime] math: Math,
+        ) -> Vector<F, N> {
+            let k = comptime!(spec.depth());
+            let mut list = SmallestState::<F, N>::new(infinity, spec);
+            for group in 0..comptime!(places(spec)) {
+                insert_if_less::<F, N>(&mut list, 0usize, self.values[group], NO_INDEX, spec, math);
+            }
+            // Finite, if it is negative, so that it can be raised.
+            let (last, lowest) = (list.values[k - 1], Vector::new(F::min_value()));
+            let bound = select_many(last.less_than(&lowest), lowest, last);
+            let raise = constant_vector::<F, N>(RAISE);
+            bound + (bound.abs() * raise + constant_vector::<F, N>(LEAST_RAISE))
+        }
+    }
+
+    #[cube]
+    impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for LeastOfGroups {
+        type State = LeastState<F, N>;
+
+        fn step(
+            state: &mut LeastState<F, N>,
+            _index: usize,
+            _column: u32,
+            values: &Sequence<Vector<F, N>>,
+            #[comptime] _first: usize,
+            #[comptime] rule: Rule,
+        ) {
+            let spec = comptime!(rule.spec);
+            let q = values.len();
+            let next = state.next[0];
+            #[unroll]
+            for c in 0..q {
+                let (value, least) = (*values.index(c), state.values[next + c]);
+                state.values[next + c] = select_many(value.less_than(&least), value, least);
+            }
+            let groups = comptime!(GROUPS * spec.depth());
+            state.next[0] = select(next + q < groups, next + q, 0usize);
+        }
+    }
+
+    products_are_values!(LeastOfGroups);
+
+    weights_are_values!(LeastOfGroups);
+
+    /// Whether lists are so short that they are kept in registers.
+    fn in_registers(spec: Spec) -> bool {
+        !spec.is_list()
+    }
+
+    /// Inserts a value of `component`, behind the values that it equals.
+    #[cube]
+    fn insert<F: Float, N: Size>(
         state: &mut SmallestState<F, N>,
-        index: usize,
-        column: u32,
-        values: &Sequence<Vector<F, N>>,
-        #[comptime] _first: usize,
-        #[comptime] rule: Rule,
+        component: usize,
+        value: Vector<F, N>,
+        index: Vector<u32, N>,
+        #[comptime] spec: Spec,
+        #[comptime] math: Math,
     ) {
-        let spec = comptime!(rule.spec);
-        let math = comptime!(rule.math);
-        let q = values.len();
-        // Few values are small enough for any lane, so all columns are tested at once.
-        let last = comptime!((spec.depth() - 1) * spec.dim) + index;
-        if any_may_be_less::<F, N>(values, state.values[last], q, math) {
-            if comptime!(q > LOADED_COLUMNS) {
-                // An insertion for each of so many columns would take long to compile.
-                let mut together = Array::<Vector<F, N>>::new(q);
-                #[unroll]
-                for c in 0..q {
-                    together[c] = *values.index(c);
-                }
-                for c in 0..q {
-                    insert_if_less::<F, N>(
-                        state,
-                        index,
-                        together[c],
-                        column + c as u32,
-                        spec,
-                        math,
-                    );
-                }
-            } else {
-                #[unroll]
-                for c in 0..q {
-                    let column = column + comptime!(c as u32);
-                    insert_if_less::<F, N>(state, index, *values.index(c), column, spec, math);
+        if comptime!(math.simd() && !in_registers(spec)) {
+            insert_from_end::<F, N>(state, component, value, index, spec);
+        } else {
+            insert_anywhere::<F, N>(state, component, value, index, spec);
+        }
+    }
+
+    /// The same by visiting all places, as compilers for GPUs have it with fewer registers.
+    #[cube]
+    fn insert_anywhere<F: Float, N: Size>(
+        state: &mut SmallestState<F, N>,
+        component: usize,
+        value: Vector<F, N>,
+        index: Vector<u32, N>,
+        #[comptime] spec: Spec,
+    ) {
+        let dim = comptime!(spec.dim);
+        let k = comptime!(spec.depth());
+        let mut carried = value;
+        let mut carried_index = index;
+        #[unroll(in_registers(spec))]
+        for place in 0..k {
+            let at = place * dim + component;
+            let (held, held_index) = (state.values[at], state.indices[at]);
+            // Compared with the new value, not with the carried one, so that equal values move together.
+            let moves = value.less_than(&held);
+            state.values[at] = select_many(moves, carried, held);
+            state.indices[at] = select_many(moves, carried_index, held_index);
+            carried = select_many(moves, held, carried);
+            carried_index = select_many(moves, held_index, carried_index);
+        }
+    }
+
+    /// The same by visiting places from the last one on, as long as values move.
+    #[cube]
+    fn insert_from_end<F: Float, N: Size>(
+        state: &mut SmallestState<F, N>,
+        component: usize,
+        value: Vector<F, N>,
+        index: Vector<u32, N>,
+        #[comptime] spec: Spec,
+    ) {
+        let dim = comptime!(spec.dim);
+        let mut at = comptime!((spec.depth() - 1) * spec.dim) + component;
+        let (mut held, mut held_index) = (state.values[at], state.indices[at]);
+        let mut moves = value.less_than(&held);
+        while at >= dim && any::<N>(moves) {
+            let (before, before_index) = (state.values[at - dim], state.indices[at - dim]);
+            let shifts = value.less_than(&before);
+            let own = select_many(moves, value, held);
+            let own_index = select_many(moves, index, held_index);
+            state.values[at] = select_many(shifts, before, own);
+            state.indices[at] = select_many(shifts, before_index, own_index);
+            held = before;
+            held_index = before_index;
+            moves = shifts;
+            at -= dim;
+        }
+        state.values[at] = select_many(moves, value, held);
+        state.indices[at] = select_many(moves, index, held_index);
+    }
+
+    /// Inserts the value of a column where it is among the smallest of any lane.
+    #[cube]
+    fn insert_if_less<F: Float, N: Size>(
+        state: &mut SmallestState<F, N>,
+        component: usize,
+        value: Vector<F, N>,
+        column: u32,
+        #[comptime] spec: Spec,
+        #[comptime] math: Math,
+    ) {
+        let last = comptime!((spec.depth() - 1) * spec.dim) + component;
+        if any::<N>(value.less_than(&state.values[last])) {
+            insert::<F, N>(state, component, value, Vector::new(column), spec, math);
+        }
+    }
+
+    #[cube]
+    impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Smallest {
+        type State = SmallestState<F, N>;
+
+        fn step(
+            state: &mut SmallestState<F, N>,
+            index: usize,
+            column: u32,
+            values: &Sequence<Vector<F, N>>,
+            #[comptime] _first: usize,
+            #[comptime] rule: Rule,
+        ) {
+            let spec = comptime!(rule.spec);
+            let math = comptime!(rule.math);
+            let q = values.len();
+            // Few values are small enough for any lane, so all columns are tested at once.
+            let last = comptime!((spec.depth() - 1) * spec.dim) + index;
+            if any_may_be_less::<F, N>(values, state.values[last], q, math) {
+                if comptime!(q > LOADED_COLUMNS) {
+                    // An insertion for each of so many columns would take long to compile.
+                    let mut together = Array::<Vector<F, N>>::new(q);
+                    #[unroll]
+                    for c in 0..q {
+                        together[c] = *values.index(c);
+                    }
+                    for c in 0..q {
+                        insert_if_less::<F, N>(
+                            state,
+                            index,
+                            together[c],
+                            column + c as u32,
+                            spec,
+                            math,
+                        );
+                    }
+                } else {
+                    #[unroll]
+                    for c in 0..q {
+                        let column = column + comptime!(c as u32);
+                        insert_if_less::<F, N>(state, index, *values.index(c), column, spec, math);
+                    }
                 }
             }
         }
     }
-}
 
-products_are_values!(Smallest);
+    products_are_values!(Smallest);
 
-weights_are_values!(Smallest);
+    weights_are_values!(Smallest);
 
-indices_are_kept!(Smallest, indices);
+    indices_are_kept!(Smallest, indices);
 
-values_are_kept!(Smallest, values);
+    values_are_kept!(Smallest, values);
 
-#[cube]
-impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Smallest {
-    fn init(
-        _begin: u32,
-        infinity: F,
-        #[comptime] spec: Spec,
-        #[comptime] _math: Math,
-    ) -> SmallestState<F, N> {
-        SmallestState::<F, N>::new(infinity, spec)
-    }
+    #[cube]
+    impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Smallest {
+        fn init(
+            _begin: u32,
+            infinity: F,
+            #[comptime] spec: Spec,
+            #[comptime] _math: Math,
+        ) -> SmallestState<F, N> {
+            SmallestState::<F, N>::new(infinity, spec)
+        }
 
-    fn merge(
-        state: &mut SmallestState<F, N>,
-        later: &SmallestState<F, N>,
-        #[comptime] spec: Spec,
-        #[comptime] math: Math,
-    ) {
-        for at in 0..spec.entries() {
-            insert::<F, N>(
-                state,
-                at % spec.dim,
-                later.values[at],
-                later.indices[at],
-                spec,
-                math,
-            );
+        fn merge(
+            state: &mut SmallestState<F, N>,
+            later: &SmallestState<F, N>,
+            #[comptime] spec: Spec,
+            #[comptime] math: Math,
+        ) {
+            for at in 0..spec.entries() {
+                insert::<F, N>(
+                    state,
+                    at % spec.dim,
+                    later.values[at],
+                    later.indices[at],
+                    spec,
+                    math,
+                );
+            }
         }
     }
 }

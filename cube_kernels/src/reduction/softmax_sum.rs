@@ -1,11 +1,6 @@
-use cubecl::prelude::*;
-
 use super::{
-    Accumulator, Entry, Family, Forward, Found, KeepsValues, Plane, Reduction, ReductionKind, Rule,
-    Spec, Stages, Wanted,
-    exponentials::{ExpState, weights_are_exponentials},
+    Entry, Family, Forward, Found, Plane, ReductionKind, Stages, Wanted,
     log_sum_exp::{Exponentials, exponential},
-    no_indices, products_are_values,
 };
 use crate::{
     formula::{
@@ -13,8 +8,7 @@ use crate::{
         expr::{Axis, Expr},
         without_hidden_weights,
     },
-    math::Math,
-    program::{UNROLL, Weights, sums, unrolled},
+    program::{Weights, sums, unrolled},
 };
 
 /// $\sum e^{f} g / \sum e^{f}$, the mean of $g$ with the softmax of $f$ as weights; stable for any
@@ -105,117 +99,137 @@ impl Family for SoftmaxSum {
     }
 }
 
-#[cube]
-impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for SoftmaxSum {
-    // The sums of the weighted components, and behind them the sum of the exponentials.
-    type State = ExpState<F, A, N>;
+/// Its state in a kernel.
+#[cfg(feature = "cubecl")]
+pub(super) mod kernel {
+    use cubecl::prelude::*;
 
-    fn step(
-        state: &mut ExpState<F, A, N>,
-        index: usize,
-        _column: u32,
-        values: &Sequence<Vector<F, N>>,
-        #[comptime] first: usize,
-        #[comptime] rule: Rule,
-    ) {
-        let spec = comptime!(rule.spec);
-        let math = comptime!(rule.math);
-        let q = values.len();
-        if comptime!(first == 0) {
+    use super::{
+        super::{
+            Spec,
+            accumulator::*,
+            exponentials::{ExpState, weights_are_exponentials},
+        },
+        SoftmaxSum, sums,
+    };
+    use crate::{math::Math, program::UNROLL};
+
+    #[cube]
+    impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for SoftmaxSum {
+        // The sums of the weighted components, and behind them the sum of the exponentials.
+        type State = ExpState<F, A, N>;
+
+        fn step(
+            state: &mut ExpState<F, A, N>,
+            index: usize,
+            _column: u32,
+            values: &Sequence<Vector<F, N>>,
+            #[comptime] first: usize,
+            #[comptime] rule: Rule,
+        ) {
+            let spec = comptime!(rule.spec);
+            let math = comptime!(rule.math);
+            let q = values.len();
+            if comptime!(first == 0) {
+                let sums = comptime!(spec.dim);
+                state.take_scores(0usize, values, 0usize, sums, q, math);
+                #[unroll]
+                for c in 0..q {
+                    let exp = state.exps[c];
+                    state.sums.add(comptime!(spec.dim - 1), exp);
+                }
+            } else {
+                #[unroll]
+                for c in 0..q {
+                    let exp = state.exps[c];
+                    state.sums.add_product(index - 1, exp, *values.index(c));
+                }
+            }
+        }
+    }
+
+    products_are_values!(SoftmaxSum);
+
+    weights_are_exponentials!(SoftmaxSum);
+
+    no_indices!(SoftmaxSum);
+
+    #[cube]
+    impl<F: Float, A: Float, N: Size> KeepsValues<F, A, N> for SoftmaxSum {
+        fn end_block(
+            state: &mut ExpState<F, A, N>,
+            #[comptime] spec: Spec,
+            #[comptime] math: Math,
+        ) {
+            state.rebase(0usize, 0usize, comptime!(spec.dim), math);
+            state.sums.end_block(comptime!(spec.dim));
+        }
+
+        fn save(
+            state: &ExpState<F, A, N>,
+            at: usize,
+            #[comptime] plane: usize,
+            #[comptime] spec: Spec,
+        ) -> Vector<A, N> {
+            if comptime!(plane == 0) {
+                Vector::cast_from(state.maximum[at])
+            } else if comptime!(plane == 1) {
+                state.sums.total(comptime!(spec.dim - 1))
+            } else {
+                state.sums.total(at)
+            }
+        }
+
+        fn load(
+            state: &mut ExpState<F, A, N>,
+            at: usize,
+            value: Vector<A, N>,
+            #[comptime] plane: usize,
+            #[comptime] spec: Spec,
+        ) {
+            if comptime!(plane == 0) {
+                state.maximum[at] = Vector::cast_from(value);
+            } else if comptime!(plane == 1) {
+                state.sums.set_total(comptime!(spec.dim - 1), value);
+            } else {
+                state.sums.set_total(at, value);
+            }
+        }
+
+        fn value(
+            state: &ExpState<F, A, N>,
+            at: usize,
+            #[comptime] spec: Spec,
+            #[comptime] _math: Math,
+        ) -> Vector<A, N> {
+            state.sums.total(at) / state.sums.total(comptime!(spec.dim - 1))
+        }
+    }
+
+    #[cube]
+    impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for SoftmaxSum {
+        fn init(
+            _begin: u32,
+            infinity: F,
+            #[comptime] spec: Spec,
+            #[comptime] math: Math,
+        ) -> ExpState<F, A, N> {
+            ExpState::<F, A, N>::new(infinity, 1usize, comptime!(spec.dim), math)
+        }
+
+        fn merge(
+            state: &mut ExpState<F, A, N>,
+            later: &ExpState<F, A, N>,
+            #[comptime] spec: Spec,
+            #[comptime] math: Math,
+        ) {
             let sums = comptime!(spec.dim);
-            state.take_scores(0usize, values, 0usize, sums, q, math);
-            #[unroll]
-            for c in 0..q {
-                let exp = state.exps[c];
-                state.sums.add(comptime!(spec.dim - 1), exp);
+            let factor = state.merge_maximum(0usize, later.maximum[0], 0usize, sums, math);
+            #[unroll(sums <= UNROLL)]
+            for s in 0..sums {
+                state.sums.add_total(s, later.sums.total(s) * factor);
             }
-        } else {
-            #[unroll]
-            for c in 0..q {
-                let exp = state.exps[c];
-                state.sums.add_product(index - 1, exp, *values.index(c));
-            }
+            state.sums.end_part(sums);
         }
-    }
-}
-
-products_are_values!(SoftmaxSum);
-
-weights_are_exponentials!(SoftmaxSum);
-
-no_indices!(SoftmaxSum);
-
-#[cube]
-impl<F: Float, A: Float, N: Size> KeepsValues<F, A, N> for SoftmaxSum {
-    fn end_block(state: &mut ExpState<F, A, N>, #[comptime] spec: Spec, #[comptime] math: Math) {
-        state.rebase(0usize, 0usize, comptime!(spec.dim), math);
-        state.sums.end_block(comptime!(spec.dim));
-    }
-
-    fn save(
-        state: &ExpState<F, A, N>,
-        at: usize,
-        #[comptime] plane: usize,
-        #[comptime] spec: Spec,
-    ) -> Vector<A, N> {
-        if comptime!(plane == 0) {
-            Vector::cast_from(state.maximum[at])
-        } else if comptime!(plane == 1) {
-            state.sums.total(comptime!(spec.dim - 1))
-        } else {
-            state.sums.total(at)
-        }
-    }
-
-    fn load(
-        state: &mut ExpState<F, A, N>,
-        at: usize,
-        value: Vector<A, N>,
-        #[comptime] plane: usize,
-        #[comptime] spec: Spec,
-    ) {
-        if comptime!(plane == 0) {
-            state.maximum[at] = Vector::cast_from(value);
-        } else if comptime!(plane == 1) {
-            state.sums.set_total(comptime!(spec.dim - 1), value);
-        } else {
-            state.sums.set_total(at, value);
-        }
-    }
-
-    fn value(
-        state: &ExpState<F, A, N>,
-        at: usize,
-        #[comptime] spec: Spec,
-        #[comptime] _math: Math,
-    ) -> Vector<A, N> {
-        state.sums.total(at) / state.sums.total(comptime!(spec.dim - 1))
-    }
-}
-
-#[cube]
-impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for SoftmaxSum {
-    fn init(
-        _begin: u32,
-        infinity: F,
-        #[comptime] spec: Spec,
-        #[comptime] math: Math,
-    ) -> ExpState<F, A, N> {
-        ExpState::<F, A, N>::new(infinity, 1usize, comptime!(spec.dim), math)
-    }
-
-    fn merge(
-        state: &mut ExpState<F, A, N>,
-        later: &ExpState<F, A, N>,
-        #[comptime] spec: Spec,
-        #[comptime] math: Math,
-    ) {
-        let sums = comptime!(spec.dim);
-        let factor = state.merge_maximum(0usize, later.maximum[0], 0usize, sums, math);
-        #[unroll(sums <= UNROLL)]
-        for s in 0..sums {
-            state.sums.add_total(s, later.sums.total(s) * factor);
-        }
-        state.sums.end_part(sums);
     }
 }

@@ -1,14 +1,8 @@
-use cubecl::prelude::*;
-
-use super::{
-    Accumulation, Accumulator, Entry, Family, Forward, Found, KeepsValues, Reduction,
-    ReductionKind, Rule, Spec, TakesProducts, Wanted, no_indices, running::RunningSums,
-    weights_are_values,
-};
+use super::{Accumulation, Entry, Family, Forward, Found, Wanted};
 use crate::{
     formula::Cotangent,
-    math::{Math, Precision},
-    program::{UNROLL, Weights, sums},
+    math::Precision,
+    program::{Weights, sums},
 };
 
 /// The sum.
@@ -65,141 +59,153 @@ impl Family for Sum {
     }
 }
 
-fn compensated(spec: &Spec) -> bool {
-    spec.kind == ReductionKind::Sum(Accumulation::Kahan)
-}
+/// Its state in a kernel.
+#[cfg(feature = "cubecl")]
+pub(super) mod kernel {
+    use cubecl::prelude::*;
 
-#[cube]
-impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Sum {
-    type State = RunningSums<F, A, N>;
+    use super::{
+        super::{ReductionKind, Spec, accumulator::*, running::RunningSums},
+        Accumulation, Sum,
+    };
+    use crate::{math::Math, program::UNROLL};
 
-    fn step(
-        state: &mut RunningSums<F, A, N>,
-        index: usize,
-        _column: u32,
-        values: &Sequence<Vector<F, N>>,
-        #[comptime] _first: usize,
-        #[comptime] rule: Rule,
-    ) {
-        let spec = comptime!(rule.spec);
-        let math = comptime!(rule.math);
-        let q = values.len();
-        #[unroll]
-        for c in 0..q {
-            if comptime!(compensated(&spec)) {
-                state.add_compensated(index, *values.index(c), math);
-            } else {
-                state.add(index, *values.index(c));
+    fn compensated(spec: &Spec) -> bool {
+        spec.kind == ReductionKind::Sum(Accumulation::Kahan)
+    }
+
+    #[cube]
+    impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Sum {
+        type State = RunningSums<F, A, N>;
+
+        fn step(
+            state: &mut RunningSums<F, A, N>,
+            index: usize,
+            _column: u32,
+            values: &Sequence<Vector<F, N>>,
+            #[comptime] _first: usize,
+            #[comptime] rule: Rule,
+        ) {
+            let spec = comptime!(rule.spec);
+            let math = comptime!(rule.math);
+            let q = values.len();
+            #[unroll]
+            for c in 0..q {
+                if comptime!(compensated(&spec)) {
+                    state.add_compensated(index, *values.index(c), math);
+                } else {
+                    state.add(index, *values.index(c));
+                }
             }
         }
     }
-}
 
-#[cube]
-impl<F: Float, A: Float, N: Size> TakesProducts<F, A, N> for Sum {
-    fn fuses() -> comptime_type!(bool) {
-        true
-    }
-
-    fn step_product(
-        state: &mut RunningSums<F, A, N>,
-        index: usize,
-        _column: usize,
-        a: Vector<F, N>,
-        b: Vector<F, N>,
-        #[comptime] _first: usize,
-        #[comptime] rule: Rule,
-    ) {
-        let spec = comptime!(rule.spec);
-        let math = comptime!(rule.math);
-        if comptime!(compensated(&spec)) {
-            state.add_compensated(index, a * b, math);
-        } else {
-            state.add_product(index, a, b);
+    #[cube]
+    impl<F: Float, A: Float, N: Size> TakesProducts<F, A, N> for Sum {
+        fn fuses() -> comptime_type!(bool) {
+            true
         }
-    }
-}
 
-weights_are_values!(Sum);
-
-no_indices!(Sum);
-
-#[cube]
-impl<F: Float, A: Float, N: Size> KeepsValues<F, A, N> for Sum {
-    fn end_block(
-        state: &mut RunningSums<F, A, N>,
-        #[comptime] spec: Spec,
-        #[comptime] _math: Math,
-    ) {
-        if comptime!(!compensated(&spec)) {
-            state.end_block(comptime!(spec.dim));
-        }
-    }
-
-    fn save(
-        state: &RunningSums<F, A, N>,
-        at: usize,
-        #[comptime] _plane: usize,
-        #[comptime] spec: Spec,
-    ) -> Vector<A, N> {
-        if comptime!(compensated(&spec)) {
-            state.compensated(at)
-        } else {
-            state.total(at)
-        }
-    }
-
-    fn load(
-        state: &mut RunningSums<F, A, N>,
-        at: usize,
-        value: Vector<A, N>,
-        #[comptime] _plane: usize,
-        #[comptime] spec: Spec,
-    ) {
-        if comptime!(compensated(&spec)) {
-            state.set_compensated(at, value);
-        } else {
-            state.set_total(at, value);
-        }
-    }
-
-    fn value(
-        state: &RunningSums<F, A, N>,
-        at: usize,
-        #[comptime] spec: Spec,
-        #[comptime] _math: Math,
-    ) -> Vector<A, N> {
-        <Sum as KeepsValues<F, A, N>>::save(state, at, 0usize, spec)
-    }
-}
-
-#[cube]
-impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Sum {
-    fn init(
-        _begin: u32,
-        infinity: F,
-        #[comptime] spec: Spec,
-        #[comptime] math: Math,
-    ) -> RunningSums<F, A, N> {
-        RunningSums::<F, A, N>::new(infinity, comptime!(spec.dim), math)
-    }
-
-    fn merge(
-        state: &mut RunningSums<F, A, N>,
-        later: &RunningSums<F, A, N>,
-        #[comptime] spec: Spec,
-        #[comptime] math: Math,
-    ) {
-        #[unroll(spec.dim <= UNROLL)]
-        for k in 0..spec.dim {
+        fn step_product(
+            state: &mut RunningSums<F, A, N>,
+            index: usize,
+            _column: usize,
+            a: Vector<F, N>,
+            b: Vector<F, N>,
+            #[comptime] _first: usize,
+            #[comptime] rule: Rule,
+        ) {
+            let spec = comptime!(rule.spec);
+            let math = comptime!(rule.math);
             if comptime!(compensated(&spec)) {
-                state.add_compensated(k, Vector::<F, N>::cast_from(later.compensated(k)), math);
+                state.add_compensated(index, a * b, math);
             } else {
-                state.add_total(k, later.total(k));
+                state.add_product(index, a, b);
             }
         }
-        if comptime!(!compensated(&spec)) {
-            state.end_part(comptime!(spec.dim));
+    }
+
+    weights_are_values!(Sum);
+
+    no_indices!(Sum);
+
+    #[cube]
+    impl<F: Float, A: Float, N: Size> KeepsValues<F, A, N> for Sum {
+        fn end_block(
+            state: &mut RunningSums<F, A, N>,
+            #[comptime] spec: Spec,
+            #[comptime] _math: Math,
+        ) {
+            if comptime!(!compensated(&spec)) {
+                state.end_block(comptime!(spec.dim));
+            }
+        }
+
+        fn save(
+            state: &RunningSums<F, A, N>,
+            at: usize,
+            #[comptime] _plane: usize,
+            #[comptime] spec: Spec,
+        ) -> Vector<A, N> {
+            if comptime!(compensated(&spec)) {
+                state.compensated(at)
+            } else {
+                state.total(at)
+            }
+        }
+
+        fn load(
+            state: &mut RunningSums<F, A, N>,
+            at: usize,
+            value: Vector<A, N>,
+            #[comptime] _plane: usize,
+            #[comptime] spec: Spec,
+        ) {
+            if comptime!(compensated(&spec)) {
+                state.set_compensated(at, value);
+            } else {
+                state.set_total(at, value);
+            }
+        }
+
+        fn value(
+            state: &RunningSums<F, A, N>,
+            at: usize,
+            #[comptime] spec: Spec,
+            #[comptime] _math: Math,
+        ) -> Vector<A, N> {
+            <Sum as KeepsValues<F, A, N>>::save(state, at, 0usize, spec)
+        }
+    }
+
+    #[cube]
+    impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Sum {
+        fn init(
+            _begin: u32,
+            infinity: F,
+            #[comptime] spec: Spec,
+            #[comptime] math: Math,
+        ) -> RunningSums<F, A, N> {
+            RunningSums::<F, A, N>::new(infinity, comptime!(spec.dim), math)
+        }
+
+        fn merge(
+            state: &mut RunningSums<F, A, N>,
+            later: &RunningSums<F, A, N>,
+            #[comptime] spec: Spec,
+            #[comptime] math: Math,
+        ) {
+            #[unroll(spec.dim <= UNROLL)]
+            for k in 0..spec.dim {
+                if comptime!(compensated(&spec)) {
+                    state.add_compensated(k, Vector::<F, N>::cast_from(later.compensated(k)), math);
+                } else {
+                    state.add_total(k, later.total(k));
+                }
+            }
+            if comptime!(!compensated(&spec)) {
+                state.end_part(comptime!(spec.dim));
+            }
         }
     }
 }

@@ -1,16 +1,5 @@
-use cubecl::prelude::*;
-
-use super::{
-    Accumulator, Entry, Family, Forward, Found, KeepsValues, Plane, Reduction, ReductionKind, Rule,
-    Spec, Wanted, no_indices, products_are_values,
-    running::{BLOCKS, PARTS},
-    weights_are_values,
-};
-use crate::{
-    formula::Cotangent,
-    math::{Math, all, constant_vector},
-    program::{UNROLL, unrolled},
-};
+use super::{Entry, Family, Forward, Found, Plane, Wanted};
+use crate::{formula::Cotangent, program::unrolled};
 
 /// The variance $\frac{1}{N - c} \sum (f - \mu)^2$ and the mean $\mu$, in this order, with $c = 1$ where it is unbiased
 /// and else 0. NaN where there is nothing to divide by.
@@ -104,268 +93,293 @@ impl Family for Variance {
     }
 }
 
-/// Means, sums of squared deviations from them, and the number of values.
-#[derive(CubeType)]
-pub struct Moments<F: Float, N: Size> {
-    mean: Array<Vector<F, N>>,
-    squares: Array<Vector<F, N>>,
-    count: Array<F>,
-}
+/// Its state in a kernel.
+#[cfg(feature = "cubecl")]
+pub(super) mod kernel {
+    use cubecl::prelude::*;
 
-/// The moments of one component.
-#[derive(CubeType)]
-struct Moment<F: Float, N: Size> {
-    mean: Vector<F, N>,
-    squares: Vector<F, N>,
-}
+    use super::{
+        super::{
+            ReductionKind, Spec,
+            accumulator::*,
+            running::{BLOCKS, PARTS},
+        },
+        Variance,
+    };
+    use crate::{
+        math::{Math, all, constant_vector},
+        program::UNROLL,
+    };
 
-/// Whether `x` is finite.
-#[cube]
-fn is_finite<F: Float, N: Size>(x: Vector<F, N>) -> Vector<bool, N> {
-    x.abs().less_equal(&Vector::new(F::max_value()))
-}
-
-#[cube]
-impl<F: Float, N: Size> Moments<F, N> {
-    fn new(#[comptime] dim: usize) -> Moments<F, N> {
-        let mut moments = Moments::<F, N> {
-            mean: Array::new(dim),
-            squares: Array::new(dim),
-            count: Array::new(1usize),
-        };
-        moments.clear(dim);
-        moments
+    /// Means, sums of squared deviations from them, and the number of values.
+    #[derive(CubeType)]
+    pub struct Moments<F: Float, N: Size> {
+        mean: Array<Vector<F, N>>,
+        squares: Array<Vector<F, N>>,
+        count: Array<F>,
     }
 
-    /// Starts again with nothing.
-    fn clear(&mut self, #[comptime] dim: usize) {
-        #[unroll(dim <= UNROLL)]
-        for k in 0..dim {
-            self.mean[k] = constant_vector::<F, N>(0.0);
-            self.squares[k] = constant_vector::<F, N>(0.0);
-        }
-        self.count[0] = F::cast_from(0u32);
+    /// The moments of one component.
+    #[derive(CubeType)]
+    struct Moment<F: Float, N: Size> {
+        mean: Vector<F, N>,
+        squares: Vector<F, N>,
     }
 
-    /// Component `k` of these and `other` together.
-    fn with(&self, other: &Moments<F, N>, k: usize) -> Moment<F, N> {
-        let count = max(self.count[0] + other.count[0], F::cast_from(1u32));
-        let share = Vector::new(other.count[0] / count);
-        let (a, b) = (self.mean[k], other.mean[k]);
-        let distance = b - a;
-        // Infinite means have no distance.
-        let finite = is_finite::<F, N>(a).vec_and(is_finite::<F, N>(b));
-        // Where there is nothing yet, the distance may be too large to be squared.
-        let more = distance * (distance * (share * Vector::new(self.count[0])));
-        Moment::<F, N> {
-            mean: select_many(finite, fma(distance, share, a), a + b),
-            squares: self.squares[k] + other.squares[k] + more,
-        }
+    /// Whether `x` is finite.
+    #[cube]
+    fn is_finite<F: Float, N: Size>(x: Vector<F, N>) -> Vector<bool, N> {
+        x.abs().less_equal(&Vector::new(F::max_value()))
     }
 
-    /// Takes in `other`.
-    fn take(&mut self, other: &Moments<F, N>, #[comptime] dim: usize) {
-        #[unroll(dim <= UNROLL)]
-        for k in 0..dim {
-            let both = self.with(other, k);
-            self.mean[k] = both.mean;
-            self.squares[k] = both.squares;
+    #[cube]
+    impl<F: Float, N: Size> Moments<F, N> {
+        fn new(#[comptime] dim: usize) -> Moments<F, N> {
+            let mut moments = Moments::<F, N> {
+                mean: Array::new(dim),
+                squares: Array::new(dim),
+                count: Array::new(1usize),
+            };
+            moments.clear(dim);
+            moments
         }
-        self.count[0] += other.count[0];
-    }
 
-    /// Takes in values of component `k` behind `before` others.
-    fn take_values(&mut self, k: usize, values: &Sequence<Vector<F, N>>, before: u32) {
-        let q = values.len();
-        let mut pivot = self.mean[k];
-        if before == 0u32 {
-            pivot = *values.index(0usize);
+        /// Starts again with nothing.
+        fn clear(&mut self, #[comptime] dim: usize) {
+            #[unroll(dim <= UNROLL)]
+            for k in 0..dim {
+                self.mean[k] = constant_vector::<F, N>(0.0);
+                self.squares[k] = constant_vector::<F, N>(0.0);
+            }
+            self.count[0] = F::cast_from(0u32);
         }
-        let mut sum = constant_vector::<F, N>(0.0);
-        #[unroll]
-        for c in 0..q {
-            sum += *values.index(c) - pivot;
+
+        /// Component `k` of these and `other` together.
+        fn with(&self, other: &Moments<F, N>, k: usize) -> Moment<F, N> {
+            let count = max(self.count[0] + other.count[0], F::cast_from(1u32));
+            let share = Vector::new(other.count[0] / count);
+            let (a, b) = (self.mean[k], other.mean[k]);
+            let distance = b - a;
+            // Infinite means have no distance.
+            let finite = is_finite::<F, N>(a).vec_and(is_finite::<F, N>(b));
+            // Where there is nothing yet, the distance may be too large to be squared.
+            let more = distance * (distance * (share * Vector::new(self.count[0])));
+            Moment::<F, N> {
+                mean: select_many(finite, fma(distance, share, a), a + b),
+                squares: self.squares[k] + other.squares[k] + more,
+            }
         }
-        let count = before + comptime!(q as u32);
-        let weight = Vector::new(F::cast_from(1u32) / F::cast_from(count));
-        let mut mean = fma(sum, weight, pivot);
-        if !all::<N>(is_finite::<F, N>(mean)) {
-            // The mean of infinite values is their sum, as they have no distance from each other.
-            let mut total = select_many(
-                is_finite::<F, N>(pivot),
-                constant_vector::<F, N>(0.0),
-                pivot,
-            );
+
+        /// Takes in `other`.
+        fn take(&mut self, other: &Moments<F, N>, #[comptime] dim: usize) {
+            #[unroll(dim <= UNROLL)]
+            for k in 0..dim {
+                let both = self.with(other, k);
+                self.mean[k] = both.mean;
+                self.squares[k] = both.squares;
+            }
+            self.count[0] += other.count[0];
+        }
+
+        /// Takes in values of component `k` behind `before` others.
+        fn take_values(&mut self, k: usize, values: &Sequence<Vector<F, N>>, before: u32) {
+            let q = values.len();
+            let mut pivot = self.mean[k];
+            if before == 0u32 {
+                pivot = *values.index(0usize);
+            }
+            let mut sum = constant_vector::<F, N>(0.0);
             #[unroll]
             for c in 0..q {
-                total += *values.index(c);
+                sum += *values.index(c) - pivot;
             }
-            mean = select_many(is_finite::<F, N>(total), mean, total);
-        }
-        let mut squares = self.squares[k];
-        #[unroll]
-        for c in 0..q {
-            let value = *values.index(c);
-            squares = fma(value - pivot, value - mean, squares);
-        }
-        self.mean[k] = mean;
-        self.squares[k] = squares;
-    }
-}
-
-/// The moments of the columns so far.
-#[derive(CubeType)]
-pub struct VarianceState<F: Float, N: Size> {
-    /// Of the current block, without their number.
-    block: Moments<F, N>,
-    /// Of up to [`BLOCKS`] blocks.
-    middle: Moments<F, N>,
-    /// Of what came before.
-    total: Moments<F, N>,
-    /// The first column of the block, and the one behind its last.
-    begin: Array<u32>,
-    end: Array<u32>,
-    /// Blocks or parts that have been taken in.
-    blocks: Array<u32>,
-}
-
-#[cube]
-impl<F: Float, N: Size> VarianceState<F, N> {
-    /// Counts what has been taken in, and every `full` times adds that to the total.
-    fn count(&mut self, #[comptime] full: u32, #[comptime] dim: usize) {
-        self.blocks[0] += 1u32;
-        let over = self.blocks[0] % full;
-        if over == 0 {
-            self.total.take(&self.middle, dim);
-            self.middle.clear(dim);
+            let count = before + comptime!(q as u32);
+            let weight = Vector::new(F::cast_from(1u32) / F::cast_from(count));
+            let mut mean = fma(sum, weight, pivot);
+            if !all::<N>(is_finite::<F, N>(mean)) {
+                // The mean of infinite values is their sum, as they have no distance from each other.
+                let mut total = select_many(
+                    is_finite::<F, N>(pivot),
+                    constant_vector::<F, N>(0.0),
+                    pivot,
+                );
+                #[unroll]
+                for c in 0..q {
+                    total += *values.index(c);
+                }
+                mean = select_many(is_finite::<F, N>(total), mean, total);
+            }
+            let mut squares = self.squares[k];
+            #[unroll]
+            for c in 0..q {
+                let value = *values.index(c);
+                squares = fma(value - pivot, value - mean, squares);
+            }
+            self.mean[k] = mean;
+            self.squares[k] = squares;
         }
     }
-}
 
-#[cube]
-impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Variance {
-    type State = VarianceState<F, N>;
-
-    fn step(
-        state: &mut VarianceState<F, N>,
-        index: usize,
-        column: u32,
-        values: &Sequence<Vector<F, N>>,
-        #[comptime] _first: usize,
-        #[comptime] _rule: Rule,
-    ) {
-        let before = column - state.begin[0];
-        state.block.take_values(index, values, before);
-        // The same for all components of these columns.
-        state.end[0] = column + values.len() as u32;
-    }
-}
-
-products_are_values!(Variance);
-weights_are_values!(Variance);
-no_indices!(Variance);
-
-#[cube]
-impl<F: Float, A: Float, N: Size> KeepsValues<F, A, N> for Variance {
-    fn end_block(state: &mut VarianceState<F, N>, #[comptime] spec: Spec, #[comptime] _math: Math) {
-        let dim = comptime!(spec.dim);
-        state.block.count[0] = F::cast_from(state.end[0] - state.begin[0]);
-        state.middle.take(&state.block, dim);
-        state.block.clear(dim);
-        state.begin[0] = state.end[0];
-        state.count(BLOCKS, dim);
+    /// The moments of the columns so far.
+    #[derive(CubeType)]
+    pub struct VarianceState<F: Float, N: Size> {
+        /// Of the current block, without their number.
+        block: Moments<F, N>,
+        /// Of up to [`BLOCKS`] blocks.
+        middle: Moments<F, N>,
+        /// Of what came before.
+        total: Moments<F, N>,
+        /// The first column of the block, and the one behind its last.
+        begin: Array<u32>,
+        end: Array<u32>,
+        /// Blocks or parts that have been taken in.
+        blocks: Array<u32>,
     }
 
-    fn save(
-        state: &VarianceState<F, N>,
-        at: usize,
-        #[comptime] plane: usize,
-        #[comptime] spec: Spec,
-    ) -> Vector<A, N> {
-        if comptime!(plane == 0) {
+    #[cube]
+    impl<F: Float, N: Size> VarianceState<F, N> {
+        /// Counts what has been taken in, and every `full` times adds that to the total.
+        fn count(&mut self, #[comptime] full: u32, #[comptime] dim: usize) {
+            self.blocks[0] += 1u32;
+            let over = self.blocks[0] % full;
+            if over == 0 {
+                self.total.take(&self.middle, dim);
+                self.middle.clear(dim);
+            }
+        }
+    }
+
+    #[cube]
+    impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Variance {
+        type State = VarianceState<F, N>;
+
+        fn step(
+            state: &mut VarianceState<F, N>,
+            index: usize,
+            column: u32,
+            values: &Sequence<Vector<F, N>>,
+            #[comptime] _first: usize,
+            #[comptime] _rule: Rule,
+        ) {
+            let before = column - state.begin[0];
+            state.block.take_values(index, values, before);
+            // The same for all components of these columns.
+            state.end[0] = column + values.len() as u32;
+        }
+    }
+
+    products_are_values!(Variance);
+
+    weights_are_values!(Variance);
+
+    no_indices!(Variance);
+
+    #[cube]
+    impl<F: Float, A: Float, N: Size> KeepsValues<F, A, N> for Variance {
+        fn end_block(
+            state: &mut VarianceState<F, N>,
+            #[comptime] spec: Spec,
+            #[comptime] _math: Math,
+        ) {
+            let dim = comptime!(spec.dim);
+            state.block.count[0] = F::cast_from(state.end[0] - state.begin[0]);
+            state.middle.take(&state.block, dim);
+            state.block.clear(dim);
+            state.begin[0] = state.end[0];
+            state.count(BLOCKS, dim);
+        }
+
+        fn save(
+            state: &VarianceState<F, N>,
+            at: usize,
+            #[comptime] plane: usize,
+            #[comptime] spec: Spec,
+        ) -> Vector<A, N> {
+            if comptime!(plane == 0) {
+                let dim = comptime!(spec.dim);
+                let moment = state.total.with(&state.middle, at % dim);
+                let value = select_many(Vector::new(at < dim), moment.mean, moment.squares);
+                Vector::cast_from(value)
+            } else {
+                Vector::new(A::cast_from(state.total.count[0] + state.middle.count[0]))
+            }
+        }
+
+        fn load(
+            state: &mut VarianceState<F, N>,
+            at: usize,
+            value: Vector<A, N>,
+            #[comptime] plane: usize,
+            #[comptime] spec: Spec,
+        ) {
+            if comptime!(plane == 0) {
+                let dim = comptime!(spec.dim);
+                if at < dim {
+                    state.total.mean[at] = Vector::cast_from(value);
+                } else {
+                    state.total.squares[at - dim] = Vector::cast_from(value);
+                }
+            } else {
+                state.total.count[0] = F::cast_from(value.extract(0usize));
+            }
+        }
+
+        fn value(
+            state: &VarianceState<F, N>,
+            at: usize,
+            #[comptime] spec: Spec,
+            #[comptime] _math: Math,
+        ) -> Vector<A, N> {
             let dim = comptime!(spec.dim);
             let moment = state.total.with(&state.middle, at % dim);
-            let value = select_many(Vector::new(at < dim), moment.mean, moment.squares);
-            Vector::cast_from(value)
-        } else {
-            Vector::new(A::cast_from(state.total.count[0] + state.middle.count[0]))
+            let count = state.total.count[0] + state.middle.count[0];
+            let divisor = count - F::cast_from(comptime!(correction(spec)));
+            let variance = moment.squares / Vector::new(divisor);
+            Vector::cast_from(select_many(Vector::new(at < dim), variance, moment.mean))
         }
     }
 
-    fn load(
-        state: &mut VarianceState<F, N>,
-        at: usize,
-        value: Vector<A, N>,
-        #[comptime] plane: usize,
-        #[comptime] spec: Spec,
-    ) {
-        if comptime!(plane == 0) {
+    #[cube]
+    impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Variance {
+        fn init(
+            begin: u32,
+            _infinity: F,
+            #[comptime] spec: Spec,
+            #[comptime] _math: Math,
+        ) -> VarianceState<F, N> {
             let dim = comptime!(spec.dim);
-            if at < dim {
-                state.total.mean[at] = Vector::cast_from(value);
-            } else {
-                state.total.squares[at - dim] = Vector::cast_from(value);
-            }
-        } else {
-            state.total.count[0] = F::cast_from(value.extract(0usize));
+            let mut state = VarianceState::<F, N> {
+                block: Moments::<F, N>::new(dim),
+                middle: Moments::<F, N>::new(dim),
+                total: Moments::<F, N>::new(dim),
+                begin: Array::new(1usize),
+                end: Array::new(1usize),
+                blocks: Array::new(1usize),
+            };
+            state.begin[0] = begin;
+            state.end[0] = begin;
+            state.blocks[0] = 0u32;
+            state
+        }
+
+        fn merge(
+            state: &mut VarianceState<F, N>,
+            later: &VarianceState<F, N>,
+            #[comptime] spec: Spec,
+            #[comptime] _math: Math,
+        ) {
+            let dim = comptime!(spec.dim);
+            state.middle.take(&later.total, dim);
+            state.middle.take(&later.middle, dim);
+            state.count(PARTS, dim);
         }
     }
 
-    fn value(
-        state: &VarianceState<F, N>,
-        at: usize,
-        #[comptime] spec: Spec,
-        #[comptime] _math: Math,
-    ) -> Vector<A, N> {
-        let dim = comptime!(spec.dim);
-        let moment = state.total.with(&state.middle, at % dim);
-        let count = state.total.count[0] + state.middle.count[0];
-        let divisor = count - F::cast_from(comptime!(correction(spec)));
-        let variance = moment.squares / Vector::new(divisor);
-        Vector::cast_from(select_many(Vector::new(at < dim), variance, moment.mean))
-    }
-}
-
-#[cube]
-impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Variance {
-    fn init(
-        begin: u32,
-        _infinity: F,
-        #[comptime] spec: Spec,
-        #[comptime] _math: Math,
-    ) -> VarianceState<F, N> {
-        let dim = comptime!(spec.dim);
-        let mut state = VarianceState::<F, N> {
-            block: Moments::<F, N>::new(dim),
-            middle: Moments::<F, N>::new(dim),
-            total: Moments::<F, N>::new(dim),
-            begin: Array::new(1usize),
-            end: Array::new(1usize),
-            blocks: Array::new(1usize),
-        };
-        state.begin[0] = begin;
-        state.end[0] = begin;
-        state.blocks[0] = 0u32;
-        state
-    }
-
-    fn merge(
-        state: &mut VarianceState<F, N>,
-        later: &VarianceState<F, N>,
-        #[comptime] spec: Spec,
-        #[comptime] _math: Math,
-    ) {
-        let dim = comptime!(spec.dim);
-        state.middle.take(&later.total, dim);
-        state.middle.take(&later.middle, dim);
-        state.count(PARTS, dim);
-    }
-}
-
-/// What is subtracted from the number of columns.
-fn correction(spec: Spec) -> u32 {
-    match spec.kind {
-        ReductionKind::Variance { unbiased } => unbiased.into(),
-        _ => 0,
+    /// What is subtracted from the number of columns.
+    fn correction(spec: Spec) -> u32 {
+        match spec.kind {
+            ReductionKind::Variance { unbiased } => unbiased.into(),
+            _ => 0,
+        }
     }
 }

@@ -3,9 +3,8 @@
 use std::f64::consts::{FRAC_2_PI, LN_2, LOG2_E};
 
 use super::{
-    super::{
-        elementary::{ERF_DOUBLE, LOG_ERFC_FAR, LOG_ERFC_MIDDLE, LOG_ERFC_NEAR},
-        logarithm::SQRT_HALF_DOUBLE,
+    super::coefficients::{
+        ERF_DOUBLE, LOG_ERFC_FAR, LOG_ERFC_MIDDLE, LOG_ERFC_NEAR, SQRT_HALF_DOUBLE,
     },
     Arithmetic, Real, in_quadrant, polynomial,
 };

@@ -3,11 +3,8 @@
 use std::f64::consts::{FRAC_2_PI, LN_2, LOG2_E};
 
 use super::{
-    super::{
-        EXP, EXP2, LN_2_REST, MAGIC,
-        circular::{COS, SIN},
-        elementary::{ERF, LOG_ERFC, TANH},
-        logarithm::{EXPM1, LOG, SQRT_HALF},
+    super::coefficients::{
+        COS, ERF, EXP, EXP2, EXPM1, LN_2_REST, LOG, LOG_ERFC, MAGIC, SIN, SQRT_HALF, TANH,
     },
     Arithmetic, Real, in_quadrant, odd, polynomial,
 };
