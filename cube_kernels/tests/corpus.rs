@@ -37,7 +37,8 @@ fn formulas() -> Vec<Expr> {
 
 /// A number that follows from its place alone.
 fn number(k: usize) -> f64 {
-    ((k * 2_654_435_761 % 1024) as f64 - 511.5) / 512.0
+    // Where indices have 32 bits, too.
+    ((k as u64 * 2_654_435_761 % 1024) as f64 - 511.5) / 512.0
 }
 
 /// Reduces one formula, and compares.

@@ -43,6 +43,8 @@ enum Need {
     Llvm,
     Vulkan,
     Web,
+    /// [`Web`](Self::Web), and what runs its programs.
+    Node,
     Targets,
 }
 
@@ -63,6 +65,7 @@ struct Missing {
     vulkan: Option<String>,
     validation: Option<String>,
     web: Option<String>,
+    node: Option<String>,
     targets: Option<String>,
 }
 
@@ -73,6 +76,7 @@ impl Missing {
             Need::Llvm => self.llvm.as_deref(),
             Need::Vulkan => self.vulkan.as_deref(),
             Need::Web => self.web.as_deref(),
+            Need::Node => self.web.as_deref().or(self.node.as_deref()),
             Need::Targets => self.targets.as_deref(),
         }
     }
@@ -149,6 +153,7 @@ fn set_up() -> (Missing, Option<targets::Tools>) {
     let vulkan = vulkan::ensure(&say).err().map(reason);
     let validation = vulkan::ensure_validation(&say).err().map(reason);
     let web = web::ensure(&say).err().map(reason);
+    let node = web::check_node().err().map(reason);
     let (tools, targets) = match targets::Tools::ensure(&say) {
         Ok(tools) => (Some(tools), None),
         Err(error) => (None, Some(reason(error))),
@@ -158,6 +163,7 @@ fn set_up() -> (Missing, Option<targets::Tools>) {
         vulkan,
         validation,
         web,
+        node,
         targets,
     };
     (missing, tools)
@@ -357,12 +363,18 @@ fn steps(features: &str, other_targets: bool, tools: Option<&targets::Tools>) ->
             )
         });
     }
-    // It has no threads to run tests on, and a machine like this no browser.
+    // There is no browser on a machine like this, but what runs the engine on the host.
     steps.push(step(
         "build, web",
         "check --target {web} --features webgpu --examples",
         &[],
         Need::Web,
+    ));
+    steps.push(step(
+        "kernels, web",
+        "test -p burn-lazy-kernels --target {web} --test corpus",
+        &[web::RUNNER],
+        Need::Node,
     ));
     if other_targets {
         steps.extend([
@@ -406,6 +418,7 @@ mod tests {
             vulkan: None,
             validation: None,
             web: None,
+            node: None,
             targets: Some("no LLVM".into()),
         };
         for step in steps(FEATURES_WITHOUT_LLVM, true, None) {

@@ -7,6 +7,11 @@ use anyhow::{Context, Result};
 use crate::process::capture;
 
 pub const TARGET: &str = "wasm32-unknown-unknown";
+/// What cargo runs the tests of this target with, in the folder of the kernels.
+pub const RUNNER: (&str, &str) = (
+    "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER",
+    "node ../xtask/src/web.mjs",
+);
 
 /// Makes sure that the compiler has the target.
 pub fn ensure(say: &dyn Fn(&str)) -> Result<()> {
@@ -20,4 +25,12 @@ pub fn ensure(say: &dyn Fn(&str)) -> Result<()> {
     capture(Command::new("rustup").args(["target", "add", TARGET]))
         .context("no target for the web")?;
     Ok(())
+}
+
+/// Makes sure that there is Node, which runs programs for the web without a browser.
+pub fn check_node() -> Result<()> {
+    let version = capture(Command::new("node").arg("--version"));
+    version
+        .map(|_| ())
+        .context("node is needed to run programs for the web")
 }

@@ -245,7 +245,8 @@ fn point(expr: &Expr, seed: u64) -> Point {
 pub fn wobble(tape: &Tape, at: &dyn Fn(&Var) -> Vec<f64>, noise: &mut Noise) -> Vec<f64> {
     let exact = tape.evaluate(at, None);
     let mut moved = vec![0f64; exact.len()];
-    for _ in 0..3 {
+    for flushes in [true, false, true] {
+        noise.flushes = flushes;
         let other = tape.evaluate(at, Some(noise));
         for ((moved, exact), other) in moved.iter_mut().zip(&exact).zip(other) {
             let off = match (exact.is_finite(), other.is_finite()) {

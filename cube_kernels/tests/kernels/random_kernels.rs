@@ -33,6 +33,7 @@ pub fn expected(problem: &Problem, precision: Precision) -> Vec<Expected> {
             eps: f32::EPSILON as f64,
             largest: f32::MAX as f64,
             smallest: f32::MIN_POSITIVE as f64,
+            flushes: true,
         },
     };
     let reference = problem.reference();

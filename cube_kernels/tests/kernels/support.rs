@@ -124,6 +124,8 @@ pub struct Noise {
     pub largest: f64,
     /// Values below may vanish.
     pub smallest: f64,
+    /// Whether they do.
+    pub flushes: bool,
 }
 
 impl Noise {
@@ -133,6 +135,7 @@ impl Noise {
             eps: f64::EPSILON,
             largest: f64::MAX,
             smallest: f64::MIN_POSITIVE,
+            flushes: true,
         }
     }
 
@@ -145,7 +148,8 @@ impl Noise {
         let value = value + self.eps * size * self.unit();
         if value.abs() > self.largest {
             value.signum() * f64::INFINITY
-        } else if value.abs() < self.smallest && self.rng.bits().is_multiple_of(2) {
+        } else if value.abs() < self.smallest * if self.flushes { 1.0 } else { self.eps } {
+            // The least number that is not 0 is about `eps` of the least one of all digits.
             0.0
         } else {
             value
