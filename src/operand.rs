@@ -1,6 +1,9 @@
 //! The operands of a lazy tensor and the rules by which they fit together.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use burn::{
     backend::{
@@ -24,7 +27,8 @@ pub(crate) struct Operand {
 /// What a leaf stands for.
 #[derive(Clone, Debug)]
 pub(crate) enum Value {
-    Tensor(Box<TensorValue>),
+    // Shared, as each operation of a formula copies the operands.
+    Tensor(Arc<TensorValue>),
     Scalar(f64),
 }
 
@@ -77,7 +81,7 @@ impl Value {
             Value::Scalar(value) => Value::Scalar(*value),
             Value::Tensor(value) => {
                 let tensor = change(value.any_rank());
-                Value::Tensor(Box::new(TensorValue {
+                Value::Tensor(Arc::new(TensorValue {
                     shape: value.shape.clone(),
                     dtype: match value.source {
                         Source::Float => tensor.dtype(),
@@ -251,7 +255,7 @@ impl Operand {
                 dim: value.shape[value.shape.len() - 1],
                 scalar: false,
             },
-            value: Value::Tensor(Box::new(value)),
+            value: Value::Tensor(Arc::new(value)),
         }
     }
 
@@ -328,7 +332,7 @@ impl Operand {
     /// Sets the type of a formula that has no other operand.
     pub fn read_in(&mut self, dtype: DType) {
         if let Value::Tensor(value) = &mut self.value {
-            value.dtype = dtype;
+            Arc::make_mut(value).dtype = dtype;
         }
     }
 
@@ -348,8 +352,10 @@ impl Operand {
     }
 
     fn with_unsaid(mut self, unsaid: bool) -> Self {
-        if let Value::Tensor(value) = &mut self.value {
-            value.unsaid = unsaid;
+        if let Value::Tensor(value) = &mut self.value
+            && value.unsaid != unsaid
+        {
+            Arc::make_mut(value).unsaid = unsaid;
         }
         self
     }

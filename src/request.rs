@@ -8,9 +8,7 @@ use burn::{
     tensor::{Bool, DType, Device, Int, Shape, Slice, Tensor, TensorData},
 };
 use burn_lazy_kernels::{
-    Accumulation, Axis, Expr, Formula, ReductionKind, Wanted,
-    catalogue::ScalarOp,
-    expr::{Node, Var},
+    Accumulation, Axis, Expr, Formula, ReductionKind, Wanted, catalogue::ScalarOp, expr::Var,
 };
 
 use crate::{
@@ -108,7 +106,7 @@ impl LazyTensor {
         let Some(device) = &extent.device else {
             return Err(LazyError::NoTensor(self.boxed_info()));
         };
-        let (formula, leaves) = Formula::new(&self.anchored());
+        let (formula, leaves) = self.anchored();
         let operand = |leaf: &Var| {
             let operand = self.operands.iter().find(|operand| operand.var == *leaf);
             operand.expect("every leaf is an operand")
@@ -192,19 +190,20 @@ impl LazyTensor {
         }
     }
 
-    /// The expression, with a tensor in it. A formula of the indices of rows and columns alone has none, and a kernel
-    /// needs one.
-    fn anchored(&self) -> Expr {
+    /// The formula, with a tensor in it, and its leaves. A formula of the indices of rows and columns alone has none, and
+    /// a kernel needs one.
+    fn anchored(&self) -> (Formula, Vec<Var>) {
+        let (formula, leaves) = Formula::new(&self.expr);
         let dependence = self.expr.dependence();
         let varies = dependence.i || dependence.j;
-        let has_tensor = |expr: &Expr| matches!(expr.node(), Node::Var(var) if !var.scalar);
-        if !varies || self.expr.simplify().topological().iter().any(has_tensor) {
-            return self.expr.clone();
+        if !varies || leaves.iter().any(|leaf| !leaf.scalar) {
+            return (formula, leaves);
         }
         let tensor = self.operands.iter().find(|o| o.as_tensor().is_some());
         let tensor = Expr::var(tensor.expect("there is a tensor operand").var).slice(0, 1);
         let never = Expr::constant(0.0);
-        Expr::scalar(ScalarOp::MaskWhere, vec![self.expr.clone(), never, tensor])
+        let args = vec![self.expr.clone(), never, tensor];
+        Formula::new(&Expr::scalar(ScalarOp::MaskWhere, args))
     }
 
     pub(crate) fn reduce_unchecked(

@@ -208,7 +208,7 @@ pub(super) mod kernel {
             accumulator::*,
             exponentials::{COLUMNS, ExpState, base, weights_are_exponentials},
         },
-        LogSumExp, ReductionKind, sums,
+        LogSumExp, ReductionKind,
     };
     use crate::{
         math::{Math, constant_vector},

@@ -43,7 +43,7 @@ pub(crate) use variance::Variance;
 pub(crate) use self::{
     accumulator::{
         Accumulator, GivesIndices, GivesWeights, KeepsValues, Reduction, Rule, TakesProducts,
-        products_are_values, weights_are_values,
+        weights_are_values,
     },
     exponentials::{factor, relative_to_maximum},
     running::RunningSums,

@@ -110,7 +110,7 @@ pub(super) mod kernel {
             accumulator::*,
             exponentials::{ExpState, weights_are_exponentials},
         },
-        SoftmaxSum, sums,
+        SoftmaxSum,
     };
     use crate::{math::Math, program::UNROLL};
 
