@@ -91,6 +91,7 @@ mod complex;
 mod contraction;
 mod entries;
 mod error;
+mod kept;
 pub mod kernels;
 mod lazy;
 mod operand;

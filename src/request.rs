@@ -14,6 +14,7 @@ use burn_lazy_kernels::{
 use crate::{
     backends::{Unsupported, check, check_reduction, computed},
     error::LazyError,
+    kept::Kept,
     lazy::LazyTensor,
     operand::{Operand, Value},
     ops::{LazyOps, Operands, Reduction, cast_of},
@@ -193,7 +194,7 @@ impl LazyTensor {
     /// The formula, with a tensor in it, and its leaves. A formula of the indices of rows and columns alone has none, and
     /// a kernel needs one.
     fn anchored(&self) -> (Formula, Vec<Var>) {
-        let (formula, leaves) = Formula::new(&self.expr);
+        let (formula, leaves) = simplified(&self.expr);
         let dependence = self.expr.dependence();
         let varies = dependence.i || dependence.j;
         if !varies || leaves.iter().any(|leaf| !leaf.scalar) {
@@ -203,7 +204,7 @@ impl LazyTensor {
         let tensor = Expr::var(tensor.expect("there is a tensor operand").var).slice(0, 1);
         let never = Expr::constant(0.0);
         let args = vec![self.expr.clone(), never, tensor];
-        Formula::new(&Expr::scalar(ScalarOp::MaskWhere, args))
+        simplified(&Expr::scalar(ScalarOp::MaskWhere, args))
     }
 
     pub(crate) fn reduce_unchecked(
@@ -317,6 +318,28 @@ impl LazyTensor {
             },
         }
     }
+}
+
+/// The formula of an expression, and its leaves: what [`Formula::new`] makes of it, once for all expressions that are
+/// written alike.
+fn simplified(expr: &Expr) -> (Formula, Vec<Var>) {
+    static FORMULAS: Kept<u128, (Formula, Vec<usize>)> = Kept::new();
+
+    let (digest, leaves) = expr.numbered();
+    let made = FORMULAS.get(digest, |_| {
+        let (formula, own) = Formula::new(expr);
+        let place = |var: &Var| leaves.iter().position(|leaf| leaf == var);
+        let places = own.iter().map(place).collect::<Option<Vec<usize>>>();
+        (
+            formula,
+            places.expect("its leaves are some of the expression"),
+        )
+    });
+    let (formula, places) = &*made;
+    (
+        formula.clone(),
+        places.iter().map(|place| leaves[*place]).collect(),
+    )
 }
 
 /// A reduction and what it is made of.

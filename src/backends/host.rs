@@ -11,10 +11,13 @@ use burn_lazy_kernels::{
     host::{HostLaunch, HostOutput, HostProgram, HostTensor, HostValues, Instructions},
 };
 
-use super::{Unsupported, kept::Kept, precision};
+use super::{Unsupported, precision};
 #[cfg(any(feature = "ndarray", feature = "tch"))]
 use crate::ops::Operands;
-use crate::ops::{Reduced, Reduction};
+use crate::{
+    kept::Kept,
+    ops::{Reduced, Reduction},
+};
 
 /// A formula that is prepared.
 struct Prepared {

@@ -14,8 +14,6 @@ mod fusion;
 mod host;
 #[cfg(all(any_backend, feature = "autodiff"))]
 mod implicit;
-#[cfg(any_backend)]
-mod kept;
 #[cfg(feature = "ndarray")]
 mod ndarray;
 #[cfg(feature = "tch")]

@@ -9,6 +9,9 @@ use std::{
     sync::Arc,
 };
 
+use rustc_hash::{FxHashMap, FxHashSet};
+use twox_hash::XxHash3_128;
+
 use super::catalogue::{ScalarOp, Sign};
 pub use super::{
     leaf::{Axis, Dependence, Extreme, Place, Var},
@@ -92,15 +95,25 @@ impl Hash for Expr {
     }
 }
 
-/// A 128-bit digest made of two independent 64-bit hashes.
-pub(crate) fn digest(feed: impl Fn(&mut std::hash::DefaultHasher)) -> u128 {
-    let [low, high] = [0u8, 1].map(|salt| {
-        let mut hasher = std::hash::DefaultHasher::new();
-        salt.hash(&mut hasher);
-        feed(&mut hasher);
-        hasher.finish() as u128
-    });
-    (high << 64) | low
+/// What is fed to a digest.
+pub(crate) struct Digest(Vec<u8>);
+
+impl Hasher for Digest {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        XxHash3_128::oneshot(&self.0) as u64
+    }
+}
+
+/// The 128-bit digest of what is fed to it.
+pub(crate) fn digest(feed: impl FnOnce(&mut Digest)) -> u128 {
+    // Most nodes have no more.
+    let mut digest = Digest(Vec::with_capacity(128));
+    feed(&mut digest);
+    XxHash3_128::oneshot(&digest.0)
 }
 
 impl Expr {
@@ -176,17 +189,7 @@ impl Expr {
         };
         let depth = 1 + children.iter().map(|c| c.depth()).max().unwrap_or(0);
         let digest = digest(|h| {
-            std::mem::discriminant(&node).hash(h);
-            match &node {
-                Node::Var(var) => var.hash(h),
-                Node::Place(place) => place.hash(h),
-                Node::Const(value) => value.to_bits().hash(h),
-                Node::Scalar(op, _) => op.hash(h),
-                Node::Slice(_, start, len) | Node::Iota(start, len) => (start, len).hash(h),
-                Node::InnerExtremum(extreme, _) => extreme.hash(h),
-                Node::Expand(_, dim) => dim.hash(h),
-                Node::InnerSum(_) | Node::Concat(_) => {}
-            }
+            node.hash_kind(h);
             for child in &children {
                 child.0.digest.hash(h);
             }
@@ -446,7 +449,7 @@ impl Expr {
     pub fn topological(&self) -> Vec<Expr> {
         // Not by recursion, which deep graphs would be too much for.
         let mut order = Vec::new();
-        let mut seen = std::collections::HashSet::from([self.digest()]);
+        let mut seen = FxHashSet::from_iter([self.digest()]);
         let mut path = vec![(self, self.node().children().into_iter())];
         while let Some((expr, children)) = path.last_mut() {
             match children.next() {
@@ -465,7 +468,7 @@ impl Expr {
 
     /// Rebuilds the graph bottom-up: `rule` gets each node with its rewritten arguments.
     pub fn rewrite(&self, mut rule: impl FnMut(&Expr, Vec<Expr>) -> Expr) -> Expr {
-        let mut done: std::collections::HashMap<u128, Expr> = Default::default();
+        let mut done: FxHashMap<u128, Expr> = Default::default();
         for expr in self.topological() {
             let args = expr
                 .node()
@@ -501,6 +504,31 @@ impl Expr {
         })
     }
 
+    /// A digest in which operands are numbers, and the operands in this order, which is that in which they first occur.
+    /// Expressions that are written alike over different operands have the same digest.
+    pub fn numbered(&self) -> (u128, Vec<Var>) {
+        let mut leaves: Vec<Var> = Vec::new();
+        let mut done: FxHashMap<u128, u128> = Default::default();
+        let mut own = self.digest();
+        for expr in self.topological() {
+            own = digest(|h| {
+                match expr.node() {
+                    Node::Var(var) => {
+                        let id = leaves.len() as u64;
+                        leaves.push(*var);
+                        Node::Var(Var { id, ..*var }).hash_kind(h);
+                    }
+                    node => node.hash_kind(h),
+                }
+                for child in expr.node().children() {
+                    done[&child.digest()].hash(h);
+                }
+            });
+            done.insert(expr.digest(), own);
+        }
+        (own, leaves)
+    }
+
     /// Swaps the two symbolic axes.
     pub fn transpose(&self) -> Expr {
         self.rewrite(|expr, args| match expr.node() {
@@ -516,6 +544,21 @@ impl Expr {
 }
 
 impl Node {
+    /// Feeds a hasher with all but the arguments.
+    fn hash_kind(&self, h: &mut impl Hasher) {
+        std::mem::discriminant(self).hash(h);
+        match self {
+            Node::Var(var) => var.hash(h),
+            Node::Place(place) => place.hash(h),
+            Node::Const(value) => value.to_bits().hash(h),
+            Node::Scalar(op, _) => op.hash(h),
+            Node::Slice(_, start, len) | Node::Iota(start, len) => (start, len).hash(h),
+            Node::InnerExtremum(extreme, _) => extreme.hash(h),
+            Node::Expand(_, dim) => dim.hash(h),
+            Node::InnerSum(_) | Node::Concat(_) => {}
+        }
+    }
+
     /// The arguments, in order.
     pub fn children(&self) -> Vec<&Expr> {
         match self {

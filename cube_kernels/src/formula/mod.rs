@@ -10,6 +10,7 @@ mod terms;
 
 use std::collections::HashMap;
 
+use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 pub use differentiate::Cotangent;
@@ -64,7 +65,7 @@ impl Formula {
             .zip(&leaves)
             .map(|(id, var)| Var { id, ..*var })
             .collect();
-        let numbered: HashMap<Var, Var> =
+        let numbered: FxHashMap<Var, Var> =
             leaves.iter().copied().zip(vars.iter().copied()).collect();
         let root = root.map_vars(|var| Expr::var(numbered[var]));
         (Self { root, vars }, leaves)

@@ -259,19 +259,6 @@ pub struct Term<'a, T> {
     pub negated: bool,
 }
 
-impl<'a, T: Real> Term<'a, T> {
-    /// The arguments as a number and a value for each lane, if they are that. Their order makes no difference.
-    #[inline(always)]
-    fn mixed(self, row: usize, width: usize) -> Option<(T, &'a [T])> {
-        match self.args.map(|tile| tile.row(row, width)) {
-            [Lanes::All(number), Lanes::Each(lanes)] | [Lanes::Each(lanes), Lanes::All(number)] => {
-                Some((number, lanes))
-            }
-            _ => None,
-        }
-    }
-}
-
 /// The sum of terms and `summand`.
 pub struct SumOfTerms<'a, T> {
     pub out: &'a mut [T],
@@ -283,113 +270,162 @@ pub struct SumOfTerms<'a, T> {
 /// Terms that are added in one pass over the lanes, so that sums are read and written once for all of them.
 const AT_ONCE: usize = 4;
 
+/// A number for each row, and a value for each lane: the arguments of a term whose order makes no difference.
+#[derive(Clone, Copy)]
+struct Mixed<'a, T> {
+    /// The numbers, and how many of them a row is further on: one, or none where all rows have the same.
+    numbers: (&'a [T], usize),
+    /// The same for the values of lanes, of which a row has as many as there are lanes.
+    lanes: (&'a [T], usize),
+}
+
+impl<'a, T: Copy> Mixed<'a, T> {
+    #[inline(always)]
+    fn of(args: &'a [Tile<'a, T>; 2], width: usize) -> Option<Self> {
+        let (number, lanes) = match args {
+            [number @ (Tile::Rows(_) | Tile::All(_)), lanes] => (number, lanes),
+            [lanes, number] => (number, lanes),
+        };
+        let numbers = match number {
+            Tile::Rows(numbers) => (*numbers, 1),
+            Tile::All(number) => (std::slice::from_ref(number), 0),
+            Tile::Own(_) | Tile::Lanes(_) => return None,
+        };
+        let lanes = match lanes {
+            Tile::Own(values) => (*values, width),
+            Tile::Lanes(values) => (*values, 0),
+            Tile::Rows(_) | Tile::All(_) => return None,
+        };
+        Some(Self { numbers, lanes })
+    }
+}
+
 /// Terms that differ in their arguments only, each of a number and a value for each lane.
 struct Alike<'a, T> {
     kind: Kind,
     negated: bool,
+    terms: [Mixed<'a, T>; AT_ONCE],
     count: usize,
-    numbers: [T; AT_ONCE],
-    lanes: [&'a [T]; AT_ONCE],
 }
 
 impl<'a, T: Real> Alike<'a, T> {
-    /// As many of the first terms as are alike, at most [`AT_ONCE`].
+    /// As many of the first terms as are alike, at most [`AT_ONCE`]; none where the first one has other arguments.
     #[inline(always)]
-    fn of(terms: &[Term<'a, T>], row: usize, width: usize) -> Self {
+    fn of(terms: &'a [Term<'a, T>], width: usize) -> Option<Self> {
+        let first = &terms[0];
         let mut alike = Self {
-            kind: terms[0].kind,
-            negated: terms[0].negated,
-            count: 0,
-            numbers: [T::ZERO; AT_ONCE],
-            lanes: [&[]; AT_ONCE],
+            kind: first.kind,
+            negated: first.negated,
+            terms: [Mixed::of(&first.args, width)?; AT_ONCE],
+            count: 1,
         };
-        for term in terms.iter().take(AT_ONCE) {
+        for term in terms.iter().take(AT_ONCE).skip(1) {
             let same = (term.kind, term.negated) == (alike.kind, alike.negated);
-            match term.mixed(row, width) {
-                Some((number, lanes)) if same => {
-                    alike.numbers[alike.count] = number;
-                    alike.lanes[alike.count] = lanes;
+            match Mixed::of(&term.args, width) {
+                Some(mixed) if same => {
+                    alike.terms[alike.count] = mixed;
                     alike.count += 1;
                 }
                 _ => break,
             }
         }
-        alike
+        Some(alike)
     }
 
-    /// Adds the first `N` terms to the sums. A loop over the lanes around one over the terms, which compilers turn into
-    /// vector instructions; the other way round they do not.
+    /// Adds the terms to `sums`, or to `from` if it is given, whatever stands in `sums`.
     #[inline(always)]
-    fn add<M: Arithmetic, const N: usize>(&self, math: M, sums: &mut [T]) {
-        let len = sums.len();
-        let numbers: [T; N] = std::array::from_fn(|n| self.numbers[n]);
-        let lanes: [&[T]; N] = std::array::from_fn(|n| &self.lanes[n][..len]);
-        match (self.kind, self.negated) {
-            (Kind::Product, negated) => {
-                let numbers = numbers.map(|a| if negated { -a } else { a });
-                for k in 0..len {
-                    let mut sum = sums[k];
-                    for n in 0..N {
-                        sum = math.fma(numbers[n], lanes[n][k], sum);
-                    }
-                    sums[k] = sum;
-                }
+    fn add<M: Arithmetic>(&self, math: M, sums: &mut [T], width: usize, from: Option<T>) {
+        match self.count {
+            1 => self.add_first::<M, 1>(math, sums, width, from),
+            2 => self.add_first::<M, 2>(math, sums, width, from),
+            3 => self.add_first::<M, 3>(math, sums, width, from),
+            _ => self.add_first::<M, AT_ONCE>(math, sums, width, from),
+        }
+    }
+
+    /// The same for the first `N` terms.
+    #[inline(always)]
+    fn add_first<M: Arithmetic, const N: usize>(
+        &self,
+        math: M,
+        sums: &mut [T],
+        width: usize,
+        from: Option<T>,
+    ) {
+        for (row, sums) in sums.chunks_exact_mut(width).enumerate() {
+            let mut numbers = [T::ZERO; N];
+            let mut lanes: [&[T]; N] = [&[]; N];
+            for n in 0..N {
+                let Mixed {
+                    numbers: (own, step),
+                    lanes: (values, stride),
+                } = self.terms[n];
+                numbers[n] = own[row * step];
+                lanes[n] = &values[row * stride..][..width];
             }
-            (Kind::Square, false) => {
-                for k in 0..len {
-                    let mut sum = sums[k];
-                    for n in 0..N {
-                        let difference = numbers[n] - lanes[n][k];
-                        sum = math.fma(difference, difference, sum);
+            match (self.kind, self.negated) {
+                (Kind::Product, negated) => {
+                    if negated {
+                        numbers = numbers.map(|number| -number);
                     }
-                    sums[k] = sum;
+                    let add = |sum, a, b| math.fma(a, b, sum);
+                    add_terms(sums, from, numbers, lanes, add);
                 }
-            }
-            (Kind::Square, true) => {
-                for k in 0..len {
-                    let mut sum = sums[k];
-                    for n in 0..N {
-                        let difference = numbers[n] - lanes[n][k];
-                        sum = math.fma(-difference, difference, sum);
-                    }
-                    sums[k] = sum;
+                (Kind::Square, false) => {
+                    let add = |sum, a, b| math.fma(a - b, a - b, sum);
+                    add_terms(sums, from, numbers, lanes, add);
+                }
+                (Kind::Square, true) => {
+                    let add = |sum, a, b| math.fma(b - a, a - b, sum);
+                    add_terms(sums, from, numbers, lanes, add);
                 }
             }
         }
     }
 }
 
-impl<T: Real> SumOfTerms<'_, T> {
-    /// Adds all terms of a row.
-    #[inline(always)]
-    fn row<M: Arithmetic>(&self, math: M, row: usize, sums: &mut [T]) {
-        match self.summand.row(row, self.width) {
-            Lanes::All(value) => sums.fill(value),
-            Lanes::Each(values) => sums.copy_from_slice(values),
-        }
-        let mut terms = self.terms;
-        while let [first, ..] = terms {
-            let alike = Alike::of(terms, row, self.width);
-            match alike.count {
-                0 => {
-                    let args = first.args.map(|tile| tile.row(row, self.width));
-                    let sums = &mut *sums;
-                    match (first.kind, first.negated) {
-                        (Kind::Product, negated) => Product { negated }.on_row(math, sums, args),
-                        (Kind::Square, false) => {
-                            update(sums, args, |sum, a, b| math.fma(a - b, a - b, sum))
-                        }
-                        (Kind::Square, true) => {
-                            update(sums, args, |sum, a, b| math.fma(b - a, a - b, sum))
-                        }
-                    }
+/// Adds terms to each of the sums, or to `from`. A loop over the lanes around one over the terms, which compilers turn
+/// into vector instructions; the other way round they do not.
+#[inline(always)]
+fn add_terms<T: Real, const N: usize>(
+    sums: &mut [T],
+    from: Option<T>,
+    numbers: [T; N],
+    lanes: [&[T]; N],
+    add: impl Fn(T, T, T) -> T,
+) {
+    let len = sums.len();
+    let lanes = lanes.map(|lanes| &lanes[..len]);
+    match from {
+        Some(from) => {
+            for k in 0..len {
+                let mut sum = from;
+                for n in 0..N {
+                    sum = add(sum, numbers[n], lanes[n][k]);
                 }
-                1 => alike.add::<M, 1>(math, sums),
-                2 => alike.add::<M, 2>(math, sums),
-                3 => alike.add::<M, 3>(math, sums),
-                _ => alike.add::<M, AT_ONCE>(math, sums),
+                sums[k] = sum;
             }
-            terms = &terms[alike.count.max(1)..];
+        }
+        None => {
+            for k in 0..len {
+                let mut sum = sums[k];
+                for n in 0..N {
+                    sum = add(sum, numbers[n], lanes[n][k]);
+                }
+                sums[k] = sum;
+            }
+        }
+    }
+}
+
+/// A term whatever its arguments are, which is added to what stands there.
+impl<T: Real> OnRows<T, 2> for (Kind, bool) {
+    #[inline(always)]
+    fn on_row<M: Arithmetic>(self, math: M, sums: &mut [T], args: [Lanes<T>; 2]) {
+        match self {
+            (Kind::Product, negated) => Product { negated }.on_row(math, sums, args),
+            (Kind::Square, false) => update(sums, args, |sum, a, b| math.fma(a - b, a - b, sum)),
+            (Kind::Square, true) => update(sums, args, |sum, a, b| math.fma(b - a, a - b, sum)),
         }
     }
 }
@@ -398,11 +434,35 @@ impl<T: Real> Vectors for SumOfTerms<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run<M: Arithmetic>(mut self, math: M) {
-        let width = self.width;
-        let out = std::mem::take(&mut self.out);
-        for (row, sums) in out.chunks_exact_mut(width).enumerate() {
-            self.row(math, row, sums);
+    fn run<M: Arithmetic>(self, math: M) {
+        let (sums, width) = (self.out, self.width);
+        let mut from = match self.summand {
+            Tile::All(value) => Some(value),
+            summand => {
+                by_rows(math, sums, width, [summand], Copied);
+                None
+            }
+        };
+        let mut terms = self.terms;
+        while let [first, ..] = terms {
+            let count = match Alike::of(terms, width) {
+                Some(alike) => {
+                    alike.add(math, sums, width, from);
+                    alike.count
+                }
+                None => {
+                    if let Some(value) = from {
+                        sums.fill(value);
+                    }
+                    by_rows(math, sums, width, first.args, (first.kind, first.negated));
+                    1
+                }
+            };
+            from = None;
+            terms = &terms[count..];
+        }
+        if let Some(value) = from {
+            sums.fill(value);
         }
     }
 }

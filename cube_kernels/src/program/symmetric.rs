@@ -9,7 +9,7 @@ use super::{Program, lower::listing};
 use crate::formula::{
     Formula,
     catalogue::{Parity, ScalarOp},
-    expr::{Axis, Expr, Node, Var, digest},
+    expr::{Axis, Digest, Expr, Node, Var, digest},
 };
 
 /// The lowered form of a formula $f$ over rows and columns that are the same points: a program that
@@ -116,7 +116,7 @@ fn values(expr: &Expr) -> HashMap<u128, Value> {
 }
 
 fn value(expr: &Expr, args: &[Value]) -> Value {
-    let keyed = |negated: bool, feed: &dyn Fn(&mut std::hash::DefaultHasher)| Value {
+    let keyed = |negated: bool, feed: &dyn Fn(&mut Digest)| Value {
         negated,
         key: digest(|h| {
             std::mem::discriminant(expr.node()).hash(h);

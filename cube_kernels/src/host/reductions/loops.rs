@@ -151,6 +151,47 @@ impl<T: Real> Vectors for AnyBeyond<'_, T> {
     }
 }
 
+/// Where values are less than `bound`: writes their places, of which there may be as many as there are values, and
+/// returns how many there are.
+pub struct PlacesBelow<'a, T> {
+    pub values: &'a [T],
+    pub bound: T,
+    pub places: &'a mut [u32],
+}
+
+impl<T: Real> Vectors for PlacesBelow<'_, T> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<M: Arithmetic>(self, _math: M) -> usize {
+        /// Values that are tested at once, as few are less.
+        const TOGETHER: usize = 32;
+        let (bound, places) = (self.bound, self.places);
+        let mut count = 0;
+        let mut first = 0;
+        let mut find = |values: &[T], first: usize| {
+            for (place, value) in (first as u32..).zip(values) {
+                places[count] = place;
+                count += usize::from(*value < bound);
+            }
+        };
+        let chunks = self.values.chunks_exact(TOGETHER);
+        let rest = chunks.remainder();
+        for chunk in chunks {
+            let mut any = false;
+            for value in chunk {
+                any |= *value < bound;
+            }
+            if any {
+                find(chunk, first);
+            }
+            first += TOGETHER;
+        }
+        find(rest, first);
+        count
+    }
+}
+
 /// The sum of the distances from a pivot.
 pub struct SumOfDistances<'a, T> {
     pub values: &'a [T],

@@ -48,6 +48,8 @@ pub struct Room<T> {
     pub kept: Vec<T>,
     /// The values at hand.
     pub values: Vec<T>,
+    /// Places among them.
+    pub places: Vec<u32>,
 }
 
 impl<T: Real> Room<T> {
@@ -55,6 +57,7 @@ impl<T: Real> Room<T> {
         Self {
             kept: Vec::new(),
             values: Vec::new(),
+            places: Vec::new(),
         }
     }
 
@@ -62,6 +65,7 @@ impl<T: Real> Room<T> {
     pub fn prepare(&mut self, components: usize, len: usize) {
         if self.values.len() < len {
             self.values.resize(len, T::ZERO);
+            self.places.resize(len, 0);
         }
         if self.kept.len() < components * len {
             self.kept.resize(components * len, T::ZERO);

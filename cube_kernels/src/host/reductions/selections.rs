@@ -1,6 +1,9 @@
 //! Reductions whose result is made of values of single columns.
 
-use super::{HostReduction, Room, Rules, Taken, loops::AnyBeyond};
+use super::{
+    HostReduction, Room, Rules, Taken,
+    loops::{AnyBeyond, PlacesBelow},
+};
 use crate::{
     host::{arithmetic::Lanes, evaluate::Given},
     math::lane::Real,
@@ -116,7 +119,9 @@ impl Smallest {
     /// Inserts a value behind those that it equals, if it is among the smallest. The list, which is sorted, starts at
     /// `first`; its places are at a distance of `dim`.
     ///
-    /// One list is gone through at a time: with several side by side, in vectors, rustc 1.95 loses indices.
+    /// One list is gone through at a time: with several side by side, in vectors, rustc 1.95 loses indices. So it is not
+    /// inlined to where there are such vectors, either.
+    #[inline(never)]
     fn insert(&self, state: &mut Found, (first, dim): (usize, usize), value: f64, column: u32) {
         let place = |k: usize| first + k * dim;
         let mut k = self.k;
@@ -153,32 +158,22 @@ impl HostReduction for Smallest {
         taken: Taken<Given<Lanes<T>>>,
         rules: &Rules,
     ) {
-        /// Columns that are tested at once.
-        const TOGETHER: usize = 32;
         let (entries, dim) = (rules.spec.entries(), rules.spec.dim);
         let first = row * entries + taken.index;
         let last = first + (self.k - 1) * dim;
-        let values = &mut room.values[..taken.len];
-        let values = taken.given.values(rules.instructions, values);
-        let may_be_less = |state: &Found, values: &[T]| {
-            rules.instructions.run(AnyBeyond {
-                values,
-                bound: T::of(state.values[last]),
-                largest: false,
-            })
-        };
-        if !may_be_less(state, values) {
-            return;
-        }
-        for (column, values) in (taken.column..)
-            .step_by(TOGETHER)
-            .zip(values.chunks(TOGETHER))
-        {
-            if may_be_less(state, values) {
-                for (column, value) in (column as u32..).zip(values) {
-                    self.insert(state, (first, dim), value.double(), column);
-                }
-            }
+        let Room { values, places, .. } = room;
+        let values = taken
+            .given
+            .values(rules.instructions, &mut values[..taken.len]);
+        let count = rules.instructions.run(PlacesBelow {
+            values,
+            bound: T::of(state.values[last]),
+            places,
+        });
+        for place in &places[..count] {
+            let column = taken.column as u32 + place;
+            let value = values[*place as usize].double();
+            self.insert(state, (first, dim), value, column);
         }
     }
 

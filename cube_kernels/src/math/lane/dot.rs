@@ -6,12 +6,12 @@ use std::arch::x86_64::*;
 use super::Factor;
 
 /// A function that adds up products with some instructions: the type of the numbers and how many a vector has, and what
-/// makes, reads, writes, multiplies and adds vectors.
+/// makes, reads, multiplies and adds vectors, and adds up the numbers of one.
 macro_rules! dot {
     (
         $(#[$doc:meta])*
         $name:ident, $features:literal, $T:ty, $lanes:literal,
-        ($zero:ident, $set:ident, $load:ident, $store:ident, $fma:ident, $add:ident)
+        ($zero:ident, $set:ident, $load:ident, $fma:ident, $add:ident, $total:ident)
     ) => {
         $(#[$doc])*
         #[target_feature(enable = $features)]
@@ -49,17 +49,7 @@ macro_rules! dot {
                 }
             }
             let [first, second, third, fourth] = sums;
-            let mut parts = [0.0; $lanes];
-            // SAFETY: it has room for a vector.
-            unsafe { $store(parts.as_mut_ptr(), $add($add(first, second), $add(third, fourth))) };
-            let mut half = $lanes / 2;
-            while half > 0 {
-                for k in 0..half {
-                    parts[k] += parts[k + half];
-                }
-                half /= 2;
-            }
-            let mut sum = parts[0];
+            let mut sum = $total($add($add(first, second), $add(third, fourth)));
             while k < len {
                 let b = match b {
                     Factor::Each(b) => b[k],
@@ -73,23 +63,46 @@ macro_rules! dot {
     };
 }
 
+/// The sum of the numbers of a vector.
+#[inline]
+#[target_feature(enable = "avx")]
+fn total_single(vector: __m256) -> f32 {
+    let four = _mm_add_ps(
+        _mm256_castps256_ps128(vector),
+        _mm256_extractf128_ps::<1>(vector),
+    );
+    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+}
+
+/// The sum of the numbers of a vector.
+#[inline]
+#[target_feature(enable = "avx")]
+fn total_double(vector: __m256d) -> f64 {
+    let two = _mm_add_pd(
+        _mm256_castpd256_pd128(vector),
+        _mm256_extractf128_pd::<1>(vector),
+    );
+    _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)))
+}
+
 dot!(
     /// In F32 with AVX-512.
     wide_single, "avx2,fma,avx512f", f32, 16,
-    (_mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps, _mm512_add_ps)
+    (_mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, _mm512_fmadd_ps, _mm512_add_ps, _mm512_reduce_add_ps)
 );
 dot!(
     /// In F64 with AVX-512.
     wide_double, "avx2,fma,avx512f", f64, 8,
-    (_mm512_setzero_pd, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_fmadd_pd, _mm512_add_pd)
+    (_mm512_setzero_pd, _mm512_set1_pd, _mm512_loadu_pd, _mm512_fmadd_pd, _mm512_add_pd, _mm512_reduce_add_pd)
 );
 dot!(
     /// In F32 with AVX2.
     middle_single, "avx2,fma", f32, 8,
-    (_mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps, _mm256_add_ps)
+    (_mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_fmadd_ps, _mm256_add_ps, total_single)
 );
 dot!(
     /// In F64 with AVX2.
     middle_double, "avx2,fma", f64, 4,
-    (_mm256_setzero_pd, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_fmadd_pd, _mm256_add_pd)
+    (_mm256_setzero_pd, _mm256_set1_pd, _mm256_loadu_pd, _mm256_fmadd_pd, _mm256_add_pd, total_double)
 );

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// The last values.
-pub(super) struct Kept<K, V>(LazyLock<Mutex<HashMap<K, Arc<V>>>>);
+pub(crate) struct Kept<K, V>(LazyLock<Mutex<HashMap<K, Arc<V>>>>);
 
 impl<K: Eq + Hash, V> Kept<K, V> {
     /// The most values that are kept.
