@@ -1,0 +1,234 @@
+//! Accesses of memory: within bounds, aligned, and not in a race.
+
+use super::memory::Region;
+use super::shadow::{Race, Stamp, Use, touch};
+use super::unit::Unit;
+use super::{SHARED_BYTES, SHARED_WINDOW};
+use crate::ptx::Space;
+
+/// What an access is, in the bits of a number that generated code hands over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// The space that the instruction names.
+    pub space: Space,
+    /// How it uses memory.
+    pub how: Use,
+    /// Bytes from its address.
+    pub bytes: u32,
+    /// What its address must be a multiple of.
+    pub align: u32,
+}
+
+const SPACES: [Space; 6] = [
+    Space::Generic,
+    Space::Global,
+    Space::Shared,
+    Space::Local,
+    Space::Param,
+    Space::Const,
+];
+const USES: [Use; 3] = [Use::Read, Use::Write, Use::Atomic];
+
+impl Spec {
+    /// As a number.
+    pub fn encode(self) -> u32 {
+        let space = SPACES.iter().position(|space| *space == self.space);
+        let how = USES.iter().position(|how| *how == self.how);
+        space.unwrap_or(0) as u32
+            | (how.unwrap_or(0) as u32) << 3
+            | self.align.trailing_zeros() << 5
+            | self.bytes << 9
+    }
+
+    /// From a number.
+    #[inline]
+    pub fn decode(code: u32) -> Self {
+        Self {
+            space: SPACES[(code & 7) as usize],
+            how: USES[(code >> 3 & 3) as usize],
+            bytes: code >> 9,
+            align: 1 << (code >> 5 & 15),
+        }
+    }
+}
+
+/// Where on the host the memory of an access is. Ends the launch if the unit may not do it.
+pub extern "C" fn access(unit: *mut Unit, address: u64, code: u32, line: u32) -> *mut u8 {
+    // SAFETY: generated code hands over the unit that runs it.
+    let unit = unsafe { &mut *unit };
+    let spec = Spec::decode(code);
+    if address & u64::from(spec.align - 1) != 0 {
+        misaligned(unit, address, spec, line);
+    }
+    let bytes = spec.bytes as usize;
+    match spec.space {
+        Space::Shared => shared(unit, address, spec, line),
+        Space::Local => match local(unit, address, bytes) {
+            Some(place) => place,
+            None => outside(unit, address, spec, line),
+        },
+        Space::Param => match param(unit, address, bytes) {
+            Some(place) if spec.how == Use::Read => place,
+            _ => outside(unit, address, spec, line),
+        },
+        Space::Global | Space::Const => global(unit, address, spec, line),
+        Space::Generic => {
+            if let Some(offset) = address.checked_sub(SHARED_WINDOW)
+                && offset < SHARED_BYTES
+            {
+                return shared(unit, offset, spec, line);
+            }
+            let of_function = local(unit, address, bytes);
+            let reads = spec.how == Use::Read;
+            let own = of_function.or_else(|| param(unit, address, bytes).filter(|_| reads));
+            match own {
+                Some(place) => place,
+                None => global(unit, address, spec, line),
+            }
+        }
+    }
+}
+
+fn within(start: *mut u8, size: usize, address: u64, bytes: usize) -> Option<*mut u8> {
+    let region = Region::without_shadow(start as usize, size);
+    let offset = region.offset(address as usize, bytes)?;
+    Some(start.wrapping_add(offset))
+}
+
+fn local(unit: &Unit, address: u64, bytes: usize) -> Option<*mut u8> {
+    // SAFETY: the machine runs the unit.
+    let size = unsafe { unit.machine() }.local_bytes;
+    within(unit.local, size, address, bytes)
+}
+
+fn param(unit: &Unit, address: u64, bytes: usize) -> Option<*mut u8> {
+    // SAFETY: the machine runs the unit.
+    let size = unsafe { unit.machine() }.param_bytes;
+    within(unit.params, size, address, bytes)
+}
+
+fn shared(unit: &mut Unit, address: u64, spec: Spec, line: u32) -> *mut u8 {
+    // Instructions that name the space take 32 bits of an address.
+    let bytes = spec.bytes as usize;
+    // SAFETY: the machine runs the unit.
+    let machine = unsafe { unit.machine() };
+    if address + u64::from(spec.bytes) > u64::from(unit.shared_bytes) {
+        outside(unit, address, spec, line);
+    }
+    let me = Stamp {
+        run: machine.cube_run,
+        cube: 0,
+        ..unit.stamp(machine)
+    };
+    let offset = address as usize;
+    if let Err(race) = touch(&mut machine.shared_cells, offset, bytes, me, spec.how) {
+        races(unit, race, address, spec, line);
+    }
+    machine
+        .shared
+        .as_mut_ptr()
+        .cast::<u8>()
+        .wrapping_add(offset)
+}
+
+fn global(unit: &mut Unit, address: u64, spec: Spec, line: u32) -> *mut u8 {
+    let bytes = spec.bytes as usize;
+    // SAFETY: the machine runs the unit.
+    let machine = unsafe { unit.machine() };
+    let place = address as usize;
+    let offset = match machine.last.offset(place, bytes) {
+        Some(offset) => offset,
+        None => {
+            let Some(region) = machine.find(place, bytes) else {
+                outside(unit, address, spec, line);
+            };
+            machine.last = region;
+            place - region.start
+        }
+    };
+    let me = unit.stamp(machine);
+    // SAFETY: it was found, and a launch frees nothing.
+    let cells = unsafe { machine.last.cells() };
+    if let Err(race) = touch(cells, offset, bytes, me, spec.how) {
+        races(unit, race, address, spec, line);
+    }
+    place as *mut u8
+}
+
+fn verb(how: Use) -> &'static str {
+    match how {
+        Use::Read => "reads",
+        Use::Write => "writes",
+        Use::Atomic => "changes",
+    }
+}
+
+#[cold]
+fn misaligned(unit: &mut Unit, address: u64, spec: Spec, line: u32) -> ! {
+    let Spec { bytes, align, .. } = spec;
+    let verb = verb(spec.how);
+    let message = format!("{verb} {bytes} bytes at {address:#x}, which is no multiple of {align}");
+    fail(unit, line, message)
+}
+
+#[cold]
+fn outside(unit: &mut Unit, address: u64, spec: Spec, line: u32) -> ! {
+    // SAFETY: the machine runs the unit.
+    let machine = unsafe { unit.machine() };
+    let place = match spec.space {
+        Space::Shared => format!("of {} bytes of shared memory", unit.shared_bytes),
+        Space::Local => "which is not in the memory of the unit".into(),
+        Space::Param => "which is not in the arguments, or may not be written".into(),
+        _ => machine.describe(address as usize),
+    };
+    let (verb, bytes) = (verb(spec.how), spec.bytes);
+    let message = format!("{verb} {bytes} bytes at {address:#x}, {place}: out of bounds");
+    fail(unit, line, message)
+}
+
+#[cold]
+fn races(unit: &mut Unit, (other, wrote): Race, address: u64, spec: Spec, line: u32) -> ! {
+    let (verb, bytes) = (verb(spec.how), spec.bytes);
+    let did = if wrote { "wrote" } else { "read" };
+    let other = other.describe();
+    let message = format!(
+        "{verb} {bytes} bytes at {address:#x} of {:?} memory, where {other} {did} with no barrier \
+         between: a race",
+        spec.space
+    );
+    fail(unit, line, message)
+}
+
+/// Ends the launch. The message is dropped before the stack is left for good.
+fn fail(unit: &mut Unit, line: u32, message: String) -> ! {
+    let kept: &str = &message;
+    // SAFETY: the machine runs the unit.
+    let machine = unsafe { unit.machine() };
+    let who = unit.describe();
+    machine.fail(line, &format!("{who} {kept}"));
+    drop((message, who));
+    unit.wait(super::State::Done);
+    unreachable!("a launch that failed goes on")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_says_what_an_access_is() {
+        for space in SPACES {
+            for how in USES {
+                for (bytes, align) in [(1, 1), (16, 16), (12, 4), (640, 32)] {
+                    let spec = Spec {
+                        space,
+                        how,
+                        bytes,
+                        align,
+                    };
+                    assert_eq!(Spec::decode(spec.encode()), spec);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! Launches: cubes one after another, and the units of a cube in turns.
+
+use std::ffi::c_void;
+
+use super::fiber::{Stack, switch};
+use super::memory::{FRESH, Memory, Region};
+use super::plane::{LANES, complete};
+use super::shadow::{CELL, Cell, UNITS};
+use super::unit::{State, Unit};
+
+/// The most bytes of arguments.
+pub const PARAMS: usize = 32 << 10;
+
+/// A kernel that can be launched.
+pub struct Kernel {
+    /// Its name.
+    pub name: String,
+    /// Its code.
+    pub entry: extern "C" fn(*mut Unit),
+    /// Bytes of shared memory that its text declares.
+    pub shared_bytes: u32,
+    /// Bytes of the variables of a unit.
+    pub local_bytes: usize,
+    /// The sizes and places of its arguments.
+    pub params: Vec<(usize, usize)>,
+    /// The lines of the text.
+    pub lines: std::sync::Arc<[String]>,
+}
+
+/// The order in which cubes and units run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// As they are numbered.
+    Forward,
+    /// The other way round, both.
+    Backward,
+    /// Units forward and backward in turn, from barrier to barrier; cubes backward.
+    Alternating,
+    /// Both at random, by a seed.
+    Random(u64),
+}
+
+/// How a launch is to run.
+pub struct Launch<'a> {
+    /// What runs.
+    pub kernel: &'a Kernel,
+    /// The cubes.
+    pub cubes: [u32; 3],
+    /// The units of each.
+    pub units: [u32; 3],
+    /// Bytes of shared memory besides those of the kernel.
+    pub dynamic_bytes: u32,
+    /// The arguments.
+    pub arguments: &'a [u8],
+    /// The order.
+    pub order: Order,
+}
+
+/// What runs launches, one at a time.
+pub struct Machine {
+    memory: *const Memory,
+    globals: *const Memory,
+    /// The allocation used last.
+    pub last: Region,
+    /// The shared memory of the cube that runs.
+    pub shared: Vec<u128>,
+    /// Its shadow.
+    pub shared_cells: Vec<Cell>,
+    /// The variables of all units.
+    local: Vec<u128>,
+    /// Bytes of the variables of a unit.
+    pub local_bytes: usize,
+    /// The arguments.
+    params: Vec<u128>,
+    /// Their bytes.
+    pub param_bytes: usize,
+    units: Vec<Unit>,
+    stacks: Vec<Stack>,
+    /// Where the machine's own stack is while a unit runs.
+    pub stack: *mut c_void,
+    /// The number of the launch.
+    pub run: u32,
+    /// The number of the cube in the launch.
+    pub cube: u32,
+    /// Cubes so far, of all launches.
+    pub cube_run: u32,
+    /// Barriers of the cube so far.
+    pub epoch: u32,
+    entry: Option<extern "C" fn(*mut Unit)>,
+    name: String,
+    lines: std::sync::Arc<[String]>,
+    failure: Option<String>,
+}
+
+// SAFETY: its pointers lead to what it holds, and whoever has it locked is the only one to use it.
+unsafe impl Send for Machine {}
+
+extern "C" fn enter(unit: *mut c_void) {
+    // SAFETY: the machine prepared the stack with a unit of its own, and it has a kernel.
+    let unit = unsafe { &mut *unit.cast::<Unit>() };
+    // SAFETY: the machine runs the unit.
+    if let Some(entry) = unsafe { unit.machine() }.entry {
+        entry(unit);
+    }
+    unit.wait(State::Done);
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self {
+            memory: std::ptr::null(),
+            globals: std::ptr::null(),
+            last: Region::NOTHING,
+            shared: Vec::new(),
+            shared_cells: Vec::new(),
+            local: Vec::new(),
+            local_bytes: 0,
+            params: vec![0; PARAMS / size_of::<u128>()],
+            param_bytes: 0,
+            units: Vec::new(),
+            stacks: Vec::new(),
+            stack: std::ptr::null_mut(),
+            run: 0,
+            cube: 0,
+            cube_run: 0,
+            epoch: 0,
+            entry: None,
+            name: String::new(),
+            lines: [].into(),
+            failure: None,
+        }
+    }
+}
+
+const WORD: usize = size_of::<u128>();
+
+/// Words for so many bytes, full of NaN.
+fn refill(words: &mut Vec<u128>, bytes: usize) {
+    words.clear();
+    words.resize(bytes.div_ceil(WORD), u128::from_ne_bytes([FRESH; WORD]));
+}
+
+impl Machine {
+    /// The allocation of the device or of a module that has so many bytes there.
+    pub fn find(&self, address: usize, bytes: usize) -> Option<Region> {
+        // SAFETY: they are alive as long as a launch runs.
+        let all = unsafe { [self.memory.as_ref(), self.globals.as_ref()] };
+        all.into_iter()
+            .flatten()
+            .find_map(|memory| memory.find(address, bytes))
+    }
+
+    /// What is near an address.
+    pub fn describe(&self, address: usize) -> String {
+        // SAFETY: it is alive as long as a launch runs.
+        match unsafe { self.memory.as_ref() } {
+            Some(memory) => memory.describe(address),
+            None => "which is nowhere".into(),
+        }
+    }
+
+    /// Notes the first error of a launch.
+    pub fn fail(&mut self, line: u32, message: &str) {
+        let text = self.lines.get((line as usize).wrapping_sub(1));
+        let text = text.map_or("", |text| text.trim());
+        let name = &self.name;
+        let message = format!("kernel {name}, line {line}: `{text}`: {message}");
+        self.failure.get_or_insert(message);
+    }
+
+    /// Runs all cubes.
+    pub fn run(
+        &mut self,
+        launch: &Launch,
+        memory: &Memory,
+        globals: &Memory,
+    ) -> Result<(), String> {
+        let Launch { kernel, units, .. } = launch;
+        let count = units.iter().map(|n| u64::from(*n)).product::<u64>();
+        let name = &kernel.name;
+        if count == 0 || count > u64::from(UNITS) {
+            return Err(format!("kernel {name}: a cube of {count} units"));
+        }
+        if launch.arguments.len() > PARAMS {
+            return Err(format!("kernel {name}: too many arguments"));
+        }
+        while self.stacks.len() < count as usize {
+            let stack = Stack::new().map_err(|error| format!("no memory for a stack: {error}"))?;
+            self.stacks.push(stack);
+        }
+        (self.memory, self.globals) = (memory, globals);
+        self.last = Region::NOTHING;
+        self.run += 1;
+        self.entry = Some(kernel.entry);
+        self.name.clone_from(name);
+        self.lines = kernel.lines.clone();
+        self.failure = None;
+        self.param_bytes = launch.arguments.len();
+        // SAFETY: they have room for the arguments, as was checked above.
+        unsafe {
+            let to = self.params.as_mut_ptr().cast::<u8>();
+            to.copy_from_nonoverlapping(launch.arguments.as_ptr(), launch.arguments.len());
+        }
+        self.local_bytes = kernel.local_bytes.next_multiple_of(WORD);
+        let shared = (kernel.shared_bytes + launch.dynamic_bytes) as usize;
+        let cells = shared.div_ceil(CELL);
+        if self.shared_cells.len() < cells {
+            self.shared_cells.resize(cells, Cell::default());
+        }
+        let cubes = launch.cubes.map(u64::from);
+        let all = cubes.iter().product::<u64>();
+        let mut order = Turns::new(launch.order, all as usize, count as usize);
+        let result = (0..all as usize).try_for_each(|turn| {
+            let cube = order.cube(turn) as u64;
+            refill(&mut self.shared, shared);
+            self.cube = cube as u32;
+            self.cube_run += 1;
+            let place = [
+                cube % cubes[0],
+                cube / cubes[0] % cubes[1],
+                cube / cubes[0] / cubes[1],
+            ];
+            self.prepare(launch, place.map(|n| n as u32), count as usize);
+            self.cube(&mut order)
+        });
+        (self.memory, self.globals) = (std::ptr::null(), std::ptr::null());
+        result
+    }
+
+    fn prepare(&mut self, launch: &Launch, cube: [u32; 3], count: usize) {
+        refill(&mut self.local, self.local_bytes * count);
+        self.epoch = 0;
+        self.units.clear();
+        let machine: *mut Self = self;
+        let [x, y, _] = launch.units;
+        for k in 0..count as u32 {
+            let local = self.local.as_mut_ptr().cast::<u8>();
+            self.units.push(Unit {
+                params: self.params.as_mut_ptr().cast(),
+                local: local.wrapping_add(self.local_bytes * k as usize),
+                place: [k % x, k / x % y, k / x / y],
+                units: launch.units,
+                cube,
+                cubes: launch.cubes,
+                lane: k % LANES as u32,
+                plane: k / LANES as u32,
+                dynamic_bytes: launch.dynamic_bytes,
+                shared_bytes: launch.kernel.shared_bytes + launch.dynamic_bytes,
+                carry: 0,
+                index: k as u16,
+                plane_epoch: 0,
+                state: State::Ready,
+                stack: std::ptr::null_mut(),
+                given: std::ptr::null_mut(),
+                operation: None,
+                machine,
+            });
+        }
+        for (unit, stack) in self.units.iter_mut().zip(&self.stacks) {
+            let argument: *mut Unit = unit;
+            unit.stack = stack.prepare(enter, argument.cast());
+        }
+    }
+
+    /// Runs the units of a cube until all have ended.
+    fn cube(&mut self, order: &mut Turns) -> Result<(), String> {
+        let units: *mut Unit = self.units.as_mut_ptr();
+        let count = self.units.len();
+        loop {
+            for turn in 0..count {
+                let unit = order.unit(turn);
+                // SAFETY: a unit of this cube, whose stack waits to go on.
+                unsafe {
+                    let unit = units.add(unit);
+                    if (*unit).state == State::Ready {
+                        switch(&mut self.stack, (*unit).stack);
+                    }
+                }
+                if let Some(failure) = self.failure.take() {
+                    return Err(failure);
+                }
+            }
+            order.next_round();
+            let mut released = 0;
+            for plane in self.units.chunks_mut(LANES) {
+                match complete(plane) {
+                    Ok(count) => released += count,
+                    Err((line, message)) => {
+                        self.failure = Some((line, message))
+                            .map(|failure| format!("line {}: {}", failure.0, failure.1))
+                    }
+                }
+            }
+            if let Some(failure) = self.failure.take() {
+                return Err(format!("kernel {}, {failure}", self.name));
+            }
+            if released > 0 {
+                continue;
+            }
+            if self.units.iter().all(|unit| unit.state == State::Done) {
+                return Ok(());
+            }
+            self.barrier()?;
+        }
+    }
+
+    /// Lets all units go on that wait at the same barrier.
+    fn barrier(&mut self) -> Result<(), String> {
+        let first = self.units[0].state;
+        if let Some(other) = self.units.iter().find(|unit| unit.state != first) {
+            let (name, one) = (&self.name, &self.units[0]);
+            let says = |unit: &Unit| match unit.state {
+                State::Ready => format!("{} runs", unit.describe()),
+                State::Barrier(line) => {
+                    format!("{} is at the barrier of line {line}", unit.describe())
+                }
+                State::Exchange(line, mask) => format!(
+                    "{} waits at line {line} for the lanes {mask:#x} of its plane",
+                    unit.describe()
+                ),
+                State::Done => format!("{} has ended", unit.describe()),
+            };
+            return Err(format!(
+                "kernel {name}: units wait for each other: {}, {}",
+                says(one),
+                says(other)
+            ));
+        }
+        if let State::Exchange(line, mask) = first {
+            return Err(format!(
+                "kernel {}, line {line}: lanes {mask:#x} of a plane wait for each other",
+                self.name
+            ));
+        }
+        self.epoch += 1;
+        for unit in &mut self.units {
+            unit.state = State::Ready;
+        }
+        Ok(())
+    }
+}
+
+/// Which cube and which unit comes when.
+struct Turns {
+    order: Order,
+    cubes: Vec<u32>,
+    units: Vec<u32>,
+    round: usize,
+    random: u64,
+}
+
+impl Turns {
+    fn new(order: Order, cubes: usize, units: usize) -> Self {
+        let mut turns = Self {
+            order,
+            cubes: Vec::new(),
+            units: Vec::new(),
+            round: 0,
+            random: 0,
+        };
+        match order {
+            Order::Random(seed) => {
+                turns.random = seed;
+                turns.cubes = turns.shuffled(cubes);
+                turns.units = turns.shuffled(units);
+            }
+            Order::Forward => turns.cubes = (0..cubes as u32).collect(),
+            Order::Backward | Order::Alternating => {
+                turns.cubes = (0..cubes as u32).rev().collect();
+            }
+        }
+        if turns.units.is_empty() {
+            turns.units = (0..units as u32).collect();
+        }
+        if order == Order::Backward {
+            turns.units.reverse();
+        }
+        turns
+    }
+
+    /// So many numbers in some order (Fisher and Yates, by SplitMix64).
+    fn shuffled(&mut self, count: usize) -> Vec<u32> {
+        let mut all: Vec<u32> = (0..count as u32).collect();
+        for k in (1..count).rev() {
+            self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = self.random;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            all.swap(k, ((z ^ (z >> 31)) % (k as u64 + 1)) as usize);
+        }
+        all
+    }
+
+    fn cube(&self, turn: usize) -> usize {
+        self.cubes[turn] as usize
+    }
+
+    fn unit(&self, turn: usize) -> usize {
+        self.units[turn] as usize
+    }
+
+    fn next_round(&mut self) {
+        self.round += 1;
+        match self.order {
+            Order::Alternating => self.units.reverse(),
+            Order::Random(_) => self.units = self.shuffled(self.units.len()),
+            Order::Forward | Order::Backward => {}
+        }
+    }
+}

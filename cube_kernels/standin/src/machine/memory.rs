@@ -1,0 +1,193 @@
+//! The memory of the device: each allocation apart from the others, and full of NaN at first.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use super::shadow::{CELL, Cell};
+
+/// What addresses of allocations are multiples of.
+pub const ALIGNMENT: usize = 512;
+/// What fresh memory is full of: NaN in each type.
+pub const FRESH: u8 = 0xff;
+const PAGE: usize = 4096;
+
+/// Memory of the system, zero at first, that takes only what is used of it.
+struct Mapping {
+    start: *mut u8,
+    size: usize,
+}
+
+impl Mapping {
+    fn new(size: usize) -> io::Result<Self> {
+        let size = size.max(1).next_multiple_of(PAGE);
+        // SAFETY: a new mapping at a place of the system's choice.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                size,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self {
+            start: start.cast(),
+            size,
+        })
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the mapping of `new`.
+        unsafe { libc::munmap(self.start.cast(), self.size) };
+    }
+}
+
+/// A part of the memory of the device.
+pub struct Allocation {
+    data: Mapping,
+    cells: Mapping,
+    size: usize,
+}
+
+impl Allocation {
+    /// Memory of so many bytes, full of NaN.
+    pub fn new(size: usize) -> io::Result<Self> {
+        let allocation = Self {
+            data: Mapping::new(size)?,
+            cells: Mapping::new(size.div_ceil(CELL) * size_of::<Cell>())?,
+            size,
+        };
+        // SAFETY: the mapping has at least so many bytes.
+        unsafe { allocation.data.start.write_bytes(FRESH, size) };
+        Ok(allocation)
+    }
+
+    /// The first address.
+    pub fn start(&self) -> usize {
+        self.data.start as usize
+    }
+
+    /// The size in bytes.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Where it is, without what it holds.
+    pub fn region(&self) -> Region {
+        Region {
+            start: self.start(),
+            size: self.size,
+            cells: self.cells.start.cast(),
+        }
+    }
+}
+
+/// Where an allocation and its shadow are.
+#[derive(Clone, Copy, Debug)]
+pub struct Region {
+    /// The first address.
+    pub start: usize,
+    /// The size in bytes.
+    pub size: usize,
+    cells: *mut Cell,
+}
+
+impl Region {
+    /// Nothing.
+    pub const NOTHING: Self = Self::without_shadow(0, 0);
+
+    /// Memory whose accesses are not noted.
+    pub const fn without_shadow(start: usize, size: usize) -> Self {
+        Self {
+            start,
+            size,
+            cells: std::ptr::null_mut(),
+        }
+    }
+
+    /// The offset of an address, if so many bytes from there are within.
+    pub fn offset(&self, address: usize, bytes: usize) -> Option<usize> {
+        let offset = address.wrapping_sub(self.start);
+        (offset <= self.size && self.size - offset >= bytes).then_some(offset)
+    }
+
+    /// The shadow.
+    ///
+    /// # Safety
+    ///
+    /// The allocation is alive, and nothing else uses its shadow.
+    pub unsafe fn cells<'a>(&self) -> &'a mut [Cell] {
+        // SAFETY: the allocation made so many, zeros, which are cells that nobody used.
+        unsafe { std::slice::from_raw_parts_mut(self.cells, self.size.div_ceil(CELL)) }
+    }
+}
+
+/// All allocations, by their first addresses.
+#[derive(Default)]
+pub struct Memory {
+    all: BTreeMap<usize, Allocation>,
+}
+
+// SAFETY: the mappings belong to the allocations, and addresses in them to whoever holds the memory.
+unsafe impl Send for Memory {}
+
+impl Memory {
+    /// A new allocation of so many bytes; its address.
+    pub fn allocate(&mut self, size: usize) -> io::Result<usize> {
+        let allocation = Allocation::new(size)?;
+        let start = allocation.start();
+        self.all.insert(start, allocation);
+        Ok(start)
+    }
+
+    /// Ends an allocation; whether there was one.
+    pub fn free(&mut self, start: usize) -> bool {
+        self.all.remove(&start).is_some()
+    }
+
+    /// The allocation that has so many bytes from `address`.
+    pub fn find(&self, address: usize, bytes: usize) -> Option<Region> {
+        let (_, allocation) = self.all.range(..=address).next_back()?;
+        let region = allocation.region();
+        region.offset(address, bytes).map(|_| region)
+    }
+
+    /// What is near an address that is in no allocation.
+    pub fn describe(&self, address: usize) -> String {
+        match self.all.range(..=address).next_back() {
+            Some((start, allocation)) if address - start < (1 << 30) => {
+                let (offset, size) = (address - start, allocation.size());
+                format!("at {offset} of an allocation of {size} bytes")
+            }
+            _ => "which is in no allocation".into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_allocation_ends_where_it_does() {
+        let mut memory = Memory::default();
+        let start = memory.allocate(100).unwrap();
+        assert!(start.is_multiple_of(ALIGNMENT));
+        assert!(memory.find(start + 96, 4).is_some());
+        assert!(memory.find(start + 97, 4).is_none());
+        assert!(memory.find(start + 100, 1).is_none());
+        assert!(memory.find(start - 1, 1).is_none());
+        assert!(memory.find(usize::MAX, 4).is_none());
+        // SAFETY: it is alive.
+        let bytes = unsafe { std::slice::from_raw_parts(start as *const u8, 100) };
+        assert!(bytes.iter().all(|byte| *byte == FRESH));
+        assert!(memory.free(start) && !memory.free(start));
+        assert!(memory.find(start, 4).is_none());
+    }
+}

@@ -1,0 +1,109 @@
+//! A unit: what generated code reads of it, and what the machine knows.
+
+use std::ffi::c_void;
+
+use super::launch::Machine;
+use super::shadow::Stamp;
+
+/// What a unit does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It can go on.
+    Ready,
+    /// It waits for all units of the cube, at this line.
+    Barrier(u32),
+    /// It waits for these lanes of its plane, at this line.
+    Exchange(u32, u32),
+    /// It has ended.
+    Done,
+}
+
+/// A unit of a cube. Generated code reads the fields down to `dynamic_bytes`.
+#[repr(C)]
+pub struct Unit {
+    /// The arguments of the kernel.
+    pub params: *mut u8,
+    /// The variables of the unit.
+    pub local: *mut u8,
+    /// Its place in the cube.
+    pub place: [u32; 3],
+    /// The units of a cube.
+    pub units: [u32; 3],
+    /// The cube's place in the launch.
+    pub cube: [u32; 3],
+    /// The cubes of the launch.
+    pub cubes: [u32; 3],
+    /// Its place in its plane.
+    pub lane: u32,
+    /// The number of its plane.
+    pub plane: u32,
+    /// Bytes of shared memory that the launch asked for.
+    pub dynamic_bytes: u32,
+    /// Bytes of all shared memory.
+    pub shared_bytes: u32,
+    /// A register of carries.
+    pub carry: u32,
+    /// The number in the cube.
+    pub index: u16,
+    /// Barriers of the plane so far.
+    pub plane_epoch: u16,
+    /// What it does.
+    pub state: State,
+    /// Where its stack is while others run.
+    pub stack: *mut c_void,
+    /// What it hands to an exchange.
+    pub given: *mut c_void,
+    /// What does the exchange.
+    pub operation: Option<super::plane::Operation>,
+    /// The machine.
+    pub machine: *mut Machine,
+}
+
+impl Unit {
+    /// The machine.
+    ///
+    /// # Safety
+    ///
+    /// It runs the unit, and nothing else holds it.
+    pub unsafe fn machine<'a>(&self) -> &'a mut Machine {
+        // SAFETY: the machine outlives its units.
+        unsafe { &mut *self.machine }
+    }
+
+    /// An access of memory of the device.
+    pub fn stamp(&self, machine: &Machine) -> Stamp {
+        Stamp {
+            run: machine.run,
+            cube: machine.cube,
+            epoch: machine.epoch,
+            plane_epoch: self.plane_epoch,
+            who: self.index,
+        }
+    }
+
+    /// Its name in messages.
+    pub fn describe(&self) -> String {
+        let Self { place, cube, .. } = self;
+        format!("unit {place:?} of cube {cube:?}")
+    }
+
+    /// Gives the others their turn until the state is [`State::Ready`] again.
+    pub fn wait(&mut self, state: State) {
+        self.state = state;
+        // SAFETY: the machine runs the unit, so its own stack waits at the switch to here.
+        unsafe {
+            let machine = self.machine();
+            super::fiber::switch(&mut self.stack, machine.stack);
+        }
+    }
+
+    /// Ends the launch with an error. Whatever the callers hold is never dropped.
+    pub fn fail(&mut self, line: u32, message: &str) -> ! {
+        // SAFETY: the machine runs the unit.
+        let machine = unsafe { self.machine() };
+        let who = self.describe();
+        machine.fail(line, &format!("{who} {message}"));
+        self.wait(State::Done);
+        unreachable!("a launch that failed goes on");
+    }
+}

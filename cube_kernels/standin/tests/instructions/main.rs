@@ -1,0 +1,13 @@
+//! Each group of instructions by known answers, worked out by the definitions of the PTX manual.
+
+#![allow(missing_docs)]
+
+mod bits;
+mod conversions;
+mod floats;
+mod halves;
+mod integers;
+mod matrices;
+mod planes;
+mod strict;
+mod support;
