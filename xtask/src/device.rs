@@ -25,7 +25,7 @@ impl Device {
         match self {
             Self::Flex => Ok(()),
             // One build serves both.
-            Self::Cpu | Self::Wgpu => llvm::ensure(say),
+            Self::Cpu | Self::Wgpu => llvm::ensure_gpu(say),
         }
     }
 

@@ -11,6 +11,7 @@ mod llvm;
 mod process;
 mod reference;
 mod report;
+mod standin;
 mod summary;
 mod targets;
 mod test;

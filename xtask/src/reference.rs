@@ -7,7 +7,7 @@ use crate::{llvm, process, test, vulkan};
 /// Measures on both runtimes, then writes the page; whether all of that worked.
 pub fn run() -> Result<bool> {
     let say = |message: &str| eprintln!("{message}");
-    llvm::ensure(&say)?;
+    llvm::ensure_gpu(&say)?;
     vulkan::ensure(&say)?;
     for (runtime, tests) in [
         ("cpu", "contract::"),

@@ -11,14 +11,20 @@ use clap::Args;
 
 use crate::process::Source;
 use crate::summary::{Outcome, Row, Tally, table};
-use crate::{bounds, llvm, process, targets, vulkan, web};
+use crate::{bounds, llvm, process, standin, targets, vulkan, web};
 
 /// The features of the tests and the examples: one set, so that one build serves both.
-pub const FEATURES: &str = "cpu,wgpu,ndarray";
+pub const FEATURES: &str = if cfg!(target_os = "linux") {
+    "cpu,cuda,wgpu,ndarray"
+} else {
+    // Where nothing stands in for NVIDIA's driver.
+    "cpu,wgpu,ndarray"
+};
 /// The same where there is no LLVM to link.
 const FEATURES_WITHOUT_LLVM: &str = "wgpu,ndarray";
-/// What the other targets take has features of its own, too.
-pub const LIBRARIES: &str = "--workspace --exclude xtask --exclude burn-lazy-targets";
+/// What the other targets take has features of its own, too, and the stand-in for a driver shares little with them.
+pub const LIBRARIES: &str =
+    "--workspace --exclude xtask --exclude burn-lazy-targets --exclude burn-lazy-standin";
 /// CubeCL's shader compilers recurse with the nesting of a kernel, in unoptimised builds deeper
 /// than the default stack of a thread.
 const DEEP_STACK: (&str, &str) = ("RUST_MIN_STACK", "16777216");
@@ -57,6 +63,8 @@ struct Step {
     validated: bool,
     /// Whether kernels check their indices.
     checked: bool,
+    /// How the stand-in for NVIDIA's driver runs launches, if it is in its place.
+    standin: Option<standin::Machine>,
 }
 
 /// What the set-up could not provide, as the reason why.
@@ -149,7 +157,7 @@ fn set_up() -> (Missing, Option<targets::Tools>) {
         eprintln!("{reason}");
         reason
     };
-    let llvm = llvm::ensure(&say).err().map(reason);
+    let llvm = llvm::ensure_gpu(&say).err().map(reason);
     let vulkan = vulkan::ensure(&say).err().map(reason);
     let validation = vulkan::ensure_validation(&say).err().map(reason);
     let web = web::ensure(&say).err().map(reason);
@@ -250,6 +258,7 @@ fn run_step(step: &Step, missing: &Missing, strict: bool, say: &Say) -> Outcome 
     say(Source::Stdout, &line);
     let passed = match (step.validated, &missing.validation) {
         _ if step.checked => bounds::checked(&mut command, say),
+        _ if let Some(machine) = step.standin => standin::run(&mut command, machine, say),
         (true, None) => vulkan::validated(&mut command, say),
         (true, Some(reason)) if strict => return unavailable(reason, strict, say),
         (true, Some(reason)) => {
@@ -268,6 +277,53 @@ fn run_step(step: &Step, missing: &Missing, strict: bool, say: &Say) -> Outcome 
     }
 }
 
+/// The kernels of the CUDA runtime on the stand-in for its driver: as two cards, and with units in different orders.
+fn on_standin(
+    step: &impl Fn(&'static str, &str, &[(&'static str, &'static str)], Need) -> Step,
+) -> Vec<Step> {
+    let variables = [
+        ("BURN_DEVICE", "cuda"),
+        ("BURN_LAZY_RUNTIME", "cuda"),
+        DEEP_STACK,
+    ];
+    let on = |name, tests: &str, machine| Step {
+        standin: Some(machine),
+        ..step(
+            name,
+            &format!("test {{libraries}} --features {{features}} {tests}"),
+            &variables,
+            Need::Llvm,
+        )
+    };
+    vec![
+        step(
+            "lints, stand-in for CUDA",
+            "clippy {standin} --all-targets -- -D warnings",
+            &[],
+            Need::Nothing,
+        ),
+        step("tests, stand-in for CUDA", "test {standin}", &[], Need::Nothing),
+        on(
+            "kernels on a stand-in for CUDA, 9.0",
+            "--test kernels --test backend",
+            standin::Machine {
+                capability: "90",
+                order: "alternating",
+                approximate: "0",
+            },
+        ),
+        on(
+            "kernels on a stand-in for CUDA, 8.0",
+            "--test kernels",
+            standin::Machine {
+                capability: "80",
+                order: "7",
+                approximate: "1",
+            },
+        ),
+    ]
+}
+
 /// The steps, in the order in which they start.
 ///
 /// The xtask has steps of its own. Built together with the libraries, it would switch on features
@@ -279,6 +335,7 @@ fn steps(features: &str, other_targets: bool, tools: Option<&targets::Tools>) ->
         arguments: arguments
             .replace("{libraries}", LIBRARIES)
             .replace("{features}", features)
+            .replace("{standin}", &format!("-p {}", standin::PACKAGE))
             .replace("{targets}", targets::PACKAGE)
             .replace("{with_kernels}", targets::WITH_KERNELS)
             .replace("{web}", web::TARGET)
@@ -289,6 +346,7 @@ fn steps(features: &str, other_targets: bool, tools: Option<&targets::Tools>) ->
         need,
         validated: false,
         checked: false,
+        standin: None,
     };
     let mut steps = vec![
         step("format", "fmt --all --check", &[], Need::Nothing),
@@ -334,6 +392,9 @@ fn steps(features: &str, other_targets: bool, tools: Option<&targets::Tools>) ->
             Need::Vulkan,
         ),
     ];
+    if cfg!(target_os = "linux") {
+        steps.extend(on_standin(&step));
+    }
     // What the functions of a formula are makes no difference to what is read and written.
     steps.push(Step {
         checked: true,

@@ -8,6 +8,8 @@ use super::plane::{LANES, complete};
 use super::shadow::{CELL, Cell, UNITS};
 use super::unit::{State, Unit};
 
+/// How often a unit may go back to where it was: beyond that it is taken to run forever.
+const TURNS: u64 = 1 << 28;
 /// The most bytes of arguments.
 pub const PARAMS: usize = 32 << 10;
 
@@ -247,6 +249,7 @@ impl Machine {
                 dynamic_bytes: launch.dynamic_bytes,
                 shared_bytes: launch.kernel.shared_bytes + launch.dynamic_bytes,
                 carry: 0,
+                turns: TURNS,
                 index: k as u16,
                 plane_epoch: 0,
                 state: State::Ready,

@@ -18,7 +18,7 @@ pub enum State {
     Done,
 }
 
-/// A unit of a cube. Generated code reads the fields down to `dynamic_bytes`.
+/// A unit of a cube. Generated code uses the fields down to `turns`.
 #[repr(C)]
 pub struct Unit {
     /// The arguments of the kernel.
@@ -43,6 +43,8 @@ pub struct Unit {
     pub shared_bytes: u32,
     /// A register of carries.
     pub carry: u32,
+    /// How often it may still go back to where it was.
+    pub turns: u64,
     /// The number in the cube.
     pub index: u16,
     /// Barriers of the plane so far.

@@ -18,6 +18,12 @@ pub extern "C" fn trap(unit: *mut Unit, line: u32) {
     unsafe { &mut *unit }.fail(line, "stops the launch");
 }
 
+/// A loop that does not end.
+pub extern "C" fn runaway(unit: *mut Unit, line: u32) {
+    // SAFETY: generated code hands over the unit that runs it.
+    unsafe { &mut *unit }.fail(line, "goes back too often: it does not end");
+}
+
 /// `bar.warp.sync`: what lanes wrote before is seen by the others behind.
 pub extern "C" fn plane_barrier(unit: *mut Unit, mask: u32, line: u32) {
     // SAFETY: generated code hands over the unit that runs it.

@@ -1,5 +1,6 @@
 //! PTX text: its words, and the functions and instructions that they make.
 
+mod body;
 mod lexer;
 mod parser;
 mod scope;

@@ -2,12 +2,11 @@
 
 use super::PtxError;
 use super::lexer::{Placed, Token, words};
-use super::scope::{Meaning, Scopes};
-use super::types::{
-    Address, Base, Function, Guard, Instruction, Module, Operand, Space, Statement, Type, Variable,
-};
+use super::scope::Scopes;
+use super::types::{Function, Module, Space, Type, Variable};
 
-type Result<T> = std::result::Result<T, PtxError>;
+/// What most of this gives.
+pub type Result<T> = std::result::Result<T, PtxError>;
 
 /// What a text says.
 pub fn parse(text: &str) -> Result<Module> {
@@ -24,39 +23,41 @@ pub fn parse(text: &str) -> Result<Module> {
     Ok(parser.module)
 }
 
-struct Parser {
-    words: Vec<Placed>,
-    at: usize,
-    module: Module,
-    function: Function,
-    scopes: Scopes,
+/// The words of a text, and how far they are parsed.
+pub struct Parser {
+    pub(super) words: Vec<Placed>,
+    pub(super) at: usize,
+    pub(super) module: Module,
+    /// The function at hand.
+    pub(super) function: Function,
+    pub(super) scopes: Scopes,
 }
 
 impl Parser {
-    fn line(&self) -> u32 {
+    pub(super) fn line(&self) -> u32 {
         let last = self.words.len().saturating_sub(1);
         self.words.get(self.at.min(last)).map_or(1, |word| word.1)
     }
 
-    fn error<T>(&self, message: impl Into<String>) -> Result<T> {
+    pub(super) fn error<T>(&self, message: impl Into<String>) -> Result<T> {
         Err(PtxError {
             line: self.line(),
             message: message.into(),
         })
     }
 
-    fn peek(&self) -> Option<&Token> {
+    pub(super) fn peek(&self) -> Option<&Token> {
         self.words.get(self.at).map(|word| &word.0)
     }
 
-    fn peek_word(&self) -> Option<&str> {
+    pub(super) fn peek_word(&self) -> Option<&str> {
         match self.peek() {
             Some(Token::Word(word)) => Some(word),
             _ => None,
         }
     }
 
-    fn next(&mut self) -> Result<Token> {
+    pub(super) fn next(&mut self) -> Result<Token> {
         match self.peek().cloned() {
             Some(token) => {
                 self.at += 1;
@@ -66,27 +67,27 @@ impl Parser {
         }
     }
 
-    fn takes(&mut self, mark: char) -> bool {
+    pub(super) fn takes(&mut self, mark: char) -> bool {
         let there = self.peek() == Some(&Token::Mark(mark));
         self.at += usize::from(there);
         there
     }
 
-    fn expect(&mut self, mark: char) -> Result<()> {
+    pub(super) fn expect(&mut self, mark: char) -> Result<()> {
         if self.takes(mark) {
             return Ok(());
         }
         self.error(format!("'{mark}' expected, not {:?}", self.peek()))
     }
 
-    fn word(&mut self) -> Result<String> {
+    pub(super) fn word(&mut self) -> Result<String> {
         match self.next()? {
             Token::Word(word) => Ok(word),
             other => self.error(format!("a name expected, not {other:?}")),
         }
     }
 
-    fn integer(&mut self) -> Result<i128> {
+    pub(super) fn integer(&mut self) -> Result<i128> {
         let negative = self.takes('-');
         match self.next()? {
             Token::Integer(value) if negative => Ok(-i128::from(value)),
@@ -95,7 +96,7 @@ impl Parser {
         }
     }
 
-    fn size(&mut self) -> Result<u32> {
+    pub(super) fn size(&mut self) -> Result<u32> {
         let value = self.integer()?;
         match u32::try_from(value) {
             Ok(value) => Ok(value),
@@ -103,7 +104,7 @@ impl Parser {
         }
     }
 
-    fn skip_line(&mut self) {
+    pub(super) fn skip_line(&mut self) {
         let line = self.line();
         while self.words.get(self.at).is_some_and(|word| word.1 == line) {
             self.at += 1;
@@ -167,7 +168,7 @@ impl Parser {
     }
 
     /// A variable behind the name of its space, without the semicolon.
-    fn variable(&mut self, space: Space) -> Result<Variable> {
+    pub(super) fn variable(&mut self, space: Space) -> Result<Variable> {
         let mut align = None;
         let mut count = 1;
         let name_of_type = loop {
@@ -232,8 +233,8 @@ impl Parser {
             Some(Token::Single(bits)) => i128::from(*bits),
             Some(Token::Double(bits)) => i128::from(*bits),
             _ => {
-                self.at -= 0;
                 let value = self.integer()?;
+                // As after a number of one word.
                 self.at -= 1;
                 value
             }
@@ -290,241 +291,11 @@ impl Parser {
         self.module.functions.push(function);
         Ok(())
     }
-
-    // What is within a function.
-
-    /// A statement; false at the closing brace of the body.
-    fn statement(&mut self) -> Result<bool> {
-        if self.takes('{') {
-            self.scopes.open(self.function.body.len());
-            return Ok(true);
-        }
-        if self.takes('}') {
-            return Ok(self.scopes.close(&mut self.function.body));
-        }
-        if self.takes(';') {
-            return Ok(true);
-        }
-        match self.peek_word() {
-            Some(".reg") => self.registers()?,
-            Some(".local") => self.declaration(Space::Local)?,
-            Some(".shared") => self.declaration(Space::Shared)?,
-            Some(".param") => self.declaration(Space::Param)?,
-            Some(".pragma") => {
-                self.at += 2;
-                self.expect(';')?;
-            }
-            Some(".loc") => self.skip_line(),
-            Some(word) if word.starts_with('.') => {
-                return self.error(format!("'{word}' is unknown within a function"));
-            }
-            Some(word) if self.words.get(self.at + 1).map(|w| &w.0) == Some(&Token::Mark(':')) => {
-                let label = word.to_string();
-                let unique = self.scopes.label(&label);
-                self.function.body.push(Statement::Label(unique));
-                self.at += 2;
-            }
-            _ => self.instruction()?,
-        }
-        Ok(true)
-    }
-
-    fn registers(&mut self) -> Result<()> {
-        self.at += 1;
-        let word = self.word()?;
-        let Some(of) = word.strip_prefix('.').and_then(Type::of) else {
-            return self.error(format!("'{word}' is no type of registers"));
-        };
-        loop {
-            let name = self.word()?;
-            if self.takes('<') {
-                let count = self.size()?;
-                self.expect('>')?;
-                for k in 0..count {
-                    self.register(&format!("{name}{k}"), of);
-                }
-            } else {
-                self.register(&name, of);
-            }
-            if !self.takes(',') {
-                return self.expect(';');
-            }
-        }
-    }
-
-    fn register(&mut self, name: &str, of: Type) {
-        let register = self.function.registers.len();
-        self.function.registers.push(of);
-        self.scopes.declare(name, Meaning::Register(register));
-    }
-
-    fn declaration(&mut self, space: Space) -> Result<()> {
-        self.at += 1;
-        let mut variable = self.variable(space)?;
-        if variable.size == 0 {
-            return self.error(format!("{} has no size here", variable.name));
-        }
-        let unique = self.scopes.unique(&variable.name);
-        let meaning = Meaning::Variable(unique.clone());
-        self.scopes.declare(&variable.name, meaning);
-        variable.name = unique;
-        self.function.variables.push(variable);
-        self.expect(';')
-    }
-
-    fn instruction(&mut self) -> Result<()> {
-        let guard = if self.takes('@') {
-            let negated = self.takes('!');
-            let name = self.word()?;
-            match self.scopes.find(&name) {
-                Some(Meaning::Register(register)) => Some(Guard {
-                    register: *register,
-                    negated,
-                }),
-                _ => return self.error(format!("'{name}' is no predicate")),
-            }
-        } else {
-            None
-        };
-        let line = self.line();
-        let name = self.word()?;
-        let mut operands = Vec::new();
-        while !self.takes(';') {
-            operands.push(self.operand()?);
-            if !self.takes(',') {
-                self.expect(';')?;
-                break;
-            }
-        }
-        let parts = name.split('.').map(str::to_string).collect();
-        let instruction = Instruction {
-            guard,
-            parts,
-            operands,
-            line,
-        };
-        self.function.body.push(Statement::Instruction(instruction));
-        Ok(())
-    }
-
-    fn operand(&mut self) -> Result<Operand> {
-        if self.takes('{') {
-            return Ok(Operand::Vector(self.operands('}')?));
-        }
-        if self.takes('(') {
-            return Ok(Operand::List(self.operands(')')?));
-        }
-        if self.takes('[') {
-            let address = self.address()?;
-            self.expect(']')?;
-            return Ok(Operand::Address(address));
-        }
-        if self.takes('!') {
-            let name = self.word()?;
-            return match self.scopes.find(&name) {
-                Some(Meaning::Register(register)) => Ok(Operand::Not(*register)),
-                _ => self.error(format!("'{name}' is no predicate")),
-            };
-        }
-        let operand = match self.peek().cloned() {
-            Some(Token::Word(word)) => {
-                self.at += 1;
-                self.named(&word)?
-            }
-            Some(Token::Single(bits)) => {
-                self.at += 1;
-                Operand::Single(bits)
-            }
-            Some(Token::Double(bits)) => {
-                self.at += 1;
-                Operand::Double(bits)
-            }
-            _ => Operand::Integer(self.integer()?),
-        };
-        if self.takes('|') {
-            let second = self.operand()?;
-            return Ok(Operand::Pair(Box::new(operand), Box::new(second)));
-        }
-        Ok(operand)
-    }
-
-    fn operands(&mut self, end: char) -> Result<Vec<Operand>> {
-        let mut operands = Vec::new();
-        while !self.takes(end) {
-            operands.push(self.operand()?);
-            if !self.takes(',') {
-                self.expect(end)?;
-                break;
-            }
-        }
-        Ok(operands)
-    }
-
-    fn named(&mut self, word: &str) -> Result<Operand> {
-        match self.scopes.find(word) {
-            Some(Meaning::Register(register)) => return Ok(Operand::Register(*register)),
-            Some(Meaning::Variable(unique)) => {
-                let unique = unique.clone();
-                return Ok(Operand::Variable(unique, self.offset()?));
-            }
-            None => {}
-        }
-        if word == "_" {
-            return Ok(Operand::Sink);
-        }
-        if word == "WARP_SZ" {
-            return Ok(Operand::Integer(32));
-        }
-        if word.starts_with('%') {
-            return Ok(Operand::Special(word.into()));
-        }
-        if self.is_variable(word) {
-            return Ok(Operand::Variable(word.into(), self.offset()?));
-        }
-        Ok(Operand::Name(word.into()))
-    }
-
-    fn is_variable(&self, name: &str) -> bool {
-        let params = self.function.params.iter().chain(&self.function.result);
-        let mut all = self.module.variables.iter().chain(params);
-        all.any(|variable| variable.name == name)
-    }
-
-    fn offset(&mut self) -> Result<i64> {
-        let negative = match self.peek() {
-            Some(Token::Mark('+')) => false,
-            Some(Token::Mark('-')) => true,
-            _ => return Ok(0),
-        };
-        self.at += 1;
-        let offset = self.integer()?;
-        let offset = if negative { -offset } else { offset };
-        match i64::try_from(offset) {
-            Ok(offset) => Ok(offset),
-            Err(_) => self.error(format!("{offset} is too far")),
-        }
-    }
-
-    fn address(&mut self) -> Result<Address> {
-        if !matches!(self.peek(), Some(Token::Word(_))) {
-            let offset = self.integer()? as i64;
-            return Ok(Address {
-                base: Base::Nothing,
-                offset,
-            });
-        }
-        let word = self.word()?;
-        let (base, offset) = match self.named(&word)? {
-            Operand::Register(register) => (Base::Register(register), self.offset()?),
-            Operand::Variable(name, offset) => (Base::Variable(name), offset),
-            _ => return self.error(format!("'{word}' is no address")),
-        };
-        Ok(Address { base, offset })
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::types::{Address, Base, Guard, Instruction, Operand, Statement};
     use super::*;
 
     fn instructions(module: &Module) -> Vec<&Instruction> {

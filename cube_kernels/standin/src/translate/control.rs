@@ -1,10 +1,12 @@
 //! Branches, ends, barriers.
 
 use cranelift_codegen::ir::InstBuilder;
+use cranelift_codegen::ir::types::I64;
 
 use super::function::{Fault, Translated, Translator, operands, unknown};
 use super::modifiers::Modifiers;
-use crate::ptx::{Instruction, Operand};
+use crate::machine::Unit;
+use crate::ptx::{Instruction, Operand, Type};
 
 impl Translator<'_> {
     /// `bra`, under a predicate or not.
@@ -15,6 +17,9 @@ impl Translator<'_> {
         let [Operand::Name(name)] = operands(instruction)? else {
             return Err(unknown(instruction));
         };
+        if self.is_behind(name) {
+            self.count_turn()?;
+        }
         let target = self.way(name)?;
         match instruction.guard {
             None => {
@@ -36,6 +41,25 @@ impl Translator<'_> {
                 self.builder.seal_block(after);
             }
         }
+        Ok(())
+    }
+
+    /// Ends the launch if a unit goes back too often: it would never end.
+    fn count_turn(&mut self) -> Translated<()> {
+        let offset = std::mem::offset_of!(Unit, turns);
+        let turns = self.field(I64, offset);
+        let turns = self.builder.ins().iadd_imm_s(turns, -1);
+        self.write(turns, self.unit, offset as i32);
+        let (over, after) = (self.builder.create_block(), self.builder.create_block());
+        self.builder.set_cold_block(over);
+        self.builder.ins().brif(turns, after, &[], over, &[]);
+        self.builder.switch_to_block(over);
+        self.builder.seal_block(over);
+        let here = self.here();
+        self.help("runaway", &[self.unit, here])?;
+        self.builder.ins().jump(after, &[]);
+        self.builder.switch_to_block(after);
+        self.builder.seal_block(after);
         Ok(())
     }
 
@@ -87,7 +111,7 @@ impl Translator<'_> {
         let here = self.here();
         match instruction.operands.as_slice() {
             [mask] if of_plane && waits => {
-                let mask = self.value(mask, crate::ptx::Type::B(32))?;
+                let mask = self.value(mask, Type::B(32))?;
                 self.help("plane_barrier", &[self.unit, mask, here])?;
                 Ok(())
             }

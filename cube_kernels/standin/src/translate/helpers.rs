@@ -35,6 +35,7 @@ pub fn all() -> Vec<Helper> {
         "access" machine::access: [I64, I64, I32, I32] => [I64];
         "barrier" collective::barrier: [I64, I32] => [];
         "trap" collective::trap: [I64, I32] => [];
+        "runaway" collective::runaway: [I64, I32] => [];
         "plane_barrier" collective::plane_barrier: [I64, I32, I32] => [];
         "shuffle" collective::shuffle: [I64, I32, I32, I32, I32, I32, I32] => [I64];
         "vote" collective::vote: [I64, I32, I32, I32, I32] => [I32];

@@ -14,6 +14,7 @@ mod helpers;
 mod matrices;
 mod memory;
 mod modifiers;
+mod operands;
 mod planes;
 
 use std::collections::HashMap;

@@ -188,6 +188,11 @@ fn barriers_that_not_all_reach() {
 }
 
 #[test]
+fn loops_that_do_not_end() {
+    refused("again:\nbra again;", 1, &[0], &["does not end", "bra again;"]);
+}
+
+#[test]
 fn what_is_not_known_is_named() {
     for (instruction, says) in [
         ("frobnicate.u32 %r1, %r2;", "'frobnicate.u32' is not known"),

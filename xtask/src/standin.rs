@@ -1,0 +1,161 @@
+//! The stand-in for NVIDIA's driver, which runs the kernels of the CUDA runtime on the host.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde::Deserialize;
+
+use crate::process::{self, Source};
+
+pub const PACKAGE: &str = "burn-lazy-standin";
+/// The name by which the runtime looks for the driver.
+const NAME: &str = "libcuda.so";
+const PATH: &str = "LD_LIBRARY_PATH";
+/// What the library says at the end of a process that launched kernels.
+const REPORT: &str = "stand-in for CUDA: ";
+const LAUNCHES: &str = " launches, ";
+
+/// How launches run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// The compute capability of the card that it stands for.
+    pub capability: &'static str,
+    /// The order of cubes and units.
+    pub order: &'static str,
+    /// By which part of the error that is allowed approximate instructions are off.
+    pub approximate: &'static str,
+}
+
+/// A message of cargo, as far as it matters here.
+#[derive(Deserialize)]
+struct Message {
+    target: Option<Target>,
+    #[serde(default)]
+    filenames: Vec<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    kind: Vec<String>,
+}
+
+/// Builds the library, and puts it by the driver's name into a folder where nothing else is. The folder of the build is
+/// no place for it, as cargo puts that into the path of the loader for each program that it runs.
+fn folder() -> Result<PathBuf> {
+    let mut command = process::cargo();
+    command.args(["build", "-p", PACKAGE, "--message-format=json-render-diagnostics"]);
+    let output = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot start cargo")?;
+    if !output.status.success() {
+        bail!("`{}` failed", process::display(&command));
+    }
+    let built = library(&String::from_utf8_lossy(&output.stdout))?;
+    let parent = built.parent().context("a file has a folder")?;
+    let folder = parent.join("standin");
+    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    // In one step, as a process may have the old one open.
+    let new = folder.join(format!("{NAME}.{}", std::process::id()));
+    fs::copy(&built, &new).with_context(|| format!("copying {}", built.display()))?;
+    fs::rename(&new, folder.join(NAME)).context("putting the library into its place")?;
+    Ok(folder)
+}
+
+fn library(messages: &str) -> Result<PathBuf> {
+    for line in messages.lines() {
+        let message: Message = serde_json::from_str(line).context("a message of cargo")?;
+        let is_library = |target: Target| target.kind.iter().any(|kind| kind == "cdylib");
+        if message.target.is_some_and(is_library) {
+            let mut files = message.filenames.into_iter();
+            let is_shared = |file: &PathBuf| file.extension().is_some_and(|end| end == "so");
+            if let Some(file) = files.find(is_shared) {
+                return Ok(file);
+            }
+        }
+    }
+    Err(anyhow!("cargo built no library of {PACKAGE}"))
+}
+
+/// The folder before those where the loader looks already.
+fn path(folder: &Path) -> OsString {
+    let mut path = folder.as_os_str().to_owned();
+    if let Some(others) = env::var_os(PATH).filter(|others| !others.is_empty()) {
+        path.push(":");
+        path.push(others);
+    }
+    path
+}
+
+/// Runs the command with the stand-in as the driver, and hands on its output as [`process::stream`] does; whether it
+/// succeeded, kernels were launched, and each launch ended well.
+pub fn run(
+    command: &mut Command,
+    machine: Machine,
+    on_line: impl Fn(Source, &str) + Sync,
+) -> Result<bool> {
+    let folder = folder()?;
+    command
+        .env(PATH, path(&folder))
+        .env("BURN_LAZY_STANDIN_CAPABILITY", machine.capability)
+        .env("BURN_LAZY_STANDIN_ORDER", machine.order)
+        .env("BURN_LAZY_STANDIN_APPROXIMATE", machine.approximate);
+    reported(command, on_line)
+}
+
+fn reported(command: &mut Command, on_line: impl Fn(Source, &str) + Sync) -> Result<bool> {
+    let reports = std::sync::Mutex::new((0, 0));
+    let passed = process::stream(command, |source, line| {
+        if let Some((launches, failures)) = counts(line) {
+            let mut all = reports.lock().unwrap_or_else(|e| e.into_inner());
+            all.0 += launches;
+            all.1 += failures;
+        }
+        on_line(source, line);
+    })?;
+    let (launches, failures) = reports.into_inner().unwrap_or_else(|e| e.into_inner());
+    let line = format!("launches: {launches}, of which {failures} failed");
+    on_line(Source::Stdout, &line);
+    Ok(passed && launches > 0 && failures == 0)
+}
+
+/// Launches, and those that failed, of the report of a process.
+fn counts(line: &str) -> Option<(u64, u64)> {
+    let (before, after) = line.strip_prefix(REPORT)?.split_once(LAUNCHES)?;
+    let launches = before.rsplit(' ').next()?.parse().ok()?;
+    let failures = after.split(' ').next()?.parse().ok()?;
+    Some((launches, failures))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_library_is_found_among_what_cargo_built() -> Result<()> {
+        let messages = r#"{"reason":"compiler-artifact","target":{"kind":["lib"]},"filenames":["/t/libother.rlib"]}
+{"reason":"compiler-artifact","target":{"kind":["cdylib","rlib"]},"filenames":["/t/libx.rlib","/t/libx.so"]}
+{"reason":"build-finished","success":true}"#;
+        assert_eq!(library(messages)?, Path::new("/t/libx.so"));
+        assert!(library(r#"{"reason":"build-finished","success":true}"#).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn a_run_without_launches_or_with_failed_ones_does_not_pass() -> Result<()> {
+        let run = |text: &str| {
+            let mut command = Command::new("echo");
+            reported(command.arg(text), |_, _| {})
+        };
+        assert!(!run("test result: ok")?);
+        assert!(run("stand-in for CUDA: 3 kernels in 12 launches, 0 of which failed")?);
+        assert!(!run("stand-in for CUDA: 3 kernels in 12 launches, 1 of which failed")?);
+        assert!(!run("stand-in for CUDA: 0 kernels in 0 launches, 0 of which failed")?);
+        Ok(())
+    }
+}
