@@ -27,7 +27,7 @@ const SPACES: [Space; 6] = [
     Space::Param,
     Space::Const,
 ];
-const USES: [Use; 3] = [Use::Read, Use::Write, Use::Atomic];
+const USES: [Use; 4] = [Use::Read, Use::Write, Use::Atomic, Use::ReadOnly];
 
 impl Spec {
     /// As a number.
@@ -68,7 +68,7 @@ pub extern "C" fn access(unit: *mut Unit, address: u64, code: u32, line: u32) ->
             None => outside(unit, address, spec, line),
         },
         Space::Param => match param(unit, address, bytes) {
-            Some(place) if spec.how == Use::Read => place,
+            Some(place) if reads(spec) => place,
             _ => outside(unit, address, spec, line),
         },
         Space::Global | Space::Const => global(unit, address, spec, line),
@@ -79,14 +79,18 @@ pub extern "C" fn access(unit: *mut Unit, address: u64, code: u32, line: u32) ->
                 return shared(unit, offset, spec, line);
             }
             let of_function = local(unit, address, bytes);
-            let reads = spec.how == Use::Read;
-            let own = of_function.or_else(|| param(unit, address, bytes).filter(|_| reads));
+            let of_kernel = || param(unit, address, bytes).filter(|_| reads(spec));
+            let own = of_function.or_else(of_kernel);
             match own {
                 Some(place) => place,
                 None => global(unit, address, spec, line),
             }
         }
     }
+}
+
+fn reads(spec: Spec) -> bool {
+    matches!(spec.how, Use::Read | Use::ReadOnly)
 }
 
 fn within(start: *mut u8, size: usize, address: u64, bytes: usize) -> Option<*mut u8> {
@@ -157,7 +161,7 @@ fn global(unit: &mut Unit, address: u64, spec: Spec, line: u32) -> *mut u8 {
 
 fn verb(how: Use) -> &'static str {
     match how {
-        Use::Read => "reads",
+        Use::Read | Use::ReadOnly => "reads",
         Use::Write => "writes",
         Use::Atomic => "changes",
     }
@@ -191,9 +195,12 @@ fn races(unit: &mut Unit, (other, wrote): Race, address: u64, spec: Spec, line: 
     let (verb, bytes) = (verb(spec.how), spec.bytes);
     let did = if wrote { "wrote" } else { "read" };
     let other = other.describe();
+    let what = match spec.how {
+        Use::ReadOnly => "in the same launch, though it is read as if nothing did",
+        _ => "with no barrier between: a race",
+    };
     let message = format!(
-        "{verb} {bytes} bytes at {address:#x} of {:?} memory, where {other} {did} with no barrier \
-         between: a race",
+        "{verb} {bytes} bytes at {address:#x} of {:?} memory, where {other} {did} {what}",
         spec.space
     );
     fail(unit, line, message)

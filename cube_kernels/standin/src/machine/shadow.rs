@@ -40,6 +40,8 @@ pub const UNITS: u32 = UNIT as u32 + 1;
 pub enum Use {
     /// It reads.
     Read,
+    /// It reads what nothing writes in the launch, as the card may keep an old value.
+    ReadOnly,
     /// It writes.
     Write,
     /// It reads and writes at once.
@@ -131,7 +133,10 @@ impl Cell {
             return Err((self.write, true));
         }
         match how {
-            Use::Read => self.read = self.read.with(me),
+            Use::ReadOnly if self.write.run == me.run && self.write.meets(me) => {
+                return Err((self.write, true));
+            }
+            Use::Read | Use::ReadOnly => self.read = self.read.with(me),
             Use::Write | Use::Atomic => {
                 if !self.read.is_before(me) && self.read.meets(me) {
                     return Err((self.read, false));
@@ -230,6 +235,15 @@ mod tests {
         assert!(races(&[read(0, 1), read(0, 2), write(0, 2)]));
         assert!(races(&[read(0, 1), read(1, 1), write(1, 1)]));
         assert!(!races(&[read(0, 1), write(0, 1)]));
+    }
+
+    #[test]
+    fn what_is_written_is_not_read_as_if_it_were_not() {
+        let write = (stamp(0, 1, 5, 0), Use::Write);
+        let mut later = (stamp(0, 1, 6, 0), Use::ReadOnly);
+        assert!(races(&[write, later]));
+        later.0.run = 2;
+        assert!(!races(&[write, later]));
     }
 
     #[test]

@@ -10,9 +10,7 @@ use crate::operations::atomics;
 use crate::ptx::{Address, Base, Instruction, Operand, Space, Type};
 
 /// What caches do makes no difference to values.
-const CACHES: [&str; 10] = [
-    "ca", "cg", "cs", "lu", "cv", "wb", "wt", "nc", "weak", "unified",
-];
+const CACHES: [&str; 9] = ["ca", "cg", "cs", "lu", "cv", "wb", "wt", "weak", "unified"];
 const SCOPES: [&str; 4] = ["cta", "cluster", "gpu", "sys"];
 const ORDERS: [&str; 5] = ["relaxed", "acquire", "release", "acq_rel", "volatile"];
 
@@ -221,7 +219,11 @@ fn access(modifiers: &mut Modifiers, how: Use) -> (Space, Use, u32) {
     modifiers.ignore_all_of("L2::");
     // Those that others may see at any time are no races.
     let strong = modifiers.one_of(&ORDERS).is_some();
-    let how = if strong { Use::Atomic } else { how };
+    let how = match how {
+        _ if strong => Use::Atomic,
+        Use::Read if modifiers.takes("nc") => Use::ReadOnly,
+        other => other,
+    };
     let count = match modifiers.one_of(&["v2", "v4", "v8"]) {
         Some("v2") => 2,
         Some("v4") => 4,

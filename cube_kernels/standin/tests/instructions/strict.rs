@@ -157,6 +157,14 @@ fn races_in_global_memory() {
 }
 
 #[test]
+fn what_is_written_is_not_read_through_another_cache() {
+    let words = [7; 2];
+    let body = "st.global.b32 [%rd0], %r0;\nbar.sync 0;\nld.global.nc.b32 %r1, [%rd0];";
+    refused(body, 1, &words, &["ld.global.nc", "wrote in the same launch"]);
+    run("ld.global.nc.b32 %r1, [%rd0];", 1, &words);
+}
+
+#[test]
 fn atomic_sums_are_whole() {
     let words = run("red.global.add.f32 [%rd0], 0f40000000;", 64, &[0; 2]);
     assert_eq!(f32::from_bits(words[0]), 128.0);
@@ -189,7 +197,12 @@ fn barriers_that_not_all_reach() {
 
 #[test]
 fn loops_that_do_not_end() {
-    refused("again:\nbra again;", 1, &[0], &["does not end", "bra again;"]);
+    refused(
+        "again:\nbra again;",
+        1,
+        &[0],
+        &["does not end", "bra again;"],
+    );
 }
 
 #[test]
