@@ -53,9 +53,7 @@ impl Spec {
 }
 
 /// Where on the host the memory of an access is. Ends the launch if the unit may not do it.
-pub extern "C" fn access(unit: *mut Unit, address: u64, code: u32, line: u32) -> *mut u8 {
-    // SAFETY: generated code hands over the unit that runs it.
-    let unit = unsafe { &mut *unit };
+pub extern "C" fn access(unit: &mut Unit, address: u64, code: u32, line: u32) -> *mut u8 {
     let spec = Spec::decode(code);
     if address & u64::from(spec.align - 1) != 0 {
         misaligned(unit, address, spec, line);

@@ -126,7 +126,6 @@ impl Stack {
 
     /// Lays out the stack so that a switch to it calls `entry` with `argument`. It must not return.
     pub fn prepare(&self, entry: extern "C" fn(*mut c_void), argument: *mut c_void) -> *mut c_void {
-        let words: &[(usize, usize)];
         let start = burn_lazy_standin_start as *const () as usize;
         let (argument, entry) = (argument as usize, entry as usize);
         // In the order in which a switch restores them, from the lowest address.
@@ -134,13 +133,12 @@ impl Stack {
         let (size, layout) = (9, [(3, entry), (4, argument), (6, start)]);
         #[cfg(target_arch = "aarch64")]
         let (size, layout) = (20, [(0, argument), (1, entry), (11, start)]);
-        words = &layout;
         // SAFETY: within the stack, at its upper end.
         unsafe {
             let top = self.memory.add(STACK - 64).cast::<usize>().sub(size);
             std::slice::from_raw_parts_mut(top, size).fill(0);
-            for (place, word) in words {
-                *top.add(*place) = *word;
+            for (place, word) in layout {
+                *top.add(place) = word;
             }
             top.cast()
         }

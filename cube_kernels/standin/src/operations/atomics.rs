@@ -40,7 +40,7 @@ pub fn code(operation: &str, of: Type) -> Option<u32> {
 /// The instruction at an address that an access checked before, with the bits of the operands. `code` is the access,
 /// from bit 32 on of which the operation comes in `what`.
 pub extern "C" fn atomic(
-    unit: *mut Unit,
+    unit: &mut Unit,
     address: u64,
     spec: u32,
     a: u64,

@@ -7,27 +7,22 @@ use crate::machine::{LANES, State, Unit, exchange, plane_barrier as ordered};
 type Given = [Option<*mut c_void>; LANES];
 
 /// `bar.sync 0`.
-pub extern "C" fn barrier(unit: *mut Unit, line: u32) {
-    // SAFETY: generated code hands over the unit that runs it.
-    unsafe { &mut *unit }.wait(State::Barrier(line));
+pub extern "C" fn barrier(unit: &mut Unit, line: u32) {
+    unit.wait(State::Barrier(line));
 }
 
 /// `trap`.
-pub extern "C" fn trap(unit: *mut Unit, line: u32) {
-    // SAFETY: generated code hands over the unit that runs it.
-    unsafe { &mut *unit }.fail(line, "stops the launch");
+pub extern "C" fn trap(unit: &mut Unit, line: u32) {
+    unit.fail(line, "stops the launch");
 }
 
 /// A loop that does not end.
-pub extern "C" fn runaway(unit: *mut Unit, line: u32) {
-    // SAFETY: generated code hands over the unit that runs it.
-    unsafe { &mut *unit }.fail(line, "goes back too often: it does not end");
+pub extern "C" fn runaway(unit: &mut Unit, line: u32) {
+    unit.fail(line, "goes back too often: it does not end");
 }
 
 /// `bar.warp.sync`: what lanes wrote before is seen by the others behind.
-pub extern "C" fn plane_barrier(unit: *mut Unit, mask: u32, line: u32) {
-    // SAFETY: generated code hands over the unit that runs it.
-    let unit = unsafe { &mut *unit };
+pub extern "C" fn plane_barrier(unit: &mut Unit, mask: u32, line: u32) {
     exchange(unit, mask, std::ptr::null_mut(), ordered, line);
     if mask == u32::MAX {
         unit.plane_epoch = unit.plane_epoch.wrapping_add(1);
@@ -43,7 +38,7 @@ struct Shuffled {
 /// `shfl.sync`: the value, and in bit 32 whether the lane it came from is in range. What a lane that takes no part
 /// would give is as fresh memory is.
 pub extern "C" fn shuffle(
-    unit: *mut Unit,
+    unit: &mut Unit,
     given: u32,
     by: u32,
     clamp: u32,
@@ -51,8 +46,6 @@ pub extern "C" fn shuffle(
     mode: u32,
     line: u32,
 ) -> u64 {
-    // SAFETY: generated code hands over the unit that runs it.
-    let unit = unsafe { &mut *unit };
     let (from, in_range) = source(unit.lane, by & 31, clamp, mode);
     let mut shuffled = Shuffled {
         given,
@@ -104,14 +97,12 @@ struct Voted {
 }
 
 fn combine(
-    unit: *mut Unit,
+    unit: &mut Unit,
     given: u32,
     mask: u32,
     operation: fn(&mut Given) -> Result<(), String>,
     line: u32,
 ) -> u32 {
-    // SAFETY: generated code hands over the unit that runs it.
-    let unit = unsafe { &mut *unit };
     let mut voted = Voted { given, got: 0 };
     let place: *mut Voted = &mut voted;
     exchange(unit, mask, place.cast(), operation, line);
@@ -132,7 +123,7 @@ fn combined(given: &mut Given, count: impl Fn(&[(usize, u32)]) -> u32) {
 }
 
 /// `vote.sync`: the modes are all, any, uniform and ballot.
-pub extern "C" fn vote(unit: *mut Unit, given: u32, mask: u32, mode: u32, line: u32) -> u32 {
+pub extern "C" fn vote(unit: &mut Unit, given: u32, mask: u32, mode: u32, line: u32) -> u32 {
     let all = |given: &mut Given| {
         combined(given, |values| u32::from(values.iter().all(|v| v.1 != 0)));
         Ok(())
@@ -164,7 +155,7 @@ pub extern "C" fn vote(unit: *mut Unit, given: u32, mask: u32, mode: u32, line: 
 }
 
 /// `redux.sync`: the modes are add, and, or, xor, and the least and the largest of unsigned and of signed integers.
-pub extern "C" fn redux(unit: *mut Unit, given: u32, mask: u32, mode: u32, line: u32) -> u32 {
+pub extern "C" fn redux(unit: &mut Unit, given: u32, mask: u32, mode: u32, line: u32) -> u32 {
     macro_rules! fold {
         ($by:expr) => {
             |given: &mut Given| {
@@ -190,20 +181,14 @@ pub extern "C" fn redux(unit: *mut Unit, given: u32, mask: u32, mode: u32, line:
 }
 
 /// `elect.sync`: the first lane that takes part, and in bit 32 whether it is this one.
-pub extern "C" fn elect(unit: *mut Unit, mask: u32, line: u32) -> u64 {
+pub extern "C" fn elect(unit: &mut Unit, mask: u32, line: u32) -> u64 {
     let first = |given: &mut Given| {
         combined(given, |values| values.first().map_or(0, |v| v.0 as u32));
         Ok(())
     };
     let leader = combine(unit, 0, mask, first, line);
-    // SAFETY: generated code hands over the unit that runs it.
-    let lane = unsafe { &*unit }.lane;
+    let lane = unit.lane;
     u64::from(lane == leader) << 32 | u64::from(leader)
-}
-
-/// `vprintf`: prints a text, in which `%` and what follows stands for an argument.
-pub extern "C" fn print(unit: *mut Unit, format: u64, arguments: u64, line: u32) -> u32 {
-    super::print::print(unit, format, arguments, line)
 }
 
 #[cfg(test)]

@@ -4,10 +4,9 @@ use crate::machine::Unit;
 
 /// `div` and `rem` of integers of 16, 32 or 64 bits, extended to 64. The code has the bits, 128 for signed ones, and 1
 /// for the remainder. The manual leaves open what division by zero gives, so that it is an error.
-pub extern "C" fn divide(unit: *mut Unit, a: u64, b: u64, code: u32, line: u32) -> u64 {
+pub extern "C" fn divide(unit: &mut Unit, a: u64, b: u64, code: u32, line: u32) -> u64 {
     if b == 0 {
-        // SAFETY: generated code hands over the unit that runs it.
-        unsafe { &mut *unit }.fail(line, "divides by zero");
+        unit.fail(line, "divides by zero");
     }
     let remainder = code & 1 == 1;
     if code & 128 != 0 {

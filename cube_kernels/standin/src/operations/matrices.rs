@@ -115,13 +115,12 @@ impl Fragment {
 
     /// Checks where the matrix is: the manual asks that each line is aligned to the size of a fragment, and the C++
     /// library, which compiles to the same instruction, that lines are aligned to 16 bytes only.
-    fn check(self, unit: *mut Unit, address: u64, stride: u32, line: u32) {
+    fn check(self, unit: &mut Unit, address: u64, stride: u32, line: u32) {
         let bytes = u64::from(self.words * 4).min(32);
         let stride = u64::from(stride * self.of.bytes());
         if !address.is_multiple_of(bytes) || !stride.is_multiple_of(16) {
             let message = "has a matrix that is not aligned";
-            // SAFETY: generated code hands over the unit that runs it.
-            unsafe { &mut *unit }.fail(line, message);
+            unit.fail(line, message);
         }
     }
 
@@ -139,56 +138,50 @@ impl Fragment {
 
 /// `wmma.load`: the values of a lane to its fragment.
 pub extern "C" fn load(
-    unit: *mut Unit,
+    unit: &mut Unit,
     address: u64,
     stride: u32,
     code: u32,
-    to: *mut u8,
+    to: &mut [u8; FRAGMENT],
     line: u32,
 ) {
     let fragment = Fragment::decode(code);
     fragment.check(unit, address, stride, line);
-    // SAFETY: generated code hands over the unit that runs it, and room for a fragment.
-    let lane = unsafe {
-        to.write_bytes(0xff, (fragment.words * 4) as usize);
-        (*unit).lane
-    };
+    to.fill(0xff);
+    let lane = unit.lane;
     let bytes = fragment.of.bytes();
     for value in 0..fragment.values() {
         let offset = fragment.offset(lane, value, stride);
         let from = address + u64::from(offset * bytes);
         let from = access(unit, from, fragment.spec(Use::Read), line);
-        // SAFETY: the access allows so many bytes, and a fragment has room for all values of a lane.
-        unsafe {
-            let to = to.add((value * bytes) as usize);
-            to.copy_from_nonoverlapping(from, bytes as usize);
-        }
+        // SAFETY: the access allows so many bytes.
+        let from = unsafe { std::slice::from_raw_parts(from, bytes as usize) };
+        let place = (value * bytes) as usize;
+        to[place..place + from.len()].copy_from_slice(from);
     }
 }
 
 /// `wmma.store`: the values of a lane from its fragment.
 pub extern "C" fn store(
-    unit: *mut Unit,
+    unit: &mut Unit,
     address: u64,
     stride: u32,
     code: u32,
-    from: *const u8,
+    from: &[u8; FRAGMENT],
     line: u32,
 ) {
     let fragment = Fragment::decode(code);
     fragment.check(unit, address, stride, line);
-    // SAFETY: generated code hands over the unit that runs it.
-    let lane = unsafe { (*unit).lane };
+    let lane = unit.lane;
     let bytes = fragment.of.bytes();
     for value in 0..fragment.values() {
         let offset = fragment.offset(lane, value, stride);
         let to = address + u64::from(offset * bytes);
         let to = access(unit, to, fragment.spec(Use::Write), line);
-        // SAFETY: the access allows so many bytes, and a fragment has all values of a lane.
-        unsafe {
-            let from = from.add((value * bytes) as usize);
-            to.copy_from_nonoverlapping(from, bytes as usize);
-        }
+        // SAFETY: the access allows so many bytes.
+        let to = unsafe { std::slice::from_raw_parts_mut(to, bytes as usize) };
+        let place = (value * bytes) as usize;
+        to.copy_from_slice(&from[place..place + to.len()]);
     }
 }
 
@@ -217,9 +210,7 @@ pub fn product_code(shape: u32, factors: Type, added: Type, result: Type) -> Opt
 }
 
 /// `wmma.mma`: all lanes hand over their fragments.
-pub extern "C" fn multiply(unit: *mut Unit, fragments: *mut Fragments, code: u32, line: u32) {
-    // SAFETY: generated code hands over the unit that runs it.
-    let unit = unsafe { &mut *unit };
+pub extern "C" fn multiply(unit: &mut Unit, fragments: &mut Fragments, code: u32, line: u32) {
     let mut given = Given { fragments, code };
     let place: *mut Given = &mut given;
     exchange(unit, u32::MAX, place.cast(), multiply_all, line);

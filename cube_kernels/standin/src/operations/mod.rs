@@ -7,4 +7,4 @@ pub mod floats;
 pub mod halves;
 pub mod integers;
 pub mod matrices;
-mod print;
+pub mod print;

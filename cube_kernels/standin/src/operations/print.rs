@@ -5,84 +5,111 @@ use std::io::Write;
 use crate::machine::{Spec, Unit, Use, access};
 use crate::ptx::Space;
 
-/// Reads `N` bytes of an argument or of a text.
-fn read<const N: usize>(unit: *mut Unit, address: u64, line: u32) -> [u8; N] {
-    let spec = Spec {
-        space: Space::Generic,
-        how: Use::Read,
-        bytes: N as u32,
-        align: N as u32,
-    };
-    let place = access(unit, address, spec.encode(), line);
-    // SAFETY: the access allows so many bytes.
-    unsafe { place.cast::<[u8; N]>().read() }
+/// What a kernel prints with.
+struct Printer<'a> {
+    unit: &'a mut Unit,
+    line: u32,
+    /// Where the next argument is.
+    argument: u64,
+    text: String,
 }
 
-/// Prints as `printf` does, as far as kernels of CubeCL use it; how many arguments there were.
-pub fn print(unit: *mut Unit, format: u64, arguments: u64, line: u32) -> u32 {
-    let mut text = String::new();
-    let mut place = format;
-    let mut next = || {
-        let [byte] = read::<1>(unit, place, line);
-        place += 1;
-        byte
-    };
-    let mut at = arguments;
-    let mut argument = |bytes: u64| {
-        at = at.next_multiple_of(bytes) + bytes;
-        match bytes {
-            4 => u32::from_le_bytes(read(unit, at - bytes, line)).into(),
-            _ => u64::from_le_bytes(read(unit, at - bytes, line)),
+impl Printer<'_> {
+    /// Reads `N` bytes of an argument or of a text.
+    fn read<const N: usize>(&mut self, address: u64) -> [u8; N] {
+        let spec = Spec {
+            space: Space::Generic,
+            how: Use::Read,
+            bytes: N as u32,
+            align: N as u32,
+        };
+        let place = access(self.unit, address, spec.encode(), self.line);
+        // SAFETY: the access allows so many bytes.
+        unsafe { place.cast::<[u8; N]>().read() }
+    }
+
+    /// The next argument, of 4 or 8 bytes.
+    fn next(&mut self, wide: bool) -> u64 {
+        let bytes = if wide { 8 } else { 4 };
+        let place = self.argument.next_multiple_of(bytes);
+        self.argument = place + bytes;
+        if wide {
+            u64::from_le_bytes(self.read(place))
+        } else {
+            u32::from_le_bytes(self.read(place)).into()
         }
-    };
-    let mut count = 0;
-    loop {
-        match next() {
-            0 => break,
-            b'%' => {
-                let mut longs = 0;
-                let kind = loop {
-                    match next() {
-                        b'l' => longs += 1,
-                        b'0'..=b'9' | b'.' | b'-' | b'+' | b'#' | b' ' | b'h' => {}
-                        kind => break kind,
-                    }
-                };
-                count += u32::from(kind != b'%');
-                match kind {
-                    b'%' => text.push('%'),
-                    b'f' | b'e' | b'g' => text += &f64::from_bits(argument(8)).to_string(),
-                    b'u' if longs == 0 => text += &argument(4).to_string(),
-                    b'd' | b'i' if longs == 0 => text += &(argument(4) as i32).to_string(),
-                    b'u' => text += &argument(8).to_string(),
-                    b'd' | b'i' => text += &(argument(8) as i64).to_string(),
-                    b's' => {
-                        let mut from = argument(8);
-                        loop {
-                            let [byte] = read::<1>(unit, from, line);
-                            if byte == 0 {
-                                break;
-                            }
-                            text.push(byte.into());
-                            from += 1;
-                        }
-                    }
-                    other => {
-                        drop(std::mem::take(&mut text));
-                        // SAFETY: generated code hands over the unit that runs it.
-                        let unit = unsafe { &mut *unit };
-                        let message = match other {
-                            b'x' => "prints with %x, which is not known",
-                            _ => "prints with a format that is not known",
-                        };
-                        unit.fail(line, message);
+    }
+
+    fn byte(&mut self, place: &mut u64) -> u8 {
+        let [byte] = self.read::<1>(*place);
+        *place += 1;
+        byte
+    }
+
+    /// What stands behind a percent sign, from `place` on.
+    fn value(&mut self, place: &mut u64) {
+        let mut wide = false;
+        let kind = loop {
+            match self.byte(place) {
+                b'l' => wide = true,
+                b'0'..=b'9' | b'.' | b'-' | b'+' | b'#' | b' ' | b'h' => {}
+                kind => break kind,
+            }
+        };
+        match kind {
+            b'%' => self.text.push('%'),
+            b'f' | b'e' | b'g' => {
+                let value = f64::from_bits(self.next(true));
+                self.text += &value.to_string();
+            }
+            b'u' => {
+                let value = self.next(wide);
+                self.text += &value.to_string();
+            }
+            b'd' | b'i' => {
+                let value = self.next(wide) as i64;
+                let value = if wide { value } else { i64::from(value as i32) };
+                self.text += &value.to_string();
+            }
+            b's' => {
+                let mut from = self.next(true);
+                loop {
+                    match self.byte(&mut from) {
+                        0 => break,
+                        byte => self.text.push(byte.into()),
                     }
                 }
             }
-            byte => text.push(byte.into()),
+            _ => {
+                self.text = String::new();
+                self.unit
+                    .fail(self.line, "prints in a way that is not known");
+            }
+        }
+    }
+}
+
+/// `vprintf`: prints a text, in which a percent sign and what follows stands for an argument.
+pub extern "C" fn print(unit: &mut Unit, format: u64, arguments: u64, line: u32) -> u32 {
+    let mut printer = Printer {
+        unit,
+        line,
+        argument: arguments,
+        text: String::new(),
+    };
+    let mut place = format;
+    let mut values = 0;
+    loop {
+        match printer.byte(&mut place) {
+            0 => break,
+            b'%' => {
+                printer.value(&mut place);
+                values += 1;
+            }
+            byte => printer.text.push(byte.into()),
         }
     }
     // Whatever becomes of it.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    count
+    let _ = std::io::stdout().write_all(printer.text.as_bytes());
+    values
 }

@@ -145,7 +145,7 @@ impl Parser {
                     };
                     let variable = self.variable(space)?;
                     let dynamic = space == Space::Shared && external;
-                    if variable.size == 0 && !dynamic || external && !dynamic {
+                    if !dynamic && (variable.size == 0 || external) {
                         return self.error(format!("{} has no size here", variable.name));
                     }
                     self.module.variables.push(variable);

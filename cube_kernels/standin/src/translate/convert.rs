@@ -48,9 +48,9 @@ impl Translator<'_> {
                 self.between_integers(value, from, to, saturates)
             }
             (true, false) if !saturates || to.bits() <= 64 => {
-                self.to_integer(value, from, to, rounding)?
+                self.integer_of(value, from, to, rounding)?
             }
-            (false, true) if !saturates && !flushes => self.to_float(value, from, to, rounding)?,
+            (false, true) if !saturates && !flushes => self.float_of(value, from, to, rounding)?,
             (true, true) => self.between_floats(value, from, to, rounding)?,
             _ => None,
         };
@@ -126,7 +126,7 @@ impl Translator<'_> {
     }
 
     /// A value beyond the type is the nearest one of it, and NaN is zero.
-    fn to_integer(
+    fn integer_of(
         &mut self,
         value: Value,
         from: Type,
@@ -156,7 +156,7 @@ impl Translator<'_> {
         Ok(Some(self.resize(value, host(to), false)))
     }
 
-    fn to_float(
+    fn float_of(
         &mut self,
         value: Value,
         from: Type,

@@ -4,7 +4,9 @@ use cranelift_codegen::ir::Type;
 use cranelift_codegen::ir::types::{F32, F64, I32, I64};
 
 use crate::machine;
-use crate::operations::{approximate, atomics, collective, floats, halves, integers, matrices};
+use crate::operations::{
+    approximate, atomics, collective, floats, halves, integers, matrices, print,
+};
 
 /// A function by name, with the types of its arguments and of what it gives.
 pub struct Helper {
@@ -50,7 +52,7 @@ pub fn all() -> Vec<Helper> {
         "insert" integers::insert: [I64, I64, I32, I32, I32] => [I64];
         "permute" integers::permute: [I32, I32, I32] => [I32];
         "highest" integers::highest: [I64, I32] => [I32];
-        "print" collective::print: [I64, I64, I64, I32] => [I32];
+        "print" print::print: [I64, I64, I64, I32] => [I32];
         "ex2" approximate::ex2: [F32] => [F32];
         "lg2" approximate::lg2: [F32] => [F32];
         "sin" approximate::sin: [F32] => [F32];

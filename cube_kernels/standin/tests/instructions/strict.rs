@@ -160,7 +160,12 @@ fn races_in_global_memory() {
 fn what_is_written_is_not_read_through_another_cache() {
     let words = [7; 2];
     let body = "st.global.b32 [%rd0], %r0;\nbar.sync 0;\nld.global.nc.b32 %r1, [%rd0];";
-    refused(body, 1, &words, &["ld.global.nc", "wrote in the same launch"]);
+    refused(
+        body,
+        1,
+        &words,
+        &["ld.global.nc", "wrote in the same launch"],
+    );
     run("ld.global.nc.b32 %r1, [%rd0];", 1, &words);
 }
 
