@@ -20,7 +20,7 @@ const REPORT: &str = "stand-in for CUDA: ";
 const LAUNCHES: &str = " launches, ";
 
 /// How launches run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
     /// The compute capability of the card that it stands for.
     pub capability: &'static str,
@@ -28,6 +28,8 @@ pub struct Machine {
     pub order: &'static str,
     /// By which part of the error that is allowed approximate instructions are off.
     pub approximate: &'static str,
+    /// Where the runtime's compiler finds NVIDIA's library of functions.
+    pub toolkit: PathBuf,
 }
 
 /// A message of cargo, as far as it matters here.
@@ -47,7 +49,12 @@ struct Target {
 /// no place for it, as cargo puts that into the path of the loader for each program that it runs.
 fn folder() -> Result<PathBuf> {
     let mut command = process::cargo();
-    command.args(["build", "-p", PACKAGE, "--message-format=json-render-diagnostics"]);
+    command.args([
+        "build",
+        "-p",
+        PACKAGE,
+        "--message-format=json-render-diagnostics",
+    ]);
     let output = command
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
@@ -96,12 +103,13 @@ fn path(folder: &Path) -> OsString {
 /// succeeded, kernels were launched, and each launch ended well.
 pub fn run(
     command: &mut Command,
-    machine: Machine,
+    machine: &Machine,
     on_line: impl Fn(Source, &str) + Sync,
 ) -> Result<bool> {
     let folder = folder()?;
     command
         .env(PATH, path(&folder))
+        .env("CUDA_PATH", &machine.toolkit)
         .env("BURN_LAZY_STANDIN_CAPABILITY", machine.capability)
         .env("BURN_LAZY_STANDIN_ORDER", machine.order)
         .env("BURN_LAZY_STANDIN_APPROXIMATE", machine.approximate);
@@ -153,9 +161,15 @@ mod tests {
             reported(command.arg(text), |_, _| {})
         };
         assert!(!run("test result: ok")?);
-        assert!(run("stand-in for CUDA: 3 kernels in 12 launches, 0 of which failed")?);
-        assert!(!run("stand-in for CUDA: 3 kernels in 12 launches, 1 of which failed")?);
-        assert!(!run("stand-in for CUDA: 0 kernels in 0 launches, 0 of which failed")?);
+        assert!(run(
+            "stand-in for CUDA: 3 kernels in 12 launches, 0 of which failed"
+        )?);
+        assert!(!run(
+            "stand-in for CUDA: 3 kernels in 12 launches, 1 of which failed"
+        )?);
+        assert!(!run(
+            "stand-in for CUDA: 0 kernels in 0 launches, 0 of which failed"
+        )?);
         Ok(())
     }
 }

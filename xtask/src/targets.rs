@@ -79,6 +79,11 @@ impl Tools {
         })
     }
 
+    /// The folder of NVIDIA's toolkit with its library of functions.
+    pub fn toolkit(&self) -> PathBuf {
+        self.cuda.join("cuda_nvcc")
+    }
+
     /// The arguments by which the program finds them.
     pub fn arguments(&self) -> Vec<OsString> {
         let mut arguments = Vec::new();

@@ -3,6 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::io::{IsTerminal, stderr};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::Instant;
@@ -53,6 +54,9 @@ enum Need {
     Node,
     Targets,
 }
+
+/// Makes a step of a name, arguments of cargo, variables of the environment and a need.
+type Make<'a> = dyn Fn(&'static str, &str, &[(&'static str, &'static str)], Need) -> Step + 'a;
 
 struct Step {
     name: &'static str,
@@ -258,7 +262,7 @@ fn run_step(step: &Step, missing: &Missing, strict: bool, say: &Say) -> Outcome 
     say(Source::Stdout, &line);
     let passed = match (step.validated, &missing.validation) {
         _ if step.checked => bounds::checked(&mut command, say),
-        _ if let Some(machine) = step.standin => standin::run(&mut command, machine, say),
+        _ if let Some(machine) = &step.standin => standin::run(&mut command, machine, say),
         (true, None) => vulkan::validated(&mut command, say),
         (true, Some(reason)) if strict => return unavailable(reason, strict, say),
         (true, Some(reason)) => {
@@ -278,48 +282,36 @@ fn run_step(step: &Step, missing: &Missing, strict: bool, say: &Say) -> Outcome 
 }
 
 /// The kernels of the CUDA runtime on the stand-in for its driver: as two cards, and with units in different orders.
-fn on_standin(
-    step: &impl Fn(&'static str, &str, &[(&'static str, &'static str)], Need) -> Step,
-) -> Vec<Step> {
+fn on_standin(step: &Make, toolkit: &Path) -> Vec<Step> {
     let variables = [
         ("BURN_DEVICE", "cuda"),
         ("BURN_LAZY_RUNTIME", "cuda"),
         DEEP_STACK,
     ];
-    let on = |name, tests: &str, machine| Step {
-        standin: Some(machine),
+    let on = |name, tests: &str, [capability, order, approximate]: [&'static str; 3]| Step {
+        standin: Some(standin::Machine {
+            capability,
+            order,
+            approximate,
+            toolkit: toolkit.to_owned(),
+        }),
         ..step(
             name,
             &format!("test {{libraries}} --features {{features}} {tests}"),
             &variables,
-            Need::Llvm,
+            Need::Targets,
         )
     };
     vec![
-        step(
-            "lints, stand-in for CUDA",
-            "clippy {standin} --all-targets -- -D warnings",
-            &[],
-            Need::Nothing,
-        ),
-        step("tests, stand-in for CUDA", "test {standin}", &[], Need::Nothing),
         on(
             "kernels on a stand-in for CUDA, 9.0",
             "--test kernels --test backend",
-            standin::Machine {
-                capability: "90",
-                order: "alternating",
-                approximate: "0",
-            },
+            ["90", "alternating", "0"],
         ),
         on(
             "kernels on a stand-in for CUDA, 8.0",
             "--test kernels",
-            standin::Machine {
-                capability: "80",
-                order: "7",
-                approximate: "1",
-            },
+            ["80", "7", "1"],
         ),
     ]
 }
@@ -393,7 +385,23 @@ fn steps(features: &str, other_targets: bool, tools: Option<&targets::Tools>) ->
         ),
     ];
     if cfg!(target_os = "linux") {
-        steps.extend(on_standin(&step));
+        steps.extend([
+            step(
+                "lints, stand-in for CUDA",
+                "clippy {standin} --all-targets -- -D warnings",
+                &[],
+                Need::Nothing,
+            ),
+            step(
+                "tests, stand-in for CUDA",
+                "test {standin}",
+                &[],
+                Need::Nothing,
+            ),
+        ]);
+        // Where the compiler is missing, the step is there to say so.
+        let toolkit = tools.map(targets::Tools::toolkit).unwrap_or_default();
+        steps.extend(on_standin(&step, &toolkit));
     }
     // What the functions of a formula are makes no difference to what is read and written.
     steps.push(Step {

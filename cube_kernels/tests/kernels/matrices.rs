@@ -18,9 +18,13 @@ use crate::{
 /// The part of the largest value by which those in `F32` may be off.
 const SINGLE: f64 = 1e-5;
 
-/// A small GPU with matrix instructions.
+/// The device with its own matrix instructions, or a small GPU with loops in their place.
 pub fn device() -> Device {
     let gpu = small_gpu();
+    if runtime() == Runtime::Cuda {
+        let client = client();
+        return Device::new(client.properties(), client.name());
+    }
     let units = gpu.max_units;
     Device {
         matrices: MatrixUnits {
@@ -35,7 +39,7 @@ pub fn device() -> Device {
 
 /// Whether all of the tests run: software Vulkan takes minutes for them.
 fn runs() -> bool {
-    let runs = runtime() == Runtime::Cpu;
+    let runs = matches!(runtime(), Runtime::Cpu | Runtime::Cuda);
     if !runs {
         skipped("software Vulkan takes minutes for it");
     }

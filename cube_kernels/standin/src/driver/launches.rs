@@ -1,6 +1,7 @@
 //! Modules, functions and launches.
 
 use std::ffi::{CStr, c_char, c_void};
+use std::panic::catch_unwind;
 use std::time::Instant;
 
 use super::device::{Handle, give};
@@ -29,10 +30,15 @@ pub unsafe extern "C" fn cuModuleLoadData(
     // SAFETY: as said above.
     let text = unsafe { CStr::from_ptr(image) }.to_string_lossy();
     let start = Instant::now();
-    let code = match compile(&text) {
-        Ok(code) => code,
-        Err(error) => {
+    // A panic may not leave a function of C.
+    let code = match catch_unwind(|| compile(&text)) {
+        Ok(Ok(code)) => code,
+        Ok(Err(error)) => {
             complain(&error.to_string());
+            return INVALID_PTX;
+        }
+        Err(_) => {
+            complain("the compiler failed");
             return INVALID_PTX;
         }
     };

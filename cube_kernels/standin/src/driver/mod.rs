@@ -124,10 +124,11 @@ extern "C" fn report() {
     let driver = driver();
     if driver.launches > 0 {
         complain(&format!(
-            "{} kernels in {} launches, {} of which failed",
+            "{} kernels in {} launches, {} of which failed; {} writes of what another unit wrote at the same time",
             driver.launched.len(),
             driver.launches,
-            driver.failures
+            driver.failures,
+            driver.machine.equal_writes
         ));
     }
 }

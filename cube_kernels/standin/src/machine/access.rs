@@ -2,7 +2,7 @@
 
 use super::memory::Region;
 use super::shadow::{Race, Stamp, Use, touch};
-use super::unit::Unit;
+use super::unit::{ACCESS, Pending, Unit};
 use super::{SHARED_BYTES, SHARED_WINDOW};
 use crate::ptx::Space;
 
@@ -54,6 +54,7 @@ impl Spec {
 
 /// Where on the host the memory of an access is. Ends the launch if the unit may not do it.
 pub extern "C" fn access(unit: &mut Unit, address: u64, code: u32, line: u32) -> *mut u8 {
+    unit.settle();
     let spec = Spec::decode(code);
     if address & u64::from(spec.align - 1) != 0 {
         misaligned(unit, address, spec, line);
@@ -123,14 +124,16 @@ fn shared(unit: &mut Unit, address: u64, spec: Spec, line: u32) -> *mut u8 {
         ..unit.stamp(machine)
     };
     let offset = address as usize;
-    if let Err(race) = touch(&mut machine.shared_cells, offset, bytes, me, spec.how) {
-        races(unit, race, address, spec, line);
+    let place = machine.shared.as_mut_ptr().cast::<u8>();
+    let place = place.wrapping_add(offset);
+    let cells = &mut machine.shared_cells;
+    match touch(cells, offset, bytes, me, spec.how) {
+        Ok(()) => place,
+        Err(race) => {
+            let again = || touch(cells, offset, bytes, me, Use::Again).is_ok();
+            races(unit, race, address, spec, line, place, again)
+        }
     }
-    machine
-        .shared
-        .as_mut_ptr()
-        .cast::<u8>()
-        .wrapping_add(offset)
 }
 
 fn global(unit: &mut Unit, address: u64, spec: Spec, line: u32) -> *mut u8 {
@@ -151,16 +154,20 @@ fn global(unit: &mut Unit, address: u64, spec: Spec, line: u32) -> *mut u8 {
     let me = unit.stamp(machine);
     // SAFETY: it was found, and a launch frees nothing.
     let cells = unsafe { machine.last.cells() };
-    if let Err(race) = touch(cells, offset, bytes, me, spec.how) {
-        races(unit, race, address, spec, line);
+    let place = place as *mut u8;
+    match touch(cells, offset, bytes, me, spec.how) {
+        Ok(()) => place,
+        Err(race) => {
+            let again = || touch(cells, offset, bytes, me, Use::Again).is_ok();
+            races(unit, race, address, spec, line, place, again)
+        }
     }
-    place as *mut u8
 }
 
 fn verb(how: Use) -> &'static str {
     match how {
         Use::Read | Use::ReadOnly => "reads",
-        Use::Write => "writes",
+        Use::Write | Use::Again => "writes",
         Use::Atomic => "changes",
     }
 }
@@ -170,7 +177,7 @@ fn misaligned(unit: &mut Unit, address: u64, spec: Spec, line: u32) -> ! {
     let Spec { bytes, align, .. } = spec;
     let verb = verb(spec.how);
     let message = format!("{verb} {bytes} bytes at {address:#x}, which is no multiple of {align}");
-    fail(unit, line, message)
+    unit.end(line, message)
 }
 
 #[cold]
@@ -185,11 +192,20 @@ fn outside(unit: &mut Unit, address: u64, spec: Spec, line: u32) -> ! {
     };
     let (verb, bytes) = (verb(spec.how), spec.bytes);
     let message = format!("{verb} {bytes} bytes at {address:#x}, {place}: out of bounds");
-    fail(unit, line, message)
+    unit.end(line, message)
 }
 
+/// What becomes of a race: of two writes of the same value nothing, else the launch ends. `again` notes the former.
 #[cold]
-fn races(unit: &mut Unit, (other, wrote): Race, address: u64, spec: Spec, line: u32) -> ! {
+fn races(
+    unit: &mut Unit,
+    (other, wrote): Race,
+    address: u64,
+    spec: Spec,
+    line: u32,
+    place: *mut u8,
+    again: impl FnOnce() -> bool,
+) -> *mut u8 {
     let (verb, bytes) = (verb(spec.how), spec.bytes);
     let did = if wrote { "wrote" } else { "read" };
     let other = other.describe();
@@ -201,19 +217,18 @@ fn races(unit: &mut Unit, (other, wrote): Race, address: u64, spec: Spec, line: 
         "{verb} {bytes} bytes at {address:#x} of {:?} memory, where {other} {did} {what}",
         spec.space
     );
-    fail(unit, line, message)
-}
-
-/// Ends the launch. The message is dropped before the stack is left for good.
-fn fail(unit: &mut Unit, line: u32, message: String) -> ! {
-    let kept: &str = &message;
-    // SAFETY: the machine runs the unit.
-    let machine = unsafe { unit.machine() };
-    let who = unit.describe();
-    machine.fail(line, &format!("{who} {kept}"));
-    drop((message, who));
-    unit.wait(super::State::Done);
-    unreachable!("a launch that failed goes on")
+    drop(other);
+    if wrote && spec.how == Use::Write && bytes as usize <= ACCESS && again() {
+        let pending = unit.pending.insert(Pending {
+            place,
+            bytes: bytes as usize,
+            written: [0; ACCESS],
+            message,
+            line,
+        });
+        return pending.written.as_mut_ptr();
+    }
+    unit.end(line, message)
 }
 
 #[cfg(test)]

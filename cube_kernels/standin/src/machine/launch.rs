@@ -88,6 +88,8 @@ pub struct Machine {
     pub cube_run: u32,
     /// Barriers of the cube so far.
     pub epoch: u32,
+    /// Writes so far of what another unit wrote at the same time.
+    pub equal_writes: u64,
     entry: Option<extern "C" fn(*mut Unit)>,
     name: String,
     lines: std::sync::Arc<[String]>,
@@ -126,6 +128,7 @@ impl Default for Machine {
             cube: 0,
             cube_run: 0,
             epoch: 0,
+            equal_writes: 0,
             entry: None,
             name: String::new(),
             lines: [].into(),
@@ -256,6 +259,7 @@ impl Machine {
                 stack: std::ptr::null_mut(),
                 given: std::ptr::null_mut(),
                 operation: None,
+                pending: None,
                 machine,
             });
         }

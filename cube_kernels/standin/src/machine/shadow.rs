@@ -46,6 +46,8 @@ pub enum Use {
     Write,
     /// It reads and writes at once.
     Atomic,
+    /// It writes what another unit has written at the same time.
+    Again,
 }
 
 impl Stamp {
@@ -129,7 +131,8 @@ pub type Race = (Stamp, bool);
 impl Cell {
     fn touch(&mut self, me: Stamp, how: Use) -> Result<(), Race> {
         let both_atomic = how == Use::Atomic && self.write.has(ATOMIC);
-        if !both_atomic && !self.write.is_before(me) && self.write.meets(me) {
+        let harmless = both_atomic || how == Use::Again;
+        if !harmless && !self.write.is_before(me) && self.write.meets(me) {
             return Err((self.write, true));
         }
         match how {
@@ -137,11 +140,14 @@ impl Cell {
                 return Err((self.write, true));
             }
             Use::Read | Use::ReadOnly => self.read = self.read.with(me),
-            Use::Write | Use::Atomic => {
+            Use::Write | Use::Atomic | Use::Again => {
                 if !self.read.is_before(me) && self.read.meets(me) {
                     return Err((self.read, false));
                 }
-                self.write = me;
+                // The first of several that write the same is the one to remember.
+                if how != Use::Again || self.write.is_before(me) {
+                    self.write = me;
+                }
             }
         }
         Ok(())
@@ -244,6 +250,16 @@ mod tests {
         assert!(races(&[write, later]));
         later.0.run = 2;
         assert!(!races(&[write, later]));
+    }
+
+    #[test]
+    fn who_writes_the_same_again_races_with_readers() {
+        let write = (stamp(0, 1, 5, 0), Use::Write);
+        let again = |unit| (stamp(0, unit, 5, 0), Use::Again);
+        let read = |unit| (stamp(0, unit, 5, 0), Use::Read);
+        assert!(!races(&[write, again(2)]));
+        assert!(races(&[write, again(2), read(2)]));
+        assert!(races(&[write, read(1), again(2)]));
     }
 
     #[test]

@@ -57,8 +57,27 @@ pub struct Unit {
     pub given: *mut c_void,
     /// What does the exchange.
     pub operation: Option<super::plane::Operation>,
+    /// A write that is a race unless it writes what is there already.
+    pub pending: Option<Pending>,
     /// The machine.
     pub machine: *mut Machine,
+}
+
+/// The most bytes of an access.
+pub const ACCESS: usize = 32;
+
+/// A write to an address that another unit has written with no barrier between. It goes to `written` at first.
+pub struct Pending {
+    /// Where it was to go.
+    pub place: *const u8,
+    /// How many bytes.
+    pub bytes: usize,
+    /// What is written.
+    pub written: [u8; ACCESS],
+    /// What is said if it is something else.
+    pub message: String,
+    /// Its line.
+    pub line: u32,
 }
 
 impl Unit {
@@ -89,8 +108,33 @@ impl Unit {
         format!("unit {place:?} of cube {cube:?}")
     }
 
+    /// Ends the launch if the last write changed what another unit had written at the same time.
+    #[inline]
+    pub fn settle(&mut self) {
+        if self.pending.is_some() {
+            self.settle_pending();
+        }
+    }
+
+    #[cold]
+    fn settle_pending(&mut self) {
+        let Some(pending) = self.pending.take() else {
+            return;
+        };
+        // SAFETY: an access to so many bytes there was allowed, and no launch frees any.
+        let there = unsafe { std::slice::from_raw_parts(pending.place, pending.bytes) };
+        if there == &pending.written[..pending.bytes] {
+            // SAFETY: the machine runs the unit.
+            unsafe { self.machine() }.equal_writes += 1;
+            return;
+        }
+        let Pending { line, message, .. } = pending;
+        self.end(line, message);
+    }
+
     /// Gives the others their turn until the state is [`State::Ready`] again.
     pub fn wait(&mut self, state: State) {
+        self.settle();
         self.state = state;
         // SAFETY: the machine runs the unit, so its own stack waits at the switch to here.
         unsafe {
@@ -101,10 +145,18 @@ impl Unit {
 
     /// Ends the launch with an error. Whatever the callers hold is never dropped.
     pub fn fail(&mut self, line: u32, message: &str) -> ! {
+        self.end(line, message.into())
+    }
+
+    /// Ends the launch with an error.
+    pub fn end(&mut self, line: u32, message: String) -> ! {
         // SAFETY: the machine runs the unit.
         let machine = unsafe { self.machine() };
         let who = self.describe();
         machine.fail(line, &format!("{who} {message}"));
+        // As this stack is left for good.
+        drop((message, who));
+        self.pending = None;
         self.wait(State::Done);
         unreachable!("a launch that failed goes on");
     }

@@ -23,12 +23,17 @@ use std::sync::Arc;
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_codegen::{Context, ir, isa};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use cranelift_jit::{JITBuilder, JITModule};
+use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
 use cranelift_module::{FuncId, Linkage, Module as _};
 
 use crate::machine::{Kernel, Memory, RESERVED, STACK, Unit};
 use crate::ptx::{self, Function, PtxError, Space, Variable};
 use function::Translator;
+
+/// Room for code: addresses, of which only what is used takes memory.
+const ROOM: usize = 1 << 20;
+/// More of it for each byte of a text, of which an instruction has twenty and its code a hundred at most.
+const ROOM_PER_BYTE: usize = 32;
 
 /// The code of a text.
 pub struct Code {
@@ -84,7 +89,7 @@ impl Layout {
 /// The code of a text of PTX.
 pub fn compile(text: &str) -> Result<Code, PtxError> {
     let module = ptx::parse(text)?;
-    let mut code = code_module().map_err(|message| error(1, message))?;
+    let mut code = code_module(text.len()).map_err(|message| error(1, message))?;
     let (places, shared_bytes, local_bytes, globals) = lay_out(&module)?;
     let mut functions = HashMap::new();
     for function in &module.functions {
@@ -139,7 +144,9 @@ pub fn compile(text: &str) -> Result<Code, PtxError> {
     })
 }
 
-fn code_module() -> Result<JITModule, String> {
+/// A module with room for the code of a text of this length, in one piece: functions call each other by distances of 32
+/// bits.
+fn code_module(length: usize) -> Result<JITModule, String> {
     let mut flags = settings::builder();
     let set = [
         ("opt_level", "none"),
@@ -155,6 +162,9 @@ fn code_module() -> Result<JITModule, String> {
         .finish(settings::Flags::new(flags))
         .map_err(|e| e.to_string())?;
     let mut builder = JITBuilder::with_isa(isa, cranelift_module::default_libcall_names());
+    let room = ROOM + length * ROOM_PER_BYTE;
+    let memory = ArenaMemoryProvider::new_with_size(room).map_err(|e| e.to_string())?;
+    builder.memory_provider(Box::new(memory));
     for helper in helpers::all() {
         builder.symbol(helper.name, helper.address);
     }

@@ -150,10 +150,23 @@ fn races_in_global_memory() {
     );
     run("bar.sync 0;\nred.global.add.u32 [%rd0], 1;", 2, &words);
     // Barriers are of a cube only.
-    let write = "setp.eq.u32 %p1, %r0, 0;\n@%p1 st.global.b32 [%rd0], %r0;\nbar.sync 0;";
+    let write = "mov.u32 %r1, %ctaid.x;\nsetp.eq.u32 %p1, %r0, 0;\n@%p1 st.global.b32 [%rd0], %r1;\nbar.sync 0;";
     assert!(run_words(&kernel(write), 2, 1, &words, Order::Forward).is_ok());
     let message = run_words(&kernel(write), 2, 2, &words, Order::Forward).unwrap_err();
     assert!(message.contains("unit 0 of cube 0 wrote"), "{message}");
+}
+
+#[test]
+fn several_units_may_write_the_same_value() {
+    let words = [7; 64];
+    let same = "mov.b32 %r1, 5;\nst.shared.b32 [all], %r1;\nbar.sync 0;\nld.shared.b32 %r2, [all];\n\
+                st.global.b32 [%rd1], %r2;";
+    assert_eq!(run(same, 64, &words), [5; 64]);
+    // But one of them that differs is an error, also if nothing follows, and so is a reader.
+    let other = same.replace("mov.b32 %r1, 5;", "and.b32 %r1, %r0, 32;");
+    refused(&other, 64, &words, &["st.shared.b32 [all], %r1;", "a race"]);
+    refused("st.global.b32 [%rd0], %r0;", 2, &words, &["a race"]);
+    refused(&same.replace("bar.sync 0;\n", ""), 64, &words, &["a race"]);
 }
 
 #[test]
