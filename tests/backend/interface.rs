@@ -436,7 +436,8 @@ fn forms_that_return_errors_say_what_the_short_ones_compute() {
     let vector = Complex::new(zeros([9, 1]), zeros([9, 1]));
     assert!(z.elem(0).try_matmul(vector).is_err());
     let sum: Complex<Tensor<2>> = (&z - &z).sum(Axis::J);
-    assert_eq!(host(sum.re), [0.0; 6]);
+    // A compiler may fuse a product and a difference, which leaves the rounding error of the product.
+    assert_close("z - z", &host(sum.re), &[0.0; 6], 1e-4);
     // The operation that is named is the one that is applied.
     assert!(x.try_apply(ScalarOp::Maximum, &y).is_ok());
 }

@@ -366,6 +366,15 @@ fn inside(buffer: cubecl::server::Handle, size: usize) -> cubecl::server::Handle
     buffer.offset_start(guard).offset_end(guard)
 }
 
+/// Does a task in which each buffer is an allocation of its own where the driver looks after those: what it gets is
+/// fresh, and what is beyond its end belongs to nobody.
+fn apart<T: Send>(client: &Client, task: impl FnOnce() -> T + Send) -> T {
+    match runtime() {
+        Runtime::Cuda => client.memory_dedicated_allocation((), |()| task()),
+        _ => task(),
+    }
+}
+
 fn upload(client: &Client, precision: Precision, values: &[f64]) -> cubecl::server::Handle {
     match precision {
         Precision::F32 => {
@@ -701,12 +710,14 @@ impl Problem {
             let run = self.run_on_host(precision, wanted, Instructions::detect());
             return Ok(run.expect("the host runs it"));
         }
-        let results = Results::new(self, client, precision, wanted);
-        let launch = self.launch(self.sizes().columns, precision);
-        let tensors = self.bindings(client, precision);
-        let output = results.output();
-        launch.run_as(&self.device(client), client, tensors, &self.scalars, output)?;
-        Ok(results.read(client))
+        apart(client, || {
+            let results = Results::new(self, client, precision, wanted);
+            let launch = self.launch(self.sizes().columns, precision);
+            let tensors = self.bindings(client, precision);
+            let output = results.output();
+            launch.run_as(&self.device(client), client, tensors, &self.scalars, output)?;
+            Ok(results.read(client))
+        })
     }
 
     /// The same in parts: of the columns between `cuts`, merged into one part each time, or all in the end.
@@ -723,55 +734,57 @@ impl Problem {
             let run = self.run_on_host_in_parts(precision, wanted, cuts, each_time);
             return Ok(run.expect("the host runs it"));
         }
-        let launch = |columns| self.launch(columns, precision);
-        let whole = launch(self.sizes().columns);
-        let sizes = whole.part_sizes(wanted, MOST);
-        let tensor = |buffer: &cubecl::server::Handle, len: usize| TensorBinding {
-            handle: buffer.clone().binding(),
-            strides: Strides::new(&[1]),
-            shape: Shape::from(vec![len]),
-            tiling: Default::default(),
-        };
-        let buffers = [0, 1].map(|_| {
-            let values = client.empty(sizes.values * whole.accumulated().size());
-            (
-                values,
-                client.empty(sizes.indices.max(1) * size_of::<u32>()),
-            )
-        });
-        let [mut own, mut other] = buffers.each_ref().map(|(values, indices)| Parts {
-            values: tensor(values, sizes.values),
-            indices: (sizes.indices > 0).then(|| tensor(indices, sizes.indices)),
-            count: MOST,
-        });
-        let ends = cuts.iter().copied().chain([self.sizes().columns]);
-        let (mut start, mut count) = (0, 0);
-        for end in ends {
-            let place = PartsAt {
-                start,
-                parts: &own,
-                first: count,
+        apart(client, || {
+            let launch = |columns| self.launch(columns, precision);
+            let whole = launch(self.sizes().columns);
+            let sizes = whole.part_sizes(wanted, MOST);
+            let tensor = |buffer: &cubecl::server::Handle, len: usize| TensorBinding {
+                handle: buffer.clone().binding(),
+                strides: Strides::new(&[1]),
+                shape: Shape::from(vec![len]),
+                tiling: Default::default(),
             };
-            let device = self.device(client);
-            let tensors = self.bindings(client, precision);
-            let scalars = &self.scalars;
-            count += launch(end - start)
-                .run_parts_as(&device, client, tensors, scalars, wanted, place)?;
-            start = end;
-            if each_time && count > 0 {
-                let all = Parts {
-                    count,
-                    ..own.clone()
+            let buffers = [0, 1].map(|_| {
+                let values = client.empty(sizes.values * whole.accumulated().size());
+                (
+                    values,
+                    client.empty(sizes.indices.max(1) * size_of::<u32>()),
+                )
+            });
+            let [mut own, mut other] = buffers.each_ref().map(|(values, indices)| Parts {
+                values: tensor(values, sizes.values),
+                indices: (sizes.indices > 0).then(|| tensor(indices, sizes.indices)),
+                count: MOST,
+            });
+            let ends = cuts.iter().copied().chain([self.sizes().columns]);
+            let (mut start, mut count) = (0, 0);
+            for end in ends {
+                let place = PartsAt {
+                    start,
+                    parts: &own,
+                    first: count,
                 };
-                whole.merge_parts(client, &all, wanted, &other)?;
-                std::mem::swap(&mut own, &mut other);
-                count = 1;
+                let device = self.device(client);
+                let tensors = self.bindings(client, precision);
+                let scalars = &self.scalars;
+                count += launch(end - start)
+                    .run_parts_as(&device, client, tensors, scalars, wanted, place)?;
+                start = end;
+                if each_time && count > 0 {
+                    let all = Parts {
+                        count,
+                        ..own.clone()
+                    };
+                    whole.merge_parts(client, &all, wanted, &other)?;
+                    std::mem::swap(&mut own, &mut other);
+                    count = 1;
+                }
             }
-        }
-        let results = Results::new(self, client, precision, wanted);
-        let all = Parts { count, ..own };
-        whole.merge(client, &all, results.output())?;
-        Ok(results.read(client))
+            let results = Results::new(self, client, precision, wanted);
+            let all = Parts { count, ..own };
+            whole.merge(client, &all, results.output())?;
+            Ok(results.read(client))
+        })
     }
 
     /// The values, shapes and strides of the tensors.

@@ -5,7 +5,7 @@ use std::ffi::c_void;
 use super::fiber::{Stack, switch};
 use super::memory::{FRESH, Memory, Region};
 use super::plane::{LANES, complete};
-use super::shadow::{CELL, Cell, UNITS};
+use super::shadow::{Cell, UNITS};
 use super::unit::{State, Unit};
 
 /// How often a unit may go back to where it was: beyond that it is taken to run forever.
@@ -208,9 +208,8 @@ impl Machine {
         }
         self.local_bytes = kernel.local_bytes.next_multiple_of(WORD);
         let shared = (kernel.shared_bytes + launch.dynamic_bytes) as usize;
-        let cells = shared.div_ceil(CELL);
-        if self.shared_cells.len() < cells {
-            self.shared_cells.resize(cells, Cell::default());
+        if self.shared_cells.len() < shared {
+            self.shared_cells.resize(shared, Cell::default());
         }
         let cubes = launch.cubes.map(u64::from);
         let all = cubes.iter().product::<u64>();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use super::shadow::{CELL, Cell};
+use super::shadow::Cell;
 
 /// What addresses of allocations are multiples of.
 pub const ALIGNMENT: usize = 512;
@@ -60,7 +60,7 @@ impl Allocation {
     pub fn new(size: usize) -> io::Result<Self> {
         let allocation = Self {
             data: Mapping::new(size)?,
-            cells: Mapping::new(size.div_ceil(CELL) * size_of::<Cell>())?,
+            cells: Mapping::new(size * size_of::<Cell>())?,
             size,
         };
         // SAFETY: the mapping has at least so many bytes.
@@ -124,7 +124,7 @@ impl Region {
     /// The allocation is alive, and nothing else uses its shadow.
     pub unsafe fn cells<'a>(&self) -> &'a mut [Cell] {
         // SAFETY: the allocation made so many, zeros, which are cells that nobody used.
-        unsafe { std::slice::from_raw_parts_mut(self.cells, self.size.div_ceil(CELL)) }
+        unsafe { std::slice::from_raw_parts_mut(self.cells, self.size) }
     }
 }
 

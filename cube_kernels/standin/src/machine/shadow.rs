@@ -26,11 +26,7 @@ const MANY_PLANES: u16 = 0x800;
 const MANY_CUBES: u16 = 0x1000;
 /// By an atomic instruction.
 const ATOMIC: u16 = 0x2000;
-/// The first and the second byte of a cell.
-const BYTES: u16 = 0xc000;
 const MANY: u16 = MANY_UNITS | MANY_PLANES | MANY_CUBES;
-/// Bytes of memory that a cell stands for.
-pub const CELL: usize = 2;
 
 /// The most units of a cube.
 pub const UNITS: u32 = UNIT as u32 + 1;
@@ -81,18 +77,12 @@ impl Stamp {
         self.plane_epoch != me.plane_epoch || !self.has(MANY_UNITS) && self.unit() == me.unit()
     }
 
-    /// Whether both use the same byte.
-    fn meets(self, me: Self) -> bool {
-        self.who & me.who & BYTES != 0
-    }
-
     /// What stands for both of two reads, of which `me` is the later one.
     fn with(self, me: Self) -> Self {
         if self.run != me.run {
             return me;
         }
         let mut all = me;
-        all.who |= self.who & BYTES;
         if self.has(MANY_CUBES) || self.cube != me.cube {
             all.who |= MANY_CUBES;
         } else if self.epoch == me.epoch {
@@ -117,7 +107,7 @@ impl Stamp {
     }
 }
 
-/// The last accesses of [`CELL`] bytes.
+/// The last accesses of a byte.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Cell {
@@ -132,16 +122,16 @@ impl Cell {
     fn touch(&mut self, me: Stamp, how: Use) -> Result<(), Race> {
         let both_atomic = how == Use::Atomic && self.write.has(ATOMIC);
         let harmless = both_atomic || how == Use::Again;
-        if !harmless && !self.write.is_before(me) && self.write.meets(me) {
+        if !harmless && !self.write.is_before(me) {
             return Err((self.write, true));
         }
         match how {
-            Use::ReadOnly if self.write.run == me.run && self.write.meets(me) => {
+            Use::ReadOnly if self.write.run == me.run => {
                 return Err((self.write, true));
             }
             Use::Read | Use::ReadOnly => self.read = self.read.with(me),
             Use::Write | Use::Atomic | Use::Again => {
-                if !self.read.is_before(me) && self.read.meets(me) {
+                if !self.read.is_before(me) {
                     return Err((self.read, false));
                 }
                 // The first of several that write the same is the one to remember.
@@ -163,14 +153,10 @@ pub fn touch(
     mut me: Stamp,
     how: Use,
 ) -> Result<(), Race> {
-    let both = BYTES | if how == Use::Atomic { ATOMIC } else { 0 };
-    let (first, last) = (offset / CELL, (offset + bytes - 1) / CELL);
-    me.who |= both;
-    if bytes == 1 {
-        // The first byte of a cell has the lower of the two flags.
-        me.who &= !(0x8000 >> (offset % CELL));
+    if how == Use::Atomic {
+        me.who |= ATOMIC;
     }
-    for cell in &mut cells[first..=last] {
+    for cell in &mut cells[offset..offset + bytes] {
         cell.touch(me, how)?;
     }
     Ok(())
@@ -192,7 +178,7 @@ mod tests {
 
     /// Whether the last of these accesses of one word races.
     fn races(accesses: &[(Stamp, Use)]) -> bool {
-        let mut cells = [Cell::default(); 4];
+        let mut cells = [Cell::default(); 8];
         let (last, before) = accesses.split_last().unwrap();
         for (me, how) in before {
             touch(&mut cells, 2, 4, *me, *how).unwrap();
@@ -265,13 +251,21 @@ mod tests {
     #[test]
     fn neighbours_do_not_race() {
         for bytes in [1, 2, 4] {
-            let mut cells = [Cell::default(); 8];
+            let mut cells = [Cell::default(); 16];
             for unit in 0..4 {
                 let me = stamp(0, unit, 0, 0);
                 touch(&mut cells, unit as usize * bytes, bytes, me, Use::Write).unwrap();
             }
             let me = stamp(0, 9, 0, 0);
             assert!(touch(&mut cells, bytes, bytes, me, Use::Write).is_err());
+        }
+        // Nor do those that read what they write.
+        let mut cells = [Cell::default(); 2];
+        for how in [Use::Read, Use::Write] {
+            for unit in [0, 1] {
+                let me = stamp(0, unit, 0, 0);
+                touch(&mut cells, unit as usize, 1, me, how).unwrap();
+            }
         }
     }
 
