@@ -53,14 +53,14 @@ impl<'a, T: Copy> Tile<'a, T> {
 
 /// Loops over the lanes of a row. It is a method, as it must be inlined to be compiled for the instructions at hand,
 /// which nothing promises for a closure.
-trait OnRows<T, const N: usize>: Copy {
+pub(super) trait OnRows<T, const N: usize>: Copy {
     /// Computes the values of the lanes `out` from others.
     fn on_row<M: Arithmetic>(self, math: M, out: &mut [T], lanes: [Lanes<T>; N]);
 }
 
 /// Does `each` for each row of a tile with its values, or once for all where they are in one piece.
 #[inline(always)]
-fn by_rows<T: Real, M: Arithmetic, const N: usize>(
+pub(super) fn by_rows<T: Real, M: Arithmetic, const N: usize>(
     math: M,
     out: &mut [T],
     width: usize,
@@ -118,7 +118,7 @@ enum Simple {
 
 /// `f` of what stands there and two values in each lane.
 #[inline(always)]
-fn update<T: Real>(out: &mut [T], [a, b]: [Lanes<T>; 2], f: impl Fn(T, T, T) -> T) {
+pub(super) fn update<T: Real>(out: &mut [T], [a, b]: [Lanes<T>; 2], f: impl Fn(T, T, T) -> T) {
     let len = out.len();
     match (a, b) {
         (Lanes::Each(a), Lanes::Each(b)) => {
@@ -155,8 +155,8 @@ fn map<T: Real>(out: &mut [T], args: [Lanes<T>; 2], f: impl Fn(T, T) -> T) {
 
 /// A product and a summand; the product may be subtracted.
 #[derive(Clone, Copy)]
-struct Product {
-    negated: bool,
+pub(super) struct Product {
+    pub negated: bool,
 }
 
 impl<T: Real> OnRows<T, 3> for Product {
@@ -241,232 +241,6 @@ impl<T: Real> Vectors for Function<'_, T> {
     }
 }
 
-/// What a term is made of its arguments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// $a b$.
-    Product,
-    /// $(a - b)^2$.
-    Square,
-}
-
-/// A term of a sum.
-#[derive(Clone, Copy, Debug)]
-pub struct Term<'a, T> {
-    pub kind: Kind,
-    pub args: [Tile<'a, T>; 2],
-    /// Whether it is subtracted.
-    pub negated: bool,
-}
-
-/// The sum of terms and `summand`.
-pub struct SumOfTerms<'a, T> {
-    pub out: &'a mut [T],
-    pub width: usize,
-    pub terms: &'a [Term<'a, T>],
-    pub summand: Tile<'a, T>,
-}
-
-/// Terms that are added in one pass over the lanes, so that sums are read and written once for all of them.
-const AT_ONCE: usize = 4;
-
-/// A number for each row, and a value for each lane: the arguments of a term whose order makes no difference.
-#[derive(Clone, Copy)]
-struct Mixed<'a, T> {
-    /// The numbers, and how many of them a row is further on: one, or none where all rows have the same.
-    numbers: (&'a [T], usize),
-    /// The same for the values of lanes, of which a row has as many as there are lanes.
-    lanes: (&'a [T], usize),
-}
-
-impl<'a, T: Copy> Mixed<'a, T> {
-    #[inline(always)]
-    fn of(args: &'a [Tile<'a, T>; 2], width: usize) -> Option<Self> {
-        let (number, lanes) = match args {
-            [number @ (Tile::Rows(_) | Tile::All(_)), lanes] => (number, lanes),
-            [lanes, number] => (number, lanes),
-        };
-        let numbers = match number {
-            Tile::Rows(numbers) => (*numbers, 1),
-            Tile::All(number) => (std::slice::from_ref(number), 0),
-            Tile::Own(_) | Tile::Lanes(_) => return None,
-        };
-        let lanes = match lanes {
-            Tile::Own(values) => (*values, width),
-            Tile::Lanes(values) => (*values, 0),
-            Tile::Rows(_) | Tile::All(_) => return None,
-        };
-        Some(Self { numbers, lanes })
-    }
-}
-
-/// Terms that differ in their arguments only, each of a number and a value for each lane.
-struct Alike<'a, T> {
-    kind: Kind,
-    negated: bool,
-    terms: [Mixed<'a, T>; AT_ONCE],
-    count: usize,
-}
-
-impl<'a, T: Real> Alike<'a, T> {
-    /// As many of the first terms as are alike, at most [`AT_ONCE`]; none where the first one has other arguments.
-    #[inline(always)]
-    fn of(terms: &'a [Term<'a, T>], width: usize) -> Option<Self> {
-        let first = &terms[0];
-        let mut alike = Self {
-            kind: first.kind,
-            negated: first.negated,
-            terms: [Mixed::of(&first.args, width)?; AT_ONCE],
-            count: 1,
-        };
-        for term in terms.iter().take(AT_ONCE).skip(1) {
-            let same = (term.kind, term.negated) == (alike.kind, alike.negated);
-            match Mixed::of(&term.args, width) {
-                Some(mixed) if same => {
-                    alike.terms[alike.count] = mixed;
-                    alike.count += 1;
-                }
-                _ => break,
-            }
-        }
-        Some(alike)
-    }
-
-    /// Adds the terms to `sums`, or to `from` if it is given, whatever stands in `sums`.
-    #[inline(always)]
-    fn add<M: Arithmetic>(&self, math: M, sums: &mut [T], width: usize, from: Option<T>) {
-        match self.count {
-            1 => self.add_first::<M, 1>(math, sums, width, from),
-            2 => self.add_first::<M, 2>(math, sums, width, from),
-            3 => self.add_first::<M, 3>(math, sums, width, from),
-            _ => self.add_first::<M, AT_ONCE>(math, sums, width, from),
-        }
-    }
-
-    /// The same for the first `N` terms.
-    #[inline(always)]
-    fn add_first<M: Arithmetic, const N: usize>(
-        &self,
-        math: M,
-        sums: &mut [T],
-        width: usize,
-        from: Option<T>,
-    ) {
-        for (row, sums) in sums.chunks_exact_mut(width).enumerate() {
-            let mut numbers = [T::ZERO; N];
-            let mut lanes: [&[T]; N] = [&[]; N];
-            for n in 0..N {
-                let Mixed {
-                    numbers: (own, step),
-                    lanes: (values, stride),
-                } = self.terms[n];
-                numbers[n] = own[row * step];
-                lanes[n] = &values[row * stride..][..width];
-            }
-            match (self.kind, self.negated) {
-                (Kind::Product, negated) => {
-                    if negated {
-                        numbers = numbers.map(|number| -number);
-                    }
-                    let add = |sum, a, b| math.fma(a, b, sum);
-                    add_terms(sums, from, numbers, lanes, add);
-                }
-                (Kind::Square, false) => {
-                    let add = |sum, a, b| math.fma(a - b, a - b, sum);
-                    add_terms(sums, from, numbers, lanes, add);
-                }
-                (Kind::Square, true) => {
-                    let add = |sum, a, b| math.fma(b - a, a - b, sum);
-                    add_terms(sums, from, numbers, lanes, add);
-                }
-            }
-        }
-    }
-}
-
-/// Adds terms to each of the sums, or to `from`. A loop over the lanes around one over the terms, which compilers turn
-/// into vector instructions; the other way round they do not.
-#[inline(always)]
-fn add_terms<T: Real, const N: usize>(
-    sums: &mut [T],
-    from: Option<T>,
-    numbers: [T; N],
-    lanes: [&[T]; N],
-    add: impl Fn(T, T, T) -> T,
-) {
-    let len = sums.len();
-    let lanes = lanes.map(|lanes| &lanes[..len]);
-    match from {
-        Some(from) => {
-            for k in 0..len {
-                let mut sum = from;
-                for n in 0..N {
-                    sum = add(sum, numbers[n], lanes[n][k]);
-                }
-                sums[k] = sum;
-            }
-        }
-        None => {
-            for k in 0..len {
-                let mut sum = sums[k];
-                for n in 0..N {
-                    sum = add(sum, numbers[n], lanes[n][k]);
-                }
-                sums[k] = sum;
-            }
-        }
-    }
-}
-
-/// A term whatever its arguments are, which is added to what stands there.
-impl<T: Real> OnRows<T, 2> for (Kind, bool) {
-    #[inline(always)]
-    fn on_row<M: Arithmetic>(self, math: M, sums: &mut [T], args: [Lanes<T>; 2]) {
-        match self {
-            (Kind::Product, negated) => Product { negated }.on_row(math, sums, args),
-            (Kind::Square, false) => update(sums, args, |sum, a, b| math.fma(a - b, a - b, sum)),
-            (Kind::Square, true) => update(sums, args, |sum, a, b| math.fma(b - a, a - b, sum)),
-        }
-    }
-}
-
-impl<T: Real> Vectors for SumOfTerms<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<M: Arithmetic>(self, math: M) {
-        let (sums, width) = (self.out, self.width);
-        let mut from = match self.summand {
-            Tile::All(value) => Some(value),
-            summand => {
-                by_rows(math, sums, width, [summand], Copied);
-                None
-            }
-        };
-        let mut terms = self.terms;
-        while let [first, ..] = terms {
-            let count = match Alike::of(terms, width) {
-                Some(alike) => {
-                    alike.add(math, sums, width, from);
-                    alike.count
-                }
-                None => {
-                    if let Some(value) = from {
-                        sums.fill(value);
-                    }
-                    by_rows(math, sums, width, first.args, (first.kind, first.negated));
-                    1
-                }
-            };
-            from = None;
-            terms = &terms[count..];
-        }
-        if let Some(value) = from {
-            sums.fill(value);
-        }
-    }
-}
-
 /// A place for arguments that are not one for each lane of each row.
 pub type Copies<T> = [Vec<T>; 3];
 
@@ -526,7 +300,7 @@ fn each<'a, T: Real>(tile: Tile<'a, T>, copy: &'a mut Vec<T>, len: usize, width:
 
 /// A copy.
 #[derive(Clone, Copy)]
-struct Copied;
+pub(super) struct Copied;
 
 impl<T: Real> OnRows<T, 1> for Copied {
     #[inline(always)]

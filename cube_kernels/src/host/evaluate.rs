@@ -1,10 +1,9 @@
 //! Runs the code of a stage on a tile: some rows, and for each of them as many lanes.
 
 use super::{
-    arithmetic::{
-        Accumulate, Copies, Kind, Lanes, MultiplyAdd, SumOfTerms, Term, Tile, apply, write,
-    },
+    arithmetic::{Accumulate, Copies, Lanes, MultiplyAdd, Tile, apply, write},
     tape::{Action, NOTHING, Owner, Part, Step, Summand, Tape, Value},
+    terms::{Kind, SumOfTerms, Term},
     vector::Instructions,
 };
 use crate::{formula::catalogue::ScalarOp, math::lane::Real};

@@ -13,6 +13,7 @@ mod reductions;
 mod results;
 mod tape;
 mod tensor;
+mod terms;
 mod vector;
 mod worker;
 mod writer;

@@ -17,9 +17,13 @@ pub trait Vectors {
     fn run<M: Arithmetic>(self, math: M) -> Self::Output;
 }
 
-/// The instructions that code may be compiled for.
+/// The instructions that code is run with. Only those that the processor has can be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Instructions {
+pub struct Instructions(Set);
+
+/// The instructions that code is compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Set {
     /// AVX-512: vectors of 64 bytes.
     #[cfg(target_arch = "x86_64")]
     Wide,
@@ -42,41 +46,42 @@ impl Instructions {
                 && std::is_x86_feature_detected!("avx512dq")
                 && std::is_x86_feature_detected!("avx512bw");
             if fused && wide {
-                return Self::Wide;
+                return Self(Set::Wide);
             }
             if fused {
-                return Self::Middle;
+                return Self(Set::Middle);
             }
         }
-        Self::Common
+        Self(Set::Common)
     }
 
     /// All that this processor has, for tests.
     pub fn all() -> Vec<Self> {
         let all = [
-            Self::Common,
+            Set::Common,
             #[cfg(target_arch = "x86_64")]
-            Self::Middle,
+            Set::Middle,
             #[cfg(target_arch = "x86_64")]
-            Self::Wide,
+            Set::Wide,
         ];
         // Each has those before it.
         let best = Self::detect();
-        let last = all.iter().position(|own| *own == best);
-        all[..=last.expect("it is one of them")].to_vec()
+        let last = all.iter().position(|own| *own == best.0);
+        let all = &all[..=last.expect("it is one of them")];
+        all.iter().copied().map(Self).collect()
     }
 
     /// Runs the loops with these instructions.
     #[inline(always)]
     pub fn run<V: Vectors>(self, loops: V) -> V::Output {
-        match self {
+        match self.0 {
             // SAFETY: `detect` has found these instructions.
             #[cfg(target_arch = "x86_64")]
-            Self::Wide => unsafe { run_wide(loops) },
+            Set::Wide => unsafe { run_wide(loops) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Self::Middle => unsafe { run_middle(loops) },
-            Self::Common => run_common(loops),
+            Set::Middle => unsafe { run_middle(loops) },
+            Set::Common => run_common(loops),
         }
     }
 }

@@ -28,7 +28,13 @@ pub trait Arithmetic: Copy {
     const FUSED: bool;
 
     /// $a b + c$.
-    fn fma<T: Real>(self, a: T, b: T, c: T) -> T;
+    #[inline(always)]
+    fn fma<T: Real>(self, a: T, b: T, c: T) -> T {
+        match Self::FUSED {
+            true => a.mul_add(b, c),
+            false => a * b + c,
+        }
+    }
 
     /// $\sum_k a_k b_k$.
     #[inline(always)]
@@ -106,21 +112,11 @@ impl Middle {
 #[cfg(target_arch = "aarch64")]
 impl Arithmetic for Fused {
     const FUSED: bool = true;
-
-    #[inline(always)]
-    fn fma<T: Real>(self, a: T, b: T, c: T) -> T {
-        a.mul_add(b, c)
-    }
 }
 
 #[cfg(target_arch = "x86_64")]
 impl Arithmetic for Wide {
     const FUSED: bool = true;
-
-    #[inline(always)]
-    fn fma<T: Real>(self, a: T, b: T, c: T) -> T {
-        a.mul_add(b, c)
-    }
 
     #[inline(always)]
     fn dot<T: Real>(self, a: &[T], b: Factor<T>) -> T {
@@ -134,11 +130,6 @@ impl Arithmetic for Middle {
     const FUSED: bool = true;
 
     #[inline(always)]
-    fn fma<T: Real>(self, a: T, b: T, c: T) -> T {
-        a.mul_add(b, c)
-    }
-
-    #[inline(always)]
     fn dot<T: Real>(self, a: &[T], b: Factor<T>) -> T {
         // SAFETY: there is a `Middle` only where the processor has these instructions.
         unsafe { T::dot_middle(a, b) }
@@ -147,11 +138,6 @@ impl Arithmetic for Middle {
 
 impl Arithmetic for Separate {
     const FUSED: bool = false;
-
-    #[inline(always)]
-    fn fma<T: Real>(self, a: T, b: T, c: T) -> T {
-        a * b + c
-    }
 }
 
 /// A type in which the host computes.
