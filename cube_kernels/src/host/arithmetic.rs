@@ -15,6 +15,16 @@ pub enum Lanes<'a, T> {
     All(T),
 }
 
+impl<'a, T> Lanes<'a, T> {
+    /// A tile of one row.
+    pub fn tile(self) -> Tile<'a, T> {
+        match self {
+            Lanes::Each(values) => Tile::Own(values),
+            Lanes::All(value) => Tile::All(value),
+        }
+    }
+}
+
 /// The values of a tile.
 #[derive(Clone, Copy, Debug)]
 pub enum Tile<'a, T> {

@@ -62,21 +62,26 @@ impl<'a, T: Real> Given<Tile<'a, T>> {
 }
 
 impl<'a, T: Real> Given<Lanes<'a, T>> {
+    /// As those of a tile of one row.
+    pub fn tile(self) -> Given<Tile<'a, T>> {
+        match self {
+            Given::Value(lanes) => Given::Value(lanes.tile()),
+            Given::Product(factors, negated) => Given::Product(factors.map(Lanes::tile), negated),
+        }
+    }
+
     /// As values, one for each of the lanes that `room` has.
     pub fn values(self, instructions: Instructions, room: &'a mut [T]) -> &'a [T] {
-        let tile = |lanes| match lanes {
-            Lanes::Each(values) => Tile::Own(values),
-            Lanes::All(value) => Tile::All(value),
-        };
         let width = room.len();
         match self {
             Given::Value(Lanes::Each(values)) => &values[..width],
             Given::Value(value) => {
-                write(tile(value), room, width);
+                write(value.tile(), room, width);
                 room
             }
             Given::Product(factors, negated) => {
-                Given::Product(factors.map(tile), negated).write(instructions, room, width);
+                let tile = Given::Product(factors.map(Lanes::tile), negated);
+                tile.write(instructions, room, width);
                 room
             }
         }

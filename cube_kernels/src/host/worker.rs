@@ -132,8 +132,10 @@ impl<'a, T: Real> Worker<'a, T> {
         if self.rooms.len() < height {
             self.rooms.resize_with(height, Room::new);
         }
-        for room in &mut self.rooms[..height] {
-            room.prepare(family.kept(), width);
+        if family.needs_room() {
+            for room in &mut self.rooms[..height] {
+                room.prepare(family.kept(), width);
+            }
         }
         let frame = Frame {
             lanes: &mut self.columns.values,

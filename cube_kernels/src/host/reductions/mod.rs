@@ -83,6 +83,11 @@ pub trait HostReduction: Family {
         0
     }
 
+    /// Whether rows need [room](Room) for their values.
+    fn needs_room(&self) -> bool {
+        true
+    }
+
     /// The state of `rows` rows before the first column.
     fn start(&self, rules: &Rules, rows: usize) -> Self::State;
 

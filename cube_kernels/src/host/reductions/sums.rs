@@ -2,7 +2,7 @@
 
 use super::{
     HostReduction, Room, Rules, Taken, factors,
-    loops::{CountOf, SumOf, SumsOfProducts},
+    loops::{CountOf, SumsOfProducts},
 };
 use crate::{
     host::{
@@ -51,6 +51,11 @@ impl Running {
 impl HostReduction for Sum {
     type State = Vec<Running>;
 
+    /// Products are added up where they are.
+    fn needs_room(&self) -> bool {
+        false
+    }
+
     fn start(&self, rules: &Rules, rows: usize) -> Self::State {
         vec![Running::default(); rows * rules.spec.dim]
     }
@@ -63,10 +68,13 @@ impl HostReduction for Sum {
         taken: Taken<Given<Lanes<T>>>,
         rules: &Rules,
     ) {
-        let values = &mut room.values[..taken.len];
-        let values = taken.given.values(rules.instructions, values);
-        let sum = rules.instructions.run(SumOf(values));
-        state[row * rules.spec.dim + taken.index].add(sum.double());
+        let taken = Taken {
+            index: taken.index,
+            column: taken.column,
+            len: taken.len,
+            given: taken.given.tile(),
+        };
+        self.step_rows(state, row, std::slice::from_mut(room), taken, rules);
     }
 
     fn step_rows<T: Real>(
