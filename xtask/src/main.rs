@@ -7,6 +7,7 @@ mod demo;
 mod device;
 mod fuzz;
 mod gpu_bundle;
+mod licences;
 mod llvm;
 mod process;
 mod reference;
@@ -58,6 +59,8 @@ enum Command {
     Record,
     /// Compare random formulas on the host engine with the definition in F64
     Fuzz(fuzz::Options),
+    /// Check the licences of all packages that the libraries are built of
+    Licences,
     /// Pack the tests, the benchmark and some examples for a machine with an NVIDIA card and no Rust
     GpuBundle,
     /// Run the benchmarks
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         Command::Emit { folder, only } => targets::emit(&folder, only.as_deref()),
         Command::Record => targets::record(),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::Licences => licences::run(),
         Command::GpuBundle => gpu_bundle::run(),
         Command::Bench { what } => bench::run(&what),
     };

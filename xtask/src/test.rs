@@ -349,6 +349,7 @@ fn steps(features: &str, other_targets: bool, tools: Option<&targets::Tools>) ->
             Need::Nothing,
         ),
         step("tests, xtask", "test -p xtask", &[], Need::Nothing),
+        step("licences", "run -p xtask -- licences", &[], Need::Nothing),
         step(
             "lints",
             "clippy {libraries} --all-targets --features {features} -- -D warnings",
