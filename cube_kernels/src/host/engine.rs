@@ -39,6 +39,22 @@ const STATES: usize = 1 << 14;
 #[cfg(feature = "rayon")]
 const PARALLEL: usize = 1 << 17;
 
+/// Says once that loops without optimisations take long, where they are those of many pairs.
+#[cfg(unoptimized)]
+fn warn(launch: &HostLaunch, columns: usize) {
+    /// Pairs that take some tenths of a second.
+    const MANY: usize = 1 << 18;
+    static WARNED: std::sync::Once = std::sync::Once::new();
+    if launch.all_rows().saturating_mul(columns) > MANY {
+        WARNED.call_once(|| {
+            log::warn!(
+                "burn-lazy-kernels is built without optimisations, so that reductions on the host take some hundred \
+                 times as long; add to Cargo.toml: [profile.dev.package.burn-lazy-kernels] opt-level = 3"
+            );
+        });
+    }
+}
+
 /// Reduces `columns`.
 pub fn run(
     launch: &HostLaunch,
@@ -50,6 +66,8 @@ pub fn run(
     if columns.is_empty() {
         return nothing(launch, wanted);
     }
+    #[cfg(unoptimized)]
+    warn(launch, columns.len());
     let job = Job {
         launch,
         tensors,
