@@ -18,13 +18,9 @@ use crate::{
 /// The part of the largest value by which those in `F32` may be off.
 const SINGLE: f64 = 1e-5;
 
-/// The device with its own matrix instructions, or a small GPU with loops in their place.
+/// A small GPU with matrix instructions, in the place of which are loops.
 pub fn device() -> Device {
     let gpu = small_gpu();
-    if runtime() == Runtime::Cuda {
-        let client = client();
-        return Device::new(client.properties(), client.name());
-    }
     let units = gpu.max_units;
     Device {
         matrices: MatrixUnits {
@@ -34,6 +30,36 @@ pub fn device() -> Device {
             emulated: true,
         },
         ..gpu
+    }
+}
+
+/// One plane of a device, with its own instructions.
+fn plane() -> Device {
+    let client = client();
+    let own = Device::new(client.properties(), client.name());
+    Device {
+        max_units: own.plane,
+        plane: own.plane,
+        shared_memory: own.shared_memory,
+        matrices: own.matrices,
+        ..small_gpu()
+    }
+}
+
+/// So many rows, or as many as are enough for an instruction of the device: loops in its place are long, and a compiler
+/// of instructions unrolls them.
+fn of_a_plane(rows: usize) -> usize {
+    match runtime() == Runtime::Cuda {
+        true => rows.max(plane().max_units.div_ceil(2)),
+        false => rows,
+    }
+}
+
+/// The problem, planned for a device with matrix instructions: its own where it has some.
+fn planned(problem: Problem) -> Problem {
+    match runtime() == Runtime::Cuda {
+        true => problem.planned_for(plane()),
+        false => problem.planned_for(device()),
     }
 }
 
@@ -48,7 +74,7 @@ fn runs() -> bool {
 
 #[track_caller]
 fn run(problem: Problem, precision: Precision, wanted: Wanted) -> (Problem, Vec<f64>, Vec<i64>) {
-    let problem = problem.planned_for(device());
+    let problem = planned(problem);
     let client = client();
     let plan = problem.plan(&client, precision);
     let blueprint = &plan.blueprint;
@@ -87,7 +113,7 @@ fn sizes_need_not_fill_tiles() {
         (17, 150, 61),
         (16, 63, 100),
     ] {
-        let problem = Problem::random(&wide(dim), Axis::J, (m, n), 1, (-1.0, 1.0));
+        let problem = Problem::random(&wide(dim), Axis::J, (of_a_plane(m), n), 1, (-1.0, 1.0));
         check(problem, SINGLE);
     }
 }
@@ -133,8 +159,12 @@ fn all_reductions_take_products() {
                 "{kind:?}: {got}, {want}"
             );
         }
-        if indexed {
-            assert_eq!(indices, columns, "{kind:?}");
+        // Of values that rounding may exchange, each has the index of one.
+        for (p, (got, wanted)) in indices.iter().zip(&columns).enumerate() {
+            let near =
+                |q: &usize| columns[*q] == *got && agree(want[*q], want[p], 1e-6 * want[p].abs());
+            let close = got == wanted || (0..columns.len()).any(|q| near(&q));
+            assert!(close || !indexed, "{kind:?}: {got} at {p}, not {wanted}");
         }
     }
 }
@@ -195,8 +225,8 @@ fn batches_strides_parts_and_folds() {
     let client = client();
     let own = Device::new(client.properties(), client.name());
     if runs() && own.max_iterations.is_none() {
-        let problem = Problem::random(&wide(16), Axis::J, (3, 2100), 10, (-1.0, 1.0));
-        let planned = problem.planned_for(device());
+        let problem = Problem::random(&wide(16), Axis::J, (of_a_plane(3), 2100), 10, (-1.0, 1.0));
+        let planned = planned(problem);
         assert!(planned.plan(&client, Precision::F32).parts > 1);
         check(planned, SINGLE);
     }
@@ -342,7 +372,7 @@ fn halves_are_multiplied_as_they_are() {
 /// Asserts that sums of weighted columns are those of the host.
 #[track_caller]
 fn check_weighted(problem: Problem, relative: f64) {
-    let planned = problem.planned_for(device());
+    let planned = planned(problem);
     let plan = planned.plan(&client(), Precision::F32);
     assert!(plan.blueprint.schedule.weighted().is_some(), "{plan:?}");
     check(planned, relative);
@@ -368,6 +398,7 @@ fn weighted_sums_of_any_size() {
         (17, 150, 24, 40),
         (11, 63, 61, 100),
     ] {
+        let m = of_a_plane(m);
         let problem = Problem::random(&weighted(dim, width), Axis::J, (m, n), 20, (-1.0, 1.0));
         check_weighted(problem, SINGLE);
         let problem = Problem::random(
@@ -380,7 +411,7 @@ fn weighted_sums_of_any_size() {
         check_weighted(problem.reduced_by(ReductionKind::SoftmaxSum), SINGLE);
     }
     let over_rows = -(-x(0, 5).sqdist(&y(1, 5))).exp() * x(2, 40);
-    let problem = Problem::random(&over_rows, Axis::I, (70, 9), 22, (-1.0, 1.0));
+    let problem = Problem::random(&over_rows, Axis::I, (70, of_a_plane(9)), 22, (-1.0, 1.0));
     check_weighted(problem, SINGLE);
 }
 
@@ -388,7 +419,7 @@ fn weighted_sums_of_any_size() {
 fn weights_of_exponentials_follow_their_maximum() {
     only_where!(runs());
     // Scores that grow with the column, so that the maximum does in each block, and again and again.
-    let (rows, columns, width) = (12, 150, 32);
+    let (rows, columns, width) = (of_a_plane(12), 150, 32);
     for (step, sign) in [(0.3, 1.0), (40.0, 1.0), (40.0, -1.0)] {
         let mut rng = Rng::new(23);
         let tensor = |var: &Var| match (var.axis, var.dim) {
@@ -427,8 +458,9 @@ fn weighted_sums_of_batches_strides_and_parts() {
         (weighted(3, 32), ReductionKind::Sum(Accumulation::Blocks)),
         (attention(16, 32, 1.0), ReductionKind::SoftmaxSum),
     ] {
-        let problem = Problem::random(&expr, Axis::J, (9, 2100), 25, (-1.0, 1.0)).reduced_by(kind);
-        let planned = problem.planned_for(device());
+        let problem = Problem::random(&expr, Axis::J, (of_a_plane(9), 2100), 25, (-1.0, 1.0))
+            .reduced_by(kind);
+        let planned = planned(problem);
         assert!(planned.plan(&client(), Precision::F32).parts > 1);
         check_weighted(planned, SINGLE);
     }
@@ -437,7 +469,7 @@ fn weighted_sums_of_batches_strides_and_parts() {
 #[test]
 fn special_values_reach_weighted_sums_as_without() {
     only_where!(runs());
-    let (rows, columns, width) = (10, 40, 32);
+    let (rows, columns, width) = (of_a_plane(10), 40, 32);
     let large = f32::MAX as f64;
     let specials = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e30, -large];
     for special in specials {
@@ -483,7 +515,11 @@ fn weighted_sums_of_halves() {
     only_where!(runs());
     let tensor = |var: &Var| {
         let mut rng = Rng::new(27 + var.id);
-        let len = if var.axis == Some(Axis::I) { 9 } else { 70 };
+        let len = if var.axis == Some(Axis::I) {
+            of_a_plane(9)
+        } else {
+            70
+        };
         let values = rng.vec(len * var.dim, -8.0, 8.0);
         let values = values.iter().map(|v| v.round() / 8.0).collect();
         Tensor::new(&[len, var.dim], values)
@@ -496,8 +532,8 @@ fn weighted_sums_of_halves() {
             if !takes(precision) {
                 continue;
             }
-            let problem = Problem::new(&expr, Axis::J, &[], (9, 70), tensor, |_| 0.0);
-            let problem = problem.reduced_by(kind).planned_for(device());
+            let problem = Problem::new(&expr, Axis::J, &[], (of_a_plane(9), 70), tensor, |_| 0.0);
+            let problem = planned(problem.reduced_by(kind));
             let plan = problem.plan(&client(), precision);
             assert!(plan.blueprint.schedule.weighted().is_some(), "{plan:?}");
             let (problem, got, _) = run(problem, precision, Wanted::VALUES);
@@ -532,8 +568,8 @@ fn sums_of_differences_keep_their_digits_however_near_and_far_the_points_are() {
         };
         let weight = (-x(0, dim).sqdist(&y(1, dim)) * Expr::constant(width)).exp() * y(2, 1);
         let expr = weight.clone() * (x(0, dim) - y(1, dim));
-        let problem = Problem::new(&expr, Axis::J, &[], (count, count), tensor, |_| 0.0)
-            .planned_for(device());
+        let problem = Problem::new(&expr, Axis::J, &[], (count, count), tensor, |_| 0.0);
+        let problem = planned(problem);
         let plan = problem.plan(&client(), Precision::F32);
         assert!(plan.blueprint.schedule.weighted().is_some(), "{plan:?}");
         // By the sum of what is summed up, as a vector.
