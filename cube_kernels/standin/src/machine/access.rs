@@ -126,11 +126,12 @@ fn shared(unit: &mut Unit, address: u64, spec: Spec, line: u32) -> *mut u8 {
     let offset = address as usize;
     let place = machine.shared.as_mut_ptr().cast::<u8>();
     let place = place.wrapping_add(offset);
+    let (first, count) = (offset >> machine.smallest, bytes >> machine.smallest);
     let cells = &mut machine.shared_cells;
-    match touch(cells, offset, bytes, me, spec.how) {
+    match touch(cells, first, count, me, spec.how) {
         Ok(()) => place,
         Err(race) => {
-            let again = || touch(cells, offset, bytes, me, Use::Again).is_ok();
+            let again = || touch(cells, first, count, me, Use::Again).is_ok();
             races(unit, race, address, spec, line, place, again)
         }
     }
@@ -155,10 +156,11 @@ fn global(unit: &mut Unit, address: u64, spec: Spec, line: u32) -> *mut u8 {
     // SAFETY: it was found, and a launch frees nothing.
     let cells = unsafe { machine.last.cells() };
     let place = place as *mut u8;
-    match touch(cells, offset, bytes, me, spec.how) {
+    let (first, count) = (offset >> machine.smallest, bytes >> machine.smallest);
+    match touch(cells, first, count, me, spec.how) {
         Ok(()) => place,
         Err(race) => {
-            let again = || touch(cells, offset, bytes, me, Use::Again).is_ok();
+            let again = || touch(cells, first, count, me, Use::Again).is_ok();
             races(unit, race, address, spec, line, place, again)
         }
     }

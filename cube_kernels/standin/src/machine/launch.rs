@@ -27,6 +27,9 @@ pub struct Kernel {
     pub params: Vec<(usize, usize)>,
     /// The lines of the text.
     pub lines: std::sync::Arc<[String]>,
+    /// The bytes of the smallest value that it reads or writes, as a power of 2: its accesses are noted for so many at
+    /// a time.
+    pub smallest: u32,
 }
 
 /// The order in which cubes and units run.
@@ -88,6 +91,8 @@ pub struct Machine {
     pub cube_run: u32,
     /// Barriers of the cube so far.
     pub epoch: u32,
+    /// For how many bytes at a time accesses are noted, as a power of 2.
+    pub smallest: u32,
     /// Writes so far of what another unit wrote at the same time.
     pub equal_writes: u64,
     entry: Option<extern "C" fn(*mut Unit)>,
@@ -128,6 +133,7 @@ impl Default for Machine {
             cube: 0,
             cube_run: 0,
             epoch: 0,
+            smallest: 0,
             equal_writes: 0,
             entry: None,
             name: String::new(),
@@ -199,6 +205,7 @@ impl Machine {
         self.entry = Some(kernel.entry);
         self.name.clone_from(name);
         self.lines = kernel.lines.clone();
+        self.smallest = kernel.smallest;
         self.failure = None;
         self.param_bytes = launch.arguments.len();
         // SAFETY: they have room for the arguments, as was checked above.

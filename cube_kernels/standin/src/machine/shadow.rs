@@ -107,7 +107,7 @@ impl Stamp {
     }
 }
 
-/// The last accesses of a byte.
+/// The last accesses of a byte, or of as many as the kernel reads and writes at least.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Cell {
@@ -144,19 +144,19 @@ impl Cell {
     }
 }
 
-/// Notes an access of `bytes` bytes at `offset` of the memory that `cells` stand for.
+/// Notes an access of `count` of the cells, from the first on.
 #[inline]
 pub fn touch(
     cells: &mut [Cell],
-    offset: usize,
-    bytes: usize,
+    first: usize,
+    count: usize,
     mut me: Stamp,
     how: Use,
 ) -> Result<(), Race> {
     if how == Use::Atomic {
         me.who |= ATOMIC;
     }
-    for cell in &mut cells[offset..offset + bytes] {
+    for cell in &mut cells[first..first + count] {
         cell.touch(me, how)?;
     }
     Ok(())

@@ -65,6 +65,8 @@ pub struct Translator<'a> {
     pub(super) unit: Value,
     /// The line of the instruction at hand.
     pub(super) line: u32,
+    /// The bytes of the smallest value in shared or global memory.
+    pub(super) smallest: u32,
     pub(super) frames: HashMap<String, Frame>,
     /// The registers, and their types on the host.
     pub(super) slots: Vec<Slot>,
@@ -142,6 +144,7 @@ impl<'a> Translator<'a> {
             places,
             unit,
             line: 1,
+            smallest: 16,
             frames: HashMap::new(),
             slots: Vec::new(),
             kinds: kinds(function),
@@ -151,13 +154,15 @@ impl<'a> Translator<'a> {
     }
 
     /// Translates all of it.
-    pub fn translate(mut self) -> Translated<()> {
+    /// Gives the bytes of the smallest value that it reads or writes in shared or global memory.
+    pub fn translate(mut self) -> Translated<u32> {
         match self.body() {
             Ok(()) => {
+                let smallest = self.smallest;
                 let config = self.code.target_config();
                 self.builder.seal_all_blocks();
                 self.builder.finalize(config);
-                Ok(())
+                Ok(smallest)
             }
             Err(mut fault) => {
                 fault.line = self.line;

@@ -79,6 +79,7 @@ impl Translator<'_> {
             space,
             words: registers.len() as u32,
         };
+        self.uses(of);
         let address = self.address(address, space)?;
         let stride = self.value(stride, Type::U(32))?;
         let code = self.integer(I32, fragment.encode().into());

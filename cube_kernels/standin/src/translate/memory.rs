@@ -71,13 +71,19 @@ impl Translator<'_> {
         Ok(Some(place))
     }
 
+    /// Notes that values of the type are read or written.
+    pub(super) fn uses(&mut self, of: Type) {
+        self.smallest = self.smallest.min(of.bytes());
+    }
+
     /// Where an access is on the host, after its checks.
-    fn place(&mut self, address: &Address, spec: Spec) -> Translated<Value> {
+    fn place(&mut self, address: &Address, spec: Spec, of: Type) -> Translated<Value> {
         if spec.space == Space::Param
             && let Some(place) = self.parameter(address, spec.bytes)?
         {
             return Ok(place);
         }
+        self.uses(of);
         let address = self.address(address, spec.space)?;
         let code = self.integer(I32, i64::from(spec.encode()));
         let here = self.here();
@@ -93,7 +99,7 @@ impl Translator<'_> {
             return Err(unknown(instruction));
         };
         let to = list(to, count)?;
-        let place = self.place(address, spec(space, how, count, of))?;
+        let place = self.place(address, spec(space, how, count, of), of)?;
         // All are read before any is set, as one may be the address.
         let mut values = Vec::new();
         for k in 0..count {
@@ -115,7 +121,7 @@ impl Translator<'_> {
             return Err(unknown(instruction));
         };
         let from = list(from, count)?;
-        let place = self.place(address, spec(space, how, count, of))?;
+        let place = self.place(address, spec(space, how, count, of), of)?;
         for (k, from) in from.iter().enumerate() {
             let value = self.value(from, of)?;
             let offset = (k as u32 * of.bytes()) as i32;
@@ -169,6 +175,7 @@ impl Translator<'_> {
             [Operand::Address(address), a, b] if operation == Some("cas") => (address, a, b),
             _ => return Err(unknown(instruction)),
         };
+        self.uses(of);
         let address = self.address(address, space)?;
         let whole = match of.bytes() {
             2 => Type::B(16),

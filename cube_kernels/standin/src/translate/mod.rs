@@ -102,17 +102,18 @@ pub fn compile(text: &str) -> Result<Code, PtxError> {
     let lines: Arc<[String]> = text.lines().map(str::to_string).collect();
     let mut context = code.make_context();
     let mut builders = FunctionBuilderContext::new();
-    let mut frames = 0;
+    let (mut frames, mut smallest) = (0, 16u32);
     for function in &module.functions {
         context.func.signature = signature(&code, function);
         let builder = FunctionBuilder::new(&mut context.func, &mut builders);
         let translator = Translator::new(builder, &mut code, function, &functions, &places);
         let translated = translator.translate();
-        translated.map_err(|fault| {
+        let used = translated.map_err(|fault| {
             let text = lines.get(fault.line as usize - 1);
             let text = text.map_or("", |text| text.trim());
             error(fault.line, format!("`{text}`: {}", fault.message))
         })?;
+        smallest = smallest.min(used);
         let (id, _) = &functions[&function.name];
         frames += define(&mut code, *id, &mut context, function)?;
     }
@@ -134,6 +135,7 @@ pub fn compile(text: &str) -> Result<Code, PtxError> {
             local_bytes: local_bytes as usize,
             params: function.params.iter().map(place).collect(),
             lines: lines.clone(),
+            smallest: smallest.trailing_zeros(),
         }
     };
     let kernels = kernels.map(kernel).collect();
