@@ -22,8 +22,11 @@ use burn_lazy_kernels::{
     same_tensors,
 };
 
-use super::{Supported, Unsupported, computed, kept::Kept, precision};
-use crate::ops::{LazyOps, Operands, Reduced, Reduction};
+use super::{Supported, Unsupported, computed, precision};
+use crate::{
+    kept::Kept,
+    ops::{LazyOps, Operands, Reduced, Reduction},
+};
 
 /// A formula as it is launched.
 struct Lowered {
