@@ -109,10 +109,15 @@ pub fn run(
     let folder = folder()?;
     command
         .env(PATH, path(&folder))
-        .env("CUDA_PATH", &machine.toolkit)
-        .env("BURN_LAZY_STANDIN_CAPABILITY", machine.capability)
-        .env("BURN_LAZY_STANDIN_ORDER", machine.order)
-        .env("BURN_LAZY_STANDIN_APPROXIMATE", machine.approximate);
+        .env("CUDA_PATH", &machine.toolkit);
+    for (name, value) in [
+        ("BURN_LAZY_STANDIN_CAPABILITY", machine.capability),
+        ("BURN_LAZY_STANDIN_ORDER", machine.order),
+        ("BURN_LAZY_STANDIN_APPROXIMATE", machine.approximate),
+    ] {
+        on_line(Source::Stdout, &format!("{name}={value}"));
+        command.env(name, value);
+    }
     reported(command, on_line)
 }
 

@@ -303,15 +303,22 @@ fn on_standin(step: &Make, toolkit: &Path) -> Vec<Step> {
         )
     };
     vec![
+        // LLVM takes minutes to emit PTX for long lists, which run elsewhere.
         on(
             "kernels on a stand-in for CUDA, 9.0",
-            "--test kernels --test backend",
+            "--test kernels -- on_device --skip lists_of_few_rows --skip lists_that_no_unit_can_end",
             ["90", "alternating", "0"],
         ),
         on(
             "kernels on a stand-in for CUDA, 8.0",
-            "--test kernels",
+            "--test kernels -- on_device::accuracy on_device::catalogue on_device::folds on_device::matrices \
+             on_device::scaled on_device::shapes",
             ["80", "7", "1"],
+        ),
+        on(
+            "backend on a stand-in for CUDA",
+            "--test backend",
+            ["90", "backward", "0"],
         ),
     ]
 }
