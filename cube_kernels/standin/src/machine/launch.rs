@@ -213,7 +213,7 @@ impl Machine {
             let to = self.params.as_mut_ptr().cast::<u8>();
             to.copy_from_nonoverlapping(launch.arguments.as_ptr(), launch.arguments.len());
         }
-        self.local_bytes = kernel.local_bytes.next_multiple_of(WORD);
+        self.local_bytes = kernel.local_bytes;
         let shared = (kernel.shared_bytes + launch.dynamic_bytes) as usize;
         if self.shared_cells.len() < shared {
             self.shared_cells.resize(shared, Cell::default());
@@ -239,7 +239,8 @@ impl Machine {
     }
 
     fn prepare(&mut self, launch: &Launch, cube: [u32; 3], count: usize) {
-        refill(&mut self.local, self.local_bytes * count);
+        let stride = self.local_bytes.next_multiple_of(WORD);
+        refill(&mut self.local, stride * count);
         self.epoch = 0;
         self.units.clear();
         let machine: *mut Self = self;
@@ -248,7 +249,7 @@ impl Machine {
             let local = self.local.as_mut_ptr().cast::<u8>();
             self.units.push(Unit {
                 params: self.params.as_mut_ptr().cast(),
-                local: local.wrapping_add(self.local_bytes * k as usize),
+                local: local.wrapping_add(stride * k as usize),
                 place: [k % x, k / x % y, k / x / y],
                 units: launch.units,
                 cube,

@@ -84,3 +84,17 @@ fn loads_extend_by_their_type() {
     );
     assert_eq!(words, [0xffff_ff81, 0x81, 0xffff_8081, 0x8081]);
 }
+
+#[test]
+fn generic_addresses_lead_to_each_space() {
+    let words = run(
+        ".local .align 4 .b8 own[4];\nmov.u64 %rd2, all;\ncvta.shared.u64 %rd3, %rd2;\nst.u32 [%rd3+4], 7;\n\
+         ld.shared.u32 %r1, [all+4];\ncvta.to.shared.u64 %rd4, %rd3;\nld.shared.u32 %r2, [%rd4+4];\n\
+         cvta.to.global.u64 %rd5, %rd0;\nld.u32 %r3, [%rd5+8];\nmov.u64 %rd6, own;\n\
+         cvta.local.u64 %rd7, %rd6;\nst.u32 [%rd7], 9;\nld.local.u32 %r4, [own];\n\
+         st.global.v4.b32 [%rd0], {%r1, %r2, %r3, %r4};",
+        1,
+        &[0, 0, 8, 0],
+    );
+    assert_eq!(words, [7, 7, 8, 9]);
+}

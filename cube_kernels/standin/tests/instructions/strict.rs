@@ -68,6 +68,27 @@ fn accesses_out_of_bounds() {
 }
 
 #[test]
+fn memory_of_a_unit_and_arguments_have_their_bounds() {
+    let words = [0; 4];
+    let local = |offset: u32| {
+        format!(
+            ".local .align 4 .b8 own[8];\nmov.u64 %rd2, own;\nst.local.b32 [%rd2+{offset}], %r0;\n\
+             ld.local.b32 %r1, [own+4];\nst.global.b32 [%rd1], %r1;"
+        )
+    };
+    assert_eq!(run(&local(4), 4, &words), [0, 1, 2, 3]);
+    assert!(f32::from_bits(run(&local(0), 1, &words)[0]).is_nan());
+    refused(&local(8), 1, &words, &["not in the memory of the unit"]);
+    let argument = |offset: u32| format!("mov.b64 %rd2, k_0;\nld.param.b32 %r1, [%rd2+{offset}];");
+    run(&argument(4), 1, &words);
+    refused(&argument(8), 1, &words, &["not in the arguments"]);
+    let error = compile(&kernel("ld.param.b32 %r1, [k_0+8];"))
+        .err()
+        .expect("an error");
+    assert!(error.to_string().contains("4 bytes at 8 of 8"), "{error}");
+}
+
+#[test]
 fn accesses_that_are_not_aligned() {
     let words = [0; 8];
     refused(
