@@ -16,6 +16,7 @@ mod standin;
 mod summary;
 mod targets;
 mod test;
+mod turns;
 mod vulkan;
 mod web;
 

@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::io::{IsTerminal, stderr};
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::Mutex;
 use std::thread;
 use std::time::Instant;
 
@@ -12,6 +12,7 @@ use clap::Args;
 
 use crate::process::Source;
 use crate::summary::{Outcome, Row, Tally, table};
+use crate::turns::{Turns, lock};
 use crate::{bounds, llvm, process, standin, targets, vulkan, web};
 
 /// The features of the tests and the examples: one set, so that one build serves both.
@@ -179,56 +180,6 @@ fn set_up() -> (Missing, Option<targets::Tools>) {
         targets,
     };
     (missing, tools)
-}
-
-/// The output of steps that run at a time, printed as if they ran one after the other: that of the first one
-/// that has not ended as it comes, that of the others when it is their turn.
-struct Turns<P> {
-    state: Mutex<State>,
-    print: P,
-}
-
-struct State {
-    turn: usize,
-    /// Lines that wait, and whether the step has ended.
-    steps: Vec<(Vec<(Source, String)>, bool)>,
-}
-
-impl<P: Fn(Source, &str)> Turns<P> {
-    fn new(count: usize, print: P) -> Self {
-        let steps = (0..count).map(|_| Default::default()).collect();
-        Self {
-            state: Mutex::new(State { turn: 0, steps }),
-            print,
-        }
-    }
-
-    fn say(&self, step: usize, source: Source, line: &str) {
-        let mut state = lock(&self.state);
-        if state.turn == step {
-            (self.print)(source, line);
-        } else {
-            state.steps[step].0.push((source, line.to_owned()));
-        }
-    }
-
-    fn end(&self, step: usize) {
-        let mut state = lock(&self.state);
-        state.steps[step].1 = true;
-        let State { turn, steps } = &mut *state;
-        while steps.get(*turn).is_some_and(|(_, ended)| *ended) {
-            *turn += 1;
-            let waiting = steps.get_mut(*turn).map(|(lines, _)| lines);
-            for (source, line) in waiting.into_iter().flat_map(|lines| lines.drain(..)) {
-                (self.print)(source, &line);
-            }
-        }
-    }
-}
-
-/// What is behind the lock, also after a panic elsewhere, which ends the run anyway.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
 
 type Say<'a> = dyn Fn(Source, &str) + Sync + 'a;
@@ -505,25 +456,6 @@ mod tests {
                 assert!(!step.variables.iter().any(|(_, value)| *value == "cpu"));
             }
         }
-    }
-
-    #[test]
-    fn the_output_of_steps_is_printed_in_their_order() {
-        let printed = std::cell::RefCell::new(Vec::new());
-        let turns = Turns::new(3, |_, line: &str| {
-            printed.borrow_mut().push(line.to_owned())
-        });
-        let say = |step, line| turns.say(step, Source::Stdout, line);
-        say(1, "b");
-        say(0, "a");
-        assert_eq!(*printed.borrow(), ["a"]);
-        turns.end(1);
-        say(2, "c");
-        assert_eq!(*printed.borrow(), ["a"]);
-        turns.end(0);
-        say(2, "d");
-        turns.end(2);
-        assert_eq!(*printed.borrow(), ["a", "b", "c", "d"]);
     }
 
     #[test]
