@@ -235,6 +235,7 @@ impl Machine {
             self.cube(&mut order)
         });
         (self.memory, self.globals) = (std::ptr::null(), std::ptr::null());
+        memory.forget_accesses();
         result
     }
 

@@ -158,6 +158,16 @@ impl Memory {
         region.offset(address, bytes).map(|_| region)
     }
 
+    /// Gives back the memory of the shadows of large allocations, which hold nothing that another launch asks for.
+    pub fn forget_accesses(&self) {
+        const LARGE: usize = 1 << 20;
+        let large = self.all.values().filter(|own| own.size >= LARGE);
+        for Mapping { start, size } in large.map(|own| &own.cells) {
+            // SAFETY: a mapping of this size. It is zero afterwards, which are cells that nobody used.
+            unsafe { libc::madvise(start.cast(), *size, libc::MADV_DONTNEED) };
+        }
+    }
+
     /// What is near an address that is in no allocation.
     pub fn describe(&self, address: usize) -> String {
         match self.all.range(..=address).next_back() {
@@ -189,5 +199,28 @@ mod tests {
         assert!(bytes.iter().all(|byte| *byte == FRESH));
         assert!(memory.free(start) && !memory.free(start));
         assert!(memory.find(start, 4).is_none());
+    }
+
+    #[test]
+    fn accesses_are_forgotten_and_values_kept() {
+        let mut memory = Memory::default();
+        let size = 2 << 20;
+        let start = memory.allocate(size).unwrap();
+        let region = memory.find(start, size).unwrap();
+        let me = super::super::shadow::Stamp {
+            run: 1,
+            ..Default::default()
+        };
+        let other = super::super::shadow::Stamp { cube: 1, ..me };
+        let write = |me| {
+            // SAFETY: it is alive, and nothing else uses its shadow.
+            let cells = unsafe { region.cells() };
+            super::super::shadow::touch(cells, 5, 4, me, super::super::shadow::Use::Write).is_ok()
+        };
+        assert!(write(me) && !write(other));
+        memory.forget_accesses();
+        assert!(write(other));
+        // SAFETY: it is alive.
+        assert_eq!(unsafe { *(start as *const u8) }, FRESH);
     }
 }
