@@ -73,7 +73,10 @@ impl Exponent {
     /// That of `coefficient` times `expr`.
     fn read(expr: &Expr, coefficient: Expr, summed: bool) -> Option<Self> {
         match expr.node() {
-            Node::InnerSum(arg) if !summed => Self::read(arg, coefficient, true),
+            // What the components of a sum are multiplied by is not what several sums are.
+            Node::InnerSum(arg) if !summed && coefficient.dim() == 1 => {
+                Self::read(arg, coefficient, true)
+            }
             Node::Scalar(ScalarOp::Neg, args) => Self::read(&args[0], -coefficient, summed),
             Node::Scalar(ScalarOp::Square, args) => {
                 let coefficient = coefficient.simplify();

@@ -126,6 +126,28 @@ fn coefficients_may_be_parameters() {
 }
 
 #[test]
+fn sums_with_several_coefficients_are_several_sums() {
+    let squared = || x(0, 3).sqdist(&y(1, 3));
+    for width in [2, 3, 5] {
+        let exprs = [
+            (-(squared() * p(2, width))).exp(),
+            ((squared() / p(2, width)) * -0.5).exp() * y(3, 1),
+            (((x(0, 3) - y(1, 3)) * p(2, 3)).sqnorm() * -p(3, width)).exp(),
+        ];
+        for expr in exprs {
+            let problem = uniform(&expr, (5, 40), (0.5, 1.5));
+            let got = problem.run(&client(), Precision::F32);
+            assert_close(&got.expect("it runs"), &problem.reference(), 1e-6);
+            if runs() {
+                let problem = problem.planned_for(device(true));
+                let got = problem.run(&client(), Precision::F32);
+                assert_close(&got.expect("it runs"), &problem.reference(), 1e-6);
+            }
+        }
+    }
+}
+
+#[test]
 fn operands_may_be_batched_and_of_any_layout() {
     only_where!(runs());
     let (m, n) = (7, 40);
