@@ -117,12 +117,9 @@ pub fn polygamma<F: Float, N: Size>(
     let turn = half_turn::<F, N>(r, math);
     let p = polynomial::<F, N>(turn.cos / turn.sin, comptime!(cotangent_derivative(n)));
     let mirrored = if comptime!(n.is_multiple_of(2)) {
-        // A pole between infinities of both signs.
-        let pole = if comptime!(math.precision == Precision::F32) {
-            Vector::<F, N>::cast_from(not_a_number::<N>(Vector::<f32, N>::cast_from(x)))
-        } else {
-            zero / r
-        };
+        // A pole between infinities of both signs. Not a quotient of zeros, of which the compiler of the CUDA runtime
+        // makes 0.
+        let pole = Vector::<F, N>::cast_from(not_a_number::<N>(Vector::<f32, N>::cast_from(x)));
         select_many(r.equal(&zero), pole, value - p)
     } else {
         -value - p
