@@ -99,6 +99,20 @@ fn path(folder: &Path) -> OsString {
     path
 }
 
+/// The variable by which cargo takes a program that runs the tests.
+fn runner() -> String {
+    let architecture = env::consts::ARCH.to_uppercase();
+    format!("CARGO_TARGET_{architecture}_UNKNOWN_LINUX_GNU_RUNNER")
+}
+
+/// The program that tells the tests alone where the toolkit is: with the variable set for the build, too, crates that
+/// look for a toolkit there would be built anew, and all that depends on them, for each step with it and without it.
+fn with_toolkit(toolkit: &Path) -> OsString {
+    let mut program = OsString::from("env CUDA_PATH=");
+    program.push(toolkit);
+    program
+}
+
 /// Runs the command with the stand-in as the driver, and hands on its output as [`process::stream`] does; whether it
 /// succeeded, kernels were launched, and each launch ended well.
 pub fn run(
@@ -109,7 +123,7 @@ pub fn run(
     let folder = folder()?;
     command
         .env(PATH, path(&folder))
-        .env("CUDA_PATH", &machine.toolkit);
+        .env(runner(), with_toolkit(&machine.toolkit));
     for (name, value) in [
         ("BURN_LAZY_STANDIN_CAPABILITY", machine.capability),
         ("BURN_LAZY_STANDIN_ORDER", machine.order),
