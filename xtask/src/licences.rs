@@ -169,8 +169,9 @@ mod tests {
     fn what_tests_alone_need_does_not_count() -> Result<()> {
         let package = |name: &str| serde_json::json!({ "id": name, "name": name, "version": "1.0.0", "license": "MIT" });
         let dep = |name: &str, kind: Option<&str>| serde_json::json!({ "pkg": name, "dep_kinds": [{ "kind": kind }] });
+        let packages = ["burn-lazy", "used", "tried"].map(package);
         let metadata: Metadata = serde_json::from_value(serde_json::json!({
-            "packages": ["burn-lazy", "used", "tried"].map(package),
+            "packages": packages,
             "resolve": { "nodes": [
                 { "id": "burn-lazy", "deps": [dep("used", None), dep("tried", Some("dev"))] },
                 { "id": "used", "deps": [] },
