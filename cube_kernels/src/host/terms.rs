@@ -142,7 +142,7 @@ impl<'a, T: Real> Alike<'a, T> {
                 }
                 // The opposite of a square of 0 is -0, as the one of b - a and a - b is not.
                 (Kind::Square, true) => {
-                    let add = |sum, a, b| math.fma(-(a - b), a - b, sum);
+                    let add = |sum: T, a: T, b: T| math.fma(-(a - b), a - b, sum);
                     add_terms(sums, from, numbers, lanes, add);
                 }
             }
@@ -191,7 +191,9 @@ impl<T: Real> OnRows<T, 2> for (Kind, bool) {
         match self {
             (Kind::Product, negated) => Product { negated }.on_row(math, sums, args),
             (Kind::Square, false) => update(sums, args, |sum, a, b| math.fma(a - b, a - b, sum)),
-            (Kind::Square, true) => update(sums, args, |sum, a, b| math.fma(-(a - b), a - b, sum)),
+            (Kind::Square, true) => update(sums, args, |sum: T, a: T, b: T| {
+                math.fma(-(a - b), a - b, sum)
+            }),
         }
     }
 }
