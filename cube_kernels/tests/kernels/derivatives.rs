@@ -29,7 +29,7 @@ pub fn differences(expr: &Expr, var: &Var, point: &Point, step: f64) -> Vec<f64>
         let at = |shift: f64| {
             let mut point = point.clone();
             point.get_mut(var).expect("the point has the leaf")[k] += shift;
-            tape.evaluate(&|v| point[v].clone(), None)[0]
+            tape.evaluate(&|v| point[v].clone())[0]
         };
         let first = (at(step) - at(-step)) * 8.0;
         let second = at(2.0 * step) - at(-2.0 * step);

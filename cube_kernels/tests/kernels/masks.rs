@@ -41,8 +41,8 @@ fn if_else(condition: &Expr, value: &Expr, other: &Expr) -> Expr {
 /// The values of the expression, and whether simplification leaves them alone.
 fn evaluate(expr: &Expr, point: &Point) -> Vec<f64> {
     let at = |var: &Var| point[var].clone();
-    let plain = Tape::new(expr).evaluate(&at, None);
-    let simple = Tape::new(&expr.simplify()).evaluate(&at, None);
+    let plain = Tape::new(expr).evaluate(&at);
+    let simple = Tape::new(&expr.simplify()).evaluate(&at);
     assert_eq!(plain.len(), simple.len());
     for (a, b) in plain.iter().zip(&simple) {
         let zero = *a == 0.0 && *b == 0.0;
@@ -198,7 +198,7 @@ fn compare(got: &Expr, want: &Expr, zero: bool, point: &Point) -> Result<(), Tes
         );
         return Ok(());
     }
-    let want = Tape::new(want).evaluate(&|var| point[var].clone(), None);
+    let want = Tape::new(want).evaluate(&|var| point[var].clone());
     for (got, want) in got_values.iter().zip(want) {
         let near = (got - want).abs() <= 1e-9 * want.abs();
         prop_assert!(near || !want.is_finite(), "{got}, expected {want}");

@@ -241,33 +241,14 @@ fn point(expr: &Expr, seed: u64) -> Point {
     leaves(expr).into_iter().map(var).collect()
 }
 
-/// How far rounding errors move each component of `expr`; infinite where that cannot be told.
-pub fn wobble(tape: &Tape, at: &dyn Fn(&Var) -> Vec<f64>, noise: &mut Noise) -> Vec<f64> {
-    let exact = tape.evaluate(at, None);
-    let mut moved = vec![0f64; exact.len()];
-    for flushes in [true, false, true] {
-        noise.flushes = flushes;
-        let other = tape.evaluate(at, Some(noise));
-        for ((moved, exact), other) in moved.iter_mut().zip(&exact).zip(other) {
-            let off = match (exact.is_finite(), other.is_finite()) {
-                (true, true) => (exact - other).abs(),
-                (false, false) if agree(other, *exact, 0.0) => 0.0,
-                _ => f64::INFINITY,
-            };
-            *moved = moved.max(off);
-        }
-    }
-    moved
-}
-
 /// Compares two ways to evaluate one expression, except where it is ill-conditioned. Returns how many
 /// components were compared.
 fn assert_equal_values(expr: &Expr, got: &[f64], point: &Point) -> usize {
     let tape = Tape::new(expr);
     let at = |var: &Var| point[var].clone();
-    let want = tape.evaluate(&at, None);
+    let want = tape.evaluate(&at);
     assert_eq!(got.len(), want.len());
-    let wobble = wobble(&tape, &at, &mut Noise::f64(1));
+    let wobble = tape.wobble(&at, &mut Noise::f64(1));
     let mut compared = 0;
     for ((got, want), wobble) in got.iter().zip(&want).zip(wobble) {
         if wobble > 1e-3 * want.abs() {
@@ -292,7 +273,7 @@ proptest! {
         let simple = expr.simplify();
         prop_assert_eq!(simple.dim(), expr.dim());
         let point = point(&expr, 1);
-        let got = Tape::new(&simple).evaluate(&|var| point[var].clone(), None);
+        let got = Tape::new(&simple).evaluate(&|var| point[var].clone());
         assert_equal_values(&expr, &got, &point);
     }
 
@@ -349,10 +330,10 @@ proptest! {
             prop_assert_eq!(forward.dim(), expr.dim());
             let (forward, backward) = (forward.dot(&e), expr.gradient(&var, &e).dot(&u));
             let at = |var: &Var| point[var].clone();
-            let got = Tape::new(&forward).evaluate(&at, None);
+            let got = Tape::new(&forward).evaluate(&at);
             let tape = Tape::new(&backward);
-            let want = tape.evaluate(&at, None)[0];
-            let wobble = wobble(&tape, &at, &mut Noise::f64(1))[0];
+            let want = tape.evaluate(&at)[0];
+            let wobble = tape.wobble(&at, &mut Noise::f64(1))[0];
             if wobble < 1e-6 * want.abs() {
                 let tolerance = 1e-9 * want.abs() + 64.0 * wobble;
                 prop_assert!(agree(got[0], want, tolerance), "{}: {} and {}", expr, got[0], want);
@@ -374,7 +355,7 @@ proptest! {
             let fine = crate::derivatives::differences(&contracted, &var, &point, 1e-4);
             let coarse = crate::derivatives::differences(&contracted, &var, &point, 2e-4);
             let close = crate::derivatives::differences(&contracted, &var, &point, 1e-6);
-            let got = Tape::new(&gradient).evaluate(&|v| point[v].clone(), None);
+            let got = Tape::new(&gradient).evaluate(&|v| point[v].clone());
             let size = fine.iter().fold(1e-2f64, |a, v| a.max(v.abs()));
             for (((got, fine), coarse), close) in got.iter().zip(fine).zip(coarse).zip(close) {
                 // Near a kink or a pole the differences do not agree with each other, nor where the formula
@@ -405,7 +386,7 @@ fn random_formulas_are_deep_and_mostly_well_conditioned() {
             node => format!("{:?}", std::mem::discriminant(node)),
         }));
         let point = point(&expr, 6);
-        let got = Tape::new(&expr).evaluate(&|var| point[var].clone(), None);
+        let got = Tape::new(&expr).evaluate(&|var| point[var].clone());
         all += expr.dim();
         compared += assert_equal_values(&expr, &got, &point);
     }

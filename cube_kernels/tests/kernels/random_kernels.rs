@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use crate::{
     device::{Problem, Runtime, Tensor, client, runtime},
-    random::{config, formula, recipe, values, wobble},
+    random::{config, formula, recipe, values},
     support::{Noise, Rng, Tape, agree},
 };
 
@@ -54,8 +54,8 @@ pub fn expected(problem: &Problem, precision: Precision) -> Vec<Expected> {
                 };
                 operands[var.id as usize].data[index * var.dim..][..var.dim].to_vec()
             };
-            let terms = tape.evaluate(&at, None);
-            let moved = wobble(&tape, &at, &mut noise);
+            let terms = tape.evaluate(&at);
+            let moved = tape.wobble(&at, &mut noise);
             for ((tolerance, term), moved) in tolerance.iter_mut().zip(terms).zip(moved) {
                 *tolerance += match term.is_finite() {
                     _ if moved.is_infinite() => f64::INFINITY,

@@ -172,19 +172,103 @@ impl Tape {
         Self(order.iter().map(|e| (e.clone(), args(e))).collect())
     }
 
-    pub fn evaluate(
+    /// The value.
+    pub fn evaluate(&self, leaf: &dyn Fn(&Var) -> Vec<f64>) -> Vec<f64> {
+        let mut values = self.values(leaf, None);
+        values.pop().expect("an expression has a node")
+    }
+
+    /// How far rounding errors move each component of the value. Infinite where they may decide what it is: where a
+    /// function jumps, or a value on the way is ill-conditioned, whatever becomes of that. A minimum or a mask may
+    /// hide it in some evaluations and not in others.
+    pub fn wobble(&self, leaf: &dyn Fn(&Var) -> Vec<f64>, noise: &mut Noise) -> Vec<f64> {
+        let exact = self.values(leaf, None);
+        let mut doubt = self.jumps(&exact, 1e3 * noise.eps);
+        let mut moved = vec![0f64; exact.last().expect("an expression has a node").len()];
+        for flushes in [true, false, true] {
+            noise.flushes = flushes;
+            let others = self.values(leaf, Some(noise));
+            for ((doubt, exact), other) in doubt.iter_mut().zip(&exact).zip(&others) {
+                for ((doubt, exact), other) in doubt.iter_mut().zip(exact).zip(other) {
+                    *doubt |= !agree(*other, *exact, 1e-2 * exact.abs().max(1e-3));
+                }
+            }
+            let root = self.0.len() - 1;
+            for ((moved, exact), other) in moved.iter_mut().zip(&exact[root]).zip(&others[root]) {
+                // Infinities and NaN that agree are not moved; others are in doubt.
+                if exact.is_finite() && other.is_finite() {
+                    *moved = moved.max((exact - other).abs());
+                }
+            }
+        }
+        self.spread(&mut doubt);
+        let doubt = doubt.pop().expect("an expression has a node");
+        for (moved, doubt) in moved.iter_mut().zip(doubt) {
+            if doubt {
+                *moved = f64::INFINITY;
+            }
+        }
+        moved
+    }
+
+    /// Which components are functions that jump within a relative `step` of their arguments.
+    fn jumps(&self, values: &[Vec<f64>], step: f64) -> Vec<Vec<bool>> {
+        let jumps = |((expr, args), own): (&(Expr, Vec<usize>), &Vec<f64>)| -> Vec<bool> {
+            let Node::Scalar(op, _) = expr.node() else {
+                return vec![false; own.len()];
+            };
+            let at = |k: usize| -> Vec<f64> {
+                let arg = |&a: &usize| values[a][if values[a].len() == 1 { 0 } else { k }];
+                args.iter().map(arg).collect()
+            };
+            let jumps = |(k, value): (usize, &f64)| jumps_near(*op, &at(k), *value, step);
+            own.iter().enumerate().map(jumps).collect()
+        };
+        self.0.iter().zip(values).map(jumps).collect()
+    }
+
+    /// Makes doubtful what is made of doubtful components.
+    fn spread(&self, doubt: &mut [Vec<bool>]) {
+        for (node, (expr, args)) in self.0.iter().enumerate() {
+            let (before, own) = doubt.split_at_mut(node);
+            let own = &mut own[0];
+            let at = |a: usize, k: usize| before[a][if before[a].len() == 1 { 0 } else { k }];
+            let from: Vec<bool> = match expr.node() {
+                Node::Scalar(..) | Node::Expand(..) => (0..own.len())
+                    .map(|k| args.iter().any(|&a| at(a, k)))
+                    .collect(),
+                Node::InnerSum(_) | Node::InnerExtremum(..) => {
+                    vec![before[args[0]].iter().any(|doubt| *doubt)]
+                }
+                Node::Slice(_, start, len) => before[args[0]][*start..start + len].to_vec(),
+                Node::Concat(_) => args.iter().flat_map(|&a| before[a].clone()).collect(),
+                _ => continue,
+            };
+            for (own, from) in own.iter_mut().zip(from) {
+                *own |= from;
+            }
+        }
+    }
+
+    /// The values of all nodes.
+    fn values(
         &self,
         leaf: &dyn Fn(&Var) -> Vec<f64>,
         mut noise: Option<&mut Noise>,
-    ) -> Vec<f64> {
+    ) -> Vec<Vec<f64>> {
         let mut values: Vec<Vec<f64>> = Vec::with_capacity(self.0.len());
+        // Operands are exact in F64.
+        let rounds = noise.as_ref().is_some_and(|noise| noise.eps > 1e-10);
         for (expr, args) in &self.0 {
-            let eps = noise.as_ref().map(|noise| noise.eps);
             let mut rounded = |value: f64, size: f64| match &mut noise {
                 Some(noise) if value.is_finite() => noise.round(value, size),
                 _ => value,
             };
             let value = match expr.node() {
+                Node::Var(var) if rounds => {
+                    let values = leaf(var).into_iter();
+                    values.map(|value| rounded(value, value.abs())).collect()
+                }
                 Node::Var(var) => leaf(var),
                 Node::Place(_) => unreachable!("places are tested by themselves"),
                 Node::Const(value) => vec![rounded(*value, value.abs())],
@@ -195,9 +279,6 @@ impl Tape {
                             .map(|&a| values[a][if values[a].len() == 1 { 0 } else { k }])
                             .collect();
                         let value = op.host(&args);
-                        if eps.is_some_and(|eps| jumps_near(*op, &args, value, 1e3 * eps)) {
-                            return f64::INFINITY;
-                        }
                         let size = value.abs().max(op.domain().scale);
                         rounded(value, size * (1.0 + condition(*op, args[0])))
                     })
@@ -219,7 +300,7 @@ impl Tape {
             };
             values.push(value);
         }
-        values.pop().expect("an expression has a node")
+        values
     }
 }
 
@@ -238,10 +319,15 @@ fn jumps_near(
         let (a, b) = (args[0], args[1]);
         return (a - b).abs() <= step * a.abs().max(1.0);
     }
+    // Steps of 1 are no small part of large numbers.
+    let jump = match op {
+        ScalarOp::Round | ScalarOp::Floor | ScalarOp::Ceil => 0.5,
+        _ => 1e-3 * value.abs().max(1.0),
+    };
     let moved = |k: usize, by: f64| {
         let mut args = args.to_vec();
         args[k] += by * args[k].abs().max(1.0);
-        (op.host(&args) - value).abs() > 1e-3 * value.abs().max(1.0)
+        (op.host(&args) - value).abs() > jump
     };
     op.domain().jumps && (0..args.len()).any(|k| moved(k, step) || moved(k, -step))
 }
