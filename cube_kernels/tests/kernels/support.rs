@@ -132,7 +132,8 @@ impl Noise {
     pub fn f64(seed: u64) -> Self {
         Self {
             rng: Rng::new(seed),
-            eps: f64::EPSILON,
+            // Half a unit of the last place is lost where it is added.
+            eps: 4.0 * f64::EPSILON,
             largest: f64::MAX,
             smallest: f64::MIN_POSITIVE,
             flushes: true,
