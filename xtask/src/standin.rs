@@ -10,6 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
 
 use crate::process::{self, Source};
+use crate::turns::lock;
 
 pub const PACKAGE: &str = "burn-lazy-standin";
 /// The name by which the runtime looks for the driver.
@@ -139,7 +140,7 @@ fn reported(command: &mut Command, on_line: impl Fn(Source, &str) + Sync) -> Res
     let reports = std::sync::Mutex::new((0, 0));
     let passed = process::stream(command, |source, line| {
         if let Some((launches, failures)) = counts(line) {
-            let mut all = reports.lock().unwrap_or_else(|e| e.into_inner());
+            let mut all = lock(&reports);
             all.0 += launches;
             all.1 += failures;
         }

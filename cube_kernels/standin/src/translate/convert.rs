@@ -185,12 +185,7 @@ impl Translator<'_> {
             }
             (Type::F16 | Type::BF16, None) if exact && rounding == "rn" => {
                 let wide = convert(self, F64);
-                let name = match to {
-                    Type::F16 => "double_to_half",
-                    _ => "double_to_bfloat",
-                };
-                let value = self.helped(name, &[wide])?;
-                Ok(Some(self.resize(value, I16, false)))
+                self.double_as_half(wide, to).map(Some)
             }
             _ => Ok(None),
         }
@@ -203,11 +198,11 @@ impl Translator<'_> {
         to: Type,
         rounding: &str,
     ) -> Translated<Option<Value>> {
+        let value = match from.is_half() {
+            true => self.half_as_single(value, from)?,
+            false => value,
+        };
         if from == to {
-            let value = match from.is_half() {
-                true => self.half_as_single(value, from)?,
-                false => value,
-            };
             let rounded = match rounding {
                 "" => Some(value),
                 _ => self.whole(value, rounding),
@@ -217,10 +212,6 @@ impl Translator<'_> {
                 other => Ok(other),
             };
         }
-        let value = match from.is_half() {
-            true => self.half_as_single(value, from)?,
-            false => value,
-        };
         let now = self.builder.func.dfg.value_type(value);
         match (to, Direction::of(rounding)) {
             (Type::F64, None) if rounding.is_empty() => {
@@ -238,12 +229,7 @@ impl Translator<'_> {
                 self.single_as_half(value, to).map(Some)
             }
             (Type::F16 | Type::BF16, None) if rounding == "rn" => {
-                let name = match to {
-                    Type::F16 => "double_to_half",
-                    _ => "double_to_bfloat",
-                };
-                let value = self.helped(name, &[value])?;
-                Ok(Some(self.resize(value, I16, false)))
+                self.double_as_half(value, to).map(Some)
             }
             _ => Ok(None),
         }

@@ -29,6 +29,16 @@ impl Translator<'_> {
         Ok(self.resize(value, I16, false))
     }
 
+    /// The number of 16 bits nearest to a double.
+    pub(super) fn double_as_half(&mut self, value: Value, of: Type) -> Translated<Value> {
+        let name = match of {
+            Type::F16 => "double_to_half",
+            _ => "double_to_bfloat",
+        };
+        let value = self.helped(name, &[value])?;
+        Ok(self.resize(value, I16, false))
+    }
+
     /// Instructions of halves.
     pub(super) fn half(&mut self, instruction: &Instruction) -> Translated<()> {
         let name = instruction.parts[0].as_str();
