@@ -165,8 +165,8 @@ fn map<T: Real>(out: &mut [T], args: [Lanes<T>; 2], f: impl Fn(T, T) -> T) {
 
 /// A product and a summand; the product may be subtracted.
 #[derive(Clone, Copy)]
-pub(super) struct Product {
-    pub negated: bool,
+struct Product {
+    negated: bool,
 }
 
 impl<T: Real> OnRows<T, 3> for Product {

@@ -1,7 +1,7 @@
 //! Sums of terms of which each is made of two values.
 
 use super::{
-    arithmetic::{Copied, Lanes, OnRows, Product, Tile, by_rows, update},
+    arithmetic::{Copied, Lanes, OnRows, Tile, by_rows, update},
     vector::Vectors,
 };
 use crate::math::lane::{Arithmetic, Real};
@@ -30,6 +30,31 @@ pub struct SumOfTerms<'a, T> {
     pub width: usize,
     pub terms: &'a [Term<'a, T>],
     pub summand: Tile<'a, T>,
+}
+
+/// Does something with what adds a term of this kind and sign to a sum, so that its loop has no branch.
+macro_rules! with_term {
+    ($kind:expr, $negated:expr, $math:ident, |$add:ident| $then:expr) => {
+        match ($kind, $negated) {
+            (Kind::Product, false) => {
+                let $add = |sum: T, a: T, b: T| $math.fma(a, b, sum);
+                $then
+            }
+            (Kind::Product, true) => {
+                let $add = |sum: T, a: T, b: T| $math.fma(-a, b, sum);
+                $then
+            }
+            (Kind::Square, false) => {
+                let $add = |sum: T, a: T, b: T| $math.fma(a - b, a - b, sum);
+                $then
+            }
+            // The opposite of a square of 0 is -0, as the product of b - a and a - b is not.
+            (Kind::Square, true) => {
+                let $add = |sum: T, a: T, b: T| $math.fma(-(a - b), a - b, sum);
+                $then
+            }
+        }
+    };
 }
 
 /// Terms that are added in one pass over the lanes, so that sums are read and written once for all of them.
@@ -128,24 +153,9 @@ impl<'a, T: Real> Alike<'a, T> {
                 numbers[n] = own[row * step];
                 lanes[n] = &values[row * stride..][..width];
             }
-            match (self.kind, self.negated) {
-                (Kind::Product, negated) => {
-                    if negated {
-                        numbers = numbers.map(|number| -number);
-                    }
-                    let add = |sum, a, b| math.fma(a, b, sum);
-                    add_terms(sums, from, numbers, lanes, add);
-                }
-                (Kind::Square, false) => {
-                    let add = |sum, a, b| math.fma(a - b, a - b, sum);
-                    add_terms(sums, from, numbers, lanes, add);
-                }
-                // The opposite of a square of 0 is -0, as the one of b - a and a - b is not.
-                (Kind::Square, true) => {
-                    let add = |sum: T, a: T, b: T| math.fma(-(a - b), a - b, sum);
-                    add_terms(sums, from, numbers, lanes, add);
-                }
-            }
+            with_term!(self.kind, self.negated, math, |add| {
+                add_terms(sums, from, numbers, lanes, add)
+            });
         }
     }
 }
@@ -188,13 +198,8 @@ fn add_terms<T: Real, const N: usize>(
 impl<T: Real> OnRows<T, 2> for (Kind, bool) {
     #[inline(always)]
     fn on_row<M: Arithmetic>(self, math: M, sums: &mut [T], args: [Lanes<T>; 2]) {
-        match self {
-            (Kind::Product, negated) => Product { negated }.on_row(math, sums, args),
-            (Kind::Square, false) => update(sums, args, |sum, a, b| math.fma(a - b, a - b, sum)),
-            (Kind::Square, true) => update(sums, args, |sum: T, a: T, b: T| {
-                math.fma(-(a - b), a - b, sum)
-            }),
-        }
+        let (kind, negated) = self;
+        with_term!(kind, negated, math, |add| update(sums, args, add));
     }
 }
 
