@@ -17,6 +17,8 @@ pub(crate) enum Source {
     State,
     /// A number.
     Parameter(f64),
+    /// A number for each row of the result, in all batches.
+    Rows(Vec<f64>),
     /// Another reduction of the same columns, of a formula of operands and of leaves before this one.
     Reduced(ReductionKind, Expr),
 }
@@ -113,12 +115,19 @@ impl Forward for ForwardPass<'_> {
         self.reduction.axis
     }
 
-    fn columns(&self) -> usize {
-        self.reduction.size(self.reduction.axis)
-    }
-
-    fn parameter(&mut self, value: f64) -> Expr {
-        self.leaf(None, 1, Source::Parameter(value))
+    fn of_count(&mut self, of: &dyn Fn(usize) -> f64) -> Expr {
+        let Reduction { ranges, axis, batch, .. } = self.reduction;
+        match ranges {
+            // A parameter, so that other numbers of columns need no other kernel.
+            None => {
+                let value = of(self.reduction.size(*axis));
+                self.leaf(None, 1, Source::Parameter(value))
+            }
+            Some(ranges) => {
+                let counts = ranges.lengths_over(*axis, batch).into_iter();
+                self.rows(1, Source::Rows(counts.map(of).collect()))
+            }
+        }
     }
 
     fn cotangent(&self) -> Expr {
@@ -164,6 +173,7 @@ mod tests {
             n: 5,
             squeezed: false,
             fold: None,
+            ranges: None,
             scalars: vec![],
         };
         Derivative::of(&reduction).tensors(&reduction)

@@ -19,6 +19,7 @@ use crate::{
     lazy::{LazyTensor, expect},
     operand::{Operand, Value, union},
     ops::cast_of,
+    ranges::Ranges,
     request::Request,
 };
 
@@ -65,6 +66,7 @@ impl LazyTensor {
             expr: Expr::place(place),
             operands: Arc::new(vec![]),
             accumulation: Accumulation::default(),
+            ranges: None,
         }
     }
 
@@ -222,6 +224,7 @@ impl LazyTensor {
             expr,
             operands: Arc::new(parts),
             accumulation: Accumulation::default(),
+            ranges: self.ranges.as_ref().map(Ranges::columns_as_batch),
         })
     }
 
@@ -267,6 +270,7 @@ impl LazyTensor {
             expr,
             operands: Arc::new(operands),
             accumulation: Accumulation::default(),
+            ranges: self.ranges.as_ref().map(Ranges::diagonal),
         })
     }
 
@@ -322,6 +326,10 @@ impl LazyTensor {
             expr,
             operands: Arc::new(operands),
             accumulation: self.accumulation,
+            ranges: self
+                .ranges
+                .as_ref()
+                .map(|own| own.block(rows.clone(), columns.clone())),
         })
     }
 
@@ -362,6 +370,7 @@ impl LazyTensor {
             expr,
             operands: Arc::new(operands),
             accumulation: self.accumulation,
+            ranges: self.ranges.as_ref().map(|own| own.select(axis, indices)),
         })
     }
 

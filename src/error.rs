@@ -102,6 +102,28 @@ pub enum LazyError {
         /// Its type.
         dtype: DType,
     },
+    /// Ranges are for another matrix.
+    #[error("ranges of {rows} rows, {columns} columns and batches {batch:?} do not fit {formula}")]
+    RangesOfOthers {
+        /// The rows of the ranges.
+        rows: usize,
+        /// Their columns.
+        columns: usize,
+        /// Their batch dimensions.
+        batch: Vec<usize>,
+        /// The formula.
+        formula: Box<FormulaInfo>,
+    },
+    /// Parts of a formula have different ranges.
+    #[error("{left} and {right} are different ranges, in {formula}")]
+    MixedRanges {
+        /// The ranges of one part.
+        left: String,
+        /// The ranges of another one.
+        right: String,
+        /// The formula.
+        formula: Box<FormulaInfo>,
+    },
     /// There are more pairs than the integers of the device can count.
     #[error(
         "{operation}: {pairs} pairs are more than an integer of the device holds, {limit}, in {formula}"

@@ -12,6 +12,7 @@ use crate::{
     cast::cast,
     error::{FormulaInfo, LazyError},
     operand::{Extent, Operand, broadcast, extent, name, union},
+    ranges::{Ranges, common},
 };
 
 /// The greatest depth of a formula. A deeper one is most likely built by a loop that does not end.
@@ -82,6 +83,7 @@ pub struct LazyTensor {
     pub(crate) expr: Expr,
     pub(crate) operands: Arc<Vec<Operand>>,
     pub(crate) accumulation: Accumulation,
+    pub(crate) ranges: Option<Ranges>,
 }
 
 /// What can stand on either side of an operator: a lazy tensor, a number, or a Burn tensor of any kind. A number is a
@@ -143,6 +145,7 @@ impl LazyTensor {
             expr: operand.expr(),
             operands: Arc::new(vec![operand]),
             accumulation: Accumulation::default(),
+            ranges: None,
         }
     }
 
@@ -238,6 +241,7 @@ impl LazyTensor {
             expr: self.expr.transpose(),
             operands: Arc::new(self.operands.iter().map(operand).collect()),
             accumulation: self.accumulation,
+            ranges: self.ranges.as_ref().map(Ranges::t),
         }
     }
 
@@ -428,6 +432,7 @@ impl LazyTensor {
             expr,
             operands: self.operands.clone(),
             accumulation: Accumulation::default(),
+            ranges: self.ranges.clone(),
         }
     }
 
@@ -446,11 +451,19 @@ impl LazyTensor {
             operands = settled(&expr, &operands, parts)?;
         }
         extent(&operands, || print(&expr, &operands))?;
-        Ok(Self {
+        let own = Self {
             expr,
             operands: Arc::new(operands),
             accumulation: Accumulation::default(),
-        })
+            ranges: None,
+        };
+        let ranges: Vec<Option<&Ranges>> = parts.iter().map(|part| part.ranges.as_ref()).collect();
+        let own = Self {
+            ranges: common(&ranges, || own.boxed_info())?,
+            ..own
+        };
+        own.check_ranges()?;
+        Ok(own)
     }
 
     pub(crate) fn check_broadcast(
@@ -485,7 +498,19 @@ impl LazyTensor {
     }
 
     pub(crate) fn extent(&self) -> Extent {
-        extent(&self.operands, String::new).expect("operands were checked when they met")
+        let extent =
+            extent(&self.operands, String::new).expect("operands were checked when they met");
+        match &self.ranges {
+            None => extent,
+            Some(ranges) => {
+                let [m, n] = ranges.sizes();
+                Extent {
+                    m: extent.m.or(Some(m)),
+                    n: extent.n.or(Some(n)),
+                    ..extent
+                }
+            }
+        }
     }
 
     pub(crate) fn boxed_info(&self) -> Box<FormulaInfo> {

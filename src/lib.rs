@@ -96,6 +96,7 @@ pub mod kernels;
 mod lazy;
 mod operand;
 mod ops;
+mod ranges;
 mod reduce;
 mod request;
 pub mod solve;
@@ -103,13 +104,14 @@ mod variance;
 mod whole;
 
 pub use burn_lazy_kernels::{
-    Accumulation, Axis, Formula, ReductionKind, Spec, Wanted, catalogue::ScalarOp,
+    Accumulation, Axis, Formula, RangesError, ReductionKind, Spec, Wanted, catalogue::ScalarOp,
 };
 pub use complex::{Complex, IntoComplex};
 pub use contraction::Contraction;
 pub use error::{Conflict, FormulaInfo, LazyError, OperandInfo};
 pub use lazy::{IntoLazy, LazyTensor};
 pub use ops::{LazyOps, Operands, Reduced, Reduction};
+pub use ranges::{Ranges, Values};
 pub use reduce::{Axes, RightHandSide};
 
 // Formulas and errors go between threads.
@@ -120,6 +122,7 @@ const _: () = {
     is_shared::<LazyError>();
     is_shared::<solve::SolveError>();
     is_shared::<Contraction>();
+    is_shared::<Ranges>();
 };
 
 /// Pages beside the reference.

@@ -9,8 +9,11 @@ use burn::{
     tensor::{DType, FloatDType, IntDType, Shape},
 };
 use burn_lazy_kernels::{
-    Accumulation, Axis, Expr, Formula, ReductionKind, Spec, Wanted, expr::Var, reference,
+    Accumulation, Axis, Expr, Formula, ReductionKind, Spec, Wanted, catalogue::ScalarOp, expr::Var,
+    reference,
 };
+
+use crate::ranges::Ranges;
 
 /// Any number of tensors that go into one operation.
 ///
@@ -148,6 +151,8 @@ pub struct Reduction {
     /// The number of rows of the result of a sum, if rows are added up: row `k` of the result is then the sum of
     /// every `fold`-th row from row `k` on.
     pub fold: Option<usize>,
+    /// The pairs that there are, if not all. They are in the order of the operands.
+    pub ranges: Option<Ranges>,
     /// The run-time scalars, in the order of the formula.
     pub scalars: Vec<f64>,
 }
@@ -158,6 +163,20 @@ impl Reduction {
         match axis {
             Axis::I => self.m,
             Axis::J => self.n,
+        }
+    }
+
+    /// The ranges of the reduced axis for each row of the result, if there are not all pairs.
+    pub(crate) fn pairs_in_ranges(&self) -> Option<burn_lazy_kernels::Ranges> {
+        self.ranges.as_ref().map(|ranges| ranges.over(self.axis))
+    }
+
+    /// The number of pairs.
+    pub(crate) fn pairs(&self) -> u128 {
+        let product = |sizes: &[usize]| sizes.iter().map(|size| *size as u128).product::<u128>();
+        match &self.ranges {
+            None => product(&self.batch) * product(&[self.m, self.n]),
+            Some(ranges) => ranges.pairs() * product(&self.batch) / product(ranges.batch()).max(1),
         }
     }
 
@@ -278,9 +297,17 @@ pub(crate) fn cast_of<B: LazyOps>(tensor: FloatTensor<B>, dtype: FloatDType) -> 
         n: 1,
         squeezed: false,
         fold: None,
+        ranges: None,
         scalars: Vec::new(),
     };
     let rows = B::float_reshape(tensor, Shape::from(vec![count, 1]));
     let reduced = B::lazy_reduce(Operands(vec![rows]), reduction);
     B::float_reshape(reduced.values.expect("they are wanted"), shape)
+}
+
+/// The same values as those of `expr`, with the tensor of `var` in the formula: a kernel needs one.
+pub(crate) fn anchored(expr: &Expr, var: Var) -> Expr {
+    let tensor = Expr::var(var).slice(0, 1);
+    let never = Expr::constant(0.0);
+    Expr::scalar(ScalarOp::MaskWhere, vec![expr.clone(), never, tensor])
 }

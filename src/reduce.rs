@@ -83,14 +83,8 @@ reductions! {
         // The sum may be too large for F16 and BF16, so it is divided before it is rounded.
         let kind = ReductionKind::Sum(k.accumulation);
         let sum: Tensor<R> = k.wide_values("mean", kind, axes)?;
-        let [m, n] = k.sizes();
-        let count = match axes {
-            Axes::One(Axis::I) => m as f64,
-            Axes::One(Axis::J) => n as f64,
-            Axes::Both => m as f64 * n as f64,
-        };
         let dtype = k.extent().dtype.expect("it has been summed");
-        Ok(cast(sum / count, dtype.into()))
+        Ok(cast(k.divided_by_count(sum, axes, 0.0), dtype.into()))
     };
 
     /// The product over a symbolic axis, $\prod_j f_{ij}$, shaped as the [`sum`](Self::sum); 1 over
@@ -310,7 +304,7 @@ impl LazyTensor {
     }
 
     /// The values in the type in which kernels compute: F32 for halves.
-    fn wide_values<const R: usize>(
+    pub(crate) fn wide_values<const R: usize>(
         &self,
         operation: &'static str,
         kind: ReductionKind,
@@ -324,6 +318,27 @@ impl LazyTensor {
             Axes::Both => self.reduce_both::<R>(operation, kind)?,
         };
         Ok(Tensor::from_dispatch(values.expect("they are wanted")))
+    }
+
+    /// A sum over `axes`, divided by the number of terms less `fewer`.
+    pub(crate) fn divided_by_count<const R: usize>(
+        &self,
+        sum: Tensor<R>,
+        axes: Axes,
+        fewer: f64,
+    ) -> Tensor<R> {
+        match (self.counts::<R>(axes, &sum), axes) {
+            (Some(counts), _) => sum / (counts - fewer),
+            (None, axes) => {
+                let [m, n] = self.sizes().map(|size| size as f64);
+                let count = match axes {
+                    Axes::One(Axis::I) => m,
+                    Axes::One(Axis::J) => n,
+                    Axes::Both => m * n,
+                };
+                sum / (count - fewer)
+            }
+        }
     }
 
     fn count_nonzero<const R: usize>(&self, axes: Axes) -> Result<Tensor<R, Int>, LazyError> {

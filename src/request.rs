@@ -8,7 +8,7 @@ use burn::{
     tensor::{Bool, DType, Device, Int, Shape, Slice, Tensor, TensorData},
 };
 use burn_lazy_kernels::{
-    Accumulation, Axis, Expr, Formula, ReductionKind, Wanted, catalogue::ScalarOp, expr::Var,
+    Accumulation, Axis, Expr, Formula, ReductionKind, Wanted, expr::Var,
 };
 
 use crate::{
@@ -17,7 +17,8 @@ use crate::{
     kept::Kept,
     lazy::LazyTensor,
     operand::{Operand, Value},
-    ops::{LazyOps, Operands, Reduction, cast_of},
+    ops::{LazyOps, Operands, Reduction, anchored, cast_of},
+    ranges::inverse,
 };
 
 /// A reduction as a method asks for it.
@@ -75,7 +76,66 @@ impl LazyTensor {
         self.check_selection(operation, &prepared)?;
         let shape = prepared.reduction.output_shape();
         self.check_rank::<R>(operation, &shape)?;
-        self.run(prepared)
+        match self.in_order(request)? {
+            Some(results) => Ok(results),
+            None => self.run(prepared),
+        }
+    }
+
+    /// The reduction of operands in the order in which ranges count them, if that is another order.
+    fn in_order(&self, request: Request) -> Result<Option<[Option<DispatchTensor>; 2]>, LazyError> {
+        let Some(ranges) = &self.ranges else {
+            return Ok(None);
+        };
+        let axis = request.axis;
+        let [rows, columns] = [axis.other(), axis].map(|axis| ranges.order(axis));
+        if rows.is_none() && columns.is_none() {
+            return Ok(None);
+        }
+        let plain = Self {
+            ranges: None,
+            ..self.clone()
+        };
+        let mut ordered = plain;
+        for (axis, order) in [(axis.other(), rows), (axis, columns)] {
+            if let Some(order) = order {
+                ordered = ordered.select(axis, order)?;
+            }
+        }
+        let ordered = Self {
+            ranges: Some(ranges.ordered()),
+            accumulation: self.accumulation,
+            ..ordered
+        };
+        let device = self.extent().device.expect("it is reduced");
+        let numbers = |order: &[usize]| {
+            let numbers: Vec<i64> = order.iter().map(|at| *at as i64).collect();
+            let data = TensorData::new(numbers, [order.len()]);
+            Tensor::<1, Int>::from_data(data, &device).into_dispatch()
+        };
+        let [values, indices] = ordered.reduce_unchecked(request)?;
+        let dim = self.extent().batch.len();
+        let indices = indices.map(|indices| match columns.filter(|_| request.kind.selects()) {
+            None => indices,
+            // The indices of columns that are in another order; -1 stays.
+            Some(order) => {
+                let shape = indices.shape();
+                let none = Dispatch::int_lower_elem(indices.clone(), 0.into(), device.settings().bool_dtype);
+                let found = Dispatch::int_mask_fill(indices, none.clone(), 0.into());
+                let found = Dispatch::int_reshape(found, Shape::from(vec![shape.num_elements()]));
+                let own = Dispatch::int_select(numbers(order), 0, found);
+                let own = Dispatch::int_reshape(own, shape);
+                Dispatch::int_mask_fill(own, none, (-1).into())
+            }
+        });
+        let Some(order) = rows else {
+            return Ok(Some([values, indices]));
+        };
+        let back = numbers(&inverse(order));
+        Ok(Some([
+            values.map(|values| Dispatch::float_select(values, dim, back.clone())),
+            indices.map(|indices| Dispatch::int_select(indices, dim, back.clone())),
+        ]))
     }
 
     /// Checks that a result of this shape is a tensor of `R` dimensions.
@@ -136,6 +196,7 @@ impl LazyTensor {
             n: extent.n.unwrap_or(1),
             squeezed,
             fold: None,
+            ranges: self.ranges.clone(),
             scalars,
         };
         // Simplification has left the other operands out, so that their gradient is 0.
@@ -191,27 +252,28 @@ impl LazyTensor {
         }
     }
 
-    /// The formula, with a tensor in it, and its leaves. A formula of the indices of rows and columns alone has none, and
-    /// a kernel needs one.
+    /// The formula, with a tensor in it, and its leaves. A formula of the indices of rows and columns alone has none, nor
+    /// has a number over ranges, and a kernel needs one.
     fn anchored(&self) -> (Formula, Vec<Var>) {
         let (formula, leaves) = simplified(&self.expr);
         let dependence = self.expr.dependence();
-        let varies = dependence.i || dependence.j;
+        let varies = dependence.i || dependence.j || self.ranges.is_some();
         if !varies || leaves.iter().any(|leaf| !leaf.scalar) {
             return (formula, leaves);
         }
         let tensor = self.operands.iter().find(|o| o.as_tensor().is_some());
-        let tensor = Expr::var(tensor.expect("there is a tensor operand").var).slice(0, 1);
-        let never = Expr::constant(0.0);
-        let args = vec![self.expr.clone(), never, tensor];
-        simplified(&Expr::scalar(ScalarOp::MaskWhere, args))
+        let tensor = tensor.expect("there is a tensor operand");
+        simplified(&anchored(&self.expr, tensor.var))
     }
 
     pub(crate) fn reduce_unchecked(
         &self,
         request: Request,
     ) -> Result<[Option<DispatchTensor>; 2], LazyError> {
-        self.run(self.reduction(request)?)
+        match self.in_order(request)? {
+            Some(results) => Ok(results),
+            None => self.run(self.reduction(request)?),
+        }
     }
 
     fn run(&self, prepared: Prepared) -> Result<[Option<DispatchTensor>; 2], LazyError> {

@@ -7,7 +7,7 @@ use burn::{
 use burn_lazy_kernels::{Accumulation, Axis, ReductionKind, Wanted};
 
 use crate::{
-    backends::narrow,
+    backends::{computed, narrow},
     cast::cast,
     error::LazyError,
     lazy::{LazyTensor, expect},
@@ -98,6 +98,9 @@ impl LazyTensor {
     /// The same over both axes. The variance is the mean of the variances of the rows plus the variance of their
     /// means.
     fn moments_of_all<const R: usize>(&self, unbiased: bool) -> Result<[Tensor<R>; 2], LazyError> {
+        if self.ranges.is_some() {
+            return self.moments_of_ranges(unbiased);
+        }
         let request = |kind| Request::new(kind, Wanted::VALUES, Axis::J).wide();
         let biased = request(ReductionKind::Variance { unbiased: false });
         let [variances, means] = self.moments_of(biased)?;
@@ -118,6 +121,27 @@ impl LazyTensor {
         };
         let dtype = extent.dtype.expect("it has been reduced");
         Ok([variance, Tensor::from_dispatch(mean)].map(|moment| cast(moment, dtype.into())))
+    }
+}
+
+impl LazyTensor {
+    /// The same where rows have different numbers of columns, which the formula above does not know: the mean first, and
+    /// then the squared deviations from it.
+    fn moments_of_ranges<const R: usize>(
+        &self,
+        unbiased: bool,
+    ) -> Result<[Tensor<R>; 2], LazyError> {
+        let dtype = self.extent().dtype.expect("an axis was checked");
+        let wide = self.try_cast(computed(dtype).into())?;
+        let kind = ReductionKind::Sum(Accumulation::Blocks);
+        let sum: Tensor<R> = wide.wide_values("var", kind, Axes::Both)?;
+        let mean = wide.divided_by_count(sum, Axes::Both, 0.0);
+        let deviations = wide.try_sub(LazyTensor::try_pm(mean.clone())?)?;
+        let squares = deviations.try_mul(&deviations)?;
+        let squares: Tensor<R> = squares.wide_values("var", kind, Axes::Both)?;
+        let fewer = if unbiased { 1.0 } else { 0.0 };
+        let variance = wide.divided_by_count(squares, Axes::Both, fewer);
+        Ok([variance, mean].map(|moment| cast(moment, dtype.into())))
     }
 }
 

@@ -169,6 +169,7 @@ impl<'a> Run<'a> {
             rows: self.workload.rows,
             columns: self.workload.columns,
             fold: None,
+            ranges: None,
             precision: self.workload.precision,
             values: Precision::F32,
             strategy,

@@ -1,6 +1,6 @@
 //! Errors of launches.
 
-use crate::math::Precision;
+use crate::{math::Precision, ranges::Ranges};
 
 /// Why a reduction could not be launched.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +47,18 @@ pub enum LaunchError {
         strides: Vec<usize>,
         /// What is wrong.
         reason: String,
+    },
+    /// Ranges are of another matrix, or rows are added up, or partial results are asked for.
+    #[error(
+        "{given:?} do not fit {rows} rows and {columns} columns, of which none are added up and no parts are given out"
+    )]
+    Ranges {
+        /// The ranges.
+        given: Box<Ranges>,
+        /// Rows of the operands.
+        rows: usize,
+        /// Columns of the operands.
+        columns: usize,
     },
     /// A tensor for results is not contiguous, or has another size or a shorter buffer.
     #[error("the tensor of shape {shape:?} is not one of {len} contiguous {what}")]

@@ -30,6 +30,7 @@ mod math;
 #[cfg(feature = "cubecl")]
 pub mod plan;
 pub mod program;
+mod ranges;
 mod reduction;
 pub mod reference;
 
@@ -44,6 +45,7 @@ pub use launch::{
 };
 pub use math::{Argument, Math, Precision};
 pub use program::{Program, Symmetric};
+pub use ranges::{Ranges, RangesError};
 pub use reduction::{Accumulation, Forward, Plane, ReductionKind, Spec, Stages, Wanted};
 
 // What is known before a launch goes between threads.

@@ -79,6 +79,18 @@ pub fn reduce(
     sizes: (usize, usize, usize),
     operands: &[HostOperand],
 ) -> (Vec<f64>, Vec<i64>) {
+    reduce_where(formula, kind, reduced, sizes, operands, &|_, _| true)
+}
+
+/// The same of the pairs that `exist`, of a batch, a row and a column of the formula.
+pub fn reduce_where(
+    formula: &Formula,
+    kind: ReductionKind,
+    reduced: Axis,
+    sizes: (usize, usize, usize),
+    operands: &[HostOperand],
+    exist: &dyn Fn(usize, (usize, usize)) -> bool,
+) -> (Vec<f64>, Vec<i64>) {
     let (batch, m, n) = sizes;
     let (rows, columns) = match reduced {
         Axis::J => (m, n),
@@ -92,11 +104,11 @@ pub fn reduce(
     let (mut values, mut indices) = (Vec::new(), Vec::new());
     for b in 0..batch {
         for row in 0..rows {
-            let column = |column| {
-                let (i, j) = match reduced {
-                    Axis::J => (row, column),
-                    Axis::I => (column, row),
-                };
+            let pair = |column| match reduced {
+                Axis::J => (row, column),
+                Axis::I => (column, row),
+            };
+            let value = |(i, j)| {
                 let args: Vec<&[f64]> = formula
                     .vars()
                     .iter()
@@ -114,11 +126,15 @@ pub fn reduce(
                     .collect();
                 evaluate(formula, &args, (i, j))
             };
-            let columns: Vec<Vec<f64>> = (0..columns).map(column).collect();
+            let there: Vec<usize> = (0..columns).filter(|column| exist(b, pair(*column))).collect();
+            let columns: Vec<Vec<f64>> = there.iter().map(|column| value(pair(*column))).collect();
             for entry in spec.all_entries() {
                 let (value, index) = spec.value(&columns, entry);
                 values.push(value);
-                indices.push(index);
+                indices.push(match usize::try_from(index) {
+                    Ok(found) if kind.selects() => there[found] as i64,
+                    _ => index,
+                });
             }
         }
     }

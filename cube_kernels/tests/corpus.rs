@@ -110,6 +110,7 @@ fn check(expr: &Expr, kind: ReductionKind, (m, n): (usize, usize), single: bool)
             rows,
             columns,
             fold: None,
+            ranges: None,
             precision,
             values: precision,
             instructions: Instructions::detect(),

@@ -20,7 +20,7 @@ use burn_lazy_kernels::{
 use crate::{
     backends::{computed, narrow},
     backward::{Derivative, Source},
-    ops::{LazyOps, Operands, Reduced, Reduction, cast_of},
+    ops::{LazyOps, Operands, Reduced, Reduction, anchored, cast_of},
 };
 
 /// The most tensors of one tracked reduction. Burn's trait has the number of parents of a node as a constant
@@ -123,6 +123,11 @@ impl<B: Backend + LazyOps> Pairs<B> {
                     pairs.parameters.push((var, value));
                     continue;
                 }
+                Source::Rows(numbers) => {
+                    let len = numbers.len();
+                    let data = TensorData::new(numbers, [len]).convert_dtype(computed.into());
+                    B::float_from_data(data, &pairs.operands[0].device())
+                }
                 Source::Cotangent => cast(cotangent.clone()),
                 Source::Result => kept.values.clone().expect("the result is kept"),
                 Source::Indices => {
@@ -169,7 +174,13 @@ impl<B: Backend + LazyOps> Pairs<B> {
         axis: Axis,
         fold: Option<usize>,
     ) -> Result<FloatTensor<B>, Vec<f64>> {
-        let (formula, leaves) = Formula::new(root);
+        let (mut formula, mut leaves) = Formula::new(root);
+        if self.reduction.ranges.is_some() && leaves.iter().all(|leaf| leaf.scalar) {
+            // Rows have different numbers of pairs, so that they are not equal.
+            let tensor = self.reduction.formula.tensors().next();
+            let tensor = tensor.expect("a formula that is differentiated has a tensor");
+            (formula, leaves) = Formula::new(&anchored(root, *tensor));
+        }
         let source = |leaf: &Var| self.reduction.formula.source(leaf.id as usize);
         let scalars = leaves.iter().filter(|leaf| leaf.scalar);
         let scalars: Vec<f64> = scalars
@@ -273,7 +284,8 @@ impl<B: Backend + LazyOps> Pairs<B> {
         let batches = self.reduction.batch.iter().product::<usize>().max(1);
         let most = (FOLDED_NUMBERS / (dim * batches).max(1)).max(FOLDED_ROWS.div_ceil(batches));
         let rows = self.reduction.size(self.reduction.axis.other());
-        (rows > most).then_some(most)
+        // Rows that have ranges are not added up by kernels.
+        (rows > most && self.reduction.ranges.is_none()).then_some(most)
     }
 
     /// The sums of `root` over `axis`, `[batch.., rows or fold, dim]`; none where they are 0.
@@ -310,6 +322,7 @@ impl<B: Backend + LazyOps> Pairs<B> {
             m: 1,
             n: rows,
             squeezed: false,
+            ranges: None,
             scalars: vec![],
             ..self.reduction.clone()
         };

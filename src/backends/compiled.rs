@@ -24,8 +24,7 @@ pub(super) fn reduce<B: Supported>(
     operands: &Operands<B>,
     reduction: &Reduction,
 ) -> Option<Reduced<B>> {
-    let sizes = [&reduction.batch[..], &[reduction.m, reduction.n]].concat();
-    let pairs = sizes.iter().fold(1usize, |a, b| a.saturating_mul(*b));
+    let pairs = usize::try_from(reduction.pairs()).unwrap_or(usize::MAX);
     let large = || pairs.saturating_mul(host::pair_work(reduction)) >= LARGE;
     // Counting the work takes the program.
     if pairs < LARGE >> 16 || !large() {

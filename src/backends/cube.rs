@@ -16,8 +16,8 @@ use burn_cubecl::{
     tensor::CubeTensor,
 };
 use burn_lazy_kernels::{
-    Axis, IntKind, Launch, LaunchError, Output, Precision, Program, ReductionKind, Symmetric,
-    Wanted, check_device,
+    Axis, IntKind, Launch, LaunchError, Output, Precision, Program, Ranges, ReductionKind,
+    Symmetric, Wanted, check_device,
     plan::{Device, Strategy},
     same_tensors,
 };
@@ -110,7 +110,12 @@ fn without_strides_of_nothing(mut tensor: CubeTensor) -> CubeTensor {
 }
 
 /// The launch of a reduction.
-fn launch<'a>(reduction: &'a Reduction, lowered: &'a Lowered, dtype: DType) -> Launch<'a> {
+fn launch<'a>(
+    reduction: &'a Reduction,
+    ranges: Option<&'a Ranges>,
+    lowered: &'a Lowered,
+    dtype: DType,
+) -> Launch<'a> {
     let precision = |dtype| precision(dtype).expect("the type was checked");
     Launch {
         program: &lowered.program,
@@ -120,6 +125,7 @@ fn launch<'a>(reduction: &'a Reduction, lowered: &'a Lowered, dtype: DType) -> L
         rows: reduction.size(reduction.axis.other()),
         columns: reduction.size(reduction.axis),
         fold: reduction.fold,
+        ranges,
         precision: precision(dtype),
         values: precision(reduction.values_dtype(dtype)),
         strategy: Strategy::Auto,
@@ -134,13 +140,16 @@ fn check(
     dtype: DType,
     shapes: &[Vec<usize>],
 ) -> Result<(), LaunchError> {
-    check_device(client, precision, reduction.kind, wanted, shapes.len())?;
+    // Ranges are in a buffer of their own.
+    let buffers = shapes.len() + usize::from(reduction.ranges.is_some());
+    check_device(client, precision, reduction.kind, wanted, buffers)?;
     if reduction.size(reduction.axis) == 0 || !may_be_refused(client, reduction, shapes) {
         return Ok(());
     }
     let same = (0..shapes.len()).collect();
     let lowered = lowered(reduction, same);
-    let launch = launch(reduction, &lowered, dtype);
+    let ranges = reduction.pairs_in_ranges();
+    let launch = launch(reduction, ranges.as_ref(), &lowered, dtype);
     launch.check(client.properties(), client.name(), shapes, wanted)
 }
 
@@ -214,7 +223,8 @@ impl LazyOps for CubeBackend {
         let tensors: Vec<TensorBinding> = operands.0.into_iter().map(|t| t.binding()).collect();
         let same = same_tensors(&tensors);
         let lowered = lowered(&reduction, same);
-        let launch = launch(&reduction, &lowered, dtype);
+        let ranges = reduction.pairs_in_ranges();
+        let launch = launch(&reduction, ranges.as_ref(), &lowered, dtype);
         let output = Output {
             values: reduced.values.clone().map(|t| t.binding()),
             indices: reduced

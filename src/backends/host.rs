@@ -147,6 +147,7 @@ fn data(values: HostValues, shape: Shape) -> TensorData {
 fn run(tensors: &[HostTensor], dtype: DType, reduction: &Reduction) -> HostOutput {
     let prepared = prepared(reduction);
     let precision = |dtype| precision(dtype).expect("the type was checked");
+    let ranges = reduction.pairs_in_ranges();
     let launch = HostLaunch {
         program: &prepared.program,
         reduction: prepared.kind.unwrap_or(reduction.kind),
@@ -154,6 +155,7 @@ fn run(tensors: &[HostTensor], dtype: DType, reduction: &Reduction) -> HostOutpu
         rows: reduction.size(reduction.axis.other()),
         columns: reduction.size(reduction.axis),
         fold: reduction.fold,
+        ranges: ranges.as_ref(),
         precision: precision(dtype),
         values: precision(reduction.values_dtype(dtype)),
         instructions: Instructions::detect(),

@@ -72,6 +72,7 @@ fn reduce<B: Backend + LazyOps>(
         indices: burn::tensor::IntDType::I32,
         squeezed: false,
         fold,
+        ranges: None,
         axis: Axis::J,
         batch: vec![],
         m,

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     math::{Precision, lane::Real},
+    ranges::{Cut, Ranges, Tasks},
     reduction::Wanted,
 };
 
@@ -166,7 +167,52 @@ struct Piece {
     rows: Range<usize>,
     /// Which of the rows that are added up to one.
     steps: Range<usize>,
-    columns: Range<usize>,
+    share: Share,
+}
+
+/// The columns of a piece.
+#[derive(Clone, Debug)]
+enum Share {
+    /// The same for all rows.
+    Columns(Range<usize>),
+    /// Those of every so many of some tasks, which have the rows one behind the other.
+    Tasks { tasks: Range<usize>, step: usize },
+}
+
+/// The work in pieces, in the order of the rows.
+struct Work {
+    pieces: Vec<Piece>,
+    /// How many consecutive pieces have the same rows.
+    parts: usize,
+    /// What pieces are made of, where pairs are in ranges.
+    tasks: Option<Tasks>,
+}
+
+impl Work {
+    /// The rows of a piece and columns of theirs, one after the other. Rows count from the first of the piece.
+    fn each(&self, piece: &Piece, mut take: impl FnMut(Range<usize>, Range<usize>)) {
+        match &piece.share {
+            Share::Columns(columns) => take(0..piece.rows.len(), columns.clone()),
+            Share::Tasks { tasks, step } => {
+                let all = self.tasks.as_ref().expect("pieces are made of them");
+                for task in all.tasks[tasks.clone()].iter().step_by(*step) {
+                    let first = piece.rows.start;
+                    let rows = task.rows.start - first..task.rows.end - first;
+                    for own in &all.ranges[task.ranges.clone()] {
+                        take(rows.clone(), own.range());
+                    }
+                }
+            }
+        }
+    }
+
+    /// The pairs of a piece.
+    #[cfg(feature = "rayon")]
+    fn pairs(&self, piece: &Piece) -> usize {
+        let mut pairs = 0;
+        self.each(piece, |rows, columns| pairs += rows.len() * columns.len());
+        pairs * piece.steps.len()
+    }
 }
 
 /// The part `k` of `parts` of a range, where parts are multiples of `unit` long, but for the last.
@@ -195,13 +241,16 @@ impl Job<'_> {
         finish: impl Fn(&R::State, usize, &Rules) -> O + Sync,
     ) -> Vec<O> {
         let rules = rules(self.launch, self.wanted);
-        let (pieces, parts) = self.pieces(&rules);
-        let state = |piece: &Piece| self.reduce::<R, T>(family, &rules, piece);
-        if parts == 1 {
+        let work = match self.launch.ranges {
+            Some(ranges) => self.pieces_of_ranges(&rules, ranges),
+            None => self.pieces(&rules),
+        };
+        let state = |piece: &Piece| self.reduce::<R, T>(family, &rules, (&work, piece));
+        if work.parts == 1 {
             let finish = |piece: &Piece| finish(&state(piece), piece.rows.len(), &rules);
-            return self.map(&pieces, finish);
+            return self.map(&work, finish);
         }
-        let mut states = self.map(&pieces, state).into_iter();
+        let mut states = self.map(&work, state).into_iter();
         let finish = |pieces: &[Piece]| {
             let mut own = states.next().expect("a state for each piece");
             for later in states.by_ref().take(pieces.len() - 1) {
@@ -209,7 +258,7 @@ impl Job<'_> {
             }
             finish(&own, pieces[0].rows.len(), &rules)
         };
-        pieces.chunks(parts).map(finish).collect()
+        work.pieces.chunks(work.parts).map(finish).collect()
     }
 
     /// How often the rows of the output are gone through.
@@ -220,25 +269,29 @@ impl Job<'_> {
         }
     }
 
-    /// The work in pieces, and how many consecutive ones have the same rows.
-    fn pieces(&self, rules: &Rules) -> (Vec<Piece>, usize) {
+    /// The rows of a piece, where each row has `pairs` pairs.
+    fn chunk(&self, rules: &Rules, rows: usize, pairs: usize) -> usize {
+        let spec = &rules.spec;
+        let each = spec.partial_values().max(spec.entries()).max(1);
+        let few = rows
+            .div_ceil(PIECES)
+            .max(PAIRS.div_ceil(pairs.max(1)))
+            .clamp(8, ROWS);
+        few.min((STATES / each).max(4))
+    }
+
+    /// The work where each row has all columns.
+    fn pieces(&self, rules: &Rules) -> Work {
         let launch = self.launch;
         let (rows, steps) = (launch.out_rows(), self.steps());
         let batches: usize = launch.batch_shape.iter().product();
-        let spec = &rules.spec;
-        let each = spec.partial_values().max(spec.entries()).max(1);
         let pairs_of_row = self.columns.len().max(1).saturating_mul(steps.max(1));
-        let few = (rows * batches)
-            .div_ceil(PIECES)
-            .max(PAIRS.div_ceil(pairs_of_row))
-            .clamp(8, ROWS);
-        let chunk = few.min((STATES / each).max(4));
+        let chunk = self.chunk(rules, rows * batches, pairs_of_row);
         let chunks = rows.div_ceil(chunk);
         // Where there are few rows, columns are split, too, or what is added up to a row.
         let left = PIECES / (chunks * batches).max(1);
         let of_steps = steps.min(left).max(1);
-        let tiles = self.columns.len() / (16 * WIDTH);
-        let of_columns = tiles.min(left / of_steps).max(1);
+        let of_columns = parts_of(self.columns.len() / WIDTH, left / of_steps);
         let mut pieces = Vec::new();
         for batch in 0..batches {
             for k in 0..chunks {
@@ -248,25 +301,74 @@ impl Job<'_> {
                             batch,
                             rows: k * chunk..rows.min((k + 1) * chunk),
                             steps: share(&(0..steps), step, of_steps, 1),
-                            columns: share(&self.columns, part, of_columns, WIDTH),
+                            share: Share::Columns(share(&self.columns, part, of_columns, WIDTH)),
                         });
                     }
                 }
             }
         }
-        (pieces, of_steps * of_columns)
+        Work {
+            pieces,
+            parts: of_steps * of_columns,
+            tasks: None,
+        }
+    }
+
+    /// The work where pairs are in ranges. A piece has the rows of several tasks, as far as these are short.
+    fn pieces_of_ranges(&self, rules: &Rules, ranges: &Ranges) -> Work {
+        let shape = self.launch.batch_shape;
+        let rows = self.launch.all_rows();
+        let lengths = ranges.pairs() / (ranges.rows_of_lists() as u128).max(1);
+        let chunk = self.chunk(rules, rows, lengths as usize);
+        let most = ranges.most_blocks(WIDTH);
+        let parts = parts_of(most, PIECES / rows.div_ceil(chunk).max(1));
+        let cut = Cut {
+            rows: chunk,
+            block: WIDTH,
+            blocks: most.div_ceil(parts).max(1),
+        };
+        let tasks = ranges.tasks(shape, cut);
+        let (parts, own) = (tasks.parts, &tasks.tasks);
+        let mut pieces = Vec::new();
+        let mut start = 0;
+        while start < own.len() {
+            let (batch, first) = (own[start].batch, own[start].rows.start);
+            let mut end = start + parts;
+            let fits = |at: usize| own[at].batch == batch && own[at].rows.end - first <= chunk;
+            while end < own.len() && fits(end) {
+                end += parts;
+            }
+            for part in 0..parts {
+                pieces.push(Piece {
+                    batch,
+                    rows: first..own[end - 1].rows.end,
+                    steps: 0..1,
+                    share: Share::Tasks {
+                        tasks: start + part..end,
+                        step: parts,
+                    },
+                });
+            }
+            start = end;
+        }
+        Work {
+            pieces,
+            parts,
+            tasks: Some(tasks),
+        }
     }
 
     /// `each` of all pieces, by several threads where it is worth it.
-    fn map<O: Send>(&self, pieces: &[Piece], each: impl Fn(&Piece) -> O + Sync) -> Vec<O> {
+    fn map<O: Send>(&self, work: &Work, each: impl Fn(&Piece) -> O + Sync) -> Vec<O> {
+        let pieces = &work.pieces;
         #[cfg(feature = "rayon")]
         {
             use rayon::prelude::*;
 
-            let pairs = |piece: &Piece| piece.rows.len() * piece.columns.len() * piece.steps.len();
-            let pairs = pieces.iter().map(pairs).fold(0, usize::saturating_add);
-            let work = self.launch.program.program.pair_work().max(1);
-            let worth = pairs.saturating_mul(work) / 8 > PARALLEL;
+            let pairs = pieces.iter().map(|piece| work.pairs(piece));
+            let pairs = pairs.fold(0, usize::saturating_add);
+            let operations = self.launch.program.program.pair_work().max(1);
+            let worth = pairs.saturating_mul(operations) / 8 > PARALLEL;
             if worth && pieces.len() > 1 && !cfg!(target_family = "wasm") {
                 return pieces.par_iter().map(&each).collect();
             }
@@ -279,7 +381,7 @@ impl Job<'_> {
         &self,
         family: &R,
         rules: &Rules,
-        piece: &Piece,
+        (work, piece): (&Work, &Piece),
     ) -> R::State {
         let mut state = family.start(rules, piece.rows.len());
         let mut worker = Worker::<T>::new(self, piece.batch, rules);
@@ -290,20 +392,28 @@ impl Job<'_> {
             if first >= end {
                 continue;
             }
-            let rows = end - first;
-            worker.fill_rows(first, rows);
-            let mut column = piece.columns.start;
-            while column < piece.columns.end {
-                let width = WIDTH.min(piece.columns.end - column);
-                worker.fill_columns(column, width);
-                let height = (TILE / width).clamp(1, rows);
-                for start in (0..rows).step_by(height) {
-                    let own = height.min(rows - start);
-                    worker.pairs(family, &mut state, start..start + own);
+            worker.fill_rows(first, end - first);
+            work.each(piece, |rows, columns| {
+                // The last step may have fewer rows.
+                let rows = rows.start..rows.end.min(end - first);
+                for column in columns.clone().step_by(WIDTH) {
+                    let width = WIDTH.min(columns.end - column);
+                    worker.fill_columns(column, width);
+                    let height = (TILE / width).clamp(1, rows.len());
+                    for start in rows.clone().step_by(height) {
+                        let stop = rows.end.min(start + height);
+                        worker.pairs(family, &mut state, start..stop);
+                    }
                 }
-                column += width;
-            }
+            });
         }
         state
     }
+}
+
+/// Into how many parts `tiles` tiles of columns are split, where `most` parts are enough.
+fn parts_of(tiles: usize, most: usize) -> usize {
+    /// A part is worth this many tiles.
+    const TILES: usize = 16;
+    (tiles / TILES).min(most).max(1)
 }

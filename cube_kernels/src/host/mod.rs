@@ -27,6 +27,7 @@ pub use vector::Instructions;
 use crate::{
     math::Precision,
     program::{Extent, Program, Space},
+    ranges::Ranges,
     reduction::{NO_INDEX, ReductionKind, Spec, Wanted},
 };
 
@@ -72,6 +73,19 @@ pub enum HostError {
         /// How many there should be.
         expected: usize,
     },
+    /// Ranges are of another matrix, or rows are added up.
+    #[error("{given:?} do not fit {rows} rows and {columns} columns, of which none are added up")]
+    Ranges {
+        /// The ranges.
+        given: Box<Ranges>,
+        /// Rows of the operands.
+        rows: usize,
+        /// Columns of the operands.
+        columns: usize,
+    },
+    /// Partial results are of all pairs of some columns.
+    #[error("there are no partial results of ranges")]
+    PartOfRanges,
     /// Only the rows of sums are added up.
     #[error("the rows of a {0} cannot be added up")]
     Folded(ReductionKind),
@@ -130,6 +144,8 @@ pub struct HostLaunch<'a> {
     /// Into how many rows of the output those of a sum are added up, if they are: row `k` of the output
     /// is the sum of every `fold`-th row from row `k` on.
     pub fold: Option<usize>,
+    /// The pairs that there are, if not all; then no rows are added up.
+    pub ranges: Option<&'a Ranges>,
     /// The type of all operands.
     pub precision: Precision,
     /// The type of the values: that of the operands, or that in which these are computed.
@@ -189,6 +205,9 @@ impl HostLaunch<'_> {
         wanted: Wanted,
         columns: Range<usize>,
     ) -> Result<HostPart, HostError> {
+        if self.ranges.is_some() {
+            return Err(HostError::PartOfRanges);
+        }
         self.check(tensors, scalars, columns.end, wanted)?;
         Ok(engine::run_part(self, tensors, scalars, wanted, columns))
     }
@@ -252,6 +271,17 @@ impl HostLaunch<'_> {
         }
         if self.fold.is_some() && !matches!(self.reduction, ReductionKind::Sum(_)) {
             return Err(HostError::Folded(self.reduction));
+        }
+        if let Some(ranges) = self.ranges {
+            let sizes = [self.rows, self.columns];
+            let fits = ranges.sizes() == sizes && ranges.fits_batch(self.batch_shape);
+            if !fits || self.fold.is_some() {
+                return Err(HostError::Ranges {
+                    given: Box::new(ranges.clone()),
+                    rows: sizes[0],
+                    columns: sizes[1],
+                });
+            }
         }
         let keeps = self.spec(wanted).keeps_indices() || wanted.indices;
         if keeps && end >= NO_INDEX as usize {

@@ -24,12 +24,30 @@ pub const fn strides(index: usize, batch_rank: usize) -> usize {
     BATCH_SHAPE + batch_rank + index * (2 + batch_rank)
 }
 
-/// Start of the numbers that only kernels of parts have which start anywhere, behind the strides of `tensors` tensors.
-pub const fn placed(tensors: usize, batch_rank: usize) -> usize {
+/// Start of the numbers that only some kernels have, behind the strides of `tensors` tensors.
+pub const fn others(tensors: usize, batch_rank: usize) -> usize {
     strides(tensors, batch_rank)
 }
 
-/// There: the first column.
+/// There, where columns start anywhere: the first column.
 pub const FIRST_COLUMN: usize = 0;
-/// There: the place of the first part.
+/// There, too: the place of the first part.
 pub const FIRST_PART: usize = 1;
+/// There, where pairs are in ranges: the number of tasks.
+pub const TASKS: usize = 0;
+
+/// The numbers of a task, one behind the other.
+pub mod task {
+    /// Its batch.
+    pub const BATCH: usize = 0;
+    /// Its first row.
+    pub const ROW: usize = 1;
+    /// Where its rows end.
+    pub const STOP: usize = 2;
+    /// Where its ranges start, of two numbers each.
+    pub const FIRST: usize = 3;
+    /// Where they end.
+    pub const LAST: usize = 4;
+    /// How many numbers there are.
+    pub const LEN: usize = 5;
+}

@@ -11,14 +11,14 @@ use super::{
     parts::final_index,
     results::Results,
     symmetric::sum_symmetric,
-    walk::{Share, reduce_unit},
+    walk::{Inputs, Share, reduce_unit},
     weighted::WeightedSums,
     write::{Target, saved, value, write},
 };
 use crate::{
-    plan::Blueprint,
+    plan::{Blueprint, ColumnSource},
     program::{Program, UNROLL},
-    reduction::{KindName, Reduction, for_each_reduction, relative_to_maximum},
+    reduction::{KindName, NO_INDEX, Reduction, for_each_reduction, relative_to_maximum},
 };
 
 /// The most bytes that a unit reads from shared memory at once, for which they must be aligned.
@@ -30,11 +30,15 @@ const LOAD: usize = 16;
 /// one batch and one part, as many for each unit as there are lanes. Where the output has fewer rows than
 /// the operands, a lane adds up the rows that follow at a distance of all of the output.
 ///
+/// Where pairs are in ranges, `lists` has a buffer of the tasks of all workers and the ranges that they go through; else
+/// it has none.
+///
 /// `values` and `indices` have one buffer each, or none where nothing is wanted of the kind. Types:
 /// `E` of the operands, `F` of the computation, `A` of what is accumulated, `O` and `I` of the output.
 #[cube(launch_unchecked, address_type = "dynamic")]
 pub fn reduce<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size>(
     tensors: &Sequence<Box<[E]>>,
+    lists: &Sequence<Box<[u32]>>,
     scalars: &Sequence<InputScalar>,
     layout: &Sequence<usize>,
     infinity: InputScalar,
@@ -62,9 +66,33 @@ pub fn reduce<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size>(
             blueprint,
         )
     } else {
+        let operands = Operands::<E>::new(tensors, lists, scalars);
         reduce_by_kind::<E, F, A, O, I, N>(
-            tensors, scalars, layout, infinity, results, program, blueprint,
+            &operands, layout, infinity, results, program, blueprint,
         )
+    }
+}
+
+/// What is read.
+#[derive(CubeType)]
+struct Operands<'a, E: Float> {
+    tensors: &'a Sequence<Box<[E]>>,
+    lists: &'a Sequence<Box<[u32]>>,
+    scalars: &'a Sequence<InputScalar>,
+}
+
+#[cube]
+impl<'a, E: Float> Operands<'a, E> {
+    fn new(
+        tensors: &'a Sequence<Box<[E]>>,
+        lists: &'a Sequence<Box<[u32]>>,
+        scalars: &'a Sequence<InputScalar>,
+    ) -> Operands<'a, E> {
+        Operands::<'a, E> {
+            tensors,
+            lists,
+            scalars,
+        }
     }
 }
 
@@ -77,8 +105,7 @@ macro_rules! define_reduce_by_kind {
         /// Reduces rows by the family of the reduction.
         #[cube]
         fn reduce_by_kind<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size>(
-            tensors: &Sequence<Box<[E]>>,
-            scalars: &Sequence<InputScalar>,
+            operands: &Operands<'_, E>,
             layout: &Sequence<usize>,
             infinity: InputScalar,
             results: &mut Results<'_, A, O, I>,
@@ -89,7 +116,7 @@ macro_rules! define_reduce_by_kind {
             match kind {
                 $(
                     KindName::$kind => reduce_rows::<E, F, A, O, I, N, crate::reduction::$family>(
-                        tensors, scalars, layout, infinity, results, program, blueprint,
+                        operands, layout, infinity, results, program, blueprint,
                     ),
                 )*
             }
@@ -108,6 +135,70 @@ struct Work {
     part: usize,
     /// Whether there is none.
     nothing: bool,
+}
+
+/// What this unit does of a task.
+#[cube]
+fn work_of_task<N: Size>(
+    list: &[u32],
+    tasks: usize,
+    parts: usize,
+    #[comptime] blueprint: Blueprint,
+) -> (Work, Task) {
+    let (worker, unit) = if comptime!(blueprint.schedule.shared_tile()) {
+        (CUBE_POS, UNIT_POS as usize)
+    } else {
+        (ABSOLUTE_POS, 0usize.runtime())
+    };
+    if worker >= tasks {
+        terminate!();
+    }
+    let at = worker * comptime!(layout::task::LEN);
+    let first = usize::cast_from(list[at + comptime!(layout::task::FIRST)]);
+    let last = usize::cast_from(list[at + comptime!(layout::task::LAST)]);
+    // Where every value is infinite, the first column is the extreme one.
+    let mut begin = NO_INDEX.runtime();
+    if first < last {
+        begin = list[first];
+    }
+    let work = Work {
+        row: usize::cast_from(list[at + comptime!(layout::task::ROW)]) + unit * N::value(),
+        batch: usize::cast_from(list[at + comptime!(layout::task::BATCH)]),
+        part: worker % parts,
+        nothing: false.runtime(),
+    };
+    let task = Task {
+        stop: usize::cast_from(list[at + comptime!(layout::task::STOP)]),
+        first,
+        last,
+        begin,
+    };
+    (work, task)
+}
+
+/// The rows and ranges of a task.
+#[derive(CubeType)]
+struct Task {
+    /// Where its rows end.
+    stop: usize,
+    /// Its ranges.
+    first: usize,
+    last: usize,
+    /// Its first column.
+    begin: u32,
+}
+
+#[cube]
+impl Task {
+    /// What stands in its place where there is none.
+    fn none() -> Task {
+        Task {
+            stop: 0usize.runtime(),
+            first: 0usize.runtime(),
+            last: 0usize.runtime(),
+            begin: 0u32.runtime(),
+        }
+    }
 }
 
 /// What this unit does.
@@ -174,8 +265,7 @@ fn parts(layout: &Sequence<usize>, #[comptime] blueprint: Blueprint) -> usize {
 
 #[cube]
 fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduction<F, A, N>>(
-    tensors: &Sequence<Box<[E]>>,
-    scalars: &Sequence<InputScalar>,
+    operands: &Operands<'_, E>,
     layout: &Sequence<usize>,
     infinity: InputScalar,
     results: &mut Results<'_, A, O, I>,
@@ -192,12 +282,25 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     } else {
         rows
     };
+    let (work, task) = if comptime!(blueprint.columns == ColumnSource::Ranges) {
+        let tasks = *layout.index(comptime!(others(&program, &blueprint) + layout::TASKS));
+        let parts = parts(layout, comptime!(blueprint.clone()));
+        work_of_task::<N>(
+            operands.lists.index(0usize),
+            tasks,
+            parts,
+            comptime!(blueprint.clone()),
+        )
+    } else {
+        let work = work::<N>(layout, out_rows, comptime!(blueprint.clone()));
+        (work, Task::none())
+    };
     let Work {
         row,
         batch,
         part,
         nothing,
-    } = work::<N>(layout, out_rows, comptime!(blueprint.clone()));
+    } = work;
     if nothing {
         terminate!();
     }
@@ -205,13 +308,17 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     // read at an index that compilers cannot know. Four numbers are written at once.
     let mut out = Array::<usize>::new(4usize);
     out[0] = row;
-    let place = if comptime!(blueprint.placed) {
-        part + *layout.index(comptime!(placed(&program, &blueprint) + layout::FIRST_PART))
+    let place = if comptime!(blueprint.columns == ColumnSource::Placed) {
+        part + *layout.index(comptime!(others(&program, &blueprint) + layout::FIRST_PART))
     } else {
         part
     };
     out[1] = (place * batches + batch) * out_rows + row;
-    out[2] = out_rows;
+    out[2] = if comptime!(blueprint.columns == ColumnSource::Ranges) {
+        task.stop
+    } else {
+        out_rows
+    };
     // Where rows are added up, parts may take other columns or other rows.
     let (part_of_columns, first_row) = if comptime!(blueprint.folded) {
         let parts_of_columns = max(columns.div_ceil(part_columns), 1usize);
@@ -220,15 +327,20 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     } else {
         (part, row)
     };
-    let begin = min(part_of_columns * part_columns, columns);
-    let end = min(begin + part_columns, columns);
-    let (begin, end) = if comptime!(blueprint.placed) {
-        let first = *layout.index(comptime!(
-            placed(&program, &blueprint) + layout::FIRST_COLUMN
-        ));
-        (begin + first, end + first)
+    let (begin, end, begins) = if comptime!(blueprint.columns == ColumnSource::Ranges) {
+        (task.first, task.last, task.begin)
     } else {
-        (begin, end)
+        let begin = min(part_of_columns * part_columns, columns);
+        let end = min(begin + part_columns, columns);
+        let (begin, end) = if comptime!(blueprint.columns == ColumnSource::Placed) {
+            let first = *layout.index(comptime!(
+                others(&program, &blueprint) + layout::FIRST_COLUMN
+            ));
+            (begin + first, end + first)
+        } else {
+            (begin, end)
+        };
+        (begin, end, u32::cast_from(begin))
     };
 
     let address = address(layout, batch, comptime!(blueprint.clone()));
@@ -240,7 +352,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
         spec
     });
     let mut state = R::init(
-        u32::cast_from(begin),
+        begins,
         infinity,
         narrow,
         comptime!(blueprint.math),
@@ -264,9 +376,14 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
         ComptimeOption::new_None()
     };
     let tile_len = comptime!(blueprint.schedule.tile_len(&program).max(1));
+    let rows = if comptime!(blueprint.columns == ColumnSource::Ranges) {
+        task.stop
+    } else {
+        rows
+    };
     let context = Context::<E, F>::new(
-        tensors,
-        scalars,
+        operands.tensors,
+        operands.scalars,
         &address,
         rows,
         comptime!(program.clone()),
@@ -280,25 +397,24 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
         end,
         infinity,
     };
+    let inputs = Inputs::<E, F>::new(&share, &products, operands.lists);
     let behind = if comptime!(blueprint.schedule.shared_tile()) {
         let mut tile = Shared::<[One<F>]>::new_aligned_slice(tile_len, LOAD);
         reduce_unit::<E, F, A, N, R>(
             &mut state,
             &mut tile,
-            &products,
             &mut weighted,
             &context,
-            &share,
+            &inputs,
         )
     } else {
         let mut tile = Array::<One<F>>::new(tile_len);
         reduce_unit::<E, F, A, N, R>(
             &mut state,
             tile.as_mut_slice(),
-            &products,
             &mut weighted,
             &context,
-            &share,
+            &inputs,
         )
     };
 
@@ -399,7 +515,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     }
 }
 
-/// Where the numbers of parts that start anywhere are.
-fn placed(program: &Program, blueprint: &Blueprint) -> usize {
-    layout::placed(program.tensors.len(), blueprint.batch_rank)
+/// Where the numbers are that only some kernels have.
+fn others(program: &Program, blueprint: &Blueprint) -> usize {
+    layout::others(program.tensors.len(), blueprint.batch_rank)
 }

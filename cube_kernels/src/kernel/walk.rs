@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     math::{constant, constant_vector},
-    plan::Blueprint,
+    plan::{Blueprint, ColumnSource},
     program::{REACH, Space, Stage, UNROLL},
     reduction::{LeastOfGroups, LeastState, Reduction},
 };
@@ -25,10 +25,35 @@ pub struct Share<F: Float> {
     /// How far the rows that a lane adds up are from each other, and how many these are.
     pub out_rows: usize,
     pub steps: usize,
-    /// Its columns.
+    /// Its columns, or the places of its ranges.
     pub begin: usize,
     pub end: usize,
     pub infinity: F,
+}
+
+/// What pairs are made of, in any form of the formula.
+#[derive(CubeType)]
+pub struct Inputs<'a, E: Float, F: Float> {
+    share: &'a Share<F>,
+    /// What matrix instructions compute, if they do.
+    products: &'a ComptimeOption<Products<E, F>>,
+    /// Where ranges stand, if pairs are in ranges.
+    lists: &'a Sequence<Box<[u32]>>,
+}
+
+#[cube]
+impl<'a, E: Float, F: Float> Inputs<'a, E, F> {
+    pub fn new(
+        share: &'a Share<F>,
+        products: &'a ComptimeOption<Products<E, F>>,
+        lists: &'a Sequence<Box<[u32]>>,
+    ) -> Inputs<'a, E, F> {
+        Inputs::<'a, E, F> {
+            share,
+            products,
+            lists,
+        }
+    }
 }
 
 /// Reduces the columns of one part for the rows of the unit: one for each lane, or `steps` at a
@@ -37,25 +62,24 @@ pub struct Share<F: Float> {
 pub fn reduce_unit<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     state: &mut R::State,
     tile: &mut [One<F>],
-    products: &ComptimeOption<Products<E, F>>,
     weighted: &mut ComptimeOption<WeightedSums<F, A, N>>,
     context: &Context<'_, E, F>,
-    share: &Share<F>,
+    inputs: &Inputs<'_, E, F>,
 ) -> usize {
     if comptime!(context.blueprint.schedule.scaled()) {
         let scaled = comptime!(context.program.scaled.clone().expect("it is planned"));
         let near = in_reach::<E, F, N>(
             &context.with_program(comptime!(scaled.reach.clone())),
-            share,
+            inputs.share,
         );
         if near {
             let context = context.with_program(comptime!(scaled.program.clone()));
-            reduce_form::<E, F, A, N, R>(state, tile, products, weighted, &context, share)
+            reduce_form::<E, F, A, N, R>(state, tile, weighted, &context, inputs)
         } else {
-            reduce_form::<E, F, A, N, R>(state, tile, products, weighted, context, share)
+            reduce_form::<E, F, A, N, R>(state, tile, weighted, context, inputs)
         }
     } else {
-        reduce_form::<E, F, A, N, R>(state, tile, products, weighted, context, share)
+        reduce_form::<E, F, A, N, R>(state, tile, weighted, context, inputs)
     }
 }
 
@@ -118,15 +142,15 @@ pub fn within_reach<F: Float, N: Size>(slots: &[Vector<F, N>], #[comptime] stage
 pub fn reduce_form<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     state: &mut R::State,
     tile: &mut [One<F>],
-    products: &ComptimeOption<Products<E, F>>,
     weighted: &mut ComptimeOption<WeightedSums<F, A, N>>,
     context: &Context<'_, E, F>,
-    share: &Share<F>,
+    inputs: &Inputs<'_, E, F>,
 ) -> usize {
     let blueprint = comptime!(&context.blueprint);
     let uniform = context.uniform_slots();
     let mut slots = Array::<Vector<F, N>>::new(comptime!(context.program.row.slots.max(1)));
-    let form = Form::<E, F>::new(context, uniform.as_slice(), share);
+    let share = inputs.share;
+    let form = Form::<E, F>::new(context, uniform.as_slice(), inputs);
     if comptime!(blueprint.folded) {
         let mut behind = 0usize.runtime();
         // As many for all units, as those of a cube stage its columns together.
@@ -141,7 +165,6 @@ pub fn reduce_form<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>
             behind = reduce_part::<E, F, A, N, R>(
                 &mut own,
                 tile,
-                products,
                 weighted,
                 slots.as_mut_slice(),
                 &form,
@@ -154,7 +177,6 @@ pub fn reduce_form<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>
         reduce_part::<E, F, A, N, R>(
             state,
             tile,
-            products,
             weighted,
             slots.as_mut_slice(),
             &form,
@@ -165,24 +187,24 @@ pub fn reduce_form<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>
 
 /// One form of a formula for the rows and columns of a unit.
 #[derive(CubeType)]
-pub struct Form<'c, 'a, E: Float, F: Float> {
+pub struct Form<'c, 'a, 'b, E: Float, F: Float> {
     pub context: &'c Context<'a, E, F>,
     /// What follows from the parameters.
     pub uniform: &'c [One<F>],
-    pub share: &'c Share<F>,
+    pub inputs: &'c Inputs<'b, E, F>,
 }
 
 #[cube]
-impl<'c, 'a, E: Float, F: Float> Form<'c, 'a, E, F> {
+impl<'c, 'a, 'b, E: Float, F: Float> Form<'c, 'a, 'b, E, F> {
     fn new(
         context: &'c Context<'a, E, F>,
         uniform: &'c [One<F>],
-        share: &'c Share<F>,
-    ) -> Form<'c, 'a, E, F> {
-        Form::<'c, 'a, E, F> {
+        inputs: &'c Inputs<'b, E, F>,
+    ) -> Form<'c, 'a, 'b, E, F> {
+        Form::<'c, 'a, 'b, E, F> {
             context,
             uniform,
-            share,
+            inputs,
         }
     }
 }
@@ -220,16 +242,16 @@ pub fn fold<F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
 pub fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     state: &mut R::State,
     tile: &mut [One<F>],
-    products: &ComptimeOption<Products<E, F>>,
     weighted: &mut ComptimeOption<WeightedSums<F, A, N>>,
     slots: &mut [Vector<F, N>],
-    form: &Form<'_, '_, E, F>,
+    form: &Form<'_, '_, '_, E, F>,
     row: usize,
 ) -> usize {
     let context = form.context;
     let uniform = form.uniform;
+    let share = form.inputs.share;
+    let products = form.inputs.products;
     let blueprint = comptime!(&context.blueprint);
-    let active = row < context.rows;
     context.fill_stage::<N>(slots, uniform, row, context.rows, comptime!(Space::Row));
     #[comptime]
     match products {
@@ -239,15 +261,60 @@ pub fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>
         }
     }
     if comptime!(blueprint.schedule.ahead().is_some()) {
-        bound_lists::<E, F, A, N, R>(state, &*tile, products, &*slots, form, row);
+        bound_lists::<E, F, A, N, R>(state, &*tile, &*slots, form, row);
     }
+    if comptime!(blueprint.columns == ColumnSource::Ranges) {
+        let list = form.inputs.lists.index(0usize);
+        for at in range_stepped(share.begin, share.end, 2usize) {
+            let columns = Span {
+                begin: usize::cast_from(list[at]),
+                end: usize::cast_from(list[at + 1]),
+            };
+            R::go_on(state, u32::cast_from(columns.begin));
+            take_columns::<E, F, A, N, R>(state, tile, weighted, &*slots, form, row, &columns);
+        }
+        // The last block of a range ends within it.
+        0usize.runtime()
+    } else {
+        let columns = Span {
+            begin: share.begin,
+            end: share.end,
+        };
+        take_columns::<E, F, A, N, R>(state, tile, weighted, &*slots, form, row, &columns)
+    }
+}
+
+/// Consecutive columns.
+#[derive(CubeType)]
+pub struct Span {
+    begin: usize,
+    end: usize,
+}
+
+/// Takes in the pairs of the rows with consecutive columns, block by block. Returns how far behind the last column the
+/// last block ends.
+#[cube]
+fn take_columns<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
+    state: &mut R::State,
+    tile: &mut [One<F>],
+    weighted: &mut ComptimeOption<WeightedSums<F, A, N>>,
+    slots: &[Vector<F, N>],
+    form: &Form<'_, '_, '_, E, F>,
+    row: usize,
+    columns: &Span,
+) -> usize {
+    let context = form.context;
+    let uniform = form.uniform;
+    let products = form.inputs.products;
+    let blueprint = comptime!(&context.blueprint);
+    let active = row < context.rows;
     let block = comptime!(blueprint.schedule.block());
     let q = comptime!(blueprint.schedule.columns());
     // No counter of blocks, which would take another register.
     let most = select(active, block, 0usize);
-    let mut start = form.share.begin;
-    while start < form.share.end {
-        let stop = min(start + block, form.share.end);
+    let mut start = columns.begin;
+    while start < columns.end {
+        let stop = min(start + block, columns.end);
         if comptime!(blueprint.schedule.reads_blocks(&context.program)) {
             if comptime!(blueprint.schedule.shared_tile()) {
                 sync_cube();
@@ -301,7 +368,7 @@ pub fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>
             ComptimeOption::None => true.runtime(),
             ComptimeOption::Some(weighted) => weighted.is_usual(start / block),
         };
-        let pairs = Pairs::<E, F, N>::new(context, &*tile, products, &*slots, uniform, row);
+        let pairs = Pairs::<E, F, N>::new(context, &*tile, products, slots, uniform, row);
         take_run::<E, F, A, N, R>(state, &pairs, &run, weighted, usual);
         R::end_block(
             state,
@@ -315,13 +382,13 @@ pub fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>
                 context,
                 row,
                 start / block,
-                stop == form.share.end,
+                stop == columns.end,
                 run.count,
             ),
         }
         start += block;
     }
-    start - form.share.end
+    start - columns.end
 }
 
 /// Fills lists of smallest values with a bound of these, which some of the columns give, so that fewer values are
@@ -331,29 +398,30 @@ pub fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>
 pub fn bound_lists<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     state: &mut R::State,
     tile: &[One<F>],
-    products: &ComptimeOption<Products<E, F>>,
     slots: &[Vector<F, N>],
-    form: &Form<'_, '_, E, F>,
+    form: &Form<'_, '_, '_, E, F>,
     row: usize,
 ) {
     let context = form.context;
+    let share = form.inputs.share;
+    let products = form.inputs.products;
     let spec = comptime!(context.blueprint.spec);
     let math = comptime!(context.blueprint.math);
     let q = comptime!(context.blueprint.schedule.columns());
     let distance = comptime!(q * context.blueprint.schedule.ahead().unwrap());
-    let mut least = LeastState::<F, N>::new(form.share.infinity, spec);
+    let mut least = LeastState::<F, N>::new(share.infinity, spec);
     let mut weighted = ComptimeOption::new_None();
     let pairs = Pairs::<E, F, N>::new(context, tile, products, slots, form.uniform, row);
-    for t in 0..(form.share.end - form.share.begin) / distance {
+    for t in 0..(share.end - share.begin) / distance {
         let columns = Columns {
-            column: form.share.begin + t * distance,
+            column: share.begin + t * distance,
             staged: 0usize.runtime(),
             q,
         };
         let usual = true.runtime();
         run_pair::<E, F, A, N, LeastOfGroups>(&mut least, &pairs, &columns, &mut weighted, usual);
     }
-    let bound = Vector::cast_from(least.bound(form.share.infinity, spec, math));
+    let bound = Vector::cast_from(least.bound(share.infinity, spec, math));
     #[unroll(spec.depth() <= UNROLL)]
     for at in 0..spec.depth() {
         R::load(state, at, bound, 0usize, spec);

@@ -15,8 +15,9 @@ use super::{
 use crate::{
     kernel::{self, checked::Checked, layout},
     math::Precision,
-    plan::{self, Device, Plan, PlanError, Problem, Sizes},
+    plan::{self, ColumnSource, Device, Plan, PlanError, Problem, RangesOf, Sizes},
     program::{Program, Space, Symmetric},
+    ranges::{Cut, Ranges},
     reduction::{NO_INDEX, ReductionKind, Wanted},
 };
 
@@ -38,6 +39,8 @@ pub struct Kernels<'a> {
     symmetric: Option<&'a Symmetric>,
     /// The run-time sizes and strides.
     numbers: Vec<usize>,
+    /// The tasks of workers and their ranges, where pairs are in ranges.
+    list: Option<Vec<u32>>,
     /// What becomes of parts.
     merging: Merging,
 }
@@ -59,12 +62,16 @@ impl<'a> Kernels<'a> {
             columns: launch.columns,
             fold: launch.fold,
         };
+        launch.check_ranges(matches!(goal, Goal::Parts { .. }))?;
         if launch.fold.is_some() {
             assert!(matches!(launch.reduction, ReductionKind::Sum(_)) && launch.rows > 0);
         }
         let rows = launch.all_rows();
         let (start, count, symmetric, index_kind) = match goal {
-            Goal::Results(kind) => (0, 1, launch.symmetric, kind),
+            Goal::Results(kind) => {
+                let symmetric = launch.symmetric.filter(|_| launch.ranges.is_none());
+                (0, 1, symmetric, kind)
+            }
             Goal::Parts { start, count } => (start, count, None, IntKind::I32),
         };
         let end = start.saturating_add(launch.columns);
@@ -92,6 +99,10 @@ impl<'a> Kernels<'a> {
                 precision: launch.precision,
                 batch_rank: launch.batch_shape.len(),
                 packing: strides.iter().map(|own| own.packing).collect(),
+                ranges: launch.ranges.map(|ranges| RangesOf {
+                    ranges,
+                    batch_shape: launch.batch_shape,
+                }),
             };
             plan::plan(device, &problem, &launch.strategy)
         };
@@ -114,8 +125,13 @@ impl<'a> Kernels<'a> {
         plan.blueprint.written = launch.values;
         if let Goal::Parts { .. } = goal {
             plan.blueprint.partial = true;
-            plan.blueprint.placed = true;
+            plan.blueprint.columns = ColumnSource::Placed;
         }
+        let list = launch.ranges.map(|ranges| list(launch, ranges, &plan));
+        let list = list.transpose().map_err(|len| LaunchError::TooLarge {
+            device: runtime.to_string(),
+            len,
+        })?;
         let largest = strides.iter().map(|s| s.extent).max().unwrap_or(0);
         let columns = start + plan.parts * plan.split.columns + plan.blueprint.schedule.block();
         let written = match plan.blueprint.partial {
@@ -124,7 +140,8 @@ impl<'a> Kernels<'a> {
         };
         let last_row = (plan.split.steps + sizes.steps() + 1) * sizes.out_rows()
             + plan.lanes() * plan.blueprint.units;
-        let largest = largest.max(rows * written).max(columns).max(last_row);
+        let listed = list.as_ref().map_or(0, Vec::len);
+        let largest = largest.max(rows * written).max(columns).max(last_row).max(listed);
         let address = plan::address_type(device, largest).ok_or_else(|| LaunchError::TooLarge {
             device: runtime.to_string(),
             len: largest,
@@ -143,9 +160,11 @@ impl<'a> Kernels<'a> {
             numbers.extend([strided.row, strided.component]);
             numbers.extend(&strided.batch);
         }
-        if plan.blueprint.placed {
+        match plan.blueprint.columns {
+            ColumnSource::All => {}
             // The first part is known when it is launched.
-            numbers.extend([start, 0]);
+            ColumnSource::Placed => numbers.extend([start, 0]),
+            ColumnSource::Ranges => numbers.push(plan.workers),
         }
         let mut types = launch.types(index_kind);
         if symmetric.is_some() {
@@ -174,6 +193,7 @@ impl<'a> Kernels<'a> {
             program,
             symmetric,
             numbers,
+            list,
             merging,
         })
     }
@@ -218,6 +238,7 @@ impl<'a> Kernels<'a> {
             properties,
             target,
             buffers(self.program.tensors.len()).collect(),
+            buffers(self.list.is_some().into()).collect(),
             (0..self.program.scalars).map(|_| scalar()).collect(),
             self.numbers.iter().map(|_| ()).collect(),
             scalar(),
@@ -302,12 +323,18 @@ impl<'a> Kernels<'a> {
             let buffer = tensor.into_tensor_arg().into_buffer_arg();
             launcher.register_buffer(buffer, stored.size());
         }
+        if let Some(list) = &self.list {
+            let handle = client.create_from_slice(u32::as_bytes(list));
+            // SAFETY: the length is that of the buffer.
+            let buffer = unsafe { BufferArg::from_raw_parts(handle, list.len()) };
+            launcher.register_buffer(buffer, size_of::<u32>());
+        }
         for value in &scalars {
             self.merging.register_scalar(&mut launcher, *value);
         }
         let mut numbers = self.numbers.clone();
-        if self.plan.blueprint.placed {
-            let at = layout::placed(self.program.tensors.len(), self.plan.blueprint.batch_rank);
+        if self.plan.blueprint.columns == ColumnSource::Placed {
+            let at = layout::others(self.program.tensors.len(), self.plan.blueprint.batch_rank);
             numbers[at + layout::FIRST_PART] = first;
         }
         for number in numbers {
@@ -323,4 +350,36 @@ impl<'a> Kernels<'a> {
         );
         launcher.launch(self.plan.cube_count(), Checked(kernel), client);
     }
+}
+
+/// The tasks of all workers, and behind them the ranges, two numbers each. If there are too many, their number is the
+/// error.
+fn list(launch: &Launch, ranges: &Ranges, plan: &Plan) -> Result<Vec<u32>, usize> {
+    let schedule = &plan.blueprint.schedule;
+    let block = schedule.block();
+    let cut = Cut {
+        rows: schedule.rows(plan.blueprint.units),
+        block,
+        blocks: plan.split.columns / block,
+    };
+    let tasks = ranges.tasks(launch.batch_shape, cut);
+    debug_assert_eq!(tasks.parts, plan.parts);
+    debug_assert_eq!(tasks.tasks.len(), plan.workers);
+    let behind = tasks.tasks.len() * layout::task::LEN;
+    let len = behind + 2 * tasks.ranges.len();
+    if u32::try_from(len).is_err() {
+        return Err(len);
+    }
+    let mut list = Vec::with_capacity(len);
+    for task in &tasks.tasks {
+        let mut numbers = [0; layout::task::LEN];
+        numbers[layout::task::BATCH] = task.batch;
+        numbers[layout::task::ROW] = task.rows.start;
+        numbers[layout::task::STOP] = task.rows.end;
+        numbers[layout::task::FIRST] = behind + 2 * task.ranges.start;
+        numbers[layout::task::LAST] = behind + 2 * task.ranges.end;
+        list.extend(numbers.map(|number| number as u32));
+    }
+    list.extend(tasks.ranges.iter().flat_map(|own| [own.start, own.end]));
+    Ok(list)
 }

@@ -25,6 +25,7 @@ use crate::{
     math::Precision,
     plan::{Device, Strategy},
     program::{Program, Symmetric},
+    ranges::Ranges,
     reduction::{ReductionKind, Wanted},
 };
 
@@ -45,6 +46,8 @@ pub struct Launch<'a> {
     /// Into how many rows of the output those of a sum are added up, if they are: row `k` of the output
     /// is the sum of every `fold`-th row from row `k` on.
     pub fold: Option<usize>,
+    /// The pairs that there are, if not all; then no rows are added up.
+    pub ranges: Option<&'a Ranges>,
     /// The type of all operands.
     pub precision: Precision,
     /// The type of the values: that of the operands, or that in which these are computed.
@@ -147,6 +150,11 @@ impl<'a> Launch<'a> {
             .map(drop)
     }
 
+    /// How many buffers are read for so many tensors: ranges are in one, too.
+    fn buffers(&self, tensors: usize) -> usize {
+        tensors + usize::from(self.ranges.is_some())
+    }
+
     /// The type in which values are taken in.
     pub fn accumulated(&self) -> Precision {
         self.reduction.accumulated(self.precision.computed())
@@ -194,7 +202,7 @@ impl<'a> Launch<'a> {
             self.precision,
             self.reduction,
             wanted,
-            tensors.len(),
+            self.buffers(tensors.len()),
         )?;
         if self.is_empty() {
             return Ok(());

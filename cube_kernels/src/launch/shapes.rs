@@ -34,6 +34,23 @@ impl Launch<'_> {
         Ok(())
     }
 
+    /// Checks that ranges are those of a matrix of this size, of which no rows are added up and no partial results are
+    /// asked for.
+    pub(super) fn check_ranges(&self, parts: bool) -> Result<(), LaunchError> {
+        let Some(ranges) = self.ranges else {
+            return Ok(());
+        };
+        let fits = ranges.sizes() == [self.rows, self.columns];
+        match fits && ranges.fits_batch(self.batch_shape) && self.fold.is_none() && !parts {
+            true => Ok(()),
+            false => Err(LaunchError::Ranges {
+                given: Box::new(ranges.clone()),
+                rows: self.rows,
+                columns: self.columns,
+            }),
+        }
+    }
+
     /// Checks that the buffers of tensors hold what their shapes and strides say, and the number of scalars.
     pub(super) fn check_buffers(
         &self,

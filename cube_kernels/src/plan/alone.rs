@@ -7,6 +7,7 @@ pub fn can_bound(device: &Device, problem: &Problem, own: &Alone) -> bool {
     let spec = problem.spec;
     spec.inserts()
         && spec.dim == 1
+        && problem.ranges.is_none()
         && !Schedule::Alone(*own).reads_blocks(problem.program)
         // Columns are split without the iterations that it takes.
         && device.max_iterations.is_none()

@@ -24,8 +24,8 @@ pub struct Blueprint {
     pub schedule: Schedule,
     /// Whether columns are split into parts, so that partial results are written.
     pub partial: bool,
-    /// Whether the columns and the parts that are written start anywhere.
-    pub placed: bool,
+    /// Which columns the kernel takes.
+    pub columns: ColumnSource,
     /// Whether rows are added up, so that the output has fewer.
     pub folded: bool,
     /// Number of batch dimensions.
@@ -74,6 +74,18 @@ impl Blueprint {
             written: self.written,
         }
     }
+}
+
+/// Which columns a kernel takes for its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ColumnSource {
+    /// All of them.
+    All,
+    /// Consecutive ones that start anywhere, as do the parts that are written.
+    Placed,
+    /// Those in ranges. Tasks say which rows and ranges a worker has.
+    Ranges,
 }
 
 /// Everything about a kernel that merges parts that is fixed when it is compiled.

@@ -4,7 +4,7 @@
 //! a kernel may have is in it with its full length, whatever the values are. The test that ends a loop counts as an
 //! iteration, as it does on these devices.
 
-use super::Blueprint;
+use super::{Blueprint, ColumnSource};
 use crate::{
     program::{Item, Program, Stage, looped, unrolled},
     reduction::Spec,
@@ -63,7 +63,11 @@ impl Unit<'_> {
             // The loop over what is left of a block, which is of the last one only.
             + usize::from(q > 1);
         let rest = (q - 1) * (1 + self.pair(program, spec, 1));
-        looped(columns.div_ceil(block), full) + rest
+        match self.blueprint.columns {
+            // Each block may be a range of its own.
+            ColumnSource::Ranges => looped(columns.div_ceil(block), full + rest + 2),
+            _ => looped(columns.div_ceil(block), full) + rest,
+        }
     }
 
     /// Iterations for what is made of the columns of a block before its pairs.

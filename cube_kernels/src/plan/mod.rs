@@ -19,6 +19,7 @@ mod validate;
 use crate::{
     math::{Argument, Math, Precision},
     program::{FUNCTION, Program, Symmetric},
+    ranges::Ranges,
     reduction::Spec,
 };
 use cubecl::{
@@ -29,7 +30,7 @@ use cubecl::{
 use iterations::{largest, merging};
 
 pub use blueprint::{
-    Blueprint, LeftOut, MatrixProduct, MergeBlueprint, Packing, StagedRange, TileStrides,
+    Blueprint, ColumnSource, LeftOut, MatrixProduct, MergeBlueprint, Packing, StagedRange, TileStrides,
     WeightedProduct,
 };
 pub use device::{Device, MatrixUnits};
@@ -81,6 +82,43 @@ pub struct Problem<'a> {
     pub batch_rank: usize,
     /// How each tensor lies in memory.
     pub packing: Vec<Packing>,
+    /// The pairs that there are, if not all.
+    pub ranges: Option<RangesOf<'a>>,
+}
+
+impl Problem<'_> {
+    /// The rows that workers of `rows` rows each take, in workers, where each takes all of its columns.
+    fn workers(&self, rows: usize) -> usize {
+        match self.ranges {
+            Some(own) => own.ranges.count_tasks(own.batch_shape, rows),
+            None => self.sizes.out_rows().div_ceil(rows) * self.sizes.batches,
+        }
+    }
+
+    /// The most columns of a row, where a range fills blocks of `block` columns.
+    fn columns(&self, block: usize) -> usize {
+        match self.ranges {
+            Some(own) => own.ranges.most_blocks(block) * block,
+            None => self.sizes.columns,
+        }
+    }
+
+    /// How many parts of `split` there are.
+    fn parts(&self, split: Split, block: usize) -> usize {
+        match self.ranges {
+            Some(_) => self.columns(block).div_ceil(split.columns).max(1),
+            None => split.parts(self.sizes),
+        }
+    }
+}
+
+/// Ranges in batches.
+#[derive(Clone, Copy, Debug)]
+pub struct RangesOf<'a> {
+    /// The ranges.
+    pub ranges: &'a Ranges,
+    /// The batch dimensions of the reduction.
+    pub batch_shape: &'a [usize],
 }
 
 /// How a schedule is found.
@@ -112,6 +150,8 @@ pub struct Plan {
     pub together: usize,
     /// What a part has.
     pub split: Split,
+    /// Workers that have something to do: cubes that share a tile, or units that stand alone.
+    pub workers: usize,
 }
 
 impl Plan {
@@ -266,6 +306,7 @@ fn choose(device: &Device, problem: &Problem) -> Schedule {
         None => registers::gpu(device, problem),
     };
     if device.cores.is_none()
+        && problem.ranges.is_none()
         && let Some(own) = matrices::choose(device, problem)
     {
         return Schedule::Matrices(Box::new(own));
@@ -290,6 +331,8 @@ fn choose(device: &Device, problem: &Problem) -> Schedule {
         // Halves are converted once a block, not once a pair.
         Some(_) => alone(tuning::BLOCK, problem.precision == computed),
         None if program.column.slots == 0 => alone(tuning::BLOCK, true),
+        // The units of a cube would have nothing to do.
+        None if has_short_clusters(device, problem, registers) => alone(tuning::BLOCK, true),
         None => Schedule::Tiled(Tiled {
             registers,
             block: tuning::BLOCK,
@@ -306,6 +349,12 @@ fn choose(device: &Device, problem: &Problem) -> Schedule {
     })
 }
 
+/// Whether the rows that have the same ranges are few next to those of a cube.
+fn has_short_clusters(device: &Device, problem: &Problem, registers: Registers) -> bool {
+    let rows = registers.lanes * units(device);
+    problem.ranges.is_some() && 2 * problem.workers(rows) * rows > 4 * problem.sizes.rows * problem.sizes.batches
+}
+
 /// Whether a tile of values of `size` bytes can be read as vectors of columns, and is worth it.
 fn wide_loads(device: &Device, registers: Registers, size: usize) -> bool {
     device.wide_loads
@@ -317,6 +366,7 @@ fn wide_loads(device: &Device, registers: Registers, size: usize) -> bool {
 fn scalable(problem: &Problem) -> bool {
     problem.program.scaled.is_some()
         && problem.sizes.fold.is_none()
+        && problem.ranges.is_none()
         && problem.precision.computed() == Precision::F32
 }
 
@@ -327,13 +377,9 @@ fn launched(
     blueprint: Blueprint,
     split: Split,
 ) -> Result<Plan, PlanError> {
-    let sizes = problem.sizes;
-    let parts = split.parts(sizes);
+    let parts = problem.parts(split, blueprint.schedule.block());
     let together = most_parts(problem.spec, parts, device.max_iterations)?;
-    let groups = sizes
-        .out_rows()
-        .div_ceil(blueprint.schedule.rows(blueprint.units));
-    let workers = groups * sizes.batches * parts;
+    let workers = problem.workers(blueprint.schedule.rows(blueprint.units)) * parts;
     let cubes = match blueprint.schedule.shared_tile() {
         true => workers,
         false => workers.div_ceil(blueprint.units),
@@ -347,6 +393,7 @@ fn launched(
         parts,
         together,
         split,
+        workers,
     })
 }
 
@@ -377,7 +424,10 @@ fn blueprint(device: &Device, problem: &Problem, schedule: Schedule) -> Blueprin
         units: units(device),
         schedule,
         partial: false,
-        placed: false,
+        columns: match problem.ranges {
+            Some(_) => ColumnSource::Ranges,
+            None => ColumnSource::All,
+        },
         folded: problem.sizes.fold.is_some(),
         batch_rank: problem.batch_rank,
         packing: problem.packing.clone(),

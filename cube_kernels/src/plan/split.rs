@@ -65,17 +65,18 @@ impl Split {
 /// The split that is expected to take the least time. `None` where a unit cannot take even one block.
 pub fn best(device: &Device, problem: &Problem, blueprint: &Blueprint) -> Option<Split> {
     let sizes = problem.sizes;
-    let rows = blueprint.schedule.rows(blueprint.units);
-    let workers = sizes.out_rows().div_ceil(rows) * sizes.batches;
+    let block = blueprint.schedule.block();
+    let columns = problem.columns(block);
+    let workers = problem.workers(blueprint.schedule.rows(blueprint.units));
     let wanted = match device.cores {
         Some(cores) => tuning::PARTS_PER_CORE * cores,
         None => {
             tuning::PARTS_PER_PROCESSOR * device.processors.unwrap_or(tuning::UNKNOWN_PROCESSORS)
         }
     };
-    let most = sizes.columns.div_ceil(tuning::LEAST_PART).max(1);
+    let most = columns.div_ceil(tuning::LEAST_PART).max(1);
     let parts = wanted.div_ceil(workers.max(1)).min(most);
-    let columns = sizes.columns.div_ceil(parts);
+    let columns = columns.div_ceil(parts);
     let split = match device.max_iterations {
         Some(limit) => {
             let most = most_pairs(problem, blueprint, columns, limit)?;
@@ -89,9 +90,9 @@ pub fn best(device: &Device, problem: &Problem, blueprint: &Blueprint) -> Option
             steps: sizes.steps(),
         },
     };
-    let block = blueprint.schedule.block();
     Some(Split {
-        columns: split.columns.next_multiple_of(block).max(1),
+        // There may be no ranges.
+        columns: split.columns.next_multiple_of(block).max(block),
         ..split
     })
 }

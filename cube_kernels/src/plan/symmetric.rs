@@ -34,6 +34,9 @@ pub fn possible(device: &Device, symmetric: &Symmetric, problem: &Problem) -> Re
     if !plain || sizes.fold.is_some() || sizes.batches != 1 || sizes.columns != n {
         return Err("only plain sums of the pairs of points with themselves are symmetric".into());
     }
+    if problem.ranges.is_some() {
+        return Err("pairs in ranges are taken row by row".into());
+    }
     if device.max_iterations.is_some() {
         return Err("its iterations are not counted, and the device has a limit of them".into());
     }
@@ -124,5 +127,6 @@ pub fn plan(blueprint: Blueprint, problem: &Problem, rows: usize) -> Plan {
             columns: tiles.sum::<usize>().div_ceil(parts),
             steps: 1,
         },
+        workers: parts,
     }
 }

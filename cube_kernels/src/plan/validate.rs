@@ -118,6 +118,9 @@ impl Tiled {
 impl Matrices {
     fn validate(&self, device: &Device, problem: &Problem) -> Result<(), String> {
         let schedule = Schedule::Matrices(Box::new(self.clone()));
+        if problem.ranges.is_some() {
+            return Err("matrix instructions take all columns".into());
+        }
         let product = matrices::product(device, problem);
         if self.product.is_none() && self.weighted.is_none() {
             return Err("matrix instructions compute nothing".into());

@@ -240,10 +240,32 @@ macro_rules! values_are_kept {
 }
 pub(crate) use values_are_kept;
 
+/// Columns that do not follow those before.
+#[cube]
+pub trait LeavesOut<F: Float, A: Float, N: Size>: Accumulator<F, A, N> {
+    /// Goes on with the columns from `begin` on, after the end of a block.
+    fn go_on(state: &mut Self::State, begin: u32);
+}
+
+/// Implements [`LeavesOut`] for what does not count columns.
+macro_rules! columns_are_not_counted {
+    ($name:ident) => {
+        #[cube]
+        impl<F: Float, A: Float, N: Size> crate::reduction::LeavesOut<F, A, N> for $name {
+            fn go_on(
+                _state: &mut <$name as crate::reduction::Accumulator<F, A, N>>::State,
+                _begin: u32,
+            ) {
+            }
+        }
+    };
+}
+pub(crate) use columns_are_not_counted;
+
 /// The state machine of a reduction.
 #[cube]
 pub trait Reduction<F: Float, A: Float, N: Size>:
-    GivesWeights<F, A, N> + GivesIndices<F, A, N> + KeepsValues<F, A, N>
+    GivesWeights<F, A, N> + GivesIndices<F, A, N> + KeepsValues<F, A, N> + LeavesOut<F, A, N>
 {
     /// The state before the first column, `begin`. Infinity is given, as WGSL cannot write it.
     fn init(begin: u32, infinity: F, #[comptime] spec: Spec, #[comptime] math: Math)

@@ -129,6 +129,8 @@ pub(super) mod kernel {
         }
     }
 
+    columns_are_not_counted!(Count);
+
     #[cube]
     impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Count {
         fn init(

@@ -185,6 +185,8 @@ pub(super) mod kernel {
 
     values_are_kept!(Extremum, best);
 
+    columns_are_not_counted!(Extremum);
+
     #[cube]
     impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Extremum {
         fn init(

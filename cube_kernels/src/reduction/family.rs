@@ -68,11 +68,8 @@ pub trait Forward {
     /// The axis that was reduced.
     fn axis(&self) -> Axis;
 
-    /// The number of columns.
-    fn columns(&self) -> usize;
-
-    /// A number that is not compiled into kernels.
-    fn parameter(&mut self, value: f64) -> Expr;
+    /// What `of` gives for the number of columns of a row. It is not compiled into kernels.
+    fn of_count(&mut self, of: &dyn Fn(usize) -> f64) -> Expr;
 
     /// The derivative by each entry of the result.
     fn cotangent(&self) -> Expr;

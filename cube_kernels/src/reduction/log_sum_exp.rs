@@ -358,6 +358,8 @@ pub(super) mod kernel {
         }
     }
 
+    columns_are_not_counted!(LogSumExp);
+
     #[cube]
     impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for LogSumExp {
         fn init(

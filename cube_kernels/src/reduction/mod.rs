@@ -42,7 +42,8 @@ pub(crate) use variance::Variance;
 #[cfg(feature = "cubecl")]
 pub(crate) use self::{
     accumulator::{
-        Accumulator, GivesIndices, GivesWeights, KeepsValues, Reduction, Rule, TakesProducts,
+        Accumulator, GivesIndices, GivesWeights, KeepsValues, LeavesOut, Reduction, Rule,
+        TakesProducts,
         weights_are_values,
     },
     exponentials::{factor, relative_to_maximum},

@@ -97,6 +97,8 @@ pub(super) mod kernel {
 
     values_are_kept!(Product, product);
 
+    columns_are_not_counted!(Product);
+
     #[cube]
     impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Product {
         fn init(

@@ -366,6 +366,8 @@ pub(super) mod kernel {
 
     values_are_kept!(Smallest, values);
 
+    columns_are_not_counted!(Smallest);
+
     #[cube]
     impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Smallest {
         fn init(

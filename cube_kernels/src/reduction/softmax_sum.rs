@@ -206,6 +206,8 @@ pub(super) mod kernel {
         }
     }
 
+    columns_are_not_counted!(SoftmaxSum);
+
     #[cube]
     impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for SoftmaxSum {
         fn init(

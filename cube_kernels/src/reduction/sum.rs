@@ -178,6 +178,8 @@ pub(super) mod kernel {
         }
     }
 
+    columns_are_not_counted!(Sum);
+
     #[cube]
     impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Sum {
         fn init(

@@ -80,15 +80,13 @@ impl Family for Variance {
 
     /// $\frac{2}{N - c} (f - \mu)$ of the variance and $1 / N$ of the mean.
     fn derivative(&self, forward: &mut dyn Forward) -> Cotangent {
-        let count = forward.columns();
         let root = forward.root().clone();
         let dim = root.dim();
         let mean = forward.result().slice(dim, dim);
         let [by_variance, by_mean] =
             [0, 1].map(|place| forward.cotangent().slice(place * dim, dim));
-        // As parameters, so that other numbers of columns need no other kernel.
-        let of_variance = forward.parameter(2.0 / self.divisor(count));
-        let of_mean = forward.parameter(1.0 / count as f64);
+        let of_variance = forward.of_count(&|count| 2.0 / self.divisor(count));
+        let of_mean = forward.of_count(&|count| 1.0 / count as f64);
         Cotangent::from(by_variance * of_variance * (root - mean) + by_mean * of_mean)
     }
 }
@@ -333,9 +331,21 @@ pub(super) mod kernel {
             let dim = comptime!(spec.dim);
             let moment = state.total.with(&state.middle, at % dim);
             let count = state.total.count[0] + state.middle.count[0];
-            let divisor = count - F::cast_from(comptime!(correction(spec)));
+            // Of no columns both are NaN, as 0 / 0 is.
+            let none = count == F::from_int(0);
+            let fewer = count - F::cast_from(comptime!(correction(spec)));
+            let divisor = select(none, count, fewer);
             let variance = moment.squares / Vector::new(divisor);
-            Vector::cast_from(select_many(Vector::new(at < dim), variance, moment.mean))
+            let first = at < dim || none;
+            Vector::cast_from(select_many(Vector::new(first), variance, moment.mean))
+        }
+    }
+
+    #[cube]
+    impl<F: Float, A: Float, N: Size> LeavesOut<F, A, N> for Variance {
+        fn go_on(state: &mut VarianceState<F, N>, begin: u32) {
+            state.begin[0] = begin;
+            state.end[0] = begin;
         }
     }
 

@@ -313,6 +313,7 @@ impl Case {
             rows: self.size.rows,
             columns: self.size.columns,
             fold: self.size.fold,
+            ranges: None,
             precision: self.precision,
             values: self.precision,
             strategy: Strategy::Auto,

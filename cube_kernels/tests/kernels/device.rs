@@ -2,7 +2,7 @@
 
 use burn_lazy_kernels::{
     Accumulation, Axis, Expr, Formula, Launch, LaunchError, Layout, Output, Parts, PartsAt,
-    Precision, Program, ReductionKind, Spec, Symmetric, Wanted,
+    Precision, Program, Ranges, ReductionKind, Spec, Symmetric, Wanted,
     expr::Var,
     host::Instructions,
     plan::{Device, MatrixUnits, Plan, Sizes, Strategy},
@@ -473,6 +473,8 @@ pub struct Problem {
     pub m: usize,
     pub n: usize,
     pub fold: Option<usize>,
+    /// The pairs that there are, if not all: ranges of the reduced axis.
+    pub ranges: Option<Ranges>,
     /// The device that it is planned for, if not the one of the client.
     pub device: Option<Device>,
     /// How its schedule is found.
@@ -526,6 +528,7 @@ impl Problem {
             m,
             n,
             fold: None,
+            ranges: None,
             device: None,
             strategy: Strategy::Auto,
             most: None,
@@ -656,6 +659,12 @@ impl Problem {
         self
     }
 
+    /// The same of the pairs in `ranges` of the reduced axis.
+    pub fn in_ranges(mut self, ranges: Ranges) -> Self {
+        self.ranges = Some(ranges);
+        self
+    }
+
     pub fn spec(&self) -> Spec {
         Spec {
             kind: self.reduction,
@@ -690,6 +699,21 @@ impl Problem {
             folded[(batch * fold + row % fold) * dim + component] += value;
         }
         (folded, vec![])
+    }
+
+    /// The values and columns of the pairs that `exist`, of a batch, a row of the result and a reduced column.
+    pub fn reference_where(
+        &self,
+        exist: &dyn Fn(usize, usize, usize) -> bool,
+    ) -> (Vec<f64>, Vec<i64>) {
+        let sizes = (self.batch.iter().product(), self.m, self.n);
+        let reduced = self.reduced;
+        let exist = |batch, (i, j)| match reduced {
+            Axis::J => exist(batch, i, j),
+            Axis::I => exist(batch, j, i),
+        };
+        let operands = self.host_operands();
+        reference::reduce_where(&self.formula, self.reduction, reduced, sizes, &operands, &exist)
     }
 
     /// The values on the device. Also checks that nothing beside the output is written; what is read beside the
@@ -816,6 +840,7 @@ impl Problem {
             rows: self.sizes().rows,
             columns,
             fold: self.fold,
+            ranges: self.ranges.as_ref(),
             precision,
             values: precision,
             strategy: self.strategy.clone(),

@@ -101,6 +101,7 @@ impl Problem {
             rows,
             columns,
             fold: self.fold,
+            ranges: self.ranges.as_ref(),
             precision,
             values: precision,
             instructions,

@@ -46,6 +46,7 @@ fn too_large(expr: &Expr, sizes: Sizes, wide: bool, wanted: Wanted) -> Option<us
         rows: sizes.rows,
         columns: sizes.columns,
         fold: sizes.fold,
+        ranges: None,
         precision: Precision::F32,
         values: Precision::F32,
         strategy: Strategy::Auto,

@@ -28,6 +28,7 @@ mod lowering;
 mod masks;
 mod planner;
 mod random;
+mod ranges;
 mod reference_page;
 mod special;
 mod support;
@@ -54,6 +55,7 @@ mod on_device {
     pub mod parts;
     pub mod random_kernels;
     pub mod range;
+    pub mod ranges_on_device;
     pub mod reductions;
     pub mod scaled;
     pub mod schedules;

@@ -199,6 +199,7 @@ pub fn problem(
         precision,
         batch_rank: 0,
         packing: vec![Packing::Adjacent; program.tensors.len()],
+        ranges: None,
     }
 }
 

@@ -108,6 +108,17 @@ pub fn problem(
     batch: &[usize],
     seed: u64,
 ) -> Problem {
+    problem_of(&formula(kind, dim), reduced, (m, n), batch, seed).reduced_by(kind)
+}
+
+/// The sum of a formula of small integers.
+pub fn problem_of(
+    expr: &Expr,
+    reduced: Axis,
+    (m, n): (usize, usize),
+    batch: &[usize],
+    seed: u64,
+) -> Problem {
     let mut rng = Rng::new(seed);
     let tensor = |var: &Var| {
         // The columns have no batch, the rows all of it.
@@ -123,8 +134,7 @@ pub fn problem(
         shape.push(var.dim);
         integers(&shape, &mut rng)
     };
-    let expr = formula(kind, dim);
-    Problem::new(&expr, reduced, batch, (m, n), tensor, |_| 0.0).reduced_by(kind)
+    Problem::new(expr, reduced, batch, (m, n), tensor, |_| 0.0)
 }
 
 /// What may be wanted of a reduction that has columns.

@@ -62,6 +62,7 @@ fn plan_of(
         precision,
         batch_rank: 0,
         packing,
+        ranges: None,
     };
     let plan = plan::plan(device, &problem, &Strategy::Auto).expect("nothing refuses it")?;
     let valid = plan.blueprint.schedule.validate(device, &problem);

@@ -162,6 +162,9 @@ impl HostReduction for Variance {
     fn result(&self, state: &Self::State, row: usize, at: usize, rules: &Rules) -> f64 {
         let dim = rules.spec.dim;
         let moments = state[row * dim + at % dim].all();
+        if moments.count == 0.0 {
+            return f64::NAN;
+        }
         match at < dim {
             true => moments.squares / (moments.count - f64::from(u8::from(self.unbiased))),
             false => moments.mean,

@@ -1,0 +1,216 @@
+//! Which pairs of rows and columns there are, where not all are: ranges of columns for clusters of rows.
+
+mod build;
+mod list;
+mod tasks;
+mod transpose;
+mod views;
+
+use std::{fmt, ops::Range, sync::Arc};
+
+use list::{Columns, List};
+pub(crate) use tasks::{Cut, Tasks};
+
+/// Which pairs of M rows and N columns there are: those of each row with the columns in its ranges.
+///
+/// Rows are divided into clusters of consecutive rows, and all rows of a cluster have the same ranges of columns. A pair
+/// that is in no range does not exist: it is not evaluated, whatever its value would be. A row without ranges is one
+/// without columns.
+///
+/// There are ranges for each batch, or the same ones for all. They are kept in compressed rows, as KeOps does: the memory
+/// is that of the ranges. Ranges that touch become one, and empty ones are dropped.
+#[derive(Clone)]
+pub struct Ranges {
+    batch: Vec<usize>,
+    lists: Vec<Arc<List>>,
+}
+
+/// Why there are no such ranges.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RangesError {
+    /// A range leaves its axis.
+    #[error("the range {start}..{end} of {what} leaves the {size} {what} there are")]
+    Leaves {
+        /// Rows or columns.
+        what: &'static str,
+        /// Where it starts.
+        start: usize,
+        /// Where it ends.
+        end: usize,
+        /// How many there are.
+        size: usize,
+    },
+    /// Two ranges have something in common, so that pairs would count twice.
+    #[error("the ranges {}..{} and {}..{} of {what} overlap", first[0], first[1], second[0], second[1])]
+    Overlap {
+        /// Rows, or columns of the same rows.
+        what: &'static str,
+        /// The one that starts first.
+        first: [usize; 2],
+        /// The other one.
+        second: [usize; 2],
+    },
+    /// Rows are in no cluster.
+    #[error("the rows {start}..{end} are in no cluster; rows without columns are a cluster with no ranges")]
+    Uncovered {
+        /// The first of them.
+        start: usize,
+        /// The first row that is in a cluster again.
+        end: usize,
+    },
+    /// There are too many or too few of something.
+    #[error("there are {given} {what}, not {expected}")]
+    Count {
+        /// Of what.
+        what: &'static str,
+        /// How many there are.
+        given: usize,
+        /// How many there must be.
+        expected: usize,
+    },
+    /// The ends of lists do not ascend.
+    #[error("list {index} of {what} would end at {end}, before it starts at {start}")]
+    Descending {
+        /// Of what.
+        what: &'static str,
+        /// Its position.
+        index: usize,
+        /// Where it starts.
+        start: usize,
+        /// Where it would end.
+        end: usize,
+    },
+    /// A number is negative.
+    #[error("{value} is no position")]
+    Negative {
+        /// The number.
+        value: i64,
+    },
+    /// Ranges of a batch are transposed or of unsorted labels.
+    #[error("the ranges of batch {index} are transposed or of unsorted labels")]
+    Order {
+        /// The batch.
+        index: usize,
+    },
+    /// Rows and columns are numbered in 32 bits.
+    #[error("{size} {what} are more than 2^32 - 1")]
+    TooLarge {
+        /// Rows or columns.
+        what: &'static str,
+        /// How many there are.
+        size: usize,
+    },
+    /// Ranges of a batch are for another matrix.
+    #[error("the ranges of batch {index} are for {} x {} pairs, those of batch 0 for {} x {}", given[0], given[1], expected[0], expected[1])]
+    Sizes {
+        /// The batch.
+        index: usize,
+        /// Its rows and columns.
+        given: [usize; 2],
+        /// Those of the first batch.
+        expected: [usize; 2],
+    },
+}
+
+impl Ranges {
+    fn single(list: List) -> Self {
+        Self {
+            batch: Vec::new(),
+            lists: vec![Arc::new(list)],
+        }
+    }
+
+    /// The number of rows and of columns.
+    pub fn sizes(&self) -> [usize; 2] {
+        self.lists[0].sizes()
+    }
+
+    /// The batch dimensions: none where all batches have the same ranges.
+    pub fn batch(&self) -> &[usize] {
+        &self.batch
+    }
+
+    /// The number of pairs, of all batches together.
+    pub fn pairs(&self) -> u128 {
+        self.lists.iter().map(|list| list.pairs()).sum()
+    }
+
+    /// The number of ranges, of all batches together.
+    pub fn count(&self) -> usize {
+        self.lists.iter().map(|list| list.count()).sum()
+    }
+
+    /// The number of rows that have ranges of their own, of all batches together.
+    pub(crate) fn rows_of_lists(&self) -> usize {
+        self.lists.len() * self.sizes()[0]
+    }
+
+    /// The ranges of columns of a row of batch `batch` of these.
+    ///
+    /// # Panics
+    /// If there is no such batch or row.
+    pub fn of_row(&self, batch: usize, row: usize) -> impl Iterator<Item = Range<usize>> {
+        let columns = self.lists[batch].of_row(row);
+        columns.iter().map(|own| own.range())
+    }
+
+    /// The number of columns of each row, `[batch.., M]` in batches of `shape`.
+    pub fn lengths_of_rows(&self, shape: &[usize]) -> Vec<usize> {
+        let batches = 0..shape.iter().product();
+        let lists = batches.map(|batch| self.list(shape, batch));
+        lists.flat_map(|list| list.lengths()).collect()
+    }
+
+    /// Ranges of rows for clusters of columns: columns become rows. They are made once, and kept.
+    pub fn transposed(&self) -> Self {
+        Self {
+            batch: self.batch.clone(),
+            lists: self.lists.iter().map(List::transposed).collect(),
+        }
+    }
+
+    /// The list of batch `index` of those of `shape`, with which the batch dimensions of the ranges broadcast.
+    fn list(&self, shape: &[usize], index: usize) -> &List {
+        let mut rest = index;
+        let (mut at, mut step) = (0, 1);
+        for (back, size) in shape.iter().rev().enumerate() {
+            let own = self.batch.iter().rev().nth(back).copied().unwrap_or(1);
+            if own > 1 {
+                at += rest % size * step;
+            }
+            step *= own;
+            rest /= size;
+        }
+        &self.lists[at]
+    }
+
+    /// Whether the batch dimensions broadcast with `shape` to `shape`.
+    pub fn fits_batch(&self, shape: &[usize]) -> bool {
+        let own = self.batch.iter().rev().copied();
+        let mut sizes = own.zip(shape.iter().rev().copied());
+        self.batch.len() <= shape.len() && sizes.all(|(own, size)| own == 1 || own == size)
+    }
+}
+
+impl PartialEq for Ranges {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |(a, b): (&Arc<List>, &Arc<List>)| Arc::ptr_eq(a, b) || **a == **b;
+        self.batch == other.batch && self.lists.iter().zip(&other.lists).all(same)
+    }
+}
+
+impl Eq for Ranges {}
+
+impl fmt::Debug for Ranges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [rows, columns] = self.sizes();
+        f.debug_struct("Ranges")
+            .field("rows", &rows)
+            .field("columns", &columns)
+            .field("batch", &self.batch)
+            .field("ranges", &self.count())
+            .field("pairs", &self.pairs())
+            .finish()
+    }
+}

@@ -1,0 +1,138 @@
+//! The ranges of parts of a matrix.
+
+use std::{ops::Range, sync::Arc};
+
+use super::{
+    Ranges,
+    list::{Builder, Columns, List},
+};
+use crate::formula::Axis;
+
+impl Ranges {
+    /// Those of the rows (or columns) at `indices`, in this order.
+    ///
+    /// # Panics
+    /// If there is no such row or column.
+    pub fn select(&self, axis: Axis, indices: &[usize]) -> Self {
+        match axis {
+            Axis::I => self.map(|list| {
+                let [_, columns] = list.sizes();
+                let mut made = builder([indices.len(), columns]);
+                for (row, index) in indices.iter().enumerate() {
+                    add(&mut made, row..row + 1, list.of_row(*index).iter());
+                }
+                made.finish()
+            }),
+            Axis::J => self.transposed().select(Axis::I, indices).transposed(),
+        }
+    }
+
+    /// Those of the block of these rows and columns, which count from the first of it.
+    ///
+    /// # Panics
+    /// If the block leaves the matrix.
+    pub fn block(&self, rows: Range<usize>, columns: Range<usize>) -> Self {
+        let sizes = self.sizes();
+        assert!(rows.end <= sizes[0] && columns.end <= sizes[1]);
+        self.map(|list| {
+            let mut made = builder([rows.len(), columns.len()]);
+            for (own, ranges) in list.clusters() {
+                let own = within(&own, &rows);
+                if own.is_empty() {
+                    continue;
+                }
+                made.cluster(own).expect("within the rows");
+                for range in ranges {
+                    made.push(within(&range.range(), &columns))
+                        .expect("within the columns");
+                }
+            }
+            made.finish()
+        })
+    }
+
+    /// The pairs of each row with the column of the same index, as those with a single column.
+    ///
+    /// # Panics
+    /// If there are not as many columns as rows.
+    pub fn diagonal(&self) -> Self {
+        let [rows, columns] = self.sizes();
+        assert_eq!(rows, columns);
+        self.map(|list| {
+            let mut made = builder([rows, 1]);
+            for (own, ranges) in list.clusters() {
+                let mut start = own.start;
+                for range in ranges {
+                    let here = range.start as usize..range.end as usize;
+                    let here = here.start.clamp(own.start, own.end)..here.end.clamp(own.start, own.end);
+                    if here.is_empty() {
+                        continue;
+                    }
+                    mark(&mut made, start..here.start, false);
+                    mark(&mut made, here.clone(), true);
+                    start = here.end;
+                }
+                mark(&mut made, start..own.end, false);
+            }
+            made.finish()
+        })
+    }
+
+    /// The pairs of each column as a batch of its own, with a single column: `[batch.., N]` of M rows.
+    pub fn columns_as_batch(&self) -> Self {
+        let [rows, columns] = self.sizes();
+        let mut batch = self.batch.clone();
+        batch.push(columns);
+        let lists = self.lists.iter().flat_map(|list| {
+            let transposed = list.transposed();
+            let of_column = move |column| {
+                let mut made = builder([rows, 1]);
+                let mut start = 0;
+                for range in transposed.of_row(column) {
+                    mark(&mut made, start..range.start as usize, false);
+                    mark(&mut made, range.range(), true);
+                    start = range.end as usize;
+                }
+                mark(&mut made, start..rows, false);
+                Arc::new(made.finish())
+            };
+            (0..columns).map(of_column)
+        });
+        Self {
+            batch,
+            lists: lists.collect(),
+        }
+    }
+
+    fn map(&self, make: impl Fn(&List) -> List) -> Self {
+        Self {
+            batch: self.batch.clone(),
+            lists: self.lists.iter().map(|list| Arc::new(make(list))).collect(),
+        }
+    }
+}
+
+fn builder(sizes: [usize; 2]) -> Builder {
+    Builder::new(sizes).expect("no more than the matrix has")
+}
+
+fn add<'a>(made: &mut Builder, rows: Range<usize>, ranges: impl Iterator<Item = &'a Columns>) {
+    made.cluster(rows).expect("rows ascend");
+    for range in ranges {
+        made.push(range.range()).expect("ranges ascend");
+    }
+}
+
+/// Says of `rows` whether they have the single column.
+fn mark(made: &mut Builder, rows: Range<usize>, there: bool) {
+    if !rows.is_empty() {
+        made.cluster(rows).expect("rows ascend");
+        made.push(0..there.into()).expect("there is one column");
+    }
+}
+
+/// What of `range` is in `part`, from the start of it.
+fn within(range: &Range<usize>, part: &Range<usize>) -> Range<usize> {
+    let at = |at: usize| at.clamp(part.start, part.end.max(part.start)) - part.start;
+    at(range.start)..at(range.end)
+}

@@ -1,0 +1,452 @@
+//! Which pairs of a symbolic matrix there are.
+
+use std::{fmt, ops::Range, sync::Arc};
+
+use burn::tensor::{Bool, Int, Tensor, TensorData};
+use burn_lazy_kernels::{Axis, Ranges as Pairs, RangesError};
+
+use crate::{
+    error::LazyError,
+    lazy::{LazyTensor, expect},
+    reduce::Axes,
+};
+
+/// Which pairs $ij$ of a symbolic matrix there are: of each row, the columns in some ranges. Set by
+/// [`LazyTensor::ranges`].
+///
+/// Pairs that are in no range are not evaluated, and a reduction takes time in proportion to those that are. Ranges are
+/// of clusters of consecutive rows, as in KeOps. They are checked when they are made: no two ranges of a row overlap, and
+/// none leaves the matrix. Rows without ranges are rows without columns, which give what an empty axis gives.
+///
+/// Units of a device take some rows of a cluster at a time, 16 on a CPU with AVX-512 and more on a GPU, so that clusters
+/// of some hundred rows are best. What is kept for a gradient by the columns is made once and shared by clones.
+///
+/// Numbers come as slices, vectors or tensors of kind Int or Bool, whatever their device, strides and type of integers.
+///
+/// ```
+/// # #[cfg(feature = "flex")] {
+/// use burn::prelude::*;
+/// use burn_lazy::{Axis, LazyTensor, Ranges};
+///
+/// // Two sets of points, of 1 and 2 rows, with 2 columns and 1 column.
+/// let device = Device::default();
+/// let x = Tensor::<2>::from_data([[0.0], [1.0], [2.0]], &device);
+/// let y = Tensor::<2>::from_data([[3.0], [4.0], [5.0]], &device);
+/// let distances = (LazyTensor::vi(x) - LazyTensor::vj(y)).abs();
+/// let sets = Ranges::lengths(&[1, 2], &[2, 1])?;
+/// let sums: Tensor<2> = distances.ranges(&sets).sum(Axis::J);
+/// sums.into_data().assert_eq(&TensorData::from([[7.0f32], [4.0], [3.0]]), false);
+/// # }
+/// # Ok::<(), burn_lazy::RangesError>(())
+/// ```
+#[derive(Clone, PartialEq)]
+pub struct Ranges {
+    pairs: Pairs,
+    /// Whether rows stand for columns.
+    swapped: bool,
+    /// The rows and columns in the order in which ranges count them, if it is another.
+    order: [Option<Arc<Vec<usize>>>; 2],
+}
+
+/// Numbers, ranges or truth values: slices, vectors and tensors.
+pub trait Values<T> {
+    /// The values.
+    ///
+    /// # Errors
+    /// If a tensor has negative numbers where none can be, or another shape.
+    fn values(&self) -> Result<Vec<T>, RangesError>;
+}
+
+impl<T: Clone> Values<T> for [T] {
+    fn values(&self) -> Result<Vec<T>, RangesError> {
+        Ok(self.to_vec())
+    }
+}
+
+impl<T: Clone, const N: usize> Values<T> for [T; N] {
+    fn values(&self) -> Result<Vec<T>, RangesError> {
+        Ok(self.to_vec())
+    }
+}
+
+impl<T: Clone> Values<T> for Vec<T> {
+    fn values(&self) -> Result<Vec<T>, RangesError> {
+        Ok(self.clone())
+    }
+}
+
+impl<const R: usize> Values<i64> for Tensor<R, Int> {
+    fn values(&self) -> Result<Vec<i64>, RangesError> {
+        Ok(self.to_data().iter::<i64>().collect())
+    }
+}
+
+impl<const R: usize> Values<usize> for Tensor<R, Int> {
+    fn values(&self) -> Result<Vec<usize>, RangesError> {
+        let number = |value: i64| usize::try_from(value).map_err(|_| RangesError::Negative { value });
+        self.to_data().iter::<i64>().map(number).collect()
+    }
+}
+
+/// A tensor `[n, 2]` of starts and ends.
+impl Values<Range<usize>> for Tensor<2, Int> {
+    fn values(&self) -> Result<Vec<Range<usize>>, RangesError> {
+        let [_, ends] = self.dims();
+        if ends != 2 {
+            return Err(RangesError::Count {
+                what: "ends of a range",
+                given: ends,
+                expected: 2,
+            });
+        }
+        let numbers: Vec<usize> = self.values()?;
+        Ok(numbers.chunks(2).map(|ends| ends[0]..ends[1]).collect())
+    }
+}
+
+impl<const R: usize> Values<bool> for Tensor<R, Bool> {
+    fn values(&self) -> Result<Vec<bool>, RangesError> {
+        Ok(self.to_data().iter::<bool>().collect())
+    }
+}
+
+impl Ranges {
+    fn of(pairs: Pairs) -> Self {
+        Self {
+            pairs,
+            swapped: false,
+            order: [None, None],
+        }
+    }
+
+    /// The columns `columns[slices[k - 1]..slices[k]]` for the rows `rows[k]`, where the first slice starts at 0: the
+    /// first half of what KeOps calls `ranges`, which are `ranges_i`, `slices_i` and `redranges_j`. The other half
+    /// follows from them.
+    ///
+    /// `size` is the number of rows and of columns. Clusters and ranges may come in any order.
+    ///
+    /// # Errors
+    /// If rows are in no cluster or in two, if ranges leave the matrix or overlap, or if the slices do not fit.
+    pub fn new(
+        size: [usize; 2],
+        rows: &(impl Values<Range<usize>> + ?Sized),
+        slices: &(impl Values<usize> + ?Sized),
+        columns: &(impl Values<Range<usize>> + ?Sized),
+    ) -> Result<Self, RangesError> {
+        let (rows, slices, columns) = (rows.values()?, slices.values()?, columns.values()?);
+        Pairs::new(size, &rows, &slices, &columns).map(Self::of)
+    }
+
+    /// The pairs of clusters for which `keep` holds, a matrix with a row for each cluster of rows, and a column for each
+    /// cluster of columns.
+    ///
+    /// # Errors
+    /// If clusters overlap, if rows are in none, or if `keep` has another size.
+    pub fn from_matrix(
+        rows: &(impl Values<Range<usize>> + ?Sized),
+        columns: &(impl Values<Range<usize>> + ?Sized),
+        keep: &(impl Values<bool> + ?Sized),
+    ) -> Result<Self, RangesError> {
+        Pairs::from_matrix(&rows.values()?, &columns.values()?, &keep.values()?).map(Self::of)
+    }
+
+    /// Batches of unequal sizes, one behind the other: the pairs of the `k`-th segment of rows, which is `rows[k]` long,
+    /// and the `k`-th segment of columns.
+    ///
+    /// # Errors
+    /// If there is another number of segments of columns than of rows.
+    pub fn lengths(
+        rows: &(impl Values<usize> + ?Sized),
+        columns: &(impl Values<usize> + ?Sized),
+    ) -> Result<Self, RangesError> {
+        Pairs::lengths(&rows.values()?, &columns.values()?).map(Self::of)
+    }
+
+    /// The pairs of rows and columns with the same label. Labels may come in any order: a reduction sorts its operands by
+    /// them, and results are in the order of the rows.
+    ///
+    /// # Errors
+    /// If there are more rows or columns than can be numbered.
+    pub fn labels(
+        rows: &(impl Values<i64> + ?Sized),
+        columns: &(impl Values<i64> + ?Sized),
+    ) -> Result<Self, RangesError> {
+        let mut labels = [rows.values()?, columns.values()?];
+        let mut order = [None, None];
+        for (labels, order) in labels.iter_mut().zip(&mut order) {
+            if !labels.is_sorted() {
+                let mut places: Vec<usize> = (0..labels.len()).collect();
+                // Stable, so that of equal values the first is found.
+                places.sort_by_key(|place| labels[*place]);
+                *labels = places.iter().map(|place| labels[*place]).collect();
+                *order = Some(Arc::new(places));
+            }
+        }
+        Ok(Self {
+            order,
+            ..Self::of(Pairs::labels(&labels[0], &labels[1])?)
+        })
+    }
+
+    /// For each row `i` the columns from `i - below` to `i + above`, both included, as far as there are such columns.
+    ///
+    /// Each row has ranges of its own, so that a unit takes one row at a time.
+    ///
+    /// # Errors
+    /// If there are more rows or columns than can be numbered.
+    pub fn band(size: [usize; 2], below: usize, above: usize) -> Result<Self, RangesError> {
+        Pairs::band(size, below, above).map(Self::of)
+    }
+
+    /// For each row `i` the columns up to `i`, itself included. See [`band`](Self::band).
+    ///
+    /// # Errors
+    /// If there are more rows or columns than can be numbered.
+    pub fn causal(size: [usize; 2]) -> Result<Self, RangesError> {
+        Pairs::causal(size).map(Self::of)
+    }
+
+    /// For each row the columns `index[starts[row]..starts[row + 1]]`: a graph in compressed rows, with `columns` columns.
+    ///
+    /// # Errors
+    /// If `starts` does not ascend from 0 to the number of neighbours, or a column does not exist or comes twice.
+    pub fn neighbors(
+        columns: usize,
+        starts: &(impl Values<usize> + ?Sized),
+        index: &(impl Values<usize> + ?Sized),
+    ) -> Result<Self, RangesError> {
+        Pairs::neighbors(columns, &starts.values()?, &index.values()?).map(Self::of)
+    }
+
+    /// Other ranges for each batch, of batch dimensions `shape`, which broadcast with those of a formula.
+    ///
+    /// # Errors
+    /// If there is another number of them, if they are for other numbers of rows and columns, or if they are of batches,
+    /// transposed or of unsorted labels.
+    pub fn batched(shape: &[usize], each: &[Ranges]) -> Result<Self, RangesError> {
+        let plain = |own: &Ranges| !own.swapped && own.order == [None, None];
+        if let Some(index) = each.iter().position(|own| !plain(own)) {
+            return Err(RangesError::Order { index });
+        }
+        let pairs: Vec<Pairs> = each.iter().map(|own| own.pairs.clone()).collect();
+        Pairs::batched(shape, &pairs).map(Self::of)
+    }
+
+    /// The same pairs with rows and columns exchanged.
+    pub fn t(&self) -> Self {
+        let [rows, columns] = self.order.clone();
+        Self {
+            pairs: self.pairs.clone(),
+            swapped: !self.swapped,
+            order: [columns, rows],
+        }
+    }
+
+    /// The number of rows and of columns.
+    pub fn sizes(&self) -> [usize; 2] {
+        let [rows, columns] = self.pairs.sizes();
+        match self.swapped {
+            true => [columns, rows],
+            false => [rows, columns],
+        }
+    }
+
+    /// The batch dimensions: none where all batches have the same ranges.
+    pub fn batch(&self) -> &[usize] {
+        self.pairs.batch()
+    }
+
+    /// The number of pairs, of all batches together.
+    pub fn pairs(&self) -> u128 {
+        self.pairs.pairs()
+    }
+
+    /// The number of ranges of columns, of all batches together.
+    pub fn count(&self) -> usize {
+        self.pairs.count()
+    }
+
+    /// The ranges of what is reduced over `axis`, for clusters of the other axis.
+    pub(crate) fn over(&self, axis: Axis) -> Pairs {
+        match (axis == Axis::I) == self.swapped {
+            true => self.pairs.clone(),
+            false => self.pairs.transposed(),
+        }
+    }
+
+    /// The order in which ranges count the rows (or columns), if it is another.
+    pub(crate) fn order(&self, axis: Axis) -> Option<&Arc<Vec<usize>>> {
+        let [rows, columns] = &self.order;
+        match axis {
+            Axis::I => rows.as_ref(),
+            Axis::J => columns.as_ref(),
+        }
+    }
+
+    /// These ranges, of rows and columns in their order.
+    pub(crate) fn ordered(&self) -> Self {
+        Self {
+            order: [None, None],
+            ..self.clone()
+        }
+    }
+
+    /// Whether the batch dimensions broadcast with `shape` to `shape`.
+    pub(crate) fn fits_batch(&self, shape: &[usize]) -> bool {
+        self.pairs.fits_batch(shape)
+    }
+
+    /// The number of columns of each row that a reduction over `axis` has, in batches of `shape`, in the order of the
+    /// operands.
+    pub(crate) fn lengths_over(&self, axis: Axis, shape: &[usize]) -> Vec<usize> {
+        let lengths = self.over(axis).lengths_of_rows(shape);
+        match self.order(axis.other()) {
+            None => lengths,
+            Some(order) => {
+                let inverse = inverse(order);
+                let batches = lengths.chunks(order.len().max(1));
+                let ordered = batches.flat_map(|own| inverse.iter().map(|at| own[*at]));
+                ordered.collect()
+            }
+        }
+    }
+
+    /// Applies `view` to the ranges of columns for rows, which count them as operands do.
+    fn view(&self, view: impl Fn(&Pairs) -> Pairs) -> Self {
+        let mut pairs = self.over(Axis::J);
+        for axis in [Axis::I, Axis::J] {
+            if let Some(order) = self.order(axis) {
+                pairs = pairs.select(axis, &inverse(order));
+            }
+        }
+        Self::of(view(&pairs))
+    }
+
+    /// Those of the rows (or columns) at `indices`; without an order of their own.
+    pub(crate) fn select(&self, axis: Axis, indices: &[usize]) -> Self {
+        self.view(|pairs| pairs.select(axis, indices))
+    }
+
+    pub(crate) fn block(&self, rows: Range<usize>, columns: Range<usize>) -> Self {
+        self.view(|pairs| pairs.block(rows.clone(), columns.clone()))
+    }
+
+    pub(crate) fn diagonal(&self) -> Self {
+        self.view(Pairs::diagonal)
+    }
+
+    pub(crate) fn columns_as_batch(&self) -> Self {
+        self.view(Pairs::columns_as_batch)
+    }
+}
+
+/// Where each place is in `order`.
+pub(crate) fn inverse(order: &[usize]) -> Vec<usize> {
+    let mut inverse = vec![0; order.len()];
+    for (at, place) in order.iter().enumerate() {
+        inverse[*place] = at;
+    }
+    inverse
+}
+
+impl fmt::Debug for Ranges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [rows, columns] = self.sizes();
+        f.debug_struct("Ranges")
+            .field("rows", &rows)
+            .field("columns", &columns)
+            .field("batch", &self.batch())
+            .field("ranges", &self.count())
+            .field("pairs", &self.pairs())
+            .finish()
+    }
+}
+
+impl LazyTensor {
+    /// This matrix with the pairs in `ranges` only. The others do not exist for a reduction: they are not evaluated, and
+    /// are not counted by [`mean`](Self::mean), [`var`](Self::var) and [`count`](Self::count). Rows and columns without
+    /// pairs give what an empty axis gives. Indices are those of the whole matrix. As entries, in
+    /// [`dense`](Self::dense) and [`diag`](Self::diag), pairs that do not exist are 0, so that products with the matrix
+    /// are those of a sparse one.
+    ///
+    /// Formulas that are made from it have the same pairs. Two formulas with different ranges do not go together.
+    ///
+    /// Differentiable, on all backends.
+    ///
+    /// # Panics
+    /// If the ranges are for another number of rows or columns or for other batches, or if the formula has other ranges.
+    #[track_caller]
+    pub fn ranges(&self, ranges: &Ranges) -> Self {
+        expect(self.try_ranges(ranges))
+    }
+
+    /// Like [`ranges`](Self::ranges), with an error instead of a panic.
+    pub fn try_ranges(&self, ranges: &Ranges) -> Result<Self, LazyError> {
+        let own = Self {
+            ranges: common(&[self.ranges.as_ref(), Some(ranges)], || self.boxed_info())?,
+            ..self.clone()
+        };
+        own.check_ranges()?;
+        Ok(own)
+    }
+
+    /// Checks that the ranges fit the operands.
+    pub(crate) fn check_ranges(&self) -> Result<(), LazyError> {
+        let Some(ranges) = &self.ranges else {
+            return Ok(());
+        };
+        let extent = self.extent();
+        let [rows, columns] = ranges.sizes();
+        let fits = extent.m == Some(rows) && extent.n == Some(columns);
+        match fits && (extent.device.is_none() || ranges.fits_batch(&extent.batch)) {
+            true => Ok(()),
+            false => Err(LazyError::RangesOfOthers {
+                rows,
+                columns,
+                batch: ranges.batch().to_vec(),
+                formula: self.boxed_info(),
+            }),
+        }
+    }
+
+    /// The number of pairs of each row of a reduction over `axes`, where there are not all: `[batch.., M or N, 1]`, or
+    /// `[batch.., 1]` over both. In the type and on the device of `result`, which has as many dimensions.
+    pub(crate) fn counts<const R: usize>(&self, axes: Axes, result: &Tensor<R>) -> Option<Tensor<R>> {
+        let ranges = self.ranges.as_ref()?;
+        let extent = self.extent();
+        let (axis, rows) = match axes {
+            Axes::One(axis) => (axis, extent.size(axis.other()).unwrap_or(1)),
+            Axes::Both => (Axis::J, 1),
+        };
+        let lengths = ranges.lengths_over(axis, &extent.batch);
+        let batches = extent.batch.iter().product::<usize>();
+        let each = (lengths.len() / (batches * rows).max(1)).max(1);
+        let totals = lengths.chunks(each).map(|own| own.iter().sum::<usize>() as f64);
+        let mut numbers: Vec<f64> = totals.collect();
+        numbers.resize(batches * rows, 0.0);
+        let mut shape = extent.batch;
+        if let Axes::One(_) = axes {
+            shape.push(rows);
+        }
+        shape.push(1);
+        let options = (&result.device(), result.dtype());
+        Some(Tensor::from_data(TensorData::new(numbers, shape), options))
+    }
+}
+
+/// The ranges that all parts of a formula have, but for those that have none.
+pub(crate) fn common(
+    parts: &[Option<&Ranges>],
+    formula: impl Fn() -> Box<crate::error::FormulaInfo>,
+) -> Result<Option<Ranges>, LazyError> {
+    let mut given = parts.iter().copied().flatten();
+    let first = given.next();
+    match given.find(|own| Some(*own) != first) {
+        None => Ok(first.cloned()),
+        Some(other) => Err(LazyError::MixedRanges {
+            left: format!("{:?}", first.expect("there is another")),
+            right: format!("{other:?}"),
+            formula: formula(),
+        }),
+    }
+}
