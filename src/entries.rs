@@ -336,8 +336,16 @@ impl LazyTensor {
     /// The rows (or columns) at `indices` of this matrix, as a symbolic matrix.
     pub(crate) fn select(&self, axis: Axis, indices: &[usize]) -> Result<Self, LazyError> {
         self.check_axis(axis)?;
+        Ok(Self {
+            ranges: self.ranges.as_ref().map(|own| own.select(axis, indices)),
+            ..self.selected(axis, indices)?
+        })
+    }
+
+    /// The same with all pairs, of an axis whose size is known.
+    pub(crate) fn selected(&self, axis: Axis, indices: &[usize]) -> Result<Self, LazyError> {
         let extent = self.extent();
-        let device = extent.device.expect("checked");
+        let device = extent.device.expect("it has tensors");
         let numbers: Vec<i64> = indices.iter().map(|index| *index as i64).collect();
         let numbers =
             Tensor::<1, Int>::from_data(TensorData::new(numbers, [indices.len()]), &device);
@@ -370,7 +378,7 @@ impl LazyTensor {
             expr,
             operands: Arc::new(operands),
             accumulation: self.accumulation,
-            ranges: self.ranges.as_ref().map(|own| own.select(axis, indices)),
+            ranges: None,
         })
     }
 

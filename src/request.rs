@@ -92,14 +92,10 @@ impl LazyTensor {
         if rows.is_none() && columns.is_none() {
             return Ok(None);
         }
-        let plain = Self {
-            ranges: None,
-            ..self.clone()
-        };
-        let mut ordered = plain;
+        let mut ordered = self.clone();
         for (axis, order) in [(axis.other(), rows), (axis, columns)] {
             if let Some(order) = order {
-                ordered = ordered.select(axis, order)?;
+                ordered = ordered.selected(axis, order)?;
             }
         }
         let ordered = Self {

@@ -97,6 +97,7 @@ fn measure(name: &str, expr: &Expr, kind: ReductionKind, points: usize, double: 
             rows: points,
             columns: points,
             fold: None,
+            ranges: None,
             precision,
             values: precision,
             instructions,

@@ -20,6 +20,7 @@ mod operations;
 #[cfg(feature = "autodiff")]
 mod random_gradients;
 mod range;
+mod ranges;
 mod reductions;
 mod shapes;
 mod solve;
