@@ -1,11 +1,13 @@
 //! What is measured: the cases, how this library computes them, and how exact a result is.
 
+use std::ops::Range;
+
 use burn::{
     prelude::*,
     tensor::{DType, FloatDType},
 };
 use burn_lazy::{
-    Axis, LazyTensor,
+    Axis, LazyTensor, Ranges,
     solve::{Nystrom, Rank, SolveOptions},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -32,8 +34,106 @@ pub enum Kind {
     /// $\sum_j \mathrm{softDTW}(x_i, y_j)$, a formula of about $D^2$ exponentials and logarithms that share what is
     /// between them; with the gradient by x.
     SoftDtw { gradient: bool },
+    /// The Gaussian sum over the pairs in ranges.
+    Ranges(Origin),
+    /// The making of ranges of 10 000 x 10 000 clusters, of which one in a hundred is kept.
+    FromMatrix,
     /// $(\alpha I + K) a = b$ with the Gaussian kernel matrix of the rows of x; in F64 with iterations in F32.
     Solve { alpha: f64, method: Method },
+}
+
+/// Where ranges come from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Origin {
+    /// Batches of unequal sizes, 100 to 1000 rows and as many columns.
+    Lengths,
+    /// Clusters of 100 rows, each with 20 clusters of 100 columns.
+    Clusters,
+    /// Each row with the 1001 columns around it.
+    Band,
+    /// Each row with 32 columns anywhere.
+    Neighbors,
+}
+
+/// Ranges of a case, and for each row its columns.
+struct Pairs {
+    ranges: Ranges,
+    of_row: Box<dyn Fn(usize) -> Vec<usize>>,
+}
+
+impl Pairs {
+    fn new(origin: Origin, size: usize) -> Self {
+        let mut rng = StdRng::seed_from_u64(2);
+        match origin {
+            Origin::Lengths => {
+                let mut lengths = Vec::new();
+                let mut left = size;
+                while left > 0 {
+                    let own = rng.random_range(100..=1000).min(left);
+                    lengths.push(own);
+                    left -= own;
+                }
+                let segments: Vec<Range<usize>> = lengths
+                    .iter()
+                    .scan(0, |start, own| {
+                        *start += own;
+                        Some(*start - own..*start)
+                    })
+                    .collect();
+                Self {
+                    ranges: Ranges::lengths(&lengths, &lengths).expect("as many segments"),
+                    of_row: Box::new(move |row| {
+                        let own = segments.iter().find(|own| own.contains(&row));
+                        own.expect("they cover the rows").clone().collect()
+                    }),
+                }
+            }
+            Origin::Clusters => {
+                let clusters: Vec<Range<usize>> =
+                    (0..size).step_by(100).map(|at| at..size.min(at + 100)).collect();
+                let mut keep = vec![false; clusters.len().pow(2)];
+                for row in keep.chunks_mut(clusters.len()) {
+                    (0..20).for_each(|_| row[rng.random_range(0..clusters.len())] = true);
+                }
+                let ranges = Ranges::from_matrix(&clusters, &clusters, &keep);
+                Self {
+                    ranges: ranges.expect("clusters are disjoint"),
+                    of_row: Box::new(move |row| {
+                        let own = &keep[row / 100 * clusters.len()..][..clusters.len()];
+                        let kept = clusters.iter().zip(own).filter(|(_, kept)| **kept);
+                        kept.flat_map(|(columns, _)| columns.clone()).collect()
+                    }),
+                }
+            }
+            Origin::Band => Self {
+                ranges: Ranges::band([size; 2], 500, 500).expect("it is small"),
+                of_row: Box::new(move |row| {
+                    (row.saturating_sub(500)..size.min(row + 501)).collect()
+                }),
+            },
+            Origin::Neighbors => {
+                let rows: Vec<Vec<usize>> = (0..size)
+                    .map(|_| {
+                        let mut own: Vec<usize> =
+                            (0..32).map(|_| rng.random_range(0..size)).collect();
+                        own.sort_unstable();
+                        own.dedup();
+                        own
+                    })
+                    .collect();
+                let mut starts = vec![0];
+                starts.extend(rows.iter().scan(0, |end, own| {
+                    *end += own.len();
+                    Some(*end)
+                }));
+                let ranges = Ranges::neighbors(size, &starts, &rows.concat());
+                Self {
+                    ranges: ranges.expect("each once"),
+                    of_row: Box::new(move |row| rows[row].clone()),
+                }
+            }
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,6 +156,8 @@ impl Kind {
             Kind::ElementWise => "element-wise",
             Kind::Sines { .. } => "sines",
             Kind::SoftDtw { .. } => "softdtw",
+            Kind::Ranges(_) => "ranges",
+            Kind::FromMatrix => "from_matrix",
             Kind::Solve { .. } => "solve",
         }
     }
@@ -66,6 +168,7 @@ impl Kind {
             Kind::LogSumExp
             | Kind::ArgKmin
             | Kind::ElementWise
+            | Kind::FromMatrix
             | Kind::Sines { .. }
             | Kind::SoftDtw { .. } => &["x", "y"],
             _ => &["x", "y", "b"],
@@ -140,7 +243,10 @@ impl Case {
     }
 
     pub fn pairs(&self) -> f64 {
-        self.batch as f64 * self.m as f64 * self.n as f64
+        match self.kind {
+            Kind::Ranges(origin) => Pairs::new(origin, self.m).ranges.pairs() as f64,
+            _ => self.batch as f64 * self.m as f64 * self.n as f64,
+        }
     }
 
     /// Operations a pair on the units that multiply, and exponentials: what cannot be avoided with
@@ -157,8 +263,10 @@ impl Case {
             Kind::Attention => Some([d + dv, 1.0]),
             // A comparison.
             Kind::ArgKmin => Some([d + 1.0, 0.0]),
+            Kind::Ranges(_) => Some([d + dv, 1.0]),
             Kind::Gradient
             | Kind::ElementWise
+            | Kind::FromMatrix
             | Kind::Sines { .. }
             | Kind::SoftDtw { .. }
             | Kind::Solve { .. } => None,
@@ -248,6 +356,22 @@ pub fn cases(gpu: bool) -> Vec<Case> {
     for n in [1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000] {
         cases.push(Case::new(Kind::Gaussian, [10_000, n], 3).named("columns"));
     }
+    for (workload, origin) in [
+        ("ranges, lengths", Origin::Lengths),
+        ("ranges, clusters", Origin::Clusters),
+        ("ranges, band", Origin::Band),
+        ("ranges, neighbors", Origin::Neighbors),
+    ] {
+        let case = Case::new(Kind::Ranges(origin), [100_000; 2], 3).named(workload);
+        cases.push(Case {
+            compared: false,
+            ..case
+        });
+    }
+    cases.push(Case {
+        compared: false,
+        ..Case::new(Kind::FromMatrix, [10_000; 2], 1).named("ranges, from_matrix")
+    });
     // At the residuals that F32 allows, and at one that it does not. What peers take for a system they
     // are asked once, and not where they take hours.
     for (workload, alpha, tolerance, method) in [
@@ -402,6 +526,22 @@ fn prepare_rank<const R: usize>(
             Output::values(out)
         }),
         Kind::ElementWise => Box::new(move || Output::values(x.clone() + 1)),
+        Kind::Ranges(origin) => {
+            let ranges = Pairs::new(origin, case.m).ranges;
+            Box::new(move || {
+                let k = (-distances(&x, &y)).exp();
+                Output::values(k.ranges(&ranges).matmul(column()))
+            })
+        }
+        Kind::FromMatrix => {
+            let clusters: Vec<Range<usize>> = (0..case.m).map(|at| at..at + 1).collect();
+            let keep = kept(case);
+            Box::new(move || {
+                let ranges = Ranges::from_matrix(&clusters, &clusters, &keep);
+                let count = ranges.expect("clusters are disjoint").count() as f64;
+                Output::values(x.zeros_like() + count)
+            })
+        }
         Kind::ArgKmin => {
             let k = case.k;
             Box::new(move || {
@@ -472,6 +612,13 @@ fn prepare_rank<const R: usize>(
     }
 }
 
+/// Which pairs of clusters are kept: one in a hundred.
+fn kept(case: &Case) -> Vec<bool> {
+    let mut rng = StdRng::seed_from_u64(3);
+    let one = |_| rng.random_range(0..100) == 0;
+    (0..case.m * case.n).map(one).collect()
+}
+
 /// The smoothing of soft minima.
 const SMOOTHING: f64 = 0.1;
 
@@ -503,6 +650,10 @@ pub fn error(case: &Case, data: &Data, out: &[f64]) -> f64 {
     let columns = out.len() / (case.batch * case.m);
     let (mut error, mut norm) = (0.0, 0.0);
     let rows = ROWS.min(case.m);
+    let pairs = match case.kind {
+        Kind::Ranges(origin) => Some(Pairs::new(origin, case.m)),
+        _ => None,
+    };
     for k in 0..rows {
         // Spread over all rows and batches.
         let (batch, i) = (k * case.batch / rows, k * case.m / rows);
@@ -531,6 +682,19 @@ pub fn error(case: &Case, data: &Data, out: &[f64]) -> f64 {
             Kind::Gaussian => weighted(&gaussian),
             Kind::Laplacian => weighted(&|j| (-distances[j].sqrt()).exp()),
             Kind::ElementWise => x_i.iter().map(|x| x + 1.0).collect(),
+            Kind::Ranges(_) => {
+                let columns = (pairs.as_ref().expect("they are of this kind").of_row)(i);
+                let term = |j: &usize| gaussian(*j) * b_j(*j)[0];
+                vec![columns.iter().map(term).sum()]
+            }
+            Kind::FromMatrix => {
+                let keep = kept(case);
+                let starts = |row: &[bool]| -> usize {
+                    let first = usize::from(row[0]);
+                    first + row.windows(2).filter(|pair| !pair[0] && pair[1]).count()
+                };
+                vec![keep.chunks(case.n).map(starts).sum::<usize>() as f64]
+            }
             Kind::LogSumExp => vec![(0..case.n).map(gaussian).sum::<f64>().ln()],
             Kind::Sines { depth } => {
                 let product = |y_j: &[f64]| x_i.iter().zip(y_j).map(|(a, b)| a * b).sum::<f64>();

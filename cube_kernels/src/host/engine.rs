@@ -1,6 +1,6 @@
 //! Cuts a reduction into rows and columns, runs them, and puts the results together.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use super::{
     HostLaunch, HostOutput, HostPart, HostTensor,
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     math::{Precision, lane::Real},
-    ranges::{Cut, Ranges, Tasks},
+    ranges::{Cut, Ranges, Tasks, Unit},
     reduction::Wanted,
 };
 
@@ -175,8 +175,11 @@ struct Piece {
 enum Share {
     /// The same for all rows.
     Columns(Range<usize>),
-    /// Those of every so many of some tasks, which have the rows one behind the other.
-    Tasks { tasks: Range<usize>, step: usize },
+    /// Those of the tasks of some units, of all parts or of one.
+    Units {
+        units: Range<usize>,
+        part: Option<usize>,
+    },
 }
 
 /// The work in pieces, in the order of the rows.
@@ -185,7 +188,7 @@ struct Work {
     /// How many consecutive pieces have the same rows.
     parts: usize,
     /// What pieces are made of, where pairs are in ranges.
-    tasks: Option<Tasks>,
+    tasks: Option<Arc<Tasks>>,
 }
 
 impl Work {
@@ -193,9 +196,11 @@ impl Work {
     fn each(&self, piece: &Piece, mut take: impl FnMut(Range<usize>, Range<usize>)) {
         match &piece.share {
             Share::Columns(columns) => take(0..piece.rows.len(), columns.clone()),
-            Share::Tasks { tasks, step } => {
+            Share::Units { units, part } => {
                 let all = self.tasks.as_ref().expect("pieces are made of them");
-                for task in all.tasks[tasks.clone()].iter().step_by(*step) {
+                let units = &all.units[units.clone()];
+                let tasks = units.iter().flat_map(|unit| &all.tasks[unit.tasks.clone()]);
+                for task in tasks.filter(|task| part.is_none_or(|part| task.part == part)) {
                     let first = piece.rows.start;
                     let rows = task.rows.start - first..task.rows.end - first;
                     for own in &all.ranges[task.ranges.clone()] {
@@ -328,24 +333,22 @@ impl Job<'_> {
             blocks: most.div_ceil(parts).max(1),
         };
         let tasks = ranges.tasks(shape, cut);
-        let (parts, own) = (tasks.parts, &tasks.tasks);
+        let parts = if tasks.split { tasks.parts } else { 1 };
+        let own = &tasks.units;
         let mut pieces = Vec::new();
         let mut start = 0;
         while start < own.len() {
             let (batch, first) = (own[start].batch, own[start].rows.start);
-            let mut end = start + parts;
-            let fits = |at: usize| own[at].batch == batch && own[at].rows.end - first <= chunk;
-            while end < own.len() && fits(end) {
-                end += parts;
-            }
+            let fits = |unit: &&Unit| unit.batch == batch && unit.rows.end - first <= chunk;
+            let end = start + own[start..].iter().take_while(fits).count();
             for part in 0..parts {
                 pieces.push(Piece {
                     batch,
                     rows: first..own[end - 1].rows.end,
                     steps: 0..1,
-                    share: Share::Tasks {
-                        tasks: start + part..end,
-                        step: parts,
+                    share: Share::Units {
+                        units: start..end,
+                        part: tasks.split.then_some(part),
                     },
                 });
             }

@@ -48,6 +48,8 @@ pub mod task {
     pub const FIRST: usize = 3;
     /// Where they end.
     pub const LAST: usize = 4;
+    /// Which part of the columns of its rows they are.
+    pub const PART: usize = 5;
     /// How many numbers there are.
-    pub const LEN: usize = 5;
+    pub const LEN: usize = 6;
 }

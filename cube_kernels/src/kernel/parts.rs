@@ -187,15 +187,9 @@ fn merge_parts<F: Float, A: Float, O: Float, I: Int, R: Reduction<F, A, Const<1>
     let single = comptime!(spec.single());
     let math = comptime!(blueprint.math);
     let infinity = infinity.get::<F>();
-    // Where every value is infinite, the first column of the first part is the extreme one.
-    let mut state = if comptime!(spec.keeps_indices()) {
-        let at = (first * rows + row) * comptime!(spec.entries()) + component;
-        R::init(partial.indices.index(0usize)[at], infinity, single, math)
-    } else {
-        R::init(0u32, infinity, single, math)
-    };
+    let mut state = R::init(NO_INDEX, infinity, single, math);
     for part in first..end {
-        let mut later = R::init(0u32, infinity, single, math);
+        let mut later = R::init(NO_INDEX, infinity, single, math);
         #[unroll]
         for plane in 0..spec.planes().len() {
             let kind = comptime!(spec.planes()[plane]);

@@ -142,7 +142,6 @@ struct Work {
 fn work_of_task<N: Size>(
     list: &[u32],
     tasks: usize,
-    parts: usize,
     #[comptime] blueprint: Blueprint,
 ) -> (Work, Task) {
     let (worker, unit) = if comptime!(blueprint.schedule.shared_tile()) {
@@ -164,7 +163,7 @@ fn work_of_task<N: Size>(
     let work = Work {
         row: usize::cast_from(list[at + comptime!(layout::task::ROW)]) + unit * N::value(),
         batch: usize::cast_from(list[at + comptime!(layout::task::BATCH)]),
-        part: worker % parts,
+        part: usize::cast_from(list[at + comptime!(layout::task::PART)]),
         nothing: false.runtime(),
     };
     let task = Task {
@@ -284,11 +283,9 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     };
     let (work, task) = if comptime!(blueprint.columns == ColumnSource::Ranges) {
         let tasks = *layout.index(comptime!(others(&program, &blueprint) + layout::TASKS));
-        let parts = parts(layout, comptime!(blueprint.clone()));
         work_of_task::<N>(
             operands.lists.index(0usize),
             tasks,
-            parts,
             comptime!(blueprint.clone()),
         )
     } else {

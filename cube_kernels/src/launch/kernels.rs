@@ -17,7 +17,7 @@ use crate::{
     math::Precision,
     plan::{self, ColumnSource, Device, Plan, PlanError, Problem, RangesOf, Sizes},
     program::{Program, Space, Symmetric},
-    ranges::{Cut, Ranges},
+    ranges::Tasks,
     reduction::{NO_INDEX, ReductionKind, Wanted},
 };
 
@@ -127,8 +127,8 @@ impl<'a> Kernels<'a> {
             plan.blueprint.partial = true;
             plan.blueprint.columns = ColumnSource::Placed;
         }
-        let list = launch.ranges.map(|ranges| list(launch, ranges, &plan));
-        let list = list.transpose().map_err(|len| LaunchError::TooLarge {
+        let list = plan.tasks.as_deref().map(list).transpose();
+        let list = list.map_err(|len| LaunchError::TooLarge {
             device: runtime.to_string(),
             len,
         })?;
@@ -354,17 +354,7 @@ impl<'a> Kernels<'a> {
 
 /// The tasks of all workers, and behind them the ranges, two numbers each. If there are too many, their number is the
 /// error.
-fn list(launch: &Launch, ranges: &Ranges, plan: &Plan) -> Result<Vec<u32>, usize> {
-    let schedule = &plan.blueprint.schedule;
-    let block = schedule.block();
-    let cut = Cut {
-        rows: schedule.rows(plan.blueprint.units),
-        block,
-        blocks: plan.split.columns / block,
-    };
-    let tasks = ranges.tasks(launch.batch_shape, cut);
-    debug_assert_eq!(tasks.parts, plan.parts);
-    debug_assert_eq!(tasks.tasks.len(), plan.workers);
+fn list(tasks: &Tasks) -> Result<Vec<u32>, usize> {
     let behind = tasks.tasks.len() * layout::task::LEN;
     let len = behind + 2 * tasks.ranges.len();
     if u32::try_from(len).is_err() {
@@ -378,6 +368,7 @@ fn list(launch: &Launch, ranges: &Ranges, plan: &Plan) -> Result<Vec<u32>, usize
         numbers[layout::task::STOP] = task.rows.end;
         numbers[layout::task::FIRST] = behind + 2 * task.ranges.start;
         numbers[layout::task::LAST] = behind + 2 * task.ranges.end;
+        numbers[layout::task::PART] = task.part;
         list.extend(numbers.map(|number| number as u32));
     }
     list.extend(tasks.ranges.iter().flat_map(|own| [own.start, own.end]));

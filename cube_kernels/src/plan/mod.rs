@@ -16,10 +16,12 @@ mod symmetric;
 mod tuning;
 mod validate;
 
+use std::sync::Arc;
+
 use crate::{
     math::{Argument, Math, Precision},
     program::{FUNCTION, Program, Symmetric},
-    ranges::Ranges,
+    ranges::{Cut, Ranges, Tasks},
     reduction::Spec,
 };
 use cubecl::{
@@ -103,13 +105,6 @@ impl Problem<'_> {
         }
     }
 
-    /// How many parts of `split` there are.
-    fn parts(&self, split: Split, block: usize) -> usize {
-        match self.ranges {
-            Some(_) => self.columns(block).div_ceil(split.columns).max(1),
-            None => split.parts(self.sizes),
-        }
-    }
 }
 
 /// Ranges in batches.
@@ -152,6 +147,8 @@ pub struct Plan {
     pub split: Split,
     /// Workers that have something to do: cubes that share a tile, or units that stand alone.
     pub workers: usize,
+    /// What each of them does, where pairs are in ranges.
+    pub(crate) tasks: Option<Arc<Tasks>>,
 }
 
 impl Plan {
@@ -377,9 +374,23 @@ fn launched(
     blueprint: Blueprint,
     split: Split,
 ) -> Result<Plan, PlanError> {
-    let parts = problem.parts(split, blueprint.schedule.block());
+    let schedule = &blueprint.schedule;
+    let rows = schedule.rows(blueprint.units);
+    let cut = Cut {
+        rows,
+        block: schedule.block(),
+        blocks: split.columns / schedule.block(),
+    };
+    let of_ranges = |own: RangesOf| own.ranges.tasks(own.batch_shape, cut);
+    let tasks = problem.ranges.map(of_ranges);
+    let (parts, workers) = match &tasks {
+        Some(tasks) => (tasks.parts, tasks.tasks.len()),
+        None => {
+            let parts = split.parts(problem.sizes);
+            (parts, problem.workers(rows) * parts)
+        }
+    };
     let together = most_parts(problem.spec, parts, device.max_iterations)?;
-    let workers = problem.workers(blueprint.schedule.rows(blueprint.units)) * parts;
     let cubes = match blueprint.schedule.shared_tile() {
         true => workers,
         false => workers.div_ceil(blueprint.units),
@@ -394,6 +405,7 @@ fn launched(
         together,
         split,
         workers,
+        tasks,
     })
 }
 

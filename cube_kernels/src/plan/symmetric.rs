@@ -128,5 +128,6 @@ pub fn plan(blueprint: Blueprint, problem: &Problem, rows: usize) -> Plan {
             steps: 1,
         },
         workers: parts,
+        tasks: None,
     }
 }

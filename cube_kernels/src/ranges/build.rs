@@ -274,10 +274,7 @@ impl Ranges {
             }
             lists.push(list.clone());
         }
-        Ok(Self {
-            batch: shape.to_vec(),
-            lists,
-        })
+        Ok(Self::of_lists(shape.to_vec(), lists))
     }
 }
 

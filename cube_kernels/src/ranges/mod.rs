@@ -6,10 +6,14 @@ mod tasks;
 mod transpose;
 mod views;
 
-use std::{fmt, ops::Range, sync::Arc};
+use std::{
+    fmt,
+    ops::Range,
+    sync::{Arc, Mutex, OnceLock},
+};
 
 use list::{Columns, List};
-pub(crate) use tasks::{Cut, Tasks};
+pub(crate) use tasks::{Cut, Tasks, Unit};
 
 /// Which pairs of M rows and N columns there are: those of each row with the columns in its ranges.
 ///
@@ -23,6 +27,15 @@ pub(crate) use tasks::{Cut, Tasks};
 pub struct Ranges {
     batch: Vec<usize>,
     lists: Vec<Arc<List>>,
+    kept: Arc<Kept>,
+}
+
+/// What is made of ranges once, and shared by clones.
+#[derive(Default)]
+struct Kept {
+    transposed: OnceLock<Ranges>,
+    /// With the batch dimensions and the cut that they are for.
+    tasks: Mutex<Vec<(Vec<usize>, Cut, Arc<Tasks>)>>,
 }
 
 /// Why there are no such ranges.
@@ -115,9 +128,14 @@ pub enum RangesError {
 
 impl Ranges {
     fn single(list: List) -> Self {
+        Self::of_lists(Vec::new(), vec![Arc::new(list)])
+    }
+
+    fn of_lists(batch: Vec<usize>, lists: Vec<Arc<List>>) -> Self {
         Self {
-            batch: Vec::new(),
-            lists: vec![Arc::new(list)],
+            batch,
+            lists,
+            kept: Arc::default(),
         }
     }
 
@@ -164,10 +182,26 @@ impl Ranges {
 
     /// Ranges of rows for clusters of columns: columns become rows. They are made once, and kept.
     pub fn transposed(&self) -> Self {
-        Self {
-            batch: self.batch.clone(),
-            lists: self.lists.iter().map(List::transposed).collect(),
+        let make = || {
+            let lists = self.lists.iter().map(List::transposed).collect();
+            Self::of_lists(self.batch.clone(), lists)
+        };
+        self.kept.transposed.get_or_init(make).clone()
+    }
+
+    /// The work in batches of `shape`. The last few are kept, as a solver or a training loop asks for the same again.
+    pub(crate) fn tasks(&self, shape: &[usize], cut: Cut) -> Arc<Tasks> {
+        const MOST: usize = 4;
+        let mut kept = self.kept.tasks.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some((_, _, tasks)) = kept.iter().find(|own| own.0 == shape && own.1 == cut) {
+            return tasks.clone();
         }
+        let tasks = Arc::new(self.make_tasks(shape, cut));
+        if kept.len() == MOST {
+            kept.remove(0);
+        }
+        kept.push((shape.to_vec(), cut, tasks.clone()));
+        tasks
     }
 
     /// The list of batch `index` of those of `shape`, with which the batch dimensions of the ranges broadcast.

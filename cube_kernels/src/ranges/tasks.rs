@@ -4,8 +4,12 @@ use std::ops::Range;
 
 use super::{Columns, Ranges, list::List};
 
+/// The most rows of a group of clusters. What they do not have in common is taken row by row, which costs more the more
+/// rows there are.
+const GROUP: usize = 16;
+
 /// How the work is cut.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cut {
     /// The most rows of a task.
     pub rows: usize,
@@ -15,21 +19,34 @@ pub(crate) struct Cut {
     pub blocks: usize,
 }
 
-/// Some rows of a batch, and where their ranges are among all that follow.
+/// Some rows of a batch, and where their ranges are among all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Task {
     pub batch: usize,
     pub rows: Range<usize>,
     pub ranges: Range<usize>,
+    /// Which part of the columns of these rows the ranges are. Later parts are of later columns.
+    pub part: usize,
 }
 
-/// The tasks of all rows, in their order. As many follow each other as a row has parts; the ranges of the later parts
-/// may be none.
-#[derive(Clone, Debug)]
+/// The tasks of all rows: for each row one for each part, which may have no ranges.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tasks {
     pub parts: usize,
+    /// Whether the columns of a row are in several parts because they are too many for one.
+    pub split: bool,
     pub tasks: Vec<Task>,
+    pub units: Vec<Unit>,
     pub ranges: Vec<Columns>,
+}
+
+/// Consecutive rows of a batch, and where the tasks with ranges of theirs are. Units are in the order of the rows. For
+/// each row, tasks with later columns come later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unit {
+    pub batch: usize,
+    pub rows: Range<usize>,
+    pub tasks: Range<usize>,
 }
 
 impl Ranges {
@@ -54,49 +71,193 @@ impl Ranges {
     }
 
     /// The work in batches of `shape`.
-    pub(crate) fn tasks(&self, shape: &[usize], cut: Cut) -> Tasks {
-        let parts = self.most_blocks(cut.block).div_ceil(cut.blocks).max(1);
+    pub(super) fn make_tasks(&self, shape: &[usize], cut: Cut) -> Tasks {
+        let batches: usize = shape.iter().product();
+        let rows = cut.rows.min(GROUP);
+        // All batches may have the same ranges, which are then there once.
+        let same = self.lists.len() == 1;
+        let own = if same { batches.min(1) } else { batches };
+        let chunks: Vec<Vec<Chunk>> = (0..own)
+            .map(|batch| chunks(self.list(shape, batch), rows))
+            .collect();
+        let all = || chunks.iter().flatten();
+        let layers = all().map(|chunk| chunk.layers.len()).max().unwrap_or(1);
+        let layer = |layer: &Layer| layer.tasks.iter().map(|(_, own)| blocks(own, cut.block)).max();
+        let most = all().flat_map(|chunk| &chunk.layers).filter_map(layer).max();
+        let each = most.unwrap_or(0).div_ceil(cut.blocks).max(1);
         let mut made = Tasks {
-            parts,
+            parts: layers * each,
+            split: each > 1,
             tasks: Vec::new(),
+            units: Vec::new(),
             ranges: Vec::new(),
         };
-        let batches = shape.iter().product();
-        match self.lists.len() {
-            // All batches have the same ranges, which are there once.
-            1 if batches > 0 => {
-                made.add(&self.lists[0], 0, cut);
-                let count = made.tasks.len();
-                for batch in 1..batches {
-                    let first = made.tasks[..count].to_vec().into_iter();
-                    made.tasks.extend(first.map(|task| Task { batch, ..task }));
-                }
+        for (batch, chunks) in chunks.iter().enumerate() {
+            for chunk in chunks {
+                made.add(batch, chunk, cut, [layers, each]);
             }
-            _ => (0..batches).for_each(|batch| made.add(self.list(shape, batch), batch, cut)),
+        }
+        if same {
+            let (tasks, units) = (made.tasks.clone(), made.units.clone());
+            for batch in 1..batches {
+                let before = made.tasks.len();
+                made.tasks.extend(tasks.iter().cloned().map(|task| Task { batch, ..task }));
+                made.units.extend(units.iter().cloned().map(|unit| Unit {
+                    batch,
+                    tasks: unit.tasks.start + before..unit.tasks.end + before,
+                    ..unit
+                }));
+            }
         }
         made
     }
 }
 
 impl Tasks {
-    /// Adds the tasks of a batch.
-    fn add(&mut self, list: &List, batch: usize, cut: Cut) {
-        for (rows, own) in list.clusters() {
-            let first = self.ranges.len();
-            let ends = cut_into(own, cut, self.parts, &mut self.ranges);
-            for start in rows.clone().step_by(cut.rows) {
-                let mut begin = first;
-                for end in &ends {
-                    self.tasks.push(Task {
-                        batch,
-                        rows: start..rows.end.min(start + cut.rows),
-                        ranges: begin..*end,
-                    });
-                    begin = *end;
+    /// Adds the tasks of consecutive rows, of `layers` layers with `each` parts.
+    fn add(&mut self, batch: usize, chunk: &Chunk, cut: Cut, [layers, each]: [usize; 2]) {
+        let before = self.tasks.len();
+        for (layer, own) in chunk.layers.iter().enumerate() {
+            for (rows, columns) in &own.tasks {
+                let first = self.ranges.len();
+                let ends = cut_into(columns, cut, each, &mut self.ranges);
+                for start in rows.clone().step_by(cut.rows) {
+                    let rows = start..rows.end.min(start + cut.rows);
+                    let own = self.tasks.len();
+                    let mut begin = first;
+                    for (part, end) in ends.iter().enumerate() {
+                        self.tasks.push(Task {
+                            batch,
+                            rows: rows.clone(),
+                            ranges: begin..*end,
+                            part: layer * each + part,
+                        });
+                        begin = *end;
+                    }
+                    if chunk.layers.len() == 1 {
+                        self.units.push(Unit {
+                            batch,
+                            rows,
+                            tasks: own..self.tasks.len(),
+                        });
+                    }
                 }
             }
         }
+        if chunk.layers.len() > 1 {
+            self.units.push(Unit {
+                batch,
+                rows: chunk.rows.clone(),
+                tasks: before..self.tasks.len(),
+            });
+        }
+        // The parts that other rows have.
+        for part in chunk.layers.len() * each..layers * each {
+            for start in chunk.rows.clone().step_by(cut.rows) {
+                self.tasks.push(Task {
+                    batch,
+                    rows: start..chunk.rows.end.min(start + cut.rows),
+                    ranges: 0..0,
+                    part,
+                });
+            }
+        }
     }
+}
+
+/// Consecutive rows.
+struct Chunk {
+    rows: Range<usize>,
+    /// Columns of the rows, those of a layer before those of the next one.
+    layers: Vec<Layer>,
+}
+
+/// Rows with columns that they have in common. All rows of a chunk are in one of them.
+struct Layer {
+    tasks: Vec<(Range<usize>, Vec<Columns>)>,
+}
+
+/// The rows of a list in chunks: the clusters, or groups of short ones that have many columns in common.
+fn chunks(list: &List, rows: usize) -> Vec<Chunk> {
+    let clusters: Vec<(Range<usize>, &[Columns])> = list.clusters().collect();
+    let mut made = Vec::new();
+    let mut at = 0;
+    while at < clusters.len() {
+        let first = clusters[at].0.start;
+        let fits = |(own, _): &&(Range<usize>, &[Columns])| own.end - first <= rows;
+        let count = clusters[at..].iter().take_while(fits).count();
+        let group = &clusters[at..at + count];
+        match together(group) {
+            Some(chunk) => {
+                made.push(chunk);
+                at += count;
+            }
+            None => {
+                // The next group may have more in common.
+                let (rows, own) = &clusters[at];
+                made.push(Chunk {
+                    rows: rows.clone(),
+                    layers: vec![Layer {
+                        tasks: vec![(rows.clone(), own.to_vec())],
+                    }],
+                });
+                at += 1;
+            }
+        }
+    }
+    made
+}
+
+/// A group of clusters as three layers: the longest range that all have, what comes before, and what comes behind. None
+/// where that is not much less work.
+fn together(group: &[(Range<usize>, &[Columns])]) -> Option<Chunk> {
+    let [(first, _), .., (last, _)] = group else {
+        return None;
+    };
+    let rows = first.start..last.end;
+    let common = group[1..]
+        .iter()
+        .fold(group[0].1.to_vec(), |common, (_, own)| overlap(&common, own));
+    let middle = common.into_iter().max_by_key(Columns::len)?;
+    let total: usize = group.iter().flat_map(|(_, own)| *own).map(Columns::len).sum();
+    let left = total - (group.len() - 1) * middle.len();
+    if 4 * left > 3 * total {
+        return None;
+    }
+    let part = |start: u32, end: u32| Layer {
+        tasks: group
+            .iter()
+            .map(|(rows, own)| (rows.clone(), overlap(own, &[Columns { start, end }])))
+            .collect(),
+    };
+    Some(Chunk {
+        layers: vec![
+            part(0, middle.start),
+            Layer {
+                tasks: vec![(rows.clone(), vec![middle])],
+            },
+            part(middle.end, u32::MAX),
+        ],
+        rows,
+    })
+}
+
+/// What is in ranges of both lists.
+fn overlap(left: &[Columns], right: &[Columns]) -> Vec<Columns> {
+    let mut both = Vec::new();
+    let (mut a, mut b) = (0, 0);
+    while let (Some(own), Some(other)) = (left.get(a), right.get(b)) {
+        let (start, end) = (own.start.max(other.start), own.end.min(other.end));
+        if start < end {
+            both.push(Columns { start, end });
+        }
+        if own.end < other.end {
+            a += 1;
+        } else {
+            b += 1;
+        }
+    }
+    both
 }
 
 fn blocks(ranges: &[Columns], block: usize) -> usize {

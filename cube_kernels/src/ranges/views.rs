@@ -98,17 +98,12 @@ impl Ranges {
             };
             (0..columns).map(of_column)
         });
-        Self {
-            batch,
-            lists: lists.collect(),
-        }
+        Self::of_lists(batch, lists.collect())
     }
 
     fn map(&self, make: impl Fn(&List) -> List) -> Self {
-        Self {
-            batch: self.batch.clone(),
-            lists: self.lists.iter().map(|list| Arc::new(make(list))).collect(),
-        }
+        let lists = self.lists.iter().map(|list| Arc::new(make(list)));
+        Self::of_lists(self.batch.clone(), lists.collect())
     }
 }
 

@@ -58,7 +58,7 @@ pub(super) mod kernel {
     use cubecl::prelude::*;
 
     use super::{
-        super::{ReductionKind, Spec, accumulator::*},
+        super::{NO_INDEX, ReductionKind, Spec, accumulator::*},
         Extremum,
     };
     use crate::{math::Math, program::UNROLL};
@@ -223,6 +223,10 @@ pub(super) mod kernel {
         ) {
             for k in 0..spec.dim {
                 let index = if comptime!(spec.wanted.indices) {
+                    // Where every value is infinite, the first column is the extreme one.
+                    let own = state.index[k];
+                    let none = own.equal(&Vector::new(NO_INDEX));
+                    state.index[k] = select_many(none, later.index[k], own);
                     later.index[k]
                 } else {
                     Vector::new(0u32)
