@@ -116,7 +116,12 @@ impl Forward for ForwardPass<'_> {
     }
 
     fn of_count(&mut self, of: &dyn Fn(usize) -> f64) -> Expr {
-        let Reduction { ranges, axis, batch, .. } = self.reduction;
+        let Reduction {
+            ranges,
+            axis,
+            batch,
+            ..
+        } = self.reduction;
         match ranges {
             // A parameter, so that other numbers of columns need no other kernel.
             None => {

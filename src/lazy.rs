@@ -513,6 +513,25 @@ impl LazyTensor {
         }
     }
 
+    /// Checks that the ranges fit the operands.
+    pub(crate) fn check_ranges(&self) -> Result<(), LazyError> {
+        let Some(ranges) = &self.ranges else {
+            return Ok(());
+        };
+        let extent = self.extent();
+        let [rows, columns] = ranges.sizes();
+        let fits = extent.m == Some(rows) && extent.n == Some(columns);
+        match fits && (extent.device.is_none() || ranges.fits_batch(&extent.batch)) {
+            true => Ok(()),
+            false => Err(LazyError::RangesOfOthers {
+                rows,
+                columns,
+                batch: ranges.batch().to_vec(),
+                formula: self.boxed_info(),
+            }),
+        }
+    }
+
     pub(crate) fn boxed_info(&self) -> Box<FormulaInfo> {
         Box::new(FormulaInfo {
             text: print(&self.expr, &self.operands),

@@ -87,6 +87,7 @@ mod backends;
 mod backward;
 mod calculus;
 mod cast;
+mod cluster;
 mod complex;
 mod contraction;
 mod entries;
@@ -96,6 +97,7 @@ pub mod kernels;
 mod lazy;
 mod operand;
 mod ops;
+mod pairs;
 mod ranges;
 mod reduce;
 mod request;
@@ -106,6 +108,7 @@ mod whole;
 pub use burn_lazy_kernels::{
     Accumulation, Axis, Formula, RangesError, ReductionKind, Spec, Wanted, catalogue::ScalarOp,
 };
+pub use cluster::Clusters;
 pub use complex::{Complex, IntoComplex};
 pub use contraction::Contraction;
 pub use error::{Conflict, FormulaInfo, LazyError, OperandInfo};

@@ -1,18 +1,14 @@
 //! Which pairs of a symbolic matrix there are.
 
-use std::{fmt, ops::Range, sync::Arc};
+use std::{borrow::Cow, fmt, ops::Range, sync::Arc};
 
-use burn::tensor::{Bool, Int, Tensor, TensorData};
+use burn::tensor::{Bool, Int, Tensor};
 use burn_lazy_kernels::{Axis, Ranges as Pairs, RangesError};
 
-use crate::{
-    error::LazyError,
-    lazy::{LazyTensor, expect},
-    reduce::Axes,
-};
+use crate::error::{FormulaInfo, LazyError};
 
 /// Which pairs $ij$ of a symbolic matrix there are: of each row, the columns in some ranges. Set by
-/// [`LazyTensor::ranges`].
+/// [`LazyTensor::ranges`](crate::LazyTensor::ranges).
 ///
 /// Pairs that are in no range are not evaluated, and a reduction takes time in proportion to those that are. Ranges are
 /// of clusters of consecutive rows, as in KeOps. They are checked when they are made: no two ranges of a row overlap, and
@@ -49,48 +45,49 @@ pub struct Ranges {
 }
 
 /// Numbers, ranges or truth values: slices, vectors and tensors.
-pub trait Values<T> {
+pub trait Values<T: Clone> {
     /// The values.
     ///
     /// # Errors
     /// If a tensor has negative numbers where none can be, or another shape.
-    fn values(&self) -> Result<Vec<T>, RangesError>;
+    fn values(&self) -> Result<Cow<'_, [T]>, RangesError>;
 }
 
 impl<T: Clone> Values<T> for [T] {
-    fn values(&self) -> Result<Vec<T>, RangesError> {
-        Ok(self.to_vec())
+    fn values(&self) -> Result<Cow<'_, [T]>, RangesError> {
+        Ok(Cow::Borrowed(self))
     }
 }
 
 impl<T: Clone, const N: usize> Values<T> for [T; N] {
-    fn values(&self) -> Result<Vec<T>, RangesError> {
-        Ok(self.to_vec())
+    fn values(&self) -> Result<Cow<'_, [T]>, RangesError> {
+        Ok(Cow::Borrowed(self))
     }
 }
 
 impl<T: Clone> Values<T> for Vec<T> {
-    fn values(&self) -> Result<Vec<T>, RangesError> {
-        Ok(self.clone())
+    fn values(&self) -> Result<Cow<'_, [T]>, RangesError> {
+        Ok(Cow::Borrowed(self))
     }
 }
 
 impl<const R: usize> Values<i64> for Tensor<R, Int> {
-    fn values(&self) -> Result<Vec<i64>, RangesError> {
+    fn values(&self) -> Result<Cow<'_, [i64]>, RangesError> {
         Ok(self.to_data().iter::<i64>().collect())
     }
 }
 
 impl<const R: usize> Values<usize> for Tensor<R, Int> {
-    fn values(&self) -> Result<Vec<usize>, RangesError> {
-        let number = |value: i64| usize::try_from(value).map_err(|_| RangesError::Negative { value });
+    fn values(&self) -> Result<Cow<'_, [usize]>, RangesError> {
+        let number =
+            |value: i64| usize::try_from(value).map_err(|_| RangesError::Negative { value });
         self.to_data().iter::<i64>().map(number).collect()
     }
 }
 
 /// A tensor `[n, 2]` of starts and ends.
 impl Values<Range<usize>> for Tensor<2, Int> {
-    fn values(&self) -> Result<Vec<Range<usize>>, RangesError> {
+    fn values(&self) -> Result<Cow<'_, [Range<usize>]>, RangesError> {
         let [_, ends] = self.dims();
         if ends != 2 {
             return Err(RangesError::Count {
@@ -99,13 +96,13 @@ impl Values<Range<usize>> for Tensor<2, Int> {
                 expected: 2,
             });
         }
-        let numbers: Vec<usize> = self.values()?;
+        let numbers: Cow<[usize]> = self.values()?;
         Ok(numbers.chunks(2).map(|ends| ends[0]..ends[1]).collect())
     }
 }
 
 impl<const R: usize> Values<bool> for Tensor<R, Bool> {
-    fn values(&self) -> Result<Vec<bool>, RangesError> {
+    fn values(&self) -> Result<Cow<'_, [bool]>, RangesError> {
         Ok(self.to_data().iter::<bool>().collect())
     }
 }
@@ -171,7 +168,7 @@ impl Ranges {
         rows: &(impl Values<i64> + ?Sized),
         columns: &(impl Values<i64> + ?Sized),
     ) -> Result<Self, RangesError> {
-        let mut labels = [rows.values()?, columns.values()?];
+        let mut labels = [rows.values()?.into_owned(), columns.values()?.into_owned()];
         let mut order = [None, None];
         for (labels, order) in labels.iter_mut().zip(&mut order) {
             if !labels.is_sorted() {
@@ -230,6 +227,15 @@ impl Ranges {
         }
         let pairs: Vec<Pairs> = each.iter().map(|own| own.pairs.clone()).collect();
         Pairs::batched(shape, &pairs).map(Self::of)
+    }
+
+    /// The same ranges of rows and columns in this order.
+    pub(crate) fn with_order(self, order: [Arc<Vec<usize>>; 2]) -> Self {
+        let own = |order: Arc<Vec<usize>>| (!order.is_sorted()).then_some(order);
+        Self {
+            order: order.map(own),
+            ..self
+        }
     }
 
     /// The same pairs with rows and columns exchanged.
@@ -362,82 +368,10 @@ impl fmt::Debug for Ranges {
     }
 }
 
-impl LazyTensor {
-    /// This matrix with the pairs in `ranges` only. The others do not exist for a reduction: they are not evaluated, and
-    /// are not counted by [`mean`](Self::mean), [`var`](Self::var) and [`count`](Self::count). Rows and columns without
-    /// pairs give what an empty axis gives. Indices are those of the whole matrix. As entries, in
-    /// [`dense`](Self::dense) and [`diag`](Self::diag), pairs that do not exist are 0, so that products with the matrix
-    /// are those of a sparse one.
-    ///
-    /// Formulas that are made from it have the same pairs. Two formulas with different ranges do not go together.
-    ///
-    /// Differentiable, on all backends.
-    ///
-    /// # Panics
-    /// If the ranges are for another number of rows or columns or for other batches, or if the formula has other ranges.
-    #[track_caller]
-    pub fn ranges(&self, ranges: &Ranges) -> Self {
-        expect(self.try_ranges(ranges))
-    }
-
-    /// Like [`ranges`](Self::ranges), with an error instead of a panic.
-    pub fn try_ranges(&self, ranges: &Ranges) -> Result<Self, LazyError> {
-        let own = Self {
-            ranges: common(&[self.ranges.as_ref(), Some(ranges)], || self.boxed_info())?,
-            ..self.clone()
-        };
-        own.check_ranges()?;
-        Ok(own)
-    }
-
-    /// Checks that the ranges fit the operands.
-    pub(crate) fn check_ranges(&self) -> Result<(), LazyError> {
-        let Some(ranges) = &self.ranges else {
-            return Ok(());
-        };
-        let extent = self.extent();
-        let [rows, columns] = ranges.sizes();
-        let fits = extent.m == Some(rows) && extent.n == Some(columns);
-        match fits && (extent.device.is_none() || ranges.fits_batch(&extent.batch)) {
-            true => Ok(()),
-            false => Err(LazyError::RangesOfOthers {
-                rows,
-                columns,
-                batch: ranges.batch().to_vec(),
-                formula: self.boxed_info(),
-            }),
-        }
-    }
-
-    /// The number of pairs of each row of a reduction over `axes`, where there are not all: `[batch.., M or N, 1]`, or
-    /// `[batch.., 1]` over both. In the type and on the device of `result`, which has as many dimensions.
-    pub(crate) fn counts<const R: usize>(&self, axes: Axes, result: &Tensor<R>) -> Option<Tensor<R>> {
-        let ranges = self.ranges.as_ref()?;
-        let extent = self.extent();
-        let (axis, rows) = match axes {
-            Axes::One(axis) => (axis, extent.size(axis.other()).unwrap_or(1)),
-            Axes::Both => (Axis::J, 1),
-        };
-        let lengths = ranges.lengths_over(axis, &extent.batch);
-        let batches = extent.batch.iter().product::<usize>();
-        let each = (lengths.len() / (batches * rows).max(1)).max(1);
-        let totals = lengths.chunks(each).map(|own| own.iter().sum::<usize>() as f64);
-        let mut numbers: Vec<f64> = totals.collect();
-        numbers.resize(batches * rows, 0.0);
-        let mut shape = extent.batch;
-        if let Axes::One(_) = axes {
-            shape.push(rows);
-        }
-        shape.push(1);
-        let options = (&result.device(), result.dtype());
-        Some(Tensor::from_data(TensorData::new(numbers, shape), options))
-    }
-}
-
 /// The ranges that all parts of a formula have, but for those that have none.
 pub(crate) fn common(
     parts: &[Option<&Ranges>],
-    formula: impl Fn() -> Box<crate::error::FormulaInfo>,
+    formula: impl Fn() -> Box<FormulaInfo>,
 ) -> Result<Option<Ranges>, LazyError> {
     let mut given = parts.iter().copied().flatten();
     let first = given.next();

@@ -7,9 +7,7 @@ use burn::{
     },
     tensor::{Bool, DType, Device, Int, Shape, Slice, Tensor, TensorData},
 };
-use burn_lazy_kernels::{
-    Accumulation, Axis, Expr, Formula, ReductionKind, Wanted, expr::Var,
-};
+use burn_lazy_kernels::{Accumulation, Axis, Expr, Formula, ReductionKind, Wanted, expr::Var};
 
 use crate::{
     backends::{Unsupported, check, check_reduction, computed},
@@ -116,7 +114,11 @@ impl LazyTensor {
             // The indices of columns that are in another order; -1 stays.
             Some(order) => {
                 let shape = indices.shape();
-                let none = Dispatch::int_lower_elem(indices.clone(), 0.into(), device.settings().bool_dtype);
+                let none = Dispatch::int_lower_elem(
+                    indices.clone(),
+                    0.into(),
+                    device.settings().bool_dtype,
+                );
                 let found = Dispatch::int_mask_fill(indices, none.clone(), 0.into());
                 let found = Dispatch::int_reshape(found, Shape::from(vec![shape.num_elements()]));
                 let own = Dispatch::int_select(numbers(order), 0, found);

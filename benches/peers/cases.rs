@@ -89,8 +89,10 @@ impl Pairs {
                 }
             }
             Origin::Clusters => {
-                let clusters: Vec<Range<usize>> =
-                    (0..size).step_by(100).map(|at| at..size.min(at + 100)).collect();
+                let clusters: Vec<Range<usize>> = (0..size)
+                    .step_by(100)
+                    .map(|at| at..size.min(at + 100))
+                    .collect();
                 let mut keep = vec![false; clusters.len().pow(2)];
                 for row in keep.chunks_mut(clusters.len()) {
                     (0..20).for_each(|_| row[rng.random_range(0..clusters.len())] = true);

@@ -126,7 +126,9 @@ pub fn reduce_where(
                     .collect();
                 evaluate(formula, &args, (i, j))
             };
-            let there: Vec<usize> = (0..columns).filter(|column| exist(b, pair(*column))).collect();
+            let there: Vec<usize> = (0..columns)
+                .filter(|column| exist(b, pair(*column)))
+                .collect();
             let columns: Vec<Vec<f64>> = there.iter().map(|column| value(pair(*column))).collect();
             for entry in spec.all_entries() {
                 let (value, index) = spec.value(&columns, entry);

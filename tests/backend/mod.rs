@@ -1,5 +1,6 @@
 mod algebra;
 mod calculus;
+mod clusters;
 mod coinciding;
 #[cfg(all(host_backend, feature = "cpu"))]
 mod compiled;

@@ -31,12 +31,16 @@ fn patterns() -> Vec<(&'static str, Ranges, Pattern)> {
     ];
     let clusters = Ranges::from_matrix(&rows, &columns, keep.as_flattened()).expect("clusters");
     let of = |all: &[Range<usize>], at: usize| {
-        all.iter().position(|own| own.contains(&at)).expect("they cover the axis")
+        all.iter()
+            .position(|own| own.contains(&at))
+            .expect("they cover the axis")
     };
     let kept = |i, j| keep[of(&rows, i)][of(&columns, j)];
 
     let labels = [
-        (0..M).map(|i| [4, 1, 9, 1, 0][i * i % 5]).collect::<Vec<i64>>(),
+        (0..M)
+            .map(|i| [4, 1, 9, 1, 0][i * i % 5])
+            .collect::<Vec<i64>>(),
         (0..N).map(|j| [1, 4, 0, 0, 7, 1, 4][j * 3 % 7]).collect(),
     ];
     let labelled = Ranges::labels(&labels[0], &labels[1]).expect("labels");
@@ -74,7 +78,11 @@ fn value(x: &[f64], y: &[f64], p: &[f64], (i, j): (usize, usize)) -> [f64; D] {
 const P: [f64; D] = [0.3, -0.4];
 
 /// For each row of the result, the values of its pairs, as components and the index in the reduced axis.
-fn rows(pattern: &Pattern, axis: Axis, value: impl Fn(usize, usize) -> [f64; D]) -> Vec<Vec<(usize, [f64; D])>> {
+fn rows(
+    pattern: &Pattern,
+    axis: Axis,
+    value: impl Fn(usize, usize) -> [f64; D],
+) -> Vec<Vec<(usize, [f64; D])>> {
     let (rows, columns) = match axis {
         Axis::J => (M, N),
         Axis::I => (N, M),
@@ -99,8 +107,12 @@ fn rows(pattern: &Pattern, axis: Axis, value: impl Fn(usize, usize) -> [f64; D])
 
 /// `of` the values of each component of each row.
 fn each(rows: &[Vec<(usize, [f64; D])>], of: impl Fn(&[f64]) -> f64) -> Vec<f64> {
-    let component = |row: &Vec<(usize, [f64; D])>, k: usize| -> Vec<f64> { row.iter().map(|(_, v)| v[k]).collect() };
-    rows.iter().flat_map(|row| [0, 1].map(|k| of(&component(row, k)))).collect()
+    let component = |row: &Vec<(usize, [f64; D])>, k: usize| -> Vec<f64> {
+        row.iter().map(|(_, v)| v[k]).collect()
+    };
+    rows.iter()
+        .flat_map(|row| [0, 1].map(|k| of(&component(row, k))))
+        .collect()
 }
 
 fn sum(values: &[f64]) -> f64 {
@@ -142,10 +154,14 @@ fn numbers<const R: usize>(tensor: Tensor<R, Int>) -> Vec<f64> {
 fn assert_same(what: &str, values: &[f64], expected: &[f64], tolerance: f64) {
     assert_eq!(values.len(), expected.len(), "{what}: lengths differ");
     let finite = |own: &[f64]| -> Vec<f64> {
-        own.iter().zip(expected).map(|(v, e)| if e.is_finite() { *v } else { 0.0 }).collect()
+        own.iter()
+            .zip(expected)
+            .map(|(v, e)| if e.is_finite() { *v } else { 0.0 })
+            .collect()
     };
     for (k, (value, expected)) in values.iter().zip(expected).enumerate() {
-        let same = expected.is_finite() || value == expected || (value.is_nan() && expected.is_nan());
+        let same =
+            expected.is_finite() || value == expected || (value.is_nan() && expected.is_nan());
         assert!(same, "{what}: entry {k} is {value}, expected {expected}");
     }
     assert_close(what, &finite(values), &finite(expected), tolerance);
@@ -182,18 +198,24 @@ fn every_reduction_is_that_of_the_pairs() {
                 check("max", k.max(axis), each(&rows, largest));
                 let index = |row: &Vec<(usize, [f64; D])>, k: usize| {
                     let best = least(&row.iter().map(|(_, v)| v[k]).collect::<Vec<f64>>());
-                    row.iter().find(|(_, v)| v[k] == best).map_or(-1.0, |(at, _)| *at as f64)
+                    row.iter()
+                        .find(|(_, v)| v[k] == best)
+                        .map_or(-1.0, |(at, _)| *at as f64)
                 };
                 let (values, indices): (Tensor<2>, Tensor<2, Int>) = k.min_argmin(axis);
                 check("min", values, each(&rows, least));
-                let want: Vec<f64> = rows.iter().flat_map(|row| [0, 1].map(|k| index(row, k))).collect();
+                let want: Vec<f64> = rows
+                    .iter()
+                    .flat_map(|row| [0, 1].map(|k| index(row, k)))
+                    .collect();
                 assert_eq!(numbers(indices), want, "{}", what("argmin"));
 
                 let first = k.elem(0);
                 let (values, indices): (Tensor<2>, Tensor<2, Int>) = first.kmin_argkmin(4, axis);
                 let mut smallest: (Vec<f64>, Vec<f64>) = (Vec::new(), Vec::new());
                 for row in &rows {
-                    let mut own: Vec<(f64, f64)> = row.iter().map(|(at, v)| (v[0], *at as f64)).collect();
+                    let mut own: Vec<(f64, f64)> =
+                        row.iter().map(|(at, v)| (v[0], *at as f64)).collect();
                     own.sort_by(|a, b| a.partial_cmp(b).expect("no NaN"));
                     own.resize(4, (f64::INFINITY, -1.0));
                     smallest.0.extend(own.iter().map(|(value, _)| *value));
@@ -214,22 +236,38 @@ fn every_reduction_is_that_of_the_pairs() {
                 assert_eq!(numbers(counts), want, "{}", what("count"));
                 let any: Tensor<2, Bool> = k.greater(0.5).any(axis);
                 let want: Vec<bool> = want.iter().map(|count| *count > 0.0).collect();
-                assert_eq!(any.into_data().iter::<bool>().collect::<Vec<bool>>(), want, "{}", what("any"));
+                assert_eq!(
+                    any.into_data().iter::<bool>().collect::<Vec<bool>>(),
+                    want,
+                    "{}",
+                    what("any")
+                );
             }
             let values: Vec<[f64; D]> = (0..M * N)
                 .filter(|at| pattern[at / N][at % N])
                 .map(|at| value(&x, &y, &P, (at / N, at % N)))
                 .collect();
             let both = |of: &dyn Fn(&[f64]) -> f64| -> Vec<f64> {
-                [0, 1].map(|k| of(&values.iter().map(|v| v[k]).collect::<Vec<f64>>())).to_vec()
+                [0, 1]
+                    .map(|k| of(&values.iter().map(|v| v[k]).collect::<Vec<f64>>()))
+                    .to_vec()
             };
             let check = |of: &str, got: Tensor<1>, want: Vec<f64>| {
-                assert_same(&format!("{of} of all pairs of {name}"), &host(got), &want, tolerance);
+                assert_same(
+                    &format!("{of} of all pairs of {name}"),
+                    &host(got),
+                    &want,
+                    tolerance,
+                );
             };
             check("sum", k.sum(Axes::Both), both(&sum));
             check("mean", k.mean(Axes::Both), both(&mean));
             check("var", k.var(Axes::Both), both(&|v| variance(v, 1)));
-            check("var_bias", k.var_bias(Axes::Both), both(&|v| variance(v, 0)));
+            check(
+                "var_bias",
+                k.var_bias(Axes::Both),
+                both(&|v| variance(v, 0)),
+            );
             check("logsumexp", k.logsumexp(Axes::Both), both(&log_sum));
             check("min", k.min(Axes::Both), both(&least));
             let count: Tensor<1, Int> = k.greater(0.5).count(Axes::Both);
@@ -251,7 +289,8 @@ fn formulas_of_one_axis_or_none_have_pairs_in_ranges() {
             let want = each(&rows(&pattern, axis, |_, j| [y[j * D], y[j * D + 1]]), sum);
             assert_close(name, &host(sums), &want, 1e-5);
             // Of each pair the number 2; the points do not matter.
-            let number = (LazyTensor::vi(tensor(&x, [M, D], DType::F32, &device)) * 0.0 + 2.0).slice(0..1);
+            let number =
+                (LazyTensor::vi(tensor(&x, [M, D], DType::F32, &device)) * 0.0 + 2.0).slice(0..1);
             let number = number.ranges(&ranges);
             let want = rows(&pattern, axis, |_, _| [1.0; D]);
             let counts: Vec<f64> = want.iter().map(|row| row.len() as f64).collect();
@@ -281,7 +320,9 @@ fn products_with_the_matrix_are_those_of_its_entries() {
             .collect();
         assert_close(name, &host(product), &want, 1e-5);
         let transposed = k.t().matmul(tensor(&b[..M], [M, 1], DType::F32, &device));
-        let want: Vec<f64> = (0..N).map(|j| (0..M).map(|i| entry(i, j) * b[i]).sum()).collect();
+        let want: Vec<f64> = (0..N)
+            .map(|j| (0..M).map(|i| entry(i, j) * b[i]).sum())
+            .collect();
         assert_close(name, &host(transposed), &want, 1e-5);
 
         let dense: Tensor<3> = k.dense();
@@ -345,7 +386,8 @@ fn batches_have_ranges_of_their_own() {
 fn empty_matrices_have_ranges() {
     let device = device();
     let k = |m: usize, n: usize| {
-        LazyTensor::vi(Tensor::<2>::ones([m, 1], &device)) * LazyTensor::vj(Tensor::<2>::ones([n, 1], &device))
+        LazyTensor::vi(Tensor::<2>::ones([m, 1], &device))
+            * LazyTensor::vj(Tensor::<2>::ones([n, 1], &device))
     };
     for (m, n) in [(0, 3), (3, 0), (0, 0)] {
         let ranges = Ranges::lengths(&[m], &[n]).expect("one segment");
@@ -354,7 +396,10 @@ fn empty_matrices_have_ranges() {
         assert_eq!(host(sums), vec![0.0; m]);
         let (smallest, places): (Tensor<2>, Tensor<2, Int>) = k.min_argmin(Axis::I);
         assert_eq!(host(smallest), vec![f64::INFINITY; n]);
-        assert_eq!(places.into_data().iter::<i64>().collect::<Vec<i64>>(), vec![-1; n]);
+        assert_eq!(
+            places.into_data().iter::<i64>().collect::<Vec<i64>>(),
+            vec![-1; n]
+        );
         let means: Tensor<2> = k.mean(Axis::J);
         assert!(host(means).iter().all(|mean| mean.is_nan()));
     }
@@ -377,7 +422,8 @@ fn numbers_come_in_tensors_and_slices() {
             .collect();
         let len = all.len();
         // Ends behind starts, so that ranges have strides.
-        Tensor::<2, Int>::from_data(burn::tensor::TensorData::new(numbers, [2, len]), &device).transpose()
+        Tensor::<2, Int>::from_data(burn::tensor::TensorData::new(numbers, [2, len]), &device)
+            .transpose()
     };
     let ends = Tensor::<1, Int>::from_data([2, 3], &device);
     let got = Ranges::new([M, N], &starts(&rows), &ends, &starts(&lists));
@@ -391,19 +437,30 @@ fn numbers_come_in_tensors_and_slices() {
     let negative = Ranges::new([M, N], &rows, &negative, &lists);
     assert_eq!(negative, Err(RangesError::Negative { value: -2 }));
     let labels = Tensor::<1, Int>::from_data([1, 1, 0], &device);
-    assert_eq!(Ranges::labels(&labels, &[0, 1]), Ranges::labels(&[1, 1, 0], &[0, 1]));
+    assert_eq!(
+        Ranges::labels(&labels, &[0, 1]),
+        Ranges::labels(&[1, 1, 0], &[0, 1])
+    );
 }
 
 #[test]
 fn ranges_that_do_not_fit_are_errors() {
     let k = lazy(DType::F32);
     let causal = |size| Ranges::causal(size).expect("it is small");
-    let error = k.try_ranges(&causal([M, N + 1])).expect_err("another column");
+    let error = k
+        .try_ranges(&causal([M, N + 1]))
+        .expect_err("another column");
     let message = error.to_string();
-    assert!(message.contains(&format!("{M} rows, {} columns", N + 1)), "{message}");
+    assert!(
+        message.contains(&format!("{M} rows, {} columns", N + 1)),
+        "{message}"
+    );
     assert!(message.contains("sin("), "{message}");
     let batched = Ranges::batched(&[2], &[causal([M, N]), causal([M, N])]).expect("two");
-    assert!(matches!(k.try_ranges(&batched), Err(LazyError::RangesOfOthers { .. })));
+    assert!(matches!(
+        k.try_ranges(&batched),
+        Err(LazyError::RangesOfOthers { .. })
+    ));
 
     let one = k.ranges(&causal([M, N]));
     let other = k.ranges(&Ranges::band([M, N], 1, 1).expect("it is small"));
@@ -416,7 +473,10 @@ fn ranges_that_do_not_fit_are_errors() {
     // A row that comes later must fit, too.
     let short = LazyTensor::vj(Tensor::<2>::ones([4, 1], &device()));
     let rows = LazyTensor::vi(Tensor::<2>::ones([M, 1], &device())).ranges(&causal([M, N]));
-    assert!(matches!(rows.try_mul(&short), Err(LazyError::RangesOfOthers { .. })));
+    assert!(matches!(
+        rows.try_mul(&short),
+        Err(LazyError::RangesOfOthers { .. })
+    ));
 }
 
 #[cfg(feature = "autodiff")]
@@ -435,25 +495,49 @@ mod gradients {
         let over_j: Vec<(&'static str, Reduce, OfRow)> = vec![
             ("sum", |k| k.sum(Axis::J), |row| by_component(row, sum)),
             ("mean", |k| k.mean(Axis::J), |row| by_component(row, mean)),
-            ("var", |k| k.var_bias(Axis::J), |row| by_component(row, |v| variance(v, 0))),
-            ("prod", |k| k.prod(Axis::J), |row| by_component(row, |v| v.iter().product())),
-            ("logsumexp", |k| k.logsumexp(Axis::J), |row| by_component(row, log_sum)),
+            (
+                "var",
+                |k| k.var_bias(Axis::J),
+                |row| by_component(row, |v| variance(v, 0)),
+            ),
+            (
+                "prod",
+                |k| k.prod(Axis::J),
+                |row| by_component(row, |v| v.iter().product()),
+            ),
+            (
+                "logsumexp",
+                |k| k.logsumexp(Axis::J),
+                |row| by_component(row, log_sum),
+            ),
             ("min", |k| k.min(Axis::J), |row| by_component(row, least)),
-            ("softmax", |k| k.elem(0).sumsoftmaxweight(k.elem(1), Axis::J), |row| {
-                let total: f64 = row.iter().map(|(_, v)| v[0].exp()).sum();
-                vec![row.iter().map(|(_, v)| v[0].exp() * v[1]).sum::<f64>() / total]
-            }),
-            ("kmin", |k| k.elem(0).kmin(2, Axis::J), |row| {
-                let mut own: Vec<f64> = row.iter().map(|(_, v)| v[0]).collect();
-                own.sort_by(f64::total_cmp);
-                own.resize(2, 0.0);
-                own
-            }),
+            (
+                "softmax",
+                |k| k.elem(0).sumsoftmaxweight(k.elem(1), Axis::J),
+                |row| {
+                    let total: f64 = row.iter().map(|(_, v)| v[0].exp()).sum();
+                    vec![row.iter().map(|(_, v)| v[0].exp() * v[1]).sum::<f64>() / total]
+                },
+            ),
+            (
+                "kmin",
+                |k| k.elem(0).kmin(2, Axis::J),
+                |row| {
+                    let mut own: Vec<f64> = row.iter().map(|(_, v)| v[0]).collect();
+                    own.sort_by(f64::total_cmp);
+                    own.resize(2, 0.0);
+                    own
+                },
+            ),
         ];
         let over_i: Vec<(&'static str, Reduce, OfRow)> = vec![
             ("sum", |k| k.sum(Axis::I), |row| by_component(row, sum)),
             ("mean", |k| k.mean(Axis::I), |row| by_component(row, mean)),
-            ("logsumexp", |k| k.logsumexp(Axis::I), |row| by_component(row, log_sum)),
+            (
+                "logsumexp",
+                |k| k.logsumexp(Axis::I),
+                |row| by_component(row, log_sum),
+            ),
             ("max", |k| k.max(Axis::I), |row| by_component(row, largest)),
         ];
         match axis {
@@ -472,7 +556,8 @@ mod gradients {
             for (at, (name, reduce, of_row)) in cases(axis).into_iter().enumerate() {
                 // Two of the patterns each.
                 for (origin, ranges, pattern) in patterns().into_iter().skip(at % 2).step_by(2) {
-                    let leaf = |v: &[f64], rows| tensor(v, [rows, D], dtype, &device).require_grad();
+                    let leaf =
+                        |v: &[f64], rows| tensor(v, [rows, D], dtype, &device).require_grad();
                     let (xt, yt) = (leaf(&x, M), leaf(&y, N));
                     let pt = tensor(&P, [D], dtype, &device).require_grad();
                     let k = formula(
@@ -488,7 +573,11 @@ mod gradients {
                         .collect();
                     let mut weights = Random::new(3).vec(shape[0] * shape[1]);
                     let absent = there.iter().map(|there| !there).collect::<Vec<bool>>();
-                    weights.iter_mut().zip(&there).for_each(|(w, there)| if !there { *w = 0.0 });
+                    weights.iter_mut().zip(&there).for_each(|(w, there)| {
+                        if !there {
+                            *w = 0.0
+                        }
+                    });
                     let absent = burn::tensor::TensorData::new(absent, shape);
                     let absent = Tensor::<2, Bool>::from_data(absent, &device);
                     // Values that are missing at the end of a list are infinite.

@@ -67,9 +67,7 @@ pub fn reduce<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size>(
         )
     } else {
         let operands = Operands::<E>::new(tensors, lists, scalars);
-        reduce_by_kind::<E, F, A, O, I, N>(
-            &operands, layout, infinity, results, program, blueprint,
-        )
+        reduce_by_kind::<E, F, A, O, I, N>(&operands, layout, infinity, results, program, blueprint)
     }
 }
 
@@ -348,12 +346,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     } else {
         spec
     });
-    let mut state = R::init(
-        begins,
-        infinity,
-        narrow,
-        comptime!(blueprint.math),
-    );
+    let mut state = R::init(begins, infinity, narrow, comptime!(blueprint.math));
     let products = if comptime!(blueprint.schedule.matrix().is_some()) {
         ComptimeOption::new_Some(Products::<E, F>::new(
             comptime!(blueprint.schedule.matrix().unwrap()),
@@ -397,13 +390,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     let inputs = Inputs::<E, F>::new(&share, &products, operands.lists);
     let behind = if comptime!(blueprint.schedule.shared_tile()) {
         let mut tile = Shared::<[One<F>]>::new_aligned_slice(tile_len, LOAD);
-        reduce_unit::<E, F, A, N, R>(
-            &mut state,
-            &mut tile,
-            &mut weighted,
-            &context,
-            &inputs,
-        )
+        reduce_unit::<E, F, A, N, R>(&mut state, &mut tile, &mut weighted, &context, &inputs)
     } else {
         let mut tile = Array::<One<F>>::new(tile_len);
         reduce_unit::<E, F, A, N, R>(

@@ -378,13 +378,9 @@ fn take_columns<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
         #[comptime]
         match weighted {
             ComptimeOption::None => {}
-            ComptimeOption::Some(weighted) => weighted.end_block::<E>(
-                context,
-                row,
-                start / block,
-                stop == columns.end,
-                run.count,
-            ),
+            ComptimeOption::Some(weighted) => {
+                weighted.end_block::<E>(context, row, start / block, stop == columns.end, run.count)
+            }
         }
         start += block;
     }

@@ -141,7 +141,11 @@ impl<'a> Kernels<'a> {
         let last_row = (plan.split.steps + sizes.steps() + 1) * sizes.out_rows()
             + plan.lanes() * plan.blueprint.units;
         let listed = list.as_ref().map_or(0, Vec::len);
-        let largest = largest.max(rows * written).max(columns).max(last_row).max(listed);
+        let largest = largest
+            .max(rows * written)
+            .max(columns)
+            .max(last_row)
+            .max(listed);
         let address = plan::address_type(device, largest).ok_or_else(|| LaunchError::TooLarge {
             device: runtime.to_string(),
             len: largest,

@@ -32,8 +32,8 @@ use cubecl::{
 use iterations::{largest, merging};
 
 pub use blueprint::{
-    Blueprint, ColumnSource, LeftOut, MatrixProduct, MergeBlueprint, Packing, StagedRange, TileStrides,
-    WeightedProduct,
+    Blueprint, ColumnSource, LeftOut, MatrixProduct, MergeBlueprint, Packing, StagedRange,
+    TileStrides, WeightedProduct,
 };
 pub use device::{Device, MatrixUnits};
 pub use schedule::{Alone, Matrices, Registers, Schedule, Strips, Tiled};
@@ -104,7 +104,6 @@ impl Problem<'_> {
             None => self.sizes.columns,
         }
     }
-
 }
 
 /// Ranges in batches.
@@ -349,7 +348,8 @@ fn choose(device: &Device, problem: &Problem) -> Schedule {
 /// Whether the rows that have the same ranges are few next to those of a cube.
 fn has_short_clusters(device: &Device, problem: &Problem, registers: Registers) -> bool {
     let rows = registers.lanes * units(device);
-    problem.ranges.is_some() && 2 * problem.workers(rows) * rows > 4 * problem.sizes.rows * problem.sizes.batches
+    problem.ranges.is_some()
+        && 2 * problem.workers(rows) * rows > 4 * problem.sizes.rows * problem.sizes.batches
 }
 
 /// Whether a tile of values of `size` bytes can be read as vectors of columns, and is worth it.

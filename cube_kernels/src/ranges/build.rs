@@ -61,7 +61,9 @@ impl Ranges {
                 sorted.clear();
                 sorted.extend_from_slice(list);
                 sorted.sort_unstable_by_key(|own| own.start);
-                sorted.iter().try_for_each(|own| builder.push(own.clone()))?;
+                sorted
+                    .iter()
+                    .try_for_each(|own| builder.push(own.clone()))?;
             }
         }
         Ok(Self::single(builder.finish()))

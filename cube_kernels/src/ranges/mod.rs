@@ -65,7 +65,9 @@ pub enum RangesError {
         second: [usize; 2],
     },
     /// Rows are in no cluster.
-    #[error("the rows {start}..{end} are in no cluster; rows without columns are a cluster with no ranges")]
+    #[error(
+        "the rows {start}..{end} are in no cluster; rows without columns are a cluster with no ranges"
+    )]
     Uncovered {
         /// The first of them.
         start: usize,
@@ -99,6 +101,18 @@ pub enum RangesError {
     Negative {
         /// The number.
         value: i64,
+    },
+    /// A point has no place in a grid.
+    #[error("the point of row {row} is infinite or NaN")]
+    Point {
+        /// Its row.
+        row: usize,
+    },
+    /// A grid has no cells.
+    #[error("the size of a cell along axis {axis} is not positive")]
+    Cell {
+        /// The axis.
+        axis: usize,
     },
     /// Ranges of a batch are transposed or of unsorted labels.
     #[error("the ranges of batch {index} are transposed or of unsorted labels")]

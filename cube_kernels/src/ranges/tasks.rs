@@ -53,7 +53,9 @@ impl Ranges {
     /// The number of tasks of `rows` rows each, at most, with all of their columns, in batches of `shape`.
     pub(crate) fn count_tasks(&self, shape: &[usize], rows: usize) -> usize {
         let clusters = |list: &List| -> usize {
-            list.clusters().map(|(own, _)| own.len().div_ceil(rows)).sum()
+            list.clusters()
+                .map(|(own, _)| own.len().div_ceil(rows))
+                .sum()
         };
         match self.lists.len() {
             1 => clusters(&self.lists[0]) * shape.iter().product::<usize>(),
@@ -67,7 +69,10 @@ impl Ranges {
     /// The most blocks of `block` columns of a row.
     pub(crate) fn most_blocks(&self, block: usize) -> usize {
         let clusters = self.lists.iter().flat_map(|list| list.clusters());
-        clusters.map(|(_, own)| blocks(own, block)).max().unwrap_or(0)
+        clusters
+            .map(|(_, own)| blocks(own, block))
+            .max()
+            .unwrap_or(0)
     }
 
     /// The work in batches of `shape`.
@@ -82,8 +87,17 @@ impl Ranges {
             .collect();
         let all = || chunks.iter().flatten();
         let layers = all().map(|chunk| chunk.layers.len()).max().unwrap_or(1);
-        let layer = |layer: &Layer| layer.tasks.iter().map(|(_, own)| blocks(own, cut.block)).max();
-        let most = all().flat_map(|chunk| &chunk.layers).filter_map(layer).max();
+        let layer = |layer: &Layer| {
+            layer
+                .tasks
+                .iter()
+                .map(|(_, own)| blocks(own, cut.block))
+                .max()
+        };
+        let most = all()
+            .flat_map(|chunk| &chunk.layers)
+            .filter_map(layer)
+            .max();
         let each = most.unwrap_or(0).div_ceil(cut.blocks).max(1);
         let mut made = Tasks {
             parts: layers * each,
@@ -101,7 +115,8 @@ impl Ranges {
             let (tasks, units) = (made.tasks.clone(), made.units.clone());
             for batch in 1..batches {
                 let before = made.tasks.len();
-                made.tasks.extend(tasks.iter().cloned().map(|task| Task { batch, ..task }));
+                made.tasks
+                    .extend(tasks.iter().cloned().map(|task| Task { batch, ..task }));
                 made.units.extend(units.iter().cloned().map(|unit| Unit {
                     batch,
                     tasks: unit.tasks.start + before..unit.tasks.end + before,
@@ -217,9 +232,15 @@ fn together(group: &[(Range<usize>, &[Columns])]) -> Option<Chunk> {
     let rows = first.start..last.end;
     let common = group[1..]
         .iter()
-        .fold(group[0].1.to_vec(), |common, (_, own)| overlap(&common, own));
+        .fold(group[0].1.to_vec(), |common, (_, own)| {
+            overlap(&common, own)
+        });
     let middle = common.into_iter().max_by_key(Columns::len)?;
-    let total: usize = group.iter().flat_map(|(_, own)| *own).map(Columns::len).sum();
+    let total: usize = group
+        .iter()
+        .flat_map(|(_, own)| *own)
+        .map(Columns::len)
+        .sum();
     let left = total - (group.len() - 1) * middle.len();
     if 4 * left > 3 * total {
         return None;

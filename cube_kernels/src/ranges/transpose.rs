@@ -38,14 +38,19 @@ pub(super) fn transposed(list: &List) -> List {
     let mut at = 0;
     let mut start = 0;
     while start < columns {
-        while let Some(event) = events.get(at).filter(|event| event.column as usize == start) {
+        while let Some(event) = events
+            .get(at)
+            .filter(|event| event.column as usize == start)
+        {
             match event.starts {
                 true => active.insert(event.rows),
                 false => active.remove(event.rows),
             }
             at += 1;
         }
-        let end = events.get(at).map_or(columns, |event| event.column as usize);
+        let end = events
+            .get(at)
+            .map_or(columns, |event| event.column as usize);
         made.cluster(start..end).expect("within the columns");
         for (first, last) in &active.0 {
             made.push(*first as usize..*last as usize)

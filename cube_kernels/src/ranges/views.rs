@@ -64,7 +64,8 @@ impl Ranges {
                 let mut start = own.start;
                 for range in ranges {
                     let here = range.start as usize..range.end as usize;
-                    let here = here.start.clamp(own.start, own.end)..here.end.clamp(own.start, own.end);
+                    let here =
+                        here.start.clamp(own.start, own.end)..here.end.clamp(own.start, own.end);
                     if here.is_empty() {
                         continue;
                     }

@@ -43,8 +43,7 @@ pub(crate) use variance::Variance;
 pub(crate) use self::{
     accumulator::{
         Accumulator, GivesIndices, GivesWeights, KeepsValues, LeavesOut, Reduction, Rule,
-        TakesProducts,
-        weights_are_values,
+        TakesProducts, weights_are_values,
     },
     exponentials::{factor, relative_to_maximum},
     running::RunningSums,

@@ -713,7 +713,14 @@ impl Problem {
             Axis::I => exist(batch, j, i),
         };
         let operands = self.host_operands();
-        reference::reduce_where(&self.formula, self.reduction, reduced, sizes, &operands, &exist)
+        reference::reduce_where(
+            &self.formula,
+            self.reduction,
+            reduced,
+            sizes,
+            &operands,
+            &exist,
+        )
     }
 
     /// The values on the device. Also checks that nothing beside the output is written; what is read beside the

@@ -81,7 +81,9 @@ pub fn patterns(size: [usize; 2], seed: u64) -> Vec<(&'static str, Ranges, Patte
             .collect();
         let ranges = Ranges::from_matrix(&rows, &columns, &keep).expect("clusters are disjoint");
         let of = |all: &[Range<usize>], at: usize| {
-            all.iter().position(|own| own.contains(&at)).expect("they cover the axis")
+            all.iter()
+                .position(|own| own.contains(&at))
+                .expect("they cover the axis")
         };
         let there = |i, j| keep[of(&rows, i) * columns.len() + of(&columns, j)];
         made.push((name, ranges, Pattern::new(size, there)));
@@ -90,13 +92,20 @@ pub fn patterns(size: [usize; 2], seed: u64) -> Vec<(&'static str, Ranges, Patte
     // As KeOps gives them: each cluster of rows with some of the clusters of columns, in any order.
     let (mut slices, mut list, mut own) = (Vec::new(), Vec::new(), vec![vec![]; rows.len()]);
     for own in &mut own {
-        *own = columns.iter().filter(|_| rng.uniform(0.0, 1.0) < 0.5).cloned().collect();
+        *own = columns
+            .iter()
+            .filter(|_| rng.uniform(0.0, 1.0) < 0.5)
+            .cloned()
+            .collect();
         list.extend(own.iter().cloned());
         slices.push(list.len());
     }
     let ranges = Ranges::new(size, &rows, &slices, &list).expect("clusters are disjoint");
     let there = |i: usize, j: usize| {
-        let row = rows.iter().position(|own| own.contains(&i)).expect("covered");
+        let row = rows
+            .iter()
+            .position(|own| own.contains(&i))
+            .expect("covered");
         own[row].iter().any(|own| own.contains(&j))
     };
     made.push(("slices", ranges, Pattern::new(size, there)));
@@ -109,9 +118,8 @@ pub fn patterns(size: [usize; 2], seed: u64) -> Vec<(&'static str, Ranges, Patte
     let ranges = Ranges::causal(size).expect("it is small");
     made.push(("causal", ranges, Pattern::new(size, |i, j| j <= i)));
 
-    let mut labels = [m, n].map(|size| -> Vec<i64> {
-        (0..size).map(|_| rng.below(6) as i64 - 3).collect()
-    });
+    let mut labels =
+        [m, n].map(|size| -> Vec<i64> { (0..size).map(|_| rng.below(6) as i64 - 3).collect() });
     labels.iter_mut().for_each(|own| own.sort_unstable());
     let ranges = Ranges::labels(&labels[0], &labels[1]).expect("they are sorted");
     let there = |i: usize, j: usize| labels[0][i] == labels[1][j];
@@ -146,12 +154,29 @@ pub fn patterns(size: [usize; 2], seed: u64) -> Vec<(&'static str, Ranges, Patte
 
 #[test]
 fn ranges_are_the_pairs_that_they_were_made_of() {
-    for (m, n) in [(0, 0), (0, 7), (5, 0), (1, 1), (1, 30), (30, 1), (17, 23), (64, 65)] {
+    for (m, n) in [
+        (0, 0),
+        (0, 7),
+        (5, 0),
+        (1, 1),
+        (1, 30),
+        (30, 1),
+        (17, 23),
+        (64, 65),
+    ] {
         for (name, ranges, pattern) in patterns([m, n], (m * 100 + n) as u64) {
             assert_eq!(read(&ranges), pattern, "{name}, {m} x {n}");
             let transposed = ranges.transposed();
-            assert_eq!(read(&transposed), pattern.transposed([m, n]), "{name} transposed, {m} x {n}");
-            assert_eq!(read(&transposed.transposed()), pattern, "{name} transposed twice");
+            assert_eq!(
+                read(&transposed),
+                pattern.transposed([m, n]),
+                "{name} transposed, {m} x {n}"
+            );
+            assert_eq!(
+                read(&transposed.transposed()),
+                pattern,
+                "{name} transposed twice"
+            );
             let pairs = pattern.0[0].iter().flatten().filter(|own| **own).count();
             assert_eq!(ranges.pairs(), pairs as u128, "{name}, {m} x {n}");
             let lengths: Vec<usize> = pattern.0[0]
@@ -175,7 +200,12 @@ fn ranges_of_parts_of_a_matrix_are_those_of_its_pairs() {
         let own = read(&ranges.select(Axis::J, &columns));
         let want = Pattern::new([23, 6], |i, j| pattern.exists(0, i, columns[j]));
         assert_eq!(own, want, "columns of {name}");
-        for (rows, columns) in [(0..23, 0..31), (3..4, 5..30), (22..23, 30..31), (4..4, 2..9)] {
+        for (rows, columns) in [
+            (0..23, 0..31),
+            (3..4, 5..30),
+            (22..23, 30..31),
+            (4..4, 2..9),
+        ] {
             let own = read(&ranges.block(rows.clone(), columns.clone()));
             let want = Pattern::new([rows.len(), columns.len()], |i, j| {
                 pattern.exists(0, rows.start + i, columns.start + j)
@@ -183,8 +213,13 @@ fn ranges_of_parts_of_a_matrix_are_those_of_its_pairs() {
             assert_eq!(own, want, "a block of {name}");
         }
         let batches = read(&ranges.columns_as_batch());
-        let want = (0..31).map(|j| Pattern::new([23, 1], |i, _| pattern.exists(0, i, j)).0[0].clone());
-        assert_eq!(batches, Pattern(want.collect()), "columns of {name} as batches");
+        let want =
+            (0..31).map(|j| Pattern::new([23, 1], |i, _| pattern.exists(0, i, j)).0[0].clone());
+        assert_eq!(
+            batches,
+            Pattern(want.collect()),
+            "columns of {name} as batches"
+        );
     }
     for (name, ranges, pattern) in patterns([29, 29], 6) {
         let want = Pattern::new([29, 1], |i, _| pattern.exists(0, i, i));
@@ -211,16 +246,67 @@ fn what_are_no_ranges_is_an_error() {
         Ranges::new(size, rows, slices, columns).expect_err("it is none")
     };
     let leaves = new(&[0..6], &[1], &[3..9]);
-    assert!(matches!(leaves, Leaves { what: "columns", start: 3, end: 9, size: 8 }), "{leaves}");
+    assert!(
+        matches!(
+            leaves,
+            Leaves {
+                what: "columns",
+                start: 3,
+                end: 9,
+                size: 8
+            }
+        ),
+        "{leaves}"
+    );
     #[allow(clippy::reversed_empty_ranges)]
     let reversed = new(&[0..6], &[1], &[5..3]);
-    assert!(matches!(reversed, Leaves { what: "columns", .. }), "{reversed}");
+    assert!(
+        matches!(
+            reversed,
+            Leaves {
+                what: "columns",
+                ..
+            }
+        ),
+        "{reversed}"
+    );
     let leaves = new(&[0..7], &[0], &[]);
-    assert!(matches!(leaves, Leaves { what: "rows", end: 7, size: 6, .. }), "{leaves}");
+    assert!(
+        matches!(
+            leaves,
+            Leaves {
+                what: "rows",
+                end: 7,
+                size: 6,
+                ..
+            }
+        ),
+        "{leaves}"
+    );
     let twice = new(&[0..6], &[2], &[2..5, 0..3]);
-    assert!(matches!(twice, Overlap { first: [0, 3], second: [2, 5], .. }), "{twice}");
+    assert!(
+        matches!(
+            twice,
+            Overlap {
+                first: [0, 3],
+                second: [2, 5],
+                ..
+            }
+        ),
+        "{twice}"
+    );
     let rows = new(&[0..4, 3..6], &[0, 0], &[]);
-    assert!(matches!(rows, Overlap { what: "rows", first: [0, 4], second: [3, 6] }), "{rows}");
+    assert!(
+        matches!(
+            rows,
+            Overlap {
+                what: "rows",
+                first: [0, 4],
+                second: [3, 6]
+            }
+        ),
+        "{rows}"
+    );
     let gap = new(&[0..2, 3..6], &[0, 0], &[]);
     assert_eq!(gap, Uncovered { start: 2, end: 3 });
     let end = new(&[0..2], &[0], &[]);
@@ -228,42 +314,143 @@ fn what_are_no_ranges_is_an_error() {
     let none = new(&[], &[], &[]);
     assert_eq!(none, Uncovered { start: 0, end: 6 });
     let count = new(&[0..6], &[1, 1], &[0..1]);
-    assert!(matches!(count, Count { given: 2, expected: 1, .. }), "{count}");
+    assert!(
+        matches!(
+            count,
+            Count {
+                given: 2,
+                expected: 1,
+                ..
+            }
+        ),
+        "{count}"
+    );
     let left_over = new(&[0..6], &[1], &[0..1, 1..2]);
-    assert!(matches!(left_over, Count { given: 2, expected: 1, .. }), "{left_over}");
+    assert!(
+        matches!(
+            left_over,
+            Count {
+                given: 2,
+                expected: 1,
+                ..
+            }
+        ),
+        "{left_over}"
+    );
     let back = new(&[0..3, 3..6], &[2, 1], &[0..1]);
     assert!(matches!(back, Descending { .. }), "{back}");
 
     let keep = Ranges::from_matrix(&[0..1], &[0..1], &[]).expect_err("no truth value");
-    assert!(matches!(keep, Count { given: 0, expected: 1, .. }), "{keep}");
+    assert!(
+        matches!(
+            keep,
+            Count {
+                given: 0,
+                expected: 1,
+                ..
+            }
+        ),
+        "{keep}"
+    );
     let columns = Ranges::from_matrix(&[0..1, 1..2], &[0..4, 2..5], &[false; 4]);
     let columns = columns.expect_err("they overlap");
-    assert!(matches!(columns, Overlap { what: "columns", .. }), "{columns}");
+    assert!(
+        matches!(
+            columns,
+            Overlap {
+                what: "columns",
+                ..
+            }
+        ),
+        "{columns}"
+    );
     let segments = Ranges::lengths(&[1, 2], &[3]).expect_err("one segment more");
-    assert!(matches!(segments, Count { given: 1, expected: 2, .. }), "{segments}");
+    assert!(
+        matches!(
+            segments,
+            Count {
+                given: 1,
+                expected: 2,
+                ..
+            }
+        ),
+        "{segments}"
+    );
     let labels = Ranges::labels(&[1, 0], &[0, 1]).expect_err("they are not sorted");
-    assert!(matches!(labels, Descending { what: "labels of rows", .. }), "{labels}");
+    assert!(
+        matches!(
+            labels,
+            Descending {
+                what: "labels of rows",
+                ..
+            }
+        ),
+        "{labels}"
+    );
     let twice = Ranges::neighbors(4, &[0, 3], &[1, 3, 1]).expect_err("1 comes twice");
     assert!(matches!(twice, Overlap { .. }), "{twice}");
     let missing = Ranges::neighbors(4, &[0, 1], &[4]).expect_err("there is no column 4");
     assert!(matches!(missing, Leaves { .. }), "{missing}");
     let short = Ranges::neighbors(4, &[0, 1], &[1, 2]).expect_err("2 belongs to no row");
-    assert!(matches!(short, Count { given: 1, expected: 2, .. }), "{short}");
+    assert!(
+        matches!(
+            short,
+            Count {
+                given: 1,
+                expected: 2,
+                ..
+            }
+        ),
+        "{short}"
+    );
     let large = Ranges::lengths(&[1], &[u32::MAX as usize]).expect_err("it has no number");
-    assert!(matches!(large, TooLarge { what: "columns", .. }), "{large}");
+    assert!(
+        matches!(
+            large,
+            TooLarge {
+                what: "columns",
+                ..
+            }
+        ),
+        "{large}"
+    );
 
     let one = Ranges::causal([3, 4]).expect("it is small");
     let other = Ranges::causal([3, 5]).expect("it is small");
     let sizes = Ranges::batched(&[2], &[one.clone(), other]).expect_err("other columns");
-    assert!(matches!(sizes, Sizes { index: 1, given: [3, 5], expected: [3, 4] }), "{sizes}");
+    assert!(
+        matches!(
+            sizes,
+            Sizes {
+                index: 1,
+                given: [3, 5],
+                expected: [3, 4]
+            }
+        ),
+        "{sizes}"
+    );
     let few = Ranges::batched(&[2], std::slice::from_ref(&one)).expect_err("one is missing");
-    assert!(matches!(few, Count { given: 1, expected: 2, .. }), "{few}");
+    assert!(
+        matches!(
+            few,
+            Count {
+                given: 1,
+                expected: 2,
+                ..
+            }
+        ),
+        "{few}"
+    );
     assert!(Ranges::batched(&[1, 2], &[one.clone(), one]).is_ok());
 }
 
 #[test]
 fn ranges_that_touch_are_one() {
-    let matrix = Ranges::from_matrix(&[0..2, 2..4], &[0..3, 3..6, 6..9], &[true, true, false, true, false, true]);
+    let matrix = Ranges::from_matrix(
+        &[0..2, 2..4],
+        &[0..3, 3..6, 6..9],
+        &[true, true, false, true, false, true],
+    );
     let matrix = matrix.expect("they are clusters");
     assert_eq!(matrix.count(), 3);
     let same = Ranges::new([4, 9], &[0..2, 2..4], &[1, 3], &[0..6, 0..3, 6..9]);

@@ -52,7 +52,10 @@ fn check(problem: &Problem, pattern: &Pattern, precision: Precision, all: &[Want
     }
     let (values, indices) = problem.reference_where(&|b, i, j| pattern.exists(b, i, j));
     let client = client();
-    println!("{what}: {kind:?} over {} of {}", problem.reduced, problem.formula);
+    println!(
+        "{what}: {kind:?} over {} of {}",
+        problem.reduced, problem.formula
+    );
     if !has_indices(kind) {
         let got = problem.run(&client, precision).expect("it is supported");
         assert_close(&got, &values, relative(precision));
@@ -86,7 +89,11 @@ fn every_reduction_of_ranges_matches_its_definition() {
                 Axis::I => (size[1], size[0]),
             };
             let problem = problem(kind, dim, reduced, sizes, &[], 3).in_ranges(ranges.clone());
-            let wanted = if (at + k).is_multiple_of(3) { &ALL_WANTED[..] } else { &[Wanted::BOTH] };
+            let wanted = if (at + k).is_multiple_of(3) {
+                &ALL_WANTED[..]
+            } else {
+                &[Wanted::BOTH]
+            };
             for precision in precisions_of(dim) {
                 check(&problem, pattern, *precision, wanted, name);
             }
@@ -143,7 +150,13 @@ fn batches_have_the_same_ranges_or_ranges_of_their_own() {
             let ranges = Ranges::batched(shape, &ranges).expect("as many as batches");
             let problem = problem(kind, 1, Axis::J, (size[0], size[1]), &[2, 3], 4);
             let problem = problem.in_ranges(ranges);
-            check(&problem, &pattern, Precision::F32, &[Wanted::BOTH], "three of six");
+            check(
+                &problem,
+                &pattern,
+                Precision::F32,
+                &[Wanted::BOTH],
+                "three of six",
+            );
         }
     }
 }
@@ -174,7 +187,12 @@ fn ranges_in_parts_match_their_definition() {
 #[test]
 fn the_first_of_infinite_values_is_that_of_the_ranges() {
     let size = [20, 5000];
-    let ranges = Ranges::new(size, &[0..7, 7..9, 9..20], &[2, 2, 3], &[300..400, 700..4000, 41..42]);
+    let ranges = Ranges::new(
+        size,
+        &[0..7, 7..9, 9..20],
+        &[2, 2, 3],
+        &[300..400, 700..4000, 41..42],
+    );
     let ranges = ranges.expect("they are disjoint");
     for (kind, infinity) in [
         (ReductionKind::Minimum, f64::INFINITY),
@@ -186,7 +204,14 @@ fn the_first_of_infinite_values_is_that_of_the_ranges() {
             Some(Axis::J) => value.clone(),
             _ => rows.clone(),
         };
-        let problem = Problem::new(&(x(0, 1) + y(1, 1)), Axis::J, &[], (size[0], size[1]), tensor, |_| 0.0);
+        let problem = Problem::new(
+            &(x(0, 1) + y(1, 1)),
+            Axis::J,
+            &[],
+            (size[0], size[1]),
+            tensor,
+            |_| 0.0,
+        );
         let problem = problem.reduced_by(kind).in_ranges(ranges.clone());
         let run = problem.run_for(&client(), Precision::F32, Wanted::BOTH);
         let (values, indices) = run.expect("it is supported");
@@ -205,16 +230,35 @@ fn what_is_in_no_range_is_not_read() {
     let mut rng = Rng::new(8);
     let rows = Tensor::random(&[size[0], 1], &mut rng, -1.0, 1.0);
     let columns = Tensor::random(&[size[1], 1], &mut rng, -1.0, 1.0).with(&[80, 0], f64::NAN);
-    for (at, seen) in [(9, [false, false]), (75, [false, false]), (69, [true, false]), (199, [false, true])] {
+    for (at, seen) in [
+        (9, [false, false]),
+        (75, [false, false]),
+        (69, [true, false]),
+        (199, [false, true]),
+    ] {
         let columns = columns.clone().with(&[at, 0], f64::NAN);
         let tensor = |var: &burn_lazy_kernels::expr::Var| match var.axis {
             Some(Axis::J) => columns.clone(),
             _ => rows.clone(),
         };
-        let sum = Problem::new(&(x(0, 1) * y(1, 1)), Axis::J, &[], (size[0], size[1]), tensor, |_| 0.0);
-        let got = sum.in_ranges(ranges.clone()).run(&client(), Precision::F32).expect("it is supported");
+        let sum = Problem::new(
+            &(x(0, 1) * y(1, 1)),
+            Axis::J,
+            &[],
+            (size[0], size[1]),
+            tensor,
+            |_| 0.0,
+        );
+        let got = sum
+            .in_ranges(ranges.clone())
+            .run(&client(), Precision::F32)
+            .expect("it is supported");
         for (row, value) in got.iter().enumerate() {
-            assert_eq!(value.is_nan(), seen[usize::from(row >= 4)], "NaN at {at}, row {row}");
+            assert_eq!(
+                value.is_nan(),
+                seen[usize::from(row >= 4)],
+                "NaN at {at}, row {row}"
+            );
         }
     }
 }
@@ -287,10 +331,18 @@ fn random_formulas_of_ranges_match_the_reference() {
         let precision = *crate::device::precisions().last().expect("there is one");
         let whole = problem.run(&client(), precision).expect("it is supported");
         let all = Ranges::lengths(&[m], &[n]).expect("it is small");
-        let same = problem.in_ranges(all).run(&client(), precision).expect("it is supported");
+        let same = problem
+            .in_ranges(all)
+            .run(&client(), precision)
+            .expect("it is supported");
         for (a, b) in whole.iter().zip(&same) {
             let close = (a - b).abs() <= 1e-3 * a.abs().max(b.abs());
-            prop_assert!(a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()) || close, "{} and {}", a, b);
+            prop_assert!(
+                a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()) || close,
+                "{} and {}",
+                a,
+                b
+            );
         }
         // Two halves of the columns are the whole.
         let _ = seed;
@@ -312,10 +364,24 @@ fn ranges_of_another_matrix_are_refused() {
     for problem in [of(5, 8), of(6, 9), batched] {
         if engine() == Engine::Host {
             let run = problem.run_on_host(Precision::F32, Wanted::VALUES, Instructions::detect());
-            assert!(matches!(run, Err(HostError::Ranges { rows: 5, columns: 9, .. })));
+            assert!(matches!(
+                run,
+                Err(HostError::Ranges {
+                    rows: 5,
+                    columns: 9,
+                    ..
+                })
+            ));
         } else {
             let run = problem.run(&client(), Precision::F32);
-            assert!(matches!(run, Err(LaunchError::Ranges { rows: 5, columns: 9, .. })));
+            assert!(matches!(
+                run,
+                Err(LaunchError::Ranges {
+                    rows: 5,
+                    columns: 9,
+                    ..
+                })
+            ));
         }
     }
 }

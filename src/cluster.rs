@@ -1,0 +1,245 @@
+//! Clusters of points, for [`Ranges`] of pairs of clusters.
+
+use std::{borrow::Cow, ops::Range, sync::Arc};
+
+use burn::tensor::{Int, Tensor, TensorData};
+use burn_lazy_kernels::{Axis, RangesError};
+
+use crate::{
+    error::LazyError,
+    lazy::{LazyTensor, expect},
+    ranges::{Ranges, Values, inverse},
+};
+
+/// Points in clusters: which points a cluster has, and the order in which clusters are one behind the other.
+///
+/// Pairs of clusters that are far from each other often do not matter. With the centroids it is cheap to find those that
+/// do, and [`Ranges::of_clusters`] leaves out the others. This is what `pykeops.torch.cluster` does; here the points stay
+/// in their order.
+///
+/// ```
+/// # #[cfg(feature = "flex")] {
+/// use burn::{prelude::*, tensor::Distribution};
+/// use burn_lazy::{Clusters, LazyTensor, Ranges};
+///
+/// let device = Device::default();
+/// let x = Tensor::<2>::random([1000, 2], Distribution::Default, &device);
+/// let b = Tensor::<2>::random([1000, 1], Distribution::Default, &device);
+/// let clusters = Clusters::grid(&x, &[0.1])?;
+/// // A Gaussian of deviation 0.02 is below 1e-7 at a distance of 0.12. Points of clusters whose centroids are 0.12 and
+/// // two diagonals of a cell apart are farther from each other.
+/// let centroids = clusters.centroids(&x);
+/// let distances = LazyTensor::vi(centroids.clone()).sqdist(LazyTensor::vj(centroids));
+/// let squares: Tensor<3> = distances.dense();
+/// let near = squares.lower_elem((0.12 + 2.0 * 0.1 * 2f64.sqrt()).powi(2));
+/// let ranges = Ranges::of_clusters(&clusters, &clusters, &near)?;
+/// assert!(ranges.pairs() < 600_000);
+///
+/// let k = (-LazyTensor::vi(x.clone()).sqdist(LazyTensor::vj(x)) / (2.0 * 0.02 * 0.02)).exp();
+/// let (few, all) = (k.ranges(&ranges).matmul(b.clone()), k.matmul(b));
+/// assert!((few - all).abs().max().into_scalar::<f32>() < 1e-4);
+/// # }
+/// # Ok::<(), burn_lazy::RangesError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Clusters {
+    /// The points, cluster by cluster.
+    order: Arc<Vec<usize>>,
+    ranges: Arc<Vec<Range<usize>>>,
+}
+
+impl Clusters {
+    /// The clusters of points with the same label, in ascending order of the labels.
+    ///
+    /// # Errors
+    /// If a tensor of labels cannot be read.
+    pub fn new(labels: &(impl Values<i64> + ?Sized)) -> Result<Self, RangesError> {
+        Ok(Self::of_keys(&labels.values()?))
+    }
+
+    /// The clusters of points in the same cell of a grid, whose cells are `sizes` long: one number for all axes, or one
+    /// for each. The grid starts at the least coordinates. Cells without points are no clusters.
+    ///
+    /// # Errors
+    /// If a coordinate is infinite or NaN, a size is not positive, or there are not as many sizes as axes.
+    pub fn grid(x: &Tensor<2>, sizes: &[f64]) -> Result<Self, RangesError> {
+        let [points, dim] = x.dims();
+        if sizes.len() != 1 && sizes.len() != dim {
+            return Err(RangesError::Count {
+                what: "sizes of a cell",
+                given: sizes.len(),
+                expected: dim,
+            });
+        }
+        if let Some(at) = sizes.iter().position(|size| !(*size > 0.0)) {
+            return Err(RangesError::Cell { axis: at });
+        }
+        let values: Vec<f64> = x.to_data().iter::<f64>().collect();
+        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+            return Err(RangesError::Point { row: at / dim });
+        }
+        let mut least = vec![f64::INFINITY; dim];
+        for point in values.chunks(dim) {
+            least
+                .iter_mut()
+                .zip(point)
+                .for_each(|(least, value)| *least = least.min(*value));
+        }
+        let cell = |point: &[f64]| -> Vec<u64> {
+            let numbers = point
+                .iter()
+                .zip(&least)
+                .enumerate()
+                .map(|(k, (value, least))| {
+                    let size = sizes[if sizes.len() == 1 { 0 } else { k }];
+                    // Too many cells are the last one.
+                    ((value - least) / size).floor() as u64
+                });
+            numbers.collect()
+        };
+        let cells: Vec<Vec<u64>> = values.chunks(dim.max(1)).take(points).map(cell).collect();
+        Ok(Self::of_keys(&cells))
+    }
+
+    fn of_keys<K: Ord>(keys: &[K]) -> Self {
+        let mut order: Vec<usize> = (0..keys.len()).collect();
+        // Stable, so that the points of a cluster are in their order.
+        order.sort_by_key(|at| &keys[*at]);
+        let mut start = 0;
+        let runs = order.chunk_by(|a, b| keys[*a] == keys[*b]).map(|run| {
+            start += run.len();
+            start - run.len()..start
+        });
+        Self {
+            ranges: Arc::new(runs.collect()),
+            order: Arc::new(order),
+        }
+    }
+
+    /// The number of clusters.
+    pub fn len(&self) -> usize {
+        self.ranges.len()
+    }
+
+    /// Whether there is no cluster.
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    /// Where each cluster is in [sorted](Self::sort) points.
+    pub fn ranges(&self) -> &[Range<usize>] {
+        &self.ranges
+    }
+
+    /// For each sorted point, its place among the points.
+    pub fn order(&self) -> &[usize] {
+        &self.order
+    }
+
+    /// The rows of `x`, which is `[points, D]`, cluster by cluster. Differentiable.
+    ///
+    /// # Panics
+    /// If there is another number of points.
+    #[track_caller]
+    pub fn sort(&self, x: Tensor<2>) -> Tensor<2> {
+        self.check(&x);
+        let order = numbers(&self.order, &x);
+        x.select(0, order)
+    }
+
+    /// What belongs to [sorted](Self::sort) points in the order of the points. Differentiable.
+    ///
+    /// # Panics
+    /// If there is another number of points.
+    #[track_caller]
+    pub fn unsort(&self, x: Tensor<2>) -> Tensor<2> {
+        self.check(&x);
+        let back = numbers(&inverse(&self.order), &x);
+        x.select(0, back)
+    }
+
+    /// The mean of the points of each cluster, `[clusters, D]`, of points `[points, D]`. Differentiable.
+    ///
+    /// # Panics
+    /// If there is another number of points.
+    #[track_caller]
+    pub fn centroids(&self, x: &Tensor<2>) -> Tensor<2> {
+        self.check(x);
+        expect(
+            self.members(x.clone())
+                .and_then(|own| own.try_mean(Axis::J)),
+        )
+    }
+
+    /// The mean of the points of each cluster with weights `[points, 1]`, and the sum of the weights, `[clusters, 1]`.
+    /// Differentiable.
+    ///
+    /// # Panics
+    /// If there is another number of points or of weights.
+    #[track_caller]
+    pub fn weighted_centroids(&self, x: &Tensor<2>, weights: &Tensor<2>) -> (Tensor<2>, Tensor<2>) {
+        self.check(x);
+        self.check(weights);
+        let sum = |of: Tensor<2>| -> Tensor<2> {
+            expect(self.members(of).and_then(|own| own.try_sum(Axis::J)))
+        };
+        let total = sum(weights.clone());
+        (sum(x.clone() * weights.clone()) / total.clone(), total)
+    }
+
+    /// A matrix with a row for each cluster, which has the points of the cluster.
+    fn members(&self, x: Tensor<2>) -> Result<LazyTensor, LazyError> {
+        let rows: Vec<Range<usize>> = (0..self.len()).map(|at| at..at + 1).collect();
+        let ends: Vec<usize> = (1..=self.len()).collect();
+        let size = [self.len(), self.order.len()];
+        let ranges = Ranges::new(size, &rows, &ends, &*self.ranges);
+        let ranges = ranges.expect("clusters are disjoint");
+        LazyTensor::try_vj(self.sort(x))?.try_ranges(&ranges)
+    }
+
+    #[track_caller]
+    fn check(&self, x: &Tensor<2>) {
+        let [rows, _] = x.dims();
+        let points = self.order.len();
+        assert!(
+            rows == points,
+            "{rows} rows for clusters of {points} points"
+        );
+    }
+}
+
+impl Ranges {
+    /// The pairs of points of those clusters of rows and of columns for which `keep` holds, a matrix with a row for each
+    /// cluster of rows. Points stay in their order: a reduction sorts its operands, and its results back. Of equal values
+    /// it finds the one whose cluster comes first, not the one of the lowest index.
+    ///
+    /// # Errors
+    /// If `keep` has another size.
+    pub fn of_clusters(
+        rows: &Clusters,
+        columns: &Clusters,
+        keep: &(impl Values<bool> + ?Sized),
+    ) -> Result<Self, RangesError> {
+        let ranges = Self::from_matrix(&*rows.ranges, &*columns.ranges, keep)?;
+        Ok(ranges.with_order([rows, columns].map(|own| own.order.clone())))
+    }
+}
+
+/// Indices on the device of `like`.
+fn numbers(order: &[usize], like: &Tensor<2>) -> Tensor<1, Int> {
+    let numbers: Vec<i64> = order.iter().map(|at| *at as i64).collect();
+    Tensor::from_data(TensorData::new(numbers, [order.len()]), &like.device())
+}
+
+impl Values<i64> for Clusters {
+    /// The cluster of each point.
+    fn values(&self) -> Result<Cow<'_, [i64]>, RangesError> {
+        let mut labels = vec![0; self.order.len()];
+        for (label, range) in self.ranges.iter().enumerate() {
+            for at in &self.order[range.clone()] {
+                labels[*at] = label as i64;
+            }
+        }
+        Ok(Cow::Owned(labels))
+    }
+}
