@@ -39,6 +39,7 @@
 //!   [`laplacian`](LazyTensor::laplacian) and others, of any order;
 //! - complex formulas ([`Complex`]) and ready kernels ([`kernels`]);
 //! - linear systems with symbolic matrices, eigenvalues and determinants: [`solve`];
+//! - matrices of which only some pairs exist: [`Ranges`], [`Clusters`];
 //! - entries: [`dense`](LazyTensor::dense), [`diag`](LazyTensor::diag), [`block`](LazyTensor::block), and
 //!   [`evaluate`](LazyTensor::evaluate) for formulas of rows, of columns or of parameters alone.
 //!
@@ -133,6 +134,8 @@ const _: () = {
 pub mod guide {
     #[doc = include_str!("../docs/keops.md")]
     pub mod keops {}
+    #[doc = include_str!("../docs/sparse.md")]
+    pub mod sparse {}
     #[doc = include_str!("../docs/speed.md")]
     pub mod speed {}
     #[doc = include_str!("../docs/devices.md")]
