@@ -23,6 +23,8 @@ pub enum Kind {
     LogSumExp,
     /// $\sum_j \mathrm{softmax}_j(x_i \cdot y_j) b_j$.
     Attention,
+    /// The same of columns up to the row: by a mask of all pairs, or by ranges.
+    Causal { ranges: bool },
     /// The columns of the smallest $|x_i - y_j|^2$.
     ArgKmin,
     /// The Gaussian sum and its gradients by x, y and b.
@@ -153,6 +155,7 @@ impl Kind {
             Kind::Laplacian => "laplacian",
             Kind::LogSumExp => "logsumexp",
             Kind::Attention => "attention",
+            Kind::Causal { .. } => "causal",
             Kind::ArgKmin => "argkmin",
             Kind::Gradient => "gradient",
             Kind::ElementWise => "element-wise",
@@ -247,6 +250,7 @@ impl Case {
     pub fn pairs(&self) -> f64 {
         match self.kind {
             Kind::Ranges(origin) => Pairs::new(origin, self.m).ranges.pairs() as f64,
+            Kind::Causal { .. } => self.m as f64 * (self.m + 1) as f64 / 2.0,
             _ => self.batch as f64 * self.m as f64 * self.n as f64,
         }
     }
@@ -262,7 +266,7 @@ impl Case {
             // The root is another operation of the cost of about an exponential.
             Kind::Laplacian => Some([d + dv, 2.0]),
             Kind::LogSumExp => Some([d, 1.0]),
-            Kind::Attention => Some([d + dv, 1.0]),
+            Kind::Attention | Kind::Causal { .. } => Some([d + dv, 1.0]),
             // A comparison.
             Kind::ArgKmin => Some([d + 1.0, 0.0]),
             Kind::Ranges(_) => Some([d + dv, 1.0]),
@@ -358,6 +362,16 @@ pub fn cases(gpu: bool) -> Vec<Case> {
     for n in [1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000] {
         cases.push(Case::new(Kind::Gaussian, [10_000, n], 3).named("columns"));
     }
+    for (workload, ranges) in [
+        ("ranges, causal", true),
+        ("ranges, causal as a mask", false),
+    ] {
+        let case = Case::new(Kind::Causal { ranges }, [4096; 2], 64);
+        cases.push(Case {
+            compared: false,
+            ..case.dv(64).named(workload)
+        });
+    }
     for (workload, origin) in [
         ("ranges, lengths", Origin::Lengths),
         ("ranges, clusters", Origin::Clusters),
@@ -424,7 +438,7 @@ impl Data {
                     (&mut rng).sample_iter(StandardNormal).take(count).collect()
                 }
                 // Scores of the variance 1.
-                (Kind::Attention, "x" | "y") => {
+                (Kind::Attention | Kind::Causal { .. }, "x" | "y") => {
                     let normal = (&mut rng).sample_iter::<f32, _>(StandardNormal).take(count);
                     normal.map(|value| value / d.powf(0.25) as f32).collect()
                 }
@@ -527,6 +541,18 @@ fn prepare_rank<const R: usize>(
             let out: Tensor<R> = scores.sumsoftmaxweight(LazyTensor::vj(column()), Axis::J);
             Output::values(out)
         }),
+        Kind::Causal { ranges } => {
+            let causal = Ranges::causal([case.m, case.n]).expect("it is small");
+            Box::new(move || {
+                let scores = LazyTensor::vi(x.clone()).dot(LazyTensor::vj(y.clone()));
+                let scores = match ranges {
+                    true => scores.ranges(&causal),
+                    false => scores.mask_where(LazyTensor::offset().less(0.0), f64::NEG_INFINITY),
+                };
+                let out: Tensor<R> = scores.sumsoftmaxweight(LazyTensor::vj(column()), Axis::J);
+                Output::values(out)
+            })
+        }
         Kind::ElementWise => Box::new(move || Output::values(x.clone() + 1)),
         Kind::Ranges(origin) => {
             let ranges = Pairs::new(origin, case.m).ranges;
@@ -715,10 +741,15 @@ pub fn error(case: &Case, data: &Data, out: &[f64]) -> f64 {
                 let slope = |k| (moved(k, STEP) - moved(k, -STEP)) / (2.0 * STEP);
                 (0..case.d).map(slope).collect()
             }
-            Kind::Attention => {
-                let scores: Vec<f64> = y_j
+            Kind::Attention | Kind::Causal { .. } => {
+                let columns = match case.kind {
+                    Kind::Causal { .. } => i + 1,
+                    _ => case.n,
+                };
+                let mut scores: Vec<f64> = y_j
                     .map(|y_j| x_i.iter().zip(y_j).map(|(a, b)| a * b).sum::<f64>().exp())
                     .collect();
+                scores[columns..].fill(0.0);
                 let total: f64 = scores.iter().sum();
                 weighted(&|j| scores[j] / total)
             }

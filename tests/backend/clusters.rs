@@ -20,7 +20,10 @@ fn points() -> (Vec<f64>, Tensor<2>) {
 /// Where each point is in `order`.
 fn inverse(order: &[usize]) -> Vec<usize> {
     let mut places = vec![0; order.len()];
-    order.iter().enumerate().for_each(|(place, at)| places[*at] = place);
+    order
+        .iter()
+        .enumerate()
+        .for_each(|(place, at)| places[*at] = place);
     places
 }
 
@@ -133,10 +136,7 @@ fn pairs_of_near_clusters_are_those_of_the_points_in_them() {
     let place = inverse(clusters.order());
     let first = |row: &Vec<usize>| *row.iter().min_by_key(|j| place[**j]).expect("itself") as i64;
     let want: Vec<i64> = rows.iter().map(first).collect();
-    assert_eq!(
-        firsts.into_data().iter::<i64>().collect::<Vec<i64>>(),
-        want
-    );
+    assert_eq!(firsts.into_data().iter::<i64>().collect::<Vec<i64>>(), want);
     let farthest: Tensor<2, Int> = k.argkmin(2, Axis::J);
     let found: Vec<i64> = farthest.into_data().iter::<i64>().collect();
     for (i, row) in rows.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! The corpus: reductions of formulas that between them use all kernels, in every scheme and type.
 
 use burn_lazy_kernels::{
-    Axis, Expr, Formula, IntKind, Kernels, Launch, LaunchError, Layout, Precision, Program,
+    Axis, Expr, Formula, IntKind, Kernels, Launch, LaunchError, Layout, Precision, Program, Ranges,
     ReductionKind, Spec, Symmetric, Wanted, catalogue::ScalarOp, expr::Var, plan::Strategy,
 };
 
@@ -17,6 +17,7 @@ pub struct Case {
     wanted: Wanted,
     pub precision: Precision,
     size: Size,
+    ranges: Option<Ranges>,
     /// Whether it is among the few that show every formula and every reduction in every language.
     pub brief: bool,
 }
@@ -32,6 +33,8 @@ struct Size {
     fold: Option<usize>,
     /// Whether operands are transposed, so that their components are not adjacent.
     transposed: bool,
+    /// The length of segments of rows and of columns, where only the pairs of a segment exist.
+    segments: Option<usize>,
 }
 
 /// Enough rows for all of a GPU.
@@ -42,6 +45,7 @@ const MANY: Size = Size {
     columns: 100_000,
     fold: None,
     transposed: false,
+    segments: None,
 };
 /// So few rows that columns are split.
 const FEW: Size = Size {
@@ -64,6 +68,7 @@ const BATCHED: Size = Size {
     columns: 10_000,
     fold: None,
     transposed: true,
+    segments: None,
 };
 /// Addresses of 64 bits.
 const WIDE: Size = Size {
@@ -82,6 +87,21 @@ const SYMMETRIC: Size = Size {
     name: "symmetric",
     rows: 10_000,
     columns: 10_000,
+    ..MANY
+};
+/// Pairs in ranges, of as many rows as cubes have, and of few.
+const SEGMENTS: Size = Size {
+    name: "segments",
+    rows: 100_000,
+    columns: 100_000,
+    segments: Some(2_000),
+    ..MANY
+};
+const SHORT: Size = Size {
+    name: "short-segments",
+    rows: 1_000,
+    columns: 100_000,
+    segments: Some(10),
     ..MANY
 };
 const SCHEMES: [Size; 3] = [MANY, FEW, SMALL];
@@ -227,6 +247,13 @@ fn reductions() -> impl Iterator<Item = (String, Expr, ReductionKind, Wanted)> {
     })
 }
 
+/// The pairs of segments of `len` rows, and as many segments of columns.
+fn segments(size: Size, len: usize) -> Ranges {
+    let count = size.rows / len;
+    let ranges = Ranges::lengths(&vec![len; count], &vec![size.columns / count; count]);
+    ranges.expect("as many segments")
+}
+
 /// All cases.
 pub fn cases() -> Vec<Case> {
     let mut all = Vec::new();
@@ -246,6 +273,7 @@ pub fn cases() -> Vec<Case> {
             wanted: *wanted,
             precision,
             size,
+            ranges: size.segments.map(|len| segments(size, len)),
             brief,
         });
     };
@@ -256,7 +284,7 @@ pub fn cases() -> Vec<Case> {
         }
         add(entry, Precision::F64, MANY, false);
     }
-    for size in [BATCHED, WIDE, FOLDED, SYMMETRIC] {
+    for size in [BATCHED, WIDE, FOLDED, SYMMETRIC, SEGMENTS, SHORT] {
         add(&formulas()[0], Precision::F32, size, true);
     }
     // Inner products that matrix instructions may compute.
@@ -274,6 +302,7 @@ pub fn cases() -> Vec<Case> {
         }
     }
     for (i, entry) in reductions().enumerate() {
+        add(&entry, Precision::F32, SEGMENTS, false);
         for (j, precision) in PRECISIONS.into_iter().enumerate() {
             for (k, size) in SCHEMES.into_iter().enumerate() {
                 let brief = (j, k) == (i % PRECISIONS.len(), i % SCHEMES.len());
@@ -294,6 +323,7 @@ impl Case {
             .filter(|product| product.len >= 16);
         let halves = [Precision::F16, Precision::BF16].contains(&self.precision);
         (self.precision == Precision::F32 || halves && product.is_some())
+            && self.size.segments.is_none()
             && ![SMALL.name, FOLDED.name, SYMMETRIC.name].contains(&self.size.name)
     }
 
@@ -313,7 +343,7 @@ impl Case {
             rows: self.size.rows,
             columns: self.size.columns,
             fold: self.size.fold,
-            ranges: None,
+            ranges: self.ranges.as_ref(),
             precision: self.precision,
             values: self.precision,
             strategy: Strategy::Auto,
