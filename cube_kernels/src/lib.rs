@@ -37,7 +37,7 @@ pub mod reference;
 #[cfg(feature = "cubecl")]
 pub use cubecl::ir::IntKind;
 pub use error::LaunchError;
-pub use formula::{Axis, Cotangent, Expr, Formula, catalogue, expr};
+pub use formula::{Axis, Cotangent, Expr, Formula, catalogue, expr, interval};
 #[cfg(feature = "cubecl")]
 pub use launch::{
     Kernels, Launch, Layout, Output, PartSizes, Parts, PartsAt, check_device, check_properties,

@@ -1,7 +1,7 @@
 //! The catalogue of scalar functions: one row defines an operation completely.
 //!
 //! A row holds the name, the notation, the sample domain of the tests, the host reference in `f64`,
-//! the partial derivatives as expressions and the kernel code. Where the host is to compute it at the speed of
+//! the partial derivatives as expressions, the interval of the values for arguments in intervals, and the kernel code. Where the host is to compute it at the speed of
 //! vector instructions, the row also has code for them (`tile`), and if that is not for all arguments, which those
 //! are that it is for (`within`); a function with a parameter has none. From the rows come the
 //! [`ScalarOp`] enum, the methods of [`Expr`], the evaluation in kernels and on the host, the
@@ -17,7 +17,10 @@ use std::fmt;
 use cubecl::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::expr::Expr;
+use super::{
+    expr::Expr,
+    interval::{Interval, Rounding},
+};
 #[cfg(feature = "cubecl")]
 use crate::math::{self, Math, elementary, special};
 use crate::math::{
@@ -330,7 +333,7 @@ impl ScalarOp {
 
 macro_rules! scalar_ops {
     (
-        ($d:tt, $hash:tt $cube:tt, $math:ident)
+        ($d:tt, $hash:tt $cube:tt, $math:ident, $rounding:ident)
         unary { $(
             $(#[doc = $udoc:literal])*
             $U:ident $(($up:ident : $upt:ident))? => $umethod:ident, $unotation:expr,
@@ -338,6 +341,7 @@ macro_rules! scalar_ops {
                 host: |$ux:ident| $uhost:expr,
                 $(tile: |$utx:ident| $utile:expr, $(within: |$uwx:ident| $uwithin:expr,)?)?
                 grad: |$ugx:ident, $ugy:ident| $ugrad:expr,
+                bounds: |$ubx:ident| $ubounds:expr,
                 cube: |$ucx:ident| $ucube:expr;
         )+ }
         binary { $(
@@ -347,6 +351,7 @@ macro_rules! scalar_ops {
                 host: |$ba:ident, $bb:ident| $bhost:expr,
                 $(tile: |$bta:ident, $btb:ident| $btile:expr,)?
                 grad: |$bga:ident, $bgb:ident, $bgy:ident| [$bgrada:expr, $bgradb:expr],
+                bounds: |$bba:ident, $bbb:ident| $bbounds:expr,
                 cube: |$bca:ident, $bcb:ident| $bcube:expr;
         )+ }
         ternary { $(
@@ -357,6 +362,7 @@ macro_rules! scalar_ops {
                 $(tile: |$tta:ident, $ttb:ident, $ttc:ident| $ttile:expr,)?
                 grad: |$tga:ident, $tgb:ident, $tgc:ident, $tgy:ident|
                     [$tgrada:expr, $tgradb:expr, $tgradc:expr],
+                bounds: |$tba:ident, $tbb:ident, $tbc:ident| $tbounds:expr,
                 cube: |$tca:ident, $tcb:ident, $tcc:ident| $tcube:expr;
         )+ }
     ) => {
@@ -450,6 +456,24 @@ macro_rules! scalar_ops {
                         let ($tga, $tgb, $tgc, $tgy) = (&args[0], &args[1], &args[2], y);
                         let _ = ($tga, $tgb, $tgc, $tgy);
                         vec![Partial::from($tgrada), Partial::from($tgradb), Partial::from($tgradc)]
+                    } )+
+                }
+            }
+
+            /// The interval of the values for arguments in these intervals.
+            pub(crate) fn bounds(&self, args: &[Interval], $rounding: Rounding) -> Interval {
+                match *self {
+                    $( Self::$U $(($up))? => {
+                        let $ubx = &args[0];
+                        $ubounds
+                    } )+
+                    $( Self::$B => {
+                        let ($bba, $bbb) = (&args[0], &args[1]);
+                        $bbounds
+                    } )+
+                    $( Self::$T => {
+                        let ($tba, $tbb, $tbc) = (&args[0], &args[1], &args[2]);
+                        $tbounds
                     } )+
                 }
             }
@@ -609,7 +633,7 @@ const COSINE: Domain = Domain::new(&[(-0.99, 0.99)], &[0.0, 1.0, -1.0, 0.5, -0.5
 const EXPONENT: Domain = Domain::new(&[(-10.0, 10.0)], &[0.0, 1.0, -80.0, 80.0, 1e-6, -1e-3]);
 
 scalar_ops! {
-    ($, #[cube], math)
+    ($, #[cube], math, rounding)
     unary {
         /// The opposite, $-x$.
         Neg => negate, Notation::Prefix("-"),
@@ -617,6 +641,7 @@ scalar_ops! {
             host: |x| -x,
             tile: |x| -x,
             grad: |x, y| Expr::constant(-1.0),
+            bounds: |a| a.negated(),
             cube: |x| -x;
 
         /// The same value, which is rounded before anything else is done with it: a product that is added to something is
@@ -627,6 +652,7 @@ scalar_ops! {
             host: |x| x,
             tile: |x| x,
             grad: |x, y| Expr::constant(1.0),
+            bounds: |a| a.clone(),
             cube: |x| math::rounded(x, math);
 
         /// The square, $x^2$.
@@ -635,6 +661,7 @@ scalar_ops! {
             host: |x| x * x,
             tile: |x| x * x,
             grad: |x, y| 2.0 * x.clone(),
+            bounds: |a| rounding.square(a),
             cube: |x| x * x;
 
         /// The integer power $x^n$ by repeated multiplication; any base, $x^0 = 1$.
@@ -647,6 +674,7 @@ scalar_ops! {
                 2 => 2.0 * x.clone(),
                 _ => n as f64 * x.powi(n - 1),
             },
+            bounds: |a| rounding.powi(a, n),
             cube: |x| math::powi(x, n);
 
         /// The square root; NaN below zero. Its derivative at zero is defined as 0, so that norms
@@ -656,6 +684,7 @@ scalar_ops! {
             host: |x| x.sqrt(),
             tile: |x| x.sqrt(),
             grad: |x, y| 0.5 * x.rsqrt(),
+            bounds: |a| rounding.increasing_within(a, 2.5, Expr::sqrt),
             cube: |x| x.sqrt();
 
         /// The reciprocal square root $x^{-1/2}$; defined as 0 at zero, NaN below.
@@ -664,6 +693,7 @@ scalar_ops! {
             host: |x| if x == 0.0 { 0.0 } else { 1.0 / x.sqrt() },
             tile: |x| lane::rsqrt(x),
             grad: |x, y| -0.5 * y.powi(3),
+            bounds: |a| rounding.rsqrt(a),
             cube: |x| math::rsqrt(x);
 
         /// The cube root, of any sign. Its derivative at zero is defined as 0.
@@ -672,6 +702,7 @@ scalar_ops! {
             host: |x| x.cbrt(),
             // The square of the reciprocal root of the square is 0 at 0.
             grad: |x, y| (1.0 / 3.0) * y.square().rsqrt().square(),
+            bounds: |a| rounding.increasing(a, 1.0, Expr::cbrt),
             cube: |x| elementary::cbrt(x, math);
 
         /// The reciprocal $1 / x$.
@@ -680,6 +711,7 @@ scalar_ops! {
             host: |x| 1.0 / x,
             tile: |x| T::ONE / x,
             grad: |x, y| -y.square(),
+            bounds: |a| rounding.recip(a),
             cube: |x| math::constant_vector::<F, N>(1.0) / x;
 
         /// The absolute value; its derivative at zero is 0.
@@ -688,6 +720,7 @@ scalar_ops! {
             host: |x| x.abs(),
             tile: |x| x.abs(),
             grad: |x, y| x.sign(),
+            bounds: |a| a.abs(),
             cube: |x| x.abs();
 
         /// The sign: -1, 0 or 1; NaN for NaN. Its derivative is 0.
@@ -696,6 +729,7 @@ scalar_ops! {
             host: |x| if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { x },
             tile: |x| lane::sign(x),
             grad: |x, y| Expr::constant(0.0),
+            bounds: |a| a.map(Expr::sign),
             cube: |x| math::sign(x);
 
         /// The exponential $e^x$. In F32, on a CPU and on CUDA, the argument may be rounded once more where it
@@ -705,6 +739,7 @@ scalar_ops! {
             host: |x| x.exp(),
             tile: |x| x.exp(math),
             grad: |x, y| y.clone(),
+            bounds: |a| rounding.exp(a),
             cube: |x| math::exp(x, math);
 
         /// The power $2^x$, exact for integers. In F32 on a CPU a polynomial whose results below $2^{-126}$ are 0
@@ -714,6 +749,7 @@ scalar_ops! {
             host: |x| x.exp2(),
             tile: |x| x.exp2(math),
             grad: |x, y| std::f64::consts::LN_2 * y.clone(),
+            bounds: |a| rounding.exp2(a),
             cube: |x| elementary::exp2(x, math);
 
         /// The natural logarithm; $-\infty$ at zero, NaN below.
@@ -722,6 +758,7 @@ scalar_ops! {
             host: |x| x.ln(),
             tile: |x| x.log(math),
             grad: |x, y| x.recip(),
+            bounds: |a| rounding.increasing_within(a, 1.3, Expr::log),
             cube: |x| elementary::log(x, math);
 
         /// The logarithm to base 2, exact for powers of 2; $-\infty$ at zero, NaN below.
@@ -729,6 +766,7 @@ scalar_ops! {
             domain: POSITIVE,
             host: |x| x.log2(),
             grad: |x, y| std::f64::consts::LOG2_E * x.recip(),
+            bounds: |a| rounding.increasing_within(a, 1.4, Expr::log2),
             cube: |x| elementary::log2(x, math);
 
         /// The logarithm to base 10; $-\infty$ at zero, NaN below.
@@ -736,6 +774,7 @@ scalar_ops! {
             domain: POSITIVE,
             host: |x| x.log10(),
             grad: |x, y| std::f64::consts::LOG10_E * x.recip(),
+            bounds: |a| rounding.increasing_within(a, 1.6, Expr::log10),
             cube: |x| elementary::log10(x, math);
 
         /// $e^x - 1$, exact for small $x$.
@@ -744,6 +783,7 @@ scalar_ops! {
             host: |x| x.exp_m1(),
             tile: |x| x.expm1(math),
             grad: |x, y| x.exp(),
+            bounds: |a| rounding.expm1(a),
             cube: |x| elementary::expm1(x, math);
 
         /// $\log(1 + x)$, exact for small $x$; $-\infty$ at -1, NaN below.
@@ -752,6 +792,7 @@ scalar_ops! {
             host: |x| x.ln_1p(),
             tile: |x| lane::log1p(math, x),
             grad: |x, y| (1.0 + x.clone()).recip(),
+            bounds: |a| rounding.increasing_within(a, 1.5, Expr::log1p),
             cube: |x| elementary::log1p(x, math);
 
         /// $x \log x$; 0 at 0, NaN below. Its derivative at 0 is defined as 0.
@@ -760,6 +801,7 @@ scalar_ops! {
             host: |x| if x == 0.0 { 0.0 } else { x * x.ln() },
             tile: |x| lane::xlogx(math, x),
             grad: |x, y| (x.log() + 1.0).zero_where(&x.equal_to(0.0)),
+            bounds: |a| rounding.xlogx(a),
             cube: |x| select_many(
                 x.equal(&math::constant_vector::<F, N>(0.0)),
                 math::constant_vector::<F, N>(0.0),
@@ -776,6 +818,7 @@ scalar_ops! {
             tile: |x| x.sin(math),
             within: |x| x.abs() < T::LARGE_ANGLE,
             grad: |x, y| x.cos(),
+            bounds: |a| rounding.wave(a, 0.25, Expr::sin),
             cube: |x| elementary::sin(x, math);
 
         /// The cosine of an angle in radians, of any size as for `sin`.
@@ -785,6 +828,7 @@ scalar_ops! {
             tile: |x| x.cos(math),
             within: |x| x.abs() < T::LARGE_ANGLE,
             grad: |x, y| -x.sin(),
+            bounds: |a| rounding.wave(a, 0.0, Expr::cos),
             cube: |x| elementary::cos(x, math);
 
         /// The tangent of an angle in radians, of any size as for `sin`.
@@ -792,6 +836,7 @@ scalar_ops! {
             domain: Domain::new(&[(-1.4, 1.4)], &[0.0, 0.5, 4.0, 1e7, -1e9, 1e20]).scale(1.0),
             host: |x| x.tan(),
             grad: |x, y| 1.0 + y.square(),
+            bounds: |a| rounding.tan(a),
             cube: |x| elementary::tan(x, math);
 
         /// The arc sine, from $-\pi/2$ to $\pi/2$; NaN outside of -1 to 1, at the ends
@@ -801,6 +846,7 @@ scalar_ops! {
             domain: COSINE,
             host: |x| x.asin(),
             grad: |x, y| (1.0 - x.square()).rsqrt(),
+            bounds: |a| rounding.increasing_within(a, 2.1, Expr::asin),
             cube: |x| elementary::asin(x, math);
 
         /// The arc cosine, from 0 to $\pi$; NaN outside of -1 to 1, at the ends
@@ -810,6 +856,7 @@ scalar_ops! {
             domain: COSINE.scale(1.0),
             host: |x| x.acos(),
             grad: |x, y| -(1.0 - x.square()).rsqrt(),
+            bounds: |a| rounding.acos(a),
             cube: |x| elementary::acos(x, math);
 
         /// The arc tangent, from $-\pi/2$ to $\pi/2$.
@@ -817,6 +864,7 @@ scalar_ops! {
             domain: Domain::new(&[(-5.0, 5.0)], &[0.0, 1.0, -1.0, 1e-6, 1e6]),
             host: |x| x.atan(),
             grad: |x, y| (1.0 + x.square()).recip(),
+            bounds: |a| rounding.increasing(a, 1.3, Expr::atan),
             cube: |x| elementary::atan(x, math);
 
         /// The hyperbolic sine.
@@ -825,6 +873,7 @@ scalar_ops! {
             host: |x| x.sinh(),
             tile: |x| lane::sinh(math, x),
             grad: |x, y| x.cosh(),
+            bounds: |a| rounding.increasing(a, 3.6, Expr::sinh),
             cube: |x| elementary::sinh(x, math);
 
         /// The hyperbolic cosine.
@@ -833,6 +882,7 @@ scalar_ops! {
             host: |x| x.cosh(),
             tile: |x| lane::cosh(math, x),
             grad: |x, y| x.sinh(),
+            bounds: |a| rounding.increasing(&a.abs(), 3.6, Expr::cosh),
             cube: |x| elementary::cosh(x, math);
 
         /// The hyperbolic tangent.
@@ -841,6 +891,7 @@ scalar_ops! {
             host: |x| x.tanh(),
             tile: |x| x.tanh(math),
             grad: |x, y| 1.0 - y.square(),
+            bounds: |a| rounding.increasing(a, 1.1, Expr::tanh),
             cube: |x| elementary::tanh(x, math);
 
         /// The inverse hyperbolic cosine, at least 0; NaN below 1, where its derivative is defined as 0.
@@ -849,6 +900,7 @@ scalar_ops! {
             host: |x| libm::acosh(x),
             // Two roots, as the square of a large number is infinite.
             grad: |x, y| (x.clone() - 1.0).rsqrt() * (x.clone() + 1.0).rsqrt(),
+            bounds: |a| rounding.acosh(a),
             cube: |x| elementary::acosh(x, math);
 
         /// The inverse hyperbolic sine.
@@ -856,6 +908,7 @@ scalar_ops! {
             domain: Domain::new(&[(-8.0, 8.0)], &[0.0, 1.0, -1.0, 1e-6, 1e6, -1e30, 1e-30]),
             host: |x| libm::asinh(x),
             grad: |x, y| x.compare(ScalarOp::Hypot, &Expr::constant(1.0)).recip(),
+            bounds: |a| rounding.increasing(a, 1.5, Expr::asinh),
             cube: |x| elementary::asinh(x, math);
 
         /// The inverse hyperbolic tangent; infinite at -1 and 1, NaN outside.
@@ -863,6 +916,7 @@ scalar_ops! {
             domain: Domain::new(&[(-0.99, 0.99)], &[0.0, 0.5, -0.5, 1e-6, 0.9999999, 1.0, -1.0]),
             host: |x| libm::atanh(x),
             grad: |x, y| ((1.0 - x.clone()) * (1.0 + x.clone())).recip(),
+            bounds: |a| rounding.increasing_within(a, 1.7, Expr::atanh),
             cube: |x| elementary::atanh(x, math);
 
         /// The logistic function $1 / (1 + e^{-x})$.
@@ -871,6 +925,7 @@ scalar_ops! {
             host: |x| 1.0 / (1.0 + (-x).exp()),
             tile: |x| lane::sigmoid(math, x),
             grad: |x, y| y.clone() * (-x.clone()).sigmoid(),
+            bounds: |a| rounding.rising(a, 1.7, Expr::sigmoid),
             cube: |x| elementary::sigmoid(x, math);
 
         /// $\log(1 + e^x)$.
@@ -879,6 +934,7 @@ scalar_ops! {
             host: |x| if x.is_nan() { x } else { x.max(0.0) + (-x.abs()).exp().ln_1p() },
             tile: |x| lane::softplus(math, x),
             grad: |x, y| x.sigmoid(),
+            bounds: |a| rounding.rising(a, 2.2, Expr::softplus),
             cube: |x| elementary::softplus(x, math);
 
         /// The error function $\frac{2}{\sqrt\pi} \int_0^x e^{-t^2} dt$.
@@ -887,6 +943,7 @@ scalar_ops! {
             host: |x| libm::erf(x),
             tile: |x| x.erf(math),
             grad: |x, y| std::f64::consts::FRAC_2_SQRT_PI * (-x.square()).exp(),
+            bounds: |a| rounding.increasing(a, 1.4, Expr::erf),
             cube: |x| elementary::erf(x, math);
 
         /// The complement of the error function, $1 - \mathrm{erf}\, x$, with an error relative to the value
@@ -895,6 +952,7 @@ scalar_ops! {
             domain: Domain::new(&[(-4.5, 9.0)], &[0.0, 0.5, -0.5, 1e-6, 0.51, 2.0, 6.0, -20.0]),
             host: |x| libm::erfc(x),
             grad: |x, y| -std::f64::consts::FRAC_2_SQRT_PI * (-x.square()).exp(),
+            bounds: |a| rounding.erfc(a),
             cube: |x| special::erfc(x, math);
 
         /// The logarithm of the absolute value of the gamma function, $\log |\Gamma(x)|$; infinite at 0, -1, -2
@@ -907,6 +965,7 @@ scalar_ops! {
             ),
             host: |x| libm::lgamma(x),
             grad: |x, y| x.digamma(),
+            bounds: |a| rounding.lgamma(a),
             cube: |x| special::lgamma(x, math);
 
         /// The polygamma function $\psi^{(n)}$, the derivative of order $n + 1$ of $\log \Gamma$; `digamma` for
@@ -917,6 +976,7 @@ scalar_ops! {
                 .scale(if n == 0 { 1.0 } else { 0.0 }),
             host: |x| polygamma(n, x),
             grad: |x, y| x.polygamma(n + 1),
+            bounds: |a| rounding.polygamma(a, n),
             cube: |x| special::polygamma(x, n, math);
 
         /// The spherical Bessel function $j_n$; `sinxdivx` and its derivatives.
@@ -928,6 +988,7 @@ scalar_ops! {
                 _ => (n as f64 * x.spherical_bessel(n - 1)
                     - (n + 1) as f64 * x.spherical_bessel(n + 1)) / (2 * n + 1) as f64,
             },
+            bounds: |a| rounding.spherical_bessel(a, n),
             cube: |x| elementary::spherical_bessel(x, n, math);
 
         /// The Matérn function of order $n$ of a square $x = s^2 \ge 0$: $e^{-s}$ for $n = 0$, $(1 + s) e^{-s}$ for
@@ -944,6 +1005,7 @@ scalar_ops! {
                 0 => -0.5 * (y.clone() * x.rsqrt()),
                 _ => (-1.0 / (4.0 * n as f64 - 2.0)) * x.matern(n - 1),
             },
+            bounds: |a| rounding.matern(a, n),
             cube: |x| elementary::matern(x, n, math);
 
         /// 0 below zero, 1 from zero on; NaN for NaN. Its derivative is 0.
@@ -952,6 +1014,7 @@ scalar_ops! {
             host: |x| if x >= 0.0 { 1.0 } else if x < 0.0 { 0.0 } else { x },
             tile: |x| lane::step(x),
             grad: |x, y| Expr::constant(0.0),
+            bounds: |a| a.map(Expr::step),
             cube: |x| math::step(x);
 
         /// The positive part, $\max(x, 0)$; NaN for NaN. Its derivative at 0 is 0.
@@ -960,6 +1023,7 @@ scalar_ops! {
             host: |x| if x < 0.0 { 0.0 } else { x },
             tile: |x| if x < T::ZERO { T::ZERO } else { x },
             grad: |x, y| Expr::scalar(ScalarOp::Greater, vec![x.clone(), Expr::constant(0.0)]),
+            bounds: |a| a.map(Expr::relu),
             cube: |x| select_many(
                 x.less_than(&math::constant_vector::<F, N>(0.0)),
                 math::constant_vector::<F, N>(0.0),
@@ -972,6 +1036,7 @@ scalar_ops! {
             host: |x| x.round_ties_even(),
             tile: |x| x.round(),
             grad: |x, y| Expr::constant(0.0),
+            bounds: |a| a.map(Expr::round),
             cube: |x| x.round();
 
         /// A power of $2^{32}$ near $|x|$: $2^{32 k}$ with an integer $k$ such that $|x| / 2^{32 k}$ is between
@@ -983,6 +1048,7 @@ scalar_ops! {
             host: |x| magnitude(x),
             tile: |x| lane::magnitude(x),
             grad: |x, y| Expr::constant(0.0),
+            bounds: |a| rounding.magnitude(a),
             cube: |x| elementary::magnitude(x, math);
 
         /// The next integer that is not larger. Its derivative is 0.
@@ -991,6 +1057,7 @@ scalar_ops! {
             host: |x| x.floor(),
             tile: |x| x.floor(),
             grad: |x, y| Expr::constant(0.0),
+            bounds: |a| a.map(Expr::floor),
             cube: |x| x.floor();
 
         /// The next integer that is not smaller. Its derivative is 0.
@@ -999,6 +1066,7 @@ scalar_ops! {
             host: |x| x.ceil(),
             tile: |x| x.ceil(),
             grad: |x, y| Expr::constant(0.0),
+            bounds: |a| a.map(Expr::ceil),
             cube: |x| x.ceil();
     }
     binary {
@@ -1008,6 +1076,7 @@ scalar_ops! {
             host: |a, b| a + b,
             tile: |a, b| a + b,
             grad: |a, b, y| [Expr::constant(1.0), Expr::constant(1.0)],
+            bounds: |a, b| rounding.add(a, b),
             cube: |a, b| a + b;
 
         /// The difference $a - b$.
@@ -1016,6 +1085,7 @@ scalar_ops! {
             host: |a, b| a - b,
             tile: |a, b| a - b,
             grad: |a, b, y| [Expr::constant(1.0), Expr::constant(-1.0)],
+            bounds: |a, b| rounding.add(a, &b.negated()),
             cube: |a, b| a - b;
 
         /// The product $a b$.
@@ -1024,6 +1094,7 @@ scalar_ops! {
             host: |a, b| a * b,
             tile: |a, b| a * b,
             grad: |a, b, y| [b.clone(), a.clone()],
+            bounds: |a, b| rounding.mul(a, b, |a, b| a.clone() * b.clone()),
             cube: |a, b| a * b;
 
         /// The product $a b$, but 0 where $a$ is 0, whatever $b$ is: also where that is infinite or NaN (a "strong
@@ -1033,6 +1104,7 @@ scalar_ops! {
             host: |a, b| if a == 0.0 { 0.0 } else { a * b },
             tile: |a, b| lane::strong_mul(a, b),
             grad: |a, b, y| [b.clone(), a.clone()],
+            bounds: |a, b| rounding.mul(a, b, |a, b| a.compare(ScalarOp::StrongMul, b)),
             cube: |a, b| select_many(
                 a.equal(&math::constant_vector::<F, N>(0.0)),
                 math::constant_vector::<F, N>(0.0),
@@ -1046,6 +1118,7 @@ scalar_ops! {
             host: |a, b| a / b,
             tile: |a, b| a / b,
             grad: |a, b, y| [b.recip(), -(y.clone() / b.clone())],
+            bounds: |a, b| rounding.div(a, b),
             cube: |a, b| a / b;
 
         /// The larger of two values; NaN if either is. At ties both derivatives are 1/2.
@@ -1054,6 +1127,7 @@ scalar_ops! {
             host: |a, b| if a > b || a.is_nan() { a } else { b },
             tile: |a, b| lane::maximum(a, b),
             grad: |a, b, y| [above(a, b), above(b, a)],
+            bounds: |a, b| a.maximum(b),
             cube: |a, b| math::maximum(a, b);
 
         /// The smaller of two values; NaN if either is. At ties both derivatives are 1/2.
@@ -1062,6 +1136,7 @@ scalar_ops! {
             host: |a, b| if a < b || a.is_nan() { a } else { b },
             tile: |a, b| lane::minimum(a, b),
             grad: |a, b, y| [above(b, a), above(a, b)],
+            bounds: |a, b| a.minimum(b),
             cube: |a, b| math::minimum(a, b);
 
         /// The power $a^b$; NaN for a negative base, unless the exponent is an integer. 1 for $b = 0$. Derivatives
@@ -1074,6 +1149,7 @@ scalar_ops! {
                 (b.clone() * a.powf(&(b.clone() - 1.0))).zero_where(&steep_power(a, b)),
                 (y.clone() * a.log()).zero_where(&a.equal_to(0.0))
             ],
+            bounds: |a, b| rounding.powf(a, b),
             cube: |a, b| elementary::powf(a, b, math);
 
         /// The length of the hypotenuse, $\sqrt{a^2 + b^2}$, without overflow or underflow of the squares;
@@ -1086,6 +1162,7 @@ scalar_ops! {
                 a.clone() * y.rsqrt() * y.rsqrt(),
                 b.clone() * y.rsqrt() * y.rsqrt()
             ],
+            bounds: |a, b| rounding.hypot(a, b),
             cube: |a, b| elementary::hypot(a, b, math);
 
         /// $\log(e^a + e^b)$; infinities count as they are. At ties, also of infinities, both derivatives are
@@ -1098,6 +1175,7 @@ scalar_ops! {
                 difference_or_tie(a, b).sigmoid(),
                 difference_or_tie(b, a).sigmoid()
             ],
+            bounds: |a, b| rounding.logaddexp(a, b),
             cube: |a, b| elementary::logaddexp(a, b, math);
 
         /// The angle of the point $(x, y)$, from $-\pi$ to $\pi$, where this is $y$ and the argument
@@ -1109,6 +1187,7 @@ scalar_ops! {
                 b.clone() * inverse_square(a, b),
                 -(a.clone() * inverse_square(a, b))
             ],
+            bounds: |y, x| rounding.atan2(y, x),
             cube: |y, x| elementary::atan2(y, x, math);
 
         /// The remainder $x - m \lfloor x / m \rfloor$, with the sign of $m$, as NumPy's `mod`.
@@ -1122,6 +1201,7 @@ scalar_ops! {
                 Expr::constant(1.0),
                 -(x.clone() / m.clone()).floor()
             ],
+            bounds: |x, m| rounding.modulo(x, m),
             cube: |x, m| elementary::modulo(x, m);
 
         /// 1 where a value is equal to another, else 0; 0 if either is NaN. Its derivative is 0.
@@ -1130,6 +1210,7 @@ scalar_ops! {
             host: |a, b| f64::from(a == b),
             tile: |a, b| lane::truth(a == b),
             grad: |a, b, y| [Expr::constant(0.0), Expr::constant(0.0)],
+            bounds: |a, b| a.equal(b),
             cube: |a, b| select_many(
                 a.equal(&b),
                 math::constant_vector::<F, N>(1.0),
@@ -1142,6 +1223,7 @@ scalar_ops! {
             host: |a, b| f64::from(a != b),
             tile: |a, b| lane::truth(a != b),
             grad: |a, b, y| [Expr::constant(0.0), Expr::constant(0.0)],
+            bounds: |a, b| a.equal(b).not(),
             cube: |a, b| select_many(
                 a.equal(&b),
                 math::constant_vector::<F, N>(0.0),
@@ -1154,6 +1236,7 @@ scalar_ops! {
             host: |a, b| f64::from(a < b),
             tile: |a, b| lane::truth(a < b),
             grad: |a, b, y| [Expr::constant(0.0), Expr::constant(0.0)],
+            bounds: |a, b| a.less(b),
             cube: |a, b| select_many(
                 a.less_than(&b),
                 math::constant_vector::<F, N>(1.0),
@@ -1166,6 +1249,7 @@ scalar_ops! {
             host: |a, b| f64::from(a <= b),
             tile: |a, b| lane::truth(a <= b),
             grad: |a, b, y| [Expr::constant(0.0), Expr::constant(0.0)],
+            bounds: |a, b| a.less_equal(b),
             cube: |a, b| select_many(
                 a.less_equal(&b),
                 math::constant_vector::<F, N>(1.0),
@@ -1178,6 +1262,7 @@ scalar_ops! {
             host: |a, b| f64::from(a > b),
             tile: |a, b| lane::truth(a > b),
             grad: |a, b, y| [Expr::constant(0.0), Expr::constant(0.0)],
+            bounds: |a, b| b.less(a),
             cube: |a, b| select_many(
                 a.greater_than(&b),
                 math::constant_vector::<F, N>(1.0),
@@ -1190,6 +1275,7 @@ scalar_ops! {
             host: |a, b| f64::from(a >= b),
             tile: |a, b| lane::truth(a >= b),
             grad: |a, b, y| [Expr::constant(0.0), Expr::constant(0.0)],
+            bounds: |a, b| b.less_equal(a),
             cube: |a, b| select_many(
                 a.greater_equal(&b),
                 math::constant_vector::<F, N>(1.0),
@@ -1211,6 +1297,7 @@ scalar_ops! {
                 x.compare(ScalarOp::Less, low) * low.compare(ScalarOp::LessEqual, high),
                 x.compare(ScalarOp::Greater, high).maximum(&low.compare(ScalarOp::Greater, high))
             ],
+            bounds: |x, low, high| x.maximum(low).minimum(high),
             cube: |x, low, high| math::minimum(math::maximum(x, low), high);
 
         /// `a` where this is at least 0, else `b` (also for NaN). What is not taken does not count: it may be infinite
@@ -1227,6 +1314,7 @@ scalar_ops! {
                 )),
                 Partial::Unless(x.compare(ScalarOp::GreaterEqual, &Expr::constant(0.0)))
             ],
+            bounds: |x, a, b| x.if_else(a, b),
             cube: |x, a, b| select_many(
                 x.greater_equal(&math::constant_vector::<F, N>(0.0)),
                 a,
@@ -1244,6 +1332,7 @@ scalar_ops! {
                 Expr::constant(0.0),
                 Partial::Unless(mask.equal_to(0.0))
             ],
+            bounds: |a, mask, source| a.mask_where(mask, source),
             cube: |a, mask, source| select_many(
                 mask.equal(&math::constant_vector::<F, N>(0.0)),
                 a,
@@ -1280,7 +1369,7 @@ impl Expr {
         self.compare(ScalarOp::Equal, &Expr::constant(value))
     }
 
-    fn compare(&self, op: ScalarOp, other: &Expr) -> Expr {
+    pub(super) fn compare(&self, op: ScalarOp, other: &Expr) -> Expr {
         Expr::scalar(op, vec![self.clone(), other.clone()])
     }
 
@@ -1290,8 +1379,12 @@ impl Expr {
         Expr::scalar(ScalarOp::MaskWhere, vec![self.clone(), mask.clone(), zero])
     }
 
-    fn maximum(&self, other: &Expr) -> Expr {
-        Expr::scalar(ScalarOp::Maximum, vec![self.clone(), other.clone()])
+    pub(super) fn maximum(&self, other: &Expr) -> Expr {
+        self.compare(ScalarOp::Maximum, other)
+    }
+
+    pub(super) fn minimum(&self, other: &Expr) -> Expr {
+        self.compare(ScalarOp::Minimum, other)
     }
 
     /// The power with an exponent that need not be an integer.

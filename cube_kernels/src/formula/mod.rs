@@ -3,6 +3,7 @@
 pub mod catalogue;
 mod differentiate;
 pub mod expr;
+pub mod interval;
 mod leaf;
 mod printer;
 mod simplify;

@@ -4,6 +4,8 @@
 //! double negations vanish, slices move to the leaves. A product by zero stays, as it may be NaN, and so does a
 //! mask that is constant: what it hides keeps its place among the operands.
 
+use rustc_hash::FxHashMap;
+
 use super::{
     catalogue::ScalarOp,
     expr::{Expr, Node},
@@ -12,6 +14,7 @@ use super::{
 impl Expr {
     /// The simplified expression.
     pub fn simplify(&self) -> Expr {
+        let mut slices = Slices::default();
         self.rewrite(|expr, args| match expr.node() {
             Node::Var(_) | Node::Place(_) | Node::Const(_) | Node::Iota(..) => expr.clone(),
             Node::Scalar(op, _) => scalar(*op, args, expr.dim()),
@@ -20,7 +23,7 @@ impl Expr {
                 Node::Expand(inner, _) => inner.clone(),
                 _ => args[0].inner_extremum(*extreme),
             },
-            Node::Slice(_, start, len) => slice(&args[0], *start, *len),
+            Node::Slice(_, start, len) => slice(&args[0], *start, *len, &mut slices),
             Node::Concat(_) => Expr::concat(args),
             Node::Expand(_, dim) => args[0].expand(*dim),
         })
@@ -98,9 +101,23 @@ fn inner_sum(arg: &Expr) -> Expr {
     }
 }
 
-fn slice(arg: &Expr, start: usize, len: usize) -> Expr {
+/// Slices that are made already, by the digest of what is sliced, the start and the length. Graphs may share nodes so
+/// often that there are far more paths through them than nodes.
+type Slices = FxHashMap<(u128, usize, usize), Expr>;
+
+fn slice(arg: &Expr, start: usize, len: usize, done: &mut Slices) -> Expr {
+    let key = (arg.digest(), start, len);
+    if let Some(slice) = done.get(&key) {
+        return slice.clone();
+    }
+    let slice = new_slice(arg, start, len, done);
+    done.insert(key, slice.clone());
+    slice
+}
+
+fn new_slice(arg: &Expr, start: usize, len: usize, done: &mut Slices) -> Expr {
     match arg.node() {
-        Node::Slice(inner, offset, _) => slice(inner, start + offset, len),
+        Node::Slice(inner, offset, _) => slice(inner, start + offset, len, done),
         Node::Expand(inner, _) => inner.expand(len),
         Node::Iota(first, _) => Expr::iota(first + start, len),
         Node::Scalar(op, args) => {
@@ -108,7 +125,7 @@ fn slice(arg: &Expr, start: usize, len: usize) -> Expr {
                 .iter()
                 .map(|arg| match arg.dim() {
                     1 => arg.clone(),
-                    _ => slice(arg, start, len),
+                    _ => slice(arg, start, len, done),
                 })
                 .collect();
             scalar(*op, args, len)
@@ -119,7 +136,7 @@ fn slice(arg: &Expr, start: usize, len: usize) -> Expr {
             for part in parts {
                 let (low, high) = (first.max(start), (first + part.dim()).min(start + len));
                 if low < high {
-                    kept.push(slice(part, low - first, high - low));
+                    kept.push(slice(part, low - first, high - low, done));
                 }
                 first += part.dim();
             }

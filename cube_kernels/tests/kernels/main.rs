@@ -23,6 +23,7 @@ mod contract;
 mod derivatives;
 mod formulas;
 mod fuzz;
+mod intervals;
 mod limits;
 mod lowering;
 mod masks;

@@ -1,0 +1,303 @@
+//! Rules of functions of two and three arguments: arithmetic, comparisons and choices.
+
+use std::f64::consts::PI;
+
+use super::{Interval, Rounding, all, any, constant, infinity};
+use crate::formula::{
+    catalogue::ScalarOp,
+    expr::{Expr, Extreme},
+};
+
+/// What quotients may be off by where their floor is taken, beside their rounding.
+const QUOTIENT: f64 = 1e-6;
+
+/// The least or largest of some values.
+fn extreme<const N: usize>(values: &[Expr; N], extreme: Extreme) -> Expr {
+    let better = |best: Expr, value: Expr| match extreme {
+        Extreme::Minimum => best.minimum(&value),
+        Extreme::Maximum => best.maximum(&value),
+    };
+    let best = values.iter().cloned().reduce(better);
+    best.expect("there are values")
+}
+
+/// What is least and largest in the corners.
+fn corners(a: &Interval, b: &Interval, f: impl Fn(&Expr, &Expr) -> Expr) -> Interval {
+    let values = [
+        f(&a.low, &b.low),
+        f(&a.low, &b.high),
+        f(&a.high, &b.low),
+        f(&a.high, &b.high),
+    ];
+    Interval::new(
+        extreme(&values, Extreme::Minimum),
+        extreme(&values, Extreme::Maximum),
+    )
+}
+
+impl Rounding {
+    /// Sums.
+    pub(crate) fn add(self, a: &Interval, b: &Interval) -> Interval {
+        let sums = a.zip(b, |a, b| a.clone() + b.clone());
+        self.widen(&sums, 0.5).unknown_if_any()
+    }
+
+    /// Products, by `times`.
+    pub(crate) fn mul(
+        self,
+        a: &Interval,
+        b: &Interval,
+        times: impl Fn(&Expr, &Expr) -> Expr,
+    ) -> Interval {
+        let products = match (a.as_const(), b.as_const()) {
+            (Some(factor), _) if factor.is_finite() => {
+                let products = b.map(|side| times(&a.low, side));
+                if factor < 0.0 {
+                    products.swapped()
+                } else {
+                    products
+                }
+            }
+            (_, Some(factor)) if factor.is_finite() => {
+                let products = a.map(|side| times(side, &b.low));
+                if factor < 0.0 {
+                    products.swapped()
+                } else {
+                    products
+                }
+            }
+            _ => corners(a, b, times),
+        };
+        let wide = self.widen_always(&products, 0.5);
+        self.with_signs_of_factors(&wide, a, b)
+            .unknown_with(&(products.low + products.high))
+    }
+
+    /// Products or quotients that are 0 where they can have no other sign. So the product with zero is 0.
+    fn with_signs_of_factors(self, wide: &Interval, a: &Interval, b: &Interval) -> Interval {
+        let [negative, positive] = [a, b].map(|factor| {
+            let negative = factor.low.is(ScalarOp::Less, 0.0);
+            let positive = factor.high.is(ScalarOp::Greater, 0.0);
+            (negative, positive)
+        });
+        let (a, b) = (negative, positive);
+        let below = any([
+            all([a.0.clone(), b.1.clone()]),
+            all([a.1.clone(), b.0.clone()]),
+        ]);
+        let above = any([all([a.0, b.0]), all([a.1, b.1])]);
+        let zero = constant(0.0);
+        Interval::new(
+            wide.low.maximum(&zero).unless(&below, &wide.low),
+            wide.high.minimum(&zero).unless(&above, &wide.high),
+        )
+    }
+
+    /// Quotients. They may be products with the reciprocal.
+    pub(crate) fn div(self, a: &Interval, b: &Interval) -> Interval {
+        let quotients = corners(a, b, |a, b| a.clone() / b.clone());
+        let wide = self.widen_always(&quotients, 2.5);
+        let wide = self.with_signs_of_factors(&wide, a, b);
+        // The reciprocal of a large number may be 0.
+        let tiny = 4.0 * self.tiny;
+        let small = b.abs().high.is(ScalarOp::Greater, 1.0 / tiny);
+        let zero = wide.hull(&Interval::constants(0.0, 0.0));
+        let wide = wide.unless(&small, &zero);
+        let wide = wide.unknown_with(&(quotients.low + quotients.high));
+        let singular = b.near_zero(tiny);
+        let is_infinite = |values: &Interval| values.abs().high.is(ScalarOp::Greater, self.largest);
+        // Zero by zero, or infinity by infinity.
+        let undefined = any([
+            all([singular.clone(), a.near_zero(tiny)]),
+            all([is_infinite(a), is_infinite(b)]),
+        ]);
+        let infinite = infinity(&b.low);
+        let all_values = Interval::new(-infinite.clone(), infinite);
+        wide.unless(&singular, &all_values)
+            .unknown_where(&undefined)
+            .unknown_with(&a.low)
+    }
+
+    /// The sides of a right triangle.
+    pub(crate) fn hypot(self, a: &Interval, b: &Interval) -> Interval {
+        let lengths = a.abs().zip(&b.abs(), |a, b| a.compare(ScalarOp::Hypot, b));
+        self.widen(&lengths, 2.0).at_least(0.0).unknown_if_any()
+    }
+
+    /// $\log(e^a + e^b)$.
+    pub(crate) fn logaddexp(self, a: &Interval, b: &Interval) -> Interval {
+        let values = a.zip(b, |a, b| a.compare(ScalarOp::Logaddexp, b));
+        self.widen_from_one(&values, 1.5).unknown_if_any()
+    }
+
+    /// Angles of points. They jump where y changes its sign to the left of the origin.
+    pub(crate) fn atan2(self, y: &Interval, x: &Interval) -> Interval {
+        let angles = corners(y, x, |y, x| y.compare(ScalarOp::Atan2, x));
+        let wide = self.widen_from_one(&angles, 2.0);
+        let left = x.low.is(ScalarOp::Less, self.tiny);
+        let cut = all([left, y.near_zero(self.tiny)]);
+        let half = PI * (1.0 + 8.0 * self.unit);
+        wide.unless(&cut, &Interval::constants(-half, half))
+    }
+
+    /// Powers.
+    pub(crate) fn powf(self, a: &Interval, b: &Interval) -> Interval {
+        if let Some(n) = b.as_const()
+            && n == n.round()
+            && n.abs() <= 64.0
+        {
+            let wide = self.powi(a, n as i32);
+            return self.widen(&wide, 4.0);
+        }
+        let values = corners(a, b, |a, b| a.powf(b));
+        // The logarithm is rounded, and its product with the exponent.
+        let log = a.map(|side| side.maximum(&constant(self.tiny)).log().abs());
+        let exponent = log.low.maximum(&log.high) * b.abs().high;
+        let error = self.relative(16.0) + exponent * (4.0 * self.unit);
+        // Where it is all of the value, that is 0 or infinite.
+        let error = error.minimum(&constant(1.0));
+        let finite = values.low.minimum(&constant(self.largest));
+        let tiny = self.tiny * a.high.is(ScalarOp::NotEqual, 0.0);
+        let wide = Interval::new(
+            finite.clone() - finite * error.clone() - tiny.clone(),
+            values.high.clone() + values.high * error + tiny,
+        );
+        // 0 to the power of 0 is 1.
+        let one = wide.hull(&Interval::constants(1.0, 1.0));
+        let wide = wide.unless(&b.holds(0.0), &one);
+        // Tiny numbers may be 0.
+        let zero = a.low.is(ScalarOp::Less, self.tiny);
+        let negative = b.low.is(ScalarOp::Less, 0.0);
+        let infinite = infinity(&a.low);
+        let wide = Interval::new(
+            wide.low
+                .maximum(&constant(0.0))
+                .unless(&zero, &constant(0.0)),
+            wide.high.unless(&all([zero, negative]), &infinite),
+        );
+        let outside = any([
+            a.low.is(ScalarOp::Less, 0.0),
+            a.high.is(ScalarOp::Greater, self.largest),
+            b.abs().high.is(ScalarOp::Greater, self.largest),
+        ]);
+        // An odd power of -0 is negative.
+        let wide = match b.as_const() {
+            Some(_) => wide,
+            None => wide.unknown_where(&all([
+                a.low.is(ScalarOp::LessEqual, 0.0),
+                b.low.is(ScalarOp::Less, 0.0),
+            ])),
+        };
+        wide.unknown_where(&outside)
+            .unknown_with(&(a.low.clone() * 0.0))
+            .unknown_with(&(b.low.clone() * 0.0))
+    }
+
+    /// Remainders of the division by one number. They jump where the quotient is an integer.
+    pub(crate) fn modulo(self, x: &Interval, m: &Interval) -> Interval {
+        let quotients = x.map(|side| side.clone() / m.low.clone());
+        let ordered = Interval::new(
+            quotients.low.minimum(&quotients.high),
+            quotients.low.maximum(&quotients.high),
+        );
+        let wide = self.wider(&ordered, 4.0 * self.unit);
+        let first = (wide.low - QUOTIENT).floor();
+        let last = (wide.high + QUOTIENT).floor();
+        let same = all([
+            first.compare(ScalarOp::Equal, &last),
+            m.low.compare(ScalarOp::Equal, &m.high),
+        ]);
+        let error = 8.0 * self.unit * (x.abs().high + m.abs().high) + self.tiny;
+        let ends = x.map(|side| side.compare(ScalarOp::Modulo, &m.low));
+        let between = Interval::new(
+            m.low.minimum(&constant(0.0)),
+            m.high.maximum(&constant(0.0)),
+        );
+        let values = between.unless(&same, &ends);
+        // Infinite arguments and a divisor of 0 have no remainder.
+        let undefined = any([
+            m.near_zero(self.tiny),
+            x.abs().high.is(ScalarOp::Greater, self.largest),
+            m.abs().high.is(ScalarOp::Greater, self.largest),
+        ]);
+        Interval::new(values.low - error.clone(), values.high + error)
+            .unknown_where(&undefined)
+            .unknown_with(&x.low)
+    }
+}
+
+impl Interval {
+    /// The larger values.
+    pub(crate) fn maximum(&self, other: &Interval) -> Interval {
+        self.zip(other, Expr::maximum)
+    }
+
+    /// The smaller values.
+    pub(crate) fn minimum(&self, other: &Interval) -> Interval {
+        self.zip(other, Expr::minimum)
+    }
+
+    /// A comparison: 1 where `always` holds, 0 where `never` does.
+    fn truth(always: Expr, never: Expr) -> Interval {
+        Interval::new(always, 1.0 - never)
+    }
+
+    /// Where values are less than others. Where nothing is known of them, they may be or not, and so with all
+    /// comparisons.
+    pub(crate) fn less(&self, other: &Interval) -> Interval {
+        Self::truth(
+            self.high.compare(ScalarOp::Less, &other.low),
+            self.low.compare(ScalarOp::GreaterEqual, &other.high),
+        )
+    }
+
+    /// Where values are at most others.
+    pub(crate) fn less_equal(&self, other: &Interval) -> Interval {
+        Self::truth(
+            self.high.compare(ScalarOp::LessEqual, &other.low),
+            self.low.compare(ScalarOp::Greater, &other.high),
+        )
+    }
+
+    /// Where values are equal.
+    pub(crate) fn equal(&self, other: &Interval) -> Interval {
+        let same = |a: &Expr, b: &Expr| a.compare(ScalarOp::Equal, b);
+        Self::truth(
+            all([
+                same(&self.low, &other.high),
+                same(&self.high, &other.low),
+                same(&self.low, &self.high),
+            ]),
+            any([
+                self.high.compare(ScalarOp::Less, &other.low),
+                other.high.compare(ScalarOp::Less, &self.low),
+            ]),
+        )
+    }
+
+    /// The opposite truth.
+    pub(crate) fn not(&self) -> Interval {
+        self.map(|side| 1.0 - side.clone()).swapped()
+    }
+
+    /// `a` where these are at least 0, `b` where they are not, and both where they may be or not.
+    pub(crate) fn if_else(&self, a: &Interval, b: &Interval) -> Interval {
+        let negative = self.high.is(ScalarOp::Less, 0.0);
+        a.hull(b)
+            .unless(&negative, b)
+            .unless(&self.never_negative(), a)
+    }
+
+    /// These where the mask is 0, `source` where it is not, and both where it may be or not.
+    pub(crate) fn mask_where(&self, mask: &Interval, source: &Interval) -> Interval {
+        let taken = any([
+            mask.low.is(ScalarOp::Greater, 0.0),
+            mask.high.is(ScalarOp::Less, 0.0),
+        ]);
+        let zero = all([
+            mask.low.is(ScalarOp::Equal, 0.0),
+            mask.high.is(ScalarOp::Equal, 0.0),
+        ]);
+        self.hull(source).unless(&taken, source).unless(&zero, self)
+    }
+}
