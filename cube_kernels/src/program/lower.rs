@@ -6,6 +6,8 @@
 
 use std::collections::HashMap;
 
+use rustc_hash::FxHashSet;
+
 use super::builder::{Body, Builder, Component};
 use super::{
     Code, Instruction, Item, Listing, Load, Program, Register, Scaled, Source, Space, Term,
@@ -42,6 +44,13 @@ struct Lowering<'a> {
     reduced: Axis,
     builders: [Builder; 4],
     uses: HashMap<u128, usize>,
+}
+
+/// Where an inner axis is cut, and what has been looked at: an expression, its first component, their number and where
+/// they stand. Graphs may have far more paths than nodes.
+struct Cuts {
+    places: Vec<usize>,
+    seen: FxHashSet<(u128, usize, usize, usize)>,
 }
 
 impl Program {
@@ -454,11 +463,15 @@ impl Lowering<'_> {
         if dim <= UNROLL {
             return (0..dim).map(|k| (k, 1)).collect();
         }
-        let mut cuts = vec![0, dim];
-        self.cuts(space, expr, 0, dim, 0, &mut cuts);
-        cuts.sort_unstable();
-        cuts.dedup();
-        cuts.windows(2).map(|w| (w[0], w[1] - w[0])).collect()
+        let mut cuts = Cuts {
+            places: vec![0, dim],
+            seen: Default::default(),
+        };
+        self.cuts(space, expr, (0, dim), 0, &mut cuts);
+        let mut places = cuts.places;
+        places.sort_unstable();
+        places.dedup();
+        places.windows(2).map(|w| (w[0], w[1] - w[0])).collect()
     }
 
     /// Adds to `cuts` the boundaries of concatenated parts within the components
@@ -467,26 +480,29 @@ impl Lowering<'_> {
         &self,
         space: Space,
         expr: &Expr,
-        start: usize,
-        len: usize,
+        (start, len): (usize, usize),
         at: usize,
-        cuts: &mut Vec<usize>,
+        cuts: &mut Cuts,
     ) {
         if expr.dim() == 1 || self.space_of(expr.dependence()) < space || is_leaf(expr) {
+            return;
+        }
+        if !cuts.seen.insert((expr.digest(), start, len, at)) {
             return;
         }
         match expr.node() {
             Node::Scalar(_, args) => args
                 .iter()
-                .for_each(|arg| self.cuts(space, arg, start, len, at, cuts)),
-            Node::Slice(arg, offset, _) => self.cuts(space, arg, start + offset, len, at, cuts),
+                .for_each(|arg| self.cuts(space, arg, (start, len), at, cuts)),
+            Node::Slice(arg, offset, _) => self.cuts(space, arg, (start + offset, len), at, cuts),
             Node::Concat(parts) => {
                 let mut first = 0;
                 for part in parts {
                     let (low, high) = (first.max(start), (first + part.dim()).min(start + len));
                     if low < high {
-                        cuts.extend([at + low - start, at + high - start]);
-                        self.cuts(space, part, low - first, high - low, at + low - start, cuts);
+                        cuts.places.extend([at + low - start, at + high - start]);
+                        let own = (low - first, high - low);
+                        self.cuts(space, part, own, at + low - start, cuts);
                     }
                     first += part.dim();
                 }
