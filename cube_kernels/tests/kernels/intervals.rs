@@ -52,6 +52,38 @@ fn single(value: f64) -> f64 {
     f64::from(value as f32)
 }
 
+/// The value of `op` as another implementation in F32 has it: off by as much as is documented, and 0 where it is less than
+/// any normal number.
+fn elsewhere(rng: &mut Rng, op: ScalarOp, args: &[f64], value: f64) -> f64 {
+    let unit = f64::from(f32::EPSILON);
+    let normal = |value: f64| match value.abs() < f64::from(f32::MIN_POSITIVE) {
+        true => 0.0 * value,
+        false => single(value),
+    };
+    let value = match op {
+        // Fused with a sum it is not rounded.
+        ScalarOp::Mul | ScalarOp::Square if rng.below(2) == 0 => return value,
+        ScalarOp::Div if rng.below(2) == 0 => args[0] * normal(1.0 / args[1]),
+        ScalarOp::Exp if args[0] > 88.5 => INF,
+        ScalarOp::Exp => (args[0] * (1.0 + 0.5 * unit * rng.uniform(-1.0, 1.0))).exp(),
+        _ => value,
+    };
+    let size = match op {
+        ScalarOp::Modulo => args[0].abs().max(args[1].abs()),
+        // Small angles are their own sines.
+        ScalarOp::Sin => value.abs().max(args[0].abs().min(1.0)),
+        ScalarOp::Tan => value.abs().max(value * value).max(args[0].abs().min(1.0)),
+        _ => value.abs().max(op.domain().scale),
+    };
+    let documented = documented().get(&op).copied().unwrap_or(0.0);
+    if documented == 0.0 || !value.is_finite() || value == 0.0 {
+        return single(value);
+    }
+    // A half is the rounding itself.
+    let off = (documented - 0.5).max(0.0) * unit * size * rng.uniform(-1.0, 1.0);
+    normal(value + off)
+}
+
 impl Arithmetic {
     fn other(seed: u64) -> Self {
         Self::Other(Rng::new(seed))
@@ -63,25 +95,7 @@ impl Arithmetic {
         match self {
             Self::Double => value,
             Self::Single => single(value),
-            Self::Other(rng) => {
-                if matches!(op, ScalarOp::Mul | ScalarOp::Square) && rng.below(2) == 0 {
-                    return value;
-                }
-                let size = match op {
-                    ScalarOp::Modulo => args[0].abs().max(args[1].abs()),
-                    // Small angles are their own sines.
-                    ScalarOp::Sin => value.abs().max(args[0].abs().min(1.0)),
-                    ScalarOp::Tan => value.abs().max(value * value).max(args[0].abs().min(1.0)),
-                    _ => value.abs().max(op.domain().scale),
-                };
-                // A half is the rounding itself.
-                let most = documented().get(&op).map_or(0.0, |most| most - 0.5);
-                let off = match most > 0.0 && value.is_finite() && value != 0.0 {
-                    true => most * f64::from(f32::EPSILON) * size * rng.uniform(-1.0, 1.0),
-                    false => 0.0,
-                };
-                single(value + off)
-            }
+            Self::Other(rng) => elsewhere(rng, op, args, value),
         }
     }
 
@@ -299,8 +313,11 @@ fn check_operation(op: ScalarOp, seed: u64) -> Result<(), String> {
     };
     let evaluate = |precision: Precision, arithmetic: &mut Arithmetic| -> Ends {
         let Interval { low, high } = bounds(&expr, precision);
-        let mut side = |side: &Expr| arithmetic.evaluate(&side.simplify(), &known, (0, 0));
-        (side(&low), side(&high))
+        // Both sides at once, as programs do, with the same errors in what they share.
+        let both = Expr::concat(vec![low, high]).simplify();
+        let mut low = arithmetic.evaluate(&both, &known, (0, 0));
+        let high = low.split_off(expr.dim());
+        (low, high)
     };
     let split = vars
         .iter()
@@ -415,8 +432,11 @@ fn check_formula(expr: &Expr, seed: u64) -> (usize, usize) {
     };
     let evaluate = |precision: Precision, arithmetic: &mut Arithmetic| -> Ends {
         let Interval { low, high } = bounds(expr, precision);
-        let mut side = |side: &Expr| arithmetic.evaluate(&side.simplify(), &sides, (0, 0));
-        (side(&low), side(&high))
+        // Both sides at once, as programs do, with the same errors in what they share.
+        let both = Expr::concat(vec![low, high]).simplify();
+        let mut low = arithmetic.evaluate(&both, &sides, (0, 0));
+        let high = low.split_off(expr.dim());
+        (low, high)
     };
     let check = |what: &str, (low, high): &Ends, values: &[f64]| {
         for ((low, high), value) in low.iter().zip(high).zip(values) {
@@ -752,6 +772,31 @@ fn squared_distances_are_those_of_boxes() {
 }
 
 #[test]
+fn sums_in_any_order_are_within_their_bounds() {
+    let mut rng = Rng::new(4);
+    let (dim, point) = (1000, leaf(0, Some(Axis::I), 1000));
+    let expr = Expr::var(point).inner_sum();
+    for _ in 0..50 {
+        let mut values = rng.vec(dim, 0.0, 1.0);
+        values[0] = 1e4;
+        let ends = (values.clone(), values.clone());
+        let (low, high) = bounds_in(&expr, Precision::F32, &[(point, ends)].into(), [(0, 0); 2]);
+        for mut arithmetic in [Arithmetic::Single, Arithmetic::other(1)] {
+            let value = arithmetic.evaluate(&expr, &|_| values.clone(), (0, 0))[0];
+            assert!(
+                encloses(low[0], high[0], value),
+                "{value} from {low:?} to {high:?}"
+            );
+        }
+        assert_near(
+            (low[0], high[0]),
+            (values.iter().sum(), values.iter().sum()),
+            1e-3,
+        );
+    }
+}
+
+#[test]
 fn far_terms_are_exactly_zero() {
     let (x, y) = (x(0, 1), y(1, 1));
     let gaussian = (-x.sqdist(&y)).exp();
@@ -851,10 +896,12 @@ fn what_rounds_has_tight_bounds() {
         &scalar(ScalarOp::Modulo, [&y, &Expr::constant(4.0)]),
         (0.5, 3.0),
     );
-    near(
+    let (low, high) = bounds_of(
         &scalar(ScalarOp::Modulo, [&y, &Expr::constant(2.0)]),
-        (0.0, 2.0),
+        (0.0, 0.0),
+        (0.5, 3.0),
     );
+    assert!(low > -1e-5 && high < 2.0 + 1e-5);
     // The reciprocal of a square that may be 0 is positive all the same.
     let inverse = 1.0 / x.sqdist(&y);
     assert_eq!(bounds_of(&inverse, (-2.0, 1.0), (0.5, 3.0)), (0.0, INF));

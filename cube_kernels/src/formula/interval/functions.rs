@@ -157,10 +157,11 @@ impl Rounding {
         let polynomial = |s: f64| coefficients.iter().rev().fold(0.0, |sum, c| sum * s + c);
         // Where it is as small as the exponential of the least exponent.
         let end = (0..20).fold(1.0, |s: f64, _| polynomial(s).ln() - self.least_exponent);
-        let a = self.wider(a, 8.0 * self.unit);
-        let zero = a.low.is(ScalarOp::Greater, (end + 1.0).powi(2));
-        let values = a.map(|side| side.matern(n)).swapped();
-        self.vanishing(&values, 3.7, &zero).unknown_if_any()
+        let wide = self.wider(a, 8.0 * self.unit);
+        let zero = wide.low.is(ScalarOp::Greater, (end + 1.0).powi(2));
+        let values = wide.map(|side| side.matern(n)).swapped();
+        self.vanishing(&values, 3.7, &zero)
+            .unknown_where(&a.low.is(ScalarOp::Less, 0.0))
     }
 
     /// $x \log x$, which decreases to $-1/e$ at $1/e$.
@@ -171,7 +172,9 @@ impl Rounding {
             .minimum(&ends.high)
             .unless(&a.holds(1.0 / E), &constant(-1.0 / E));
         let values = Interval::new(least, ends.low.maximum(&ends.high));
-        self.widen(&values, 2.0).unknown_if_any()
+        let source = Interval::point(&a.high);
+        self.widen_unless_zero(&values, 2.0, &source)
+            .unknown_if_any()
     }
 
     /// Sines or cosines, with their crest at `crest` turns.
@@ -180,11 +183,13 @@ impl Rounding {
         let values = Interval::new(ends.low.minimum(&ends.high), ends.low.maximum(&ends.high));
         // Twice the largest error, and that of a bound.
         let error = 8.0 * self.unit;
-        let slack = |side: &Expr| error * side.is(ScalarOp::NotEqual, 0.0);
+        // Zero is exact.
+        let nonzero = a.map(|side| side.is(ScalarOp::NotEqual, 0.0));
+        let slack = error * nonzero.low.maximum(&nonzero.high);
         Interval::new(
-            (values.low.clone() - slack(&values.low))
+            (values.low.clone() - slack.clone())
                 .unless(&self.passes(a, TAU, crest + 0.5), &constant(-1.0 - error)),
-            (values.high.clone() + slack(&values.high))
+            (values.high.clone() + slack)
                 .unless(&self.passes(a, TAU, crest), &constant(1.0 + error)),
         )
         .unknown_with(&values.low)
@@ -209,13 +214,13 @@ impl Rounding {
     pub(crate) fn tan(self, a: &Interval) -> Interval {
         let ends = a.map(Expr::tan);
         // An error of the angle.
-        let error = |side: &Expr| {
-            let nonzero = side.is(ScalarOp::NotEqual, 0.0);
-            8.0 * self.unit * (nonzero + side.square())
-        };
+        let errors = a.zip(&ends, |angle, tangent| {
+            let nonzero = angle.is(ScalarOp::NotEqual, 0.0);
+            8.0 * self.unit * (nonzero + tangent.square())
+        });
         let wide = Interval::new(
-            ends.low.clone() - error(&ends.low),
-            ends.high.clone() + error(&ends.high),
+            ends.low.clone() - errors.low,
+            ends.high.clone() + errors.high,
         );
         let infinite = infinity(&a.low);
         let all = Interval::new(-infinite.clone(), infinite);

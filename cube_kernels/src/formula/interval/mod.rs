@@ -337,12 +337,8 @@ impl Rounding {
         Interval::new(wide.low - more.low, wide.high + more.high)
     }
 
-    /// The results of an operation with an error of so many units in the last place. A side of 0 is exact.
-    pub(crate) fn widen(self, interval: &Interval, units: f64) -> Interval {
-        self.widen_unless_zero(interval, units, interval)
-    }
-
-    /// The same, where a side is exact only if that of `source` is 0, as results may have become 0.
+    /// The results of an operation with an error of so many units in the last place. A side is exact where that of
+    /// `source` is 0. Not where the result is, which may have become 0.
     fn widen_unless_zero(self, interval: &Interval, units: f64, source: &Interval) -> Interval {
         let tiny = source.map(|side| self.tiny * side.is(ScalarOp::NotEqual, 0.0));
         self.wider_by(interval, self.relative(units), tiny)
@@ -367,7 +363,7 @@ impl Rounding {
         units: f64,
         f: impl Fn(&Expr) -> Expr,
     ) -> Interval {
-        self.widen(&a.map(f), units)
+        self.widen_unless_zero(&a.map(f), units, a)
     }
 
     /// The same for a function that is NaN somewhere.

@@ -39,7 +39,11 @@ impl Rounding {
     /// Sums.
     pub(crate) fn add(self, a: &Interval, b: &Interval) -> Interval {
         let sums = a.zip(b, |a, b| a.clone() + b.clone());
-        self.widen(&sums, 0.5).unknown_if_any()
+        let tiny = a.zip(b, |a, b| {
+            self.tiny * a.compare(ScalarOp::NotEqual, &-b.clone())
+        });
+        self.wider_by(&sums, self.relative(0.5), tiny)
+            .unknown_if_any()
     }
 
     /// Products, by `times`.
@@ -121,7 +125,10 @@ impl Rounding {
     /// The sides of a right triangle.
     pub(crate) fn hypot(self, a: &Interval, b: &Interval) -> Interval {
         let lengths = a.abs().zip(&b.abs(), |a, b| a.compare(ScalarOp::Hypot, b));
-        self.widen(&lengths, 2.0).at_least(0.0).unknown_if_any()
+        let source = a.abs().zip(&b.abs(), Expr::maximum);
+        self.widen_unless_zero(&lengths, 2.0, &source)
+            .at_least(0.0)
+            .unknown_if_any()
     }
 
     /// $\log(e^a + e^b)$.
@@ -147,7 +154,7 @@ impl Rounding {
             && n.abs() <= 64.0
         {
             let wide = self.powi(a, n as i32);
-            return self.widen(&wide, 4.0);
+            return self.widen_unless_zero(&wide, 4.0, a);
         }
         let values = corners(a, b, |a, b| a.powf(b));
         // The logarithm is rounded, and its product with the exponent.
@@ -162,9 +169,6 @@ impl Rounding {
             finite.clone() - finite * error.clone() - tiny.clone(),
             values.high.clone() + values.high * error + tiny,
         );
-        // 0 to the power of 0 is 1.
-        let one = wide.hull(&Interval::constants(1.0, 1.0));
-        let wide = wide.unless(&b.holds(0.0), &one);
         // Tiny numbers may be 0.
         let zero = a.low.is(ScalarOp::Less, self.tiny);
         let negative = b.low.is(ScalarOp::Less, 0.0);
