@@ -234,7 +234,8 @@ fn encloses(low: f64, high: f64, value: f64) -> bool {
 /// An interval of one number that F32 has: around zero, on one side, a point, infinite, unknown, tiny or huge.
 fn random_interval(rng: &mut Rng) -> (f64, f64) {
     let sign = |rng: &mut Rng| if rng.below(2) == 0 { 1.0 } else { -1.0 };
-    let middle = match rng.below(6) {
+    let middle = match rng.below(7) {
+        6 => sign(rng) * 10f64.powf(sign(rng) * rng.uniform(36.0, 38.5)),
         0 => rng.uniform(-1.0, 1.0),
         1 => rng.uniform(-3.0, 3.0),
         2 => rng.uniform(-100.0, 100.0),

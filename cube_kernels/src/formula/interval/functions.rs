@@ -34,24 +34,10 @@ impl Rounding {
                 self.widen_unless_zero(&size.map(power), units, &size)
                     .at_least(0.0)
             }
-            3.. => {
-                let wide = self.widen_unless_zero(&a.map(power), units, a);
-                self.with_signs_of(&wide, a)
-            }
+            3.. => self.widen_unless_zero(&a.map(power), units, a),
             // The power may underflow before its reciprocal overflows.
             _ => self.reciprocal(a, -n, units + 2.5, power),
         }
-    }
-
-    /// The sides of a function that has the sign of its argument, where zeros stay exact.
-    fn with_signs_of(self, wide: &Interval, a: &Interval) -> Interval {
-        let zero = constant(0.0);
-        let negative = a.low.is(ScalarOp::Less, 0.0);
-        let positive = a.high.is(ScalarOp::Greater, 0.0);
-        Interval::new(
-            wide.low.maximum(&zero).unless(&negative, &wide.low),
-            wide.high.minimum(&zero).unless(&positive, &wide.high),
-        )
     }
 
     /// Reciprocals of powers of order `n`, which `f` computes.
@@ -121,9 +107,25 @@ impl Rounding {
         f: impl Fn(&Expr) -> Expr,
         [least, most]: [f64; 2],
     ) -> Interval {
-        let wide = self.vanishing(&a.map(f), units, &a.high.is(ScalarOp::Less, least));
+        let wide = self.vanishing(&a.map(&f), units, &a.high.is(ScalarOp::Less, least));
+        self.overflowing(&wide, a, units, most, &f)
+    }
+
+    /// Results that may be infinite where arguments are more than `most`, though that of `f` is not.
+    fn overflowing(
+        self,
+        wide: &Interval,
+        a: &Interval,
+        units: f64,
+        most: f64,
+        f: impl Fn(&Expr) -> Expr,
+    ) -> Interval {
+        let finite = self.below(&f(&constant(most)), self.relative(units));
         let beyond = a.high.is(ScalarOp::Greater, most);
-        Interval::new(wide.low, wide.high.unless(&beyond, &infinity(&a.high)))
+        Interval::new(
+            wide.low.minimum(&finite),
+            wide.high.unless(&beyond, &infinity(&a.high)),
+        )
     }
 
     /// Positive results that are 0 where a mask is not.
@@ -135,8 +137,7 @@ impl Rounding {
     /// $e^x - 1$.
     pub(crate) fn expm1(self, a: &Interval) -> Interval {
         let wide = self.increasing(a, 2.5, Expr::expm1);
-        let beyond = a.high.is(ScalarOp::Greater, self.most_exponent);
-        Interval::new(wide.low, wide.high.unless(&beyond, &infinity(&a.high)))
+        self.overflowing(&wide, a, 2.5, self.most_exponent, Expr::expm1)
     }
 
     /// Logistic functions and the like, which go as exponentials do far below 0.

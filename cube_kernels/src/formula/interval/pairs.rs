@@ -101,19 +101,21 @@ impl Rounding {
     pub(crate) fn div(self, a: &Interval, b: &Interval) -> Interval {
         let quotients = corners(a, b, |a, b| a.clone() / b.clone());
         let wide = self.widen_always(&quotients, 2.5);
-        let wide = self.with_signs_of_factors(&wide, a, b);
-        // The reciprocal of a large number may be 0.
+        // The reciprocal of a large number may be 0, also where a bound is computed.
         let tiny = 4.0 * self.tiny;
         let small = b.abs().high.is(ScalarOp::Greater, 1.0 / tiny);
         let zero = wide.hull(&Interval::constants(0.0, 0.0));
+        let lost = a.abs().high * tiny;
+        let zero = Interval::new(zero.low - lost.clone(), zero.high + lost);
         let wide = wide.unless(&small, &zero);
+        let wide = self.with_signs_of_factors(&wide, a, b);
         let wide = wide.unknown_with(&(quotients.low + quotients.high));
         let singular = b.near_zero(tiny);
-        let is_infinite = |values: &Interval| values.abs().high.is(ScalarOp::Greater, self.largest);
-        // Zero by zero, or infinity by infinity.
+        // Zero by zero, or infinity by infinity or times a reciprocal of 0.
+        let infinite = a.abs().high.is(ScalarOp::Greater, self.largest);
         let undefined = any([
             all([singular.clone(), a.near_zero(tiny)]),
-            all([is_infinite(a), is_infinite(b)]),
+            all([infinite, small.clone()]),
         ]);
         let infinite = infinity(&b.low);
         let all_values = Interval::new(-infinite.clone(), infinite);
