@@ -1,8 +1,8 @@
 //! The catalogue of scalar functions: one row defines an operation completely.
 //!
 //! A row holds the name, the notation, the sample domain of the tests, the host reference in `f64`,
-//! the partial derivatives as expressions, the interval of the values for arguments in intervals, and the kernel code. Where the host is to compute it at the speed of
-//! vector instructions, the row also has code for them (`tile`), and if that is not for all arguments, which those
+//! the partial derivatives as expressions, the [interval](super::interval) of the values for arguments in intervals
+//! and the kernel code. Where the host is to compute it at the speed of vector instructions, the row also has code for them (`tile`), and if that is not for all arguments, which those
 //! are that it is for (`within`); a function with a parameter has none. From the rows come the
 //! [`ScalarOp`] enum, the methods of [`Expr`], the evaluation in kernels and on the host, the
 //! derivative rules, the methods of the user-facing tensor type (through `unary_methods!`) and the

@@ -2,7 +2,7 @@
 
 use std::f64::consts::{E, PI, TAU};
 
-use super::{Interval, Rounding, any, constant, infinity};
+use super::{Interval, Rounding, any, constant};
 use crate::{
     formula::{catalogue::ScalarOp, expr::Expr},
     math::series::matern_coefficients,
@@ -45,7 +45,7 @@ impl Rounding {
         // Twice where the power becomes 0 or its reciprocal infinite.
         let least = 2.0 * self.tiny.powf(1.0 / f64::from(n));
         let singular = a.near_zero(least);
-        let infinite = infinity(&a.low);
+        let infinite = a.infinity();
         match n % 2 {
             0 => {
                 let size = a.abs();
@@ -56,8 +56,7 @@ impl Rounding {
             _ => {
                 let values = a.map(f).swapped();
                 let wide = self.widen_always(&values, units);
-                let all = Interval::new(-infinite.clone(), infinite);
-                wide.unless(&singular, &all)
+                wide.unless(&singular, &a.whole_line())
             }
         }
     }
@@ -73,7 +72,9 @@ impl Rounding {
         let wide = self.widen_always(&values, 2.5).at_least(0.0);
         // Tiny numbers may be 0.
         let small = a.low.is(ScalarOp::Less, self.tiny);
-        let most = infinity(&a.low).unless(&a.high.is(ScalarOp::Equal, 0.0), &constant(0.0));
+        let most = a
+            .infinity()
+            .unless(&a.high.is(ScalarOp::Equal, 0.0), &constant(0.0));
         wide.unless(&small, &Interval::new(constant(0.0), most))
             .unknown_with(&values.high)
     }
@@ -124,7 +125,7 @@ impl Rounding {
         let beyond = a.high.is(ScalarOp::Greater, most);
         Interval::new(
             wide.low.minimum(&finite),
-            wide.high.unless(&beyond, &infinity(&a.high)),
+            wide.high.unless(&beyond, &a.infinity()),
         )
     }
 
@@ -223,8 +224,7 @@ impl Rounding {
             ends.low.clone() - errors.low,
             ends.high.clone() + errors.high,
         );
-        let infinite = infinity(&a.low);
-        let all = Interval::new(-infinite.clone(), infinite);
+        let all = a.whole_line();
         wide.unless(&self.passes(a, PI, 0.5), &all)
             .unknown_with(&ends.low)
             .unknown_with(&ends.high)
@@ -254,7 +254,7 @@ impl Rounding {
             values
                 .low
                 .unless(&any([zero, infinite.clone()]), &constant(0.0)),
-            most.unless(&infinite, &infinity(&size.high)),
+            most.unless(&infinite, &size.infinity()),
         )
     }
 }

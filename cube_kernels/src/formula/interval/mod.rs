@@ -9,11 +9,11 @@
 //!
 //! - **Unknown values are NaN on both sides.** A value that may be NaN has an unknown interval. So has one that may
 //!   be anything from $-\infty$ to $\infty$, as nothing is lost by it. Arithmetic passes NaN on. A rule whose sides
-//!   may become NaN one by one mends that with [`Interval::unknown_if_any`].
+//!   may become NaN one by one mends that with `Interval::unknown_if_any`.
 //! - **Infinite sides say that values may be infinite.** Infinities of both signs may meet in a sum, and one may meet
 //!   zero in a product. The ends do not always show it, but then they are $-\infty$ and $\infty$.
 //! - **Zeros stay exact.** What is a product by zero, a sum of zeros, or an exponential of what is very negative, is
-//!   in $[0, 0]$. Sums leave out what is.
+//!   in $[0, 0]$. Where that holds for a block of pairs, a sum can leave it out.
 //! - **No constant is infinite or NaN**, as WGSL has no such constants.
 
 mod bounds;
@@ -78,11 +78,6 @@ fn constant(value: f64) -> Expr {
     Expr::constant(value)
 }
 
-/// Infinity, without a constant that is: the reciprocal of zero, as no value is less than itself.
-fn infinity(any: &Expr) -> Expr {
-    any.compare(ScalarOp::Less, any).recip()
-}
-
 /// 1 where all masks are 1, else 0.
 fn all<const N: usize>(masks: [Expr; N]) -> Expr {
     let all = masks.into_iter().reduce(|all, mask| all * mask);
@@ -142,6 +137,21 @@ impl Interval {
     /// The constant that is the only value, if it is one.
     fn as_const(&self) -> Option<f64> {
         self.low.as_const().filter(|_| self.is_point())
+    }
+
+    /// Infinity, without a constant that is: the reciprocal of zero, as no value is less than itself.
+    fn infinity(&self) -> Expr {
+        let side = match self.low.as_const() {
+            Some(_) => &self.high,
+            None => &self.low,
+        };
+        side.compare(ScalarOp::Less, side).recip()
+    }
+
+    /// From $-\infty$ to $\infty$.
+    fn whole_line(&self) -> Self {
+        let infinity = self.infinity();
+        Self::new(-infinity.clone(), infinity)
     }
 
     /// What `f` makes of both sides.
@@ -221,7 +231,7 @@ impl Interval {
 
     /// Unknown where `mask` is not 0.
     fn unknown_where(&self, mask: &Expr) -> Self {
-        let nan = infinity(&self.low) * 0.0;
+        let nan = self.infinity() * 0.0;
         self.map(|side| side.unless(mask, &nan))
     }
 

@@ -2,7 +2,7 @@
 
 use std::f64::consts::PI;
 
-use super::{Interval, Rounding, all, any, constant, infinity};
+use super::{Interval, Rounding, all, any, constant};
 use crate::formula::{
     catalogue::ScalarOp,
     expr::{Expr, Extreme},
@@ -117,8 +117,7 @@ impl Rounding {
             all([singular.clone(), a.near_zero(tiny)]),
             all([infinite, small.clone()]),
         ]);
-        let infinite = infinity(&b.low);
-        let all_values = Interval::new(-infinite.clone(), infinite);
+        let all_values = b.whole_line();
         wide.unless(&singular, &all_values)
             .unknown_where(&undefined)
             .unknown_with(&a.low)
@@ -174,7 +173,7 @@ impl Rounding {
         // Tiny numbers may be 0.
         let zero = a.low.is(ScalarOp::Less, self.tiny);
         let negative = b.low.is(ScalarOp::Less, 0.0);
-        let infinite = infinity(&a.low);
+        let infinite = a.infinity();
         let wide = Interval::new(
             wide.low
                 .maximum(&constant(0.0))

@@ -1,6 +1,6 @@
 //! Rules of gamma functions and Bessel functions.
 
-use super::{Interval, Rounding, constant, infinity};
+use super::{Interval, Rounding, constant};
 use crate::formula::{catalogue::ScalarOp, expr::Expr};
 
 /// Where $\log \Gamma$ is smallest above 0, and how small.
@@ -32,7 +32,7 @@ impl Rounding {
     pub(crate) fn polygamma(self, a: &Interval, n: u32) -> Interval {
         let units = if n < 2 { 5.0 } else { 48.0 };
         let values = a.map(|side| side.polygamma(n));
-        let infinite = infinity(&a.low);
+        let infinite = a.infinity();
         let positive = a.low.is(ScalarOp::Greater, 0.0);
         let otherwise = positive.is(ScalarOp::Equal, 0.0);
         match n {
