@@ -309,7 +309,7 @@ fn check_operation(op: ScalarOp, seed: u64) -> Result<(), String> {
     let known = |var: &Var| {
         let at = (var.id - SIDES) as usize;
         let ends = boxes[at / 2].iter();
-        ends.map(|(low, high)| if at % 2 == 0 { *low } else { *high })
+        ends.map(|(low, high)| if at.is_multiple_of(2) { *low } else { *high })
             .collect::<Vec<f64>>()
     };
     let evaluate = |precision: Precision, arithmetic: &mut Arithmetic| -> Ends {
@@ -425,7 +425,7 @@ fn check_formula(expr: &Expr, seed: u64) -> (usize, usize) {
             other.id == own.id && other.axis == own.axis && other.dim == own.dim
         });
         let (low, high) = found.expect("it is the side of an operand").1;
-        if var.id % 2 == 0 {
+        if var.id.is_multiple_of(2) {
             low.clone()
         } else {
             high.clone()
@@ -604,7 +604,7 @@ fn check_operation_on_host(op: ScalarOp, seed: u64) -> Result<(), String> {
         let ends = |var: &Var| -> Vec<f64> {
             let at = (var.id - SIDES) as usize;
             let ends = boxes[at / 2].iter();
-            ends.map(|(low, high)| if at % 2 == 0 { *low } else { *high })
+            ends.map(|(low, high)| if at.is_multiple_of(2) { *low } else { *high })
                 .collect()
         };
         let at = |var: &Var| points[var.id as usize].clone();
