@@ -913,6 +913,19 @@ fn what_rounds_has_tight_bounds() {
     );
 }
 
+/// Some implementations do before the value is infinite, and so a bound may be, too.
+#[test]
+fn exponentials_may_overflow_early() {
+    for (expr, most) in [
+        (x(0, 1).exp(), 88.6),
+        (x(0, 1).expm1(), 88.6),
+        (x(0, 1).exp2(), 127.9),
+    ] {
+        let (low, high) = bounds_of(&expr, (most, most), (0.0, 0.0));
+        assert!(low < 2e38 && high == INF, "{expr} from {low:e} to {high:e}");
+    }
+}
+
 #[test]
 fn blocks_decide_masks() {
     let score = x(0, 1) * y(1, 1);

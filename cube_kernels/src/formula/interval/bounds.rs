@@ -21,8 +21,8 @@ pub enum Leaf {
 }
 
 impl Expr {
-    /// Expressions of the smallest and the largest value, given those of each leaf, where values are computed in
-    /// `precision`. Bounds are to be evaluated in it, too, or in F64.
+    /// Expressions of the smallest and the largest value, given those of each leaf, where values and bounds are computed
+    /// in `precision`.
     ///
     /// `leaf` is asked once for each leaf. Both sides of its answer have the dimension of the leaf, or 1. It may answer
     /// with operands of its own, and with NaN for what it does not know. The result has the dimension of this
