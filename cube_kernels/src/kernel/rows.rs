@@ -141,7 +141,7 @@ fn work_of_task<N: Size>(
     list: &[u32],
     tasks: usize,
     #[comptime] blueprint: Blueprint,
-) -> (Work, Task) {
+) -> (Work, ComptimeOption<Task>) {
     let (worker, unit) = if comptime!(blueprint.schedule.shared_tile()) {
         (CUBE_POS, UNIT_POS as usize)
     } else {
@@ -170,7 +170,7 @@ fn work_of_task<N: Size>(
         last,
         begin,
     };
-    (work, task)
+    (work, ComptimeOption::new_Some(task))
 }
 
 /// The rows and ranges of a task.
@@ -183,19 +183,6 @@ struct Task {
     last: usize,
     /// Its first column.
     begin: u32,
-}
-
-#[cube]
-impl Task {
-    /// What stands in its place where there is none.
-    fn none() -> Task {
-        Task {
-            stop: 0usize.runtime(),
-            first: 0usize.runtime(),
-            last: 0usize.runtime(),
-            begin: 0u32.runtime(),
-        }
-    }
 }
 
 /// What this unit does.
@@ -288,7 +275,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
         )
     } else {
         let work = work::<N>(layout, out_rows, comptime!(blueprint.clone()));
-        (work, Task::none())
+        (work, ComptimeOption::new_None())
     };
     let Work {
         row,
@@ -309,10 +296,10 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
         part
     };
     out[1] = (place * batches + batch) * out_rows + row;
-    out[2] = if comptime!(blueprint.columns == ColumnSource::Ranges) {
-        task.stop
-    } else {
-        out_rows
+    out[2] = #[comptime]
+    match &task {
+        ComptimeOption::Some(task) => task.stop,
+        ComptimeOption::None => out_rows,
     };
     // Where rows are added up, parts may take other columns or other rows.
     let (part_of_columns, first_row) = if comptime!(blueprint.folded) {
@@ -322,20 +309,25 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     } else {
         (part, row)
     };
-    let (begin, end, begins) = if comptime!(blueprint.columns == ColumnSource::Ranges) {
-        (task.first, task.last, task.begin)
-    } else {
-        let begin = min(part_of_columns * part_columns, columns);
-        let end = min(begin + part_columns, columns);
-        let (begin, end) = if comptime!(blueprint.columns == ColumnSource::Placed) {
+    let begin = min(part_of_columns * part_columns, columns);
+    let end = min(begin + part_columns, columns);
+    let (begin, end) = match comptime!(blueprint.columns) {
+        ColumnSource::All => (begin, end),
+        ColumnSource::Placed => {
             let first = *layout.index(comptime!(
                 others(&program, &blueprint) + layout::FIRST_COLUMN
             ));
             (begin + first, end + first)
-        } else {
-            (begin, end)
-        };
-        (begin, end, u32::cast_from(begin))
+        }
+        // They are places of ranges.
+        ColumnSource::Ranges =>
+        {
+            #[comptime]
+            match &task {
+                ComptimeOption::Some(task) => (task.first, task.last),
+                ComptimeOption::None => (begin, end),
+            }
+        }
     };
 
     let address = address(layout, batch, comptime!(blueprint.clone()));
@@ -346,7 +338,17 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     } else {
         spec
     });
-    let mut state = R::init(begins, infinity, narrow, comptime!(blueprint.math));
+    let first_column = #[comptime]
+    match &task {
+        ComptimeOption::Some(task) => task.begin,
+        ComptimeOption::None => u32::cast_from(begin),
+    };
+    let mut state = R::init(
+        first_column,
+        infinity,
+        narrow,
+        comptime!(blueprint.math),
+    );
     let products = if comptime!(blueprint.schedule.matrix().is_some()) {
         ComptimeOption::new_Some(Products::<E, F>::new(
             comptime!(blueprint.schedule.matrix().unwrap()),
@@ -366,10 +368,10 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
         ComptimeOption::new_None()
     };
     let tile_len = comptime!(blueprint.schedule.tile_len(&program).max(1));
-    let rows = if comptime!(blueprint.columns == ColumnSource::Ranges) {
-        task.stop
-    } else {
-        rows
+    let rows = #[comptime]
+    match &task {
+        ComptimeOption::Some(task) => task.stop,
+        ComptimeOption::None => rows,
     };
     let context = Context::<E, F>::new(
         operands.tensors,

@@ -252,6 +252,10 @@ pub fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>
     let share = form.inputs.share;
     let products = form.inputs.products;
     let blueprint = comptime!(&context.blueprint);
+    let rows = Rows {
+        row,
+        active: row < context.rows,
+    };
     context.fill_stage::<N>(slots, uniform, row, context.rows, comptime!(Space::Row));
     #[comptime]
     match products {
@@ -271,7 +275,7 @@ pub fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>
                 end: usize::cast_from(list[at + 1]),
             };
             R::go_on(state, u32::cast_from(columns.begin));
-            take_columns::<E, F, A, N, R>(state, tile, weighted, &*slots, form, row, &columns);
+            take_columns::<E, F, A, N, R>(state, tile, weighted, &*slots, form, &rows, &columns);
         }
         // The last block of a range ends within it.
         0usize.runtime()
@@ -280,8 +284,17 @@ pub fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>
             begin: share.begin,
             end: share.end,
         };
-        take_columns::<E, F, A, N, R>(state, tile, weighted, &*slots, form, row, &columns)
+        take_columns::<E, F, A, N, R>(state, tile, weighted, &*slots, form, &rows, &columns)
     }
+}
+
+/// The rows of a unit.
+#[derive(CubeType)]
+pub struct Rows {
+    /// The first of them.
+    row: usize,
+    /// Whether there is such a row.
+    active: bool,
 }
 
 /// Consecutive columns.
@@ -300,18 +313,18 @@ fn take_columns<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     weighted: &mut ComptimeOption<WeightedSums<F, A, N>>,
     slots: &[Vector<F, N>],
     form: &Form<'_, '_, '_, E, F>,
-    row: usize,
+    rows: &Rows,
     columns: &Span,
 ) -> usize {
     let context = form.context;
     let uniform = form.uniform;
     let products = form.inputs.products;
     let blueprint = comptime!(&context.blueprint);
-    let active = row < context.rows;
+    let row = rows.row;
     let block = comptime!(blueprint.schedule.block());
     let q = comptime!(blueprint.schedule.columns());
     // No counter of blocks, which would take another register.
-    let most = select(active, block, 0usize);
+    let most = select(rows.active, block, 0usize);
     let mut start = columns.begin;
     while start < columns.end {
         let stop = min(start + block, columns.end);
