@@ -71,7 +71,7 @@ impl Clusters {
                 expected: dim,
             });
         }
-        if let Some(at) = sizes.iter().position(|size| !(*size > 0.0)) {
+        if let Some(at) = sizes.iter().position(|size| size.is_nan() || *size <= 0.0) {
             return Err(RangesError::Cell { axis: at });
         }
         let values: Vec<f64> = x.to_data().iter::<f64>().collect();
@@ -142,9 +142,12 @@ impl Clusters {
     /// If there is another number of points.
     #[track_caller]
     pub fn sort(&self, x: Tensor<2>) -> Tensor<2> {
-        self.check(&x);
-        let order = numbers(&self.order, &x);
-        x.select(0, order)
+        expect(self.try_sort(x))
+    }
+
+    /// Like [`sort`](Self::sort), with an error instead of a panic.
+    pub fn try_sort(&self, x: Tensor<2>) -> Result<Tensor<2>, LazyError> {
+        self.in_order(x, &self.order)
     }
 
     /// What belongs to [sorted](Self::sort) points in the order of the points. Differentiable.
@@ -153,9 +156,12 @@ impl Clusters {
     /// If there is another number of points.
     #[track_caller]
     pub fn unsort(&self, x: Tensor<2>) -> Tensor<2> {
-        self.check(&x);
-        let back = numbers(&inverse(&self.order), &x);
-        x.select(0, back)
+        expect(self.try_unsort(x))
+    }
+
+    /// Like [`unsort`](Self::unsort), with an error instead of a panic.
+    pub fn try_unsort(&self, x: Tensor<2>) -> Result<Tensor<2>, LazyError> {
+        self.in_order(x, &inverse(&self.order))
     }
 
     /// The mean of the points of each cluster, `[clusters, D]`, of points `[points, D]`. Differentiable.
@@ -164,11 +170,12 @@ impl Clusters {
     /// If there is another number of points.
     #[track_caller]
     pub fn centroids(&self, x: &Tensor<2>) -> Tensor<2> {
-        self.check(x);
-        expect(
-            self.members(x.clone())
-                .and_then(|own| own.try_mean(Axis::J)),
-        )
+        expect(self.try_centroids(x))
+    }
+
+    /// Like [`centroids`](Self::centroids), with an error instead of a panic.
+    pub fn try_centroids(&self, x: &Tensor<2>) -> Result<Tensor<2>, LazyError> {
+        self.members(x.clone())?.try_mean(Axis::J)
     }
 
     /// The mean of the points of each cluster with weights `[points, 1]`, and the sum of the weights, `[clusters, 1]`.
@@ -178,13 +185,28 @@ impl Clusters {
     /// If there is another number of points or of weights.
     #[track_caller]
     pub fn weighted_centroids(&self, x: &Tensor<2>, weights: &Tensor<2>) -> (Tensor<2>, Tensor<2>) {
-        self.check(x);
-        self.check(weights);
-        let sum = |of: Tensor<2>| -> Tensor<2> {
-            expect(self.members(of).and_then(|own| own.try_sum(Axis::J)))
-        };
-        let total = sum(weights.clone());
-        (sum(x.clone() * weights.clone()) / total.clone(), total)
+        expect(self.try_weighted_centroids(x, weights))
+    }
+
+    /// Like [`weighted_centroids`](Self::weighted_centroids), with an error instead of a panic.
+    pub fn try_weighted_centroids(
+        &self,
+        x: &Tensor<2>,
+        weights: &Tensor<2>,
+    ) -> Result<(Tensor<2>, Tensor<2>), LazyError> {
+        let weight = LazyTensor::try_vj(self.try_sort(weights.clone())?)?;
+        if weight.dim() != 1 {
+            return Err(LazyError::NotScalar {
+                operation: "weighted_centroids",
+                formula: weight.boxed_info(),
+            });
+        }
+        let sums: Tensor<2> = self
+            .members(x.clone())?
+            .try_mul(&weight)?
+            .try_sum(Axis::J)?;
+        let total: Tensor<2> = self.members(weights.clone())?.try_sum(Axis::J)?;
+        Ok((sums / total.clone(), total))
     }
 
     /// A matrix with a row for each cluster, which has the points of the cluster.
@@ -194,17 +216,21 @@ impl Clusters {
         let size = [self.len(), self.order.len()];
         let ranges = Ranges::new(size, &rows, &ends, &*self.ranges);
         let ranges = ranges.expect("clusters are disjoint");
-        LazyTensor::try_vj(self.sort(x))?.try_ranges(&ranges)
+        LazyTensor::try_vj(self.try_sort(x)?)?.try_ranges(&ranges)
     }
 
-    #[track_caller]
-    fn check(&self, x: &Tensor<2>) {
-        let [rows, _] = x.dims();
-        let points = self.order.len();
-        assert!(
-            rows == points,
-            "{rows} rows for clusters of {points} points"
-        );
+    fn in_order(&self, x: Tensor<2>, order: &[usize]) -> Result<Tensor<2>, LazyError> {
+        let (shape, points) = (x.dims(), order.len());
+        match shape[0] == points {
+            true => {
+                let order = numbers(order, &x);
+                Ok(x.select(0, order))
+            }
+            false => Err(LazyError::Points {
+                shape: shape.to_vec(),
+                points,
+            }),
+        }
     }
 }
 

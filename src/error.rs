@@ -114,6 +114,14 @@ pub enum LazyError {
         /// The formula.
         formula: Box<FormulaInfo>,
     },
+    /// Clusters are of another number of points.
+    #[error("clusters of {points} points have no tensor of shape {shape:?}")]
+    Points {
+        /// The shape of the tensor.
+        shape: Vec<usize>,
+        /// The points of the clusters.
+        points: usize,
+    },
     /// Parts of a formula have different ranges.
     #[error("{left} and {right} are different ranges, in {formula}")]
     MixedRanges {

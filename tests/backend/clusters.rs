@@ -175,6 +175,15 @@ fn what_are_no_clusters_is_an_error() {
             ..
         }
     ));
+    let clusters = Clusters::new(&[0, 1]).expect("labels");
+    let error = clusters.try_centroids(&x).expect_err("three points");
+    assert_eq!(
+        error.to_string(),
+        "clusters of 2 points have no tensor of shape [3, 2]"
+    );
+    let weights = Tensor::<2>::ones([2, 2], &device);
+    let points = Tensor::<2>::ones([2, 3], &device);
+    assert!(clusters.try_weighted_centroids(&points, &weights).is_err());
     let none = Clusters::grid(&Tensor::<2>::zeros([0, 2], &device), &[1.0]).expect("no points");
     assert!(none.is_empty());
 }

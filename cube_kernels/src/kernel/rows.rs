@@ -343,12 +343,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
         ComptimeOption::Some(task) => task.begin,
         ComptimeOption::None => u32::cast_from(begin),
     };
-    let mut state = R::init(
-        first_column,
-        infinity,
-        narrow,
-        comptime!(blueprint.math),
-    );
+    let mut state = R::init(first_column, infinity, narrow, comptime!(blueprint.math));
     let products = if comptime!(blueprint.schedule.matrix().is_some()) {
         ComptimeOption::new_Some(Products::<E, F>::new(
             comptime!(blueprint.schedule.matrix().unwrap()),

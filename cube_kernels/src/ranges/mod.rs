@@ -34,8 +34,14 @@ pub struct Ranges {
 #[derive(Default)]
 struct Kept {
     transposed: OnceLock<Ranges>,
-    /// With the batch dimensions and the cut that they are for.
-    tasks: Mutex<Vec<(Vec<usize>, Cut, Arc<Tasks>)>>,
+    tasks: Mutex<Vec<Made>>,
+}
+
+/// Tasks, and the batch dimensions and the cut that they are for.
+struct Made {
+    shape: Vec<usize>,
+    cut: Cut,
+    tasks: Arc<Tasks>,
 }
 
 /// Why there are no such ranges.
@@ -207,14 +213,18 @@ impl Ranges {
     pub(crate) fn tasks(&self, shape: &[usize], cut: Cut) -> Arc<Tasks> {
         const MOST: usize = 4;
         let mut kept = self.kept.tasks.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some((_, _, tasks)) = kept.iter().find(|own| own.0 == shape && own.1 == cut) {
-            return tasks.clone();
+        if let Some(own) = kept.iter().find(|own| own.shape == shape && own.cut == cut) {
+            return own.tasks.clone();
         }
         let tasks = Arc::new(self.make_tasks(shape, cut));
         if kept.len() == MOST {
             kept.remove(0);
         }
-        kept.push((shape.to_vec(), cut, tasks.clone()));
+        kept.push(Made {
+            shape: shape.to_vec(),
+            cut,
+            tasks: tasks.clone(),
+        });
         tasks
     }
 

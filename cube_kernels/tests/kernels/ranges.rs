@@ -1,5 +1,8 @@
 //! Ranges of columns for clusters of rows, against a matrix of truth values.
 
+// A list of one range is meant as such.
+#![allow(clippy::single_range_in_vec_init)]
+
 use std::ops::Range;
 
 use burn_lazy_kernels::{Axis, Ranges, RangesError};

@@ -2,6 +2,9 @@
 //!
 //! Tolerance: that of reductions of all pairs.
 
+// A list of one range is meant as such.
+#![allow(clippy::single_range_in_vec_init)]
+
 use burn_lazy_kernels::{
     Accumulation, Axis, Expr, LaunchError, Precision, Ranges, ReductionKind, Wanted,
     host::{HostError, Instructions},
