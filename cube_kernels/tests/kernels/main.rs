@@ -24,6 +24,8 @@ mod derivatives;
 mod formulas;
 mod fuzz;
 mod intervals;
+mod intervals_on_host;
+mod intervals_tight;
 mod limits;
 mod lowering;
 mod masks;
