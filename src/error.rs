@@ -114,6 +114,9 @@ pub enum LazyError {
         /// The formula.
         formula: Box<FormulaInfo>,
     },
+    /// A mask whose blocks are looked at has batch dimensions.
+    #[error("ranges of a mask with batch dimensions cannot be found, in {0}")]
+    MaskOfBatches(Box<FormulaInfo>),
     /// Clusters are of another number of points.
     #[error("clusters of {points} points have no tensor of shape {shape:?}")]
     Points {

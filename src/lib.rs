@@ -86,6 +86,7 @@ mod arithmetic;
 mod backends;
 #[cfg(feature = "autodiff")]
 mod backward;
+mod blocks;
 mod calculus;
 mod cast;
 mod cluster;

@@ -1,4 +1,5 @@
 mod algebra;
+mod blocks;
 mod calculus;
 mod clusters;
 mod coinciding;
