@@ -79,7 +79,7 @@ impl Clusters {
             return Err(RangesError::Point { row: at / dim });
         }
         let mut least = vec![f64::INFINITY; dim];
-        for point in values.chunks(dim) {
+        for point in values.chunks(dim.max(1)) {
             least
                 .iter_mut()
                 .zip(point)
@@ -97,7 +97,10 @@ impl Clusters {
                 });
             numbers.collect()
         };
-        let cells: Vec<Vec<u64>> = values.chunks(dim.max(1)).take(points).map(cell).collect();
+        let cells: Vec<Vec<u64>> = match dim {
+            0 => vec![Vec::new(); points],
+            _ => values.chunks(dim).map(cell).collect(),
+        };
         Ok(Self::of_keys(&cells))
     }
 

@@ -156,6 +156,7 @@ impl LazyTensor {
     pub fn try_dense<const R: usize>(&self) -> Result<Tensor<R>, LazyError> {
         self.check_axis(Axis::I)?;
         self.check_axis(Axis::J)?;
+        self.check_tensor()?;
         let shape = self.shape();
         let entries = shape
             .iter()
@@ -349,11 +350,10 @@ impl LazyTensor {
         let numbers: Vec<i64> = indices.iter().map(|index| *index as i64).collect();
         let numbers =
             Tensor::<1, Int>::from_data(TensorData::new(numbers, [indices.len()]), &device);
-        let dtype = extent.dtype.expect("there is a tensor operand");
-        let here = cast(numbers.clone().float(), dtype.into());
-        let here = Operand::tensor(here.reshape([indices.len(), 1]), Some(axis))?;
+        // Of kind Int, as F16 and BF16 hold few indices.
+        let here = Operand::tensor(numbers.clone().reshape([indices.len(), 1]), Some(axis))?;
         let index = |of: Axis| match of == axis {
-            true => Expr::var(here.var),
+            true => here.expr(),
             false => Expr::place(Place::Index(of)),
         };
         let numbers = numbers.into_dispatch();

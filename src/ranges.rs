@@ -35,7 +35,7 @@ use crate::error::{FormulaInfo, LazyError};
 /// # }
 /// # Ok::<(), burn_lazy::RangesError>(())
 /// ```
-#[derive(Clone, PartialEq)]
+#[derive(Clone)]
 pub struct Ranges {
     pairs: Pairs,
     /// Whether rows stand for columns.
@@ -219,7 +219,7 @@ impl Ranges {
     ///
     /// # Errors
     /// If there is another number of them, if they are for other numbers of rows and columns, or if they are of batches,
-    /// transposed or of unsorted labels.
+    /// transposed, of clusters or of unsorted labels.
     pub fn batched(shape: &[usize], each: &[Ranges]) -> Result<Self, RangesError> {
         let plain = |own: &Ranges| !own.swapped && own.order == [None, None];
         if let Some(index) = each.iter().position(|own| !plain(own)) {
@@ -317,32 +317,83 @@ impl Ranges {
         }
     }
 
-    /// Applies `view` to the ranges of columns for rows, which count them as operands do.
-    fn view(&self, view: impl Fn(&Pairs) -> Pairs) -> Self {
+    /// Where ranges count the rows (or columns) at `indices`.
+    fn places(&self, axis: Axis, indices: &[usize]) -> Vec<usize> {
+        match self.order(axis) {
+            None => indices.to_vec(),
+            Some(order) => {
+                let places = inverse(order);
+                indices.iter().map(|index| places[*index]).collect()
+            }
+        }
+    }
+
+    /// Those of the rows (or columns) at `indices`, in this order.
+    pub(crate) fn select(&self, axis: Axis, indices: &[usize]) -> Self {
+        let places = self.places(axis, indices);
+        let mut order = [None, None];
+        let other = axis.other();
+        order[usize::from(other == Axis::J)] = self.order(other).cloned();
+        Self {
+            order,
+            ..Self::of(self.over(Axis::J).select(axis, &places))
+        }
+    }
+
+    pub(crate) fn block(&self, rows: Range<usize>, columns: Range<usize>) -> Self {
+        match &self.order {
+            [None, None] => Self::of(self.over(Axis::J).block(rows, columns)),
+            _ => {
+                let [rows, columns] = [rows, columns].map(|own| own.collect::<Vec<usize>>());
+                self.select(Axis::I, &rows).select(Axis::J, &columns)
+            }
+        }
+    }
+
+    pub(crate) fn diagonal(&self) -> Self {
+        let pairs = self.over(Axis::J);
+        if self.order == [None, None] {
+            return Self::of(pairs.diagonal());
+        }
+        let all: Vec<usize> = (0..self.sizes()[0]).collect();
+        let [rows, columns] = [Axis::I, Axis::J].map(|axis| self.places(axis, &all));
+        let of_batch = |batch| {
+            let there = |row: &usize| {
+                let mut ranges = pairs.of_row(batch, rows[*row]);
+                ranges.any(|own| own.contains(&columns[*row]))
+            };
+            // A matrix of one column, which the rows on the diagonal have.
+            let index = vec![0; all.iter().filter(|row| there(row)).count()];
+            let starts = all.iter().scan(0, |end, row| {
+                *end += usize::from(there(row));
+                Some(*end)
+            });
+            let starts: Vec<usize> = std::iter::once(0).chain(starts).collect();
+            Pairs::neighbors(1, &starts, &index).expect("each row has one column or none")
+        };
+        let batches: usize = pairs.batch().iter().product();
+        let each: Vec<Pairs> = (0..batches).map(of_batch).collect();
+        Self::of(Pairs::batched(pairs.batch(), &each).expect("as many as there are batches"))
+    }
+
+    pub(crate) fn columns_as_batch(&self) -> Self {
         let mut pairs = self.over(Axis::J);
         for axis in [Axis::I, Axis::J] {
             if let Some(order) = self.order(axis) {
                 pairs = pairs.select(axis, &inverse(order));
             }
         }
-        Self::of(view(&pairs))
+        Self::of(pairs.columns_as_batch())
     }
+}
 
-    /// Those of the rows (or columns) at `indices`; without an order of their own.
-    pub(crate) fn select(&self, axis: Axis, indices: &[usize]) -> Self {
-        self.view(|pairs| pairs.select(axis, indices))
-    }
-
-    pub(crate) fn block(&self, rows: Range<usize>, columns: Range<usize>) -> Self {
-        self.view(|pairs| pairs.block(rows.clone(), columns.clone()))
-    }
-
-    pub(crate) fn diagonal(&self) -> Self {
-        self.view(Pairs::diagonal)
-    }
-
-    pub(crate) fn columns_as_batch(&self) -> Self {
-        self.view(Pairs::columns_as_batch)
+impl PartialEq for Ranges {
+    fn eq(&self, other: &Self) -> bool {
+        let same = || match self.swapped == other.swapped {
+            true => self.pairs == other.pairs,
+            false => self.over(Axis::J) == other.over(Axis::J),
+        };
+        self.order == other.order && self.sizes() == other.sizes() && same()
     }
 }
 

@@ -348,10 +348,11 @@ impl LazyTensor {
         if let Some(device) = self.extent().device {
             let most = largest(device.settings().int_dtype);
             let [m, n] = self.sizes().map(|size| size as u128);
-            let pairs = match axes {
-                Axes::One(Axis::I) => m,
-                Axes::One(Axis::J) => n,
-                Axes::Both => m * n,
+            let pairs = match (axes, &self.ranges) {
+                (Axes::One(Axis::I), _) => m,
+                (Axes::One(Axis::J), _) => n,
+                (Axes::Both, None) => m * n,
+                (Axes::Both, Some(ranges)) => ranges.pairs(),
             };
             if pairs > most {
                 return Err(LazyError::TooManyPairs {
@@ -406,6 +407,14 @@ impl LazyTensor {
         ))
     }
 
+    /// Scores and values of rows. A row without pairs has the score $-\infty$ and the value NaN, which does not count.
+    fn without_empty_rows(&self) -> Result<Self, LazyError> {
+        let score = self.try_slice(0..1)?;
+        let nothing = score.try_apply(ScalarOp::Equal, f64::NEG_INFINITY)?;
+        let values = self.try_slice(1..self.dim())?;
+        LazyTensor::try_concat(&[score, values.try_mask_where(nothing, 0.0)?])
+    }
+
     /// Reduces over j, and the results over i, in the type in which kernels compute.
     fn reduce_both<const R: usize>(
         &self,
@@ -437,6 +446,10 @@ impl LazyTensor {
             several => LazyTensor::try_concat(several)?,
         };
         let kind = stages.second;
+        let rows = match kind {
+            ReductionKind::SoftmaxSum => rows.without_empty_rows()?,
+            _ => rows,
+        };
         let request = Request::new(kind, Wanted::VALUES, Axis::J);
         rows.reduce::<R>(operation, request.squeezed(true))
     }

@@ -52,6 +52,14 @@ impl Request {
 }
 
 impl LazyTensor {
+    /// Checks that there is a tensor, which says where to compute.
+    pub(crate) fn check_tensor(&self) -> Result<(), LazyError> {
+        match self.extent().device {
+            Some(_) => Ok(()),
+            None => Err(LazyError::NoTensor(self.boxed_info())),
+        }
+    }
+
     pub(crate) fn check_axis(&self, axis: Axis) -> Result<(), LazyError> {
         match self.extent().size(axis) {
             Some(_) => Ok(()),
@@ -86,6 +94,7 @@ impl LazyTensor {
             return Ok(None);
         };
         let axis = request.axis;
+        self.check_tensor()?;
         let [rows, columns] = [axis.other(), axis].map(|axis| ranges.order(axis));
         if rows.is_none() && columns.is_none() {
             return Ok(None);
@@ -330,7 +339,10 @@ impl LazyTensor {
         /// and two other reductions.
         const MORE: usize = 6;
         let kind = ReductionKind::Sum(Accumulation::Blocks);
-        let binds = |count| check(device, Some(computed(dtype)), kind, Wanted::VALUES, count);
+        // Ranges are in a buffer of their own.
+        let ranges = usize::from(reduction.ranges.is_some());
+        let own = computed(dtype);
+        let binds = |count| check(device, Some(own), kind, Wanted::VALUES, count + ranges);
         // Making the derivative takes time, and few formulas have so many operands that it must be looked at.
         let count = reduction.formula.tensors().count();
         if binds(count + MORE).is_ok() {

@@ -71,6 +71,7 @@ impl LazyTensor {
         for axis in reduced {
             self.check_axis(*axis)?;
         }
+        self.check_tensor()?;
         let mut shape = self.extent().batch.clone();
         if let Axes::One(axis) = axes {
             let [m, n] = self.sizes();
@@ -141,6 +142,8 @@ impl LazyTensor {
         let squares: Tensor<R> = squares.wide_values("var", kind, Axes::Both)?;
         let fewer = if unbiased { 1.0 } else { 0.0 };
         let variance = wide.divided_by_count(squares, Axes::Both, fewer);
+        // Of no pairs it is NaN, not 0 / -1.
+        let variance = variance.mask_fill(mean.clone().is_nan(), f64::NAN);
         Ok([variance, mean].map(|moment| cast(moment, dtype.into())))
     }
 }

@@ -167,7 +167,9 @@ fn may_be_refused(client: &Client, reduction: &Reduction, shapes: &[Vec<usize>])
     let spec = reduction.spec();
     let rows = product(&reduction.batch).saturating_mul(reduction.m.max(reduction.n));
     let each = spec.partial_values().max(spec.entries()).max(1);
-    let written = (rows.saturating_add(PARTS)).saturating_mul(each);
+    // Rows that share a range have three parts.
+    let layers = if reduction.ranges.is_some() { 3 } else { 1 };
+    let written = (rows.saturating_mul(layers).saturating_add(PARTS)).saturating_mul(each);
     let read = shapes.iter().map(|shape| product(shape)).max();
     device.max_iterations.is_some()
         || written.max(read.unwrap_or(0)) > SMALL

@@ -270,6 +270,10 @@ fn every_reduction_is_that_of_the_pairs() {
             );
             check("logsumexp", k.logsumexp(Axes::Both), both(&log_sum));
             check("min", k.min(Axes::Both), both(&least));
+            let total: f64 = values.iter().map(|v| v[0].exp()).sum();
+            let weighted = values.iter().map(|v| v[0].exp() * v[1]).sum::<f64>() / total;
+            let got = k.elem(0).sumsoftmaxweight(k.elem(1), Axes::Both);
+            check("sumsoftmaxweight", got, vec![weighted]);
             let count: Tensor<1, Int> = k.greater(0.5).count(Axes::Both);
             let want = both(&|v| v.iter().filter(|v| **v > 0.5).count() as f64);
             assert_eq!(numbers(count), want);
@@ -402,6 +406,109 @@ fn empty_matrices_have_ranges() {
         );
         let means: Tensor<2> = k.mean(Axis::J);
         assert!(host(means).iter().all(|mean| mean.is_nan()));
+    }
+}
+
+/// What is left of a matrix without pairs, without columns or without tensors.
+#[test]
+fn nothing_is_left_without_a_panic() {
+    let device = device();
+    let k = |m: usize, n: usize| {
+        let columns = LazyTensor::vj(Tensor::<2>::ones([n, 1], &device));
+        LazyTensor::vi(Tensor::<2>::ones([m, 1], &device)) * columns
+    };
+    let none = Ranges::lengths(&[2, 0], &[0, 3]).expect("two segments");
+    let moments: [Tensor<1>; 3] = [
+        k(2, 3).ranges(&none).var(Axes::Both),
+        k(2, 3).ranges(&none).var_bias(Axes::Both),
+        k(2, 3).ranges(&none).mean(Axes::Both),
+    ];
+    assert!(moments.into_iter().all(|own| host(own)[0].is_nan()));
+    for (m, n) in [(3, 0), (0, 3)] {
+        let ranges = Ranges::lengths(&[m], &[n]).expect("one segment");
+        let dense: Tensor<3> = k(m, n).ranges(&ranges).dense();
+        assert_eq!(dense.dims(), [m, n, 1]);
+    }
+    let unsorted = Ranges::labels(&[1, 0], &[0, 1]).expect("labels");
+    let place = LazyTensor::offset().ranges(&unsorted);
+    assert!(matches!(
+        place.try_dense::<3>(),
+        Err(LazyError::NoTensor(_))
+    ));
+    assert!(matches!(
+        place.try_var::<1>(Axes::Both),
+        Err(LazyError::NoTensor(_))
+    ));
+    assert!(matches!(
+        place.try_sum::<2>(Axis::J),
+        Err(LazyError::NoTensor(_))
+    ));
+    assert!(matches!(
+        place.try_count::<1>(Axes::Both),
+        Err(LazyError::NoTensor(_))
+    ));
+}
+
+/// A sum of a matrix and its transpose, with the same blocks.
+#[test]
+fn ranges_are_equal_whichever_way_they_were_made() {
+    let sizes = [4, 7, 2];
+    let ranges = Ranges::lengths(&sizes, &sizes).expect("as many segments");
+    assert_eq!(ranges, ranges.t());
+    assert_ne!(
+        ranges,
+        Ranges::lengths(&[4, 9], &[4, 9]).expect("as many segments")
+    );
+    let x = Random::new(61).vec(13);
+    let points = tensor(&x, [13, 1], DType::F32, &device());
+    let k = (LazyTensor::vi(points.clone()) * 2.0 + LazyTensor::vj(points)).ranges(&ranges);
+    let sums: Tensor<2> = (&k + k.t()).sum(Axis::J);
+    let segment = |i: usize| {
+        if i < 4 {
+            0..4
+        } else if i < 11 {
+            4..11
+        } else {
+            11..13
+        }
+    };
+    let want: Vec<f64> = (0..13)
+        .map(|i| segment(i).map(|j| 3.0 * (x[i] + x[j])).sum())
+        .collect();
+    assert_close("both halves", &host(sums), &want, 1e-5);
+}
+
+/// Indices of pairs are exact in types that do not hold them, also where operands are sorted.
+#[test]
+fn places_of_unsorted_labels_are_exact_in_halves() {
+    for dtype in [DType::F32, DType::F16, DType::BF16] {
+        if !reduces(dtype) {
+            continue;
+        }
+        let size = 700;
+        let labels: Vec<i64> = (0..size as i64).map(|i| i % 2).collect();
+        let ranges = Ranges::labels(&labels, &labels).expect("labels");
+        let values = vec![1.0; size];
+        let [x, y] = points_of(&values, &values, 1, dtype);
+        let others = (x * y).mask_where(LazyTensor::offset().equal(0.0), f64::INFINITY);
+        let first: Tensor<2, Int> = others.ranges(&ranges).argmin(Axis::J);
+        // The first point of the same label, but for itself.
+        let want: Vec<f64> = (0..size)
+            .map(|i| {
+                if i < 2 {
+                    i as f64 + 2.0
+                } else {
+                    (i % 2) as f64
+                }
+            })
+            .collect();
+        assert_eq!(numbers(first), want, "{dtype:?}");
+        let offsets = LazyTensor::row_index() - LazyTensor::column_index();
+        let [x, y] = points_of(&values, &values, 1, dtype);
+        let near = (x * y * 0.0 + offsets).equal(-2.0).ranges(&ranges);
+        let count: Tensor<2, Int> = near.count(Axis::J);
+        let want: Vec<f64> = (0..size).map(|i| f64::from(i + 2 < size)).collect();
+        assert_eq!(numbers(count), want, "{dtype:?}");
     }
 }
 

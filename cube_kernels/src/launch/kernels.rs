@@ -40,7 +40,7 @@ pub struct Kernels<'a> {
     /// The run-time sizes and strides.
     numbers: Vec<usize>,
     /// The tasks of workers and their ranges, where pairs are in ranges.
-    list: Option<Vec<u32>>,
+    list: Option<Arc<[u32]>>,
     /// What becomes of parts.
     merging: Merging,
 }
@@ -140,7 +140,7 @@ impl<'a> Kernels<'a> {
         };
         let last_row = (plan.split.steps + sizes.steps() + 1) * sizes.out_rows()
             + plan.lanes() * plan.blueprint.units;
-        let listed = list.as_ref().map_or(0, Vec::len);
+        let listed = list.as_ref().map_or(0, |list| list.len());
         let largest = largest
             .max(rows * written)
             .max(columns)
@@ -358,7 +358,10 @@ impl<'a> Kernels<'a> {
 
 /// The tasks of all workers, and behind them the ranges, two numbers each. If there are too many, their number is the
 /// error.
-fn list(tasks: &Tasks) -> Result<Vec<u32>, usize> {
+fn list(tasks: &Tasks) -> Result<Arc<[u32]>, usize> {
+    if let Some(list) = tasks.numbers.get() {
+        return Ok(list.clone());
+    }
     let behind = tasks.tasks.len() * layout::task::LEN;
     let len = behind + 2 * tasks.ranges.len();
     if u32::try_from(len).is_err() {
@@ -376,5 +379,6 @@ fn list(tasks: &Tasks) -> Result<Vec<u32>, usize> {
         list.extend(numbers.map(|number| number as u32));
     }
     list.extend(tasks.ranges.iter().flat_map(|own| [own.start, own.end]));
-    Ok(list)
+    let list: Arc<[u32]> = list.into();
+    Ok(tasks.numbers.get_or_init(|| list).clone())
 }

@@ -124,7 +124,14 @@ impl Ranges {
                 expected: rows.len(),
             });
         }
-        let size = [rows, columns].map(|axis| axis.iter().sum());
+        let total = |axis: &[usize], what| {
+            let sum = axis
+                .iter()
+                .try_fold(0usize, |sum, own| sum.checked_add(*own));
+            let size = usize::MAX;
+            sum.ok_or(RangesError::TooLarge { what, size })
+        };
+        let size = [total(rows, "rows")?, total(columns, "columns")?];
         let mut builder = Builder::new(size)?;
         let mut start = [0, 0];
         for (rows, columns) in rows.iter().zip(columns) {
@@ -252,6 +259,7 @@ impl Ranges {
     pub fn batched(shape: &[usize], each: &[Ranges]) -> Result<Self, RangesError> {
         let expected = shape.iter().product();
         if each.len() != expected || expected == 0 {
+            let expected = usize::max(expected, 1);
             return Err(RangesError::Count {
                 what: "ranges of batches",
                 given: each.len(),
@@ -276,7 +284,7 @@ impl Ranges {
             }
             lists.push(list.clone());
         }
-        Ok(Self::of_lists(shape.to_vec(), lists))
+        Ok(Self::of_lists(each[0].sizes(), shape.to_vec(), lists))
     }
 }
 
@@ -291,7 +299,14 @@ fn find(keep: &[bool]) -> Option<usize> {
 /// The places of the ranges that are not empty, in their order on the axis.
 fn sorted(ranges: &[Range<usize>], what: &'static str) -> Result<Vec<usize>, RangesError> {
     let mut order: Vec<usize> = (0..ranges.len()).collect();
-    order.retain(|k| !ranges[*k].is_empty() || ranges[*k].start > ranges[*k].end);
+    if let Some(own) = ranges.iter().find(|own| own.start > own.end) {
+        return Err(RangesError::Reversed {
+            what,
+            start: own.start,
+            end: own.end,
+        });
+    }
+    order.retain(|k| !ranges[*k].is_empty());
     if !order.is_sorted_by_key(|k| ranges[*k].start) {
         order.sort_by_key(|k| ranges[*k].start);
     }

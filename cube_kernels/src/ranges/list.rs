@@ -82,10 +82,15 @@ impl List {
         })
     }
 
-    pub fn of_row(&self, row: usize) -> &[Columns] {
+    /// The cluster of a row.
+    pub fn cluster(&self, row: usize) -> usize {
         let [rows, _] = self.sizes();
         assert!(row < rows, "row {row} of {rows}");
-        let cluster = self.rows.partition_point(|first| *first as usize <= row) - 1;
+        self.rows.partition_point(|first| *first as usize <= row) - 1
+    }
+
+    pub fn of_row(&self, row: usize) -> &[Columns] {
+        let cluster = self.cluster(row);
         &self.ranges[self.starts[cluster]..self.starts[cluster + 1]]
     }
 
@@ -128,7 +133,7 @@ impl Builder {
     /// Starts the cluster of the next `rows`, which follow those before. Its ranges follow.
     pub fn cluster(&mut self, rows: Range<usize>) -> Result<(), RangesError> {
         let size = self.size as usize;
-        if rows.end > size || rows.start > rows.end {
+        if rows.end > size {
             return Err(RangesError::Leaves {
                 what: "rows",
                 start: rows.start,
@@ -143,7 +148,14 @@ impl Builder {
 
     /// Adds `columns` to the ranges of the cluster. They come in ascending order.
     pub fn push(&mut self, columns: Range<usize>) -> Result<(), RangesError> {
-        if columns.end > self.columns as usize || columns.start > columns.end {
+        if columns.start > columns.end {
+            return Err(RangesError::Reversed {
+                what: "columns",
+                start: columns.start,
+                end: columns.end,
+            });
+        }
+        if columns.end > self.columns as usize {
             return Err(RangesError::Leaves {
                 what: "columns",
                 start: columns.start,

@@ -25,8 +25,9 @@ pub(crate) use tasks::{Cut, Tasks, Unit};
 /// is that of the ranges. Ranges that touch become one, and empty ones are dropped.
 #[derive(Clone)]
 pub struct Ranges {
+    sizes: [usize; 2],
     batch: Vec<usize>,
-    lists: Vec<Arc<List>>,
+    lists: Arc<[Arc<List>]>,
     kept: Arc<Kept>,
 }
 
@@ -60,6 +61,16 @@ pub enum RangesError {
         /// How many there are.
         size: usize,
     },
+    /// A range ends before it starts.
+    #[error("the range {start}..{end} of {what} ends before it starts")]
+    Reversed {
+        /// Rows or columns.
+        what: &'static str,
+        /// Where it starts.
+        start: usize,
+        /// Where it ends.
+        end: usize,
+    },
     /// Two ranges have something in common, so that pairs would count twice.
     #[error("the ranges {}..{} and {}..{} of {what} overlap", first[0], first[1], second[0], second[1])]
     Overlap {
@@ -90,8 +101,8 @@ pub enum RangesError {
         /// How many there must be.
         expected: usize,
     },
-    /// The ends of lists do not ascend.
-    #[error("list {index} of {what} would end at {end}, before it starts at {start}")]
+    /// The ends of lists do not ascend, or one is behind all that there is.
+    #[error("list {index} of {what} would go from {start} to {end}")]
     Descending {
         /// Of what.
         what: &'static str,
@@ -120,14 +131,14 @@ pub enum RangesError {
         /// The axis.
         axis: usize,
     },
-    /// Ranges of a batch are transposed or of unsorted labels.
-    #[error("the ranges of batch {index} are transposed or of unsorted labels")]
+    /// Ranges of a batch are transposed, of clusters or of unsorted labels.
+    #[error("the ranges of batch {index} are transposed, of clusters or of unsorted labels")]
     Order {
         /// The batch.
         index: usize,
     },
     /// Rows and columns are numbered in 32 bits.
-    #[error("{size} {what} are more than 2^32 - 1")]
+    #[error("{size} {what} are too many to be numbered in 32 bits")]
     TooLarge {
         /// Rows or columns.
         what: &'static str,
@@ -148,20 +159,22 @@ pub enum RangesError {
 
 impl Ranges {
     fn single(list: List) -> Self {
-        Self::of_lists(Vec::new(), vec![Arc::new(list)])
+        Self::of_lists(list.sizes(), Vec::new(), vec![Arc::new(list)])
     }
 
-    fn of_lists(batch: Vec<usize>, lists: Vec<Arc<List>>) -> Self {
+    /// Of lists of these sizes, of which there may be none.
+    fn of_lists(sizes: [usize; 2], batch: Vec<usize>, lists: Vec<Arc<List>>) -> Self {
         Self {
+            sizes,
             batch,
-            lists,
+            lists: lists.into(),
             kept: Arc::default(),
         }
     }
 
     /// The number of rows and of columns.
     pub fn sizes(&self) -> [usize; 2] {
-        self.lists[0].sizes()
+        self.sizes
     }
 
     /// The batch dimensions: none where all batches have the same ranges.
@@ -194,6 +207,9 @@ impl Ranges {
     }
 
     /// The number of columns of each row, `[batch.., M]` in batches of `shape`.
+    ///
+    /// # Panics
+    /// If the batch dimensions do not broadcast to `shape`.
     pub fn lengths_of_rows(&self, shape: &[usize]) -> Vec<usize> {
         let batches = 0..shape.iter().product();
         let lists = batches.map(|batch| self.list(shape, batch));
@@ -204,7 +220,8 @@ impl Ranges {
     pub fn transposed(&self) -> Self {
         let make = || {
             let lists = self.lists.iter().map(List::transposed).collect();
-            Self::of_lists(self.batch.clone(), lists)
+            let [rows, columns] = self.sizes;
+            Self::of_lists([columns, rows], self.batch.clone(), lists)
         };
         self.kept.transposed.get_or_init(make).clone()
     }
@@ -254,7 +271,9 @@ impl Ranges {
 impl PartialEq for Ranges {
     fn eq(&self, other: &Self) -> bool {
         let same = |(a, b): (&Arc<List>, &Arc<List>)| Arc::ptr_eq(a, b) || **a == **b;
-        self.batch == other.batch && self.lists.iter().zip(&other.lists).all(same)
+        let mut lists = self.lists.iter().zip(other.lists.iter());
+        (self.sizes, &self.batch) == (other.sizes, &other.batch)
+            && (Arc::ptr_eq(&self.lists, &other.lists) || lists.all(same))
     }
 }
 

@@ -1,6 +1,9 @@
 //! The work of ranges in pieces: some rows of a batch, and some of their columns.
 
-use std::ops::Range;
+use std::{
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
 
 use super::{Columns, Ranges, list::List};
 
@@ -38,6 +41,8 @@ pub(crate) struct Tasks {
     pub tasks: Vec<Task>,
     pub units: Vec<Unit>,
     pub ranges: Vec<Columns>,
+    /// All of it in the numbers that kernels read, once it was asked for.
+    pub numbers: OnceLock<Arc<[u32]>>,
 }
 
 /// Consecutive rows of a batch, and where the tasks with ranges of theirs are. Units are in the order of the rows. For
@@ -105,6 +110,7 @@ impl Ranges {
             tasks: Vec::new(),
             units: Vec::new(),
             ranges: Vec::new(),
+            numbers: OnceLock::new(),
         };
         for (batch, chunks) in chunks.iter().enumerate() {
             for chunk in chunks {

@@ -15,14 +15,19 @@ impl Ranges {
     /// If there is no such row or column.
     pub fn select(&self, axis: Axis, indices: &[usize]) -> Self {
         match axis {
-            Axis::I => self.map(|list| {
-                let [_, columns] = list.sizes();
-                let mut made = builder([indices.len(), columns]);
-                for (row, index) in indices.iter().enumerate() {
-                    add(&mut made, row..row + 1, list.of_row(*index).iter());
-                }
-                made.finish()
-            }),
+            Axis::I => {
+                let sizes = [indices.len(), self.sizes[1]];
+                self.map(sizes, |list| {
+                    let mut made = builder(sizes);
+                    let mut row = 0;
+                    // Neighbours with the same ranges stay together.
+                    for own in indices.chunk_by(|a, b| list.cluster(*a) == list.cluster(*b)) {
+                        add(&mut made, row..row + own.len(), list.of_row(own[0]).iter());
+                        row += own.len();
+                    }
+                    made.finish()
+                })
+            }
             Axis::J => self.transposed().select(Axis::I, indices).transposed(),
         }
     }
@@ -34,8 +39,9 @@ impl Ranges {
     pub fn block(&self, rows: Range<usize>, columns: Range<usize>) -> Self {
         let sizes = self.sizes();
         assert!(rows.end <= sizes[0] && columns.end <= sizes[1]);
-        self.map(|list| {
-            let mut made = builder([rows.len(), columns.len()]);
+        let of_block = [rows.len(), columns.len()];
+        self.map(of_block, |list| {
+            let mut made = builder(of_block);
             for (own, ranges) in list.clusters() {
                 let own = within(&own, &rows);
                 if own.is_empty() {
@@ -58,7 +64,7 @@ impl Ranges {
     pub fn diagonal(&self) -> Self {
         let [rows, columns] = self.sizes();
         assert_eq!(rows, columns);
-        self.map(|list| {
+        self.map([rows, 1], |list| {
             let mut made = builder([rows, 1]);
             for (own, ranges) in list.clusters() {
                 let mut start = own.start;
@@ -99,12 +105,12 @@ impl Ranges {
             };
             (0..columns).map(of_column)
         });
-        Self::of_lists(batch, lists.collect())
+        Self::of_lists([rows, 1], batch, lists.collect())
     }
 
-    fn map(&self, make: impl Fn(&List) -> List) -> Self {
+    fn map(&self, sizes: [usize; 2], make: impl Fn(&List) -> List) -> Self {
         let lists = self.lists.iter().map(|list| Arc::new(make(list)));
-        Self::of_lists(self.batch.clone(), lists.collect())
+        Self::of_lists(sizes, self.batch.clone(), lists.collect())
     }
 }
 

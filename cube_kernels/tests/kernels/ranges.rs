@@ -266,9 +266,10 @@ fn what_are_no_ranges_is_an_error() {
     assert!(
         matches!(
             reversed,
-            Leaves {
+            Reversed {
                 what: "columns",
-                ..
+                start: 5,
+                end: 3
             }
         ),
         "{reversed}"
@@ -417,6 +418,14 @@ fn what_are_no_ranges_is_an_error() {
         ),
         "{large}"
     );
+
+    let endless = Ranges::lengths(&[usize::MAX, 1], &[0, 0]).expect_err("more than a number");
+    assert!(
+        matches!(endless, TooLarge { what: "rows", .. }),
+        "{endless}"
+    );
+    let none = Ranges::band([3, 0], 0, 0).expect("no columns");
+    assert_eq!(none.columns_as_batch().sizes(), [3, 1]);
 
     let one = Ranges::causal([3, 4]).expect("it is small");
     let other = Ranges::causal([3, 5]).expect("it is small");
