@@ -1,6 +1,7 @@
 //! The work of ranges in pieces: some rows of a batch, and some of their columns.
 
 use std::{
+    fmt,
     ops::Range,
     sync::{Arc, OnceLock},
 };
@@ -33,7 +34,7 @@ pub(crate) struct Task {
 }
 
 /// The tasks of all rows: for each row one for each part, which may have no ranges.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Tasks {
     pub parts: usize,
     /// Whether the columns of a row are in several parts because they are too many for one.
@@ -43,6 +44,17 @@ pub(crate) struct Tasks {
     pub ranges: Vec<Columns>,
     /// All of it in the numbers that kernels read, once it was asked for.
     pub numbers: OnceLock<Arc<[u32]>>,
+}
+
+impl fmt::Debug for Tasks {
+    /// How many there are. They may be millions, and are part of plans that are printed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tasks")
+            .field("parts", &self.parts)
+            .field("tasks", &self.tasks.len())
+            .field("ranges", &self.ranges.len())
+            .finish()
+    }
 }
 
 /// Consecutive rows of a batch, and where the tasks with ranges of theirs are. Units are in the order of the rows. For
