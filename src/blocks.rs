@@ -161,11 +161,8 @@ impl LazyTensor {
         let never = Self {
             expr: zero(low) * zero(high),
             operands: operands.into(),
-            ..self.clone()
-        };
-        let never = Self {
             ranges: None,
-            ..never
+            ..self.clone()
         };
         let values: Tensor<3> = never.try_dense()?;
         Ok(values

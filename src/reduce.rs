@@ -327,9 +327,9 @@ impl LazyTensor {
         axes: Axes,
         fewer: f64,
     ) -> Tensor<R> {
-        match (self.counts::<R>(axes, &sum), axes) {
-            (Some(counts), _) => sum / (counts - fewer),
-            (None, axes) => {
+        match self.counts::<R>(axes, &sum) {
+            Some(counts) => sum / (counts - fewer),
+            None => {
                 let [m, n] = self.sizes().map(|size| size as f64);
                 let count = match axes {
                     Axes::One(Axis::I) => m,

@@ -274,8 +274,7 @@ impl HostLaunch<'_> {
         }
         if let Some(ranges) = self.ranges {
             let sizes = [self.rows, self.columns];
-            let fits = ranges.sizes() == sizes && ranges.fits_batch(self.batch_shape);
-            if !fits || self.fold.is_some() {
+            if !ranges.fits(sizes, self.batch_shape) || self.fold.is_some() {
                 return Err(HostError::Ranges {
                     given: Box::new(ranges.clone()),
                     rows: sizes[0],

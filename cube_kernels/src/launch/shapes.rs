@@ -40,8 +40,8 @@ impl Launch<'_> {
         let Some(ranges) = self.ranges else {
             return Ok(());
         };
-        let fits = ranges.sizes() == [self.rows, self.columns];
-        match fits && ranges.fits_batch(self.batch_shape) && self.fold.is_none() && !parts {
+        let fits = ranges.fits([self.rows, self.columns], self.batch_shape);
+        match fits && self.fold.is_none() && !parts {
             true => Ok(()),
             false => Err(LaunchError::Ranges {
                 given: Box::new(ranges.clone()),

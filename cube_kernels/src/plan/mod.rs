@@ -349,7 +349,7 @@ fn choose(device: &Device, problem: &Problem) -> Schedule {
 fn has_short_clusters(device: &Device, problem: &Problem, registers: Registers) -> bool {
     let rows = registers.lanes * units(device);
     problem.ranges.is_some()
-        && 2 * problem.workers(rows) * rows > 4 * problem.sizes.rows * problem.sizes.batches
+        && problem.workers(rows) * rows > 2 * problem.sizes.rows * problem.sizes.batches
 }
 
 /// Whether a tile of values of `size` bytes can be read as vectors of columns, and is worth it.

@@ -260,6 +260,11 @@ impl Ranges {
         &self.lists[at]
     }
 
+    /// Whether these are ranges of a matrix of these sizes in batches of `shape`.
+    pub(crate) fn fits(&self, sizes: [usize; 2], shape: &[usize]) -> bool {
+        self.sizes() == sizes && self.fits_batch(shape)
+    }
+
     /// Whether the batch dimensions broadcast with `shape` to `shape`.
     pub fn fits_batch(&self, shape: &[usize]) -> bool {
         let own = self.batch.iter().rev().copied();

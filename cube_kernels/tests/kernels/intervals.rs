@@ -373,7 +373,13 @@ fn check_operation(op: ScalarOp, seed: u64) -> Result<(), String> {
 
 #[test]
 fn every_operation_stays_within_its_bounds() {
-    let check = |(seed, op): (usize, ScalarOp)| check_operation(op, 10 * seed as u64).err();
+    assert_each_operation(check_operation);
+}
+
+/// Asserts that `check` finds nothing wrong with any operation. It is given a seed for each.
+#[track_caller]
+pub fn assert_each_operation(check: impl Fn(ScalarOp, u64) -> Result<(), String>) {
+    let check = |(seed, op): (usize, ScalarOp)| check(op, 10 * seed as u64).err();
     let wrong: Vec<String> = ScalarOp::all()
         .into_iter()
         .enumerate()

@@ -13,7 +13,8 @@ use proptest::prelude::*;
 
 use crate::{
     intervals::{
-        SIDES, bounds, encloses, random_boxes, random_interval, random_point, random_points, side,
+        SIDES, assert_each_operation, bounds, encloses, random_boxes, random_interval,
+        random_point, random_points, side,
     },
     random::{config, formula, recipe},
     support::{Rng, leaf, leaves},
@@ -146,13 +147,7 @@ fn check_operation_on_host(op: ScalarOp, seed: u64) -> Result<(), String> {
 
 #[test]
 fn operations_on_the_host_engine_stay_within_their_bounds() {
-    let check = |(seed, op): (usize, ScalarOp)| check_operation_on_host(op, 10 * seed as u64).err();
-    let wrong: Vec<String> = ScalarOp::all()
-        .into_iter()
-        .enumerate()
-        .filter_map(check)
-        .collect();
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_each_operation(check_operation_on_host);
 }
 
 /// Compares the smallest and largest values of the pairs of a block on the host engine with their bounds.

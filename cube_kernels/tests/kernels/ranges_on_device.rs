@@ -14,14 +14,14 @@ use proptest::{prelude::*, test_runner::TestRunner};
 
 use crate::{
     device::{
-        Engine, Problem, Runtime, Tensor, assert_close, client, engine, not_of_kernels, precisions,
-        runtime, skipped, small_gpu,
+        Engine, Problem, Runtime, Tensor, client, engine, not_of_kernels, precisions, runtime,
+        skipped, small_gpu,
     },
     random::config,
     random_kernels::case,
     ranges::{Pattern, patterns},
     reductions::{
-        ALL_WANTED, all_kinds, formula, has_indices, precisions_of, problem_of, relative, supported,
+        ALL_WANTED, all_kinds, check_given, formula, precisions_of, problem_of, supported,
     },
     support::{Rng, x, y},
 };
@@ -49,30 +49,9 @@ fn problem(
 
 /// Asserts that `problem`, whose pairs are those of `pattern`, gives what these give.
 fn check(problem: &Problem, pattern: &Pattern, precision: Precision, all: &[Wanted], what: &str) {
-    let kind = problem.reduction;
-    if !supported(kind, precision) {
-        return;
-    }
-    let (values, indices) = problem.reference_where(&|b, i, j| pattern.exists(b, i, j));
-    let client = client();
-    println!(
-        "{what}: {kind:?} over {} of {}",
-        problem.reduced, problem.formula
-    );
-    if !has_indices(kind) {
-        let got = problem.run(&client, precision).expect("it is supported");
-        assert_close(&got, &values, relative(precision));
-        return;
-    }
-    for wanted in all {
-        let run = problem.run_for(&client, precision, *wanted);
-        let (got, found) = run.expect("it is supported");
-        if wanted.values {
-            assert_eq!(got, values, "{what}");
-        }
-        if wanted.indices {
-            assert_eq!(found, indices, "{what}");
-        }
+    if supported(problem.reduction, precision) {
+        let given = problem.reference_where(&|b, i, j| pattern.exists(b, i, j));
+        check_given(problem, precision, all, given, what);
     }
 }
 

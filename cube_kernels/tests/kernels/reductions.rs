@@ -155,13 +155,31 @@ fn check(problem: &Problem, precision: Precision) {
 }
 
 fn check_wanted(problem: &Problem, precision: Precision, all: &[Wanted]) {
-    let kind = problem.reduction;
-    if !supported(kind, precision) {
-        return;
+    if supported(problem.reduction, precision) {
+        check_given(
+            problem,
+            precision,
+            all,
+            problem.reference_with_indices(),
+            "",
+        );
     }
-    let (values, indices) = problem.reference_with_indices();
+}
+
+/// Asserts that `problem`, which is supported, gives these values and columns; `what` it is is said, too.
+pub fn check_given(
+    problem: &Problem,
+    precision: Precision,
+    all: &[Wanted],
+    (values, indices): (Vec<f64>, Vec<i64>),
+    what: &str,
+) {
+    let kind = problem.reduction;
     let client = client();
-    let what = format!("{kind:?} over {} of {}", problem.reduced, problem.formula);
+    let what = format!(
+        "{what} {kind:?} over {} of {}",
+        problem.reduced, problem.formula
+    );
     if !has_indices(kind) {
         let got = problem.run(&client, precision).expect("it is supported");
         println!("{what}");
