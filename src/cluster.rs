@@ -8,7 +8,7 @@ use burn_lazy_kernels::{Axis, RangesError};
 use crate::{
     error::LazyError,
     lazy::{LazyTensor, expect},
-    ranges::{Ranges, Values, inverse},
+    ranges::{Ranges, Values, inverse, numbered},
 };
 
 /// Points in clusters: which points a cluster has, and the order in which clusters are one behind the other.
@@ -44,7 +44,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq)]
 pub struct Clusters {
     /// The points, cluster by cluster.
-    order: Arc<Vec<usize>>,
+    order: Arc<[u32]>,
     ranges: Arc<Vec<Range<usize>>>,
 }
 
@@ -105,17 +105,18 @@ impl Clusters {
     }
 
     fn of_keys<K: Ord>(keys: &[K]) -> Self {
-        let mut order: Vec<usize> = (0..keys.len()).collect();
+        let key = |at: &u32| &keys[*at as usize];
+        let mut order = numbered(keys.len());
         // Stable, so that the points of a cluster are in their order.
-        order.sort_by_key(|at| &keys[*at]);
+        order.sort_by_key(key);
         let mut start = 0;
-        let runs = order.chunk_by(|a, b| keys[*a] == keys[*b]).map(|run| {
+        let runs = order.chunk_by(|a, b| key(a) == key(b)).map(|run| {
             start += run.len();
             start - run.len()..start
         });
         Self {
             ranges: Arc::new(runs.collect()),
-            order: Arc::new(order),
+            order: order.into(),
         }
     }
 
@@ -135,8 +136,8 @@ impl Clusters {
     }
 
     /// For each sorted point, its place among the points.
-    pub fn order(&self) -> &[usize] {
-        &self.order
+    pub fn order(&self) -> Vec<usize> {
+        self.order.iter().map(|at| *at as usize).collect()
     }
 
     /// The rows of `x`, which is `[points, D]`, cluster by cluster. Differentiable.
@@ -150,7 +151,8 @@ impl Clusters {
 
     /// Like [`sort`](Self::sort), with an error instead of a panic.
     pub fn try_sort(&self, x: Tensor<2>) -> Result<Tensor<2>, LazyError> {
-        self.in_order(x, &self.order)
+        let order = self.order.iter().map(|at| *at as usize);
+        self.in_order(x, order)
     }
 
     /// What belongs to [sorted](Self::sort) points in the order of the points. Differentiable.
@@ -164,7 +166,7 @@ impl Clusters {
 
     /// Like [`unsort`](Self::unsort), with an error instead of a panic.
     pub fn try_unsort(&self, x: Tensor<2>) -> Result<Tensor<2>, LazyError> {
-        self.in_order(x, &inverse(&self.order))
+        self.in_order(x, inverse(&self.order).into_iter())
     }
 
     /// The mean of the points of each cluster, `[clusters, D]`, of points `[points, D]`. Differentiable.
@@ -222,7 +224,11 @@ impl Clusters {
         LazyTensor::try_vj(self.try_sort(x)?)?.try_ranges(&ranges)
     }
 
-    fn in_order(&self, x: Tensor<2>, order: &[usize]) -> Result<Tensor<2>, LazyError> {
+    fn in_order(
+        &self,
+        x: Tensor<2>,
+        order: impl ExactSizeIterator<Item = usize>,
+    ) -> Result<Tensor<2>, LazyError> {
         let (shape, points) = (x.dims(), order.len());
         match shape[0] == points {
             true => {
@@ -239,8 +245,8 @@ impl Clusters {
 
 impl Ranges {
     /// The pairs of points of those clusters of rows and of columns for which `keep` holds, a matrix with a row for each
-    /// cluster of rows. Points stay in their order: a reduction sorts its operands, and its results back. Of equal values
-    /// it finds the one whose cluster comes first, not the one of the lowest index.
+    /// cluster of rows. Points stay in their order: a reduction sorts its operands, and gives results in the order of the
+    /// points.
     ///
     /// # Errors
     /// If `keep` has another size.
@@ -250,14 +256,15 @@ impl Ranges {
         keep: &(impl Values<bool> + ?Sized),
     ) -> Result<Self, RangesError> {
         let ranges = Self::from_matrix(&*rows.ranges, &*columns.ranges, keep)?;
-        Ok(ranges.with_order([rows, columns].map(|own| own.order.clone())))
+        Ok(ranges.with_order([rows, columns].map(|own| Some(own.order.clone()))))
     }
 }
 
 /// Indices on the device of `like`.
-fn numbers(order: &[usize], like: &Tensor<2>) -> Tensor<1, Int> {
-    let numbers: Vec<i64> = order.iter().map(|at| *at as i64).collect();
-    Tensor::from_data(TensorData::new(numbers, [order.len()]), &like.device())
+fn numbers(order: impl ExactSizeIterator<Item = usize>, like: &Tensor<2>) -> Tensor<1, Int> {
+    let numbers: Vec<i64> = order.map(|at| at as i64).collect();
+    let len = numbers.len();
+    Tensor::from_data(TensorData::new(numbers, [len]), &like.device())
 }
 
 impl Values<i64> for Clusters {
@@ -266,7 +273,7 @@ impl Values<i64> for Clusters {
         let mut labels = vec![0; self.order.len()];
         for (label, range) in self.ranges.iter().enumerate() {
             for at in &self.order[range.clone()] {
-                labels[*at] = label as i64;
+                labels[*at as usize] = label as i64;
             }
         }
         Ok(Cow::Owned(labels))

@@ -182,11 +182,7 @@ impl Reduction {
 
     /// The reduction without its sizes.
     pub fn spec(&self) -> Spec {
-        Spec {
-            kind: self.kind,
-            wanted: self.wanted,
-            dim: self.formula.dim(),
-        }
+        Spec::new(self.kind, self.wanted, self.formula.dim())
     }
 
     /// The type of the values for operands of type `dtype`.
@@ -202,11 +198,7 @@ impl Reduction {
     /// The reduction without its sizes, as kernels compute it.
     pub(crate) fn spec_of_terms(&self) -> Spec {
         match self.terms() {
-            Some((formula, kind)) => Spec {
-                kind,
-                wanted: self.wanted,
-                dim: formula.dim(),
-            },
+            Some((formula, kind)) => Spec::new(kind, self.wanted, formula.dim()),
             None => self.spec(),
         }
     }

@@ -40,8 +40,6 @@ pub struct Ranges {
     pairs: Pairs,
     /// Whether rows stand for columns.
     swapped: bool,
-    /// The rows and columns in the order in which ranges count them, if it is another.
-    order: [Option<Arc<Vec<usize>>>; 2],
 }
 
 /// Numbers, ranges or truth values: slices, vectors and tensors.
@@ -112,7 +110,6 @@ impl Ranges {
         Self {
             pairs,
             swapped: false,
-            order: [None, None],
         }
     }
 
@@ -172,17 +169,15 @@ impl Ranges {
         let mut order = [None, None];
         for (labels, order) in labels.iter_mut().zip(&mut order) {
             if !labels.is_sorted() {
-                let mut places: Vec<usize> = (0..labels.len()).collect();
-                // Stable, so that of equal values the first is found.
-                places.sort_by_key(|place| labels[*place]);
-                *labels = places.iter().map(|place| labels[*place]).collect();
-                *order = Some(Arc::new(places));
+                let mut places = numbered(labels.len());
+                places.sort_by_key(|place| labels[*place as usize]);
+                *labels = places.iter().map(|place| labels[*place as usize]).collect();
+                *order = Some(places.into());
             }
         }
-        Ok(Self {
-            order,
-            ..Self::of(Pairs::labels(&labels[0], &labels[1])?)
-        })
+        Pairs::labels(&labels[0], &labels[1])?
+            .with_order(order)
+            .map(Self::of)
     }
 
     /// For each row `i` the columns from `i - below` to `i + above`, both included, as far as there are such columns.
@@ -221,8 +216,7 @@ impl Ranges {
     /// If there is another number of them, if they are for other numbers of rows and columns, or if they are of batches,
     /// transposed, of clusters or of unsorted labels.
     pub fn batched(shape: &[usize], each: &[Ranges]) -> Result<Self, RangesError> {
-        let plain = |own: &Ranges| !own.swapped && own.order == [None, None];
-        if let Some(index) = each.iter().position(|own| !plain(own)) {
+        if let Some(index) = each.iter().position(|own| own.swapped || own.is_ordered()) {
             return Err(RangesError::Order { index });
         }
         let pairs: Vec<Pairs> = each.iter().map(|own| own.pairs.clone()).collect();
@@ -230,21 +224,25 @@ impl Ranges {
     }
 
     /// The same ranges of rows and columns in this order.
-    pub(crate) fn with_order(self, order: [Arc<Vec<usize>>; 2]) -> Self {
-        let own = |order: Arc<Vec<usize>>| (!order.is_sorted()).then_some(order);
+    pub(crate) fn with_order(self, order: [Option<Arc<[u32]>>; 2]) -> Self {
+        let own = |order: Arc<[u32]>| (!order.is_sorted()).then_some(order);
+        let [rows, columns] = order.map(|order| order.and_then(own));
+        let order = match self.swapped {
+            true => [columns, rows],
+            false => [rows, columns],
+        };
+        let pairs = self.pairs.with_order(order);
         Self {
-            order: order.map(own),
+            pairs: pairs.expect("each row and column has a place"),
             ..self
         }
     }
 
     /// The same pairs with rows and columns exchanged.
     pub fn t(&self) -> Self {
-        let [rows, columns] = self.order.clone();
         Self {
             pairs: self.pairs.clone(),
             swapped: !self.swapped,
-            order: [columns, rows],
         }
     }
 
@@ -281,18 +279,25 @@ impl Ranges {
     }
 
     /// The order in which ranges count the rows (or columns), if it is another.
-    pub(crate) fn order(&self, axis: Axis) -> Option<&Arc<Vec<usize>>> {
-        let [rows, columns] = &self.order;
-        match axis {
-            Axis::I => rows.as_ref(),
-            Axis::J => columns.as_ref(),
-        }
+    pub(crate) fn order(&self, axis: Axis) -> Option<&Arc<[u32]>> {
+        self.pairs.order(match self.swapped {
+            true => axis.other(),
+            false => axis,
+        })
+    }
+
+    /// Whether ranges count rows or columns in another order.
+    pub(crate) fn is_ordered(&self) -> bool {
+        [Axis::I, Axis::J]
+            .iter()
+            .any(|axis| self.order(*axis).is_some())
     }
 
     /// These ranges, of rows and columns in their order.
-    pub(crate) fn ordered(&self) -> Self {
+    #[cfg(feature = "autodiff")]
+    pub(crate) fn in_place(&self) -> Self {
         Self {
-            order: [None, None],
+            pairs: self.pairs.in_place(),
             ..self.clone()
         }
     }
@@ -334,16 +339,13 @@ impl Ranges {
         let mut order = [None, None];
         let other = axis.other();
         order[usize::from(other == Axis::J)] = self.order(other).cloned();
-        Self {
-            order,
-            ..Self::of(self.over(Axis::J).select(axis, &places))
-        }
+        Self::of(self.over(Axis::J).select(axis, &places)).with_order(order)
     }
 
     pub(crate) fn block(&self, rows: Range<usize>, columns: Range<usize>) -> Self {
-        match &self.order {
-            [None, None] => Self::of(self.over(Axis::J).block(rows, columns)),
-            _ => {
+        match self.is_ordered() {
+            false => Self::of(self.over(Axis::J).block(rows, columns)),
+            true => {
                 let [rows, columns] = [rows, columns].map(|own| own.collect::<Vec<usize>>());
                 self.select(Axis::I, &rows).select(Axis::J, &columns)
             }
@@ -352,7 +354,7 @@ impl Ranges {
 
     pub(crate) fn diagonal(&self) -> Self {
         let pairs = self.over(Axis::J);
-        if self.order == [None, None] {
+        if !self.is_ordered() {
             return Self::of(pairs.diagonal());
         }
         let all: Vec<usize> = (0..self.sizes()[0]).collect();
@@ -393,17 +395,22 @@ impl PartialEq for Ranges {
             true => self.pairs == other.pairs,
             false => self.over(Axis::J) == other.over(Axis::J),
         };
-        self.order == other.order && self.sizes() == other.sizes() && same()
+        self.sizes() == other.sizes() && same()
     }
 }
 
 /// Where each place is in `order`.
-pub(crate) fn inverse(order: &[usize]) -> Vec<usize> {
+pub(crate) fn inverse(order: &[u32]) -> Vec<usize> {
     let mut inverse = vec![0; order.len()];
     for (at, place) in order.iter().enumerate() {
-        inverse[*place] = at;
+        inverse[*place as usize] = at;
     }
     inverse
+}
+
+/// The numbers from 0 on. There are no more than ranges can number, or the error of that follows.
+pub(crate) fn numbered(len: usize) -> Vec<u32> {
+    (0..u32::try_from(len).unwrap_or(u32::MAX)).collect()
 }
 
 impl fmt::Debug for Ranges {

@@ -16,7 +16,6 @@ use crate::{
     lazy::LazyTensor,
     operand::{Operand, Value},
     ops::{LazyOps, Operands, Reduction, anchored, cast_of},
-    ranges::inverse,
 };
 
 /// A reduction as a method asks for it.
@@ -82,67 +81,29 @@ impl LazyTensor {
         self.check_selection(operation, &prepared)?;
         let shape = prepared.reduction.output_shape();
         self.check_rank::<R>(operation, &shape)?;
-        match self.in_order(request)? {
-            Some(results) => Ok(results),
+        match self.in_order()? {
+            Some(ordered) => ordered.run(ordered.reduction(request)?),
             None => self.run(prepared),
         }
     }
 
-    /// The reduction of operands in the order in which ranges count them, if that is another order.
-    fn in_order(&self, request: Request) -> Result<Option<[Option<DispatchTensor>; 2]>, LazyError> {
-        let Some(ranges) = &self.ranges else {
+    /// The same with operands in the order in which ranges count them, if that is another order.
+    fn in_order(&self) -> Result<Option<Self>, LazyError> {
+        let Some(ranges) = self.ranges.as_ref().filter(|ranges| ranges.is_ordered()) else {
             return Ok(None);
         };
-        let axis = request.axis;
         self.check_tensor()?;
-        let [rows, columns] = [axis.other(), axis].map(|axis| ranges.order(axis));
-        if rows.is_none() && columns.is_none() {
-            return Ok(None);
-        }
         let mut ordered = self.clone();
-        for (axis, order) in [(axis.other(), rows), (axis, columns)] {
-            if let Some(order) = order {
-                ordered = ordered.selected(axis, order)?;
+        for axis in [Axis::I, Axis::J] {
+            if let Some(order) = ranges.order(axis) {
+                let order: Vec<usize> = order.iter().map(|at| *at as usize).collect();
+                ordered = ordered.selected(axis, &order)?;
             }
         }
-        let ordered = Self {
-            ranges: Some(ranges.ordered()),
-            accumulation: self.accumulation,
+        Ok(Some(Self {
+            ranges: self.ranges.clone(),
             ..ordered
-        };
-        let device = self.extent().device.expect("it is reduced");
-        let numbers = |order: &[usize]| {
-            let numbers: Vec<i64> = order.iter().map(|at| *at as i64).collect();
-            let data = TensorData::new(numbers, [order.len()]);
-            Tensor::<1, Int>::from_data(data, &device).into_dispatch()
-        };
-        let [values, indices] = ordered.reduce_unchecked(request)?;
-        let dim = self.extent().batch.len();
-        let indices = indices.map(|indices| match columns.filter(|_| request.kind.selects()) {
-            None => indices,
-            // The indices of columns that are in another order; -1 stays.
-            Some(order) => {
-                let shape = indices.shape();
-                let none = Dispatch::int_lower_elem(
-                    indices.clone(),
-                    0.into(),
-                    device.settings().bool_dtype,
-                );
-                let found = Dispatch::int_mask_fill(indices, none.clone(), 0.into());
-                let found = Dispatch::int_reshape(found, Shape::from(vec![shape.num_elements()]));
-                let own = Dispatch::int_select(numbers(order), 0, found);
-                let own = Dispatch::int_reshape(own, shape);
-                Dispatch::int_mask_fill(own, none, (-1).into())
-            }
-        });
-        let Some(order) = rows else {
-            return Ok(Some([values, indices]));
-        };
-        let back = numbers(&inverse(order));
-        Ok(Some([
-            values.map(|values| Dispatch::float_select(values, dim, back.clone())),
-            indices.map(|indices| Dispatch::int_select(indices, dim, back.clone())),
-        ]))
+        }))
     }
 
     /// Checks that a result of this shape is a tensor of `R` dimensions.
@@ -277,10 +238,9 @@ impl LazyTensor {
         &self,
         request: Request,
     ) -> Result<[Option<DispatchTensor>; 2], LazyError> {
-        match self.in_order(request)? {
-            Some(results) => Ok(results),
-            None => self.run(self.reduction(request)?),
-        }
+        let ordered = self.in_order()?;
+        let own = ordered.as_ref().unwrap_or(self);
+        own.run(own.reduction(request)?)
     }
 
     fn run(&self, prepared: Prepared) -> Result<[Option<DispatchTensor>; 2], LazyError> {
@@ -339,7 +299,7 @@ impl LazyTensor {
         /// and two other reductions.
         const MORE: usize = 6;
         let kind = ReductionKind::Sum(Accumulation::Blocks);
-        // Ranges are in a buffer of their own.
+        // Operands of the backward pass are in the order of ranges.
         let ranges = usize::from(reduction.ranges.is_some());
         let own = computed(dtype);
         let binds = |count| check(device, Some(own), kind, Wanted::VALUES, count + ranges);

@@ -144,11 +144,7 @@ impl<'a> Run<'a> {
             )
         };
         let tensors = leaves.iter().enumerate().map(operand).collect();
-        let spec = Spec {
-            kind: workload.kind,
-            wanted: Wanted::VALUES,
-            dim: program.dim,
-        };
+        let spec = Spec::new(workload.kind, Wanted::VALUES, program.dim);
         let entries = spec.entries();
         let output = tensor(&client, &[workload.rows, entries], Precision::F32, 0.0);
         Self {

@@ -96,11 +96,7 @@ pub fn reduce_where(
         Axis::J => (m, n),
         Axis::I => (n, m),
     };
-    let spec = Spec {
-        kind,
-        wanted: Wanted::BOTH,
-        dim: formula.dim(),
-    };
+    let spec = Spec::new(kind, Wanted::BOTH, formula.dim());
     let (mut values, mut indices) = (Vec::new(), Vec::new());
     for b in 0..batch {
         for row in 0..rows {

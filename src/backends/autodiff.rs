@@ -1,9 +1,11 @@
 //! Autodiff: the gradient of a reduction is a reduction of the differentiated formula.
 
+use std::sync::Arc;
+
 use burn::{
     backend::{
         Backend, TensorMetadata,
-        tensor::{FloatTensor, IntTensor},
+        tensor::{Device, FloatTensor, IntTensor},
     },
     tensor::{FloatDType, Shape, TensorData},
 };
@@ -21,6 +23,7 @@ use crate::{
     backends::{computed, narrow},
     backward::{Derivative, Source},
     ops::{LazyOps, Operands, Reduced, Reduction, anchored, cast_of},
+    ranges::{Ranges, inverse},
 };
 
 /// The most tensors of one tracked reduction. Burn's trait has the number of parents of a node as a constant
@@ -100,8 +103,11 @@ impl<B: Backend + LazyOps> Pairs<B> {
             Some(fold) => repeat::<B>(cotangent, fold, reduction.size(reduction.axis.other())),
             None => cotangent,
         };
+        // Operands are in the order of ranges, what the forward pass gave is in that of indices.
+        let order = Order::of(&reduction);
         let reduction = Reduction {
             fold: None,
+            ranges: reduction.ranges.as_ref().map(Ranges::in_place),
             ..reduction
         };
         let cast = |tensor: FloatTensor<B>| cast_of::<B>(tensor, computed);
@@ -128,13 +134,17 @@ impl<B: Backend + LazyOps> Pairs<B> {
                     let data = TensorData::new(numbers, [len]).convert_dtype(computed.into());
                     B::float_from_data(data, &pairs.operands[0].device())
                 }
-                Source::Cotangent => cast(cotangent.clone()),
-                Source::Result => kept.values.clone().expect("the result is kept"),
+                Source::Cotangent => order.rows::<B>(cast(cotangent.clone())),
+                Source::Result => {
+                    let values = kept.values.clone().expect("the result is kept");
+                    order.rows::<B>(values)
+                }
                 Source::Indices => {
                     let indices = kept.indices.clone().expect("indices are kept");
-                    B::int_into_float(indices, computed)
+                    let places = order.places::<B>(indices);
+                    order.rows::<B>(B::int_into_float(places, computed))
                 }
-                Source::State => kept.state.clone().expect("it is kept"),
+                Source::State => order.rows::<B>(kept.state.clone().expect("it is kept")),
                 Source::Reduced(kind, root) => pairs.reduced(kind, &root),
             };
             let tensor = pairs.rows(tensor, var.dim);
@@ -329,6 +339,58 @@ impl<B: Backend + LazyOps> Pairs<B> {
         let reduced = B::lazy_reduce(Operands(vec![tensor]), reduction);
         reduced.values.expect("they are wanted")
     }
+}
+
+/// Where ranges count rows and columns that operands have in another order.
+struct Order {
+    /// The dimension of the rows.
+    dim: usize,
+    rows: Option<Arc<[u32]>>,
+    columns: Option<Arc<[u32]>>,
+}
+
+impl Order {
+    fn of(reduction: &Reduction) -> Self {
+        let ranges = reduction.ranges.as_ref();
+        let of = |axis| ranges.and_then(|ranges| ranges.order(axis)).cloned();
+        Self {
+            dim: reduction.batch.len(),
+            rows: of(reduction.axis.other()),
+            columns: of(reduction.axis),
+        }
+    }
+
+    /// Rows of a result in the order of ranges.
+    fn rows<B: Backend>(&self, tensor: FloatTensor<B>) -> FloatTensor<B> {
+        match &self.rows {
+            None => tensor,
+            Some(order) => {
+                let order = order.iter().map(|at| i64::from(*at)).collect();
+                let order = integers::<B>(order, &tensor.device());
+                B::float_select(tensor, self.dim, order)
+            }
+        }
+    }
+
+    /// Where ranges count the columns of these indices; -1 stays.
+    fn places<B: Backend>(&self, indices: IntTensor<B>) -> IntTensor<B> {
+        let Some(order) = &self.columns else {
+            return indices;
+        };
+        let places = inverse(order).into_iter().map(|at| at as i64);
+        // From the place of -1 on.
+        let places = std::iter::once(-1).chain(places).collect();
+        let places = integers::<B>(places, &indices.device());
+        let shape = indices.shape();
+        let behind = B::int_add_scalar(indices, 1.into());
+        let flat = B::int_reshape(behind, Shape::from(vec![shape.num_elements()]));
+        B::int_reshape(B::int_select(places, 0, flat), shape)
+    }
+}
+
+fn integers<B: Backend>(values: Vec<i64>, device: &Device<B>) -> IntTensor<B> {
+    let len = values.len();
+    B::int_from_data(TensorData::new(values, [len]), device)
 }
 
 /// The most numbers that are stored for gradients by parameters before rows are added up: 16 MiB in F32.

@@ -140,8 +140,9 @@ fn check(
     dtype: DType,
     shapes: &[Vec<usize>],
 ) -> Result<(), LaunchError> {
-    // Ranges are in a buffer of their own.
-    let buffers = shapes.len() + usize::from(reduction.ranges.is_some());
+    let ranges = reduction.pairs_in_ranges();
+    let listed = ranges.map_or(0, |ranges| ranges.buffers(reduction.kind));
+    let buffers = shapes.len() + listed;
     check_device(client, precision, reduction.kind, wanted, buffers)?;
     if reduction.size(reduction.axis) == 0 || !may_be_refused(client, reduction, shapes) {
         return Ok(());

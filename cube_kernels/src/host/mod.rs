@@ -232,9 +232,10 @@ impl HostLaunch<'_> {
 
     fn spec(&self, wanted: Wanted) -> Spec {
         Spec {
-            kind: self.reduction,
-            wanted,
-            dim: self.program.program.dim,
+            unordered: self
+                .ranges
+                .is_some_and(|ranges| ranges.unordered(self.reduction)),
+            ..Spec::new(self.reduction, wanted, self.program.program.dim)
         }
     }
 

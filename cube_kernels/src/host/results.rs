@@ -5,6 +5,7 @@ use super::{
     reductions::{HostReduction, Rules},
 };
 use crate::{
+    formula::Axis,
     math::Precision,
     reduction::{NO_INDEX, ReductionKind, Wanted, for_each_reduction},
 };
@@ -93,7 +94,8 @@ impl Found {
 
 pub fn output(launch: &HostLaunch, wanted: Wanted, found: Vec<Found>) -> HostOutput {
     let all = |read: fn(&Found) -> &Vec<f64>| -> Vec<f64> {
-        found.iter().flat_map(|f| read(f).iter().copied()).collect()
+        let values = found.iter().flat_map(|f| read(f).iter().copied()).collect();
+        in_order(launch, values)
     };
     let indices = || found.iter().flat_map(|f| f.indices.iter().copied());
     let computed = launch.precision.computed();
@@ -101,11 +103,30 @@ pub fn output(launch: &HostLaunch, wanted: Wanted, found: Vec<Found>) -> HostOut
         values: wanted
             .values
             .then(|| HostValues::new(&all(|f| &f.values), launch.values)),
-        indices: wanted.indices.then(|| indices().collect()),
+        indices: wanted
+            .indices
+            .then(|| in_order(launch, indices().collect())),
         state: wanted
             .state
             .then(|| HostValues::new(&all(|f| &f.state), computed)),
     }
+}
+
+/// The results of all rows, in the order of their indices.
+fn in_order<T: Copy>(launch: &HostLaunch, values: Vec<T>) -> Vec<T> {
+    let order = launch.ranges.and_then(|ranges| ranges.order(Axis::I));
+    let Some(order) = order.filter(|_| !values.is_empty()) else {
+        return values;
+    };
+    let entries = values.len() / launch.all_rows();
+    let mut ordered = values.clone();
+    let batches = ordered.chunks_mut(order.len() * entries);
+    for (batch, from) in batches.zip(values.chunks(order.len() * entries)) {
+        for (row, own) in order.iter().zip(from.chunks(entries)) {
+            batch[*row as usize * entries..][..entries].copy_from_slice(own);
+        }
+    }
+    ordered
 }
 
 pub fn part<R: HostReduction>(
@@ -132,7 +153,8 @@ pub fn part<R: HostReduction>(
     part
 }
 
-pub fn rules(launch: &HostLaunch, wanted: Wanted) -> Rules {
+pub fn rules<'a>(launch: &'a HostLaunch, wanted: Wanted) -> Rules<'a> {
+    let indices = launch.ranges.and_then(|ranges| ranges.order(Axis::J));
     Rules {
         instructions: launch.instructions,
         spec: launch.spec(wanted),
@@ -140,6 +162,7 @@ pub fn rules(launch: &HostLaunch, wanted: Wanted) -> Rules {
             Precision::F64 => f64::MAX,
             _ => f32::MAX.into(),
         },
+        indices: indices.map(|indices| &**indices),
     }
 }
 

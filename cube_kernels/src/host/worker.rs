@@ -26,7 +26,7 @@ struct Slots<T> {
 /// What a thread needs for a piece.
 pub struct Worker<'a, T> {
     job: &'a Job<'a>,
-    rules: &'a Rules,
+    rules: &'a Rules<'a>,
     tensors: Vec<Rows<'a>>,
     machine: Machine<T>,
     uniform: Slots<T>,
@@ -168,7 +168,7 @@ struct Taking<'a, R: HostReduction, T> {
     /// The first row of the tile among those of the state.
     first: usize,
     rooms: &'a mut [Room<T>],
-    rules: &'a Rules,
+    rules: &'a Rules<'a>,
     column: usize,
     width: usize,
 }

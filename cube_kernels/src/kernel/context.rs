@@ -30,6 +30,8 @@ pub struct Columns {
 pub struct Context<'a, E: Float, F: Float> {
     pub tensors: &'a Sequence<Box<[E]>>,
     scalars: &'a Sequence<InputScalar>,
+    /// Where ranges stand, if pairs are in ranges, and the indices of what comes in another order.
+    pub lists: &'a Sequence<Box<[u32]>>,
     pub address: &'a Address,
     /// Rows of the operands.
     pub rows: usize,
@@ -45,6 +47,7 @@ pub struct Context<'a, E: Float, F: Float> {
 impl<'a, E: Float, F: Float> Context<'a, E, F> {
     pub fn new(
         tensors: &'a Sequence<Box<[E]>>,
+        lists: &'a Sequence<Box<[u32]>>,
         scalars: &'a Sequence<InputScalar>,
         address: &'a Address,
         rows: usize,
@@ -54,6 +57,7 @@ impl<'a, E: Float, F: Float> Context<'a, E, F> {
         Context::<'a, E, F> {
             tensors,
             scalars,
+            lists,
             address,
             rows,
             program,
@@ -67,6 +71,7 @@ impl<'a, E: Float, F: Float> Context<'a, E, F> {
         Context::<'a, E, F> {
             tensors: self.tensors,
             scalars: self.scalars,
+            lists: self.lists,
             address: self.address,
             rows: self.rows,
             program,

@@ -5,6 +5,30 @@ use cubecl::prelude::*;
 use super::layout;
 use crate::plan::{Blueprint, Packing};
 
+/// What a kernel reads.
+#[derive(CubeType)]
+pub struct Operands<'a, E: Float> {
+    pub tensors: &'a Sequence<Box<[E]>>,
+    /// The tasks and their ranges, if pairs are in ranges, and indices of what comes in another order.
+    pub lists: &'a Sequence<Box<[u32]>>,
+    pub scalars: &'a Sequence<InputScalar>,
+}
+
+#[cube]
+impl<'a, E: Float> Operands<'a, E> {
+    pub fn new(
+        tensors: &'a Sequence<Box<[E]>>,
+        lists: &'a Sequence<Box<[u32]>>,
+        scalars: &'a Sequence<InputScalar>,
+    ) -> Operands<'a, E> {
+        Operands::<'a, E> {
+            tensors,
+            lists,
+            scalars,
+        }
+    }
+}
+
 /// Where the operands of a batch stand.
 #[derive(CubeType)]
 pub struct Address {

@@ -11,11 +11,10 @@ use super::{
 };
 use crate::{
     math::constant_vector,
-    plan::Blueprint,
     program::{
         Code, Instruction, Item, LOADED_COLUMNS, Piece, Register, Source, Space, Term, Weights,
     },
-    reduction::{GivesWeights, Rule},
+    reduction::{Consecutive, GivesWeights, Rule},
 };
 
 /// What pairs of the unit's rows with columns are evaluated from.
@@ -268,16 +267,17 @@ impl<'c, 'a, E: Float, F: Float, N: Size> Pairs<'c, 'a, E, F, N> {
 
 /// Takes a term of each column into the state.
 #[cube]
-fn reduce_term<F: Float, A: Float, N: Size, R: GivesWeights<F, A, N>>(
+fn reduce_term<E: Float, F: Float, A: Float, N: Size, R: GivesWeights<F, A, N>>(
     registers: &Registers<F, N>,
     state: &mut R::State,
     index: usize,
     columns: &Columns,
+    context: &Context<'_, E, F>,
     #[comptime] first: usize,
     #[comptime] term: Term,
-    #[comptime] blueprint: &Blueprint,
 ) {
     let q = comptime!(columns.q);
+    let blueprint = comptime!(&context.blueprint);
     let rule = comptime!(Rule {
         spec: blueprint.narrow(),
         math: blueprint.math,
@@ -302,8 +302,8 @@ fn reduce_term<F: Float, A: Float, N: Size, R: GivesWeights<F, A, N>>(
         for c in 0..q {
             values.push(term_value::<F, N>(registers, term, c, q));
         }
-        let column = u32::cast_from(columns.column);
-        R::step(state, index, column, &values, first, rule);
+        let columns = Consecutive::new(u32::cast_from(columns.column), context.lists);
+        R::step(state, index, &columns, &values, first, rule);
     }
 }
 
@@ -440,26 +440,26 @@ fn run_items<E: Float, F: Float, A: Float, N: Size, R: GivesWeights<F, A, N>>(
                         ),
                     }
                 } else if comptime!(len == 1) {
-                    reduce_term::<F, A, N, R>(
+                    reduce_term::<E, F, A, N, R>(
                         &*registers,
                         state,
                         base.runtime(),
                         columns,
+                        pairs.context,
                         base,
                         term,
-                        blueprint,
                     );
                 } else {
                     for k in 0..len {
                         pairs.body(registers, columns, k, comptime!(&body));
-                        reduce_term::<F, A, N, R>(
+                        reduce_term::<E, F, A, N, R>(
                             &*registers,
                             state,
                             base + k,
                             columns,
+                            pairs.context,
                             base,
                             term,
-                            blueprint,
                         );
                     }
                 }

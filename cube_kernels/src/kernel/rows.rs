@@ -7,7 +7,7 @@ use super::{
     evaluate::One,
     layout,
     matrix::Products,
-    operands::address,
+    operands::{Operands, address},
     parts::final_index,
     results::Results,
     symmetric::sum_symmetric,
@@ -30,8 +30,8 @@ const LOAD: usize = 16;
 /// one batch and one part, as many for each unit as there are lanes. Where the output has fewer rows than
 /// the operands, a lane adds up the rows that follow at a distance of all of the output.
 ///
-/// Where pairs are in ranges, `lists` has a buffer of the tasks of all workers and the ranges that they go through; else
-/// it has none.
+/// Where pairs are in ranges, `lists` has a buffer of the tasks of all workers and the ranges that they go through. Where
+/// columns come in another order, and indices are kept, a buffer of their indices follows, and so for rows.
 ///
 /// `values` and `indices` have one buffer each, or none where nothing is wanted of the kind. Types:
 /// `E` of the operands, `F` of the computation, `A` of what is accumulated, `O` and `I` of the output.
@@ -55,10 +55,10 @@ pub fn reduce<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size>(
 ) {
     let mut results = Results::<A, O, I>::new(values, indices, states);
     let results = &mut results;
+    let operands = Operands::<E>::new(tensors, lists, scalars);
     if comptime!(blueprint.schedule.strip().is_some()) {
         sum_symmetric::<E, F, A, O, N>(
-            tensors,
-            scalars,
+            &operands,
             layout,
             infinity,
             results.values,
@@ -66,31 +66,7 @@ pub fn reduce<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size>(
             blueprint,
         )
     } else {
-        let operands = Operands::<E>::new(tensors, lists, scalars);
         reduce_by_kind::<E, F, A, O, I, N>(&operands, layout, infinity, results, program, blueprint)
-    }
-}
-
-/// What is read.
-#[derive(CubeType)]
-struct Operands<'a, E: Float> {
-    tensors: &'a Sequence<Box<[E]>>,
-    lists: &'a Sequence<Box<[u32]>>,
-    scalars: &'a Sequence<InputScalar>,
-}
-
-#[cube]
-impl<'a, E: Float> Operands<'a, E> {
-    fn new(
-        tensors: &'a Sequence<Box<[E]>>,
-        lists: &'a Sequence<Box<[u32]>>,
-        scalars: &'a Sequence<InputScalar>,
-    ) -> Operands<'a, E> {
-        Operands::<'a, E> {
-            tensors,
-            lists,
-            scalars,
-        }
     }
 }
 
@@ -295,7 +271,12 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     } else {
         part
     };
-    out[1] = (place * batches + batch) * out_rows + row;
+    let first = (place * batches + batch) * out_rows;
+    out[1] = if comptime!(blueprint.unordered_rows) {
+        first
+    } else {
+        first + row
+    };
     out[2] = #[comptime]
     match &task {
         ComptimeOption::Some(task) => task.stop,
@@ -370,6 +351,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     };
     let context = Context::<E, F>::new(
         operands.tensors,
+        operands.lists,
         operands.scalars,
         &address,
         rows,
@@ -384,7 +366,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
         end,
         infinity,
     };
-    let inputs = Inputs::<E, F>::new(&share, &products, operands.lists);
+    let inputs = Inputs::<E, F>::new(&share, &products);
     let behind = if comptime!(blueprint.schedule.shared_tile()) {
         let mut tile = Shared::<[One<F>]>::new_aligned_slice(tile_len, LOAD);
         reduce_unit::<E, F, A, N, R>(&mut state, &mut tile, &mut weighted, &context, &inputs)
@@ -401,11 +383,8 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
 
     // No block ends so far behind.
     let at = behind >> 20usize;
-    let target = Target {
-        row: out[at],
-        first: out[at + 1],
-        rows: out[at + 2],
-    };
+    let target = Target::new(out[at], out[at + 1], out[at + 2], operands.lists);
+    let own = comptime!(&blueprint);
     if comptime!(blueprint.partial) {
         #[unroll]
         for plane in 0..spec.planes().len() {
@@ -422,6 +401,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
                     offset,
                     comptime!(spec.partial_values()),
                     comptime!(blueprint.math.precision),
+                    own,
                 );
             }
         }
@@ -437,6 +417,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
                 k,
                 comptime!(spec.entries()),
                 comptime!(blueprint.written),
+                own,
             );
         }
     }
@@ -472,6 +453,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
                     comptime!(spec.plane_start(plane)) + k,
                     comptime!(spec.state_size()),
                     comptime!(blueprint.math.precision),
+                    own,
                 );
             }
         }
@@ -484,7 +466,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
             for lane in 0..N::value() {
                 if target.row + lane < target.rows {
                     let index = index.extract(lane);
-                    let at = (target.first + lane) * comptime!(spec.entries()) + k;
+                    let at = target.place(lane, own) * comptime!(spec.entries()) + k;
                     results.indices.index_mut(0usize)[at] = if comptime!(blueprint.partial) {
                         I::cast_from(index)
                     } else {

@@ -21,14 +21,14 @@ use super::{
     context::Context,
     evaluate::One,
     layout,
-    operands::address,
+    operands::{Operands, address},
     pairs::Pairs,
 };
 use crate::{
     math::constant_vector,
     plan::Blueprint,
     program::{Program, Space, UNROLL},
-    reduction::{Accumulator, Rule, RunningSums, TakesProducts, weights_are_values},
+    reduction::{Accumulator, Consecutive, Rule, RunningSums, TakesProducts, weights_are_values},
 };
 
 /// Places between the sums of a block for one component and those for the next: at a multiple of a power of 2,
@@ -73,7 +73,7 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Both {
     fn step(
         state: &mut PairSums<F, N>,
         index: usize,
-        column: u32,
+        columns: &Consecutive<'_>,
         values: &Sequence<Vector<F, N>>,
         #[comptime] first: usize,
         #[comptime] rule: Rule,
@@ -86,7 +86,7 @@ impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for Both {
             if comptime!(first < dim) {
                 state.rows[index] += *values.index(c);
             } else {
-                let at = state.place(usize::cast_from(column) + c, index - dim);
+                let at = state.place(usize::cast_from(columns.first) + c, index - dim);
                 state.columns[at] += *values.index(c);
             }
         }
@@ -125,8 +125,7 @@ weights_are_values!(Both);
 /// have to be added up.
 #[cube]
 pub fn sum_symmetric<E: Float, F: Float, A: Float, O: Float, N: Size>(
-    tensors: &Sequence<Box<[E]>>,
-    scalars: &Sequence<InputScalar>,
+    operands: &Operands<'_, E>,
     layout: &Sequence<usize>,
     infinity: InputScalar,
     values: &mut Sequence<Box<[O]>>,
@@ -156,8 +155,9 @@ pub fn sum_symmetric<E: Float, F: Float, A: Float, O: Float, N: Size>(
     }
     let address = address(layout, 0usize, comptime!(blueprint.clone()));
     let context = Context::<E, F>::new(
-        tensors,
-        scalars,
+        operands.tensors,
+        operands.lists,
+        operands.scalars,
         &address,
         rows,
         comptime!(program.clone()),

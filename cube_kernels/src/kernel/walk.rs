@@ -37,8 +37,6 @@ pub struct Inputs<'a, E: Float, F: Float> {
     share: &'a Share<F>,
     /// What matrix instructions compute, if they do.
     products: &'a ComptimeOption<Products<E, F>>,
-    /// Where ranges stand, if pairs are in ranges.
-    lists: &'a Sequence<Box<[u32]>>,
 }
 
 #[cube]
@@ -46,13 +44,8 @@ impl<'a, E: Float, F: Float> Inputs<'a, E, F> {
     pub fn new(
         share: &'a Share<F>,
         products: &'a ComptimeOption<Products<E, F>>,
-        lists: &'a Sequence<Box<[u32]>>,
     ) -> Inputs<'a, E, F> {
-        Inputs::<'a, E, F> {
-            share,
-            products,
-            lists,
-        }
+        Inputs::<'a, E, F> { share, products }
     }
 }
 
@@ -268,7 +261,7 @@ pub fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>
         bound_lists::<E, F, A, N, R>(state, &*tile, &*slots, form, row);
     }
     if comptime!(blueprint.columns == ColumnSource::Ranges) {
-        let list = form.inputs.lists.index(0usize);
+        let list = context.lists.index(0usize);
         for at in range_stepped(share.begin, share.end, 2usize) {
             let columns = Span {
                 begin: usize::cast_from(list[at]),

@@ -71,13 +71,43 @@ pub fn value<F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
 
 /// Where the results of a unit go.
 #[derive(CubeType)]
-pub struct Target {
+pub struct Target<'a> {
     /// The first row of its batch and part.
     pub row: usize,
-    /// The same among the rows of all batches and parts.
+    /// The same among the rows of all batches and parts; where rows come in another order, the first of all rows of its
+    /// batch and part.
     pub first: usize,
-    /// Rows of a batch and part.
+    /// Where the rows of the unit end.
     pub rows: usize,
+    /// The buffers of ranges, the last one with the indices of the rows where these come in another order.
+    pub lists: &'a Sequence<Box<[u32]>>,
+}
+
+#[cube]
+impl<'a> Target<'a> {
+    pub fn new(
+        row: usize,
+        first: usize,
+        rows: usize,
+        lists: &'a Sequence<Box<[u32]>>,
+    ) -> Target<'a> {
+        Target::<'a> {
+            row,
+            first,
+            rows,
+            lists,
+        }
+    }
+
+    /// The row of the output, among those of all batches and parts, of a lane whose row there is.
+    pub fn place(&self, lane: usize, #[comptime] blueprint: &Blueprint) -> usize {
+        if comptime!(blueprint.unordered_rows) {
+            let indices = self.lists.index(comptime!(blueprint.lists() - 1));
+            self.first + usize::cast_from(indices[self.row + lane])
+        } else {
+            self.first + lane
+        }
+    }
 }
 
 /// Writes one value of each row that there is: `out[row * stride + offset]`, of the rows of all batches and parts.
@@ -85,15 +115,16 @@ pub struct Target {
 pub fn write<A: Float, O: Float, N: Size>(
     out: &mut Box<[O]>,
     value: Vector<A, N>,
-    target: &Target,
+    target: &Target<'_>,
     offset: usize,
     #[comptime] stride: usize,
     #[comptime] stored: Precision,
+    #[comptime] blueprint: &Blueprint,
 ) {
     #[unroll]
     for lane in 0..N::value() {
         if target.row + lane < target.rows {
-            out[(target.first + lane) * stride + offset] =
+            out[target.place(lane, blueprint) * stride + offset] =
                 narrow::<A, O>(value.extract(lane), stored);
         }
     }

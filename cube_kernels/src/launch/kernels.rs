@@ -13,6 +13,7 @@ use super::{
     strided::Strided,
 };
 use crate::{
+    formula::Axis,
     kernel::{self, checked::Checked, layout},
     math::Precision,
     plan::{self, ColumnSource, Device, Plan, PlanError, Problem, RangesOf, Sizes},
@@ -39,8 +40,8 @@ pub struct Kernels<'a> {
     symmetric: Option<&'a Symmetric>,
     /// The run-time sizes and strides.
     numbers: Vec<usize>,
-    /// The tasks of workers and their ranges, where pairs are in ranges.
-    list: Option<Arc<[u32]>>,
+    /// Where pairs are in ranges, the tasks of workers and their ranges, and indices of what comes in another order.
+    lists: Vec<Arc<[u32]>>,
     /// What becomes of parts.
     merging: Merging,
 }
@@ -132,6 +133,9 @@ impl<'a> Kernels<'a> {
             device: runtime.to_string(),
             len,
         })?;
+        let of = |axis| launch.ranges.and_then(|ranges| ranges.order(axis)).cloned();
+        let columns = of(Axis::J).filter(|_| plan.blueprint.spec.unordered);
+        let lists: Vec<Arc<[u32]>> = [list, columns, of(Axis::I)].into_iter().flatten().collect();
         let largest = strides.iter().map(|s| s.extent).max().unwrap_or(0);
         let columns = start + plan.parts * plan.split.columns + plan.blueprint.schedule.block();
         let written = match plan.blueprint.partial {
@@ -140,7 +144,7 @@ impl<'a> Kernels<'a> {
         };
         let last_row = (plan.split.steps + sizes.steps() + 1) * sizes.out_rows()
             + plan.lanes() * plan.blueprint.units;
-        let listed = list.as_ref().map_or(0, |list| list.len());
+        let listed = lists.iter().map(|list| list.len()).max().unwrap_or(0);
         let largest = largest
             .max(rows * written)
             .max(columns)
@@ -197,7 +201,7 @@ impl<'a> Kernels<'a> {
             program,
             symmetric,
             numbers,
-            list,
+            lists,
             merging,
         })
     }
@@ -242,7 +246,7 @@ impl<'a> Kernels<'a> {
             properties,
             target,
             buffers(self.program.tensors.len()).collect(),
-            buffers(self.list.is_some().into()).collect(),
+            buffers(self.lists.len()).collect(),
             (0..self.program.scalars).map(|_| scalar()).collect(),
             self.numbers.iter().map(|_| ()).collect(),
             scalar(),
@@ -327,7 +331,7 @@ impl<'a> Kernels<'a> {
             let buffer = tensor.into_tensor_arg().into_buffer_arg();
             launcher.register_buffer(buffer, stored.size());
         }
-        if let Some(list) = &self.list {
+        for list in &self.lists {
             let handle = client.create_from_slice(u32::as_bytes(list));
             // SAFETY: the length is that of the buffer.
             let buffer = unsafe { BufferArg::from_raw_parts(handle, list.len()) };

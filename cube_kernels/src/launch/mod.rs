@@ -150,9 +150,12 @@ impl<'a> Launch<'a> {
             .map(drop)
     }
 
-    /// How many buffers are read for so many tensors: ranges are in one, too.
+    /// How many buffers are read for so many tensors: ranges are in some, too.
     fn buffers(&self, tensors: usize) -> usize {
-        tensors + usize::from(self.ranges.is_some())
+        tensors
+            + self
+                .ranges
+                .map_or(0, |ranges| ranges.buffers(self.reduction))
     }
 
     /// The type in which values are taken in.

@@ -46,9 +46,10 @@ pub struct PartsAt<'a> {
 impl<'a> Launch<'a> {
     pub(super) fn spec(&self, wanted: Wanted) -> Spec {
         Spec {
-            kind: self.reduction,
-            wanted,
-            dim: self.program.dim,
+            unordered: self
+                .ranges
+                .is_some_and(|ranges| ranges.unordered(self.reduction)),
+            ..Spec::new(self.reduction, wanted, self.program.dim)
         }
     }
 

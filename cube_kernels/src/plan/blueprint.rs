@@ -26,6 +26,8 @@ pub struct Blueprint {
     pub partial: bool,
     /// Which columns the kernel takes.
     pub columns: ColumnSource,
+    /// Whether rows come in another order than that of their indices, in which they are written.
+    pub unordered_rows: bool,
     /// Whether rows are added up, so that the output has fewer.
     pub folded: bool,
     /// Number of batch dimensions.
@@ -56,6 +58,17 @@ impl Blueprint {
             kind => kind,
         };
         Spec { kind, ..self.spec }
+    }
+
+    /// How many buffers ranges take: one for them and the tasks, one for the indices of columns that come in another order,
+    /// where these are kept, and one for those of rows.
+    pub fn lists(&self) -> usize {
+        match self.columns {
+            ColumnSource::Ranges => {
+                1 + usize::from(self.spec.unordered) + usize::from(self.unordered_rows)
+            }
+            _ => 0,
+        }
     }
 
     /// Whether the kernel writes indices.

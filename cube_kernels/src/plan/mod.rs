@@ -19,6 +19,7 @@ mod validate;
 use std::sync::Arc;
 
 use crate::{
+    formula::Axis,
     math::{Argument, Math, Precision},
     program::{FUNCTION, Program, Symmetric},
     ranges::{Cut, Ranges, Tasks},
@@ -440,6 +441,9 @@ fn blueprint(device: &Device, problem: &Problem, schedule: Schedule) -> Blueprin
             Some(_) => ColumnSource::Ranges,
             None => ColumnSource::All,
         },
+        unordered_rows: problem
+            .ranges
+            .is_some_and(|own| own.ranges.order(Axis::I).is_some()),
         folded: problem.sizes.fold.is_some(),
         batch_rank: problem.batch_rank,
         packing: problem.packing.clone(),

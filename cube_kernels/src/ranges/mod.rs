@@ -15,6 +15,8 @@ use std::{
 use list::{Columns, List};
 pub(crate) use tasks::{Cut, Tasks, Unit};
 
+use crate::{formula::Axis, reduction::ReductionKind};
+
 /// Which pairs of M rows and N columns there are: those of each row with the columns in its ranges.
 ///
 /// Rows are divided into clusters of consecutive rows, and all rows of a cluster have the same ranges of columns. A pair
@@ -28,6 +30,8 @@ pub struct Ranges {
     sizes: [usize; 2],
     batch: Vec<usize>,
     lists: Arc<[Arc<List>]>,
+    /// The indices of the rows and columns, in the order in which operands have them.
+    order: [Option<Arc<[u32]>>; 2],
     kept: Arc<Kept>,
 }
 
@@ -137,6 +141,18 @@ pub enum RangesError {
         /// The batch.
         index: usize,
     },
+    /// Indices are not those of an axis, each once.
+    #[error("the order of {what} does not have each index from 0 to {} once: {index} at place {place}", size - 1)]
+    Permutation {
+        /// Rows or columns.
+        what: &'static str,
+        /// How many there are.
+        size: usize,
+        /// The first index that comes twice or is none.
+        index: u32,
+        /// Where it stands.
+        place: usize,
+    },
     /// Rows and columns are numbered in 32 bits.
     #[error("{size} {what} are too many to be numbered in 32 bits")]
     TooLarge {
@@ -168,8 +184,59 @@ impl Ranges {
             sizes,
             batch,
             lists: lists.into(),
+            order: [None, None],
             kept: Arc::default(),
         }
+    }
+
+    /// The same for operands whose rows and columns come in another order: `rows[k]` is the index of the row that stands at
+    /// place `k`. Ranges are of places. Results are in the order of the indices: row `rows[k]` of the result is that of
+    /// place `k`, and columns that a reduction finds are given by their indices. Of equal values that of the lowest index
+    /// comes first.
+    ///
+    /// # Errors
+    /// If there are not as many indices as rows and columns, or if they are not those from 0 on, each once.
+    pub fn with_order(self, [rows, columns]: [Option<Arc<[u32]>>; 2]) -> Result<Self, RangesError> {
+        for (what, order, size) in [
+            ("rows", &rows, self.sizes[0]),
+            ("columns", &columns, self.sizes[1]),
+        ] {
+            if let Some(order) = order {
+                check_order(what, order, size)?;
+            }
+        }
+        Ok(Self {
+            order: [rows, columns],
+            kept: Arc::default(),
+            ..self
+        })
+    }
+
+    /// The indices of the rows or columns in the order in which operands have them, if it is another.
+    pub fn order(&self, axis: Axis) -> Option<&Arc<[u32]>> {
+        let [rows, columns] = &self.order;
+        match axis {
+            Axis::I => rows.as_ref(),
+            Axis::J => columns.as_ref(),
+        }
+    }
+
+    /// The same without an order: rows and columns are known by their places.
+    pub fn in_place(&self) -> Self {
+        match self.order {
+            [None, None] => self.clone(),
+            _ => Self::of_lists(self.sizes, self.batch.clone(), self.lists.to_vec()),
+        }
+    }
+
+    /// How many buffers a kernel reads ranges and their order from.
+    pub fn buffers(&self, kind: ReductionKind) -> usize {
+        1 + usize::from(self.unordered(kind)) + usize::from(self.order(Axis::I).is_some())
+    }
+
+    /// Whether a reduction must know in which order columns come.
+    pub(crate) fn unordered(&self, kind: ReductionKind) -> bool {
+        kind.selects() && self.order(Axis::J).is_some()
     }
 
     /// The number of rows and of columns.
@@ -221,7 +288,11 @@ impl Ranges {
         let make = || {
             let lists = self.lists.iter().map(List::transposed).collect();
             let [rows, columns] = self.sizes;
-            Self::of_lists([columns, rows], self.batch.clone(), lists)
+            let [of_rows, of_columns] = self.order.clone();
+            Self {
+                order: [of_columns, of_rows],
+                ..Self::of_lists([columns, rows], self.batch.clone(), lists)
+            }
         };
         self.kept.transposed.get_or_init(make).clone()
     }
@@ -273,11 +344,40 @@ impl Ranges {
     }
 }
 
+/// Checks that `order` has each index of an axis once.
+fn check_order(what: &'static str, order: &[u32], size: usize) -> Result<(), RangesError> {
+    if order.len() != size {
+        return Err(RangesError::Count {
+            what: match what {
+                "rows" => "indices of rows",
+                _ => "indices of columns",
+            },
+            given: order.len(),
+            expected: size,
+        });
+    }
+    let mut found = vec![false; size];
+    for (place, index) in order.iter().copied().enumerate() {
+        match found.get_mut(index as usize) {
+            Some(found) if !*found => *found = true,
+            _ => {
+                return Err(RangesError::Permutation {
+                    what,
+                    size,
+                    index,
+                    place,
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
 impl PartialEq for Ranges {
     fn eq(&self, other: &Self) -> bool {
         let same = |(a, b): (&Arc<List>, &Arc<List>)| Arc::ptr_eq(a, b) || **a == **b;
         let mut lists = self.lists.iter().zip(other.lists.iter());
-        (self.sizes, &self.batch) == (other.sizes, &other.batch)
+        (self.sizes, &self.batch, &self.order) == (other.sizes, &other.batch, &other.order)
             && (Arc::ptr_eq(&self.lists, &other.lists) || lists.all(same))
     }
 }

@@ -12,6 +12,32 @@ pub struct Rule {
     pub math: Math,
 }
 
+/// Consecutive columns.
+#[derive(CubeType)]
+pub struct Consecutive<'a> {
+    /// The first of them.
+    pub first: u32,
+    /// The buffers of ranges, of which the second one has the indices of columns that come in another order.
+    lists: &'a Sequence<Box<[u32]>>,
+}
+
+#[cube]
+impl<'a> Consecutive<'a> {
+    pub fn new(first: u32, lists: &'a Sequence<Box<[u32]>>) -> Consecutive<'a> {
+        Consecutive::<'a> { first, lists }
+    }
+
+    /// The index of column `c` of these.
+    pub fn index(&self, c: u32, #[comptime] spec: Spec) -> u32 {
+        let column = self.first + c;
+        if comptime!(spec.unordered) {
+            self.lists.index(1usize)[usize::cast_from(column)]
+        } else {
+            column
+        }
+    }
+}
+
 /// What takes in the values of pairs, in the floating point type `F` of the values and `A` of what is
 /// accumulated.
 #[cube]
@@ -19,12 +45,12 @@ pub trait Accumulator<F: Float, A: Float, N: Size>: 'static {
     /// What is kept for the rows of a unit.
     type State: CubeType;
 
-    /// Takes in component `index` of the columns from `column` on, as many as there are values; `first` is the lowest
+    /// Takes in component `index` of the first of `columns`, as many as there are values; `first` is the lowest
     /// value that `index` takes.
     fn step(
         state: &mut Self::State,
         index: usize,
-        column: u32,
+        columns: &Consecutive<'_>,
         values: &Sequence<Vector<F, N>>,
         #[comptime] first: usize,
         #[comptime] rule: Rule,
@@ -280,19 +306,21 @@ pub trait Reduction<F: Float, A: Float, N: Size>:
     );
 }
 
-/// Whether any of `q` values may be less than `bound` in any lane; it is so for NaN, too, on some devices.
+/// Whether any of `q` values may be less than `bound` in any lane, or equal to it where that matters; it is so for NaN,
+/// too, on some devices.
 #[cube]
 pub(super) fn any_may_be_less<F: Float, N: Size>(
     values: &Sequence<Vector<F, N>>,
     bound: Vector<F, N>,
     #[comptime] q: usize,
-    #[comptime] math: Math,
+    #[comptime] rule: Rule,
 ) -> bool {
-    if comptime!(math.simd()) {
-        let mut found = (*values.index(0usize)).less_than(&bound);
+    let equal = comptime!(rule.spec.unordered);
+    if comptime!(rule.math.simd()) {
+        let mut found = below::<F, N>(*values.index(0usize), bound, equal);
         #[unroll]
         for c in 1..q {
-            found = found.or((*values.index(c)).less_than(&bound));
+            found = found.or(below::<F, N>(*values.index(c), bound, equal));
         }
         any::<N>(found)
     } else {
@@ -304,9 +332,27 @@ pub(super) fn any_may_be_less<F: Float, N: Size>(
             let value = *values.index(c);
             #[unroll]
             for lane in 0..N::value() {
-                none = none && value.extract(lane) >= bound.extract(lane);
+                none = if comptime!(equal) {
+                    none && value.extract(lane) > bound.extract(lane)
+                } else {
+                    none && value.extract(lane) >= bound.extract(lane)
+                };
             }
         }
         !none
+    }
+}
+
+/// Whether values are less than `bound`, or equal to it where that matters.
+#[cube]
+fn below<F: Float, N: Size>(
+    value: Vector<F, N>,
+    bound: Vector<F, N>,
+    #[comptime] equal: bool,
+) -> Vector<bool, N> {
+    if comptime!(equal) {
+        value.less_equal(&bound)
+    } else {
+        value.less_than(&bound)
     }
 }

@@ -75,7 +75,7 @@ pub(super) mod kernel {
         fn step(
             state: &mut CountState<N>,
             index: usize,
-            _column: u32,
+            _columns: &Consecutive<'_>,
             values: &Sequence<Vector<F, N>>,
             #[comptime] _first: usize,
             #[comptime] _rule: Rule,

@@ -70,20 +70,35 @@ pub(super) mod kernel {
         index: Array<Vector<u32, N>>,
     }
 
-    /// Whether `value` takes the place of `best`, which was found earlier.
+    /// Whether `value` takes the place of `best`, which was found earlier or, where columns come in another order, anywhere.
     #[cube]
     fn better<F: Float, N: Size>(
         value: Vector<F, N>,
+        index: Vector<u32, N>,
         best: Vector<F, N>,
-        #[comptime] kind: ReductionKind,
+        best_index: Vector<u32, N>,
+        #[comptime] spec: Spec,
     ) -> Vector<bool, N> {
-        let beyond = if comptime!(kind == ReductionKind::Maximum) {
+        let beyond = if comptime!(spec.kind == ReductionKind::Maximum) {
             value.greater_than(&best)
         } else {
             value.less_than(&best)
         };
         // Not `value != value`, which shaders may take to be false for NaN.
-        select_many(value.equal(&value), beyond, best.equal(&best))
+        let better = select_many(value.equal(&value), beyond, best.equal(&best));
+        if comptime!(by_index(spec)) {
+            let (never, always) = (index.less_than(&index), index.equal(&index));
+            let both_nan = select_many(best.equal(&best), never, always);
+            let same = select_many(value.equal(&value), value.equal(&best), both_nan);
+            better.or(same.vec_and(index.less_than(&best_index)))
+        } else {
+            better
+        }
+    }
+
+    /// Whether indices decide between equal values.
+    fn by_index(spec: Spec) -> bool {
+        spec.unordered && spec.wanted.indices
     }
 
     /// Whether a value surely does not take the place of `best`.
@@ -91,12 +106,13 @@ pub(super) mod kernel {
     fn not_better<F: Float, N: Size>(
         value: Vector<F, N>,
         best: Vector<F, N>,
-        #[comptime] kind: ReductionKind,
+        #[comptime] spec: Spec,
     ) -> Vector<bool, N> {
-        if comptime!(kind == ReductionKind::Maximum) {
-            value.less_equal(&best)
-        } else {
-            value.greater_equal(&best)
+        match comptime!((spec.kind == ReductionKind::Maximum, by_index(spec))) {
+            (true, false) => value.less_equal(&best),
+            (true, true) => value.less_than(&best),
+            (false, false) => value.greater_equal(&best),
+            (false, true) => value.greater_than(&best),
         }
     }
 
@@ -106,14 +122,14 @@ pub(super) mod kernel {
         values: &Sequence<Vector<F, N>>,
         best: Vector<F, N>,
         #[comptime] q: usize,
-        #[comptime] kind: ReductionKind,
-        #[comptime] math: Math,
+        #[comptime] rule: Rule,
     ) -> bool {
-        if comptime!(math.simd()) {
-            let mut keeps = not_better::<F, N>(*values.index(0usize), best, kind);
+        let spec = comptime!(rule.spec);
+        if comptime!(rule.math.simd()) {
+            let mut keeps = not_better::<F, N>(*values.index(0usize), best, spec);
             #[unroll]
             for c in 1..q {
-                keeps = keeps.vec_and(not_better::<F, N>(*values.index(c), best, kind));
+                keeps = keeps.vec_and(not_better::<F, N>(*values.index(c), best, spec));
             }
             Vector::<u32, N>::cast_from(keeps).vector_sum() < u32::cast_from(N::value())
         } else {
@@ -124,10 +140,11 @@ pub(super) mod kernel {
                 #[unroll]
                 for lane in 0..N::value() {
                     let (value, best) = (value.extract(lane), best.extract(lane));
-                    keeps = if comptime!(kind == ReductionKind::Maximum) {
-                        keeps && value <= best
-                    } else {
-                        keeps && value >= best
+                    keeps = match comptime!((spec.kind == ReductionKind::Maximum, by_index(spec))) {
+                        (true, false) => keeps && value <= best,
+                        (true, true) => keeps && value < best,
+                        (false, false) => keeps && value >= best,
+                        (false, true) => keeps && value > best,
                     };
                 }
             }
@@ -143,10 +160,15 @@ pub(super) mod kernel {
         index: Vector<u32, N>,
         #[comptime] spec: Spec,
     ) {
-        let better = better::<F, N>(value, state.best[at], comptime!(spec.kind));
+        let held = if comptime!(spec.wanted.indices) {
+            state.index[at]
+        } else {
+            index
+        };
+        let better = better::<F, N>(value, index, state.best[at], held, spec);
         state.best[at] = select_many(better, value, state.best[at]);
         if comptime!(spec.wanted.indices) {
-            state.index[at] = select_many(better, index, state.index[at]);
+            state.index[at] = select_many(better, index, held);
         }
     }
 
@@ -157,20 +179,20 @@ pub(super) mod kernel {
         fn step(
             state: &mut ExtremumState<F, N>,
             index: usize,
-            column: u32,
+            columns: &Consecutive<'_>,
             values: &Sequence<Vector<F, N>>,
             #[comptime] _first: usize,
             #[comptime] rule: Rule,
         ) {
             let spec = comptime!(rule.spec);
-            let math = comptime!(rule.math);
             let q = values.len();
             // Few values are better for any lane, so all columns are tested at once; the test also
             // fails for NaN.
-            if any_may_be_better::<F, N>(values, state.best[index], q, comptime!(spec.kind), math) {
+            if any_may_be_better::<F, N>(values, state.best[index], q, rule) {
                 #[unroll]
                 for c in 0..q {
-                    let column = Vector::<u32, N>::new(column + comptime!(c as u32));
+                    let column = columns.index(comptime!(c as u32).runtime(), spec);
+                    let column = Vector::<u32, N>::new(column);
                     take::<F, N>(state, index, *values.index(c), column, spec);
                 }
             }
@@ -209,7 +231,11 @@ pub(super) mod kernel {
                 });
                 if comptime!(spec.wanted.indices) {
                     // Where every value is infinite, the first column is the extreme one.
-                    state.index[k] = Vector::new(begin);
+                    state.index[k] = Vector::new(if comptime!(by_index(spec)) {
+                        NO_INDEX.runtime()
+                    } else {
+                        begin
+                    });
                 }
             }
             state

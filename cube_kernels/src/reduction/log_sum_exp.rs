@@ -234,7 +234,7 @@ pub(super) mod kernel {
         fn step(
             state: &mut ExpState<F, A, N>,
             index: usize,
-            _column: u32,
+            _columns: &Consecutive<'_>,
             values: &Sequence<Vector<F, N>>,
             #[comptime] first: usize,
             #[comptime] rule: Rule,

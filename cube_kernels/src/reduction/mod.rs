@@ -42,8 +42,8 @@ pub(crate) use variance::Variance;
 #[cfg(feature = "cubecl")]
 pub(crate) use self::{
     accumulator::{
-        Accumulator, GivesIndices, GivesWeights, KeepsValues, LeavesOut, Reduction, Rule,
-        TakesProducts, weights_are_values,
+        Accumulator, Consecutive, GivesIndices, GivesWeights, KeepsValues, LeavesOut, Reduction,
+        Rule, TakesProducts, weights_are_values,
     },
     exponentials::{factor, relative_to_maximum},
     running::RunningSums,
@@ -245,9 +245,22 @@ pub struct Spec {
     pub wanted: Wanted,
     /// Components of the formula.
     pub dim: usize,
+    /// Whether columns come in another order than that of their indices. Of equal values the one with the lowest index is
+    /// the first all the same.
+    pub unordered: bool,
 }
 
 impl Spec {
+    /// A reduction of columns in the order of their indices.
+    pub fn new(kind: ReductionKind, wanted: Wanted, dim: usize) -> Self {
+        Self {
+            kind,
+            wanted,
+            dim,
+            unordered: false,
+        }
+    }
+
     fn family<T>(&self, read: impl FnOnce(&dyn Family) -> T) -> T {
         self.kind.family(read)
     }

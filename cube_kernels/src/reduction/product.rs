@@ -76,7 +76,7 @@ pub(super) mod kernel {
         fn step(
             state: &mut ProductState<A, N>,
             index: usize,
-            _column: u32,
+            _columns: &Consecutive<'_>,
             values: &Sequence<Vector<F, N>>,
             #[comptime] _first: usize,
             #[comptime] _rule: Rule,

@@ -197,7 +197,7 @@ pub(super) mod kernel {
         fn step(
             state: &mut LeastState<F, N>,
             _index: usize,
-            _column: u32,
+            _columns: &Consecutive<'_>,
             values: &Sequence<Vector<F, N>>,
             #[comptime] _first: usize,
             #[comptime] rule: Rule,
@@ -224,7 +224,29 @@ pub(super) mod kernel {
         !spec.is_list()
     }
 
-    /// Inserts a value of `component`, behind the values that it equals.
+    /// Whether a value comes before one that is held: if it is less, or if it is equal and of a column with a lower index.
+    /// Without another order, all columns that are held have lower indices. What is held for no column is infinite, and
+    /// infinity does not take its place.
+    #[cube]
+    fn precedes<F: Float, N: Size>(
+        value: Vector<F, N>,
+        index: Vector<u32, N>,
+        held: Vector<F, N>,
+        held_index: Vector<u32, N>,
+        #[comptime] spec: Spec,
+    ) -> Vector<bool, N> {
+        let less = value.less_than(&held);
+        if comptime!(spec.unordered) {
+            let lower = index.less_than(&held_index);
+            let lower = lower.vec_and(held_index.not_equal(&Vector::new(NO_INDEX)));
+            less.or(value.equal(&held).vec_and(lower))
+        } else {
+            less
+        }
+    }
+
+    /// Inserts a value of `component`, behind the values that it equals, or as its index says where columns come in another
+    /// order.
     #[cube]
     fn insert<F: Float, N: Size>(
         state: &mut SmallestState<F, N>,
@@ -259,7 +281,7 @@ pub(super) mod kernel {
             let at = place * dim + component;
             let (held, held_index) = (state.values[at], state.indices[at]);
             // Compared with the new value, not with the carried one, so that equal values move together.
-            let moves = value.less_than(&held);
+            let moves = precedes::<F, N>(value, index, held, held_index, spec);
             state.values[at] = select_many(moves, carried, held);
             state.indices[at] = select_many(moves, carried_index, held_index);
             carried = select_many(moves, held, carried);
@@ -279,10 +301,10 @@ pub(super) mod kernel {
         let dim = comptime!(spec.dim);
         let mut at = comptime!((spec.depth() - 1) * spec.dim) + component;
         let (mut held, mut held_index) = (state.values[at], state.indices[at]);
-        let mut moves = value.less_than(&held);
+        let mut moves = precedes::<F, N>(value, index, held, held_index, spec);
         while at >= dim && any::<N>(moves) {
             let (before, before_index) = (state.values[at - dim], state.indices[at - dim]);
-            let shifts = value.less_than(&before);
+            let shifts = precedes::<F, N>(value, index, before, before_index, spec);
             let own = select_many(moves, value, held);
             let own_index = select_many(moves, index, held_index);
             state.values[at] = select_many(shifts, before, own);
@@ -307,8 +329,10 @@ pub(super) mod kernel {
         #[comptime] math: Math,
     ) {
         let last = comptime!((spec.depth() - 1) * spec.dim) + component;
-        if any::<N>(value.less_than(&state.values[last])) {
-            insert::<F, N>(state, component, value, Vector::new(column), spec, math);
+        let index = Vector::new(column);
+        let (held, held_index) = (state.values[last], state.indices[last]);
+        if any::<N>(precedes::<F, N>(value, index, held, held_index, spec)) {
+            insert::<F, N>(state, component, value, index, spec, math);
         }
     }
 
@@ -319,7 +343,7 @@ pub(super) mod kernel {
         fn step(
             state: &mut SmallestState<F, N>,
             index: usize,
-            column: u32,
+            columns: &Consecutive<'_>,
             values: &Sequence<Vector<F, N>>,
             #[comptime] _first: usize,
             #[comptime] rule: Rule,
@@ -329,7 +353,7 @@ pub(super) mod kernel {
             let q = values.len();
             // Few values are small enough for any lane, so all columns are tested at once.
             let last = comptime!((spec.depth() - 1) * spec.dim) + index;
-            if any_may_be_less::<F, N>(values, state.values[last], q, math) {
+            if any_may_be_less::<F, N>(values, state.values[last], q, rule) {
                 if comptime!(q > LOADED_COLUMNS) {
                     // An insertion for each of so many columns would take long to compile.
                     let mut together = Array::<Vector<F, N>>::new(q);
@@ -342,7 +366,7 @@ pub(super) mod kernel {
                             state,
                             index,
                             together[c],
-                            column + c as u32,
+                            columns.index(c as u32, spec),
                             spec,
                             math,
                         );
@@ -350,7 +374,7 @@ pub(super) mod kernel {
                 } else {
                     #[unroll]
                     for c in 0..q {
-                        let column = column + comptime!(c as u32);
+                        let column = columns.index(comptime!(c as u32).runtime(), spec);
                         insert_if_less::<F, N>(state, index, *values.index(c), column, spec, math);
                     }
                 }

@@ -81,7 +81,7 @@ pub(super) mod kernel {
         fn step(
             state: &mut RunningSums<F, A, N>,
             index: usize,
-            _column: u32,
+            _columns: &Consecutive<'_>,
             values: &Sequence<Vector<F, N>>,
             #[comptime] _first: usize,
             #[comptime] rule: Rule,

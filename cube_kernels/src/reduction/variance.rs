@@ -254,15 +254,15 @@ pub(super) mod kernel {
         fn step(
             state: &mut VarianceState<F, N>,
             index: usize,
-            column: u32,
+            columns: &Consecutive<'_>,
             values: &Sequence<Vector<F, N>>,
             #[comptime] _first: usize,
             #[comptime] _rule: Rule,
         ) {
-            let before = column - state.begin[0];
+            let before = columns.first - state.begin[0];
             state.block.take_values(index, values, before);
             // The same for all components of these columns.
-            state.end[0] = column + values.len() as u32;
+            state.end[0] = columns.first + values.len() as u32;
         }
     }
 

@@ -229,11 +229,7 @@ fn operations() -> Expr {
 fn reductions() -> impl Iterator<Item = (String, Expr, ReductionKind, Wanted)> {
     let expr = Expr::concat(vec![-x(3).sqdist(&y(3)), b(2)]);
     ReductionKind::all().map(move |kind| {
-        let both = Spec {
-            kind,
-            wanted: Wanted::BOTH,
-            dim: expr.dim(),
-        };
+        let both = Spec::new(kind, Wanted::BOTH, expr.dim());
         let wanted = match both.keeps_indices() {
             true => Wanted::BOTH,
             false => Wanted::VALUES,

@@ -279,6 +279,18 @@ impl Tensor {
         new
     }
 
+    /// The same with what stands at these places of an axis.
+    pub fn selected(&self, axis: usize, places: &[u32]) -> Self {
+        let mut shape = self.shape.clone();
+        shape[axis] = places.len();
+        let value = |mut index: Vec<usize>| {
+            index[axis] = places[index[axis]] as usize;
+            self.storage[self.offset(&index)]
+        };
+        let values = indices(&shape).map(value).collect();
+        Self::new(&shape, values)
+    }
+
     /// The first value of the storage replaced by `value` at `index`.
     pub fn with(mut self, index: &[usize], value: f64) -> Self {
         let at = self.offset(index);
@@ -463,6 +475,7 @@ impl Results {
 }
 
 /// A reduction over one axis, a sum if nothing else is said, with all of its operands.
+#[derive(Clone)]
 pub struct Problem {
     pub formula: Formula,
     pub program: Program,
@@ -659,6 +672,17 @@ impl Problem {
         self
     }
 
+    /// The same of operands with the rows (or columns) at these places.
+    pub fn selected(mut self, axis: Axis, places: &[u32]) -> Self {
+        let vars = self.formula.tensors();
+        for (tensor, var) in self.tensors.iter_mut().zip(vars) {
+            if var.axis == Some(axis) {
+                *tensor = tensor.selected(tensor.shape.len() - 2, places);
+            }
+        }
+        self
+    }
+
     /// The same of the pairs in `ranges` of the reduced axis.
     pub fn in_ranges(mut self, ranges: Ranges) -> Self {
         self.ranges = Some(ranges);
@@ -666,11 +690,7 @@ impl Problem {
     }
 
     pub fn spec(&self) -> Spec {
-        Spec {
-            kind: self.reduction,
-            wanted: Wanted::VALUES,
-            dim: self.program.dim,
-        }
+        Spec::new(self.reduction, Wanted::VALUES, self.program.dim)
     }
 
     /// The values in `f64` on the host.

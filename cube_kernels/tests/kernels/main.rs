@@ -58,6 +58,7 @@ mod on_device {
     pub mod parts;
     pub mod random_kernels;
     pub mod range;
+    pub mod ranges_in_order;
     pub mod ranges_on_device;
     pub mod reductions;
     pub mod scaled;

@@ -190,11 +190,7 @@ pub fn problem(
     Problem {
         program,
         symmetric: None,
-        spec: Spec {
-            kind,
-            wanted,
-            dim: program.dim,
-        },
+        spec: Spec::new(kind, wanted, program.dim),
         sizes,
         precision,
         batch_rank: 0,

@@ -28,11 +28,7 @@ fn lower(expr: &Expr) -> (Program, Symmetric) {
 }
 
 fn spec(dim: usize, accumulation: Accumulation) -> Spec {
-    Spec {
-        kind: ReductionKind::Sum(accumulation),
-        wanted: Wanted::VALUES,
-        dim,
-    }
+    Spec::new(ReductionKind::Sum(accumulation), Wanted::VALUES, dim)
 }
 
 fn square(n: usize) -> Sizes {

@@ -128,11 +128,13 @@ impl<T: Real> Vectors for CountOf<'_, T> {
     }
 }
 
-/// Whether any value may be less than `bound`, or greater where `largest`. It is so for NaN, too.
+/// Whether any value may be less than `bound`, or greater where `largest`, or also equal where `or_equal`. It is so for NaN,
+/// too.
 pub struct AnyBeyond<'a, T> {
     pub values: &'a [T],
     pub bound: T,
     pub largest: bool,
+    pub or_equal: bool,
 }
 
 impl<T: Real> Vectors for AnyBeyond<'_, T> {
@@ -143,19 +145,22 @@ impl<T: Real> Vectors for AnyBeyond<'_, T> {
         let bound = self.bound;
         // Not one by one, so that the loop has no branch.
         let mut within = true;
-        match self.largest {
-            true => self.values.iter().for_each(|x| within &= *x <= bound),
-            false => self.values.iter().for_each(|x| within &= *x >= bound),
+        match (self.largest, self.or_equal) {
+            (true, false) => self.values.iter().for_each(|x| within &= *x <= bound),
+            (true, true) => self.values.iter().for_each(|x| within &= *x < bound),
+            (false, false) => self.values.iter().for_each(|x| within &= *x >= bound),
+            (false, true) => self.values.iter().for_each(|x| within &= *x > bound),
         }
         !within
     }
 }
 
-/// Where values are less than `bound`: writes their places, of which there may be as many as there are values, and
-/// returns how many there are.
+/// Where values are less than `bound`, or also equal where `or_equal`: writes their places, of which there may be as many
+/// as there are values, and returns how many there are.
 pub struct PlacesBelow<'a, T> {
     pub values: &'a [T],
     pub bound: T,
+    pub or_equal: bool,
     pub places: &'a mut [u32],
 }
 
@@ -164,15 +169,26 @@ impl<T: Real> Vectors for PlacesBelow<'_, T> {
 
     #[inline(always)]
     fn run<M: Arithmetic>(self, _math: M) -> usize {
+        let bound = self.bound;
+        match self.or_equal {
+            true => self.find(|value| value <= bound),
+            false => self.find(|value| value < bound),
+        }
+    }
+}
+
+impl<T: Real> PlacesBelow<'_, T> {
+    #[inline(always)]
+    fn find(self, below: impl Fn(T) -> bool) -> usize {
         /// Values that are tested at once, as few are less.
         const TOGETHER: usize = 32;
-        let (bound, places) = (self.bound, self.places);
+        let places = self.places;
         let mut count = 0;
         let mut first = 0;
         let mut find = |values: &[T], first: usize| {
             for (place, value) in (first as u32..).zip(values) {
                 places[count] = place;
-                count += usize::from(*value < bound);
+                count += usize::from(below(*value));
             }
         };
         let chunks = self.values.chunks_exact(TOGETHER);
@@ -180,7 +196,7 @@ impl<T: Real> Vectors for PlacesBelow<'_, T> {
         for chunk in chunks {
             let mut any = false;
             for value in chunk {
-                any |= *value < bound;
+                any |= below(*value);
             }
             if any {
                 find(chunk, first);

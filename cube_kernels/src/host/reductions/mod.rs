@@ -22,11 +22,28 @@ pub(super) use sums::Running;
 
 /// What all rows of a reduction share.
 #[derive(Clone, Copy)]
-pub struct Rules {
+pub struct Rules<'a> {
     pub instructions: Instructions,
     pub spec: Spec,
     /// The largest finite number of the type of the values.
     pub largest: f64,
+    /// The indices of columns that come in another order.
+    pub indices: Option<&'a [u32]>,
+}
+
+impl Rules<'_> {
+    /// The index of a column.
+    pub fn index(&self, column: usize) -> u32 {
+        match self.indices {
+            None => column as u32,
+            Some(indices) => indices[column],
+        }
+    }
+
+    /// Whether a column comes before another one that was found earlier, where they have equal values.
+    fn precedes(&self, index: u32, found: u32) -> bool {
+        self.spec.unordered && index < found
+    }
 }
 
 /// Values of a component that rows take in.

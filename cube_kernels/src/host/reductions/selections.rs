@@ -18,8 +18,8 @@ pub struct Found {
 }
 
 impl Extremum {
-    /// Takes a value that was found later than the best one.
-    fn take(&self, state: &mut Found, at: usize, value: f64, column: u32) {
+    /// Takes a value that was found later than the best one, or anywhere where columns come in another order.
+    fn take(&self, state: &mut Found, at: usize, (value, column): (f64, u32), rules: &Rules) {
         let best = state.values[at];
         let beyond = match self.largest {
             true => value > best,
@@ -27,7 +27,9 @@ impl Extremum {
         };
         // Where every value is infinite, the first column is the extreme one.
         let none = state.columns[at] == NO_INDEX;
-        if none || (!best.is_nan() && (beyond || value.is_nan())) {
+        let better = !best.is_nan() && (beyond || value.is_nan());
+        let same = value == best || (value.is_nan() && best.is_nan());
+        if none || better || (same && rules.precedes(column, state.columns[at])) {
             state.values[at] = value;
             state.columns[at] = column;
         }
@@ -68,10 +70,12 @@ impl HostReduction for Extremum {
             values,
             bound,
             largest,
+            or_equal: rules.spec.unordered,
         };
         if state.columns[at] == NO_INDEX || rules.instructions.run(beyond) {
-            for (column, value) in (taken.column as u32..).zip(values) {
-                self.take(state, at, value.double(), column);
+            for (column, value) in (taken.column..).zip(values) {
+                let own = (value.double(), rules.index(column));
+                self.take(state, at, own, rules);
             }
         }
     }
@@ -94,10 +98,10 @@ impl HostReduction for Extremum {
         state.columns[at] = 0;
     }
 
-    fn merge(&self, state: &mut Found, later: &Found, _rules: &Rules) {
+    fn merge(&self, state: &mut Found, later: &Found, rules: &Rules) {
         for (at, (value, column)) in later.values.iter().zip(&later.columns).enumerate() {
             if *column != NO_INDEX {
-                self.take(state, at, *value, *column);
+                self.take(state, at, (*value, *column), rules);
             }
         }
     }
@@ -116,16 +120,29 @@ impl HostReduction for Extremum {
 }
 
 impl Smallest {
-    /// Inserts a value behind those that it equals, if it is among the smallest. The list, which is sorted, starts at
-    /// `first`; its places are at a distance of `dim`.
+    /// Inserts a value behind those that it equals, or as its index says where columns come in another order, if it is among
+    /// the smallest. The list of component `component` of `row` is sorted; its places are at a distance of all components.
     ///
     /// One list is gone through at a time: with several side by side, in vectors, rustc 1.95 loses indices. So it is not
     /// inlined to where there are such vectors, either.
     #[inline(never)]
-    fn insert(&self, state: &mut Found, (first, dim): (usize, usize), value: f64, column: u32) {
+    fn insert(
+        &self,
+        state: &mut Found,
+        (row, component): (usize, usize),
+        (value, column): (f64, u32),
+        rules: &Rules,
+    ) {
+        let (first, dim) = (row * rules.spec.entries() + component, rules.spec.dim);
         let place = |k: usize| first + k * dim;
+        let precedes = |state: &Found, at: usize| {
+            let (held, found) = (state.values[at], state.columns[at]);
+            // Infinity takes no place.
+            let equal = value == held && found != NO_INDEX;
+            value < held || (equal && rules.precedes(column, found))
+        };
         let mut k = self.k;
-        while k > 0 && value < state.values[place(k - 1)] {
+        while k > 0 && precedes(state, place(k - 1)) {
             if k < self.k {
                 state.values[place(k)] = state.values[place(k - 1)];
                 state.columns[place(k)] = state.columns[place(k - 1)];
@@ -159,8 +176,7 @@ impl HostReduction for Smallest {
         rules: &Rules,
     ) {
         let (entries, dim) = (rules.spec.entries(), rules.spec.dim);
-        let first = row * entries + taken.index;
-        let last = first + (self.k - 1) * dim;
+        let last = row * entries + taken.index + (self.k - 1) * dim;
         let Room { values, places, .. } = room;
         let values = taken
             .given
@@ -168,12 +184,13 @@ impl HostReduction for Smallest {
         let count = rules.instructions.run(PlacesBelow {
             values,
             bound: T::of(state.values[last]),
+            or_equal: rules.spec.unordered,
             places,
         });
         for place in &places[..count] {
-            let column = taken.column as u32 + place;
-            let value = values[*place as usize].double();
-            self.insert(state, (first, dim), value, column);
+            let place = *place as usize;
+            let own = (values[place].double(), rules.index(taken.column + place));
+            self.insert(state, (row, taken.index), own, rules);
         }
     }
 
@@ -196,8 +213,8 @@ impl HostReduction for Smallest {
     fn merge(&self, state: &mut Found, later: &Found, rules: &Rules) {
         for (at, (value, column)) in later.values.iter().zip(&later.columns).enumerate() {
             let (entries, dim) = (rules.spec.entries(), rules.spec.dim);
-            let first = at / entries * entries + at % dim;
-            self.insert(state, (first, dim), *value, *column);
+            let list = (at / entries, at % entries % dim);
+            self.insert(state, list, (*value, *column), rules);
         }
     }
 

@@ -1,0 +1,287 @@
+//! Reductions of pairs in ranges, of rows and columns that come in another order than that of their indices.
+//!
+//! Results must be those of operands in the order of their indices, values and indices in every bit.
+
+use std::sync::Arc;
+
+use burn_lazy_kernels::{
+    Accumulation, Axis, Expr, Precision, Ranges, RangesError, ReductionKind, Wanted,
+};
+
+use crate::{
+    device::{Engine, Problem, Tensor, client, engine},
+    ranges::{Pattern, patterns},
+    reductions::{
+        ALL_WANTED, all_kinds, check_given, formula, precisions_of, problem_of, supported,
+    },
+    support::{Rng, x, y},
+};
+
+/// A random order of `size` things.
+fn shuffled(size: usize, rng: &mut Rng) -> Arc<[u32]> {
+    let mut keys: Vec<(u64, u32)> = (0..size as u32).map(|k| (rng.bits(), k)).collect();
+    keys.sort_unstable();
+    keys.into_iter().map(|(_, k)| k).collect()
+}
+
+fn inverse(order: &[u32]) -> Vec<usize> {
+    let mut inverse = vec![0; order.len()];
+    for (place, index) in order.iter().enumerate() {
+        inverse[*index as usize] = place;
+    }
+    inverse
+}
+
+/// Rows and columns that come in another order, or in that of their indices.
+struct Orders([Option<Arc<[u32]>>; 2]);
+
+impl Orders {
+    fn random(size: [usize; 2], which: [bool; 2], rng: &mut Rng) -> Self {
+        Self([0, 1].map(|axis| which[axis].then(|| shuffled(size[axis], rng))))
+    }
+
+    /// Where the row or column of an index stands.
+    fn place(&self, axis: usize, size: usize) -> Vec<usize> {
+        match &self.0[axis] {
+            Some(order) => inverse(order),
+            None => (0..size).collect(),
+        }
+    }
+}
+
+/// Asserts that `problem`, whose operands are in the order of their indices, gives the same in another order. Ranges and
+/// the pattern are of places in that order.
+fn check(
+    problem: Problem,
+    (ranges, pattern): (Ranges, &Pattern),
+    orders: &Orders,
+    precision: Precision,
+    all: &[Wanted],
+    what: &str,
+) {
+    if !supported(problem.reduction, precision) {
+        return;
+    }
+    let (m, n) = problem.rows_and_columns();
+    let [rows, columns] = [orders.place(0, m), orders.place(1, n)];
+    let given = problem.reference_where(&|b, i, j| pattern.exists(b, rows[i], columns[j]));
+    let ordered = orders
+        .0
+        .iter()
+        .zip([problem.reduced.other(), problem.reduced]);
+    let problem = ordered.fold(problem, |problem, (order, axis)| match order {
+        Some(order) => problem.selected(axis, order),
+        None => problem,
+    });
+    let ranges = ranges
+        .with_order(orders.0.clone())
+        .expect("they are permutations");
+    check_given(&problem.in_ranges(ranges), precision, all, given, what);
+}
+
+#[test]
+fn every_reduction_matches_that_of_the_order_of_indices() {
+    let (long, short) = (patterns([45, 151], 1), patterns([45, 31], 1));
+    let kinds = all_kinds().into_iter().filter(|(dim, _)| *dim < 10);
+    let mut rng = Rng::new(9);
+    for (at, (dim, kind)) in kinds.enumerate() {
+        // Products of many numbers overflow.
+        let (all, size) = match kind {
+            ReductionKind::Product => (&short, [45, 31]),
+            _ => (&long, [45, 151]),
+        };
+        for (k, (name, ranges, pattern)) in all.iter().enumerate() {
+            let reduced = if dim == 3 { Axis::I } else { Axis::J };
+            let sizes = match reduced {
+                Axis::J => (size[0], size[1]),
+                Axis::I => (size[1], size[0]),
+            };
+            let which = [[true, true], [false, true], [true, false]][(at + k) % 3];
+            let orders = Orders::random(size, which, &mut rng);
+            let wanted = match k % 3 {
+                0 => &ALL_WANTED[..],
+                _ => &[Wanted::BOTH],
+            };
+            for precision in precisions_of(dim) {
+                let problem = problem(kind, dim, reduced, sizes, &[]);
+                let own = (ranges.clone(), pattern);
+                check(problem, own, &orders, *precision, wanted, name);
+            }
+        }
+    }
+}
+
+/// Operands of few whole numbers, so that there are many ties.
+fn problem(
+    kind: ReductionKind,
+    dim: usize,
+    reduced: Axis,
+    sizes: (usize, usize),
+    batch: &[usize],
+) -> Problem {
+    let formula = formula(kind, dim);
+    let expr = match kind {
+        ReductionKind::LogSumExp { scores: 1 } => {
+            let score = formula.slice(0, 1);
+            Expr::concat(vec![score, y(3, dim) * y(3, dim) + 0.5])
+        }
+        _ => formula,
+    };
+    problem_of(&expr, reduced, sizes, batch, 3).reduced_by(kind)
+}
+
+const SELECTIONS: [ReductionKind; 4] = [
+    ReductionKind::Minimum,
+    ReductionKind::Maximum,
+    ReductionKind::Smallest { k: 3 },
+    ReductionKind::Smallest { k: 20 },
+];
+
+#[test]
+fn batches_share_an_order() {
+    let size = [21, 90];
+    let mut rng = Rng::new(1);
+    let sum = ReductionKind::Sum(Accumulation::Blocks);
+    for kind in SELECTIONS.into_iter().chain([sum]) {
+        for (name, ranges, pattern) in patterns(size, 2) {
+            let problem = problem(kind, 1, Axis::J, (size[0], size[1]), &[2, 3]);
+            let orders = Orders::random(size, [true, true], &mut rng);
+            let own = (ranges, &pattern);
+            check(problem, own, &orders, Precision::F32, &[Wanted::BOTH], name);
+        }
+    }
+}
+
+/// Few rows, so that columns are split into parts that are merged.
+#[test]
+fn parts_are_merged_in_the_order_of_indices() {
+    let size = [3, 6001];
+    let mut rng = Rng::new(2);
+    let sum = ReductionKind::Sum(Accumulation::Blocks);
+    for kind in SELECTIONS.into_iter().chain([sum]) {
+        for (name, ranges, pattern) in patterns(size, 4) {
+            if name == "neighbors" {
+                continue; // Single columns, which are slow and shown elsewhere.
+            }
+            let problem = problem(kind, 1, Axis::J, (size[0], size[1]), &[2]);
+            if name == "many" && engine() == Engine::Kernels {
+                let planned = problem.clone().in_ranges(ranges.clone());
+                assert!(planned.plan(&client(), Precision::F32).parts > 1);
+            }
+            let orders = Orders::random(size, [true, true], &mut rng);
+            let own = (ranges, &pattern);
+            check(problem, own, &orders, Precision::F32, &[Wanted::BOTH], name);
+        }
+    }
+}
+
+/// Where all values are infinite, zero of both signs or NaN, the lowest index decides.
+#[test]
+fn the_lowest_index_is_found_among_infinities_zeros_and_nan() {
+    let size = [18, 75];
+    let mut rng = Rng::new(3);
+    let special = [f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 0.0, -0.0, 1.0];
+    for kind in SELECTIONS {
+        for count in 1..=special.len() {
+            for shift in 0..special.len() {
+                let mut value = || special[(shift + rng.below(count)) % special.len()];
+                let columns = Tensor::new(&[size[1], 1], (0..size[1]).map(|_| value()).collect());
+                let expr = y(1, 1) + x(0, 1) * 0.0;
+                let tensor = |var: &burn_lazy_kernels::expr::Var| match var.axis {
+                    Some(Axis::J) => columns.clone(),
+                    _ => Tensor::new(&[size[0], 1], vec![0.0; size[0]]),
+                };
+                let problem =
+                    Problem::new(&expr, Axis::J, &[], (size[0], size[1]), tensor, |_| 0.0)
+                        .reduced_by(kind);
+                let (_, ranges, pattern) = &patterns(size, 5)[0];
+                let orders = Orders::random(size, [true, true], &mut rng);
+                let own = (ranges.clone(), pattern);
+                let what = format!("{count} special values from {shift} on");
+                check_bits(problem, own, &orders, &what);
+            }
+        }
+    }
+}
+
+/// As [`check`], where NaN equals NaN.
+fn check_bits(
+    problem: Problem,
+    (ranges, pattern): (Ranges, &Pattern),
+    orders: &Orders,
+    what: &str,
+) {
+    let (m, n) = problem.rows_and_columns();
+    let [rows, columns] = [orders.place(0, m), orders.place(1, n)];
+    let (values, indices) =
+        problem.reference_where(&|b, i, j| pattern.exists(b, rows[i], columns[j]));
+    let ordered = orders.0.iter().zip([Axis::I, Axis::J]);
+    let problem = ordered.fold(problem, |problem, (order, axis)| match order {
+        Some(order) => problem.selected(axis, order),
+        None => problem,
+    });
+    let ranges = ranges
+        .with_order(orders.0.clone())
+        .expect("they are permutations");
+    let problem = problem.in_ranges(ranges);
+    let (got, found) = problem
+        .run_for(&client(), Precision::F32, Wanted::BOTH)
+        .expect("it is supported");
+    let what = format!("{what}: {:?}", problem.reduction);
+    let bits = |values: &[f64]| -> Vec<Option<u64>> {
+        let bits = |value: &f64| (!value.is_nan()).then(|| value.to_bits());
+        values.iter().map(bits).collect()
+    };
+    assert_eq!(found, indices, "{what}");
+    assert_eq!(bits(&got), bits(&values), "{what}");
+}
+
+#[test]
+fn an_order_has_each_index_once() {
+    let ranges = || Ranges::causal([3, 2]).expect("few rows");
+    let order = |values: &[u32]| Some(Arc::from(values));
+    let error = |rows, columns| {
+        let error = ranges()
+            .with_order([rows, columns])
+            .expect_err("it is wrong");
+        error.to_string()
+    };
+    assert!(
+        ranges()
+            .with_order([order(&[2, 0, 1]), order(&[1, 0])])
+            .is_ok()
+    );
+    assert_eq!(
+        error(order(&[0, 1]), None),
+        "there are 2 indices of rows, not 3"
+    );
+    assert_eq!(
+        error(None, order(&[1, 2])),
+        "the order of columns does not have each index from 0 to 1 once: 2 at place 1"
+    );
+    assert_eq!(
+        error(order(&[0, 2, 0]), None),
+        "the order of rows does not have each index from 0 to 2 once: 0 at place 2"
+    );
+    assert!(matches!(
+        ranges().with_order([order(&[0, 2, 0]), None]),
+        Err(RangesError::Permutation { .. })
+    ));
+}
+
+/// Rows become columns, and so do their orders.
+#[test]
+fn transposed_ranges_have_the_other_order() {
+    let (rows, columns): (Arc<[u32]>, Arc<[u32]>) = (Arc::from([2, 0, 1]), Arc::from([1, 0]));
+    let ranges = Ranges::causal([3, 2]).expect("few rows");
+    let ordered = ranges
+        .clone()
+        .with_order([Some(rows.clone()), Some(columns.clone())])
+        .expect("they are permutations");
+    let transposed = ordered.transposed();
+    assert_eq!(transposed.order(Axis::I), Some(&columns));
+    assert_eq!(transposed.order(Axis::J), Some(&rows));
+    assert_eq!(transposed.in_place(), ranges.transposed());
+    assert_ne!(ordered, ranges);
+    assert_eq!(ordered.in_place(), ranges);
+}
