@@ -30,6 +30,7 @@ mod math;
 #[cfg(feature = "cubecl")]
 pub mod plan;
 pub mod program;
+pub mod pruning;
 mod ranges;
 mod reduction;
 pub mod reference;

@@ -4,7 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use super::{
     HostLaunch, HostOutput, HostPart, HostTensor,
-    reductions::{HostReduction, Rules},
+    reductions::{HostReduction, HostResults, NotOne, Rules},
     results::{
         Found, MergedPart, MergedResults, Merging, WithFamily, nothing, output, part, rules,
         with_family,
@@ -13,16 +13,22 @@ use super::{
 };
 use crate::{
     math::{Precision, lane::Real},
-    ranges::{Cut, Ranges, Tasks, Unit},
+    ranges::{Cut, Ranges, Runs, Tasks, Unit},
     reduction::Wanted,
 };
 
 /// Columns of a tile.
 const WIDTH: usize = 256;
 
-/// Values of a tile, in all of its rows: few tiles fill the first cache, and an instruction takes long beside what it
-/// takes to start it.
+/// The most values of a tile, in all of its rows: few tiles fill the first cache, and an instruction takes long beside
+/// what it takes to start it.
 const TILE: usize = 4096;
+
+/// The fewest values of a tile, if there are rows for them.
+const LEAST_TILE: usize = 1024;
+
+/// Values of all tiles of a program: about as many as fill the first cache.
+const CACHE: usize = 1 << 14;
 
 /// The most rows that share what follows from columns.
 const ROWS: usize = 128;
@@ -80,6 +86,27 @@ pub fn run(
     output(launch, wanted, results)
 }
 
+/// The columns of each row in which the formula is not 1.
+pub fn find(
+    launch: &HostLaunch,
+    tensors: &[HostTensor],
+    scalars: &[f64],
+    columns: Range<usize>,
+) -> Runs {
+    let job = Job {
+        launch,
+        tensors,
+        scalars,
+        wanted: Wanted::INDICES,
+        columns,
+    };
+    if job.columns.is_empty() {
+        return Runs::empty(launch.all_rows());
+    }
+    let found = job.run(&NotOne, |found, rows, _| found.runs(rows));
+    Runs::one_behind_the_other(&found)
+}
+
 /// The same as a partial result.
 pub fn run_part(
     launch: &HostLaunch,
@@ -133,7 +160,7 @@ struct Results<'a>(Job<'a>);
 impl WithFamily for Results<'_> {
     type Output = Vec<Found>;
 
-    fn run<R: HostReduction + Sync>(self, family: R) -> Vec<Found> {
+    fn run<R: HostResults + Sync>(self, family: R) -> Vec<Found> {
         let found = |state: &R::State, rows, rules: &Rules| Found::of(&family, state, rows, rules);
         self.0.run(&family, found)
     }
@@ -144,7 +171,7 @@ struct Part<'a>(Job<'a>);
 impl WithFamily for Part<'_> {
     type Output = HostPart;
 
-    fn run<R: HostReduction + Sync>(self, family: R) -> HostPart {
+    fn run<R: HostResults + Sync>(self, family: R) -> HostPart {
         let part = |state: &R::State, rows, rules: &Rules| part(&family, state, rows, rules);
         let parts = self.0.run(&family, part);
         let mut all = HostPart {
@@ -387,6 +414,8 @@ impl Job<'_> {
         (work, piece): (&Work, &Piece),
     ) -> R::State {
         let mut state = family.start(rules, piece.rows.len());
+        let registers = self.launch.program.pair.registers.max(1);
+        let tile = (CACHE / registers).clamp(LEAST_TILE, TILE);
         let mut worker = Worker::<T>::new(self, piece.batch, rules);
         let out_rows = self.launch.out_rows();
         for step in piece.steps.clone() {
@@ -402,7 +431,7 @@ impl Job<'_> {
                 for column in columns.clone().step_by(WIDTH) {
                     let width = WIDTH.min(columns.end - column);
                     worker.fill_columns(column, width);
-                    let height = (TILE / width).clamp(1, rows.len());
+                    let height = (tile / width).clamp(1, rows.len());
                     for start in rows.clone().step_by(height) {
                         let stop = rows.end.min(start + height);
                         worker.pairs(family, &mut state, start..stop);

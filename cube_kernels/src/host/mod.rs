@@ -21,13 +21,14 @@ mod writer;
 use std::ops::Range;
 
 use tape::Tape;
+pub(crate) use tensor::Rows;
 pub use tensor::{HostSlice, HostTensor, HostValues};
 pub use vector::Instructions;
 
 use crate::{
     math::Precision,
     program::{Extent, Program, Space},
-    ranges::Ranges,
+    ranges::{Ranges, Runs},
     reduction::{NO_INDEX, ReductionKind, Spec, Wanted},
 };
 
@@ -210,6 +211,15 @@ impl HostLaunch<'_> {
         }
         self.check(tensors, scalars, columns.end, wanted)?;
         Ok(engine::run_part(self, tensors, scalars, wanted, columns))
+    }
+
+    /// The columns of each row in which the formula, which has one component, is not 1. The reduction is not asked for.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub(crate) fn find(&self, tensors: &[HostTensor], scalars: &[f64]) -> Result<Runs, HostError> {
+        self.check(tensors, scalars, self.columns, Wanted::INDICES)?;
+        Ok(engine::find(self, tensors, scalars, 0..self.columns))
     }
 
     /// Merges partial results of the same rows, in the order of their columns, into results.

@@ -2,7 +2,7 @@
 
 use super::{
     HostLaunch, HostOutput, HostPart, HostValues,
-    reductions::{HostReduction, Rules},
+    reductions::{HostResults, Rules},
 };
 use crate::{
     formula::Axis,
@@ -14,7 +14,7 @@ use crate::{
 pub trait WithFamily {
     type Output;
 
-    fn run<R: HostReduction + Sync>(self, family: R) -> Self::Output;
+    fn run<R: HostResults + Sync>(self, family: R) -> Self::Output;
 }
 
 macro_rules! define_with_family {
@@ -63,7 +63,7 @@ pub struct Found {
 }
 
 impl Found {
-    pub fn of<R: HostReduction>(family: &R, state: &R::State, rows: usize, rules: &Rules) -> Self {
+    pub fn of<R: HostResults>(family: &R, state: &R::State, rows: usize, rules: &Rules) -> Self {
         let (spec, wanted) = (&rules.spec, rules.spec.wanted);
         let entries = spec.entries();
         let mut found = Self::default();
@@ -129,12 +129,7 @@ fn in_order<T: Copy>(launch: &HostLaunch, values: Vec<T>) -> Vec<T> {
     ordered
 }
 
-pub fn part<R: HostReduction>(
-    family: &R,
-    state: &R::State,
-    rows: usize,
-    rules: &Rules,
-) -> HostPart {
+pub fn part<R: HostResults>(family: &R, state: &R::State, rows: usize, rules: &Rules) -> HostPart {
     let spec = &rules.spec;
     let mut part = HostPart {
         values: Vec::new(),
@@ -175,7 +170,7 @@ pub struct Merging<'a> {
 
 impl Merging<'_> {
     /// The state of all rows.
-    fn state<R: HostReduction>(&self, family: &R, rules: &Rules) -> R::State {
+    fn state<R: HostResults>(&self, family: &R, rules: &Rules) -> R::State {
         let mut parts = self.parts.iter().map(|part| self.load(family, part, rules));
         let mut own = parts.next().expect("there are parts");
         for later in parts {
@@ -184,7 +179,7 @@ impl Merging<'_> {
         own
     }
 
-    fn load<R: HostReduction>(&self, family: &R, part: &HostPart, rules: &Rules) -> R::State {
+    fn load<R: HostResults>(&self, family: &R, part: &HostPart, rules: &Rules) -> R::State {
         let (spec, rows) = (&rules.spec, self.launch.all_rows());
         let mut state = family.start(rules, rows);
         let (mut values, mut indices) = (part.values.iter(), part.indices.iter());
@@ -211,7 +206,7 @@ pub struct MergedResults<'a>(pub Merging<'a>);
 impl WithFamily for MergedResults<'_> {
     type Output = Found;
 
-    fn run<R: HostReduction + Sync>(self, family: R) -> Found {
+    fn run<R: HostResults + Sync>(self, family: R) -> Found {
         let rules = rules(self.0.launch, self.0.wanted);
         let state = self.0.state(&family, &rules);
         Found::of(&family, &state, self.0.launch.all_rows(), &rules)
@@ -223,7 +218,7 @@ pub struct MergedPart<'a>(pub Merging<'a>);
 impl WithFamily for MergedPart<'_> {
     type Output = HostPart;
 
-    fn run<R: HostReduction + Sync>(self, family: R) -> HostPart {
+    fn run<R: HostResults + Sync>(self, family: R) -> HostPart {
         let rules = rules(self.0.launch, self.0.wanted);
         let state = self.0.state(&family, &rules);
         part(&family, &state, self.0.launch.all_rows(), &rules)

@@ -62,7 +62,7 @@ pub struct HostTensor<'a> {
 
 impl HostTensor<'_> {
     /// Whether all values that shape and strides name are there.
-    pub(super) fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         if self.shape.contains(&0) {
             return true;
         }
@@ -119,6 +119,30 @@ impl<'a> Rows<'a> {
             HostSlice::F64(data) => gather(data, start, self.row, out, |x| x),
         }
     }
+
+    /// Reads a component of these rows, as many as there is room for.
+    pub fn read_rows<T: Real>(&self, component: usize, rows: &[u32], out: &mut [T]) {
+        let at = (self.start + component as isize * self.component, self.row);
+        match self.data {
+            HostSlice::F16(data) => pick(data, at, rows, out, |x| x.to_f64()),
+            HostSlice::BF16(data) => pick(data, at, rows, out, |x| x.to_f64()),
+            HostSlice::F32(data) => pick(data, at, rows, out, f64::from),
+            HostSlice::F64(data) => pick(data, at, rows, out, |x| x),
+        }
+    }
+}
+
+/// The values at the places of `rows`, each of which is so many steps from `start`.
+fn pick<E: Copy, T: Real>(
+    data: &[E],
+    (start, step): (isize, isize),
+    rows: &[u32],
+    out: &mut [T],
+    double: impl Fn(E) -> f64,
+) {
+    for (out, row) in out.iter_mut().zip(rows) {
+        *out = T::of(double(data[(start + *row as isize * step) as usize]));
+    }
 }
 
 /// Every `step`-th value from `start` on.
@@ -162,12 +186,22 @@ pub enum HostValues {
 
 impl HostValues {
     /// `values` as `precision` has them.
-    pub(super) fn new(values: &[f64], precision: Precision) -> Self {
+    pub(crate) fn new(values: &[f64], precision: Precision) -> Self {
         match precision {
             Precision::F16 => Self::F16(values.iter().map(|x| f16::from_f64(*x)).collect()),
             Precision::BF16 => Self::BF16(values.iter().map(|x| bf16::from_f64(*x)).collect()),
             Precision::F32 => Self::F32(values.iter().map(|x| *x as f32).collect()),
             Precision::F64 => Self::F64(values.to_vec()),
+        }
+    }
+
+    /// The values.
+    pub(crate) fn as_slice(&self) -> HostSlice<'_> {
+        match self {
+            Self::F16(values) => HostSlice::F16(values),
+            Self::BF16(values) => HostSlice::BF16(values),
+            Self::F32(values) => HostSlice::F32(values),
+            Self::F64(values) => HostSlice::F64(values),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Which pairs of rows and columns there are, where not all are: ranges of columns for clusters of rows.
 
+mod blocks;
 mod build;
 mod list;
 mod tasks;
@@ -12,7 +13,9 @@ use std::{
     sync::{Arc, Mutex, OnceLock},
 };
 
-use list::{Columns, List};
+pub(crate) use blocks::{Blocked, Runs};
+pub(crate) use list::Columns;
+use list::List;
 pub(crate) use tasks::{Cut, Tasks, Unit};
 
 use crate::{formula::Axis, reduction::ReductionKind};

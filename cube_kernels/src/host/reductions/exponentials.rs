@@ -1,7 +1,7 @@
 //! Sums of exponentials that are relative to a running maximum.
 
 use super::{
-    HostReduction, Room, Rules, Running, Taken,
+    HostReduction, HostResults, Room, Rules, Running, Taken,
     loops::{Exponentials, LargestOf, SumOfProducts},
 };
 use crate::{
@@ -156,6 +156,12 @@ impl HostReduction for LogSumExp {
         }
     }
 
+    fn merge(&self, state: &mut ExpState, later: &ExpState, _rules: &Rules) {
+        state.merge(later);
+    }
+}
+
+impl HostResults for LogSumExp {
     fn save(&self, state: &ExpState, row: usize, (plane, at): (usize, usize), _: &Rules) -> f64 {
         match plane {
             0 => state.maximum(row, at),
@@ -175,10 +181,6 @@ impl HostReduction for LogSumExp {
             0 => state.maxima[row * self.scores + at] = value,
             _ => state.sum_mut(row, at).set(value),
         }
-    }
-
-    fn merge(&self, state: &mut ExpState, later: &ExpState, _rules: &Rules) {
-        state.merge(later);
     }
 
     fn result(&self, state: &ExpState, row: usize, at: usize, _rules: &Rules) -> f64 {
@@ -218,6 +220,12 @@ impl HostReduction for SoftmaxSum {
         state.add_weighted(row, (0, component), &room.kept, values, rules);
     }
 
+    fn merge(&self, state: &mut ExpState, later: &ExpState, _rules: &Rules) {
+        state.merge(later);
+    }
+}
+
+impl HostResults for SoftmaxSum {
     fn save(
         &self,
         state: &ExpState,
@@ -245,10 +253,6 @@ impl HostReduction for SoftmaxSum {
             1 => state.sum_mut(row, rules.spec.dim - 1).set(value),
             _ => state.sum_mut(row, at).set(value),
         }
-    }
-
-    fn merge(&self, state: &mut ExpState, later: &ExpState, _rules: &Rules) {
-        state.merge(later);
     }
 
     fn result(&self, state: &ExpState, row: usize, at: usize, rules: &Rules) -> f64 {

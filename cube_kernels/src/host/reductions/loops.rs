@@ -155,40 +155,29 @@ impl<T: Real> Vectors for AnyBeyond<'_, T> {
     }
 }
 
-/// Where values are less than `bound`, or also equal where `or_equal`: writes their places, of which there may be as many
-/// as there are values, and returns how many there are.
-pub struct PlacesBelow<'a, T> {
+/// Where a test holds of values: writes their places, of which there may be as many as there are values, and returns
+/// how many there are.
+pub struct Places<'a, T, F> {
     pub values: &'a [T],
-    pub bound: T,
-    pub or_equal: bool,
     pub places: &'a mut [u32],
+    /// Whether a value is one of those.
+    pub is_one: F,
 }
 
-impl<T: Real> Vectors for PlacesBelow<'_, T> {
+impl<T: Real, F: Fn(T) -> bool> Vectors for Places<'_, T, F> {
     type Output = usize;
 
     #[inline(always)]
     fn run<M: Arithmetic>(self, _math: M) -> usize {
-        let bound = self.bound;
-        match self.or_equal {
-            true => self.find(|value| value <= bound),
-            false => self.find(|value| value < bound),
-        }
-    }
-}
-
-impl<T: Real> PlacesBelow<'_, T> {
-    #[inline(always)]
-    fn find(self, below: impl Fn(T) -> bool) -> usize {
-        /// Values that are tested at once, as few are less.
+        /// Values that are tested at once, as few are found.
         const TOGETHER: usize = 32;
-        let places = self.places;
+        let (is_one, places) = (self.is_one, self.places);
         let mut count = 0;
         let mut first = 0;
         let mut find = |values: &[T], first: usize| {
             for (place, value) in (first as u32..).zip(values) {
                 places[count] = place;
-                count += usize::from(below(*value));
+                count += usize::from(is_one(*value));
             }
         };
         let chunks = self.values.chunks_exact(TOGETHER);
@@ -196,7 +185,7 @@ impl<T: Real> PlacesBelow<'_, T> {
         for chunk in chunks {
             let mut any = false;
             for value in chunk {
-                any |= below(*value);
+                any |= is_one(*value);
             }
             if any {
                 find(chunk, first);

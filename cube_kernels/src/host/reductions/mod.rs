@@ -1,8 +1,10 @@
 //! Reductions on the host: a file each, or one for several that are alike.
 //!
-//! What they give is what [`Family`] says; numbers of the state are in F64 whatever the type of the values.
+//! What they give is what [`Family`](crate::reduction::Family) says; numbers of the state are in F64 whatever the type
+//! of the values.
 
 mod exponentials;
+mod found;
 mod loops;
 mod selections;
 mod sums;
@@ -13,11 +15,9 @@ use super::{
     evaluate::Given,
     vector::Instructions,
 };
-use crate::{
-    math::lane::Real,
-    reduction::{Family, Spec},
-};
+use crate::{math::lane::Real, reduction::Spec};
 
+pub(super) use found::NotOne;
 pub(super) use sums::Running;
 
 /// What all rows of a reduction share.
@@ -91,7 +91,7 @@ impl<T: Real> Room<T> {
 }
 
 /// The state machine of a reduction, for some rows at a time.
-pub trait HostReduction: Family {
+pub trait HostReduction {
     /// What is kept for rows.
     type State: Clone + Send;
 
@@ -138,6 +138,12 @@ pub trait HostReduction: Family {
         }
     }
 
+    /// Takes in the partial results of later columns.
+    fn merge(&self, state: &mut Self::State, later: &Self::State, rules: &Rules);
+}
+
+/// What is read from the states of a reduction: results, and partial results, of which states are made again.
+pub trait HostResults: HostReduction {
     /// Value `at` of `plane` of the partial result of a row.
     fn save(&self, state: &Self::State, row: usize, place: (usize, usize), rules: &Rules) -> f64;
 
@@ -150,9 +156,6 @@ pub trait HostReduction: Family {
         value: f64,
         rules: &Rules,
     );
-
-    /// Takes in the partial results of later columns.
-    fn merge(&self, state: &mut Self::State, later: &Self::State, rules: &Rules);
 
     /// Value `at` of the result of a row.
     fn result(&self, state: &Self::State, row: usize, at: usize, rules: &Rules) -> f64;

@@ -1,8 +1,8 @@
 //! Reductions whose result is made of values of single columns.
 
 use super::{
-    HostReduction, Room, Rules, Taken,
-    loops::{AnyBeyond, PlacesBelow},
+    HostReduction, HostResults, Room, Rules, Taken,
+    loops::{AnyBeyond, Places},
 };
 use crate::{
     host::{arithmetic::Lanes, evaluate::Given},
@@ -80,6 +80,16 @@ impl HostReduction for Extremum {
         }
     }
 
+    fn merge(&self, state: &mut Found, later: &Found, rules: &Rules) {
+        for (at, (value, column)) in later.values.iter().zip(&later.columns).enumerate() {
+            if *column != NO_INDEX {
+                self.take(state, at, (*value, *column), rules);
+            }
+        }
+    }
+}
+
+impl HostResults for Extremum {
     fn save(&self, state: &Found, row: usize, (_, at): (usize, usize), rules: &Rules) -> f64 {
         self.result(state, row, at, rules)
     }
@@ -96,14 +106,6 @@ impl HostReduction for Extremum {
         state.values[at] = value;
         // Some column, where none are kept.
         state.columns[at] = 0;
-    }
-
-    fn merge(&self, state: &mut Found, later: &Found, rules: &Rules) {
-        for (at, (value, column)) in later.values.iter().zip(&later.columns).enumerate() {
-            if *column != NO_INDEX {
-                self.take(state, at, (*value, *column), rules);
-            }
-        }
     }
 
     fn result(&self, state: &Found, row: usize, at: usize, rules: &Rules) -> f64 {
@@ -181,11 +183,12 @@ impl HostReduction for Smallest {
         let values = taken
             .given
             .values(rules.instructions, &mut values[..taken.len]);
-        let count = rules.instructions.run(PlacesBelow {
+        let bound = T::of(state.values[last]);
+        let or_equal = rules.spec.unordered;
+        let count = rules.instructions.run(Places {
             values,
-            bound: T::of(state.values[last]),
-            or_equal: rules.spec.unordered,
             places,
+            is_one: |value| value < bound || (or_equal && value == bound),
         });
         for place in &places[..count] {
             let place = *place as usize;
@@ -194,6 +197,15 @@ impl HostReduction for Smallest {
         }
     }
 
+    fn merge(&self, state: &mut Found, later: &Found, rules: &Rules) {
+        for (at, (value, column)) in later.values.iter().zip(&later.columns).enumerate() {
+            let list = (at / rules.spec.entries(), at % rules.spec.dim);
+            self.insert(state, list, (*value, *column), rules);
+        }
+    }
+}
+
+impl HostResults for Smallest {
     fn save(&self, state: &Found, row: usize, (_, at): (usize, usize), rules: &Rules) -> f64 {
         self.result(state, row, at, rules)
     }
@@ -208,14 +220,6 @@ impl HostReduction for Smallest {
     ) {
         let at = row * rules.spec.entries() + at;
         state.values[at] = value;
-    }
-
-    fn merge(&self, state: &mut Found, later: &Found, rules: &Rules) {
-        for (at, (value, column)) in later.values.iter().zip(&later.columns).enumerate() {
-            let (entries, dim) = (rules.spec.entries(), rules.spec.dim);
-            let list = (at / entries, at % entries % dim);
-            self.insert(state, list, (*value, *column), rules);
-        }
     }
 
     fn result(&self, state: &Found, row: usize, at: usize, rules: &Rules) -> f64 {

@@ -1,7 +1,7 @@
 //! Sums, products and counts.
 
 use super::{
-    HostReduction, Room, Rules, Taken, factors,
+    HostReduction, HostResults, Room, Rules, Taken, factors,
     loops::{CountOf, SumsOfProducts},
 };
 use crate::{
@@ -97,6 +97,14 @@ impl HostReduction for Sum {
         });
     }
 
+    fn merge(&self, state: &mut Self::State, later: &Self::State, _rules: &Rules) {
+        for (own, later) in state.iter_mut().zip(later) {
+            own.add(later.total());
+        }
+    }
+}
+
+impl HostResults for Sum {
     fn save(&self, state: &Self::State, row: usize, (_, at): (usize, usize), rules: &Rules) -> f64 {
         self.result(state, row, at, rules)
     }
@@ -110,12 +118,6 @@ impl HostReduction for Sum {
         rules: &Rules,
     ) {
         state[row * rules.spec.dim + at].set(value);
-    }
-
-    fn merge(&self, state: &mut Self::State, later: &Self::State, _rules: &Rules) {
-        for (own, later) in state.iter_mut().zip(later) {
-            own.add(later.total());
-        }
     }
 
     fn result(&self, state: &Self::State, row: usize, at: usize, rules: &Rules) -> f64 {
@@ -149,6 +151,14 @@ impl HostReduction for Product {
         *product = all.double();
     }
 
+    fn merge(&self, state: &mut Self::State, later: &Self::State, _rules: &Rules) {
+        for (own, later) in state.iter_mut().zip(later) {
+            *own *= later;
+        }
+    }
+}
+
+impl HostResults for Product {
     fn save(&self, state: &Self::State, row: usize, (_, at): (usize, usize), rules: &Rules) -> f64 {
         self.result(state, row, at, rules)
     }
@@ -162,12 +172,6 @@ impl HostReduction for Product {
         rules: &Rules,
     ) {
         state[row * rules.spec.dim + at] = value;
-    }
-
-    fn merge(&self, state: &mut Self::State, later: &Self::State, _rules: &Rules) {
-        for (own, later) in state.iter_mut().zip(later) {
-            *own *= later;
-        }
     }
 
     fn result(&self, state: &Self::State, row: usize, at: usize, rules: &Rules) -> f64 {
@@ -196,6 +200,14 @@ impl HostReduction for Count {
         state[row * rules.spec.dim + taken.index] += count;
     }
 
+    fn merge(&self, state: &mut Self::State, later: &Self::State, _rules: &Rules) {
+        for (own, later) in state.iter_mut().zip(later) {
+            *own += later;
+        }
+    }
+}
+
+impl HostResults for Count {
     fn save(&self, _: &Self::State, _row: usize, _place: (usize, usize), _rules: &Rules) -> f64 {
         0.0
     }
@@ -208,12 +220,6 @@ impl HostReduction for Count {
         _value: f64,
         _rules: &Rules,
     ) {
-    }
-
-    fn merge(&self, state: &mut Self::State, later: &Self::State, _rules: &Rules) {
-        for (own, later) in state.iter_mut().zip(later) {
-            *own += later;
-        }
     }
 
     fn result(&self, state: &Self::State, row: usize, at: usize, rules: &Rules) -> f64 {

@@ -1,7 +1,7 @@
 //! Variances and means.
 
 use super::{
-    HostReduction, Room, Rules, Taken,
+    HostReduction, HostResults, Room, Rules, Taken,
     loops::{SumOf, SumOfDistances, SumOfSquares},
 };
 use crate::{
@@ -119,6 +119,14 @@ impl HostReduction for Variance {
         state[row * rules.spec.dim + taken.index].take(&Moments::of(values, rules));
     }
 
+    fn merge(&self, state: &mut Self::State, later: &Self::State, _rules: &Rules) {
+        for (own, later) in state.iter_mut().zip(later) {
+            own.take(&later.all());
+        }
+    }
+}
+
+impl HostResults for Variance {
     fn save(
         &self,
         state: &Self::State,
@@ -150,12 +158,6 @@ impl HostReduction for Variance {
             0 => own[at - dim].total.squares = value,
             // The same for all components.
             _ => own.iter_mut().for_each(|state| state.total.count = value),
-        }
-    }
-
-    fn merge(&self, state: &mut Self::State, later: &Self::State, _rules: &Rules) {
-        for (own, later) in state.iter_mut().zip(later) {
-            own.take(&later.all());
         }
     }
 

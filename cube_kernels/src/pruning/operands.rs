@@ -1,0 +1,204 @@
+//! What a formula reads on an axis.
+
+use super::order::{self, Coordinate};
+use crate::{
+    formula::{
+        Axis, Expr, Formula,
+        expr::{Node, Place, Var},
+    },
+    host::{HostError, HostTensor, HostValues, Rows},
+    math::Precision,
+    program::Space,
+};
+
+/// The operands of a formula on one of its axes, in one batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Operands<'a> {
+    /// The formula.
+    pub formula: &'a Formula,
+    /// The axis.
+    pub axis: Axis,
+    /// All tensors of the formula: `[size, dim]` on an axis, `[dim]` for a parameter. A dimension of size 1 stands for
+    /// any size, and more dimensions of size 1 may come before.
+    pub tensors: &'a [HostTensor<'a>],
+    /// How many rows the axis has.
+    pub size: usize,
+    /// The type of all tensors.
+    pub precision: Precision,
+}
+
+/// What there are boxes of on an axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Source {
+    /// A tensor, by its position among the tensors of the formula.
+    Tensor(usize),
+    /// The index of the row.
+    Index,
+}
+
+/// A side of a box.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Side {
+    /// The least values.
+    Low,
+    /// The largest values.
+    High,
+}
+
+impl<'a> Operands<'a> {
+    /// Checks that there are the tensors that the formula reads on the axis.
+    pub(super) fn check(&self) -> Result<(), HostError> {
+        let expected = self.formula.tensors().count();
+        if self.tensors.len() != expected {
+            return Err(HostError::Operands {
+                what: "tensors",
+                given: self.tensors.len(),
+                expected,
+            });
+        }
+        if self.size >= u32::MAX as usize {
+            return Err(HostError::TooManyColumns(self.size));
+        }
+        for (index, (var, tensor)) in self.formula.tensors().zip(self.tensors).enumerate() {
+            if var.axis != Some(self.axis) {
+                continue;
+            }
+            check_tensor((index, var), tensor, self.precision, Some(self.size))?;
+        }
+        Ok(())
+    }
+
+    /// What there are boxes of, with the number of components.
+    pub(super) fn sources(&self) -> Vec<(Source, usize)> {
+        let tensors = self.formula.tensors().enumerate();
+        let own = tensors.filter(|(_, var)| var.axis == Some(self.axis));
+        let own = own.map(|(index, var)| (Source::Tensor(index), var.dim));
+        let index = self.reads_index().then_some((Source::Index, 1));
+        own.chain(index).collect()
+    }
+
+    fn reads_index(&self) -> bool {
+        let reads = |expr: &Expr| match expr.node() {
+            Node::Place(Place::Index(axis)) => *axis == self.axis,
+            Node::Place(Place::Offset) => true,
+            _ => false,
+        };
+        self.formula.root().topological().iter().any(reads)
+    }
+
+    /// The rows of a tensor.
+    pub(super) fn rows(&self, tensor: usize) -> Rows<'a> {
+        let tensor = &self.tensors[tensor];
+        // Batches are of size 1.
+        Rows::new(tensor, Space::Row, &vec![0; tensor.shape.len() - 2])
+    }
+
+    /// The order of the rows by the first of their coordinates.
+    pub(super) fn order(&self) -> std::sync::Arc<[u32]> {
+        let vars: Vec<Var> = coordinates(self.formula.root(), self.axis);
+        let mut all = Vec::new();
+        for var in vars {
+            let rows = self.rows(self.formula.source(var.id as usize));
+            all.extend((0..var.dim).map(|component| Coordinate { rows, component }));
+        }
+        all.truncate(order::MOST);
+        order::order(&all, self.size)
+    }
+}
+
+/// The operands on an axis that decide how far a row is from a column. What a row or a column is multiplied by or
+/// raised by alone is left out, if anything else is there.
+fn coordinates(root: &Expr, axis: Axis) -> Vec<Var> {
+    let on_axis = |expr: &Expr| -> Vec<Var> {
+        let vars = expr
+            .topological()
+            .into_iter()
+            .filter_map(|expr| match expr.node() {
+                Node::Var(var) if var.axis == Some(axis) => Some(*var),
+                _ => None,
+            });
+        vars.collect()
+    };
+    let is_of_pairs = |expr: &Expr| {
+        let dependence = expr.dependence();
+        dependence.i && dependence.j
+    };
+    let mut own = root.clone();
+    while let Node::Scalar(_, args) | Node::Concat(args) = own.node() {
+        let mut of_pairs = args.iter().filter(|arg| is_of_pairs(arg));
+        let (Some(only), None) = (of_pairs.next(), of_pairs.next()) else {
+            break;
+        };
+        own = only.clone();
+    }
+    match on_axis(&own) {
+        none if none.is_empty() => on_axis(root),
+        some => some,
+    }
+}
+
+/// Checks that a tensor of one batch has the components of `var`, and as many rows if it has any.
+fn check_tensor(
+    (index, var): (usize, &Var),
+    tensor: &HostTensor,
+    precision: Precision,
+    rows: Option<usize>,
+) -> Result<(), HostError> {
+    let reason = if tensor.data.precision() != precision {
+        let own = tensor.data.precision();
+        format!("its values are {own:?}, not {precision:?}")
+    } else if tensor.strides.len() != tensor.shape.len() {
+        "it has another number of strides than of dimensions".to_string()
+    } else {
+        let reason = match (tensor.shape, rows) {
+            ([batch @ .., own, dim], Some(rows)) => {
+                wrong_shape(batch, (*own, rows), (*dim, var.dim))
+            }
+            ([batch @ .., dim], None) => wrong_shape(batch, (1, 1), (*dim, var.dim)),
+            _ => Some("it has too few dimensions".to_string()),
+        };
+        match reason {
+            Some(reason) => reason,
+            None if tensor.has_room() => return Ok(()),
+            None => "its buffer is shorter".to_string(),
+        }
+    };
+    Err(HostError::Tensor {
+        index,
+        shape: tensor.shape.to_vec(),
+        strides: tensor.strides.to_vec(),
+        reason,
+    })
+}
+
+/// What is wrong with batch dimensions, or with numbers of rows and components that there are and that are read.
+fn wrong_shape(
+    batch: &[usize],
+    rows: (usize, usize),
+    components: (usize, usize),
+) -> Option<String> {
+    if batch.iter().any(|size| *size != 1) {
+        return Some("it has batches".to_string());
+    }
+    if components.0 < components.1 {
+        return Some(format!("{} components are read", components.1));
+    }
+    (rows.0 != 1 && rows.0 < rows.1).then(|| format!("{} rows are read", rows.1))
+}
+
+/// The values of a parameter of one batch, in the type in which formulas are computed.
+pub(super) fn parameter(
+    var: (usize, &Var),
+    tensor: &HostTensor,
+    precision: Precision,
+) -> Result<HostValues, HostError> {
+    check_tensor(var, tensor, precision, None)?;
+    let rows = Rows::new(tensor, Space::Uniform, &vec![0; tensor.shape.len() - 1]);
+    let component = |k: usize| {
+        let mut value = [0f64];
+        rows.read(k, 0, &mut value);
+        value[0]
+    };
+    let values: Vec<f64> = (0..var.1.dim).map(component).collect();
+    Ok(HostValues::new(&values, precision.computed()))
+}
