@@ -17,8 +17,9 @@ use crate::{
     cast::cast,
     error::LazyError,
     lazy::{LazyTensor, expect},
-    operand::{Operand, Value, union},
+    operand::{Operand, TensorValue, Value, union},
     ops::cast_of,
+    pruning::Pruning,
     ranges::Ranges,
     request::Request,
 };
@@ -66,6 +67,7 @@ impl LazyTensor {
             expr: Expr::place(place),
             operands: Arc::new(vec![]),
             accumulation: Accumulation::default(),
+            pruning: Pruning::default(),
             ranges: None,
         }
     }
@@ -225,6 +227,7 @@ impl LazyTensor {
             expr,
             operands: Arc::new(parts),
             accumulation: Accumulation::default(),
+            pruning: Pruning::default(),
             ranges: self.ranges.as_ref().map(Ranges::columns_as_batch),
         })
     }
@@ -271,6 +274,7 @@ impl LazyTensor {
             expr,
             operands: Arc::new(operands),
             accumulation: Accumulation::default(),
+            pruning: Pruning::default(),
             ranges: self.ranges.as_ref().map(Ranges::diagonal),
         })
     }
@@ -327,6 +331,7 @@ impl LazyTensor {
             expr,
             operands: Arc::new(operands),
             accumulation: self.accumulation,
+            pruning: self.pruning,
             ranges: self
                 .ranges
                 .as_ref()
@@ -345,39 +350,66 @@ impl LazyTensor {
 
     /// The same with all pairs, of an axis whose size is known.
     pub(crate) fn selected(&self, axis: Axis, indices: &[usize]) -> Result<Self, LazyError> {
-        let extent = self.extent();
-        let device = extent.device.expect("it has tensors");
+        let numbers = self.numbered(indices).into_dispatch();
+        self.picked(axis, indices, |tensor| {
+            let dim = tensor.shape.len() - 2;
+            Dispatch::float_select(tensor.tensor.clone(), dim, numbers.clone())
+        })
+    }
+
+    /// Indices as a tensor.
+    fn numbered(&self, indices: &[usize]) -> Tensor<1, Int> {
+        let device = self.extent().device.expect("it has tensors");
         let numbers: Vec<i64> = indices.iter().map(|index| *index as i64).collect();
-        let numbers =
-            Tensor::<1, Int>::from_data(TensorData::new(numbers, [indices.len()]), &device);
-        // Of kind Int, as F16 and BF16 hold few indices.
-        let here = Operand::tensor(numbers.clone().reshape([indices.len(), 1]), Some(axis))?;
-        let index = |of: Axis| match of == axis {
-            true => here.expr(),
-            false => Expr::place(Place::Index(of)),
+        Tensor::from_data(TensorData::new(numbers, [indices.len()]), &device)
+    }
+
+    /// The same as [`selected`](Self::selected), where `pick` gives the rows of a tensor at `indices`.
+    pub(crate) fn picked(
+        &self,
+        axis: Axis,
+        indices: &[usize],
+        pick: impl Fn(&TensorValue) -> DispatchTensor,
+    ) -> Result<Self, LazyError> {
+        let reads_index = |expr: &Expr| match expr.node() {
+            Node::Place(Place::Index(of)) => *of == axis,
+            Node::Place(Place::Offset) => true,
+            _ => false,
         };
-        let numbers = numbers.into_dispatch();
+        let is_read = self.expr.topological().iter().any(reads_index);
+        // Something must have the size of the axis.
+        let has_size = self.operands.iter().any(|own| own.var.axis == Some(axis));
+        // Of kind Int, as F16 and BF16 hold few indices.
+        let here = match is_read || !has_size {
+            true => {
+                let numbers = self.numbered(indices).reshape([indices.len(), 1]);
+                Some(Operand::tensor(numbers, Some(axis))?)
+            }
+            false => None,
+        };
+        let index = |of: Axis| match (of == axis, &here) {
+            (true, Some(here)) => here.expr(),
+            _ => Expr::place(Place::Index(of)),
+        };
         let (expr, mut operands) = self.replace(
             |operand, tensor| {
-                let selected = match operand.var.axis == Some(axis) {
-                    true => {
-                        let dim = tensor.shape.len() - 2;
-                        Dispatch::float_select(tensor.tensor.clone(), dim, numbers.clone())
-                    }
+                let picked = match operand.var.axis == Some(axis) {
+                    true => pick(tensor),
                     false => tensor.tensor.clone(),
                 };
-                Ok((selected, operand.var.axis))
+                Ok((picked, operand.var.axis))
             },
             |place| match place {
                 Place::Index(of) => index(of),
                 Place::Offset => index(Axis::I) - index(Axis::J),
             },
         )?;
-        operands.push(here);
+        operands.extend(here);
         Ok(Self {
             expr,
             operands: Arc::new(operands),
             accumulation: self.accumulation,
+            pruning: self.pruning,
             ranges: None,
         })
     }
@@ -439,10 +471,7 @@ impl LazyTensor {
     /// This formula with other tensors and other indices of the pair.
     fn replace(
         &self,
-        tensor: impl Fn(
-            &Operand,
-            &crate::operand::TensorValue,
-        ) -> Result<(DispatchTensor, Option<Axis>), LazyError>,
+        tensor: impl Fn(&Operand, &TensorValue) -> Result<(DispatchTensor, Option<Axis>), LazyError>,
         place: impl Fn(Place) -> Expr,
     ) -> Result<(Expr, Vec<Operand>), LazyError> {
         let mut operands = Vec::new();

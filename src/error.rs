@@ -296,6 +296,14 @@ pub enum LazyError {
         /// The formula.
         formula: Box<FormulaInfo>,
     },
+    /// A tolerance is no size.
+    #[error("a tolerance of {tolerance} is no size, for {formula}")]
+    Tolerance {
+        /// The tolerance.
+        tolerance: String,
+        /// The formula.
+        formula: Box<FormulaInfo>,
+    },
     /// The number of values asked for is 0 or too large.
     #[error("{operation} gives 1 to {limit} values, not {count}, for {formula}")]
     Count {

@@ -12,6 +12,7 @@ use crate::{
     cast::cast,
     error::{FormulaInfo, LazyError},
     operand::{Extent, Operand, broadcast, extent, name, union},
+    pruning::Pruning,
     ranges::{Ranges, common},
 };
 
@@ -84,6 +85,7 @@ pub struct LazyTensor {
     pub(crate) operands: Arc<Vec<Operand>>,
     pub(crate) accumulation: Accumulation,
     pub(crate) ranges: Option<Ranges>,
+    pub(crate) pruning: Pruning,
 }
 
 /// What can stand on either side of an operator: a lazy tensor, a number, or a Burn tensor of any kind. A number is a
@@ -145,6 +147,7 @@ impl LazyTensor {
             expr: operand.expr(),
             operands: Arc::new(vec![operand]),
             accumulation: Accumulation::default(),
+            pruning: Pruning::default(),
             ranges: None,
         }
     }
@@ -241,6 +244,7 @@ impl LazyTensor {
             expr: self.expr.transpose(),
             operands: Arc::new(self.operands.iter().map(operand).collect()),
             accumulation: self.accumulation,
+            pruning: self.pruning,
             ranges: self.ranges.as_ref().map(Ranges::t),
         }
     }
@@ -432,6 +436,7 @@ impl LazyTensor {
             expr,
             operands: self.operands.clone(),
             accumulation: Accumulation::default(),
+            pruning: Pruning::default(),
             ranges: self.ranges.clone(),
         }
     }
@@ -455,6 +460,7 @@ impl LazyTensor {
             expr,
             operands: Arc::new(operands),
             accumulation: Accumulation::default(),
+            pruning: Pruning::default(),
             ranges: None,
         };
         let ranges: Vec<Option<&Ranges>> = parts.iter().map(|part| part.ranges.as_ref()).collect();

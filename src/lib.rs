@@ -87,6 +87,7 @@ mod backends;
 #[cfg(feature = "autodiff")]
 mod backward;
 mod blocks;
+mod bounded;
 mod calculus;
 mod cast;
 mod cluster;
@@ -97,9 +98,12 @@ mod error;
 mod kept;
 pub mod kernels;
 mod lazy;
+mod masked;
 mod operand;
 mod ops;
 mod pairs;
+mod pruned;
+mod pruning;
 mod ranges;
 mod reduce;
 mod request;
@@ -116,6 +120,7 @@ pub use contraction::Contraction;
 pub use error::{Conflict, FormulaInfo, LazyError, OperandInfo};
 pub use lazy::{IntoLazy, LazyTensor};
 pub use ops::{LazyOps, Operands, Reduced, Reduction};
+pub use pruning::{Pruned, Pruning, Unpruned};
 pub use ranges::{Ranges, Values};
 pub use reduce::{Axes, RightHandSide};
 

@@ -113,6 +113,14 @@ impl Ranges {
         }
     }
 
+    /// Ranges of what is reduced over `axis`, for clusters of the other axis.
+    pub(crate) fn reduced_over(axis: Axis, pairs: Pairs) -> Self {
+        Self {
+            pairs,
+            swapped: axis == Axis::I,
+        }
+    }
+
     /// The columns `columns[slices[k - 1]..slices[k]]` for the rows `rows[k]`, where the first slice starts at 0: the
     /// first half of what KeOps calls `ranges`, which are `ranges_i`, `slices_i` and `redranges_j`. The other half
     /// follows from them.

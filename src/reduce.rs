@@ -137,6 +137,7 @@ reductions! {
     ) -> Tensor<R> = |k| {
         k.check_scalar("sumsoftmaxweight")?;
         let both = LazyTensor::try_concat(&[k.clone(), weight.into_lazy()?])?;
+        let both = both.try_prune(k.pruning)?;
         both.values("sumsoftmaxweight", ReductionKind::SoftmaxSum, axis)
     };
 
@@ -263,7 +264,11 @@ impl LazyTensor {
         b.multiplied_by(self)
     }
 
-    fn smallest(&self, operation: &'static str, k: usize) -> Result<ReductionKind, LazyError> {
+    pub(crate) fn smallest(
+        &self,
+        operation: &'static str,
+        k: usize,
+    ) -> Result<ReductionKind, LazyError> {
         if k == 0 || k > MOST_SMALLEST {
             return Err(LazyError::Count {
                 operation,
@@ -482,7 +487,10 @@ pub trait RightHandSide: Sized {
 
 impl<const R: usize> RightHandSide for Tensor<R> {
     fn multiplied_by(self, matrix: &LazyTensor) -> Result<Self, LazyError> {
-        let product = |b| Ok(matrix.try_mul(b)?.accumulate(matrix.accumulation));
+        let product = |b| {
+            let product = matrix.try_mul(b)?.accumulate(matrix.accumulation);
+            product.try_prune(matrix.pruning)
+        };
         if R == 1 {
             let b = LazyTensor::try_vj(self.unsqueeze_dim::<2>(1))?;
             let product: Tensor<2> = product(b)?.try_sum(Axis::J)?;

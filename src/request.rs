@@ -1,5 +1,7 @@
 //! How a reduction is asked for, checked and handed to the backend.
 
+use std::sync::Arc;
+
 use burn::{
     backend::{
         Dispatch, DispatchTensor, TensorMetadata,
@@ -21,9 +23,9 @@ use crate::{
 /// A reduction as a method asks for it.
 #[derive(Clone, Copy)]
 pub(crate) struct Request {
-    kind: ReductionKind,
-    wanted: Wanted,
-    axis: Axis,
+    pub kind: ReductionKind,
+    pub wanted: Wanted,
+    pub axis: Axis,
     squeezed: bool,
     wide: bool,
 }
@@ -81,10 +83,27 @@ impl LazyTensor {
         self.check_selection(operation, &prepared)?;
         let shape = prepared.reduction.output_shape();
         self.check_rank::<R>(operation, &shape)?;
-        match self.in_order()? {
-            Some(ordered) => ordered.run(ordered.reduction(request)?),
-            None => self.run(prepared),
+        if let Some(ordered) = self.in_order()? {
+            return ordered.run(ordered.reduction(request)?);
         }
+        let fewer = match self.of_masks(request) {
+            Some(masked) => Some(masked),
+            None => self.pruned(request).ok().flatten(),
+        };
+        // A device that refuses ranges may run all pairs.
+        match fewer.map(|fewer| fewer.run_pruned(request)) {
+            Some(Ok(results)) => Ok(results),
+            _ => self.run(prepared),
+        }
+    }
+
+    /// The reduction of sorted operands, the same in every bit. Indices are kept where they are not asked for, too: they
+    /// decide between zeros of both signs.
+    fn run_pruned(&self, request: Request) -> Result<[Option<DispatchTensor>; 2], LazyError> {
+        let mut prepared = self.reduction(request)?;
+        prepared.reduction.wanted.indices |= request.kind.selects();
+        let [values, indices] = self.run(prepared)?;
+        Ok([values, indices.filter(|_| request.wanted.indices)])
     }
 
     /// The same with operands in the order in which ranges count them, if that is another order.
@@ -93,17 +112,23 @@ impl LazyTensor {
             return Ok(None);
         };
         self.check_tensor()?;
+        let orders = [Axis::I, Axis::J].map(|axis| ranges.order(axis).cloned());
+        Ok(Some(Self {
+            ranges: self.ranges.clone(),
+            ..self.in_orders(&orders)?
+        }))
+    }
+
+    /// The same with rows and columns in another order, of all pairs.
+    pub(crate) fn in_orders(&self, orders: &[Option<Arc<[u32]>>; 2]) -> Result<Self, LazyError> {
         let mut ordered = self.clone();
-        for axis in [Axis::I, Axis::J] {
-            if let Some(order) = ranges.order(axis) {
+        for (axis, order) in [Axis::I, Axis::J].into_iter().zip(orders) {
+            if let Some(order) = order {
                 let order: Vec<usize> = order.iter().map(|at| *at as usize).collect();
                 ordered = ordered.selected(axis, &order)?;
             }
         }
-        Ok(Some(Self {
-            ranges: self.ranges.clone(),
-            ..ordered
-        }))
+        Ok(ordered)
     }
 
     /// Checks that a result of this shape is a tensor of `R` dimensions.
@@ -354,7 +379,7 @@ impl LazyTensor {
 
 /// The formula of an expression, and its leaves: what [`Formula::new`] makes of it, once for all expressions that are
 /// written alike.
-fn simplified(expr: &Expr) -> (Formula, Vec<Var>) {
+pub(crate) fn simplified(expr: &Expr) -> (Formula, Vec<Var>) {
     static FORMULAS: Kept<u128, (Formula, Vec<usize>)> = Kept::new();
 
     let (digest, leaves) = expr.numbered();

@@ -89,6 +89,13 @@ impl Supported for Cube {
         check(&device.client(), reduction, precision, dtype, shapes).map_err(Unsupported::Launch)
     }
 
+    fn is_processor(device: &Self::Device) -> bool {
+        let client = device.client();
+        Device::new(client.properties(), client.name())
+            .cores
+            .is_some()
+    }
+
     fn is_same(left: &FloatTensor<Cube>, right: &FloatTensor<Cube>) -> bool {
         #[cfg(feature = "fusion")]
         return left.id == right.id;

@@ -35,6 +35,10 @@ impl Supported for Flex {
         host::check_reduction(dtype, reduction, wanted)
     }
 
+    fn is_processor(_device: &Self::Device) -> bool {
+        true
+    }
+
     fn is_same(left: &FloatTensor<Self>, right: &FloatTensor<Self>) -> bool {
         Arc::ptr_eq(&left.data_arc(), &right.data_arc())
             && left.layout() == right.layout()

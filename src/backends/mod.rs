@@ -103,6 +103,9 @@ trait Supported: Backend {
         shapes: &[Vec<usize>],
     ) -> Result<(), Unsupported>;
 
+    /// Whether the processor of the host computes.
+    fn is_processor(device: &Self::Device) -> bool;
+
     /// Whether both are known to be one tensor.
     fn is_same(left: &FloatTensor<Self>, right: &FloatTensor<Self>) -> bool;
 }
@@ -171,6 +174,11 @@ pub(crate) fn check_reduction(
         |B, own| <B as Supported>::check_reduction(own, dtype, reduction, shapes),
         Err(Unsupported::Backend)
     )
+}
+
+/// Whether `device` is the processor of the host.
+pub(crate) fn is_processor(device: &Device) -> bool {
+    on_backend!(device, |B, own| <B as Supported>::is_processor(own), false)
 }
 
 /// Whether autodiff tracks `tensor`.

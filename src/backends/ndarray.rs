@@ -39,6 +39,10 @@ impl Supported for NdArray {
         host::check_reduction(dtype, reduction, wanted)
     }
 
+    fn is_processor(_device: &Self::Device) -> bool {
+        true
+    }
+
     fn is_same(left: &FloatTensor<Self>, right: &FloatTensor<Self>) -> bool {
         macro_rules! is_same {
             ($($Kind:ident),*) => {

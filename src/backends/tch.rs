@@ -39,6 +39,10 @@ impl Supported for LibTorch {
         host::check_reduction(dtype, reduction, wanted)
     }
 
+    fn is_processor(device: &Self::Device) -> bool {
+        matches!(device, Self::Device::Cpu)
+    }
+
     fn is_same(left: &FloatTensor<Self>, right: &FloatTensor<Self>) -> bool {
         let (left, right) = (&left.tensor, &right.tensor);
         left.data_ptr() == right.data_ptr()

@@ -19,6 +19,7 @@ mod masks;
 #[cfg(feature = "autodiff")]
 mod not_counted;
 mod operations;
+mod pruning;
 #[cfg(feature = "autodiff")]
 mod random_gradients;
 mod range;

@@ -1,0 +1,110 @@
+//! Pairs that a mask within a formula leaves out, found block by block.
+
+use burn_lazy_kernels::{
+    Axis, Expr, Ranges as Pairs, ReductionKind, catalogue::ScalarOp, expr::Node,
+};
+
+use crate::{
+    backends,
+    bounded::Bounded,
+    kept::Kept,
+    lazy::LazyTensor,
+    operand::Value,
+    pruning::Pruning,
+    ranges::Ranges,
+    request::{Request, simplified},
+};
+
+/// The fewest pairs for which blocks are looked for.
+const FEW_PAIRS: u128 = 1 << 20;
+
+/// The part of the pairs that may be left for ranges to pay.
+const MOST_LEFT: f64 = 0.85;
+
+impl LazyTensor {
+    /// The same of the pairs that masks leave, block by block, where a mask gives pairs that change nothing. That is so for
+    /// masks of indices, as for causal attention and windows.
+    pub(crate) fn of_masks(&self, request: Request) -> Option<Self> {
+        /// A mask by what it is, its numbers and its sizes.
+        type Mask = (u128, Vec<u64>, [usize; 2], Axis);
+        static MASKS: Kept<Mask, Option<Pairs>> = Kept::new();
+
+        let extent = self.extent();
+        let [m, n] = self.sizes();
+        let batches: usize = extent.batch.iter().product();
+        let all = m as u128 * n as u128;
+        let is_large = all * batches as u128 >= FEW_PAIRS;
+        if self.pruning == Pruning::Off || self.ranges.is_some() || !is_large {
+            return None;
+        }
+        let exists = self.exists(request.kind)?;
+        // Kernels of graphics cards that use matrix instructions take no ranges.
+        if !backends::is_processor(extent.device.as_ref()?) {
+            return None;
+        }
+        let (formula, leaves) = simplified(&exists);
+        if formula.tensors().next().is_some() {
+            return None;
+        }
+        let numbers = leaves
+            .iter()
+            .filter_map(|leaf| self.number_of(&Expr::var(*leaf)));
+        let numbers = numbers.map(f64::to_bits).collect();
+        let key = (formula.root().digest(), numbers, [m, n], request.axis);
+        let pairs = MASKS.get(key, |_| {
+            let most = (all as f64 * MOST_LEFT) as u128;
+            let bounded = Bounded::new(self, &exists, request.axis, 0).ok()?;
+            bounded.pairs_not_zero(most)
+        });
+        let pairs = pairs.as_ref().clone()?;
+        Some(Self {
+            ranges: Some(Ranges::reduced_over(request.axis, pairs)),
+            ..self.clone()
+        })
+    }
+
+    /// 0 where masks give pairs that change nothing in a reduction.
+    fn exists(&self, kind: ReductionKind) -> Option<Expr> {
+        let (masked, nothing) = match kind {
+            ReductionKind::Sum(_) => (self.expr.clone(), 0.0),
+            ReductionKind::Smallest { .. } => (self.expr.clone(), f64::INFINITY),
+            ReductionKind::LogSumExp { scores } if scores == self.dim() => {
+                (self.expr.clone(), f64::NEG_INFINITY)
+            }
+            ReductionKind::SoftmaxSum => (self.expr.slice(0, 1), f64::NEG_INFINITY),
+            _ => return None,
+        };
+        let mut exists: Option<Expr> = None;
+        let mut own = &masked;
+        while let Node::Scalar(ScalarOp::MaskWhere, args) = own.node() {
+            let [value, mask, other] = &args[..] else {
+                break;
+            };
+            if self.number_of(other) == Some(nothing) && mask.dim() == 1 {
+                let absent = Expr::scalar(ScalarOp::Equal, vec![mask.clone(), Expr::constant(0.0)]);
+                exists = Some(match exists {
+                    None => absent,
+                    Some(all) => all * absent,
+                });
+            }
+            own = value;
+        }
+        exists
+    }
+
+    /// The value of an expression that is a number.
+    fn number_of(&self, expr: &Expr) -> Option<f64> {
+        match expr.node() {
+            Node::Const(value) => Some(*value),
+            Node::Expand(number, _) => self.number_of(number),
+            Node::Var(var) if var.scalar => {
+                let operand = self.operands.iter().find(|own| own.var == *var)?;
+                match operand.value {
+                    Value::Scalar(value) => Some(value),
+                    Value::Tensor(_) => None,
+                }
+            }
+            _ => None,
+        }
+    }
+}

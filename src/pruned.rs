@@ -1,0 +1,427 @@
+//! Reductions that leave out pairs of which bounds show that they cannot matter.
+
+use std::sync::Arc;
+
+use burn::{
+    backend::{Dispatch, TensorMetadata, ops::FloatTensorOps},
+    tensor::{DType, Slice, Tensor},
+};
+use burn_lazy_kernels::{
+    Accumulation, Axis, Expr, Ranges as Pairs, ReductionKind, Wanted,
+    pruning::{Blocks, End, Kept, Pruning as Lists, Rule},
+};
+
+use crate::{
+    backends::{self, computed},
+    bounded::{Bounded, in_order},
+    error::LazyError,
+    lazy::{LazyTensor, expect},
+    pruning::{Pruned, Pruning, Unpruned},
+    ranges::Ranges,
+    request::Request,
+};
+
+/// The fewest pairs for which pruning is tried: it takes some milliseconds.
+const FEW_PAIRS: u128 = 1 << 25;
+
+/// The same on graphics cards, as points are sorted on the host.
+const FEW_PAIRS_OF_GPU: u128 = 1 << 32;
+
+/// The most components of the points of an axis. With more of them, few blocks of pairs are excluded.
+const COMPONENTS: usize = 8;
+
+/// The part of the pairs that may be left for pruning to pay.
+const MOST_LEFT: f64 = 0.4;
+
+/// The part that limits by bounds alone may leave for limits by values to be tried.
+const MOST_BY_BOUNDS: f64 = 0.97;
+
+/// Values are found again by other kernels, which may round otherwise by this part.
+const ROUNDING: f64 = 1e-6;
+
+/// The part of a sum of absolute values that is sure, whatever rounding does.
+const SURE: f64 = 0.99;
+
+/// Blocks of columns that have a large part of a sum.
+const BLOCKS_OF_SUM: usize = 8;
+
+impl LazyTensor {
+    /// This formula with another way to leave out pairs that cannot matter. Formulas that are made from it prune in the
+    /// default way again.
+    ///
+    /// ```
+    /// # #[cfg(feature = "flex")] {
+    /// use burn::{prelude::*, tensor::Distribution};
+    /// use burn_lazy::{Axis, LazyTensor, Pruning};
+    ///
+    /// let x = Tensor::<2>::random([2000, 3], Distribution::Default, &Device::default());
+    /// let squares = LazyTensor::vi(x.clone()).sqdist(LazyTensor::vj(x));
+    /// let near: Tensor<2, Int> = squares.prune(Pruning::Exact).argkmin(4, Axis::J);
+    /// let dense: Tensor<2, Int> = squares.prune(Pruning::Off).argkmin(4, Axis::J);
+    /// near.into_data().assert_eq(&dense.into_data(), true);
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// If a tolerance is negative or NaN.
+    #[track_caller]
+    pub fn prune(&self, pruning: Pruning) -> Self {
+        expect(self.try_prune(pruning))
+    }
+
+    /// Like [`prune`](Self::prune), with an error instead of a panic.
+    pub fn try_prune(&self, pruning: Pruning) -> Result<Self, LazyError> {
+        match pruning.tolerance() {
+            Some(tolerance) if tolerance.is_nan() || tolerance < 0.0 => Err(LazyError::Tolerance {
+                tolerance: tolerance.to_string(),
+                formula: self.boxed_info(),
+            }),
+            _ => Ok(Self {
+                pruning,
+                ..self.clone()
+            }),
+        }
+    }
+
+    /// How many pairs are evaluated for the `count` smallest values over `axis`, as [`kmin`](Self::kmin) finds them, and
+    /// why all are, if they are. It takes as long as finding out does for the reduction itself.
+    ///
+    /// # Panics
+    /// As [`kmin`](Self::kmin).
+    #[track_caller]
+    #[must_use]
+    pub fn pruning(&self, count: usize, axis: Axis) -> Pruned {
+        expect(self.try_pruning(count, axis))
+    }
+
+    /// Like [`pruning`](Self::pruning), with an error instead of a panic.
+    pub fn try_pruning(&self, count: usize, axis: Axis) -> Result<Pruned, LazyError> {
+        self.pruning_of(self.smallest("pruning", count)?, axis)
+    }
+
+    /// How many pairs are evaluated for the sum over `axis`, and why all are, if they are; see
+    /// [`pruning`](Self::pruning).
+    ///
+    /// # Panics
+    /// As [`sum`](Self::sum).
+    #[track_caller]
+    #[must_use]
+    pub fn pruning_of_sum(&self, axis: Axis) -> Pruned {
+        expect(self.try_pruning_of_sum(axis))
+    }
+
+    /// Like [`pruning_of_sum`](Self::pruning_of_sum), with an error instead of a panic.
+    pub fn try_pruning_of_sum(&self, axis: Axis) -> Result<Pruned, LazyError> {
+        self.pruning_of(ReductionKind::Sum(self.accumulation), axis)
+    }
+
+    fn pruning_of(&self, kind: ReductionKind, axis: Axis) -> Result<Pruned, LazyError> {
+        self.check_axis(axis)?;
+        self.check_tensor()?;
+        let request = Request::new(kind, Wanted::VALUES, axis);
+        let found = match self.of_masks(request) {
+            Some(masked) => Ok(masked),
+            None => self.find_pairs(request)?,
+        };
+        Ok(match found {
+            Err(why) => Pruned::All(why),
+            Ok(pruned) => {
+                let [m, n] = pruned.sizes();
+                let ranges = pruned.ranges.expect("it was made with ranges");
+                Pruned::Pairs {
+                    left: ranges.pairs(),
+                    all: m as u128 * n as u128,
+                }
+            }
+        })
+    }
+
+    /// The same with sorted operands and the pairs that may matter to the reduction, if it is worth it.
+    pub(crate) fn pruned(&self, request: Request) -> Result<Option<Self>, LazyError> {
+        Ok(self.find_pairs(request)?.ok())
+    }
+
+    fn find_pairs(&self, request: Request) -> Result<Result<Self, Unpruned>, LazyError> {
+        let Some(what) = What::of(self, request) else {
+            return Ok(Err(Unpruned::NotDone));
+        };
+        match self.why_not(request, &what) {
+            Some(why) => Ok(Err(why)),
+            None => match Attempt::new(self, request, what) {
+                Ok(attempt) => attempt.run(),
+                Err(why) => Ok(Err(why)),
+            },
+        }
+    }
+
+    /// Why there is nothing to leave out, or not enough of it.
+    fn why_not(&self, request: Request, what: &What) -> Option<Unpruned> {
+        let extent = self.extent();
+        let (Some(m), Some(n), Some(device)) = (extent.m, extent.n, &extent.device) else {
+            return Some(Unpruned::Empty);
+        };
+        let few = || match backends::is_processor(device) {
+            true => FEW_PAIRS,
+            false => FEW_PAIRS_OF_GPU,
+        };
+        let columns = extent.size(request.axis).expect("checked");
+        let auto = self.pruning == Pruning::Auto;
+        match () {
+            _ if self.pruning == Pruning::Off => Some(Unpruned::Off),
+            _ if self.ranges.is_some() || !extent.batch.is_empty() => {
+                Some(Unpruned::RangesOrBatches)
+            }
+            _ if m == 0 || n == 0 => Some(Unpruned::Empty),
+            _ if cfg!(target_family = "wasm") => Some(Unpruned::Unreadable),
+            // The gradient by a factor that is 0 is not 0.
+            _ if matches!(what, What::Sum(_)) && self.is_tracked() => Some(Unpruned::Tracked),
+            _ if auto && (m as u128 * n as u128) < few() => Some(Unpruned::FewPairs),
+            _ if auto && what.places() > columns / 16 => Some(Unpruned::ManyValues),
+            _ => None,
+        }
+    }
+}
+
+/// What matters to a reduction.
+enum What {
+    /// The smallest or largest values of each row, so many.
+    Values(usize, End),
+    /// Values that are not 0, or larger than a tolerance.
+    Sum(Option<Pruning>),
+    /// Values next to the largest one of the row.
+    Exponentials,
+}
+
+impl What {
+    fn of(lazy: &LazyTensor, request: Request) -> Option<Self> {
+        let is_asked_for = !matches!(lazy.pruning, Pruning::Auto | Pruning::Off);
+        Some(match request.kind {
+            ReductionKind::Smallest { k } => Self::Values(k, End::Smallest),
+            ReductionKind::Minimum => Self::Values(1, End::Smallest),
+            ReductionKind::Maximum => Self::Values(1, End::Largest),
+            ReductionKind::Sum(_) if is_asked_for => {
+                Self::Sum(lazy.pruning.tolerance().map(|_| lazy.pruning))
+            }
+            ReductionKind::Count if is_asked_for => Self::Sum(None),
+            ReductionKind::LogSumExp { scores } if is_asked_for && scores == lazy.dim() => {
+                Self::Exponentials
+            }
+            ReductionKind::SoftmaxSum if is_asked_for => Self::Exponentials,
+            _ => return None,
+        })
+    }
+
+    fn places(&self) -> usize {
+        match self {
+            Self::Values(places, _) => *places,
+            _ => 1,
+        }
+    }
+
+    /// The formula whose bounds decide.
+    fn bounded(&self, lazy: &LazyTensor, kind: ReductionKind) -> Expr {
+        match (self, kind) {
+            (Self::Sum(Some(_)), _) => -lazy.expr.abs(),
+            (Self::Exponentials, ReductionKind::SoftmaxSum) => {
+                let values = lazy.expr.slice(1, lazy.dim() - 1);
+                // What is infinite or NaN counts, whatever its score is.
+                lazy.expr.slice(0, 1) + values.inner_sum() * 0.0
+            }
+            _ => lazy.expr.clone(),
+        }
+    }
+}
+
+/// A reduction that may be pruned.
+struct Attempt<'a> {
+    lazy: &'a LazyTensor,
+    request: Request,
+    what: What,
+    bounded: Bounded,
+}
+
+impl<'a> Attempt<'a> {
+    fn new(lazy: &'a LazyTensor, request: Request, what: What) -> Result<Self, Unpruned> {
+        let expr = what.bounded(lazy, request.kind);
+        let most = match lazy.pruning {
+            Pruning::Auto => COMPONENTS,
+            _ => usize::MAX,
+        };
+        Ok(Self {
+            bounded: Bounded::new(lazy, &expr, request.axis, most)?,
+            lazy,
+            request,
+            what,
+        })
+    }
+
+    fn run(&self) -> Result<Result<LazyTensor, Unpruned>, LazyError> {
+        let device = self.lazy.extent().device.expect("it is reduced");
+        let rows = match backends::is_processor(&device) {
+            true => Blocks::ROWS,
+            false => Blocks::COLUMNS,
+        };
+        let blocks = [rows, Blocks::COLUMNS];
+        self.bounded
+            .with_blocks(blocks, true, |lists, [rows, columns]| {
+                let order = [rows, columns].map(|axis| axis.order().cloned());
+                self.prune(lists, order)
+            })
+    }
+
+    fn prune(
+        &self,
+        lists: &Lists,
+        order: [Option<Arc<[u32]>>; 2],
+    ) -> Result<Result<LazyTensor, Unpruned>, LazyError> {
+        let expect = "bounds can be evaluated";
+        let auto = self.lazy.pruning == Pruning::Auto;
+        let few = |left| Ok(Err(Unpruned::FewExcluded { left }));
+        if let (true, What::Values(places, end)) = (auto, &self.what) {
+            // Limits by values exclude several times as much as those by bounds.
+            let left = lists.sample(*places, *end).expect(expect);
+            if left > MOST_BY_BOUNDS {
+                return few(left);
+            }
+        }
+        let [m, n] = self.lazy.sizes();
+        let all = m as u128 * n as u128;
+        let most = match auto {
+            true => (all as f64 * MOST_LEFT) as u128,
+            false => all,
+        };
+        let orders = match self.request.axis {
+            Axis::J => order.clone(),
+            Axis::I => [order[1].clone(), order[0].clone()],
+        };
+        let sorted = self.sorted(&orders)?;
+        let kept = match self.limits(lists, &sorted)? {
+            None => lists.kept(Rule::NotZero, most),
+            Some((End::Smallest, limits)) => lists.kept(Rule::Smallest(&limits), most),
+            Some((End::Largest, limits)) => lists.kept(Rule::Largest(&limits), most),
+        };
+        let pairs = match kept.expect(expect) {
+            Kept::Ranges(pairs) => pairs,
+            Kept::TooMany(pairs) => return few(pairs as f64 / all as f64),
+        };
+        let pairs = pairs.with_order(order).expect("each index has a place");
+        let sorted = match self.lazy.is_tracked() {
+            false => sorted,
+            true => self.lazy.in_orders(&orders)?,
+        };
+        Ok(Ok(self.of_pairs(&sorted, pairs)))
+    }
+
+    fn of_pairs(&self, sorted: &LazyTensor, pairs: Pairs) -> LazyTensor {
+        LazyTensor {
+            ranges: Some(Ranges::reduced_over(self.request.axis, pairs)),
+            accumulation: self.lazy.accumulation,
+            ..sorted.clone()
+        }
+    }
+
+    /// The formula with its operands in another order, which autodiff does not track.
+    fn sorted(&self, orders: &[Option<Arc<[u32]>>; 2]) -> Result<LazyTensor, LazyError> {
+        let mut sorted = self.lazy.clone();
+        for (axis, order) in [Axis::I, Axis::J].into_iter().zip(orders) {
+            if let Some(order) = order {
+                let indices: Vec<usize> = order.iter().map(|at| *at as usize).collect();
+                sorted = sorted.picked(axis, &indices, |tensor| in_order(&tensor.tensor, order))?;
+            }
+        }
+        Ok(sorted)
+    }
+
+    /// What values must not be beyond to matter, by the places of rows and components; none where all that are not 0
+    /// matter.
+    fn limits(
+        &self,
+        lists: &Lists,
+        sorted: &LazyTensor,
+    ) -> Result<Option<(End, Vec<f64>)>, LazyError> {
+        let Request { kind, axis, .. } = self.request;
+        let expect = "bounds can be evaluated";
+        let seeds = |count, end| lists.seeds(count, end).expect(expect);
+        let values = |formula: &LazyTensor, kind, seeds| {
+            let request = Request::new(kind, Wanted::VALUES, axis).wide();
+            let [values, _] = self.of_pairs(formula, seeds).reduce_unchecked(request)?;
+            let values = Tensor::<1>::from_dispatch(values.expect("they are wanted"));
+            Ok::<_, LazyError>(match kind {
+                ReductionKind::Smallest { k } => last_places(values, k),
+                _ => values,
+            })
+        };
+        let columns = self.lazy.extent().size(axis).expect("it is reduced") as f64;
+        let margin = |value: f64| value.abs() * ROUNDING + f64::from(f32::MIN_POSITIVE);
+        let limits = match &self.what {
+            What::Sum(None) => return Ok(None),
+            What::Values(places, end) => {
+                let seeds = seeds(places.div_ceil(Blocks::COLUMNS.rows) + 1, *end);
+                let sign = match end {
+                    End::Smallest => 1.0,
+                    End::Largest => -1.0,
+                };
+                let found = values(sorted, kind, seeds)?;
+                let beyond = |value: f64| match value.is_finite() {
+                    true => value + sign * margin(value),
+                    false => value,
+                };
+                (*end, numbers(found, beyond))
+            }
+            What::Sum(Some(Pruning::Absolute(tolerance))) => {
+                let rows = self.lazy.extent().size(axis.other()).expect("it has rows");
+                let limit = -least_size(tolerance / columns);
+                (End::Smallest, vec![limit; rows * self.bounded.dim()])
+            }
+            What::Sum(tolerance) => {
+                let tolerance = tolerance.and_then(Pruning::tolerance).unwrap_or(0.0);
+                let seeds = lists.nearest(BLOCKS_OF_SUM, End::Smallest).expect(expect);
+                let sizes = sorted.map(sorted.expr.abs());
+                let sums = values(&sizes, ReductionKind::Sum(Accumulation::Blocks), seeds)?;
+                let limit = |sum: f64| -least_size(sum * SURE * tolerance / columns);
+                (End::Smallest, numbers(sums, limit))
+            }
+            What::Exponentials => {
+                let scores = match kind {
+                    ReductionKind::SoftmaxSum => sorted.map(sorted.expr.slice(0, 1)),
+                    _ => sorted.clone(),
+                };
+                let found = values(&scores, ReductionKind::Maximum, seeds(1, End::Largest))?;
+                let least = match computed(self.lazy.extent().dtype.expect("it is reduced")) {
+                    DType::F64 => -746.0,
+                    _ => -104.0,
+                };
+                let tolerance = self.lazy.pruning.tolerance().unwrap_or(0.0);
+                let below = (tolerance / columns).ln().max(least).min(0.0);
+                let limit = |value: f64| match value.is_finite() {
+                    true => value + below - margin(value),
+                    false => value,
+                };
+                (End::Largest, numbers(found, limit))
+            }
+        };
+        Ok(Some(limits))
+    }
+}
+
+/// A size below which values do not matter, such that 0 is below it.
+fn least_size(size: f64) -> f64 {
+    size.max(f64::from(f32::from_bits(1)))
+}
+
+/// The last of `places` places of each row.
+fn last_places(values: Tensor<1>, places: usize) -> Tensor<1> {
+    let values = values.into_dispatch();
+    let mut slices = vec![Slice::full(); values.shape().num_dims()];
+    slices[1] = (places - 1..places).into();
+    Tensor::from_dispatch(Dispatch::float_slice(values, &slices))
+}
+
+/// What `each` makes of the values of a tensor.
+fn numbers(values: Tensor<1>, each: impl Fn(f64) -> f64) -> Vec<f64> {
+    let data = values.into_data();
+    match data.as_slice::<f32>() {
+        Ok(values) => values.iter().map(|value| each((*value).into())).collect(),
+        Err(_) => data.iter::<f64>().map(each).collect(),
+    }
+}

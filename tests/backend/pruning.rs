@@ -1,0 +1,534 @@
+//! Reductions that leave out pairs, against those of all pairs: the same in every bit.
+
+use burn::{prelude::*, tensor::DType};
+use burn_lazy::{Axis, LazyTensor, Pruned, Pruning, Unpruned};
+
+use super::support::*;
+
+/// Points in space, some of them special.
+struct Cloud {
+    name: &'static str,
+    points: Vec<f64>,
+}
+
+/// Clouds of `size` points with `dim` components.
+fn clouds(size: usize, dim: usize, seed: u64) -> Vec<Cloud> {
+    let mut random = Random::new(seed);
+    let uniform = random.vec(size * dim);
+    let moved = |by: &dyn Fn(f64) -> f64| uniform.iter().map(|v| by(*v)).collect::<Vec<f64>>();
+    let with = |every: usize, value: f64| {
+        let mut points = uniform.clone();
+        for at in (0..size).step_by(every) {
+            points[at * dim + at % dim] = value;
+        }
+        points
+    };
+    let centres: Vec<f64> = (0..8 * dim).map(|_| 10.0 * random.next()).collect();
+    let clusters = (0..size * dim)
+        .map(|at| centres[at / dim % 8 * dim + at % dim] + 0.1 * uniform[at])
+        .collect();
+    let mut outlier = uniform.clone();
+    if size > 2 {
+        outlier[2 * dim] = 1e15;
+    }
+    let cloud = |name, points| Cloud { name, points };
+    vec![
+        cloud("uniform", uniform.clone()),
+        cloud("clusters", clusters),
+        // Ties at each place, and several points at each site.
+        cloud("lattice", moved(&|v| (v * 3.0).round())),
+        cloud("equal", vec![0.5; size * dim]),
+        cloud("outlier", outlier),
+        cloud("far from the origin", moved(&|v| v + 1e6)),
+        cloud("so small that squares vanish", moved(&|v| v * 1e-22)),
+        cloud("so large that squares are infinite", moved(&|v| v * 1e20)),
+        cloud(
+            "zeros of both signs",
+            moved(&|v| if v < 0.0 { -0.0 } else { 0.0 }),
+        ),
+        cloud("one NaN", with(size.max(1), f64::NAN)),
+        cloud("some NaN", with(17, f64::NAN)),
+        cloud("all NaN", vec![f64::NAN; size * dim]),
+        cloud("infinities", with(13, f64::INFINITY)),
+        cloud("negative infinities", with(29, f64::NEG_INFINITY)),
+    ]
+}
+
+/// Values bit by bit, where NaN is NaN.
+fn bits<const R: usize>(values: Tensor<R>) -> Vec<Option<u64>> {
+    let bits = |value: f64| (!value.is_nan()).then(|| value.to_bits());
+    host(values).into_iter().map(bits).collect()
+}
+
+fn numbers<const R: usize>(values: Tensor<R, Int>) -> Vec<i64> {
+    values.into_data().iter::<i64>().collect()
+}
+
+/// Asserts that nothing tells pruned reductions of `k` from those of all pairs.
+fn check(what: &str, k: &LazyTensor, axis: Axis, counts: &[usize]) {
+    let both = || [Pruning::Exact, Pruning::Off].map(|how| k.prune(how));
+    let [pruned, all] = both().map(|k| k.min_argmin::<2>(axis));
+    assert_eq!(
+        numbers(pruned.1),
+        numbers(all.1),
+        "argmin of {what} over {axis}"
+    );
+    assert_eq!(bits(pruned.0), bits(all.0), "min of {what} over {axis}");
+    let [pruned, all] = both().map(|k| k.max_argmax::<2>(axis));
+    assert_eq!(
+        numbers(pruned.1),
+        numbers(all.1),
+        "argmax of {what} over {axis}"
+    );
+    assert_eq!(bits(pruned.0), bits(all.0), "max of {what} over {axis}");
+    let [pruned, all] = both().map(|k| bits(k.min::<2>(axis)));
+    assert_eq!(pruned, all, "min alone of {what} over {axis}");
+    for count in counts {
+        let [pruned, all] = both().map(|k| k.kmin_argkmin::<2>(*count, axis));
+        let what = format!("{count} smallest of {what} over {axis}");
+        assert_eq!(numbers(pruned.1), numbers(all.1), "indices of the {what}");
+        assert_eq!(bits(pruned.0), bits(all.0), "the {what}");
+    }
+}
+
+fn is_fast() -> bool {
+    let device = format!("{:?}", device());
+    ["Flex(", "NdArray(", "Cpu("]
+        .iter()
+        .any(|name| device.contains(name))
+}
+
+#[test]
+fn nothing_differs_on_clouds_of_any_kind() {
+    let (m, n) = (311, 709);
+    let dims: &[usize] = if is_fast() { &[1, 2, 3, 6] } else { &[3] };
+    for (dtype, _) in dtypes() {
+        for dim in dims.iter().copied() {
+            let (rows, columns) = (clouds(m, dim, 61), clouds(n, dim, 62));
+            for (x, y) in rows.iter().zip(&columns) {
+                let [x_i, y_j] = points_of(&x.points, &y.points, dim, dtype);
+                let k = x_i.sqdist(y_j);
+                let what = format!("squares of {} in {dtype:?}, D = {dim}", x.name);
+                check(&what, &k, Axis::J, &[2, 10]);
+                if dim == 3 {
+                    check(&what, &k, Axis::I, &[10]);
+                }
+            }
+        }
+    }
+}
+
+/// Special points on one side only.
+#[test]
+fn nothing_differs_where_only_columns_are_special() {
+    let (m, n) = (130, 400);
+    let rows = &clouds(m, 3, 63)[0];
+    for y in clouds(n, 3, 64) {
+        let [x_i, y_j] = points_of(&rows.points, &y.points, 3, DType::F32);
+        let what = format!("squares of uniform points and {}", y.name);
+        check(&what, &x_i.sqdist(y_j), Axis::J, &[2]);
+    }
+}
+
+#[test]
+fn nothing_differs_in_halves() {
+    for dtype in [DType::F16, DType::BF16]
+        .into_iter()
+        .filter(|own| reduces(*own))
+    {
+        let (rows, columns) = (clouds(200, 3, 65), clouds(333, 3, 66));
+        for (x, y) in rows.iter().zip(&columns) {
+            let [x_i, y_j] = points_of(&x.points, &y.points, 3, dtype);
+            let what = format!("squares of {} in {dtype:?}", x.name);
+            check(&what, &x_i.sqdist(y_j), Axis::J, &[10]);
+        }
+    }
+}
+
+/// Sizes of a block, one more and one less, and lists of any length.
+#[test]
+fn nothing_differs_for_any_size_and_length() {
+    let sizes: &[usize] = match is_fast() {
+        true => &[1, 15, 16, 17, 63, 64, 65, 300],
+        false => &[1, 17, 65],
+    };
+    for m in sizes.iter().copied() {
+        for n in sizes.iter().copied() {
+            let (x, y) = (&clouds(m, 2, 67)[2], &clouds(n, 2, 68)[2]);
+            let [x_i, y_j] = points_of(&x.points, &y.points, 2, DType::F32);
+            check(&format!("{m} x {n}"), &x_i.sqdist(y_j), Axis::J, &[2, 10]);
+        }
+    }
+    let (x, y) = (&clouds(150, 2, 69)[2], &clouds(260, 2, 70)[2]);
+    let [x_i, y_j] = points_of(&x.points, &y.points, 2, DType::F32);
+    let counts: &[usize] = match is_fast() {
+        true => &[1, 63, 64, 65, 200, 261],
+        false => &[1, 65],
+    };
+    check("lists of any length", &x_i.sqdist(y_j), Axis::J, counts);
+}
+
+#[test]
+fn nothing_differs_for_other_formulas() {
+    let (m, n) = (300, 500);
+    let mut random = Random::new(71);
+    for (dtype, _) in dtypes() {
+        let [x_i, y_j] = points_of(&random.vec(m * 2), &random.vec(n * 2), 2, dtype);
+        let [u_i, v_j] = points_of(&random.vec(m), &random.vec(n), 1, dtype);
+        let scale = tensor(&[0.3, 2.0], [2], dtype, &device());
+        let scaled = ((&x_i - &y_j) / LazyTensor::pm(scale)).norm();
+        let labels = |size: usize| {
+            let labels: Vec<i64> = (0..size as i64).map(|k| k * k % 3).collect();
+            Tensor::<2, Int>::from_data(burn::tensor::TensorData::new(labels, [size, 1]), &device())
+        };
+        let same = LazyTensor::vi(labels(m)).equal(LazyTensor::vj(labels(n)));
+        let near = LazyTensor::offset().abs() / 50.0;
+        let formulas = [
+            ("weighted", x_i.sqdist(&y_j) * 0.7 + &v_j - &u_i),
+            ("opposite Gaussian", -(-x_i.sqdist(&y_j)).exp()),
+            ("dot", x_i.dot(&y_j)),
+            ("scaled", scaled),
+            ("near in indices, too", x_i.sqdist(&y_j) + near),
+            ("masked", x_i.sqdist(&y_j).mask_where(same, f64::INFINITY)),
+            ("angle", (x_i.dot(&y_j) / (x_i.norm() * y_j.norm())).acos()),
+            ("columns alone", v_j.square()),
+        ];
+        for (name, k) in &formulas {
+            for axis in [Axis::J, Axis::I] {
+                if *name != "columns alone" || axis == Axis::J {
+                    check(&format!("{name} in {dtype:?}"), k, axis, &[10]);
+                }
+            }
+        }
+    }
+}
+
+/// A list for each component.
+#[test]
+fn nothing_differs_for_several_components() {
+    let (x, y) = (&clouds(200, 2, 72)[2], &clouds(300, 2, 73)[0]);
+    let [x_i, y_j] = points_of(&x.points, &y.points, 2, DType::F32);
+    let k = (x_i - y_j).square();
+    let [pruned, all] = [Pruning::Exact, Pruning::Off].map(|how| {
+        let (values, indices) = k.prune(how).kmin_argkmin::<3>(5, Axis::J);
+        (bits(values), numbers(indices))
+    });
+    assert_eq!(pruned, all);
+    check("two components", &k, Axis::J, &[]);
+}
+
+#[test]
+fn most_pairs_are_left_out_where_that_pays() {
+    let size = 6000;
+    let cloud = &clouds(size, 3, 74)[0];
+    let [x_i, y_j] = points_of(&cloud.points, &cloud.points, 3, DType::F32);
+    let k = x_i.sqdist(&y_j);
+    let left = |k: &LazyTensor| match k.prune(Pruning::Exact).pruning(10, Axis::J) {
+        Pruned::Pairs { left, all } => left as f64 / all as f64,
+        other => panic!("{other}"),
+    };
+    assert!(left(&k) < 0.25, "{}", left(&k));
+    // It is tried where the processor computes.
+    let by_default = k.pruning(10, Axis::J);
+    match is_fast() {
+        true => assert!(matches!(by_default, Pruned::Pairs { .. }), "{by_default}"),
+        false => assert_eq!(by_default, Pruned::All(Unpruned::FewPairs)),
+    }
+    let why = |k: &LazyTensor, count: usize| match k.pruning(count, Axis::J) {
+        Pruned::All(why) => why,
+        other => panic!("{other}"),
+    };
+    assert_eq!(why(&k.prune(Pruning::Off), 1), Unpruned::Off);
+    let few = &clouds(100, 3, 75)[0];
+    let [x_i, y_j] = points_of(&few.points, &few.points, 3, DType::F32);
+    assert_eq!(why(&x_i.sqdist(&y_j), 1), Unpruned::FewPairs);
+    if is_fast() {
+        assert_eq!(why(&k, 1000), Unpruned::ManyValues);
+        let mut random = Random::new(76);
+        let many = random.vec(size * 10);
+        let [x_i, y_j] = points_of(&many, &many, 10, DType::F32);
+        assert_eq!(why(&x_i.sqdist(&y_j), 10), Unpruned::ManyComponents);
+        let equal = &clouds(size, 3, 77)[3];
+        let [x_i, y_j] = points_of(&equal.points, &equal.points, 3, DType::F32);
+        let why = why(&x_i.sqdist(&y_j), 10);
+        assert!(matches!(why, Unpruned::FewExcluded { .. }), "{why}");
+    }
+}
+
+/// The largest difference of sums, in parts of the sums of absolute values, and by itself.
+fn differ(k: &LazyTensor, pruning: Pruning, axis: Axis) -> [f64; 2] {
+    let [pruned, all] = [pruning, Pruning::Off].map(|how| host(k.prune(how).sum::<2>(axis)));
+    let sizes = host(k.abs().prune(Pruning::Off).sum::<2>(axis));
+    let mut most = [0f64; 2];
+    for ((pruned, all), size) in pruned.iter().zip(&all).zip(&sizes) {
+        let by = (pruned - all).abs();
+        assert!(by.is_finite(), "{pruned}, of all pairs {all}");
+        most = [most[0].max(by / size.max(1e-300)), most[1].max(by)];
+    }
+    most
+}
+
+fn left(pruned: Pruned) -> f64 {
+    match pruned {
+        Pruned::Pairs { left, all } => left as f64 / all as f64,
+        other => panic!("{other}"),
+    }
+}
+
+/// Weights of both signs, one of which is large.
+#[test]
+fn sums_differ_by_no_more_than_the_tolerance() {
+    let (m, n) = (1500, 2000);
+    let mut random = Random::new(81);
+    let mut weights = random.vec(n * 2);
+    weights[77] = 1e6;
+    for (dtype, rounding) in dtypes() {
+        let [x_i, y_j] = points_of(&random.vec(m * 2), &random.vec(n * 2), 2, dtype);
+        let b_j = LazyTensor::vj(tensor(&weights, [n, 2], dtype, &device()));
+        let gaussian = (-x_i.sqdist(&y_j) * 800.0).exp();
+        let weighted = &gaussian * &b_j;
+        let mut before = 1.0;
+        for tolerance in [0.0, 1e-7, 1e-5, 1e-3] {
+            let what = format!("tolerance {tolerance} in {dtype:?}");
+            let relative = match tolerance {
+                0.0 => Pruning::Exact,
+                _ => Pruning::Relative(tolerance),
+            };
+            for axis in [Axis::J, Axis::I] {
+                let [by, _] = differ(&weighted, relative, axis);
+                assert!(by <= tolerance + 10.0 * rounding, "{what}: {by}");
+            }
+            let part = left(weighted.prune(relative).pruning_of_sum(Axis::J));
+            assert!(
+                part <= before && part < 0.75,
+                "{what} leaves {part}, before {before}"
+            );
+            before = part;
+            // The sum of positive terms is known to that part.
+            let [by, _] = differ(&gaussian, relative, Axis::J);
+            assert!(
+                by <= tolerance + 10.0 * rounding,
+                "{what} of positive terms: {by}"
+            );
+            if tolerance > 1e-6 {
+                let [_, by] = differ(&gaussian, Pruning::Absolute(tolerance), Axis::J);
+                assert!(by <= tolerance + 100.0 * rounding, "{what}, absolute: {by}");
+                let absolute = gaussian.prune(Pruning::Absolute(tolerance));
+                assert!(
+                    left(absolute.pruning_of_sum(Axis::J)) < 0.5,
+                    "{what}, absolute"
+                );
+            }
+        }
+        assert!(before < 0.2, "{before} are left in {dtype:?}");
+    }
+}
+
+#[test]
+fn products_counts_and_means_leave_out_zeros() {
+    let (m, n) = (700, 900);
+    let mut random = Random::new(82);
+    let [x_i, y_j] = points_of(&random.vec(m * 2), &random.vec(n * 2), 2, DType::F32);
+    let k = (-x_i.sqdist(&y_j) * 5000.0).exp();
+    let b = tensor(&random.vec(n), [n], DType::F32, &device());
+    let products = [Pruning::Exact, Pruning::Off].map(|how| host(k.prune(how).matmul(b.clone())));
+    assert_close("products", &products[0], &products[1], 1e-5);
+    let means = [Pruning::Exact, Pruning::Off].map(|how| host(k.prune(how).mean::<2>(Axis::J)));
+    assert_close("means", &means[0], &means[1], 1e-5);
+    let near = x_i.sqdist(&y_j).less(0.001);
+    let counts =
+        [Pruning::Exact, Pruning::Off].map(|how| numbers(near.prune(how).count::<2>(Axis::J)));
+    assert_eq!(counts[0], counts[1]);
+    assert!(counts[0].iter().any(|count| *count > 0));
+}
+
+/// What is NaN or infinite is never left out.
+#[test]
+fn sums_of_special_points_are_those_of_all_pairs() {
+    let (m, n) = (300, 500);
+    let kind = |value: &f64| match value {
+        value if value.is_nan() => 2,
+        value if value.is_infinite() => 1,
+        _ => 0,
+    };
+    for (x, y) in clouds(m, 3, 83).iter().zip(&clouds(n, 3, 84)) {
+        let [x_i, y_j] = points_of(&x.points, &y.points, 3, DType::F32);
+        let k = (-x_i.sqdist(&y_j) * 30.0).exp() * y_j.slice(0..1);
+        for how in [Pruning::Exact, Pruning::Relative(1e-3)] {
+            let [pruned, all] = [how, Pruning::Off].map(|how| host(k.prune(how).sum::<2>(Axis::J)));
+            let sizes = host(k.abs().sum::<2>(Axis::J));
+            for ((pruned, all), size) in pruned.iter().zip(&all).zip(&sizes) {
+                assert_eq!(kind(pruned), kind(all), "{}: {pruned}, {all}", x.name);
+                let close = (pruned - all).abs() <= 1.1e-3 * size + 1e-30;
+                assert!(kind(all) > 0 || close, "{}: {pruned}, {all}", x.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn exponentials_leave_out_what_is_nothing_beside_the_largest() {
+    let (m, n) = (600, 1100);
+    let mut random = Random::new(85);
+    for (dtype, rounding) in dtypes() {
+        let [x_i, y_j] = points_of(&random.vec(m * 2), &random.vec(n * 2), 2, dtype);
+        let scores = -x_i.sqdist(&y_j) * 3000.0;
+        let mut values = random.vec(n * 3);
+        values[3] = f64::NAN;
+        let v_j = LazyTensor::vj(tensor(&values, [n, 3], dtype, &device()));
+        for (how, tolerance) in [
+            (Pruning::Exact, 0.0),
+            (Pruning::Relative(1e-3), 1e-3),
+            (Pruning::Absolute(1e-5), 1e-5),
+        ] {
+            let what = format!("{how:?} in {dtype:?}");
+            let [pruned, all] =
+                [how, Pruning::Off].map(|how| host(scores.prune(how).logsumexp::<2>(Axis::J)));
+            // The logarithms are up to some thousand.
+            for (pruned, all) in pruned.iter().zip(&all) {
+                let by = (pruned - all).abs();
+                assert!(
+                    by <= tolerance + 10.0 * rounding * all.abs().max(1.0),
+                    "{what}: {by}"
+                );
+            }
+            let [pruned, all] = [how, Pruning::Off]
+                .map(|how| host(scores.prune(how).sumsoftmaxweight::<2>(&v_j, Axis::J)));
+            for (pruned, all) in pruned.iter().zip(&all) {
+                let same = pruned.is_nan() && all.is_nan();
+                let by = (pruned - all).abs();
+                assert!(
+                    same || by <= 2.0 * tolerance + 10.0 * rounding,
+                    "{what}: {by}"
+                );
+            }
+        }
+    }
+}
+
+/// Masks of indices leave out blocks of pairs by themselves.
+#[test]
+fn masks_of_indices_leave_out_blocks() {
+    let (m, n) = (1300, 1100);
+    let mut random = Random::new(86);
+    let [q_i, k_j] = points_of(&random.vec(m * 4), &random.vec(n * 4), 4, DType::F32);
+    let v_j = LazyTensor::vj(tensor(&random.vec(n * 4), [n, 4], DType::F32, &device()));
+    let offset = LazyTensor::offset;
+    let masks = [
+        ("causal", offset().less(0.0)),
+        ("window", offset().less(-10.0) + offset().greater(100.0)),
+        (
+            "prefix",
+            LazyTensor::column_index().greater(200.0) * offset().not_equal(0.0),
+        ),
+        ("columns", LazyTensor::column_index().greater_equal(301.0)),
+    ];
+    let scores = q_i.dot(&k_j);
+    for (name, absent) in &masks {
+        let masked = scores.mask_where(absent, f64::NEG_INFINITY);
+        let both = |of: &dyn Fn(&LazyTensor) -> Vec<f64>| {
+            [Pruning::Auto, Pruning::Off].map(|how| of(&masked.prune(how)))
+        };
+        // A softmax is made of a new formula, which prunes in the default way.
+        let weighted = |k: &LazyTensor| host(k.sumsoftmaxweight::<2>(&v_j, Axis::J));
+        let dense = |mask: &LazyTensor| {
+            // The mask of a tensor, of which nothing is known before it is read.
+            let zero = k_j.slice(0..1) * 0.0;
+            scores.mask_where(mask + zero, f64::NEG_INFINITY)
+        };
+        // Rows that attend to nothing are NaN.
+        let known = |v: Vec<f64>| v.into_iter().map(|v| if v.is_nan() { 1e3 } else { v });
+        let [own, all] =
+            [&masked, &dense(absent)].map(|k| known(weighted(k)).collect::<Vec<f64>>());
+        assert_close(name, &own, &all, 1e-5);
+        let [auto, off] = both(&|k| host(k.logsumexp::<2>(Axis::J)));
+        let finite = |v: &Vec<f64>| v.iter().map(|v| v.max(-1e3)).collect::<Vec<f64>>();
+        assert_close(name, &finite(&auto), &finite(&off), 1e-5);
+        let zero = scores.mask_where(absent, 0.0);
+        for axis in [Axis::J, Axis::I] {
+            let [auto, off] =
+                [Pruning::Auto, Pruning::Off].map(|how| host(zero.prune(how).sum::<2>(axis)));
+            assert_close(name, &auto, &off, 1e-5);
+        }
+        let infinite = scores.mask_where(absent, f64::INFINITY);
+        let [auto, off] = [Pruning::Auto, Pruning::Off].map(|how| {
+            let (values, indices) = infinite.prune(how).kmin_argkmin::<2>(3, Axis::J);
+            (bits(values), numbers(indices))
+        });
+        assert_eq!(auto, off, "{name}");
+        if is_fast() {
+            let part = left(zero.pruning_of_sum(Axis::J));
+            assert!(part < 0.7, "{name} leaves {part}");
+        }
+    }
+    // What is given instead must change nothing.
+    let other = scores.mask_where(offset().less(0.0), 1.0);
+    assert_eq!(
+        other.pruning_of_sum(Axis::J),
+        Pruned::All(Unpruned::NotDone)
+    );
+    let batches = random.vec(2 * m);
+    let batched =
+        LazyTensor::vi(tensor(&batches, [2, m, 1], DType::F32, &device())) * k_j.slice(0..1);
+    let zero = batched.mask_where(offset().less(0.0), 0.0);
+    let [auto, off] =
+        [Pruning::Auto, Pruning::Off].map(|how| host(zero.prune(how).sum::<3>(Axis::J)));
+    assert_close("batches", &auto, &off, 1e-5);
+}
+
+#[test]
+fn a_tolerance_is_a_size() {
+    let [x_i, y_j] = points_of(&[1.0, 2.0], &[3.0], 1, DType::F32);
+    let k = x_i * y_j;
+    for tolerance in [-1e-3, f64::NAN] {
+        for how in [Pruning::Relative(tolerance), Pruning::Absolute(tolerance)] {
+            let error = k.try_prune(how).expect_err("it is no size").to_string();
+            assert!(
+                error.contains("tolerance") && error.contains("x0"),
+                "{error}"
+            );
+        }
+    }
+}
+
+#[cfg(feature = "autodiff")]
+#[test]
+fn gradients_are_those_of_all_pairs() {
+    let (m, n) = (200, 300);
+    let (x, y) = (&clouds(m, 3, 78)[0], &clouds(n, 3, 79)[0]);
+    let device = device().autodiff();
+    let gradients = |how: Pruning| {
+        let leaf =
+            |points: &[f64], size| tensor(points, [size, 3], DType::F32, &device).require_grad();
+        let (xt, yt) = (leaf(&x.points, m), leaf(&y.points, n));
+        let k = LazyTensor::vi(xt.clone())
+            .sqdist(LazyTensor::vj(yt.clone()))
+            .prune(how);
+        let nearest: Tensor<2> = k.kmin(3, Axis::J);
+        let back: Tensor<2> = k.min(Axis::I);
+        let weights = tensor(&Random::new(80).vec(m * 3), [m, 3], DType::F32, &device);
+        let own = ((nearest * weights).sum() + back.sqrt().sum()).backward();
+        [&xt, &yt].map(|leaf| host(leaf.grad(&own).expect("it is tracked")))
+    };
+    let [pruned, all] = [Pruning::Exact, Pruning::Off].map(gradients);
+    for (name, (pruned, all)) in ["x", "y"].iter().zip(pruned.iter().zip(&all)) {
+        assert_close(&format!("the gradient by {name}"), pruned, all, 1e-5);
+    }
+}
+
+/// The gradient by a weight that is 0 is not 0.
+#[cfg(feature = "autodiff")]
+#[test]
+fn sums_of_tracked_operands_have_all_pairs() {
+    let device = device().autodiff();
+    let mut random = Random::new(87);
+    let x = tensor(&random.vec(200 * 2), [200, 2], DType::F32, &device);
+    let b = Tensor::<2>::zeros([200, 1], &device).require_grad();
+    let k =
+        (-LazyTensor::vi(x.clone()).sqdist(LazyTensor::vj(x))).exp() * LazyTensor::vj(b.clone());
+    let k = k.prune(Pruning::Exact);
+    assert_eq!(k.pruning_of_sum(Axis::J), Pruned::All(Unpruned::Tracked));
+    let gradients = k.sum::<2>(Axis::J).sum().backward();
+    let gradient = host(b.grad(&gradients).expect("it is tracked"));
+    assert!(gradient.iter().all(|by| *by > 0.5));
+}
