@@ -1,6 +1,6 @@
 //! Entries of a symbolic matrix (single ones, blocks, all of them), and the indices of a pair as formulas.
 
-use std::{ops::Range, sync::Arc};
+use std::{cell::OnceCell, ops::Range, sync::Arc};
 
 use burn::{
     backend::{Dispatch, DispatchTensor, ops::FloatTensorOps},
@@ -354,6 +354,23 @@ impl LazyTensor {
         self.picked(axis, indices, |tensor| {
             let dim = tensor.shape.len() - 2;
             Dispatch::float_select(tensor.tensor.clone(), dim, numbers.clone())
+        })
+    }
+
+    /// The same with all rows (or columns), in another order, which some operands may have kept.
+    pub(crate) fn sorted(
+        &self,
+        axis: Axis,
+        (indices, order): (&[usize], &Arc<[u32]>),
+    ) -> Result<Self, LazyError> {
+        let numbers = OnceCell::new();
+        self.picked(axis, indices, |tensor| match &tensor.sorted {
+            Some((own, sorted)) if Arc::ptr_eq(own, order) => sorted.clone(),
+            _ => {
+                let numbers = numbers.get_or_init(|| self.numbered(indices).into_dispatch());
+                let dim = tensor.shape.len() - 2;
+                Dispatch::float_select(tensor.tensor.clone(), dim, numbers.clone())
+            }
         })
     }
 

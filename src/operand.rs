@@ -16,6 +16,7 @@ use burn_lazy_kernels::{Axis, Expr, expr::Var};
 
 use crate::cast::cast;
 use crate::error::{Conflict, LazyError, OperandInfo};
+use crate::ranges::Ranges;
 
 /// A leaf with its value.
 #[derive(Clone, Debug)]
@@ -44,6 +45,8 @@ pub(crate) struct TensorValue {
     pub source: Source,
     /// Whether it stands in an operator, so that it may not be meant as a parameter.
     pub unsaid: bool,
+    /// Its rows in another order, if they are kept.
+    pub sorted: Option<(Arc<[u32]>, DispatchTensor)>,
 }
 
 /// The kind of tensor that was given.
@@ -89,7 +92,9 @@ impl Value {
                     },
                     device: tensor.device(),
                     tensor: tensor.into_dispatch(),
-                    ..**value
+                    source: value.source,
+                    unsaid: value.unsaid,
+                    sorted: None,
                 }))
             }
         }
@@ -242,6 +247,7 @@ impl Operand {
             device,
             source,
             unsaid: false,
+            sorted: None,
         };
         Ok(Self::of(value, axis))
     }
@@ -269,9 +275,28 @@ impl Operand {
             shape: tensor.shape().to_vec(),
             tensor,
             dtype,
+            sorted: None,
             ..value.clone()
         };
         Self::of(value, axis)
+    }
+
+    /// The same operand, which keeps its rows in the order of `ranges`.
+    pub fn with_sorted(&self, sorted: &Self, ranges: &Ranges) -> Self {
+        let order = self.var.axis.and_then(|axis| ranges.order(axis));
+        let value = match (&self.value, &sorted.value, order) {
+            (Value::Tensor(own), Value::Tensor(sorted), Some(order)) => {
+                Value::Tensor(Arc::new(TensorValue {
+                    sorted: Some((order.clone(), sorted.tensor.clone())),
+                    ..(**own).clone()
+                }))
+            }
+            (own, ..) => own.clone(),
+        };
+        Self {
+            var: self.var,
+            value,
+        }
     }
 
     /// The components, as an expression. A whole number is put together from its digits, which rounds it in the type

@@ -1,9 +1,9 @@
 //! Reductions that leave out pairs of which bounds show that they cannot matter.
 
-use std::sync::Arc;
+use std::{cell::RefCell, sync::Arc};
 
 use burn::{
-    backend::{Dispatch, TensorMetadata, ops::FloatTensorOps},
+    backend::{Dispatch, DispatchTensor, TensorMetadata, ops::FloatTensorOps},
     tensor::{DType, Slice, Tensor},
 };
 use burn_lazy_kernels::{
@@ -21,8 +21,8 @@ use crate::{
     request::Request,
 };
 
-/// The fewest pairs for which pruning is tried: it takes some milliseconds.
-const FEW_PAIRS: u128 = 1 << 25;
+/// The fewest pairs for which pruning is tried: it takes some ten milliseconds.
+const FEW_PAIRS: u128 = 1 << 28;
 
 /// The same on graphics cards, as points are sorted on the host.
 const FEW_PAIRS_OF_GPU: u128 = 1 << 32;
@@ -113,6 +113,60 @@ impl LazyTensor {
     /// Like [`pruning_of_sum`](Self::pruning_of_sum), with an error instead of a panic.
     pub fn try_pruning_of_sum(&self, axis: Axis) -> Result<Pruned, LazyError> {
         self.pruning_of(ReductionKind::Sum(self.accumulation), axis)
+    }
+
+    /// This matrix with its points sorted, and without the pairs that a [`sum`](Self::sum) over [`Axis::J`] of it leaves
+    /// out: those that are 0, and with [`Pruning::Relative`] or [`Pruning::Absolute`] also those below the tolerance. That is
+    /// found out once for all products, as a solver takes hundreds with one matrix.
+    ///
+    /// The result is a matrix with [`ranges`](Self::ranges): pairs that are left out are 0. Where nothing can be left out,
+    /// it is the matrix itself; so it is if autodiff tracks an operand.
+    ///
+    /// ```
+    /// # #[cfg(feature = "flex")] {
+    /// use burn::{prelude::*, tensor::Distribution};
+    /// use burn_lazy::LazyTensor;
+    ///
+    /// let device = Device::default();
+    /// let x = Tensor::<2>::random([1000, 2], Distribution::Default, &device);
+    /// let k = (-LazyTensor::vi(x.clone()).sqdist(LazyTensor::vj(x)) * 5000.0).exp();
+    /// let near = k.arranged();
+    /// let b = Tensor::<2>::random([1000, 4], Distribution::Default, &device);
+    /// let (a, all) = (near.matmul(b.clone()), k.matmul(b));
+    /// a.into_data().assert_approx_eq::<f32>(&all.into_data(), Default::default());
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// If no operand depends on an axis, or if the device does not support the type of the operands.
+    #[track_caller]
+    pub fn arranged(&self) -> Self {
+        expect(self.try_arranged())
+    }
+
+    /// Like [`arranged`](Self::arranged), with an error instead of a panic.
+    pub fn try_arranged(&self) -> Result<Self, LazyError> {
+        self.check_axis(Axis::I)?;
+        self.check_axis(Axis::J)?;
+        self.check_tensor()?;
+        let exact = match self.pruning {
+            Pruning::Auto => self.try_prune(Pruning::Exact)?,
+            _ => self.clone(),
+        };
+        let kind = ReductionKind::Sum(self.accumulation);
+        let request = Request::new(kind, Wanted::VALUES, Axis::J);
+        let Ok(pruned) = exact.find_pairs(request)? else {
+            return Ok(self.clone());
+        };
+        let ranges = pruned.ranges.as_ref().expect("it was made with ranges");
+        // The sorted operands come in the order of those that they are made of.
+        let operands = self.operands.iter().zip(pruned.operands.iter());
+        let operands = operands.map(|(own, sorted)| own.with_sorted(sorted, ranges));
+        Ok(Self {
+            operands: Arc::new(operands.collect()),
+            ranges: pruned.ranges.clone(),
+            ..self.clone()
+        })
     }
 
     fn pruning_of(&self, kind: ReductionKind, axis: Axis) -> Result<Pruned, LazyError> {
@@ -295,16 +349,23 @@ impl<'a> Attempt<'a> {
             Axis::I => [order[1].clone(), order[0].clone()],
         };
         let sorted = self.sorted(&orders)?;
-        let kept = match self.limits(lists, &sorted)? {
+        let limits = self.limits(lists, &sorted)?;
+        let kept = match &limits {
             None => lists.kept(Rule::NotZero, most),
-            Some((End::Smallest, limits)) => lists.kept(Rule::Smallest(&limits), most),
-            Some((End::Largest, limits)) => lists.kept(Rule::Largest(&limits), most),
+            Some((End::Smallest, limits)) => lists.kept(Rule::Smallest(limits), most),
+            Some((End::Largest, limits)) => lists.kept(Rule::Largest(limits), most),
         };
         let pairs = match kept.expect(expect) {
             Kept::Ranges(pairs) => pairs,
             Kept::TooMany(pairs) => return few(pairs as f64 / all as f64),
         };
         let pairs = pairs.with_order(order).expect("each index has a place");
+        let pairs = match (self.request.kind, limits) {
+            (ReductionKind::Smallest { .. }, Some((_, limits))) => {
+                pairs.with_limits(limits.into_iter().map(rounded_up).collect())
+            }
+            _ => pairs,
+        };
         let sorted = match self.lazy.is_tracked() {
             false => sorted,
             true => self.lazy.in_orders(&orders)?,
@@ -323,10 +384,24 @@ impl<'a> Attempt<'a> {
     /// The formula with its operands in another order, which autodiff does not track.
     fn sorted(&self, orders: &[Option<Arc<[u32]>>; 2]) -> Result<LazyTensor, LazyError> {
         let mut sorted = self.lazy.clone();
+        // Points are often paired with themselves.
+        let done: RefCell<Vec<(DispatchTensor, &Arc<[u32]>, DispatchTensor)>> = RefCell::default();
         for (axis, order) in [Axis::I, Axis::J].into_iter().zip(orders) {
             if let Some(order) = order {
                 let indices: Vec<usize> = order.iter().map(|at| *at as usize).collect();
-                sorted = sorted.picked(axis, &indices, |tensor| in_order(&tensor.tensor, order))?;
+                sorted = sorted.picked(axis, &indices, |tensor| {
+                    let own = &tensor.tensor;
+                    let mut done = done.borrow_mut();
+                    let is_it = |(of, by, _): &&(DispatchTensor, &Arc<[u32]>, DispatchTensor)| {
+                        Arc::ptr_eq(by, order) && backends::is_same(of, own)
+                    };
+                    if let Some((_, _, same)) = done.iter().find(is_it) {
+                        return same.clone();
+                    }
+                    let made = in_order(own, order);
+                    done.push((own.clone(), order, made.clone()));
+                    made
+                })?;
             }
         }
         Ok(sorted)
@@ -401,6 +476,15 @@ impl<'a> Attempt<'a> {
             }
         };
         Ok(Some(limits))
+    }
+}
+
+/// A number in F32 that is not less.
+fn rounded_up(number: f64) -> f32 {
+    let single = number as f32;
+    match f64::from(single) < number {
+        true => single.next_up(),
+        false => single,
     }
 }
 

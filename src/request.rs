@@ -124,8 +124,8 @@ impl LazyTensor {
         let mut ordered = self.clone();
         for (axis, order) in [Axis::I, Axis::J].into_iter().zip(orders) {
             if let Some(order) = order {
-                let order: Vec<usize> = order.iter().map(|at| *at as usize).collect();
-                ordered = ordered.selected(axis, &order)?;
+                let indices: Vec<usize> = order.iter().map(|at| *at as usize).collect();
+                ordered = ordered.sorted(axis, (&indices, order))?;
             }
         }
         Ok(ordered)

@@ -7,7 +7,7 @@ use burn::{
     tensor::{DType, FloatDType},
 };
 use burn_lazy::{
-    Axis, LazyTensor, Ranges,
+    Axis, LazyTensor, Pruning, Ranges,
     solve::{Nystrom, Rank, SolveOptions},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -23,10 +23,12 @@ pub enum Kind {
     LogSumExp,
     /// $\sum_j \mathrm{softmax}_j(x_i \cdot y_j) b_j$.
     Attention,
-    /// The same of columns up to the row: by a mask of all pairs, or by ranges.
+    /// The same of columns up to the row: by a mask, or by ranges.
     Causal { ranges: bool },
     /// The columns of the smallest $|x_i - y_j|^2$.
     ArgKmin,
+    /// $\sum_j \exp(-|x_i - y_j|^2 / (2 \sigma^2)) b_j$ on a cube of side 1.
+    Narrow { sigma: f64 },
     /// The Gaussian sum and its gradients by x, y and b.
     Gradient,
     /// $x + 1$, as Burn itself does it: what no call can be faster than.
@@ -157,6 +159,7 @@ impl Kind {
             Kind::Attention => "attention",
             Kind::Causal { .. } => "causal",
             Kind::ArgKmin => "argkmin",
+            Kind::Narrow { .. } => "narrow",
             Kind::Gradient => "gradient",
             Kind::ElementWise => "element-wise",
             Kind::Sines { .. } => "sines",
@@ -194,6 +197,8 @@ pub struct Case {
     pub k: usize,
     pub batch: usize,
     pub double: bool,
+    /// Which pairs are left out.
+    pub pruning: Pruning,
     /// Whether the columns are the points of the rows.
     pub symmetric: bool,
     /// The relative residual of systems.
@@ -216,6 +221,7 @@ impl Case {
             k: 0,
             batch: 1,
             double: false,
+            pruning: Pruning::Auto,
             symmetric: false,
             tolerance: 0.0,
             quick: false,
@@ -262,7 +268,7 @@ impl Case {
         match self.kind {
             // Half of the pairs, each for a row and a column.
             Kind::Gaussian if self.symmetric => Some([d / 2.0 + dv, 0.5]),
-            Kind::Gaussian => Some([d + dv, 1.0]),
+            Kind::Gaussian | Kind::Narrow { .. } => Some([d + dv, 1.0]),
             // The root is another operation of the cost of about an exponential.
             Kind::Laplacian => Some([d + dv, 2.0]),
             Kind::LogSumExp => Some([d, 1.0]),
@@ -365,9 +371,12 @@ pub fn cases(gpu: bool) -> Vec<Case> {
     for (workload, ranges) in [
         ("ranges, causal", true),
         ("ranges, causal as a mask", false),
+        ("ranges, causal as a mask of all pairs", false),
     ] {
         let case = Case::new(Kind::Causal { ranges }, [4096; 2], 64);
+        let all = workload.ends_with("all pairs");
         cases.push(Case {
+            pruning: if all { Pruning::Off } else { Pruning::Auto },
             compared: false,
             ..case.dv(64).named(workload)
         });
@@ -383,6 +392,46 @@ pub fn cases(gpu: bool) -> Vec<Case> {
             compared: false,
             ..case
         });
+    }
+    let million = 1_000_000;
+    for (n, d) in [
+        (10_000, 3),
+        (100_000, 3),
+        (million, 3),
+        (million, 2),
+        (100_000, 6),
+    ] {
+        let case = Case::new(Kind::ArgKmin, [n; 2], d).named("knn-large");
+        let case = Case {
+            k: 10,
+            symmetric: true,
+            ..case
+        };
+        if n < million {
+            cases.push(Case {
+                pruning: Pruning::Off,
+                compared: false,
+                ..case.clone().named("knn-large, all pairs")
+            });
+        }
+        cases.push(case);
+    }
+    for (n, sigma) in [(100_000, 0.03), (million, 0.01)] {
+        for (workload, pruning) in [
+            ("sums-large, all pairs", Pruning::Off),
+            ("sums-large, zeros left out", Pruning::Exact),
+            ("sums-large, 1e-7", Pruning::Relative(1e-7)),
+        ] {
+            if n < million || pruning != Pruning::Off {
+                let case = Case::new(Kind::Narrow { sigma }, [n; 2], 3).named(workload);
+                cases.push(Case {
+                    pruning,
+                    symmetric: true,
+                    compared: false,
+                    ..case
+                });
+            }
+        }
     }
     cases.push(Case {
         compared: false,
@@ -474,6 +523,11 @@ impl Data {
     }
 }
 
+/// What squares are multiplied by in a Gaussian of deviation `sigma` on a cube of side 1. That of the points is less.
+fn scale(case: &Case, sigma: f64) -> f64 {
+    case.d as f64 / (2.0 * sigma * sigma)
+}
+
 /// The call that is measured, with its operands on the device.
 pub fn prepare(case: &Case, data: &Data, device: &Device) -> Box<dyn Fn() -> Output> {
     match case.batch {
@@ -543,11 +597,14 @@ fn prepare_rank<const R: usize>(
         }),
         Kind::Causal { ranges } => {
             let causal = Ranges::causal([case.m, case.n]).expect("it is small");
+            let pruning = case.pruning;
             Box::new(move || {
                 let scores = LazyTensor::vi(x.clone()).dot(LazyTensor::vj(y.clone()));
                 let scores = match ranges {
                     true => scores.ranges(&causal),
-                    false => scores.mask_where(LazyTensor::offset().less(0.0), f64::NEG_INFINITY),
+                    false => scores
+                        .mask_where(LazyTensor::offset().less(0.0), f64::NEG_INFINITY)
+                        .prune(pruning),
                 };
                 let out: Tensor<R> = scores.sumsoftmaxweight(LazyTensor::vj(column()), Axis::J);
                 Output::values(out)
@@ -571,10 +628,18 @@ fn prepare_rank<const R: usize>(
             })
         }
         Kind::ArgKmin => {
-            let k = case.k;
+            let (k, pruning) = (case.k, case.pruning);
             Box::new(move || {
-                let nearest: Tensor<R, Int> = distances(&x, &y).argkmin(k, Axis::J);
+                let squares = distances(&x, &y).prune(pruning);
+                let nearest: Tensor<R, Int> = squares.argkmin(k, Axis::J);
                 Output::Indices(Tensor::from_dispatch(nearest.into_dispatch()))
+            })
+        }
+        Kind::Narrow { sigma } => {
+            let (scale, pruning) = (scale(case, sigma), case.pruning);
+            Box::new(move || {
+                let k = (-distances(&x, &y) * scale).exp();
+                Output::values(k.prune(pruning).matmul(column()))
             })
         }
         Kind::Sines { depth } => Box::new(move || {
@@ -709,6 +774,7 @@ pub fn error(case: &Case, data: &Data, out: &[f64]) -> f64 {
         let exact = match case.kind {
             Kind::Gaussian => weighted(&gaussian),
             Kind::Laplacian => weighted(&|j| (-distances[j].sqrt()).exp()),
+            Kind::Narrow { sigma } => weighted(&|j| (-distances[j] * scale(case, sigma)).exp()),
             Kind::ElementWise => x_i.iter().map(|x| x + 1.0).collect(),
             Kind::Ranges(_) => {
                 let columns = (pairs.as_ref().expect("they are of this kind").of_row)(i);

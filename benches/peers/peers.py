@@ -15,6 +15,10 @@ import time
 import numpy as np
 
 
+# Pairs beyond which all of them take minutes.
+LARGEST_SEARCH = 2e10
+
+
 class Peer:
     """What a peer does with NumPy's arrays around a call."""
 
@@ -70,6 +74,8 @@ class Pykeops(Peer):
 
             return attention
         if kind == "argkmin":
+            if case["m"] * case["n"] > LARGEST_SEARCH:
+                return None
             return lambda: distances().argKmin(case["k"], axis=1, backend=self.backend)
         if kind == "solve":
             alpha, tolerance = case["alpha"], case["tolerance"]
@@ -168,7 +174,7 @@ class Scipy(Peer):
 
         kind = case["kind"]
         x, y, b = data["x"], data["y"], data.get("b")
-        if kind == "argkmin" and case["d"] <= 3:
+        if kind == "argkmin" and case["d"] <= 6:
             return lambda: cKDTree(y).query(x, k=case["k"], workers=-1)[1]
         if case["m"] * case["n"] > Numpy.LARGEST:
             return None
@@ -238,6 +244,8 @@ class Faiss(Peer):
 
         if case["kind"] != "argkmin" or case["dtype"] != "f32":
             return None
+        if case["m"] * case["n"] > LARGEST_SEARCH:
+            return None
 
         def call():
             index = faiss.IndexFlatL2(case["d"])
@@ -254,7 +262,9 @@ class ScikitLearn(Peer):
     def __call__(self, case, data):
         from sklearn.neighbors import NearestNeighbors
 
-        if case["kind"] != "argkmin" or (self.algorithm == "kd_tree" and case["d"] > 3):
+        if case["kind"] != "argkmin" or (self.algorithm == "kd_tree" and case["d"] > 6):
+            return None
+        if self.algorithm == "brute" and case["m"] * case["n"] > LARGEST_SEARCH:
             return None
 
         def call():

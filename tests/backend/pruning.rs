@@ -219,9 +219,9 @@ fn nothing_differs_for_several_components() {
 
 #[test]
 fn most_pairs_are_left_out_where_that_pays() {
-    let size = 6000;
-    let cloud = &clouds(size, 3, 74)[0];
-    let [x_i, y_j] = points_of(&cloud.points, &cloud.points, 3, DType::F32);
+    let (size, many) = (6000, 45_000);
+    let (x, y) = (&clouds(size, 3, 74)[0], &clouds(many, 3, 75)[0]);
+    let [x_i, y_j] = points_of(&x.points, &y.points, 3, DType::F32);
     let k = x_i.sqdist(&y_j);
     let left = |k: &LazyTensor| match k.prune(Pruning::Exact).pruning(10, Axis::J) {
         Pruned::Pairs { left, all } => left as f64 / all as f64,
@@ -243,7 +243,8 @@ fn most_pairs_are_left_out_where_that_pays() {
     let [x_i, y_j] = points_of(&few.points, &few.points, 3, DType::F32);
     assert_eq!(why(&x_i.sqdist(&y_j), 1), Unpruned::FewPairs);
     if is_fast() {
-        assert_eq!(why(&k, 1000), Unpruned::ManyValues);
+        assert_eq!(k.pruning(1000, Axis::I), Pruned::All(Unpruned::ManyValues));
+        let size = 17_000;
         let mut random = Random::new(76);
         let many = random.vec(size * 10);
         let [x_i, y_j] = points_of(&many, &many, 10, DType::F32);
@@ -474,6 +475,47 @@ fn masks_of_indices_leave_out_blocks() {
     let [auto, off] =
         [Pruning::Auto, Pruning::Off].map(|how| host(zero.prune(how).sum::<3>(Axis::J)));
     assert_close("batches", &auto, &off, 1e-5);
+}
+
+/// A matrix that keeps its points sorted is the same matrix.
+#[test]
+fn arranged_matrices_are_the_same() {
+    let size = 500;
+    let mut random = Random::new(88);
+    let points = random.vec(size * 2);
+    let [x_i, x_j] = points_of(&points, &points, 2, DType::F32);
+    let k = (-x_i.sqdist(&x_j) * 4000.0).exp();
+    let near = k.arranged();
+    let why = near.prune(Pruning::Exact).pruning_of_sum(Axis::J);
+    assert_eq!(why, Pruned::All(Unpruned::RangesOrBatches));
+    let [own, all] = [&near, &k].map(|k| host(k.dense::<3>()));
+    assert_eq!(own, all);
+    let b = tensor(&random.vec(size * 3), [size, 3], DType::F32, &device());
+    for (of, k) in [("rows", &k), ("columns", &k.t())] {
+        let near = if of == "rows" { near.clone() } else { near.t() };
+        let [own, all] = [&near, k].map(|k| host(k.matmul(b.clone())));
+        assert_close(of, &own, &all, 1e-5);
+    }
+    let [own, all] = [&near, &k].map(|k| host(k.diag::<2>()));
+    assert_eq!(own, all);
+    let [own, all] = [&near, &k].map(|k| {
+        let part = k.block(10..60, 5..300);
+        host(part.sum::<2>(Axis::J))
+    });
+    assert_close("a block", &own, &all, 1e-5);
+    // Other formulas of the same points have the same pairs.
+    let [own, all] = [&near, &k].map(|k| host((k * &x_j.slice(0..1)).sum::<2>(Axis::J)));
+    assert_close("a product", &own, &all, 1e-5);
+    let [own, all] = [&near, &k].map(|k| {
+        let options = burn_lazy::solve::SolveOptions::default().ridge(0.1);
+        let solved = k.solve(b.clone(), &options);
+        host(solved.expect("it is positive definite").solution)
+    });
+    assert_close("a solution", &own, &all, 1e-4);
+    // Where nothing is 0, it is the matrix itself.
+    let wide = (-x_i.sqdist(&x_j)).exp();
+    let [own, all] = [&wide.arranged(), &wide].map(|k| host(k.matmul(b.clone())));
+    assert_close("a wide matrix", &own, &all, 1e-5);
 }
 
 #[test]

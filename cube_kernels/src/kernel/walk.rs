@@ -260,6 +260,9 @@ pub fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>
     if comptime!(blueprint.schedule.ahead().is_some()) {
         bound_lists::<E, F, A, N, R>(state, &*tile, &*slots, form, row);
     }
+    if comptime!(blueprint.limited) {
+        start_lists::<E, F, A, N, R>(state, context, row);
+    }
     if comptime!(blueprint.columns == ColumnSource::Ranges) {
         let list = context.lists.index(0usize);
         for at in range_stepped(share.begin, share.end, 2usize) {
@@ -391,6 +394,33 @@ fn take_columns<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
         start += block;
     }
     start - columns.end
+}
+
+/// Fills lists of smallest values with the limits of their rows, so that values beyond them are never inserted. Lanes beyond
+/// the last row repeat it.
+#[cube]
+fn start_lists<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
+    state: &mut R::State,
+    context: &Context<'_, E, F>,
+    row: usize,
+) {
+    let blueprint = comptime!(&context.blueprint);
+    let spec = comptime!(blueprint.spec);
+    let (dim, depth) = comptime!((spec.dim, spec.depth()));
+    let limits = context.lists.index(comptime!(blueprint.limits()));
+    #[unroll(dim <= UNROLL)]
+    for component in 0..dim {
+        let mut limit = Vector::<A, N>::empty();
+        #[unroll]
+        for lane in 0..N::value() {
+            let own = min(row + lane, context.rows - 1) * dim + component;
+            limit.insert(lane, A::cast_from(f32::reinterpret(limits[own])));
+        }
+        #[unroll(depth <= UNROLL)]
+        for place in 0..depth {
+            R::load(state, place * dim + component, limit, 0usize, spec);
+        }
+    }
 }
 
 /// Fills lists of smallest values with a bound of these, which some of the columns give, so that fewer values are

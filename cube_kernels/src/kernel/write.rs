@@ -102,7 +102,7 @@ impl<'a> Target<'a> {
     /// The row of the output, among those of all batches and parts, of a lane whose row there is.
     pub fn place(&self, lane: usize, #[comptime] blueprint: &Blueprint) -> usize {
         if comptime!(blueprint.unordered_rows) {
-            let indices = self.lists.index(comptime!(blueprint.lists() - 1));
+            let indices = self.lists.index(comptime!(blueprint.indices_of_rows()));
             self.first + usize::cast_from(indices[self.row + lane])
         } else {
             self.first + lane

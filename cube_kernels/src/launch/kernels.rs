@@ -135,7 +135,12 @@ impl<'a> Kernels<'a> {
         })?;
         let of = |axis| launch.ranges.and_then(|ranges| ranges.order(axis)).cloned();
         let columns = of(Axis::J).filter(|_| plan.blueprint.spec.unordered);
-        let lists: Vec<Arc<[u32]>> = [list, columns, of(Axis::I)].into_iter().flatten().collect();
+        let limits = launch.ranges.and_then(|ranges| ranges.limits(spec.kind));
+        let bits = |limits: &Arc<[f32]>| limits.iter().map(|limit| limit.to_bits()).collect();
+        let lists: Vec<Arc<[u32]>> = [list, columns, limits.map(bits), of(Axis::I)]
+            .into_iter()
+            .flatten()
+            .collect();
         let largest = strides.iter().map(|s| s.extent).max().unwrap_or(0);
         let columns = start + plan.parts * plan.split.columns + plan.blueprint.schedule.block();
         let written = match plan.blueprint.partial {

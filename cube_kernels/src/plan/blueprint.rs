@@ -26,6 +26,8 @@ pub struct Blueprint {
     pub partial: bool,
     /// Which columns the kernel takes.
     pub columns: ColumnSource,
+    /// Whether there are limits of what is to be found in each row.
+    pub limited: bool,
     /// Whether rows come in another order than that of their indices, in which they are written.
     pub unordered_rows: bool,
     /// Whether rows are added up, so that the output has fewer.
@@ -60,15 +62,15 @@ impl Blueprint {
         Spec { kind, ..self.spec }
     }
 
-    /// How many buffers ranges take: one for them and the tasks, one for the indices of columns that come in another order,
-    /// where these are kept, and one for those of rows.
-    pub fn lists(&self) -> usize {
-        match self.columns {
-            ColumnSource::Ranges => {
-                1 + usize::from(self.spec.unordered) + usize::from(self.unordered_rows)
-            }
-            _ => 0,
-        }
+    /// Which buffer of ranges has the limits. The first one has the tasks and the ranges, and the second one the indices
+    /// of columns that come in another order, where these are kept.
+    pub fn limits(&self) -> usize {
+        1 + usize::from(self.spec.unordered)
+    }
+
+    /// Which has the indices of rows that come in another order.
+    pub fn indices_of_rows(&self) -> usize {
+        self.limits() + usize::from(self.limited)
     }
 
     /// Whether the kernel writes indices.

@@ -441,6 +441,9 @@ fn blueprint(device: &Device, problem: &Problem, schedule: Schedule) -> Blueprin
             Some(_) => ColumnSource::Ranges,
             None => ColumnSource::All,
         },
+        limited: problem
+            .ranges
+            .is_some_and(|own| own.ranges.limits(problem.spec.kind).is_some()),
         unordered_rows: problem
             .ranges
             .is_some_and(|own| own.ranges.order(Axis::I).is_some()),

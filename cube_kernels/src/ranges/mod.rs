@@ -35,6 +35,8 @@ pub struct Ranges {
     lists: Arc<[Arc<List>]>,
     /// The indices of the rows and columns, in the order in which operands have them.
     order: [Option<Arc<[u32]>>; 2],
+    /// Numbers that are not less than the values to be found.
+    limits: Option<Arc<[f32]>>,
     kept: Arc<Kept>,
 }
 
@@ -188,6 +190,7 @@ impl Ranges {
             batch,
             lists: lists.into(),
             order: [None, None],
+            limits: None,
             kept: Arc::default(),
         }
     }
@@ -215,6 +218,27 @@ impl Ranges {
         })
     }
 
+    /// The same with limits of what is to be found in each row, `[rows, dim]` by the places of rows and the components of a
+    /// formula: the `k` smallest values are all below them, if there are so many values, or the limit is infinite. A
+    /// reduction that finds these values may use that.
+    ///
+    /// # Panics
+    /// If there is another number of limits than one or more for each row.
+    pub fn with_limits(self, limits: Arc<[f32]>) -> Self {
+        let rows = self.sizes[0];
+        assert!(rows == 0 && limits.is_empty() || limits.len().is_multiple_of(rows.max(1)));
+        Self {
+            limits: Some(limits),
+            ..self
+        }
+    }
+
+    /// The limits of what a reduction finds, where it can use them.
+    pub(crate) fn limits(&self, kind: ReductionKind) -> Option<&Arc<[f32]>> {
+        let is_list = matches!(kind, ReductionKind::Smallest { .. });
+        self.limits.as_ref().filter(|_| is_list)
+    }
+
     /// The indices of the rows or columns in the order in which operands have them, if it is another.
     pub fn order(&self, axis: Axis) -> Option<&Arc<[u32]>> {
         let [rows, columns] = &self.order;
@@ -224,17 +248,22 @@ impl Ranges {
         }
     }
 
-    /// The same without an order: rows and columns are known by their places.
+    /// The same without an order: rows and columns are known by their places. There are no limits, either.
     pub fn in_place(&self) -> Self {
-        match self.order {
-            [None, None] => self.clone(),
+        match (&self.order, &self.limits) {
+            ([None, None], None) => self.clone(),
             _ => Self::of_lists(self.sizes, self.batch.clone(), self.lists.to_vec()),
         }
     }
 
     /// How many buffers a kernel reads ranges and their order from.
     pub fn buffers(&self, kind: ReductionKind) -> usize {
-        1 + usize::from(self.unordered(kind)) + usize::from(self.order(Axis::I).is_some())
+        let others = [
+            self.unordered(kind),
+            self.limits(kind).is_some(),
+            self.order(Axis::I).is_some(),
+        ];
+        1 + others.into_iter().filter(|own| *own).count()
     }
 
     /// Whether a reduction must know in which order columns come.
@@ -381,6 +410,7 @@ impl PartialEq for Ranges {
         let same = |(a, b): (&Arc<List>, &Arc<List>)| Arc::ptr_eq(a, b) || **a == **b;
         let mut lists = self.lists.iter().zip(other.lists.iter());
         (self.sizes, &self.batch, &self.order) == (other.sizes, &other.batch, &other.order)
+            && self.limits == other.limits
             && (Arc::ptr_eq(&self.lists, &other.lists) || lists.all(same))
     }
 }

@@ -103,25 +103,16 @@ impl Ranges {
             .map(|batch| chunks(self.list(shape, batch), rows))
             .collect();
         let all = || chunks.iter().flatten();
-        let layers = all().map(|chunk| chunk.layers.len()).max().unwrap_or(1);
-        let layer = |layer: &Layer| {
-            layer
-                .tasks
-                .iter()
-                .map(|(_, own)| blocks(own, cut.block))
-                .max()
-        };
-        let most = all()
-            .flat_map(|chunk| &chunk.layers)
-            .filter_map(layer)
-            .max();
+        let layers = all().map(Chunk::layers).max().unwrap_or(1);
+        let most = all().map(|chunk| chunk.most_blocks(cut.block)).max();
         let each = most.unwrap_or(0).div_ceil(cut.blocks).max(1);
+        let (count, ranges) = (all().count(), self.count());
         let mut made = Tasks {
             parts: layers * each,
             split: each > 1,
-            tasks: Vec::new(),
-            units: Vec::new(),
-            ranges: Vec::new(),
+            tasks: Vec::with_capacity(count * layers * each),
+            units: Vec::with_capacity(count),
+            ranges: Vec::with_capacity(ranges),
             numbers: OnceLock::new(),
         };
         for (batch, chunks) in chunks.iter().enumerate() {
@@ -150,59 +141,110 @@ impl Tasks {
     /// Adds the tasks of consecutive rows, of `layers` layers with `each` parts.
     fn add(&mut self, batch: usize, chunk: &Chunk, cut: Cut, [layers, each]: [usize; 2]) {
         let before = self.tasks.len();
-        for (layer, own) in chunk.layers.iter().enumerate() {
-            for (rows, columns) in &own.tasks {
-                let first = self.ranges.len();
-                let ends = cut_into(columns, cut, each, &mut self.ranges);
-                for start in rows.clone().step_by(cut.rows) {
-                    let rows = start..rows.end.min(start + cut.rows);
-                    let own = self.tasks.len();
-                    let mut begin = first;
-                    for (part, end) in ends.iter().enumerate() {
-                        self.tasks.push(Task {
-                            batch,
-                            rows: rows.clone(),
-                            ranges: begin..*end,
-                            part: layer * each + part,
-                        });
-                        begin = *end;
-                    }
-                    if chunk.layers.len() == 1 {
-                        self.units.push(Unit {
-                            batch,
-                            rows,
-                            tasks: own..self.tasks.len(),
-                        });
-                    }
+        match chunk {
+            Chunk::Alone(rows, columns) => {
+                let place = Place { batch, layer: 0 };
+                self.add_rows(place, (rows, columns), cut, each);
+                for start in (before..self.tasks.len()).step_by(each) {
+                    self.units.push(Unit {
+                        batch,
+                        rows: self.tasks[start].rows.clone(),
+                        tasks: start..start + each,
+                    });
                 }
             }
-        }
-        if chunk.layers.len() > 1 {
-            self.units.push(Unit {
-                batch,
-                rows: chunk.rows.clone(),
-                tasks: before..self.tasks.len(),
-            });
+            Chunk::Together(rows, own) => {
+                for (layer, own) in own.iter().enumerate() {
+                    for (rows, columns) in &own.tasks {
+                        self.add_rows(Place { batch, layer }, (rows, columns), cut, each);
+                    }
+                }
+                self.units.push(Unit {
+                    batch,
+                    rows: rows.clone(),
+                    tasks: before..self.tasks.len(),
+                });
+            }
         }
         // The parts that other rows have.
-        for part in chunk.layers.len() * each..layers * each {
-            for start in chunk.rows.clone().step_by(cut.rows) {
+        let rows = chunk.rows();
+        for part in chunk.layers() * each..layers * each {
+            for start in rows.clone().step_by(cut.rows) {
                 self.tasks.push(Task {
                     batch,
-                    rows: start..chunk.rows.end.min(start + cut.rows),
+                    rows: start..rows.end.min(start + cut.rows),
                     ranges: 0..0,
                     part,
                 });
             }
         }
     }
+
+    /// Adds the tasks of rows with the same columns, of `each` parts.
+    fn add_rows(
+        &mut self,
+        place: Place,
+        (rows, columns): (&Range<usize>, &[Columns]),
+        cut: Cut,
+        each: usize,
+    ) {
+        let first = self.ranges.len();
+        let ends = cut_into(columns, cut, each, &mut self.ranges);
+        for start in rows.clone().step_by(cut.rows) {
+            let mut begin = first;
+            for (part, end) in ends.iter().enumerate() {
+                self.tasks.push(Task {
+                    batch: place.batch,
+                    rows: start..rows.end.min(start + cut.rows),
+                    ranges: begin..*end,
+                    part: place.layer * each + part,
+                });
+                begin = *end;
+            }
+        }
+    }
+}
+
+/// Where tasks belong.
+#[derive(Clone, Copy)]
+struct Place {
+    batch: usize,
+    layer: usize,
 }
 
 /// Consecutive rows.
-struct Chunk {
-    rows: Range<usize>,
-    /// Columns of the rows, those of a layer before those of the next one.
-    layers: Vec<Layer>,
+enum Chunk<'a> {
+    /// A cluster, which has columns of its own.
+    Alone(Range<usize>, &'a [Columns]),
+    /// A group of short ones, whose columns are in layers: those of one before those of the next one.
+    Together(Range<usize>, Vec<Layer>),
+}
+
+impl Chunk<'_> {
+    fn rows(&self) -> Range<usize> {
+        match self {
+            Self::Alone(rows, _) | Self::Together(rows, _) => rows.clone(),
+        }
+    }
+
+    fn layers(&self) -> usize {
+        match self {
+            Self::Alone(..) => 1,
+            Self::Together(_, layers) => layers.len(),
+        }
+    }
+
+    /// The most blocks of `block` columns of a task.
+    fn most_blocks(&self, block: usize) -> usize {
+        match self {
+            Self::Alone(_, columns) => blocks(columns, block),
+            Self::Together(_, layers) => {
+                let tasks = layers.iter().flat_map(|layer| &layer.tasks);
+                let counts = tasks.map(|(_, own)| blocks(own, block));
+                counts.max().unwrap_or(0)
+            }
+        }
+    }
 }
 
 /// Rows with columns that they have in common. All rows of a chunk are in one of them.
@@ -211,7 +253,7 @@ struct Layer {
 }
 
 /// The rows of a list in chunks: the clusters, or groups of short ones that have many columns in common.
-fn chunks(list: &List, rows: usize) -> Vec<Chunk> {
+fn chunks(list: &List, rows: usize) -> Vec<Chunk<'_>> {
     let clusters: Vec<(Range<usize>, &[Columns])> = list.clusters().collect();
     let mut made = Vec::new();
     let mut at = 0;
@@ -228,12 +270,7 @@ fn chunks(list: &List, rows: usize) -> Vec<Chunk> {
             None => {
                 // The next group may have more in common.
                 let (rows, own) = &clusters[at];
-                made.push(Chunk {
-                    rows: rows.clone(),
-                    layers: vec![Layer {
-                        tasks: vec![(rows.clone(), own.to_vec())],
-                    }],
-                });
+                made.push(Chunk::Alone(rows.clone(), own));
                 at += 1;
             }
         }
@@ -243,7 +280,7 @@ fn chunks(list: &List, rows: usize) -> Vec<Chunk> {
 
 /// A group of clusters as three layers: the longest range that all have, what comes before, and what comes behind. None
 /// where that is not much less work.
-fn together(group: &[(Range<usize>, &[Columns])]) -> Option<Chunk> {
+fn together<'a>(group: &[(Range<usize>, &'a [Columns])]) -> Option<Chunk<'a>> {
     let [(first, _), .., (last, _)] = group else {
         return None;
     };
@@ -269,16 +306,14 @@ fn together(group: &[(Range<usize>, &[Columns])]) -> Option<Chunk> {
             .map(|(rows, own)| (rows.clone(), overlap(own, &[Columns { start, end }])))
             .collect(),
     };
-    Some(Chunk {
-        layers: vec![
-            part(0, middle.start),
-            Layer {
-                tasks: vec![(rows.clone(), vec![middle])],
-            },
-            part(middle.end, u32::MAX),
-        ],
-        rows,
-    })
+    let layers = vec![
+        part(0, middle.start),
+        Layer {
+            tasks: vec![(rows.clone(), vec![middle])],
+        },
+        part(middle.end, u32::MAX),
+    ];
+    Some(Chunk::Together(rows, layers))
 }
 
 /// What is in ranges of both lists.
