@@ -171,12 +171,15 @@ impl Reduction {
         self.ranges.as_ref().map(|ranges| ranges.over(self.axis))
     }
 
-    /// The number of pairs.
+    /// The number of pairs by which it is chosen where this runs.
     pub(crate) fn pairs(&self) -> u128 {
         let product = |sizes: &[usize]| sizes.iter().map(|size| *size as u128).product::<u128>();
+        let all = || product(&self.batch) * product(&[self.m, self.n]);
         match &self.ranges {
-            None => product(&self.batch) * product(&[self.m, self.n]),
-            Some(ranges) => ranges.pairs() * product(&self.batch) / product(ranges.batch()).max(1),
+            None => all(),
+            Some(ranges) => ranges.pairs_that_count().map_or_else(all, |pairs| {
+                pairs * product(&self.batch) / product(ranges.batch()).max(1)
+            }),
         }
     }
 

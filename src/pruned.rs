@@ -375,7 +375,7 @@ impl<'a> Attempt<'a> {
 
     fn of_pairs(&self, sorted: &LazyTensor, pairs: Pairs) -> LazyTensor {
         LazyTensor {
-            ranges: Some(Ranges::reduced_over(self.request.axis, pairs)),
+            ranges: Some(Ranges::reduced_over(self.request.axis, pairs).as_all()),
             accumulation: self.lazy.accumulation,
             ..sorted.clone()
         }
@@ -385,22 +385,26 @@ impl<'a> Attempt<'a> {
     fn sorted(&self, orders: &[Option<Arc<[u32]>>; 2]) -> Result<LazyTensor, LazyError> {
         let mut sorted = self.lazy.clone();
         // Points are often paired with themselves.
-        let done: RefCell<Vec<(DispatchTensor, &Arc<[u32]>, DispatchTensor)>> = RefCell::default();
+        let done: RefCell<Vec<Sorted>> = RefCell::default();
         for (axis, order) in [Axis::I, Axis::J].into_iter().zip(orders) {
             if let Some(order) = order {
                 let indices: Vec<usize> = order.iter().map(|at| *at as usize).collect();
                 sorted = sorted.picked(axis, &indices, |tensor| {
                     let own = &tensor.tensor;
                     let mut done = done.borrow_mut();
-                    let is_it = |(of, by, _): &&(DispatchTensor, &Arc<[u32]>, DispatchTensor)| {
-                        Arc::ptr_eq(by, order) && backends::is_same(of, own)
+                    let is_it = |made: &&Sorted| {
+                        Arc::ptr_eq(&made.order, order) && backends::is_same(&made.of, own)
                     };
-                    if let Some((_, _, same)) = done.iter().find(is_it) {
-                        return same.clone();
+                    if let Some(same) = done.iter().find(is_it) {
+                        return same.sorted.clone();
                     }
-                    let made = in_order(own, order);
-                    done.push((own.clone(), order, made.clone()));
-                    made
+                    let sorted = in_order(own, order);
+                    done.push(Sorted {
+                        of: own.clone(),
+                        order: order.clone(),
+                        sorted: sorted.clone(),
+                    });
+                    sorted
                 })?;
             }
         }
@@ -486,6 +490,13 @@ fn rounded_up(number: f64) -> f32 {
         true => single.next_up(),
         false => single,
     }
+}
+
+/// A tensor whose rows are in another order.
+struct Sorted {
+    of: DispatchTensor,
+    order: Arc<[u32]>,
+    sorted: DispatchTensor,
 }
 
 /// A size below which values do not matter, such that 0 is below it.

@@ -40,6 +40,9 @@ pub struct Ranges {
     pairs: Pairs,
     /// Whether rows stand for columns.
     swapped: bool,
+    /// Whether a reduction runs where that of all pairs would: others that are compared with it have other ranges of the
+    /// same matrix, and engines round each in its own way.
+    as_all: bool,
 }
 
 /// Numbers, ranges or truth values: slices, vectors and tensors.
@@ -110,6 +113,7 @@ impl Ranges {
         Self {
             pairs,
             swapped: false,
+            as_all: false,
         }
     }
 
@@ -118,7 +122,21 @@ impl Ranges {
         Self {
             pairs,
             swapped: axis == Axis::I,
+            as_all: false,
         }
+    }
+
+    /// The same, for reductions that run where those of all pairs would.
+    pub(crate) fn as_all(self) -> Self {
+        Self {
+            as_all: true,
+            ..self
+        }
+    }
+
+    /// The number of pairs by which it is chosen where a reduction runs, if it is not that of all pairs.
+    pub(crate) fn pairs_that_count(&self) -> Option<u128> {
+        (!self.as_all).then(|| self.pairs())
     }
 
     /// The columns `columns[slices[k - 1]..slices[k]]` for the rows `rows[k]`, where the first slice starts at 0: the
@@ -251,6 +269,7 @@ impl Ranges {
         Self {
             pairs: self.pairs.clone(),
             swapped: !self.swapped,
+            as_all: self.as_all,
         }
     }
 

@@ -13,7 +13,7 @@ use crate::process::{self, Source};
 use crate::summary::{Outcome, Tally};
 
 /// The examples, in the order in which they run.
-const EXAMPLES: [Example; 8] = [
+const EXAMPLES: [Example; 9] = [
     Example {
         name: "tutorial",
         takes_size: true,
@@ -24,6 +24,10 @@ const EXAMPLES: [Example; 8] = [
     },
     Example {
         name: "knn_digits",
+        takes_size: false,
+    },
+    Example {
+        name: "neighbours",
         takes_size: false,
     },
     Example {

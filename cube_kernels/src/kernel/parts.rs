@@ -130,14 +130,13 @@ fn merge_lists<A: Float, O: Float, I: Int>(
     for place in 0..depth {
         let (at, other) = (first + (place - taken) * width, second + taken * width);
         // Of equal values that of the earlier column comes first.
-        let less = partial.values[other] < partial.values[at];
-        let less = if comptime!(spec.unordered) {
+        let later = if comptime!(spec.unordered) {
             let equal = partial.values[other] == partial.values[at];
-            less || (equal && columns[other] < columns[at])
+            let less = partial.values[other] < partial.values[at];
+            two && (less || (equal && columns[other] < columns[at]))
         } else {
-            less
+            two && partial.values[other] < partial.values[at]
         };
-        let later = two && less;
         let from = select(later, other, at);
         let to = (out_row * depth + place) * width + component;
         let (value, column) = (partial.values[from], columns[from]);

@@ -70,30 +70,36 @@ pub(super) mod kernel {
         index: Array<Vector<u32, N>>,
     }
 
-    /// Whether `value` takes the place of `best`, which was found earlier or, where columns come in another order, anywhere.
+    /// Whether `value` takes the place of `best`, which was found earlier.
     #[cube]
     fn better<F: Float, N: Size>(
+        value: Vector<F, N>,
+        best: Vector<F, N>,
+        #[comptime] kind: ReductionKind,
+    ) -> Vector<bool, N> {
+        let beyond = if comptime!(kind == ReductionKind::Maximum) {
+            value.greater_than(&best)
+        } else {
+            value.less_than(&best)
+        };
+        // Not `value != value`, which shaders may take to be false for NaN.
+        select_many(value.equal(&value), beyond, best.equal(&best))
+    }
+
+    /// The same, where the best one may have been found anywhere: of equal values that of the lower index is better.
+    #[cube]
+    fn better_by_index<F: Float, N: Size>(
         value: Vector<F, N>,
         index: Vector<u32, N>,
         best: Vector<F, N>,
         best_index: Vector<u32, N>,
         #[comptime] spec: Spec,
     ) -> Vector<bool, N> {
-        let beyond = if comptime!(spec.kind == ReductionKind::Maximum) {
-            value.greater_than(&best)
-        } else {
-            value.less_than(&best)
-        };
-        // Not `value != value`, which shaders may take to be false for NaN.
-        let better = select_many(value.equal(&value), beyond, best.equal(&best));
-        if comptime!(by_index(spec)) {
-            let (never, always) = (index.less_than(&index), index.equal(&index));
-            let both_nan = select_many(best.equal(&best), never, always);
-            let same = select_many(value.equal(&value), value.equal(&best), both_nan);
-            better.or(same.vec_and(index.less_than(&best_index)))
-        } else {
-            better
-        }
+        let (never, always) = (index.less_than(&index), index.equal(&index));
+        let both_nan = select_many(best.equal(&best), never, always);
+        let same = select_many(value.equal(&value), value.equal(&best), both_nan);
+        let earlier = same.vec_and(index.less_than(&best_index));
+        better::<F, N>(value, best, comptime!(spec.kind)).or(earlier)
     }
 
     /// Whether indices decide between equal values.
@@ -160,15 +166,15 @@ pub(super) mod kernel {
         index: Vector<u32, N>,
         #[comptime] spec: Spec,
     ) {
-        let held = if comptime!(spec.wanted.indices) {
-            state.index[at]
+        let better = if comptime!(by_index(spec)) {
+            let (best, best_index) = (state.best[at], state.index[at]);
+            better_by_index::<F, N>(value, index, best, best_index, spec)
         } else {
-            index
+            better::<F, N>(value, state.best[at], comptime!(spec.kind))
         };
-        let better = better::<F, N>(value, index, state.best[at], held, spec);
         state.best[at] = select_many(better, value, state.best[at]);
         if comptime!(spec.wanted.indices) {
-            state.index[at] = select_many(better, index, held);
+            state.index[at] = select_many(better, index, state.index[at]);
         }
     }
 

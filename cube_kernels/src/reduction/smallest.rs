@@ -329,10 +329,14 @@ pub(super) mod kernel {
         #[comptime] math: Math,
     ) {
         let last = comptime!((spec.depth() - 1) * spec.dim) + component;
-        let index = Vector::new(column);
-        let (held, held_index) = (state.values[last], state.indices[last]);
-        if any::<N>(precedes::<F, N>(value, index, held, held_index, spec)) {
-            insert::<F, N>(state, component, value, index, spec, math);
+        if comptime!(spec.unordered) {
+            let index = Vector::new(column);
+            let (held, held_index) = (state.values[last], state.indices[last]);
+            if any::<N>(precedes::<F, N>(value, index, held, held_index, spec)) {
+                insert::<F, N>(state, component, value, index, spec, math);
+            }
+        } else if any::<N>(value.less_than(&state.values[last])) {
+            insert::<F, N>(state, component, value, Vector::new(column), spec, math);
         }
     }
 
