@@ -71,7 +71,10 @@ impl LazyTensor {
             ReductionKind::LogSumExp { scores } if scores == self.dim() => {
                 (self.expr.clone(), f64::NEG_INFINITY)
             }
-            ReductionKind::SoftmaxSum => (self.expr.slice(0, 1), f64::NEG_INFINITY),
+            ReductionKind::SoftmaxSum => match self.expr.node() {
+                Node::Concat(parts) => (parts[0].clone(), f64::NEG_INFINITY),
+                _ => return None,
+            },
             _ => return None,
         };
         let mut exists: Option<Expr> = None;
