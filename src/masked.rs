@@ -111,3 +111,60 @@ impl LazyTensor {
         }
     }
 }
+
+#[cfg(all(test, any_backend))]
+mod tests {
+    use burn::prelude::*;
+    use burn_lazy_kernels::Wanted;
+
+    use super::*;
+
+    /// How many pairs are left of a square matrix of 1100 rows.
+    fn left(masked: &LazyTensor, kind: ReductionKind) -> Option<u128> {
+        let found = masked.of_masks(Request::new(kind, Wanted::VALUES, Axis::J))?;
+        Some(found.ranges.expect("it was made with ranges").pairs())
+    }
+
+    #[test]
+    fn masks_are_found_where_they_change_nothing() {
+        let device = Device::default();
+        let points = || Tensor::<2>::ones([1100, 2], &device);
+        let scores = LazyTensor::vi(points()).dot(LazyTensor::vj(points()));
+        let later = LazyTensor::offset().less(0.0);
+        let masked = scores.mask_where(&later, f64::NEG_INFINITY);
+        let softmax = LazyTensor::concat(&[masked.clone(), LazyTensor::vj(points())]);
+        let log_sum = ReductionKind::LogSumExp { scores: 1 };
+        let list = ReductionKind::Smallest { k: 3 };
+        let cases = [
+            (&softmax, ReductionKind::SoftmaxSum),
+            (&masked, log_sum),
+            (
+                &scores.mask_where(&later, 0.0),
+                ReductionKind::Sum(Default::default()),
+            ),
+            (&scores.mask_where(&later, f64::INFINITY), list),
+        ];
+        let all = 1100 * 1100;
+        for (masked, kind) in cases {
+            match backends::is_processor(&device) {
+                true => {
+                    let left = left(masked, kind).expect("a causal mask");
+                    assert!(
+                        left > all / 2 && left < all * 6 / 10,
+                        "{left} pairs of {kind}"
+                    );
+                }
+                false => assert_eq!(left(masked, kind), None),
+            }
+        }
+        // What another value stands for counts, and so does what a tensor masks.
+        assert_eq!(left(&masked, list), None);
+        assert_eq!(left(&scores.mask_where(&later, 1.0), log_sum), None);
+        let by_tensor = LazyTensor::vi(points()).less(LazyTensor::vj(points()).slice(0..1));
+        let by_tensor = by_tensor.slice(0..1);
+        assert_eq!(
+            left(&scores.mask_where(by_tensor, f64::NEG_INFINITY), log_sum),
+            None
+        );
+    }
+}
