@@ -321,7 +321,9 @@ fn sums_differ_by_no_more_than_the_tolerance() {
                 );
             }
         }
-        assert!(before < 0.2, "{before} are left in {dtype:?}");
+        // Blocks of rows are larger where no processor computes.
+        let most = if is_fast() { 0.2 } else { 0.4 };
+        assert!(before < most, "{before} are left in {dtype:?}");
     }
 }
 
