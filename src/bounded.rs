@@ -181,13 +181,14 @@ impl Bounded {
         let same = |(a, b): (&&Copied, &&Copied)| {
             a.shape == b.shape && a.data.as_bytes() == b.data.as_bytes()
         };
-        rows.len() == columns.len() && rows.iter().zip(&columns).all(same)
+        let [m, n] = self.sizes;
+        m == n && rows.len() == columns.len() && rows.iter().zip(&columns).all(same)
     }
 }
 
 /// The rows of a tensor without batches in another order. Autodiff does not track them.
 pub(crate) fn in_order(tensor: &DispatchTensor, order: &[u32]) -> DispatchTensor {
-    let device = Tensor::<1>::from_dispatch(tensor.clone()).device().inner();
+    let device = Tensor::<1>::from_dispatch(tensor.clone()).device();
     let dtype = tensor.dtype();
     let data = Tensor::<1>::from_dispatch(tensor.clone()).into_data();
     let shape = data.shape().clone();

@@ -17,13 +17,18 @@ impl<K: Eq + Hash, V> Kept<K, V> {
         Self(LazyLock::new(Default::default))
     }
 
-    /// The value for `key`, which is made if it is not there.
+    /// The value for `key`, which is made if it is not there. While it is made others are not kept waiting, and may make it,
+    /// too.
     pub fn get(&self, key: K, make: impl FnOnce(&K) -> V) -> Arc<V> {
-        let mut kept = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        let lock = || self.0.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(value) = lock().get(&key) {
+            return value.clone();
+        }
+        let value = Arc::new(make(&key));
+        let mut kept = lock();
         if kept.len() >= Self::MOST {
             kept.clear();
         }
-        let make = |key: &K| Arc::new(make(key));
-        kept.entry(key).or_insert_with_key(make).clone()
+        kept.entry(key).or_insert(value).clone()
     }
 }

@@ -1,11 +1,12 @@
 //! Pairs that a mask within a formula leaves out, found block by block.
 
+use burn::tensor::DType;
 use burn_lazy_kernels::{
     Axis, Expr, Ranges as Pairs, ReductionKind, catalogue::ScalarOp, expr::Node,
 };
 
 use crate::{
-    backends,
+    backends::{self, computed},
     bounded::Bounded,
     kept::Kept,
     lazy::LazyTensor,
@@ -25,8 +26,8 @@ impl LazyTensor {
     /// The same of the pairs that masks leave, block by block, where a mask gives pairs that change nothing. That is so for
     /// masks of indices, as for causal attention and windows.
     pub(crate) fn of_masks(&self, request: Request) -> Option<Self> {
-        /// A mask by what it is, its numbers and its sizes.
-        type Mask = (u128, Vec<u64>, [usize; 2], Axis);
+        /// A mask by what it is, its numbers, its sizes, and whether it is computed in F64.
+        type Mask = (u128, Vec<u64>, [usize; 2], Axis, bool);
         static MASKS: Kept<Mask, Option<Pairs>> = Kept::new();
 
         let extent = self.extent();
@@ -50,7 +51,9 @@ impl LazyTensor {
             .iter()
             .filter_map(|leaf| self.number_of(&Expr::var(*leaf)));
         let numbers = numbers.map(f64::to_bits).collect();
-        let key = (formula.root().digest(), numbers, [m, n], request.axis);
+        let double = computed(extent.dtype?) == DType::F64;
+        let digest = formula.root().digest();
+        let key = (digest, numbers, [m, n], request.axis, double);
         let pairs = MASKS.get(key, |_| {
             let most = (all as f64 * MOST_LEFT) as u128;
             let bounded = Bounded::new(self, &exists, request.axis, 0).ok()?;
@@ -83,7 +86,11 @@ impl LazyTensor {
             let [value, mask, other] = &args[..] else {
                 break;
             };
-            if self.number_of(other) == Some(nothing) && mask.dim() == 1 {
+            // What is given something that counts is there, whatever masks within it say.
+            if self.number_of(other) != Some(nothing) {
+                break;
+            }
+            if mask.dim() == 1 {
                 let absent = Expr::scalar(ScalarOp::Equal, vec![mask.clone(), Expr::constant(0.0)]);
                 exists = Some(match exists {
                     None => absent,

@@ -24,7 +24,10 @@ use crate::{
 /// The fewest pairs for which pruning is tried: it takes some ten milliseconds.
 const FEW_PAIRS: u128 = 1 << 28;
 
-/// The same on graphics cards, as points are sorted on the host.
+/// The fewest points of either axis.
+const FEW_POINTS: usize = 1 << 12;
+
+/// The fewest pairs on graphics cards, as points are sorted on the host.
 const FEW_PAIRS_OF_GPU: u128 = 1 << 32;
 
 /// The most components of the points of an axis. With more of them, few blocks of pairs are excluded.
@@ -119,8 +122,11 @@ impl LazyTensor {
     /// out: those that are 0, and with [`Pruning::Relative`] or [`Pruning::Absolute`] also those below the tolerance. That is
     /// found out once for all products, as a solver takes hundreds with one matrix.
     ///
-    /// The result is a matrix with [`ranges`](Self::ranges): pairs that are left out are 0. Where nothing can be left out,
-    /// it is the matrix itself; so it is if autodiff tracks an operand.
+    /// It is meant for [`sum`](Self::sum), [`matmul`](Self::matmul) and solvers: the result is a matrix with
+    /// [`ranges`](Self::ranges), in which the pairs that are left out do not exist, so that a `mean` or a `min` is that of
+    /// the others. With a tolerance $t$ an entry of a product with $b$ changes by at most
+    /// $t \max_j |b_j| \sum_j |k_{ij}|$ (or $t \max_j |b_j|$ if it is absolute), and the matrix may lose its symmetry, which
+    /// solvers rely on. Where autodiff tracks an operand, and where no bounds are known, it is the matrix itself.
     ///
     /// ```
     /// # #[cfg(feature = "flex")] {
@@ -173,9 +179,9 @@ impl LazyTensor {
         self.check_axis(axis)?;
         self.check_tensor()?;
         let request = Request::new(kind, Wanted::VALUES, axis);
-        let found = match self.of_masks(request) {
-            Some(masked) => Ok(masked),
-            None => self.find_pairs(request)?,
+        let found = match self.find_pairs(request)? {
+            Err(why) => self.of_masks(request).ok_or(why),
+            found => found,
         };
         Ok(match found {
             Err(why) => Pruned::All(why),
@@ -226,9 +232,12 @@ impl LazyTensor {
                 Some(Unpruned::RangesOrBatches)
             }
             _ if m == 0 || n == 0 => Some(Unpruned::Empty),
+            _ if m.max(n) >= u32::MAX as usize => Some(Unpruned::TooLarge),
             _ if cfg!(target_family = "wasm") => Some(Unpruned::Unreadable),
             // The gradient by a factor that is 0 is not 0.
             _ if matches!(what, What::Sum(_)) && self.is_tracked() => Some(Unpruned::Tracked),
+            // Points are sorted in a time that is in proportion to those of the longer axis.
+            _ if auto && m.min(n) < FEW_POINTS => Some(Unpruned::FewPairs),
             _ if auto && (m as u128 * n as u128) < few() => Some(Unpruned::FewPairs),
             _ if auto && what.places() > columns / 16 => Some(Unpruned::ManyValues),
             _ => None,
@@ -375,7 +384,7 @@ impl<'a> Attempt<'a> {
 
     fn of_pairs(&self, sorted: &LazyTensor, pairs: Pairs) -> LazyTensor {
         LazyTensor {
-            ranges: Some(Ranges::reduced_over(self.request.axis, pairs).as_all()),
+            ranges: Some(Ranges::reduced_over(self.request.axis, pairs).chosen_as_all()),
             accumulation: self.lazy.accumulation,
             ..sorted.clone()
         }
@@ -431,6 +440,8 @@ impl<'a> Attempt<'a> {
             })
         };
         let columns = self.lazy.extent().size(axis).expect("it is reduced") as f64;
+        let dtype = self.lazy.extent().dtype.expect("it is reduced");
+        let is_double = computed(dtype) == DType::F64;
         let margin = |value: f64| value.abs() * ROUNDING + f64::from(f32::MIN_POSITIVE);
         let limits = match &self.what {
             What::Sum(None) => return Ok(None),
@@ -441,15 +452,18 @@ impl<'a> Attempt<'a> {
                     End::Largest => -1.0,
                 };
                 let found = values(sorted, kind, seeds)?;
+                let least = f64::from(f32::MIN);
                 let beyond = |value: f64| match value.is_finite() {
                     true => value + sign * margin(value),
+                    // Finite, so that infinite values are found again within it.
+                    false if value * sign < 0.0 => sign * least,
                     false => value,
                 };
                 (*end, numbers(found, beyond))
             }
             What::Sum(Some(Pruning::Absolute(tolerance))) => {
                 let rows = self.lazy.extent().size(axis.other()).expect("it has rows");
-                let limit = -least_size(tolerance / columns);
+                let limit = -least_size(tolerance / columns, is_double);
                 (End::Smallest, vec![limit; rows * self.bounded.dim()])
             }
             What::Sum(tolerance) => {
@@ -457,7 +471,11 @@ impl<'a> Attempt<'a> {
                 let seeds = lists.nearest(BLOCKS_OF_SUM, End::Smallest).expect(expect);
                 let sizes = sorted.map(sorted.expr.abs());
                 let sums = values(&sizes, ReductionKind::Sum(Accumulation::Blocks), seeds)?;
-                let limit = |sum: f64| -least_size(sum * SURE * tolerance / columns);
+                let limit = |sum: f64| match sum.is_finite() {
+                    true => -least_size(sum * SURE * tolerance / columns, is_double),
+                    // It may have overflowed.
+                    false => f64::NAN,
+                };
                 (End::Smallest, numbers(sums, limit))
             }
             What::Exponentials => {
@@ -466,10 +484,7 @@ impl<'a> Attempt<'a> {
                     _ => sorted.clone(),
                 };
                 let found = values(&scores, ReductionKind::Maximum, seeds(1, End::Largest))?;
-                let least = match computed(self.lazy.extent().dtype.expect("it is reduced")) {
-                    DType::F64 => -746.0,
-                    _ => -104.0,
-                };
+                let least = if is_double { -746.0 } else { -104.0 };
                 let tolerance = self.lazy.pruning.tolerance().unwrap_or(0.0);
                 let below = (tolerance / columns).ln().max(least).min(0.0);
                 let limit = |value: f64| match value.is_finite() {
@@ -500,8 +515,11 @@ struct Sorted {
 }
 
 /// A size below which values do not matter, such that 0 is below it.
-fn least_size(size: f64) -> f64 {
-    size.max(f64::from(f32::from_bits(1)))
+fn least_size(size: f64, is_double: bool) -> f64 {
+    size.max(match is_double {
+        true => f64::from_bits(1),
+        false => f32::from_bits(1).into(),
+    })
 }
 
 /// The last of `places` places of each row.

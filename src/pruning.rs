@@ -10,6 +10,9 @@ use std::fmt;
 /// was found already are not evaluated. The result is the same in every bit, values and indices, in whatever order points
 /// come: of equal values that of the lowest index is found.
 ///
+/// Reductions over both axes, a `logsumexp` with weights, and matrices with batches or [ranges](crate::Ranges) have all of
+/// their pairs.
+///
 /// That pays where operands of few components say how far points are from each other, as the distances of points in space
 /// do, and where there are many points.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -74,6 +77,8 @@ pub enum Unpruned {
     Tracked,
     /// An axis is empty, or no operand has it.
     Empty,
+    /// Rows or columns are too many to be numbered in 32 bits.
+    TooLarge,
     /// Tensors cannot be read at once where this runs.
     Unreadable,
     /// There are so few pairs that it would not pay.
@@ -111,6 +116,7 @@ impl fmt::Display for Unpruned {
             Self::NotDone => "this reduction leaves out none, or none unless it is asked for",
             Self::Tracked => "autodiff tracks an operand of the sum",
             Self::Empty => "there are no pairs",
+            Self::TooLarge => "there are more rows or columns than can be numbered",
             Self::Unreadable => "tensors cannot be read at once",
             Self::FewPairs => "there are few",
             Self::ManyValues => "many values of each row are looked for",

@@ -127,7 +127,7 @@ impl Ranges {
     }
 
     /// The same, for reductions that run where those of all pairs would.
-    pub(crate) fn as_all(self) -> Self {
+    pub(crate) fn chosen_as_all(self) -> Self {
         Self {
             as_all: true,
             ..self

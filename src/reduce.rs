@@ -177,7 +177,7 @@ reductions! {
     /// Whether any entry over a symbolic axis is not 0, shaped as the [`sum`](Self::sum); false over
     /// an empty axis.
     any / try_any(axis: impl Into<Axes>) -> Tensor<R, Bool> = |k| {
-        let ones = k.try_apply(ScalarOp::NotEqual, 0.0)?;
+        let ones = k.try_apply(ScalarOp::NotEqual, 0.0)?.try_prune(k.pruning)?;
         Ok(ones.try_max::<R>(axis)?.greater_scalar(0.5))
     };
 

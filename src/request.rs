@@ -86,14 +86,16 @@ impl LazyTensor {
         if let Some(ordered) = self.in_order()? {
             return ordered.run(ordered.reduction(request)?);
         }
-        let fewer = match self.of_masks(request) {
-            Some(masked) => Some(masked),
-            None => self.pruned(request).ok().flatten(),
+        let fewer = match self.pruned(request) {
+            Ok(Some(pruned)) => Some(pruned),
+            Ok(None) => self.of_masks(request),
+            // The device may refuse ranges, and run all pairs.
+            Err(LazyError::Launch { .. }) => None,
+            Err(error) => return Err(error),
         };
-        // A device that refuses ranges may run all pairs.
         match fewer.map(|fewer| fewer.run_pruned(request)) {
-            Some(Ok(results)) => Ok(results),
-            _ => self.run(prepared),
+            None | Some(Err(LazyError::Launch { .. })) => self.run(prepared),
+            Some(results) => results,
         }
     }
 

@@ -67,6 +67,11 @@ fn numbers<const R: usize>(values: Tensor<R, Int>) -> Vec<i64> {
 /// Asserts that nothing tells pruned reductions of `k` from those of all pairs.
 fn check(what: &str, k: &LazyTensor, axis: Axis, counts: &[usize]) {
     let both = || [Pruning::Exact, Pruning::Off].map(|how| k.prune(how));
+    let found = k.prune(Pruning::Exact).pruning(2, axis);
+    assert!(
+        matches!(found, Pruned::Pairs { .. }),
+        "{what} over {axis}: {found}"
+    );
     let [pruned, all] = both().map(|k| k.min_argmin::<2>(axis));
     assert_eq!(
         numbers(pruned.1),
@@ -190,14 +195,17 @@ fn nothing_differs_for_other_formulas() {
             ("scaled", scaled),
             ("near in indices, too", x_i.sqdist(&y_j) + near),
             ("masked", x_i.sqdist(&y_j).mask_where(same, f64::INFINITY)),
+            // Of points and themselves this is infinite.
+            ("logarithm", (&x_i.round() - &y_j.round()).sqnorm().log()),
+            (
+                "indices alone",
+                (&u_i + &v_j) * 0.0 + LazyTensor::offset().abs(),
+            ),
             ("angle", (x_i.dot(&y_j) / (x_i.norm() * y_j.norm())).acos()),
-            ("columns alone", v_j.square()),
         ];
         for (name, k) in &formulas {
             for axis in [Axis::J, Axis::I] {
-                if *name != "columns alone" || axis == Axis::J {
-                    check(&format!("{name} in {dtype:?}"), k, axis, &[10]);
-                }
+                check(&format!("{name} in {dtype:?}"), k, axis, &[10]);
             }
         }
     }
@@ -345,6 +353,32 @@ fn products_counts_and_means_leave_out_zeros() {
     assert!(counts[0].iter().any(|count| *count > 0));
 }
 
+/// Sums of sizes that overflow say nothing, and tiny ones are sizes.
+#[test]
+fn sums_of_large_and_of_tiny_terms_are_those_of_all_pairs() {
+    let (m, n) = (200, 1000);
+    let mut random = Random::new(89);
+    for (dtype, _) in dtypes() {
+        let (large, tiny) = match dtype {
+            DType::F64 => (1e306, 1e-200),
+            _ => (1e36, 1e-30),
+        };
+        let [x_i, y_j] = points_of(&random.vec(m), &random.vec(n), 1, dtype);
+        let sign = |_| if random.next() < 0.0 { -large } else { large };
+        let signs: Vec<f64> = (0..n).map(sign).collect();
+        let w_j = LazyTensor::vj(tensor(&signs, [n, 1], dtype, &device()));
+        for (what, k) in [
+            ("large", (&x_i - &y_j).cos() * w_j),
+            ("tiny", (&x_i - &y_j).square() * tiny),
+        ] {
+            let [_, by] = differ(&k, Pruning::Relative(1e-6), Axis::J);
+            let sizes = host((k.abs() / 1000.0).prune(Pruning::Off).sum::<2>(Axis::J));
+            let size = sizes.iter().fold(0f64, |most, size| most.max(*size)) * 1000.0;
+            assert!(by <= 1e-4 * size, "{what} in {dtype:?}: {by} of {size}");
+        }
+    }
+}
+
 /// What is NaN or infinite is never left out.
 #[test]
 fn sums_of_special_points_are_those_of_all_pairs() {
@@ -432,7 +466,6 @@ fn masks_of_indices_leave_out_blocks() {
         let both = |of: &dyn Fn(&LazyTensor) -> Vec<f64>| {
             [Pruning::Auto, Pruning::Off].map(|how| of(&masked.prune(how)))
         };
-        // A softmax is made of a new formula, which prunes in the default way.
         let weighted = |k: &LazyTensor| host(k.sumsoftmaxweight::<2>(&v_j, Axis::J));
         let dense = |mask: &LazyTensor| {
             // The mask of a tensor, of which nothing is known before it is read.
@@ -463,6 +496,22 @@ fn masks_of_indices_leave_out_blocks() {
             let part = left(zero.pruning_of_sum(Axis::J));
             assert!(part < 0.7, "{name} leaves {part}");
         }
+    }
+    // A mask around another one gives pairs that count.
+    let inner = scores.mask_where(offset().less(0.0), f64::NEG_INFINITY);
+    let last = LazyTensor::column_index().greater_equal((n - 1) as f64);
+    let nested = inner.mask_where(last, 0.0);
+    let [auto, off] =
+        [Pruning::Auto, Pruning::Off].map(|how| host(nested.prune(how).logsumexp::<2>(Axis::J)));
+    assert_close("nested masks", &auto, &off, 1e-5);
+    // A mask that holds in F64 and not in F32.
+    for (dtype, _) in dtypes().into_iter().rev() {
+        let [q_i, k_j] = points_of(&random.vec(m), &random.vec(n), 1, dtype);
+        let far = (-offset().square()).exp().equal(0.0);
+        let near = (q_i * k_j).mask_where(far, 0.0);
+        let [auto, off] =
+            [Pruning::Auto, Pruning::Off].map(|how| host(near.prune(how).sum::<2>(Axis::J)));
+        assert_close("a mask that depends on the type", &auto, &off, 1e-5);
     }
     // What is given instead must change nothing.
     let other = scores.mask_where(offset().less(0.0), 1.0);
@@ -575,4 +624,35 @@ fn sums_of_tracked_operands_have_all_pairs() {
     let gradients = k.sum::<2>(Axis::J).sum().backward();
     let gradient = host(b.grad(&gradients).expect("it is tracked"));
     assert!(gradient.iter().all(|by| *by > 0.5));
+}
+
+/// Masks leave gradients as they are, and results stay on the device of their operands.
+#[cfg(feature = "autodiff")]
+#[test]
+fn gradients_of_masked_pairs_are_those_of_all_pairs() {
+    let device = device().autodiff();
+    let (m, n) = (1200, 1000);
+    let mut random = Random::new(90);
+    let points = [m, n, n].map(|size| random.vec(size * 2));
+    let later = || LazyTensor::offset().less(0.0);
+    let gradients = |how: Pruning| {
+        let leaf =
+            |k: usize, size| tensor(&points[k], [size, 2], DType::F32, &device).require_grad();
+        let (q, k, v) = (leaf(0, m), leaf(1, n), leaf(2, n));
+        let scores = LazyTensor::vi(q.clone()).dot(LazyTensor::vj(k.clone()));
+        let masked = scores.mask_where(later(), f64::NEG_INFINITY).prune(how);
+        let out: Tensor<2> = masked.sumsoftmaxweight(LazyTensor::vj(v.clone()), Axis::J);
+        let total: Tensor<2> = scores.mask_where(later(), 0.0).prune(how).sum(Axis::I);
+        let own = (out.square().sum() + total.sum()).backward();
+        [&q, &k, &v].map(|leaf| host(leaf.grad(&own).expect("it is tracked")))
+    };
+    let [auto, all] = [Pruning::Auto, Pruning::Off].map(gradients);
+    for (name, (auto, all)) in ["q", "k", "v"].iter().zip(auto.iter().zip(&all)) {
+        assert_close(&format!("the gradient by {name}"), auto, all, 1e-4);
+    }
+    let x = tensor(&points[0], [m, 2], DType::F32, &device);
+    let squares = LazyTensor::vi(x.clone()).sqdist(LazyTensor::vj(x));
+    let nearest: Tensor<2> = squares.prune(Pruning::Exact).kmin(2, Axis::J);
+    let distance: Tensor<2> = squares.prune(Pruning::Off).kmin(2, Axis::J);
+    assert_eq!(nearest.device(), distance.device());
 }

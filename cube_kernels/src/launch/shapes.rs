@@ -41,6 +41,8 @@ impl Launch<'_> {
             return Ok(());
         };
         let fits = ranges.fits([self.rows, self.columns], self.batch_shape);
+        let fits =
+            fits && ranges.has_limits_for(self.reduction, self.program.dim, self.batch_shape);
         match fits && self.fold.is_none() && !parts {
             true => Ok(()),
             false => Err(LaunchError::Ranges {

@@ -45,6 +45,9 @@ pub enum Kept {
     TooMany(u128),
 }
 
+/// The most runs of blocks of columns, of all groups of rows. Lists of more would take as much memory as large operands.
+const MOST_RUNS: usize = 1 << 22;
+
 /// What says which blocks are excluded, with the limits of blocks and of groups of rows.
 struct Excluded<'a> {
     program: &'a BlockProgram,
@@ -174,7 +177,13 @@ impl<'a> Pruning<'a> {
                 return Ok(Kept::TooMany(about));
             }
         }
-        let kept = self.pairs(&self.blocks_kept(&excluded, &groups)?);
+        let part = self.part(&groups, GROUPS, MIDDLE);
+        let middle = self.kept_at(&excluded, MIDDLE, Some(&part))?;
+        if middle.all.len() > MOST_RUNS {
+            return Ok(Kept::TooMany(self.estimate(&excluded, &groups)?));
+        }
+        let part = self.part(&middle, MIDDLE, BLOCKS);
+        let kept = self.pairs(&self.kept_at(&excluded, BLOCKS, Some(&part))?);
         match kept.pairs() {
             pairs if pairs > most => Ok(Kept::TooMany(pairs)),
             _ => Ok(Kept::Ranges(kept)),

@@ -222,11 +222,8 @@ impl Ranges {
     /// formula: the `k` smallest values are all below them, if there are so many values, or the limit is infinite. A
     /// reduction that finds these values may use that.
     ///
-    /// # Panics
-    /// If there is another number of limits than one or more for each row.
+    /// They are those of one batch. A launch with batches, or with another number of components, is refused.
     pub fn with_limits(self, limits: Arc<[f32]>) -> Self {
-        let rows = self.sizes[0];
-        assert!(rows == 0 && limits.is_empty() || limits.len().is_multiple_of(rows.max(1)));
         Self {
             limits: Some(limits),
             ..self
@@ -237,6 +234,13 @@ impl Ranges {
     pub(crate) fn limits(&self, kind: ReductionKind) -> Option<&Arc<[f32]>> {
         let is_list = matches!(kind, ReductionKind::Smallest { .. });
         self.limits.as_ref().filter(|_| is_list)
+    }
+
+    /// Whether there are as many limits as a reduction reads of a formula of `dim` components in batches of `shape`.
+    pub(crate) fn has_limits_for(&self, kind: ReductionKind, dim: usize, shape: &[usize]) -> bool {
+        let is_one_batch = shape.iter().product::<usize>() == 1;
+        self.limits(kind)
+            .is_none_or(|limits| is_one_batch && limits.len() == self.sizes[0] * dim)
     }
 
     /// The indices of the rows or columns in the order in which operands have them, if it is another.
