@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use burn_lazy_kernels::{
-    Accumulation, Axis, Expr, Precision, Ranges, RangesError, ReductionKind, Wanted,
+    Accumulation, Axis, Expr, LaunchError, Precision, Ranges, RangesError, ReductionKind, Wanted,
 };
 
 use crate::{
@@ -234,6 +234,67 @@ fn check_bits(
     };
     assert_eq!(found, indices, "{what}");
     assert_eq!(bits(&got), bits(&values), "{what}");
+}
+
+/// Lists that start with limits find what others do: in parts, and where short clusters share ranges, too.
+#[test]
+fn limits_change_nothing() {
+    let mut rng = Rng::new(4);
+    for (size, kinds) in [
+        (
+            [45, 151],
+            [
+                ReductionKind::Smallest { k: 3 },
+                ReductionKind::Smallest { k: 20 },
+            ],
+        ),
+        (
+            [3, 6001],
+            [
+                ReductionKind::Smallest { k: 2 },
+                ReductionKind::Smallest { k: 3 },
+            ],
+        ),
+    ] {
+        for kind in kinds {
+            for (name, ranges, pattern) in patterns(size, 6) {
+                if name == "neighbors" && size[0] < 10 {
+                    continue; // Single columns, which are slow.
+                }
+                let problem = problem(kind, 3, Axis::J, (size[0], size[1]), &[]);
+                let orders = Orders::random(size, [true, true], &mut rng);
+                let [rows, columns] = [orders.place(0, size[0]), orders.place(1, size[1])];
+                let given =
+                    problem.reference_where(&|b, i, j| pattern.exists(b, rows[i], columns[j]));
+                let places = problem.spec().depth();
+                let dim = problem.spec().dim;
+                // Those of the last place, in the order in which rows stand.
+                let last = |row: &usize| &given.0[row * places * dim + (places - 1) * dim..][..dim];
+                let order = orders.0[0].as_ref().expect("rows are in another order");
+                let indices: Vec<usize> = order.iter().map(|row| *row as usize).collect();
+                let limits: Arc<[f32]> = indices
+                    .iter()
+                    .flat_map(|row| last(row).iter().map(|value| (*value + 0.25) as f32))
+                    .collect();
+                let ranges = ranges.with_order(orders.0.clone()).expect("permutations");
+                let ranges = ranges.with_limits(limits);
+                let ordered = [Axis::I, Axis::J].into_iter().zip(&orders.0);
+                let problem = ordered.fold(problem, |problem, (axis, order)| {
+                    problem.selected(axis, order.as_ref().expect("in another order"))
+                });
+                let problem = problem.in_ranges(ranges);
+                check_given(&problem, Precision::F32, &[Wanted::BOTH], given, name);
+            }
+        }
+    }
+    if engine() == Engine::Kernels {
+        let kind = ReductionKind::Smallest { k: 3 };
+        let few = problem(kind, 3, Axis::J, (4, 5), &[]);
+        let ranges = Ranges::causal([4, 5]).expect("few rows");
+        let few = few.in_ranges(ranges.with_limits([1.0; 4].into()));
+        let refused = few.run_for(&client(), Precision::F32, Wanted::BOTH);
+        assert!(matches!(refused, Err(LaunchError::Ranges { .. })));
+    }
 }
 
 #[test]
