@@ -30,6 +30,10 @@ const FEW_POINTS: usize = 1 << 12;
 /// The fewest pairs on graphics cards, as points are sorted on the host.
 const FEW_PAIRS_OF_GPU: u128 = 1 << 32;
 
+/// The fewest pairs of a sum, of which most formulas leave out nothing: finding that out takes some hundredths of what the
+/// sum does.
+const FEW_PAIRS_OF_SUM: u128 = 1 << 31;
+
 /// The most components of the points of an axis. With more of them, few blocks of pairs are excluded.
 const COMPONENTS: usize = 8;
 
@@ -220,9 +224,11 @@ impl LazyTensor {
         let (Some(m), Some(n), Some(device)) = (extent.m, extent.n, &extent.device) else {
             return Some(Unpruned::Empty);
         };
-        let few = || match backends::is_processor(device) {
-            true => FEW_PAIRS,
-            false => FEW_PAIRS_OF_GPU,
+        let few = || match (backends::is_processor(device), what) {
+            (true, What::Sum(_)) => FEW_PAIRS_OF_SUM,
+            (false, What::Sum(_)) => u128::MAX,
+            (true, _) => FEW_PAIRS,
+            (false, _) => FEW_PAIRS_OF_GPU,
         };
         let columns = extent.size(request.axis).expect("checked");
         let auto = self.pruning == Pruning::Auto;
@@ -262,7 +268,7 @@ impl What {
             ReductionKind::Smallest { k } => Self::Values(k, End::Smallest),
             ReductionKind::Minimum => Self::Values(1, End::Smallest),
             ReductionKind::Maximum => Self::Values(1, End::Largest),
-            ReductionKind::Sum(_) if is_asked_for => {
+            ReductionKind::Sum(_) if lazy.pruning != Pruning::Off => {
                 Self::Sum(lazy.pruning.tolerance().map(|_| lazy.pruning))
             }
             ReductionKind::Count if is_asked_for => Self::Sum(None),
@@ -347,6 +353,8 @@ impl<'a> Attempt<'a> {
                 return few(left);
             }
         }
+        let device = self.lazy.extent().device.expect("it is reduced");
+        let on_processor = backends::is_processor(&device);
         let [m, n] = self.lazy.sizes();
         let all = m as u128 * n as u128;
         let most = match auto {
@@ -370,7 +378,8 @@ impl<'a> Attempt<'a> {
         };
         let pairs = pairs.with_order(order).expect("each index has a place");
         let pairs = match (self.request.kind, limits) {
-            (ReductionKind::Smallest { .. }, Some((_, limits))) => {
+            // Compilers for graphics cards may round a value in two ways, and a list would miss it.
+            (ReductionKind::Smallest { .. }, Some((_, limits))) if on_processor => {
                 pairs.with_limits(limits.into_iter().map(rounded_up).collect())
             }
             _ => pairs,

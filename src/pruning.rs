@@ -18,8 +18,10 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub enum Pruning {
-    /// [`min`](crate::LazyTensor::min), [`max`](crate::LazyTensor::max), [`kmin`](crate::LazyTensor::kmin) and their indices leave out pairs
-    /// where that pays: where there are many pairs and operands have few components, and bounds exclude most of the pairs.
+    /// [`min`](crate::LazyTensor::min), [`max`](crate::LazyTensor::max), [`kmin`](crate::LazyTensor::kmin) and their indices
+    /// leave out pairs where that pays: where there are many pairs and operands have few components, and bounds exclude
+    /// most of the pairs. So does [`sum`](crate::LazyTensor::sum) with pairs that are 0, of very many pairs, where the
+    /// processor computes.
     #[default]
     Auto,
     /// All pairs are evaluated.
