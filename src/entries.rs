@@ -388,12 +388,7 @@ impl LazyTensor {
         indices: &[usize],
         pick: impl Fn(&TensorValue) -> DispatchTensor,
     ) -> Result<Self, LazyError> {
-        let reads_index = |expr: &Expr| match expr.node() {
-            Node::Place(Place::Index(of)) => *of == axis,
-            Node::Place(Place::Offset) => true,
-            _ => false,
-        };
-        let is_read = self.expr.topological().iter().any(reads_index);
+        let is_read = self.expr.reads_index(axis);
         // Something must have the size of the axis.
         let has_size = self.operands.iter().any(|own| own.var.axis == Some(axis));
         // Of kind Int, as F16 and BF16 hold few indices.

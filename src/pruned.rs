@@ -307,6 +307,8 @@ struct Attempt<'a> {
     request: Request,
     what: What,
     bounded: Bounded,
+    /// Whether the processor of the host computes.
+    on_processor: bool,
 }
 
 impl<'a> Attempt<'a> {
@@ -316,8 +318,10 @@ impl<'a> Attempt<'a> {
             Pruning::Auto => COMPONENTS,
             _ => usize::MAX,
         };
+        let device = lazy.extent().device.ok_or(Unpruned::Empty)?;
         Ok(Self {
             bounded: Bounded::new(lazy, &expr, request.axis, most)?,
+            on_processor: backends::is_processor(&device),
             lazy,
             request,
             what,
@@ -325,8 +329,7 @@ impl<'a> Attempt<'a> {
     }
 
     fn run(&self) -> Result<Result<LazyTensor, Unpruned>, LazyError> {
-        let device = self.lazy.extent().device.expect("it is reduced");
-        let rows = match backends::is_processor(&device) {
+        let rows = match self.on_processor {
             true => Blocks::ROWS,
             false => Blocks::COLUMNS,
         };
@@ -353,8 +356,6 @@ impl<'a> Attempt<'a> {
                 return few(left);
             }
         }
-        let device = self.lazy.extent().device.expect("it is reduced");
-        let on_processor = backends::is_processor(&device);
         let [m, n] = self.lazy.sizes();
         let all = m as u128 * n as u128;
         let most = match auto {
@@ -365,8 +366,15 @@ impl<'a> Attempt<'a> {
             Axis::J => order.clone(),
             Axis::I => [order[1].clone(), order[0].clone()],
         };
-        let sorted = self.sorted(&orders)?;
-        let limits = self.limits(lists, &sorted)?;
+        // Zeros are found without values, and mostly there are few, so that nothing needs to be sorted.
+        let mut sorted = None;
+        let limits = match self.what {
+            What::Sum(None) => None,
+            _ => {
+                let own = sorted.insert(self.sorted(&orders)?);
+                Some(self.limits(lists, own)?)
+            }
+        };
         let kept = match &limits {
             None => lists.kept(Rule::NotZero, most),
             Some((End::Smallest, limits)) => lists.kept(Rule::Smallest(limits), most),
@@ -379,14 +387,15 @@ impl<'a> Attempt<'a> {
         let pairs = pairs.with_order(order).expect("each index has a place");
         let pairs = match (self.request.kind, limits) {
             // Compilers for graphics cards may round a value in two ways, and a list would miss it.
-            (ReductionKind::Smallest { .. }, Some((_, limits))) if on_processor => {
+            (ReductionKind::Smallest { .. }, Some((_, limits))) if self.on_processor => {
                 pairs.with_limits(limits.into_iter().map(rounded_up).collect())
             }
             _ => pairs,
         };
-        let sorted = match self.lazy.is_tracked() {
-            false => sorted,
-            true => self.lazy.in_orders(&orders)?,
+        let sorted = match (self.lazy.is_tracked(), sorted) {
+            (true, _) => self.lazy.in_orders(&orders)?,
+            (false, Some(sorted)) => sorted,
+            (false, None) => self.sorted(&orders)?,
         };
         Ok(Ok(self.of_pairs(&sorted, pairs)))
     }
@@ -429,13 +438,8 @@ impl<'a> Attempt<'a> {
         Ok(sorted)
     }
 
-    /// What values must not be beyond to matter, by the places of rows and components; none where all that are not 0
-    /// matter.
-    fn limits(
-        &self,
-        lists: &Lists,
-        sorted: &LazyTensor,
-    ) -> Result<Option<(End, Vec<f64>)>, LazyError> {
+    /// What values must not be beyond to matter, by the places of rows and components.
+    fn limits(&self, lists: &Lists, sorted: &LazyTensor) -> Result<(End, Vec<f64>), LazyError> {
         let Request { kind, axis, .. } = self.request;
         let expect = "bounds can be evaluated";
         let seeds = |count, end| lists.seeds(count, end).expect(expect);
@@ -452,8 +456,7 @@ impl<'a> Attempt<'a> {
         let dtype = self.lazy.extent().dtype.expect("it is reduced");
         let is_double = computed(dtype) == DType::F64;
         let margin = |value: f64| value.abs() * ROUNDING + f64::from(f32::MIN_POSITIVE);
-        let limits = match &self.what {
-            What::Sum(None) => return Ok(None),
+        Ok(match &self.what {
             What::Values(places, end) => {
                 let seeds = seeds(places.div_ceil(Blocks::COLUMNS.rows) + 1, *end);
                 let sign = match end {
@@ -502,8 +505,7 @@ impl<'a> Attempt<'a> {
                 };
                 (End::Largest, numbers(found, limit))
             }
-        };
-        Ok(Some(limits))
+        })
     }
 }
 

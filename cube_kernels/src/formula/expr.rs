@@ -374,6 +374,16 @@ impl Expr {
         self.0.dim
     }
 
+    /// Whether this reads where a pair stands on `axis`.
+    pub fn reads_index(&self, axis: Axis) -> bool {
+        let reads = |expr: &Expr| match expr.node() {
+            Node::Place(Place::Index(own)) => *own == axis,
+            Node::Place(Place::Offset) => true,
+            _ => false,
+        };
+        self.topological().iter().any(reads)
+    }
+
     /// The symbolic axes this value depends on.
     pub fn dependence(&self) -> Dependence {
         self.0.dependence

@@ -92,6 +92,22 @@ pub enum HostError {
     Folded(ReductionKind),
 }
 
+/// Checks that there are as many operands as a formula has.
+pub(crate) fn check_count(
+    what: &'static str,
+    given: usize,
+    expected: usize,
+) -> Result<(), HostError> {
+    match given == expected {
+        true => Ok(()),
+        false => Err(HostError::Operands {
+            what,
+            given,
+            expected,
+        }),
+    }
+}
+
 /// A program as the host runs it. It is made once for a formula.
 #[derive(Clone, Debug)]
 pub struct HostProgram {
@@ -267,19 +283,8 @@ impl HostLaunch<'_> {
         wanted: Wanted,
     ) -> Result<(), HostError> {
         let program = &self.program.program;
-        let counts = [
-            ("tensors", tensors.len(), program.tensors.len()),
-            ("scalars", scalars.len(), program.scalars),
-        ];
-        for (what, given, expected) in counts {
-            if given != expected {
-                return Err(HostError::Operands {
-                    what,
-                    given,
-                    expected,
-                });
-            }
-        }
+        check_count("tensors", tensors.len(), program.tensors.len())?;
+        check_count("scalars", scalars.len(), program.scalars)?;
         if self.fold.is_some() && !matches!(self.reduction, ReductionKind::Sum(_)) {
             return Err(HostError::Folded(self.reduction));
         }

@@ -7,7 +7,7 @@ use crate::{
     formula::{Axis, Formula},
     host::HostError,
     math::Precision,
-    ranges::Blocked,
+    ranges::{Blocked, check_order},
 };
 
 /// How an axis is cut into blocks.
@@ -102,7 +102,7 @@ impl Arrangement {
         order: Arc<[u32]>,
     ) -> Result<Self, HostError> {
         assert!(
-            is_order(&order, operands.size),
+            check_order("rows", &order, operands.size).is_ok(),
             "an order holds each row once"
         );
         Self::new(operands, blocks, Some(order))
@@ -188,14 +188,4 @@ impl Arrangement {
             },
         }
     }
-}
-
-/// Whether each number below `size` is there once.
-fn is_order(order: &[u32], size: usize) -> bool {
-    let mut seen = vec![false; size];
-    let mut is_new = |index: &u32| {
-        let seen = seen.get_mut(*index as usize);
-        seen.is_some_and(|seen| !std::mem::replace(seen, true))
-    };
-    order.len() == size && order.iter().all(&mut is_new)
 }

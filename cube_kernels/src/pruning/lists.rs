@@ -9,7 +9,7 @@ use super::{
     steps::Step,
 };
 use crate::{
-    host::{HostError, HostTensor, HostValues},
+    host::{HostError, HostTensor, HostValues, check_count},
     ranges::{Ranges, Runs},
 };
 
@@ -76,19 +76,8 @@ impl<'a> Pruning<'a> {
             assert!(own.axis() == axis, "rows of the result, reduced columns");
             assert!(own.is_of(formula, *precision), "operands of the formula");
         }
-        let counts = [
-            ("tensors", tensors.len(), formula.tensors().count()),
-            ("scalars", scalars.len(), formula.scalars().count()),
-        ];
-        for (what, given, expected) in counts {
-            if given != expected {
-                return Err(HostError::Operands {
-                    what,
-                    given,
-                    expected,
-                });
-            }
-        }
+        check_count("tensors", tensors.len(), formula.tensors().count())?;
+        check_count("scalars", scalars.len(), formula.scalars().count())?;
         let vars = formula.tensors().enumerate();
         let parameters = vars.zip(tensors).map(|(own, tensor)| match own.1.axis {
             Some(_) => Ok(HostValues::F32(Vec::new())),
@@ -177,13 +166,11 @@ impl<'a> Pruning<'a> {
                 return Ok(Kept::TooMany(about));
             }
         }
-        let part = self.part(&groups, GROUPS, MIDDLE);
-        let middle = self.kept_at(&excluded, MIDDLE, Some(&part))?;
+        let middle = self.middle_kept(&excluded, &groups)?;
         if middle.all.len() > MOST_RUNS {
             return Ok(Kept::TooMany(self.estimate(&excluded, &groups)?));
         }
-        let part = self.part(&middle, MIDDLE, BLOCKS);
-        let kept = self.pairs(&self.kept_at(&excluded, BLOCKS, Some(&part))?);
+        let kept = self.pairs(&self.blocks_kept(&excluded, &middle)?);
         match kept.pairs() {
             pairs if pairs > most => Ok(Kept::TooMany(pairs)),
             _ => Ok(Kept::Ranges(kept)),
@@ -227,11 +214,15 @@ impl<'a> Pruning<'a> {
         self.not_excluded(excluded.program, step)
     }
 
-    /// The blocks that are kept of groups.
-    fn blocks_kept(&self, excluded: &Excluded, groups: &Runs) -> Result<Runs, HostError> {
+    /// The blocks of columns that are kept of groups, for groups of rows.
+    fn middle_kept(&self, excluded: &Excluded, groups: &Runs) -> Result<Runs, HostError> {
         let part = self.part(groups, GROUPS, MIDDLE);
-        let middle = self.kept_at(excluded, MIDDLE, Some(&part))?;
-        let part = self.part(&middle, MIDDLE, BLOCKS);
+        self.kept_at(excluded, MIDDLE, Some(&part))
+    }
+
+    /// The blocks that are kept of these, for blocks of rows.
+    fn blocks_kept(&self, excluded: &Excluded, middle: &Runs) -> Result<Runs, HostError> {
+        let part = self.part(middle, MIDDLE, BLOCKS);
         self.kept_at(excluded, BLOCKS, Some(&part))
     }
 
@@ -247,7 +238,8 @@ impl<'a> Pruning<'a> {
             }
             sampled.ends.push(sampled.all.len());
         }
-        let kept = self.pairs(&self.blocks_kept(excluded, &sampled)?).pairs();
+        let middle = self.middle_kept(excluded, &sampled)?;
+        let kept = self.pairs(&self.blocks_kept(excluded, &middle)?).pairs();
         let part = kept as f64 / self.pairs_of_groups(&sampled).max(1) as f64;
         Ok((part * self.pairs_of_groups(groups) as f64) as u128)
     }

@@ -4,9 +4,9 @@ use super::order::{self, Coordinate};
 use crate::{
     formula::{
         Axis, Expr, Formula,
-        expr::{Node, Place, Var},
+        expr::{Node, Var},
     },
-    host::{HostError, HostTensor, HostValues, Rows},
+    host::{HostError, HostTensor, HostValues, Rows, check_count},
     math::Precision,
     program::Space,
 };
@@ -49,13 +49,7 @@ impl<'a> Operands<'a> {
     /// Checks that there are the tensors that the formula reads on the axis.
     pub(super) fn check(&self) -> Result<(), HostError> {
         let expected = self.formula.tensors().count();
-        if self.tensors.len() != expected {
-            return Err(HostError::Operands {
-                what: "tensors",
-                given: self.tensors.len(),
-                expected,
-            });
-        }
+        check_count("tensors", self.tensors.len(), expected)?;
         if self.size >= u32::MAX as usize {
             return Err(HostError::TooManyColumns(self.size));
         }
@@ -73,17 +67,9 @@ impl<'a> Operands<'a> {
         let tensors = self.formula.tensors().enumerate();
         let own = tensors.filter(|(_, var)| var.axis == Some(self.axis));
         let own = own.map(|(index, var)| (Source::Tensor(index), var.dim));
-        let index = self.reads_index().then_some((Source::Index, 1));
+        let reads_index = self.formula.root().reads_index(self.axis);
+        let index = reads_index.then_some((Source::Index, 1));
         own.chain(index).collect()
-    }
-
-    fn reads_index(&self) -> bool {
-        let reads = |expr: &Expr| match expr.node() {
-            Node::Place(Place::Index(axis)) => *axis == self.axis,
-            Node::Place(Place::Offset) => true,
-            _ => false,
-        };
-        self.formula.root().topological().iter().any(reads)
     }
 
     /// The rows of a tensor.

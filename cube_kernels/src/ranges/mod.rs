@@ -381,7 +381,11 @@ impl Ranges {
 }
 
 /// Checks that `order` has each index of an axis once.
-fn check_order(what: &'static str, order: &[u32], size: usize) -> Result<(), RangesError> {
+pub(crate) fn check_order(
+    what: &'static str,
+    order: &[u32],
+    size: usize,
+) -> Result<(), RangesError> {
     if order.len() != size {
         return Err(RangesError::Count {
             what: match what {

@@ -5,16 +5,15 @@
 use std::sync::Arc;
 
 use burn_lazy_kernels::{
-    Accumulation, Axis, Expr, LaunchError, Precision, Ranges, RangesError, ReductionKind, Wanted,
+    Accumulation, Axis, LaunchError, Precision, Ranges, RangesError, ReductionKind, Wanted,
     expr::Var,
 };
 
 use crate::{
     device::{Engine, Problem, Tensor, client, engine},
     ranges::{Pattern, patterns},
-    reductions::{
-        ALL_WANTED, all_kinds, check_given, formula, precisions_of, problem_of, supported,
-    },
+    ranges_on_device::problem,
+    reductions::{ALL_WANTED, all_kinds, check_given, precisions_of, supported},
     support::{Rng, y},
 };
 
@@ -48,6 +47,27 @@ impl Orders {
             None => (0..size).collect(),
         }
     }
+
+    /// What `problem`, whose operands are in the order of their indices, gives for the pairs of `pattern`, and the same
+    /// problem with its operands in this order. The pattern is of places in it.
+    fn of(&self, problem: Problem, pattern: &Pattern) -> ((Vec<f64>, Vec<i64>), Problem) {
+        let (m, n) = problem.rows_and_columns();
+        let [rows, columns] = [self.place(0, m), self.place(1, n)];
+        let given = problem.reference_where(&|b, i, j| pattern.exists(b, rows[i], columns[j]));
+        let axes = [problem.reduced.other(), problem.reduced];
+        let ordered = self.0.iter().zip(axes);
+        let problem = ordered.fold(problem, |problem, (order, axis)| match order {
+            Some(order) => problem.selected(axis, order),
+            None => problem,
+        });
+        (given, problem)
+    }
+
+    /// `ranges` of places in this order.
+    fn of_ranges(&self, ranges: Ranges) -> Ranges {
+        let ranges = ranges.with_order(self.0.clone());
+        ranges.expect("they are permutations")
+    }
 }
 
 /// Asserts that `problem`, whose operands are in the order of their indices, gives the same in another order. Ranges and
@@ -63,21 +83,9 @@ fn check(
     if !supported(problem.reduction, precision) {
         return;
     }
-    let (m, n) = problem.rows_and_columns();
-    let [rows, columns] = [orders.place(0, m), orders.place(1, n)];
-    let given = problem.reference_where(&|b, i, j| pattern.exists(b, rows[i], columns[j]));
-    let ordered = orders
-        .0
-        .iter()
-        .zip([problem.reduced.other(), problem.reduced]);
-    let problem = ordered.fold(problem, |problem, (order, axis)| match order {
-        Some(order) => problem.selected(axis, order),
-        None => problem,
-    });
-    let ranges = ranges
-        .with_order(orders.0.clone())
-        .expect("they are permutations");
-    check_given(&problem.in_ranges(ranges), precision, all, given, what);
+    let (given, problem) = orders.of(problem, pattern);
+    let problem = problem.in_ranges(orders.of_ranges(ranges));
+    check_given(&problem, precision, all, given, what);
 }
 
 #[test]
@@ -104,31 +112,12 @@ fn every_reduction_matches_that_of_the_order_of_indices() {
                 _ => &[Wanted::BOTH],
             };
             for precision in precisions_of(dim) {
-                let problem = problem(kind, dim, reduced, sizes, &[]);
+                let problem = problem(kind, dim, reduced, sizes, &[], 3);
                 let own = (ranges.clone(), pattern);
                 check(problem, own, &orders, *precision, wanted, name);
             }
         }
     }
-}
-
-/// Operands of few whole numbers, so that there are many ties.
-fn problem(
-    kind: ReductionKind,
-    dim: usize,
-    reduced: Axis,
-    sizes: (usize, usize),
-    batch: &[usize],
-) -> Problem {
-    let formula = formula(kind, dim);
-    let expr = match kind {
-        ReductionKind::LogSumExp { scores: 1 } => {
-            let score = formula.slice(0, 1);
-            Expr::concat(vec![score, y(3, dim) * y(3, dim) + 0.5])
-        }
-        _ => formula,
-    };
-    problem_of(&expr, reduced, sizes, batch, 3).reduced_by(kind)
 }
 
 const SELECTIONS: [ReductionKind; 4] = [
@@ -145,7 +134,7 @@ fn batches_share_an_order() {
     let sum = ReductionKind::Sum(Accumulation::Blocks);
     for kind in SELECTIONS.into_iter().chain([sum]) {
         for (name, ranges, pattern) in patterns(size, 2) {
-            let problem = problem(kind, 1, Axis::J, (size[0], size[1]), &[2, 3]);
+            let problem = problem(kind, 1, Axis::J, (size[0], size[1]), &[2, 3], 3);
             let orders = Orders::random(size, [true, true], &mut rng);
             let own = (ranges, &pattern);
             check(problem, own, &orders, Precision::F32, &[Wanted::BOTH], name);
@@ -164,7 +153,7 @@ fn parts_are_merged_in_the_order_of_indices() {
             if name == "neighbors" {
                 continue; // Single columns, which are slow and shown elsewhere.
             }
-            let problem = problem(kind, 1, Axis::J, (size[0], size[1]), &[2]);
+            let problem = problem(kind, 1, Axis::J, (size[0], size[1]), &[2], 3);
             if name == "many" && engine() == Engine::Kernels {
                 let planned = problem.clone().in_ranges(ranges.clone());
                 assert!(planned.plan(&client(), Precision::F32).parts > 1);
@@ -210,19 +199,8 @@ fn check_bits(
     orders: &Orders,
     what: &str,
 ) {
-    let (m, n) = problem.rows_and_columns();
-    let [rows, columns] = [orders.place(0, m), orders.place(1, n)];
-    let (values, indices) =
-        problem.reference_where(&|b, i, j| pattern.exists(b, rows[i], columns[j]));
-    let ordered = orders.0.iter().zip([Axis::I, Axis::J]);
-    let problem = ordered.fold(problem, |problem, (order, axis)| match order {
-        Some(order) => problem.selected(axis, order),
-        None => problem,
-    });
-    let ranges = ranges
-        .with_order(orders.0.clone())
-        .expect("they are permutations");
-    let problem = problem.in_ranges(ranges);
+    let ((values, indices), problem) = orders.of(problem, pattern);
+    let problem = problem.in_ranges(orders.of_ranges(ranges));
     let (got, found) = problem
         .run_for(&client(), Precision::F32, Wanted::BOTH)
         .expect("it is supported");
@@ -260,11 +238,9 @@ fn limits_change_nothing() {
                 if name == "neighbors" && size[0] < 10 {
                     continue; // Single columns, which are slow.
                 }
-                let problem = problem(kind, 3, Axis::J, (size[0], size[1]), &[]);
+                let problem = problem(kind, 3, Axis::J, (size[0], size[1]), &[], 3);
                 let orders = Orders::random(size, [true, true], &mut rng);
-                let [rows, columns] = [orders.place(0, size[0]), orders.place(1, size[1])];
-                let given =
-                    problem.reference_where(&|b, i, j| pattern.exists(b, rows[i], columns[j]));
+                let (given, problem) = orders.of(problem, &pattern);
                 let places = problem.spec().depth();
                 let dim = problem.spec().dim;
                 // Those of the last place, in the order in which rows stand.
@@ -275,12 +251,7 @@ fn limits_change_nothing() {
                     .iter()
                     .flat_map(|row| last(row).iter().map(|value| (*value + 0.25) as f32))
                     .collect();
-                let ranges = ranges.with_order(orders.0.clone()).expect("permutations");
-                let ranges = ranges.with_limits(limits);
-                let ordered = [Axis::I, Axis::J].into_iter().zip(&orders.0);
-                let problem = ordered.fold(problem, |problem, (axis, order)| {
-                    problem.selected(axis, order.as_ref().expect("in another order"))
-                });
+                let ranges = orders.of_ranges(ranges).with_limits(limits);
                 let problem = problem.in_ranges(ranges);
                 check_given(&problem, Precision::F32, &[Wanted::BOTH], given, name);
             }
@@ -288,7 +259,7 @@ fn limits_change_nothing() {
     }
     if engine() == Engine::Kernels {
         let kind = ReductionKind::Smallest { k: 3 };
-        let few = problem(kind, 3, Axis::J, (4, 5), &[]);
+        let few = problem(kind, 3, Axis::J, (4, 5), &[], 3);
         let ranges = Ranges::causal([4, 5]).expect("few rows");
         let few = few.in_ranges(ranges.with_limits([1.0; 4].into()));
         let refused = few.run_for(&client(), Precision::F32, Wanted::BOTH);

@@ -28,7 +28,7 @@ use crate::{
 
 /// A formula of `dim` components for `kind` to reduce over any few columns. Weights of exponentials are positive, as a
 /// sum of few terms of both signs may be near 0, and its logarithm has no digits.
-fn problem(
+pub fn problem(
     kind: ReductionKind,
     dim: usize,
     reduced: Axis,
