@@ -1,0 +1,1 @@
+//! Kernels with parameters, as modules.

@@ -1,0 +1,5 @@
+mod reference;
+// Shared with the tests of burn-lazy, of which not all is needed here.
+#[allow(dead_code)]
+#[path = "../../../tests/backend/support.rs"]
+mod support;
