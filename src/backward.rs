@@ -52,8 +52,8 @@ impl Derivative {
     pub(crate) fn tensors(&self, reduction: &Reduction) -> usize {
         let root = reduction.formula.root();
         // The gradients by operands that are summed over the same axis come from one reduction.
-        let by = |summed: &dyn Fn(Option<Axis>) -> bool| {
-            let vars = reduction.formula.tensors().filter(|var| summed(var.axis));
+        let by = |summed: &dyn Fn(&Var) -> bool| {
+            let vars = reduction.formula.tensors().filter(|var| summed(var));
             let gradients: Vec<Expr> = vars
                 .map(|var| root.pullback(var, self.cotangent.clone()))
                 .collect();
@@ -63,9 +63,14 @@ impl Derivative {
             }
         };
         let axis = Some(reduction.axis);
-        let columns = by(&|own| own == axis);
-        let rows = by(&|own| own != axis);
-        columns.max(rows)
+        let columns = by(&|var| var.axis() == axis);
+        let rows = by(&|var| var.axis() != axis && !var.is_of_pairs());
+        // The index of a column is a tensor there.
+        let pairs = match by(&|var| var.is_of_pairs()) {
+            0 => 0,
+            count => count + 1,
+        };
+        columns.max(rows).max(pairs)
     }
 }
 
@@ -84,7 +89,7 @@ impl ForwardPass<'_> {
         let before = self.reduction.formula.vars().len() + self.leaves.len();
         let var = Var {
             id: before as u64,
-            axis,
+            axes: axis.into(),
             dim,
             scalar: axis.is_none(),
         };
@@ -189,7 +194,7 @@ mod tests {
         let leaf = |id, axis| {
             Expr::var(Var {
                 id,
-                axis: Some(axis),
+                axes: Some(axis).into(),
                 dim: 1,
                 scalar: false,
             })

@@ -78,7 +78,7 @@ impl Bounded {
     pub fn new(lazy: &LazyTensor, expr: &Expr, axis: Axis, most: usize) -> Result<Self, Unpruned> {
         let (formula, leaves) = simplified(expr);
         let components = |axis: Axis| -> usize {
-            let own = formula.tensors().filter(|var| var.axis == Some(axis));
+            let own = formula.tensors().filter(|var| var.axis() == Some(axis));
             own.map(|var| var.dim).sum()
         };
         if components(Axis::I).max(components(Axis::J)) > most {
@@ -174,7 +174,7 @@ impl Bounded {
     fn has_equal_axes(&self) -> bool {
         let of = |axis: Axis| -> Vec<&Copied> {
             let vars = self.formula.tensors().zip(&self.tensors);
-            let own = vars.filter(|(var, _)| var.axis == Some(axis));
+            let own = vars.filter(|(var, _)| var.axis() == Some(axis));
             own.map(|(_, tensor)| tensor).collect()
         };
         let [rows, columns] = [Axis::I, Axis::J].map(of);

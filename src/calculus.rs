@@ -201,7 +201,7 @@ impl LazyTensor {
         let own = own.expect("a leaf is an operand");
         let is_same = |operand: &Operand| {
             operand.var == *var
-                || (operand.var.axis == var.axis && operand.value.is_same(&own.value))
+                || (operand.var.axes == var.axes && operand.value.is_same(&own.value))
         };
         // An operand also counts where a derivative no longer depends on it: the second derivative of a linear
         // function is 0.

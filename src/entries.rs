@@ -9,10 +9,11 @@ use burn::{
 use burn_lazy_kernels::{
     Accumulation, Axis, Expr, ReductionKind, Wanted,
     catalogue::ScalarOp,
-    expr::{Node, Place, Var},
+    expr::{Dependence, Node, Place, Var},
 };
 
 use crate::{
+    axes::{columns_first, without_columns},
     backends::narrow,
     cast::cast,
     error::LazyError,
@@ -194,27 +195,20 @@ impl LazyTensor {
             .float()
             .cast(computed)
             .reshape([columns, 1]);
-        let index = Operand::tensor(indices, None)?;
+        let index = Operand::tensor(indices, Dependence::default())?;
         let column = Expr::var(index.var);
         let mut parts = vec![index];
         let (expr, operands) = self.replace(
             |operand, tensor| {
-                let mut shape = tensor.shape.clone();
-                let own = if operand.var.axis == Some(Axis::I) {
-                    2
-                } else {
-                    1
-                };
-                if operand.var.axis != Some(Axis::J) {
-                    shape.insert(shape.len() - own, 1);
-                }
                 let values = match halves {
                     true => cast_of::<Dispatch>(tensor.tensor.clone(), FloatDType::F32),
                     false => tensor.tensor.clone(),
                 };
-                let values = Dispatch::float_reshape(values, Shape::from(shape));
-                let axis = operand.var.axis.filter(|axis| *axis == Axis::I);
-                Ok((values, axis))
+                let axes = operand.var.axes;
+                Ok((
+                    columns_first::<Dispatch>(values, axes),
+                    without_columns(axes),
+                ))
             },
             |place| match place {
                 Place::Index(Axis::I) => Expr::place(place),
@@ -262,8 +256,12 @@ impl LazyTensor {
         }
         let (expr, operands) = self.replace(
             |operand, tensor| {
-                let axis = operand.var.axis.map(|_| Axis::I);
-                Ok((tensor.tensor.clone(), axis))
+                let values = match operand.var.is_of_pairs() {
+                    true => self.diagonal_of(tensor),
+                    false => tensor.tensor.clone(),
+                };
+                let axes = Dependence::from((!operand.var.is_parameter()).then_some(Axis::I));
+                Ok((values, axes))
             },
             |place| match place {
                 Place::Index(_) => Expr::place(Place::Index(Axis::I)),
@@ -312,14 +310,13 @@ impl LazyTensor {
         let (i, j) = (rows.start as f64, columns.start as f64);
         let (expr, operands) = self.replace(
             |operand, tensor| {
-                let rank = tensor.shape.len();
-                let range = match operand.var.axis {
-                    Some(Axis::I) => &rows,
-                    Some(Axis::J) => &columns,
-                    None => return Ok((tensor.tensor.clone(), None)),
-                };
-                let part = narrow::<Dispatch>(tensor.tensor.clone(), rank - 2, range.clone());
-                Ok((part, operand.var.axis))
+                let mut part = tensor.tensor.clone();
+                for (axis, range) in [(Axis::I, &rows), (Axis::J, &columns)] {
+                    if let Some(dim) = operand.dimension(axis) {
+                        part = narrow::<Dispatch>(part, dim, range.clone());
+                    }
+                }
+                Ok((part, operand.var.axes))
             },
             |place| match place {
                 Place::Index(Axis::I) => moved(place, i),
@@ -381,7 +378,19 @@ impl LazyTensor {
         Tensor::from_data(TensorData::new(numbers, [indices.len()]), &device)
     }
 
-    /// The same as [`selected`](Self::selected), where `pick` gives the rows of a tensor at `indices`.
+    /// The diagonal of a square tensor of pairs, `[batch.., M, D]`.
+    fn diagonal_of(&self, tensor: &TensorValue) -> DispatchTensor {
+        let [batch @ .., rows, columns, dim] = tensor.shape.as_slice() else {
+            unreachable!("tensors of pairs have three dimensions or more")
+        };
+        let mut flat = batch.to_vec();
+        flat.extend([rows * columns, *dim]);
+        let indices: Vec<usize> = (0..*rows).map(|row| row * (columns + 1)).collect();
+        let pairs = Dispatch::float_reshape(tensor.tensor.clone(), Shape::from(flat));
+        Dispatch::float_select(pairs, batch.len(), self.numbered(&indices).into_dispatch())
+    }
+
+    /// The same as [`selected`](Self::selected), where `pick` gives the rows of a tensor of one axis at `indices`.
     pub(crate) fn picked(
         &self,
         axis: Axis,
@@ -390,7 +399,7 @@ impl LazyTensor {
     ) -> Result<Self, LazyError> {
         let is_read = self.expr.reads_index(axis);
         // Something must have the size of the axis.
-        let has_size = self.operands.iter().any(|own| own.var.axis == Some(axis));
+        let has_size = self.operands.iter().any(|own| own.var.axes.on(axis));
         // Of kind Int, as F16 and BF16 hold few indices.
         let here = match is_read || !has_size {
             true => {
@@ -405,11 +414,15 @@ impl LazyTensor {
         };
         let (expr, mut operands) = self.replace(
             |operand, tensor| {
-                let picked = match operand.var.axis == Some(axis) {
-                    true => pick(tensor),
-                    false => tensor.tensor.clone(),
+                let picked = match operand.dimension(axis) {
+                    Some(dim) if operand.var.is_of_pairs() => {
+                        let numbers = self.numbered(indices).into_dispatch();
+                        Dispatch::float_select(tensor.tensor.clone(), dim, numbers)
+                    }
+                    Some(_) => pick(tensor),
+                    None => tensor.tensor.clone(),
                 };
-                Ok((picked, operand.var.axis))
+                Ok((picked, operand.var.axes))
             },
             |place| match place {
                 Place::Index(of) => index(of),
@@ -483,7 +496,7 @@ impl LazyTensor {
     /// This formula with other tensors and other indices of the pair.
     fn replace(
         &self,
-        tensor: impl Fn(&Operand, &TensorValue) -> Result<(DispatchTensor, Option<Axis>), LazyError>,
+        tensor: impl Fn(&Operand, &TensorValue) -> Result<(DispatchTensor, Dependence), LazyError>,
         place: impl Fn(Place) -> Expr,
     ) -> Result<(Expr, Vec<Operand>), LazyError> {
         let mut operands = Vec::new();
@@ -492,8 +505,8 @@ impl LazyTensor {
             let new = match &operand.value {
                 Value::Scalar(_) => operand.clone(),
                 Value::Tensor(value) => {
-                    let (replaced, axis) = tensor(operand, value)?;
-                    Operand::like(value, replaced, axis)
+                    let (replaced, axes) = tensor(operand, value)?;
+                    Operand::like(value, replaced, axes)
                 }
             };
             vars.push((operand.var, new.var));

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use burn::tensor::{FloatDType, Tensor, kind::Basic};
 use burn_lazy_kernels::{
     Accumulation, Axis, Expr, Formula, ReductionKind, Wanted,
-    expr::{Printer, Var, broadcast_dim},
+    expr::{Dependence, Printer, Var, broadcast_dim},
 };
 
 use crate::{
@@ -110,7 +110,9 @@ impl IntoLazy for &LazyTensor {
 
 impl<const R: usize, K: Basic> IntoLazy for Tensor<R, K> {
     fn into_lazy(self) -> Result<LazyTensor, LazyError> {
-        Ok(LazyTensor::leaf(Operand::tensor(self, None)?.unsaid()))
+        Ok(LazyTensor::leaf(
+            Operand::tensor(self, Dependence::default())?.unsaid(),
+        ))
     }
 }
 
@@ -194,7 +196,40 @@ impl LazyTensor {
 
     /// Like [`pm`](Self::pm), with an error instead of a panic.
     pub fn try_pm<const R: usize, K: Basic>(p: Tensor<R, K>) -> Result<Self, LazyError> {
-        Operand::tensor(p, None).map(Self::leaf)
+        Operand::tensor(p, Dependence::default()).map(Self::leaf)
+    }
+
+    /// A variable of pairs: `z` of shape `[batch.., M, N, D]` and of any kind has a value for each pair. So a matrix that is
+    /// stored, as a bias or a mask of attention, goes into a formula.
+    ///
+    /// It is read once a pair, where it lies: views with any strides are not copied. Its gradient is a tensor of the same
+    /// shape.
+    ///
+    /// ```
+    /// # #[cfg(feature = "flex")] {
+    /// use burn::prelude::*;
+    /// use burn_lazy::{Axis, LazyTensor};
+    ///
+    /// let device = Device::default();
+    /// let x = LazyTensor::vi(Tensor::<2>::from_data([[1.0], [2.0]], &device));
+    /// let y = LazyTensor::vj(Tensor::<2>::from_data([[1.0], [10.0], [100.0]], &device));
+    /// let kept = Tensor::<3, Bool>::from_data([[[true], [false], [true]], [[false], [true], [true]]], &device);
+    /// let sums: Tensor<2> = (x * y * LazyTensor::vij(kept)).sum(Axis::J);
+    /// sums.into_data().assert_eq(&burn::tensor::TensorData::from([[101.0f32], [220.0]]), false);
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// If `z` has fewer than three dimensions, an empty inner axis, or another type than F16, BF16, F32, F64,
+    /// integers or booleans.
+    #[track_caller]
+    pub fn vij<const R: usize, K: Basic>(z: Tensor<R, K>) -> Self {
+        expect(Self::try_vij(z))
+    }
+
+    /// Like [`vij`](Self::vij), with an error instead of a panic.
+    pub fn try_vij<const R: usize, K: Basic>(z: Tensor<R, K>) -> Result<Self, LazyError> {
+        Operand::tensor(z, Dependence::BOTH).map(Self::leaf)
     }
 
     /// The symbolic shape `[batch.., M, N, D]`; an axis on which nothing depends has size 1.
@@ -232,17 +267,23 @@ impl LazyTensor {
 
     /// The transpose: rows become columns, `k.t()[j, i] = k[i, j]`.
     pub fn t(&self) -> Self {
-        let swap = |var: &Var| Var {
-            axis: var.axis.map(Axis::other),
-            ..*var
-        };
-        let operand = |operand: &Operand| Operand {
-            var: swap(&operand.var),
-            value: operand.value.clone(),
+        let operands: Vec<Operand> = self.operands.iter().map(Operand::transposed).collect();
+        let both = self.operands.iter().zip(&operands);
+        let moved: Vec<(Var, Var)> = both
+            .filter(|(own, _)| own.var.is_of_pairs())
+            .map(|(own, new)| (own.var, new.var))
+            .collect();
+        let expr = self.expr.transpose();
+        let expr = match moved.is_empty() {
+            true => expr,
+            false => expr.map_vars(|var| {
+                let new = moved.iter().find(|(own, _)| own == var);
+                Expr::var(new.map_or(*var, |(_, new)| *new))
+            }),
         };
         Self {
-            expr: self.expr.transpose(),
-            operands: Arc::new(self.operands.iter().map(operand).collect()),
+            expr,
+            operands: Arc::new(operands),
             accumulation: self.accumulation,
             pruning: self.pruning,
             ranges: self.ranges.as_ref().map(Ranges::t),

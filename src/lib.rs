@@ -83,6 +83,7 @@
 
 mod algebra;
 mod arithmetic;
+mod axes;
 mod backends;
 #[cfg(feature = "autodiff")]
 mod backward;

@@ -12,8 +12,12 @@ use burn::{
     },
     tensor::{DType, Device, FloatDType, Scalar, Tensor, kind::Basic},
 };
-use burn_lazy_kernels::{Axis, Expr, expr::Var};
+use burn_lazy_kernels::{
+    Axis, Expr,
+    expr::{Dependence, Var},
+};
 
+use crate::axes::dimensions;
 use crate::cast::cast;
 use crate::error::{Conflict, LazyError, OperandInfo};
 use crate::ranges::Ranges;
@@ -195,28 +199,31 @@ fn fresh_id() -> u64 {
 }
 
 impl Operand {
-    /// The operand of a tensor: `[batch.., length, dim]` along `axis`, `[batch.., dim]` without.
+    /// The operand of a tensor that varies along `axes`: `[batch.., M, N, dim]` along both, `[batch.., length, dim]`
+    /// along one, `[batch.., dim]` along none.
     pub fn tensor<const R: usize, K: Basic>(
         tensor: Tensor<R, K>,
-        axis: Option<Axis>,
+        axes: impl Into<Dependence>,
     ) -> Result<Self, LazyError> {
         let device = tensor.device();
-        Self::dispatch(tensor.into_dispatch(), device, axis)
+        Self::dispatch(tensor.into_dispatch(), device, axes)
     }
 
     /// The same for a tensor whose number of dimensions is not known.
     pub fn dispatch(
         tensor: DispatchTensor,
         device: Device,
-        axis: Option<Axis>,
+        axes: impl Into<Dependence>,
     ) -> Result<Self, LazyError> {
-        let (role, expected) = match axis {
-            Some(Axis::I) => ("an i-variable", "[.., M, D]"),
-            Some(Axis::J) => ("a j-variable", "[.., N, D]"),
-            None => ("a parameter", "[.., D]"),
+        let axes: Dependence = axes.into();
+        let (role, expected) = match (axes.i, axes.j) {
+            (true, true) => ("a variable of pairs", "[.., M, N, D]"),
+            (true, false) => ("an i-variable", "[.., M, D]"),
+            (false, true) => ("a j-variable", "[.., N, D]"),
+            (false, false) => ("a parameter", "[.., D]"),
         };
         let shape = tensor.shape().to_vec();
-        if shape.len() < if axis.is_some() { 2 } else { 1 } {
+        if shape.len() < dimensions(axes) {
             return Err(LazyError::Rank {
                 role,
                 expected,
@@ -249,15 +256,15 @@ impl Operand {
             unsaid: false,
             sorted: None,
         };
-        Ok(Self::of(value, axis))
+        Ok(Self::of(value, axes))
     }
 
     /// A new operand with this value.
-    fn of(value: TensorValue, axis: Option<Axis>) -> Self {
+    fn of(value: TensorValue, axes: Dependence) -> Self {
         Self {
             var: Var {
                 id: fresh_id(),
-                axis,
+                axes,
                 dim: value.shape[value.shape.len() - 1],
                 scalar: false,
             },
@@ -265,8 +272,8 @@ impl Operand {
         }
     }
 
-    /// A new operand along `axis` for values `tensor` of the kind of `value`.
-    pub fn like(value: &TensorValue, tensor: DispatchTensor, axis: Option<Axis>) -> Self {
+    /// A new operand that varies along `axes`, for values `tensor` of the kind of `value`.
+    pub fn like(value: &TensorValue, tensor: DispatchTensor, axes: Dependence) -> Self {
         let dtype = match value.source {
             Source::Float => tensor.dtype(),
             _ => value.dtype,
@@ -278,12 +285,30 @@ impl Operand {
             sorted: None,
             ..value.clone()
         };
-        Self::of(value, axis)
+        Self::of(value, axes)
+    }
+
+    /// The same operand with the axes swapped. A tensor of pairs is another operand then, as its values move.
+    pub fn transposed(&self) -> Self {
+        match &self.value {
+            Value::Tensor(value) if self.var.is_of_pairs() => {
+                let rank = value.shape.len();
+                let swapped = Dispatch::float_swap_dims(value.tensor.clone(), rank - 3, rank - 2);
+                Self::like(value, swapped, Dependence::BOTH)
+            }
+            value => Self {
+                var: Var {
+                    axes: self.var.axes.transposed(),
+                    ..self.var
+                },
+                value: value.clone(),
+            },
+        }
     }
 
     /// The same operand, which keeps its rows in the order of `ranges`.
     pub fn with_sorted(&self, sorted: &Self, ranges: &Ranges) -> Self {
-        let order = self.var.axis.and_then(|axis| ranges.order(axis));
+        let order = self.var.axis().and_then(|axis| ranges.order(axis));
         let value = match (&self.value, &sorted.value, order) {
             (Value::Tensor(own), Value::Tensor(sorted), Some(order)) => {
                 Value::Tensor(Arc::new(TensorValue {
@@ -322,7 +347,7 @@ impl Operand {
         Self {
             var: Var {
                 id: fresh_id(),
-                axis: None,
+                axes: Dependence::default(),
                 dim: 1,
                 scalar: true,
             },
@@ -389,18 +414,24 @@ impl Operand {
     pub fn batch(&self) -> &[usize] {
         match &self.value {
             Value::Tensor(tensor) => {
-                let own = if self.var.axis.is_some() { 2 } else { 1 };
-                &tensor.shape[..tensor.shape.len() - own]
+                &tensor.shape[..tensor.shape.len() - dimensions(self.var.axes)]
             }
             Value::Scalar(_) => &[],
         }
     }
 
-    /// The length along its axis.
-    fn length(&self) -> Option<usize> {
-        let tensor = self.as_tensor()?;
-        self.var.axis?;
-        Some(tensor.shape[tensor.shape.len() - 2])
+    /// The length along `axis`, if it varies along it.
+    fn length(&self, axis: Axis) -> Option<usize> {
+        let dim = self.dimension(axis)?;
+        self.as_tensor().map(|tensor| tensor.shape[dim])
+    }
+
+    /// Which dimension of its tensor is `axis`, if it varies along it.
+    pub fn dimension(&self, axis: Axis) -> Option<usize> {
+        let rank = self.as_tensor()?.shape.len();
+        let of_pairs = self.var.is_of_pairs();
+        let back = if of_pairs && axis == Axis::I { 3 } else { 2 };
+        self.var.axes.on(axis).then(|| rank - back)
     }
 
     pub fn info(&self, operands: &[Operand]) -> OperandInfo {
@@ -413,22 +444,23 @@ impl Operand {
 
 /// The name of a leaf: numbered among the operands of its kind, in their order.
 pub(crate) fn name(operands: &[Operand], var: &Var) -> String {
-    let letter = match (var.scalar, var.axis) {
-        (true, _) => {
+    let letter = match var.axis() {
+        _ if var.scalar => {
             let scalar = operands.iter().find(|operand| operand.var == *var);
             return match scalar.map(|operand| &operand.value) {
                 Some(Value::Scalar(value)) => value.to_string(),
                 _ => "?".into(),
             };
         }
-        (_, Some(Axis::I)) => 'x',
-        (_, Some(Axis::J)) => 'y',
-        (_, None) => 'p',
+        Some(Axis::I) => 'x',
+        Some(Axis::J) => 'y',
+        None if var.is_of_pairs() => 'z',
+        None => 'p',
     };
     let number = operands
         .iter()
         .take_while(|operand| operand.var != *var)
-        .filter(|operand| operand.var.axis == var.axis && !operand.var.scalar)
+        .filter(|operand| operand.var.axes == var.axes && !operand.var.scalar)
         .count();
     format!("{letter}{number}")
 }
@@ -483,7 +515,10 @@ pub(crate) fn extent(
         #[cfg(not(feature = "autodiff"))]
         let _ = device;
 
-        if let (Some(axis), Some(length)) = (operand.var.axis, operand.length()) {
+        for axis in [Axis::I, Axis::J] {
+            let Some(length) = operand.length(axis) else {
+                continue;
+            };
             let size = match axis {
                 Axis::I => &mut extent.m,
                 Axis::J => &mut extent.n,
@@ -491,11 +526,11 @@ pub(crate) fn extent(
             if *size.get_or_insert(length) != length {
                 let other = operands
                     .iter()
-                    .find(|other| other.var.axis == Some(axis))
+                    .find(|other| other.var.axes.on(axis))
                     .expect("some operand gave the size");
                 let letter = if axis == Axis::I { "M" } else { "N" };
                 let wanted = [other, operand]
-                    .map(|o| format!("{letter} = {}", o.length().unwrap_or_default()));
+                    .map(|o| format!("{letter} = {}", o.length(axis).unwrap_or_default()));
                 return Err(LazyError::Size {
                     axis,
                     conflict: conflict(other, operand, wanted),

@@ -275,7 +275,7 @@ pub(crate) fn cast_of<B: LazyOps>(tensor: FloatTensor<B>, dtype: FloatDType) -> 
     }
     let value = Expr::var(Var {
         id: 0,
-        axis: Some(Axis::I),
+        axes: Some(Axis::I).into(),
         dim: 1,
         scalar: false,
     });

@@ -37,7 +37,7 @@ struct Workload {
 fn leaf(id: u64, axis: Option<Axis>, dim: usize) -> Expr {
     Expr::var(Var {
         id,
-        axis,
+        axes: axis.into(),
         dim,
         scalar: false,
     })

@@ -12,7 +12,7 @@ use burn_lazy_kernels::{
 fn operand(id: u64, axis: Axis, dim: usize) -> Expr {
     Expr::var(Var {
         id,
-        axis: Some(axis),
+        axes: Some(axis).into(),
         dim,
         scalar: false,
     })

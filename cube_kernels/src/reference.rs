@@ -61,7 +61,7 @@ fn node(
 }
 
 /// An operand on the host: `data[(b * rows + r) * dim + k]`, with `batch` and `rows` of 1 where it
-/// does not vary.
+/// does not vary. For an operand of pairs row `r` is that of pair `(i, j)`, `i * N + j`.
 #[derive(Clone, Debug)]
 pub struct HostOperand {
     /// The values.
@@ -110,10 +110,11 @@ pub fn reduce_where(
                     .iter()
                     .zip(operands)
                     .map(|(var, operand)| {
-                        let (length, r) = match var.axis {
-                            Some(Axis::I) => (m, i),
-                            Some(Axis::J) => (n, j),
-                            None => (1, 0),
+                        let (length, r) = match (var.axes.i, var.axes.j) {
+                            (true, true) => (m * n, i * n + j),
+                            (true, false) => (m, i),
+                            (false, true) => (n, j),
+                            (false, false) => (1, 0),
                         };
                         let b = if operand.batch == 1 { 0 } else { b };
                         let at = (b * length + r) * var.dim;

@@ -12,7 +12,7 @@ use burn_lazy_kernels::{
 fn operand(id: u64, axis: Option<Axis>, dim: usize) -> Expr {
     Expr::var(Var {
         id,
-        axis,
+        axes: axis.into(),
         dim,
         scalar: false,
     })
@@ -44,7 +44,7 @@ fn number(k: usize) -> f64 {
 /// Reduces one formula, and compares.
 fn check(expr: &Expr, kind: ReductionKind, (m, n): (usize, usize), single: bool) {
     let (formula, leaves) = Formula::new(expr);
-    let rows = |var: &Var| match var.axis {
+    let rows = |var: &Var| match var.axis() {
         Some(Axis::I) => m,
         Some(Axis::J) => n,
         None => 1,
@@ -63,7 +63,7 @@ fn check(expr: &Expr, kind: ReductionKind, (m, n): (usize, usize), single: bool)
         .collect();
     let shapes: Vec<Vec<usize>> = leaves
         .iter()
-        .map(|var| match var.axis {
+        .map(|var| match var.axis() {
             Some(_) => vec![rows(var), var.dim],
             None => vec![var.dim],
         })

@@ -16,10 +16,12 @@ use burn_autodiff::{
     ops::{Backward, Ops, OpsKind},
 };
 use burn_lazy_kernels::{
-    Accumulation, Axis, Cotangent, Expr, Formula, ReductionKind, Wanted, expr::Var,
+    Accumulation, Axis, Cotangent, Expr, Formula, ReductionKind, Wanted,
+    expr::{Dependence, Node, Place, Var},
 };
 
 use crate::{
+    axes::{columns_first, dimensions, without_columns},
     backends::{computed, narrow},
     backward::{Derivative, Source},
     ops::{LazyOps, Operands, Reduced, Reduction, anchored, cast_of},
@@ -174,6 +176,29 @@ impl<B: Backend + LazyOps> Pairs<B> {
         })
     }
 
+    /// The number of a leaf, or its tensor.
+    fn tensor(&self, leaf: &Var) -> (Var, FloatTensor<B>) {
+        let id = leaf.id as usize;
+        match self.others.iter().find(|(var, _)| var.id == leaf.id) {
+            Some((var, tensor)) => (*var, tensor.clone()),
+            None => {
+                let own = &self.reduction.formula;
+                (own.vars()[id], self.operands[own.source(id)].clone())
+            }
+        }
+    }
+
+    /// The run-time scalars among the leaves.
+    fn scalars(&self, leaves: &[Var]) -> Vec<f64> {
+        let scalars = leaves.iter().filter(|leaf| leaf.scalar);
+        let number = |leaf: &Var| {
+            let own = self.parameters.iter().find(|(var, _)| var == leaf);
+            let source = || self.reduction.formula.source(leaf.id as usize);
+            own.map_or_else(|| self.reduction.scalars[source()], |(_, value)| *value)
+        };
+        scalars.map(number).collect()
+    }
+
     /// The reduction of `root` over `axis`, where `root` is a formula of the operands and of the other leaves. With
     /// `fold`, rows are added up into `fold` rows. If simplification leaves no tensor, all rows are equal, and the
     /// values of one row are returned as the error.
@@ -191,26 +216,10 @@ impl<B: Backend + LazyOps> Pairs<B> {
             let tensor = tensor.expect("a formula that is differentiated has a tensor");
             (formula, leaves) = Formula::new(&anchored(root, *tensor));
         }
-        let source = |leaf: &Var| self.reduction.formula.source(leaf.id as usize);
-        let scalars = leaves.iter().filter(|leaf| leaf.scalar);
-        let scalars: Vec<f64> = scalars
-            .map(|leaf| {
-                let own = self.parameters.iter().find(|(var, _)| var == leaf);
-                own.map_or_else(|| self.reduction.scalars[source(leaf)], |(_, value)| *value)
-            })
-            .collect();
-        let tensors: Vec<FloatTensor<B>> = leaves
-            .iter()
-            .filter(|leaf| !leaf.scalar)
-            .map(
-                |leaf| match self.others.iter().find(|(var, _)| var == leaf) {
-                    Some((_, tensor)) => tensor.clone(),
-                    None => self.operands[source(leaf)].clone(),
-                },
-            )
-            .collect();
+        let tensors = leaves.iter().filter(|leaf| !leaf.scalar);
+        let tensors: Vec<FloatTensor<B>> = tensors.map(|leaf| self.tensor(leaf).1).collect();
         let reduction = Reduction {
-            scalars,
+            scalars: self.scalars(&leaves),
             formula,
             kind,
             wanted: Wanted::VALUES,
@@ -234,29 +243,34 @@ impl<B: Backend + LazyOps> Pairs<B> {
     fn gradients(&self, wanted: &[usize]) -> Vec<(usize, FloatTensor<B>)> {
         let vars: Vec<Var> = self.reduction.formula.tensors().copied().collect();
         let axis = self.reduction.axis;
-        let of = |own: Option<Axis>| -> Vec<usize> {
-            let own = wanted.iter().copied().filter(|k| vars[*k].axis == own);
+        let of = |axes: Dependence| -> Vec<usize> {
+            let own = wanted.iter().copied().filter(|k| vars[*k].axes == axes);
             own.collect()
         };
-        let (mut rows, columns) = (of(Some(axis.other())), of(Some(axis)));
+        let on = |axis: Axis| of(Some(axis).into());
+        let (mut rows, columns) = (on(axis.other()), on(axis));
         // The gradient by a parameter is summed as that by an operand of the output axis, and then over the rows.
-        let parameters = of(None);
-        let mut groups = vec![(columns, axis.other(), None)];
+        let parameters = of(Dependence::default());
+        let mut groups = vec![(columns, Summed::Over(axis.other(), None))];
         match self.fold(parameters.iter().map(|k| vars[*k].dim).sum()) {
             None => rows.extend(parameters),
-            fold => groups.push((parameters, axis, fold)),
+            fold => groups.push((parameters, Summed::Over(axis, fold))),
         }
-        groups.push((rows, axis, None));
+        groups.push((rows, Summed::Over(axis, None)));
+        groups.push((of(Dependence::BOTH), Summed::Not));
 
         let root = self.reduction.formula.root();
         let mut all = Vec::new();
-        for (own, axis, fold) in groups {
+        for (own, summed) in groups {
             if own.is_empty() {
                 continue;
             }
             let gradient = |k: &usize| root.pullback(&vars[*k], self.cotangent.clone());
             let joint = Expr::concat(own.iter().map(gradient).collect());
-            let sums = self.sums(&joint, axis, fold);
+            let sums = match summed {
+                Summed::Over(axis, fold) => self.sums(&joint, axis, fold),
+                Summed::Not => self.entries(&joint),
+            };
             let mut start = 0;
             for k in own {
                 let (var, operand) = (&vars[k], &self.operands[k]);
@@ -270,11 +284,12 @@ impl<B: Backend + LazyOps> Pairs<B> {
                                 narrow::<B>(sums.clone(), last, start..end)
                             }
                         };
-                        let part = match var.axis {
-                            None => self.add_rows(part),
-                            Some(_) => part,
+                        let part = match var.is_parameter() {
+                            true => self.add_rows(part),
+                            false => part,
                         };
-                        add_batches::<B>(part, var.axis, operand.shape())
+                        let shape = (operand.shape(), var.axes);
+                        add_batches::<B>(part, self.reduction.batch.len(), shape)
                     }
                     None => {
                         let dtype = operand.dtype().into();
@@ -313,13 +328,75 @@ impl<B: Backend + LazyOps> Pairs<B> {
         }
     }
 
+    /// The values of `root` for all pairs, `[batch.., M, N, dim]`; none where they are 0.
+    ///
+    /// Columns are a batch dimension, and each batch has one column of its own.
+    fn entries(&self, root: &Expr) -> Option<FloatTensor<B>> {
+        let Reduction {
+            m, n, ref batch, ..
+        } = self.reduction;
+        let operand = &self.operands[0];
+        let index = Var {
+            id: (self.reduction.formula.vars().len() + self.others.len() + self.parameters.len())
+                as u64,
+            axes: Dependence::default(),
+            dim: 1,
+            scalar: false,
+        };
+        let root = root.rewrite(|expr, args| match expr.node() {
+            Node::Var(var) => Expr::var(Var {
+                axes: without_columns(var.axes),
+                ..*var
+            }),
+            Node::Place(Place::Index(Axis::J)) => Expr::var(index),
+            Node::Place(Place::Offset) => Expr::place(Place::Index(Axis::I)) - Expr::var(index),
+            _ => expr.with_args(args),
+        });
+        let (formula, leaves) = Formula::new(&root);
+        let tensors = leaves.iter().filter(|leaf| !leaf.scalar);
+        let tensors: Vec<FloatTensor<B>> = tensors
+            .map(|leaf| match *leaf == index {
+                true => {
+                    let numbers: Vec<f64> = (0..n).map(|j| j as f64).collect();
+                    let data = TensorData::new(numbers, [n, 1]).convert_dtype(operand.dtype());
+                    B::float_from_data(data, &operand.device())
+                }
+                false => {
+                    let (var, tensor) = self.tensor(leaf);
+                    columns_first::<B>(tensor, var.axes)
+                }
+            })
+            .collect();
+        if tensors.is_empty() || batch.iter().product::<usize>() * m * n == 0 {
+            return None;
+        }
+        let ranges = self.reduction.ranges.as_ref();
+        let reduction = Reduction {
+            scalars: self.scalars(&leaves),
+            formula,
+            kind: ReductionKind::Sum(Accumulation::Blocks),
+            wanted: Wanted::VALUES,
+            values: None,
+            axis: Axis::J,
+            batch: [batch.as_slice(), &[n]].concat(),
+            n: 1,
+            squeezed: false,
+            fold: None,
+            ranges: ranges.map(Ranges::columns_as_batch),
+            ..self.reduction.clone()
+        };
+        let reduced = B::lazy_reduce(Operands(tensors), reduction);
+        let entries = reduced.values.expect("they are wanted");
+        Some(B::float_swap_dims(entries, batch.len(), batch.len() + 1))
+    }
+
     /// The sum of the rows of `[batch.., rows, dim]`, `[batch.., 1, dim]`, as exact as other sums.
     fn add_rows(&self, tensor: FloatTensor<B>) -> FloatTensor<B> {
         let shape = tensor.shape();
         let [rows, dim] = [2, 1].map(|back| shape[shape.num_dims() - back]);
         let column = Expr::var(Var {
             id: 0,
-            axis: Some(Axis::J),
+            axes: Some(Axis::J).into(),
             dim,
             scalar: false,
         });
@@ -393,6 +470,14 @@ fn integers<B: Backend>(values: Vec<i64>, device: &Device<B>) -> IntTensor<B> {
     B::int_from_data(TensorData::new(values, [len]), device)
 }
 
+/// What a gradient is summed over.
+enum Summed {
+    /// An axis, where rows may be added up into fewer.
+    Over(Axis, Option<usize>),
+    /// Nothing, as it is one of a tensor of pairs.
+    Not,
+}
+
 /// The most numbers that are stored for gradients by parameters before rows are added up: 16 MiB in F32.
 const FOLDED_NUMBERS: usize = 1 << 22;
 
@@ -406,16 +491,15 @@ fn repeat<B: Backend>(tensor: FloatTensor<B>, fold: usize, rows: usize) -> Float
     narrow::<B>(repeated, axis, 0..rows)
 }
 
-/// Adds up a gradient over the batch dimensions along which the operand of shape `shape` was broadcast. The rows for
-/// a parameter have been added up already.
+/// Adds up a gradient over the batch dimensions, of which there are `batch_rank`, along which the operand of shape `shape`
+/// was broadcast. The rows for a parameter have been added up already to one.
 fn add_batches<B: Backend>(
     gradient: FloatTensor<B>,
-    axis: Option<Axis>,
-    shape: Shape,
+    batch_rank: usize,
+    (shape, axes): (Shape, Dependence),
 ) -> FloatTensor<B> {
     let full = gradient.shape();
-    let own = if axis.is_none() { 1 } else { 2 };
-    let batch_rank = full.num_dims() - 2;
+    let own = dimensions(axes);
     let missing = batch_rank - (shape.num_dims() - own);
     let dims: Vec<usize> = (0..batch_rank)
         .filter(|&d| full[d] > 1 && (d < missing || shape[d - missing] == 1))

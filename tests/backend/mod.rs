@@ -18,6 +18,7 @@ mod long;
 mod masks;
 #[cfg(feature = "autodiff")]
 mod not_counted;
+mod of_pairs;
 mod operations;
 mod pruning;
 #[cfg(feature = "autodiff")]

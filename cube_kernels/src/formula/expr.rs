@@ -129,10 +129,7 @@ impl Expr {
         };
         let children = node.children();
         let dependence = match &node {
-            Node::Var(var) => Dependence {
-                i: var.axis == Some(Axis::I),
-                j: var.axis == Some(Axis::J),
-            },
+            Node::Var(var) => var.axes,
             Node::Place(place) => Dependence {
                 i: *place != Place::Index(Axis::J),
                 j: *place != Place::Index(Axis::I),
@@ -539,11 +536,11 @@ impl Expr {
         (own, leaves)
     }
 
-    /// Swaps the two symbolic axes.
+    /// Swaps the two symbolic axes. The values of operands that vary along both have to be swapped, too.
     pub fn transpose(&self) -> Expr {
         self.rewrite(|expr, args| match expr.node() {
             Node::Var(var) => Expr::var(Var {
-                axis: var.axis.map(Axis::other),
+                axes: var.axes.transposed(),
                 ..*var
             }),
             Node::Place(Place::Index(axis)) => Expr::place(Place::Index(axis.other())),

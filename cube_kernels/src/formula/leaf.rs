@@ -43,7 +43,20 @@ pub struct Dependence {
     pub j: bool,
 }
 
+impl From<Option<Axis>> for Dependence {
+    /// On this axis alone, or on none.
+    fn from(axis: Option<Axis>) -> Self {
+        Self {
+            i: axis == Some(Axis::I),
+            j: axis == Some(Axis::J),
+        }
+    }
+}
+
 impl Dependence {
+    /// On both axes.
+    pub const BOTH: Self = Self { i: true, j: true };
+
     /// Depends on what either side depends on.
     pub fn union(self, other: Self) -> Self {
         Self {
@@ -59,6 +72,28 @@ impl Dependence {
             Axis::J => self.j,
         }
     }
+
+    /// The axis, if it varies along one alone.
+    pub fn only(self) -> Option<Axis> {
+        match (self.i, self.j) {
+            (true, false) => Some(Axis::I),
+            (false, true) => Some(Axis::J),
+            _ => None,
+        }
+    }
+
+    /// Whether the value varies along both axes.
+    pub fn is_both(self) -> bool {
+        self == Self::BOTH
+    }
+
+    /// The same with the axes swapped.
+    pub fn transposed(self) -> Self {
+        Self {
+            i: self.j,
+            j: self.i,
+        }
+    }
 }
 
 /// A leaf of a formula: one operand tensor, or one run-time scalar.
@@ -66,12 +101,29 @@ impl Dependence {
 pub struct Var {
     /// Identity of the operand; in a [`Formula`](crate::Formula) its position among the operands.
     pub id: u64,
-    /// The axis along which the operand varies; `None` for a parameter.
-    pub axis: Option<Axis>,
+    /// The axes along which the operand varies: both, if it has a value for each pair; none, if it is a parameter.
+    pub axes: Dependence,
     /// Size of the inner axis.
     pub dim: usize,
     /// Whether the value is a run-time scalar instead of a tensor.
     pub scalar: bool,
+}
+
+impl Var {
+    /// The axis along which the operand varies; none for a parameter, and none for an operand that varies along both.
+    pub fn axis(&self) -> Option<Axis> {
+        self.axes.only()
+    }
+
+    /// Whether it is the same for all rows and columns.
+    pub fn is_parameter(&self) -> bool {
+        self.axes == Dependence::default()
+    }
+
+    /// Whether it has a value for each pair.
+    pub fn is_of_pairs(&self) -> bool {
+        self.axes.is_both()
+    }
 }
 
 /// Where a pair stands in the matrix, as a number.

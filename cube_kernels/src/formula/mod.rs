@@ -19,7 +19,7 @@ pub(crate) use terms::{without_hidden_weights, without_zero_weights};
 
 use catalogue::ScalarOp;
 pub use expr::{Axis, Expr};
-use expr::{Extreme, Node, Place, Var};
+use expr::{Dependence, Extreme, Node, Place, Var};
 
 /// A constant, compared and hashed by its bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -129,7 +129,7 @@ const MOST_COMPONENTS: usize = u32::MAX as usize;
 #[derive(Serialize, Deserialize)]
 enum Flat {
     Var {
-        axis: Option<Axis>,
+        axes: Dependence,
         dim: usize,
         scalar: bool,
     },
@@ -158,7 +158,7 @@ impl Serialize for Formula {
             .iter()
             .map(|expr| match expr.node() {
                 Node::Var(var) => Flat::Var {
-                    axis: var.axis,
+                    axes: var.axes,
                     dim: var.dim,
                     scalar: var.scalar,
                 },
@@ -195,14 +195,14 @@ impl<'de> Deserialize<'de> for Formula {
             };
             let wrong = |what: &str| Err(D::Error::custom(format!("invalid formula: {what}")));
             done.push(match node {
-                Flat::Var { axis, dim, scalar } => {
-                    if dim == 0 || dim > MOST_COMPONENTS || (scalar && (dim != 1 || axis.is_some()))
-                    {
+                Flat::Var { axes, dim, scalar } => {
+                    let single = dim == 1 && axes == Dependence::default();
+                    if dim == 0 || dim > MOST_COMPONENTS || (scalar && !single) {
                         return wrong("an operand has an impossible dimension");
                     }
                     let var = Var {
                         id: vars.len() as u64,
-                        axis,
+                        axes,
                         dim,
                         scalar,
                     };

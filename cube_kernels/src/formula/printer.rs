@@ -95,11 +95,12 @@ impl Printer<'_> {
 
 impl fmt::Display for Expr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = |var: &Var| match (var.scalar, var.axis) {
+        let name = |var: &Var| match (var.scalar, var.axis()) {
             (true, _) => format!("s{}", var.id),
             (_, Some(Axis::I)) => format!("x{}", var.id),
             (_, Some(Axis::J)) => format!("y{}", var.id),
-            (_, None) => format!("p{}", var.id),
+            _ if var.is_of_pairs() => format!("z{}", var.id),
+            _ => format!("p{}", var.id),
         };
         Printer {
             expr: self,

@@ -3,6 +3,7 @@
 use super::{
     arithmetic::{Accumulate, Copies, Lanes, MultiplyAdd, Tile, apply, write},
     tape::{Action, NOTHING, Owner, Part, Step, Summand, Tape, Value},
+    tensor::Rows,
     terms::{Kind, SumOfTerms, Term},
     vector::Instructions,
 };
@@ -24,6 +25,8 @@ pub struct Frame<'a, T> {
     pub height: usize,
     /// The index of the first row, and of the first lane.
     pub first: [usize; 2],
+    /// The operands, where pairs are evaluated.
+    pub tensors: &'a [Rows<'a>],
 }
 
 /// Values that are stored or handed on: of the lanes of a row, or of a tile.
@@ -331,7 +334,10 @@ impl<T: Real> Machine<T> {
     fn step(&mut self, step: &Step, frame: &Frame<T>, k: usize) {
         let (width, size) = (frame.width, frame.width * frame.height);
         let out = match *step {
-            Step::Apply { out, .. } | Step::Fma { out, .. } | Step::Offset { out, .. } => out,
+            Step::Apply { out, .. }
+            | Step::Fma { out, .. }
+            | Step::Entry { out, .. }
+            | Step::Offset { out, .. } => out,
         };
         let mut all = std::mem::take(&mut self.registers[out]);
         let own = &mut all[..size];
@@ -350,6 +356,18 @@ impl<T: Real> Machine<T> {
                     summand: c,
                     negated,
                 });
+            }
+            Step::Entry {
+                tensor,
+                component,
+                looped,
+                ..
+            } => {
+                let component = component + if looped { k } else { 0 };
+                let [first, column] = frame.first;
+                for (row, own) in (first..).zip(own.chunks_exact_mut(width)) {
+                    frame.tensors[tensor].read_pairs(component, (row, column), own);
+                }
             }
             Step::Offset { negated, .. } => {
                 for (row, own) in (frame.first[0]..).zip(own.chunks_exact_mut(width)) {

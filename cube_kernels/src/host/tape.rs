@@ -64,6 +64,17 @@ pub enum Step {
         /// Whether the product is subtracted.
         negated: bool,
     },
+    /// A component of a tensor of pairs.
+    Entry {
+        /// The tile that gets it.
+        out: usize,
+        /// The position of the tensor among the tensors.
+        tensor: usize,
+        /// The component, the first one in a loop.
+        component: usize,
+        /// Whether the counter of the loop is added.
+        looped: bool,
+    },
     /// The index of the row minus that of the lane, or the opposite.
     Offset {
         /// The tile that gets the result.

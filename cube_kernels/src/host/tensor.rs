@@ -86,12 +86,15 @@ pub struct Rows<'a> {
     start: isize,
     row: isize,
     component: isize,
+    /// Of a tensor of pairs.
+    column: isize,
 }
 
 impl<'a> Rows<'a> {
-    /// The tensor in the batch of this index; the shape was checked.
+    /// The tensor in the batch of this index; the shape was checked. The rows of a tensor of pairs are those that come
+    /// first.
     pub fn new(tensor: &HostTensor<'a>, space: Space, batch: &[usize]) -> Self {
-        let own = if space == Space::Uniform { 1 } else { 2 };
+        let own = space.dimensions();
         let rank = tensor.shape.len();
         let pad = batch.len() - (rank - own);
         // What is of size 1 is the same for all.
@@ -104,9 +107,34 @@ impl<'a> Rows<'a> {
         Self {
             data: tensor.data,
             start: tensor.start as isize + offset,
-            row: if own == 2 { stride(rank - 2) } else { 0 },
+            row: if own > 1 { stride(rank - own) } else { 0 },
             component: stride(rank - 1),
+            column: if own > 2 { stride(rank - 2) } else { 0 },
         }
+    }
+
+    /// A tensor of pairs whose columns come first.
+    pub fn columns_first(self) -> Self {
+        Self {
+            row: self.column,
+            column: self.row,
+            ..self
+        }
+    }
+
+    /// Reads a component of the pairs of a row with the columns from `first` on, as many as there is room for.
+    pub fn read_pairs<T: Real>(
+        &self,
+        component: usize,
+        (row, first): (usize, usize),
+        out: &mut [T],
+    ) {
+        let of_row = Self {
+            start: self.start + row as isize * self.row,
+            row: self.column,
+            ..*self
+        };
+        of_row.read(component, first, out);
     }
 
     /// Reads a component of the rows from `first` on, as many as there is room for.

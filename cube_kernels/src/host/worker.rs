@@ -43,14 +43,19 @@ impl<'a, T: Real> Worker<'a, T> {
             *at = rest % size;
             rest /= size;
         }
-        let spaces = &job.launch.program.program.tensors;
-        let tensors = job.tensors.iter().zip(spaces);
+        let program = &job.launch.program.program;
+        let tensors = job.tensors.iter().zip(&program.tensors);
+        let tensors = tensors.map(|(tensor, space)| {
+            let rows = Rows::new(tensor, *space, &at);
+            match space {
+                Space::Pair if program.columns_first => rows.columns_first(),
+                _ => rows,
+            }
+        });
         let mut worker = Self {
             job,
             rules,
-            tensors: tensors
-                .map(|(tensor, space)| Rows::new(tensor, *space, &at))
-                .collect(),
+            tensors: tensors.collect(),
             machine: Machine::new(job.launch.instructions),
             uniform: Slots::default(),
             rows: Slots::default(),
@@ -116,6 +121,7 @@ impl<'a, T: Real> Worker<'a, T> {
             width,
             height: 1,
             first: [0, first],
+            tensors: &[],
         };
         self.machine.fill(program.tape(space), &mut frame);
     }
@@ -146,6 +152,7 @@ impl<'a, T: Real> Worker<'a, T> {
             width,
             height,
             first: [self.rows.first + start, self.columns.first],
+            tensors: &self.tensors,
         };
         let mut sink = Taking {
             family,

@@ -347,6 +347,20 @@ impl Writer {
                     looped,
                 }
             }
+            Instruction::Entry {
+                tensor,
+                component,
+                looped,
+            } => {
+                let out = self.tile();
+                steps.push(Step::Entry {
+                    out,
+                    tensor,
+                    component,
+                    looped,
+                });
+                Value::Register(out)
+            }
             Instruction::Counter { offset } => Value::Counter(offset),
             Instruction::Offset { negated } => {
                 let out = self.tile();

@@ -6,7 +6,7 @@ use cubecl::prelude::*;
 
 use super::{
     evaluate::{One, run_stage},
-    operands::{Address, position},
+    operands::{Address, position, position_of_pair},
 };
 use crate::{
     math::widen,
@@ -86,6 +86,26 @@ impl<'a, E: Float, F: Float> Context<'a, E, F> {
         let at = position(
             self.address,
             row,
+            component,
+            tensor,
+            comptime!(self.blueprint.clone()),
+        );
+        widen::<E, F>(self.tensors.index(tensor)[at], stored)
+    }
+
+    /// One component of a pair of a tensor of pairs. Lanes beyond the last row repeat it.
+    pub fn read_pair(
+        &self,
+        row: usize,
+        column: usize,
+        component: usize,
+        #[comptime] tensor: usize,
+    ) -> F {
+        let stored = comptime!(self.blueprint.stored);
+        let at = position_of_pair(
+            self.address,
+            min(row, self.rows - 1),
+            column,
             component,
             tensor,
             comptime!(self.blueprint.clone()),

@@ -59,6 +59,11 @@ pub(super) fn operate<F: Float, N: Size>(
         Instruction::Offset { negated: _ } => {
             comptime!(unreachable!("offsets are those of pairs"))
         }
+        Instruction::Entry {
+            tensor: _,
+            component: _,
+            looped: _,
+        } => comptime!(unreachable!("entries are those of pairs")),
         Instruction::Counter { offset: _ } => {
             comptime!(unreachable!("counters are handled by the stages"))
         }

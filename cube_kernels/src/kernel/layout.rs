@@ -24,15 +24,18 @@ pub const fn strides(index: usize, batch_rank: usize) -> usize {
     BATCH_SHAPE + batch_rank + index * (2 + batch_rank)
 }
 
-/// Start of the numbers that only some kernels have, behind the strides of `tensors` tensors.
-pub const fn others(tensors: usize, batch_rank: usize) -> usize {
-    strides(tensors, batch_rank)
+/// Start of the numbers that only some kernels have, behind the strides of `tensors` tensors and those of the columns of
+/// the `of_pairs` ones among them that have a value for each pair.
+pub const fn others(tensors: usize, of_pairs: usize, batch_rank: usize) -> usize {
+    strides(tensors, batch_rank) + of_pairs
 }
 
 /// There, where columns start anywhere: the first column.
 pub const FIRST_COLUMN: usize = 0;
 /// There, too: the place of the first part.
 pub const FIRST_PART: usize = 1;
+/// How many numbers these are.
+pub const PLACED: usize = 2;
 /// There, where pairs are in ranges: the number of tasks.
 pub const TASKS: usize = 0;
 

@@ -35,6 +35,8 @@ pub struct Address {
     base: Sequence<usize>,
     row: Sequence<usize>,
     component: Sequence<usize>,
+    /// Only of tensors of pairs, in their order.
+    column: Sequence<usize>,
 }
 
 /// Where a component of a row of a tensor stands.
@@ -53,7 +55,25 @@ pub fn position(
         }
         Packing::Adjacent => base + row * *address.row.index(tensor) + component,
         Packing::Packed { dim } => base + row * dim + component,
+        Packing::Pairs => comptime!(unreachable!("rows alone do not say where it is")),
     }
+}
+
+/// Where a component of a pair of a tensor of pairs stands.
+#[cube]
+pub fn position_of_pair(
+    address: &Address,
+    row: usize,
+    column: usize,
+    component: usize,
+    #[comptime] tensor: usize,
+    #[comptime] blueprint: Blueprint,
+) -> usize {
+    let place = comptime!(blueprint.tensors_of_pairs(tensor));
+    *address.base.index(tensor)
+        + row * *address.row.index(tensor)
+        + column * *address.column.index(place)
+        + component * *address.component.index(tensor)
 }
 
 /// Offsets of the tensors in batch `batch`.
@@ -68,6 +88,7 @@ pub fn address(
         base: Sequence::new(),
         row: Sequence::new(),
         component: Sequence::new(),
+        column: Sequence::new(),
     };
     #[unroll]
     for tensor in 0..blueprint.packing.len() {
@@ -86,6 +107,12 @@ pub fn address(
         address
             .component
             .push(*layout.index(comptime!(strides + 1)));
+    }
+    let tensors = comptime!(blueprint.packing.len());
+    #[unroll]
+    for place in 0..blueprint.tensors_of_pairs(tensors) {
+        let stride = comptime!(layout::strides(tensors, rank) + place);
+        address.column.push(*layout.index(stride));
     }
     address
 }

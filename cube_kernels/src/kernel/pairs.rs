@@ -189,6 +189,28 @@ impl<'c, 'a, E: Float, F: Float, N: Size> Pairs<'c, 'a, E, F, N> {
                     }
                 }
             }
+            Instruction::Entry {
+                tensor,
+                component,
+                looped,
+            } => {
+                let at = if comptime!(looped) {
+                    component + k
+                } else {
+                    component.runtime()
+                };
+                #[unroll]
+                for c in 0..q {
+                    let column = columns.column + c;
+                    let mut value = Vector::<F, N>::empty();
+                    #[unroll]
+                    for lane in 0..N::value() {
+                        let own = self.context.read_pair(self.row + lane, column, at, tensor);
+                        value.insert(lane, own);
+                    }
+                    registers.insert(comptime!(register * q + c), value);
+                }
+            }
             Instruction::Counter { offset } => {
                 let value = Vector::new(F::cast_from(k + offset));
                 #[unroll]

@@ -243,7 +243,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
         rows
     };
     let (work, task) = if comptime!(blueprint.columns == ColumnSource::Ranges) {
-        let tasks = *layout.index(comptime!(others(&program, &blueprint) + layout::TASKS));
+        let tasks = *layout.index(comptime!(others(&blueprint) + layout::TASKS));
         work_of_task::<N>(
             operands.lists.index(0usize),
             tasks,
@@ -267,7 +267,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     let mut out = Array::<usize>::new(4usize);
     out[0] = row;
     let place = if comptime!(blueprint.columns == ColumnSource::Placed) {
-        part + *layout.index(comptime!(others(&program, &blueprint) + layout::FIRST_PART))
+        part + *layout.index(comptime!(others(&blueprint) + layout::FIRST_PART))
     } else {
         part
     };
@@ -295,9 +295,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     let (begin, end) = match comptime!(blueprint.columns) {
         ColumnSource::All => (begin, end),
         ColumnSource::Placed => {
-            let first = *layout.index(comptime!(
-                others(&program, &blueprint) + layout::FIRST_COLUMN
-            ));
+            let first = *layout.index(comptime!(others(&blueprint) + layout::FIRST_COLUMN));
             (begin + first, end + first)
         }
         // They are places of ranges.
@@ -479,6 +477,8 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
 }
 
 /// Where the numbers are that only some kernels have.
-fn others(program: &Program, blueprint: &Blueprint) -> usize {
-    layout::others(program.tensors.len(), blueprint.batch_rank)
+fn others(blueprint: &Blueprint) -> usize {
+    let tensors = blueprint.packing.len();
+    let of_pairs = blueprint.tensors_of_pairs(tensors);
+    layout::others(tensors, of_pairs, blueprint.batch_rank)
 }

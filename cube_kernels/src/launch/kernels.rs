@@ -17,7 +17,7 @@ use crate::{
     kernel::{self, checked::Checked, layout},
     math::Precision,
     plan::{self, ColumnSource, Device, Plan, PlanError, Problem, RangesOf, Sizes},
-    program::{Program, Space, Symmetric},
+    program::{Program, Symmetric},
     ranges::Tasks,
     reduction::{NO_INDEX, ReductionKind, Wanted},
 };
@@ -85,11 +85,10 @@ impl<'a> Kernels<'a> {
         launch.check_layouts(tensors, end)?;
         // Of the tensors of a program, in its order.
         let strided = |program: &Program, order: &[usize]| -> Vec<Strided> {
-            let spaces = order.iter().zip(&program.tensors);
-            let strided = |(k, space): (&usize, &Space)| {
-                Strided::new(tensors[*k], *space, launch.batch_shape)
+            let strided = |(index, k): (usize, &usize)| {
+                Strided::new(tensors[*k], (program, index), launch.batch_shape)
             };
-            spaces.map(strided).collect()
+            order.iter().enumerate().map(strided).collect()
         };
         let plan = |program, symmetric, strides: &[Strided]| {
             let problem = Problem {
@@ -173,6 +172,7 @@ impl<'a> Kernels<'a> {
             numbers.extend([strided.row, strided.component]);
             numbers.extend(&strided.batch);
         }
+        numbers.extend(strides.iter().filter_map(|own| own.column));
         match plan.blueprint.columns {
             ColumnSource::All => {}
             // The first part is known when it is launched.
@@ -347,7 +347,7 @@ impl<'a> Kernels<'a> {
         }
         let mut numbers = self.numbers.clone();
         if self.plan.blueprint.columns == ColumnSource::Placed {
-            let at = layout::others(self.program.tensors.len(), self.plan.blueprint.batch_rank);
+            let at = numbers.len() - layout::PLACED;
             numbers[at + layout::FIRST_PART] = first;
         }
         for number in numbers {

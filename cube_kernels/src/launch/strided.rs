@@ -1,6 +1,9 @@
 //! How tensors lie in memory.
 
-use crate::{plan::Packing, program::Space};
+use crate::{
+    plan::Packing,
+    program::{Program, Space},
+};
 
 /// A tensor without its values.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +27,8 @@ pub(super) fn contiguous(shape: &[usize]) -> Vec<usize> {
 pub(super) struct Strided {
     pub row: usize,
     pub component: usize,
+    /// Of a tensor of pairs.
+    pub column: Option<usize>,
     pub batch: Vec<usize>,
     pub packing: Packing,
     /// One more than the largest offset.
@@ -31,9 +36,11 @@ pub(super) struct Strided {
 }
 
 impl Strided {
-    pub fn new(tensor: Layout, space: Space, batch_shape: &[usize]) -> Self {
+    /// Those of tensor `index` of a program.
+    pub fn new(tensor: Layout, (program, index): (&Program, usize), batch_shape: &[usize]) -> Self {
         let Layout { shape, strides } = tensor;
-        let own = if space == Space::Uniform { 1 } else { 2 };
+        let space = program.tensors[index];
+        let own = space.dimensions();
         let rank = shape.len();
         assert!(rank >= own && rank - own <= batch_shape.len());
         let stride = |axis: usize| if shape[axis] == 1 { 0 } else { strides[axis] };
@@ -45,15 +52,22 @@ impl Strided {
             + (0..rank)
                 .map(|axis| shape[axis].saturating_sub(1) * stride(axis))
                 .sum::<usize>();
-        let row = if own == 2 { stride(rank - 2) } else { 0 };
+        let (row, column) = match space {
+            Space::Uniform => (0, None),
+            Space::Row | Space::Column => (stride(rank - 2), None),
+            Space::Pair if program.columns_first => (stride(rank - 2), Some(stride(rank - 3))),
+            Space::Pair => (stride(rank - 3), Some(stride(rank - 2))),
+        };
         // A single component has no stride that matters.
         let dim = shape[rank - 1];
         let component = if dim == 1 { 1 } else { strides[rank - 1] };
         Self {
             row,
             component,
+            column,
             batch,
             packing: match (row, component) {
+                _ if space == Space::Pair => Packing::Pairs,
                 (row, 1) if row == dim => Packing::Packed { dim },
                 (_, 1) => Packing::Adjacent,
                 _ => Packing::Strided,

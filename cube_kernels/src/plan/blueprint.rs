@@ -81,6 +81,12 @@ impl Blueprint {
         }
     }
 
+    /// How many of the first `before` tensors have a value for each pair.
+    pub fn tensors_of_pairs(&self, before: usize) -> usize {
+        let of_pairs = |packing: &&Packing| **packing == Packing::Pairs;
+        self.packing[..before].iter().filter(of_pairs).count()
+    }
+
     /// What the kernels that merge its parts have in common with it.
     pub fn merging(&self) -> MergeBlueprint {
         MergeBlueprint {
@@ -127,6 +133,8 @@ pub enum Packing {
         /// The components of a row.
         dim: usize,
     },
+    /// There is a row for each pair. Rows, columns and components have strides.
+    Pairs,
 }
 
 /// Consecutive column slots in the tile.

@@ -21,6 +21,14 @@ impl fmt::Display for Instruction {
                 };
                 write!(f, "{name}[{slot}{}]", if *looped { " + k" } else { "" })
             }
+            Instruction::Entry {
+                tensor,
+                component,
+                looped,
+            } => {
+                let k = if *looped { " + k" } else { "" };
+                write!(f, "tensor {tensor} of pairs [{component}{k}]")
+            }
             Instruction::Counter { offset } => write!(f, "k + {offset}"),
             Instruction::Offset { negated: false } => f.write_str("row - column"),
             Instruction::Offset { negated: true } => f.write_str("column - row"),

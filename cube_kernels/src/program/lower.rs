@@ -95,18 +95,18 @@ fn listing_on_stack(formula: &Formula, root: &Expr, reduced: Axis) -> Listing {
     };
     lowering.store(Space::Pair, 0, root);
 
-    let tensors = formula.tensors().map(|var| {
-        lowering.space_of(Dependence {
-            i: var.axis == Some(Axis::I),
-            j: var.axis == Some(Axis::J),
-        })
-    });
-    let tensors = tensors.collect();
+    let tensors: Vec<Space> = formula
+        .tensors()
+        .map(|var| lowering.space_of(var.axes))
+        .collect();
+    // Without such tensors, both directions may share a kernel.
+    let columns_first = reduced == Axis::I && tensors.contains(&Space::Pair);
     let loaded = [Space::Uniform, Space::Row, Space::Column]
         .map(|space| lowering.builders[space as usize].loaded);
     let [uniform, row, column, pair] = lowering.builders;
     let mut listing = Listing {
         tensors,
+        columns_first,
         scalars: formula.scalars().count(),
         uniform: uniform.into_stage(),
         row: row.into_stage(),
@@ -200,6 +200,16 @@ impl Lowering<'_> {
         if let Node::Place(Place::Offset) = expr.node() {
             let negated = self.reduced == Axis::I;
             return self.push(space, Instruction::Offset { negated }, looped);
+        }
+        if own == Space::Pair
+            && let Some((Leaf::Operand(var), offset)) = leaf(expr)
+        {
+            let entry = Instruction::Entry {
+                tensor: self.formula.source(var.id as usize),
+                component: offset + component.first(),
+                looped,
+            };
+            return self.push(space, entry, looped);
         }
         if own < space || is_leaf(expr) {
             let slot = self.slot(own, expr) + component.first();

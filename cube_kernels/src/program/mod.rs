@@ -61,6 +61,17 @@ pub enum Space {
     Pair,
 }
 
+impl Space {
+    /// The dimensions of a tensor of this space that are not of batches.
+    pub fn dimensions(self) -> usize {
+        match self {
+            Space::Uniform => 1,
+            Space::Row | Space::Column => 2,
+            Space::Pair => 3,
+        }
+    }
+}
+
 /// One instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Instruction {
@@ -79,6 +90,16 @@ pub enum Instruction {
     Offset {
         /// Whether the column comes first.
         negated: bool,
+    },
+    /// A component of a tensor that has a value for each pair, or component `component + k` inside a loop over `k` where
+    /// `looped`.
+    Entry {
+        /// The position of the tensor among the tensors.
+        tensor: usize,
+        /// The component, the first one in a loop.
+        component: usize,
+        /// Whether the loop counter is added.
+        looped: bool,
     },
     /// The counter of the loop, plus `offset`.
     Counter {
@@ -207,6 +228,8 @@ impl Stage {
 pub struct Listing {
     /// The space of each tensor operand.
     pub tensors: Vec<Space>,
+    /// Whether the columns of a tensor of pairs come before its rows: `[batch.., N, M, D]` for M rows and N columns.
+    pub columns_first: bool,
     /// Number of run-time scalars.
     pub scalars: usize,
     /// What follows from parameters.

@@ -20,7 +20,8 @@ impl Listing {
         let ends = loads
             .filter(|load| load.source == Source::Tensor(index))
             .map(|load| load.offset + load.len);
-        ends.max().unwrap_or(0)
+        let entries = self.pair.iter().filter_map(|item| item.entries(index));
+        ends.chain(entries).max().unwrap_or(0)
     }
 
     /// Checks that tensor `index`, of this shape and as many strides as there are dimensions, has what is read of it.
@@ -34,12 +35,16 @@ impl Listing {
         if strides != rank {
             return Err("it has another number of strides than of dimensions".to_string());
         }
-        let (own, rows) = match self.tensors[index] {
-            Space::Uniform => (1, None),
-            Space::Row => (2, Some(extent.rows)),
-            Space::Column => (2, Some(extent.end)),
-            Space::Pair => unreachable!("no tensor has an entry for each pair"),
+        let (rows, columns) = (("rows", extent.rows), ("columns", extent.end));
+        // The dimensions before the inner one that are not of batches.
+        let axes = match self.tensors[index] {
+            Space::Uniform => vec![],
+            Space::Row => vec![rows],
+            Space::Column => vec![columns],
+            Space::Pair if self.columns_first => vec![columns, rows],
+            Space::Pair => vec![rows, columns],
         };
+        let own = 1 + axes.len();
         if rank < own || rank - own > batch.len() {
             let most = own + batch.len();
             return Err(format!("it needs {own} to {most} dimensions"));
@@ -49,8 +54,9 @@ impl Listing {
             return Err(format!("{components} components are read"));
         }
         // What is of size 1 is the same for all.
-        if let Some(rows) = rows.filter(|rows| shape[rank - 2] != 1 && shape[rank - 2] < *rows) {
-            return Err(format!("{rows} rows are read"));
+        let short = |(size, (_, read)): &(&usize, &(&str, usize))| **size != 1 && **size < *read;
+        if let Some((_, (what, read))) = shape[rank - own..].iter().zip(&axes).find(short) {
+            return Err(format!("{read} {what} are read"));
         }
         let batches = batch[batch.len() - (rank - own)..].iter();
         let fits = |(size, all): (&usize, &usize)| *size == 1 || size == all;

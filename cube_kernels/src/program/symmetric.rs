@@ -41,9 +41,13 @@ impl Symmetric {
     pub fn new(formula: &Formula, reduced: Axis, same: &[usize]) -> Option<Self> {
         let tensors: Vec<&Var> = formula.tensors().collect();
         assert_eq!(tensors.len(), same.len());
+        // The value of a pair says nothing about that of the opposite one.
+        if tensors.iter().any(|var| var.is_of_pairs()) {
+            return None;
+        }
         // Operands of the same values get the number of the first one that has an axis.
         let first = |k: usize| {
-            let equal = |other: &usize| same[*other] == same[k] && tensors[*other].axis.is_some();
+            let equal = |other: &usize| same[*other] == same[k] && tensors[*other].axis().is_some();
             (0..k).find(equal).unwrap_or(k)
         };
         let mut numbered: HashMap<u64, u64> = HashMap::new();
@@ -51,11 +55,11 @@ impl Symmetric {
         for (k, var) in tensors
             .iter()
             .enumerate()
-            .filter(|(_, var)| var.axis.is_some())
+            .filter(|(_, var)| var.axis().is_some())
         {
             let first = tensors[first(k)];
             assert_eq!(first.dim, var.dim);
-            found |= first.axis != var.axis;
+            found |= first.axes != var.axes;
             numbered.insert(var.id, first.id);
         }
         if !found {

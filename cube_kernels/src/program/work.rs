@@ -50,15 +50,35 @@ impl Item {
         read.chain(term).copied().chain(fold).collect()
     }
 
-    /// The slots of `space` that it reads.
-    pub fn reads(&self, space: Space) -> impl Iterator<Item = Range<usize>> {
+    /// How many components of tensor `index` of pairs it reads; none if it reads none.
+    pub fn entries(&self, index: usize) -> Option<usize> {
+        let (instructions, len) = self.instructions();
+        let ends = instructions.filter_map(|instruction| match *instruction {
+            Instruction::Entry {
+                tensor,
+                component,
+                looped,
+            } if tensor == index => Some(component + if looped { len } else { 1 }),
+            _ => None,
+        });
+        ends.max()
+    }
+
+    /// Its instructions, and how often those of a loop are run.
+    fn instructions(&self) -> (impl Iterator<Item = &Instruction>, usize) {
         let (single, body, len) = match self {
             Item::Let(_, instruction) => (Some(instruction), [].as_slice(), 1),
             Item::Sum { len, body, .. } | Item::Store { len, body, .. } => {
                 (None, body.as_slice(), *len)
             }
         };
-        let instructions = single.into_iter().chain(body.iter().map(|(_, i)| i));
+        let body = body.iter().map(|(_, instruction)| instruction);
+        (single.into_iter().chain(body), len)
+    }
+
+    /// The slots of `space` that it reads.
+    pub fn reads(&self, space: Space) -> impl Iterator<Item = Range<usize>> {
+        let (instructions, len) = self.instructions();
         instructions.filter_map(move |instruction| match *instruction {
             Instruction::Load {
                 space: own,
@@ -86,7 +106,8 @@ impl Instruction {
         const SLOW: usize = 8;
         match self {
             Instruction::Const(_) | Instruction::Load { .. } | Instruction::Counter { .. } => 0,
-            Instruction::Offset { .. } => SLOW,
+            // Each lane is read by itself.
+            Instruction::Offset { .. } | Instruction::Entry { .. } => SLOW,
             Instruction::Fma { .. } => 1,
             // A product less.
             Instruction::Apply { argument, .. } if argument.binary => SLOW - 1,

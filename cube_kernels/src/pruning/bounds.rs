@@ -67,8 +67,12 @@ pub(super) enum Read {
 impl Bounds {
     /// The bounds of `formula` for reductions over `axis`, where its operands are of type `precision`.
     ///
-    /// None where nothing can be told, as bounds do not vary along an axis.
+    /// None where nothing can be told, as bounds do not vary along an axis, or as an operand has a value for each pair,
+    /// about which boxes of rows and columns say nothing.
     pub fn new(formula: &Formula, axis: Axis, precision: Precision) -> Option<Self> {
+        if formula.tensors().any(Var::is_of_pairs) {
+            return None;
+        }
         let leaves = Leaves { formula, axis };
         let interval = formula
             .root()
@@ -138,7 +142,7 @@ impl Leaves<'_> {
     fn limits(&self) -> Var {
         Var {
             id: 2 * (self.count() + 2),
-            axis: Some(self.axis.other()),
+            axes: Some(self.axis.other()).into(),
             dim: self.formula.dim(),
             scalar: false,
         }
@@ -157,14 +161,14 @@ impl Leaves<'_> {
         let index = |axis: Axis| {
             sides(Var {
                 id: self.count() + axis as u64,
-                axis: Some(axis),
+                axes: Some(axis).into(),
                 dim: 1,
                 scalar: false,
             })
         };
         match leaf {
-            Leaf::Var(var) if var.axis.is_some() => sides(var),
-            Leaf::Var(var) => Interval::point(&sides(var).low),
+            Leaf::Var(var) if var.is_parameter() => Interval::point(&sides(var).low),
+            Leaf::Var(var) => sides(var),
             Leaf::Place(Place::Index(axis)) => index(axis),
             Leaf::Place(Place::Offset) => {
                 let (i, j) = (index(Axis::I), index(Axis::J));
@@ -180,7 +184,7 @@ impl Leaves<'_> {
             _ => Side::High,
         };
         let (operand, count) = (leaf.id / 2, self.count());
-        match (leaf.axis, operand) {
+        match (leaf.axis(), operand) {
             (_, operand) if operand == count + 2 => Read::Limits,
             (Some(axis), operand) if operand >= count => Read::Side(axis, Source::Index, side),
             (axis, operand) => {

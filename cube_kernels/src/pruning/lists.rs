@@ -79,10 +79,12 @@ impl<'a> Pruning<'a> {
         check_count("tensors", tensors.len(), formula.tensors().count())?;
         check_count("scalars", scalars.len(), formula.scalars().count())?;
         let vars = formula.tensors().enumerate();
-        let parameters = vars.zip(tensors).map(|(own, tensor)| match own.1.axis {
-            Some(_) => Ok(HostValues::F32(Vec::new())),
-            None => parameter(own, tensor, *precision),
-        });
+        let parameters = vars
+            .zip(tensors)
+            .map(|(own, tensor)| match own.1.is_parameter() {
+                false => Ok(HostValues::F32(Vec::new())),
+                true => parameter(own, tensor, *precision),
+            });
         Ok(Self {
             bounds,
             rows,

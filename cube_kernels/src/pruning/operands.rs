@@ -54,7 +54,7 @@ impl<'a> Operands<'a> {
             return Err(HostError::TooManyColumns(self.size));
         }
         for (index, (var, tensor)) in self.formula.tensors().zip(self.tensors).enumerate() {
-            if var.axis != Some(self.axis) {
+            if var.axis() != Some(self.axis) {
                 continue;
             }
             check_tensor((index, var), tensor, self.precision, Some(self.size))?;
@@ -65,7 +65,7 @@ impl<'a> Operands<'a> {
     /// What there are boxes of, with the number of components.
     pub(super) fn sources(&self) -> Vec<(Source, usize)> {
         let tensors = self.formula.tensors().enumerate();
-        let own = tensors.filter(|(_, var)| var.axis == Some(self.axis));
+        let own = tensors.filter(|(_, var)| var.axis() == Some(self.axis));
         let own = own.map(|(index, var)| (Source::Tensor(index), var.dim));
         let reads_index = self.formula.root().reads_index(self.axis);
         let index = reads_index.then_some((Source::Index, 1));
@@ -100,7 +100,7 @@ fn coordinates(root: &Expr, axis: Axis) -> Vec<Var> {
             .topological()
             .into_iter()
             .filter_map(|expr| match expr.node() {
-                Node::Var(var) if var.axis == Some(axis) => Some(*var),
+                Node::Var(var) if var.axis() == Some(axis) => Some(*var),
                 _ => None,
             });
         vars.collect()

@@ -2,7 +2,10 @@
 
 use burn_lazy_kernels::{
     Axis, Expr, Formula, IntKind, Kernels, Launch, LaunchError, Layout, Precision, Program, Ranges,
-    ReductionKind, Spec, Symmetric, Wanted, catalogue::ScalarOp, expr::Var, plan::Strategy,
+    ReductionKind, Spec, Symmetric, Wanted,
+    catalogue::ScalarOp,
+    expr::{Dependence, Var},
+    plan::Strategy,
 };
 
 use crate::devices::Device;
@@ -116,7 +119,7 @@ pub const PRECISIONS: [Precision; 4] = [
 fn leaf(id: u64, axis: Option<Axis>, dim: usize) -> Var {
     Var {
         id,
-        axis,
+        axes: axis.into(),
         dim,
         scalar: false,
     }
@@ -218,6 +221,18 @@ fn formulas() -> Vec<(String, Expr, ReductionKind, Wanted)> {
     all
 }
 
+/// Scores with a bias that is stored for each pair.
+fn biased() -> (String, Expr, ReductionKind, Wanted) {
+    let bias = Expr::var(Var {
+        axes: Dependence::BOTH,
+        ..leaf(3, None, 1)
+    });
+    let scores = x(16).dot(&y(16)) + bias;
+    let expr = Expr::concat(vec![scores, b(16)]);
+    let kind = ReductionKind::SoftmaxSum;
+    ("attention-d16-bias".to_string(), expr, kind, Wanted::VALUES)
+}
+
 /// Every operation of the catalogue, once a pair.
 fn operations() -> Expr {
     let args = [x(1) + y(1), x(1) * y(1), x(1) - y(1)];
@@ -282,6 +297,9 @@ pub fn cases() -> Vec<Case> {
     }
     for size in [BATCHED, WIDE, FOLDED, SYMMETRIC, SEGMENTS, SHORT] {
         add(&formulas()[0], Precision::F32, size, true);
+    }
+    for (size, brief) in [(SMALL, true), (BATCHED, false)] {
+        add(&biased(), Precision::F32, size, brief);
     }
     // Inner products that matrix instructions may compute.
     for entry in &formulas() {
@@ -360,16 +378,16 @@ impl Case {
 
     /// Shape and strides of an operand.
     fn layout(&self, var: &Var) -> (Vec<usize>, Vec<usize>) {
-        let length = var.axis.map(|axis| match axis {
-            Axis::I => self.size.rows,
-            Axis::J => self.size.columns,
-        });
+        let axes = [
+            (var.axes.i, self.size.rows),
+            (var.axes.j, self.size.columns),
+        ];
         let mut shape = self.size.batch.to_vec();
-        shape.extend(length);
+        shape.extend(axes.into_iter().filter(|own| own.0).map(|own| own.1));
         shape.push(var.dim);
         let rank = shape.len();
         let mut order: Vec<usize> = (0..rank).collect();
-        if self.size.transposed && length.is_some() {
+        if self.size.transposed && !var.is_parameter() {
             order.swap(rank - 2, rank - 1);
         }
         let mut strides = vec![1; rank];

@@ -17,7 +17,7 @@ const COLUMNS: usize = 10_000;
 /// Gaussian sums of points in the unit cube with weights in `low .. 1`.
 fn problem(columns: usize, low: f64) -> Problem {
     let mut rng = Rng::new(31);
-    let tensor = |var: &Var| match (var.axis, var.dim) {
+    let tensor = |var: &Var| match (var.axis(), var.dim) {
         (Some(Axis::I), dim) => Tensor::random(&[ROWS, dim], &mut rng, 0.0, 1.0),
         (_, 1) => Tensor::random(&[columns, 1], &mut rng, low, 1.0),
         (_, dim) => Tensor::random(&[columns, dim], &mut rng, 0.0, 1.0),

@@ -22,7 +22,7 @@ fn a_tensor_that_is_shorter_than_its_shape_is_reported() {
     }
     let (columns, used) = (4330, 4321);
     let ones = |var: &Var| {
-        let rows = if var.axis == Some(Axis::I) {
+        let rows = if var.axis() == Some(Axis::I) {
             1
         } else {
             columns
@@ -50,7 +50,7 @@ fn tensor(buffer: &Handle, shape: &[usize], strides: &[usize]) -> TensorBinding 
 #[test]
 fn tensors_that_do_not_fit_are_refused() {
     let client = client();
-    let ones = |var: &Var| match var.axis {
+    let ones = |var: &Var| match var.axis() {
         Some(Axis::I) => Tensor::new(&[2, 4, 3], vec![1.0; 24]),
         _ => Tensor::new(&[5, 3], vec![1.0; 15]),
     };
@@ -92,7 +92,7 @@ fn tensors_that_do_not_fit_are_refused() {
         };
     let of = |shape: &[usize], strides: &[usize]| tensor(&buffer, shape, strides);
     fits_not(vec![of(&[2, 3, 3], &[9, 3, 1]), columns()], 0, "4 rows");
-    fits_not(vec![rows(), of(&[4, 3], &[3, 1])], 1, "5 rows");
+    fits_not(vec![rows(), of(&[4, 3], &[3, 1])], 1, "5 columns");
     fits_not(vec![rows(), of(&[5, 2], &[2, 1])], 1, "3 components");
     fits_not(
         vec![of(&[3, 4, 3], &[0, 3, 1]), columns()],

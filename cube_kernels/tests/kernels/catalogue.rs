@@ -183,7 +183,7 @@ impl Pack {
 
     fn problem(&self) -> Problem {
         let tensor = |var: &Var| {
-            let shape: &[usize] = match var.axis {
+            let shape: &[usize] = match var.axis() {
                 Some(Axis::I) => &[BATCHES, ROWS, var.dim],
                 Some(Axis::J) => &[BATCHES, 1, var.dim],
                 None => &[BATCHES, var.dim],

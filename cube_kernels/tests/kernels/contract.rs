@@ -157,7 +157,7 @@ pub mod measured {
             each.push(Expr::scalar(*op, args.collect()));
             start += op.arity();
         }
-        let tensor = |var: &Var| match var.axis {
+        let tensor = |var: &Var| match var.axis() {
             Some(Axis::I) => Tensor::new(&[SAMPLES, width], samples.concat()),
             _ => Tensor::new(&[1, 1], vec![1.0]),
         };

@@ -255,10 +255,15 @@ impl Tensor {
     /// The same values, stored as the transpose of the last two axes.
     pub fn transposed(&self) -> Self {
         let rank = self.shape.len();
+        self.swapped([rank - 2, rank - 1])
+    }
+
+    /// The same values, stored with these two axes swapped.
+    pub fn swapped(&self, axes: [usize; 2]) -> Self {
         let mut shape = self.shape.clone();
-        shape.swap(rank - 2, rank - 1);
+        shape.swap(axes[0], axes[1]);
         let mut strides = contiguous_strides(&shape);
-        strides.swap(rank - 2, rank - 1);
+        strides.swap(axes[0], axes[1]);
         self.stored(strides)
     }
 
@@ -420,6 +425,13 @@ fn download(client: &Client, precision: Precision, handle: cubecl::server::Handl
     }
 }
 
+/// The shape of an operand without batches.
+pub fn own_shape(var: &Var, (m, n): (usize, usize)) -> Vec<usize> {
+    let axes = [(var.axes.i, m), (var.axes.j, n)].into_iter();
+    let sizes = axes.filter(|(varies, _)| *varies).map(|(_, size)| size);
+    sizes.chain([var.dim]).collect()
+}
+
 /// Buffers for results between guards, and what is wanted.
 struct Results {
     values: cubecl::server::Handle,
@@ -560,11 +572,7 @@ impl Problem {
     ) -> Self {
         let mut rng = Rng::new(seed);
         let mut other = Rng::new(!seed);
-        let tensor = |var: &Var| match var.axis {
-            Some(Axis::I) => Tensor::random(&[m, var.dim], &mut rng, low, high),
-            Some(Axis::J) => Tensor::random(&[n, var.dim], &mut rng, low, high),
-            None => Tensor::random(&[var.dim], &mut rng, low, high),
-        };
+        let tensor = |var: &Var| Tensor::random(&own_shape(var, (m, n)), &mut rng, low, high);
         let scalar = |_: &Var| other.uniform(low, high);
         Self::new(expr, reduced, &[], (m, n), tensor, scalar)
     }
@@ -629,7 +637,7 @@ impl Problem {
                 batch: 1,
             },
             false => {
-                let own = if var.axis.is_some() { 2 } else { 1 };
+                let own = own_shape(var, (self.m, self.n)).len();
                 let tensor = tensors.next().expect("a value for each tensor");
                 tensor.host(&self.batch, own)
             }
@@ -676,7 +684,7 @@ impl Problem {
     pub fn selected(mut self, axis: Axis, places: &[u32]) -> Self {
         let vars = self.formula.tensors();
         for (tensor, var) in self.tensors.iter_mut().zip(vars) {
-            if var.axis == Some(axis) {
+            if var.axis() == Some(axis) {
                 *tensor = tensor.selected(tensor.shape.len() - 2, places);
             }
         }

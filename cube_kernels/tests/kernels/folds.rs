@@ -92,7 +92,7 @@ fn rows_of_each_batch_are_added_up() {
         for rows in [10, 33, 34, 100] {
             let mut rng = Rng::new(rows as u64);
             let tensor = |var: &Var| {
-                let (batch, length) = match var.axis {
+                let (batch, length) = match var.axis() {
                     Some(Axis::I) => (of_rows, rows),
                     _ => (of_columns, 13),
                 };
@@ -138,7 +138,7 @@ fn rows_are_added_up_in_every_way_and_type() {
     // Small integers, which every type holds.
     let expr = x(0, 2) * y(1, 2);
     let tensor = |var: &Var| {
-        let length = if var.axis == Some(Axis::I) { 70 } else { 9 };
+        let length = if var.axis() == Some(Axis::I) { 70 } else { 9 };
         let values = (0..2 * length).map(|k| (k % 5) as f64 - 1.0);
         Tensor::new(&[length, 2], values.collect())
     };
@@ -169,7 +169,7 @@ fn special_values_of_a_row_are_added_once() {
     for rows in [128, 129, 134] {
         for at in [rows - 1, rows - 2, 70, 0] {
             for special in [f64::INFINITY, f64::NEG_INFINITY, f64::NAN] {
-                let tensor = |var: &Var| match var.axis {
+                let tensor = |var: &Var| match var.axis() {
                     Some(Axis::I) => {
                         Tensor::new(&[rows, 1], vec![1.0; rows]).with(&[at, 0], special)
                     }
@@ -200,7 +200,7 @@ fn special_values_of_a_row_are_added_once() {
 
 /// Rows of `value`, added up.
 fn equal_rows(value: f64, rows: usize, fold: usize) -> Problem {
-    let tensor = |var: &Var| match var.axis {
+    let tensor = |var: &Var| match var.axis() {
         Some(Axis::I) => Tensor::new(&[rows, 1], vec![value; rows]),
         _ => Tensor::new(&[1, 1], vec![1.0]),
     };

@@ -175,8 +175,8 @@ fn every_operation_survives_json() {
 
 #[test]
 fn malformed_formulas_are_refused() {
-    let var = r#"{"Var":{"axis":"I","dim":3,"scalar":false}}"#;
-    let other = r#"{"Var":{"axis":"J","dim":2,"scalar":false}}"#;
+    let var = r#"{"Var":{"axes":{"i":true,"j":false},"dim":3,"scalar":false}}"#;
+    let other = r#"{"Var":{"axes":{"i":false,"j":true},"dim":2,"scalar":false}}"#;
     for (nodes, why) in [
         (vec![], "an empty formula"),
         (vec![r#"{"InnerSum":0}"#], "later node"),
@@ -195,11 +195,11 @@ fn malformed_formulas_are_refused() {
             "do not fit",
         ),
         (
-            vec![r#"{"Var":{"axis":"I","dim":0,"scalar":false}}"#],
+            vec![r#"{"Var":{"axes":{"i":true,"j":false},"dim":0,"scalar":false}}"#],
             "impossible dimension",
         ),
         (
-            vec![r#"{"Var":{"axis":"I","dim":1,"scalar":true}}"#],
+            vec![r#"{"Var":{"axes":{"i":true,"j":false},"dim":1,"scalar":true}}"#],
             "impossible dimension",
         ),
     ] {

@@ -361,12 +361,12 @@ fn tensors_of_any_strides_are_read_on_the_host() {
     let mut rng = Rng::new(3);
     for form in 0..4 {
         let tensor = |var: &Var| {
-            let rows = match var.axis {
+            let rows = match var.axis() {
                 Some(Axis::I) => Some(6),
                 Some(Axis::J) => Some(270),
                 None => None,
             };
-            let batch = match (form, var.axis) {
+            let batch = match (form, var.axis()) {
                 (0, _) | (_, None) => vec![],
                 (1, Some(Axis::I)) => vec![2, 1],
                 (1, _) => vec![3],
@@ -375,7 +375,7 @@ fn tensors_of_any_strides_are_read_on_the_host() {
             let shape: Vec<usize> = batch.into_iter().chain(rows).chain([var.dim]).collect();
             let tensor = Tensor::random(&shape, &mut rng, -1.0, 1.0);
             match form {
-                2 if var.axis.is_some() => tensor.transposed(),
+                2 if var.axis().is_some() => tensor.transposed(),
                 3 => tensor.spaced(),
                 _ => tensor,
             }
@@ -484,7 +484,11 @@ fn places_are_those_of_the_matrix_on_the_host() {
     let mut rng = Rng::new(2);
     for reduced in [Axis::I, Axis::J] {
         let tensor = |var: &Var| {
-            let rows = if var.axis == Some(Axis::I) { 300 } else { 277 };
+            let rows = if var.axis() == Some(Axis::I) {
+                300
+            } else {
+                277
+            };
             integers(&[rows, 1], &mut rng)
         };
         let problem = Problem::new(&expr, reduced, &[], (300, 277), tensor, |_| 0.0)

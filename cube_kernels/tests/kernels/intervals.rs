@@ -427,7 +427,7 @@ fn check_formula(expr: &Expr, seed: u64) -> (usize, usize) {
             ..*var
         };
         let found = boxes.iter().find(|(other, _)| {
-            other.id == own.id && other.axis == own.axis && other.dim == own.dim
+            other.id == own.id && other.axes == own.axes && other.dim == own.dim
         });
         let (low, high) = found.expect("it is the side of an operand").1;
         if var.id.is_multiple_of(2) {

@@ -48,7 +48,7 @@ impl OnHost {
             .iter()
             .map(|var| known(var).iter().map(|value| *value as f32).collect())
             .collect();
-        let shape = |var: &&Var| match var.axis {
+        let shape = |var: &&Var| match var.axis() {
             Some(Axis::I) => vec![rows, var.dim],
             Some(Axis::J) => vec![columns, var.dim],
             None => vec![var.dim],
@@ -157,7 +157,7 @@ fn check_formula_on_host(expr: &Expr, seed: u64) {
 
     let mut rng = Rng::new(seed);
     let middle = random_boxes(expr, &mut rng);
-    let rows = |var: &Var| match var.axis {
+    let rows = |var: &Var| match var.axis() {
         Some(Axis::I) => ROWS,
         Some(Axis::J) => COLUMNS,
         None => 1,

@@ -66,8 +66,8 @@ fn a_unit_does_all_iterations_that_it_is_taken_to_do() {
 fn distances((m, n): (usize, usize), reduced: Axis, descending: bool) -> Problem {
     let mut rng = Rng::new(7);
     let tensor = |var: &Var| {
-        let rows = if var.axis == Some(Axis::I) { m } else { n };
-        if var.axis != Some(reduced) {
+        let rows = if var.axis() == Some(Axis::I) { m } else { n };
+        if var.axis() != Some(reduced) {
             Tensor::new(&[rows, 1], (0..rows).map(|k| (k % 5) as f64).collect())
         } else if descending {
             Tensor::new(&[rows, 1], (0..rows).rev().map(|k| k as f64).collect())
@@ -144,7 +144,7 @@ fn lists_of_many_columns_are_those_of_the_definition() {
 fn lists_of_several_components_are_those_of_the_definition() {
     // The second component descends, and each has its own list.
     let (m, n) = (4, 900);
-    let tensor = |var: &Var| match var.axis {
+    let tensor = |var: &Var| match var.axis() {
         Some(Axis::I) => Tensor::new(&[m, 1], (0..m).map(|k| k as f64).collect()),
         _ => {
             let row = |k: usize| [k as f64, -(k as f64), ((k * 37) % 101) as f64];
@@ -161,7 +161,7 @@ fn lists_of_batches_are_those_of_the_definition() {
     let (batches, m, n) = (3, 2, 500);
     let mut rng = Rng::new(3);
     let tensor = |var: &Var| {
-        let rows = if var.axis == Some(Axis::I) { m } else { n };
+        let rows = if var.axis() == Some(Axis::I) { m } else { n };
         Tensor::random(&[batches, rows, 1], &mut rng, 0.0, 64.0).rounded(1.0)
     };
     let expr = x(0, 1).sqdist(&y(1, 1));
@@ -174,7 +174,7 @@ fn maxima_that_grow_with_each_column_are_right() {
     // Each time, all sums are multiplied.
     let (m, n, dim) = (2, 9000, 61);
     let score = |k: usize| k as f64 / 1024.0;
-    let tensor = |var: &Var| match var.axis {
+    let tensor = |var: &Var| match var.axis() {
         Some(Axis::I) => Tensor::new(&[m, 1], vec![1.0; m]),
         _ if var.dim == 1 => Tensor::new(&[n, 1], (0..n).map(score).collect()),
         _ => {

@@ -626,6 +626,11 @@ impl<'a> Follow<'a> {
             Instruction::Const(_) => {}
             Instruction::Counter { .. } => assert!(in_loop),
             Instruction::Offset { .. } => assert_eq!(self.space, Space::Pair),
+            Instruction::Entry { tensor, looped, .. } => {
+                assert_eq!(self.space, Space::Pair);
+                assert_eq!(self.listing.tensors[*tensor], Space::Pair);
+                assert!(in_loop || !looped);
+            }
             Instruction::Load {
                 space,
                 slot,

@@ -57,6 +57,7 @@ mod on_device {
     pub mod host;
     pub mod lists;
     pub mod matrices;
+    pub mod of_pairs;
     pub mod pairs_once;
     pub mod parts;
     pub mod random_kernels;

@@ -12,7 +12,7 @@ use crate::{
         Problem, Runtime, Tensor, assert_close, client, only_where, precisions, runtime, skipped,
         small_gpu, takes,
     },
-    support::{Rng, agree, gaussian, p, s, x, y},
+    support::{Rng, agree, gaussian, p, s, x, y, z},
 };
 
 /// The part of the largest value by which those in `F32` may be off.
@@ -214,7 +214,7 @@ fn factors_may_serve_the_rest_of_the_formula_too() {
 #[test]
 fn batches_strides_parts_and_folds() {
     let mut rng = Rng::new(9);
-    let tensor = |var: &Var| match var.axis {
+    let tensor = |var: &Var| match var.axis() {
         Some(Axis::I) => Tensor::random(&[3, 1, 20, var.dim], &mut rng, -1.0, 1.0).transposed(),
         Some(Axis::J) => Tensor::random(&[2, 70, var.dim], &mut rng, -1.0, 1.0).spaced(),
         None => Tensor::random(&[var.dim], &mut rng, -1.0, 1.0),
@@ -316,7 +316,7 @@ fn special_values_reach_what_they_reach_without() {
         for expr in [x(0, 16).dot(&y(1, 16)), x(0, 16).sqdist(&y(1, 16))] {
             for at_row in [true, false] {
                 let mut rng = Rng::new(14);
-                let tensor = |var: &Var| match var.axis {
+                let tensor = |var: &Var| match var.axis() {
                     Some(Axis::I) if at_row => {
                         Tensor::random(&[20, 16], &mut rng, 0.5, 1.0).with(&[3, 5], special)
                     }
@@ -350,7 +350,7 @@ fn halves_are_multiplied_as_they_are() {
     let tensor = |seed: u64| {
         let mut rng = Rng::new(seed);
         move |var: &Var| {
-            let len = if var.axis == Some(Axis::I) { 20 } else { 70 };
+            let len = if var.axis() == Some(Axis::I) { 20 } else { 70 };
             let values = rng.vec(len * var.dim, -8.0, 8.0);
             let values = values.iter().map(|v| v.round() / 8.0).collect();
             Tensor::new(&[len, var.dim], values)
@@ -415,6 +415,26 @@ fn weighted_sums_of_any_size() {
     check_weighted(problem, SINGLE);
 }
 
+/// A bias of pairs is read where it is, beside products that instructions compute.
+#[test]
+fn scores_of_matrix_instructions_may_have_a_bias() {
+    only_where!(runs());
+    for reduced in [Axis::J, Axis::I] {
+        let [rows, columns] = match reduced {
+            Axis::J => [x, y],
+            Axis::I => [y, x],
+        };
+        let scores = rows(0, 16).dot(&columns(1, 16)) + z(3, 1) * 4.0;
+        let expr = Expr::concat(vec![scores, columns(2, 32)]);
+        let (m, n) = match reduced {
+            Axis::J => (of_a_plane(11), 63),
+            Axis::I => (63, of_a_plane(11)),
+        };
+        let problem = Problem::random(&expr, reduced, (m, n), 24, (-1.0, 1.0));
+        check_weighted(problem.reduced_by(ReductionKind::SoftmaxSum), SINGLE);
+    }
+}
+
 #[test]
 fn weights_of_exponentials_follow_their_maximum() {
     only_where!(runs());
@@ -422,7 +442,7 @@ fn weights_of_exponentials_follow_their_maximum() {
     let (rows, columns, width) = (of_a_plane(12), 150, 32);
     for (step, sign) in [(0.3, 1.0), (40.0, 1.0), (40.0, -1.0)] {
         let mut rng = Rng::new(23);
-        let tensor = |var: &Var| match (var.axis, var.dim) {
+        let tensor = |var: &Var| match (var.axis(), var.dim) {
             (Some(Axis::I), _) => Tensor::random(&[rows, 16], &mut rng, 0.5, 1.0),
             (_, 16) => {
                 let value = |k: usize| (sign * step * (k / 16) as f64) as f32 as f64;
@@ -440,7 +460,7 @@ fn weights_of_exponentials_follow_their_maximum() {
 fn weighted_sums_of_batches_strides_and_parts() {
     only_where!(runs());
     let mut rng = Rng::new(24);
-    let tensor = |var: &Var| match var.axis {
+    let tensor = |var: &Var| match var.axis() {
         Some(Axis::I) => Tensor::random(&[3, 1, 20, var.dim], &mut rng, -1.0, 1.0).transposed(),
         Some(Axis::J) => Tensor::random(&[2, 70, var.dim], &mut rng, -1.0, 1.0).spaced(),
         None => Tensor::random(&[var.dim], &mut rng, -1.0, 1.0),
@@ -484,7 +504,7 @@ fn special_values_reach_weighted_sums_as_without() {
             for place in 0..3 {
                 let mut rng = Rng::new(26);
                 let tensor = |var: &Var| {
-                    let (own, len) = match (var.axis, var.dim) {
+                    let (own, len) = match (var.axis(), var.dim) {
                         (Some(Axis::I), _) => (0, rows),
                         (_, 16) => (1, columns),
                         _ => (2, columns),
@@ -515,7 +535,7 @@ fn weighted_sums_of_halves() {
     only_where!(runs());
     let tensor = |var: &Var| {
         let mut rng = Rng::new(27 + var.id);
-        let len = if var.axis == Some(Axis::I) {
+        let len = if var.axis() == Some(Axis::I) {
             of_a_plane(9)
         } else {
             70

@@ -40,7 +40,7 @@ fn problem(
     let tensor = |var: &Var| {
         let id = if var.id == 1 { 0 } else { var.id };
         let new = || {
-            let shape = match var.axis {
+            let shape = match var.axis() {
                 Some(_) => vec![n, var.dim],
                 None => vec![var.dim],
             };

@@ -100,7 +100,7 @@ fn parts_know_where_their_columns_are() {
     let mut rng = Rng::new(2);
     let tensor = |var: &Var| {
         integers(
-            &[if var.axis == Some(Axis::I) { 9 } else { 77 }, 1],
+            &[if var.axis() == Some(Axis::I) { 9 } else { 77 }, 1],
             &mut rng,
         )
     };

@@ -73,7 +73,7 @@ impl Problem {
     ) -> Self {
         let (formula, leaves) = Formula::new(expr);
         let tensors = leaves.iter().filter(|leaf| !leaf.scalar).map(|leaf| {
-            let shape = match leaf.axis {
+            let shape = match leaf.axis() {
                 Some(Axis::I) => vec![sizes[0], leaf.dim],
                 Some(Axis::J) => vec![sizes[1], leaf.dim],
                 None => vec![leaf.dim],

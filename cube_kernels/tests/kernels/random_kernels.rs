@@ -47,7 +47,7 @@ pub fn expected(problem: &Problem, precision: Precision) -> Vec<Expected> {
                 Axis::I => (column, row),
             };
             let at = |var: &Var| {
-                let index = match var.axis {
+                let index = match var.axis() {
                     Some(Axis::I) => i,
                     Some(Axis::J) => j,
                     None => 0,
@@ -108,7 +108,7 @@ impl Case {
         let (m, n) = self.sizes;
         let (mut rng, mut other) = (Rng::new(self.seed), Rng::new(!self.seed));
         let tensor = |var: &Var| {
-            let length = match var.axis {
+            let length = match var.axis() {
                 Some(Axis::I) => Some(m),
                 Some(Axis::J) => Some(n),
                 None => None,

@@ -34,7 +34,7 @@ fn unit_and_slope() -> ([f64; 3], [f64; 3]) {
 
 /// The value of `expr` for one row, column and parameter, all of which are `vector`, and scalars `scalar`.
 fn value(expr: &Expr, vector: &[f64], scalar: f64, precision: Precision) -> Vec<f64> {
-    let tensor = |var: &Var| match var.axis {
+    let tensor = |var: &Var| match var.axis() {
         None => Tensor::new(&[var.dim], vector[..var.dim].to_vec()),
         _ => Tensor::new(&[1, var.dim], vector[..var.dim].to_vec()),
     };
@@ -223,7 +223,7 @@ fn angles_of_all_sizes_are_reduced_as_on_a_gpu() {
         ("cosine", angle.cos(), f64::cos),
     ];
     for (name, expr, function) in functions {
-        let tensor = |var: &Var| match var.axis {
+        let tensor = |var: &Var| match var.axis() {
             Some(Axis::I) => Tensor::new(&[count, 1], angles.clone()),
             _ => Tensor::new(&[1, 1], vec![0.0]),
         };

@@ -189,7 +189,7 @@ fn the_first_of_infinite_values_is_that_of_the_ranges() {
     ] {
         let value = Tensor::new(&[1, 1], vec![infinity]).repeated(0, size[1]);
         let rows = Tensor::new(&[size[0], 1], vec![0.0; size[0]]);
-        let tensor = |var: &burn_lazy_kernels::expr::Var| match var.axis {
+        let tensor = |var: &burn_lazy_kernels::expr::Var| match var.axis() {
             Some(Axis::J) => value.clone(),
             _ => rows.clone(),
         };
@@ -226,7 +226,7 @@ fn what_is_in_no_range_is_not_read() {
         (199, [false, true]),
     ] {
         let columns = columns.clone().with(&[at, 0], f64::NAN);
-        let tensor = |var: &burn_lazy_kernels::expr::Var| match var.axis {
+        let tensor = |var: &burn_lazy_kernels::expr::Var| match var.axis() {
             Some(Axis::J) => columns.clone(),
             _ => rows.clone(),
         };

@@ -122,11 +122,11 @@ pub fn problem_of(
     let mut rng = Rng::new(seed);
     let tensor = |var: &Var| {
         // The columns have no batch, the rows all of it.
-        let mut shape = match var.axis {
+        let mut shape = match var.axis() {
             Some(Axis::I) => batch.to_vec(),
             _ => vec![],
         };
-        match var.axis {
+        match var.axis() {
             Some(Axis::I) => shape.push(m),
             Some(Axis::J) => shape.push(n),
             None => {}
@@ -154,7 +154,7 @@ fn check(problem: &Problem, precision: Precision) {
     check_wanted(problem, precision, &[Wanted::BOTH]);
 }
 
-fn check_wanted(problem: &Problem, precision: Precision, all: &[Wanted]) {
+pub fn check_wanted(problem: &Problem, precision: Precision, all: &[Wanted]) {
     if supported(problem.reduction, precision) {
         check_given(
             problem,
@@ -468,7 +468,7 @@ fn sums_of_many_terms_keep_their_digits() {
     let expr = x(0, 1) * y(1, 1);
     for (accumulation, relative) in kinds {
         let kind = ReductionKind::Sum(accumulation);
-        let tensor = |var: &Var| match var.axis {
+        let tensor = |var: &Var| match var.axis() {
             Some(Axis::I) => Tensor::new(&[rows, 1], vec![1.0; rows]),
             _ => Tensor::new(&[n, 1], vec![term; n]),
         };
@@ -506,7 +506,7 @@ fn scores_far_from_zero_keep_their_weights_over_many_blocks() {
 fn check_places(expr: &Expr, (m, n): (usize, usize), kinds: &[ReductionKind]) {
     for (turn, reduced) in [Axis::I, Axis::J].into_iter().enumerate() {
         let tensor = |var: &Var| {
-            let len = match var.axis {
+            let len = match var.axis() {
                 Some(Axis::I) => m,
                 _ => n,
             };
@@ -568,7 +568,7 @@ fn indices_are_exact_where_single_precision_is_not() {
 fn long_columns_of_long_formulas_are_complete() {
     let (rows, n, dim) = (700, 20_000, 100);
     let expr = x(0, dim).sqdist(&y(1, dim));
-    let tensor = |var: &Var| match var.axis {
+    let tensor = |var: &Var| match var.axis() {
         Some(Axis::I) => Tensor::new(&[rows, dim], vec![0.0; rows * dim]),
         _ => Tensor::new(&[n, dim], vec![1.0; n * dim]),
     };

@@ -153,7 +153,7 @@ fn operands_may_be_batched_and_of_any_layout() {
     let (m, n) = (7, 40);
     let mut rng = Rng::new(7);
     let tensor = |var: &Var| {
-        let rows = if var.axis == Some(Axis::I) { m } else { n };
+        let rows = if var.axis() == Some(Axis::I) { m } else { n };
         let tensor = Tensor::random(&[2, 3, rows, var.dim], &mut rng, -1.0, 1.0);
         match var.id {
             0 => tensor.transposed(),

@@ -89,7 +89,7 @@ fn problem(kind: usize, rng: &mut Rng) -> Problem {
         if let Some((_, tensor)) = known.iter().find(|(other, _)| *other == id) {
             return tensor.clone();
         }
-        let length = match var.axis {
+        let length = match var.axis() {
             Some(Axis::I) => Some(m),
             Some(Axis::J) => Some(n),
             None => None,

@@ -131,7 +131,7 @@ fn an_output_without_rows_launches_nothing() {
             .expect("nothing fails");
         assert!(got.is_empty());
     }
-    let none = |var: &Var| match var.axis {
+    let none = |var: &Var| match var.axis() {
         Some(Axis::I) => Tensor::new(&[0, 4, var.dim], vec![]),
         _ => Tensor::new(&[0, 5, var.dim], vec![]),
     };
@@ -211,7 +211,7 @@ fn batches_of_operands_broadcast() {
             let tensor = |var: &Var| {
                 // Every operand another way, and each way once.
                 let mut shape = BATCHED[(turn + var.id as usize) % BATCHED.len()].to_vec();
-                shape.extend(match var.axis {
+                shape.extend(match var.axis() {
                     Some(Axis::I) => vec![m, var.dim],
                     Some(Axis::J) => vec![n, var.dim],
                     None => vec![var.dim],
@@ -228,7 +228,7 @@ fn batches_of_operands_broadcast() {
 fn batches_are_split_and_merged() {
     let mut rng = Rng::new(3);
     let n = 3000;
-    let tensor = |var: &Var| match (var.axis, var.id) {
+    let tensor = |var: &Var| match (var.axis(), var.id) {
         (Some(Axis::I), _) => Tensor::random(&[2, 1, 2, var.dim], &mut rng, 0.0, 1.0),
         (_, 1) => Tensor::random(&[1, 2, n, var.dim], &mut rng, 0.0, 1.0),
         _ => Tensor::random(&[n, var.dim], &mut rng, 0.0, 1.0),
@@ -245,7 +245,7 @@ fn a_single_batch_dimension_and_four_of_them_work() {
         let mut rng = Rng::new(4);
         let tensor = |var: &Var| {
             let mut shape = batch.clone();
-            shape.extend([if var.axis == Some(Axis::I) { 3 } else { 7 }, var.dim]);
+            shape.extend([if var.axis() == Some(Axis::I) { 3 } else { 7 }, var.dim]);
             Tensor::random(&shape, &mut rng, 0.0, 1.0)
         };
         let expr = gaussian(2, 1);
@@ -280,7 +280,7 @@ fn check_layouts(dim: usize, width: usize, all: &[[Layout; 3]]) {
     for layouts in all {
         let mut rng = Rng::new(5);
         let tensor = |var: &Var| {
-            let length = if var.axis == Some(Axis::I) { m } else { n };
+            let length = if var.axis() == Some(Axis::I) { m } else { n };
             stored(layouts[var.id as usize], length, var.dim, &mut rng)
         };
         let expr = gaussian(dim, width);
@@ -318,7 +318,7 @@ fn more_batches_than_one_axis_of_cubes_holds_are_launched() {
     let batches = 70_000;
     let mut rng = Rng::new(13);
     let tensor = |var: &Var| {
-        let length = if var.axis == Some(Axis::I) { 1 } else { 2 };
+        let length = if var.axis() == Some(Axis::I) { 1 } else { 2 };
         Tensor::random(&[batches, length, var.dim], &mut rng, 0.0, 1.0)
     };
     let expr = x(0, 1) * y(1, 1).square();
@@ -386,9 +386,9 @@ fn a_nan_poisons_its_own_row_only() {
         let mut rng = Rng::new(3002);
         let scale = 2.0 / 3f64.sqrt();
         let tensor = |var: &Var| {
-            let length = if var.axis == Some(Axis::I) { m } else { n };
+            let length = if var.axis() == Some(Axis::I) { m } else { n };
             let tensor = Tensor::random(&[length, var.dim], &mut rng, 0.0, scale);
-            if var.axis == Some(Axis::I) {
+            if var.axis() == Some(Axis::I) {
                 tensor.with(&[row, 1], f64::NAN)
             } else {
                 tensor
@@ -409,7 +409,7 @@ fn a_nan_poisons_its_own_row_only() {
 /// Sums of `w_j` plus nothing of `x_i`, where `w` is 1 but for the given values.
 fn weights(m: usize, n: usize, special: &[(usize, f64)]) -> Problem {
     let expr = y(0, 1) * x(1, 1).square().exp();
-    let tensor = |var: &Var| match var.axis {
+    let tensor = |var: &Var| match var.axis() {
         Some(Axis::I) => Tensor::random(&[m, 1], &mut Rng::new(1), 0.0, 1.0),
         _ => special
             .iter()
@@ -467,7 +467,7 @@ fn sums_that_overflow_are_infinite() {
 
 /// The sums over one column of `expr` of one operand, at each of `values`.
 fn at_each(expr: &Expr, values: &[f64], precision: Precision) -> Vec<f64> {
-    let tensor = |var: &Var| match var.axis {
+    let tensor = |var: &Var| match var.axis() {
         Some(Axis::I) => Tensor::new(&[values.len(), 1], values.to_vec()),
         _ => Tensor::new(&[1, 1], vec![1.0]),
     };
@@ -680,7 +680,7 @@ fn functions_of_two_special_values_match_the_host() {
         .iter()
         .map(|op| Expr::scalar(*op, vec![argument(0), argument(1)]));
     let expr = Expr::concat(each.collect());
-    let tensor = |var: &Var| match var.axis {
+    let tensor = |var: &Var| match var.axis() {
         Some(Axis::I) => Tensor::new(
             &[pairs.len(), 2],
             pairs.iter().flat_map(|p| [p.0, p.1]).collect(),

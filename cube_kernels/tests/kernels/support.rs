@@ -4,7 +4,7 @@ use std::{collections::HashMap, env, path::PathBuf};
 
 use burn_lazy_kernels::{
     Axis, Expr,
-    expr::{Node, Var},
+    expr::{Dependence, Node, Var},
 };
 
 /// The folder of this package: where cargo says that it is, else where it was when this was built.
@@ -51,7 +51,7 @@ impl Rng {
 pub fn leaf(id: u64, axis: Option<Axis>, dim: usize) -> Var {
     Var {
         id,
-        axis,
+        axes: axis.into(),
         dim,
         scalar: false,
     }
@@ -67,6 +67,14 @@ pub fn y(id: u64, dim: usize) -> Expr {
     Expr::var(leaf(id, Some(Axis::J), dim))
 }
 
+/// An operand of pairs.
+pub fn z(id: u64, dim: usize) -> Expr {
+    Expr::var(Var {
+        axes: Dependence::BOTH,
+        ..leaf(id, None, dim)
+    })
+}
+
 /// A parameter.
 pub fn p(id: u64, dim: usize) -> Expr {
     Expr::var(leaf(id, None, dim))
@@ -76,7 +84,7 @@ pub fn p(id: u64, dim: usize) -> Expr {
 pub fn s(id: u64) -> Expr {
     Expr::var(Var {
         id,
-        axis: None,
+        axes: Dependence::default(),
         dim: 1,
         scalar: true,
     })
