@@ -1,3 +1,5 @@
+mod kernel;
+mod kernel_edges;
 mod reference;
 // Shared with the tests of burn-lazy, of which not all is needed here.
 #[allow(dead_code)]
