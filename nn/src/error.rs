@@ -23,7 +23,7 @@ pub enum LayerError {
         expected: &'static str,
     },
     /// A tensor has another shape than another one asks for.
-    #[error("{what} has shape {shape:?}, but {other} of shape {other_shape:?} needs {expected}")]
+    #[error("{what} of shape {shape:?} must have {expected}, for {other} of shape {other_shape:?}")]
     Shape {
         /// What the tensor is.
         what: &'static str,
@@ -33,14 +33,14 @@ pub enum LayerError {
         other: &'static str,
         /// The shape of that.
         other_shape: Vec<usize>,
-        /// What would fit.
+        /// What it must have.
         expected: &'static str,
     },
     /// There is nothing to compute with.
     #[error("{0} must not be empty")]
     Empty(&'static str),
     /// There are values that are not finite.
-    #[error("{0} has values that are not finite")]
+    #[error("there are values that are not finite in {0}")]
     NotFinite(&'static str),
     /// A stored matrix has no Cholesky factor.
     #[error("{what} of {size} points is not positive definite, as seen in row {row}: {hint}")]

@@ -2,11 +2,16 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![doc = include_str!("../README.md")]
 
+mod dense;
 mod error;
+pub mod gp;
 pub mod kernel;
 pub mod loss;
 mod positive;
+pub mod regression;
+mod system;
 
 pub use burn_lazy as lazy;
 pub use error::LayerError;
 pub use positive::{Positive, PositiveConfig};
+pub use system::Inference;

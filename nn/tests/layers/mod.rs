@@ -1,4 +1,7 @@
+mod gp;
+mod gp_edges;
 mod kernel;
+mod kernel_composed;
 mod kernel_edges;
 mod reference;
 // Shared with the tests of burn-lazy, of which not all is needed here.

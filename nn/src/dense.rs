@@ -1,0 +1,129 @@
+//! Small matrices that are stored, on the host in F64.
+
+use burn::tensor::{DType, FloatDType, Tensor, TensorCreationOptions, TensorData};
+use burn_lazy::{LazyError, LazyTensor, solve::LinearOperator};
+use nalgebra::DMatrix;
+use rand::{SeedableRng, rngs::StdRng};
+use rand_distr::{Distribution, StandardNormal};
+
+use crate::error::LayerError;
+
+/// The values of a tensor.
+pub(crate) fn host(tensor: Tensor<2>) -> DMatrix<f64> {
+    let [rows, columns] = tensor.dims();
+    let values = tensor.into_data();
+    DMatrix::from_row_iterator(rows, columns, values.iter::<f64>())
+}
+
+/// The tensor with the given values.
+pub(crate) fn tensor(
+    matrix: &DMatrix<f64>,
+    options: impl Into<TensorCreationOptions>,
+) -> Tensor<2> {
+    let (rows, columns) = matrix.shape();
+    // Matrices are stored by columns, tensors by rows.
+    let values = matrix.transpose().as_slice().to_vec();
+    Tensor::from_data(TensorData::new(values, [rows, columns]), options)
+}
+
+/// Independent random numbers of the standard normal distribution.
+pub(crate) fn normal(rows: usize, columns: usize, seed: u64) -> DMatrix<f64> {
+    let mut random = StdRng::seed_from_u64(seed);
+    let numbers = StandardNormal.sample_iter(&mut random);
+    DMatrix::from_iterator(rows, columns, numbers.take(rows * columns))
+}
+
+/// A formula in F64, where the device has it.
+pub(crate) fn in_f64(k: &LazyTensor) -> LazyTensor {
+    k.try_cast(FloatDType::F64).unwrap_or_else(|_| k.clone())
+}
+
+/// The entries of a symbolic matrix, computed in F64 where the device has it, and their relative rounding error.
+pub(crate) fn entries(k: &LazyTensor) -> Result<(DMatrix<f64>, f64), LazyError> {
+    let exact = in_f64(&k.inner());
+    let stored: Tensor<3> = exact.try_dense()?;
+    let rounding = match LinearOperator::<2>::vectors(&exact)? {
+        (_, DType::F64) => f64::EPSILON,
+        _ => f32::EPSILON.into(),
+    };
+    Ok((host(stored.squeeze_dim(2)), rounding))
+}
+
+/// The lower triangular factor $L$ of a symmetric positive definite matrix $A = L L^\top$.
+#[derive(Clone, Debug)]
+pub(crate) struct Cholesky {
+    lower: DMatrix<f64>,
+}
+
+impl Cholesky {
+    /// The factor of a matrix whose entries have the relative error `rounding`.
+    ///
+    /// # Errors
+    /// The first row that is, up to rounding, a combination of those before it, or that has no positive square.
+    pub fn new(mut matrix: DMatrix<f64>, rounding: f64) -> Result<Self, usize> {
+        const DIGITS: f64 = 8.0;
+
+        let size = matrix.nrows();
+        let values = matrix.as_mut_slice();
+        for k in 0..size {
+            let (done, rest) = values.split_at_mut(k * size);
+            let column = &mut rest[..size];
+            let smallest = DIGITS * rounding * column[k];
+            column[..k].fill(0.0);
+            for before in done.chunks(size) {
+                let factor = before[k];
+                let below = column[k..].iter_mut().zip(&before[k..]);
+                below.for_each(|(entry, before)| *entry -= factor * before);
+            }
+            let pivot = column[k];
+            // Also for NaN.
+            if !(pivot > smallest && pivot.is_finite()) {
+                return Err(k);
+            }
+            let root = pivot.sqrt();
+            column[k..].iter_mut().for_each(|entry| *entry /= root);
+        }
+        Ok(Self { lower: matrix })
+    }
+
+    /// $L$.
+    pub fn lower(&self) -> &DMatrix<f64> {
+        &self.lower
+    }
+
+    /// $L^{-1} b$.
+    pub fn half_solve(&self, b: &DMatrix<f64>) -> DMatrix<f64> {
+        let solved = self.lower.solve_lower_triangular(b);
+        solved.expect("the diagonal is positive")
+    }
+
+    /// $A^{-1} b$.
+    pub fn solve(&self, b: &DMatrix<f64>) -> DMatrix<f64> {
+        let solved = self.lower.tr_solve_lower_triangular(&self.half_solve(b));
+        solved.expect("the diagonal is positive")
+    }
+
+    /// $A^{-1}$.
+    pub fn inverse(&self) -> DMatrix<f64> {
+        let size = self.lower.nrows();
+        let root = self.half_solve(&DMatrix::identity(size, size));
+        root.tr_mul(&root)
+    }
+
+    /// $\log \det A$.
+    pub fn log_det(&self) -> f64 {
+        2.0 * self.lower.diagonal().map(f64::ln).sum()
+    }
+}
+
+/// An error if a tensor has values that are not finite.
+pub(crate) fn check_finite<const R: usize>(
+    what: &'static str,
+    tensor: &Tensor<R>,
+) -> Result<(), LayerError> {
+    let wrong = tensor.clone().is_finite().bool_not().any().into_data();
+    match wrong.iter::<bool>().any(|wrong| wrong) {
+        true => Err(LayerError::NotFinite(what)),
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,321 @@
+//! Gaussian processes of data that are all taken into account.
+
+use std::f64::consts::PI;
+
+use burn::{prelude::*, tensor::TensorCreationOptions};
+use burn_lazy::{
+    LazyTensor,
+    solve::{Diagonal, LogDetOptions, Sum, log_det},
+};
+
+use super::{
+    mean::{Mean, MeanConfig},
+    posterior::Posterior,
+};
+use crate::{
+    dense::{self, check_finite},
+    error::{LayerError, check_setting, expect},
+    kernel::Kernel,
+    positive::{Positive, PositiveConfig},
+    system::{Inference, Iterations, factored},
+};
+
+/// How an [`ExactGp`] starts, and how it computes.
+#[derive(Config, Debug)]
+pub struct ExactGpConfig {
+    /// The mean before there are data.
+    #[config(default = "MeanConfig::Constant")]
+    pub mean: MeanConfig,
+    /// The variance of the noise of observations at the start.
+    #[config(default = 1e-2)]
+    pub noise: f64,
+    /// What the variance of the noise stays above.
+    #[config(default = 1e-6)]
+    pub noise_bound: f64,
+    /// How systems with the covariance are solved.
+    #[config(default = "Inference::Auto")]
+    pub inference: Inference,
+    /// The rank of the preconditioner of iterative inference; by default a twentieth of the number of points, and at
+    /// least 100.
+    pub rank: Option<usize>,
+    /// The relative residual of iterative inference for predictions.
+    #[config(default = 1e-6)]
+    pub tolerance: f64,
+}
+
+impl ExactGpConfig {
+    /// The process with the covariance `kernel`, on a device (`&device`) in its default type, or in a given type
+    /// (`(&device, DType::F64)`).
+    ///
+    /// # Panics
+    /// As [`try_init`](Self::try_init) gives errors.
+    #[track_caller]
+    pub fn init<K: Kernel>(
+        &self,
+        kernel: K,
+        options: impl Into<TensorCreationOptions>,
+    ) -> ExactGp<K> {
+        expect(self.try_init(kernel, options))
+    }
+
+    /// Like [`init`](Self::init), with an error instead of a panic.
+    ///
+    /// # Errors
+    /// If the noise is not above its bound, or the bound or the tolerance is negative.
+    pub fn try_init<K: Kernel>(
+        &self,
+        kernel: K,
+        options: impl Into<TensorCreationOptions>,
+    ) -> Result<ExactGp<K>, LayerError> {
+        let options = options.into();
+        let (noise, tolerance) = (self.noise, self.tolerance);
+        check_setting("tolerance", tolerance, "not negative", tolerance >= 0.0)?;
+        check_setting("noise", noise, "above its bound", noise > self.noise_bound)?;
+        let noise = PositiveConfig::new(vec![noise]).with_lower(self.noise_bound);
+        Ok(ExactGp {
+            kernel,
+            mean: self.mean.init(options.clone()),
+            noise: noise.try_init(options)?,
+            inference: self.inference,
+            iterations: Iterations {
+                tolerance,
+                rank: self.rank,
+            },
+        })
+    }
+}
+
+/// How a marginal likelihood is computed where inference is iterative.
+#[derive(Config, Debug)]
+pub struct LikelihoodOptions {
+    /// The number of random vectors that estimate the determinant.
+    #[config(default = 16)]
+    pub probes: usize,
+    /// The relative residual of systems.
+    #[config(default = 1e-3)]
+    pub tolerance: f64,
+    /// The seed of the random vectors. The same seed gives the same estimate.
+    #[config(default = 0)]
+    pub seed: u64,
+}
+
+/// A Gaussian process with the covariance $k$, the mean $m$ and noise of the variance $s$ (Rasmussen and Williams,
+/// "Gaussian processes for machine learning", 2006, chapter 2).
+///
+/// Targets of several columns are independent processes of the same parameters.
+///
+/// Up to 1000 points the covariance is stored and factored in F64 by default. For more points, it remains a formula:
+/// systems are solved by conjugate gradients, and the determinant is estimated (Gardner et al., "GPyTorch", 2018).
+///
+/// ```
+/// # #[cfg(all(feature = "flex", feature = "autodiff"))] {
+/// use burn::{optim::{AdamConfig, GradientsParams}, prelude::*};
+/// use burn_lazy_nn::{gp::{ExactGpConfig, LikelihoodOptions}, kernel::{RbfConfig, ScaleConfig}};
+///
+/// let device = Device::default().autodiff();
+/// let x = Tensor::<1>::from_data([0.0, 0.5, 1.0, 1.5, 2.0], &device).unsqueeze_dim::<2>(1);
+/// let t = (x.clone() * 3.0).sin();
+/// let kernel = ScaleConfig::new().init(RbfConfig::new().init(&device), &device);
+/// let mut process = ExactGpConfig::new().init(kernel, &device);
+///
+/// let mut optimiser = AdamConfig::new().init();
+/// for _ in 0..20 {
+///     let options = LikelihoodOptions::new();
+///     let loss = process.log_marginal_likelihood(x.clone(), t.clone(), &options).neg();
+///     let gradients = GradientsParams::from_grads(loss.backward(), &process);
+///     process = optimiser.step(0.1, process, gradients);
+/// }
+/// let posterior = process.condition(x, t);
+/// let at = Tensor::<2>::from_data([[0.75]], &device);
+/// assert_eq!(posterior.mean(at.clone()).dims(), [1, 1]);
+/// assert!(posterior.variance(at).into_scalar::<f32>() < 0.5);
+/// # }
+/// ```
+#[derive(Module, Debug)]
+pub struct ExactGp<K> {
+    /// $k$.
+    pub kernel: K,
+    /// $m$.
+    pub mean: Mean,
+    /// $s$.
+    pub noise: Positive,
+    #[module(skip)]
+    pub(super) inference: Inference,
+    #[module(skip)]
+    pub(super) iterations: Iterations,
+}
+
+impl<K: Kernel> ExactGp<K> {
+    /// The logarithm of the probability density of the targets `t` at the points `x`, summed over the columns of the
+    /// targets:
+    ///
+    /// $$-\frac 1 2 (t - m)^\top A^{-1} (t - m) - \frac 1 2 \log \det A - \frac N 2 \log 2 \pi, \quad A = K + s I.$$
+    ///
+    /// Differentiable once by all parameters, by `x` and by `t`. Where inference is iterative, the determinant and its
+    /// gradient are estimated; keep the seed where an optimiser compares values.
+    ///
+    /// # Shapes
+    /// - x: `[N, D]`
+    /// - t: `[N, T]`
+    /// - output: `[1]`
+    ///
+    /// # Panics
+    /// As [`try_log_marginal_likelihood`](Self::try_log_marginal_likelihood) gives errors.
+    #[track_caller]
+    pub fn log_marginal_likelihood(
+        &self,
+        x: Tensor<2>,
+        t: Tensor<2>,
+        options: &LikelihoodOptions,
+    ) -> Tensor<1> {
+        expect(self.try_log_marginal_likelihood(x, t, options))
+    }
+
+    /// Like [`log_marginal_likelihood`](Self::log_marginal_likelihood), with an error instead of a panic.
+    ///
+    /// # Errors
+    /// If there are no points or not as many targets, if values are not finite, if the covariance is not positive
+    /// definite, or if a system is not solved.
+    pub fn try_log_marginal_likelihood(
+        &self,
+        x: Tensor<2>,
+        t: Tensor<2>,
+        options: &LikelihoodOptions,
+    ) -> Result<Tensor<1>, LayerError> {
+        check_data(&x, &t)?;
+        let ([points, _], [_, outputs]) = (x.dims(), t.dims());
+        let dtype = t.dtype();
+        let k = self.covariance(&x)?;
+        let residuals = t - self.mean.try_forward(x)?;
+        let parts = match self.inference.stores(points) {
+            true => self.stored_likelihood(&k, residuals)?,
+            false => self.symbolic_likelihood(&k, residuals, options)?,
+        };
+        let constant = (points * outputs) as f64 * (2.0 * PI).ln();
+        Ok((parts + constant).cast(dtype) * -0.5)
+    }
+
+    /// The symbolic covariance of points, without noise.
+    pub(super) fn covariance(&self, x: &Tensor<2>) -> Result<LazyTensor, LayerError> {
+        let (rows, columns) = (
+            LazyTensor::try_vi(x.clone())?,
+            LazyTensor::try_vj(x.clone())?,
+        );
+        Ok(self.kernel.try_forward(&rows, &columns)?)
+    }
+
+    /// The variance of the noise as a number.
+    pub(super) fn noise_variance(&self) -> f64 {
+        self.noise.value().into_scalar()
+    }
+
+    /// $r^\top A^{-1} r + T \log \det A$ by the factor of the stored matrix.
+    fn stored_likelihood(
+        &self,
+        k: &LazyTensor,
+        residuals: Tensor<2>,
+    ) -> Result<Tensor<1>, LayerError> {
+        let cholesky = factored(k, self.noise_variance())?;
+        let values = dense::host(residuals.clone());
+        let outputs = values.ncols() as f64;
+        let weights = cholesky.solve(&values);
+        let value = weights.dot(&values) + outputs * cholesky.log_det();
+        // The derivatives by the entries of the matrix, those by the residuals, and numbers that have them.
+        let by_entries = cholesky.inverse() * outputs - &weights * weights.transpose();
+        let entries: Tensor<2> = dense::in_f64(k).try_dense::<3>()?.squeeze_dim(2);
+        let options = (&entries.device().inner(), entries.dtype());
+        let noise = self.noise.value().cast(options.1) * by_entries.trace();
+        let by_entries = dense::tensor(&by_entries, options);
+        let by_residuals = dense::tensor(&(weights * 2.0), options);
+        let slope = (entries * by_entries).sum()
+            + (residuals.cast(options.1) * by_residuals).sum()
+            + noise.sum();
+        Ok(with_value(slope, value))
+    }
+
+    /// The same by products with the symbolic matrix.
+    fn symbolic_likelihood(
+        &self,
+        k: &LazyTensor,
+        residuals: Tensor<2>,
+        options: &LikelihoodOptions,
+    ) -> Result<Tensor<1>, LayerError> {
+        let [points, outputs] = residuals.dims();
+        let shift = self.noise_variance();
+        let iterations = Iterations {
+            tolerance: options.tolerance,
+            ..self.iterations
+        };
+        let inner = k.inner();
+        let nystrom = iterations.preconditioner(&inner, points, shift)?;
+        let solving = iterations.options(shift, nystrom.clone());
+        let values = residuals.clone().inner();
+        let weights = inner.solve(values.clone(), &solving)?.solution;
+        let value: f64 = (weights.clone() * values).sum().into_scalar();
+        // The derivative of the quadratic form is that of 2 w^T r - w^T A w at constant w.
+        let dtype = residuals.dtype();
+        let noise = self.noise.value().cast(dtype);
+        let product = k.try_matmul(weights.clone())? + weights.clone() * noise.clone();
+        let slope = (weights.clone() * (residuals * 2.0 - product)).sum();
+
+        let operator = Sum(k.clone(), Diagonal::new(points, noise)?);
+        let estimate = LogDetOptions::default()
+            .exact_up_to(0)
+            .probes(options.probes)
+            .tolerance(options.tolerance)
+            .seed(options.seed);
+        let estimate = match nystrom {
+            Some(nystrom) => estimate.preconditioner(nystrom),
+            None => estimate,
+        };
+        let log_det = log_det(&operator, &estimate)?.value;
+        Ok(with_value(slope, value) + log_det.cast(dtype) * outputs as f64)
+    }
+
+    /// The process that has the targets `t` at the points `x`.
+    ///
+    /// # Shapes
+    /// - x: `[N, D]`
+    /// - t: `[N, T]`
+    ///
+    /// # Panics
+    /// As [`try_condition`](Self::try_condition) gives errors.
+    #[track_caller]
+    pub fn condition(&self, x: Tensor<2>, t: Tensor<2>) -> Posterior<K> {
+        expect(self.try_condition(x, t))
+    }
+
+    /// Like [`condition`](Self::condition), with an error instead of a panic.
+    ///
+    /// # Errors
+    /// If there are no points or not as many targets, if values are not finite, if the covariance is not positive
+    /// definite, or if the system is not solved.
+    pub fn try_condition(&self, x: Tensor<2>, t: Tensor<2>) -> Result<Posterior<K>, LayerError> {
+        check_data(&x, &t)?;
+        Posterior::new(self.valid(), x.inner(), t.inner())
+    }
+}
+
+/// An error if points and targets do not fit, or are not finite.
+pub(crate) fn check_data(x: &Tensor<2>, t: &Tensor<2>) -> Result<(), LayerError> {
+    let ([points, _], [targets, outputs]) = (x.dims(), t.dims());
+    if points == 0 {
+        return Err(LayerError::Empty("the points"));
+    }
+    if points != targets || outputs == 0 {
+        return Err(LayerError::Shape {
+            what: "the targets",
+            shape: t.dims().to_vec(),
+            other: "the points",
+            other_shape: x.dims().to_vec(),
+            expected: "a row for each point, and a column or more",
+        });
+    }
+    check_finite("the points", x)?;
+    check_finite("the targets", t)
+}
+
+/// A number with the derivatives of `slope` and another value.
+fn with_value(slope: Tensor<1>, value: f64) -> Tensor<1> {
+    (slope.clone() - slope.detach()) + value
+}

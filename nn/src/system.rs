@@ -1,0 +1,188 @@
+//! Systems with a kernel matrix and a multiple of the identity.
+
+use burn::prelude::*;
+use burn_lazy::{
+    LazyTensor,
+    solve::{LinearOperator, Nystrom, Rank, SolveOptions},
+};
+use nalgebra::DMatrix;
+
+use crate::{
+    dense::{self, Cholesky},
+    error::LayerError,
+};
+
+/// How systems with a kernel matrix of N points are solved.
+#[derive(Config, Debug, Copy, PartialEq, Eq)]
+pub enum Inference {
+    /// By Cholesky's method for up to 1000 points, else iteratively.
+    Auto,
+    /// The matrix is stored and factored on the host, in F64. This takes $N^2$ numbers and $N^3 / 3$ operations.
+    Cholesky,
+    /// By conjugate gradients with a Nyström preconditioner, in memory of O(N).
+    Iterative,
+}
+
+impl Inference {
+    /// The most points of a matrix that is stored by default.
+    const STORED: usize = 1000;
+
+    /// Whether the matrix of so many points is stored.
+    pub(crate) fn stores(self, points: usize) -> bool {
+        match self {
+            Inference::Auto => points <= Self::STORED,
+            Inference::Cholesky => true,
+            Inference::Iterative => false,
+        }
+    }
+}
+
+/// How a system is solved iteratively.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Iterations {
+    /// The relative residual.
+    pub tolerance: f64,
+    /// The rank of the preconditioner.
+    pub rank: Option<usize>,
+}
+
+impl Iterations {
+    /// The preconditioner of $K + s I$ for so many points, if $s$ allows one.
+    pub fn preconditioner(
+        &self,
+        k: &LazyTensor,
+        points: usize,
+        shift: f64,
+    ) -> Result<Option<Nystrom>, LayerError> {
+        if shift <= 0.0 {
+            return Ok(None);
+        }
+        let rank = self.rank.unwrap_or_else(|| (points / 20).max(100));
+        let rank = Rank::Columns(rank.clamp(1, points));
+        Ok(Some(Nystrom::new(k, shift, rank)?))
+    }
+
+    /// How $K + s I$ is solved with.
+    pub fn options(&self, shift: f64, nystrom: Option<Nystrom>) -> SolveOptions<2> {
+        let options = SolveOptions::default()
+            .ridge(shift)
+            .tolerance(self.tolerance);
+        match nystrom {
+            Some(nystrom) => options.preconditioner(nystrom),
+            None => options,
+        }
+    }
+}
+
+/// The symmetric positive definite matrix $A = K + s I$ of N points, without gradients.
+#[derive(Clone, Debug)]
+pub(crate) enum System {
+    /// By its factor.
+    Stored(Cholesky),
+    /// By products.
+    Symbolic {
+        /// $K$.
+        k: Box<LazyTensor>,
+        /// How it is solved with, with $s$ as the ridge.
+        options: Box<SolveOptions<2>>,
+    },
+}
+
+/// The columns of a block that is stored.
+const BLOCK: usize = 64;
+
+impl System {
+    /// The matrix of the kernel matrix `k` of so many points, and the `shift` $s$.
+    pub fn new(
+        k: &LazyTensor,
+        points: usize,
+        shift: f64,
+        inference: Inference,
+        iterations: Iterations,
+    ) -> Result<Self, LayerError> {
+        let k = k.inner();
+        match inference.stores(points) {
+            true => Ok(Self::Stored(factored(&k, shift)?)),
+            false => {
+                let nystrom = iterations.preconditioner(&k, points, shift)?;
+                let options = Box::new(iterations.options(shift, nystrom));
+                let k = Box::new(k);
+                Ok(Self::Symbolic { k, options })
+            }
+        }
+    }
+
+    /// $A^{-1} b$ of a `b` of shape `[N, E]`.
+    pub fn solve(&self, b: Tensor<2>) -> Result<Tensor<2>, LayerError> {
+        match self {
+            Self::Stored(cholesky) => {
+                let options = (&b.device(), b.dtype());
+                Ok(dense::tensor(&cholesky.solve(&dense::host(b)), options))
+            }
+            Self::Symbolic { k, options } => Ok(k.solve(b, options)?.solution),
+        }
+    }
+
+    /// $c^\top A^{-1} c$ for each of the M columns $c$ of a symbolic matrix of N rows.
+    pub fn explained(&self, columns: &LazyTensor) -> Result<Vec<f64>, LayerError> {
+        let [rows, count] = LinearOperator::<2>::sizes(columns)?;
+        let columns = columns.inner();
+        let mut explained = Vec::with_capacity(count);
+        for first in (0..count).step_by(BLOCK) {
+            let block = columns.try_block(0..rows, first..count.min(first + BLOCK))?;
+            match self {
+                Self::Stored(cholesky) => {
+                    let (block, _) = dense::entries(&block)?;
+                    explained.extend(squares(&cholesky.half_solve(&block)));
+                }
+                Self::Symbolic { .. } => {
+                    let block: Tensor<2> = block.try_dense::<3>()?.squeeze_dim(2);
+                    let products = block.clone() * self.solve(block)?;
+                    explained.extend(products.sum_dim(0).into_data().iter::<f64>());
+                }
+            }
+        }
+        Ok(explained)
+    }
+
+    /// The diagonal of $A^{-1}$, for N points.
+    pub fn inverse_diagonal(&self, points: usize) -> Result<Vec<f64>, LayerError> {
+        match self {
+            Self::Stored(cholesky) => {
+                Ok(squares(&cholesky.half_solve(&DMatrix::identity(points, points))).collect())
+            }
+            Self::Symbolic { k, .. } => {
+                let options =
+                    LinearOperator::<2>::vectors(k.as_ref()).map(|(d, t)| (d.inner(), t))?;
+                let mut diagonal = Vec::with_capacity(points);
+                for first in (0..points).step_by(BLOCK) {
+                    let width = BLOCK.min(points - first);
+                    let mut unit = DMatrix::zeros(points, width);
+                    (0..width).for_each(|column| unit[(first + column, column)] = 1.0);
+                    let solved = self.solve(dense::tensor(&unit, (&options.0, options.1)))?;
+                    let solved = dense::host(solved);
+                    diagonal.extend((0..width).map(|column| solved[(first + column, column)]));
+                }
+                Ok(diagonal)
+            }
+        }
+    }
+}
+
+/// The squared norms of columns.
+fn squares(matrix: &DMatrix<f64>) -> impl Iterator<Item = f64> {
+    matrix.column_iter().map(|column| column.norm_squared())
+}
+
+/// The factor of the stored matrix $K + s I$.
+pub(crate) fn factored(k: &LazyTensor, shift: f64) -> Result<Cholesky, LayerError> {
+    let (mut matrix, rounding) = dense::entries(k)?;
+    let size = matrix.nrows();
+    (0..size).for_each(|i| matrix[(i, i)] += shift);
+    Cholesky::new(matrix, rounding).map_err(|row| LayerError::NotPositiveDefinite {
+        what: "the covariance",
+        size,
+        row,
+        hint: "raise the noise (the ridge), or leave out points that coincide",
+    })
+}
