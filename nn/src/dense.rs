@@ -6,8 +6,6 @@ use nalgebra::DMatrix;
 use rand::{SeedableRng, rngs::StdRng};
 use rand_distr::{Distribution, StandardNormal};
 
-use crate::error::LayerError;
-
 /// The values of a tensor.
 pub(crate) fn host(tensor: Tensor<2>) -> DMatrix<f64> {
     let [rows, columns] = tensor.dims();
@@ -86,6 +84,26 @@ impl Cholesky {
         Ok(Self { lower: matrix })
     }
 
+    /// The factor of a matrix that may be singular up to rounding, with `jitter` times the mean of its diagonal added
+    /// to it, or more if it takes more.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), if a ten thousandth is not enough.
+    pub fn jittered(matrix: &DMatrix<f64>, mut jitter: f64, rounding: f64) -> Result<Self, usize> {
+        const MOST: f64 = 1e-4;
+
+        let size = matrix.nrows();
+        let mean = matrix.trace() / size as f64;
+        loop {
+            let mut shifted = matrix.clone();
+            (0..size).for_each(|i| shifted[(i, i)] += jitter * mean);
+            match Self::new(shifted, rounding) {
+                Err(_) if jitter < MOST => jitter *= 10.0,
+                result => return result,
+            }
+        }
+    }
+
     /// $L$.
     pub fn lower(&self) -> &DMatrix<f64> {
         &self.lower
@@ -113,17 +131,5 @@ impl Cholesky {
     /// $\log \det A$.
     pub fn log_det(&self) -> f64 {
         2.0 * self.lower.diagonal().map(f64::ln).sum()
-    }
-}
-
-/// An error if a tensor has values that are not finite.
-pub(crate) fn check_finite<const R: usize>(
-    what: &'static str,
-    tensor: &Tensor<R>,
-) -> Result<(), LayerError> {
-    let wrong = tensor.clone().is_finite().bool_not().any().into_data();
-    match wrong.iter::<bool>().any(|wrong| wrong) {
-        true => Err(LayerError::NotFinite(what)),
-        false => Ok(()),
     }
 }

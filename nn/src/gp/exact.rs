@@ -13,7 +13,8 @@ use super::{
     posterior::Posterior,
 };
 use crate::{
-    dense::{self, check_finite},
+    data::check_data,
+    dense,
     error::{LayerError, check_setting, expect},
     kernel::Kernel,
     positive::{Positive, PositiveConfig},
@@ -294,25 +295,6 @@ impl<K: Kernel> ExactGp<K> {
         check_data(&x, &t)?;
         Posterior::new(self.valid(), x.inner(), t.inner())
     }
-}
-
-/// An error if points and targets do not fit, or are not finite.
-pub(crate) fn check_data(x: &Tensor<2>, t: &Tensor<2>) -> Result<(), LayerError> {
-    let ([points, _], [targets, outputs]) = (x.dims(), t.dims());
-    if points == 0 {
-        return Err(LayerError::Empty("the points"));
-    }
-    if points != targets || outputs == 0 {
-        return Err(LayerError::Shape {
-            what: "the targets",
-            shape: t.dims().to_vec(),
-            other: "the points",
-            other_shape: x.dims().to_vec(),
-            expected: "a row for each point, and a column or more",
-        });
-    }
-    check_finite("the points", x)?;
-    check_finite("the targets", t)
 }
 
 /// A number with the derivatives of `slope` and another value.

@@ -6,7 +6,8 @@ use nalgebra::DMatrix;
 
 use super::exact::ExactGp;
 use crate::{
-    dense::{self, Cholesky, check_finite},
+    data::check_finite,
+    dense::{self, Cholesky},
     error::{LayerError, expect},
     kernel::Kernel,
     system::System,
@@ -200,24 +201,16 @@ impl<K: Kernel> Posterior<K> {
     fn root(&self, points: &Tensor<2>) -> Result<DMatrix<f64>, LayerError> {
         let (matrix, rounding) = dense::entries(&self.process.covariance(points)?)?;
         let size = matrix.nrows();
-        let largest = matrix.diagonal().max();
-        // The covariance of smooth functions is singular up to rounding, so something is added to its diagonal.
-        let mut jitter = 16.0 * rounding * size as f64;
-        loop {
-            let mut shifted = matrix.clone();
-            (0..size).for_each(|i| shifted[(i, i)] += jitter * largest);
-            match Cholesky::new(shifted, rounding) {
-                Ok(cholesky) => return Ok(cholesky.lower().clone()),
-                Err(_) if jitter < 1e-4 => jitter *= 10.0,
-                Err(row) => {
-                    return Err(LayerError::NotPositiveDefinite {
-                        what: "the covariance before there are data",
-                        size,
-                        row,
-                        hint: "it is that of no process",
-                    });
-                }
-            }
+        // The covariance of smooth functions is singular up to rounding.
+        let jitter = rounding * size as f64;
+        match Cholesky::jittered(&matrix, jitter, rounding) {
+            Ok(cholesky) => Ok(cholesky.lower().clone()),
+            Err(row) => Err(LayerError::NotPositiveDefinite {
+                what: "the covariance before there are data",
+                size,
+                row,
+                hint: "it is that of no process",
+            }),
         }
     }
 

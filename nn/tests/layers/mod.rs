@@ -4,6 +4,7 @@ mod kernel;
 mod kernel_composed;
 mod kernel_edges;
 mod reference;
+mod regression;
 // Shared with the tests of burn-lazy, of which not all is needed here.
 #[allow(dead_code)]
 #[path = "../../../tests/backend/support.rs"]

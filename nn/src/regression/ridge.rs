@@ -1,0 +1,96 @@
+//! Kernel ridge regression.
+
+use burn::prelude::*;
+use burn_lazy::LazyTensor;
+
+use super::expansion::KernelExpansion;
+use crate::{
+    data::check_data,
+    error::{LayerError, check_setting, expect},
+    kernel::Kernel,
+    system::{Inference, Iterations, System},
+};
+
+/// What [`KernelRidgeConfig`] fits.
+pub type KernelRidge<K> = KernelExpansion<K>;
+
+/// Kernel ridge regression: the function $f(z) = \sum_j k(z, x_j) c_j$ with the least
+///
+/// $$\sum_i |f(x_i) - t_i|^2 + \alpha \|f\|^2, \quad \text{so that} \quad (K + \alpha I) c = t$$
+///
+/// (Saunders, Gammerman and Vovk, "Ridge regression learning algorithm in dual variables", 1998). It is the mean of a
+/// Gaussian process with noise of the variance $\alpha$.
+///
+/// ```
+/// # #[cfg(feature = "flex")] {
+/// use burn::{prelude::*, tensor::Tolerance};
+/// use burn_lazy_nn::{kernel::RbfConfig, regression::KernelRidgeConfig};
+///
+/// let device = Device::default();
+/// let x = Tensor::<2>::from_data([[0.0], [0.5], [1.0], [1.5]], &device);
+/// let t = x.clone().square();
+/// let fitted = KernelRidgeConfig::new(1e-4).fit(RbfConfig::new().init(&device), x.clone(), t.clone());
+/// let predicted = fitted.predict(x).into_data();
+/// predicted.assert_approx_eq::<f32>(&t.into_data(), Tolerance::absolute(1e-2));
+/// # }
+/// ```
+#[derive(Config, Debug)]
+pub struct KernelRidgeConfig {
+    /// $\alpha$. With 0 the function passes through all targets, if the points are different enough.
+    pub alpha: f64,
+    /// How the system is solved.
+    #[config(default = "Inference::Auto")]
+    pub inference: Inference,
+    /// The rank of the preconditioner where the system is solved iteratively; by default a twentieth of the number of
+    /// points, and at least 100.
+    pub rank: Option<usize>,
+    /// The relative residual where the system is solved iteratively.
+    #[config(default = 1e-6)]
+    pub tolerance: f64,
+}
+
+impl KernelRidgeConfig {
+    /// The function for the targets `t` at the points `x`. The parameters of the kernel are not trained.
+    ///
+    /// # Shapes
+    /// - x: `[N, D]`
+    /// - t: `[N, T]`
+    ///
+    /// # Panics
+    /// As [`try_fit`](Self::try_fit) gives errors.
+    #[track_caller]
+    pub fn fit<K: Kernel>(&self, kernel: K, x: Tensor<2>, t: Tensor<2>) -> KernelRidge<K> {
+        expect(self.try_fit(kernel, x, t))
+    }
+
+    /// Like [`fit`](Self::fit), with an error instead of a panic.
+    ///
+    /// # Errors
+    /// If there are no points or not as many targets, if values are not finite, if $\alpha$ or the tolerance is
+    /// negative, if the system is not positive definite, or if it is not solved.
+    pub fn try_fit<K: Kernel>(
+        &self,
+        kernel: K,
+        x: Tensor<2>,
+        t: Tensor<2>,
+    ) -> Result<KernelRidge<K>, LayerError> {
+        let (alpha, tolerance) = (self.alpha, self.tolerance);
+        check_setting("alpha", alpha, "not negative", alpha >= 0.0)?;
+        check_setting("tolerance", tolerance, "not negative", tolerance >= 0.0)?;
+        check_data(&x, &t)?;
+        let (kernel, x, t) = (kernel.valid(), x.inner(), t.inner());
+        let (rows, columns) = (
+            LazyTensor::try_vi(x.clone())?,
+            LazyTensor::try_vj(x.clone())?,
+        );
+        let k = kernel.try_forward(&rows, &columns)?;
+        let iterations = Iterations {
+            tolerance,
+            rank: self.rank,
+        };
+        let [points, _] = x.dims();
+        let system = System::new(&k, points, alpha, self.inference, iterations)?;
+        let weights = system.solve(t)?;
+        Ok(KernelExpansion::new(kernel, x, weights))
+    }
+}

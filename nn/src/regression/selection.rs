@@ -1,0 +1,84 @@
+//! Which points stand for all.
+
+use burn::prelude::*;
+use burn_lazy::LazyTensor;
+use nalgebra::{DMatrix, DVector};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+use crate::{dense, error::LayerError};
+
+/// How a few of the points are chosen.
+#[derive(Config, Debug, Copy, PartialEq, Eq)]
+pub enum Selection {
+    /// At random, each with the same probability.
+    Uniform,
+    /// By randomly pivoted Cholesky: each with the probability of what the points before it leave unexplained of its
+    /// variance (Chen, Epperly, Tropp and Webber, "Randomly pivoted Cholesky", 2022). Fewer centres approximate the
+    /// kernel matrix as well as more uniform ones. It stores a number for each point and centre on the host, and takes
+    /// time proportional to the number of points times the square of the number of centres.
+    RandomlyPivotedCholesky,
+}
+
+impl Selection {
+    /// The indices of `count` of the points, whose kernel matrix is `k` with the diagonal `diagonal`. There are fewer
+    /// where these explain all points up to rounding.
+    pub(super) fn choose(
+        self,
+        k: &LazyTensor,
+        diagonal: Vec<f64>,
+        count: usize,
+        seed: u64,
+    ) -> Result<Vec<i64>, LayerError> {
+        let mut random = StdRng::seed_from_u64(seed);
+        match self {
+            Selection::Uniform => Ok(uniform(diagonal.len(), count, &mut random)),
+            Selection::RandomlyPivotedCholesky => pivoted(k, diagonal, count, &mut random),
+        }
+    }
+}
+
+/// `count` different numbers below `points`.
+fn uniform(points: usize, count: usize, random: &mut StdRng) -> Vec<i64> {
+    let mut indices: Vec<i64> = (0..points as i64).collect();
+    for k in 0..count {
+        indices.swap(k, random.random_range(k..points));
+    }
+    indices.truncate(count);
+    indices
+}
+
+/// The pivots of the randomly pivoted Cholesky factorisation of a matrix.
+fn pivoted(
+    k: &LazyTensor,
+    diagonal: Vec<f64>,
+    count: usize,
+    random: &mut StdRng,
+) -> Result<Vec<i64>, LayerError> {
+    let points = diagonal.len();
+    let mut left = DVector::from_vec(diagonal);
+    let mut factor = DMatrix::<f64>::zeros(points, count);
+    let mut pivots: Vec<i64> = Vec::with_capacity(count);
+    let smallest = 1e-12 * left.sum();
+    while pivots.len() < count && left.sum() > smallest {
+        let mut rest = random.random::<f64>() * left.sum();
+        let pivot = left.iter().position(|own| {
+            rest -= own;
+            rest <= 0.0 && *own > 0.0
+        });
+        // Rounding may leave a rest after the last point.
+        let pivot = pivot.unwrap_or_else(|| left.imax());
+        let (column, _) = dense::entries(&k.try_block(0..points, pivot..pivot + 1)?)?;
+        let done = pivots.len();
+        let known = factor.columns(0, done);
+        let column = column - known * known.row(pivot).transpose();
+        let variance = column[pivot];
+        pivots.push(pivot as i64);
+        if variance > 0.0 {
+            let column = column / variance.sqrt();
+            left.zip_apply(&column, |left, own| *left = (*left - own * own).max(0.0));
+            factor.set_column(done, &column);
+        }
+        left[pivot] = 0.0;
+    }
+    Ok(pivots)
+}
