@@ -3,6 +3,7 @@ mod gp_edges;
 mod kernel;
 mod kernel_composed;
 mod kernel_edges;
+mod loss;
 mod reference;
 mod regression;
 // Shared with the tests of burn-lazy, of which not all is needed here.

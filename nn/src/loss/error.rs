@@ -1,0 +1,164 @@
+//! What can be wrong with the inputs or the settings of a loss.
+
+use burn::tensor::DType;
+use burn_lazy::{LazyError, OperandInfo};
+
+/// Why a loss is refused.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LossError {
+    /// A setting is out of its range.
+    #[error("`{name}` is {value}, but has to be {wanted}")]
+    Setting {
+        /// The setting.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What it has to be.
+        wanted: &'static str,
+    },
+    /// Two tensors do not fit together.
+    #[error("{left} and {right} differ in {what}")]
+    Shapes {
+        /// One tensor.
+        left: Box<OperandInfo>,
+        /// The other tensor.
+        right: Box<OperandInfo>,
+        /// In what they differ.
+        what: &'static str,
+    },
+    /// Two tensors are of different types.
+    #[error("`{left}` is of type {left_dtype:?} and `{right}` of type {right_dtype:?}")]
+    Dtypes {
+        /// One tensor.
+        left: &'static str,
+        /// Its type.
+        left_dtype: DType,
+        /// The other tensor.
+        right: &'static str,
+        /// Its type.
+        right_dtype: DType,
+    },
+    /// A tensor has no entries.
+    #[error("`{operand}` of shape {shape:?} has no {what}")]
+    Empty {
+        /// The tensor.
+        operand: &'static str,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// What it has none of.
+        what: &'static str,
+    },
+    /// Every point of a cloud is padding.
+    #[error("all points of `{operand}` in the batch {batch} are padding")]
+    AllPadding {
+        /// The cloud.
+        operand: &'static str,
+        /// The batch.
+        batch: usize,
+    },
+    /// Masses differ, and the transport is balanced.
+    #[error(
+        "the weights of `x` have the sum {x} and those of `y` the sum {y}, in the batch {batch}: balanced transport \
+         needs equal sums; set `reach` for unbalanced transport"
+    )]
+    Masses {
+        /// The mass of the first cloud.
+        x: f64,
+        /// The mass of the second cloud.
+        y: f64,
+        /// The batch.
+        batch: usize,
+    },
+    /// Weights are not those of a measure.
+    #[error(
+        "the weights of `{operand}` have the sum {sum} and the least value {least}, in the batch {batch}: {wanted}"
+    )]
+    Weights {
+        /// The cloud.
+        operand: &'static str,
+        /// Their sum.
+        sum: f64,
+        /// Their least value.
+        least: f64,
+        /// The batch.
+        batch: usize,
+        /// What they have to be.
+        wanted: &'static str,
+    },
+    /// Coordinates are infinite or NaN, so that they have no diameter.
+    #[error("`x` of shape {x:?} or `y` of shape {y:?} holds values that are not finite")]
+    NotFinite {
+        /// The shape of the first cloud.
+        x: Vec<usize>,
+        /// The shape of the second cloud.
+        y: Vec<usize>,
+    },
+    /// A cloud has no normals.
+    #[error("`{operand}` has no normals")]
+    NoNormals {
+        /// The cloud.
+        operand: &'static str,
+    },
+    /// There are targets that are no classes.
+    #[error("`targets` are from {least} to {largest}, but there are {classes} classes, from 0")]
+    Targets {
+        /// The least target.
+        least: i64,
+        /// The largest target.
+        largest: i64,
+        /// The number of classes.
+        classes: usize,
+    },
+    /// A reduction is not one that the loss has.
+    #[error("the loss has no reduction {0}; it has Mean, Auto and Sum")]
+    Reduction(String),
+    /// A formula is refused.
+    #[error(transparent)]
+    Lazy(#[from] LazyError),
+}
+
+/// The value, or a panic with the error at the caller's line.
+#[track_caller]
+pub(crate) fn expect<T>(result: Result<T, LossError>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// An error unless `value` is finite and within the range that `wanted` names.
+pub(crate) fn check_setting(
+    name: &'static str,
+    value: f64,
+    is_within: impl Fn(f64) -> bool,
+    wanted: &'static str,
+) -> Result<(), LossError> {
+    match value.is_finite() && is_within(value) {
+        true => Ok(()),
+        false => Err(LossError::Setting {
+            name,
+            value: value.to_string(),
+            wanted,
+        }),
+    }
+}
+
+/// The error of two tensors that do not fit together.
+pub(crate) fn differ<const L: usize, const R: usize>(
+    (left, left_shape): (&str, [usize; L]),
+    (right, right_shape): (&str, [usize; R]),
+    what: &'static str,
+) -> LossError {
+    let info = |name: &str, shape: &[usize]| {
+        Box::new(OperandInfo {
+            name: name.into(),
+            shape: shape.to_vec(),
+        })
+    };
+    LossError::Shapes {
+        left: info(left, &left_shape),
+        right: info(right, &right_shape),
+        what,
+    }
+}

@@ -1,0 +1,82 @@
+//! The largest distance of a point to the nearest one of another cloud.
+
+use burn::prelude::*;
+use burn_lazy::{Axis, LazyTensor};
+
+use super::{
+    cloud::{Cloud, Pair, Side, forward_clouds},
+    error::LossError,
+    nearest::{Direction, nearest},
+};
+
+/// Configuration to create a [`HausdorffLoss`] with [`init`](HausdorffLossConfig::init).
+#[derive(Config, Debug)]
+pub struct HausdorffLossConfig {
+    /// Which points look for their nearest ones.
+    #[config(default = "Direction::Both")]
+    pub direction: Direction,
+}
+
+impl HausdorffLossConfig {
+    /// Creates the loss.
+    pub fn init(&self) -> HausdorffLoss {
+        HausdorffLoss {
+            direction: self.direction,
+        }
+    }
+}
+
+/// The Hausdorff distance of two clouds of points (Hausdorff, "Grundzüge der Mengenlehre", 1914):
+/// $\max(\max_i \min_j |x_i - y_j|, \max_j \min_i |x_i - y_j|)$.
+///
+/// Created by [`HausdorffLossConfig`]. It has no parameters, and weights do not matter to it. It needs memory for the
+/// points alone. The gradient goes to one pair of points, the first one where several are equal. For a loss with a
+/// gradient by all points see [`SamplesLossConfig::hausdorff`](super::SamplesLossConfig::hausdorff). A point that is NaN
+/// makes the loss NaN, unless it is padding.
+///
+/// ```
+/// use burn::prelude::*;
+/// use burn_lazy_nn::loss::HausdorffLossConfig;
+///
+/// let device = Device::default();
+/// let x = Tensor::<2>::from_data([[0.0], [1.0]], &device);
+/// let y = Tensor::<2>::from_data([[0.5], [4.0]], &device);
+/// let value: f32 = HausdorffLossConfig::new().init().forward(x, y).into_scalar();
+/// assert_eq!(value, 3.0);
+/// ```
+#[derive(Module, Debug)]
+pub struct HausdorffLoss {
+    #[module(skip)]
+    direction: Direction,
+}
+
+forward_clouds!(HausdorffLoss);
+
+impl HausdorffLoss {
+    /// Like [`forward_clouds`](Self::forward_clouds), with an error instead of a panic.
+    pub fn try_forward_clouds<const R: usize>(
+        &self,
+        x: &Cloud<R>,
+        y: &Cloud<R>,
+    ) -> Result<Tensor<1>, LossError> {
+        let pair = Pair::new(x, y)?;
+        let places = self.direction.places().iter();
+        let largest = places.map(|k| furthest(pair.from(*k)));
+        let largest = Tensor::cat(largest.collect::<Result<Vec<_>, LossError>>()?, R - 2);
+        // The gradient goes to one of them, and NaN stays.
+        let largest = LazyTensor::try_vj(largest)?.try_max::<R>(Axis::J)?;
+        Ok(pair.values(largest))
+    }
+}
+
+/// The largest distance of a point of `from` to the nearest one of `to`, `[.., 1, 1]`.
+fn furthest<const R: usize>([from, to]: [&Side<R>; 2]) -> Result<Tensor<R>, LossError> {
+    let nearest = LazyTensor::try_vj(nearest([from, to], false)?)?;
+    let nearest = match &from.padding {
+        Some(padding) => {
+            nearest.try_mask_where(LazyTensor::try_vj(padding.clone())?, f64::NEG_INFINITY)?
+        }
+        None => nearest,
+    };
+    Ok(nearest.try_max(Axis::J)?)
+}

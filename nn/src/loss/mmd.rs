@@ -1,0 +1,207 @@
+//! The maximum mean discrepancy of Gaussian kernels.
+
+use burn::{prelude::*, tensor::TensorData};
+use burn_lazy::{LazyError, LazyTensor};
+
+use super::{
+    cloud::{Cloud, Pair, Side, forward_clouds},
+    error::{LossError, check_setting, expect},
+    quadratic::{Estimator, Sums},
+};
+
+/// Configuration to create an [`MmdLoss`] with [`init`](MmdLossConfig::init).
+#[derive(Config, Debug)]
+pub struct MmdLossConfig {
+    /// The standard deviations of the Gaussians, whose sum is the kernel.
+    #[config(default = "vec![1.0]")]
+    pub bandwidths: Vec<f64>,
+    /// Whether bandwidths are in units of the median distance of two different points of both clouds together
+    /// (Gretton et al., "Optimal kernel choice for large-scale two-sample tests", 2012).
+    #[config(default = false)]
+    pub relative_to_median: bool,
+    /// The most points from which the median is taken, evenly spread over those of both clouds, 2 or more. They are
+    /// read from the device.
+    #[config(default = 256)]
+    pub median_points: usize,
+    /// How means over pairs are estimated.
+    #[config(default = "Estimator::Biased")]
+    pub estimator: Estimator,
+}
+
+impl MmdLossConfig {
+    /// Creates the loss.
+    ///
+    /// # Panics
+    /// If there is no bandwidth, or one that is not positive, or if the median is taken of fewer than 2 points.
+    #[track_caller]
+    pub fn init(&self) -> MmdLoss {
+        expect(self.try_init())
+    }
+
+    /// Like [`init`](Self::init), with an error instead of a panic.
+    pub fn try_init(&self) -> Result<MmdLoss, LossError> {
+        for bandwidth in &self.bandwidths {
+            check_setting("bandwidths", *bandwidth, |own| own > 0.0, "more than 0")?;
+        }
+        let bandwidths = self.bandwidths.len() as f64;
+        check_setting(
+            "number of bandwidths",
+            bandwidths,
+            |count| count > 0.0,
+            "1 or more",
+        )?;
+        let points = self.median_points as f64;
+        check_setting("median_points", points, |count| count >= 2.0, "2 or more")?;
+        Ok(MmdLoss {
+            bandwidths: self.bandwidths.clone(),
+            relative_to_median: self.relative_to_median,
+            median_points: self.median_points,
+            estimator: self.estimator,
+        })
+    }
+}
+
+/// The squared maximum mean discrepancy of two clouds of points (Gretton et al., "A kernel two-sample test", 2012):
+/// $$\sum_{ij} a_i a_j k(x_i, x_j) + \sum_{ij} b_i b_j k(y_i, y_j) - 2 \sum_{ij} a_i b_j k(x_i, y_j)$$
+/// with the kernel $k(x, y) = \sum_s e^{-|x - y|^2 / (2 s^2)}$ of bandwidths $s$ and weights $a$, $b$ of the sum 1,
+/// equal ones by default. Weights that are given are divided by their sum. The [unbiased](Estimator::Unbiased)
+/// estimator leaves the pairs $i = j$ out of the first two sums, and divides these by $1 - \sum_i a_i^2$ and
+/// $1 - \sum_j b_j^2$.
+///
+/// Created by [`MmdLossConfig`]. It has no parameters. It needs memory for the points alone. No gradient goes through
+/// the median. If more than half of the distances are 0, their mean takes its place, and 1 if that is 0, too.
+///
+/// ```
+/// use burn::{prelude::*, tensor::Distribution};
+/// use burn_lazy_nn::loss::{Estimator, MmdLossConfig};
+///
+/// let device = Device::default();
+/// let x = Tensor::<2>::random([100, 5], Distribution::Default, &device);
+/// let y = Tensor::<2>::random([80, 5], Distribution::Default, &device) + 1.0;
+/// let loss = MmdLossConfig::new()
+///     .with_bandwidths(vec![0.5, 1.0, 2.0])
+///     .with_relative_to_median(true)
+///     .with_estimator(Estimator::Unbiased)
+///     .init();
+/// let value: f32 = loss.forward(x, y).into_scalar();
+/// assert!(value > 0.1);
+/// ```
+#[derive(Module, Debug)]
+pub struct MmdLoss {
+    bandwidths: Vec<f64>,
+    relative_to_median: bool,
+    median_points: usize,
+    #[module(skip)]
+    estimator: Estimator,
+}
+
+forward_clouds!(MmdLoss);
+
+impl MmdLoss {
+    /// Like [`forward_clouds`](Self::forward_clouds), with an error instead of a panic.
+    pub fn try_forward_clouds<const R: usize>(
+        &self,
+        x: &Cloud<R>,
+        y: &Cloud<R>,
+    ) -> Result<Tensor<1>, LossError> {
+        let pair = Pair::new(x, y)?.normalized().centred();
+        let pair = match self.relative_to_median {
+            true => {
+                let inverse = medians(&pair, self.median_points).recip();
+                pair.map_points(|points| points * inverse.clone())
+            }
+            false => pair,
+        };
+        let sums = Sums::new(&pair, |x, y| self.kernel(x, y))?;
+        let sums = match self.estimator {
+            Estimator::Biased => sums,
+            Estimator::Unbiased => sums.of_others(&pair, self.bandwidths.len() as f64)?,
+        };
+        Ok(pair.values(sums.squared_distance()))
+    }
+
+    /// The sum of the Gaussians.
+    fn kernel(&self, x: &LazyTensor, y: &LazyTensor) -> Result<LazyTensor, LazyError> {
+        let squares = x.try_sqdist(y)?;
+        let gaussians = self.bandwidths.iter().map(|bandwidth| {
+            // Not the square of the bandwidth, which may be out of the range of the type.
+            let scaled = &squares * (-0.5 / bandwidth);
+            (scaled * (1.0 / bandwidth)).exp()
+        });
+        let gaussians: Vec<LazyTensor> = gaussians.collect();
+        Ok(LazyTensor::try_concat(&gaussians)?.inner_sum())
+    }
+}
+
+/// The median distance of the points of both clouds, for each batch, `[.., 1, 1]`.
+fn medians<const R: usize>(pair: &Pair<R>, most: usize) -> Tensor<R> {
+    let device = pair.x.points.device().inner();
+    let mut shape = pair.x.points.dims();
+    (shape[R - 2], shape[R - 1]) = (1, 1);
+    let batches = shape.iter().product::<usize>();
+    let sides = [&pair.x, &pair.y].map(|side| points_of_batches(side, batches));
+    let [x, y] = sides;
+    let of_batch = |(x, y): (Vec<Vec<f64>>, Vec<Vec<f64>>)| {
+        let points = [x, y].concat();
+        let count = points.len().min(most);
+        let spread = (0..count).map(|k| &points[k * points.len() / count]);
+        median_distance(&spread.collect::<Vec<_>>())
+    };
+    let medians: Vec<f64> = x.into_iter().zip(y).map(of_batch).collect();
+    let dtype = pair.x.points.dtype();
+    Tensor::from_data(TensorData::new(medians, shape), (&device, dtype))
+}
+
+/// The points of each batch that are no padding.
+fn points_of_batches<const R: usize>(side: &Side<R>, batches: usize) -> Vec<Vec<Vec<f64>>> {
+    let dims = side.points.dims();
+    let (count, dim) = (dims[R - 2], dims[R - 1]);
+    let values: Vec<f64> = side
+        .points
+        .clone()
+        .inner()
+        .into_data()
+        .iter::<f64>()
+        .collect();
+    let padding: Vec<bool> = match &side.padding {
+        Some(padding) => padding.clone().into_data().iter::<bool>().collect(),
+        None => vec![false; count * batches],
+    };
+    let points: Vec<&[f64]> = values.chunks(dim).collect();
+    let batch = |(points, padding): (&[&[f64]], &[bool])| {
+        let present = points
+            .iter()
+            .zip(padding)
+            .filter(|(_, is_padding)| !**is_padding);
+        present.map(|(point, _)| point.to_vec()).collect()
+    };
+    points
+        .chunks(count)
+        .zip(padding.chunks(count))
+        .map(batch)
+        .collect()
+}
+
+/// The median of the distances of all pairs of different points, or what takes its place.
+fn median_distance(points: &[&Vec<f64>]) -> f64 {
+    let distance = |x: &[f64], y: &[f64]| {
+        let squares = x.iter().zip(y).map(|(x, y)| (x - y).powi(2));
+        squares.sum::<f64>().sqrt()
+    };
+    let mut distances: Vec<f64> = Vec::with_capacity(points.len() * points.len() / 2);
+    for (k, x) in points.iter().enumerate() {
+        distances.extend(points[..k].iter().map(|y| distance(x, y)));
+    }
+    distances.sort_by(f64::total_cmp);
+    let count = distances.len();
+    let median = match count % 2 {
+        0 => (distances[count / 2 - 1] + distances[count / 2]) / 2.0,
+        _ => distances[count / 2],
+    };
+    let mean = distances.iter().sum::<f64>() / count as f64;
+    match (median, mean) {
+        (0.0, 0.0) => 1.0,
+        (0.0, mean) => mean,
+        (median, _) => median,
+    }
+}
