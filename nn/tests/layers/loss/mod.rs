@@ -1,5 +1,6 @@
 //! Losses between clouds of points, and of representations.
 
+mod clouds;
 mod samples;
 mod samples_edges;
 
