@@ -231,8 +231,8 @@ impl<const R: usize> Side<R> {
         let points = cloud.points.clone().cast(dtype);
         let without = |values: Tensor<R>| match &cloud.padding {
             Some(padding) => {
-                let shape = values.dims();
-                values.mask_fill(padding.clone().expand(shape), 0.0)
+                let dim = values.dims()[R - 1];
+                values.mask_fill(padding.clone().repeat_dim(R - 1, dim), 0.0)
             }
             None => values,
         };

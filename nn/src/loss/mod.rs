@@ -2,6 +2,7 @@
 
 mod chamfer;
 mod cloud;
+mod contrastive;
 mod cost;
 mod energy;
 mod error;
@@ -15,6 +16,7 @@ mod transport;
 
 pub use chamfer::{ChamferLoss, ChamferLossConfig, ChamferOutput};
 pub use cloud::Cloud;
+pub use contrastive::{ContrastiveLoss, ContrastiveLossConfig};
 pub use energy::{EnergyDistance, EnergyDistanceConfig};
 pub use error::LossError;
 pub use hausdorff::{HausdorffLoss, HausdorffLossConfig};

@@ -325,6 +325,14 @@ fn equal_clouds_single_points_and_nan() {
 }
 
 #[test]
+fn an_empty_batch_has_no_losses() {
+    let batch = |count: usize| Tensor::<3>::zeros([0, count, 2], &device());
+    for (name, loss) in kinds() {
+        assert!(loss.value(batch(3), batch(2)).is_empty(), "{name}");
+    }
+}
+
+#[test]
 fn scales_of_distances_are_those_of_losses() {
     for (dtype, tolerance) in dtypes() {
         let points = |values: &[f64], scale: f64| {

@@ -1,6 +1,7 @@
 //! Losses between clouds of points, and of representations.
 
 mod clouds;
+mod contrastive;
 mod samples;
 mod samples_edges;
 

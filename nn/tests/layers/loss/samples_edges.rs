@@ -81,6 +81,15 @@ fn equal_clouds_have_the_loss_0() {
 }
 
 #[test]
+fn an_empty_batch_has_no_losses() {
+    let batch = |count: usize| Tensor::<3>::zeros([0, count, 2], &device());
+    for loss in all_kinds() {
+        let out = loss.forward_batch(batch(3), batch(2));
+        assert!(host(out).is_empty(), "{loss}");
+    }
+}
+
+#[test]
 fn points_far_away_large_and_tiny_lose_nothing() {
     let data = read("samples_loss");
     for (dtype, tolerance) in dtypes() {

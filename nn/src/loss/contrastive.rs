@@ -1,0 +1,301 @@
+//! Contrastive losses of representations.
+
+use burn::{module::Param, prelude::*};
+use burn_lazy::{Axis, LazyError, LazyTensor};
+
+use super::{
+    cloud::wide,
+    error::{LossError, check_setting, differ, expect},
+};
+
+/// Configuration to create a [`ContrastiveLoss`] with [`init`](ContrastiveLossConfig::init).
+#[derive(Config, Debug)]
+pub struct ContrastiveLossConfig {
+    /// By what cosines are divided; its value at the start, if it is learnable.
+    #[config(default = 0.07)]
+    pub temperature: f64,
+    /// Whether the temperature is a parameter, by the logarithm of its inverse.
+    #[config(default = false)]
+    pub learnable: bool,
+    /// The largest inverse of a learnable temperature. A larger one is taken as this one.
+    #[config(default = 100.0)]
+    pub max_scale: f64,
+    /// Whether [`forward`](ContrastiveLoss::forward) takes the mean of both directions.
+    #[config(default = true)]
+    pub symmetric: bool,
+}
+
+impl ContrastiveLossConfig {
+    /// Creates the loss.
+    ///
+    /// # Panics
+    /// If the temperature or the largest scale is not positive, or a learnable temperature begins beyond that scale.
+    #[track_caller]
+    pub fn init(&self, device: &Device) -> ContrastiveLoss {
+        expect(self.try_init(device))
+    }
+
+    /// Like [`init`](Self::init), with an error instead of a panic.
+    pub fn try_init(&self, device: &Device) -> Result<ContrastiveLoss, LossError> {
+        check_setting(
+            "temperature",
+            self.temperature,
+            |own| own > 0.0,
+            "more than 0",
+        )?;
+        check_setting("max_scale", self.max_scale, |own| own > 0.0, "more than 0")?;
+        let scale = 1.0 / self.temperature;
+        // The logarithm is rounded.
+        let is_within = !self.learnable || scale <= self.max_scale * (1.0 + 1e-6);
+        check_setting(
+            "temperature",
+            self.temperature,
+            |_| is_within,
+            "1 / max_scale or more",
+        )?;
+        let log_scale = || Param::from_tensor(Tensor::from_data([scale.ln()], device));
+        Ok(ContrastiveLoss {
+            log_scale: self.learnable.then(log_scale),
+            scale,
+            max_scale: self.max_scale,
+            symmetric: self.symmetric,
+        })
+    }
+}
+
+/// Contrastive losses, of N rows in memory for N rows, not for N x N scores.
+///
+/// The score of two representations is $s_{ij} = \cos(a_i, b_j) / t$ with the temperature $t$. A representation 0 has
+/// the cosine 0 with all.
+///
+/// | method | loss of a row | source |
+/// |---|---|---|
+/// | [`forward`](Self::forward) | $-s_{ii} + \log \sum_j e^{s_{ij}}$, from both sides if it is symmetric | InfoNCE (van den Oord et al., "Representation learning with contrastive predictive coding", 2018), CLIP (Radford et al., "Learning transferable visual models from natural language supervision", 2021) |
+/// | [`forward_views`](Self::forward_views) | $-s_{i p(i)} + \log \sum_{j \neq i} e^{s_{ij}}$ over the rows of both views, with the other view $p(i)$ of $i$ | NT-Xent (Chen et al., "A simple framework for contrastive learning of visual representations", 2020) |
+/// | [`forward_labels`](Self::forward_labels) | the mean of $-s_{ip} + \log \sum_{j \neq i} e^{s_{ij}}$ over the other rows $p$ of the same label | SupCon (Khosla et al., "Supervised contrastive learning", 2020) |
+///
+/// Created by [`ContrastiveLossConfig`]. The only parameter is the logarithm of $1 / t$, if it is learnable.
+///
+/// ```
+/// # #[cfg(feature = "autodiff")] {
+/// use burn::{prelude::*, tensor::Distribution};
+/// use burn_lazy_nn::loss::ContrastiveLossConfig;
+///
+/// let device = Device::default().autodiff();
+/// let loss = ContrastiveLossConfig::new().with_learnable(true).init(&device);
+/// let images = Tensor::<2>::random([20, 8], Distribution::Default, &device).require_grad();
+/// let texts = Tensor::<2>::random([20, 8], Distribution::Default, &device);
+/// let gradients = loss.forward(images.clone(), texts).backward();
+/// assert_eq!(images.grad(&gradients).unwrap().dims(), [20, 8]);
+/// assert!(loss.log_scale.unwrap().val().grad(&gradients).is_some());
+/// # }
+/// ```
+#[derive(Module, Debug)]
+pub struct ContrastiveLoss {
+    /// The logarithm of $1 / t$ of shape `[1]`, if it is learnable.
+    pub log_scale: Option<Param<Tensor<1>>>,
+    /// $1 / t$, if it is not.
+    scale: f64,
+    max_scale: f64,
+    symmetric: bool,
+}
+
+/// Defines a loss of all rows by the losses of each row, all in forms that panic and that return errors.
+macro_rules! row_losses {
+    ($(
+        $(#[doc = $doc:literal])*
+        $name:ident / $rows:ident / $try:ident / $try_rows:ident ($($arg:ident: $type:ty),*)
+    )*) => {
+        impl ContrastiveLoss {
+            $(
+                $(#[doc = $doc])*
+                #[track_caller]
+                pub fn $name(&self, $($arg: $type),*) -> Tensor<1> {
+                    expect(self.$try($($arg),*))
+                }
+
+                #[doc = concat!("Like [`", stringify!($name), "`](Self::", stringify!($name),
+                    "), with an error instead of a panic.")]
+                pub fn $try(&self, $($arg: $type),*) -> Result<Tensor<1>, LossError> {
+                    Ok(self.$try_rows($($arg),*)?.mean())
+                }
+
+                #[doc = concat!("Like [`", stringify!($name), "`](Self::", stringify!($name),
+                    "), with the loss of each row instead of the mean.")]
+                #[track_caller]
+                pub fn $rows(&self, $($arg: $type),*) -> Tensor<1> {
+                    expect(self.$try_rows($($arg),*))
+                }
+            )*
+        }
+    };
+}
+
+row_losses! {
+    /// The mean loss of pairs of representations, of which those of the same row belong together.
+    ///
+    /// # Shapes
+    /// - a: `[N, D]`
+    /// - b: `[N, D]`
+    /// - output: `[1]`, or `[N]` for the losses of rows
+    ///
+    /// # Panics
+    /// If shapes or types differ, or there are no rows.
+    forward / forward_no_reduction / try_forward / try_forward_no_reduction(a: Tensor<2>, b: Tensor<2>)
+
+    /// The mean loss of two views of the same things. Each representation is compared with all others of both views.
+    ///
+    /// # Shapes
+    /// - a: `[N, D]`
+    /// - b: `[N, D]`
+    /// - output: `[1]`, or `[2 N]` for the losses of rows, those of `a` first
+    ///
+    /// # Panics
+    /// If shapes or types differ, or there are no rows.
+    forward_views / forward_views_no_reduction / try_forward_views / try_forward_views_no_reduction(
+        a: Tensor<2>,
+        b: Tensor<2>
+    )
+
+    /// The mean loss of representations with labels, of which those of the same label belong together. A row whose
+    /// label no other row has counts with the loss 0.
+    ///
+    /// # Shapes
+    /// - z: `[N, D]`
+    /// - labels: `[N]`
+    /// - output: `[1]`, or `[N]` for the losses of rows
+    ///
+    /// # Panics
+    /// If there are no rows, or another number of labels.
+    forward_labels / forward_labels_no_reduction / try_forward_labels / try_forward_labels_no_reduction(
+        z: Tensor<2>,
+        labels: Tensor<1, Int>
+    )
+}
+
+impl ContrastiveLoss {
+    /// Like [`forward_no_reduction`](Self::forward_no_reduction), with an error instead of a panic.
+    pub fn try_forward_no_reduction(
+        &self,
+        a: Tensor<2>,
+        b: Tensor<2>,
+    ) -> Result<Tensor<1>, LossError> {
+        let dtype = a.dtype();
+        let [a, b] = pair(a, b)?;
+        let own = self.scaled(&(a.clone() * b.clone()).sum_dim(1));
+        let scores = self.scores(a, b)?;
+        let rows = scores.try_logsumexp::<2>(Axis::J)? - own.clone();
+        let rows = match self.symmetric {
+            true => (rows + scores.try_logsumexp::<2>(Axis::I)? - own) * 0.5,
+            false => rows,
+        };
+        Ok(rows.squeeze_dim::<1>(1).cast(dtype))
+    }
+
+    /// Like [`forward_views_no_reduction`](Self::forward_views_no_reduction), with an error instead of a panic.
+    pub fn try_forward_views_no_reduction(
+        &self,
+        a: Tensor<2>,
+        b: Tensor<2>,
+    ) -> Result<Tensor<1>, LossError> {
+        let dtype = a.dtype();
+        let [a, b] = pair(a, b)?;
+        let own = self.scaled(&(a.clone() * b.clone()).sum_dim(1));
+        let all = Tensor::cat(vec![a, b], 0);
+        let rows = self.others(all)? - Tensor::cat(vec![own.clone(), own], 0);
+        Ok(rows.squeeze_dim::<1>(1).cast(dtype))
+    }
+
+    /// Like [`forward_labels_no_reduction`](Self::forward_labels_no_reduction), with an error instead of a panic.
+    pub fn try_forward_labels_no_reduction(
+        &self,
+        z: Tensor<2>,
+        labels: Tensor<1, Int>,
+    ) -> Result<Tensor<1>, LossError> {
+        let dtype = z.dtype();
+        if z.dims()[0] != labels.dims()[0] {
+            let (z, labels) = (("z", z.dims()), ("labels", labels.dims()));
+            return Err(differ(labels, z, "the number of rows"));
+        }
+        let z = directions("z", z)?;
+        let labels: Tensor<2, Int> = labels.unsqueeze_dim(1);
+        let same = LazyTensor::try_vi(labels.clone())?.try_equal(LazyTensor::try_vj(labels)?)?;
+        let positive = same.try_mask_where(itself(), 0.0)?;
+        let count: Tensor<2, Int> = positive.try_count(Axis::J)?;
+        let is_alone = count.clone().equal_elem(0);
+        let scores = self.scores(z.clone(), z.clone())?;
+        let sum: Tensor<2> = scores.try_mul(positive)?.try_sum(Axis::J)?;
+        let count = count.float().clamp_min(1.0).cast(sum.dtype());
+        let rows = self.others(z)? - sum / count;
+        let rows = rows.mask_fill(is_alone, 0.0);
+        Ok(rows.squeeze_dim::<1>(1).cast(dtype))
+    }
+
+    /// $\log \sum_{j \neq i} e^{s_{ij}}$ of directions `[N, D]`, `[N, 1]`.
+    fn others(&self, z: Tensor<2>) -> Result<Tensor<2>, LazyError> {
+        let scores = self.scores(z.clone(), z)?;
+        let others = scores.try_mask_where(itself(), f64::NEG_INFINITY)?;
+        others.try_logsumexp(Axis::J)
+    }
+
+    /// The scores of directions.
+    fn scores(&self, a: Tensor<2>, b: Tensor<2>) -> Result<LazyTensor, LazyError> {
+        let dtype = a.dtype();
+        let cosines = LazyTensor::try_vi(a)?.try_dot(LazyTensor::try_vj(b)?)?;
+        match self.learned() {
+            Some(scale) => cosines.try_mul(LazyTensor::try_pm(scale.cast(dtype))?),
+            None => cosines.try_mul(self.scale),
+        }
+    }
+
+    /// Cosines `[N, 1]`, divided by the temperature.
+    fn scaled(&self, cosines: &Tensor<2>) -> Tensor<2> {
+        match self.learned() {
+            Some(scale) => cosines.clone() * scale.cast(cosines.dtype()).unsqueeze_dim::<2>(1),
+            None => cosines.clone() * self.scale,
+        }
+    }
+
+    /// The inverse of the temperature, if it is learnable.
+    fn learned(&self) -> Option<Tensor<1>> {
+        let log_scale = self.log_scale.as_ref()?;
+        Some(log_scale.val().exp().clamp_max(self.max_scale))
+    }
+}
+
+/// Whether the row is the column.
+fn itself() -> LazyTensor {
+    LazyTensor::offset().equal(0.0)
+}
+
+/// The directions of two tensors of the same shape and type.
+fn pair(a: Tensor<2>, b: Tensor<2>) -> Result<[Tensor<2>; 2], LossError> {
+    if a.dims() != b.dims() {
+        return Err(differ(("a", a.dims()), ("b", b.dims()), "their sizes"));
+    }
+    if a.dtype() != b.dtype() {
+        return Err(LossError::Dtypes {
+            left: "a",
+            left_dtype: a.dtype(),
+            right: "b",
+            right_dtype: b.dtype(),
+        });
+    }
+    Ok([directions("a", a)?, directions("b", b)?])
+}
+
+/// Rows of the length 1, or 0.
+fn directions(operand: &'static str, rows: Tensor<2>) -> Result<Tensor<2>, LossError> {
+    let shape = rows.dims();
+    for (size, what) in shape.into_iter().zip(["rows", "components"]) {
+        if size == 0 {
+            return Err(LossError::Empty {
+                operand,
+                shape: shape.to_vec(),
+                what,
+            });
+        }
+    }
+    let rows = rows.clone().cast(wide(rows.dtype()));
+    Ok(LazyTensor::try_vi(rows)?.normalize().try_evaluate()?)
+}
