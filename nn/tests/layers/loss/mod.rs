@@ -2,6 +2,7 @@
 
 mod clouds;
 mod contrastive;
+mod linear_cross_entropy;
 mod samples;
 mod samples_edges;
 

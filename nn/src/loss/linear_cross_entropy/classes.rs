@@ -1,0 +1,105 @@
+//! What a loss needs of the logits of all classes.
+
+use burn::prelude::*;
+use burn_lazy::{Axis, LazyError, LazyTensor};
+
+/// What makes logits of representations.
+#[derive(Clone)]
+pub(super) struct Classes {
+    /// `[V, D]`
+    pub weight: Tensor<2>,
+    /// `[V, 1]`
+    pub bias: Option<Tensor<2>>,
+    pub softcap: Option<f64>,
+}
+
+/// What a loss needs of the logits of each row, each `[T, 1]`.
+pub(super) struct Terms {
+    /// The logarithm of the sum of exponentials.
+    pub total: Tensor<2>,
+    /// The logit of the target.
+    pub own: Tensor<2>,
+    /// The mean logit, if it is wanted.
+    pub mean: Option<Tensor<2>>,
+}
+
+impl Classes {
+    /// The terms of representations `[T, D]` with targets `[T]`, without stored logits.
+    pub fn symbolic_terms(
+        &self,
+        h: Tensor<2>,
+        targets: Tensor<1, Int>,
+        with_mean: bool,
+    ) -> Result<Terms, LazyError> {
+        Ok(Terms {
+            total: self.logits(h.clone())?.try_logsumexp(Axis::J)?,
+            own: self.own(h.clone(), targets),
+            mean: match with_mean {
+                true => Some(self.mean(h)?),
+                false => None,
+            },
+        })
+    }
+
+    /// The same from stored logits.
+    pub fn stored_terms(&self, h: Tensor<2>, targets: Tensor<1, Int>, with_mean: bool) -> Terms {
+        let logits = h.matmul(self.weight.clone().transpose());
+        let logits = match &self.bias {
+            Some(bias) => logits + bias.clone().transpose(),
+            None => logits,
+        };
+        let logits = self.capped(logits);
+        let largest = logits.clone().detach().max_dim(1);
+        let sum = (logits.clone() - largest.clone()).exp().sum_dim(1);
+        Terms {
+            total: sum.log() + largest,
+            own: logits.clone().gather(1, targets.unsqueeze_dim(1)),
+            mean: with_mean.then(|| logits.mean_dim(1)),
+        }
+    }
+
+    /// The logits of `h`, a symbolic T x V matrix.
+    fn logits(&self, h: Tensor<2>) -> Result<LazyTensor, LazyError> {
+        let weight = LazyTensor::try_vj(self.weight.clone())?;
+        let logits = LazyTensor::try_vi(h)?.try_dot(weight)?;
+        let logits = match &self.bias {
+            Some(bias) => logits.try_add(LazyTensor::try_vj(bias.clone())?)?,
+            None => logits,
+        };
+        Ok(match self.softcap {
+            Some(cap) => (logits * (1.0 / cap)).tanh() * cap,
+            None => logits,
+        })
+    }
+
+    /// The logit of the target of each row, `[T, 1]`.
+    fn own(&self, h: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<2> {
+        let own = self.weight.clone().select(0, targets.clone());
+        let logits = (h * own).sum_dim(1);
+        self.capped(match &self.bias {
+            Some(bias) => logits + bias.clone().select(0, targets),
+            None => logits,
+        })
+    }
+
+    /// The mean logit of each row, `[T, 1]`.
+    fn mean(&self, h: Tensor<2>) -> Result<Tensor<2>, LazyError> {
+        if self.softcap.is_some() {
+            return self.logits(h)?.try_mean(Axis::J);
+        }
+        // The mean of products is the product with the mean.
+        let mean = self.weight.clone().mean_dim(0);
+        let logits = (h * mean).sum_dim(1);
+        Ok(match &self.bias {
+            Some(bias) => logits + bias.clone().mean_dim(0),
+            None => logits,
+        })
+    }
+
+    fn capped(&self, logits: Tensor<2>) -> Tensor<2> {
+        match self.softcap {
+            Some(cap) => (logits * (1.0 / cap)).tanh() * cap,
+            None => logits,
+        }
+    }
+}
