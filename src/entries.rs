@@ -17,7 +17,7 @@ use crate::{
     backends::narrow,
     cast::cast,
     error::LazyError,
-    lazy::{LazyTensor, expect},
+    lazy::{IntoLazy, LazyTensor, expect},
     operand::{Operand, TensorValue, Value, union},
     ops::cast_of,
     pruning::Pruning,
@@ -61,6 +61,40 @@ impl LazyTensor {
     /// ```
     pub fn offset() -> Self {
         Self::place(Place::Offset)
+    }
+
+    /// A number for each pair that looks random, uniform in $[0, 1)$: [`random`](Self::random) of a seed and of the indices
+    /// of row and column. It is the same on every device, in every reduction and in the backward pass, and takes no
+    /// memory. Pairs of equal indices in different batches have equal numbers, unless the seed has the batch dimensions.
+    ///
+    /// Seeds are whole numbers. They count, as indices do, up to 2^24 in formulas of F32, F16 and BF16.
+    ///
+    /// ```
+    /// # #[cfg(feature = "flex")] {
+    /// use burn::prelude::*;
+    /// use burn_lazy::{Axis, LazyTensor};
+    ///
+    /// // A tenth of the pairs, chosen at random.
+    /// let x = LazyTensor::vi(Tensor::<2>::ones([100, 1], &Device::default()));
+    /// let y = LazyTensor::vj(Tensor::<2>::ones([1000, 1], &Device::default()));
+    /// let chosen = LazyTensor::uniform(7).less(0.1);
+    /// let counts: Tensor<2> = (x * y * chosen).sum(Axis::J);
+    /// let mean: f32 = counts.mean().into_scalar();
+    /// assert!((mean - 100.0).abs() < 2.0);
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// If `seed` is no tensor of parameters, number or formula.
+    #[track_caller]
+    pub fn uniform(seed: impl IntoLazy) -> Self {
+        expect(Self::try_uniform(seed))
+    }
+
+    /// Like [`uniform`](Self::uniform), with an error instead of a panic.
+    pub fn try_uniform(seed: impl IntoLazy) -> Result<Self, LazyError> {
+        let seed = seed.into_lazy()?;
+        seed.try_random(Self::row_index(), Self::column_index())
     }
 
     fn place(place: Place) -> Self {

@@ -44,9 +44,6 @@ impl LazyTensor {
             return None;
         }
         let (formula, leaves) = simplified(&exists);
-        if formula.tensors().next().is_some() {
-            return None;
-        }
         let numbers = leaves
             .iter()
             .filter_map(|leaf| self.number_of(&Expr::var(*leaf)));
@@ -90,7 +87,9 @@ impl LazyTensor {
             if self.number_of(other) != Some(nothing) {
                 break;
             }
-            if mask.dim() == 1 {
+            // What tensors mask is not known of blocks.
+            let has_tensor = |part: &Expr| matches!(part.node(), Node::Var(var) if !var.scalar);
+            if mask.dim() == 1 && !mask.topological().iter().any(has_tensor) {
                 let absent = Expr::scalar(ScalarOp::Equal, vec![mask.clone(), Expr::constant(0.0)]);
                 exists = Some(match exists {
                     None => absent,

@@ -25,6 +25,7 @@ use super::{
 use crate::math::{self, Math, elementary, special};
 use crate::math::{
     lane::{self, Arithmetic, Real},
+    random,
     series::{Expansion, cotangent_derivative, matern_coefficients},
 };
 
@@ -172,6 +173,7 @@ impl ScalarOp {
             | Self::Sigmoid
             | Self::Softplus
             | Self::Matern(_)
+            | Self::Random
             | Self::Step => Sign::NonNegative,
             Self::Equal
             | Self::NotEqual
@@ -215,6 +217,7 @@ impl ScalarOp {
             | Self::Sigmoid
             | Self::Erf
             | Self::Matern(_)
+            | Self::Random
             | Self::Sign
             | Self::Step
             | Self::Equal
@@ -306,7 +309,8 @@ impl ScalarOp {
             | Self::GreaterEqual
             | Self::Clamp
             | Self::IfElse
-            | Self::MaskWhere => true,
+            | Self::MaskWhere
+            | Self::Random => true,
             _ => false,
         }
     }
@@ -1338,6 +1342,19 @@ scalar_ops! {
                 a,
                 source
             );
+
+        /// A number that looks random, uniform in $[0, 1)$ in steps of $2^{-24}$: a function of three whole numbers, such
+        /// as a seed and the indices of row and column, the same on every device. Arguments are rounded to whole numbers
+        /// less than $2^{32}$ in size, and their signs do not count; NaN if any is NaN or infinite. Its derivative is 0.
+        /// (The hash function pcg3d of Jarzynski and Olano, "Hash functions for GPU rendering", 2020.)
+        Random => random, Notation::Call,
+            domain: Domain::new(
+                &[(0.0, 1e6), (0.0, 3e4), (0.0, 3e4)], &[0.0, 1.0, -1.0, 77.0, 16777215.0]
+            ).jumping(),
+            host: |a, b, c| random::random_on_host([a, b, c]),
+            grad: |a, b, c, y| [Expr::constant(0.0), Expr::constant(0.0), Expr::constant(0.0)],
+            bounds: |a, b, c| Interval::random([a, b, c]),
+            cube: |a, b, c| random::random(a, b, c);
     }
 }
 

@@ -12,6 +12,7 @@ pub mod lane;
 pub mod logarithm;
 #[cfg(feature = "cubecl")]
 pub mod ptx;
+pub mod random;
 pub mod series;
 #[cfg(feature = "cubecl")]
 pub mod special;

@@ -235,6 +235,12 @@ impl Interval {
         self.map(|side| side.unless(mask, &nan))
     }
 
+    /// Random numbers from 0 to 1, of any numbers in these intervals. Of NaN and infinities they are NaN.
+    pub(crate) fn random(args: [&Self; 3]) -> Self {
+        let sides = args.map(|arg| arg.low.clone() + arg.high.clone());
+        Self::constants(0.0, 1.0).unknown_with(&(Expr::sum(sides) * 0.0))
+    }
+
     /// The part from `low` up.
     fn at_least(&self, low: f64) -> Self {
         match low == 0.0 && self.low.known_sign() == Sign::NonNegative {

@@ -1,0 +1,60 @@
+//! Numbers that look random.
+
+#[cfg(feature = "cubecl")]
+use cubecl::prelude::*;
+
+#[cfg(feature = "cubecl")]
+use super::constant_vector;
+
+/// The generator that each number goes through first.
+const FACTOR: u32 = 1_664_525;
+const SUMMAND: u32 = 1_013_904_223;
+
+/// A step of the result. As many bits of the hash are kept as numbers in F32 have digits.
+const STEP: f64 = 1.0 / (1u64 << 24) as f64;
+const DROPPED: u32 = 8;
+
+/// A number in $[0, 1)$ for three whole numbers.
+pub fn random_on_host(args: [f64; 3]) -> f64 {
+    if args.iter().any(|arg| !arg.is_finite()) {
+        return f64::NAN;
+    }
+    let mix = |[x, y, z]: [u32; 3]| {
+        let x = x.wrapping_add(y.wrapping_mul(z));
+        let y = y.wrapping_add(z.wrapping_mul(x));
+        let z = z.wrapping_add(x.wrapping_mul(y));
+        [x, y, z]
+    };
+    let whole = args.map(|arg| arg.abs().round_ties_even() as u32);
+    let own = whole.map(|x| x.wrapping_mul(FACTOR).wrapping_add(SUMMAND));
+    let [hash, ..] = mix(mix(own).map(|x| x ^ (x >> 16)));
+    f64::from(hash >> DROPPED) * STEP
+}
+
+/// The same in a kernel.
+#[cfg(feature = "cubecl")]
+#[cube]
+pub fn random<F: Float, N: Size>(
+    a: Vector<F, N>,
+    b: Vector<F, N>,
+    c: Vector<F, N>,
+) -> Vector<F, N> {
+    let (x, y, z) = (start::<F, N>(a), start::<F, N>(b), start::<F, N>(c));
+    let x = x + y * z;
+    let y = y + z * x;
+    let z = z + x * y;
+    let half = Vector::new(16u32);
+    let (x, y, z) = (x ^ (x >> half), y ^ (y >> half), z ^ (z >> half));
+    let hash = x + y * z;
+    let value = Vector::cast_from(hash >> Vector::new(DROPPED)) * constant_vector::<F, N>(STEP);
+    // NaN, if any of them is not finite.
+    value + (a + b + c) * constant_vector::<F, N>(0.0)
+}
+
+/// What a number starts from.
+#[cfg(feature = "cubecl")]
+#[cube]
+fn start<F: Float, N: Size>(x: Vector<F, N>) -> Vector<u32, N> {
+    let whole = Vector::<u32, N>::cast_from(x.abs().round());
+    whole * Vector::new(FACTOR) + Vector::new(SUMMAND)
+}
