@@ -1,3 +1,4 @@
+mod attention;
 mod gp;
 mod gp_edges;
 mod kernel;
