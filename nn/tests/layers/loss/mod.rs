@@ -1,6 +1,7 @@
 //! Losses between clouds of points, and of representations.
 
 mod clouds;
+mod clouds_edges;
 mod contrastive;
 mod linear_cross_entropy;
 mod samples;

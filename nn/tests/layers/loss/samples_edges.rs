@@ -94,32 +94,37 @@ fn points_far_away_large_and_tiny_lose_nothing() {
     let data = read("samples_loss");
     for (dtype, tolerance) in dtypes() {
         let device = device();
-        let [x, y] = ["x", "y"].map(|name| numbers(&data[name]));
-        let loss = |blur: f64, reach: Option<f64>, change: &dyn Fn(f64) -> f64| {
+        // Few bits, so that they stay the same far from 0.
+        let few_bits = |own: &f64| (own * 1024.0).round() / 1024.0;
+        let [x, y] = ["x", "y"].map(|name| {
+            let values = numbers(&data[name]);
+            values.iter().map(few_bits).collect::<Vec<f64>>()
+        });
+        // The points are moved by `shift` and multiplied by `scale`.
+        let loss = |p: f64, is_unbalanced: bool, [shift, scale]: [f64; 2]| {
             let config = SamplesLossConfig::sinkhorn()
-                .with_blur(blur)
-                .with_reach(reach);
+                .with_p(p)
+                .with_blur(0.1 * scale)
+                .with_reach(is_unbalanced.then_some(0.5 * scale));
             let points = |values: &[f64]| {
-                let values: Vec<f64> = values.iter().map(|own| change(*own)).collect();
+                let values: Vec<f64> = values.iter().map(|own| (own + shift) * scale).collect();
                 tensor::<2>(&values, [values.len() / 2, 2], dtype, &device)
             };
             value(config.init().forward(points(&x), points(&y)))
         };
-        for reach in [None, Some(0.5)] {
-            let expected = [loss(0.1, reach, &|own| own)];
-            // As a sum, of which F32 keeps two digits fewer.
-            let far = loss(0.1, reach, &|own| own + 100.0);
-            assert_close("far", &[far], &expected, 1e3 * tolerance);
-            for scale in [1e-15, 1e15] {
-                let reach = reach.map(|reach| reach * scale);
-                let scaled = loss(0.1 * scale, reach, &|own| own * scale);
-                let what = format!("{dtype:?} {scale} {reach:?}");
-                assert_close(
-                    &what,
-                    &[scaled / scale / scale],
-                    &expected,
-                    100.0 * tolerance,
-                );
+        for (p, is_unbalanced) in [(1.0, false), (2.0, false), (1.0, true), (2.0, true)] {
+            let expected = [loss(p, is_unbalanced, [0.0, 1.0])];
+            let what = format!("{dtype:?} {p} {is_unbalanced}");
+            let far = loss(p, is_unbalanced, [1024.0, 1.0]);
+            assert_close(&what, &[far], &expected, 10.0 * tolerance);
+            // The squares of distances are beyond F32, and the loss is not.
+            for scale in if p == 1.0 {
+                [1e-25f64, 1e25]
+            } else {
+                [1e-15, 1e15]
+            } {
+                let scaled = loss(p, is_unbalanced, [0.0, scale]) / scale.powf(p);
+                assert_close(&what, &[scaled], &expected, 100.0 * tolerance);
             }
         }
     }
@@ -148,8 +153,12 @@ fn a_plan_has_the_masses_of_both_sides() {
         let device = device();
         let a = tensor::<1>(&[0.25, 0.0, 0.5, 0.125, 0.125], [5], dtype, &device);
         let b = tensor::<1>(&[0.5, 0.25, 0.25, 0.0], [4], dtype, &device);
-        let x = tensor::<2>(&cloud(5, 8), [5, 2], dtype, &device);
-        let y = tensor::<2>(&cloud(4, 9), [4, 2], dtype, &device);
+        let (mut x, mut y) = (cloud(5, 8), cloud(4, 9));
+        // The points without mass are so far away that the exponential of their pair is beyond F32.
+        x[2..4].fill(4.0);
+        y[6..8].fill(4.0);
+        let x = tensor::<2>(&x, [5, 2], dtype, &device);
+        let y = tensor::<2>(&y, [4, 2], dtype, &device);
         let loss = SamplesLossConfig::sinkhorn()
             .with_blur(0.3)
             .with_scaling(0.99)
