@@ -6,6 +6,7 @@ use burn_lazy::{Axis, LazyError, LazyTensor};
 use super::{
     cloud::wide,
     error::{LossError, check_setting, differ, expect},
+    logits::{Classes, MAX_LOGITS, Rows},
 };
 
 /// Configuration to create a [`ContrastiveLoss`] with [`init`](ContrastiveLossConfig::init).
@@ -63,7 +64,7 @@ impl ContrastiveLossConfig {
     }
 }
 
-/// Contrastive losses, of N rows in memory for N rows, not for N x N scores.
+/// Contrastive losses, which need memory for N representations, not for N x N scores.
 ///
 /// The score of two representations is $s_{ij} = \cos(a_i, b_j) / t$ with the temperature $t$. A representation 0 has
 /// the cosine 0 with all.
@@ -104,7 +105,7 @@ pub struct ContrastiveLoss {
 macro_rules! row_losses {
     ($(
         $(#[doc = $doc:literal])*
-        $name:ident / $rows:ident / $try:ident / $try_rows:ident ($($arg:ident: $type:ty),*)
+        $name:ident / $try:ident, $rows:ident / $try_rows:ident ($($arg:ident: $type:ty),*)
     )*) => {
         impl ContrastiveLoss {
             $(
@@ -112,12 +113,6 @@ macro_rules! row_losses {
                 #[track_caller]
                 pub fn $name(&self, $($arg: $type),*) -> Tensor<1> {
                     expect(self.$try($($arg),*))
-                }
-
-                #[doc = concat!("Like [`", stringify!($name), "`](Self::", stringify!($name),
-                    "), with an error instead of a panic.")]
-                pub fn $try(&self, $($arg: $type),*) -> Result<Tensor<1>, LossError> {
-                    Ok(self.$try_rows($($arg),*)?.mean())
                 }
 
                 #[doc = concat!("Like [`", stringify!($name), "`](Self::", stringify!($name),
@@ -132,7 +127,8 @@ macro_rules! row_losses {
 }
 
 row_losses! {
-    /// The mean loss of pairs of representations, of which those of the same row belong together.
+    /// The mean loss of pairs of representations, of which those of the same row belong together. For representations
+    /// of more than 128 numbers, some rows of scores are stored at a time, 2^22 scores at most, or one row.
     ///
     /// # Shapes
     /// - a: `[N, D]`
@@ -141,7 +137,7 @@ row_losses! {
     ///
     /// # Panics
     /// If shapes or types differ, or there are no rows.
-    forward / forward_no_reduction / try_forward / try_forward_no_reduction(a: Tensor<2>, b: Tensor<2>)
+    forward / try_forward, forward_no_reduction / try_forward_no_reduction(a: Tensor<2>, b: Tensor<2>)
 
     /// The mean loss of two views of the same things. Each representation is compared with all others of both views.
     ///
@@ -152,7 +148,7 @@ row_losses! {
     ///
     /// # Panics
     /// If shapes or types differ, or there are no rows.
-    forward_views / forward_views_no_reduction / try_forward_views / try_forward_views_no_reduction(
+    forward_views / try_forward_views, forward_views_no_reduction / try_forward_views_no_reduction(
         a: Tensor<2>,
         b: Tensor<2>
     )
@@ -167,13 +163,57 @@ row_losses! {
     ///
     /// # Panics
     /// If there are no rows, or another number of labels.
-    forward_labels / forward_labels_no_reduction / try_forward_labels / try_forward_labels_no_reduction(
+    forward_labels / try_forward_labels, forward_labels_no_reduction / try_forward_labels_no_reduction(
         z: Tensor<2>,
         labels: Tensor<1, Int>
     )
 }
 
 impl ContrastiveLoss {
+    /// Like [`forward`](Self::forward), with an error instead of a panic.
+    pub fn try_forward(&self, a: Tensor<2>, b: Tensor<2>) -> Result<Tensor<1>, LossError> {
+        let dtype = a.dtype();
+        let [a, b] = pair(a, b)?;
+        // Each row of one side has all rows of the other side as classes, of which one is its own.
+        let sum = |own: &Tensor<2>, other: &Tensor<2>| {
+            let [count, _] = own.dims();
+            let rows = Rows {
+                h: self.scaled(own),
+                targets: Tensor::arange(0..count as i64, &own.device()),
+                is_ignored: None,
+                counted: count,
+                label_smoothing: 0.0,
+                z_loss: 0.0,
+            };
+            let classes = Classes {
+                weight: other.clone(),
+                bias: None,
+                softcap: None,
+            };
+            let sum = rows.sum_of_losses(&classes, MAX_LOGITS)?;
+            Ok::<_, LazyError>(sum * (1.0 / count as f64))
+        };
+        let mean = match self.symmetric {
+            true => (sum(&a, &b)? + sum(&b, &a)?) * 0.5,
+            false => sum(&a, &b)?,
+        };
+        Ok(mean.cast(dtype))
+    }
+
+    /// Like [`forward_views`](Self::forward_views), with an error instead of a panic.
+    pub fn try_forward_views(&self, a: Tensor<2>, b: Tensor<2>) -> Result<Tensor<1>, LossError> {
+        Ok(self.try_forward_views_no_reduction(a, b)?.mean())
+    }
+
+    /// Like [`forward_labels`](Self::forward_labels), with an error instead of a panic.
+    pub fn try_forward_labels(
+        &self,
+        z: Tensor<2>,
+        labels: Tensor<1, Int>,
+    ) -> Result<Tensor<1>, LossError> {
+        Ok(self.try_forward_labels_no_reduction(z, labels)?.mean())
+    }
+
     /// Like [`forward_no_reduction`](Self::forward_no_reduction), with an error instead of a panic.
     pub fn try_forward_no_reduction(
         &self,
@@ -248,7 +288,7 @@ impl ContrastiveLoss {
         }
     }
 
-    /// Cosines `[N, 1]`, divided by the temperature.
+    /// Cosines or directions, divided by the temperature.
     fn scaled(&self, cosines: &Tensor<2>) -> Tensor<2> {
         match self.learned() {
             Some(scale) => cosines.clone() * scale.cast(cosines.dtype()).unsqueeze_dim::<2>(1),

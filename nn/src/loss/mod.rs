@@ -8,6 +8,7 @@ mod energy;
 mod error;
 mod hausdorff;
 mod linear_cross_entropy;
+mod logits;
 mod mmd;
 mod nearest;
 mod quadratic;

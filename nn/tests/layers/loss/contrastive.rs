@@ -12,7 +12,7 @@ use burn_lazy_nn::loss::{ContrastiveLoss, ContrastiveLossConfig};
 use super::{
     cloud, message,
     reference::{numbers, read},
-    support::{assert_close, assert_gradient, device, differences, dtypes, host, tensor},
+    support::{Random, assert_close, assert_gradient, device, differences, dtypes, host, tensor},
     value,
 };
 
@@ -119,6 +119,40 @@ fn gradients_are_differences() {
         assert_gradient("a", &own[0], &gradients, &expected[..8], 1e-8);
         if which < 2 {
             assert_gradient("b", &own[1], &gradients, &expected[8..], 1e-8);
+        }
+    }
+}
+
+#[test]
+fn long_representations_have_the_mean_of_the_losses_of_rows() {
+    let dim = 130;
+    for (dtype, tolerance) in dtypes() {
+        let device = device().autodiff();
+        let loss = config(0.3).with_learnable(true);
+        for is_symmetric in [true, false] {
+            let of = |is_stored: bool| {
+                let loss = loss.clone().with_symmetric(is_symmetric).init(&device);
+                let leaf = |seed: u64| {
+                    let values = Random::new(seed).vec(4 * dim);
+                    tensor::<2>(&values, [4, dim], dtype, &device).require_grad()
+                };
+                let (a, b) = (leaf(61), leaf(62));
+                let out = match is_stored {
+                    true => loss.forward(a.clone(), b.clone()),
+                    false => loss.forward_no_reduction(a.clone(), b.clone()).mean(),
+                };
+                let gradients = out.backward();
+                let scale = loss.log_scale.expect("it is learnable").val();
+                let scale = scale.grad(&gradients).expect("it is tracked");
+                let [a, b] = [a, b].map(|own| host(own.grad(&gradients).expect("it is tracked")));
+                [host(out), host(scale), a, b]
+            };
+            let what = format!("{is_symmetric} {dtype:?}");
+            // The gradient of the parameter is in F32, and Burn rounds the factor of a mean to F32.
+            let tolerance = (100.0 * tolerance).max(1e-6);
+            for (own, expected) in of(true).iter().zip(&of(false)) {
+                assert_close(&what, own, expected, tolerance);
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use burn_lazy::{Axis, LazyError, LazyTensor};
 
 /// What makes logits of representations.
 #[derive(Clone)]
-pub(super) struct Classes {
+pub(in crate::loss) struct Classes {
     /// `[V, D]`
     pub weight: Tensor<2>,
     /// `[V, 1]`
@@ -25,7 +25,7 @@ pub(super) struct Terms {
 
 impl Classes {
     /// The terms of representations `[T, D]` with targets `[T]`, without stored logits.
-    pub fn symbolic_terms(
+    pub(super) fn symbolic_terms(
         &self,
         h: Tensor<2>,
         targets: Tensor<1, Int>,
@@ -42,7 +42,12 @@ impl Classes {
     }
 
     /// The same from stored logits.
-    pub fn stored_terms(&self, h: Tensor<2>, targets: Tensor<1, Int>, with_mean: bool) -> Terms {
+    pub(super) fn stored_terms(
+        &self,
+        h: Tensor<2>,
+        targets: Tensor<1, Int>,
+        with_mean: bool,
+    ) -> Terms {
         let logits = h.matmul(self.weight.clone().transpose());
         let logits = match &self.bias {
             Some(bias) => logits + bias.clone().transpose(),

@@ -1,24 +1,15 @@
 //! Cross-entropy of logits that are never stored all at once.
 
-mod classes;
-mod parts;
-
+use super::{
+    cloud::wide,
+    error::{LossError, check_setting, differ, expect},
+    logits::{Classes, MAX_LOGITS, Rows},
+};
 use burn::{
     module::{Initializer, Param},
     nn::loss::Reduction,
     prelude::*,
 };
-use burn_lazy::LazyError;
-
-use super::{
-    cloud::wide,
-    error::{LossError, check_setting, differ, expect},
-};
-use classes::{Classes, Terms};
-
-/// The largest representations whose sums over all classes are computed pair by pair. Larger ones are multiplied by
-/// Burn's products of matrices, some rows at a time, which was as fast at this size and is faster beyond.
-const MOST_SYMBOLIC: usize = 128;
 
 /// Configuration to create a [`LinearCrossEntropyLoss`] with [`init`](LinearCrossEntropyLossConfig::init).
 #[derive(Config, Debug)]
@@ -43,7 +34,7 @@ pub struct LinearCrossEntropyLossConfig {
     pub z_loss: f64,
     /// The most logits that are stored at once, where representations are so large that products of matrices are
     /// faster than formulas: those of one row at least. With 0 none are stored.
-    #[config(default = "1 << 22")]
+    #[config(default = "MAX_LOGITS")]
     pub max_logits: usize,
     /// How the parameters are initialised.
     #[config(default = "Initializer::KaimingUniform{gain:1.0/3.0f64.sqrt(), fan_out_only:false}")]
@@ -170,12 +161,8 @@ impl LinearCrossEntropyLoss {
             other => return Err(LossError::Reduction(format!("{other:?}"))),
         };
         let dtype = h.dtype();
-        let [_, dim] = h.dims();
         let (rows, classes) = self.checked(h, targets)?;
-        let sum = match dim > MOST_SYMBOLIC && self.max_logits > 0 {
-            true => parts::sum_of_losses(&rows, &classes, self.max_logits),
-            false => rows.symbolic_losses(&classes)?.sum(),
-        };
+        let sum = rows.sum_of_losses(&classes, self.max_logits)?;
         let value = match is_mean {
             true => sum * (1.0 / rows.counted.max(1) as f64),
             false => sum,
@@ -239,7 +226,7 @@ impl LinearCrossEntropyLoss {
         let rows = Rows {
             h: h.mask_fill(is_ignored.clone().repeat_dim(1, dim), 0.0),
             targets,
-            is_ignored,
+            is_ignored: Some(is_ignored),
             counted,
             label_smoothing: self.label_smoothing,
             z_loss: self.z_loss,
@@ -271,55 +258,5 @@ impl LinearCrossEntropyLoss {
             }
             _ => Ok(counted.len()),
         }
-    }
-}
-
-/// Representations with their targets.
-#[derive(Clone)]
-struct Rows {
-    /// `[T, D]`
-    h: Tensor<2>,
-    /// `[T]`
-    targets: Tensor<1, Int>,
-    /// `[T, 1]`
-    is_ignored: Tensor<2, Bool>,
-    /// How many are not ignored.
-    counted: usize,
-    label_smoothing: f64,
-    z_loss: f64,
-}
-
-impl Rows {
-    /// Some of the rows.
-    fn part(&self, start: usize, count: usize) -> Self {
-        Self {
-            h: self.h.clone().narrow(0, start, count),
-            targets: self.targets.clone().narrow(0, start, count),
-            is_ignored: self.is_ignored.clone().narrow(0, start, count),
-            ..self.clone()
-        }
-    }
-
-    /// The losses without stored logits, `[T, 1]`.
-    fn symbolic_losses(&self, classes: &Classes) -> Result<Tensor<2>, LazyError> {
-        let (h, targets) = (self.h.clone(), self.targets.clone());
-        Ok(self.losses(classes.symbolic_terms(h, targets, self.label_smoothing > 0.0)?))
-    }
-
-    /// The losses from stored logits, `[T, 1]`.
-    fn stored_losses(&self, classes: &Classes) -> Tensor<2> {
-        let (h, targets) = (self.h.clone(), self.targets.clone());
-        self.losses(classes.stored_terms(h, targets, self.label_smoothing > 0.0))
-    }
-
-    fn losses(&self, terms: Terms) -> Tensor<2> {
-        let mut losses = terms.total.clone() - terms.own * (1.0 - self.label_smoothing);
-        if let Some(mean) = terms.mean {
-            losses = losses - mean * self.label_smoothing;
-        }
-        if self.z_loss > 0.0 {
-            losses = losses + terms.total.square() * self.z_loss;
-        }
-        losses.mask_fill(self.is_ignored.clone(), 0.0)
     }
 }

@@ -1,0 +1,87 @@
+//! The cross-entropy of rows whose logits are products of representations, which are never stored all at once.
+
+mod classes;
+mod parts;
+
+use burn::prelude::*;
+use burn_lazy::LazyError;
+
+pub(super) use classes::Classes;
+use classes::Terms;
+
+/// The most logits that are stored at once by default: 16 MiB in F32.
+pub(super) const MAX_LOGITS: usize = 1 << 22;
+
+/// The largest representations whose sums over all classes are computed pair by pair. Larger ones are multiplied by
+/// Burn's products of matrices, some rows at a time, which was as fast at this size and is faster beyond.
+const MOST_SYMBOLIC: usize = 128;
+
+/// Representations with their targets.
+#[derive(Clone)]
+pub(super) struct Rows {
+    /// `[T, D]`
+    pub h: Tensor<2>,
+    /// `[T]`
+    pub targets: Tensor<1, Int>,
+    /// `[T, 1]`
+    pub is_ignored: Option<Tensor<2, Bool>>,
+    /// How many are not ignored.
+    pub counted: usize,
+    pub label_smoothing: f64,
+    pub z_loss: f64,
+}
+
+impl Rows {
+    /// The sum of all losses, `[1]`. For large representations at most `max_logits` logits are stored at once, but
+    /// those of one row at least, or none if it is 0.
+    pub fn sum_of_losses(
+        &self,
+        classes: &Classes,
+        max_logits: usize,
+    ) -> Result<Tensor<1>, LazyError> {
+        let [_, dim] = self.h.dims();
+        match dim > MOST_SYMBOLIC && max_logits > 0 {
+            true => Ok(parts::sum_of_losses(self, classes, max_logits)),
+            false => Ok(self.symbolic_losses(classes)?.sum()),
+        }
+    }
+
+    /// Some of the rows.
+    fn part(&self, start: usize, count: usize) -> Self {
+        Self {
+            h: self.h.clone().narrow(0, start, count),
+            targets: self.targets.clone().narrow(0, start, count),
+            is_ignored: self
+                .is_ignored
+                .clone()
+                .map(|own| own.narrow(0, start, count)),
+            ..self.clone()
+        }
+    }
+
+    /// The losses without stored logits, `[T, 1]`.
+    pub fn symbolic_losses(&self, classes: &Classes) -> Result<Tensor<2>, LazyError> {
+        let (h, targets) = (self.h.clone(), self.targets.clone());
+        Ok(self.losses(classes.symbolic_terms(h, targets, self.label_smoothing > 0.0)?))
+    }
+
+    /// The losses from stored logits, `[T, 1]`.
+    fn stored_losses(&self, classes: &Classes) -> Tensor<2> {
+        let (h, targets) = (self.h.clone(), self.targets.clone());
+        self.losses(classes.stored_terms(h, targets, self.label_smoothing > 0.0))
+    }
+
+    fn losses(&self, terms: Terms) -> Tensor<2> {
+        let mut losses = terms.total.clone() - terms.own * (1.0 - self.label_smoothing);
+        if let Some(mean) = terms.mean {
+            losses = losses - mean * self.label_smoothing;
+        }
+        if self.z_loss > 0.0 {
+            losses = losses + terms.total.square() * self.z_loss;
+        }
+        match &self.is_ignored {
+            Some(is_ignored) => losses.mask_fill(is_ignored.clone(), 0.0),
+            None => losses,
+        }
+    }
+}
