@@ -1,4 +1,16 @@
 //! Losses between clouds of points, and of representations.
+//!
+//! No loss stores a number for each pair of points. All have forms that return an error instead of a panic.
+//!
+//! | loss | what it measures | elsewhere |
+//! |---|---|---|
+//! | [`SamplesLoss`] | optimal transport, kernels and Hausdorff divergences of measures | `geomloss.SamplesLoss` |
+//! | [`ChamferLoss`] | the mean distance to the nearest point | `pytorch3d.loss.chamfer_distance` |
+//! | [`HausdorffLoss`] | the largest distance to the nearest point | `scipy.spatial.distance.directed_hausdorff` |
+//! | [`MmdLoss`] | the squared maximum mean discrepancy of Gaussians | |
+//! | [`EnergyDistance`] | the energy distance | the square of `scipy.stats.energy_distance` |
+//! | [`ContrastiveLoss`] | whether representations that belong together are close | `pytorch_metric_learning`, `open_clip` |
+//! | [`LinearCrossEntropyLoss`] | a linear layer with cross-entropy over many classes | `cut_cross_entropy` |
 
 mod chamfer;
 mod cloud;

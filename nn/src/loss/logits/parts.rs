@@ -87,6 +87,8 @@ fn differentiated(rows: &Rows, classes: &Classes) -> (Tensor<1>, Gradients) {
     };
     let rows = Rows {
         h: leaf(&rows.h),
+        targets: rows.targets.clone().inner(),
+        is_ignored: rows.is_ignored.clone().map(Tensor::inner),
         ..rows.clone()
     };
     let classes = Classes {

@@ -139,6 +139,13 @@ fn what_does_not_fit_is_named() {
 }
 
 #[test]
+#[should_panic(expected = "`x` of shape [0, 2] has no points")]
+fn short_forms_panic_with_the_text() {
+    let x = Tensor::<2>::ones([0, 2], &device());
+    let _ = chamfer().init().forward(x.clone(), x);
+}
+
+#[test]
 fn halves_are_computed_in_f32() {
     let device = device();
     if !device.supports_dtype(DType::F16) {

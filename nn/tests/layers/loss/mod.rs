@@ -1,5 +1,6 @@
 //! Losses between clouds of points, and of representations.
 
+mod checkpoints;
 mod clouds;
 mod clouds_edges;
 mod contrastive;

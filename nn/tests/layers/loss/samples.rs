@@ -64,7 +64,7 @@ fn values_gradients_and_potentials_are_those_of_the_algorithm() {
             let out = measures.loss(&loss);
             let what = format!("{loss} {dtype:?}");
             // Differences of potentials that are larger than they are.
-            let tolerance = 100.0 * tolerance;
+            let tolerance = 10.0 * tolerance;
             assert_close(
                 &what,
                 &host(out.clone()),
