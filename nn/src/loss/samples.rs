@@ -144,7 +144,8 @@ impl SamplesLossConfig {
 ///
 /// Potentials are found by averaged steps for all blurs from the diameter of the points down to $b$, each
 /// `scaling` times the one before, and one last step (Feydy, "Geometric data analysis, beyond convolutions", 2020,
-/// algorithm 3.5). The value is that of these steps. At the default scaling of 0.5 it is off the limit by about 0.2 %.
+/// algorithm 3.5). The value is that of these steps. For 60 and 50 points in the unit square, with a blur of 0.05, it is
+/// 0.2 % above the limit at the default scaling of 0.5, and 0.03 % below it at 0.9. Gradients converge more slowly.
 ///
 /// **Hausdorff** (Feydy and Trouvé, "Global divergences between measures: from Hausdorff distance to optimal
 /// transport", 2018): $\frac 1 2 \langle a, q - f^{\alpha\alpha} \rangle + \frac 1 2 \langle b, p - g^{\beta\beta}
@@ -198,7 +199,7 @@ impl SamplesLoss {
     ///
     /// If the loss is debiased the cost has to be symmetric, $C(x, y) = C(y, x)$. Its temperatures are those of
     /// [`p`](SamplesLossConfig::p), so a cost should grow as the power $p$ of a distance. Tensors within the formula
-    /// get their gradients.
+    /// get their gradients. Operators of the formula panic if its tensors do not fit together.
     ///
     /// ```
     /// use burn::prelude::*;

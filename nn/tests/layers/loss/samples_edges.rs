@@ -251,6 +251,29 @@ fn what_does_not_fit_is_named() {
 }
 
 #[test]
+fn halves_are_computed_in_f32() {
+    let device = device();
+    if !device.supports_dtype(DType::F16) {
+        return;
+    }
+    let [x, y] = [13, 14].map(|seed| tensor::<2>(&cloud(5, seed), [5, 2], DType::F16, &device));
+    let single = |points: &Tensor<2>| points.clone().cast(DType::F32);
+    for loss in all_kinds() {
+        let expected = host(loss.forward(single(&x), single(&y)));
+        let out = loss.forward(x.clone(), y.clone());
+        assert_eq!(out.dtype(), DType::F16, "{loss}");
+        assert_close(&format!("{loss}"), &host(out), &expected, 1e-3);
+    }
+    let weights = Tensor::<1>::full([5], 0.2, (&device, DType::F16));
+    let loss = SamplesLossConfig::sinkhorn().init();
+    let transport = loss.solve(weights.clone(), x, weights, y);
+    assert_eq!(transport.f.dtype(), DType::F16);
+    let masses: Tensor<2> = transport.plan().sum(Axis::J);
+    assert_eq!(masses.dtype(), DType::F32);
+    assert_close("masses", &host(masses), &[0.2; 5], 1e-3);
+}
+
+#[test]
 fn settings_out_of_their_range_are_named() {
     let config = SamplesLossConfig::sinkhorn;
     for (config, expected) in [
