@@ -21,6 +21,10 @@ pub struct ContrastiveLossConfig {
     /// The largest inverse of a learnable temperature. A larger one is taken as this one.
     #[config(default = 100.0)]
     pub max_scale: f64,
+    /// The most scores that are stored at once where representations have more than 128 numbers, as products of
+    /// matrices are faster there than formulas: those of one row at least. With 0 none are stored.
+    #[config(default = "MAX_LOGITS")]
+    pub max_logits: usize,
     /// Whether [`forward`](ContrastiveLoss::forward) takes the mean of both directions.
     #[config(default = true)]
     pub symmetric: bool,
@@ -59,6 +63,7 @@ impl ContrastiveLossConfig {
             log_scale: self.learnable.then(log_scale),
             scale,
             max_scale: self.max_scale,
+            max_logits: self.max_logits,
             symmetric: self.symmetric,
         })
     }
@@ -98,6 +103,7 @@ pub struct ContrastiveLoss {
     /// $1 / t$, if it is not.
     scale: f64,
     max_scale: f64,
+    max_logits: usize,
     symmetric: bool,
 }
 
@@ -127,8 +133,8 @@ macro_rules! row_losses {
 }
 
 row_losses! {
-    /// The mean loss of pairs of representations, of which those of the same row belong together. For representations
-    /// of more than 128 numbers, some rows of scores are stored at a time, 2^22 scores at most, or one row.
+    /// The mean loss of pairs of representations, of which those of the same row belong together. Scores of long
+    /// representations are stored some rows at a time; see [`ContrastiveLossConfig::max_logits`].
     ///
     /// # Shapes
     /// - a: `[N, D]`
@@ -140,6 +146,7 @@ row_losses! {
     forward / try_forward, forward_no_reduction / try_forward_no_reduction(a: Tensor<2>, b: Tensor<2>)
 
     /// The mean loss of two views of the same things. Each representation is compared with all others of both views.
+    /// Scores are stored as by [`forward`](Self::forward).
     ///
     /// # Shapes
     /// - a: `[N, D]`
@@ -174,35 +181,24 @@ impl ContrastiveLoss {
     pub fn try_forward(&self, a: Tensor<2>, b: Tensor<2>) -> Result<Tensor<1>, LossError> {
         let dtype = a.dtype();
         let [a, b] = pair(a, b)?;
-        // Each row of one side has all rows of the other side as classes, of which one is its own.
-        let sum = |own: &Tensor<2>, other: &Tensor<2>| {
-            let [count, _] = own.dims();
-            let rows = Rows {
-                h: self.scaled(own),
-                targets: Tensor::arange(0..count as i64, &own.device()),
-                is_ignored: None,
-                counted: count,
-                label_smoothing: 0.0,
-                z_loss: 0.0,
-            };
-            let classes = Classes {
-                weight: other.clone(),
-                bias: None,
-                softcap: None,
-            };
-            let sum = rows.sum_of_losses(&classes, MAX_LOGITS)?;
-            Ok::<_, LazyError>(sum * (1.0 / count as f64))
+        let mean = |own: &Tensor<2>, other: &Tensor<2>| {
+            let (rows, classes) = self.partners(own, other);
+            let sum = rows.sum_of_losses(&classes, self.max_logits)?;
+            Ok::<_, LazyError>(sum * (1.0 / rows.counted as f64))
         };
         let mean = match self.symmetric {
-            true => (sum(&a, &b)? + sum(&b, &a)?) * 0.5,
-            false => sum(&a, &b)?,
+            true => (mean(&a, &b)? + mean(&b, &a)?) * 0.5,
+            false => mean(&a, &b)?,
         };
         Ok(mean.cast(dtype))
     }
 
     /// Like [`forward_views`](Self::forward_views), with an error instead of a panic.
     pub fn try_forward_views(&self, a: Tensor<2>, b: Tensor<2>) -> Result<Tensor<1>, LossError> {
-        Ok(self.try_forward_views_no_reduction(a, b)?.mean())
+        let dtype = a.dtype();
+        let (rows, classes) = self.views(pair(a, b)?);
+        let sum = rows.sum_of_losses(&classes, self.max_logits)?;
+        Ok((sum * (1.0 / rows.counted as f64)).cast(dtype))
     }
 
     /// Like [`forward_labels`](Self::forward_labels), with an error instead of a panic.
@@ -222,12 +218,13 @@ impl ContrastiveLoss {
     ) -> Result<Tensor<1>, LossError> {
         let dtype = a.dtype();
         let [a, b] = pair(a, b)?;
-        let own = self.scaled(&(a.clone() * b.clone()).sum_dim(1));
-        let scores = self.scores(a, b)?;
-        let rows = scores.try_logsumexp::<2>(Axis::J)? - own.clone();
+        let rows = |own: &Tensor<2>, other: &Tensor<2>| {
+            let (rows, classes) = self.partners(own, other);
+            rows.symbolic_losses(&classes)
+        };
         let rows = match self.symmetric {
-            true => (rows + scores.try_logsumexp::<2>(Axis::I)? - own) * 0.5,
-            false => rows,
+            true => (rows(&a, &b)? + rows(&b, &a)?) * 0.5,
+            false => rows(&a, &b)?,
         };
         Ok(rows.squeeze_dim::<1>(1).cast(dtype))
     }
@@ -239,10 +236,8 @@ impl ContrastiveLoss {
         b: Tensor<2>,
     ) -> Result<Tensor<1>, LossError> {
         let dtype = a.dtype();
-        let [a, b] = pair(a, b)?;
-        let own = self.scaled(&(a.clone() * b.clone()).sum_dim(1));
-        let all = Tensor::cat(vec![a, b], 0);
-        let rows = self.others(all)? - Tensor::cat(vec![own.clone(), own], 0);
+        let (rows, classes) = self.views(pair(a, b)?);
+        let rows = rows.symbolic_losses(&classes)?;
         Ok(rows.squeeze_dim::<1>(1).cast(dtype))
     }
 
@@ -263,36 +258,56 @@ impl ContrastiveLoss {
         let positive = same.try_mask_where(itself(), 0.0)?;
         let count: Tensor<2, Int> = positive.try_count(Axis::J)?;
         let is_alone = count.clone().equal_elem(0);
-        let scores = self.scores(z.clone(), z.clone())?;
+        let scaled = LazyTensor::try_vi(self.scaled(&z))?;
+        let scores = scaled.try_dot(LazyTensor::try_vj(z)?)?;
         let sum: Tensor<2> = scores.try_mul(positive)?.try_sum(Axis::J)?;
         let count = count.float().clamp_min(1.0).cast(sum.dtype());
-        let rows = self.others(z)? - sum / count;
+        let others = scores.try_mask_where(itself(), f64::NEG_INFINITY)?;
+        let rows = others.try_logsumexp::<2>(Axis::J)? - sum / count;
         let rows = rows.mask_fill(is_alone, 0.0);
         Ok(rows.squeeze_dim::<1>(1).cast(dtype))
     }
 
-    /// $\log \sum_{j \neq i} e^{s_{ij}}$ of directions `[N, D]`, `[N, 1]`.
-    fn others(&self, z: Tensor<2>) -> Result<Tensor<2>, LazyError> {
-        let scores = self.scores(z.clone(), z)?;
-        let others = scores.try_mask_where(itself(), f64::NEG_INFINITY)?;
-        others.try_logsumexp(Axis::J)
+    /// Directions with all directions of the other side as classes, of which that of the same row is theirs.
+    fn partners(&self, own: &Tensor<2>, other: &Tensor<2>) -> (Rows, Classes) {
+        let [count, _] = own.dims();
+        let rows = Rows {
+            h: self.scaled(own),
+            targets: Tensor::arange(0..count as i64, &own.device().inner()),
+            is_ignored: None,
+            counted: count,
+            left_out: None,
+            label_smoothing: 0.0,
+            z_loss: 0.0,
+        };
+        let classes = Classes {
+            weight: other.clone(),
+            bias: None,
+            softcap: None,
+        };
+        (rows, classes)
     }
 
-    /// The scores of directions.
-    fn scores(&self, a: Tensor<2>, b: Tensor<2>) -> Result<LazyTensor, LazyError> {
-        let dtype = a.dtype();
-        let cosines = LazyTensor::try_vi(a)?.try_dot(LazyTensor::try_vj(b)?)?;
-        match self.learned() {
-            Some(scale) => cosines.try_mul(LazyTensor::try_pm(scale.cast(dtype))?),
-            None => cosines.try_mul(self.scale),
-        }
+    /// Directions of two views with those of both as classes, of which that of the same row of the other view is
+    /// theirs, and each is left out of its own.
+    fn views(&self, [a, b]: [Tensor<2>; 2]) -> (Rows, Classes) {
+        let all = Tensor::cat(vec![a, b], 0);
+        let (rows, classes) = self.partners(&all, &all);
+        let half = rows.targets.clone().chunk(2, 0);
+        let rows = Rows {
+            targets: Tensor::cat(half.into_iter().rev().collect(), 0),
+            left_out: Some(0),
+            ..rows
+        };
+        (rows, classes)
     }
 
-    /// Cosines or directions, divided by the temperature.
-    fn scaled(&self, cosines: &Tensor<2>) -> Tensor<2> {
+    /// Directions, divided by the temperature.
+    fn scaled(&self, directions: &Tensor<2>) -> Tensor<2> {
+        let directions = directions.clone();
         match self.learned() {
-            Some(scale) => cosines.clone() * scale.cast(cosines.dtype()).unsqueeze_dim::<2>(1),
-            None => cosines.clone() * self.scale,
+            Some(scale) => directions.clone() * scale.cast(directions.dtype()).unsqueeze_dim(1),
+            None => directions * self.scale,
         }
     }
 

@@ -228,6 +228,7 @@ impl LinearCrossEntropyLoss {
             targets,
             is_ignored: Some(is_ignored),
             counted,
+            left_out: None,
             label_smoothing: self.label_smoothing,
             z_loss: self.z_loss,
         };

@@ -3,6 +3,8 @@
 use burn::prelude::*;
 use burn_lazy::{Axis, LazyError, LazyTensor};
 
+use super::Rows;
+
 /// What makes logits of representations.
 #[derive(Clone)]
 pub(in crate::loss) struct Classes {
@@ -24,42 +26,57 @@ pub(super) struct Terms {
 }
 
 impl Classes {
-    /// The terms of representations `[T, D]` with targets `[T]`, without stored logits.
-    pub(super) fn symbolic_terms(
-        &self,
-        h: Tensor<2>,
-        targets: Tensor<1, Int>,
-        with_mean: bool,
-    ) -> Result<Terms, LazyError> {
+    /// The terms of rows, without stored logits.
+    pub(super) fn symbolic_terms(&self, rows: &Rows) -> Result<Terms, LazyError> {
+        let logits = self.logits(rows.h.clone())?;
+        let counting = match rows.left_out {
+            Some(first) => {
+                let is_left_out = LazyTensor::offset().equal(-(first as f64));
+                logits.try_mask_where(is_left_out, f64::NEG_INFINITY)?
+            }
+            None => logits,
+        };
         Ok(Terms {
-            total: self.logits(h.clone())?.try_logsumexp(Axis::J)?,
-            own: self.own(h.clone(), targets),
-            mean: match with_mean {
-                true => Some(self.mean(h)?),
+            total: counting.try_logsumexp(Axis::J)?,
+            own: self.own(rows.h.clone(), rows.targets.clone()),
+            mean: match rows.wants_mean() {
+                true => Some(self.mean(rows.h.clone())?),
                 false => None,
             },
         })
     }
 
     /// The same from stored logits.
-    pub(super) fn stored_terms(
-        &self,
-        h: Tensor<2>,
-        targets: Tensor<1, Int>,
-        with_mean: bool,
-    ) -> Terms {
-        let logits = h.matmul(self.weight.clone().transpose());
+    pub(super) fn stored_terms(&self, rows: &Rows) -> Terms {
+        let logits = rows.h.clone().matmul(self.weight.clone().transpose());
         let logits = match &self.bias {
             Some(bias) => logits + bias.clone().transpose(),
             None => logits,
         };
         let logits = self.capped(logits);
-        let largest = logits.clone().detach().max_dim(1);
-        let sum = (logits.clone() - largest.clone()).exp().sum_dim(1);
+        let counting = match rows.left_out {
+            Some(first) => {
+                let [count, vocab] = logits.dims();
+                let device = logits.device().inner();
+                let index = |from: usize, to: usize| {
+                    Tensor::<1, Int>::arange(from as i64..to as i64, &device)
+                };
+                let own: Tensor<2, Int> = index(first, first + count).unsqueeze_dim(1);
+                let all: Tensor<2, Int> = index(0, vocab).unsqueeze_dim(0);
+                let is_left_out = own.repeat_dim(1, vocab).equal(all.repeat_dim(0, count));
+                logits.clone().mask_fill(is_left_out, f64::NEG_INFINITY)
+            }
+            None => logits.clone(),
+        };
+        // With several classes one is not left out, and is finite.
+        let largest = counting.clone().detach().max_dim(1);
+        let sum = (counting - largest.clone()).exp().sum_dim(1);
         Terms {
             total: sum.log() + largest,
-            own: logits.clone().gather(1, targets.unsqueeze_dim(1)),
-            mean: with_mean.then(|| logits.mean_dim(1)),
+            own: logits
+                .clone()
+                .gather(1, rows.targets.clone().unsqueeze_dim(1)),
+            mean: rows.wants_mean().then(|| logits.mean_dim(1)),
         }
     }
 

@@ -27,6 +27,8 @@ pub(super) struct Rows {
     pub is_ignored: Option<Tensor<2, Bool>>,
     /// How many are not ignored.
     pub counted: usize,
+    /// The class that the first row leaves out, if each leaves out one: the second row leaves out the next one.
+    pub left_out: Option<usize>,
     pub label_smoothing: f64,
     pub z_loss: f64,
 }
@@ -55,20 +57,24 @@ impl Rows {
                 .is_ignored
                 .clone()
                 .map(|own| own.narrow(0, start, count)),
+            left_out: self.left_out.map(|first| first + start),
             ..self.clone()
         }
     }
 
     /// The losses without stored logits, `[T, 1]`.
     pub fn symbolic_losses(&self, classes: &Classes) -> Result<Tensor<2>, LazyError> {
-        let (h, targets) = (self.h.clone(), self.targets.clone());
-        Ok(self.losses(classes.symbolic_terms(h, targets, self.label_smoothing > 0.0)?))
+        Ok(self.losses(classes.symbolic_terms(self)?))
     }
 
     /// The losses from stored logits, `[T, 1]`.
     fn stored_losses(&self, classes: &Classes) -> Tensor<2> {
-        let (h, targets) = (self.h.clone(), self.targets.clone());
-        self.losses(classes.stored_terms(h, targets, self.label_smoothing > 0.0))
+        self.losses(classes.stored_terms(self))
+    }
+
+    /// Whether the mean logit of each row is wanted.
+    fn wants_mean(&self) -> bool {
+        self.label_smoothing > 0.0
     }
 
     fn losses(&self, terms: Terms) -> Tensor<2> {

@@ -123,35 +123,51 @@ fn gradients_are_differences() {
     }
 }
 
+/// A loss of pairs.
+type Pairs = fn(&ContrastiveLoss, Tensor<2>, Tensor<2>) -> Tensor<1>;
+
 #[test]
 fn long_representations_have_the_mean_of_the_losses_of_rows() {
     let dim = 130;
     for (dtype, tolerance) in dtypes() {
         let device = device().autodiff();
         let loss = config(0.3).with_learnable(true);
-        for is_symmetric in [true, false] {
-            let of = |is_stored: bool| {
-                let loss = loss.clone().with_symmetric(is_symmetric).init(&device);
+        let losses: [[Pairs; 2]; 2] = [
+            [
+                ContrastiveLoss::forward,
+                ContrastiveLoss::forward_no_reduction,
+            ],
+            [
+                ContrastiveLoss::forward_views,
+                ContrastiveLoss::forward_views_no_reduction,
+            ],
+        ];
+        for (which, is_symmetric) in [(0, true), (0, false), (1, true)] {
+            let of = |forward: Pairs, max_logits: usize| {
+                let loss = loss.clone().with_symmetric(is_symmetric);
+                let loss = loss.with_max_logits(max_logits).init(&device);
                 let leaf = |seed: u64| {
                     let values = Random::new(seed).vec(4 * dim);
                     tensor::<2>(&values, [4, dim], dtype, &device).require_grad()
                 };
                 let (a, b) = (leaf(61), leaf(62));
-                let out = match is_stored {
-                    true => loss.forward(a.clone(), b.clone()),
-                    false => loss.forward_no_reduction(a.clone(), b.clone()).mean(),
-                };
+                let out = forward(&loss, a.clone(), b.clone()).mean();
                 let gradients = out.backward();
                 let scale = loss.log_scale.expect("it is learnable").val();
                 let scale = scale.grad(&gradients).expect("it is tracked");
                 let [a, b] = [a, b].map(|own| host(own.grad(&gradients).expect("it is tracked")));
                 [host(out), host(scale), a, b]
             };
-            let what = format!("{is_symmetric} {dtype:?}");
+            let what = format!("{which} {is_symmetric} {dtype:?}");
             // The gradient of the parameter is in F32, and Burn rounds the factor of a mean to F32.
             let tolerance = (100.0 * tolerance).max(1e-6);
-            for (own, expected) in of(true).iter().zip(&of(false)) {
-                assert_close(&what, own, expected, tolerance);
+            let [mean, rows] = losses[which];
+            let expected = of(rows, 0);
+            // None stored, one row at a time, two or three rows, and all.
+            for max_logits in [0, 1, 20, 1 << 22] {
+                for (own, expected) in of(mean, max_logits).iter().zip(&expected) {
+                    assert_close(&what, own, expected, tolerance);
+                }
             }
         }
     }
