@@ -40,11 +40,16 @@ pub(crate) fn in_f64(k: &LazyTensor) -> LazyTensor {
 pub(crate) fn entries(k: &LazyTensor) -> Result<(DMatrix<f64>, f64), LazyError> {
     let exact = in_f64(&k.inner());
     let stored: Tensor<3> = exact.try_dense()?;
-    let rounding = match LinearOperator::<2>::vectors(&exact)? {
-        (_, DType::F64) => f64::EPSILON,
+    let (_, dtype) = LinearOperator::<2>::vectors(&exact)?;
+    Ok((host(stored.squeeze_dim(2)), rounding(dtype)))
+}
+
+/// The relative rounding error of numbers that are computed for tensors of the given type.
+pub(crate) fn rounding(dtype: DType) -> f64 {
+    match dtype {
+        DType::F64 => f64::EPSILON,
         _ => f32::EPSILON.into(),
-    };
-    Ok((host(stored.squeeze_dim(2)), rounding))
+    }
 }
 
 /// The lower triangular factor $L$ of a symmetric positive definite matrix $A = L L^\top$.
@@ -132,4 +137,37 @@ impl Cholesky {
     pub fn log_det(&self) -> f64 {
         2.0 * self.lower.diagonal().map(f64::ln).sum()
     }
+}
+
+/// The identity of the shape of a square matrix.
+pub(crate) fn identity(like: &Tensor<2>) -> Tensor<2> {
+    let [size, _] = like.dims();
+    Tensor::<2>::eye(size, &like.device()).cast(like.dtype())
+}
+
+/// $L^{-1} B$ with the factor $L$ of $K = L L^\top$, which is symmetric. Differentiable once by both.
+///
+/// The factor is computed on the host, and has the derivative
+/// $\mathrm d L = L \, \Phi(L^{-1} \mathrm d K \, L^{-\top})$, where $\Phi$ takes the lower triangle with half the
+/// diagonal (Murray, "Differentiation of the Cholesky decomposition", 2016). So that of the result $A$ is
+/// $L^{-1} \mathrm d B - \Phi A$.
+///
+/// # Errors
+/// As [`Cholesky::new`].
+pub(crate) fn whitened(k: Tensor<2>, b: Tensor<2>) -> Result<Tensor<2>, usize> {
+    let cholesky = Cholesky::new(host(k.clone()), rounding(k.dtype()))?;
+    let (size, options) = (cholesky.lower.nrows(), (&k.device().inner(), k.dtype()));
+    let inverse = tensor(
+        &cholesky.half_solve(&DMatrix::identity(size, size)),
+        options,
+    );
+    // What is 0, with the derivative of the matrix.
+    let change = k.clone() - k.detach();
+    let change = inverse
+        .clone()
+        .matmul(change)
+        .matmul(inverse.clone().transpose());
+    let phi = change.clone().tril(0) - change.clone() * identity(&change) * 0.5;
+    let solved = inverse.matmul(b);
+    Ok(solved.clone() - phi.matmul(solved.detach()))
 }

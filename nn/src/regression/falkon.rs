@@ -128,11 +128,7 @@ impl FalkonConfig {
             LazyTensor::try_vj(x.clone())?,
         );
         let k = kernel.try_forward(&rows, &columns)?;
-        let diagonal = kernel.try_diag(x.clone())?.into_data();
-        let diagonal = diagonal.iter::<f64>().collect();
-        let chosen = self
-            .selection
-            .choose(&k, diagonal, self.centers, self.seed)?;
+        let chosen = self.selection.choose(&k, self.centers, self.seed)?;
         let count = chosen.len();
         let chosen = Tensor::from_data(TensorData::new(chosen, [count]), &x.device());
         Ok(x.clone().select(0, chosen))

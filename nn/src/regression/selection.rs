@@ -1,7 +1,7 @@
 //! Which points stand for all.
 
 use burn::prelude::*;
-use burn_lazy::LazyTensor;
+use burn_lazy::{LazyTensor, solve::LinearOperator};
 use nalgebra::{DMatrix, DVector};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
@@ -20,19 +20,21 @@ pub enum Selection {
 }
 
 impl Selection {
-    /// The indices of `count` of the points, whose kernel matrix is `k` with the diagonal `diagonal`. There are fewer
-    /// where these explain all points up to rounding.
+    /// The indices of `count` of the points, whose kernel matrix is `k`. There are fewer where these explain all points
+    /// up to rounding.
     pub(super) fn choose(
         self,
         k: &LazyTensor,
-        diagonal: Vec<f64>,
         count: usize,
         seed: u64,
     ) -> Result<Vec<i64>, LayerError> {
         let mut random = StdRng::seed_from_u64(seed);
         match self {
-            Selection::Uniform => Ok(uniform(diagonal.len(), count, &mut random)),
-            Selection::RandomlyPivotedCholesky => pivoted(k, diagonal, count, &mut random),
+            Selection::Uniform => {
+                let [points, _] = LinearOperator::<2>::sizes(k)?;
+                Ok(uniform(points, count, &mut random))
+            }
+            Selection::RandomlyPivotedCholesky => pivoted(k, count, &mut random),
         }
     }
 }
@@ -48,17 +50,16 @@ fn uniform(points: usize, count: usize, random: &mut StdRng) -> Vec<i64> {
 }
 
 /// The pivots of the randomly pivoted Cholesky factorisation of a matrix.
-fn pivoted(
-    k: &LazyTensor,
-    diagonal: Vec<f64>,
-    count: usize,
-    random: &mut StdRng,
-) -> Result<Vec<i64>, LayerError> {
+fn pivoted(k: &LazyTensor, count: usize, random: &mut StdRng) -> Result<Vec<i64>, LayerError> {
+    // In the type of the columns below, which leave nothing but rounding of it in the end.
+    let diagonal: Tensor<2> = dense::in_f64(&k.inner()).try_diag()?;
+    let rounding = dense::rounding(diagonal.dtype());
+    let diagonal: Vec<f64> = diagonal.into_data().iter::<f64>().collect();
     let points = diagonal.len();
     let mut left = DVector::from_vec(diagonal);
     let mut factor = DMatrix::<f64>::zeros(points, count);
     let mut pivots: Vec<i64> = Vec::with_capacity(count);
-    let smallest = 1e-12 * left.sum();
+    let smallest = 100.0 * rounding * left.sum();
     while pivots.len() < count && left.sum() > smallest {
         let mut rest = random.random::<f64>() * left.sum();
         let pivot = left.iter().position(|own| {

@@ -325,6 +325,17 @@ fn variances_are_not_negative() {
 }
 
 #[test]
+fn samples_at_equal_points_are_equal() {
+    let device = device();
+    let process = ExactGpConfig::new().init(rbf(&device), &device);
+    let posterior = process.condition(points(&[0.0]), points(&[1.0]));
+    let samples = host(posterior.sample(points(&[0.7, 0.7]), 20, 0));
+    for pair in samples.chunks(2) {
+        assert!((pair[0] - pair[1]).abs() < 1e-2, "{pair:?}");
+    }
+}
+
+#[test]
 fn wrong_settings_are_errors() {
     let device = device();
     let text = |config: ExactGpConfig| {

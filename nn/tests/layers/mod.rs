@@ -7,6 +7,7 @@ mod kernel_edges;
 mod loss;
 mod reference;
 mod regression;
+mod svgp;
 // Shared with the tests of burn-lazy, of which not all is needed here.
 #[allow(dead_code)]
 #[path = "../../../tests/backend/support.rs"]

@@ -96,8 +96,26 @@ fn ridge_regression_is_that_of_scikit_learn() {
                 &numbers(&values["predicted"]),
                 close,
             );
-            assert!(!fitted.weights.val().is_require_grad());
         }
+    }
+}
+
+#[test]
+#[cfg(feature = "autodiff")]
+fn fitted_functions_are_not_trained() {
+    let tracking = device().autodiff();
+    let [x, t, at] = data(DType::F32, &tracking);
+    let ridge = KernelRidgeConfig::new(ALPHA);
+    let falkon = FalkonConfig::new(8, 1e-3);
+    let kernel = || rbf(&tracking, DType::F32);
+    for fitted in [
+        ridge.fit(kernel(), x.clone(), t.clone()),
+        falkon.fit(kernel(), x, t),
+    ] {
+        assert!(!fitted.predict(at.clone().inner()).is_autodiff());
+        let trained = fitted.train();
+        assert!(!trained.points.val().is_require_grad());
+        assert!(!trained.weights.val().is_require_grad());
     }
 }
 
@@ -156,7 +174,9 @@ fn pivots_are_different_points_until_all_is_explained() {
     let config = FalkonConfig::new(6, 1e-3).with_selection(Selection::RandomlyPivotedCholesky);
     let fitted = config.fit(rbf(&device, DType::F32), x.clone(), t.clone());
     assert_eq!(fitted.points.val().dims(), [3, 2]);
-    let fitted = config.fit(LinearConfig::new().init(&device), x.clone(), t.clone());
+    let many = tensor(&Random::new(6).vec(24), [12, 2], DType::F32, &device);
+    let ones = tensor(&[1.0; 12], [12, 1], DType::F32, &device);
+    let fitted = config.fit(LinearConfig::new().init(&device), many, ones);
     assert_eq!(fitted.points.val().dims(), [2, 2]);
 
     // Equal centres are no problem either.
