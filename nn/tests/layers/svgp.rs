@@ -424,3 +424,36 @@ fn one_inducing_point_and_extreme_scores_are_finite() {
         assert!(host(raw.grad(&gradients).expect("it is learned"))[0].is_finite());
     }
 }
+
+#[test]
+fn a_variance_of_zero_has_finite_derivatives() {
+    let (device, dtype) = (device().autodiff(), DType::F32);
+    let at = || tensor::<2>(&[0.0], [1, 1], dtype, &device);
+    let config = SvgpConfig::new().with_jitter(0.0);
+    let config = config.with_likelihood(LikelihoodConfig::Bernoulli);
+    // Points that are computed may be inducing points, too.
+    let computed = (at().require_grad() + 1.0) - 1.0;
+    let mut process = config.init(rbf(1.0, &device, dtype), computed);
+    process.variational_root = Param::from_tensor(tensor(&[-60.0], [1, 1], dtype, &device));
+    let gradients = process.elbo(at(), at(), 1).backward();
+    let leaves = [
+        &process.inducing,
+        &process.variational_mean,
+        &process.variational_root,
+    ];
+    for leaf in leaves {
+        let gradient = host(leaf.val().grad(&gradients).expect("it is learned"));
+        assert!(gradient[0].is_finite(), "{gradient:?}");
+    }
+}
+
+#[test]
+fn a_mean_is_added() {
+    let (device, dtype) = (device(), DType::F32);
+    let points = tensor::<2>(&[0.0, 1.0], [2, 1], dtype, &device);
+    let config = SvgpConfig::new().with_mean(MeanConfig::Constant);
+    let mut process = config.init(rbf(1.0, &device, dtype), points.clone());
+    process.mean.offset = Some(Param::from_tensor(tensor(&[2.5], [1], dtype, &device)));
+    let (mean, _) = process.predict(points);
+    assert_close("mean", &host(mean), &[2.5, 2.5], 1e-6);
+}
