@@ -114,23 +114,51 @@ impl Cholesky {
         &self.lower
     }
 
+    /// The columns of $L$, each from the first row on.
+    fn columns(&self) -> impl DoubleEndedIterator<Item = (usize, &[f64])> {
+        self.lower.as_slice().chunks(self.lower.nrows()).enumerate()
+    }
+
     /// $L^{-1} b$.
     pub fn half_solve(&self, b: &DMatrix<f64>) -> DMatrix<f64> {
-        let solved = self.lower.solve_lower_triangular(b);
-        solved.expect("the diagonal is positive")
+        let mut solved = b.clone();
+        for x in solved.as_mut_slice().chunks_mut(self.lower.nrows()) {
+            for (k, own) in self.columns() {
+                x[k] /= own[k];
+                // Those of the identity start with zeros.
+                if x[k] != 0.0 {
+                    let (done, rest) = x.split_at_mut(k + 1);
+                    let below = rest.iter_mut().zip(&own[k + 1..]);
+                    below.for_each(|(x, own)| *x -= done[k] * own);
+                }
+            }
+        }
+        solved
     }
 
     /// $A^{-1} b$.
     pub fn solve(&self, b: &DMatrix<f64>) -> DMatrix<f64> {
-        let solved = self.lower.tr_solve_lower_triangular(&self.half_solve(b));
-        solved.expect("the diagonal is positive")
+        let mut solved = self.half_solve(b);
+        for x in solved.as_mut_slice().chunks_mut(self.lower.nrows()) {
+            for (k, own) in self.columns().rev() {
+                let below = x[k + 1..].iter().zip(&own[k + 1..]);
+                let known: f64 = below.map(|(x, own)| x * own).sum();
+                x[k] = (x[k] - known) / own[k];
+            }
+        }
+        solved
+    }
+
+    /// $L^{-1}$.
+    pub fn inverse_root(&self) -> DMatrix<f64> {
+        let size = self.lower.nrows();
+        self.half_solve(&DMatrix::identity(size, size))
     }
 
     /// $A^{-1}$.
     pub fn inverse(&self) -> DMatrix<f64> {
-        let size = self.lower.nrows();
-        let root = self.half_solve(&DMatrix::identity(size, size));
-        root.tr_mul(&root)
+        let root = self.inverse_root();
+        root.transpose() * root
     }
 
     /// $\log \det A$.
@@ -156,11 +184,8 @@ pub(crate) fn identity(like: &Tensor<2>) -> Tensor<2> {
 /// As [`Cholesky::new`].
 pub(crate) fn whitened(k: Tensor<2>, b: Tensor<2>) -> Result<Tensor<2>, usize> {
     let cholesky = Cholesky::new(host(k.clone()), rounding(k.dtype()))?;
-    let (size, options) = (cholesky.lower.nrows(), (&k.device().inner(), k.dtype()));
-    let inverse = tensor(
-        &cholesky.half_solve(&DMatrix::identity(size, size)),
-        options,
-    );
+    let options = (&k.device().inner(), k.dtype());
+    let inverse = tensor(&cholesky.inverse_root(), options);
     // What is 0, with the derivative of the matrix.
     let change = k.clone() - k.detach();
     let change = inverse

@@ -148,9 +148,7 @@ impl System {
     /// The diagonal of $A^{-1}$, for N points.
     pub fn inverse_diagonal(&self, points: usize) -> Result<Vec<f64>, LayerError> {
         match self {
-            Self::Stored(cholesky) => {
-                Ok(squares(&cholesky.half_solve(&DMatrix::identity(points, points))).collect())
-            }
+            Self::Stored(cholesky) => Ok(squares(&cholesky.inverse_root()).collect()),
             Self::Symbolic { k, .. } => {
                 let options =
                     LinearOperator::<2>::vectors(k.as_ref()).map(|(d, t)| (d.inner(), t))?;

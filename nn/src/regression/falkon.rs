@@ -170,14 +170,13 @@ impl Preconditioned {
             hint: "the kernel is not positive definite",
         };
         let left = Cholesky::jittered(&matrix, jitter, rounding).map_err(refused)?;
-        let mut gram = left.lower().tr_mul(left.lower()) / size as f64;
+        let mut gram = left.lower().transpose() * left.lower() / size as f64;
         (0..size).for_each(|i| gram[(i, i)] += alpha);
         let right = Cholesky::new(gram, f64::EPSILON).map_err(refused)?;
 
         // R^-1 L^-1 and R^-1.
-        let identity = DMatrix::identity(size, size);
-        let transposed = right.half_solve(&left.half_solve(&identity));
-        let root = right.half_solve(&identity);
+        let transposed = right.half_solve(&left.inverse_root());
+        let root = right.inverse_root();
         let ridge = &root * root.transpose() * alpha;
         let [points, _] = LinearOperator::<2>::sizes(&k)?;
         let (device, dtype) = LinearOperator::<2>::vectors(&k)?;

@@ -301,7 +301,6 @@ fn a_seed_gives_the_same_estimate() {
 }
 
 #[test]
-#[cfg(feature = "autodiff")]
 fn predictions_are_not_tracked() {
     let tracking = device().autodiff();
     let process = ExactGpConfig::new().init(rbf(&tracking), &tracking);

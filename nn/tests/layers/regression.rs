@@ -101,7 +101,6 @@ fn ridge_regression_is_that_of_scikit_learn() {
 }
 
 #[test]
-#[cfg(feature = "autodiff")]
 fn fitted_functions_are_not_trained() {
     let tracking = device().autodiff();
     let [x, t, at] = data(DType::F32, &tracking);
