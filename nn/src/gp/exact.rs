@@ -100,6 +100,17 @@ pub struct LikelihoodOptions {
     pub seed: u64,
 }
 
+/// A marginal likelihood, and what else it gives.
+#[derive(Clone, Debug)]
+pub struct MarginalLikelihood {
+    /// The logarithm, `[1]`, with gradients.
+    pub logarithm: Tensor<1>,
+    /// The standard error of the logarithm: 0 where it is exact, and infinite for a single random vector.
+    pub standard_error: f64,
+    /// The solution $A^{-1} (t - m)$, `[N, T]`, without gradients.
+    pub solution: Tensor<2>,
+}
+
 /// A Gaussian process with the covariance $k$, the mean $m$ and noise of the variance $s$ (Rasmussen and Williams,
 /// "Gaussian processes for machine learning", 2006, chapter 2).
 ///
@@ -183,17 +194,62 @@ impl<K: Kernel> ExactGp<K> {
         t: Tensor<2>,
         options: &LikelihoodOptions,
     ) -> Result<Tensor<1>, LayerError> {
+        Ok(self.try_marginal_likelihood(x, t, options, None)?.logarithm)
+    }
+
+    /// The [logarithm of the marginal likelihood](Self::log_marginal_likelihood) with its error and the solution of the
+    /// system of the data. As `initial`, the solution of a step of training saves iterations in the next step, where
+    /// inference is iterative.
+    ///
+    /// # Panics
+    /// As [`try_marginal_likelihood`](Self::try_marginal_likelihood) gives errors.
+    #[track_caller]
+    pub fn marginal_likelihood(
+        &self,
+        x: Tensor<2>,
+        t: Tensor<2>,
+        options: &LikelihoodOptions,
+        initial: Option<Tensor<2>>,
+    ) -> MarginalLikelihood {
+        expect(self.try_marginal_likelihood(x, t, options, initial))
+    }
+
+    /// Like [`marginal_likelihood`](Self::marginal_likelihood), with an error instead of a panic.
+    ///
+    /// # Errors
+    /// As [`try_log_marginal_likelihood`](Self::try_log_marginal_likelihood), and if `initial` has another shape than
+    /// `t`.
+    pub fn try_marginal_likelihood(
+        &self,
+        x: Tensor<2>,
+        t: Tensor<2>,
+        options: &LikelihoodOptions,
+        initial: Option<Tensor<2>>,
+    ) -> Result<MarginalLikelihood, LayerError> {
         check_data(&x, &t)?;
+        if let Some(initial) = initial.as_ref().filter(|own| own.dims() != t.dims()) {
+            return Err(LayerError::Shape {
+                what: "the initial solution",
+                shape: initial.dims().to_vec(),
+                other: "the targets",
+                other_shape: t.dims().to_vec(),
+                expected: "their shape",
+            });
+        }
         let ([points, _], [_, outputs]) = (x.dims(), t.dims());
         let dtype = t.dtype();
         let k = self.covariance(&x)?;
         let residuals = t - self.mean.try_forward(x)?;
         let parts = match self.inference.stores(points) {
             true => self.stored_likelihood(&k, residuals)?,
-            false => self.symbolic_likelihood(&k, residuals, options)?,
+            false => self.symbolic_likelihood(&k, residuals, options, initial)?,
         };
         let constant = (points * outputs) as f64 * (2.0 * PI).ln();
-        Ok((parts + constant).cast(dtype) * -0.5)
+        Ok(MarginalLikelihood {
+            logarithm: (parts.logarithm + constant).cast(dtype) * -0.5,
+            standard_error: parts.standard_error * 0.5,
+            ..parts
+        })
     }
 
     /// The symbolic covariance of points, without noise.
@@ -215,7 +271,7 @@ impl<K: Kernel> ExactGp<K> {
         &self,
         k: &LazyTensor,
         residuals: Tensor<2>,
-    ) -> Result<Tensor<1>, LayerError> {
+    ) -> Result<MarginalLikelihood, LayerError> {
         let cholesky = factored(k, self.noise_variance())?;
         let values = dense::host(residuals.clone());
         let outputs = values.ncols() as f64;
@@ -227,11 +283,17 @@ impl<K: Kernel> ExactGp<K> {
         let options = (&entries.device().inner(), entries.dtype());
         let noise = self.noise.value().cast(options.1) * by_entries.trace();
         let by_entries = dense::tensor(&by_entries, options);
+        let stored = (&residuals.device().inner(), residuals.dtype());
+        let solution = dense::tensor(&weights, stored);
         let by_residuals = dense::tensor(&(weights * 2.0), options);
         let slope = (entries * by_entries).sum()
             + (residuals.cast(options.1) * by_residuals).sum()
             + noise.sum();
-        Ok(with_value(slope, value))
+        Ok(MarginalLikelihood {
+            logarithm: with_value(slope, value),
+            standard_error: 0.0,
+            solution,
+        })
     }
 
     /// The same by products with the symbolic matrix.
@@ -240,7 +302,8 @@ impl<K: Kernel> ExactGp<K> {
         k: &LazyTensor,
         residuals: Tensor<2>,
         options: &LikelihoodOptions,
-    ) -> Result<Tensor<1>, LayerError> {
+        initial: Option<Tensor<2>>,
+    ) -> Result<MarginalLikelihood, LayerError> {
         let [points, outputs] = residuals.dims();
         let shift = self.noise_variance();
         let iterations = Iterations {
@@ -250,6 +313,10 @@ impl<K: Kernel> ExactGp<K> {
         let inner = k.inner();
         let nystrom = iterations.preconditioner(&inner, points, shift)?;
         let solving = iterations.options(shift, nystrom.clone());
+        let solving = match initial {
+            Some(guess) => solving.initial(guess),
+            None => solving,
+        };
         let values = residuals.clone().inner();
         let weights = inner.solve(values.clone(), &solving)?.solution;
         let value: f64 = (weights.clone() * values).sum().into_scalar();
@@ -269,8 +336,13 @@ impl<K: Kernel> ExactGp<K> {
             Some(nystrom) => estimate.preconditioner(nystrom),
             None => estimate,
         };
-        let log_det = log_det(&operator, &estimate)?.value;
-        Ok(with_value(slope, value) + log_det.cast(dtype) * outputs as f64)
+        let determinant = log_det(&operator, &estimate)?;
+        let outputs = outputs as f64;
+        Ok(MarginalLikelihood {
+            logarithm: with_value(slope, value) + determinant.value.cast(dtype) * outputs,
+            standard_error: determinant.standard_error * outputs,
+            solution: weights,
+        })
     }
 
     /// The process that has the targets `t` at the points `x`.

@@ -12,7 +12,7 @@ mod mean;
 mod posterior;
 mod svgp;
 
-pub use exact::{ExactGp, ExactGpConfig, LikelihoodOptions};
+pub use exact::{ExactGp, ExactGpConfig, LikelihoodOptions, MarginalLikelihood};
 pub use likelihood::{Likelihood, LikelihoodConfig};
 pub use mean::{Mean, MeanConfig};
 pub use posterior::{LeaveOneOut, Posterior};

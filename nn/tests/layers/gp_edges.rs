@@ -301,6 +301,60 @@ fn a_seed_gives_the_same_estimate() {
 }
 
 #[test]
+fn a_likelihood_gives_its_error_and_its_solution() {
+    let device = device().autodiff();
+    let mut random = Random::new(6);
+    let [x, t] = [2, 1].map(|dim| tensor(&random.vec(40 * dim), [40, dim], DType::F32, &device));
+    let given = |inference, options: &LikelihoodOptions, initial| {
+        let config = ExactGpConfig::new()
+            .with_inference(inference)
+            .with_rank(Some(5));
+        let process = config.with_noise(0.1).init(rbf(&device), &device);
+        process.marginal_likelihood(x.clone(), t.clone(), options, initial)
+    };
+    let options = LikelihoodOptions::new();
+    let exact = given(Inference::Cholesky, &options, None);
+    assert_eq!(exact.standard_error, 0.0);
+    assert!(!exact.solution.is_autodiff());
+    let value = |own: &MarginalLikelihood| host(own.logarithm.clone())[0];
+    let estimates: Vec<MarginalLikelihood> = (0..20)
+        .map(|seed| given(Inference::Iterative, &options.clone().with_seed(seed), None))
+        .collect();
+    let errors = estimates
+        .iter()
+        .map(|own| (value(own) - value(&exact)) / own.standard_error);
+    // Squares of errors relative to the standard error, of which the mean is about 1.
+    let mean = errors.map(|error| error * error).sum::<f64>() / 20.0;
+    assert!((0.2..3.0).contains(&mean), "{mean}");
+
+    let closer = options.with_tolerance(1e-5);
+    let found = given(Inference::Iterative, &closer, None).solution;
+    assert_close(
+        "solution",
+        &host(found),
+        &host(exact.solution.clone()),
+        1e-3,
+    );
+    // A solution that is given is not improved.
+    let rough = LikelihoodOptions::new().with_tolerance(0.5);
+    let same = given(Inference::Iterative, &rough, Some(exact.solution.clone()));
+    assert_close("given", &host(same.solution), &host(exact.solution), 1e-6);
+}
+
+#[test]
+fn an_initial_solution_of_another_shape_is_an_error() {
+    let device = device();
+    let process = ExactGpConfig::new().init(rbf(&device), &device);
+    let two = || points(&[0.0, 1.0]);
+    let options = LikelihoodOptions::new();
+    let error = process.try_marginal_likelihood(two(), two(), &options, Some(points(&[0.0])));
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "the initial solution of shape [1, 1] must have their shape, for the targets of shape [2, 1]"
+    );
+}
+
+#[test]
 fn predictions_are_not_tracked() {
     let tracking = device().autodiff();
     let process = ExactGpConfig::new().init(rbf(&tracking), &tracking);
