@@ -9,11 +9,13 @@
 mod exact;
 mod likelihood;
 mod mean;
+mod path;
 mod posterior;
 mod svgp;
 
 pub use exact::{ExactGp, ExactGpConfig, LikelihoodOptions, MarginalLikelihood};
 pub use likelihood::{Likelihood, LikelihoodConfig};
 pub use mean::{Mean, MeanConfig};
+pub use path::Path;
 pub use posterior::{LeaveOneOut, Posterior};
 pub use svgp::{Svgp, SvgpConfig};

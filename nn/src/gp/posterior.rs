@@ -37,13 +37,13 @@ use crate::{
 /// ```
 #[derive(Clone, Debug)]
 pub struct Posterior<K: Kernel> {
-    process: ExactGp<K>,
-    x: Tensor<2>,
-    t: Tensor<2>,
-    residuals: Tensor<2>,
+    pub(super) process: ExactGp<K>,
+    pub(super) x: Tensor<2>,
+    pub(super) t: Tensor<2>,
+    pub(super) residuals: Tensor<2>,
     weights: Tensor<2>,
-    noise: f64,
-    system: System,
+    pub(super) noise: f64,
+    pub(super) system: System,
 }
 
 /// What a process predicts at its own points if each of them is left out.
@@ -79,7 +79,7 @@ impl<K: Kernel> Posterior<K> {
     }
 
     /// The covariance of the values at `at` with those at the data.
-    fn covariance(&self, at: &Tensor<2>) -> Result<LazyTensor, LayerError> {
+    pub(super) fn covariance(&self, at: &Tensor<2>) -> Result<LazyTensor, LayerError> {
         let rows = LazyTensor::try_vi(at.clone())?;
         let columns = LazyTensor::try_vj(self.x.clone())?;
         Ok(self.process.kernel.try_forward(&rows, &columns)?)
@@ -143,7 +143,7 @@ impl<K: Kernel> Posterior<K> {
     /// with a random function $f$ of the process before there are data and random noise $e$ (Wilson et al.,
     /// "Efficiently sampling functions from Gaussian process posteriors", 2020). Without gradients.
     ///
-    /// The covariance of all N + M points is stored.
+    /// The covariance of all N + M points is stored. [`path`](Self::path) needs no such matrix, and is approximate.
     ///
     /// # Shapes
     /// - at: `[M, D]`

@@ -220,6 +220,12 @@ pub struct ActiveDims<K> {
 }
 
 impl<K: Kernel> ActiveDims<K> {
+    /// The indices of the coordinates $S$.
+    #[must_use]
+    pub fn dims(&self) -> &[usize] {
+        &self.dims
+    }
+
     /// The coordinates $S$ of points.
     fn active(&self, x: &LazyTensor) -> Result<LazyTensor, LazyError> {
         let parts: Result<Vec<LazyTensor>, LazyError> =

@@ -49,6 +49,7 @@
 mod composite;
 mod inner_product;
 mod spectral_mixture;
+mod spectrum;
 mod stationary;
 mod warp;
 
@@ -64,6 +65,7 @@ pub use inner_product::{
     PolynomialConfig,
 };
 pub use spectral_mixture::{SpectralMixture, SpectralMixtureConfig};
+pub use spectrum::{Spectral, Spectrum};
 pub use stationary::{
     Constant, ConstantConfig, Matern, MaternConfig, Periodic, PeriodicConfig, RationalQuadratic,
     RationalQuadraticConfig, Rbf, RbfConfig, Smoothness,

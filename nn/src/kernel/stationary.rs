@@ -164,6 +164,14 @@ pub struct Matern {
     smoothness: Smoothness,
 }
 
+impl Matern {
+    /// $\nu$.
+    #[must_use]
+    pub fn smoothness(&self) -> Smoothness {
+        self.smoothness
+    }
+}
+
 impl Kernel for Matern {
     const STATIONARY: bool = true;
 

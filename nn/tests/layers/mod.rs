@@ -5,6 +5,7 @@ mod kernel;
 mod kernel_composed;
 mod kernel_edges;
 mod loss;
+mod paths;
 mod reference;
 mod regression;
 mod svgp;
