@@ -59,11 +59,32 @@ fn frequencies_give_the_kernel() {
         .init(&device);
     check("scaled product", scaled * matern);
     check("square", ard_rbf(o()) * ard_rbf(o()));
+    let scaled = ScaleConfig::new()
+        .with_variance(0.4)
+        .init(ard_rbf(o()), &device);
+    check("product with a variance", ard_rbf(o()) * scaled);
     let matern = MaternConfig::new(Smoothness::ThreeHalves).init(&device);
     check(
         "second coordinate",
         ActiveDimsConfig::new(vec![1]).init(matern),
     );
+}
+
+#[test]
+fn frequencies_of_one_coordinate_are_those_of_cauchy() {
+    let config = MaternConfig::new(Smoothness::Half).with_length_scale(1.0);
+    let spectrum = config.init(&device()).spectrum(1, 4000, 0);
+    let frequencies = spectrum.expect("it has one").frequencies().to_vec();
+    // The quartiles of the absolute values are the tangents of a quarter of the angles.
+    for quarter in [1.0, 2.0, 3.0] {
+        let bound = (quarter * std::f64::consts::PI / 8.0).tan();
+        let below = frequencies.iter().filter(|own| own.abs() < bound).count();
+        let share = below as f64 / 4000.0;
+        assert!(
+            (share - quarter / 4.0).abs() < 0.04,
+            "{share} below {bound}"
+        );
+    }
 }
 
 #[test]
