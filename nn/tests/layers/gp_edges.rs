@@ -365,6 +365,37 @@ fn predictions_are_not_tracked() {
 }
 
 #[test]
+fn data_of_half_precision_are_computed() {
+    let (device, dtype) = (device(), DType::F16);
+    if !reduces(dtype) {
+        return skipped("the device has no F16");
+    }
+    let in_type = |values: &[f64]| tensor::<2>(values, [values.len(), 1], dtype, &device);
+    let (x, t, at) = ([-1.0, 0.0, 0.5, 2.0], [1.0, -1.0, 0.5, 0.5], [0.25, 1.0]);
+    for inference in EACH {
+        let config = ExactGpConfig::new()
+            .with_noise(0.1)
+            .with_inference(inference);
+        let process = config.init(rbf(&device), &device);
+        let exact = process.condition(points(&x), points(&t));
+        let half = process.condition(in_type(&x), in_type(&t));
+        let (mean, variance) = (half.mean(in_type(&at)), half.variance(in_type(&at)));
+        assert_eq!([mean.dtype(), variance.dtype()], [dtype; 2]);
+        assert_close("mean", &host(mean), &host(exact.mean(points(&at))), 1e-2);
+        assert_close(
+            "variance",
+            &host(variance),
+            &host(exact.variance(points(&at))),
+            1e-2,
+        );
+        let options = LikelihoodOptions::new();
+        let value = process.log_marginal_likelihood(in_type(&x), in_type(&t), &options);
+        let expected = process.log_marginal_likelihood(points(&x), points(&t), &options);
+        assert_close("likelihood", &host(value), &host(expected), 1e-2);
+    }
+}
+
+#[test]
 fn variances_are_not_negative() {
     let device = device();
     let kernel = ScaleConfig::new()
