@@ -9,7 +9,7 @@ use burn::{
     tensor::{TensorData, read_sync},
 };
 use burn_cubecl::{CubeBackend, cubecl::Device, tensor::CubeTensor};
-use burn_lazy_kernels::Wanted;
+use burn_lazy_kernels::{Wanted, expr::Var};
 
 use super::{Supported, host};
 use crate::ops::{LazyOps, Operands, Reduced, Reduction};
@@ -26,8 +26,10 @@ pub(super) fn reduce<B: Supported>(
 ) -> Option<Reduced<B>> {
     let pairs = usize::try_from(reduction.pairs()).unwrap_or(usize::MAX);
     let large = || pairs.saturating_mul(host::pair_work(reduction)) >= LARGE;
+    // What is stored for each pair would be copied.
+    let copies_pairs = reduction.formula.tensors().any(Var::is_of_pairs);
     // Counting the work takes the program.
-    if pairs < LARGE >> 16 || !large() {
+    if copies_pairs || pairs < LARGE >> 16 || !large() {
         return None;
     }
     let cpu = Device::Cpu(Default::default());

@@ -33,4 +33,5 @@ mod support;
 mod symmetric;
 #[cfg(all(feature = "autodiff", feature = "cubecl-backend"))]
 mod unfused;
+mod uniform;
 mod variance;

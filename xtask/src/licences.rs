@@ -9,7 +9,7 @@ use spdx::{Expression, LicenseReq, ParseMode};
 use crate::process::{self, capture};
 
 /// The libraries that are published.
-const LIBRARIES: [&str; 2] = ["burn-lazy", "burn-lazy-kernels"];
+const LIBRARIES: [&str; 3] = ["burn-lazy", "burn-lazy-kernels", "burn-lazy-nn"];
 
 /// Licences that ask for no more than to be named with the program.
 const PERMISSIVE: [&str; 13] = [

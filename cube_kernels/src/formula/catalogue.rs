@@ -1352,6 +1352,7 @@ scalar_ops! {
                 &[(0.0, 1e6), (0.0, 3e4), (0.0, 3e4)], &[0.0, 1.0, -1.0, 77.0, 16777215.0]
             ).jumping(),
             host: |a, b, c| random::random_on_host([a, b, c]),
+            tile: |a, b, c| T::of(random::random_on_host([a.double(), b.double(), c.double()])),
             grad: |a, b, c, y| [Expr::constant(0.0), Expr::constant(0.0), Expr::constant(0.0)],
             bounds: |a, b, c| Interval::random([a, b, c]),
             cube: |a, b, c| random::random(a, b, c);

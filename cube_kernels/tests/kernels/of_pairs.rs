@@ -11,7 +11,7 @@ use crate::{
         Engine, Problem, Tensor, assert_close, by_precision, client, engine, own_shape, precisions,
         small_gpu,
     },
-    reductions::{all_kinds, check_wanted, formula, has_indices, integers, precisions_of},
+    reductions::{all_kinds, check_wanted, formula, has_indices, integers},
     support::{Rng, p, x, y, z},
 };
 
@@ -78,7 +78,9 @@ fn biased(dim: usize) -> Expr {
 
 #[test]
 fn every_reduction_of_an_operand_of_pairs_matches_its_definition() {
-    for (turn, (dim, kind)) in all_kinds().into_iter().enumerate() {
+    // More components are no other code.
+    let kinds = all_kinds().into_iter().filter(|(dim, _)| *dim < 10);
+    for (turn, (dim, kind)) in kinds.enumerate() {
         // All components, also those that weigh others.
         let expr = formula(kind, dim);
         let pairs = z(9, expr.dim());
@@ -87,24 +89,26 @@ fn every_reduction_of_an_operand_of_pairs_matches_its_definition() {
             _ => expr + pairs,
         };
         let form = FORMS[turn % FORMS.len()];
-        for (reduced, sizes) in [(Axis::J, (9, 37)), (Axis::I, (37, 9))] {
-            let problem = problem(&expr, reduced, sizes, form).reduced_by(kind);
-            let wanted = match has_indices(kind) {
-                true => Wanted::BOTH,
-                false => Wanted::VALUES,
-            };
-            for precision in precisions_of(dim) {
-                check_wanted(&problem, *precision, &[wanted]);
-            }
-        }
+        let (reduced, sizes) = match turn % 2 {
+            0 => (Axis::J, (9, 37)),
+            _ => (Axis::I, (37, 9)),
+        };
+        let problem = problem(&expr, reduced, sizes, form).reduced_by(kind);
+        let wanted = match has_indices(kind) {
+            true => Wanted::BOTH,
+            false => Wanted::VALUES,
+        };
+        let all = precisions();
+        check_wanted(&problem, all[turn / 2 % all.len()], &[wanted]);
     }
 }
 
 #[test]
 fn sums_of_all_sizes_and_layouts_match_the_host() {
-    for form in FORMS {
-        for sizes in [(1, 1), (2, 130), (17, 16), (130, 3), (16, 1), (33, 129)] {
-            for reduced in [Axis::J, Axis::I] {
+    let sizes = [(1, 1), (2, 130), (17, 16), (130, 3), (16, 1), (33, 129)];
+    for (turn, form) in FORMS.into_iter().enumerate() {
+        for reduced in [Axis::J, Axis::I] {
+            for sizes in [sizes[turn], sizes[(turn + 3) % sizes.len()]] {
                 problem(&biased(3), reduced, sizes, form).check(SINGLE, DOUBLE);
             }
         }

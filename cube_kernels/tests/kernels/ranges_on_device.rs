@@ -98,14 +98,15 @@ fn ranges_of_all_sizes_match_their_definition() {
         ReductionKind::Minimum,
         ReductionKind::SoftmaxSum,
     ];
-    for m in sizes.iter().copied() {
-        for n in sizes.iter().copied().filter(|n| *n > 0) {
-            for kind in kinds {
-                for (name, ranges, pattern) in patterns([m, n], (m * 1000 + n) as u64) {
-                    let problem = problem(kind, 1, Axis::J, (m, n), &[], 7).in_ranges(ranges);
-                    let what = format!("{name}, {m} x {n}");
-                    check(&problem, &pattern, Precision::F32, &[Wanted::BOTH], &what);
-                }
+    // All numbers of rows with few and with many columns, and the reverse.
+    let of_rows = sizes.iter().flat_map(|m| [(*m, 1), (*m, 129)]);
+    let of_columns = sizes.iter().flat_map(|n| [(17, *n), (129, *n)]);
+    for (m, n) in of_rows.chain(of_columns).filter(|(_, n)| *n > 0) {
+        for kind in kinds {
+            for (name, ranges, pattern) in patterns([m, n], (m * 1000 + n) as u64) {
+                let problem = problem(kind, 1, Axis::J, (m, n), &[], 7).in_ranges(ranges);
+                let what = format!("{name}, {m} x {n}");
+                check(&problem, &pattern, Precision::F32, &[Wanted::BOTH], &what);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use burn::{
     prelude::*,
-    tensor::{DType, Distribution, activation::sigmoid, kind::Basic},
+    tensor::{DType, Distribution, kind::Basic},
 };
 use burn_lazy::{Axis, LazyTensor};
 
@@ -211,7 +211,9 @@ impl Attention {
         }
         if self.quiet {
             let total: Grouped = scores.try_logsumexp(Axis::J)?;
-            out = out * sigmoid(total);
+            // Not Burn's function, which is computed in F32 on some devices.
+            let weight: Grouped = LazyTensor::try_vi(total)?.sigmoid().try_evaluate()?;
+            out = out * weight;
         }
         Ok(out.reshape([batch, heads, rows, width]))
     }
