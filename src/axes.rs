@@ -11,6 +11,15 @@ pub(crate) fn dimensions(axes: Dependence) -> usize {
     1 + usize::from(axes.i) + usize::from(axes.j)
 }
 
+/// Which of the dimensions `batch` share the tensor of an operand of shape `shape` that varies along `axes`.
+#[cfg(feature = "autodiff")]
+pub(crate) fn shared(batch: &[usize], shape: &Shape, axes: Dependence) -> Vec<usize> {
+    let missing = batch.len() - (shape.num_dims() - dimensions(axes));
+    (0..batch.len())
+        .filter(|&d| batch[d] > 1 && (d < missing || shape[d - missing] == 1))
+        .collect()
+}
+
 /// The axes along which an operand varies where columns are a batch dimension.
 pub(crate) fn without_columns(axes: Dependence) -> Dependence {
     Dependence { j: false, ..axes }

@@ -202,8 +202,10 @@ impl LazyTensor {
     /// A variable of pairs: `z` of shape `[batch.., M, N, D]` and of any kind has a value for each pair. So a matrix that is
     /// stored, as a bias or a mask of attention, goes into a formula.
     ///
-    /// It is read once a pair, where it lies: views with any strides are not copied. Its gradient is a tensor of the same
-    /// shape.
+    /// It is read once a pair. Floating point numbers in the type of the formula are read where they lie: views with any
+    /// strides are not copied. Integers and truth values are first copied as numbers in F32, integers of more than 16 bits
+    /// as several. The gradient is a tensor of the same shape, also where batches share `z`: they are added up a few at a
+    /// time.
     ///
     /// ```
     /// # #[cfg(feature = "flex")] {

@@ -1,5 +1,7 @@
 //! Autodiff: the gradient of a reduction is a reduction of the differentiated formula.
 
+mod of_pairs;
+
 use std::sync::Arc;
 
 use burn::{
@@ -17,11 +19,11 @@ use burn_autodiff::{
 };
 use burn_lazy_kernels::{
     Accumulation, Axis, Cotangent, Expr, Formula, ReductionKind, Wanted,
-    expr::{Dependence, Node, Place, Var},
+    expr::{Dependence, Var},
 };
 
 use crate::{
-    axes::{columns_first, dimensions, without_columns},
+    axes::shared,
     backends::{computed, narrow},
     backward::{Derivative, Source},
     ops::{LazyOps, Operands, Reduced, Reduction, anchored, cast_of},
@@ -82,6 +84,7 @@ pub(crate) const EXACT_INDICES: usize = 1 << 24;
 /// formula, too: of the operands, of the cotangent of the result, and of results of the forward pass.
 ///
 /// The gradient by an operand is the sum of the symbolic gradient over the axis on which the operand does not depend.
+#[derive(Clone)]
 struct Pairs<B: Backend> {
     reduction: Reduction,
     cotangent: Cotangent,
@@ -257,7 +260,20 @@ impl<B: Backend + LazyOps> Pairs<B> {
             fold => groups.push((parameters, Summed::Over(axis, fold))),
         }
         groups.push((rows, Summed::Over(axis, None)));
-        groups.push((of(Dependence::BOTH), Summed::Not));
+        // The gradients by tensors of pairs that batches share are added up on the way, each by itself.
+        let sharing = |k: usize| {
+            let shape = self.operands[k].shape();
+            shared(&self.reduction.batch, &shape, vars[k].axes)
+        };
+        let of_pairs = of(Dependence::BOTH).into_iter();
+        let (added, kept): (Vec<usize>, Vec<usize>) =
+            of_pairs.partition(|k| !sharing(*k).is_empty());
+        groups.push((kept, Summed::Not(vec![])));
+        groups.extend(
+            added
+                .into_iter()
+                .map(|k| (vec![k], Summed::Not(sharing(k)))),
+        );
 
         let root = self.reduction.formula.root();
         let mut all = Vec::new();
@@ -269,7 +285,7 @@ impl<B: Backend + LazyOps> Pairs<B> {
             let joint = Expr::concat(own.iter().map(gradient).collect());
             let sums = match summed {
                 Summed::Over(axis, fold) => self.sums(&joint, axis, fold),
-                Summed::Not => self.entries(&joint),
+                Summed::Not(shared) => self.entries(&joint, &shared),
             };
             let mut start = 0;
             for k in own {
@@ -326,68 +342,6 @@ impl<B: Backend + LazyOps> Pairs<B> {
             Err(equal) if equal.iter().all(|value| *value == 0.0) => None,
             Err(equal) => unreachable!("a gradient without tensors is 0, not {equal:?}"),
         }
-    }
-
-    /// The values of `root` for all pairs, `[batch.., M, N, dim]`; none where they are 0.
-    ///
-    /// Columns are a batch dimension, and each batch has one column of its own.
-    fn entries(&self, root: &Expr) -> Option<FloatTensor<B>> {
-        let Reduction {
-            m, n, ref batch, ..
-        } = self.reduction;
-        let operand = &self.operands[0];
-        let index = Var {
-            id: (self.reduction.formula.vars().len() + self.others.len() + self.parameters.len())
-                as u64,
-            axes: Dependence::default(),
-            dim: 1,
-            scalar: false,
-        };
-        let root = root.rewrite(|expr, args| match expr.node() {
-            Node::Var(var) => Expr::var(Var {
-                axes: without_columns(var.axes),
-                ..*var
-            }),
-            Node::Place(Place::Index(Axis::J)) => Expr::var(index),
-            Node::Place(Place::Offset) => Expr::place(Place::Index(Axis::I)) - Expr::var(index),
-            _ => expr.with_args(args),
-        });
-        let (formula, leaves) = Formula::new(&root);
-        let tensors = leaves.iter().filter(|leaf| !leaf.scalar);
-        let tensors: Vec<FloatTensor<B>> = tensors
-            .map(|leaf| match *leaf == index {
-                true => {
-                    let numbers: Vec<f64> = (0..n).map(|j| j as f64).collect();
-                    let data = TensorData::new(numbers, [n, 1]).convert_dtype(operand.dtype());
-                    B::float_from_data(data, &operand.device())
-                }
-                false => {
-                    let (var, tensor) = self.tensor(leaf);
-                    columns_first::<B>(tensor, var.axes)
-                }
-            })
-            .collect();
-        if tensors.is_empty() || batch.iter().product::<usize>() * m * n == 0 {
-            return None;
-        }
-        let ranges = self.reduction.ranges.as_ref();
-        let reduction = Reduction {
-            scalars: self.scalars(&leaves),
-            formula,
-            kind: ReductionKind::Sum(Accumulation::Blocks),
-            wanted: Wanted::VALUES,
-            values: None,
-            axis: Axis::J,
-            batch: [batch.as_slice(), &[n]].concat(),
-            n: 1,
-            squeezed: false,
-            fold: None,
-            ranges: ranges.map(Ranges::columns_as_batch),
-            ..self.reduction.clone()
-        };
-        let reduced = B::lazy_reduce(Operands(tensors), reduction);
-        let entries = reduced.values.expect("they are wanted");
-        Some(B::float_swap_dims(entries, batch.len(), batch.len() + 1))
     }
 
     /// The sum of the rows of `[batch.., rows, dim]`, `[batch.., 1, dim]`, as exact as other sums.
@@ -474,11 +428,12 @@ fn integers<B: Backend>(values: Vec<i64>, device: &Device<B>) -> IntTensor<B> {
 enum Summed {
     /// An axis, where rows may be added up into fewer.
     Over(Axis, Option<usize>),
-    /// Nothing, as it is one of a tensor of pairs.
-    Not,
+    /// No axis, as it is one of a tensor of pairs, but over batch dimensions that share it.
+    Not(Vec<usize>),
 }
 
-/// The most numbers that are stored for gradients by parameters before rows are added up: 16 MiB in F32.
+/// The most numbers that are stored for gradients by parameters before rows are added up, and for those by tensors of pairs
+/// before batches are: 16 MiB in F32.
 const FOLDED_NUMBERS: usize = 1 << 22;
 
 /// At least this many rows are stored in all batches together, as fewer would leave a large device idle.
@@ -499,11 +454,7 @@ fn add_batches<B: Backend>(
     (shape, axes): (Shape, Dependence),
 ) -> FloatTensor<B> {
     let full = gradient.shape();
-    let own = dimensions(axes);
-    let missing = batch_rank - (shape.num_dims() - own);
-    let dims: Vec<usize> = (0..batch_rank)
-        .filter(|&d| full[d] > 1 && (d < missing || shape[d - missing] == 1))
-        .collect();
+    let dims = shared(&full[..batch_rank], &shape, axes);
     let gradient = match dims.is_empty() {
         true => gradient,
         false => B::float_sum_dims(gradient, &dims),

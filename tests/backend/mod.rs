@@ -19,6 +19,9 @@ mod masks;
 #[cfg(feature = "autodiff")]
 mod not_counted;
 mod of_pairs;
+mod of_pairs_edges;
+#[cfg(feature = "autodiff")]
+mod of_pairs_gradients;
 mod operations;
 mod pruning;
 #[cfg(feature = "autodiff")]
