@@ -66,6 +66,8 @@ impl MultiHeadAttentionConfig {
             d_model, n_heads, ..
         } = *self;
         let n_kv_heads = self.n_kv_heads.unwrap_or(n_heads);
+        let positive = "at least 1";
+        check_setting("d_model", d_model as f64, positive, d_model > 0)?;
         let divides = |part: usize, whole: usize| part > 0 && whole % part == 0;
         let heads = "a divisor of `d_model`";
         check_setting("n_heads", n_heads as f64, heads, divides(n_heads, d_model))?;
@@ -78,6 +80,17 @@ impl MultiHeadAttentionConfig {
         )?;
         let kept = (0.0..1.0).contains(&self.dropout);
         check_setting("dropout", self.dropout, "at least 0 and less than 1", kept)?;
+        if let Some(length) = self.window {
+            check_setting("window", length as f64, positive, length > 0)?;
+        }
+        if let Some(c) = self.softcap {
+            check_setting(
+                "softcap",
+                c,
+                "positive and finite",
+                c.is_finite() && c > 0.0,
+            )?;
+        }
         let d_kv = d_model / n_heads * n_kv_heads;
         let linear = |outputs: usize, bias: bool| {
             LinearConfig::new(d_model, outputs)
@@ -206,7 +219,8 @@ impl AttentionInput {
         }
     }
 
-    /// Hides the keys that stand behind a query; see [`Attention::causal`]. It takes no memory, and half of the time.
+    /// Hides the keys that stand behind a query; see [`Attention::causal`]. It takes no memory, and on
+    /// processors half of the time.
     pub fn causal(self) -> Self {
         Self {
             causal: true,
@@ -228,7 +242,7 @@ impl AttentionInput {
     /// Hides keys from queries, where `mask_attn` is `true`.
     ///
     /// # Shapes
-    /// - mask_attn: `[batch, length_1, length_2]`
+    /// - mask_attn: `[batch or 1, length_1, length_2]`
     pub fn mask_attn(self, mask_attn: Tensor<3, Bool>) -> Self {
         Self {
             mask_attn: Some(mask_attn),
@@ -273,6 +287,13 @@ impl MultiHeadAttention {
         self.check("keys", &input.key, &input.query)?;
         self.check("values", &input.value, &input.query)?;
         self.check("queries", &input.query, &input.query)?;
+        let columns = input.key.dims()[1];
+        if let Some(mask) = &input.mask_attn {
+            let shape = mask.dims();
+            let fits = [1, batch].contains(&shape[0]) && shape[1..] == [rows, columns];
+            let expected = "[batch or 1, length_1, length_2]";
+            check_shape(fits, "mask_attn", &shape, &input.query, expected)?;
+        }
         let attention = Attention {
             causal: input.causal,
             window: self.window,
@@ -280,14 +301,17 @@ impl MultiHeadAttention {
             quiet: self.quiet_softmax,
             dropout: self.dropout_of(&input.query),
             padding: input.mask_pad,
-            mask: input.mask_attn.map(|mask| mask.unsqueeze_dim(1)),
+            // Burn refuses to insert a dimension into an empty mask, which hides nothing.
+            mask: input
+                .mask_attn
+                .filter(|mask| mask.shape().num_elements() > 0)
+                .map(|mask| mask.unsqueeze_dim(1)),
             bias: input.bias,
             ..Attention::new()
         };
         let heads = |x: Tensor<3>, linear: &Linear, count: usize| {
             let [batch, length, _] = x.dims();
-            linear
-                .forward(x)
+            project(linear, x)
                 .reshape([batch, length, count, self.d_model / self.n_heads])
                 .swap_dims(1, 2)
         };
@@ -297,7 +321,7 @@ impl MultiHeadAttention {
             heads(input.value, &self.value, self.n_kv_heads),
         )?;
         let context = context.swap_dims(1, 2).reshape([batch, rows, self.d_model]);
-        Ok(self.output.forward(context))
+        Ok(project(&self.output, context))
     }
 
     /// The probability to be left out, if the layer is in training.
@@ -314,15 +338,37 @@ impl MultiHeadAttention {
         x: &Tensor<3>,
         query: &Tensor<3>,
     ) -> Result<(), LayerError> {
-        match x.dims()[2] == self.d_model {
-            true => Ok(()),
-            false => Err(LayerError::Shape {
-                what,
-                shape: x.dims().to_vec(),
-                other: "queries",
-                other_shape: query.dims().to_vec(),
-                expected: "[batch, length, d_model]",
-            }),
-        }
+        let fits = x.dims()[2] == self.d_model;
+        check_shape(fits, what, &x.dims(), query, "[batch, length, d_model]")
+    }
+}
+
+/// The projection of `x`, also of an empty one, which not all backends multiply by a matrix.
+fn project(linear: &Linear, x: Tensor<3>) -> Tensor<3> {
+    let [batch, length, _] = x.dims();
+    if batch * length > 0 {
+        return linear.forward(x);
+    }
+    let [_, outputs] = linear.weight.dims();
+    Tensor::zeros([batch, length, outputs], (&x.device(), x.dtype()))
+}
+
+/// An error if a tensor of shape `shape` does not fit the queries.
+fn check_shape(
+    fits: bool,
+    what: &'static str,
+    shape: &[usize],
+    query: &Tensor<3>,
+    expected: &'static str,
+) -> Result<(), LayerError> {
+    match fits {
+        true => Ok(()),
+        false => Err(LayerError::Shape {
+            what,
+            shape: shape.to_vec(),
+            other: "queries",
+            other_shape: query.dims().to_vec(),
+            expected,
+        }),
     }
 }

@@ -24,7 +24,8 @@ type Grouped = Tensor<5>;
 ///
 /// # Memory
 /// Scores are never stored. The forward and the backward pass take memory that is linear in the lengths, beside what
-/// [`mask`](Self::mask) and [`bias`](Self::bias) are given. On processors, blocks of keys that a causal mask or a window
+/// [`mask`](Self::mask) and [`bias`](Self::bias) are given, a copy of the mask as numbers in F32, and the gradient by the
+/// bias, which has the shape of the bias. On processors, blocks of keys that a causal mask or a window
 /// hides take no time.
 ///
 /// ```
@@ -124,7 +125,7 @@ impl Attention {
         }
     }
 
-    /// Hides keys from queries: `true` hides a key. The mask is stored, and read where it lies.
+    /// Hides keys from queries: `true` hides a key. The mask is stored, once more as numbers.
     ///
     /// # Shapes
     /// - mask: `[batch or 1, heads or 1, length_1, length_2]`
@@ -176,12 +177,11 @@ impl Attention {
         let sizes = Sizes::new(&q, &k, &v)?;
         self.check(&sizes)?;
         let [batch, heads, rows, _] = q.dims();
-        let [_, _, columns, width] = v.dims();
-        if columns == 0 || rows == 0 {
-            return Ok(Tensor::zeros(
-                [batch, heads, rows, width],
-                (&q.device(), q.dtype()),
-            ));
+        let [_, _, _, width] = v.dims();
+        // Burn takes a 0 in a new shape for the size that was there, so that nothing empty is reshaped.
+        if [batch, heads, rows, sizes.columns].contains(&0) {
+            let options = (&sizes.device, sizes.dtype);
+            return Ok(Tensor::zeros([batch, heads, rows, width], options));
         }
         let scale = self.scale.unwrap_or(1.0 / (sizes.dim as f64).sqrt());
         let (q_i, k_j) = (
@@ -293,7 +293,8 @@ impl Attention {
         // Whole numbers that F32 holds.
         let range = Distribution::Uniform(0.0, f64::from(1 << 24));
         let shape = [sizes.batch, sizes.shared, sizes.group, 1];
-        let seeds = Tensor::<4>::random(shape, range, device).floor().int();
+        let seeds = Tensor::<4>::random(shape, range, (device, DType::F32));
+        let seeds = seeds.floor().int();
         let uniform = LazyTensor::try_uniform(LazyTensor::try_pm(seeds)?)?;
         let kept = uniform.try_greater_equal(self.dropout)?;
         Ok(kept.try_mul(1.0 / (1.0 - self.dropout))?)
@@ -370,6 +371,14 @@ impl Sizes {
         let values = [batch, shared, columns, width];
         let expected = "[batch, heads_2, length_2, d_v], as many as there are keys";
         sizes.fits("values", &v.dims(), &values, expected)?;
+        for (size, what) in [
+            (dim, "the components of queries"),
+            (width, "the components of values"),
+        ] {
+            if size == 0 {
+                return Err(LayerError::Empty(what));
+            }
+        }
         Ok(sizes)
     }
 

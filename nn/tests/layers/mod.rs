@@ -1,4 +1,6 @@
 mod attention;
+mod attention_edges;
+mod attention_hidden;
 mod gp;
 mod gp_edges;
 mod kernel;
