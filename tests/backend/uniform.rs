@@ -46,11 +46,11 @@ fn they_are_uniform_and_differ_between_pairs_and_seeds() {
     for (name, second) in [
         (
             "row",
-            &(|i, j| at(i + 1, j)) as &dyn Fn(usize, usize) -> f64,
+            &(|i: usize, j: usize| at(i + 1, j)) as &dyn Fn(usize, usize) -> f64,
         ),
-        ("column", &|i, j| at(i, j + 1)),
-        ("opposite", &|i, j| at(j, i)),
-        ("seed", &|i, j| other[i * N + j]),
+        ("column", &|i: usize, j: usize| at(i, j + 1)),
+        ("opposite", &|i: usize, j: usize| at(j, i)),
+        ("seed", &|i: usize, j: usize| other[i * N + j]),
     ] {
         let correlation = together(pairs(second));
         assert!(correlation.abs() < 0.08, "{name}: {correlation}");
