@@ -172,6 +172,7 @@ impl Reduction {
     }
 
     /// The number of pairs by which it is chosen where this runs.
+    #[cfg(all(host_backend, feature = "cpu"))]
     pub(crate) fn pairs(&self) -> u128 {
         let product = |sizes: &[usize]| sizes.iter().map(|size| *size as u128).product::<u128>();
         let all = || product(&self.batch) * product(&[self.m, self.n]);

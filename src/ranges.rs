@@ -135,6 +135,7 @@ impl Ranges {
     }
 
     /// The number of pairs by which it is chosen where a reduction runs, if it is not that of all pairs.
+    #[cfg(all(host_backend, feature = "cpu"))]
     pub(crate) fn pairs_that_count(&self) -> Option<u128> {
         (!self.as_all).then(|| self.pairs())
     }
