@@ -2,7 +2,32 @@
 
 use burn_lazy::{LazyError, solve::SolveError};
 
-/// Why a layer cannot be made, or cannot compute.
+/// A number or a name that is none of those that a setting or an argument can have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{setting}` is {value}, but must be {expected}")]
+#[non_exhaustive]
+pub struct SettingError {
+    /// The name of the setting.
+    pub setting: &'static str,
+    /// Its value.
+    pub value: String,
+    /// What it must be.
+    pub expected: &'static str,
+}
+
+impl SettingError {
+    /// The error of a setting with that value.
+    pub(crate) fn new(setting: &'static str, value: impl ToString, expected: &'static str) -> Self {
+        Self {
+            setting,
+            value: value.to_string(),
+            expected,
+        }
+    }
+}
+
+/// Why a kernel, attention, a Gaussian process or a regression cannot be made, or cannot compute. Losses have
+/// [`LossError`](crate::loss::LossError).
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LayerError {
@@ -12,16 +37,9 @@ pub enum LayerError {
     /// A system is not solved.
     #[error(transparent)]
     Solve(#[from] SolveError),
-    /// A number in a configuration makes no sense.
-    #[error("`{setting}` is {value}, but must be {expected}")]
-    Setting {
-        /// Its name.
-        setting: &'static str,
-        /// Its value.
-        value: f64,
-        /// What it must be.
-        expected: &'static str,
-    },
+    /// A setting is out of its range.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
     /// A tensor has another shape than another one asks for.
     #[error("{what} of shape {shape:?} must have {expected}, for {other} of shape {other_shape:?}")]
     Shape {
@@ -75,19 +93,15 @@ pub(crate) fn expect<T, E: std::error::Error>(result: Result<T, E>) -> T {
     }
 }
 
-/// An error if the number is not one that `fits`.
+/// An error unless the number is finite and one that `fits`.
 pub(crate) fn check_setting(
     setting: &'static str,
     value: f64,
     expected: &'static str,
     fits: bool,
-) -> Result<(), LayerError> {
-    match fits {
+) -> Result<(), SettingError> {
+    match fits && value.is_finite() {
         true => Ok(()),
-        false => Err(LayerError::Setting {
-            setting,
-            value,
-            expected,
-        }),
+        false => Err(SettingError::new(setting, value, expected)),
     }
 }

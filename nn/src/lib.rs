@@ -14,6 +14,6 @@ pub mod regression;
 mod system;
 
 pub use burn_lazy as lazy;
-pub use error::LayerError;
+pub use error::{LayerError, SettingError};
 pub use positive::{Positive, PositiveConfig};
 pub use system::Inference;

@@ -9,7 +9,8 @@ use burn_lazy::{LazyError, LazyTensor, solve::LinearOperator};
 
 use crate::error::{LayerError, check_setting, expect};
 
-/// How a [`Positive`] parameter starts, and between which bounds it stays.
+/// Configuration to create a [`Positive`] parameter with [`init`](PositiveConfig::init): how it starts, and between which
+/// bounds it stays.
 #[derive(Config, Debug)]
 pub struct PositiveConfig {
     /// The values at the start, one for each component.
@@ -53,17 +54,13 @@ impl PositiveConfig {
             return Err(LayerError::Empty("a positive parameter"));
         }
         let bound = "finite and not negative";
-        check_setting("lower", lower, bound, lower.is_finite() && lower >= 0.0)?;
-        let end = upper.unwrap_or(f64::INFINITY);
-        let finite = upper.is_none_or(f64::is_finite);
-        check_setting(
-            "upper",
-            end,
-            "finite and above the lower bound",
-            finite && end > lower,
-        )?;
+        check_setting("lower", lower, bound, lower >= 0.0)?;
+        if let Some(end) = upper {
+            let bound = "finite and above the lower bound";
+            check_setting("upper", end, bound, end > lower)?;
+        }
         for value in values {
-            let within = *value > lower && *value < end;
+            let within = *value > lower && upper.is_none_or(|end| *value < end);
             check_setting("value", *value, "finite and between the bounds", within)?;
         }
         let raw = |value: &f64| match upper {

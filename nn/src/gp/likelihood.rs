@@ -11,7 +11,7 @@ use burn_lazy::LazyTensor;
 use nalgebra::{DMatrix, SymmetricEigen};
 
 use crate::{
-    error::LayerError,
+    error::{LayerError, SettingError},
     positive::{Positive, PositiveConfig},
 };
 
@@ -150,11 +150,7 @@ fn check_targets(
     let targets = t.clone().into_data();
     match targets.iter::<f64>().find(|target| !fits(*target)) {
         None => Ok(()),
-        Some(value) => Err(LayerError::Setting {
-            setting: "a target",
-            value,
-            expected,
-        }),
+        Some(value) => Err(SettingError::new("a target", value, expected).into()),
     }
 }
 

@@ -5,6 +5,8 @@
 //! [`Posterior`], which predicts.
 //!
 //! An [`Svgp`] takes batches of many data, and targets of other kinds: classes and counts.
+//!
+//! The [guide](crate::guide::gaussian_processes) says which one when, and with which settings.
 
 mod exact;
 mod likelihood;

@@ -14,7 +14,7 @@ use crate::{
     positive::Positive,
 };
 
-/// How a [`Scale`] starts.
+/// Configuration to create a [`Scale`] with [`init`](ScaleConfig::init).
 #[derive(Config, Debug)]
 pub struct ScaleConfig {
     /// The number of variances in a batch, if there is one.

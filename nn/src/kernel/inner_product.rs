@@ -9,7 +9,7 @@ use crate::{
     positive::Positive,
 };
 
-/// How a [`Linear`] kernel starts.
+/// Configuration to create a [`Linear`] kernel with [`init`](LinearConfig::init).
 #[derive(Config, Debug)]
 pub struct LinearConfig {
     /// The number of coordinates, if each has a variance of its own.
@@ -68,7 +68,7 @@ impl Kernel for Linear {
     }
 }
 
-/// How a [`Polynomial`] kernel starts.
+/// Configuration to create a [`Polynomial`] kernel with [`init`](PolynomialConfig::init).
 #[derive(Config, Debug)]
 pub struct PolynomialConfig {
     /// $n$.
@@ -127,7 +127,7 @@ impl Kernel for Polynomial {
     }
 }
 
-/// How a [`Cosine`] kernel starts.
+/// Configuration to create a [`Cosine`] kernel with [`init`](CosineConfig::init).
 #[derive(Config, Debug)]
 pub struct CosineConfig {}
 
@@ -169,7 +169,7 @@ impl Kernel for Cosine {
     }
 }
 
-/// How an [`ArcCosine`] kernel starts.
+/// Configuration to create an [`ArcCosine`] kernel with [`init`](ArcCosineConfig::init).
 #[derive(Config, Debug)]
 pub struct ArcCosineConfig {
     /// The order: 0, 1 or 2.

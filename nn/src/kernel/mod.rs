@@ -27,6 +27,8 @@
 //! White noise is no kernel of points, as it asks whether two points are the same observation. It is the diagonal of a
 //! Gaussian process, [`ExactGpConfig::noise`](crate::gp::ExactGpConfig::noise).
 //!
+//! The [guide](crate::guide::kernels) says which kernel when.
+//!
 //! ```
 //! # #[cfg(all(feature = "flex", feature = "autodiff"))] {
 //! use burn::prelude::*;

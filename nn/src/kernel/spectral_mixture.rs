@@ -11,7 +11,7 @@ use crate::{
     positive::{Positive, PositiveConfig},
 };
 
-/// How a [`SpectralMixture`] kernel starts.
+/// Configuration to create a [`SpectralMixture`] kernel with [`init`](SpectralMixtureConfig::init).
 #[derive(Config, Debug)]
 pub struct SpectralMixtureConfig {
     /// The number of components of the mixture, Q. Up to 8 take little time to compile.

@@ -3,7 +3,11 @@
 use nalgebra::DMatrix;
 
 use super::{ActiveDims, Kernel, Matern, Product, Rbf, Scale, Smoothness};
-use crate::{dense, error::LayerError, positive::Positive};
+use crate::{
+    dense,
+    error::{LayerError, SettingError},
+    positive::Positive,
+};
 
 /// A stationary kernel whose spectrum is known: $k(x, y) = v \, \mathrm E \cos \langle w, x - y \rangle$ for random
 /// frequencies $w$ (Rahimi and Recht, "Random features for large-scale kernel machines", 2007).
@@ -151,11 +155,7 @@ impl<K: Spectral> Spectral for ActiveDims<K> {
     fn spectrum(&self, dim: usize, count: usize, seed: u64) -> Result<Spectrum, LayerError> {
         let active = self.dims();
         if let Some(own) = active.iter().find(|own| **own >= dim) {
-            return Err(LayerError::Setting {
-                setting: "a coordinate",
-                value: *own as f64,
-                expected: "one of the points",
-            });
+            return Err(SettingError::new("a coordinate", own, "one of the points").into());
         }
         let own = self.kernel.spectrum(active.len(), count, seed)?;
         let mut frequencies = vec![0.0; dim * count];

@@ -28,7 +28,7 @@ fn ones(length_scale: &Positive, x: &LazyTensor) -> Result<LazyTensor, LazyError
     LazyTensor::try_concat(&parts)?.try_elem(0)
 }
 
-/// How an [`Rbf`] kernel starts.
+/// Configuration to create an [`Rbf`] kernel with [`init`](RbfConfig::init).
 #[derive(Config, Debug)]
 pub struct RbfConfig {
     /// The number of coordinates, if each has a length scale of its own.
@@ -102,7 +102,7 @@ pub enum Smoothness {
     FiveHalves,
 }
 
-/// How a [`Matern`] kernel starts.
+/// Configuration to create a [`Matern`] kernel with [`init`](MaternConfig::init).
 #[derive(Config, Debug)]
 pub struct MaternConfig {
     /// $\nu$.
@@ -190,7 +190,7 @@ impl Kernel for Matern {
     }
 }
 
-/// How a [`RationalQuadratic`] kernel starts.
+/// Configuration to create a [`RationalQuadratic`] kernel with [`init`](RationalQuadraticConfig::init).
 #[derive(Config, Debug)]
 pub struct RationalQuadraticConfig {
     /// The number of coordinates, if each has a length scale of its own.
@@ -259,7 +259,7 @@ impl Kernel for RationalQuadratic {
     }
 }
 
-/// How a [`Periodic`] kernel starts.
+/// Configuration to create a [`Periodic`] kernel with [`init`](PeriodicConfig::init).
 #[derive(Config, Debug)]
 pub struct PeriodicConfig {
     /// The number of coordinates, if each has a length scale and a period of its own.
@@ -335,7 +335,7 @@ impl Kernel for Periodic {
     }
 }
 
-/// How a [`Constant`] kernel starts.
+/// Configuration to create a [`Constant`] kernel with [`init`](ConstantConfig::init).
 #[derive(Config, Debug)]
 pub struct ConstantConfig {
     /// The constant at the start.

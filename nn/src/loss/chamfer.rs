@@ -5,9 +5,10 @@ use burn_lazy::LazyTensor;
 
 use super::{
     cloud::{Cloud, Pair, Side, forward_clouds, per_batch},
-    error::{LossError, expect},
+    error::LossError,
     nearest::{Direction, nearest, nearest_with_index},
 };
+use crate::error::expect;
 
 /// Configuration to create a [`ChamferLoss`] with [`init`](ChamferLossConfig::init).
 #[derive(Config, Debug)]
@@ -74,6 +75,9 @@ pub struct ChamferOutput {
 
 impl ChamferLoss {
     /// Like [`forward_clouds`](Self::forward_clouds), with an error instead of a panic.
+    ///
+    /// # Errors
+    /// Where [`forward_clouds`](Self::forward_clouds) panics.
     pub fn try_forward_clouds<const R: usize>(
         &self,
         x: &Cloud<R>,
@@ -100,6 +104,9 @@ impl ChamferLoss {
     }
 
     /// Like [`forward_normals`](Self::forward_normals), with an error instead of a panic.
+    ///
+    /// # Errors
+    /// Where [`forward_normals`](Self::forward_normals) panics.
     pub fn try_forward_normals<const R: usize>(
         &self,
         x: &Cloud<R>,

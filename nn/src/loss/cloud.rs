@@ -322,10 +322,13 @@ macro_rules! forward_clouds {
             /// If the clouds do not fit together, or one is empty.
             #[track_caller]
             pub fn forward(&self, x: Tensor<2>, y: Tensor<2>) -> Tensor<1> {
-                crate::loss::error::expect(self.try_forward(x, y))
+                crate::error::expect(self.try_forward(x, y))
             }
 
             /// Like [`forward`](Self::forward), with an error instead of a panic.
+            ///
+            /// # Errors
+            /// Where [`forward`](Self::forward) panics.
             pub fn try_forward(&self, x: Tensor<2>, y: Tensor<2>) -> Result<Tensor<1>, LossError> {
                 self.try_forward_clouds(&Cloud::new(x), &Cloud::new(y))
             }
@@ -341,10 +344,13 @@ macro_rules! forward_clouds {
             /// If the clouds do not fit together, or one is empty.
             #[track_caller]
             pub fn forward_batch(&self, x: Tensor<3>, y: Tensor<3>) -> Tensor<1> {
-                crate::loss::error::expect(self.try_forward_batch(x, y))
+                crate::error::expect(self.try_forward_batch(x, y))
             }
 
             /// Like [`forward_batch`](Self::forward_batch), with an error instead of a panic.
+            ///
+            /// # Errors
+            /// Where [`forward_batch`](Self::forward_batch) panics.
             pub fn try_forward_batch(
                 &self,
                 x: Tensor<3>,
@@ -364,7 +370,7 @@ macro_rules! forward_clouds {
             /// If the clouds or their parts do not fit together, or one has no points but padding.
             #[track_caller]
             pub fn forward_clouds<const R: usize>(&self, x: &Cloud<R>, y: &Cloud<R>) -> Tensor<1> {
-                crate::loss::error::expect(self.try_forward_clouds(x, y))
+                crate::error::expect(self.try_forward_clouds(x, y))
             }
         }
     };

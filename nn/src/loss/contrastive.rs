@@ -5,9 +5,10 @@ use burn_lazy::{Axis, LazyError, LazyTensor};
 
 use super::{
     cloud::wide,
-    error::{LossError, check_setting, differ, expect},
+    error::{LossError, differ},
     logits::{Classes, MAX_LOGITS, Rows},
 };
+use crate::error::{check_setting, expect};
 
 /// Configuration to create a [`ContrastiveLoss`] with [`init`](ContrastiveLossConfig::init).
 #[derive(Config, Debug)]
@@ -41,22 +42,30 @@ impl ContrastiveLossConfig {
     }
 
     /// Like [`init`](Self::init), with an error instead of a panic.
+    ///
+    /// # Errors
+    /// Where [`init`](Self::init) panics.
     pub fn try_init(&self, device: &Device) -> Result<ContrastiveLoss, LossError> {
         check_setting(
             "temperature",
             self.temperature,
-            |own| own > 0.0,
             "more than 0",
+            self.temperature > 0.0,
         )?;
-        check_setting("max_scale", self.max_scale, |own| own > 0.0, "more than 0")?;
+        check_setting(
+            "max_scale",
+            self.max_scale,
+            "more than 0",
+            self.max_scale > 0.0,
+        )?;
         let scale = 1.0 / self.temperature;
         // The logarithm is rounded.
         let is_within = !self.learnable || scale <= self.max_scale * (1.0 + 1e-6);
         check_setting(
             "temperature",
             self.temperature,
-            |_| is_within,
             "1 / max_scale or more",
+            is_within,
         )?;
         let log_scale = || Param::from_tensor(Tensor::from_data([scale.ln()], device));
         Ok(ContrastiveLoss {
@@ -178,6 +187,9 @@ row_losses! {
 
 impl ContrastiveLoss {
     /// Like [`forward`](Self::forward), with an error instead of a panic.
+    ///
+    /// # Errors
+    /// Where [`forward`](Self::forward) panics.
     pub fn try_forward(&self, a: Tensor<2>, b: Tensor<2>) -> Result<Tensor<1>, LossError> {
         let dtype = a.dtype();
         let [a, b] = pair(a, b)?;
@@ -194,6 +206,9 @@ impl ContrastiveLoss {
     }
 
     /// Like [`forward_views`](Self::forward_views), with an error instead of a panic.
+    ///
+    /// # Errors
+    /// Where [`forward_views`](Self::forward_views) panics.
     pub fn try_forward_views(&self, a: Tensor<2>, b: Tensor<2>) -> Result<Tensor<1>, LossError> {
         let dtype = a.dtype();
         let (rows, classes) = self.views(pair(a, b)?);
@@ -202,6 +217,9 @@ impl ContrastiveLoss {
     }
 
     /// Like [`forward_labels`](Self::forward_labels), with an error instead of a panic.
+    ///
+    /// # Errors
+    /// Where [`forward_labels`](Self::forward_labels) panics.
     pub fn try_forward_labels(
         &self,
         z: Tensor<2>,
@@ -211,6 +229,9 @@ impl ContrastiveLoss {
     }
 
     /// Like [`forward_no_reduction`](Self::forward_no_reduction), with an error instead of a panic.
+    ///
+    /// # Errors
+    /// Where [`forward_no_reduction`](Self::forward_no_reduction) panics.
     pub fn try_forward_no_reduction(
         &self,
         a: Tensor<2>,
@@ -230,6 +251,9 @@ impl ContrastiveLoss {
     }
 
     /// Like [`forward_views_no_reduction`](Self::forward_views_no_reduction), with an error instead of a panic.
+    ///
+    /// # Errors
+    /// Where [`forward_views_no_reduction`](Self::forward_views_no_reduction) panics.
     pub fn try_forward_views_no_reduction(
         &self,
         a: Tensor<2>,
@@ -242,6 +266,9 @@ impl ContrastiveLoss {
     }
 
     /// Like [`forward_labels_no_reduction`](Self::forward_labels_no_reduction), with an error instead of a panic.
+    ///
+    /// # Errors
+    /// Where [`forward_labels_no_reduction`](Self::forward_labels_no_reduction) panics.
     pub fn try_forward_labels_no_reduction(
         &self,
         z: Tensor<2>,

@@ -56,6 +56,9 @@ forward_clouds!(EnergyDistance);
 
 impl EnergyDistance {
     /// Like [`forward_clouds`](Self::forward_clouds), with an error instead of a panic.
+    ///
+    /// # Errors
+    /// Where [`forward_clouds`](Self::forward_clouds) panics.
     pub fn try_forward_clouds<const R: usize>(
         &self,
         x: &Cloud<R>,

@@ -3,20 +3,15 @@
 use burn::tensor::DType;
 use burn_lazy::{LazyError, OperandInfo};
 
+use crate::error::SettingError;
+
 /// Why a loss is refused.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LossError {
     /// A setting is out of its range.
-    #[error("`{name}` is {value}, but has to be {wanted}")]
-    Setting {
-        /// The setting.
-        name: &'static str,
-        /// Its value.
-        value: String,
-        /// What it has to be.
-        wanted: &'static str,
-    },
+    #[error(transparent)]
+    Setting(#[from] SettingError),
     /// Two tensors do not fit together.
     #[error("{left} and {right} differ in {what}")]
     Shapes {
@@ -116,32 +111,6 @@ pub enum LossError {
     /// A formula is refused.
     #[error(transparent)]
     Lazy(#[from] LazyError),
-}
-
-/// The value, or a panic with the error at the caller's line.
-#[track_caller]
-pub(crate) fn expect<T>(result: Result<T, LossError>) -> T {
-    match result {
-        Ok(value) => value,
-        Err(error) => panic!("{error}"),
-    }
-}
-
-/// An error unless `value` is finite and within the range that `wanted` names.
-pub(crate) fn check_setting(
-    name: &'static str,
-    value: f64,
-    is_within: impl Fn(f64) -> bool,
-    wanted: &'static str,
-) -> Result<(), LossError> {
-    match value.is_finite() && is_within(value) {
-        true => Ok(()),
-        false => Err(LossError::Setting {
-            name,
-            value: value.to_string(),
-            wanted,
-        }),
-    }
 }
 
 /// The error of two tensors that do not fit together.

@@ -2,9 +2,10 @@
 
 use super::{
     cloud::wide,
-    error::{LossError, check_setting, differ, expect},
+    error::{LossError, differ},
     logits::{Classes, MAX_LOGITS, Rows},
 };
+use crate::error::{check_setting, expect};
 use burn::{
     module::{Initializer, Param},
     nn::loss::Reduction,
@@ -52,21 +53,24 @@ impl LinearCrossEntropyLossConfig {
     }
 
     /// Like [`init`](Self::init), with an error instead of a panic.
+    ///
+    /// # Errors
+    /// Where [`init`](Self::init) panics.
     pub fn try_init(&self, device: &Device) -> Result<LinearCrossEntropyLoss, LossError> {
-        let is_size = |size: f64| size > 0.0;
-        check_setting("d_model", self.d_model as f64, is_size, "more than 0")?;
-        check_setting("vocab", self.vocab as f64, is_size, "more than 0")?;
-        if let Some(softcap) = self.softcap {
-            check_setting("softcap", softcap, |own| own > 0.0, "more than 0")?;
+        for (setting, size) in [("d_model", self.d_model), ("vocab", self.vocab)] {
+            check_setting(setting, size as f64, "more than 0", size > 0)?;
         }
-        let is_part = |own: f64| (0.0..=1.0).contains(&own);
+        if let Some(softcap) = self.softcap {
+            check_setting("softcap", softcap, "more than 0", softcap > 0.0)?;
+        }
+        let is_part = (0.0..=1.0).contains(&self.label_smoothing);
         check_setting(
             "label_smoothing",
             self.label_smoothing,
-            is_part,
             "from 0 to 1",
+            is_part,
         )?;
-        check_setting("z_loss", self.z_loss, |own| own >= 0.0, "0 or more")?;
+        check_setting("z_loss", self.z_loss, "0 or more", self.z_loss >= 0.0)?;
         let fans = (Some(self.d_model), Some(self.vocab));
         let bias = || {
             self.initializer
@@ -96,7 +100,7 @@ impl LinearCrossEntropyLossConfig {
 ///
 /// With label smoothing $\alpha$ the first term is $-(1 - \alpha) z_t - \frac \alpha V \sum_v z_v$ (Szegedy et al.,
 /// "Rethinking the inception architecture for computer vision", 2016). The factor `z_loss` adds that many times
-/// $(\log \sum_v e^{z_v})^2$.
+/// $(\log \sum_v e^{z_v})^2$ (Chowdhery et al., "PaLM", 2022).
 ///
 /// Created by [`LinearCrossEntropyLossConfig`]. F16 and BF16 are computed in F32. The targets are read from the device
 /// and checked.
@@ -149,6 +153,9 @@ impl LinearCrossEntropyLoss {
     }
 
     /// Like [`forward`](Self::forward), with an error instead of a panic.
+    ///
+    /// # Errors
+    /// Where [`forward`](Self::forward) panics.
     pub fn try_forward(
         &self,
         h: Tensor<2>,
@@ -185,6 +192,9 @@ impl LinearCrossEntropyLoss {
     }
 
     /// Like [`forward_no_reduction`](Self::forward_no_reduction), with an error instead of a panic.
+    ///
+    /// # Errors
+    /// Where [`forward_no_reduction`](Self::forward_no_reduction) panics.
     pub fn try_forward_no_reduction(
         &self,
         h: Tensor<2>,

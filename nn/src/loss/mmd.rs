@@ -5,9 +5,10 @@ use burn_lazy::{LazyError, LazyTensor};
 
 use super::{
     cloud::{Cloud, Pair, Side, forward_clouds},
-    error::{LossError, check_setting, expect},
+    error::LossError,
     quadratic::{Estimator, Sums},
 };
+use crate::error::{check_setting, expect};
 
 /// Configuration to create an [`MmdLoss`] with [`init`](MmdLossConfig::init).
 #[derive(Config, Debug)]
@@ -39,19 +40,17 @@ impl MmdLossConfig {
     }
 
     /// Like [`init`](Self::init), with an error instead of a panic.
+    ///
+    /// # Errors
+    /// Where [`init`](Self::init) panics.
     pub fn try_init(&self) -> Result<MmdLoss, LossError> {
         for bandwidth in &self.bandwidths {
-            check_setting("bandwidths", *bandwidth, |own| own > 0.0, "more than 0")?;
+            check_setting("bandwidths", *bandwidth, "more than 0", *bandwidth > 0.0)?;
         }
-        let bandwidths = self.bandwidths.len() as f64;
-        check_setting(
-            "number of bandwidths",
-            bandwidths,
-            |count| count > 0.0,
-            "1 or more",
-        )?;
-        let points = self.median_points as f64;
-        check_setting("median_points", points, |count| count >= 2.0, "2 or more")?;
+        let count = self.bandwidths.len();
+        check_setting("number of bandwidths", count as f64, "1 or more", count > 0)?;
+        let points = self.median_points;
+        check_setting("median_points", points as f64, "2 or more", points >= 2)?;
         Ok(MmdLoss {
             bandwidths: self.bandwidths.clone(),
             relative_to_median: self.relative_to_median,
@@ -99,6 +98,9 @@ forward_clouds!(MmdLoss);
 
 impl MmdLoss {
     /// Like [`forward_clouds`](Self::forward_clouds), with an error instead of a panic.
+    ///
+    /// # Errors
+    /// Where [`forward_clouds`](Self::forward_clouds) panics.
     pub fn try_forward_clouds<const R: usize>(
         &self,
         x: &Cloud<R>,

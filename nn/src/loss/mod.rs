@@ -1,6 +1,8 @@
 //! Losses between clouds of points, and of representations.
 //!
-//! No loss stores a number for each pair of points. All have forms that return an error instead of a panic.
+//! Losses of clouds store nothing for each pair of points. Cross-entropy and contrastive losses of long representations
+//! store as many scores at once as their setting `max_logits` says. All have forms that return an error instead of a
+//! panic. The [guide](crate::guide::losses) says which loss when.
 //!
 //! | loss | what it measures | elsewhere |
 //! |---|---|---|

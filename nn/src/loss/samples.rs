@@ -8,11 +8,12 @@ use burn_lazy::{LazyError, LazyTensor, kernels};
 use super::{
     cloud::{Cloud, Pair, forward_clouds},
     cost::Cost,
-    error::{LossError, check_setting, expect},
+    error::LossError,
     quadratic::Sums,
     sinkhorn::{Problem, Settings},
     transport::Transport,
 };
+use crate::error::{SettingError, check_setting, expect};
 
 /// What a [`SamplesLoss`] measures.
 #[derive(Config, Debug, Copy, PartialEq)]
@@ -90,23 +91,26 @@ impl SamplesLossConfig {
     }
 
     /// Like [`init`](Self::init), with an error instead of a panic.
+    ///
+    /// # Errors
+    /// Where [`init`](Self::init) panics.
     pub fn try_init(&self) -> Result<SamplesLoss, LossError> {
-        check_setting("p", self.p, |p| p >= 1.0, "1 or more")?;
-        check_setting("blur", self.blur, |blur| blur > 0.0, "more than 0")?;
-        let is_part = |scaling: f64| scaling > 0.0 && scaling < 1.0;
-        check_setting("scaling", self.scaling, is_part, "between 0 and 1")?;
+        check_setting("p", self.p, "1 or more", self.p >= 1.0)?;
+        check_setting("blur", self.blur, "more than 0", self.blur > 0.0)?;
+        let is_part = self.scaling > 0.0 && self.scaling < 1.0;
+        check_setting("scaling", self.scaling, "between 0 and 1", is_part)?;
         if let Some(reach) = self.reach {
-            check_setting("reach", reach, |reach| reach > 0.0, "more than 0")?;
+            check_setting("reach", reach, "more than 0", reach > 0.0)?;
             let is_sinkhorn = self.divergence == Divergence::Sinkhorn;
             check_setting(
                 "reach",
                 reach,
-                |_| is_sinkhorn,
                 "without value but for Sinkhorn",
+                is_sinkhorn,
             )?;
         }
         if let Some(diameter) = self.diameter {
-            check_setting("diameter", diameter, |length| length > 0.0, "more than 0")?;
+            check_setting("diameter", diameter, "more than 0", diameter > 0.0)?;
         }
         Ok(SamplesLoss {
             divergence: self.divergence,
@@ -248,6 +252,9 @@ impl SamplesLoss {
     }
 
     /// Like [`forward_weighted`](Self::forward_weighted), with an error instead of a panic.
+    ///
+    /// # Errors
+    /// Where [`forward_weighted`](Self::forward_weighted) panics.
     pub fn try_forward_weighted(
         &self,
         a: Tensor<1>,
@@ -260,6 +267,9 @@ impl SamplesLoss {
     }
 
     /// Like [`forward_clouds`](Self::forward_clouds), with an error instead of a panic.
+    ///
+    /// # Errors
+    /// Where [`forward_clouds`](Self::forward_clouds) panics.
     pub fn try_forward_clouds<const R: usize>(
         &self,
         x: &Cloud<R>,
@@ -301,6 +311,9 @@ impl SamplesLoss {
     }
 
     /// Like [`solve`](Self::solve), with an error instead of a panic.
+    ///
+    /// # Errors
+    /// Where [`solve`](Self::solve) panics.
     pub fn try_solve(
         &self,
         a: Tensor<1>,
@@ -309,11 +322,8 @@ impl SamplesLoss {
         y: Tensor<2>,
     ) -> Result<Transport, LossError> {
         if self.divergence != Divergence::Sinkhorn {
-            return Err(LossError::Setting {
-                name: "divergence",
-                value: self.divergence.to_string(),
-                wanted: "Sinkhorn, as the others transport nothing",
-            });
+            let expected = "Sinkhorn, as the others transport nothing";
+            return Err(SettingError::new("divergence", self.divergence, expected).into());
         }
         let pair = Pair::new(
             &Cloud::new(x).with_weights(a),

@@ -92,13 +92,13 @@ impl FalkonConfig {
         t: Tensor<2>,
     ) -> Result<Falkon<K>, LayerError> {
         let (alpha, tolerance) = (self.alpha, self.tolerance);
+        check_setting("alpha", alpha, "positive and finite", alpha > 0.0)?;
         check_setting(
-            "alpha",
-            alpha,
-            "positive and finite",
-            alpha > 0.0 && alpha.is_finite(),
+            "tolerance",
+            tolerance,
+            "finite and not negative",
+            tolerance >= 0.0,
         )?;
-        check_setting("tolerance", tolerance, "not negative", tolerance >= 0.0)?;
         check_data(&x, &t)?;
         let [points, _] = x.dims();
         let within = (1..=points).contains(&self.centers);

@@ -75,8 +75,13 @@ impl KernelRidgeConfig {
         t: Tensor<2>,
     ) -> Result<KernelRidge<K>, LayerError> {
         let (alpha, tolerance) = (self.alpha, self.tolerance);
-        check_setting("alpha", alpha, "not negative", alpha >= 0.0)?;
-        check_setting("tolerance", tolerance, "not negative", tolerance >= 0.0)?;
+        check_setting("alpha", alpha, "finite and not negative", alpha >= 0.0)?;
+        check_setting(
+            "tolerance",
+            tolerance,
+            "finite and not negative",
+            tolerance >= 0.0,
+        )?;
         check_data(&x, &t)?;
         let (kernel, x, t) = (kernel.valid(), x.inner(), t.inner());
         let (rows, columns) = (

@@ -434,7 +434,7 @@ fn wrong_settings_are_errors() {
     let tolerance = ExactGpConfig::new().with_tolerance(-1.0);
     assert_eq!(
         text(tolerance),
-        "`tolerance` is -1, but must be not negative"
+        "`tolerance` is -1, but must be finite and not negative"
     );
     let bound = ExactGpConfig::new().with_noise_bound(-1.0);
     assert_eq!(

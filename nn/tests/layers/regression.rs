@@ -305,7 +305,7 @@ fn wrong_data_and_settings_are_errors() {
     let two = || points(&[0.0, 1.0]);
     assert_eq!(
         ridge(-1.0, two(), two()),
-        "`alpha` is -1, but must be not negative"
+        "`alpha` is -1, but must be finite and not negative"
     );
     let config = || FalkonConfig::new(2, 0.1);
     let positive = "but must be positive and finite";
@@ -325,7 +325,7 @@ fn wrong_data_and_settings_are_errors() {
             format!("`centers` is {centers}, but must be 1 to the number of points")
         );
     }
-    let negative = "`tolerance` is -1, but must be not negative";
+    let negative = "`tolerance` is -1, but must be finite and not negative";
     assert_eq!(
         falkon(config().with_tolerance(-1.0), two(), two()),
         negative

@@ -126,15 +126,15 @@ fn what_does_not_fit_is_named() {
     );
     assert_eq!(
         message(mmd().with_bandwidths(vec![1.0, -1.0]).try_init()),
-        "`bandwidths` is -1, but has to be more than 0"
+        "`bandwidths` is -1, but must be more than 0"
     );
     assert_eq!(
         message(mmd().with_bandwidths(vec![]).try_init()),
-        "`number of bandwidths` is 0, but has to be 1 or more"
+        "`number of bandwidths` is 0, but must be 1 or more"
     );
     assert_eq!(
         message(mmd().with_median_points(1).try_init()),
-        "`median_points` is 1, but has to be 2 or more"
+        "`median_points` is 1, but must be 2 or more"
     );
 }
 

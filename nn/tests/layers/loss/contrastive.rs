@@ -314,15 +314,15 @@ fn what_does_not_fit_is_named() {
     );
     assert_eq!(
         message(config(0.0).try_init(&device)),
-        "`temperature` is 0, but has to be more than 0"
+        "`temperature` is 0, but must be more than 0"
     );
     assert_eq!(
         message(config(1e-3).with_learnable(true).try_init(&device)),
-        "`temperature` is 0.001, but has to be 1 / max_scale or more"
+        "`temperature` is 0.001, but must be 1 / max_scale or more"
     );
     assert_eq!(
         message(config(0.1).with_max_scale(-1.0).try_init(&device)),
-        "`max_scale` is -1, but has to be more than 0"
+        "`max_scale` is -1, but must be more than 0"
     );
 }
 

@@ -399,23 +399,23 @@ fn what_does_not_fit_is_named() {
     for (config, expected) in [
         (
             LinearCrossEntropyLossConfig::new(0, 6),
-            "`d_model` is 0, but has to be more than 0",
+            "`d_model` is 0, but must be more than 0",
         ),
         (
             LinearCrossEntropyLossConfig::new(3, 0),
-            "`vocab` is 0, but has to be more than 0",
+            "`vocab` is 0, but must be more than 0",
         ),
         (
             config().with_softcap(Some(0.0)),
-            "`softcap` is 0, but has to be more than 0",
+            "`softcap` is 0, but must be more than 0",
         ),
         (
             config().with_label_smoothing(1.5),
-            "`label_smoothing` is 1.5, but has to be from 0 to 1",
+            "`label_smoothing` is 1.5, but must be from 0 to 1",
         ),
         (
             config().with_z_loss(-1.0),
-            "`z_loss` is -1, but has to be 0 or more",
+            "`z_loss` is -1, but must be 0 or more",
         ),
     ] {
         assert_eq!(message(config.try_init(&device)), expected);

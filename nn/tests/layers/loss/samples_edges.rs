@@ -246,7 +246,7 @@ fn what_does_not_fit_is_named() {
     let halves = || vector(&[0.5, 0.5]);
     assert_eq!(
         message(kernel.try_solve(halves(), ones([2, 1]), halves(), ones([2, 1]))),
-        "`divergence` is \"Energy\", but has to be Sinkhorn, as the others transport nothing"
+        "`divergence` is \"Energy\", but must be Sinkhorn, as the others transport nothing"
     );
 }
 
@@ -277,26 +277,26 @@ fn halves_are_computed_in_f32() {
 fn settings_out_of_their_range_are_named() {
     let config = SamplesLossConfig::sinkhorn;
     for (config, expected) in [
-        (config().with_p(0.5), "`p` is 0.5, but has to be 1 or more"),
+        (config().with_p(0.5), "`p` is 0.5, but must be 1 or more"),
         (
             config().with_blur(0.0),
-            "`blur` is 0, but has to be more than 0",
+            "`blur` is 0, but must be more than 0",
         ),
         (
             config().with_scaling(1.0),
-            "`scaling` is 1, but has to be between 0 and 1",
+            "`scaling` is 1, but must be between 0 and 1",
         ),
         (
             config().with_reach(Some(-1.0)),
-            "`reach` is -1, but has to be more than 0",
+            "`reach` is -1, but must be more than 0",
         ),
         (
             config().with_diameter(Some(f64::NAN)),
-            "`diameter` is NaN, but has to be more than 0",
+            "`diameter` is NaN, but must be more than 0",
         ),
         (
             SamplesLossConfig::energy().with_reach(Some(1.0)),
-            "`reach` is 1, but has to be without value but for Sinkhorn",
+            "`reach` is 1, but must be without value but for Sinkhorn",
         ),
     ] {
         assert_eq!(message(config.try_init()), expected);
