@@ -13,16 +13,17 @@ use crate::{debian, report, test};
 
 pub const PYKEOPS: &str = "pykeops==2.3";
 /// The peers, of fixed versions, as their times are compared.
-const PEERS: [&str; 6] = [
+const PEERS: [&str; 7] = [
     PYKEOPS,
     "numpy==2.4.6",
     "scipy==1.17.1",
     "scikit-learn==1.9.1",
     "faiss-cpu==1.15.1",
     "jax[cpu]==0.10.2",
+    "pot==0.9.7.post1",
 ];
 /// The folder in the user's data of their environment; named anew when they change.
-const ENVIRONMENT: &str = "burn-lazy/peers-1";
+const ENVIRONMENT: &str = "burn-lazy/peers-2";
 
 #[derive(Subcommand)]
 pub enum What {
@@ -30,6 +31,8 @@ pub enum What {
     Own(Arguments),
     /// This library in turns with pykeops, NumPy, SciPy, JAX, faiss and scikit-learn
     Peers(Arguments),
+    /// The layers of `burn-lazy-nn` beside Burn's operations, NumPy, SciPy, JAX, scikit-learn and POT
+    Layers(Selection),
     /// Multiply-adds and exponentials a second on all cores
     Roofline,
     /// Other schedules beside the one that is chosen: the figures behind `cube_kernels/src/plan/tuning.rs`
@@ -45,15 +48,16 @@ pub enum What {
     },
 }
 
+/// What is measured.
 #[derive(clap::Args)]
-pub struct Arguments {
+pub struct Selection {
     /// The backend that is measured
     #[arg(long, value_enum, default_value = "cpu")]
     device: Device,
     /// A few cases, in less than five minutes
     #[arg(long)]
     quick: bool,
-    /// Only workloads whose names begin so
+    /// Only workloads or layers whose names begin so
     #[arg(long)]
     only: Option<String>,
     /// Only these peers
@@ -62,6 +66,36 @@ pub struct Arguments {
     /// Where the results go, an object a row
     #[arg(long)]
     json: Option<PathBuf>,
+}
+
+impl Selection {
+    /// Hands it on to a program that measures, whose results go to the file `json`, if there is one.
+    fn hand_on(&self, command: &mut Command, json: Option<&Path>) {
+        if let Some(json) = json {
+            command.arg("--json").arg(json);
+        }
+        if self.quick {
+            command.arg("--quick");
+        }
+        if let Some(only) = &self.only {
+            command.args(["--only", only]);
+        }
+        if !self.peers.is_empty() {
+            command.args(["--peers", &self.peers.join(",")]);
+        }
+    }
+
+    /// The file of the results, from the folder of the user.
+    fn json(&self) -> Result<Option<PathBuf>> {
+        let folder = std::env::current_dir()?;
+        Ok(self.json.as_ref().map(|json| folder.join(json)))
+    }
+}
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    selection: Selection,
     /// Where they go as a table in Markdown
     #[arg(long)]
     table: Option<PathBuf>,
@@ -74,6 +108,7 @@ pub fn run(what: &What) -> Result<bool> {
     match what {
         What::Own(arguments) => measure(arguments, false),
         What::Peers(arguments) => measure(arguments, true),
+        What::Layers(selection) => layers(selection),
         What::Roofline => process::succeeds(benchmark("peers", Device::Flex)?.arg("--roofline")),
         What::Schedules { only } => {
             process::succeeds(benchmark("schedules", Device::Cpu)?.args(only))
@@ -93,12 +128,16 @@ fn say(message: &str) {
 fn benchmark(name: &str, device: Device) -> Result<Command> {
     device.ensure(&say)?;
     let mut command = process::cargo();
+    command.arg("bench");
     // The profile of the tests, so that nothing is built anew: what is measured is compiled at run time, or has its
-    // own level of optimisation.
-    command.args(["bench", "--profile", "dev"]);
+    // own level of optimisation. But in layers and their peers Burn's own operations have a share of the time.
+    if name != "layers" {
+        command.args(["--profile", "dev"]);
+    }
     // What the other packages take would be built for nothing.
     match name {
         "schedules" => command.args(test::LIBRARIES.split(' ')),
+        "layers" => command.args(["-p", "burn-lazy-nn"]),
         _ => command.args(["-p", "burn-lazy"]),
     };
     device.select(&mut command);
@@ -106,28 +145,25 @@ fn benchmark(name: &str, device: Device) -> Result<Command> {
     Ok(command)
 }
 
+/// The layers beside their peers.
+fn layers(selection: &Selection) -> Result<bool> {
+    let mut command = benchmark("layers", selection.device)?;
+    command.arg("--python").arg(environment(&say)?);
+    selection.hand_on(&mut command, selection.json()?.as_deref());
+    process::succeeds(&mut command)
+}
+
 fn measure(arguments: &Arguments, peers: bool) -> Result<bool> {
-    let mut command = benchmark("peers", arguments.device)?;
+    let selection = &arguments.selection;
+    let mut command = benchmark("peers", selection.device)?;
     let scratch = tempfile::tempdir()?;
     if peers {
         command.arg("--python").arg(environment(&say)?);
         command.arg("--scratch").arg(scratch.path());
     }
-    let folder = std::env::current_dir()?;
-    let json = match &arguments.json {
-        Some(json) => folder.join(json),
-        None => scratch.path().join("results.jsonl"),
-    };
-    command.arg("--json").arg(&json);
-    if arguments.quick {
-        command.arg("--quick");
-    }
-    if let Some(only) = &arguments.only {
-        command.args(["--only", only]);
-    }
-    if !arguments.peers.is_empty() {
-        command.args(["--peers", &arguments.peers.join(",")]);
-    }
+    let json = selection.json()?;
+    let json = json.unwrap_or_else(|| scratch.path().join("results.jsonl"));
+    selection.hand_on(&mut command, Some(&json));
     if !process::succeeds(&mut command)? {
         return Ok(false);
     }
