@@ -69,7 +69,6 @@ impl MultiHeadAttentionConfig {
         let n_kv_heads = self.n_kv_heads.unwrap_or(n_heads);
         let positive = "at least 1";
         check_setting("d_model", d_model as f64, positive, d_model > 0)?;
-        let divides = |part: usize, whole: usize| part > 0 && whole % part == 0;
         let divides = |part: usize, whole: usize| part > 0 && whole.is_multiple_of(part);
         let heads = "a divisor of `d_model`";
         check_setting("n_heads", n_heads as f64, heads, divides(n_heads, d_model))?;

@@ -2,7 +2,7 @@
 
 use burn::{module::Module, prelude::*, store::ModuleRecord, tensor::DType};
 use burn_lazy_nn::{
-    LayerError,
+    LayerError, SettingError,
     attention::{Attention, AttentionInput, MultiHeadAttention, MultiHeadAttentionConfig},
 };
 
@@ -327,10 +327,10 @@ fn wrong_input_is_named() {
     let config = MultiHeadAttentionConfig::new(10, 4);
     assert!(matches!(
         config.try_init(&device),
-        Err(LayerError::Setting {
+        Err(LayerError::Setting(SettingError {
             setting: "n_heads",
             ..
-        })
+        }))
     ));
     let nothing = Attention::new().forward(q(), zeros([2, 2, 0, 3]), zeros([2, 2, 0, 2]));
     assert_eq!(host(nothing), vec![0.0; 2 * 4 * 5 * 2]);
