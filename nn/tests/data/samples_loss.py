@@ -260,4 +260,5 @@ def main():
     path.write_text(json.dumps(out) + "\n")
 
 
-main()
+if __name__ == "__main__":
+    main()
