@@ -12,50 +12,39 @@ use crate::device::Device;
 use crate::process::{self, Source};
 use crate::summary::{Outcome, Tally};
 
-/// The examples, in the order in which they run.
-const EXAMPLES: [Example; 9] = [
+/// The examples, in the order in which they run: those of the library, then those of its layers.
+const EXAMPLES: [Example; 13] = [
     Example {
-        name: "tutorial",
         takes_size: true,
+        ..example("burn-lazy", "tutorial")
     },
-    Example {
-        name: "regression",
-        takes_size: false,
-    },
-    Example {
-        name: "knn_digits",
-        takes_size: false,
-    },
-    Example {
-        name: "neighbours",
-        takes_size: false,
-    },
-    Example {
-        name: "gmm_fit",
-        takes_size: false,
-    },
-    Example {
-        name: "attention",
-        takes_size: false,
-    },
-    Example {
-        name: "shooting",
-        takes_size: false,
-    },
-    Example {
-        name: "solve",
-        takes_size: false,
-    },
-    Example {
-        name: "gp_regression",
-        takes_size: false,
-    },
+    example("burn-lazy", "regression"),
+    example("burn-lazy", "knn_digits"),
+    example("burn-lazy", "neighbours"),
+    example("burn-lazy", "gmm_fit"),
+    example("burn-lazy", "attention"),
+    example("burn-lazy", "shooting"),
+    example("burn-lazy", "solve"),
+    example("burn-lazy", "gp_regression"),
+    example("burn-lazy-nn", "gradient_flow"),
+    example("burn-lazy-nn", "co2"),
+    example("burn-lazy-nn", "kriging"),
+    example("burn-lazy-nn", "attention_memory"),
 ];
 
 struct Example {
+    package: &'static str,
     name: &'static str,
     /// Whether `--rows` and `--cols` are passed on to it.
     takes_size: bool,
+}
+
+const fn example(package: &'static str, name: &'static str) -> Example {
+    Example {
+        package,
+        name,
+        takes_size: false,
+    }
 }
 
 #[derive(Args)]
@@ -112,7 +101,7 @@ fn run_example(progress: &Progress, example: &Example, options: &Options) -> boo
     let name = example.name;
     let command = |verb: &str| {
         let mut command = process::cargo();
-        command.args([verb, "--example", name]);
+        command.args([verb, "--package", example.package, "--example", name]);
         options.device.select(&mut command);
         command
     };
@@ -222,6 +211,8 @@ fn cargo_status(line: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -242,6 +233,19 @@ mod tests {
             "äöüäöüä",
         ] {
             assert_eq!(cargo_status(message), None, "{message}");
+        }
+    }
+
+    #[test]
+    fn each_example_is_a_program_of_its_package() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        for Example { package, name, .. } in EXAMPLES {
+            let folder = match package {
+                "burn-lazy" => root.clone(),
+                _ => root.join("nn"),
+            };
+            let file = folder.join(format!("examples/{name}.rs"));
+            assert!(file.exists(), "{}", file.display());
         }
     }
 
