@@ -1,5 +1,5 @@
 //! Memory and time of attention by the length of the sequence, forward and backward, without stored scores and with
-//! them: `cargo run --release -p burn-lazy-nn --example attention_memory -- --length 2048 --picture memory.svg`.
+//! them: `cargo run --release -p burn-lazy-nn --example attention_memory -- --length 4096 --picture memory.svg`.
 
 mod common;
 
