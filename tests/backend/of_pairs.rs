@@ -137,10 +137,10 @@ fn matrices_are_shared_by_batches_or_have_their_own() {
         let z_ij = tensor(&z, [batch[0], batch[1], 4, 6, 1], DType::F32, &device);
         let got = host(((x_i - y_j) * LazyTensor::vij(z_ij)).sum::<4>(Axis::J));
         let mut want = Vec::new();
-        for row in 0..2 * 3 * 4 {
+        for (row, own_x) in x.iter().enumerate() {
             let (b, c, i) = (row / 12, row / 4 % 3, row % 4);
             let own = (b % batch[0]) * batch[1] + c % batch[1];
-            let term = |j: usize| (x[row] - y[j]) * z[(own * 4 + i) * 6 + j];
+            let term = |j: usize| (own_x - y[j]) * z[(own * 4 + i) * 6 + j];
             want.push((0..6).map(term).sum());
         }
         assert_close("batches", &got, &want, 1e-5);
@@ -288,7 +288,7 @@ mod gradients {
         };
         let (x, y) = (points(4), points(6));
         let sum: Box<Function> = Box::new(|x, y, z| {
-            let k = (-(&x).sqdist(&y) + z).exp() * y;
+            let k = (-x.sqdist(&y) + z).exp() * y;
             k.sum::<2>(Axis::J).sin().sum()
         });
         let over_rows: Box<Function> =
