@@ -132,7 +132,7 @@ impl<'a> Run<'a> {
         let (formula, leaves) = Formula::new(&workload.expr);
         let program = Program::lower(&formula, Axis::J);
         let operand = |(k, var): (usize, &Var)| {
-            let rows = match var.axis {
+            let rows = match var.axis() {
                 Some(Axis::I) => workload.rows,
                 _ => workload.columns,
             };
