@@ -27,31 +27,21 @@ impl Direction {
     }
 }
 
-/// The distances of the points `from` to those of `to`, as a symbolic matrix. Padding of `to` is infinitely far away.
-fn distances<const R: usize>(
-    [from, to]: [&Side<R>; 2],
-    squared: bool,
-) -> Result<LazyTensor, LazyError> {
-    let x_i = LazyTensor::try_vi(from.points.clone())?;
-    let y_j = LazyTensor::try_vj(to.points.clone())?;
-    let distances = match squared {
-        true => x_i.try_sqdist(y_j)?,
-        false => x_i.try_sub(y_j)?.norm(),
-    };
-    match &to.padding {
-        Some(padding) => {
-            distances.try_mask_where(LazyTensor::try_vj(padding.clone())?, f64::INFINITY)
-        }
-        None => Ok(distances),
+/// The distances of rows to columns, or of rows to rows.
+fn distances(x: &LazyTensor, y: &LazyTensor, squared: bool) -> Result<LazyTensor, LazyError> {
+    match squared {
+        true => x.try_sqdist(y),
+        false => Ok(x.try_sub(y)?.norm()),
     }
 }
 
 /// The least of the distances of each row, `[.., N, 1]`.
 pub(crate) fn nearest<const R: usize>(
-    [from, to]: [&Side<R>; 2],
+    sides: [&Side<R>; 2],
     squared: bool,
 ) -> Result<Tensor<R>, LazyError> {
-    distances([from, to], squared)?.try_min(Axis::J)
+    let (distances, _) = nearest_with_index(sides, squared)?;
+    Ok(distances)
 }
 
 /// The same with the indices at which it is found.
@@ -59,5 +49,35 @@ pub(crate) fn nearest_with_index<const R: usize>(
     [from, to]: [&Side<R>; 2],
     squared: bool,
 ) -> Result<(Tensor<R>, Tensor<R, Int>), LazyError> {
-    distances([from, to], squared)?.try_min_argmin(Axis::J)
+    let indices = indices([&from.inner(), &to.inner()], squared)?;
+    // The gradient is that of these pairs. That of a minimum would take more passes over all pairs.
+    let dim = to.points.dims()[R - 1];
+    let matched = indices.clone().repeat_dim(R - 1, dim);
+    let matched = to.points.clone().gather(R - 2, matched);
+    let (x_i, y_i) = (
+        LazyTensor::try_vi(from.points.clone())?,
+        LazyTensor::try_vi(matched)?,
+    );
+    let distances = distances(&x_i, &y_i, squared)?.try_evaluate()?;
+    Ok((distances, indices))
+}
+
+/// The points of `to` that are nearest to those of `from`. Padding of `to` is infinitely far away.
+fn indices<const R: usize>(
+    [from, to]: [&Side<R>; 2],
+    squared: bool,
+) -> Result<Tensor<R, Int>, LazyError> {
+    let (x_i, y_j) = (
+        LazyTensor::try_vi(from.points.clone())?,
+        LazyTensor::try_vj(to.points.clone())?,
+    );
+    let distances = distances(&x_i, &y_j, squared)?;
+    let distances = match &to.padding {
+        Some(padding) => {
+            let padding = LazyTensor::try_vj(padding.clone())?;
+            distances.try_mask_where(padding, f64::INFINITY)?
+        }
+        None => distances,
+    };
+    distances.try_argmin(Axis::J)
 }
