@@ -344,7 +344,8 @@ fn steps(features: &str, other_targets: bool, tools: Option<&targets::Tools>) ->
             "tests, wgpu",
             // What the compilers of software Vulkan take minutes for, and what is above kernels, runs elsewhere.
             "test {core} --features {features} --test * -- --skip long::nested_functions \
-             --skip clusters::systems_of_matrices --skip masks::labels_of_any_size",
+             --skip long::soft_time_warping --skip clusters::systems_of_matrices \
+             --skip masks::labels_of_any_size --skip gradients_of_algebra_and_kernels",
             &[
                 ("BURN_DEVICE", "wgpu"),
                 ("BURN_LAZY_RUNTIME", "wgpu"),
@@ -379,8 +380,8 @@ fn steps(features: &str, other_targets: bool, tools: Option<&targets::Tools>) ->
         ..step(
             "kernels, indices checked",
             "test {core} --features {features} --test kernels -- --nocapture on_device::bounds \
-             on_device::folds on_device::matrices on_device::of_pairs on_device::pairs_once \
-             on_device::reductions on_device::scaled on_device::shapes",
+             on_device::folds on_device::matrices on_device::pairs_once on_device::reductions \
+             on_device::scaled on_device::shapes",
             &[("BURN_LAZY_RUNTIME", "cpu"), bounds::VARIABLE],
             Need::Llvm,
         )
