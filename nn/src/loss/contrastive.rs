@@ -6,7 +6,7 @@ use burn_lazy::{Axis, LazyError, LazyTensor};
 use super::{
     cloud::wide,
     error::{LossError, differ},
-    logits::{Classes, MAX_LOGITS, Rows},
+    logits::{Classes, Rows},
 };
 use crate::error::{check_setting, expect};
 
@@ -23,9 +23,9 @@ pub struct ContrastiveLossConfig {
     #[config(default = 100.0)]
     pub max_scale: f64,
     /// The most scores that are stored at once where representations have more than 128 numbers, as products of
-    /// matrices are faster there than formulas: those of one row at least. With 0 none are stored.
-    #[config(default = "MAX_LOGITS")]
-    pub max_logits: usize,
+    /// matrices are faster there than formulas: those of one row at least. With 0 none are stored. By default they are
+    /// $2^{22}$, or as many as there are numbers on one side if that is more.
+    pub max_logits: Option<usize>,
     /// Whether [`forward`](ContrastiveLoss::forward) takes the mean of both directions.
     #[config(default = true)]
     pub symmetric: bool,
@@ -112,7 +112,7 @@ pub struct ContrastiveLoss {
     /// $1 / t$, if it is not.
     scale: f64,
     max_scale: f64,
-    max_logits: usize,
+    max_logits: Option<usize>,
     symmetric: bool,
 }
 

@@ -3,7 +3,7 @@
 use super::{
     cloud::wide,
     error::{LossError, differ},
-    logits::{Classes, MAX_LOGITS, Rows},
+    logits::{Classes, Rows},
 };
 use crate::error::{check_setting, expect};
 use burn::{
@@ -34,9 +34,9 @@ pub struct LinearCrossEntropyLossConfig {
     #[config(default = 0.0)]
     pub z_loss: f64,
     /// The most logits that are stored at once, where representations are so large that products of matrices are
-    /// faster than formulas: those of one row at least. With 0 none are stored.
-    #[config(default = "MAX_LOGITS")]
-    pub max_logits: usize,
+    /// faster than formulas: those of one row at least. With 0 none are stored. By default they are $2^{22}$, or as
+    /// many as the weights have numbers if that is more.
+    pub max_logits: Option<usize>,
     /// How the parameters are initialised.
     #[config(default = "Initializer::KaimingUniform{gain:1.0/3.0f64.sqrt(), fan_out_only:false}")]
     pub initializer: Initializer,
@@ -127,7 +127,7 @@ pub struct LinearCrossEntropyLoss {
     ignore_index: i64,
     label_smoothing: f64,
     z_loss: f64,
-    max_logits: usize,
+    max_logits: Option<usize>,
 }
 
 impl LinearCrossEntropyLoss {

@@ -9,8 +9,9 @@ use burn_lazy::LazyError;
 pub(super) use classes::Classes;
 use classes::Terms;
 
-/// The most logits that are stored at once by default: 16 MiB in F32.
-pub(super) const MAX_LOGITS: usize = 1 << 22;
+/// The most logits that are stored at once by default, if representations of all classes have fewer numbers: 16 MiB in
+/// F32.
+const MAX_LOGITS: usize = 1 << 22;
 
 /// The largest representations whose sums over all classes are computed pair by pair. Larger ones are multiplied by
 /// Burn's products of matrices, some rows at a time, which was as fast at this size and is faster beyond.
@@ -35,13 +36,15 @@ pub(super) struct Rows {
 
 impl Rows {
     /// The sum of all losses, `[1]`. For large representations at most `max_logits` logits are stored at once, but
-    /// those of one row at least, or none if it is 0.
+    /// those of one row at least, or none if it is 0. By default they take no more memory than the gradients of the
+    /// classes do, which each part adds to.
     pub fn sum_of_losses(
         &self,
         classes: &Classes,
-        max_logits: usize,
+        max_logits: Option<usize>,
     ) -> Result<Tensor<1>, LazyError> {
-        let [_, dim] = self.h.dims();
+        let [vocab, dim] = classes.weight.dims();
+        let max_logits = max_logits.unwrap_or_else(|| MAX_LOGITS.max(vocab * dim));
         match dim > MOST_SYMBOLIC && max_logits > 0 {
             true => Ok(parts::sum_of_losses(self, classes, max_logits)),
             false => Ok(self.symbolic_losses(classes)?.sum()),
