@@ -105,3 +105,8 @@ pub(crate) fn check_setting(
         false => Err(SettingError::new(setting, value, expected)),
     }
 }
+
+/// An error if the number is negative or not finite.
+pub(crate) fn check_not_negative(setting: &'static str, value: f64) -> Result<(), SettingError> {
+    check_setting(setting, value, "finite and not negative", value >= 0.0)
+}

@@ -7,7 +7,7 @@ use burn::{
 };
 use burn_lazy::{LazyError, LazyTensor, solve::LinearOperator};
 
-use crate::error::{LayerError, check_setting, expect};
+use crate::error::{LayerError, check_not_negative, check_setting, expect};
 
 /// Configuration to create a [`Positive`] parameter with [`init`](PositiveConfig::init): how it starts, and between which
 /// bounds it stays.
@@ -53,8 +53,7 @@ impl PositiveConfig {
         if values.is_empty() || batch == Some(0) {
             return Err(LayerError::Empty("a positive parameter"));
         }
-        let bound = "finite and not negative";
-        check_setting("lower", lower, bound, lower >= 0.0)?;
+        check_not_negative("lower", lower)?;
         if let Some(end) = upper {
             let bound = "finite and above the lower bound";
             check_setting("upper", end, bound, end > lower)?;

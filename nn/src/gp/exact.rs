@@ -15,7 +15,7 @@ use super::{
 use crate::{
     data::check_data,
     dense,
-    error::{LayerError, check_setting, expect},
+    error::{LayerError, check_not_negative, check_setting, expect},
     kernel::Kernel,
     positive::{Positive, PositiveConfig},
     system::{Inference, Iterations, factored},
@@ -70,12 +70,7 @@ impl ExactGpConfig {
     ) -> Result<ExactGp<K>, LayerError> {
         let options = options.into();
         let (noise, tolerance) = (self.noise, self.tolerance);
-        check_setting(
-            "tolerance",
-            tolerance,
-            "finite and not negative",
-            tolerance >= 0.0,
-        )?;
+        check_not_negative("tolerance", tolerance)?;
         check_setting("noise", noise, "above its bound", noise > self.noise_bound)?;
         let noise = PositiveConfig::new(vec![noise]).with_lower(self.noise_bound);
         Ok(ExactGp {

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     data::check_data,
     dense,
-    error::{LayerError, check_setting, expect},
+    error::{LayerError, check_not_negative, check_setting, expect},
     kernel::Kernel,
 };
 
@@ -53,7 +53,7 @@ impl SvgpConfig {
         inducing: Tensor<2>,
     ) -> Result<Svgp<K>, LayerError> {
         let jitter = self.jitter;
-        check_setting("jitter", jitter, "finite and not negative", jitter >= 0.0)?;
+        check_not_negative("jitter", jitter)?;
         let [count, _] = inducing.dims();
         if count == 0 {
             return Err(LayerError::Empty("the inducing points"));

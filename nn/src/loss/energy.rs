@@ -66,10 +66,7 @@ impl EnergyDistance {
     ) -> Result<Tensor<1>, LossError> {
         let pair = Pair::new(x, y)?.normalized().centred();
         let sums = Sums::new(&pair, kernels::try_energy_distance)?;
-        let sums = match self.estimator {
-            Estimator::Biased => sums,
-            Estimator::Unbiased => sums.of_others(&pair, 0.0)?,
-        };
+        let sums = sums.by(self.estimator, &pair, 0.0)?;
         Ok(pair.values(sums.squared_distance()))
     }
 }

@@ -115,10 +115,7 @@ impl MmdLoss {
             false => pair,
         };
         let sums = Sums::new(&pair, |x, y| self.kernel(x, y))?;
-        let sums = match self.estimator {
-            Estimator::Biased => sums,
-            Estimator::Unbiased => sums.of_others(&pair, self.bandwidths.len() as f64)?,
-        };
+        let sums = sums.by(self.estimator, &pair, self.bandwidths.len() as f64)?;
         Ok(pair.values(sums.squared_distance()))
     }
 

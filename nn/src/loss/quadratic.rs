@@ -42,9 +42,22 @@ impl<const R: usize> Sums<R> {
         })
     }
 
+    /// The sums that an estimator takes, where the kernel of a point and itself is `at_itself`.
+    pub fn by(
+        self,
+        estimator: Estimator,
+        pair: &Pair<R>,
+        at_itself: f64,
+    ) -> Result<Self, LossError> {
+        match estimator {
+            Estimator::Biased => Ok(self),
+            Estimator::Unbiased => self.of_others(pair, at_itself),
+        }
+    }
+
     /// The sums without the pairs of a point and itself, at which the kernel is `at_itself`, divided by the weights of
     /// the others. The weights of each cloud have the sum 1.
-    pub fn of_others(self, pair: &Pair<R>, at_itself: f64) -> Result<Self, LossError> {
+    fn of_others(self, pair: &Pair<R>, at_itself: f64) -> Result<Self, LossError> {
         let sides = [&pair.x, &pair.y];
         for (operand, side) in ["x", "y"].into_iter().zip(sides) {
             let shape = side.points.dims();

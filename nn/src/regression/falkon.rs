@@ -14,7 +14,7 @@ use super::{expansion::KernelExpansion, selection::Selection};
 use crate::{
     data::check_data,
     dense::{self, Cholesky},
-    error::{LayerError, check_setting, expect},
+    error::{LayerError, check_not_negative, check_setting, expect},
     kernel::Kernel,
 };
 
@@ -93,12 +93,7 @@ impl FalkonConfig {
     ) -> Result<Falkon<K>, LayerError> {
         let (alpha, tolerance) = (self.alpha, self.tolerance);
         check_setting("alpha", alpha, "positive and finite", alpha > 0.0)?;
-        check_setting(
-            "tolerance",
-            tolerance,
-            "finite and not negative",
-            tolerance >= 0.0,
-        )?;
+        check_not_negative("tolerance", tolerance)?;
         check_data(&x, &t)?;
         let [points, _] = x.dims();
         let within = (1..=points).contains(&self.centers);

@@ -6,7 +6,7 @@ use burn_lazy::LazyTensor;
 use super::expansion::KernelExpansion;
 use crate::{
     data::check_data,
-    error::{LayerError, check_setting, expect},
+    error::{LayerError, check_not_negative, expect},
     kernel::Kernel,
     system::{Inference, Iterations, System},
 };
@@ -75,13 +75,8 @@ impl KernelRidgeConfig {
         t: Tensor<2>,
     ) -> Result<KernelRidge<K>, LayerError> {
         let (alpha, tolerance) = (self.alpha, self.tolerance);
-        check_setting("alpha", alpha, "finite and not negative", alpha >= 0.0)?;
-        check_setting(
-            "tolerance",
-            tolerance,
-            "finite and not negative",
-            tolerance >= 0.0,
-        )?;
+        check_not_negative("alpha", alpha)?;
+        check_not_negative("tolerance", tolerance)?;
         check_data(&x, &t)?;
         let (kernel, x, t) = (kernel.valid(), x.inner(), t.inner());
         let (rows, columns) = (
