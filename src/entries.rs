@@ -19,7 +19,7 @@ use crate::{
     error::LazyError,
     lazy::{IntoLazy, LazyTensor, expect},
     operand::{Operand, TensorValue, Value, union},
-    ops::cast_of,
+    ops::{Reduced, cast_of},
     pruning::Pruning,
     ranges::Ranges,
     request::Request,
@@ -172,7 +172,7 @@ impl LazyTensor {
         self.check_rank::<R>("evaluate", &shape)?;
         let kind = ReductionKind::Sum(Accumulation::default());
         let request = Request::new(kind, Wanted::VALUES, axis).squeezed(rows.is_none());
-        let [values, _] = self.reduce_unchecked(request)?;
+        let Reduced { values, .. } = self.reduce_unchecked(request)?;
         Ok(Tensor::from_dispatch(values.expect("they are wanted")))
     }
 
@@ -560,7 +560,8 @@ impl LazyTensor {
     /// The entries of a formula that does not depend on columns.
     pub(crate) fn entries<const R: usize>(&self) -> Result<Tensor<R>, LazyError> {
         let kind = ReductionKind::Sum(Accumulation::default());
-        let [values, _] = self.reduce_unchecked(Request::new(kind, Wanted::VALUES, Axis::J))?;
+        let Reduced { values, .. } =
+            self.reduce_unchecked(Request::new(kind, Wanted::VALUES, Axis::J))?;
         Ok(Tensor::from_dispatch(values.expect("they are wanted")))
     }
 }

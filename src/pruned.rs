@@ -16,6 +16,7 @@ use crate::{
     bounded::{Bounded, in_order},
     error::LazyError,
     lazy::{LazyTensor, expect},
+    ops::Reduced,
     pruning::{Pruned, Pruning, Unpruned},
     ranges::Ranges,
     request::Request,
@@ -445,7 +446,7 @@ impl<'a> Attempt<'a> {
         let seeds = |count, end| lists.seeds(count, end).expect(expect);
         let values = |formula: &LazyTensor, kind, seeds| {
             let request = Request::new(kind, Wanted::VALUES, axis).wide();
-            let [values, _] = self.of_pairs(formula, seeds).reduce_unchecked(request)?;
+            let Reduced { values, .. } = self.of_pairs(formula, seeds).reduce_unchecked(request)?;
             let values = Tensor::<1>::from_dispatch(values.expect("they are wanted"));
             Ok::<_, LazyError>(match kind {
                 ReductionKind::Smallest { k } => last_places(values, k),

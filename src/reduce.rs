@@ -1,7 +1,7 @@
 //! Reductions of lazy tensors to Burn tensors.
 
 use burn::{
-    backend::{Dispatch, DispatchTensor, TensorMetadata, ops::IntTensorOps},
+    backend::{Dispatch, TensorMetadata, ops::IntTensorOps},
     tensor::{Bool, Int, IntDType, Shape, Tensor},
 };
 use burn_lazy_kernels::{Accumulation, Axis, ReductionKind, Stages, Wanted, catalogue::ScalarOp};
@@ -11,6 +11,7 @@ use crate::{
     error::LazyError,
     lazy::{IntoLazy, LazyTensor, expect},
     operand::Operand,
+    ops::Reduced,
     request::Request,
 };
 
@@ -295,7 +296,7 @@ impl LazyTensor {
         let values: Tensor<R> = match axes.into() {
             Axes::One(axis) => {
                 let request = Request::new(kind, Wanted::VALUES, axis);
-                let [values, _] = self.reduce::<R>(operation, request)?;
+                let Reduced { values, .. } = self.reduce::<R>(operation, request)?;
                 Tensor::from_dispatch(values.expect("they are wanted"))
             }
             // The values of the first stage are not rounded to F16 or BF16.
@@ -315,7 +316,7 @@ impl LazyTensor {
         kind: ReductionKind,
         axes: Axes,
     ) -> Result<Tensor<R>, LazyError> {
-        let [values, _] = match axes {
+        let Reduced { values, .. } = match axes {
             Axes::One(axis) => {
                 let request = Request::new(kind, Wanted::VALUES, axis);
                 self.reduce::<R>(operation, request.wide())?
@@ -374,7 +375,9 @@ impl LazyTensor {
                 self.check_axis(Axis::I)?;
                 self.check_axis(Axis::J)?;
                 let request = Request::new(kind, Wanted::INDICES, Axis::J);
-                let [_, counts] = self.reduce_unchecked(request)?;
+                let Reduced {
+                    indices: counts, ..
+                } = self.reduce_unchecked(request)?;
                 let counts = counts.expect("they are wanted");
                 let mut shape = counts.shape().to_vec();
                 let rows = shape.len() - 2;
@@ -393,7 +396,7 @@ impl LazyTensor {
         kind: ReductionKind,
         axis: Axis,
     ) -> Result<Tensor<R, Int>, LazyError> {
-        let [_, indices] =
+        let Reduced { indices, .. } =
             self.reduce::<R>(operation, Request::new(kind, Wanted::INDICES, axis))?;
         Ok(Tensor::from_dispatch(indices.expect("they are wanted")))
     }
@@ -404,8 +407,9 @@ impl LazyTensor {
         kind: ReductionKind,
         axis: Axis,
     ) -> Result<(Tensor<R>, Tensor<R, Int>), LazyError> {
-        let [values, indices] =
-            self.reduce::<R>(operation, Request::new(kind, Wanted::BOTH, axis))?;
+        let Reduced {
+            values, indices, ..
+        } = self.reduce::<R>(operation, Request::new(kind, Wanted::BOTH, axis))?;
         Ok((
             Tensor::from_dispatch(values.expect("they are wanted")),
             Tensor::from_dispatch(indices.expect("they are wanted")),
@@ -425,10 +429,10 @@ impl LazyTensor {
         &self,
         operation: &'static str,
         kind: ReductionKind,
-    ) -> Result<[Option<DispatchTensor>; 2], LazyError> {
+    ) -> Result<Reduced<Dispatch>, LazyError> {
         let over_j = |formula: &LazyTensor, kind| {
             let request = Request::new(kind, Wanted::VALUES, Axis::J);
-            let [values, _] = formula.reduce_unchecked(request.wide())?;
+            let Reduced { values, .. } = formula.reduce_unchecked(request.wide())?;
             let values = values.expect("they are wanted");
             let device = formula.extent().device.expect("it has been reduced");
             Operand::dispatch(values, device, Some(Axis::J)).map(LazyTensor::leaf)

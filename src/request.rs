@@ -17,7 +17,7 @@ use crate::{
     kept::Kept,
     lazy::LazyTensor,
     operand::{Operand, Value},
-    ops::{LazyOps, Operands, Reduction, anchored, cast_of},
+    ops::{LazyOps, Operands, Reduced, Reduction, anchored, cast_of},
 };
 
 /// A reduction as a method asks for it.
@@ -76,7 +76,7 @@ impl LazyTensor {
         &self,
         operation: &'static str,
         request: Request,
-    ) -> Result<[Option<DispatchTensor>; 2], LazyError> {
+    ) -> Result<Reduced<Dispatch>, LazyError> {
         self.check_axis(request.axis)?;
         let prepared = self.reduction(request)?;
         #[cfg(feature = "autodiff")]
@@ -101,11 +101,14 @@ impl LazyTensor {
 
     /// The reduction of sorted operands, the same in every bit. Indices are kept where they are not asked for, too: they
     /// decide between zeros of both signs.
-    fn run_pruned(&self, request: Request) -> Result<[Option<DispatchTensor>; 2], LazyError> {
+    fn run_pruned(&self, request: Request) -> Result<Reduced<Dispatch>, LazyError> {
         let mut prepared = self.reduction(request)?;
         prepared.reduction.wanted.indices |= request.kind.selects();
-        let [values, indices] = self.run(prepared)?;
-        Ok([values, indices.filter(|_| request.wanted.indices)])
+        let reduced = self.run(prepared)?;
+        Ok(Reduced {
+            indices: reduced.indices.filter(|_| request.wanted.indices),
+            ..reduced
+        })
     }
 
     /// The same with operands in the order in which ranges count them, if that is another order.
@@ -264,13 +267,13 @@ impl LazyTensor {
     pub(crate) fn reduce_unchecked(
         &self,
         request: Request,
-    ) -> Result<[Option<DispatchTensor>; 2], LazyError> {
+    ) -> Result<Reduced<Dispatch>, LazyError> {
         let ordered = self.in_order()?;
         let own = ordered.as_ref().unwrap_or(self);
         own.run(own.reduction(request)?)
     }
 
-    fn run(&self, prepared: Prepared) -> Result<[Option<DispatchTensor>; 2], LazyError> {
+    fn run(&self, prepared: Prepared) -> Result<Reduced<Dispatch>, LazyError> {
         let Prepared {
             reduction,
             tensors,
@@ -286,11 +289,8 @@ impl LazyTensor {
             .map(|tensor| tensor.shape().to_vec())
             .collect();
         // The derivative of exponentials needs the maxima that they are relative to, and their sums.
-        let state = reduction.kind.has_state() && reduction.wanted.values && self.is_tracked();
-        let wanted = Wanted {
-            state,
-            ..reduction.wanted
-        };
+        let mut wanted = reduction.wanted;
+        wanted.state |= reduction.kind.has_state() && wanted.values && self.is_tracked();
         check_reduction(device, dtype, (&reduction, wanted), &shapes)
             .map_err(|error| self.unsupported(device, error))?;
         #[cfg(feature = "autodiff")]
@@ -298,20 +298,17 @@ impl LazyTensor {
             self.check_backward(device, dtype, &reduction)?;
         }
         let written = reduction.values_dtype(dtype);
-        let [values, indices] = match tensors.is_empty() {
+        let reduced = match tensors.is_empty() {
             true => constant(&reduction, device, written),
-            false => {
-                let reduced = <Dispatch as LazyOps>::lazy_reduce(Operands(tensors), reduction);
-                [reduced.values, reduced.indices]
-            }
+            false => <Dispatch as LazyOps>::lazy_reduce(Operands(tensors), reduction),
         };
         let own = extent.dtype.expect("there is a tensor operand");
         let own = if wide { computed(own) } else { own };
-        let values = values.map(|values| {
+        let values = reduced.values.map(|values| {
             let values = cast_of::<Dispatch>(values, own.into());
             dropped.into_iter().fold(values, with_graph_of)
         });
-        Ok([values, indices])
+        Ok(Reduced { values, ..reduced })
     }
 
     /// Checks that the reductions of the backward pass do not read more tensors than a kernel can bind.
@@ -434,7 +431,7 @@ fn with_graph_of(values: DispatchTensor, dropped: DispatchTensor) -> DispatchTen
 }
 
 /// The reduction of a formula in which simplification left no tensor. All rows are equal.
-fn constant(reduction: &Reduction, device: &Device, dtype: DType) -> [Option<DispatchTensor>; 2] {
+fn constant(reduction: &Reduction, device: &Device, dtype: DType) -> Reduced<Dispatch> {
     let (values, indices) = reduction.equal_rows();
     let shape = reduction.output_shape();
     let mut row = vec![1; shape.num_dims()];
@@ -458,5 +455,9 @@ fn constant(reduction: &Reduction, device: &Device, dtype: DType) -> [Option<Dis
         let tensor = Dispatch::int_reshape(tensor, Shape::from(row.clone()));
         Dispatch::int_expand(tensor, shape.clone())
     });
-    [values, indices]
+    Reduced {
+        values,
+        indices,
+        state: None,
+    }
 }

@@ -12,6 +12,7 @@ use crate::{
     error::LazyError,
     lazy::{LazyTensor, expect},
     operand::Operand,
+    ops::Reduced,
     reduce::{Axes, reductions},
     request::Request,
 };
@@ -92,7 +93,7 @@ impl LazyTensor {
 
     /// The variance and the mean as the kernel gives them.
     fn moments_of(&self, request: Request) -> Result<[DispatchTensor; 2], LazyError> {
-        let [values, _] = self.reduce_unchecked(request)?;
+        let Reduced { values, .. } = self.reduce_unchecked(request)?;
         Ok(split(values.expect("they are wanted"), self.dim()))
     }
 
@@ -111,7 +112,7 @@ impl LazyTensor {
             Operand::dispatch(values, device.clone(), Some(Axis::J)).map(LazyTensor::leaf)
         };
         let sum = request(ReductionKind::Sum(Accumulation::Blocks)).squeezed(true);
-        let [within, _] = leaf(variances)?.reduce_unchecked(sum)?;
+        let Reduced { values: within, .. } = leaf(variances)?.reduce_unchecked(sum)?;
         let within = Tensor::<R>::from_dispatch(within.expect("they are wanted"));
         let [between, mean] = leaf(means)?.moments_of(biased.squeezed(true))?;
         let [m, n] = self.sizes().map(|size| size as f64);

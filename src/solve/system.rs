@@ -17,6 +17,7 @@ use crate::{
     error::LazyError,
     lazy::LazyTensor,
     operand::{Operand, broadcast},
+    ops::Reduced,
     request::Request,
 };
 
@@ -81,7 +82,8 @@ fn contract<const R: usize>(
     let rows = left.shape()[R - 2];
     let sum = variable(left)?.try_mul(variable(with_axis(right, R - 2))?)?;
     let kind = ReductionKind::Sum(Accumulation::default());
-    let [values, _] = sum.reduce_unchecked(Request::new(kind, Wanted::VALUES, Axis::J))?;
+    let Reduced { values, .. } =
+        sum.reduce_unchecked(Request::new(kind, Wanted::VALUES, Axis::J))?;
     let mut shape = right.dims();
     shape[R - 2] = rows;
     let values = values.expect("they are wanted");
