@@ -1355,7 +1355,7 @@ scalar_ops! {
             tile: |a, b, c| T::of(random::random_on_host([a.double(), b.double(), c.double()])),
             grad: |a, b, c, y| [Expr::constant(0.0), Expr::constant(0.0), Expr::constant(0.0)],
             bounds: |a, b, c| Interval::random([a, b, c]),
-            cube: |a, b, c| random::random(a, b, c);
+            cube: |a, b, c| random::random(a, b, c, math);
     }
 }
 

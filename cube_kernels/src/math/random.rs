@@ -4,7 +4,9 @@
 use cubecl::prelude::*;
 
 #[cfg(feature = "cubecl")]
-use super::constant_vector;
+use super::elementary::{largest, not_a_number};
+#[cfg(feature = "cubecl")]
+use super::{Math, constant_vector};
 
 /// The generator that each number goes through first.
 const FACTOR: u32 = 1_664_525;
@@ -38,6 +40,7 @@ pub fn random<F: Float, N: Size>(
     a: Vector<F, N>,
     b: Vector<F, N>,
     c: Vector<F, N>,
+    #[comptime] math: Math,
 ) -> Vector<F, N> {
     let (x, y, z) = (start::<F, N>(a), start::<F, N>(b), start::<F, N>(c));
     let x = x + y * z;
@@ -47,8 +50,11 @@ pub fn random<F: Float, N: Size>(
     let (x, y, z) = (x ^ (x >> half), y ^ (y >> half), z ^ (z >> half));
     let hash = x + y * z;
     let value = Vector::cast_from(hash >> Vector::new(DROPPED)) * constant_vector::<F, N>(STEP);
-    // NaN, if any of them is not finite.
-    value + (a + b + c) * constant_vector::<F, N>(0.0)
+    // NaN, if any of them is not finite. Not their product with 0, of which the compilers of shaders make 0.
+    let sum = a + b + c;
+    let finite = sum.abs().less_equal(&largest::<F, N>(math));
+    let nan = Vector::<F, N>::cast_from(not_a_number::<N>(Vector::<f32, N>::cast_from(sum)));
+    select_many(finite, value, nan)
 }
 
 /// What a number starts from.

@@ -101,6 +101,14 @@ impl Expr {
         Expr::scalar(ScalarOp::MaskWhere, args)
     }
 
+    /// 1 where this is NaN or more than the largest number in F32. Not from a product with 0, of which the compilers of
+    /// shaders make 0.
+    fn is_not_finite(&self) -> Expr {
+        self.abs()
+            .is(ScalarOp::LessEqual, f32::MAX.into())
+            .is(ScalarOp::Equal, 0.0)
+    }
+
     /// 1 where this is NaN.
     fn is_nan(&self) -> Expr {
         self.compare(ScalarOp::NotEqual, self)
@@ -238,7 +246,7 @@ impl Interval {
     /// Random numbers from 0 to 1, of any numbers in these intervals. Of NaN and infinities they are NaN.
     pub(crate) fn random(args: [&Self; 3]) -> Self {
         let sides = args.map(|arg| arg.low.clone() + arg.high.clone());
-        Self::constants(0.0, 1.0).unknown_with(&(Expr::sum(sides) * 0.0))
+        Self::constants(0.0, 1.0).unknown_where(&Expr::sum(sides).is_not_finite())
     }
 
     /// The part from `low` up.

@@ -194,8 +194,8 @@ impl Rounding {
             ])),
         };
         wide.unknown_where(&outside)
-            .unknown_with(&(a.low.clone() * 0.0))
-            .unknown_with(&(b.low.clone() * 0.0))
+            .unknown_where(&a.low.is_not_finite())
+            .unknown_where(&b.low.is_not_finite())
     }
 
     /// Remainders of the division by one number. They jump where the quotient is an integer.
