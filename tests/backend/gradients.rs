@@ -77,7 +77,8 @@ fn gradients_of_each_operation_equal_central_differences() {
 #[test]
 fn gradients_of_algebra_and_kernels_equal_central_differences() {
     let (dtype, tolerance) = *types().last().expect("there is a type");
-    for case in algebra::cases().iter().chain(&kernels::cases()) {
+    let (algebra, kernels) = (algebra::cases(), kernels::cases());
+    for case in some_of(algebra.iter().chain(&kernels), 5) {
         check_case(case, Axis::J, dtype, tolerance);
     }
 }

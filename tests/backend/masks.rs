@@ -130,7 +130,7 @@ fn labels_of_any_size_are_compared_exactly_with_numbers() {
     let whole = WHOLE.map(|number| number as f64);
     let numbers = whole.iter().chain(&halves).chain(&infinite).chain(&large);
     // A list at a time, so that there are few kernels.
-    for number in numbers {
+    for number in some_of(numbers, 5) {
         for (op, holds) in comparisons() {
             let values: Tensor<2> = a.try_apply(op, *number).unwrap().evaluate();
             let expected: Vec<f64> = whole

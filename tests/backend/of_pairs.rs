@@ -243,7 +243,7 @@ mod gradients {
         z: Tensor<R>,
         f: &dyn Fn(LazyTensor, LazyTensor, LazyTensor) -> Tensor<1>,
     ) {
-        let leaves = (
+        let (x, y, z) = (
             x.autodiff().require_grad(),
             y.autodiff().require_grad(),
             z.autodiff().require_grad(),
@@ -251,24 +251,19 @@ mod gradients {
         let value = |x: Tensor<2>, y: Tensor<2>, z: Tensor<R>| {
             f(LazyTensor::vi(x), LazyTensor::vj(y), LazyTensor::vij(z))
         };
-        let (x, y, z) = leaves.clone();
+        let z_shape = z.dims();
         let gradients = value(x.clone(), y.clone(), z.clone()).backward();
-        let single = |tensor: Tensor<1>| host(tensor)[0];
         let [x0, y0, z0] = [host(x.clone()), host(y.clone()), host(z.clone())];
-        let (dx, dy, dz) = (x.dims(), y.dims(), z.dims());
-        let plain = device();
-        let by_x = differences(&x0, &|x| {
-            let x = tensor(x, dx, DType::F64, &plain);
-            single(value(x, y.clone().inner(), z.clone().inner()))
-        });
-        let by_y = differences(&y0, &|y| {
-            let y = tensor(y, dy, DType::F64, &plain);
-            single(value(x.clone().inner(), y, z.clone().inner()))
-        });
-        let by_z = differences(&z0, &|z| {
-            let z = tensor(z, dz, DType::F64, &plain);
-            single(value(x.clone().inner(), y.clone().inner(), z))
-        });
+        let moved = |x: &[f64], y: &[f64], z: &[f64]| {
+            let device = reference_device();
+            let points =
+                |values: &[f64]| tensor(values, [values.len() / 2, 2], DType::F64, &device);
+            let z = tensor(z, z_shape, DType::F64, &device);
+            host(value(points(x), points(y), z))[0]
+        };
+        let by_x = differences(&x0, &|x| moved(x, &y0, &z0));
+        let by_y = differences(&y0, &|y| moved(&x0, y, &z0));
+        let by_z = differences(&z0, &|z| moved(&x0, &y0, z));
         assert_gradient(what, &x, &gradients, &by_x, 1e-7);
         assert_gradient(what, &y, &gradients, &by_y, 1e-7);
         assert_gradient(what, &z, &gradients, &by_z, 1e-7);

@@ -32,15 +32,16 @@ fn check<const R: usize>(
     (dtype, tolerance): (DType, f64),
     f: impl Fn(&LazyTensor, &LazyTensor, &LazyTensor) -> Tensor<1>,
 ) {
-    let device = device().autodiff();
-    let run = |stored: bool| {
+    let run = |stored: bool, dtype: DType, device: Device| {
+        let device = device.autodiff();
         let [a, b] = [a, b].map(|(values, shape)| tensor(values, shape, dtype, &device));
         let [a, b] = [a, b].map(Tensor::require_grad);
         let (x, y) = (LazyTensor::vi(a.clone()), LazyTensor::vj(b.clone()));
         let z = match stored {
             false => &x * &y,
             true => {
-                let product = a.clone().matmul(b.clone().swap_dims(R - 2, R - 1));
+                // No product of matrices, which cards round to TF32.
+                let product = a.clone() * b.clone().swap_dims(R - 2, R - 1);
                 match R {
                     2 => LazyTensor::vij(product.unsqueeze_dim::<3>(2)),
                     _ => LazyTensor::vij(product.unsqueeze_dim::<4>(3)),
@@ -52,8 +53,8 @@ fn check<const R: usize>(
         let gradient = |leaf: &Tensor<R>| host(leaf.grad(&gradients).expect("it is tracked"));
         (host(value), gradient(&a), gradient(&b))
     };
-    let (value, by_a, by_b) = run(false);
-    let (own, own_a, own_b) = run(true);
+    let (value, by_a, by_b) = run(false, DType::F64, reference_device());
+    let (own, own_a, own_b) = run(true, dtype, device());
     assert_close(what, &own, &value, tolerance);
     assert_close(&format!("{what} by rows"), &own_a, &by_a, 10.0 * tolerance);
     assert_close(
@@ -157,6 +158,19 @@ fn gradients_of_all_reductions_reach_matrices() {
     ];
     for precision in dtypes() {
         for (what, f) in functions {
+            // Where kernels are compiled, one of each way in which a matrix reaches a gradient.
+            let ways = [
+                "matrix alone",
+                "softmax",
+                "min",
+                "kmin",
+                "masked",
+                "ranges",
+                "dense, blocks and diagonals",
+            ];
+            if !is_interpreted() && !ways.contains(&what) {
+                continue;
+            }
             check(what, [(&a, [M, 1]), (&b, [N, 1])], precision, f);
         }
     }
@@ -253,7 +267,9 @@ fn gradients_of_solutions_reach_matrices() {
         weighed(solved.solution)
     };
     let at = |values: &[f64], device: &Device| tensor(values, [n, n, 1], DType::F64, device);
-    let expected = differences(&factor, &|moved| host(value(&at(moved, &device())))[0]);
+    let expected = differences(&factor, &|moved| {
+        host(value(&at(moved, &reference_device())))[0]
+    });
     let leaf = at(&factor, &device().autodiff()).require_grad();
     let gradients = value(&leaf).backward();
     assert_gradient("solution", &leaf, &gradients, &expected, 1e-7);

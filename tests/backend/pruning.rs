@@ -153,7 +153,7 @@ fn nothing_differs_in_halves() {
 /// Sizes of a block, one more and one less, and lists of any length.
 #[test]
 fn nothing_differs_for_any_size_and_length() {
-    let sizes: &[usize] = match is_fast() {
+    let sizes: &[usize] = match is_interpreted() {
         true => &[1, 15, 16, 17, 63, 64, 65, 300],
         false => &[1, 17, 65],
     };
@@ -166,7 +166,7 @@ fn nothing_differs_for_any_size_and_length() {
     }
     let (x, y) = (&clouds(150, 2, 69)[2], &clouds(260, 2, 70)[2]);
     let [x_i, y_j] = points_of(&x.points, &y.points, 2, DType::F32);
-    let counts: &[usize] = match is_fast() {
+    let counts: &[usize] = match is_interpreted() {
         true => &[1, 63, 64, 65, 200, 261],
         false => &[1, 65],
     };
@@ -177,7 +177,9 @@ fn nothing_differs_for_any_size_and_length() {
 fn nothing_differs_for_other_formulas() {
     let (m, n) = (300, 500);
     let mut random = Random::new(71);
-    for (dtype, _) in dtypes() {
+    // Compiled kernels are many here, of which doubles and other axes are the same in their bounds.
+    let all = is_interpreted();
+    for (dtype, _) in some_of(dtypes(), 2) {
         let [x_i, y_j] = points_of(&random.vec(m * 2), &random.vec(n * 2), 2, dtype);
         let [u_i, v_j] = points_of(&random.vec(m), &random.vec(n), 1, dtype);
         let scale = tensor(&[0.3, 2.0], [2], dtype, &device());
@@ -209,8 +211,9 @@ fn nothing_differs_for_other_formulas() {
             if *name == gaussian && !is_fast() {
                 continue;
             }
-            for axis in [Axis::J, Axis::I] {
-                check(&format!("{name} in {dtype:?}"), k, axis, &[10]);
+            check(&format!("{name} in {dtype:?}"), k, Axis::J, &[10]);
+            if all || *name == "weighted" {
+                check(&format!("{name} in {dtype:?}"), k, Axis::I, &[10]);
             }
         }
     }

@@ -13,6 +13,15 @@ pub fn device() -> Device {
     Device::default()
 }
 
+/// Where references are computed that are formulas, too: on the host, where nothing is compiled.
+#[cfg(feature = "autodiff")]
+pub fn reference_device() -> Device {
+    #[cfg(feature = "flex")]
+    return Device::flex();
+    #[cfg(not(feature = "flex"))]
+    return device();
+}
+
 /// Whether Burn has tensors of `dtype` on the device.
 pub fn has(dtype: DType) -> bool {
     device().supports_dtype(dtype)
@@ -43,6 +52,12 @@ pub fn is_interpreted() -> bool {
     ["Flex(", "NdArray("]
         .iter()
         .any(|name| device.contains(name))
+}
+
+/// As many of what a test goes through as its time allows: all where nothing is compiled, else one of `every`.
+pub fn some_of<T>(all: impl IntoIterator<Item = T>, every: usize) -> Vec<T> {
+    let every = if is_interpreted() { 1 } else { every };
+    all.into_iter().step_by(every).collect()
 }
 
 /// Says that the test at hand, or a part of it, does not run, and why. Not by a macro, whose output is captured.
