@@ -136,10 +136,40 @@ reductions! {
         weight: impl IntoLazy,
         axis: impl Into<Axes>
     ) -> Tensor<R> = |k| {
-        k.check_scalar("sumsoftmaxweight")?;
-        let both = LazyTensor::try_concat(&[k.clone(), weight.into_lazy()?])?;
-        let both = both.try_prune(k.pruning)?;
+        let both = k.scores_and_weights("sumsoftmaxweight", weight)?;
         both.values("sumsoftmaxweight", ReductionKind::SoftmaxSum, axis)
+    };
+
+    /// [`sumsoftmaxweight`](Self::sumsoftmaxweight), and the [`logsumexp`](Self::logsumexp) of the scores, in one pass:
+    /// $\sum_j p_{ij} g_{ij}$ of shape `[batch.., M, D]` and $\log \sum_j e^{f_{ij}}$ of shape `[batch.., M, 1]`, with N in
+    /// the place of M over [`Axis::I`].
+    ///
+    /// With both, a softmax over some of the columns can be joined with that over the others, or its sum of weights can
+    /// have a further term. Both are differentiable.
+    sumsoftmaxweight_logsumexp / try_sumsoftmaxweight_logsumexp(
+        weight: impl IntoLazy,
+        axis: Axis
+    ) -> (Tensor<R>, Tensor<R>) = |k| {
+        const OPERATION: &str = "sumsoftmaxweight_logsumexp";
+
+        let both = k.scores_and_weights(OPERATION, weight)?;
+        let wanted = Wanted { state: true, ..Wanted::VALUES };
+        let request = Request::new(ReductionKind::SoftmaxSum, wanted, axis);
+        let Reduced { values, state, .. } = both.reduce::<R>(OPERATION, request)?;
+        let values: Tensor<R> = Tensor::from_dispatch(values.expect("they are wanted"));
+        let Some(state) = state else {
+            // A formula without tensors is not computed by kernels.
+            return Ok((values, both.try_slice(0..1)?.try_logsumexp(axis)?));
+        };
+        let state: Tensor<R> = Tensor::from_dispatch(state);
+        let maxima = state.clone().narrow(R - 1, 0, 1).detach();
+        let sums = state.narrow(R - 1, 1, 1);
+        // A row without exponentials has no gradient.
+        let nothing = sums.clone().equal_elem(0.0);
+        let logarithms = sums.mask_fill(nothing.clone(), 1.0).log() + maxima;
+        let logarithms = logarithms.mask_fill(nothing, f64::NEG_INFINITY);
+        let dtype = values.dtype();
+        Ok((values, cast(logarithms, dtype.into())))
     };
 
     /// The smallest value over a symbolic axis, $\min_j f_{ij}$ of each component, shaped as the [`sum`](Self::sum).
@@ -414,6 +444,17 @@ impl LazyTensor {
             Tensor::from_dispatch(values.expect("they are wanted")),
             Tensor::from_dispatch(indices.expect("they are wanted")),
         ))
+    }
+
+    /// The scores of a softmax, of which this is the formula, and behind them what is weighted by it.
+    fn scores_and_weights(
+        &self,
+        operation: &'static str,
+        weight: impl IntoLazy,
+    ) -> Result<Self, LazyError> {
+        self.check_scalar(operation)?;
+        let both = LazyTensor::try_concat(&[self.clone(), weight.into_lazy()?])?;
+        both.try_prune(self.pruning)
     }
 
     /// Scores and values of rows. A row without pairs has the score $-\infty$ and the value NaN, which does not count.

@@ -1,12 +1,29 @@
 //! Autodiff: the gradient of a reduction is a reduction of the differentiated formula.
 
+/// Calls a function that has the number of operands as a parameter.
+macro_rules! by_count {
+    ($function:ident, $operands:ident, $($argument:expr),*) => {
+        by_count!(@ $function, $operands, ($($argument),*), 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16)
+    };
+    (@ $function:ident, $operands:ident, $arguments:tt, $($n:literal)*) => {
+        match $operands.0.len() {
+            $( $n => by_count!(@@ $function::<B, C, $n>, $operands, $arguments), )*
+            n => unreachable!("{n} operands, at most {MAX_OPERANDS} were allowed"),
+        }
+    };
+    (@@ $function:expr, $operands:ident, ($($argument:expr),*)) => {
+        $function($operands, $($argument),*)
+    };
+}
+
+mod exponentials;
 mod of_pairs;
 
 use std::sync::Arc;
 
 use burn::{
     backend::{
-        Backend, TensorMetadata,
+        AutodiffBackend, Backend, TensorMetadata,
         tensor::{Device, FloatTensor, IntTensor},
     },
     tensor::{FloatDType, Shape, TensorData},
@@ -59,21 +76,31 @@ impl<B: Backend + LazyOps, const N: usize> Backward<B, N> for Reduce {
         grads: &mut Gradients,
         checkpointer: &mut Checkpointer,
     ) {
-        let kept = ops.state;
         let cotangent = grads.consume::<B>(&ops.node);
-        // All operands are retrieved, also those whose gradient is not wanted. The gradient by another operand may
-        // read them.
-        let operands: Vec<FloatTensor<B>> = kept
-            .operands
-            .iter()
-            .map(|id| checkpointer.retrieve_node_output(*id))
-            .collect();
-        let wanted: Vec<usize> = (0..N).filter(|k| ops.parents[*k].is_some()).collect();
-        let pairs = Pairs::<B>::new(&kept, operands, cotangent);
-        for (k, gradient) in pairs.gradients(&wanted) {
-            let parent = ops.parents[k].as_ref().expect("it is wanted");
-            grads.register::<B>(parent.id, gradient);
-        }
+        register(ops, cotangent, grads, checkpointer);
+    }
+}
+
+/// Registers the gradients by the operands for the `cotangent` of the result.
+fn register<B: Backend + LazyOps, const N: usize>(
+    ops: Ops<Kept<B>, N>,
+    cotangent: FloatTensor<B>,
+    grads: &mut Gradients,
+    checkpointer: &mut Checkpointer,
+) {
+    let kept = ops.state;
+    // All operands are retrieved, also those whose gradient is not wanted. The gradient by another operand may
+    // read them.
+    let operands: Vec<FloatTensor<B>> = kept
+        .operands
+        .iter()
+        .map(|id| checkpointer.retrieve_node_output(*id))
+        .collect();
+    let wanted: Vec<usize> = (0..N).filter(|k| ops.parents[*k].is_some()).collect();
+    let pairs = Pairs::<B>::new(&kept, operands, cotangent);
+    for (k, gradient) in pairs.gradients(&wanted) {
+        let parent = ops.parents[k].as_ref().expect("it is wanted");
+        grads.register::<B>(parent.id, gradient);
     }
 }
 
@@ -462,14 +489,19 @@ fn add_batches<B: Backend>(
     B::float_reshape(gradient, shape)
 }
 
+/// Operands of a node with `N` parents.
+fn parents<B: Backend, C: CheckpointStrategy, const N: usize>(
+    operands: Operands<Autodiff<B, C>>,
+) -> [FloatTensor<Autodiff<B, C>>; N] {
+    let tensors = operands.0.try_into();
+    tensors.unwrap_or_else(|_| unreachable!("matched by the number of operands"))
+}
+
 fn tracked<B: Backend + LazyOps, C: CheckpointStrategy, const N: usize>(
     operands: Operands<Autodiff<B, C>>,
     reduction: Reduction,
 ) -> Reduced<Autodiff<B, C>> {
-    let tensors: [FloatTensor<Autodiff<B, C>>; N] = operands
-        .0
-        .try_into()
-        .unwrap_or_else(|_| unreachable!("matched by the number of operands"));
+    let tensors = parents::<B, C, N>(operands);
     let inner = || Operands(tensors.iter().map(|t| t.primitive().clone()).collect());
     if !reduction.wanted.values {
         let indices = B::lazy_reduce(inner(), reduction).indices;
@@ -495,7 +527,10 @@ fn tracked<B: Backend + LazyOps, C: CheckpointStrategy, const N: usize>(
             let reduced = B::lazy_reduce(inner(), all);
             let values = reduced.values.expect("they are wanted");
             let given = cast_of::<B>(values.clone(), reduction.values_dtype(dtype).into());
-            let wanted = reduction.wanted.indices;
+            let wanted = reduction.wanted;
+            let state = reduced.state.clone().filter(|_| wanted.state);
+            let state =
+                state.map(|state| exponentials::of_scores::<B, C>(&tensors, &reduction, state));
             let kept = Kept {
                 operands: tensors.iter().map(|t| prep.checkpoint(t)).collect(),
                 values: needs_result.then_some(values),
@@ -505,8 +540,8 @@ fn tracked<B: Backend + LazyOps, C: CheckpointStrategy, const N: usize>(
             };
             Reduced {
                 values: Some(prep.finish(kept, given)),
-                indices: reduced.indices.filter(|_| wanted),
-                state: None,
+                indices: reduced.indices.filter(|_| wanted.indices),
+                state,
             }
         }
         OpsKind::UnTracked(prep) => {
@@ -514,23 +549,16 @@ fn tracked<B: Backend + LazyOps, C: CheckpointStrategy, const N: usize>(
             Reduced {
                 values: reduced.values.map(|values| prep.finish(values)),
                 indices: reduced.indices,
-                state: None,
+                state: reduced
+                    .state
+                    .map(<Autodiff<B, C> as AutodiffBackend>::from_inner),
             }
         }
     }
 }
 
-macro_rules! by_count {
-    ($operands:ident, $reduction:ident, $($n:literal)*) => {
-        match $operands.0.len() {
-            $( $n => tracked::<B, C, $n>($operands, $reduction), )*
-            n => unreachable!("{n} operands, at most {MAX_OPERANDS} were allowed"),
-        }
-    };
-}
-
 impl<B: Backend + LazyOps, C: CheckpointStrategy> LazyOps for Autodiff<B, C> {
     fn lazy_reduce(operands: Operands<Self>, reduction: Reduction) -> Reduced<Self> {
-        by_count!(operands, reduction, 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16)
+        by_count!(tracked, operands, reduction)
     }
 }

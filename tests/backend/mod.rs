@@ -30,6 +30,7 @@ mod range;
 mod ranges;
 mod reductions;
 mod shapes;
+mod softmax_total;
 mod solve;
 mod solve_edges;
 mod support;

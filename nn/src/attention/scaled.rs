@@ -203,14 +203,18 @@ impl Attention {
         if self.dropout > 0.0 {
             weighted = weighted.try_mul(self.kept(&sizes, &v.device())?)?;
         }
-        let mut out: Grouped = scores.try_sumsoftmaxweight(&weighted, Axis::J)?;
+        let (mut out, total): (Grouped, Option<Grouped>) = if self.quiet {
+            let (out, total) = scores.try_sumsoftmaxweight_logsumexp(&weighted, Axis::J)?;
+            (out, Some(total))
+        } else {
+            (scores.try_sumsoftmaxweight(&weighted, Axis::J)?, None)
+        };
         // Before anything else is done with it: NaN times a gradient of 0 would be NaN.
         if let Some(nothing) = self.sees_nothing(&sizes, &hidden)? {
             let nothing = nothing.expand(out.dims());
             out = out.mask_fill(nothing, 0.0);
         }
-        if self.quiet {
-            let total: Grouped = scores.try_logsumexp(Axis::J)?;
+        if let Some(total) = total {
             // Not Burn's function, which is computed in F32 on some devices.
             let weight: Grouped = LazyTensor::try_vi(total)?.sigmoid().try_evaluate()?;
             out = out * weight;
