@@ -245,7 +245,7 @@ fn stored_matrices_are_solved_with() {
     let n = 12;
     let a = definite(n);
     let b = Random::new(2).vec(n * 2);
-    for (dtype, tolerance) in dtypes() {
+    for (dtype, tolerance) in some_of(dtypes(), 2) {
         let k = LazyTensor::vij(tensor(&a, [n, n, 1], dtype, &device()));
         let right = tensor(&b, [n, 2], dtype, &device());
         let ridge = 0.1;

@@ -342,7 +342,9 @@ fn steps(features: &str, other_targets: bool, tools: Option<&targets::Tools>) ->
         ),
         step(
             "tests, cpu",
-            "test {core} --features {features} --test *",
+            // The others run with their indices checked.
+            "test {core} --features {features} --test * -- --skip on_device::folds \
+             --skip on_device::matrices --skip on_device::pairs_once --skip on_device::scaled",
             &[("BURN_DEVICE", "cpu"), ("BURN_LAZY_RUNTIME", "cpu")],
             Need::Llvm,
         ),
@@ -383,18 +385,6 @@ fn steps(features: &str, other_targets: bool, tools: Option<&targets::Tools>) ->
         let toolkit = tools.map(targets::Tools::toolkit).unwrap_or_default();
         steps.extend(on_standin(&step, &toolkit));
     }
-    // What the functions of a formula are makes no difference to what is read and written.
-    steps.push(Step {
-        checked: true,
-        ..step(
-            "kernels, indices checked",
-            "test {core} --features {features} --test kernels -- --nocapture on_device::bounds \
-             on_device::folds on_device::matrices on_device::pairs_once on_device::reductions \
-             on_device::scaled on_device::shapes",
-            &[("BURN_LAZY_RUNTIME", "cpu"), bounds::VARIABLE],
-            Need::Llvm,
-        )
-    });
     // There is no Vulkan on macOS, where wgpu uses Metal.
     if !cfg!(target_os = "macos") {
         let arguments = match tools {
@@ -452,6 +442,19 @@ fn steps(features: &str, other_targets: bool, tools: Option<&targets::Tools>) ->
         kernels.arguments.extend(tools.arguments());
     }
     steps.push(kernels);
+    // What the functions of a formula are makes no difference to what is read and written. It is the last step: where two
+    // processes use the CPU runtime at a time, its workers wait for each other at full speed.
+    steps.push(Step {
+        checked: true,
+        ..step(
+            "kernels, indices checked",
+            "test {core} --features {features} --test kernels -- --nocapture on_device::bounds \
+             on_device::folds on_device::matrices on_device::pairs_once on_device::reductions \
+             on_device::scaled on_device::shapes",
+            &[("BURN_LAZY_RUNTIME", "cpu"), bounds::VARIABLE],
+            Need::Llvm,
+        )
+    });
     steps
 }
 
