@@ -1,10 +1,10 @@
 //! Entries of a symbolic matrix (single ones, blocks, all of them), and the indices of a pair as formulas.
 
-use std::{cell::OnceCell, ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
 use burn::{
     backend::{Dispatch, DispatchTensor, ops::FloatTensorOps},
-    tensor::{DType, FloatDType, Int, Shape, Tensor, TensorData},
+    tensor::{DType, FloatDType, Int, Shape, Tensor},
 };
 use burn_lazy_kernels::{
     Accumulation, Axis, Expr, ReductionKind, Wanted,
@@ -370,48 +370,6 @@ impl LazyTensor {
         })
     }
 
-    /// The rows (or columns) at `indices` of this matrix, as a symbolic matrix.
-    pub(crate) fn select(&self, axis: Axis, indices: &[usize]) -> Result<Self, LazyError> {
-        self.check_axis(axis)?;
-        Ok(Self {
-            ranges: self.ranges.as_ref().map(|own| own.select(axis, indices)),
-            ..self.selected(axis, indices)?
-        })
-    }
-
-    /// The same with all pairs, of an axis whose size is known.
-    pub(crate) fn selected(&self, axis: Axis, indices: &[usize]) -> Result<Self, LazyError> {
-        let numbers = self.numbered(indices).into_dispatch();
-        self.picked(axis, indices, |tensor| {
-            let dim = tensor.shape.len() - 2;
-            Dispatch::float_select(tensor.tensor.clone(), dim, numbers.clone())
-        })
-    }
-
-    /// The same with all rows (or columns), in another order, which some operands may have kept.
-    pub(crate) fn sorted(
-        &self,
-        axis: Axis,
-        (indices, order): (&[usize], &Arc<[u32]>),
-    ) -> Result<Self, LazyError> {
-        let numbers = OnceCell::new();
-        self.picked(axis, indices, |tensor| match &tensor.sorted {
-            Some((own, sorted)) if Arc::ptr_eq(own, order) => sorted.clone(),
-            _ => {
-                let numbers = numbers.get_or_init(|| self.numbered(indices).into_dispatch());
-                let dim = tensor.shape.len() - 2;
-                Dispatch::float_select(tensor.tensor.clone(), dim, numbers.clone())
-            }
-        })
-    }
-
-    /// Indices as a tensor.
-    fn numbered(&self, indices: &[usize]) -> Tensor<1, Int> {
-        let device = self.extent().device.expect("it has tensors");
-        let numbers: Vec<i64> = indices.iter().map(|index| *index as i64).collect();
-        Tensor::from_data(TensorData::new(numbers, [indices.len()]), &device)
-    }
-
     /// The diagonal of a square tensor of pairs, `[batch.., M, D]`.
     fn diagonal_of(&self, tensor: &TensorValue) -> DispatchTensor {
         let [batch @ .., rows, columns, dim] = tensor.shape.as_slice() else {
@@ -422,55 +380,6 @@ impl LazyTensor {
         let indices: Vec<usize> = (0..*rows).map(|row| row * (columns + 1)).collect();
         let pairs = Dispatch::float_reshape(tensor.tensor.clone(), Shape::from(flat));
         Dispatch::float_select(pairs, batch.len(), self.numbered(&indices).into_dispatch())
-    }
-
-    /// The same as [`selected`](Self::selected), where `pick` gives the rows of a tensor of one axis at `indices`.
-    pub(crate) fn picked(
-        &self,
-        axis: Axis,
-        indices: &[usize],
-        pick: impl Fn(&TensorValue) -> DispatchTensor,
-    ) -> Result<Self, LazyError> {
-        let is_read = self.expr.reads_index(axis);
-        // Something must have the size of the axis.
-        let has_size = self.operands.iter().any(|own| own.var.axes.on(axis));
-        // Of kind Int, as F16 and BF16 hold few indices.
-        let here = match is_read || !has_size {
-            true => {
-                let numbers = self.numbered(indices).reshape([indices.len(), 1]);
-                Some(Operand::tensor(numbers, Some(axis))?)
-            }
-            false => None,
-        };
-        let index = |of: Axis| match (of == axis, &here) {
-            (true, Some(here)) => here.expr(),
-            _ => Expr::place(Place::Index(of)),
-        };
-        let (expr, mut operands) = self.replace(
-            |operand, tensor| {
-                let picked = match operand.dimension(axis) {
-                    Some(dim) if operand.var.is_of_pairs() => {
-                        let numbers = self.numbered(indices).into_dispatch();
-                        Dispatch::float_select(tensor.tensor.clone(), dim, numbers)
-                    }
-                    Some(_) => pick(tensor),
-                    None => tensor.tensor.clone(),
-                };
-                Ok((picked, operand.var.axes))
-            },
-            |place| match place {
-                Place::Index(of) => index(of),
-                Place::Offset => index(Axis::I) - index(Axis::J),
-            },
-        )?;
-        operands.extend(here);
-        Ok(Self {
-            expr,
-            operands: Arc::new(operands),
-            accumulation: self.accumulation,
-            pruning: self.pruning,
-            ranges: None,
-        })
     }
 
     /// All entries of a formula of one component on the host, column after column: entry $ij$ of batch $b$ is at
@@ -528,7 +437,7 @@ impl LazyTensor {
     }
 
     /// This formula with other tensors and other indices of the pair.
-    fn replace(
+    pub(crate) fn replace(
         &self,
         tensor: impl Fn(&Operand, &TensorValue) -> Result<(DispatchTensor, Dependence), LazyError>,
         place: impl Fn(Place) -> Expr,

@@ -103,6 +103,7 @@ mod masked;
 mod operand;
 mod ops;
 mod pairs;
+mod picked;
 mod pruned;
 mod pruning;
 mod ranges;

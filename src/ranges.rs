@@ -370,6 +370,28 @@ impl Ranges {
         Self::of(self.over(Axis::J).select(axis, &places)).with_order(order)
     }
 
+    /// Those of matrix `number` of batches of `shape`.
+    pub(crate) fn matrix(&self, shape: &[usize], number: usize) -> Self {
+        Self {
+            pairs: self.pairs.matrix(shape, number),
+            ..self.clone()
+        }
+    }
+
+    /// Those of the rows (or columns) of each matrix of batches of `shape` at the indices for it.
+    pub(crate) fn gathered(&self, axis: Axis, (shape, indices): (&[usize], &[Vec<usize>])) -> Self {
+        let of_matrix = |(number, own): (usize, &Vec<usize>)| {
+            let selected = self.matrix(shape, number).select(axis, own);
+            let other = axis.other();
+            match selected.order(other) {
+                None => selected.pairs,
+                Some(order) => selected.pairs.in_place().select(other, &inverse(order)),
+            }
+        };
+        let each: Vec<Pairs> = indices.iter().enumerate().map(of_matrix).collect();
+        Self::of(Pairs::batched(shape, &each).expect("one of equal size for each matrix"))
+    }
+
     pub(crate) fn block(&self, rows: Range<usize>, columns: Range<usize>) -> Self {
         match self.is_ordered() {
             false => Self::of(self.over(Axis::J).block(rows, columns)),

@@ -46,7 +46,7 @@ pub use launch::{
 };
 pub use math::{Argument, Math, Precision};
 pub use program::{Program, Symmetric};
-pub use ranges::{Ranges, RangesError};
+pub use ranges::{Ranges, RangesError, place_in};
 pub use reduction::{Accumulation, Forward, Plane, ReductionKind, Spec, Stages, Wanted};
 
 // What is known before a launch goes between threads.

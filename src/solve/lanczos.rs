@@ -12,25 +12,26 @@ use super::{
     LinearOperator, SolveError,
     operator::computed,
     scale::{balance, norms, times_powers},
-    system::{PRODUCT, dots, epsilon, host, one_square, row, tensor},
+    system::{PRODUCT, dots, epsilon, host, row, shape_of, square, tensor},
 };
 use crate::{error::LazyError, lazy::LazyTensor};
 
-/// Eigenvalues and eigenvectors.
+/// Eigenvalues and eigenvectors, of one matrix (`R` = 2) or of each matrix of a batch. Numbers of a matrix come before
+/// those of the next.
 #[derive(Clone)]
-pub struct Eigenpairs {
-    /// The eigenvalues, the largest first.
+pub struct Eigenpairs<const R: usize = 2> {
+    /// The eigenvalues, the largest of a matrix first.
     pub values: Vec<f64>,
-    /// The eigenvectors of norm 1 as columns, `[N, count]`, in F32 for an operator in F16 or BF16.
-    pub vectors: Tensor<2>,
+    /// The eigenvectors of norm 1 as columns, `[batch.., N, count]`, in F32 for an operator in F16 or BF16.
+    pub vectors: Tensor<R>,
     /// Number of products with the operator that were computed.
     pub iterations: usize,
-    /// The residuals $\|A v - \lambda v\|$ relative to the largest $|\lambda|$ that was seen, computed from the
-    /// vectors. If the tolerance is below the rounding errors of a product, they are above the tolerance.
+    /// The residuals $\|A v - \lambda v\|$ relative to the largest $|\lambda|$ of the matrix that was seen, computed
+    /// from the vectors. If the tolerance is below the rounding errors of a product, they are above the tolerance.
     pub residuals: Vec<f64>,
 }
 
-impl fmt::Debug for Eigenpairs {
+impl<const R: usize> fmt::Debug for Eigenpairs<R> {
     /// The numbers. The vectors are on the device and are not printed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Eigenpairs")
@@ -48,33 +49,46 @@ impl fmt::Debug for Eigenpairs {
 /// iteration stores one vector, and there are at most `max_iterations` of them. The copies of a multiple eigenvalue
 /// may be found late or not at all. Not differentiable.
 ///
+/// The rank `R` of the eigenvectors is 2 for one matrix, and the number of batch dimensions plus 2 for a batch. All
+/// matrices of a batch are iterated together. The pairs of each are those that it has alone: they are kept from the
+/// iteration on in which they are found.
+///
 /// ```
 /// # #[cfg(feature = "flex")] {
 /// use burn::{prelude::*, tensor::Distribution};
-/// use burn_lazy::{LazyTensor, solve::eigenpairs};
+/// use burn_lazy::{LazyTensor, solve::{Eigenpairs, eigenpairs}};
 ///
 /// let x = Tensor::<2>::random([400, 2], Distribution::Default, &Device::default());
-/// let k_xx = (-LazyTensor::vi(x.clone()).sqdist(LazyTensor::vj(x))).exp();
-/// let pairs = eigenpairs(&k_xx, 3, 1e-4, 100)?;
+/// let s_xx = LazyTensor::vi(x.clone()).sqdist(LazyTensor::vj(x));
+/// let k_xx = (-s_xx.clone()).exp();
+/// let pairs: Eigenpairs = eigenpairs(&k_xx, 3, 1e-4, 100)?;
 /// let v = pairs.vectors.clone().slice([0..400, 0..1]);
 /// let error = k_xx.matmul(v.clone()) - v * pairs.values[0];
 /// assert!(error.abs().max().into_scalar::<f32>() < 1e-2);
+///
+/// // Two scales of the same points: a batch of two matrices.
+/// let scales = Tensor::<2>::from_data([[1.0], [4.0]], &Device::default());
+/// let both = (-s_xx * LazyTensor::pm(scales)).exp();
+/// let pairs: Eigenpairs<3> = eigenpairs(&both, 3, 1e-4, 100)?;
+/// assert_eq!(pairs.vectors.dims(), [2, 400, 3]);
+/// assert!(pairs.values[0] > pairs.values[3]); // the largest of each
 /// # }
 /// # Ok::<(), burn_lazy::solve::SolveError>(())
 /// ```
 ///
 /// # Errors
-/// If the operator is not square, if it is seen not to be symmetric, or if it has batch dimensions or fewer than
-/// `count` rows; if its products are not finite; if the tolerance is negative; or if `max_iterations` are not enough
-/// or fewer than `count`.
-pub fn eigenpairs<A: LinearOperator<2>>(
+/// If the operator is not square, if it is seen not to be symmetric, or if it has other than `R - 2` batch dimensions
+/// or fewer than `count` rows; if its products are not finite; if the tolerance is negative; or if `max_iterations`
+/// are not enough or fewer than `count`.
+pub fn eigenpairs<A: LinearOperator<R>, const R: usize>(
     a: &A,
     count: usize,
     tolerance: f64,
     max_iterations: usize,
-) -> Result<Eigenpairs, SolveError> {
+) -> Result<Eigenpairs<R>, SolveError> {
+    const { assert!(R >= 2, "eigenvectors are the columns of a matrix") };
     let a = computed(a.inner())?;
-    let n = one_square(&a, "eigenpairs")?;
+    let n = square(&a, "eigenpairs")?;
     let wrong = |option, value| Err(SolveError::Option { option, value });
     if count == 0 || count > n {
         return wrong("count", count as f64);
@@ -85,112 +99,242 @@ pub fn eigenpairs<A: LinearOperator<2>>(
     if !(tolerance >= 0.0 && tolerance.is_finite()) {
         return wrong("tolerance", tolerance);
     }
-    a.check_symmetric()?;
+    let wanted = Wanted {
+        count,
+        tolerance,
+        most: max_iterations.min(n),
+        rows: n,
+    };
     let (device, dtype) = a.vectors()?;
-    let mut rng = StdRng::seed_from_u64(0);
-    let mut random = || {
-        let values: Vec<f64> = StandardNormal.sample_iter(&mut rng).take(n).collect();
-        tensor(values, [n, 1], (&device, dtype))
+    let batch = a.batch();
+    let shape: [usize; R] = shape_of(&batch, n, 1);
+    let matrices = shape[..R - 2].iter().product();
+    if matrices == 0 {
+        return Ok(Eigenpairs {
+            values: vec![],
+            vectors: Tensor::zeros(shape_of::<R>(&batch, n, count), (&device, dtype)),
+            iterations: 0,
+            residuals: vec![],
+        });
+    }
+    a.check_symmetric()?;
+    let mut all: Vec<Lanczos> = (0..matrices).map(|_| Lanczos::new()).collect();
+    // Vectors of the normal distribution for the matrices that ask for one, and 0 for others.
+    let random = |all: &mut [Lanczos], asks: &dyn Fn(&Lanczos) -> bool| {
+        let vectors = all.iter_mut().flat_map(|own| match asks(own) {
+            true => StandardNormal.sample_iter(&mut own.rng).take(n).collect(),
+            false => vec![0.0; n],
+        });
+        tensor(vectors.collect(), shape, (&device, dtype))
     };
 
     let mut basis = Basis::default();
-    basis.push(random())?;
-    let (mut diagonal, mut beside) = (Vec::<f64>::new(), Vec::<f64>::new());
-    let most = max_iterations.min(n);
+    let start: Tensor<R> = random(&mut all, &|_| true);
+    let lengths = lengths(&start)?;
+    basis.push(
+        start,
+        &lengths.iter().map(|own| own.recip()).collect::<Vec<_>>(),
+    );
     // The operator is scaled so that squares of its products are in range.
-    let mut exponent: Option<i32> = None;
+    let mut exponents: Option<Vec<i32>> = None;
     loop {
         let image = a.apply(basis.last())?;
-        let exponent = match exponent {
-            Some(exponent) => exponent,
-            None => *exponent.insert(balance(&image)?[0]),
+        let exponents = match &exponents {
+            Some(exponents) => exponents,
+            None => exponents.insert(balance(&image)?),
         };
-        let image = times_powers(image, &[exponent]);
-        let alpha = host(dots(&[[&basis.last(), &image]])?.remove(0))[0];
-        if !alpha.is_finite() {
+        let image = times_powers(image, exponents);
+        let alphas = host(dots(&[[&basis.last(), &image]])?.remove(0));
+        let rest = basis.orthogonal(image)?;
+        let betas = self::lengths(&rest)?;
+        for (own, (alpha, beta)) in all.iter_mut().zip(alphas.into_iter().zip(betas)) {
+            if own.found.is_none() {
+                own.step(alpha, beta, &wanted, epsilon(dtype))?;
+            }
+        }
+        if all.iter().all(|own| own.found.is_some()) {
+            return finish(&a, &basis, all, exponents);
+        }
+        // The vectors of matrices whose pairs are found are 0 from here on.
+        let goes_on = |own: &Lanczos| own.found.is_none() && !own.closed;
+        let factors: Vec<f64> = all
+            .iter()
+            .map(|own| if goes_on(own) { own.beta.recip() } else { 0.0 })
+            .collect();
+        let begins = |own: &Lanczos| own.found.is_none() && own.closed;
+        if !all.iter().any(begins) {
+            basis.push(rest, &factors);
+            continue;
+        }
+        let fresh = basis.orthogonal(random(&mut all, &begins))?;
+        let lengths = self::lengths(&fresh)?;
+        let asks = all.iter().zip(lengths);
+        let of_fresh: Vec<f64> = asks
+            .map(|(own, length)| if begins(own) { length.recip() } else { 0.0 })
+            .collect();
+        let next = rest.clone() * row(&factors, &rest) + fresh * row(&of_fresh, &rest);
+        basis.push(next, &vec![1.0; matrices]);
+    }
+}
+
+/// What is looked for in each matrix.
+struct Wanted {
+    count: usize,
+    tolerance: f64,
+    /// The most iterations.
+    most: usize,
+    /// The rows of the matrix.
+    rows: usize,
+}
+
+/// The iteration of one matrix.
+struct Lanczos {
+    rng: StdRng,
+    /// The tridiagonal matrix.
+    diagonal: Vec<f64>,
+    beside: Vec<f64>,
+    /// The norm of what an image has beside the basis.
+    beta: f64,
+    /// Whether the basis spans an invariant subspace.
+    closed: bool,
+    found: Option<Found>,
+}
+
+/// The eigenvalues and eigenvectors of a tridiagonal matrix, with the places of those that are wanted.
+struct Found {
+    eigen: SymmetricEigen<f64, nalgebra::Dyn>,
+    order: Vec<usize>,
+}
+
+impl Lanczos {
+    fn new() -> Self {
+        Self {
+            rng: StdRng::seed_from_u64(0),
+            diagonal: Vec::new(),
+            beside: Vec::new(),
+            beta: 0.0,
+            closed: false,
+            found: None,
+        }
+    }
+
+    /// Takes in the next row of the tridiagonal matrix, and looks whether there are eigenpairs.
+    fn step(
+        &mut self,
+        alpha: f64,
+        beta: f64,
+        wanted: &Wanted,
+        precision: f64,
+    ) -> Result<(), SolveError> {
+        if !(alpha.is_finite() && beta.is_finite()) {
             return Err(SolveError::NotFinite(PRODUCT));
         }
-        diagonal.push(alpha);
-        let iterations = diagonal.len();
-        let rest = basis.orthogonal(image)?;
-        let beta = norm(&rest)?;
-        let scale = diagonal
+        self.diagonal.push(alpha);
+        let iterations = self.diagonal.len();
+        let scale = self
+            .diagonal
             .iter()
-            .chain(&beside)
+            .chain(&self.beside)
             .fold(0.0f64, |max, x| max.max(x.abs()));
         // Where the basis spans an invariant subspace, the rest is a rounding error.
-        let closed = beta <= 8.0 * epsilon(dtype) * scale;
+        self.closed = beta <= 8.0 * precision * scale;
+        self.beta = beta;
 
-        let last = iterations >= most;
-        if iterations >= count && (last || closed || iterations.is_multiple_of(5)) {
-            let eigen = tridiagonal(&diagonal, &beside).symmetric_eigen();
+        let count = wanted.count;
+        let last = iterations >= wanted.most;
+        if iterations >= count && (last || self.closed || iterations.is_multiple_of(5)) {
+            let eigen = tridiagonal(&self.diagonal, &self.beside).symmetric_eigen();
             let mut order: Vec<usize> = (0..iterations).collect();
             order.sort_by(|a, b| eigen.eigenvalues[*b].total_cmp(&eigen.eigenvalues[*a]));
             order.truncate(count);
             let largest = eigen.eigenvalues.amax();
-            let left = if closed { 0.0 } else { beta };
+            let left = if self.closed { 0.0 } else { beta };
             let residual = order
                 .iter()
                 .map(|&k| left * eigen.eigenvectors[(iterations - 1, k)].abs())
                 .fold(0.0, f64::max);
             // A small invariant subspace may lack some of the largest eigenvalues.
-            let found =
-                residual <= tolerance * largest && !(closed && iterations < most.min(2 * count));
-            if found || iterations == n {
-                let vectors = basis.combine(&eigen, &order)?;
-                let scaled: Vec<f64> = order.iter().map(|&k| eigen.eigenvalues[k]).collect();
-                return Ok(Eigenpairs {
-                    residuals: residuals(&a, &vectors, &scaled, exponent)?
-                        .into_iter()
-                        .map(|residual| residual / largest.max(f64::MIN_POSITIVE))
-                        .collect(),
-                    values: scaled
-                        .into_iter()
-                        .map(|value| value * 2f64.powi(-exponent))
-                        .collect(),
-                    vectors,
-                    iterations,
-                });
+            let lacks = self.closed && iterations < wanted.most.min(2 * count);
+            let found = residual <= wanted.tolerance * largest && !lacks;
+            if found || iterations == wanted.rows {
+                self.found = Some(Found { eigen, order });
+                return Ok(());
             }
             if last {
                 return Err(SolveError::NotConverged {
                     iterations,
                     residual: residual / largest,
-                    tolerance,
+                    tolerance: wanted.tolerance,
                     stagnated: false,
                 });
             }
         }
-        beside.push(if closed { 0.0 } else { beta });
-        match closed {
-            true => {
-                let fresh = basis.orthogonal(random())?;
-                basis.push(fresh)?;
-            }
-            false => basis.push(rest)?,
-        }
+        self.beside.push(if self.closed { 0.0 } else { beta });
+        Ok(())
     }
 }
 
-/// The norms of $2^e A v - \lambda v$ of the columns $v$.
-fn residuals<A: LinearOperator<2>>(
+/// The eigenpairs of all matrices, which are found.
+fn finish<A: LinearOperator<R>, const R: usize>(
     a: &A,
-    vectors: &Tensor<2>,
-    values: &[f64],
-    exponent: i32,
-) -> Result<Vec<f64>, SolveError> {
-    let mut all = Vec::new();
-    for (number, values) in values.chunks(WIDTH).enumerate() {
-        let own = vectors.clone().narrow(1, number * WIDTH, values.len());
-        let images = times_powers(a.apply(own.clone())?, &vec![exponent; values.len()]);
-        let values = row(values, &own);
-        all.extend(norms(&(images - own * values), PRODUCT)?);
+    basis: &Basis<R>,
+    all: Vec<Lanczos>,
+    exponents: &[i32],
+) -> Result<Eigenpairs<R>, SolveError> {
+    let found: Vec<Found> = all.into_iter().filter_map(|own| own.found).collect();
+    let vectors = basis.combine(&found)?;
+    let scaled = found.iter().map(|own| {
+        let values = own.order.iter().map(|&k| own.eigen.eigenvalues[k]);
+        values.collect::<Vec<f64>>()
+    });
+    let scaled: Vec<Vec<f64>> = scaled.collect();
+    let mut residuals = residuals(a, &vectors, &scaled, exponents)?;
+    for (own, residuals) in found.iter().zip(&mut residuals) {
+        let largest = own.eigen.eigenvalues.amax().max(f64::MIN_POSITIVE);
+        residuals
+            .iter_mut()
+            .for_each(|residual| *residual /= largest);
+    }
+    let values = scaled
+        .iter()
+        .zip(exponents)
+        .flat_map(|(own, exponent)| own.iter().map(move |value| value * 2f64.powi(-exponent)));
+    Ok(Eigenpairs {
+        values: values.collect(),
+        vectors,
+        iterations: basis.len,
+        residuals: residuals.concat(),
+    })
+}
+
+/// The norms of $2^e A v - \lambda v$ of the columns $v$, for each matrix.
+fn residuals<A: LinearOperator<R>, const R: usize>(
+    a: &A,
+    vectors: &Tensor<R>,
+    values: &[Vec<f64>],
+    exponents: &[i32],
+) -> Result<Vec<Vec<f64>>, SolveError> {
+    let mut all = vec![Vec::new(); values.len()];
+    let count = vectors.dims()[R - 1];
+    for first in (0..count).step_by(WIDTH) {
+        let width = WIDTH.min(count - first);
+        let own = vectors.clone().narrow(R - 1, first, width);
+        let exponents = exponents.iter().flat_map(|exponent| vec![*exponent; width]);
+        let images = times_powers(a.apply(own.clone())?, &exponents.collect::<Vec<_>>());
+        let values = values.iter().map(|own| &own[first..first + width]);
+        let values = row(&values.collect::<Vec<_>>().concat(), &own);
+        let norms = norms(&(images - own * values), PRODUCT)?;
+        for (all, own) in all.iter_mut().zip(norms.chunks(width)) {
+            all.extend(own);
+        }
     }
     Ok(all)
 }
 
-fn norm(v: &Tensor<2>) -> Result<f64, LazyError> {
-    Ok(host(dots(&[[v, v]])?.remove(0))[0].sqrt())
+/// The norm of each column.
+fn lengths<const R: usize>(v: &Tensor<R>) -> Result<Vec<f64>, LazyError> {
+    let squares = host(dots(&[[v, v]])?.remove(0));
+    Ok(squares.into_iter().map(f64::sqrt).collect())
 }
 
 /// The symmetric matrix with `diagonal` and, on both sides of it, `beside`.
@@ -206,64 +350,70 @@ pub(crate) fn tridiagonal(diagonal: &[f64], beside: &[f64]) -> DMatrix<f64> {
 /// Vectors in a block of the basis. Blocks have one width so that they share their kernels.
 const WIDTH: usize = 16;
 
-/// Orthonormal vectors, in blocks `[N, WIDTH]`. The last block is filled up with zeros.
+/// Orthonormal vectors of each matrix, or 0, in blocks `[batch.., N, WIDTH]`. The last block is filled up with zeros.
 #[derive(Default)]
-struct Basis {
+struct Basis<const R: usize> {
     len: usize,
-    blocks: Vec<Tensor<2>>,
+    blocks: Vec<Tensor<R>>,
 }
 
-impl Basis {
-    /// Adds `v`, normalised.
-    fn push(&mut self, v: Tensor<2>) -> Result<(), LazyError> {
-        let v = v.clone() / norm(&v)?;
-        let [n, _] = v.dims();
-        let at = self.len % WIDTH;
-        if at == 0 {
-            self.blocks
-                .push(Tensor::zeros([n, WIDTH], (&v.device(), v.dtype())));
-        }
-        let block = self.blocks.pop().expect("there is one");
-        self.blocks.push(block.slice_assign([0..n, at..at + 1], v));
-        self.len += 1;
-        Ok(())
+impl<const R: usize> Basis<R> {
+    /// Where vector `number` is in its block of the given shape.
+    fn place(mut shape: [usize; R], number: usize) -> [std::ops::Range<usize>; R] {
+        shape[R - 1] = 1;
+        let mut ranges = shape.map(|size| 0..size);
+        let at = number % WIDTH;
+        ranges[R - 1] = at..at + 1;
+        ranges
     }
 
-    fn last(&self) -> Tensor<2> {
+    /// Adds `v` times a factor for each matrix.
+    fn push(&mut self, v: Tensor<R>, factors: &[f64]) {
+        let v = v.clone() * row(factors, &v);
+        let mut shape = v.dims();
+        if self.len.is_multiple_of(WIDTH) {
+            shape[R - 1] = WIDTH;
+            self.blocks
+                .push(Tensor::zeros(shape, (&v.device(), v.dtype())));
+        }
+        let block = self.blocks.pop().expect("there is one");
+        let place = Self::place(shape, self.len);
+        self.blocks.push(block.slice_assign(place, v));
+        self.len += 1;
+    }
+
+    fn last(&self) -> Tensor<R> {
         let block = self.blocks.last().expect("there is a vector");
-        let [n, _] = block.dims();
-        let at = (self.len - 1) % WIDTH;
-        block.clone().slice([0..n, at..at + 1])
+        let place = Self::place(block.dims(), self.len - 1);
+        block.clone().slice(place)
     }
 
     /// The part of `v` that is orthogonal to all vectors. The projection is done twice, as the first one leaves
     /// rounding errors.
-    fn orthogonal(&self, mut v: Tensor<2>) -> Result<Tensor<2>, LazyError> {
+    fn orthogonal(&self, mut v: Tensor<R>) -> Result<Tensor<R>, LazyError> {
         for _ in 0..2 {
             for block in &self.blocks {
                 let parts =
                     LazyTensor::try_vj(block.clone())?.try_mul(LazyTensor::try_vj(v.clone())?)?;
-                let parts: Tensor<2> = parts.try_sum(Axis::J)?;
-                v = v - combination(block, parts.squeeze_dim(0))?;
+                v = v - combination(block, parts.try_sum(Axis::J)?)?;
             }
         }
         Ok(v)
     }
 
-    /// The combinations of the vectors by the columns `order` of a matrix.
-    fn combine(
-        &self,
-        eigen: &SymmetricEigen<f64, nalgebra::Dyn>,
-        order: &[usize],
-    ) -> Result<Tensor<2>, LazyError> {
+    /// The combinations of the vectors of each matrix by eigenvectors.
+    fn combine(&self, found: &[Found]) -> Result<Tensor<R>, LazyError> {
         let mut vectors = Vec::new();
-        for &k in order {
-            let column = eigen.eigenvectors.column(k);
-            let mut sum: Option<Tensor<2>> = None;
+        for k in 0..found[0].order.len() {
+            let mut sum: Option<Tensor<R>> = None;
             for (number, block) in self.blocks.iter().enumerate() {
-                let at = |w: usize| column.get(number * WIDTH + w).copied().unwrap_or(0.0);
-                let weights: Vec<f64> = (0..WIDTH).map(at).collect();
-                let weights = tensor(weights, [WIDTH], (&block.device(), block.dtype()));
+                // The vectors that come after those of a matrix that was found early do not count.
+                let weights = found.iter().flat_map(|own| {
+                    let column = own.eigen.eigenvectors.column(own.order[k]);
+                    let at = |w: usize| column.get(number * WIDTH + w).copied().unwrap_or(0.0);
+                    (0..WIDTH).map(at).collect::<Vec<f64>>()
+                });
+                let weights = row(&weights.collect::<Vec<_>>(), block);
                 let part = combination(block, weights)?;
                 sum = Some(match sum {
                     None => part,
@@ -272,14 +422,17 @@ impl Basis {
             }
             vectors.push(sum.expect("there is a block"));
         }
-        Ok(Tensor::cat(vectors, 1))
+        Ok(Tensor::cat(vectors, R - 1))
     }
 }
 
-/// The sum of the columns of `block` with the given weights, `[N, 1]`.
-fn combination(block: &Tensor<2>, weights: Tensor<1>) -> Result<Tensor<2>, LazyError> {
-    let weights = LazyTensor::try_pm(weights)?;
-    LazyTensor::try_vi(block.clone())?
-        .try_dot(weights)?
-        .entries()
+/// The sum of the columns of `block` with the given weights, `[batch.., 1, WIDTH]`.
+fn combination<const R: usize>(
+    block: &Tensor<R>,
+    weights: Tensor<R>,
+) -> Result<Tensor<R>, LazyError> {
+    // A sum over one column, as parameters would have one dimension less.
+    let weights = LazyTensor::try_vj(weights)?;
+    let products = LazyTensor::try_vi(block.clone())?.try_dot(weights)?;
+    products.try_sum(Axis::J)
 }

@@ -3,7 +3,8 @@
 
 use std::{cell::RefCell, fmt};
 
-use burn::tensor::{FloatDType, Tensor};
+use burn::tensor::{DType, Device, FloatDType, Tensor};
+use burn_lazy_kernels::place_in;
 use nalgebra::{DMatrix, SymmetricEigen};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use rand_distr::{Distribution, StandardNormal};
@@ -13,23 +14,25 @@ use super::{
     conjugate_gradient::iterate_columns,
     lanczos::tridiagonal,
     operator::{Ridge, computed},
-    system::{epsilon, host, one_square, run, tensor},
+    system::{epsilon, host, run, shape_of, square, tensor},
 };
-use crate::cast::cast;
+use crate::{cast::cast, error::LazyError, operand::broadcast};
 
 /// How [`log_det`] computes.
+///
+/// The rank `R` is 2 for one matrix, and the number of batch dimensions plus 2 for a batch.
 #[derive(Clone, Debug)]
-pub struct LogDetOptions {
+pub struct LogDetOptions<const R: usize = 2> {
     ridge: f64,
     exact_up_to: usize,
     probes: usize,
     tolerance: f64,
     max_iterations: usize,
     seed: u64,
-    preconditioner: Option<Nystrom>,
+    preconditioner: Option<Nystrom<R>>,
 }
 
-impl Default for LogDetOptions {
+impl<const R: usize> Default for LogDetOptions<R> {
     fn default() -> Self {
         Self {
             ridge: 0.0,
@@ -43,7 +46,7 @@ impl Default for LogDetOptions {
     }
 }
 
-impl LogDetOptions {
+impl<const R: usize> LogDetOptions<R> {
     /// The $\alpha$ that is added to the diagonal; 0 by default.
     #[must_use]
     pub fn ridge(mut self, alpha: f64) -> Self {
@@ -91,53 +94,60 @@ impl LogDetOptions {
     /// A preconditioner for the same ridge. Its determinant is known, and only the quotient of both determinants is
     /// estimated. The closer the preconditioner is to the matrix, the smaller is the statistical error.
     #[must_use]
-    pub fn preconditioner(mut self, nystrom: Nystrom) -> Self {
+    pub fn preconditioner(mut self, nystrom: Nystrom<R>) -> Self {
         self.preconditioner = Some(nystrom);
         self
     }
 }
 
-/// The logarithm of a determinant, or an estimate of it. Printed, it is `-0.7118 ± 0`: the
-/// [`estimate`](Self::estimate) and its standard error.
+/// The logarithm of a determinant, or an estimate of it, of each matrix of a batch. Printed, it is `-0.7118 ± 0`: the
+/// [estimate](Self::estimates) and its standard error, for each matrix.
 #[derive(Clone)]
 pub struct LogDet {
-    /// The logarithm or its estimate, of shape `[1]` and the type of the operator (F32 for F16 and BF16). The
-    /// gradient is exact where the value is exact. Otherwise it is an estimate from the same random vectors.
+    /// The logarithm of each matrix or its estimate, in one dimension: `[1]` without batch dimensions, `[batch]` with
+    /// one, and with more of them their product, which `reshape` divides again. It has the type of the operator (F32
+    /// for F16 and BF16). The gradient is exact where the value is exact. Otherwise it is an estimate from the same
+    /// random vectors.
     pub value: Tensor<1>,
-    /// The standard error of the value, from the standard deviation over random vectors. It is infinite for a single
+    /// The standard error of each value, from the standard deviation over random vectors. It is infinite for a single
     /// random vector, and 0 where the value is exact.
-    pub standard_error: f64,
+    pub standard_errors: Vec<f64>,
     /// How the systems of the estimate were solved, group after group of random vectors.
     pub info: SolveInfo,
-    number: f64,
+    numbers: Vec<f64>,
 }
 
 impl LogDet {
-    /// The value as a number.
-    pub fn estimate(&self) -> f64 {
-        self.number
+    /// The values as numbers, one for each matrix.
+    pub fn estimates(&self) -> &[f64] {
+        &self.numbers
     }
 }
 
 impl fmt::Display for LogDet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.number, f)?;
-        f.write_str(" ± ")?;
-        fmt::Display::fmt(&self.standard_error, f)
+        for (matrix, (number, error)) in self.numbers.iter().zip(&self.standard_errors).enumerate()
+        {
+            f.write_str(if matrix == 0 { "" } else { ", " })?;
+            fmt::Display::fmt(number, f)?;
+            f.write_str(" ± ")?;
+            fmt::Display::fmt(error, f)?;
+        }
+        Ok(())
     }
 }
 
 impl fmt::Debug for LogDet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LogDet")
-            .field("value", &self.number)
-            .field("standard_error", &self.standard_error)
+            .field("values", &self.numbers)
+            .field("standard_errors", &self.standard_errors)
             .field("info", &self.info)
             .finish()
     }
 }
 
-/// $\log \det (\alpha I + A)$ of a symmetric positive definite operator without batch dimensions.
+/// $\log \det (\alpha I + A)$ of a symmetric positive definite operator, or of each matrix of a batch.
 ///
 /// For up to 512 rows ([`exact_up_to`](LogDetOptions::exact_up_to)) it is exact. The matrix is stored and factored by
 /// Cholesky's method in F64 on the host. Its entries are computed in F64, whatever the type of the operands is, or in
@@ -152,6 +162,10 @@ impl fmt::Debug for LogDet {
 /// uses the inverse of a stored matrix. Otherwise it is estimated from the solutions that the estimate of the value
 /// has found.
 ///
+/// An operator with batch dimensions takes [`LogDetOptions`] of their number plus 2. All matrices of a batch meet the
+/// same random vectors, as they would alone; those of a preconditioner that differs from matrix to matrix differ as it
+/// does.
+///
 /// ```
 /// # #[cfg(feature = "flex")] {
 /// use burn::{prelude::*, tensor::Distribution};
@@ -160,27 +174,29 @@ impl fmt::Debug for LogDet {
 /// let device = Device::default();
 /// let x = Tensor::<2>::random([300, 2], Distribution::Default, &device);
 /// let k_xx = (-LazyTensor::vi(x.clone()).sqdist(LazyTensor::vj(x))).exp();
-/// let options = LogDetOptions::default().ridge(0.1);
+/// let options = LogDetOptions::<2>::default().ridge(0.1);
 /// let exact = log_det(&k_xx, &options)?;
-/// assert_eq!(exact.standard_error, 0.0);
+/// assert_eq!(exact.standard_errors, [0.0]);
 ///
 /// // As for a large matrix.
 /// let nystrom = Nystrom::new(&k_xx, 0.1, Rank::Auto)?;
 /// let estimate = log_det(&k_xx, &options.exact_up_to(0).preconditioner(nystrom))?;
 /// println!("{estimate:.3}"); // with its standard error
-/// let error = (estimate.estimate() - exact.estimate()).abs();
-/// assert!(error < 6.0 * estimate.standard_error + 0.1);
+/// let error = (estimate.estimates()[0] - exact.estimates()[0]).abs();
+/// assert!(error < 6.0 * estimate.standard_errors[0] + 0.1);
 /// # }
 /// # Ok::<(), burn_lazy::solve::SolveError>(())
 /// ```
 ///
 /// # Errors
-/// If the options make no sense, if a stored matrix is not positive definite up to the rounding of its entries
-/// (the error names the row where it was seen), and as [`LazyTensor::solve`](crate::LazyTensor::solve).
-pub fn log_det<A>(a: &A, options: &LogDetOptions) -> Result<LogDet, SolveError>
+/// If the options make no sense, if the operator has other than `R - 2` batch dimensions, if a stored matrix is not
+/// positive definite up to the rounding of its entries (the error names the row where it was seen), and as
+/// [`LazyTensor::solve`](crate::LazyTensor::solve).
+pub fn log_det<A, const R: usize>(a: &A, options: &LogDetOptions<R>) -> Result<LogDet, SolveError>
 where
-    A: LinearOperator<2> + Clone,
+    A: LinearOperator<R> + Clone,
 {
+    const { assert!(R >= 2, "matrices have two dimensions or more") };
     let wrong = |option, value| Err(SolveError::Option { option, value });
     if options.probes == 0 {
         return wrong("probes", 0.0);
@@ -188,16 +204,34 @@ where
     if !options.ridge.is_finite() {
         return wrong("ridge", options.ridge);
     }
-    match one_square(a, "log_det")? {
-        few if few <= options.exact_up_to => exact(a, options.ridge, few),
-        many => estimated(&Ridge(computed(a.clone())?, options.ridge), options, many),
+    let n = square(a, "log_det")?;
+    if a.batch().contains(&0) {
+        let (device, dtype) = computed(a.inner())?.vectors()?;
+        return Ok(LogDet {
+            value: Tensor::zeros([0], (&device, dtype)),
+            standard_errors: vec![],
+            info: SolveInfo::default(),
+            numbers: vec![],
+        });
+    }
+    match n <= options.exact_up_to {
+        true => exact(a, options.ridge, n),
+        false => estimated(&Ridge(computed(a.clone())?, options.ridge), options, n),
     }
 }
 
-/// The logarithm of the determinant of a stored matrix of `n` rows.
-fn exact<A>(a: &A, ridge: f64, n: usize) -> Result<LogDet, SolveError>
+/// The sum of all numbers of each matrix of `[batch.., N, E]`.
+fn sums<const R: usize>(products: Tensor<R>) -> Tensor<1> {
+    let shape = products.dims();
+    let matrices = shape[..R - 2].iter().product();
+    let each = products.reshape([matrices, shape[R - 2] * shape[R - 1]]);
+    each.sum_dim(1).reshape([matrices])
+}
+
+/// The logarithms of the determinants of stored matrices of `n` rows.
+fn exact<A, const R: usize>(a: &A, ridge: f64, n: usize) -> Result<LogDet, SolveError>
 where
-    A: LinearOperator<2> + Clone,
+    A: LinearOperator<R> + Clone,
 {
     const WHAT: &str = "the matrix, up to the rounding of its entries,";
     let single = computed(a.clone())?;
@@ -207,62 +241,81 @@ where
     let inner = a.inner();
     let (device, dtype) = inner.vectors()?;
     let width = GROUP.min(n.max(1));
-    // A block of columns of a matrix, with zeros where there are no more columns.
-    let block = |first: usize, entry: &dyn Fn(usize, usize) -> f64| {
+    let shape: [usize; R] = shape_of(&a.batch(), n, width);
+    let matrices: usize = shape[..R - 2].iter().product();
+    // A block of columns of matrices, with zeros where there are no more columns.
+    let values = |first: usize, entry: &dyn Fn(usize, usize) -> f64| -> Vec<f64> {
         let column = |k: usize| first + k % width;
         let value = |k: usize| match column(k) < n {
             true => entry(k / width, column(k)),
             false => 0.0,
         };
-        let values = (0..n * width).map(value).collect();
-        tensor::<2>(values, [n, width], (&device, dtype))
+        (0..n * width).map(value).collect()
     };
-    let unit = |i: usize, j: usize| f64::from(u8::from(i == j));
+    // Columns of the identity, for all matrices.
+    let unit = |first: usize| {
+        let unit = values(first, &|i, j| f64::from(u8::from(i == j)));
+        let mut one = [1; R];
+        (one[R - 2], one[R - 1]) = (n, width);
+        tensor(unit, one, (&device, dtype)).expand(shape)
+    };
 
-    let mut matrix = DMatrix::zeros(n, n);
+    let mut entries = vec![DMatrix::zeros(n, n); matrices];
     for first in (0..n).step_by(width) {
-        let columns = host(inner.apply(block(first, &unit))?);
-        for (i, row) in columns.chunks(width).enumerate() {
-            for (j, entry) in (first..n).zip(row) {
-                matrix[(i, j)] = *entry;
+        let columns = host(inner.apply(unit(first))?);
+        for (matrix, columns) in entries.iter_mut().zip(columns.chunks(n * width)) {
+            for (i, row) in columns.chunks(width).enumerate() {
+                for (j, entry) in (first..n).zip(row) {
+                    matrix[(i, j)] = *entry;
+                }
             }
         }
     }
-    if matrix.iter().any(|entry: &f64| !entry.is_finite()) {
-        return Err(SolveError::NotFinite("the matrix"));
-    }
-    let mut matrix = (&matrix + matrix.transpose()) * 0.5;
-    for k in 0..n {
-        matrix[(k, k)] += ridge;
-    }
-    let factor =
+    let factor = |(number, matrix): (usize, DMatrix<f64>)| {
+        if matrix.iter().any(|entry: &f64| !entry.is_finite()) {
+            return Err(SolveError::NotFinite("the matrix"));
+        }
+        let mut matrix = (&matrix + matrix.transpose()) * 0.5;
+        for k in 0..n {
+            matrix[(k, k)] += ridge;
+        }
         cholesky(matrix, epsilon(dtype)).map_err(|row| SolveError::NotPositiveDefinite {
             what: WHAT,
             iteration: 0,
-            column: row,
-        })?;
-    let number = 2.0 * factor.diagonal().iter().map(|root| root.ln()).sum::<f64>();
+            column: number * n + row,
+        })
+    };
+    let factors = entries.into_iter().enumerate().map(factor);
+    let factors: Vec<DMatrix<f64>> = factors.collect::<Result<_, _>>()?;
+    let number =
+        |factor: &DMatrix<f64>| 2.0 * factor.diagonal().iter().map(|root| root.ln()).sum::<f64>();
+    let numbers: Vec<f64> = factors.iter().map(number).collect();
 
-    let mut value = tensor(vec![number], [1], (&device, stored));
+    let mut value = tensor(numbers.clone(), [matrices], (&device, stored));
     if a.is_tracked() {
-        let root = factor
-            .solve_lower_triangular(&DMatrix::identity(n, n))
-            .expect("the diagonal of a Cholesky factor is positive");
-        let inverse = root.tr_mul(&root);
+        let inverse = |factor: &DMatrix<f64>| {
+            let root = factor
+                .solve_lower_triangular(&DMatrix::identity(n, n))
+                .expect("the diagonal of a Cholesky factor is positive");
+            root.tr_mul(&root)
+        };
+        let inverses: Vec<DMatrix<f64>> = factors.iter().map(inverse).collect();
         for first in (0..n).step_by(width) {
-            let weights = block(first, &|i, j| inverse[(i, j)]);
-            let part = (a.apply(block(first, &unit))? * weights).sum();
+            let weights = inverses.iter();
+            let weights = weights.flat_map(|own| values(first, &|i, j| own[(i, j)]));
+            let weights: Tensor<R> = tensor(weights.collect(), shape, (&device, dtype));
+            let part = sums(a.apply(unit(first))? * weights);
             value = cast(part.clone() - part.detach(), stored.into()) + value;
         }
     }
     Ok(LogDet {
         value,
-        standard_error: 0.0,
+        standard_errors: vec![0.0; matrices],
         info: SolveInfo {
             iterations: n.div_ceil(width),
             ..SolveInfo::default()
         },
-        number,
+        numbers,
     })
 }
 
@@ -286,49 +339,96 @@ fn cholesky(mut matrix: DMatrix<f64>, precision: f64) -> Result<DMatrix<f64>, us
     Ok(matrix)
 }
 
-/// An estimate for a matrix of `n` rows.
-fn estimated<A>(a: &Ridge<A>, options: &LogDetOptions, n: usize) -> Result<LogDet, SolveError>
+/// Random vectors $z$ with the covariance $P$ for all matrices, and $z / P$.
+struct Probes<'a, const R: usize> {
+    preconditioner: Option<&'a Nystrom<R>>,
+    /// One generator for each matrix, all of one seed, so that a matrix has the vectors that it would have alone.
+    rngs: Vec<StdRng>,
+    batch: Vec<usize>,
+    rows: usize,
+    place: (Device, DType),
+}
+
+impl<const R: usize> Probes<'_, R> {
+    fn draw(&mut self, count: usize) -> Result<[Tensor<R>; 2], LazyError> {
+        let (n, batch) = (self.rows, &self.batch);
+        let place = (&self.place.0, self.place.1);
+        let block = |values, rows| tensor(values, shape_of(batch, rows, count), place);
+        let Some(nystrom) = self.preconditioner else {
+            let signs = self.rngs.iter_mut().flat_map(|rng| {
+                let sign = |_| if rng.random() { 1.0 } else { -1.0 };
+                (0..n * count).map(sign).collect::<Vec<f64>>()
+            });
+            let z = block(signs.collect(), n);
+            return Ok([z.clone(), z]);
+        };
+        let rank = nystrom.rank();
+        let (mut small, mut large) = (Vec::new(), Vec::new());
+        for (number, rng) in self.rngs.iter_mut().enumerate() {
+            let own = nystrom.ranks()[place_in(nystrom.batch(), batch, number)];
+            let mut normal = |rows: usize| -> Vec<f64> {
+                let numbers = StandardNormal.sample_iter(&mut *rng);
+                numbers.take(rows * count).collect()
+            };
+            small.extend(normal(own));
+            // Where another matrix has more columns.
+            small.resize((number + 1) * rank * count, 0.0);
+            large.extend(normal(n));
+        }
+        let z = nystrom.color(block(small, rank), block(large, n))?;
+        Ok([z.clone(), nystrom.apply(z)?])
+    }
+}
+
+/// Estimates for matrices of `n` rows.
+fn estimated<A, const R: usize>(
+    a: &Ridge<A>,
+    options: &LogDetOptions<R>,
+    n: usize,
+) -> Result<LogDet, SolveError>
 where
-    A: LinearOperator<2> + Clone,
+    A: LinearOperator<R> + Clone,
 {
     let inner = a.inner();
     let (device, dtype) = inner.vectors()?;
-    let mut rng = StdRng::seed_from_u64(options.seed);
+    let batch = inner.batch();
+    let matrices: usize = batch.iter().product();
     let mut solve_options = SolveOptions::default()
         .tolerance(options.tolerance)
         .max_iterations(options.max_iterations);
     solve_options.restarts = false;
+    let mut known = vec![0.0; matrices];
     if let Some(nystrom) = &options.preconditioner {
+        let fits = broadcast(nystrom.batch(), &batch).as_ref() == Some(&batch);
+        if !fits || nystrom.rows() != n {
+            return Err(SolveError::Shape {
+                what: "the preconditioner",
+                shape: [nystrom.batch(), &[nystrom.rows(); 2]].concat(),
+                rows: n,
+                batch,
+            });
+        }
+        for (number, known) in known.iter_mut().enumerate() {
+            *known = nystrom.log_dets()[place_in(nystrom.batch(), &batch, number)];
+        }
         solve_options = solve_options.preconditioner(nystrom.clone());
     }
+    let mut random = Probes {
+        preconditioner: options.preconditioner.as_ref(),
+        rngs: (0..matrices)
+            .map(|_| StdRng::seed_from_u64(options.seed))
+            .collect(),
+        batch: batch.clone(),
+        rows: n,
+        place: (device.clone(), dtype),
+    };
 
-    let mut estimates = Vec::new();
-    let mut pairs: Vec<[Tensor<2>; 2]> = Vec::new();
+    let mut estimates = vec![Vec::new(); matrices];
+    let mut pairs: Vec<[Tensor<R>; 2]> = Vec::new();
     let mut info = SolveInfo::default();
-    let known = options
-        .preconditioner
-        .as_ref()
-        .map_or(0.0, Nystrom::log_det);
-    while estimates.len() < options.probes {
-        let count = GROUP.min(options.probes - estimates.len());
-        let block = |values, rows| tensor(values, [rows, count], (&device, dtype));
-        // Random vectors z with the covariance P, and u = z / P.
-        let (z, u) = match &options.preconditioner {
-            None => {
-                let sign = |_| if rng.random() { 1.0 } else { -1.0 };
-                let z = block((0..n * count).map(sign).collect(), n);
-                (z.clone(), z)
-            }
-            Some(nystrom) => {
-                let mut normal = |rows: usize| {
-                    let values = StandardNormal.sample_iter(&mut rng).take(rows * count);
-                    block(values.collect(), rows)
-                };
-                let (small, large) = (normal(nystrom.rank()), normal(n));
-                let z = nystrom.color(small, large)?;
-                (z.clone(), nystrom.apply(z)?)
-            }
-        };
+    while estimates[0].len() < options.probes {
+        let count = GROUP.min(options.probes - estimates[0].len());
+        let [z, u] = random.draw(count)?;
         let coefficients = RefCell::new(Vec::new());
         let solved = run(&inner, z, &solve_options, |a, r, monitor, _| {
             iterate_columns(a, r, &solve_options, monitor, |step, ratio| {
@@ -339,12 +439,16 @@ where
         let coefficients = match coefficients.into_inner() {
             // There are no rows. The determinant of an empty matrix is 1.
             none if none.is_empty() => vec![],
-            some => host(Tensor::cat(some, 0)),
+            some => host(Tensor::cat(some, R - 2)),
         };
-        estimates.extend((0..count).map(|probe| {
-            let own = coefficients.iter().skip(probe).step_by(count).copied();
-            n as f64 * quadrature(&own.collect::<Vec<f64>>())
-        }));
+        let of_each = coefficients.len() / matrices;
+        for (number, estimates) in estimates.iter_mut().enumerate() {
+            let own = &coefficients[number * of_each..(number + 1) * of_each];
+            estimates.extend((0..count).map(|probe| {
+                let own = own.iter().skip(probe).step_by(count).copied();
+                n as f64 * quadrature(&own.collect::<Vec<f64>>())
+            }));
+        }
         info.iterations += solved.info.iterations;
         info.residuals.extend(solved.info.residuals);
         info.history.extend(solved.info.history);
@@ -354,26 +458,30 @@ where
         pairs.push([u, solved.solution]);
     }
     let probes = options.probes as f64;
-    let mean = estimates.iter().sum::<f64>() / probes;
-    let squares: f64 = estimates.iter().map(|value| (value - mean).powi(2)).sum();
-    let standard_error = match options.probes {
-        1 => f64::INFINITY,
-        _ => (squares / (probes - 1.0) / probes).sqrt(),
+    let mean = |estimates: &Vec<f64>| estimates.iter().sum::<f64>() / probes;
+    let standard_error = |estimates: &Vec<f64>| {
+        let mean = mean(estimates);
+        let squares: f64 = estimates.iter().map(|value| (value - mean).powi(2)).sum();
+        match options.probes {
+            1 => f64::INFINITY,
+            _ => (squares / (probes - 1.0) / probes).sqrt(),
+        }
     };
 
-    let number = known + mean;
-    let mut value = tensor(vec![number], [1], (&device, dtype));
+    let numbers = known.iter().zip(&estimates);
+    let numbers: Vec<f64> = numbers.map(|(known, own)| known + mean(own)).collect();
+    let mut value = tensor(numbers.clone(), [matrices], (&device, dtype));
     if a.is_tracked() {
         for [u, solution] in pairs {
-            let part = (a.apply(u)? * solution).sum() / probes;
+            let part = sums(a.apply(u)? * solution) / probes;
             value = part.clone() - part.detach() + value;
         }
     }
     Ok(LogDet {
         value,
-        standard_error,
+        standard_errors: estimates.iter().map(standard_error).collect(),
         info,
-        number,
+        numbers,
     })
 }
 

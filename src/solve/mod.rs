@@ -47,6 +47,7 @@ mod log_det;
 mod minres;
 mod monitor;
 mod operator;
+mod pivoted;
 mod precondition;
 mod scale;
 mod system;
@@ -61,7 +62,8 @@ pub use lanczos::{Eigenpairs, eigenpairs};
 pub use log_det::{LogDet, LogDetOptions, log_det};
 pub use minres::minres;
 pub use operator::{Diagonal, LinearOperator, Sum};
-pub use precondition::{Jacobi, Nystrom, Preconditioner, Rank};
+pub use pivoted::Rank;
+pub use precondition::{Jacobi, Nystrom, Preconditioner};
 
 use crate::{
     error::{FormulaInfo, LazyError},
@@ -363,13 +365,17 @@ pub enum SolveError {
         /// Batch dimensions of the operator.
         batch: Vec<usize>,
     },
-    /// A method that takes one matrix is given a batch.
-    #[error("{method} takes one matrix, not a batch of {batch:?}")]
+    /// A matrix has other batch dimensions than tensors of the rank for which something is computed.
+    #[error(
+        "{method} takes a matrix with {dimensions} batch dimensions here, not one of batch {batch:?}"
+    )]
     Batch {
-        /// The method.
+        /// What takes the matrix.
         method: &'static str,
-        /// The batch dimensions.
+        /// The batch dimensions of the matrix.
         batch: Vec<usize>,
+        /// How many there must be: the rank of tensors less 2, and none for vectors.
+        dimensions: usize,
     },
     /// Iterations cannot compute in this type, or a right-hand side in F16 or BF16 meets an operator of another type.
     #[error(
@@ -387,7 +393,7 @@ pub enum SolveError {
         /// The iteration in which it was seen, counted from 1; 0 if it was seen in the matrix itself.
         iteration: usize,
         /// The right-hand side for which it was seen, counted as in [`SolveInfo::residuals`]. If it was seen in the
-        /// matrix itself, the row.
+        /// matrix itself, the row, where all rows of a matrix of a batch come before those of the next.
         column: usize,
     },
     /// The iteration limit was reached, or the iterations stagnate.

@@ -2,18 +2,21 @@
 
 use std::{fmt, sync::Arc};
 
-use burn::tensor::{DType, Device, Tensor};
-use burn_lazy_kernels::Axis;
-use nalgebra::{DMatrix, DVector};
-use rand::{RngExt, SeedableRng, rngs::StdRng};
+use burn::{
+    backend::{Dispatch, ops::FloatTensorOps},
+    tensor::{DType, Shape, Tensor},
+};
+use burn_lazy_kernels::{Axis, expr::Dependence};
+use nalgebra::DMatrix;
 
 use super::{
     SolveError,
     operator::{computed, scaled_rows},
-    system::{epsilon, host, one_square, product, tensor},
+    pivoted::{PivotedCholesky, Rank},
+    system::{epsilon, host, square, tensor},
     vector::as_vector,
 };
-use crate::{error::LazyError, lazy::LazyTensor};
+use crate::{error::LazyError, lazy::LazyTensor, operand::Operand};
 
 /// A symmetric positive definite operator $M$ that is close to the inverse of the operator of a system.
 pub trait Preconditioner<const R: usize>: fmt::Debug + Send + Sync {
@@ -70,27 +73,9 @@ impl<const R: usize> Preconditioner<R> for Jacobi<R> {
     }
 }
 
-/// How many columns of a matrix stand for all of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Rank {
-    /// As many columns as it takes until the missing part of the trace is below ten times the ridge. There are at
-    /// most 1000 columns, and at most an eighth of all columns, or 256 if an eighth is less.
-    Auto,
-    /// At most this many columns. There are fewer if these already give the matrix up to rounding.
-    Columns(usize),
-}
-
 /// The smallest ridge of $P$ relative to the largest eigenvalue, in rounding units. A product with $P^{-1}$ is the
 /// difference of numbers that are larger by the inverse of this ratio.
 const ROUNDING: f64 = 300.0;
-
-/// The smallest entry of the diagonal of $K - F F^\top$ relative to that of $K$, in rounding units, that becomes
-/// a pivot.
-const SMALLEST_PIVOT: f64 = 16_000.0;
-
-/// The number of columns that are drawn at a time.
-const BLOCK: usize = 32;
 
 /// The Nyström preconditioner of $\alpha I + K$: with a few columns $S$ of $K$ the inverse of $P = \alpha I
 /// + F F^\top$, where $F F^\top = K_{:S} K_{SS}^{-1} K_{S:}$.
@@ -102,6 +87,10 @@ const BLOCK: usize = 32;
 ///
 /// Where rounding does not allow a small $\alpha$, $P$ has a larger one: in F32 about $4 \cdot 10^{-5}$ times the
 /// largest eigenvalue. The solution is still that of the $\alpha$ of the system.
+///
+/// Each matrix of a batch has columns of its own, as it would have alone, and the rank `R` is that of the tensors
+/// that it is applied to: 2 for one matrix, 3 for a batch of them, 1 for one matrix and single vectors. Matrices of a
+/// batch that need fewer columns than others are filled up with zeros.
 ///
 /// Clones share their tensors.
 ///
@@ -123,73 +112,60 @@ const BLOCK: usize = 32;
 /// # Ok::<(), burn_lazy::solve::SolveError>(())
 /// ```
 #[derive(Clone)]
-pub struct Nystrom(Arc<Factors>);
+pub struct Nystrom<const R: usize = 2>(Arc<Factors>);
 
 struct Factors {
     /// The type in which products are computed.
     dtype: DType,
+    /// The rows of a matrix.
+    rows: usize,
+    /// The batch dimensions. What follows has one number for each matrix.
+    batch: Vec<usize>,
     /// The $\alpha$ of $P$, which may be larger than the ridge because of rounding.
-    ridge: f64,
-    rank: usize,
-    log_det: f64,
-    /// None for a matrix of rank 0.
+    ridges: Vec<f64>,
+    ranks: Vec<usize>,
+    log_dets: Vec<f64>,
+    /// None for matrices of rank 0.
     pivots: Option<Pivots>,
 }
 
+/// Small matrices are those of each matrix of the batch, filled up with zeros to the size of the largest.
 struct Pivots {
     /// $K_{:S}$.
     columns: LazyTensor,
     /// $K_{S:}$.
     rows: LazyTensor,
-    /// $B$ and $B^\top$ with $B^\top B = (\alpha K_{SS} + K_{S:} K_{:S})^{-1}$.
-    root: Tensor<2>,
-    root_transposed: Tensor<2>,
+    /// $B$ with $B^\top B = (\alpha K_{SS} + K_{S:} K_{:S})^{-1}$.
+    root: LazyTensor,
     /// $R^{-1}$ with $R^\top R = K_{SS}$, so that $F = K_{:S} R^{-1}$.
-    inverse: Tensor<2>,
+    inverse: LazyTensor,
 }
 
-impl fmt::Debug for Nystrom {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Nystrom")
-            .field("ridge", &self.0.ridge)
-            .field("rank", &self.0.rank)
-            .finish_non_exhaustive()
-    }
+/// What the preconditioner of one matrix is made of.
+struct Single {
+    pivots: Vec<usize>,
+    ridge: f64,
+    log_det: f64,
+    root: DMatrix<f64>,
+    inverse: DMatrix<f64>,
 }
 
-impl Nystrom {
-    /// The preconditioner of $\alpha I + K$ for a symmetric positive definite `k` without batch dimensions,
-    /// with $\alpha$ = `ridge` > 0. For F16 and BF16 it is computed in F32.
-    ///
-    /// # Errors
-    /// If the matrix is not square, has batch dimensions or entries on the diagonal that are negative or
-    /// not finite, or if the ridge is not positive.
-    pub fn new(k: &LazyTensor, ridge: f64, rank: Rank) -> Result<Self, SolveError> {
-        let n = one_square(k, "a Nyström preconditioner")?;
-        let k = computed::<_, 2>(k.inner())?;
-        if !(ridge > 0.0 && ridge.is_finite()) {
-            return Err(SolveError::Option {
-                option: "ridge",
-                value: ridge,
-            });
-        }
-        let extent = k.extent();
-        let dtype = extent.dtype.expect("it has sizes");
-        let device = extent.device.expect("it has sizes").inner();
-        let pivoted = PivotedCholesky::new(&k, &device, dtype)?.run(rank, ridge)?;
+impl Single {
+    fn new(pivoted: Option<PivotedCholesky>, n: usize, ridge: f64) -> Result<Self, SolveError> {
         let Some(pivoted) = pivoted else {
-            return Ok(Self(Arc::new(Factors {
-                dtype,
+            return Ok(Self {
+                pivots: vec![],
                 ridge,
-                rank: 0,
                 log_det: n as f64 * ridge.ln(),
-                pivots: None,
-            })));
+                root: DMatrix::zeros(0, 0),
+                inverse: DMatrix::zeros(0, 0),
+            });
         };
         let PivotedCholesky {
             pivots,
             inverse,
             gram,
+            dtype,
             ..
         } = pivoted;
         let rank = pivots.len();
@@ -212,223 +188,185 @@ impl Nystrom {
             .solve_lower_triangular(&inverse.transpose())
             .expect("the diagonal of a Cholesky factor is positive");
         let log_det = 2.0 * lower.diagonal().map(f64::ln).sum() + (n - rank) as f64 * ridge.ln();
-        let stored = |matrix: &DMatrix<f64>| {
-            let (rows, columns) = matrix.shape();
-            let values = matrix.transpose().as_slice().to_vec();
-            tensor(values, [rows, columns], (&device, dtype))
-        };
-        Ok(Self(Arc::new(Factors {
-            dtype,
+        Ok(Self {
+            pivots,
             ridge,
-            rank,
             log_det,
-            pivots: Some(Pivots {
-                columns: k.select(Axis::J, &pivots)?,
-                rows: k.select(Axis::I, &pivots)?,
-                root: stored(&root),
-                root_transposed: stored(&root.transpose()),
-                inverse: stored(&inverse),
-            }),
-        })))
-    }
-
-    /// Number of columns that were chosen.
-    pub fn rank(&self) -> usize {
-        self.0.rank
-    }
-
-    /// $\log \det P$, where the preconditioner is the inverse of $P$.
-    pub fn log_det(&self) -> f64 {
-        self.0.log_det
-    }
-
-    /// Random vectors of the normal distribution with the covariance $P$, made of vectors of two standard normal
-    /// distributions, with `rank` rows and with N rows.
-    pub(crate) fn color(&self, small: Tensor<2>, large: Tensor<2>) -> Result<Tensor<2>, LazyError> {
-        let large = large * self.0.ridge.sqrt();
-        Ok(match &self.0.pivots {
-            None => large,
-            Some(pivots) => {
-                large
-                    + pivots
-                        .columns
-                        .try_matmul(product(&pivots.inverse, &small)?)?
-            }
+            root,
+            inverse,
         })
     }
 }
 
-impl Preconditioner<2> for Nystrom {
-    fn apply(&self, r: Tensor<2>) -> Result<Tensor<2>, LazyError> {
+impl<const R: usize> fmt::Debug for Nystrom<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Nystrom")
+            .field("ridges", &self.0.ridges)
+            .field("ranks", &self.0.ranks)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<const R: usize> Nystrom<R> {
+    /// The preconditioner of $\alpha I + K$ for a symmetric positive definite `k` with `R - 2` batch dimensions (none
+    /// for vectors, `R = 1`), with $\alpha$ = `ridge` > 0. For F16 and BF16 it is computed in F32.
+    ///
+    /// # Errors
+    /// If the matrix is not square, has other batch dimensions or entries on the diagonal that are negative or
+    /// not finite, or if the ridge is not positive.
+    pub fn new(k: &LazyTensor, ridge: f64, rank: Rank) -> Result<Self, SolveError> {
+        let n = square::<R>(k, "a Nyström preconditioner")?;
+        let k = computed::<_, 2>(k.inner())?;
+        if !(ridge > 0.0 && ridge.is_finite()) {
+            return Err(SolveError::Option {
+                option: "ridge",
+                value: ridge,
+            });
+        }
+        let extent = k.extent();
+        let (batch, dtype) = (extent.batch, extent.dtype.expect("it has sizes"));
+        let device = extent.device.expect("it has sizes").inner();
+        let single = |number: usize| {
+            let own = k.matrix(number)?;
+            let pivoted = PivotedCholesky::new(&own, &device, dtype);
+            let pivoted = pivoted.and_then(|own| own.run(rank, ridge));
+            Single::new(
+                pivoted.map_err(|error| of_matrix(error, number * n))?,
+                n,
+                ridge,
+            )
+        };
+        let count = batch.iter().product();
+        let all: Vec<Single> = (0..count).map(single).collect::<Result<_, _>>()?;
+        let ranks: Vec<usize> = all.iter().map(|own| own.pivots.len()).collect();
+        let size = ranks.iter().copied().max().unwrap_or(0);
+        let stored = |matrix: &dyn Fn(&Single) -> DMatrix<f64>| {
+            let values = all.iter().flat_map(|own| {
+                let padded = matrix(own).resize(size, size, 0.0);
+                padded.transpose().as_slice().to_vec()
+            });
+            let values = tensor(values.collect(), [count * size * size], (&device, dtype));
+            let shape = Shape::from([&batch[..], &[size, size, 1]].concat());
+            let values = Dispatch::float_reshape(values.into_dispatch(), shape);
+            let operand = Operand::dispatch(values, device.clone(), Dependence::BOTH)?;
+            Ok::<_, LazyError>(LazyTensor::leaf(operand))
+        };
+        let pivots = match size {
+            0 => None,
+            _ => {
+                // Any columns will do where there are none, as they meet zeros.
+                let indices = all.iter().map(|own| {
+                    let mut indices = own.pivots.clone();
+                    indices.resize(size, indices.first().copied().unwrap_or(0));
+                    indices
+                });
+                let indices: Vec<Vec<usize>> = indices.collect();
+                Some(Pivots {
+                    columns: k.gathered(Axis::J, &indices)?,
+                    rows: k.gathered(Axis::I, &indices)?,
+                    root: stored(&|own| own.root.clone())?,
+                    inverse: stored(&|own| own.inverse.clone())?,
+                })
+            }
+        };
+        Ok(Self(Arc::new(Factors {
+            dtype,
+            ridges: all.iter().map(|own| own.ridge).collect(),
+            log_dets: all.iter().map(|own| own.log_det).collect(),
+            rows: n,
+            batch,
+            ranks,
+            pivots,
+        })))
+    }
+
+    /// Number of columns that were chosen; the largest, for matrices of a batch.
+    pub fn rank(&self) -> usize {
+        self.0.ranks.iter().copied().max().unwrap_or(0)
+    }
+
+    /// $\log \det P$ of each matrix of the batch, where the preconditioner is the inverse of $P$. One number without
+    /// batch dimensions.
+    pub fn log_dets(&self) -> &[f64] {
+        &self.0.log_dets
+    }
+
+    /// The number of columns of each matrix.
+    pub(crate) fn ranks(&self) -> &[usize] {
+        &self.0.ranks
+    }
+
+    /// The rows of a matrix.
+    pub(crate) fn rows(&self) -> usize {
+        self.0.rows
+    }
+
+    /// The batch dimensions of the matrices.
+    pub(crate) fn batch(&self) -> &[usize] {
+        &self.0.batch
+    }
+
+    /// Random vectors of the normal distribution with the covariance $P$, made of vectors of two standard normal
+    /// distributions, with `rank` rows and with N rows.
+    pub(crate) fn color(&self, small: Tensor<R>, large: Tensor<R>) -> Result<Tensor<R>, LazyError> {
+        let large = self.by_matrix(large, Tensor::mul, |ridge| ridge.sqrt());
+        Ok(match &self.0.pivots {
+            None => large,
+            Some(pivots) => {
+                let parts = pivots.inverse.try_matmul(small)?;
+                large + pivots.columns.try_matmul(parts)?
+            }
+        })
+    }
+
+    /// `v` with a number for each matrix: `number` of its ridge.
+    fn by_matrix(
+        &self,
+        v: Tensor<R>,
+        combine: impl Fn(Tensor<R>, Tensor<R>) -> Tensor<R>,
+        number: impl Fn(f64) -> f64,
+    ) -> Tensor<R> {
+        if v.dims().contains(&0) {
+            return v;
+        }
+        let numbers = self.0.ridges.iter().map(|ridge| number(*ridge)).collect();
+        let mut shape = [1; R];
+        shape[..self.0.batch.len()].copy_from_slice(&self.0.batch);
+        let numbers = tensor(numbers, shape, (&v.device(), v.dtype()));
+        combine(v, numbers)
+    }
+}
+
+impl<const R: usize> Preconditioner<R> for Nystrom<R> {
+    fn apply(&self, r: Tensor<R>) -> Result<Tensor<R>, LazyError> {
         let dtype = r.dtype();
         let r = r.cast(self.0.dtype);
         let r_in_range = match &self.0.pivots {
             None => r,
             Some(pivots) => {
-                let small = product(&pivots.root, &pivots.rows.try_matmul(r.clone())?)?;
-                let small = product(&pivots.root_transposed, &small)?;
+                let small = pivots.root.try_matmul(pivots.rows.try_matmul(r.clone())?)?;
+                let small = pivots.root.t().try_matmul(small)?;
                 r - pivots.columns.try_matmul(small)?
             }
         };
-        Ok((r_in_range / self.0.ridge).cast(dtype))
+        Ok(self
+            .by_matrix(r_in_range, Tensor::div, |ridge| ridge)
+            .cast(dtype))
     }
 }
 
-impl Preconditioner<1> for Nystrom {
-    fn apply(&self, r: Tensor<1>) -> Result<Tensor<1>, LazyError> {
-        let column: Tensor<2> = self.apply(r.unsqueeze_dim(1))?;
-        Ok(as_vector(column))
-    }
-}
-
-/// A partial Cholesky factorisation $K \approx F F^\top$ that grows by columns.
-struct PivotedCholesky<'a> {
-    k: &'a LazyTensor,
-    device: &'a Device,
-    dtype: DType,
-    rng: StdRng,
-    /// The diagonal of $K$ and that of $K - F F^\top$.
-    diagonal: Vec<f64>,
-    missing: Vec<f64>,
-    /// The columns $S$.
-    pivots: Vec<usize>,
-    /// $R^{-1}$ with $R^\top R = K_{SS}$.
-    inverse: DMatrix<f64>,
-    /// $F^\top F$ with $F = K_{:S} R^{-1}$.
-    gram: DMatrix<f64>,
-}
-
-impl<'a> PivotedCholesky<'a> {
-    fn new(k: &'a LazyTensor, device: &'a Device, dtype: DType) -> Result<Self, SolveError> {
-        let diagonal = k.host_diagonal()?;
-        if diagonal.iter().any(|value| !value.is_finite()) {
-            return Err(SolveError::NotFinite("the diagonal of the matrix"));
-        }
-        if let Some(column) = diagonal.iter().position(|value| *value < 0.0) {
-            return Err(SolveError::NotPositiveDefinite {
-                what: "the matrix",
-                iteration: 0,
-                column,
-            });
-        }
-        Ok(Self {
-            k,
-            device,
-            dtype,
-            rng: StdRng::seed_from_u64(0),
-            missing: diagonal.clone(),
-            diagonal,
-            pivots: Vec::new(),
-            inverse: DMatrix::zeros(0, 0),
-            gram: DMatrix::zeros(0, 0),
-        })
-    }
-
-    /// Adds columns until there are enough; none if there is nothing to add.
-    fn run(mut self, rank: Rank, ridge: f64) -> Result<Option<Self>, SolveError> {
-        let n = self.diagonal.len();
-        let (most, enough) = match rank {
-            Rank::Auto => ((n / 8).clamp(256, 1000).min(n), 10.0 * ridge),
-            Rank::Columns(most) => (most.min(n), 0.0),
-        };
-        // Smaller pivots are mostly rounding errors, which a division by them would enlarge.
-        let noise = SMALLEST_PIVOT * epsilon(self.dtype);
-        let mut failures = 0;
-        while self.pivots.len() < most && failures < 3 {
-            let left: Vec<usize> = (0..n)
-                .filter(|&i| self.missing[i] > noise * self.diagonal[i])
-                .collect();
-            let trace: f64 = left.iter().map(|&i| self.missing[i]).sum();
-            if trace <= enough {
-                break;
-            }
-            let amount = BLOCK.min(most - self.pivots.len()).min(left.len());
-            let weight = |at: usize| self.missing[left[at]];
-            let drawn =
-                rand::seq::index::sample_weighted(&mut self.rng, left.len(), weight, amount)
-                    .expect("the weights are positive and finite");
-            let candidates: Vec<usize> = drawn.iter().map(|at| left[at]).collect();
-            match self.extend(&candidates)? {
-                true => failures = 0,
-                false => failures += 1,
-            }
-        }
-        Ok((!self.pivots.is_empty()).then_some(self))
-    }
-
-    /// Adds the candidates that are accepted. Returns whether there were any.
-    fn extend(&mut self, candidates: &[usize]) -> Result<bool, SolveError> {
-        let old = self.pivots.len();
-        let all: Vec<usize> = self.pivots.iter().chain(candidates).copied().collect();
-        let block = self.k.select(Axis::J, candidates)?.select(Axis::I, &all)?;
-        let block = DMatrix::from_vec(all.len(), candidates.len(), block.host_entries()?);
-        if block.iter().any(|value| !value.is_finite()) {
-            return Err(SolveError::NotFinite("the matrix"));
-        }
-        let projected = self.inverse.tr_mul(&block.rows(0, old));
-        let mut rest = block.rows(old, candidates.len()) - projected.tr_mul(&projected);
-
-        // The candidates were drawn by the diagonal as it was before any of them was added. Each is accepted with the
-        // probability of what is left of its diagonal entry after those before it. This draws as if they had been
-        // drawn one by one.
-        let mut accepted: Vec<usize> = Vec::new();
-        let mut factor: Vec<DVector<f64>> = Vec::new();
-        for at in 0..candidates.len() {
-            let pivot = rest[(at, at)];
-            let before = self.missing[candidates[at]];
-            if pivot <= 1e-3 * before || self.rng.random::<f64>() * before >= pivot {
-                continue;
-            }
-            let column = rest.column(at) / pivot.sqrt();
-            rest.ger(-1.0, &column, &column, 1.0);
-            accepted.push(at);
-            factor.push(column);
-        }
-        if accepted.is_empty() {
-            return Ok(false);
-        }
-        let added = accepted.len();
-        let lower = DMatrix::from_fn(added, added, |i, j| match i >= j {
-            true => factor[j][accepted[i]],
-            false => 0.0,
-        });
-        let lower_inverse = lower
-            .solve_lower_triangular(&DMatrix::identity(added, added))
-            .expect("pivots are positive");
-        let upper = lower_inverse.transpose();
-        let projected = projected.select_columns(&accepted);
-        let mut columns = DMatrix::zeros(old + added, added);
-        columns
-            .rows_mut(0, old)
-            .copy_from(&(-(&self.inverse * projected * &upper)));
-        columns.rows_mut(old, added).copy_from(&upper);
-        self.inverse = std::mem::take(&mut self.inverse).resize(old + added, old + added, 0.0);
-        self.inverse.columns_mut(old, added).copy_from(&columns);
-        self.pivots
-            .extend(accepted.iter().map(|&at| candidates[at]));
-
-        // The new columns of F.
-        let values = columns.transpose().as_slice().to_vec();
-        let columns = tensor(values, [old + added, added], (self.device, self.dtype));
-        let f = self.k.select(Axis::J, &self.pivots)?.try_matmul(columns)?;
-        let squares: Tensor<2> = LazyTensor::try_vi(f.clone())?.sqnorm().entries()?;
-        for (missing, square) in self.missing.iter_mut().zip(host(squares)) {
-            *missing = (*missing - square).max(0.0);
-        }
-        for pivot in &self.pivots {
-            self.missing[*pivot] = 0.0;
-        }
-        let products = host(self.k.select(Axis::I, &self.pivots)?.try_matmul(f)?);
-        let products = DMatrix::from_row_slice(old + added, added, &products);
-        let new = self.inverse.tr_mul(&products);
-        self.gram = std::mem::take(&mut self.gram).resize(old + added, old + added, 0.0);
-        self.gram.columns_mut(old, added).copy_from(&new);
-        self.gram.rows_mut(old, added).copy_from(&new.transpose());
-        let corner = new.rows(old, added).clone_owned();
-        let corner = (&corner + corner.transpose()) * 0.5;
-        self.gram
-            .view_mut((old, old), (added, added))
-            .copy_from(&corner);
-        Ok(true)
+/// The error for a matrix of a batch whose rows are counted from `first` on.
+pub(crate) fn of_matrix(error: SolveError, first: usize) -> SolveError {
+    match error {
+        SolveError::NotPositiveDefinite {
+            what,
+            iteration: 0,
+            column,
+        } => SolveError::NotPositiveDefinite {
+            what,
+            iteration: 0,
+            column: first + column,
+        },
+        other => other,
     }
 }

@@ -109,9 +109,10 @@ pub(crate) fn tensor<const R: usize>(
     Tensor::from_data(TensorData::new(values, shape), (device, dtype))
 }
 
-/// Number of rows of a square operator without batch dimensions, as `method` takes it.
-pub(crate) fn one_square(
-    a: &dyn LinearOperator<2>,
+/// Number of rows of a square operator that has the batch dimensions of blocks of vectors of rank `R`, as `method` takes
+/// it.
+pub(crate) fn square<const R: usize>(
+    a: &dyn LinearOperator<R>,
     method: &'static str,
 ) -> Result<usize, SolveError> {
     let sizes = a.sizes()?;
@@ -119,10 +120,23 @@ pub(crate) fn one_square(
     if rows != columns {
         return Err(SolveError::NotSquare { sizes });
     }
-    match a.batch() {
-        none if none.is_empty() => Ok(rows),
-        batch => Err(SolveError::Batch { method, batch }),
+    let (batch, dimensions) = (a.batch(), R.saturating_sub(2));
+    match batch.len() == dimensions {
+        true => Ok(rows),
+        false => Err(SolveError::Batch {
+            method,
+            batch,
+            dimensions,
+        }),
     }
+}
+
+/// The shape `[batch.., rows, columns]`.
+pub(crate) fn shape_of<const R: usize>(batch: &[usize], rows: usize, columns: usize) -> [usize; R] {
+    let mut shape = [rows; R];
+    shape[..R - 2].copy_from_slice(batch);
+    shape[R - 1] = columns;
+    shape
 }
 
 /// The rounding unit of a type.

@@ -32,6 +32,7 @@ mod reductions;
 mod shapes;
 mod softmax_total;
 mod solve;
+mod solve_batches;
 mod solve_edges;
 mod support;
 mod symmetric;

@@ -353,18 +353,8 @@ impl Ranges {
     }
 
     /// The list of batch `index` of those of `shape`, with which the batch dimensions of the ranges broadcast.
-    fn list(&self, shape: &[usize], index: usize) -> &List {
-        let mut rest = index;
-        let (mut at, mut step) = (0, 1);
-        for (back, size) in shape.iter().rev().enumerate() {
-            let own = self.batch.iter().rev().nth(back).copied().unwrap_or(1);
-            if own > 1 {
-                at += rest % size * step;
-            }
-            step *= own;
-            rest /= size;
-        }
-        &self.lists[at]
+    fn list(&self, shape: &[usize], index: usize) -> &Arc<List> {
+        &self.lists[place_in(&self.batch, shape, index)]
     }
 
     /// Whether these are ranges of a matrix of these sizes in batches of `shape`.
@@ -378,6 +368,21 @@ impl Ranges {
         let mut sizes = own.zip(shape.iter().rev().copied());
         self.batch.len() <= shape.len() && sizes.all(|(own, size)| own == 1 || own == size)
     }
+}
+
+/// Where in a batch of shape `own` that is which is at `number` of a batch of shape `batch`, to which `own` broadcasts.
+pub fn place_in(own: &[usize], batch: &[usize], number: usize) -> usize {
+    let mut rest = number;
+    let (mut at, mut step) = (0, 1);
+    for (back, size) in batch.iter().rev().enumerate() {
+        let own = own.iter().rev().nth(back).copied().unwrap_or(1);
+        if own > 1 {
+            at += rest % size * step;
+        }
+        step *= own;
+        rest /= size;
+    }
+    at
 }
 
 /// Checks that `order` has each index of an axis once.

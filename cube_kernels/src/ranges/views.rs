@@ -108,6 +108,19 @@ impl Ranges {
         Self::of_lists([rows, 1], batch, lists.collect())
     }
 
+    /// The pairs of matrix `number` of batches of `shape`, with which the batch dimensions of the ranges broadcast. There
+    /// are no limits.
+    ///
+    /// # Panics
+    /// If there is no such matrix.
+    pub fn matrix(&self, shape: &[usize], number: usize) -> Self {
+        let list = self.list(shape, number).clone();
+        Self {
+            order: self.order.clone(),
+            ..Self::of_lists(self.sizes(), Vec::new(), vec![list])
+        }
+    }
+
     fn map(&self, sizes: [usize; 2], make: impl Fn(&List) -> List) -> Self {
         let lists = self.lists.iter().map(|list| Arc::new(make(list)));
         Self::of_lists(sizes, self.batch.clone(), lists.collect())

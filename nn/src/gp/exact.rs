@@ -340,7 +340,7 @@ impl<K: Kernel> ExactGp<K> {
         let outputs = outputs as f64;
         Ok(MarginalLikelihood {
             logarithm: with_value(slope, value) + determinant.value.cast(dtype) * outputs,
-            standard_error: determinant.standard_error * outputs,
+            standard_error: determinant.standard_errors[0] * outputs,
             solution: weights,
         })
     }
