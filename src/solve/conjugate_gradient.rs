@@ -70,7 +70,7 @@ impl Method for ConjugateGradients {
 const WIDTH: usize = 16;
 
 /// Solves for up to [`WIDTH`] columns at a time.
-fn solve_blocks<A: LinearOperator<R>, const R: usize>(
+pub(crate) fn solve_blocks<A: LinearOperator<R>, const R: usize>(
     a: &A,
     b: Tensor<R>,
     options: &SolveOptions<R>,

@@ -3,6 +3,7 @@
 //! [`LazyTensor::solve`] solves $(\alpha I + K)\, a = b$ for a symmetric positive definite kernel matrix
 //! by the method of conjugate gradients, in memory of the size of `b`. [`conjugate_gradient`] does so for
 //! any [`LinearOperator`], [`minres`] for indefinite and [`least_squares`] for rectangular ones;
+//! [`projected_conjugate_gradient`] solves under linear constraints, as kriging and thin plates need;
 //! [`eigenpairs`] gives the largest eigenvalues and [`log_det`] the logarithm of the determinant.
 //!
 //! All of them work on many right-hand sides at once. They compute on the device; the host computes with small
@@ -41,7 +42,9 @@
 //! ```
 
 mod block;
+mod bordered;
 mod conjugate_gradient;
+mod constrained;
 mod lanczos;
 mod log_det;
 mod minres;
@@ -58,6 +61,7 @@ use std::{fmt, sync::Arc};
 use burn::tensor::{FloatDType, Tensor};
 
 pub use conjugate_gradient::{conjugate_gradient, least_squares};
+pub use constrained::{Constraints, projected_conjugate_gradient};
 pub use lanczos::{Eigenpairs, eigenpairs};
 pub use log_det::{LogDet, LogDetOptions, log_det};
 pub use minres::minres;
@@ -377,6 +381,42 @@ pub enum SolveError {
         /// How many there must be: the rank of tensors less 2, and none for vectors.
         dimensions: usize,
     },
+    /// A column of the matrix of constraints is a combination of those before it, up to rounding.
+    #[error(
+        "the constraints are dependent: column {column} of matrix {matrix} of their batch is a combination of those \
+         before it, up to rounding"
+    )]
+    Dependent {
+        /// The matrix of the batch; 0 without batch dimensions.
+        matrix: usize,
+        /// The column.
+        column: usize,
+    },
+    /// The values of constraints do not fit them or the right-hand side.
+    #[error(
+        "the values of the constraints of shape {shape:?} do not fit {constraints} constraints and {columns} right-hand \
+         sides, of batch {batch:?}"
+    )]
+    ConstraintValues {
+        /// The shape of the values.
+        shape: Vec<usize>,
+        /// How many constraints there are.
+        constraints: usize,
+        /// How many right-hand sides there are.
+        columns: usize,
+        /// The batch dimensions of the system.
+        batch: Vec<usize>,
+    },
+    /// A tensor has another type than the right-hand side.
+    #[error("{what} is of type {own:?}, the right-hand side of type {right:?}; cast one of them")]
+    MixedTypes {
+        /// What the tensor is.
+        what: &'static str,
+        /// Its type.
+        own: burn::tensor::DType,
+        /// The type of the right-hand side.
+        right: burn::tensor::DType,
+    },
     /// Iterations cannot compute in this type, or a right-hand side in F16 or BF16 meets an operator of another type.
     #[error(
         "systems are solved in F32 or F64, not in {0:?}; cast the right-hand side and the operator to one type"
@@ -471,5 +511,42 @@ impl LazyTensor {
         options: &SolveOptions<R>,
     ) -> Result<Solution<R>, SolveError> {
         conjugate_gradient(self, b, options)
+    }
+
+    /// Solves $(\alpha I + K)\, w + P c = b$ with $P^\top w = d$ for this symmetric matrix $K$, as
+    /// [`projected_conjugate_gradient`] does, which documents it.
+    ///
+    /// This is universal kriging, where the columns of $P$ are the functions of the drift, and the interpolation by
+    /// thin plates, whose matrix is positive definite only under constraints.
+    ///
+    /// ```
+    /// # #[cfg(feature = "flex")] {
+    /// use burn::{prelude::*, tensor::Distribution};
+    /// use burn_lazy::{LazyTensor, solve::{Constraints, SolveOptions}};
+    ///
+    /// // A thin plate through values of a plane is the plane.
+    /// let device = Device::default();
+    /// let x = Tensor::<2>::random([50, 2], Distribution::Default, &device);
+    /// let p = Tensor::cat(vec![Tensor::ones([50, 1], &device), x.clone()], 1); // 1, x, y
+    /// let plane = Tensor::<2>::from_data([[3.0], [2.0], [-1.0]], &device);
+    /// let k_xx = LazyTensor::vi(x.clone()).sqdist(LazyTensor::vj(x)).xlogx() * 0.5;
+    /// let b = p.clone().matmul(plane.clone());
+    /// let (solved, drift) =
+    ///     k_xx.solve_constrained(b, &Constraints::new(p), &SolveOptions::default().ridge(1e-3))?;
+    /// assert!(solved.solution.abs().max().into_scalar::<f32>() < 1e-2);
+    /// assert!((drift - plane).abs().max().into_scalar::<f32>() < 1e-3);
+    /// # }
+    /// # Ok::<(), burn_lazy::solve::SolveError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`projected_conjugate_gradient`].
+    pub fn solve_constrained<const R: usize>(
+        &self,
+        b: Tensor<R>,
+        constraints: &Constraints<R>,
+        options: &SolveOptions<R>,
+    ) -> Result<(Solution<R>, Tensor<R>), SolveError> {
+        projected_conjugate_gradient(self, b, constraints, options)
     }
 }

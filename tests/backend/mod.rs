@@ -6,6 +6,7 @@ mod coinciding;
 #[cfg(all(host_backend, feature = "cpu"))]
 mod compiled;
 mod complex;
+mod constrained;
 mod dropped;
 mod errors;
 mod exact;

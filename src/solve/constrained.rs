@@ -1,0 +1,302 @@
+//! Conjugate gradients under linear constraints.
+
+use burn::tensor::{DType, FloatDType, Tensor};
+
+use super::{
+    LinearOperator, Solution, SolveError, SolveInfo, SolveOptions,
+    bordered::{Basis, Bordered, Constrained, FUNCTIONS, Projected},
+    conjugate_gradient::{conjugate_gradient, solve_blocks},
+    operator::{Ridge, is_half},
+    scale::{check_finite, exponents, norms, times_powers},
+    system::{PRODUCT, RIGHT, check_shape, checked, differentiable, epsilon, shape_of, tensor},
+};
+use crate::{cast::cast, operand::broadcast};
+
+/// The name of $d$ in messages.
+const VALUES: &str = "the values of the constraints";
+
+/// Linear constraints $P^\top w = d$ on the solution $w$ of a system.
+///
+/// ```
+/// # #[cfg(feature = "flex")] {
+/// use burn::prelude::*;
+/// use burn_lazy::solve::Constraints;
+///
+/// // The solution sums to 1.
+/// let device = Device::default();
+/// let sum = Constraints::new(Tensor::<2>::ones([100, 1], &device))
+///     .values(Tensor::ones([1, 1], &device));
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Constraints<const R: usize> {
+    functions: Tensor<R>,
+    values: Option<Tensor<R>>,
+}
+
+impl<const R: usize> Constraints<R> {
+    /// The constraints $P^\top w = 0$ with the matrix `p`, `[batch.., N, Q]`, of one column for each constraint. In kriging
+    /// a column has the values of a function of the drift at the points: 1, the coordinates.
+    pub fn new(p: Tensor<R>) -> Self {
+        Self {
+            functions: p,
+            values: None,
+        }
+    }
+
+    /// The values $d$ that the constraints have, `[batch.., Q, E]`, or `[batch.., Q, 1]` for all right-hand sides; 0 by
+    /// default.
+    #[must_use]
+    pub fn values(mut self, d: Tensor<R>) -> Self {
+        self.values = Some(d);
+        self
+    }
+
+    fn cast(&self, dtype: FloatDType) -> Self {
+        Self {
+            functions: cast(self.functions.clone(), dtype),
+            values: self.values.clone().map(|values| cast(values, dtype)),
+        }
+    }
+}
+
+/// Solves $(\alpha I + A)\, w + P c = b$ with $P^\top w = d$ for a symmetric operator by conjugate gradients in the null
+/// space of $P^\top$ (Gould, Hribar and Nocedal, "On the solution of equality constrained quadratic programming problems
+/// arising in optimization", 2001). Returns $w$ and $c$.
+///
+/// The operator need only be positive definite where it counts: $w^\top (\alpha I + A)\, w > 0$ for all $w \ne 0$ with
+/// $P^\top w = 0$. So it is for thin plates and other conditionally positive definite kernels. A preconditioner is one of
+/// $\alpha I + A$, and must be positive definite; constraints are built into it.
+///
+/// `b` and $w$ have the shape `[batch.., N, E]`, $P$ has `[batch.., N, Q]` and independent columns, and $c$ has
+/// `[batch.., Q, E]`. Batch dimensions broadcast. Q is meant to be small: products with $P$ are taken in each iteration,
+/// and $P$ is orthogonalised on the host in F64. All of them have the type of the operator; F16 and BF16 are computed in
+/// F32. A guess of the options is one of $w$.
+///
+/// Residuals are those in the null space, relative to what the constraints leave of the right-hand side:
+/// $\|\Pi\, (b - (\alpha I + A)\, w)\| / \|\Pi\, (b - (\alpha I + A)\, w_0)\|$ with the projection $\Pi$ to it and the $w_0$
+/// of the smallest norm with $P^\top w_0 = d$.
+///
+/// Differentiable by `b`, $d$, $P$ and every operand of the operator. The backward pass solves one more system of the same
+/// kind, and panics if that fails.
+///
+/// ```
+/// # #[cfg(feature = "flex")] {
+/// use burn::{prelude::*, tensor::Distribution};
+/// use burn_lazy::{LazyTensor, solve::{Constraints, SolveOptions, projected_conjugate_gradient}};
+///
+/// // Ordinary kriging: the mean is not known.
+/// let device = Device::default();
+/// let x = Tensor::<2>::random([200, 2], Distribution::Default, &device);
+/// let b = x.clone().sum_dim(1).sin() + 5.0;
+/// let ones = Tensor::<2>::ones([200, 1], &device);
+/// let k_xx = (-LazyTensor::vi(x.clone()).sqdist(LazyTensor::vj(x))).exp();
+/// let options = SolveOptions::default().ridge(0.01);
+/// let (solved, mean) =
+///     projected_conjugate_gradient(&k_xx, b.clone(), &Constraints::new(ones), &options)?;
+/// let w = solved.solution;
+/// let error = k_xx.matmul(w.clone()) + w.clone() * 0.01 + mean - b;
+/// assert!(error.abs().max().into_scalar::<f32>() < 1e-3);
+/// assert!(w.sum().abs().into_scalar::<f32>() < 1e-2);
+/// # }
+/// # Ok::<(), burn_lazy::solve::SolveError>(())
+/// ```
+///
+/// # Errors
+/// If $P$ or $d$ do not fit, are of another type than `b` or not finite, if a column of $P$ is a combination of those
+/// before it up to rounding, and as [`LazyTensor::solve`](crate::LazyTensor::solve), where it is the operator under
+/// constraints that must be positive definite.
+pub fn projected_conjugate_gradient<A, const R: usize>(
+    a: &A,
+    b: Tensor<R>,
+    constraints: &Constraints<R>,
+    options: &SolveOptions<R>,
+) -> Result<(Solution<R>, Tensor<R>), SolveError>
+where
+    A: LinearOperator<R> + Clone + Send + Sync + 'static,
+{
+    const { assert!(R >= 2, "constraints are the columns of a matrix") };
+    let stored = b.dtype();
+    let other = [
+        (FUNCTIONS, Some(&constraints.functions)),
+        (VALUES, constraints.values.as_ref()),
+    ];
+    for (what, tensor) in other {
+        let own = tensor.map_or(stored, Tensor::dtype);
+        if own != stored {
+            return Err(SolveError::MixedTypes {
+                what,
+                own,
+                right: stored,
+            });
+        }
+    }
+    if !(is_half(stored) && a.vectors()?.1 == stored) {
+        return solve(a, b, constraints, options);
+    }
+    let single = FloatDType::F32;
+    let options = SolveOptions {
+        initial: options.initial.clone().map(|v| cast(v, single)),
+        ..options.clone()
+    };
+    let a = a.cast(single)?;
+    let (mut solved, c) = solve(&a, cast(b, single), &constraints.cast(single), &options)?;
+    solved.solution = cast(solved.solution, stored.into());
+    let c = cast(c, stored.into());
+    for part in [&solved.solution, &c] {
+        check_range(part)?;
+    }
+    Ok((solved, c))
+}
+
+fn check_range<const R: usize>(v: &Tensor<R>) -> Result<(), SolveError> {
+    match v.dims().contains(&0) {
+        true => Ok(()),
+        false => check_finite(
+            &v.clone().inner(),
+            "the solution (it leaves the range of its type)",
+        ),
+    }
+}
+
+/// The same in F32 or F64.
+fn solve<A, const R: usize>(
+    a: &A,
+    b: Tensor<R>,
+    constraints: &Constraints<R>,
+    options: &SolveOptions<R>,
+) -> Result<(Solution<R>, Tensor<R>), SolveError>
+where
+    A: LinearOperator<R> + Clone + Send + Sync + 'static,
+{
+    let p = constraints.functions.clone();
+    let of_operator = checked(a, &b, options)?;
+    let rows = of_operator[R - 2];
+    let mut shape = check_shape(a, FUNCTIONS, &p, rows)?;
+    let (columns, right) = (p.dims()[R - 1], of_operator[R - 1]);
+    let batch = broadcast(&of_operator[..R - 2], &shape[..R - 2]);
+    let batch = batch.ok_or_else(|| SolveError::Shape {
+        what: FUNCTIONS,
+        shape: p.dims().to_vec(),
+        rows,
+        batch: of_operator[..R - 2].to_vec(),
+    })?;
+    shape[..R - 2].copy_from_slice(&batch);
+    shape[R - 1] = right;
+    let mut of_values = shape;
+    of_values[R - 2] = columns;
+    let d = match &constraints.values {
+        Some(values) => {
+            let own = values.dims();
+            let mut sizes = own.iter().zip(&of_values).enumerate();
+            let fits = |(dim, (own, full)): (usize, (&usize, &usize))| {
+                own == full || *own == 1 && dim != R - 2
+            };
+            if !sizes.all(fits) {
+                return Err(SolveError::ConstraintValues {
+                    shape: own.to_vec(),
+                    constraints: columns,
+                    columns: right,
+                    batch,
+                });
+            }
+            values.clone().expand(of_values)
+        }
+        None => Tensor::zeros(of_values, (&b.device(), b.dtype())),
+    };
+    if columns == 0 {
+        // Nothing is constrained.
+        let solved = conjugate_gradient(a, b.expand(shape), options)?;
+        return Ok((solved, d));
+    }
+    let basis = Basis::new(&p.clone().inner())?;
+    if shape.contains(&0) {
+        let solution = Tensor::zeros(shape, (&b.device(), b.dtype()));
+        let info = SolveInfo::default();
+        return Ok((Solution { solution, info }, d));
+    }
+    check_finite(&d.clone().inner(), VALUES)?;
+    let options = SolveOptions {
+        check_symmetry: false,
+        ..options.clone()
+    };
+    let bordered = Bordered {
+        a: Ridge(a.clone(), options.ridge),
+        p,
+        basis,
+    };
+    let both = Tensor::cat(vec![b.expand(shape), d], R - 2);
+    let solved = solve_bordered(&bordered.inner(), both.clone().inner(), &options)?;
+    let residual = |solution| Ok(both.clone() - bordered.apply(solution)?);
+    let solved = differentiable(&bordered, &both, solved, &options, residual, solve_bordered)?;
+    check_range(&solved.solution)?;
+    let [solution, c] = bordered.parts(&solved.solution);
+    let info = solved.info;
+    Ok((Solution { solution, info }, c))
+}
+
+/// Solves a bordered system, for vectors of $w$ followed by $c$, outside of autodiff. The guess is one of $w$.
+fn solve_bordered<A, const R: usize>(
+    bordered: &Bordered<Ridge<A>, R>,
+    both: Tensor<R>,
+    options: &SolveOptions<R>,
+) -> Result<Solution<R>, SolveError>
+where
+    A: LinearOperator<R> + Clone,
+{
+    // The norm of what is left in the null space of up to this many rounding units may be a rounding error.
+    const UNITS: f64 = 4.0;
+    let basis = &bordered.basis;
+    // Columns are scaled, so that no square overflows or vanishes.
+    let up: Vec<i32> = exponents(&both, RIGHT)?
+        .into_iter()
+        .map(Option::unwrap_or_default)
+        .collect();
+    let down: Vec<i32> = up.iter().map(|exponent| -exponent).collect();
+    let [b, d] = bordered.parts(&times_powers(both, &down));
+    let shape = b.dims();
+    let place = (&b.device(), b.dtype());
+
+    let start = basis.particular(&d)?;
+    let image = bordered.a.apply(start.clone())?;
+    let precision = epsilon(b.dtype());
+    let sizes = norms(&b, RIGHT)?.into_iter().zip(norms(&image, PRODUCT)?);
+    let rounding: Vec<f64> = sizes.map(|(b, image)| precision * (b + image)).collect();
+    // Once leaves rounding errors along the constraints.
+    let right = basis.project(basis.project(b.clone() - image)?)?;
+    // Where there are as many constraints as rows, nothing is left.
+    let free = shape[R - 2] > d.dims()[R - 2];
+    let known = norms(&right, PRODUCT)?.into_iter().zip(&rounding);
+    let known = known.map(|(norm, rounding)| f64::from(u8::from(free && norm > UNITS * rounding)));
+    let by_columns = shape_of(&shape[..R - 2], 1, shape[R - 1]);
+    let right = right * tensor(known.collect(), by_columns, place);
+
+    let initial = match &options.initial {
+        None => None,
+        Some(guess) => {
+            let guess = guess.clone().cast(DType::from(b.dtype())).expand(shape);
+            Some(basis.project(times_powers(guess, &down))?)
+        }
+    };
+    let inner = SolveOptions {
+        initial,
+        rounding: Some(tensor(rounding, by_columns, place)),
+        preconditioner: None,
+        ..options.clone()
+    };
+    let inner = match &options.preconditioner {
+        Some(own) => inner.preconditioner(Constrained::new(own.clone(), basis, shape)?),
+        None => inner,
+    };
+    let projected = Projected {
+        a: bordered.a.clone(),
+        basis: basis.clone(),
+    };
+    let solved = solve_blocks(&projected, right, &inner)?;
+    let w = start + basis.project(solved.solution)?;
+    let c = basis.coefficients(&(b - bordered.a.apply(w.clone())?))?;
+    Ok(Solution {
+        solution: times_powers(Tensor::cat(vec![w, c], R - 2), &up),
+        info: solved.info,
+    })
+}
