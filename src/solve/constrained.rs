@@ -1,6 +1,6 @@
 //! Conjugate gradients under linear constraints.
 
-use burn::tensor::{DType, FloatDType, Tensor};
+use burn::tensor::{FloatDType, Tensor};
 
 use super::{
     LinearOperator, Solution, SolveError, SolveInfo, SolveOptions,
@@ -274,7 +274,7 @@ where
     let initial = match &options.initial {
         None => None,
         Some(guess) => {
-            let guess = guess.clone().cast(DType::from(b.dtype())).expand(shape);
+            let guess = guess.clone().cast(b.dtype()).expand(shape);
             Some(basis.project(times_powers(guess, &down))?)
         }
     };

@@ -88,9 +88,10 @@ const ROUNDING: f64 = 300.0;
 /// Where rounding does not allow a small $\alpha$, $P$ has a larger one: in F32 about $4 \cdot 10^{-5}$ times the
 /// largest eigenvalue. The solution is still that of the $\alpha$ of the system.
 ///
-/// Each matrix of a batch has columns of its own, as it would have alone, and the rank `R` is that of the tensors
-/// that it is applied to: 2 for one matrix, 3 for a batch of them, 1 for one matrix and single vectors. Matrices of a
-/// batch that need fewer columns than others are filled up with zeros.
+/// Each matrix of a batch has columns of its own, as it would have alone. They are drawn for one matrix after the other;
+/// products are computed for all of them together, and those with fewer columns are filled up with zeros. The rank `R` is
+/// that of the tensors that the preconditioner is applied to: 2 for one matrix, 3 for a batch of them, 1 for one matrix
+/// and single vectors.
 ///
 /// Clones share their tensors.
 ///
