@@ -296,6 +296,33 @@ pub enum LazyError {
         /// The formula.
         formula: Box<FormulaInfo>,
     },
+    /// There is no device to share a matrix out to.
+    #[error("a matrix is shared out to at least one device, and there is none")]
+    NoDevices,
+    /// Weights are none of the devices that share a matrix.
+    #[error(
+        "the weights {weights} are no shares of {devices} devices: one for each, not negative and not all 0"
+    )]
+    ShardWeights {
+        /// The weights.
+        weights: String,
+        /// How many devices there are.
+        devices: usize,
+    },
+    /// A device refuses the block of a matrix that it is to reduce.
+    #[error("the block {start}..{end} of the axis {axis} on the device {device}: {error}")]
+    Shard {
+        /// The device.
+        device: String,
+        /// The axis that is shared out.
+        axis: Axis,
+        /// The first index of the block.
+        start: usize,
+        /// One after its last index.
+        end: usize,
+        /// What is wrong.
+        error: Box<LazyError>,
+    },
     /// A tolerance is no size.
     #[error("a tolerance of {tolerance} is no size, for {formula}")]
     Tolerance {

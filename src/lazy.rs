@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use burn::tensor::{FloatDType, Tensor, kind::Basic};
+use burn::tensor::{Device, FloatDType, Tensor, kind::Basic};
 use burn_lazy_kernels::{
     Accumulation, Axis, Expr, Formula, ReductionKind, Wanted,
     expr::{Dependence, Printer, Var, broadcast_dim},
@@ -133,6 +133,13 @@ macro_rules! number_into_lazy {
 }
 
 number_into_lazy!(f64, f32, i32);
+
+/// What a method with a `try_` form gave.
+impl<T: IntoLazy> IntoLazy for Result<T, LazyError> {
+    fn into_lazy(self) -> Result<LazyTensor, LazyError> {
+        self?.into_lazy()
+    }
+}
 
 /// The value, or a panic with the error at the caller's line.
 #[track_caller]
@@ -296,6 +303,11 @@ impl LazyTensor {
     /// [`Tensor::inner`] makes them.
     pub fn inner(&self) -> Self {
         self.map_tensors(Tensor::inner, |_| true)
+    }
+
+    /// The same formula over tensors on `device`. Gradients reach the tensors of this formula through the moves.
+    pub(crate) fn to_device(&self, device: &Device) -> Self {
+        self.map_tensors(|tensor| tensor.to_device(device), |_| true)
     }
 
     /// The same formula over tensors of type `dtype`, as [`Tensor::cast`] makes them. Gradients reach the tensors of

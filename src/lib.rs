@@ -40,6 +40,8 @@
 //! - complex formulas ([`Complex`]) and ready kernels ([`kernels`]);
 //! - linear systems with symbolic matrices, eigenvalues and determinants: [`solve`];
 //! - matrices of which only some pairs exist: [`Ranges`], [`Clusters`];
+//! - several devices ([`Shards`]), and columns that are read in chunks from the memory of the host or from files
+//!   ([`stream`]);
 //! - entries: [`dense`](LazyTensor::dense), [`diag`](LazyTensor::diag), [`block`](LazyTensor::block), and
 //!   [`evaluate`](LazyTensor::evaluate) for formulas of rows, of columns or of parameters alone.
 //!
@@ -100,6 +102,7 @@ mod kept;
 pub mod kernels;
 mod lazy;
 mod masked;
+mod merge;
 mod operand;
 mod ops;
 mod pairs;
@@ -109,7 +112,9 @@ mod pruning;
 mod ranges;
 mod reduce;
 mod request;
+mod shards;
 pub mod solve;
+pub mod stream;
 mod variance;
 mod whole;
 
@@ -125,6 +130,7 @@ pub use ops::{LazyOps, Operands, Reduced, Reduction};
 pub use pruning::{Pruned, Pruning, Unpruned};
 pub use ranges::{Ranges, Values};
 pub use reduce::{Axes, RightHandSide};
+pub use shards::{Sharded, Shards};
 
 // Formulas and errors go between threads.
 const _: () = {
@@ -135,6 +141,8 @@ const _: () = {
     is_shared::<solve::SolveError>();
     is_shared::<Contraction>();
     is_shared::<Ranges>();
+    is_shared::<Sharded>();
+    is_shared::<stream::StreamError>();
 };
 
 /// Pages beside the reference.
@@ -144,6 +152,8 @@ pub mod guide {
     pub mod keops {}
     #[doc = include_str!("../docs/sparse.md")]
     pub mod sparse {}
+    #[doc = include_str!("../docs/large.md")]
+    pub mod large {}
     #[doc = include_str!("../docs/speed.md")]
     pub mod speed {}
     #[doc = include_str!("../docs/devices.md")]
@@ -154,3 +164,7 @@ pub mod guide {
 #[cfg(all(doctest, feature = "flex", feature = "autodiff"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(all(doctest, feature = "flex", feature = "autodiff"))]
+#[doc = include_str!("../docs/large.md")]
+struct Large;

@@ -30,13 +30,13 @@ impl From<Axis> for Axes {
     }
 }
 
-/// Defines a reduction and the form of it that returns an error.
+/// Defines a reduction and the form of it that returns an error, of lazy tensors or of another type.
 macro_rules! reductions {
-    ($(
+    (impl $of:ty; $(
         $(#[$doc:meta])*
         $name:ident / $try:ident ($($arg:ident: $type:ty),*) -> $out:ty = |$this:ident| $body:expr;
     )*) => {
-        impl LazyTensor {
+        impl $of {
             $(
                 $(#[$doc])*
                 ///
@@ -59,6 +59,9 @@ macro_rules! reductions {
                 }
             )*
         }
+    };
+    ($($reductions:tt)*) => {
+        reductions! { impl LazyTensor; $($reductions)* }
     };
 }
 
@@ -136,7 +139,7 @@ reductions! {
         weight: impl IntoLazy,
         axis: impl Into<Axes>
     ) -> Tensor<R> = |k| {
-        let both = k.scores_and_weights("sumsoftmaxweight", weight)?;
+        let both = k.with_weights("sumsoftmaxweight", weight)?;
         both.values("sumsoftmaxweight", ReductionKind::SoftmaxSum, axis)
     };
 
@@ -152,22 +155,9 @@ reductions! {
     ) -> (Tensor<R>, Tensor<R>) = |k| {
         const OPERATION: &str = "sumsoftmaxweight_logsumexp";
 
-        let both = k.scores_and_weights(OPERATION, weight)?;
-        let wanted = Wanted { state: true, ..Wanted::VALUES };
-        let request = Request::new(ReductionKind::SoftmaxSum, wanted, axis);
-        let Reduced { values, state, .. } = both.reduce::<R>(OPERATION, request)?;
-        let values: Tensor<R> = Tensor::from_dispatch(values.expect("they are wanted"));
-        let Some(state) = state else {
-            // A formula without tensors is not computed by kernels.
-            return Ok((values, both.try_slice(0..1)?.try_logsumexp(axis)?));
-        };
-        let state: Tensor<R> = Tensor::from_dispatch(state);
-        let maxima = state.clone().narrow(R - 1, 0, 1).detach();
-        let sums = state.narrow(R - 1, 1, 1);
-        // A row without exponentials has no gradient.
-        let nothing = sums.clone().equal_elem(0.0);
-        let logarithms = sums.mask_fill(nothing.clone(), 1.0).log() + maxima;
-        let logarithms = logarithms.mask_fill(nothing, f64::NEG_INFINITY);
+        let both = k.with_weights(OPERATION, weight)?;
+        let request = Request::new(ReductionKind::SoftmaxSum, Wanted::VALUES, axis);
+        let [values, logarithms] = both.softmax_and_logsumexp(OPERATION, request)?;
         let dtype = values.dtype();
         Ok((values, cast(logarithms, dtype.into())))
     };
@@ -203,7 +193,8 @@ reductions! {
     /// The number of entries over a symbolic axis that are not 0, shaped as the [`sum`](Self::sum). For a comparison
     /// this is the number of entries for which it holds. NaN is not 0. The count is an integer, exact for any type of
     /// the formula. More entries than the integers of the device can count are an error.
-    count / try_count(axis: impl Into<Axes>) -> Tensor<R, Int> = |k| k.count_nonzero(axis.into());
+    count / try_count(axis: impl Into<Axes>) -> Tensor<R, Int> =
+        |k| k.count_nonzero("count", axis.into());
 
     /// Whether any entry over a symbolic axis is not 0, shaped as the [`sum`](Self::sum); false over
     /// an empty axis.
@@ -295,6 +286,17 @@ impl LazyTensor {
         b.multiplied_by(self)
     }
 
+    /// Scores and weights of a softmax, as the components of one formula.
+    pub(crate) fn with_weights(
+        &self,
+        operation: &'static str,
+        weight: impl IntoLazy,
+    ) -> Result<Self, LazyError> {
+        self.check_scalar(operation)?;
+        let both = Self::try_concat(&[self.clone(), weight.into_lazy()?])?;
+        both.try_prune(self.pruning)
+    }
+
     pub(crate) fn smallest(
         &self,
         operation: &'static str,
@@ -356,30 +358,37 @@ impl LazyTensor {
         Ok(Tensor::from_dispatch(values.expect("they are wanted")))
     }
 
-    /// A sum over `axes`, divided by the number of terms less `fewer`.
+    /// A sum over `axes`, divided by the number of terms less `fewer`. Not by a scalar: Burn's derivative of that divides in
+    /// F32, whatever the type is.
     pub(crate) fn divided_by_count<const R: usize>(
         &self,
         sum: Tensor<R>,
         axes: Axes,
         fewer: f64,
     ) -> Tensor<R> {
-        match self.counts::<R>(axes, &sum) {
-            Some(counts) => sum / (counts - fewer),
-            None => {
-                let [m, n] = self.sizes().map(|size| size as f64);
-                let count = match axes {
-                    Axes::One(Axis::I) => m,
-                    Axes::One(Axis::J) => n,
-                    Axes::Both => m * n,
-                };
-                sum / (count - fewer)
-            }
-        }
+        let terms = self.terms(axes, &sum);
+        sum / (terms - fewer)
     }
 
-    fn count_nonzero<const R: usize>(&self, axes: Axes) -> Result<Tensor<R, Int>, LazyError> {
-        const OPERATION: &str = "count";
+    /// How many values are reduced to each of those of `result`: `[.., 1]`, or of size 1 where it is the same everywhere.
+    pub(crate) fn terms<const R: usize>(&self, axes: Axes, result: &Tensor<R>) -> Tensor<R> {
+        self.counts(axes, result).unwrap_or_else(|| {
+            let [m, n] = self.sizes().map(|size| size as f64);
+            let count = match axes {
+                Axes::One(Axis::I) => m,
+                Axes::One(Axis::J) => n,
+                Axes::Both => m * n,
+            };
+            Tensor::full([1; R], count, (&result.device(), result.dtype()))
+        })
+    }
 
+    /// The number of entries that are not 0.
+    pub(crate) fn count_nonzero<const R: usize>(
+        &self,
+        operation: &'static str,
+        axes: Axes,
+    ) -> Result<Tensor<R, Int>, LazyError> {
         let kind = ReductionKind::Count;
         if let Some(device) = self.extent().device {
             let most = largest(device.settings().int_dtype);
@@ -392,7 +401,7 @@ impl LazyTensor {
             };
             if pairs > most {
                 return Err(LazyError::TooManyPairs {
-                    operation: OPERATION,
+                    operation,
                     pairs,
                     limit: most,
                     formula: self.boxed_info(),
@@ -400,7 +409,7 @@ impl LazyTensor {
             }
         }
         match axes {
-            Axes::One(axis) => self.indices(OPERATION, kind, axis),
+            Axes::One(axis) => self.indices(operation, kind, axis),
             Axes::Both => {
                 self.check_axis(Axis::I)?;
                 self.check_axis(Axis::J)?;
@@ -412,7 +421,7 @@ impl LazyTensor {
                 let mut shape = counts.shape().to_vec();
                 let rows = shape.len() - 2;
                 shape.remove(rows);
-                self.check_rank::<R>(OPERATION, &shape)?;
+                self.check_rank::<R>(operation, &shape)?;
                 let counts = Dispatch::int_sum_dim(counts, rows);
                 let counts = Dispatch::int_reshape(counts, Shape::from(shape));
                 Ok(Tensor::from_dispatch(counts))
@@ -431,7 +440,8 @@ impl LazyTensor {
         Ok(Tensor::from_dispatch(indices.expect("they are wanted")))
     }
 
-    fn both<const R: usize>(
+    /// Values with their indices.
+    pub(crate) fn both<const R: usize>(
         &self,
         operation: &'static str,
         kind: ReductionKind,
@@ -446,15 +456,29 @@ impl LazyTensor {
         ))
     }
 
-    /// The scores of a softmax, of which this is the formula, and behind them what is weighted by it.
-    fn scores_and_weights(
+    /// The softmax-weighted sums of a formula of [scores and weights](Self::with_weights), and the logarithms of the sums of
+    /// exponentials in the type in which kernels compute.
+    pub(crate) fn softmax_and_logsumexp<const R: usize>(
         &self,
         operation: &'static str,
-        weight: impl IntoLazy,
-    ) -> Result<Self, LazyError> {
-        self.check_scalar(operation)?;
-        let both = LazyTensor::try_concat(&[self.clone(), weight.into_lazy()?])?;
-        both.try_prune(self.pruning)
+        request: Request,
+    ) -> Result<[Tensor<R>; 2], LazyError> {
+        let Reduced { values, state, .. } = self.reduce::<R>(operation, request.with_state())?;
+        let values: Tensor<R> = Tensor::from_dispatch(values.expect("they are wanted"));
+        let Some(state) = state else {
+            // A formula without tensors is not computed by kernels.
+            let kind = ReductionKind::LogSumExp { scores: 1 };
+            let scores = self.try_slice(0..1)?;
+            let logarithms = scores.wide_values(operation, kind, request.axis.into())?;
+            return Ok([values, logarithms]);
+        };
+        let state: Tensor<R> = Tensor::from_dispatch(state);
+        let maxima = state.clone().narrow(R - 1, 0, 1).detach();
+        let sums = state.narrow(R - 1, 1, 1);
+        // A row without exponentials has no gradient.
+        let nothing = sums.clone().equal_elem(0.0);
+        let logarithms = sums.mask_fill(nothing.clone(), 1.0).log() + maxima;
+        Ok([values, logarithms.mask_fill(nothing, f64::NEG_INFINITY)])
     }
 
     /// Scores and values of rows. A row without pairs has the score $-\infty$ and the value NaN, which does not count.
@@ -506,7 +530,7 @@ impl LazyTensor {
 }
 
 /// The largest number that integers of type `dtype` hold.
-fn largest(dtype: IntDType) -> u128 {
+pub(crate) fn largest(dtype: IntDType) -> u128 {
     match dtype {
         IntDType::I64 => i64::MAX as u128,
         IntDType::I32 => i32::MAX as u128,

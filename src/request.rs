@@ -46,6 +46,15 @@ impl Request {
         Self { squeezed, ..self }
     }
 
+    /// The same request, also for the maxima and sums that the values are computed from.
+    pub(crate) fn with_state(self) -> Self {
+        let wanted = Wanted {
+            state: true,
+            ..self.wanted
+        };
+        Self { wanted, ..self }
+    }
+
     /// The same request for values in the type in which kernels compute: F32 for F16 and BF16.
     pub(crate) fn wide(self) -> Self {
         Self { wide: true, ..self }

@@ -65,6 +65,35 @@ impl LazyTensor {
         unbiased: bool,
         axes: Axes,
     ) -> Result<[Tensor<R>; 2], LazyError> {
+        let moments = self.wide_moments(operation, unbiased, axes)?;
+        let dtype = self.extent().dtype.expect("it has been reduced");
+        Ok(moments.map(|moment| cast(moment, dtype.into())))
+    }
+
+    /// The variance and the mean in the type in which kernels compute.
+    pub(crate) fn wide_moments<const R: usize>(
+        &self,
+        operation: &'static str,
+        unbiased: bool,
+        axes: Axes,
+    ) -> Result<[Tensor<R>; 2], LazyError> {
+        self.check_moments::<R>(operation, axes)?;
+        match axes {
+            Axes::One(axis) => {
+                let kind = ReductionKind::Variance { unbiased };
+                let moments = self.moments_of(Request::new(kind, Wanted::VALUES, axis).wide())?;
+                Ok(moments.map(Tensor::from_dispatch))
+            }
+            Axes::Both => self.moments_of_all(unbiased),
+        }
+    }
+
+    /// Checks that moments over `axes` are tensors of `R` dimensions.
+    fn check_moments<const R: usize>(
+        &self,
+        operation: &'static str,
+        axes: Axes,
+    ) -> Result<(), LazyError> {
         let reduced: &[Axis] = match &axes {
             Axes::One(axis) => std::slice::from_ref(axis),
             Axes::Both => &[Axis::I, Axis::J],
@@ -79,16 +108,7 @@ impl LazyTensor {
             shape.push(if axis == Axis::I { n } else { m });
         }
         shape.push(self.dim());
-        self.check_rank::<R>(operation, &shape)?;
-        match axes {
-            Axes::One(axis) => {
-                let request =
-                    Request::new(ReductionKind::Variance { unbiased }, Wanted::VALUES, axis);
-                let moments = self.moments_of(request)?;
-                Ok(moments.map(Tensor::from_dispatch))
-            }
-            Axes::Both => self.moments_of_all(unbiased),
-        }
+        self.check_rank::<R>(operation, &shape)
     }
 
     /// The variance and the mean as the kernel gives them.
@@ -97,8 +117,8 @@ impl LazyTensor {
         Ok(split(values.expect("they are wanted"), self.dim()))
     }
 
-    /// The same over both axes. The variance is the mean of the variances of the rows plus the variance of their
-    /// means.
+    /// The same over both axes, in the type in which kernels compute. The variance is the mean of the variances of the rows
+    /// plus the variance of their means.
     fn moments_of_all<const R: usize>(&self, unbiased: bool) -> Result<[Tensor<R>; 2], LazyError> {
         if self.ranges.is_some() {
             return self.moments_of_ranges(unbiased);
@@ -116,13 +136,13 @@ impl LazyTensor {
         let within = Tensor::<R>::from_dispatch(within.expect("they are wanted"));
         let [between, mean] = leaf(means)?.moments_of(biased.squeezed(true))?;
         let [m, n] = self.sizes().map(|size| size as f64);
-        let biased = within / m + Tensor::from_dispatch(between);
+        // Burn's derivative of a division by a scalar divides in F32.
+        let biased = within * (1.0 / m) + Tensor::from_dispatch(between);
         let variance = match unbiased {
             true => biased * (m * n / (m * n - 1.0)),
             false => biased,
         };
-        let dtype = extent.dtype.expect("it has been reduced");
-        Ok([variance, Tensor::from_dispatch(mean)].map(|moment| cast(moment, dtype.into())))
+        Ok([variance, Tensor::from_dispatch(mean)])
     }
 }
 
@@ -145,7 +165,7 @@ impl LazyTensor {
         let variance = wide.divided_by_count(squares, Axes::Both, fewer);
         // Of no pairs it is NaN, not 0 / -1.
         let variance = variance.mask_fill(mean.clone().is_nan(), f64::NAN);
-        Ok([variance, mean].map(|moment| cast(moment, dtype.into())))
+        Ok([variance, mean])
     }
 }
 

@@ -1,11 +1,103 @@
-//! What training keeps in the memory of the device. Alone in this program, as other tests would count.
-#![cfg(all(
-    any(feature = "cpu", feature = "wgpu", feature = "vulkan"),
-    feature = "autodiff"
-))]
+//! What training and streams keep in memory. Alone in this program, as other tests would count, and one at a time.
+#![cfg(all(any_backend, feature = "autodiff"))]
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
 
 use burn::{prelude::*, tensor::Distribution};
-use burn_lazy::{Axis, LazyTensor};
+use burn_lazy::{Axis, LazyTensor, stream};
+
+/// The allocator of the system, which counts the bytes that are in use and the most that ever were.
+struct Counting;
+
+static IN_USE: AtomicUsize = AtomicUsize::new(0);
+static MOST: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: all is done by the allocator of the system.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        MOST.fetch_max(
+            IN_USE.fetch_add(layout.size(), Relaxed) + layout.size(),
+            Relaxed,
+        );
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        IN_USE.fetch_sub(layout.size(), Relaxed);
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Keeps other tests waiting.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(|broken| broken.into_inner())
+}
+
+/// The most bytes that `run` has on the host beside those that were there before, and that its device reserves.
+fn most_bytes(device: &Device, run: impl FnOnce()) -> usize {
+    let reserved = || {
+        device
+            .memory_pool_usage()
+            .map_or(0, |usage| usage.bytes_reserved)
+    };
+    let before = (IN_USE.load(Relaxed), reserved());
+    MOST.store(before.0, Relaxed);
+    run();
+    device.sync().expect("the device runs");
+    let on_device = reserved().saturating_sub(before.1) as usize;
+    (MOST.load(Relaxed) - before.0).max(on_device)
+}
+
+#[test]
+fn the_memory_of_a_stream_does_not_depend_on_the_number_of_columns() {
+    let _turn = alone();
+    let device = Device::default();
+    let chunk = 1 << 12;
+    let tracked = device.clone().autodiff();
+    let x = Tensor::<2>::ones([4, 3], &tracked).require_grad();
+    let columns = |len: usize| {
+        stream::from_fn(len, 3, |columns, out| {
+            let numbers = columns.flat_map(|j| [j, j + 1, j + 2]);
+            let values = out.iter_mut().zip(numbers);
+            values.for_each(|(out, number)| *out = number as f32 * 1e-6);
+            Ok(())
+        })
+    };
+    let reduce = |len: usize| {
+        let columns = columns(len);
+        let over = || stream::over([&columns], &device).chunk(chunk);
+        let distance = |[y_j]: [LazyTensor; 1]| LazyTensor::vi(x.clone()).sqdist(y_j);
+        let at: Tensor<2, Int> = over().argkmin(3, distance).expect("columns can be read");
+        let last: Vec<i64> = at.into_data().iter::<i64>().take(1).collect();
+        assert_eq!(last, [len as i64 - 1]);
+        let loss = |a: Tensor<2>| a.sum();
+        let (_, gradient) = over()
+            .value_and_grad(&x)
+            .logsumexp(|[y_j]| -distance([y_j]), loss)
+            .expect("columns can be read");
+        assert_eq!(gradient.dims(), [4, 3]);
+    };
+    // What is kept from the first call on is there.
+    reduce(3 * chunk);
+    let few = most_bytes(&device, || reduce(4 * chunk));
+    let many = most_bytes(&device, || reduce(80 * chunk));
+    // Two chunks, and what is computed of one of them: all columns would be 80 of them.
+    let bytes = chunk * 3 * 4;
+    assert!(
+        few < 12 * bytes && many < few + 2 * bytes,
+        "{few} bytes for 4 chunks and {many} for 80 of {bytes} bytes each"
+    );
+}
 
 /// The gradients of a Gaussian sum by points and weights.
 fn step(x: &Tensor<2>, y: &Tensor<2>, b: &Tensor<2>) -> [Tensor<2>; 3] {
@@ -32,6 +124,7 @@ fn usage(device: &Device) -> burn::backend::MemoryPoolUsage {
 
 #[test]
 fn training_keeps_nothing_and_needs_memory_for_operands_only() {
+    let _turn = alone();
     let device = Device::default().autodiff();
     if !format!("{device:?}").contains("Cube(") {
         // Backends on the host give memory back to the allocator of the program, and have no pool to look at.

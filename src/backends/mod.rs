@@ -181,6 +181,16 @@ pub(crate) fn is_processor(device: &Device) -> bool {
     on_backend!(device, |B, own| <B as Supported>::is_processor(own), false)
 }
 
+/// Whether `device` computes before a call returns, and does not queue what it is to do.
+pub(crate) fn computes_in_call(device: &Device) -> bool {
+    match device.clone().inner().as_dispatch() {
+        #[cfg(cube_backend)]
+        burn::backend::DispatchDevice::Cube(_) => false,
+        #[allow(unreachable_patterns)] // There may be no other backend.
+        _ => true,
+    }
+}
+
 /// Whether autodiff tracks `tensor`.
 pub(crate) fn is_tracked<const R: usize>(tensor: &burn::tensor::Tensor<R>) -> bool {
     #[cfg(feature = "autodiff")]

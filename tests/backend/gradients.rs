@@ -797,3 +797,19 @@ fn gradient_checkpointing_gives_the_same_gradients() {
     let checkpointed = gradient(&device().autodiff().gradient_checkpointing());
     assert_close("x", &checkpointed, &plain, 1e-6);
 }
+
+#[test]
+fn means_are_differentiated_in_the_type_of_the_formula() {
+    let device = device().autodiff();
+    for (dtype, tolerance) in dtypes() {
+        let x = tensor(&[2.0], [1, 1], dtype, &device).require_grad();
+        let y = tensor(&[1.0, 1.0, 2.0], [3, 1], dtype, &device);
+        let k = LazyTensor::vi(x.clone()) * LazyTensor::vj(y);
+        let mean: Tensor<2> = k.mean(Axis::J);
+        // The variance of x y is x^2 2 / 9.
+        let variance: Tensor<1> = k.var_bias(burn_lazy::Axes::Both);
+        let gradients = (mean.sum() + variance).backward();
+        let expected = [4.0 / 3.0 + 8.0 / 9.0];
+        assert_gradient("mean", &x, &gradients, &expected, tolerance);
+    }
+}

@@ -31,10 +31,12 @@ mod range;
 mod ranges;
 mod reductions;
 mod shapes;
+mod shards;
 mod softmax_total;
 mod solve;
 mod solve_batches;
 mod solve_edges;
+mod stream;
 mod support;
 mod symmetric;
 #[cfg(all(feature = "autodiff", feature = "cubecl-backend"))]

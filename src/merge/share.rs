@@ -1,0 +1,86 @@
+//! The gradient of a reduction by what a part of the axis gave, so that parts are differentiated one after the other.
+
+use burn::tensor::{Int, Tensor};
+
+use super::{Kind, Parted, Partial, is_nothing, unbiased};
+
+impl Parted {
+    /// A number whose gradient by the operands of `part` is that of $\sum_k c_k r_k$, where $r$ is the finished result
+    /// `whole` of all parts and $c$ the cotangent, in the type of partial results. The number itself means nothing.
+    ///
+    /// Products have no such number, as where one part is 0 it needs all others.
+    pub(crate) fn share<const R: usize>(
+        &self,
+        part: Partial<R>,
+        whole: &Partial<R>,
+        cotangent: Tensor<R>,
+    ) -> Tensor<1> {
+        let values = &part.results.values;
+        let all = &whole.results.values;
+        match self.kind {
+            Kind::Mean => {
+                let terms = whole.terms.clone().expect("values are counted");
+                (values[0].clone() * (cotangent / terms)).sum()
+            }
+            Kind::LogSumExp => {
+                let weight = part_of(&values[0], &all[0]);
+                (values[0].clone() * (cotangent * weight)).sum()
+            }
+            Kind::SoftmaxSum => {
+                let weight = part_of(&values[1], &all[1]);
+                let nothing = is_nothing(&values[1]).expand(values[0].dims());
+                let distance = values[0].clone().inner() - all[0].clone();
+                let by_total = (cotangent.clone() * distance).mask_fill(nothing, 0.0);
+                let by_total = by_total.sum_dim(R - 1) * weight.clone();
+                (values[0].clone() * (cotangent * weight)).sum()
+                    + (values[1].clone() * by_total).sum()
+            }
+            Kind::Minimum | Kind::Maximum => {
+                let other = self.indices(&part).not_equal(self.indices(whole));
+                (values[0].clone() * cotangent.mask_fill(other, 0.0)).sum()
+            }
+            Kind::Smallest(count) => {
+                let (own, found) = (self.indices(&part), self.indices(whole));
+                let dims = own.dims();
+                let own_cotangent = (0..count).fold(cotangent.zeros_like(), |sum, place| {
+                    let at = |tensor: Tensor<R>| tensor.narrow(part.places, place, 1).expand(dims);
+                    let index = found.clone().narrow(part.places, place, 1).expand(dims);
+                    let other = own.clone().not_equal(index.clone());
+                    let none = other.bool_or(index.lower_elem(0));
+                    sum + at(cotangent.clone()).mask_fill(none, 0.0)
+                });
+                // Places without a value are infinite.
+                let values = values[0].clone().mask_fill(own.lower_elem(0), 0.0);
+                (values * own_cotangent).sum()
+            }
+            Kind::Variance { unbiased: divided } => {
+                let terms = whole.terms.clone().expect("values are counted");
+                let own = part.terms.clone().expect("values are counted");
+                let cotangent = match divided {
+                    true => cotangent * unbiased(terms.clone()),
+                    false => cotangent,
+                };
+                let by_variance = cotangent * (own / terms);
+                let distance = values[1].clone().inner() - all[1].clone();
+                let by_mean = by_variance.clone() * distance * 2.0;
+                (values[0].clone() * by_variance).sum() + (values[1].clone() * by_mean).sum()
+            }
+            Kind::Sum => (values[0].clone() * cotangent).sum(),
+            Kind::Product | Kind::Count => {
+                unreachable!("no gradient of a {} is asked for in parts", self.operation)
+            }
+        }
+    }
+
+    fn indices<const R: usize>(&self, partial: &Partial<R>) -> Tensor<R, Int> {
+        let indices = partial.results.indices.clone();
+        indices.expect("selected values have indices")
+    }
+}
+
+/// The sum of exponentials of a part relative to that of all, from their logarithms; 0 where both are 0.
+fn part_of<const R: usize>(part: &Tensor<R>, all: &Tensor<R>) -> Tensor<R> {
+    let own = part.clone().inner();
+    let nothing = is_nothing(&own);
+    (own - all.clone()).exp().mask_fill(nothing, 0.0)
+}

@@ -1,0 +1,604 @@
+//! Reductions on several devices at once.
+
+use std::{fmt, ops::Range, panic::resume_unwind, thread};
+
+use burn::{
+    backend::Dispatch,
+    tensor::{Bool, DType, Device, FloatDType, Int, Tensor},
+};
+use burn_lazy_kernels::{Accumulation, Axis, ReductionKind, Wanted, catalogue::ScalarOp};
+
+use crate::{
+    backends::{check, computes_in_call, narrow},
+    error::LazyError,
+    lazy::{IntoLazy, LazyTensor, expect},
+    merge::{Kind, Parted, Results},
+    reduce::{Axes, reductions},
+    request::Request,
+    solve::{LinearOperator, SolveError},
+};
+
+/// Devices that share the rows or the columns of a symbolic matrix, of any kinds: several cards, a card and the processor.
+/// A device may be there several times.
+///
+/// [`rows`](Self::rows) gives each device a block of rows, with all columns. [`columns`](Self::columns) gives it a block of
+/// columns, which pays where there are few rows. The result is a [`Sharded`] matrix with the reductions of [`LazyTensor`],
+/// and a [`LinearOperator`].
+///
+/// ```
+/// # #[cfg(feature = "flex")] {
+/// use burn::{prelude::*, tensor::Distribution};
+/// use burn_lazy::{Axis, LazyTensor, Shards};
+///
+/// let device = Device::default();
+/// let x = Tensor::<2>::random([300, 3], Distribution::Default, &device);
+/// let y = Tensor::<2>::random([200, 3], Distribution::Default, &device);
+/// let k_ij = (-LazyTensor::vi(x).sqdist(LazyTensor::vj(y))).exp();
+///
+/// // Two devices, of which the first one takes three quarters of the rows: Device::cuda(0) and Device::cuda(1), say.
+/// let shards = Shards::new([device.clone(), device]).weights([3.0, 1.0]);
+/// let sums: Tensor<2> = shards.rows(&k_ij).sum(Axis::J);
+/// let expected: Tensor<2> = k_ij.sum(Axis::J);
+/// sums.into_data().assert_approx_eq::<f32>(&expected.into_data(), Default::default());
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Shards {
+    devices: Vec<Device>,
+    weights: Vec<f64>,
+}
+
+/// A symbolic matrix whose rows or columns are shared out to several devices. Made by [`Shards::rows`] and
+/// [`Shards::columns`].
+///
+/// Reductions and products are those of [`LazyTensor`]. Results are on the device of the tensors that the matrix was made
+/// of. They are differentiable by these tensors, as Burn's [`to_device`](Tensor::to_device) is. Indices are those of the whole
+/// matrix, and of equal values that of the lowest index is found. Sums over the shared axis are rounded once more for each
+/// block.
+///
+/// Devices that queue what they are to do run side by side. For each block of a device that computes within the call, such as
+/// those of Flex and NdArray, there is a thread.
+///
+/// A block that fails gives [`LazyError::Shard`], which names the device and the block.
+#[derive(Clone)]
+#[must_use = "a formula computes nothing until it is reduced"]
+pub struct Sharded {
+    whole: LazyTensor,
+    /// The axis that is shared out.
+    axis: Axis,
+    blocks: Vec<Block>,
+}
+
+/// The rows or columns of one device.
+#[derive(Clone)]
+struct Block {
+    formula: LazyTensor,
+    range: Range<usize>,
+    device: Device,
+}
+
+impl fmt::Debug for Sharded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} shared out along {}:", self.whole, self.axis)?;
+        for Block { range, device, .. } in &self.blocks {
+            write!(f, " {range:?} on {device:?}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Shards {
+    /// Devices that share equally.
+    ///
+    /// # Panics
+    /// If there are no devices.
+    #[track_caller]
+    pub fn new(devices: impl IntoIterator<Item = Device>) -> Self {
+        expect(Self::try_new(devices))
+    }
+
+    /// Like [`new`](Self::new), with an error instead of a panic.
+    pub fn try_new(devices: impl IntoIterator<Item = Device>) -> Result<Self, LazyError> {
+        let devices: Vec<Device> = devices.into_iter().map(Device::inner).collect();
+        match devices.is_empty() {
+            true => Err(LazyError::NoDevices),
+            false => Ok(Self {
+                weights: vec![1.0; devices.len()],
+                devices,
+            }),
+        }
+    }
+
+    /// The same devices, each with a share in proportion to its weight. A device with weight 0 has nothing.
+    ///
+    /// # Panics
+    /// If there is not one weight for each device, or if weights are negative, not finite, or all 0.
+    #[track_caller]
+    #[must_use]
+    pub fn weights(self, weights: impl IntoIterator<Item = f64>) -> Self {
+        expect(self.try_weights(weights))
+    }
+
+    /// Like [`weights`](Self::weights), with an error instead of a panic.
+    pub fn try_weights(self, weights: impl IntoIterator<Item = f64>) -> Result<Self, LazyError> {
+        let weights: Vec<f64> = weights.into_iter().collect();
+        let all: f64 = weights.iter().sum();
+        let is_share = |weight: &f64| weight.is_finite() && *weight >= 0.0;
+        let fits = weights.len() == self.devices.len() && weights.iter().all(is_share);
+        match fits && all > 0.0 && all.is_finite() {
+            true => Ok(Self { weights, ..self }),
+            false => Err(LazyError::ShardWeights {
+                weights: format!("{weights:?}"),
+                devices: self.devices.len(),
+            }),
+        }
+    }
+
+    /// The same devices, each with a share in proportion to its speed. Each computes a sum of some rows of `k` twice: once so
+    /// that kernels are compiled, and then for the time. Measure again for formulas that take another time for a pair.
+    ///
+    /// # Panics
+    /// If a device cannot run the formula, or no operand depends on one of the axes.
+    #[cfg(not(target_family = "wasm"))]
+    #[track_caller]
+    #[must_use]
+    pub fn balanced(self, k: &LazyTensor) -> Self {
+        expect(self.try_balanced(k))
+    }
+
+    /// Like [`balanced`](Self::balanced), with an error instead of a panic.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn try_balanced(self, k: &LazyTensor) -> Result<Self, LazyError> {
+        /// About how many pairs are computed.
+        const PAIRS: usize = 1 << 22;
+
+        k.check_axis(Axis::I)?;
+        k.check_axis(Axis::J)?;
+        let [rows, columns] = k.sizes();
+        let rows = rows.min((PAIRS / columns.max(1)).max(1));
+        let sample = k.inner().try_block(0..rows, 0..columns)?;
+        let speed = |device: &Device| {
+            let range = 0..rows;
+            let block = Block::new(&sample, (Axis::I, &range), device)?;
+            let run = || {
+                let kind = ReductionKind::Sum(Accumulation::default());
+                let request = Request::new(kind, Wanted::VALUES, Axis::J);
+                let reduced = block.formula.reduce_unchecked(request);
+                // A device that fails says so when it is used.
+                let _ = device.sync();
+                reduced
+                    .map(drop)
+                    .map_err(|error| block.named(error, Axis::I))
+            };
+            run()?;
+            let start = std::time::Instant::now();
+            run()?;
+            Ok(1.0 / start.elapsed().as_secs_f64().max(1e-9))
+        };
+        let speeds = self.devices.iter().map(speed);
+        let speeds = speeds.collect::<Result<Vec<f64>, LazyError>>()?;
+        self.try_weights(speeds)
+    }
+
+    /// The matrix `k` with its rows shared out.
+    ///
+    /// # Panics
+    /// If no operand depends on one of the axes, or a device does not run formulas of this type.
+    #[track_caller]
+    pub fn rows(&self, k: &LazyTensor) -> Sharded {
+        expect(self.try_rows(k))
+    }
+
+    /// Like [`rows`](Self::rows), with an error instead of a panic.
+    pub fn try_rows(&self, k: &LazyTensor) -> Result<Sharded, LazyError> {
+        self.share(k, Axis::I)
+    }
+
+    /// The matrix `k` with its columns shared out.
+    ///
+    /// # Panics
+    /// If no operand depends on one of the axes, or a device does not run formulas of this type.
+    #[track_caller]
+    pub fn columns(&self, k: &LazyTensor) -> Sharded {
+        expect(self.try_columns(k))
+    }
+
+    /// Like [`columns`](Self::columns), with an error instead of a panic.
+    pub fn try_columns(&self, k: &LazyTensor) -> Result<Sharded, LazyError> {
+        self.share(k, Axis::J)
+    }
+
+    fn share(&self, k: &LazyTensor, axis: Axis) -> Result<Sharded, LazyError> {
+        k.check_axis(Axis::I)?;
+        k.check_axis(Axis::J)?;
+        k.check_tensor()?;
+        let len = k.extent().size(axis).expect("it was checked");
+        let ranges = shares(len, &self.weights);
+        let mut blocks: Vec<_> = ranges
+            .into_iter()
+            .zip(self.devices.iter().cloned())
+            .collect();
+        blocks.retain(|(range, _)| !range.is_empty());
+        if blocks.is_empty() {
+            blocks.push((0..len, self.devices[0].clone()));
+        }
+        Sharded::new(k, axis, blocks)
+    }
+}
+
+/// Consecutive parts of `len` in proportion to weights.
+fn shares(len: usize, weights: &[f64]) -> Vec<Range<usize>> {
+    let all: f64 = weights.iter().sum();
+    let (mut before, mut start) = (0.0, 0);
+    let parts = weights.iter().enumerate().map(|(k, weight)| {
+        before += weight;
+        let end = match k + 1 == weights.len() {
+            true => len,
+            false => ((before / all * len as f64).round() as usize).clamp(start, len),
+        };
+        let part = start..end;
+        start = end;
+        part
+    });
+    parts.collect()
+}
+
+impl Block {
+    /// The part `range` of `k` along `axis`, on `device`.
+    fn new(
+        k: &LazyTensor,
+        (axis, range): (Axis, &Range<usize>),
+        device: &Device,
+    ) -> Result<Self, LazyError> {
+        let [rows, columns] = k.sizes();
+        let block = match axis {
+            Axis::I => k.try_block(range.clone(), 0..columns)?,
+            Axis::J => k.try_block(0..rows, range.clone())?,
+        };
+        let mut block = Self {
+            formula: block,
+            range: range.clone(),
+            device: device.clone(),
+        };
+        // A device that does not have the type would not take the tensors.
+        let kind = ReductionKind::Sum(Accumulation::default());
+        check(device, k.extent().dtype, kind, Wanted::VALUES, 1)
+            .map_err(|error| block.named(k.unsupported(device, error), axis))?;
+        block.formula = block.formula.to_device(device);
+        Ok(block)
+    }
+
+    /// An error of this block of an axis.
+    fn named(&self, error: LazyError, axis: Axis) -> LazyError {
+        LazyError::Shard {
+            device: format!("{:?}", self.device),
+            axis,
+            start: self.range.start,
+            end: self.range.end,
+            error: Box::new(error),
+        }
+    }
+}
+
+reductions! {
+    impl Sharded;
+
+    /// [`LazyTensor::sum`] of all blocks.
+    sum / try_sum(axis: impl Into<Axes>) -> Tensor<R> =
+        |k| k.reduce(Parted::new("sum", Kind::Sum, axis)).map(Results::value);
+
+    /// [`LazyTensor::mean`] of all blocks.
+    mean / try_mean(axis: impl Into<Axes>) -> Tensor<R> =
+        |k| k.reduce(Parted::new("mean", Kind::Mean, axis)).map(Results::value);
+
+    /// [`LazyTensor::prod`] of all blocks.
+    prod / try_prod(axis: impl Into<Axes>) -> Tensor<R> =
+        |k| k.reduce(Parted::new("prod", Kind::Product, axis)).map(Results::value);
+
+    /// [`LazyTensor::logsumexp`] of all blocks.
+    logsumexp / try_logsumexp(axis: impl Into<Axes>) -> Tensor<R> =
+        |k| k.reduce(Parted::new("logsumexp", Kind::LogSumExp, axis)).map(Results::value);
+
+    /// [`LazyTensor::sumsoftmaxweight`] of all blocks. Over the shared axis scores are reduced twice: for the sum, and for the
+    /// logarithms that blocks are merged by.
+    sumsoftmaxweight / try_sumsoftmaxweight(
+        weight: impl IntoLazy,
+        axis: impl Into<Axes>
+    ) -> Tensor<R> = |k| {
+        let k = k.like(&k.whole.with_weights("sumsoftmaxweight", weight)?)?;
+        let reduction = Parted::new("sumsoftmaxweight", Kind::SoftmaxSum, axis);
+        k.reduce(reduction).map(Results::value)
+    };
+
+    /// [`LazyTensor::min`] of all blocks.
+    min / try_min(axis: impl Into<Axes>) -> Tensor<R> =
+        |k| k.reduce(Parted::new("min", Kind::Minimum, axis)).map(Results::value);
+
+    /// [`LazyTensor::max`] of all blocks.
+    max / try_max(axis: impl Into<Axes>) -> Tensor<R> =
+        |k| k.reduce(Parted::new("max", Kind::Maximum, axis)).map(Results::value);
+
+    /// [`LazyTensor::argmin`] of all blocks.
+    argmin / try_argmin(axis: Axis) -> Tensor<R, Int> =
+        |k| k.inner().reduce(Parted::new("argmin", Kind::Minimum, axis)).map(Results::index);
+
+    /// [`LazyTensor::argmax`] of all blocks.
+    argmax / try_argmax(axis: Axis) -> Tensor<R, Int> =
+        |k| k.inner().reduce(Parted::new("argmax", Kind::Maximum, axis)).map(Results::index);
+
+    /// [`LazyTensor::min_argmin`] of all blocks.
+    min_argmin / try_min_argmin(axis: Axis) -> (Tensor<R>, Tensor<R, Int>) =
+        |k| k.reduce(Parted::new("min_argmin", Kind::Minimum, axis)).map(Results::both);
+
+    /// [`LazyTensor::max_argmax`] of all blocks.
+    max_argmax / try_max_argmax(axis: Axis) -> (Tensor<R>, Tensor<R, Int>) =
+        |k| k.reduce(Parted::new("max_argmax", Kind::Maximum, axis)).map(Results::both);
+
+    /// [`LazyTensor::kmin`] of all blocks.
+    kmin / try_kmin(count: usize, axis: Axis) -> Tensor<R> =
+        |k| k.reduce(Parted::new("kmin", Kind::Smallest(count), axis)).map(Results::value);
+
+    /// [`LazyTensor::argkmin`] of all blocks.
+    argkmin / try_argkmin(count: usize, axis: Axis) -> Tensor<R, Int> = |k| {
+        let reduction = Parted::new("argkmin", Kind::Smallest(count), axis);
+        k.inner().reduce(reduction).map(Results::index)
+    };
+
+    /// [`LazyTensor::kmin_argkmin`] of all blocks.
+    kmin_argkmin / try_kmin_argkmin(count: usize, axis: Axis) -> (Tensor<R>, Tensor<R, Int>) =
+        |k| k.reduce(Parted::new("kmin_argkmin", Kind::Smallest(count), axis)).map(Results::both);
+
+    /// [`LazyTensor::count`] of all blocks.
+    count / try_count(axis: impl Into<Axes>) -> Tensor<R, Int> =
+        |k| k.reduce(Parted::new("count", Kind::Count, axis)).map(Results::index);
+
+    /// [`LazyTensor::any`] of all blocks.
+    any / try_any(axis: impl Into<Axes>) -> Tensor<R, Bool> = |k| {
+        let reduction = Parted::new("any", Kind::Maximum, axis);
+        let ones = |block: &Block| block.formula.inner().try_apply(ScalarOp::NotEqual, 0.0);
+        let ones = k.reduce_blocks::<R>(reduction, ones)?;
+        Ok(ones.value().greater_elem(0.5))
+    };
+
+    /// [`LazyTensor::var`] of all blocks.
+    var / try_var(axis: impl Into<Axes>) -> Tensor<R> = |k| {
+        let kind = Kind::Variance { unbiased: true };
+        k.reduce(Parted::new("var", kind, axis)).map(Results::value)
+    };
+
+    /// [`LazyTensor::var_bias`] of all blocks.
+    var_bias / try_var_bias(axis: impl Into<Axes>) -> Tensor<R> = |k| {
+        let kind = Kind::Variance { unbiased: false };
+        k.reduce(Parted::new("var_bias", kind, axis)).map(Results::value)
+    };
+
+    /// [`LazyTensor::var_mean`] of all blocks.
+    var_mean / try_var_mean(axis: impl Into<Axes>) -> (Tensor<R>, Tensor<R>) = |k| {
+        let kind = Kind::Variance { unbiased: true };
+        k.reduce(Parted::new("var_mean", kind, axis)).map(Results::pair)
+    };
+
+    /// [`LazyTensor::var_mean_bias`] of all blocks.
+    var_mean_bias / try_var_mean_bias(axis: impl Into<Axes>) -> (Tensor<R>, Tensor<R>) = |k| {
+        let kind = Kind::Variance { unbiased: false };
+        k.reduce(Parted::new("var_mean_bias", kind, axis)).map(Results::pair)
+    };
+}
+
+impl Sharded {
+    /// The parts of `k` along `axis` on their devices.
+    fn new(
+        k: &LazyTensor,
+        axis: Axis,
+        blocks: impl IntoIterator<Item = (Range<usize>, Device)>,
+    ) -> Result<Self, LazyError> {
+        let blocks = blocks.into_iter();
+        let blocks = blocks.map(|(range, device)| Block::new(k, (axis, &range), &device));
+        Ok(Self {
+            whole: k.clone(),
+            axis,
+            blocks: blocks.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Another matrix with the same rows and columns, shared out as this one.
+    fn like(&self, k: &LazyTensor) -> Result<Self, LazyError> {
+        let blocks = self.blocks.iter();
+        let blocks = blocks.map(|block| (block.range.clone(), block.device.clone()));
+        Self::new(k, self.axis, blocks)
+    }
+
+    /// The same with other formulas.
+    fn map(
+        &self,
+        axis: Axis,
+        change: impl Fn(&LazyTensor) -> Result<LazyTensor, LazyError>,
+    ) -> Result<Self, LazyError> {
+        let block = |block: &Block| {
+            let formula = change(&block.formula);
+            Ok(Block {
+                formula: formula.map_err(|error| block.named(error, self.axis))?,
+                ..block.clone()
+            })
+        };
+        Ok(Self {
+            whole: change(&self.whole)?,
+            axis,
+            blocks: self
+                .blocks
+                .iter()
+                .map(block)
+                .collect::<Result<_, LazyError>>()?,
+        })
+    }
+
+    /// The transpose.
+    pub fn t(&self) -> Self {
+        let transposed = self.map(self.axis.other(), |k| Ok(k.t().accumulate(k.accumulation)));
+        transposed.expect("each formula has a transpose")
+    }
+
+    /// The same matrix over tensors that are not part of an autodiff graph.
+    pub fn inner(&self) -> Self {
+        let inner = self.map(self.axis, |k| Ok(k.inner()));
+        inner.expect("a formula of other tensors is one")
+    }
+
+    /// The product with `b`, as [`LazyTensor::matmul`].
+    ///
+    /// # Panics
+    /// If the formula has an inner dimension other than 1, or `b` does not fit it.
+    #[track_caller]
+    pub fn matmul<const R: usize>(&self, b: Tensor<R>) -> Tensor<R> {
+        expect(self.try_matmul(b))
+    }
+
+    /// Like [`matmul`](Self::matmul), with an error instead of a panic.
+    pub fn try_matmul<const R: usize>(&self, b: Tensor<R>) -> Result<Tensor<R>, LazyError> {
+        self.whole.check_scalar("matmul")?;
+        match R {
+            1 => {
+                let product = self.product(b.unsqueeze_dim::<2>(1))?;
+                let [rows, _] = product.dims();
+                Ok(product.reshape([rows; R]))
+            }
+            _ => self.product(b),
+        }
+    }
+
+    /// The product with columns `[batch.., N, E]`.
+    fn product<const R: usize>(&self, b: Tensor<R>) -> Result<Tensor<R>, LazyError> {
+        // What does not fit is an error here.
+        let _ = self.whole.try_mul(LazyTensor::try_vj(b.clone())?)?;
+        let reduction = Parted::new("matmul", Kind::Sum, Axis::J);
+        let product = self.reduce_blocks(reduction, |block| {
+            let b = match self.axis {
+                Axis::I => b.clone(),
+                Axis::J => {
+                    let part =
+                        narrow::<Dispatch>(b.clone().into_dispatch(), R - 2, block.range.clone());
+                    Tensor::from_dispatch(part)
+                }
+            };
+            let k = &block.formula;
+            let product = k.try_mul(LazyTensor::try_vj(b.to_device(&block.device))?)?;
+            product.accumulate(k.accumulation).try_prune(k.pruning)
+        })?;
+        Ok(product.value())
+    }
+
+    fn reduce<const R: usize>(&self, reduction: Parted) -> Result<Results<R>, LazyError> {
+        self.reduce_blocks(reduction, |block| Ok(block.formula.clone()))
+    }
+
+    /// The reduction of a formula for each block, on the device of the tensors.
+    fn reduce_blocks<const R: usize>(
+        &self,
+        reduction: Parted,
+        formula: impl Fn(&Block) -> Result<LazyTensor, LazyError> + Sync,
+    ) -> Result<Results<R>, LazyError> {
+        let extent = self.whole.extent();
+        let home = extent.device.clone().expect("it was checked");
+        let dtype = extent.dtype.expect("it was checked");
+        let [m, n] = self.whole.sizes();
+        let (merged, len) = match reduction.axes {
+            Axes::One(axis) => (axis == self.axis, extent.size(axis).unwrap_or(1)),
+            Axes::Both => (true, m.saturating_mul(n)),
+        };
+        reduction.check_len(&self.whole, len)?;
+        let parts = self.on_each(|block| {
+            let k = formula(block)?;
+            let start = if merged { block.range.start } else { 0 };
+            let part = reduction.partial::<R>(&k, start)?;
+            Ok((part, reduction.rows(R, k.dim())))
+        })?;
+        let rows = parts[0].1;
+        let parts = parts.into_iter().map(|(part, _)| part.to_device(&home));
+        match merged {
+            true => {
+                let merged = parts
+                    .map(Ok)
+                    .reduce(|earlier, later| reduction.merge(earlier?, later?));
+                let merged = merged.expect("there is a block")?;
+                Ok(reduction.finish(merged, dtype))
+            }
+            false => {
+                let blocks = parts.map(|part| reduction.finish(part, dtype));
+                Ok(Results::cat(blocks.collect(), rows))
+            }
+        }
+    }
+
+    /// What `run` gives for each block, side by side.
+    fn on_each<T: Send>(
+        &self,
+        run: impl Fn(&Block) -> Result<T, LazyError> + Sync,
+    ) -> Result<Vec<T>, LazyError> {
+        let run = |block: &Block| run(block).map_err(|error| block.named(error, self.axis));
+        if self.blocks.len() == 1 {
+            return self.blocks.iter().map(run).collect();
+        }
+        thread::scope(|scope| {
+            let started = self.blocks.iter().map(|block| {
+                let run = &run;
+                // Where there are no threads, the block is reduced here.
+                let thread = || thread::Builder::new().spawn_scoped(scope, move || run(block));
+                match computes_in_call(&block.device) {
+                    true => thread().ok(),
+                    false => None,
+                }
+            });
+            let started: Vec<_> = started.collect();
+            // Other devices queue what they are to do, and are not waited for.
+            let queued = self.blocks.iter().zip(&started);
+            let queued = queued.map(|(block, thread)| thread.is_none().then(|| run(block)));
+            let queued: Vec<_> = queued.collect();
+            let results = started
+                .into_iter()
+                .zip(queued)
+                .map(|results| match results {
+                    (Some(thread), _) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                    (None, queued) => queued.expect("a block without a thread was reduced here"),
+                });
+            results.collect()
+        })
+    }
+}
+
+impl<const R: usize> LinearOperator<R> for Sharded {
+    fn sizes(&self) -> Result<[usize; 2], LazyError> {
+        LinearOperator::<R>::sizes(&self.whole)
+    }
+
+    fn vectors(&self) -> Result<(Device, DType), LazyError> {
+        LinearOperator::<R>::vectors(&self.whole)
+    }
+
+    fn batch(&self) -> Vec<usize> {
+        LinearOperator::<R>::batch(&self.whole)
+    }
+
+    fn apply(&self, v: Tensor<R>) -> Result<Tensor<R>, LazyError> {
+        self.try_matmul(v)
+    }
+
+    fn apply_transposed(&self, v: Tensor<R>) -> Result<Tensor<R>, LazyError> {
+        self.t().try_matmul(v)
+    }
+
+    fn inner(&self) -> Self {
+        Sharded::inner(self)
+    }
+
+    fn cast(&self, dtype: FloatDType) -> Result<Self, LazyError> {
+        self.map(self.axis, |k| k.try_cast(dtype))
+    }
+
+    fn is_tracked(&self) -> bool {
+        self.whole.is_tracked()
+    }
+
+    fn check_symmetric(&self) -> Result<(), SolveError> {
+        LinearOperator::<R>::check_symmetric(&self.whole)
+    }
+}
