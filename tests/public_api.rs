@@ -126,7 +126,7 @@ fn every_function_that_panics_has_a_form_that_returns_an_error() {
         ("LazyTensor", "vi"),
         ("LazyTensor", "pm"),
         ("LazyTensor", "$method"),
-        ("LazyTensor", "$name"),
+        ("$of", "$name"),
         ("LazyTensor", "matmul"),
         ("LazyTensor", "grad"),
         ("LazyTensor", "block"),

@@ -94,7 +94,7 @@ impl<const R: usize> Results<R> {
     }
 
     /// The same on another device.
-    pub fn to_device(self, device: &Device) -> Self {
+    pub fn on_device(self, device: &Device) -> Self {
         let moved = |tensor: Tensor<R>| tensor.to_device(device);
         Self {
             values: self.values.into_iter().map(moved).collect(),
@@ -126,9 +126,9 @@ impl<const R: usize> Partial<R> {
     }
 
     /// The same on another device.
-    pub fn to_device(self, device: &Device) -> Self {
+    pub fn on_device(self, device: &Device) -> Self {
         Self {
-            results: self.results.to_device(device),
+            results: self.results.on_device(device),
             terms: self.terms.map(|terms| terms.to_device(device)),
             places: self.places,
         }

@@ -37,6 +37,9 @@ mod solve;
 mod solve_batches;
 mod solve_edges;
 mod stream;
+mod stream_edges;
+#[cfg(feature = "autodiff")]
+mod stream_gradients;
 mod support;
 mod symmetric;
 #[cfg(all(feature = "autodiff", feature = "cubecl-backend"))]

@@ -17,13 +17,13 @@ use crate::{bounds, llvm, process, standin, targets, vulkan, web};
 
 /// The features of the tests and the examples: one set, so that one build serves both.
 pub const FEATURES: &str = if cfg!(target_os = "linux") {
-    "cpu,cuda,wgpu,ndarray"
+    "cpu,cuda,wgpu,ndarray,mmap"
 } else {
     // Where nothing stands in for NVIDIA's driver.
-    "cpu,wgpu,ndarray"
+    "cpu,wgpu,ndarray,mmap"
 };
 /// The same where there is no LLVM to link.
-const FEATURES_WITHOUT_LLVM: &str = "wgpu,ndarray";
+const FEATURES_WITHOUT_LLVM: &str = "wgpu,ndarray,mmap";
 /// What the other targets take has features of its own, too, and the stand-in for a driver shares little with them.
 pub const LIBRARIES: &str =
     "--workspace --exclude xtask --exclude burn-lazy-targets --exclude burn-lazy-standin";
