@@ -21,7 +21,7 @@ pub use sharded::Sharded;
 ///
 /// [`rows`](Self::rows) gives each device a block of rows, with all columns. [`columns`](Self::columns) gives it a block of
 /// columns, which pays where there are few rows. The result is a [`Sharded`] matrix with the reductions of [`LazyTensor`],
-/// and a [`LinearOperator`].
+/// and a [`LinearOperator`](crate::solve::LinearOperator).
 ///
 /// ```
 /// # #[cfg(feature = "flex")] {
