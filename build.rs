@@ -20,7 +20,8 @@ fn main() {
         cfg!(feature = "ndarray"),
         cfg!(feature = "tch"),
     ];
-    let any = [cube.clone(), host.clone()].concat();
+    let remote = vec![cfg!(feature = "remote")];
+    let any = [cube.clone(), host.clone(), remote].concat();
     let conditions: [Condition; 3] = [
         ("cube_backend", cube),
         ("host_backend", host),

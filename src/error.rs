@@ -421,10 +421,18 @@ pub enum LazyError {
         /// The formula.
         formula: Box<FormulaInfo>,
     },
+    /// The reduction is too large to be sent to a server.
+    #[error("a reduction is not sent to a remote device: {reason}, for {formula}")]
+    Sent {
+        /// What there is too much of.
+        reason: String,
+        /// The formula.
+        formula: Box<FormulaInfo>,
+    },
     /// The backend of the tensors runs no reductions on their device.
     #[error(
         "no reductions run on the device {device}: use tensors of Flex, NdArray or LibTorch in the memory of the host, \
-         or of a CubeCL runtime (on a card of NVIDIA the feature `cuda`)"
+         of a CubeCL runtime (on a card of NVIDIA the feature `cuda`), or of a remote device (the feature `remote`)"
     )]
     Backend {
         /// The device.

@@ -50,7 +50,8 @@
 //! The feature `flex` (default) runs everything in plain Rust on the processor, with `rayon` (default) on all cores.
 //! `ndarray` and `tch` do so for tensors of these backends. The features `cpu`, `cuda`, `rocm`, `wgpu`, `vulkan`,
 //! `webgpu` and `metal` compile kernels for a runtime of CubeCL while the program runs. All are named as Burn names
-//! them, and enable the backend in Burn, too. `fusion` (default) supports Burn's fused backends, `autodiff` (default)
+//! them, and enable the backend in Burn, too. With `remote` formulas are sent to a server that has the device, where
+//! `register_lazy_ops` (feature `router`) takes them in. `fusion` (default) supports Burn's fused backends, `autodiff` (default)
 //! gradients.
 //!
 //! # How it works
@@ -117,7 +118,11 @@ pub mod solve;
 pub mod stream;
 mod variance;
 mod whole;
+#[cfg(feature = "router")]
+mod wire;
 
+#[cfg(feature = "router")]
+pub use backends::register_lazy_ops;
 pub use burn_lazy_kernels::{
     Accumulation, Axis, Formula, RangesError, ReductionKind, Spec, Wanted, catalogue::ScalarOp,
 };
@@ -158,6 +163,8 @@ pub mod guide {
     pub mod speed {}
     #[doc = include_str!("../docs/devices.md")]
     pub mod devices {}
+    #[doc = include_str!("../docs/remote.md")]
+    pub mod remote {}
 }
 
 // The snippets of the readme are tests.

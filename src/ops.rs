@@ -15,6 +15,9 @@ use burn_lazy_kernels::{
 
 use crate::ranges::Ranges;
 
+/// The most values that a list of the smallest ones has.
+pub(crate) const MOST_SMALLEST: usize = 1024;
+
 /// Any number of tensors that go into one operation.
 ///
 /// Written by hand, as the derive macro of Burn knows only a fixed number of fields.
@@ -247,6 +250,7 @@ impl Reduction {
     Flex: cfg(feature = "flex"),
     NdArray: cfg(feature = "ndarray"),
     LibTorch: cfg(feature = "tch"),
+    Remote: cfg(feature = "remote"),
     Autodiff: cfg(feature = "autodiff"),
 )]
 pub trait LazyOps: Backend {

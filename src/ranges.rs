@@ -36,6 +36,7 @@ use crate::error::{FormulaInfo, LazyError};
 /// # Ok::<(), burn_lazy::RangesError>(())
 /// ```
 #[derive(Clone)]
+#[cfg_attr(feature = "router", derive(serde::Serialize, serde::Deserialize))]
 pub struct Ranges {
     pairs: Pairs,
     /// Whether rows stand for columns.

@@ -11,7 +11,7 @@ use crate::{
     error::LazyError,
     lazy::{IntoLazy, LazyTensor, expect},
     operand::Operand,
-    ops::Reduced,
+    ops::{MOST_SMALLEST, Reduced},
     request::Request,
 };
 
@@ -237,9 +237,6 @@ reductions! {
     kmin_argkmin / try_kmin_argkmin(count: usize, axis: Axis) -> (Tensor<R>, Tensor<R, Int>) =
         |k| k.both("kmin_argkmin", k.smallest("kmin_argkmin", count)?, axis);
 }
-
-/// The most values that `kmin` and the like give.
-const MOST_SMALLEST: usize = 1024;
 
 impl LazyTensor {
     /// This formula with another way to add up [`sum`](Self::sum), [`mean`](Self::mean) and [`matmul`](Self::matmul).

@@ -381,6 +381,10 @@ impl LazyTensor {
                 error,
                 formula: self.boxed_info(),
             },
+            Unsupported::Sent(reason) => LazyError::Sent {
+                reason,
+                formula: self.boxed_info(),
+            },
         }
     }
 }

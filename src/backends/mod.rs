@@ -6,6 +6,8 @@ mod autodiff;
 mod compiled;
 #[cfg(cube_backend)]
 mod cube;
+#[cfg(any(feature = "fusion", feature = "router"))]
+mod described;
 #[cfg(feature = "flex")]
 mod flex;
 #[cfg(feature = "fusion")]
@@ -16,6 +18,10 @@ mod host;
 mod implicit;
 #[cfg(feature = "ndarray")]
 mod ndarray;
+#[cfg(feature = "remote")]
+mod remote;
+#[cfg(feature = "router")]
+mod router;
 #[cfg(feature = "tch")]
 mod tch;
 
@@ -23,6 +29,8 @@ mod tch;
 pub(crate) use autodiff::{EXACT_INDICES, MAX_OPERANDS};
 #[cfg(all(any_backend, feature = "autodiff"))]
 pub(crate) use implicit::implicit;
+#[cfg(feature = "router")]
+pub use router::register_lazy_ops;
 
 use std::ops::Range;
 
@@ -30,7 +38,7 @@ use burn::{
     backend::{Backend, DispatchTensor, DispatchTensorKind, TensorMetadata, tensor::FloatTensor},
     tensor::{DType, Device, Slice},
 };
-#[cfg(any_backend)]
+#[cfg(any(any_backend, feature = "router"))]
 use burn_lazy_kernels::Precision;
 use burn_lazy_kernels::{LaunchError, ReductionKind, Wanted};
 
@@ -62,7 +70,7 @@ pub(crate) fn narrow<B: Backend>(
 }
 
 /// The precision of reductions of tensors of `dtype`, if there are such reductions.
-#[cfg(any_backend)]
+#[cfg(any(any_backend, feature = "router"))]
 fn precision(dtype: DType) -> Option<Precision> {
     match dtype {
         DType::F16 => Some(Precision::F16),
@@ -80,6 +88,9 @@ pub(crate) enum Unsupported {
     /// The device refuses.
     #[allow(dead_code)] // Without a runtime there is no device to refuse.
     Launch(LaunchError),
+    /// It cannot be sent to the device.
+    #[allow(dead_code)] // Only remote devices are sent to.
+    Sent(String),
 }
 
 /// A backend that runs reductions.
@@ -134,6 +145,11 @@ macro_rules! on_backend {
             #[cfg(feature = "tch")]
             burn::backend::DispatchDevice::LibTorch($own) => {
                 type $B = burn::backend::LibTorch;
+                $then
+            }
+            #[cfg(feature = "remote")]
+            burn::backend::DispatchDevice::Remote($own) => {
+                type $B = burn::backend::Remote;
                 $then
             }
             #[allow(unreachable_patterns)] // There may be no other backend.
@@ -223,6 +239,10 @@ fn is_same_kind(left: &DispatchTensorKind, right: &DispatchTensorKind) -> bool {
         }
         #[cfg(feature = "tch")]
         (DispatchTensorKind::LibTorch(left), DispatchTensorKind::LibTorch(right)) => {
+            is_same_of(left, right)
+        }
+        #[cfg(feature = "remote")]
+        (DispatchTensorKind::Remote(left), DispatchTensorKind::Remote(right)) => {
             is_same_of(left, right)
         }
         #[cfg(feature = "autodiff")]

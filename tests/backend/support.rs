@@ -39,7 +39,7 @@ pub fn dtypes() -> Vec<(DType, f64)> {
     let device = format!("{:?}", device());
     let single = (DType::F32, 1e-5);
     let doubles = ["Cpu(", "Cuda(", "Flex(", "NdArray("];
-    if doubles.iter().any(|name| device.contains(name)) {
+    if doubles.iter().any(|name| device.contains(name)) || is_remote() && has(DType::F64) {
         vec![single, (DType::F64, 1e-12)]
     } else {
         vec![single]
@@ -58,6 +58,11 @@ pub fn is_interpreted() -> bool {
 pub fn some_of<T>(all: impl IntoIterator<Item = T>, every: usize) -> Vec<T> {
     let every = if is_interpreted() { 1 } else { every };
     all.into_iter().step_by(every).collect()
+}
+
+/// Whether it is the device of a server, which alone knows what it is.
+pub fn is_remote() -> bool {
+    format!("{:?}", device()).contains("Remote(")
 }
 
 /// Says that the test at hand, or a part of it, does not run, and why. Not by a macro, whose output is captured.

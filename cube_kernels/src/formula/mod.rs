@@ -88,6 +88,33 @@ impl Formula {
         self.root.dim()
     }
 
+    /// Checks that a formula that may come from anyone is none that takes much time, memory or stack to lower, beyond what
+    /// its tensors take.
+    ///
+    /// # Errors
+    /// What there is too much of.
+    pub fn check_size(&self) -> Result<(), String> {
+        /// Derivatives are a few times as deep as formulas.
+        const MOST_DEPTH: usize = 2000;
+        /// Of all nodes together that are no operands. Those of operands are bounded by their tensors.
+        const MOST_NUMBERS: usize = 1 << 22;
+
+        let order = self.root.topological();
+        let own = order.iter().filter(|e| !matches!(e.node(), Node::Var(_)));
+        let numbers = own.fold(0usize, |all, expr| all.saturating_add(expr.dim()));
+        let parts = [
+            ("nodes", order.len(), MOST_NODES),
+            ("levels", self.root.depth(), MOST_DEPTH),
+            ("components", numbers, MOST_NUMBERS),
+        ];
+        match parts.iter().find(|(_, own, most)| own > most) {
+            None => Ok(()),
+            Some((what, own, most)) => Err(format!(
+                "a formula of {own} {what}, where at most {most} are read"
+            )),
+        }
+    }
+
     /// The operands, tensors and scalars mixed.
     pub fn vars(&self) -> &[Var] {
         &self.vars

@@ -6,6 +6,7 @@ mod list;
 mod tasks;
 mod transpose;
 mod views;
+mod wire;
 
 use std::{
     fmt,
@@ -237,7 +238,7 @@ impl Ranges {
     }
 
     /// Whether there are as many limits as a reduction reads of a formula of `dim` components in batches of `shape`.
-    pub(crate) fn has_limits_for(&self, kind: ReductionKind, dim: usize, shape: &[usize]) -> bool {
+    pub fn has_limits_for(&self, kind: ReductionKind, dim: usize, shape: &[usize]) -> bool {
         let is_one_batch = shape.iter().product::<usize>() == 1;
         self.limits(kind)
             .is_none_or(|limits| is_one_batch && limits.len() == self.sizes[0] * dim)

@@ -1,0 +1,68 @@
+//! A server in this process, for the tests and the examples.
+
+use std::net::TcpListener;
+
+use burn::{
+    backend::Flex,
+    remote::RemoteHost,
+    server::{
+        CustomOpRegistry, RemoteServer, WebSocketTransport,
+        telemetry::{TelemetryProbe, TelemetrySubscription},
+    },
+    tensor::Device,
+};
+use tokio::runtime::{Builder, Runtime};
+
+/// A server of two Flex devices on a port of its own, which it gives back when it is dropped.
+pub struct Server {
+    runtime: Option<Runtime>,
+    host: RemoteHost,
+    /// What its sessions do.
+    pub events: TelemetrySubscription,
+}
+
+impl Server {
+    /// A server that runs the reductions of symbolic matrices.
+    pub fn start() -> Self {
+        let mut registry = CustomOpRegistry::<Flex>::new();
+        burn_lazy::register_lazy_ops(&mut registry);
+        Self::with(registry)
+    }
+
+    /// A server that runs these operations beside Burn's.
+    pub fn with(registry: CustomOpRegistry<Flex>) -> Self {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_io()
+            .build()
+            .expect("threads can be started");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = listener.local_addr().expect("it is bound");
+        let (probe, events) = TelemetryProbe::channel(1 << 16);
+        let serving = RemoteServer::new([Device::flex(), Device::flex()])
+            .with_custom_ops::<Flex>(registry)
+            .with_telemetry(probe)
+            .serve_async(WebSocketTransport::from_listener(listener));
+        runtime.spawn(serving);
+        Self {
+            runtime: Some(runtime),
+            host: RemoteHost::websocket(&format!("ws://{address}")),
+            events,
+        }
+    }
+
+    /// A device of the server, as a client has it: each has a session of its own.
+    pub fn device(&self, index: usize) -> Device {
+        let options = Device::remote_options(&self.host).device_index(index);
+        options.init().expect("the server hosts two devices")
+    }
+}
+
+impl Drop for Server {
+    /// Ends all sessions.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Devices of a server, as the client sees them.
+
+use burn::{
+    backend::{
+        Backend, DeviceId, DeviceOps, Remote,
+        tensor::{Device, FloatTensor},
+    },
+    tensor::DType,
+};
+use burn_lazy_kernels::{ReductionKind, Wanted};
+
+use super::{Supported, Unsupported, precision};
+use crate::{kept::Kept, ops::Reduction, wire};
+
+/// Whether the device of the server has tensors of `dtype`.
+fn has(device: &Device<Remote>, dtype: DType) -> bool {
+    static KNOWN: Kept<(DeviceId, DType), bool> = Kept::new();
+
+    match precision(dtype) {
+        None => false,
+        // All have it, so that the server need not be asked.
+        Some(_) if dtype == DType::F32 => true,
+        Some(_) => *KNOWN.get((device.id(), dtype), |_| {
+            Remote::supports_dtype(device, dtype)
+        }),
+    }
+}
+
+impl Supported for Remote {
+    fn check(
+        device: &Self::Device,
+        dtype: Option<DType>,
+        _kind: ReductionKind,
+        _wanted: Wanted,
+        _tensors: usize,
+    ) -> Result<(), Unsupported> {
+        match dtype.is_some_and(|dtype| has(device, dtype)) {
+            true => Ok(()),
+            false => Err(Unsupported::Backend),
+        }
+    }
+
+    /// What else the device of the server refuses is known there alone. It is an error of the result.
+    fn check_reduction(
+        device: &Self::Device,
+        dtype: DType,
+        (reduction, wanted): (&Reduction, Wanted),
+        shapes: &[Vec<usize>],
+    ) -> Result<(), Unsupported> {
+        Self::check(device, Some(dtype), reduction.kind, wanted, shapes.len())?;
+        match shapes.is_empty() {
+            // It is computed here.
+            true => Ok(()),
+            false => wire::check(reduction).map_err(|error| Unsupported::Sent(error.to_string())),
+        }
+    }
+
+    fn is_processor(_device: &Self::Device) -> bool {
+        false
+    }
+
+    fn is_same(left: &FloatTensor<Self>, right: &FloatTensor<Self>) -> bool {
+        #[cfg(feature = "fusion")]
+        return left.id == right.id;
+        #[cfg(not(feature = "fusion"))]
+        return left.id() == right.id();
+    }
+}
