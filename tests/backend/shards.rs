@@ -258,7 +258,7 @@ fn products_and_systems_run_on_all_devices() {
         );
     }
     // A matrix that is not square is no system.
-    let wide = LazyTensor::vi(b.clone().slice([0..3])).sqdist(LazyTensor::vj(b));
+    let wide = LazyTensor::vi(b.clone().narrow(0, 0, 3)).sqdist(LazyTensor::vj(b));
     let error = conjugate_gradient(
         &shards.rows(&wide),
         Tensor::<2>::ones([3, 1], (&device(), dtype)),
