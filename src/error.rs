@@ -421,10 +421,10 @@ pub enum LazyError {
         /// The formula.
         formula: Box<FormulaInfo>,
     },
-    /// The reduction is too large to be sent to a server.
+    /// The reduction is too large to be sent to a server, or the server does not answer.
     #[error("a reduction is not sent to a remote device: {reason}, for {formula}")]
     Sent {
-        /// What there is too much of.
+        /// Why.
         reason: String,
         /// The formula.
         formula: Box<FormulaInfo>,

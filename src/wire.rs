@@ -37,7 +37,8 @@ pub(crate) enum WireError {
     Version { given: u64, expected: u64 },
     /// The client has other functions.
     #[error(
-        "the client knows other functions or reductions than this server: both must be built with the same burn-lazy"
+        "the client has another version of burn-lazy than this server, {}, or other functions: both must be built with the same",
+        env!("CARGO_PKG_VERSION")
     )]
     Functions,
     /// There are too few or too many scalars, or scalars of another type.
@@ -68,13 +69,15 @@ struct Body<'a> {
     ranges: Option<Cow<'a, Ranges>>,
 }
 
-/// A number for the functions and reductions of this build: the text names them by their places. It is that of Fowler,
+/// A number for this version, and for its functions and reductions: the text names them by their places. It is that of Fowler,
 /// Noll and Vo, as hashes of the standard library change with it.
 fn functions() -> u64 {
     static NUMBER: LazyLock<u64> = LazyLock::new(|| {
         let functions = ScalarOp::all().into_iter().map(|op| format!("{op:?}"));
         let reductions = ReductionKind::all().map(|kind| format!("{kind:?}"));
-        let names = functions.chain(reductions).collect::<Vec<_>>().join(" ");
+        let version = env!("CARGO_PKG_VERSION").to_string();
+        let names = std::iter::once(version).chain(functions).chain(reductions);
+        let names = names.collect::<Vec<_>>().join(" ");
         names.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
         })

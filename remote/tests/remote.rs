@@ -443,6 +443,10 @@ fn a_server_that_goes_away_is_an_error() {
     ends(move || {
         let sum: Tensor<2> = k.sum(Axis::J);
         assert!(sum.try_into_data().is_err());
+        // The server was not asked yet whether it has this type.
+        let double = LazyTensor::vi(tensor::<2>([3, 2], 1.0, DType::F64, &device));
+        let error = double.try_sum::<2>(Axis::I).unwrap_err().to_string();
+        assert!(error.contains("the server does not answer"), "{error}");
     });
 }
 

@@ -1,5 +1,7 @@
 //! Devices of a server, as the client sees them.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use burn::{
     backend::{
         Backend, DeviceId, DeviceOps, Remote,
@@ -13,16 +15,19 @@ use super::{Supported, Unsupported, precision};
 use crate::{kept::Kept, ops::Reduction, wire};
 
 /// Whether the device of the server has tensors of `dtype`.
-fn has(device: &Device<Remote>, dtype: DType) -> bool {
-    static KNOWN: Kept<(DeviceId, DType), bool> = Kept::new();
+fn has(device: &Device<Remote>, dtype: DType) -> Result<bool, Unsupported> {
+    static KNOWN: Kept<(DeviceId, DType), Option<bool>> = Kept::new();
 
     match precision(dtype) {
-        None => false,
+        None => Ok(false),
         // All have it, so that the server need not be asked.
-        Some(_) if dtype == DType::F32 => true,
-        Some(_) => *KNOWN.get((device.id(), dtype), |_| {
-            Remote::supports_dtype(device, dtype)
-        }),
+        Some(_) if dtype == DType::F32 => Ok(true),
+        Some(_) => {
+            // Burn panics where the session has ended. A session does not come back.
+            let ask = AssertUnwindSafe(|| Remote::supports_dtype(device, dtype));
+            let known = KNOWN.get((device.id(), dtype), |_| catch_unwind(ask).ok());
+            known.ok_or_else(|| Unsupported::Sent("the server does not answer".into()))
+        }
     }
 }
 
@@ -34,7 +39,8 @@ impl Supported for Remote {
         _wanted: Wanted,
         _tensors: usize,
     ) -> Result<(), Unsupported> {
-        match dtype.is_some_and(|dtype| has(device, dtype)) {
+        let known = dtype.map_or(Ok(false), |dtype| has(device, dtype))?;
+        match known {
             true => Ok(()),
             false => Err(Unsupported::Backend),
         }
