@@ -244,7 +244,8 @@ fn solve_bordered<A, const R: usize>(
 where
     A: LinearOperator<R> + Clone,
 {
-    // The norm of what is left in the null space of up to this many rounding units may be a rounding error.
+    // The norm of what is left in the null space of up to this many rounding units may be a rounding error, as where
+    // there are as many constraints as rows.
     const UNITS: f64 = 4.0;
     let basis = &bordered.basis;
     // Columns are scaled, so that no square overflows or vanishes.
@@ -264,10 +265,8 @@ where
     let rounding: Vec<f64> = sizes.map(|(b, image)| precision * (b + image)).collect();
     // Once leaves rounding errors along the constraints.
     let right = basis.project(basis.project(b.clone() - image)?)?;
-    // Where there are as many constraints as rows, nothing is left.
-    let free = shape[R - 2] > d.dims()[R - 2];
     let known = norms(&right, PRODUCT)?.into_iter().zip(&rounding);
-    let known = known.map(|(norm, rounding)| f64::from(u8::from(free && norm > UNITS * rounding)));
+    let known = known.map(|(norm, rounding)| f64::from(u8::from(norm > UNITS * rounding)));
     let by_columns = shape_of(&shape[..R - 2], 1, shape[R - 1]);
     let right = right * tensor(known.collect(), by_columns, place);
 

@@ -128,6 +128,10 @@ fn preconditioners_save_iterations_under_constraints() {
     let nystrom = Nystrom::new(&k, 1e-2, Rank::Columns(40)).unwrap();
     let few = iterations(&options.clone().preconditioner(nystrom));
     assert!(2 * few <= plain, "{few}, {plain}");
+    // The inverse of the matrix becomes the inverse under constraints.
+    let inverse = Nystrom::new(&k, 1e-2, Rank::Columns(n)).unwrap();
+    let least = iterations(&options.preconditioner(inverse));
+    assert!(least <= 3, "{least}");
 }
 
 /// What `data/thin_plates.py` has computed.
@@ -260,12 +264,17 @@ fn right_hand_sides_of_any_kind() {
     assert_eq!(host(solved.solution), host(plain));
     assert_eq!(c.dims(), [0, 1]);
     // As many constraints as rows leave no choice.
-    let all: Tensor<2> = Tensor::eye(n, &device);
-    let all = Constraints::new(all).values(b.clone());
-    let (solved, c) = k.solve_constrained(b.clone(), &all, &options).unwrap();
-    assert_close("w", &host(solved.solution), &host(b.clone()), 1e-6);
+    let all: Tensor<2> = tensor(&Random::new(43).vec(n * n), [n, n], DType::F32, &device);
+    let all = Tensor::eye(n, &device) + all * 0.1;
+    let d = all.clone().transpose().matmul(b.clone());
+    let constraints = Constraints::new(all.clone()).values(d);
+    let (solved, c) = k
+        .solve_constrained(b.clone(), &constraints, &options)
+        .unwrap();
+    assert_eq!(solved.info.iterations, 0);
+    assert_close("w", &host(solved.solution), &host(b.clone()), 1e-5);
     let expected = b.clone() * 0.8 - k.matmul(b);
-    assert_close("c", &host(c), &host(expected), 1e-5);
+    assert_close("P c", &host(all.matmul(c)), &host(expected), 1e-4);
 }
 
 #[test]
