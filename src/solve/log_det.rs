@@ -3,20 +3,19 @@
 
 use std::{cell::RefCell, fmt};
 
-use burn::tensor::{DType, Device, FloatDType, Tensor};
+use burn::tensor::{FloatDType, Tensor};
 use burn_lazy_kernels::place_in;
-use nalgebra::{DMatrix, SymmetricEigen};
-use rand::{RngExt, SeedableRng, rngs::StdRng};
-use rand_distr::{Distribution, StandardNormal};
+use nalgebra::DMatrix;
+use rand::{SeedableRng, rngs::StdRng};
 
 use super::{
-    LinearOperator, Nystrom, Preconditioner, SolveError, SolveInfo, SolveOptions,
+    LinearOperator, Nystrom, SolveError, SolveInfo, SolveOptions,
     conjugate_gradient::iterate_columns,
-    lanczos::tridiagonal,
     operator::{Ridge, computed},
+    quadrature::{Probes, quadrature},
     system::{epsilon, host, run, shape_of, square, tensor},
 };
-use crate::{cast::cast, error::LazyError, operand::broadcast};
+use crate::{cast::cast, operand::broadcast};
 
 /// How [`log_det`] computes.
 ///
@@ -339,47 +338,6 @@ fn cholesky(mut matrix: DMatrix<f64>, precision: f64) -> Result<DMatrix<f64>, us
     Ok(matrix)
 }
 
-/// Random vectors $z$ with the covariance $P$ for all matrices, and $z / P$.
-struct Probes<'a, const R: usize> {
-    preconditioner: Option<&'a Nystrom<R>>,
-    /// One generator for each matrix, all of one seed, so that a matrix has the vectors that it would have alone.
-    rngs: Vec<StdRng>,
-    batch: Vec<usize>,
-    rows: usize,
-    place: (Device, DType),
-}
-
-impl<const R: usize> Probes<'_, R> {
-    fn draw(&mut self, count: usize) -> Result<[Tensor<R>; 2], LazyError> {
-        let (n, batch) = (self.rows, &self.batch);
-        let place = (&self.place.0, self.place.1);
-        let block = |values, rows| tensor(values, shape_of(batch, rows, count), place);
-        let Some(nystrom) = self.preconditioner else {
-            let signs = self.rngs.iter_mut().flat_map(|rng| {
-                let sign = |_| if rng.random() { 1.0 } else { -1.0 };
-                (0..n * count).map(sign).collect::<Vec<f64>>()
-            });
-            let z = block(signs.collect(), n);
-            return Ok([z.clone(), z]);
-        };
-        let rank = nystrom.rank();
-        let (mut small, mut large) = (Vec::new(), Vec::new());
-        for (number, rng) in self.rngs.iter_mut().enumerate() {
-            let own = nystrom.ranks()[place_in(nystrom.batch(), batch, number)];
-            let mut normal = |rows: usize| -> Vec<f64> {
-                let numbers = StandardNormal.sample_iter(&mut *rng);
-                numbers.take(rows * count).collect()
-            };
-            small.extend(normal(own));
-            // Where another matrix has more columns.
-            small.resize((number + 1) * rank * count, 0.0);
-            large.extend(normal(n));
-        }
-        let z = nystrom.color(block(small, rank), block(large, n))?;
-        Ok([z.clone(), nystrom.apply(z)?])
-    }
-}
-
 /// Estimates for matrices of `n` rows.
 fn estimated<A, const R: usize>(
     a: &Ridge<A>,
@@ -487,26 +445,3 @@ where
 
 /// Random vectors whose systems are solved at a time. Kernels for more take long to compile.
 const GROUP: usize = 16;
-
-/// Gauss quadrature of the logarithm for the spectral measure of a vector, from the steps and the ratios of
-/// conjugate gradients that start from it.
-fn quadrature(coefficients: &[f64]) -> f64 {
-    let pairs = coefficients.chunks(2).take_while(|pair| pair[0] > 0.0);
-    let (mut diagonal, mut beside) = (Vec::new(), Vec::new());
-    let mut before = 0.0;
-    for pair in pairs {
-        let (step, ratio) = (pair[0], pair[1]);
-        diagonal.push(1.0 / step + before);
-        beside.push(ratio.sqrt() / step);
-        before = ratio / step;
-    }
-    let SymmetricEigen {
-        eigenvalues,
-        eigenvectors,
-    } = tridiagonal(&diagonal, &beside).symmetric_eigen();
-    let weights = eigenvectors.row(0).into_iter().map(|first| first * first);
-    let logs = eigenvalues
-        .iter()
-        .map(|value| value.max(f64::MIN_POSITIVE).ln());
-    weights.zip(logs).map(|(weight, log)| weight * log).sum()
-}
