@@ -513,3 +513,46 @@ fn gradients_of_one_operand() {
         );
     }
 }
+
+/// What all matrices of a batch share has the sum of the gradients of each.
+#[cfg(feature = "autodiff")]
+#[test]
+fn gradients_of_batches() {
+    let device = device().autodiff();
+    let (dtype, _) = *dtypes().last().unwrap();
+    let close = if dtype == DType::F64 { 1e-7 } else { 1e-2 };
+    let tolerance = if dtype == DType::F64 { 1e-13 } else { 1e-6 };
+    let n = 6;
+    let mut random = Random::new(44);
+    let [x, p, b] = [n * 2, n, n].map(|len| random.vec(len));
+    let (d, scales) = ([0.4], [0.7, 2.0]);
+    let points = tensor(&x, [n, 2], dtype, &device).require_grad();
+    let functions = tensor(&p, [1, n, 1], dtype, &device).require_grad();
+    let right = tensor(&b, [1, n, 1], dtype, &device).require_grad();
+    let values = tensor(&d, [1, 1, 1], dtype, &device).require_grad();
+    let scale: Tensor<2> = tensor(&scales, [2, 1], dtype, &device);
+    let k = LazyTensor::vi(points.clone()).sqdist(LazyTensor::vj(points.clone()));
+    let k = (-(k * LazyTensor::pm(scale))).exp();
+    let constraints = Constraints::new(functions.clone()).values(values.clone());
+    let options = SolveOptions::default().ridge(0.3).tolerance(tolerance);
+    let (solved, c) = k
+        .solve_constrained(right.clone(), &constraints, &options)
+        .unwrap();
+    let gradients = (solved.solution.square().sum() + c.sum()).backward();
+    let of = |x: &[f64], p: &[f64], b: &[f64], d: &[f64]| -> f64 {
+        let of_scale = |scale: &f64| {
+            let a = dense(x, *scale, 0.3);
+            let [w, c] = reference(&a, &matrix(p, 1), &matrix(b, 1), &matrix(d, 1));
+            w.iter().map(|w| w * w).sum::<f64>() + c.iter().sum::<f64>()
+        };
+        scales.iter().map(of_scale).sum()
+    };
+    let by_x = differences(&x, &|x| of(x, &p, &b, &d));
+    assert_gradient("points", &points, &gradients, &by_x, close);
+    let by_p = differences(&p, &|p| of(&x, p, &b, &d));
+    assert_gradient("constraints", &functions, &gradients, &by_p, close);
+    let by_b = differences(&b, &|b| of(&x, &p, b, &d));
+    assert_gradient("right", &right, &gradients, &by_b, close);
+    let by_d = differences(&d, &|d| of(&x, &p, &b, d));
+    assert_gradient("values", &values, &gradients, &by_d, close);
+}
