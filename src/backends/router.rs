@@ -265,7 +265,8 @@ mod tests {
                 .map_vars(|var| Expr::var(Var { dim: 2, ..*var }));
             own.formula = Formula::new(&root.inner_sum()).0;
         });
-        let refused: [(&dyn Fn(&mut CustomOpIr), &str); 11] = [
+        type Change<'a> = &'a dyn Fn(&mut CustomOpIr);
+        let refused: [(Change, &str); 11] = [
             (&|desc| desc.scalars.clear(), "scalar 0 of 0 is None"),
             (
                 &|desc| desc.scalars[0] = ScalarIr::UInt(99),

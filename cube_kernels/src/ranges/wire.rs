@@ -159,7 +159,8 @@ mod tests {
             serde_json::from_str::<Ranges>(&text).map_err(|error| error.to_string())
         };
         assert!(error(&|_| ()).is_ok());
-        let refused: [(&dyn Fn(&mut Flat), &str); 11] = [
+        type Change<'a> = &'a dyn Fn(&mut Flat);
+        let refused: [(Change, &str); 11] = [
             (
                 &|flat| flat.lists[0].0[0].0 = 1,
                 "the rows 0..1 are in no cluster",
