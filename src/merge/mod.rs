@@ -93,12 +93,15 @@ impl<const R: usize> Results<R> {
         (self.value(), second)
     }
 
-    /// The same on another device.
+    /// The same on another device, with the integers of that device.
     pub fn on_device(self, device: &Device) -> Self {
         let moved = |tensor: Tensor<R>| tensor.to_device(device);
+        let integers = device.settings().int_dtype;
         Self {
             values: self.values.into_iter().map(moved).collect(),
-            indices: self.indices.map(|indices| indices.to_device(device)),
+            indices: self
+                .indices
+                .map(|indices| indices.to_device(device).cast(integers)),
         }
     }
 

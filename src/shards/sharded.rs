@@ -277,6 +277,7 @@ impl Sharded {
         reduction.check_len(&self.whole, len)?;
         let parts = self.on_each(|block| {
             let k = formula(block)?;
+            reduction.check_len(&k, len)?;
             let start = if merged { block.range.start } else { 0 };
             let part = reduction.partial::<R>(&k, start)?;
             Ok((part, reduction.rows(R, k.dim())))
