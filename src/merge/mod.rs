@@ -122,6 +122,14 @@ impl<const R: usize> Results<R> {
 }
 
 impl<const R: usize> Partial<R> {
+    /// Whether there are no rows.
+    fn is_empty(&self) -> bool {
+        let results = &self.results;
+        let values = results.values.iter().map(Tensor::dims);
+        let indices = results.indices.iter().map(Tensor::dims);
+        values.chain(indices).any(|shape| shape.contains(&0))
+    }
+
     /// The type of the values.
     #[cfg(feature = "autodiff")]
     pub fn dtype(&self) -> DType {
@@ -246,6 +254,10 @@ impl Parted {
         earlier: Partial<R>,
         later: Partial<R>,
     ) -> Result<Partial<R>, LazyError> {
+        if earlier.is_empty() {
+            // Not all of Burn's operations take tensors of no elements.
+            return Ok(earlier);
+        }
         let terms = earlier.terms.clone().zip(later.terms.clone());
         let terms = terms.map(|(earlier, later)| [earlier, later]);
         let (first, second) = (earlier.results, later.results);
@@ -340,6 +352,8 @@ fn only<const R: usize>(value: Tensor<R>) -> Results<R> {
 fn moved<const R: usize>(indices: Tensor<R, Int>, start: usize) -> Tensor<R, Int> {
     match start {
         0 => indices,
+        // Not all of Burn's operations take them.
+        _ if indices.dims().contains(&0) => indices,
         _ => {
             let none = indices.clone().lower_elem(0);
             indices.add_scalar(start as i64).mask_fill(none, -1)

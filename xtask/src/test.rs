@@ -347,8 +347,10 @@ fn steps(features: &str, all: bool, tools: Option<&targets::Tools>) -> Vec<Step>
         ),
         step(
             "tests, cpu",
-            // The others run with their indices checked.
-            "test {core} --features {features} --test * -- --skip on_device::folds \
+            // Other kernels run with their indices checked. Batches of systems are above kernels, and take minutes of
+            // small launches.
+            "test {core} --features {features} --test * -- --skip backend::solve_batches \
+             --skip on_device::folds \
              --skip on_device::matrices --skip on_device::pairs_once --skip on_device::scaled",
             &[("BURN_DEVICE", "cpu"), ("BURN_LAZY_RUNTIME", "cpu")],
             Need::Llvm,
