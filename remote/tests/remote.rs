@@ -230,7 +230,7 @@ fn solutions(device: &Device) -> Results {
     let solved = k
         .solve(b.clone(), &options.preconditioner(nystrom))
         .unwrap();
-    let determinant = log_det(&k, &LogDetOptions::default().ridge(0.1)).unwrap();
+    let determinant = log_det(&k, &LogDetOptions::<2>::default().ridge(0.1)).unwrap();
     let loss = solved.solution.clone().square().sum() + determinant.value.clone();
     let gradients = loss.backward();
     vec![

@@ -9,7 +9,7 @@ use burn_lazy::{
     solve::{LinearOperator, LogDetOptions, SolveOptions, conjugate_gradient, log_det},
 };
 
-use super::support::{Random, assert_close, device, dtypes, host, is_interpreted, tensor};
+use super::support::{Random, assert_close, device, dtypes, host, is_interpreted, some_of, tensor};
 
 fn numbers<const R: usize>(tensor: Tensor<R, Int>) -> Vec<i64> {
     tensor.into_data().iter::<i64>().collect()

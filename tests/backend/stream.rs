@@ -9,7 +9,7 @@ use burn_lazy::{
     stream::{self, InMemory},
 };
 
-use super::support::{Random, assert_close, device, dtypes, host, is_interpreted, tensor};
+use super::support::{Random, assert_close, device, dtypes, host, is_interpreted, some_of, tensor};
 
 /// Values that repeat, so that there are ties.
 fn few(random: &mut Random, len: usize) -> Vec<f64> {

@@ -13,7 +13,7 @@ use burn_lazy::{
 
 use super::{
     stream::columns,
-    support::{Random, assert_close, device, dtypes, host, is_interpreted, tensor},
+    support::{Random, assert_close, device, dtypes, host, is_interpreted, some_of, tensor},
 };
 
 /// Compares the loss and its gradients with those of all columns at once.
