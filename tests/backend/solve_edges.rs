@@ -740,7 +740,13 @@ mod halves_as_storage {
                         let limit = rounding * exact.abs() + 1e-4 * scale;
                         assert!((value - exact).abs() <= limit, "{what}: {value}, {exact}");
                     }
-                    assert!(solved.info.residuals.iter().all(|r| *r <= 1e-5), "{what}");
+                    // Where F32 ends before the tolerance is reached, it says so.
+                    let info = solved.info;
+                    let limit = if info.precision_limited { 1e-4 } else { 1e-5 };
+                    assert!(
+                        info.residuals.iter().all(|r| *r <= limit),
+                        "{what}: {info:?}"
+                    );
                 };
             let options = SolveOptions::default().ridge(ridge).tolerance(1e-5);
             let exact = dense(&x, 2, ridge).cholesky().unwrap().solve(&dense_b);
