@@ -55,7 +55,8 @@ pub struct Options {
 
 /// The tests of kernels that run as SPIR-V: each family of kernels, reduction and type, as these are code of their own to
 /// the validation layer. What makes further sizes and splits of them runs as WGSL.
-const AS_SPIRV: &str = "on_device measured --skip on_device::ranges_in_order \
+const AS_SPIRV: &str = "on_device measured --skip on_device::host --skip on_device::range:: \
+    --skip components_match_the_host --skip on_device::ranges_in_order \
     --skip on_device::ranges_on_device::ranges --skip on_device::parts --skip on_device::shapes \
     --skip on_device::lists --skip on_device::accuracy";
 
@@ -272,7 +273,8 @@ fn on_standin(step: &Make, toolkit: &Path) -> Vec<Step> {
         // LLVM takes minutes to emit PTX for long lists, which run elsewhere.
         on(
             "kernels on a stand-in for CUDA, 9.0",
-            "--test kernels -- on_device --skip lists_of_few_rows --skip lists_that_no_unit_can_end",
+            "--test kernels -- on_device --skip on_device::host --skip lists_of_few_rows \
+             --skip lists_that_no_unit_can_end",
             ["90", "alternating", "0"],
         ),
         on(
@@ -285,7 +287,7 @@ fn on_standin(step: &Make, toolkit: &Path) -> Vec<Step> {
         on(
             "backend on a stand-in for CUDA",
             "--test backend -- clusters coinciding lists masks pruning::nothing_differs ranges reductions shapes \
-             symmetric unfused variance solve::",
+             symmetric unfused variance",
             ["90", "backward", "0"],
         ),
     ]
@@ -348,8 +350,9 @@ fn steps(features: &str, all: bool, tools: Option<&targets::Tools>) -> Vec<Step>
         step(
             "tests, cpu",
             // Other kernels run with their indices checked. Batches of systems are above kernels, and take minutes of
-            // small launches.
+            // small launches. What computes on the host does so in the step before.
             "test {core} --features {features} --test * -- --skip backend::solve_batches \
+             --skip on_device::host \
              --skip on_device::folds \
              --skip on_device::matrices --skip on_device::pairs_once --skip on_device::scaled",
             &[("BURN_DEVICE", "cpu"), ("BURN_LAZY_RUNTIME", "cpu")],
@@ -362,8 +365,8 @@ fn steps(features: &str, all: bool, tools: Option<&targets::Tools>) -> Vec<Step>
             "test {core} --features {features} --test * -- --skip long::nested_functions \
              --skip long::soft_time_warping --skip clusters::systems_of_matrices \
              --skip masks::labels_of_any_size --skip gradients_of_algebra_and_kernels \
-             --skip backend::constrained --skip backend::shards --skip backend::solve_batches \
-             --skip backend::stream \
+             --skip backend::constrained --skip backend::shards \
+             --skip backend::solve --skip backend::stream --skip on_device::host \
              --skip on_device::schedules --skip on_device::random_kernels \
              --skip on_device::scaled --skip on_device::pairs_once",
             &[
