@@ -349,12 +349,11 @@ fn steps(features: &str, all: bool, tools: Option<&targets::Tools>) -> Vec<Step>
         ),
         step(
             "tests, cpu",
-            // Other kernels run with their indices checked. Batches of systems are above kernels, and take minutes of
-            // small launches. What computes on the host does so in the step before.
-            "test {core} --features {features} --test * -- --skip backend::solve_batches \
-             --skip on_device::host \
-             --skip on_device::folds \
-             --skip on_device::matrices --skip on_device::pairs_once --skip on_device::scaled",
+            // Other kernels run with their indices checked. Batches and edges of systems are above kernels, and take
+            // minutes of small launches. What computes on the host does so in the step before.
+            "test {core} --features {features} --test * -- --skip backend::solve_ \
+             --skip on_device::host --skip on_device::folds --skip on_device::matrices \
+             --skip on_device::pairs_once --skip on_device::scaled",
             &[("BURN_DEVICE", "cpu"), ("BURN_LAZY_RUNTIME", "cpu")],
             Need::Llvm,
         ),
