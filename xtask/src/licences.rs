@@ -29,7 +29,8 @@ const PERMISSIVE: [&str; 13] = [
 ];
 
 /// Packages whose licences were read, as they have another one or name none, each with the reason why it will do.
-const READ: [(&str, &str); 4] = [
+const READ: [(&str, &str); 5] = [
+    ("attohttpc", OWN_FILES),
     ("buildid", OWN_FILES),
     ("cfg_block", "its file of the licence is Apache-2.0"),
     ("colored", OWN_FILES),
