@@ -35,6 +35,9 @@ const CORE: &str = "-p burn-lazy -p burn-lazy-kernels";
 /// CubeCL's shader compilers recurse with the nesting of a kernel, in unoptimised builds deeper
 /// than the default stack of a thread.
 const DEEP_STACK: (&str, &str) = ("RUST_MIN_STACK", "16777216");
+/// One test at a time takes no longer on the CPU runtime, whose kernels are compiled by one thread and whose workers wait
+/// at full speed, and leaves a core to the step beside it.
+const ONE_TEST: (&str, &str) = ("RUST_TEST_THREADS", "1");
 /// Mesa's software Vulkan compiles each kernel by LLVM, and each runs once or twice: without optimisations of LLVM a test
 /// that compiles many takes two thirds of the time.
 const PLAIN_CODE: (&str, &str) = ("GALLIVM_PERF", "nopt");
@@ -354,7 +357,11 @@ fn steps(features: &str, all: bool, tools: Option<&targets::Tools>) -> Vec<Step>
             "test {core} --features {features} --test * -- --skip backend::solve_ \
              --skip on_device::host --skip on_device::folds --skip on_device::matrices \
              --skip on_device::pairs_once --skip on_device::scaled",
-            &[("BURN_DEVICE", "cpu"), ("BURN_LAZY_RUNTIME", "cpu")],
+            &[
+                ("BURN_DEVICE", "cpu"),
+                ("BURN_LAZY_RUNTIME", "cpu"),
+                ONE_TEST,
+            ],
             Need::Llvm,
         ),
         step(
