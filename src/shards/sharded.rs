@@ -68,8 +68,7 @@ reductions! {
     logsumexp / try_logsumexp(axis: impl Into<Axes>) -> Tensor<R> =
         |k| k.reduce(Parted::new("logsumexp", Kind::LogSumExp, axis)).map(Results::value);
 
-    /// [`LazyTensor::sumsoftmaxweight`] of all blocks. Over the shared axis scores are reduced twice: for the sum, and for the
-    /// logarithms that blocks are merged by.
+    /// [`LazyTensor::sumsoftmaxweight`] of all blocks, which are merged by the logarithms of their sums of exponentials.
     sumsoftmaxweight / try_sumsoftmaxweight(
         weight: impl IntoLazy,
         axis: impl Into<Axes>

@@ -277,8 +277,8 @@ impl<'a, const S: usize> Stream<'a, S> {
         self
     }
 
-    /// [`LazyTensor::sumsoftmaxweight`] over all columns, of the scores and of the weights that `formula` gives. Scores are
-    /// reduced twice: for the sum, and for the logarithms that chunks are merged by.
+    /// [`LazyTensor::sumsoftmaxweight`] over all columns, of the scores and of the weights that `formula` gives.
+    /// Chunks are merged by the logarithms of their sums of exponentials.
     pub fn sumsoftmaxweight<const R: usize, T: IntoLazy, U: IntoLazy>(
         &self,
         mut formula: impl FnMut([LazyTensor; S]) -> (T, U),
