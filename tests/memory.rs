@@ -94,8 +94,12 @@ fn the_memory_of_a_stream_does_not_depend_on_the_number_of_columns() {
     // Two chunks, and what is computed of one of them: all columns would be 80 of them. What runs a graphics card keeps some
     // kilobytes of each launch for a while.
     let bytes = chunk * 3 * 4;
+    let most = match format!("{device:?}").contains("Wgpu") {
+        true => 20 * bytes,
+        false => few + 2 * bytes,
+    };
     assert!(
-        few < 12 * bytes && many < 20 * bytes,
+        few < 12 * bytes && many < most,
         "{few} bytes for 4 chunks and {many} for 80 of {bytes} bytes each"
     );
 }

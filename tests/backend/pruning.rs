@@ -348,8 +348,10 @@ fn sums_differ_by_no_more_than_the_tolerance() {
                 assert!(by <= tolerance + 10.0 * rounding, "{what}: {by}");
             }
             let part = left(weighted.prune(relative).pruning_of_sum(Axis::J));
+            // A server may have larger blocks of rows.
+            let most = if is_remote() { 0.8 } else { 0.75 };
             assert!(
-                part <= before && part < 0.8,
+                part <= before && part < most,
                 "{what} leaves {part}, before {before}"
             );
             before = part;
