@@ -60,10 +60,6 @@ fn bits<const R: usize>(values: Tensor<R>) -> Vec<Option<u64>> {
     host(values).into_iter().map(bits).collect()
 }
 
-fn numbers<const R: usize>(values: Tensor<R, Int>) -> Vec<i64> {
-    values.into_data().iter::<i64>().collect()
-}
-
 /// Asserts that nothing tells pruned reductions of `k` from those of all pairs.
 fn check(what: &str, k: &LazyTensor, axis: Axis, counts: &[usize]) {
     let both = || [Pruning::Exact, Pruning::Off].map(|how| k.prune(how));

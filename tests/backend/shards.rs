@@ -9,11 +9,9 @@ use burn_lazy::{
     solve::{LinearOperator, LogDetOptions, SolveOptions, conjugate_gradient, log_det},
 };
 
-use super::support::{Random, assert_close, device, dtypes, host, is_interpreted, some_of, tensor};
-
-fn numbers<const R: usize>(tensor: Tensor<R, Int>) -> Vec<i64> {
-    tensor.into_data().iter::<i64>().collect()
-}
+use super::support::{
+    Random, assert_close, device, dtypes, few, host, is_interpreted, numbers, some_of, tensor,
+};
 
 /// The device under test, several times; and another kind of device where there is one.
 fn devices(count: usize) -> Vec<Device> {
@@ -34,11 +32,6 @@ fn other() -> Device {
 #[cfg(not(all(feature = "flex", feature = "ndarray")))]
 fn other() -> Device {
     device()
-}
-
-/// Values that repeat, so that there are ties.
-fn few(random: &mut Random, len: usize) -> Vec<f64> {
-    (0..len).map(|_| (random.next() * 3.0).round()).collect()
 }
 
 /// Equal, uneven and empty shares, and more devices than there are rows.

@@ -9,21 +9,14 @@ use burn_lazy::{
     stream::{self, InMemory},
 };
 
-use super::support::{Random, assert_close, device, dtypes, host, is_interpreted, some_of, tensor};
-
-/// Values that repeat, so that there are ties.
-fn few(random: &mut Random, len: usize) -> Vec<f64> {
-    (0..len).map(|_| (random.next() * 3.0).round()).collect()
-}
+use super::support::{
+    Random, assert_close, device, dtypes, few, host, is_interpreted, numbers, some_of, tensor,
+};
 
 /// Numbers as a source has them.
 pub fn columns(values: &[f64], dim: usize) -> InMemory<Vec<f32>> {
     let values = values.iter().map(|value| *value as f32).collect();
     InMemory::new(values, dim).unwrap()
-}
-
-fn numbers<const R: usize>(tensor: Tensor<R, Int>) -> Vec<i64> {
-    tensor.into_data().iter::<i64>().collect()
 }
 
 /// Sizes of chunks of `n` columns.

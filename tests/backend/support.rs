@@ -116,6 +116,15 @@ pub fn host<const R: usize>(tensor: Tensor<R>) -> Vec<f64> {
     tensor.into_data().iter::<f64>().collect()
 }
 
+pub fn numbers<const R: usize>(tensor: Tensor<R, Int>) -> Vec<i64> {
+    tensor.into_data().iter::<i64>().collect()
+}
+
+/// Values that repeat, so that there are ties.
+pub fn few(random: &mut Random, len: usize) -> Vec<f64> {
+    (0..len).map(|_| (random.next() * 3.0).round()).collect()
+}
+
 /// Asserts equality up to `tolerance` relative to the largest expected value.
 #[track_caller]
 pub fn assert_close(what: &str, values: &[f64], expected: &[f64], tolerance: f64) {
