@@ -4,14 +4,14 @@
 //! component, either a known one (unrolled code) or `offset + k` inside a loop over `k`. Slices and
 //! concatenations only change which component is asked for.
 
+mod segments;
+
 use std::collections::HashMap;
 
-use rustc_hash::FxHashSet;
+use segments::{Leaf, is_leaf, leaf};
 
-use super::builder::{Body, Builder, Component};
-use super::{
-    Code, Instruction, Item, Listing, Load, Program, Register, Scaled, Source, Space, Term,
-};
+use super::builder::{Builder, Component};
+use super::{Instruction, Item, Listing, Load, Program, Register, Scaled, Source, Space, Term};
 use crate::{
     formula::{
         Formula,
@@ -44,13 +44,6 @@ struct Lowering<'a> {
     reduced: Axis,
     builders: [Builder; 4],
     uses: HashMap<u128, usize>,
-}
-
-/// Where an inner axis is cut, and what has been looked at: an expression, its first component, their number and where
-/// they stand. Graphs may have far more paths than nodes.
-struct Cuts {
-    places: Vec<usize>,
-    seen: FxHashSet<(u128, usize, usize, usize)>,
 }
 
 impl Program {
@@ -441,92 +434,6 @@ impl Lowering<'_> {
         self.push(space, instruction, false)
     }
 
-    /// Stores all components of `expr` at `base`.
-    fn store(&mut self, space: Space, base: usize, expr: &Expr) {
-        for (start, len) in self.segments(space, expr) {
-            let (body, term) = if len == 1 {
-                (Code::new(), self.term(space, expr, Component::At(start)))
-            } else {
-                self.body(space, expr, start)
-            };
-            self.builder(space).items.push(Item::Store {
-                base: base + start,
-                len,
-                body,
-                term,
-            });
-        }
-    }
-
-    /// The loop body for the components `start + k`.
-    fn body(&mut self, space: Space, expr: &Expr, start: usize) -> (Code, Term) {
-        self.builder(space).bodies.push(Body::default());
-        let term = self.term(space, expr, Component::Looped(start));
-        let body = self.builder(space).bodies.pop().expect("pushed above");
-        (body.code, term)
-    }
-
-    /// Start and length of the pieces of the inner axis: single components where it is short, else
-    /// the longest ranges within which every slot and operand is read consecutively.
-    fn segments(&self, space: Space, expr: &Expr) -> Vec<(usize, usize)> {
-        let dim = expr.dim();
-        if dim <= UNROLL {
-            return (0..dim).map(|k| (k, 1)).collect();
-        }
-        let mut cuts = Cuts {
-            places: vec![0, dim],
-            seen: Default::default(),
-        };
-        self.cuts(space, expr, (0, dim), 0, &mut cuts);
-        let mut places = cuts.places;
-        places.sort_unstable();
-        places.dedup();
-        places.windows(2).map(|w| (w[0], w[1] - w[0])).collect()
-    }
-
-    /// Adds to `cuts` the boundaries of concatenated parts within the components
-    /// `start .. start + len` of `expr`, which stand at `at` in the axis that is cut.
-    fn cuts(
-        &self,
-        space: Space,
-        expr: &Expr,
-        (start, len): (usize, usize),
-        at: usize,
-        cuts: &mut Cuts,
-    ) {
-        if expr.dim() == 1 || self.space_of(expr.dependence()) < space || is_leaf(expr) {
-            return;
-        }
-        if !cuts.seen.insert((expr.digest(), start, len, at)) {
-            return;
-        }
-        match expr.node() {
-            Node::Scalar(_, args) => args
-                .iter()
-                .for_each(|arg| self.cuts(space, arg, (start, len), at, cuts)),
-            Node::Slice(arg, offset, _) => self.cuts(space, arg, (start + offset, len), at, cuts),
-            Node::Concat(parts) => {
-                let mut first = 0;
-                for part in parts {
-                    let (low, high) = (first.max(start), (first + part.dim()).min(start + len));
-                    if low < high {
-                        cuts.places.extend([at + low - start, at + high - start]);
-                        let own = (low - first, high - low);
-                        self.cuts(space, part, own, at + low - start, cuts);
-                    }
-                    first += part.dim();
-                }
-            }
-            Node::Var(_)
-            | Node::Place(_)
-            | Node::Const(_)
-            | Node::Iota(..)
-            | Node::InnerSum(_)
-            | Node::InnerExtremum(..)
-            | Node::Expand(..) => {}
-        }
-    }
-
     /// The first slot of `expr` in its own space.
     fn slot(&mut self, space: Space, expr: &Expr) -> usize {
         if let Some(slot) = self.builder(space).slots.get(&expr.digest()) {
@@ -593,24 +500,4 @@ fn part_at(parts: &[Expr], component: usize) -> (&Expr, usize) {
         start += part.dim();
     }
     unreachable!("components stay within the concatenation")
-}
-
-/// What is loaded as it is.
-enum Leaf {
-    Operand(crate::formula::expr::Var),
-    Index,
-}
-
-/// The leaf and first component, if `expr` is a leaf that is loaded, or a slice of one.
-fn leaf(expr: &Expr) -> Option<(Leaf, usize)> {
-    match expr.node() {
-        Node::Var(var) => Some((Leaf::Operand(*var), 0)),
-        Node::Place(Place::Index(_)) => Some((Leaf::Index, 0)),
-        Node::Slice(arg, start, _) => leaf(arg).map(|(leaf, offset)| (leaf, offset + start)),
-        _ => None,
-    }
-}
-
-fn is_leaf(expr: &Expr) -> bool {
-    leaf(expr).is_some()
 }
