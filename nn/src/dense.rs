@@ -1,4 +1,5 @@
-//! Small matrices that are stored, on the host in F64.
+//! Small matrices that are stored, on the host in F64: what is factored there and used there, without tensors between.
+//! `burn_lazy::solve::dense` has the same for tensors, with gradients.
 
 use burn::tensor::{DType, FloatDType, Tensor, TensorCreationOptions, TensorData};
 use burn_lazy::{LazyError, LazyTensor, solve::LinearOperator};
@@ -171,28 +172,4 @@ impl Cholesky {
 pub(crate) fn identity(like: &Tensor<2>) -> Tensor<2> {
     let [size, _] = like.dims();
     Tensor::<2>::eye(size, &like.device()).cast(like.dtype())
-}
-
-/// $L^{-1} B$ with the factor $L$ of $K = L L^\top$, which is symmetric. Differentiable once by both.
-///
-/// The factor is computed on the host, and has the derivative
-/// $\mathrm d L = L \, \Phi(L^{-1} \mathrm d K \, L^{-\top})$, where $\Phi$ takes the lower triangle with half the
-/// diagonal (Murray, "Differentiation of the Cholesky decomposition", 2016). So that of the result $A$ is
-/// $L^{-1} \mathrm d B - \Phi A$.
-///
-/// # Errors
-/// As [`Cholesky::new`].
-pub(crate) fn whitened(k: Tensor<2>, b: Tensor<2>) -> Result<Tensor<2>, usize> {
-    let cholesky = Cholesky::new(host(k.clone()), rounding(k.dtype()))?;
-    let options = (&k.device().inner(), k.dtype());
-    let inverse = tensor(&cholesky.inverse_root(), options);
-    // What is 0, with the derivative of the matrix.
-    let change = k.clone() - k.detach();
-    let change = inverse
-        .clone()
-        .matmul(change)
-        .matmul(inverse.clone().transpose());
-    let phi = change.clone().tril(0) - change.clone() * identity(&change) * 0.5;
-    let solved = inverse.matmul(b);
-    Ok(solved.clone() - phi.matmul(solved.detach()))
 }

@@ -65,6 +65,42 @@ pub enum SolveError {
         /// The column.
         column: usize,
     },
+    /// A vector stands where a matrix is asked for.
+    #[error("{what} of shape {shape:?} is no matrix")]
+    NotMatrix {
+        /// What the tensor is.
+        what: &'static str,
+        /// Its shape.
+        shape: Vec<usize>,
+    },
+    /// Matrices have no product.
+    #[error("matrices of shapes {left:?} and {right:?} have no product")]
+    Product {
+        /// The shape of the matrix on the left.
+        left: Vec<usize>,
+        /// That of the matrix on the right.
+        right: Vec<usize>,
+    },
+    /// Tensors are on different devices.
+    #[error("{what} is on {own}, the right-hand side on {right}; move one of them")]
+    MixedDevices {
+        /// What the tensor is.
+        what: &'static str,
+        /// Its device.
+        own: String,
+        /// The device of the right-hand side.
+        right: String,
+    },
+    /// A triangular matrix has a 0 on its diagonal.
+    #[error(
+        "the triangular matrix {matrix} of its batch is singular: entry {row} of its diagonal is 0"
+    )]
+    Singular {
+        /// The matrix of the batch; 0 without batch dimensions.
+        matrix: usize,
+        /// The row.
+        row: usize,
+    },
     /// The values of constraints do not fit them or the right-hand side.
     #[error(
         "the values of the constraints of shape {shape:?} do not fit {constraints} constraints and {columns} right-hand \

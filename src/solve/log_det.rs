@@ -11,6 +11,7 @@ use rand::{SeedableRng, rngs::StdRng};
 use super::{
     LinearOperator, Nystrom, SolveError, SolveInfo, SolveOptions,
     conjugate_gradient::iterate_columns,
+    dense::factor,
     operator::{Ridge, computed},
     quadrature::{Probes, quadrature},
     system::{epsilon, host, run, shape_of, square, tensor},
@@ -270,7 +271,7 @@ where
             }
         }
     }
-    let factor = |(number, matrix): (usize, DMatrix<f64>)| {
+    let factor_of = |(number, matrix): (usize, DMatrix<f64>)| {
         if matrix.iter().any(|entry: &f64| !entry.is_finite()) {
             return Err(SolveError::NotFinite("the matrix"));
         }
@@ -278,13 +279,13 @@ where
         for k in 0..n {
             matrix[(k, k)] += ridge;
         }
-        cholesky(matrix, epsilon(dtype)).map_err(|row| SolveError::NotPositiveDefinite {
+        factor(matrix, epsilon(dtype)).map_err(|row| SolveError::NotPositiveDefinite {
             what: WHAT,
             iteration: 0,
             column: number * n + row,
         })
     };
-    let factors = entries.into_iter().enumerate().map(factor);
+    let factors = entries.into_iter().enumerate().map(factor_of);
     let factors: Vec<DMatrix<f64>> = factors.collect::<Result<_, _>>()?;
     let number =
         |factor: &DMatrix<f64>| 2.0 * factor.diagonal().iter().map(|root| root.ln()).sum::<f64>();
@@ -316,26 +317,6 @@ where
         },
         numbers,
     })
-}
-
-/// Cholesky's factor $L$ of $L L^\top$. If a pivot is not larger than the rounding errors of its entry on the
-/// diagonal, the row of the first such pivot is the error.
-fn cholesky(mut matrix: DMatrix<f64>, precision: f64) -> Result<DMatrix<f64>, usize> {
-    let n = matrix.nrows();
-    for k in 0..n {
-        let entry = matrix[(k, k)];
-        let row = matrix.view((k, 0), (1, k)).transpose();
-        let known = matrix.view((k, 0), (n - k, k)) * row;
-        let mut column = matrix.view_mut((k, k), (n - k, 1));
-        column -= known;
-        let pivot = column[0];
-        if pivot.is_nan() || pivot <= precision * entry.abs() {
-            return Err(k);
-        }
-        column /= pivot.sqrt();
-    }
-    matrix.fill_upper_triangle(0.0, 1);
-    Ok(matrix)
 }
 
 /// Estimates for matrices of `n` rows.

@@ -4,7 +4,8 @@
 //! by the method of conjugate gradients, in memory of the size of `b`. [`conjugate_gradient`] does so for
 //! any [`LinearOperator`], [`minres`] for indefinite and [`least_squares`] for rectangular ones;
 //! [`projected_conjugate_gradient`] solves under linear constraints, as kriging and thin plates need;
-//! [`eigenpairs`] gives the largest eigenvalues and [`log_det`] the logarithm of the determinant.
+//! [`eigenpairs`] gives the largest eigenvalues and [`log_det`] the logarithm of the determinant. [`dense`] has what small
+//! matrices that are stored take.
 //!
 //! All of them work on many right-hand sides at once. They compute on the device; the host computes with small
 //! matrices and looks at residuals. Each method ends: with a result that says how exact it is, or with a
@@ -45,6 +46,7 @@ mod block;
 mod bordered;
 mod conjugate_gradient;
 mod constrained;
+pub mod dense;
 mod error;
 mod lanczos;
 mod log_det;
@@ -68,6 +70,7 @@ pub use error::SolveError;
 pub use lanczos::{Eigenpairs, eigenpairs};
 pub use log_det::{LogDet, LogDetOptions, log_det};
 pub use minres::minres;
+pub(crate) use operator::is_half;
 pub use operator::{Diagonal, LinearOperator, Sum};
 pub use pivoted::Rank;
 pub use precondition::{Jacobi, Nystrom, Preconditioner};

@@ -462,7 +462,7 @@ where
 }
 
 /// `tensor`, which is not tracked, as a constant of the autodiff graph of `other`, if `other` has one.
-fn constant_beside<const R: usize>(tensor: Tensor<R>, other: &Tensor<R>) -> Tensor<R> {
+pub(super) fn constant_beside<const R: usize>(tensor: Tensor<R>, other: &Tensor<R>) -> Tensor<R> {
     #[cfg(feature = "autodiff")]
     if let Some(strategy) = other.gradient_checkpointing_strategy() {
         return tensor

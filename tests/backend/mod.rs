@@ -7,6 +7,7 @@ mod coinciding;
 mod compiled;
 mod complex;
 mod constrained;
+mod dense;
 mod dropped;
 mod errors;
 mod exact;

@@ -60,6 +60,22 @@ pub fn some_of<T>(all: impl IntoIterator<Item = T>, every: usize) -> Vec<T> {
     all.into_iter().step_by(every).collect()
 }
 
+/// Another kind of device, where there is one.
+#[cfg(all(feature = "flex", feature = "ndarray"))]
+#[allow(deprecated)] // Burn's backend NdArray is supported as long as Burn has it.
+pub fn other_device() -> Device {
+    match format!("{:?}", device()).contains("Flex(") {
+        true => Device::ndarray(),
+        false => Device::flex(),
+    }
+}
+
+/// Another kind of device, where there is one.
+#[cfg(not(all(feature = "flex", feature = "ndarray")))]
+pub fn other_device() -> Device {
+    device()
+}
+
 /// Whether it is the device of a server, which alone knows what it is.
 pub fn is_remote() -> bool {
     format!("{:?}", device()).contains("Remote(")

@@ -1,7 +1,13 @@
 //! Gaussian processes of many data, by a few points that stand for them.
 
 use burn::{module::Param, prelude::*};
-use burn_lazy::LazyTensor;
+use burn_lazy::{
+    LazyTensor,
+    solve::{
+        SolveError,
+        dense::{Triangle, cholesky, matmul, solve_triangular},
+    },
+};
 
 use super::{
     likelihood::{Likelihood, LikelihoodConfig},
@@ -216,23 +222,23 @@ impl<K: Kernel> Svgp<K> {
         let across: Tensor<2> = across.try_dense::<3>()?.squeeze_dim(2);
 
         let noise = dense::identity(&between) * self.jitter;
-        let a = dense::whitened(between + noise, across).map_err(|row| {
-            LayerError::NotPositiveDefinite {
-                what: "the covariance",
-                size: count,
-                row,
-                hint: "raise the jitter, or leave out inducing points that coincide",
+        let root = cholesky(between + noise).map_err(|error| match error {
+            SolveError::NotPositiveDefinite { column: row, .. } => {
+                LayerError::NotPositiveDefinite {
+                    what: "the covariance",
+                    size: count,
+                    row,
+                    hint: "raise the jitter, or leave out inducing points that coincide",
+                }
             }
+            other => other.into(),
         })?;
+        let a = solve_triangular(root, across, Triangle::Lower)?;
         let explained = a.clone().square().sum_dim(0);
-        let added = self
-            .root()
-            .transpose()
-            .matmul(a.clone())
-            .square()
-            .sum_dim(0);
+        let added = matmul(self.root().transpose(), a.clone())?;
+        let added = added.square().sum_dim(0);
         let variance = self.kernel.try_diag(at.clone())? + (added - explained).transpose();
-        let mean = a.transpose().matmul(self.variational_mean.val());
+        let mean = matmul(a.transpose(), self.variational_mean.val())?;
         let mean = mean + self.mean.try_forward(at)?;
         Ok((mean, variance.clamp_min(SMALLEST)))
     }
