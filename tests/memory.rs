@@ -58,35 +58,39 @@ fn most_bytes(device: &Device, run: impl FnOnce()) -> usize {
     (MOST.load(Relaxed) - before.0).max(on_device)
 }
 
+/// The nearest of `len` columns, and a gradient of all of them, in chunks.
+fn reduce_columns(device: &Device, len: usize, chunk: usize) {
+    let tracked = device.clone().autodiff();
+    let x = Tensor::<2>::ones([4, 3], &tracked).require_grad();
+    let columns = stream::from_fn(len, 3, |columns, out| {
+        let numbers = columns.flat_map(|j| [j, j + 1, j + 2]);
+        let values = out.iter_mut().zip(numbers);
+        values.for_each(|(out, number)| *out = (number as f64 * 0.9 / len as f64) as f32);
+        Ok(())
+    });
+    let over = || stream::over([&columns], device).chunk(chunk);
+    let distance = |[y_j]: [LazyTensor; 1]| LazyTensor::vi(x.clone()).sqdist(y_j);
+    let at: Tensor<2, Int> = over().argkmin(3, distance).expect("columns can be read");
+    // One of the last, which are equal up to rounding.
+    let nearest = at.into_data().iter::<i64>().next();
+    assert!(
+        nearest.is_some_and(|at| at >= len as i64 - 5),
+        "{nearest:?}"
+    );
+    let loss = |a: Tensor<2>| a.sum();
+    let (_, gradient) = over()
+        .value_and_grad(&x)
+        .logsumexp(|[y_j]| -distance([y_j]), loss)
+        .expect("columns can be read");
+    assert_eq!(gradient.dims(), [4, 3]);
+}
+
 #[test]
 fn the_memory_of_a_stream_does_not_depend_on_the_number_of_columns() {
     let _turn = alone();
     let device = Device::default();
     let chunk = 1 << 12;
-    let tracked = device.clone().autodiff();
-    let x = Tensor::<2>::ones([4, 3], &tracked).require_grad();
-    let columns = |len: usize| {
-        stream::from_fn(len, 3, |columns, out| {
-            let numbers = columns.flat_map(|j| [j, j + 1, j + 2]);
-            let values = out.iter_mut().zip(numbers);
-            values.for_each(|(out, number)| *out = number as f32 * 1e-6);
-            Ok(())
-        })
-    };
-    let reduce = |len: usize| {
-        let columns = columns(len);
-        let over = || stream::over([&columns], &device).chunk(chunk);
-        let distance = |[y_j]: [LazyTensor; 1]| LazyTensor::vi(x.clone()).sqdist(y_j);
-        let at: Tensor<2, Int> = over().argkmin(3, distance).expect("columns can be read");
-        let last: Vec<i64> = at.into_data().iter::<i64>().take(1).collect();
-        assert_eq!(last, [len as i64 - 1]);
-        let loss = |a: Tensor<2>| a.sum();
-        let (_, gradient) = over()
-            .value_and_grad(&x)
-            .logsumexp(|[y_j]| -distance([y_j]), loss)
-            .expect("columns can be read");
-        assert_eq!(gradient.dims(), [4, 3]);
-    };
+    let reduce = |len| reduce_columns(&device, len, chunk);
     // What is kept from the first call on is there.
     reduce(3 * chunk);
     let few = most_bytes(&device, || reduce(4 * chunk));
@@ -102,6 +106,16 @@ fn the_memory_of_a_stream_does_not_depend_on_the_number_of_columns() {
         few < 12 * bytes && many < most,
         "{few} bytes for 4 chunks and {many} for 80 of {bytes} bytes each"
     );
+}
+
+#[test]
+fn ten_million_columns_take_less_than_64_mib() {
+    let _turn = alone();
+    let device = Device::default();
+    let chunk = 1 << 16;
+    reduce_columns(&device, 3 * chunk, chunk);
+    let most = most_bytes(&device, || reduce_columns(&device, 10_000_000, chunk));
+    assert!(most < 64 << 20, "{most} bytes");
 }
 
 /// The gradients of a Gaussian sum by points and weights.

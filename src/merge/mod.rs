@@ -4,12 +4,13 @@
 //! A [`Parted`] reduction gives a [`Partial`] result of each part. Two partial results of neighbouring parts merge to one of
 //! both, and the last one is finished. All of it is computed by Burn's operations, and differentiable.
 
+mod rules;
 #[cfg(feature = "autodiff")]
 mod share;
 
 use burn::{
     backend::{Dispatch, ops::FloatTensorOps},
-    tensor::{Bool, DType, Device, Int, Shape, Tensor},
+    tensor::{DType, Device, Int, Shape, Tensor},
 };
 use burn_lazy_kernels::{Axis, ReductionKind, Wanted};
 
@@ -23,13 +24,24 @@ use crate::{
     request::Request,
 };
 
+use rules::{
+    ZEROS, difference, factors, halves, logaddexp, moments, moved, only, selected, softmax_sums,
+    unbiased,
+};
+pub(crate) use rules::{signed_scores, weighted_terms};
+
 /// A reduction of a formula that is known only in parts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Kind {
     Sum,
     Mean,
-    Product,
+    Product {
+        /// Whether the gradient by each part is asked for, which takes the product of the other parts.
+        by_parts: bool,
+    },
     LogSumExp,
+    /// The logarithm of a weighted sum of exponentials, of a formula of [`signed_scores`].
+    WeightedLogSumExp,
     /// The weighted sum of the components from the second one on, with the softmax of the first one.
     SoftmaxSum,
     Minimum,
@@ -53,7 +65,8 @@ pub(crate) struct Parted {
 #[derive(Clone, Debug)]
 pub(crate) struct Results<const R: usize> {
     /// The values, none for a count. Softmax-weighted sums have the logarithms of the sums of exponentials beside them,
-    /// `[.., 1]`, and variances the means.
+    /// `[.., 1]`, variances the means, and sums of the terms of positive weight those of the terms of negative weight. A product by
+    /// parts has beside it the product of the parts that are not 0, and the number of the others.
     pub values: Vec<Tensor<R>>,
     /// The indices of selected values, or counts.
     pub indices: Option<Tensor<R, Int>>,
@@ -91,6 +104,12 @@ impl<const R: usize> Results<R> {
     pub fn pair(mut self) -> (Tensor<R>, Tensor<R>) {
         let second = self.values.swap_remove(1);
         (self.value(), second)
+    }
+
+    /// The values, of which there are two.
+    fn two(self) -> [Tensor<R>; 2] {
+        let values = self.values.try_into();
+        values.expect("the reduction gives two values")
     }
 
     /// The same on another device, with the integers of that device.
@@ -197,8 +216,21 @@ impl Parted {
         let mut indices = None;
         let values = match (self.kind, self.axes) {
             (Kind::Sum | Kind::Mean, _) => vec![values(ReductionKind::Sum(k.accumulation))?],
-            (Kind::Product, _) => vec![values(ReductionKind::Product)?],
+            (Kind::Product { by_parts }, _) => {
+                let product = values(ReductionKind::Product)?;
+                match by_parts {
+                    true => factors(product).into(),
+                    false => vec![product],
+                }
+            }
             (Kind::LogSumExp, _) => vec![values(ReductionKind::LogSumExp { scores: k.dim() })?],
+            (Kind::WeightedLogSumExp, _) => {
+                // Half of the components are scores, and half are weights.
+                let both = values(ReductionKind::LogSumExp {
+                    scores: k.dim() / 2,
+                })?;
+                halves(both).into()
+            }
             (Kind::SoftmaxSum, _) => self.softmax_sum(k)?.into(),
             (Kind::Variance { .. }, axes) => k.wide_moments(self.operation, false, axes)?.into(),
             (Kind::Count, axes) => {
@@ -263,8 +295,25 @@ impl Parted {
         let (first, second) = (earlier.results, later.results);
         let results = match self.kind {
             Kind::Sum | Kind::Mean => only(first.value() + second.value()),
-            Kind::Product => only(first.value() * second.value()),
+            Kind::Product { .. } => {
+                let pairs = first.values.into_iter().zip(second.values).enumerate();
+                let values = pairs.map(|(place, (first, second))| match place {
+                    ZEROS => first + second,
+                    _ => first * second,
+                });
+                Results {
+                    values: values.collect(),
+                    indices: None,
+                }
+            }
             Kind::LogSumExp => only(logaddexp(first.value(), second.value())),
+            Kind::WeightedLogSumExp => {
+                let ([a, negative_a], [b, negative_b]) = (first.two(), second.two());
+                Results {
+                    values: vec![logaddexp(a, b), logaddexp(negative_a, negative_b)],
+                    indices: None,
+                }
+            }
             Kind::SoftmaxSum => softmax_sums(first, second),
             Kind::Minimum => selected(first, second, Tensor::lower),
             Kind::Maximum => selected(first, second, Tensor::greater),
@@ -291,6 +340,7 @@ impl Parted {
         } = partial;
         match (self.kind, terms) {
             (Kind::Mean, Some(terms)) => results.values[0] = results.values[0].clone() / terms,
+            (Kind::WeightedLogSumExp, _) => results = only(difference(results.two())),
             (Kind::Variance { unbiased: true }, Some(terms)) => {
                 results.values[0] = results.values[0].clone() * unbiased(terms);
             }
@@ -338,124 +388,4 @@ impl Parted {
             indices: Some(known.mask_fill(missing, -1)),
         })
     }
-}
-
-/// The results of a reduction that gives one value.
-fn only<const R: usize>(value: Tensor<R>) -> Results<R> {
-    Results {
-        values: vec![value],
-        indices: None,
-    }
-}
-
-/// Indices in a part that starts at `start` as those in the whole. -1 stays: it stands for no index.
-fn moved<const R: usize>(indices: Tensor<R, Int>, start: usize) -> Tensor<R, Int> {
-    match start {
-        0 => indices,
-        // Not all of Burn's operations take them.
-        _ if indices.dims().contains(&0) => indices,
-        _ => {
-            let none = indices.clone().lower_elem(0);
-            indices.add_scalar(start as i64).mask_fill(none, -1)
-        }
-    }
-}
-
-fn is_nothing<const R: usize>(logarithm: &Tensor<R>) -> Tensor<R, Bool> {
-    logarithm.clone().equal_elem(f64::NEG_INFINITY)
-}
-
-/// $\log(e^a + e^b)$. Where both are $-\infty$ the gradient is 0, as that of a row of the library's own `logsumexp`.
-fn logaddexp<const R: usize>(a: Tensor<R>, b: Tensor<R>) -> Tensor<R> {
-    let nothing = is_nothing(&a).bool_and(is_nothing(&b));
-    let [a, b] = [a, b].map(|log| log.mask_fill(nothing.clone(), 0.0));
-    let largest = a.clone().max_pair(b.clone()).detach();
-    // An infinite one would give a difference of infinities.
-    let infinite = largest.clone().is_inf();
-    let largest = largest.mask_fill(infinite, 0.0);
-    let sum = (a - largest.clone()).exp() + (b - largest.clone()).exp();
-    (sum.log() + largest).mask_fill(nothing, f64::NEG_INFINITY)
-}
-
-/// Softmax-weighted sums of two parts, from their own ones and the logarithms of their sums of exponentials.
-fn softmax_sums<const R: usize>(first: Results<R>, second: Results<R>) -> Results<R> {
-    let totals = [&first, &second].map(|part| part.values[1].clone());
-    let nothing = [0, 1].map(|part: usize| is_nothing(&totals[part]));
-    let neither = nothing[0].clone().bool_and(nothing[1].clone());
-    let [a, b] = totals.clone();
-    let total = logaddexp(a, b);
-    // Rows in which all scores are -inf have no weights.
-    let known = total.clone().mask_fill(neither.clone(), 0.0);
-    let [a, b] = [first, second];
-    let weighted = |part: Results<R>, own: &Tensor<R>, nothing: &Tensor<R, Bool>| {
-        let value = part.value();
-        let nothing = nothing.clone().expand(value.dims());
-        value.mask_fill(nothing, 0.0) * (own.clone() - known.clone()).exp()
-    };
-    let sum = weighted(a, &totals[0], &nothing[0]) + weighted(b, &totals[1], &nothing[1]);
-    let neither = neither.expand(sum.dims());
-    Results {
-        values: vec![sum.mask_fill(neither, f64::NAN), total],
-        indices: None,
-    }
-}
-
-/// The selected one of two values: a NaN, or one that `is_better`, and else the earlier one. A part that has no value has
-/// no index either.
-fn selected<const R: usize>(
-    first: Results<R>,
-    second: Results<R>,
-    is_better: fn(Tensor<R>, Tensor<R>) -> Tensor<R, Bool>,
-) -> Results<R> {
-    let (a, b) = (first.values[0].clone(), second.values[0].clone());
-    let better = b.clone().is_nan().bool_or(is_better(b, a.clone()));
-    let mut later = better.bool_and(a.is_nan().bool_not());
-    let indices = first.indices.clone().zip(second.indices.clone());
-    let indices = indices.map(|(earlier, other)| {
-        let lacks = |indices: &Tensor<R, Int>| indices.clone().lower_elem(0);
-        later = (later.clone().bool_or(lacks(&earlier))).bool_and(lacks(&other).bool_not());
-        earlier.mask_where(later.clone(), other)
-    });
-    Results {
-        values: vec![first.value().mask_where(later, second.value())],
-        indices,
-    }
-}
-
-/// Variances, divided by the numbers of values, and means of both parts together (Chan, Golub and LeVeque, "Updating
-/// formulae and a pairwise algorithm for computing sample variances", 1979).
-fn moments<const R: usize>(
-    first: Results<R>,
-    second: Results<R>,
-    terms: &[Tensor<R>; 2],
-) -> Results<R> {
-    // A part without values has NaN, and does not count.
-    let known = |part: Results<R>, terms: &Tensor<R>| {
-        let shape = part.values[0].dims();
-        let none = terms.clone().equal_elem(0.0).expand(shape);
-        let mut values = part.values.into_iter();
-        let mut next = || {
-            values
-                .next()
-                .expect("two moments")
-                .mask_fill(none.clone(), 0.0)
-        };
-        [next(), next()]
-    };
-    let [variance, mean] = known(first, &terms[0]);
-    let [other_variance, other_mean] = known(second, &terms[1]);
-    let all = terms[0].clone() + terms[1].clone();
-    let [part, other_part] = [0, 1].map(|place: usize| terms[place].clone() / all.clone());
-    let difference = other_mean - mean.clone();
-    let between = difference.clone().square() * (part.clone() * other_part.clone());
-    let within = variance * part + other_variance * other_part.clone();
-    Results {
-        values: vec![within + between, mean + difference * other_part],
-        indices: None,
-    }
-}
-
-/// What a variance that is divided by the number of values is multiplied by.
-fn unbiased<const R: usize>(terms: Tensor<R>) -> Tensor<R> {
-    terms.clone() / (terms - 1.0)
 }

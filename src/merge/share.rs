@@ -1,15 +1,41 @@
 //! The gradient of a reduction by what a part of the axis gave, so that parts are differentiated one after the other.
 
 use burn::tensor::{Int, Tensor};
+use burn_lazy_kernels::{Accumulation, ReductionKind};
 
-use super::{Kind, Parted, Partial, is_nothing, unbiased};
+use super::{
+    Kind, Parted, Partial,
+    rules::{ZEROS, difference, is_nothing, unbiased, weighted_terms},
+};
+use crate::{error::LazyError, lazy::LazyTensor};
 
 impl Parted {
-    /// A number whose gradient by the operands of `part` is that of $\sum_k c_k r_k$, where $r$ is the finished result
-    /// `whole` of all parts and $c$ the cotangent, in the type of partial results. The number itself means nothing.
-    ///
-    /// Products have no such number, as where one part is 0 it needs all others.
+    /// A number whose gradient by the operands of `k`, the formula of the part that starts at `start`, is that of
+    /// $\sum_k c_k r_k$, where $r$ is the finished result `whole` of all parts and $c$ the cotangent, in the type of partial
+    /// results. The number itself means nothing.
     pub(crate) fn share<const R: usize>(
+        &self,
+        k: &LazyTensor,
+        start: usize,
+        whole: &Partial<R>,
+        cotangent: Tensor<R>,
+    ) -> Result<Tensor<1>, LazyError> {
+        if self.kind != Kind::WeightedLogSumExp {
+            let part = self.partial(k, start)?;
+            return Ok(self.share_of(part, whole, cotangent));
+        }
+        let [positive, negative] = &whole.results.values[..] else {
+            unreachable!("there are two logarithms")
+        };
+        let total = difference([positive.clone(), negative.clone()]);
+        let terms = weighted_terms(&k.try_cast(total.dtype().into())?, total, self.axes)?;
+        let kind = ReductionKind::Sum(Accumulation::default());
+        let sums = terms.wide_values::<R>(self.operation, kind, self.axes)?;
+        Ok((sums * cotangent).sum())
+    }
+
+    /// The same from what the part gave.
+    fn share_of<const R: usize>(
         &self,
         part: Partial<R>,
         whole: &Partial<R>,
@@ -25,6 +51,14 @@ impl Parted {
             Kind::LogSumExp => {
                 let weight = part_of(&values[0], &all[0]);
                 (values[0].clone() * (cotangent * weight)).sum()
+            }
+            Kind::Product { .. } => {
+                let has_zero = (all[ZEROS].clone() - values[ZEROS].clone()).greater_elem(0.0);
+                // Also where it overflows.
+                let alone = values[1].clone().equal(all[1].clone());
+                let others = (all[1].clone() / values[1].clone()).mask_fill(alone, 1.0);
+                let others = others.mask_fill(has_zero, 0.0);
+                (values[0].clone() * (cotangent * others)).sum()
             }
             Kind::SoftmaxSum => {
                 let weight = part_of(&values[1], &all[1]);
@@ -66,7 +100,7 @@ impl Parted {
                 (values[0].clone() * by_variance).sum() + (values[1].clone() * by_mean).sum()
             }
             Kind::Sum => (values[0].clone() * cotangent).sum(),
-            Kind::Product | Kind::Count => {
+            Kind::WeightedLogSumExp | Kind::Count => {
                 unreachable!("no gradient of a {} is asked for in parts", self.operation)
             }
         }

@@ -11,11 +11,12 @@ use burn_lazy_kernels::{Axis, catalogue::ScalarOp};
 use super::Block;
 use crate::{
     backends::{computes_in_call, narrow},
+    cast::cast,
     error::LazyError,
     lazy::{IntoLazy, LazyTensor, expect},
-    merge::{Kind, Parted, Results},
+    merge::{Kind, Parted, Results, signed_scores, weighted_terms},
     reduce::{Axes, reductions},
-    solve::{LinearOperator, SolveError},
+    solve::{LinearOperator, SolveError, is_half},
 };
 
 /// A symbolic matrix whose rows or columns are shared out to several devices. Made by [`Shards::rows`](super::Shards::rows) and
@@ -62,11 +63,21 @@ reductions! {
 
     /// [`LazyTensor::prod`] of all blocks.
     prod / try_prod(axis: impl Into<Axes>) -> Tensor<R> =
-        |k| k.reduce(Parted::new("prod", Kind::Product, axis)).map(Results::value);
+        |k| k.reduce(Parted::new("prod", Kind::Product { by_parts: false }, axis)).map(Results::value);
 
     /// [`LazyTensor::logsumexp`] of all blocks.
     logsumexp / try_logsumexp(axis: impl Into<Axes>) -> Tensor<R> =
         |k| k.reduce(Parted::new("logsumexp", Kind::LogSumExp, axis)).map(Results::value);
+
+    /// [`LazyTensor::logsumexp_weighted`] of all blocks. Terms of positive and of negative weight are merged on their own, as
+    /// the sum of a block may be negative.
+    logsumexp_weighted / try_logsumexp_weighted(
+        weight: impl IntoLazy,
+        axis: impl Into<Axes>
+    ) -> Tensor<R> = |k| {
+        let reduction = Parted::new("logsumexp_weighted", Kind::WeightedLogSumExp, axis);
+        k.weighted(reduction, weight.into_lazy()?)
+    };
 
     /// [`LazyTensor::sumsoftmaxweight`] of all blocks, which are merged by the logarithms of their sums of exponentials.
     sumsoftmaxweight / try_sumsoftmaxweight(
@@ -253,6 +264,29 @@ impl Sharded {
             product.accumulate(k.accumulation).try_prune(k.pruning)
         })?;
         Ok(product.value())
+    }
+
+    /// The logarithm of the sum of exponentials with these weights.
+    fn weighted<const R: usize>(
+        &self,
+        reduction: Parted,
+        weight: LazyTensor,
+    ) -> Result<Tensor<R>, LazyError> {
+        let name = reduction.operation;
+        let mut signed = signed_scores(name, self.whole.clone(), weight)?;
+        let stored = signed.extent().dtype.expect("it was checked");
+        if !signed.is_tracked() {
+            return Ok(self.like(&signed)?.reduce(reduction)?.value());
+        }
+        if is_half(stored) {
+            signed = signed.try_cast(FloatDType::F32)?;
+        }
+        let value: Tensor<R> = self.like(&signed.inner())?.reduce(reduction)?.value();
+        let terms = weighted_terms(&signed, value.clone(), reduction.axes)?;
+        let sums: Tensor<R> = self.like(&terms)?.try_sum(reduction.axes)?;
+        // What is 0, with the gradient.
+        let change = sums.clone() - sums.detach();
+        Ok(cast(value + change, stored.into()))
     }
 
     fn reduce<const R: usize>(&self, reduction: Parted) -> Result<Results<R>, LazyError> {

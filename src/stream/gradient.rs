@@ -3,7 +3,7 @@
 use burn::tensor::{Gradients, Tensor};
 use burn_lazy_kernels::Axis;
 
-use super::{Formula, Stream, StreamError, softmax};
+use super::{Formula, Stream, StreamError, signed, softmax};
 use crate::{
     cast::cast,
     lazy::{IntoLazy, LazyTensor},
@@ -147,6 +147,9 @@ reductions! {
     /// A loss of [`Stream::mean`].
     mean() = Kind::Mean;
 
+    /// A loss of [`Stream::prod`]. Where products of several chunks overflow the gradient is NaN.
+    prod() = Kind::Product { by_parts: true };
+
     /// A loss of [`Stream::logsumexp`].
     logsumexp() = Kind::LogSumExp;
 
@@ -179,6 +182,16 @@ impl<'a, L: Leaves, const S: usize> ValueAndGrad<'a, L, S> {
     ) -> Result<(Tensor<1>, L::Gradients), StreamError> {
         let reduction = Parted::new("sumsoftmaxweight", Kind::SoftmaxSum, Axis::J);
         self.differentiate(reduction, &mut |chunk| softmax(formula(chunk)), loss)
+    }
+
+    /// A loss of [`Stream::logsumexp_weighted`].
+    pub fn logsumexp_weighted<const R: usize, T: IntoLazy, U: IntoLazy>(
+        &self,
+        mut formula: impl FnMut([LazyTensor; S]) -> (T, U),
+        loss: impl FnOnce(Tensor<R>) -> Tensor<1>,
+    ) -> Result<(Tensor<1>, L::Gradients), StreamError> {
+        let reduction = Parted::new("logsumexp_weighted", Kind::WeightedLogSumExp, Axis::J);
+        self.differentiate(reduction, &mut |chunk| signed(formula(chunk)), loss)
     }
 
     fn differentiate<const R: usize>(
@@ -224,8 +237,8 @@ impl<'a, L: Leaves, const S: usize> ValueAndGrad<'a, L, S> {
             drop(gradients);
             stream.for_each(formula, (1, 2), &mut |k, columns| {
                 if k.is_tracked() {
-                    let part = reduction.partial(&k, columns.start)?;
-                    let gradients = reduction.share(part, &whole, cotangent.clone()).backward();
+                    let share = reduction.share(&k, columns.start, &whole, cotangent.clone())?;
+                    let gradients = share.backward();
                     sum = sum.take().map(|sum| leaves.add(sum, &gradients));
                 }
                 Ok(())

@@ -43,7 +43,7 @@ use burn_lazy_kernels::Axis;
 use crate::{
     error::{FormulaInfo, LazyError},
     lazy::{IntoLazy, LazyTensor},
-    merge::{Kind, Parted, Partial, Results},
+    merge::{Kind, Parted, Partial, Results, signed_scores},
 };
 
 pub use columns::{Columns, FromFn, InMemory, from_fn};
@@ -54,8 +54,8 @@ pub use mapped::Mapped;
 
 use reader::{Chunk, for_each_chunk};
 
-/// How many columns are read at once, if nothing else is said.
-const CHUNK: usize = 1 << 16;
+/// How many numbers are read at once, if nothing else is said: so many that what a chunk takes beside them hardly counts.
+const NUMBERS: usize = 1 << 20;
 
 /// Why columns were not reduced. What was computed of other columns is dropped, and everything can be used again.
 #[derive(Debug, thiserror::Error)]
@@ -160,11 +160,12 @@ impl<const S: usize> fmt::Debug for Stream<'_, S> {
 /// The columns of one or several sources, to be reduced on `device`. Sources have the same number of columns: points and
 /// their weights, as in the [example](self).
 pub fn over<'a, const S: usize>(sources: [&'a dyn Columns; S], device: &Device) -> Stream<'a, S> {
+    let numbers: usize = sources.iter().map(|source| source.dim()).sum();
     Stream {
         sources,
         device: device.clone().inner(),
         dtype: FloatDType::F32,
-        chunk: CHUNK,
+        chunk: (NUMBERS / numbers.max(1)).max(1),
         progress: None,
     }
 }
@@ -200,7 +201,7 @@ reductions! {
     mean() -> Tensor<R> = (Kind::Mean) |results| results.value();
 
     /// [`LazyTensor::prod`] over all columns.
-    prod() -> Tensor<R> = (Kind::Product) |results| results.value();
+    prod() -> Tensor<R> = (Kind::Product { by_parts: false }) |results| results.value();
 
     /// [`LazyTensor::logsumexp`] over all columns.
     logsumexp() -> Tensor<R> = (Kind::LogSumExp) |results| results.value();
@@ -255,7 +256,8 @@ reductions! {
 }
 
 impl<'a, const S: usize> Stream<'a, S> {
-    /// How many columns are read at once: 65 536, if nothing else is said. Two chunks are in memory at a time.
+    /// How many columns are read at once: those of 2^20 numbers (4 MiB) in all sources, if nothing else is said. Two chunks
+    /// are in memory at a time.
     #[must_use]
     pub fn chunk(mut self, columns: usize) -> Self {
         self.chunk = columns;
@@ -285,6 +287,17 @@ impl<'a, const S: usize> Stream<'a, S> {
     ) -> Result<Tensor<R>, StreamError> {
         let reduction = Parted::new("sumsoftmaxweight", Kind::SoftmaxSum, Axis::J);
         let results = self.reduce(reduction, &mut |chunk| softmax(formula(chunk)))?;
+        Ok(results.value())
+    }
+
+    /// [`LazyTensor::logsumexp_weighted`] over all columns, of the scores and of the weights that `formula` gives. Terms of
+    /// positive and of negative weight are merged on their own, as the sum of a chunk may be negative.
+    pub fn logsumexp_weighted<const R: usize, T: IntoLazy, U: IntoLazy>(
+        &self,
+        mut formula: impl FnMut([LazyTensor; S]) -> (T, U),
+    ) -> Result<Tensor<R>, StreamError> {
+        let reduction = Parted::new("logsumexp_weighted", Kind::WeightedLogSumExp, Axis::J);
+        let results = self.reduce(reduction, &mut |chunk| signed(formula(chunk)))?;
         Ok(results.value())
     }
 
@@ -423,4 +436,10 @@ fn softmax((scores, weights): (impl IntoLazy, impl IntoLazy)) -> Result<LazyTens
     scores
         .into_lazy()?
         .with_weights("sumsoftmaxweight", weights)
+}
+
+/// Scores and weights as one formula, with terms of positive and of negative weight.
+fn signed((scores, weights): (impl IntoLazy, impl IntoLazy)) -> Result<LazyTensor, LazyError> {
+    let scores = scores.into_lazy()?;
+    signed_scores("logsumexp_weighted", scores, weights.into_lazy()?)
 }

@@ -10,28 +10,15 @@ use burn_lazy::{
 };
 
 use super::support::{
-    Random, assert_close, device, dtypes, few, host, is_interpreted, numbers, some_of, tensor,
+    Random, assert_close, device, dtypes, few, host, is_interpreted, numbers, other_device,
+    some_of, tensor,
 };
 
 /// The device under test, several times; and another kind of device where there is one.
 fn devices(count: usize) -> Vec<Device> {
     (0..count)
-        .map(|k| if k % 2 == 0 { device() } else { other() })
+        .map(|k| if k % 2 == 0 { device() } else { other_device() })
         .collect()
-}
-
-#[cfg(all(feature = "flex", feature = "ndarray"))]
-#[allow(deprecated)] // Burn's backend NdArray is supported as long as Burn has it.
-fn other() -> Device {
-    match format!("{:?}", device()).contains("Flex(") {
-        true => Device::ndarray(),
-        false => Device::flex(),
-    }
-}
-
-#[cfg(not(all(feature = "flex", feature = "ndarray")))]
-fn other() -> Device {
-    device()
 }
 
 /// Equal, uneven and empty shares, and more devices than there are rows.
@@ -80,6 +67,10 @@ fn every_reduction_gives_what_one_device_gives() {
                     close("mean", v_s.mean(axis), v.mean(axis));
                     close("prod", d_s.prod(axis), d.prod(axis));
                     close("logsumexp", v_s.logsumexp(axis), v.logsumexp(axis));
+                    // Sums are positive here, and those of some blocks are not.
+                    let (weight, scores) = (&b_j * &x_i + 0.75, v_s.clone());
+                    let given = scores.logsumexp_weighted(&weight, axis);
+                    close("weighted", given, v.logsumexp_weighted(weight, axis));
                     let given = d_s.sumsoftmaxweight(&b_j * &x_i, axis);
                     close("softmax", given, d.sumsoftmaxweight(&b_j * &x_i, axis));
                     close("min", v_s.min(axis), v.min(axis));
@@ -191,6 +182,8 @@ fn no_rows_and_no_columns_are_shared_out() {
         for sharded in [shards.rows(&k), shards.columns(&k)] {
             let sums: Tensor<2> = sharded.sum(Axis::J);
             assert_eq!((sums.dims(), host(sums)), ([m, 1], vec![0.0; m]));
+            let logarithms = sharded.logsumexp_weighted::<2>(0.5, Axis::J);
+            assert_eq!(host(logarithms), vec![f64::NEG_INFINITY; m]);
             let indices: Tensor<2, Int> = sharded.argmin(Axis::J);
             assert_eq!(numbers(indices), vec![-1; m]);
             let product = sharded.matmul(Tensor::<2>::ones([n, 2], &device()));
@@ -294,7 +287,7 @@ fn gradients_reach_the_tensors_of_the_matrix() {
             }
         };
     }
-    let reductions: [(&str, Reduce); 8] = [
+    let reductions: [(&str, Reduce); 9] = [
         ("sum", |k| of!(k, sum(Axis::J))),
         ("logsumexp", |k| of!(k, logsumexp(Axis::J))),
         ("prod", |k| of!(k, prod(Axis::J))),
@@ -307,9 +300,19 @@ fn gradients_reach_the_tensors_of_the_matrix() {
                 sumsoftmaxweight(LazyTensor::column_index() + 1.0, Axis::J)
             )
         }),
+        ("weighted", |k| {
+            of!(
+                k,
+                // Of the first columns 0, negative and positive.
+                logsumexp_weighted(
+                    LazyTensor::column_index() * (LazyTensor::column_index() * 3.0 - 4.0),
+                    Axis::J
+                )
+            )
+        }),
         ("sum over rows", |k| of!(k, sum(Axis::I))),
     ];
-    let count = if is_interpreted() { 8 } else { 2 };
+    let count = if is_interpreted() { 9 } else { 2 };
     for (what, reduce) in &reductions[..count] {
         let run = |share: &dyn Fn(&LazyTensor) -> Reduced| {
             let (x, y, p) = leaves();

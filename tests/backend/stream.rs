@@ -77,6 +77,15 @@ fn every_reduction_gives_what_all_columns_give() {
                 one().logsumexp(vector).unwrap(),
                 v.logsumexp(Axis::J),
             );
+            // The sums of some chunks are negative, and so are some of all columns.
+            let weighted = two().logsumexp_weighted(|[y_j, b_j]| (&x_i * y_j, b_j + 0.25));
+            let expected = v.logsumexp_weighted(&b_j + 0.25, Axis::J);
+            let known = |a: &Tensor<2>| a.clone().mask_fill(a.clone().is_nan(), 9.0);
+            close(
+                "logsumexp_weighted",
+                known(&weighted.unwrap()),
+                known(&expected),
+            );
             let softmax = two().sumsoftmaxweight(|[y_j, b_j]| (-x_i.sqdist(&y_j), y_j * b_j));
             let expected = (-&d).sumsoftmaxweight(&y_j * &b_j, Axis::J);
             close("sumsoftmaxweight", softmax.unwrap(), expected);
@@ -207,11 +216,17 @@ fn no_columns_give_what_an_empty_axis_gives() {
             .iter()
             .all(|mean| mean.is_nan())
     );
+    let weighted: Tensor<2> = stream.logsumexp_weighted(|y_j| (f(y_j), 2.0)).unwrap();
+    assert_eq!(host(weighted), [f64::NEG_INFINITY; 2]);
     // Nor are rows needed.
     let x_i = LazyTensor::vi(Tensor::<2>::ones([0, 2], &device()));
     let one = columns(&[1.0; 6], 2);
     let stream = stream::over([&one], &device()).chunk(2);
     let none: Tensor<2> = stream.logsumexp(|[y_j]| x_i.sqdist(y_j)).unwrap();
+    assert_eq!(none.dims(), [0, 1]);
+    let none: Tensor<2> = stream
+        .logsumexp_weighted(|[y_j]| (x_i.sqdist(y_j), 2.0))
+        .unwrap();
     assert_eq!(none.dims(), [0, 1]);
 }
 

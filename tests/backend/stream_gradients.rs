@@ -8,12 +8,15 @@ use burn::{
 };
 use burn_lazy::{
     Axis, LazyTensor,
-    stream::{self, Progress},
+    stream::{self, InMemory, Progress},
 };
 
 use super::{
     stream::columns,
-    support::{Random, assert_close, device, dtypes, host, is_interpreted, some_of, tensor},
+    support::{
+        Random, assert_close, device, differences, dtypes, host, is_interpreted, skipped, some_of,
+        tensor,
+    },
 };
 
 /// Compares the loss and its gradients with those of all columns at once.
@@ -77,6 +80,16 @@ fn gradients_are_those_of_all_columns() {
                 tolerance,
                 logsumexp(),
                 |x_i, p_i, y_j| (x_i() - y_j) * p_i()
+            );
+            compare!(
+                "prod",
+                one(),
+                x,
+                p,
+                y,
+                tolerance,
+                prod(),
+                |x_i, p_i, y_j| { (x_i() - y_j) * p_i() }
             );
             compare!(
                 "min",
@@ -154,6 +167,133 @@ fn the_gradient_of_a_softmax_is_that_of_all_columns() {
     assert_close("gradient", &host(gradient), &host(expected), 1e-4);
 }
 
+/// A loss and its gradient by `x`, of points `y` in chunks.
+type Differentiated = fn(&Tensor<2>, &InMemory<Vec<f32>>, usize) -> (Tensor<1>, Tensor<2>);
+
+/// As in a stream of F64 in chunks of `$chunk`.
+macro_rules! differentiated {
+    ($name:ident($($count:expr)?), $formula:expr) => {
+        |x, y, chunk| {
+            let stream = stream::over([y], &device()).chunk(chunk).dtype(FloatDType::F64);
+            let formula = |[y_j]: [LazyTensor; 1]| {
+                let formula: fn(LazyTensor, LazyTensor) -> _ = $formula;
+                formula(LazyTensor::vi(x.clone()), y_j)
+            };
+            let loss = |a: Tensor<2>| a.sin().sum();
+            stream.value_and_grad(x).$name($($count,)? formula, loss).unwrap()
+        }
+    };
+}
+
+#[test]
+fn gradients_are_differences_of_losses() {
+    if !is_interpreted() {
+        return skipped("differences are taken in F64, and on the host");
+    }
+    let (m, n) = (2, 5);
+    let all: [(&str, Differentiated); 9] = [
+        ("sum", differentiated!(sum(), |x, y| (x - y).sin())),
+        ("mean", differentiated!(mean(), |x, y| (x - y).sin())),
+        ("prod", differentiated!(prod(), |x, y| x - y)),
+        ("logsumexp", differentiated!(logsumexp(), |x, y| x * y)),
+        ("max", differentiated!(max(), |x, y| x * y)),
+        ("kmin", differentiated!(kmin(3), |x, y| x.sqdist(y))),
+        ("var", differentiated!(var(), |x, y| x * y)),
+        (
+            "softmax",
+            differentiated!(sumsoftmaxweight(), |x, y| (-x.sqdist(&y), y * x)),
+        ),
+        // Terms of both signs, of which the positive ones are more.
+        (
+            "weighted",
+            differentiated!(logsumexp_weighted(), |x, y| (
+                x * &y,
+                y.square() * 3.0 - 0.1
+            )),
+        ),
+    ];
+    let mut random = Random::new(8);
+    let (at, y) = (random.vec(m * 2), random.vec(n * 2));
+    let source = columns(&y, 2);
+    let tracked = device().autodiff();
+    for (what, differentiated) in all {
+        for chunk in [1, 2, 5] {
+            let run = |x: &[f64]| {
+                let x = tensor(x, [m, 2], DType::F64, &tracked).require_grad();
+                differentiated(&x, &source, chunk)
+            };
+            let (value, gradient) = run(&at);
+            assert!(host(value)[0].is_finite(), "{what}");
+            let expected = differences(&at, &|x| host(run(x).0)[0]);
+            let what = format!("{what} in chunks of {chunk}");
+            assert_close(&what, &host(gradient), &expected, 1e-6);
+        }
+    }
+}
+
+#[test]
+fn a_product_with_zeros_has_the_gradient_of_all_columns() {
+    // Rows of no zero, of one, of two in one chunk, and of two in two chunks.
+    let (y, x) = (
+        [1.0, 2.0, 3.0, 4.0],
+        [[5.0, 5.0], [1.0, 5.0], [1.0, 2.0], [1.0, 4.0]],
+    );
+    let source = columns(&y, 1);
+    let tracked = device().autodiff();
+    let x = Tensor::<2>::from_data(x, &tracked).require_grad();
+    let factors = |y_j: LazyTensor| {
+        let x_i = LazyTensor::vi(x.clone());
+        (x_i.slice(0..1) - &y_j) * (x_i.slice(1..2) - y_j)
+    };
+    let loss = |a: Tensor<2>| a.sum();
+    let stream = stream::over([&source], &device()).chunk(2);
+    let (value, gradient) = stream
+        .value_and_grad(&x)
+        .prod(|[y_j]| factors(y_j), loss)
+        .unwrap();
+    let columns = Tensor::<2>::from_data([[1.0], [2.0], [3.0], [4.0]], &tracked);
+    let expected = loss(factors(LazyTensor::vj(columns)).prod(Axis::J));
+    assert_close("value", &host(value), &host(expected.clone().inner()), 1e-6);
+    let expected = x.grad(&expected.backward()).unwrap();
+    assert_close("gradient", &host(gradient), &host(expected), 1e-6);
+}
+
+#[test]
+fn the_gradient_by_a_weight_of_0_is_that_of_all_columns() {
+    // In chunks of which some have no positive weight.
+    let source = columns(&[0.5, -1.0, 2.0, 0.0], 1);
+    let tracked = device().autodiff();
+    let weights = [[0.0, 1.0], [0.0, -1.0], [1.0, 0.0]];
+    let w = Tensor::<2>::from_data(weights, &tracked).require_grad();
+    // The weight of a column is one of two numbers of the row, by its index.
+    let formula = |y_j: LazyTensor, column: LazyTensor| {
+        let w_i = LazyTensor::vi(w.clone());
+        let weight = w_i.slice(0..1) + w_i.slice(1..2) * column;
+        (y_j, weight)
+    };
+    let sum = |a: Tensor<2>| {
+        let nothing = a
+            .clone()
+            .equal_elem(f64::NEG_INFINITY)
+            .bool_or(a.clone().is_nan());
+        a.mask_fill(nothing, 0.0).sum()
+    };
+    let marks = columns(&[0.0, 1.0, 0.0, 3.0], 1);
+    for chunk in [1, 2, 4] {
+        let (_, gradient) = stream::over([&source, &marks], &device())
+            .chunk(chunk)
+            .value_and_grad(&w)
+            .logsumexp_weighted(|[y_j, mark]| formula(y_j, mark), sum)
+            .unwrap();
+        let y = Tensor::<2>::from_data([[0.5], [-1.0], [2.0], [0.0]], &tracked);
+        let marks = Tensor::<2>::from_data([[0.0], [1.0], [0.0], [3.0]], &tracked);
+        let (score, weight) = formula(LazyTensor::vj(y), LazyTensor::vj(marks));
+        let expected = sum(score.logsumexp_weighted(weight, Axis::J));
+        let expected = w.grad(&expected.backward()).unwrap();
+        assert_close("gradient", &host(gradient), &host(expected), 1e-5);
+    }
+}
+
 #[test]
 fn a_leaf_that_nothing_depends_on_has_a_gradient_of_0() {
     let tracked = device().autodiff();
@@ -180,6 +320,17 @@ fn a_leaf_that_nothing_depends_on_has_a_gradient_of_0() {
     let formula = |[y_j]: [LazyTensor; 1]| LazyTensor::vi(x.clone()) * y_j;
     let (value, by_x) = stream().value_and_grad(&x).sum(formula, constant).unwrap();
     assert_eq!((host(value), host(by_x)), (vec![1.0], vec![0.0; 2]));
+    // And without rows.
+    let none = Tensor::<2>::ones([0, 1], &tracked).require_grad();
+    let sum = |a: Tensor<2>| a.sum();
+    let factor = |[y_j]: [LazyTensor; 1]| LazyTensor::vi(none.clone()) * y_j;
+    let weighted = |[y_j]: [LazyTensor; 1]| (LazyTensor::vi(none.clone()), y_j - 1.5);
+    let (_, by_product) = stream().value_and_grad(&none).prod(factor, sum).unwrap();
+    let (_, by_weighted) = stream()
+        .value_and_grad(&none)
+        .logsumexp_weighted(weighted, sum)
+        .unwrap();
+    assert_eq!((by_product.dims(), by_weighted.dims()), ([0, 1], [0, 1]));
     // What is wrong is said.
     let loss = |a: Tensor<2>| a.reshape([2]);
     let error = stream().value_and_grad(&x).sum(formula, loss).unwrap_err();
