@@ -8,6 +8,8 @@ mod compiled;
 mod complex;
 mod constrained;
 mod dense;
+#[cfg(feature = "autodiff")]
+mod devices;
 mod dropped;
 mod errors;
 mod exact;

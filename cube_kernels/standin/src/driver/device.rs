@@ -2,11 +2,11 @@
 
 use std::ffi::{c_char, c_void};
 
-use super::{INVALID_VALUE, NOT_SUPPORTED, SETTINGS, SUCCESS, Status};
+use super::{INVALID_VALUE, NOT_SUPPORTED, SETTINGS, SUCCESS, Status, driver};
 use crate::machine::UNITS;
 
-/// Bytes of memory that the device is said to have.
-const TOTAL: usize = 8 << 30;
+/// Bytes of memory that the device has.
+pub const TOTAL: usize = 8 << 30;
 /// CUDA 12.8.
 const VERSION: i32 = 12080;
 const NAME: &[u8] = b"NVIDIA stand-in on the host\0";
@@ -89,7 +89,7 @@ pub extern "C" fn cuDeviceTotalMem_v2(bytes: *mut usize, _: i32) -> Status {
 /// `cuMemGetInfo_v2`
 #[unsafe(no_mangle)]
 pub extern "C" fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) -> Status {
-    match give!(free, TOTAL) {
+    match give!(free, TOTAL.saturating_sub(driver().memory.used())) {
         SUCCESS => give!(total, TOTAL),
         other => other,
     }

@@ -1,6 +1,6 @@
 //! Memory, and copies of it, each of which must be within an allocation.
 
-use super::device::{Handle, give};
+use super::device::{Handle, TOTAL, give};
 use super::{INVALID_VALUE, OUT_OF_MEMORY, SUCCESS, Status, complain, driver};
 
 fn allocate(place: *mut u64, size: usize, on_host: bool) -> Status {
@@ -10,6 +10,8 @@ fn allocate(place: *mut u64, size: usize, on_host: bool) -> Status {
     let mut driver = driver();
     let memory = match on_host {
         true => &mut driver.host,
+        // As a card, also where the host would give more.
+        false if size > TOTAL.saturating_sub(driver.memory.used()) => return OUT_OF_MEMORY,
         false => &mut driver.memory,
     };
     match memory.allocate(size) {
@@ -198,4 +200,20 @@ pub unsafe extern "C" fn cuMemcpy2DAsync_v2(rows: *const Rows, _: Handle) -> Sta
         unsafe { (to as *mut u8).copy_from(from as *const u8, rows.width) };
     }
     SUCCESS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_memory_than_the_device_has_is_refused() {
+        let mut first = 0;
+        assert_eq!(cuMemAlloc_v2(&raw mut first, 1 << 20), SUCCESS);
+        let mut second = 0;
+        assert_eq!(cuMemAlloc_v2(&raw mut second, TOTAL), OUT_OF_MEMORY);
+        assert_eq!(cuMemFree_v2(first), SUCCESS);
+        assert_eq!(cuMemAlloc_v2(&raw mut second, 1 << 20), SUCCESS);
+        assert_eq!(cuMemFree_v2(second), SUCCESS);
+    }
 }

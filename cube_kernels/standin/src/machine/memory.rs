@@ -132,6 +132,7 @@ impl Region {
 #[derive(Default)]
 pub struct Memory {
     all: BTreeMap<usize, Allocation>,
+    used: usize,
 }
 
 // SAFETY: the mappings belong to the allocations, and addresses in them to whoever holds the memory.
@@ -142,13 +143,21 @@ impl Memory {
     pub fn allocate(&mut self, size: usize) -> io::Result<usize> {
         let allocation = Allocation::new(size)?;
         let start = allocation.start();
+        self.used += allocation.size();
         self.all.insert(start, allocation);
         Ok(start)
     }
 
     /// Ends an allocation; whether there was one.
     pub fn free(&mut self, start: usize) -> bool {
-        self.all.remove(&start).is_some()
+        let allocation = self.all.remove(&start);
+        self.used -= allocation.as_ref().map_or(0, Allocation::size);
+        allocation.is_some()
+    }
+
+    /// The bytes of all allocations.
+    pub fn used(&self) -> usize {
+        self.used
     }
 
     /// The allocation that has so many bytes from `address`.
