@@ -13,7 +13,7 @@ use crate::process::{self, Source};
 use crate::summary::{Outcome, Tally};
 
 /// The examples, in the order in which they run: those of the library, then those of its layers.
-const EXAMPLES: [Example; 13] = [
+const EXAMPLES: [Example; 14] = [
     Example {
         takes_size: true,
         ..example("burn-lazy", "tutorial")
@@ -21,6 +21,7 @@ const EXAMPLES: [Example; 13] = [
     example("burn-lazy", "regression"),
     example("burn-lazy", "knn_digits"),
     example("burn-lazy", "neighbours"),
+    example("burn-lazy", "streaming"),
     example("burn-lazy", "gmm_fit"),
     example("burn-lazy", "attention"),
     example("burn-lazy", "shooting"),

@@ -38,8 +38,11 @@ impl Device {
             Self::Wgpu => "wgpu",
         };
         command.env("BURN_DEVICE", name);
-        if self != Self::Flex {
-            command.args(["--features", FEATURES]);
-        }
+        let features = match self {
+            // The default ones, and files of columns.
+            Self::Flex => "mmap",
+            Self::Cpu | Self::Wgpu => FEATURES,
+        };
+        command.args(["--features", features]);
     }
 }
