@@ -1,7 +1,8 @@
-//! Heights at scattered places, interpolated by a Gaussian process ("kriging"), with what is not known of them:
+//! Heights at scattered places, interpolated by a Gaussian process ("kriging"), with what is not known of them, and by a
+//! thin plate spline, a system with constraints:
 //! `cargo run -p burn-lazy-nn --example kriging -- --picture kriging.svg`.
 //!
-//! `data/kriging.py` computes with scikit-learn what is compared.
+//! `data/kriging.py` computes with scikit-learn and SciPy what is compared.
 
 mod common;
 
@@ -11,6 +12,10 @@ use burn::prelude::*;
 use burn_lazy_nn::{
     gp::{ExactGp, ExactGpConfig, LikelihoodOptions, MeanConfig, Posterior},
     kernel::{Matern, MaternConfig, Scale, ScaleConfig, Smoothness},
+    lazy::{
+        LazyTensor,
+        solve::{Constraints, SolveOptions},
+    },
 };
 use common::{
     Checks, Reference, fit, host, picture_file,
@@ -63,6 +68,35 @@ fn predict(
     Ok([host(posterior.try_mean(at)?), host(deviation)])
 }
 
+/// The thin plate spline of heights `t` at `x`, at other places. The plate bends by weights that neither lift nor tilt it,
+/// and a plane is added.
+fn spline(
+    x: &Tensor<2>,
+    t: &Tensor<2>,
+    smoothing: f64,
+    at: &Tensor<2>,
+) -> Result<Tensor<2>, Box<dyn Error>> {
+    // The functions of the plane: 1 and the coordinates.
+    let plane = |x: &Tensor<2>| {
+        let ones = Tensor::ones([x.dims()[0], 1], &x.device());
+        Tensor::cat(vec![ones, x.clone()], 1)
+    };
+    // r^2 log r.
+    let bent = |x: &Tensor<2>, y: &Tensor<2>| {
+        LazyTensor::vi(x.clone())
+            .sqdist(LazyTensor::vj(y.clone()))
+            .xlogx()
+            * 0.5
+    };
+    let constraints = Constraints::new(plane(x));
+    let options = SolveOptions::default().ridge(smoothing).tolerance(1e-5);
+    let (weights, drift) = bent(x, x).solve_constrained(t.clone(), &constraints, &options)?;
+    println!("  {} iterations", weights.info.iterations);
+    let drift = LazyTensor::vi(plane(at)).dot(LazyTensor::vj(drift.transpose()));
+    let drift: Tensor<3> = drift.try_dense()?;
+    Ok(bent(at, x).try_matmul(weights.solution)? + drift.squeeze_dim(2))
+}
+
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let reference = Reference::load("kriging.json")?;
     let list = |key: &str| reference.get::<Vec<f64>>(key);
@@ -85,6 +119,11 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let [means, deviations] = predict(&posterior, &unit_square(1000, 40), &device)?;
     checks.close("heights", &means, &list("means")?, 1e-3);
     checks.close("deviations", &deviations, &list("deviations")?, 1e-3);
+
+    println!("a thin plate spline");
+    let at = tensor_of(&unit_square(1000, 40), &device);
+    let heights = host(spline(&x, &t, 1e-3, &at)?.inner());
+    checks.close("heights", &heights, &list("spline")?, 1e-3);
 
     println!("after a fit");
     let fitted = fit(start, &x, &t, 30);

@@ -16,7 +16,7 @@ use burn_lazy_nn::{
     kernel::Kernel,
 };
 
-pub use checks::{Checks, Reference, data_folder, host, read_rows, tracking_device};
+pub use checks::{Checks, Diabetes, Reference, data_folder, host, read_rows, tracking_device};
 
 /// The value of the option `name VALUE` of this program, if it is given.
 pub fn option(name: &str) -> Result<Option<String>, String> {

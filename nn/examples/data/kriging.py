@@ -1,6 +1,6 @@
-"""Writes kriging.json: a Gaussian process of scattered heights by scikit-learn.
+"""Writes kriging.json: a Gaussian process of scattered heights by scikit-learn, and a thin plate spline by SciPy.
 
-    pip install numpy scikit-learn
+    pip install numpy scikit-learn scipy
     python kriging.py
 """
 
@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from scipy.interpolate import RBFInterpolator
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
@@ -38,6 +39,7 @@ mean, deviation = process.predict(at, return_std=True)
 bounds = (1e-6, 1e3)
 kernel = ConstantKernel(0.5, bounds) * Matern(0.3, bounds, nu=2.5) + WhiteKernel(1e-3, bounds)
 fitted = GaussianProcessRegressor(kernel, alpha=0.0).fit(seen, t)
+spline = RBFInterpolator(seen, t, kernel="thin_plate_spline", smoothing=1e-3, degree=1)
 result = {
     "log_likelihood": process.log_marginal_likelihood_value_,
     "means": mean.tolist(),
@@ -46,6 +48,7 @@ result = {
     "fitted_log_likelihood": fitted.log_marginal_likelihood_value_,
     # Variance, length scale and noise.
     "fitted": np.exp(fitted.kernel_.theta).tolist(),
+    "spline": spline(at).tolist(),
 }
 with open(Path(__file__).with_suffix(".json"), "w") as file:
     json.dump(result, file)

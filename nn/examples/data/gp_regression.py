@@ -13,7 +13,7 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 from sklearn.kernel_ridge import KernelRidge
 
 folder = Path(__file__).parent
-rows = np.loadtxt(folder / "diabetes.csv", delimiter=",", skiprows=1)
+rows = np.loadtxt(folder / "../../../examples/data/diabetes.csv", delimiter=",", skiprows=1)
 test = np.arange(len(rows)) % 5 == 4
 rows = (rows - rows[~test].mean(axis=0)) / rows[~test].std(axis=0)
 x, t = rows[~test, :-1], rows[~test, -1]
