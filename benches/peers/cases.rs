@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::deployments::{self, Deployment};
 use burn::{
     prelude::*,
     tensor::{DType, FloatDType},
@@ -10,6 +11,7 @@ use burn_lazy::{
     Axis, LazyTensor, Pruning, Ranges,
     solve::{Nystrom, Rank, SolveOptions},
 };
+
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use rand_distr::StandardNormal;
 
@@ -207,10 +209,12 @@ pub struct Case {
     pub quick: bool,
     /// Whether peers have a share in it.
     pub compared: bool,
+    /// Where it is computed, if not on one device that holds its operands.
+    pub deployment: Option<Deployment>,
 }
 
 impl Case {
-    fn new(kind: Kind, [m, n]: [usize; 2], d: usize) -> Self {
+    pub fn new(kind: Kind, [m, n]: [usize; 2], d: usize) -> Self {
         Self {
             workload: kind.name().into(),
             kind,
@@ -226,10 +230,11 @@ impl Case {
             tolerance: 0.0,
             quick: false,
             compared: true,
+            deployment: None,
         }
     }
 
-    fn named(mut self, workload: &str) -> Self {
+    pub fn named(mut self, workload: &str) -> Self {
         self.workload = workload.into();
         self
     }
@@ -456,6 +461,7 @@ pub fn cases(gpu: bool) -> Vec<Case> {
             ..Case::new(kind, [10_000; 2], 3).dv(4).named(workload)
         });
     }
+    cases.extend(deployments::cases());
     cases
 }
 
@@ -517,7 +523,20 @@ impl Data {
         &self.arrays
     }
 
-    fn values(&self, name: &str) -> &[f64] {
+    /// An array on a device, if the case has it.
+    pub fn tensor<const R: usize>(
+        &self,
+        name: &str,
+        device: &Device,
+        dtype: DType,
+    ) -> Option<Tensor<R>> {
+        let array = self.arrays.iter().find(|array| array.name == name)?;
+        let shape: [usize; R] = array.shape.clone().try_into().expect("of this rank");
+        let data = TensorData::new(array.values.clone(), shape);
+        Some(Tensor::from_data(data, (device, dtype)))
+    }
+
+    pub fn values(&self, name: &str) -> &[f64] {
         let array = self.arrays.iter().find(|array| array.name == name);
         &array.expect("the case has it").values
     }
@@ -543,6 +562,15 @@ pub enum Output {
 }
 
 impl Output {
+    /// Waits until it is there.
+    pub fn wait(&self) {
+        let device = match self {
+            Output::Values(values) => values.device(),
+            Output::Indices(values) => values.device(),
+        };
+        device.sync().expect("the device runs");
+    }
+
     pub fn host(self) -> Vec<f64> {
         match self {
             Output::Values(values) => values.into_data().iter().collect(),
@@ -550,8 +578,12 @@ impl Output {
         }
     }
 
-    fn values<const R: usize>(tensor: Tensor<R>) -> Self {
+    pub fn values<const R: usize>(tensor: Tensor<R>) -> Self {
         Output::Values(Tensor::from_dispatch(tensor.into_dispatch()))
+    }
+
+    pub fn indices<const R: usize>(tensor: Tensor<R, Int>) -> Self {
+        Output::Indices(Tensor::from_dispatch(tensor.into_dispatch()))
     }
 }
 
@@ -560,12 +592,7 @@ fn prepare_rank<const R: usize>(
     data: &Data,
     device: &Device,
 ) -> Box<dyn Fn() -> Output> {
-    let tensor = |name: &str, device: &Device| {
-        let array = data.arrays().iter().find(|array| array.name == name)?;
-        let shape: [usize; R] = array.shape.clone().try_into().expect("of this rank");
-        let data = TensorData::new(array.values.clone(), shape);
-        Some(Tensor::<R>::from_data(data, (device, case.dtype())))
-    };
+    let tensor = |name: &str, device: &Device| data.tensor(name, device, case.dtype());
     let tensors = |device: &Device| {
         let [x, y] = ["x", "y"].map(|name| tensor(name, device).expect("every case has points"));
         (x, y, tensor("b", device))
@@ -631,8 +658,7 @@ fn prepare_rank<const R: usize>(
             let (k, pruning) = (case.k, case.pruning);
             Box::new(move || {
                 let squares = distances(&x, &y).prune(pruning);
-                let nearest: Tensor<R, Int> = squares.argkmin(k, Axis::J);
-                Output::Indices(Tensor::from_dispatch(nearest.into_dispatch()))
+                Output::indices(squares.argkmin::<R>(k, Axis::J))
             })
         }
         Kind::Narrow { sigma } => {

@@ -2,6 +2,7 @@
 //! sets the peers up and makes a table of the results. Without `--python` only this library is measured.
 
 mod cases;
+mod deployments;
 mod roofline;
 mod worker;
 
@@ -20,7 +21,8 @@ use clap::Parser;
 use cpu_time::ProcessTime;
 use serde::Serialize;
 
-use cases::{Case, Data, cases, error, prepare};
+use cases::{Case, Data, Output, cases, error, prepare};
+use deployments::prepare_deployed;
 use roofline::Roofline;
 use worker::{GPU_PEERS, PEERS, Worker};
 
@@ -32,7 +34,7 @@ struct Options {
     /// A few cases, in about five minutes
     #[arg(long)]
     quick: bool,
-    /// Only workloads of this name, or that begin with it
+    /// Only workloads of these names, or that begin with them. A name that has a comma stands alone
     #[arg(long)]
     only: Option<String>,
     /// The Python that has the peers
@@ -41,8 +43,8 @@ struct Options {
     /// Only these peers
     #[arg(long, value_delimiter = ',')]
     peers: Vec<String>,
-    /// An empty folder for what peers compile and are sent
-    #[arg(long, requires = "python")]
+    /// An empty folder for what peers compile and are sent, and for files of columns
+    #[arg(long)]
     scratch: Option<PathBuf>,
     /// Where the results go, an object a line
     #[arg(long)]
@@ -95,7 +97,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let package = package.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
     let script = Path::new(&package).join("benches/peers/peers.py");
     let mut workers = Vec::new();
-    let scratch = options.scratch.clone().unwrap_or_default();
+    let scratch = options
+        .scratch
+        .clone()
+        .unwrap_or_else(|| env::temp_dir().join(format!("burn-lazy-bench-{}", std::process::id())));
+    fs::create_dir_all(&scratch)?;
     if let Some(python) = &options.python {
         for name in if gpu { &GPU_PEERS[..] } else { &PEERS } {
             if options.peers.is_empty() || options.peers.iter().any(|peer| peer == name) {
@@ -118,7 +124,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut file = options.json.map(fs::File::create).transpose()?;
     for case in cases(gpu) {
         let wanted = match &options.only {
-            Some(only) => case.workload.starts_with(only.as_str()),
+            Some(only) => names(only).any(|name| case.workload.starts_with(name)),
             None => !options.quick || case.quick,
         };
         if !wanted {
@@ -132,6 +138,18 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     Ok(())
+}
+
+/// The names in a list. A comma before a space is a part of a name.
+fn names(list: &str) -> impl Iterator<Item = &str> {
+    let mut from = 0;
+    let commas = list.match_indices(',').map(|(at, _)| at);
+    let ends = commas.filter(|at| !list[at + 1..].starts_with(' '));
+    ends.chain([list.len()]).map(move |end| {
+        let name = &list[from..end];
+        from = end + 1;
+        name
+    })
 }
 
 /// Whether the device is a card of NVIDIA, on which peers can run, too.
@@ -221,25 +239,48 @@ fn measure(
     scratch: &Path,
 ) -> Result<Vec<Row>, Box<dyn Error>> {
     let data = Data::new(case);
-    let call = prepare(case, &data, device);
-    let timed = || {
+    let call = match case.deployment {
+        Some(deployment) => prepare_deployed(deployment, case, &data, scratch),
+        None => prepare(case, &data, device),
+    };
+    let timed = |call: &dyn Fn() -> Output| {
         let start = Instant::now();
         let out = call();
-        device.sync().expect("the device runs");
+        out.wait();
         (start.elapsed().as_secs_f64(), out)
+    };
+    let repeated = |call: &dyn Fn() -> Output, samples: &mut Vec<f64>| {
+        let start = Instant::now();
+        loop {
+            samples.push(timed(call).0);
+            if start.elapsed().as_secs_f64() > budget.turn || samples.len() > 1000 {
+                break;
+            }
+        }
     };
     // Threads that wait for work by spinning must have come to rest.
     let pause = || thread::sleep(Duration::from_millis(200));
     device.sync()?;
     pause();
     let processor = ProcessTime::now();
-    let (first, out) = timed();
+    let (first, out) = timed(&*call);
     let first_call_cpu_s = processor.elapsed().as_secs_f64();
     let mut own = Times {
         first,
         error: error(case, &data, &out.host()),
         samples: Vec::new(),
     };
+    // The same on one device that holds everything.
+    let mut beside = case.deployment.map(|deployment| {
+        let call = prepare(case, &data, &deployment.local(device));
+        let (first, out) = timed(&*call);
+        let times = Times {
+            first,
+            error: error(case, &data, &out.host()),
+            samples: Vec::new(),
+        };
+        (deployment.beside(), call, times)
+    });
     let mut peers = Vec::new();
     for worker in workers.iter_mut().filter(|_| case.compared) {
         if let Some((first, out)) = worker.prepare(case, &data, scratch)? {
@@ -254,13 +295,13 @@ fn measure(
     for _ in 0..budget.rounds {
         pause();
         if own.wants_more(budget) {
-            let start = Instant::now();
-            loop {
-                own.samples.push(timed().0);
-                if start.elapsed().as_secs_f64() > budget.turn || own.samples.len() > 1000 {
-                    break;
-                }
-            }
+            repeated(&*call, &mut own.samples);
+        }
+        if let Some((_, call, times)) = &mut beside
+            && times.wants_more(budget)
+        {
+            pause();
+            repeated(&**call, &mut times.samples);
         }
         for (worker, times) in &mut peers {
             // A call that took minutes is not repeated; compilers take less.
@@ -298,10 +339,10 @@ fn measure(
             roofline.seconds(operations.map(|count| count * case.pairs())) / seconds
         }),
     };
-    let beside = |(worker, times): &(&mut Worker, Times)| {
+    let compared = |(peer, times): (&'static str, &Times)| {
         let peer_seconds = median(&times.samples);
         Row {
-            peer: Some(worker.name),
+            peer: Some(peer),
             peer_seconds: Some(peer_seconds),
             peer_first_call_s: Some(times.first),
             peer_rel_err: Some(times.error),
@@ -309,6 +350,8 @@ fn measure(
             ..row.clone()
         }
     };
-    let rows: Vec<Row> = peers.iter().map(beside).collect();
+    let others = beside.iter().map(|(name, _, times)| (*name, times));
+    let peers = peers.iter().map(|(worker, times)| (worker.name, times));
+    let rows: Vec<Row> = others.chain(peers).map(compared).collect();
     Ok(std::iter::once(row).chain(rows).collect())
 }

@@ -57,7 +57,7 @@ pub struct Selection {
     /// A few cases, in less than five minutes
     #[arg(long)]
     quick: bool,
-    /// Only workloads or layers whose names begin so
+    /// Only workloads or layers whose names begin so: one name, or several with commas between them
     #[arg(long)]
     only: Option<String>,
     /// Only these peers
@@ -85,6 +85,16 @@ impl Selection {
         }
     }
 
+    /// What the workloads take beside what the device takes: remote devices where they are asked for, as these are some 300
+    /// more crates. Compiled devices have them already.
+    fn features(&self) -> &'static str {
+        let names = self.only.iter().flat_map(|only| only.split(','));
+        match names.into_iter().any(|name| name.starts_with("remote")) {
+            true => "remote-server,remote-websocket",
+            false => "",
+        }
+    }
+
     /// The file of the results, from the folder of the user.
     fn json(&self) -> Result<Option<PathBuf>> {
         let folder = std::env::current_dir()?;
@@ -109,9 +119,11 @@ pub fn run(what: &What) -> Result<bool> {
         What::Own(arguments) => measure(arguments, false),
         What::Peers(arguments) => measure(arguments, true),
         What::Layers(selection) => layers(selection),
-        What::Roofline => process::succeeds(benchmark("peers", Device::Flex)?.arg("--roofline")),
+        What::Roofline => {
+            process::succeeds(benchmark("peers", Device::Flex, "")?.arg("--roofline"))
+        }
         What::Schedules { only } => {
-            process::succeeds(benchmark("schedules", Device::Cpu)?.args(only))
+            process::succeeds(benchmark("schedules", Device::Cpu, "")?.args(only))
         }
         What::Table { json } => {
             print!("{}", report::table(&report::read(json)?));
@@ -124,8 +136,8 @@ fn say(message: &str) {
     eprintln!("{message}");
 }
 
-/// A program that measures.
-fn benchmark(name: &str, device: Device) -> Result<Command> {
+/// A program that measures, with these features of the library beside those of the device.
+fn benchmark(name: &str, device: Device, features: &str) -> Result<Command> {
     device.ensure(&say)?;
     let mut command = process::cargo();
     command.arg("bench");
@@ -141,13 +153,16 @@ fn benchmark(name: &str, device: Device) -> Result<Command> {
         _ => command.args(["-p", "burn-lazy"]),
     };
     device.select(&mut command);
+    if !features.is_empty() {
+        command.args(["--features", features]);
+    }
     command.args(["--bench", name, "--"]);
     Ok(command)
 }
 
 /// The layers beside their peers.
 fn layers(selection: &Selection) -> Result<bool> {
-    let mut command = benchmark("layers", selection.device)?;
+    let mut command = benchmark("layers", selection.device, "")?;
     command.arg("--python").arg(environment(&say)?);
     selection.hand_on(&mut command, selection.json()?.as_deref());
     process::succeeds(&mut command)
@@ -155,11 +170,11 @@ fn layers(selection: &Selection) -> Result<bool> {
 
 fn measure(arguments: &Arguments, peers: bool) -> Result<bool> {
     let selection = &arguments.selection;
-    let mut command = benchmark("peers", selection.device)?;
+    let mut command = benchmark("peers", selection.device, selection.features())?;
     let scratch = tempfile::tempdir()?;
+    command.arg("--scratch").arg(scratch.path());
     if peers {
         command.arg("--python").arg(environment(&say)?);
-        command.arg("--scratch").arg(scratch.path());
     }
     let json = selection.json()?;
     let json = json.unwrap_or_else(|| scratch.path().join("results.jsonl"));

@@ -82,7 +82,9 @@ fn compare(options: &Options) -> Result<(), Box<dyn Error>> {
     println!("{}", report::HEAD);
     for case in cases() {
         let wanted = match &options.only {
-            Some(only) => case.layer.name().starts_with(only.as_str()),
+            Some(only) => only
+                .split(',')
+                .any(|name| case.layer.name().starts_with(name)),
             None => true,
         };
         if !wanted || (options.quick && !case.quick) {
