@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use burn::{
-    backend::Flex,
+    backend::{Flex, ir::BackendIr},
     remote::RemoteHost,
     server::{
         CustomOpRegistry, RemoteServer, WebSocketTransport,
@@ -13,7 +13,7 @@ use burn::{
 };
 use tokio::runtime::{Builder, Runtime};
 
-/// A server of two Flex devices on a port of its own, which it gives back when it is dropped.
+/// A server of two devices on a port of its own, which it gives back when it is dropped.
 pub struct Server {
     runtime: Option<Runtime>,
     host: RemoteHost,
@@ -29,8 +29,20 @@ impl Server {
         Self::with(registry)
     }
 
-    /// A server that runs these operations beside Burn's.
+    /// The same on the CPU runtime of CubeCL, in the place of Flex.
+    #[cfg(feature = "cpu")]
+    pub fn on_cpu_runtime() -> Self {
+        let mut registry = CustomOpRegistry::<burn::backend::Cube>::new();
+        burn_lazy::register_lazy_ops(&mut registry);
+        Self::serving([Device::cpu(), Device::cpu()], registry)
+    }
+
+    /// A server of two Flex devices that runs these operations beside Burn's.
     pub fn with(registry: CustomOpRegistry<Flex>) -> Self {
+        Self::serving([Device::flex(), Device::flex()], registry)
+    }
+
+    fn serving<B: BackendIr>(devices: [Device; 2], registry: CustomOpRegistry<B>) -> Self {
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
             .enable_io()
@@ -39,8 +51,8 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
         let (probe, events) = TelemetryProbe::channel(1 << 16);
-        let serving = RemoteServer::new([Device::flex(), Device::flex()])
-            .with_custom_ops::<Flex>(registry)
+        let serving = RemoteServer::new(devices)
+            .with_custom_ops::<B>(registry)
             .with_telemetry(probe)
             .serve_async(WebSocketTransport::from_listener(listener));
         runtime.spawn(serving);

@@ -125,6 +125,36 @@ fn reductions_are_those_of_the_host() {
     }
 }
 
+/// The first of them on a server whose kernels are compiled. Rounding differs from that of the host.
+#[cfg(feature = "cpu")]
+#[test]
+fn the_cpu_runtime_serves() {
+    if std::env::var("BURN_DEVICE").as_deref() != Ok("cpu") {
+        // Its workers would slow down all tests beside it.
+        return eprintln!("skipped: BURN_DEVICE is not cpu");
+    }
+    let server = Server::on_cpu_runtime();
+    let device = server.device(0);
+    let close = |remote: Results, local: Results| {
+        assert_eq!(remote.len(), local.len());
+        for ((name, remote), (_, local)) in remote.into_iter().zip(local) {
+            assert_eq!(remote.len(), local.len(), "{name}");
+            let size = local
+                .iter()
+                .fold(1.0, |most: f64, value| most.max(value.abs()));
+            let near =
+                |(a, b): (&f64, &f64)| (a - b).abs() < 1e-5 * size || a.is_nan() && b.is_nan();
+            let all_near = remote.iter().zip(&local).all(near);
+            assert!(all_near, "{name}: {remote:?} is not {local:?}");
+        }
+    };
+    close(
+        reductions(&device, DType::F32),
+        reductions(&Device::flex(), DType::F32),
+    );
+    close(gradients(&device), gradients(&Device::flex()));
+}
+
 /// Sums over some pairs, of pairs that are stored, of views and of nothing, and what is found with a NaN.
 fn special(device: &Device) -> Results {
     let dtype = DType::F32;

@@ -17,19 +17,16 @@ use crate::{bounds, llvm, process, standin, targets, vulkan, web};
 
 /// The features of the tests and the examples: one set, so that one build serves both.
 pub const FEATURES: &str = if cfg!(target_os = "linux") {
-    "cpu,cuda,wgpu,ndarray,mmap"
+    "cpu,cuda,wgpu,ndarray,mmap,remote-server,remote-websocket"
 } else {
     // Where nothing stands in for NVIDIA's driver.
-    "cpu,wgpu,ndarray,mmap"
+    "cpu,wgpu,ndarray,mmap,remote-server,remote-websocket"
 };
 /// The same where there is no LLVM to link.
-const FEATURES_WITHOUT_LLVM: &str = "wgpu,ndarray,mmap";
-/// What the other targets take has features of its own, too, and the stand-in for a driver shares little with them. Remote
-/// devices take some 300 crates.
+const FEATURES_WITHOUT_LLVM: &str = "wgpu,ndarray,mmap,remote-server,remote-websocket";
+/// What the other targets take has features of its own, too, and the stand-in for a driver shares little with them.
 pub const LIBRARIES: &str = "--workspace --exclude xtask --exclude burn-lazy-targets \
-     --exclude burn-lazy-standin --exclude burn-lazy-remote";
-/// Remote devices, with what the library has for them.
-const REMOTE: &str = "-p burn-lazy -p burn-lazy-remote --lib --test remote";
+     --exclude burn-lazy-standin";
 /// What has kernels of its own. Layers are made of these.
 const CORE: &str = "-p burn-lazy -p burn-lazy-kernels";
 /// CubeCL's shader compilers recurse with the nesting of a kernel, in unoptimised builds deeper
@@ -62,6 +59,18 @@ const AS_SPIRV: &str = "on_device measured --skip on_device::host --skip on_devi
     --skip components_match_the_host --skip on_device::ranges_in_order \
     --skip on_device::ranges_on_device::ranges --skip on_device::parts --skip on_device::shapes \
     --skip on_device::lists --skip on_device::accuracy";
+
+/// The tests that the CPU runtime, whose kernels LLVM compiles one after the other, leaves to other steps. Kernels with their
+/// indices checked run only so. Batches and edges of systems are above kernels, and take minutes of small launches. What
+/// computes on the host does so in a step of its own. The others vary the formulas of kernels, and run on software Vulkan or
+/// on the stand-in for CUDA, and on the host.
+const NOT_ON_CPU: &str = "--skip on_device::host --skip on_device::folds --skip on_device::matrices \
+    --skip on_device::pairs_once --skip on_device::scaled --skip backend::solve_ --skip backend::random_gradients \
+    --skip blocks::reductions_of_the_blocks --skip coinciding::second_derivatives \
+    --skip gradients_of_all_reductions_reach_matrices --skip gradients_by_all_operands_are_those_of_differences \
+    --skip gradients_of_each_operation --skip gradients_of_norms_and_cosines \
+    --skip a_module_with_a_learned_kernel_trains --skip not_counted::forces --skip not_counted::padded_rows \
+    --skip pruning::nothing_differs --skip ranges::every_reduction_is_that_of_the_pairs";
 
 /// What the machine must have for a step.
 #[derive(Clone, Copy)]
@@ -307,7 +316,6 @@ fn steps(features: &str, all: bool, tools: Option<&targets::Tools>) -> Vec<Step>
         arguments: arguments
             .replace("{libraries}", LIBRARIES)
             .replace("{core}", CORE)
-            .replace("{remote}", REMOTE)
             .replace("{features}", features)
             .replace("{standin}", &format!("-p {}", standin::PACKAGE))
             .replace("{targets}", targets::PACKAGE)
@@ -340,23 +348,29 @@ fn steps(features: &str, all: bool, tools: Option<&targets::Tools>) -> Vec<Step>
         ),
         step(
             "documentation",
-            "doc {libraries} --no-deps --features {features}",
+            // With an example, the dependencies have the features of the step before, and are not checked anew.
+            "doc {libraries} --no-deps --lib --example tutorial --features {features}",
             &[("RUSTDOCFLAGS", "-D warnings")],
             Need::Nothing,
         ),
         step(
             "tests, host",
-            "test {libraries} --features {features}",
+            // Without examples, which the lints check and the demo runs: to link them takes minutes.
+            "test {libraries} --lib --tests --features {features}",
+            &[("BURN_DEVICE", "flex"), ("BURN_LAZY_ENGINE", "host")],
+            Need::Nothing,
+        ),
+        step(
+            "tests, snippets",
+            "test {libraries} --doc --features {features}",
             &[("BURN_DEVICE", "flex"), ("BURN_LAZY_ENGINE", "host")],
             Need::Nothing,
         ),
         step(
             "tests, cpu",
-            // Other kernels run with their indices checked. Batches and edges of systems are above kernels, and take
-            // minutes of small launches. What computes on the host does so in the step before.
-            "test {core} --features {features} --test * -- --skip backend::solve_ \
-             --skip on_device::host --skip on_device::folds --skip on_device::matrices \
-             --skip on_device::pairs_once --skip on_device::scaled",
+            &format!(
+                "test {{core}} -p burn-lazy-remote --features {{features}} --test * -- {NOT_ON_CPU}"
+            ),
             &[
                 ("BURN_DEVICE", "cpu"),
                 ("BURN_LAZY_RUNTIME", "cpu"),
@@ -384,21 +398,6 @@ fn steps(features: &str, all: bool, tools: Option<&targets::Tools>) -> Vec<Step>
             Need::Vulkan,
         ),
     ];
-    // Burn's remote backend takes some 300 more crates, with other features of those that the steps above have built.
-    steps.extend([
-        step(
-            "lints, remote devices",
-            "clippy {remote} --examples -- -D warnings",
-            &[],
-            Need::Nothing,
-        ),
-        step(
-            "tests, remote devices",
-            "test {remote} --examples",
-            &[("BURN_DEVICE", "flex")],
-            Need::Nothing,
-        ),
-    ]);
     if all {
         steps.push(step(
             "tests, remote devices without fusion",
