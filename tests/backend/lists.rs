@@ -67,3 +67,22 @@ fn what_the_device_cannot_end_is_refused_before_it_is_queued() {
     let sum: Tensor<2> = formula.sum(Axis::J);
     assert_eq!(host(sum), vec![2.0 * n as f64; dim]);
 }
+
+#[test]
+fn zeros_of_both_signs_are_equal() {
+    // Far more of them than a list has places, and a few that are less in between.
+    let n = 600;
+    let mut values: Vec<f64> = (0..n)
+        .map(|j| if j % 2 == 0 { 0.0 } else { -0.0 })
+        .collect();
+    values[77] = -1.0;
+    values[400] = -2.0;
+    let y = column(values.into_iter());
+    let f = LazyTensor::vj(y) * LazyTensor::vi(Tensor::<2>::ones([3, 1], &device()));
+    for k in [1, 4, 20] {
+        let found: Tensor<2, Int> = f.argkmin(k, Axis::J);
+        let others = (0..n as i64).filter(|j| ![77, 400].contains(j));
+        let row: Vec<i64> = [400, 77].into_iter().chain(others).take(k).collect();
+        assert_eq!(numbers(found), row.repeat(3), "{k}");
+    }
+}

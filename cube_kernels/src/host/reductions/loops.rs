@@ -90,7 +90,15 @@ impl<T: Real> Vectors for LargestOf<'_, T> {
                 *most = larger(*most, *value);
             }
         }
-        most.into_iter().fold(self.least, larger)
+        // In pairs, as one after the other would take longer than all that is before.
+        let mut half = WIDE / 2;
+        while half > 0 {
+            for k in 0..half {
+                most[k] = larger(most[k], most[k + half]);
+            }
+            half /= 2;
+        }
+        most[0]
     }
 }
 
@@ -169,15 +177,20 @@ impl<T: Real, F: Fn(T) -> bool> Vectors for Places<'_, T, F> {
 
     #[inline(always)]
     fn run<M: Arithmetic>(self, _math: M) -> usize {
-        /// Values that are tested at once, as few are found.
+        /// Values that are tested at once, as few are found: a bit for each.
         const TOGETHER: usize = 32;
         let (is_one, places) = (self.is_one, self.places);
         let mut count = 0;
         let mut first = 0;
         let mut find = |values: &[T], first: usize| {
-            for (place, value) in (first as u32..).zip(values) {
-                places[count] = place;
-                count += usize::from(is_one(*value));
+            let mut found = 0u32;
+            for (bit, value) in values.iter().enumerate() {
+                found |= u32::from(is_one(*value)) << bit;
+            }
+            while found != 0 {
+                places[count] = first as u32 + found.trailing_zeros();
+                count += 1;
+                found &= found - 1;
             }
         };
         let chunks = self.values.chunks_exact(TOGETHER);

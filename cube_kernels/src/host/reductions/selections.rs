@@ -1,5 +1,7 @@
 //! Reductions whose result is made of values of single columns.
 
+use std::cmp::Ordering;
+
 use super::{
     HostReduction, HostResults, Room, Rules, Taken,
     loops::{AnyBeyond, Places},
@@ -121,6 +123,9 @@ impl HostResults for Extremum {
     }
 }
 
+/// How many times as many values as a list has places are sorted before they are inserted.
+const MANY: usize = 2;
+
 impl Smallest {
     /// Inserts a value behind those that it equals, or as its index says where columns come in another order, if it is among
     /// the smallest. The list of component `component` of `row` is sorted; its places are at a distance of all components.
@@ -184,16 +189,38 @@ impl HostReduction for Smallest {
             .given
             .values(rules.instructions, &mut values[..taken.len]);
         let bound = T::of(state.values[last]);
-        let or_equal = rules.spec.unordered;
-        let count = rules.instructions.run(Places {
-            values,
-            places,
-            is_one: |value| value < bound || (or_equal && value == bound),
-        });
-        for place in &places[..count] {
+        // A test each, as one with a choice in it is not made of vector instructions.
+        let count = match rules.spec.unordered {
+            false => rules.instructions.run(Places {
+                values,
+                places,
+                is_one: |value| value < bound,
+            }),
+            true => rules.instructions.run(Places {
+                values,
+                places,
+                is_one: |value| value <= bound,
+            }),
+        };
+        let own = |place: &u32| {
             let place = *place as usize;
-            let own = (values[place].double(), rules.index(taken.column + place));
-            self.insert(state, (row, taken.index), own, rules);
+            (values[place].double(), rules.index(taken.column + place))
+        };
+        let mut places = &mut places[..count];
+        if count >= MANY * self.k {
+            // Most of them would be inserted only to be pushed out again.
+            let precedes = |a: &u32, b: &u32| {
+                let (a, b) = (own(a), own(b));
+                // None is NaN, and zeros of both signs are equal.
+                let by_value = a.0.partial_cmp(&b.0).unwrap_or(Ordering::Equal);
+                by_value.then(a.1.cmp(&b.1))
+            };
+            places.select_nth_unstable_by(self.k - 1, precedes);
+            places = &mut places[..self.k];
+            places.sort_unstable_by(precedes);
+        }
+        for place in places {
+            self.insert(state, (row, taken.index), own(place), rules);
         }
     }
 
