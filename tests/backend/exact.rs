@@ -351,3 +351,24 @@ fn selections_among_more_columns_than_the_type_counts_are_errors_where_they_are_
     let smallest: Tensor<2> = LazyTensor::vj(y).min(Axis::J);
     assert_eq!(host(smallest), [0.0]);
 }
+
+#[cfg(feature = "autodiff")]
+#[test]
+fn a_row_without_weight_leaves_no_trace_in_gradients() {
+    let tracked = device().autodiff();
+    let x = Tensor::<2>::from_data([[0.5], [1.5]], &tracked).require_grad();
+    let w = Tensor::<2>::from_data([[0.0], [2.0]], &tracked).require_grad();
+    let y = Tensor::<2>::from_data([[3.0], [-1.0], [0.25]], &tracked).require_grad();
+    let scores = LazyTensor::vi(x.clone()) + LazyTensor::vj(y.clone());
+    let sums: Tensor<2> = scores.logsumexp_weighted(LazyTensor::vi(w.clone()), Axis::J);
+    let nothing = sums.clone().equal_elem(f64::NEG_INFINITY);
+    assert_eq!(host(nothing.clone().float()), [1.0, 0.0]);
+    let gradients = sums.mask_fill(nothing, 0.0).sum().backward();
+    let by = |leaf: &Tensor<2>| host(leaf.grad(&gradients).unwrap());
+    assert_close("scores", &by(&x), &[0.0, 1.0], 1e-6);
+    assert_close("weights", &by(&w), &[0.0, 0.5], 1e-6);
+    let exponentials = [3.0f64, -1.0, 0.25].map(f64::exp);
+    let total: f64 = exponentials.iter().sum();
+    let expected = exponentials.map(|own| own / total);
+    assert_close("columns", &by(&y), &expected, 1e-6);
+}

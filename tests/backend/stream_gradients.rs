@@ -260,10 +260,10 @@ fn a_product_with_zeros_has_the_gradient_of_all_columns() {
 
 #[test]
 fn the_gradient_by_a_weight_of_0_is_that_of_all_columns() {
-    // In chunks of which some have no positive weight.
+    // In chunks of which some have no positive weight, and rows whose sum is 0.
     let source = columns(&[0.5, -1.0, 2.0, 0.0], 1);
     let tracked = device().autodiff();
-    let weights = [[0.0, 1.0], [0.0, -1.0], [1.0, 0.0]];
+    let weights = [[0.0, 1.0], [0.0, -1.0], [1.0, 0.0], [0.0, 0.0]];
     let w = Tensor::<2>::from_data(weights, &tracked).require_grad();
     // The weight of a column is one of two numbers of the row, by its index.
     let formula = |y_j: LazyTensor, column: LazyTensor| {

@@ -145,12 +145,13 @@ impl Family for LogSumExp {
         let scores = self.scores;
         let (_, each) = exponential(forward);
         let root = forward.root().clone();
-        let exp = (root.slice(0, scores).rounded() - forward.state(0)).exp() * each;
+        let exp = (root.slice(0, scores).rounded() - forward.state(0)).exp();
         match root.dim() - scores {
-            0 => exp,
+            0 => exp * each,
             weights => {
                 let weight = root.slice(scores, weights);
-                // Where the weight is 0, the exponential may be infinite.
+                // Terms of weight 0 have no part in the maximum, so that their exponentials may be infinite.
+                let exp = Expr::scalar(ScalarOp::StrongMul, vec![each, exp]);
                 let by_score = Expr::scalar(ScalarOp::StrongMul, vec![weight, exp.clone()]);
                 Expr::concat(vec![narrowed(by_score, scores), narrowed(exp, weights)])
             }
