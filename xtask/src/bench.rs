@@ -141,9 +141,9 @@ fn benchmark(name: &str, device: Device, features: &str) -> Result<Command> {
     device.ensure(&say)?;
     let mut command = process::cargo();
     command.arg("bench");
-    // The profile of the tests, so that nothing is built anew: what is measured is compiled at run time, or has its
-    // own level of optimisation. But in layers and their peers Burn's own operations have a share of the time.
-    if name != "layers" {
+    // The profile of the examples, so that little is built anew: what is measured is compiled at run time, or has its own
+    // level of optimisation. But on the host, Burn's own operations have a share in the time of layers and their peers.
+    if name != "layers" || device != Device::Flex {
         command.args(["--profile", "dev"]);
     }
     // What the other packages take would be built for nothing.
