@@ -298,8 +298,8 @@ fn on_standin(step: &Make, toolkit: &Path) -> Vec<Step> {
         // What reaches kernels in ways of its own. Functions and formulas run above, also those of gradients.
         on(
             "backend on a stand-in for CUDA",
-            "--test backend -- clusters coinciding lists masks pruning::nothing_differs ranges reductions shapes \
-             symmetric unfused variance",
+            "--test backend -- backend::devices clusters coinciding lists masks pruning::nothing_differs ranges \
+             reductions shapes symmetric unfused variance",
             ["90", "backward", "0"],
         ),
     ]
