@@ -18,7 +18,7 @@ use burn::{
     tensor::{Bool, DType, Device, Int, Shape, Tensor, TensorData},
 };
 use burn_lazy::{
-    Axes, Axis, LazyTensor, Ranges,
+    Axes, Axis, LazyTensor, Ranges, Shards,
     solve::{LogDetOptions, Nystrom, Rank, SolveOptions, log_det},
 };
 use burn_lazy_remote::Server;
@@ -123,6 +123,38 @@ fn reductions_are_those_of_the_host() {
         let remote = reductions(&server.device(0), dtype);
         assert_same(remote, reductions(&Device::flex(), dtype));
     }
+}
+
+/// What a matrix gives that is shared out to devices, and its gradient. Nothing is on the devices before.
+fn shared_out(home: &Device, devices: [Device; 2]) -> Results {
+    let tracked = home.clone().autodiff();
+    let x = tensor([7, 2], 1.0, DType::F64, &tracked).require_grad();
+    let y = tensor([5, 2], 2.0, DType::F64, &tracked).require_grad();
+    let k = (-LazyTensor::vi(x.clone()).sqdist(LazyTensor::vj(y.clone()))).exp();
+    let shards = Shards::new(devices).weights([3.0, 1.0]);
+    let mut all = Vec::new();
+    for (name, sharded) in [("rows", shards.rows(&k)), ("columns", shards.columns(&k))] {
+        let sums: Tensor<2> = sharded.logsumexp(Axis::J);
+        let places: Tensor<2, Int> = sharded.argmin(Axis::J);
+        let gradients = sums.clone().square().sum().backward();
+        all.push((name, host(sums)));
+        all.push((name, whole(places)));
+        for leaf in [&x, &y] {
+            all.push((name, host(leaf.grad(&gradients).unwrap())));
+        }
+    }
+    all
+}
+
+#[test]
+fn matrices_are_shared_out_to_the_devices_of_a_server() {
+    let server = Server::start();
+    let expected = || shared_out(&Device::flex(), [Device::flex(), Device::flex()]);
+    let [first, second] = [0, 1].map(|index| server.device(index));
+    // From this process, and from a device of the server.
+    let here = shared_out(&Device::flex(), [first.clone(), second.clone()]);
+    assert_same(here, expected());
+    assert_same(shared_out(&first, [first.clone(), second]), expected());
 }
 
 /// The first of them on a server whose kernels are compiled. Rounding differs from that of the host.
