@@ -380,12 +380,14 @@ fn steps(features: &str, all: bool, tools: Option<&targets::Tools>) -> Vec<Step>
         ),
         step(
             "tests, wgpu",
-            // What the compilers of software Vulkan take minutes for, and what is above kernels, runs elsewhere. Of
-            // kernels, some run as WGSL and some as SPIR-V, which are two ways to the same driver.
+            // What the compilers of software Vulkan take minutes for, what is above kernels, and what the stand-in for
+            // CUDA runs of the library, runs elsewhere. Of kernels, some run as WGSL and some as SPIR-V, which are two
+            // ways to the same driver.
             "test {core} --features {features} --test * -- --skip long::nested_functions \
-             --skip long::soft_time_warping --skip clusters::systems_of_matrices \
-             --skip masks::labels_of_any_size --skip gradients_of_algebra_and_kernels \
-             --skip backend::constrained --skip backend::shards \
+             --skip long::soft_time_warping --skip masks::labels_of_any_size \
+             --skip gradients_of_algebra_and_kernels --skip backend::clusters --skip backend::coinciding \
+             --skip backend::constrained --skip backend::lists --skip backend::pruning \
+             --skip backend::ranges --skip backend::shards \
              --skip backend::solve --skip backend::stream --skip on_device::host \
              --skip on_device::schedules --skip on_device::random_kernels \
              --skip on_device::scaled --skip on_device::pairs_once",
