@@ -4,11 +4,11 @@ mod sharded;
 
 use std::ops::Range;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use burn_lazy_kernels::{Accumulation, Axis, ReductionKind, Wanted};
 
 use crate::{
-    backends::check,
+    backends::{check, is_processor},
     error::LazyError,
     lazy::{LazyTensor, expect},
     request::Request,
@@ -102,7 +102,8 @@ impl Shards {
     }
 
     /// The same devices, each with a share in proportion to its speed. Each computes a sum of some rows of `k` twice: once so
-    /// that kernels are compiled, and then for the time. Measure again for formulas that take another time for a pair.
+    /// that kernels are compiled, and then for the time. Measure again for formulas that take another time for a pair. Devices
+    /// that are the processor of this machine take its cores from each other: of these only the fastest one has a share.
     ///
     /// # Panics
     /// If a device cannot run the formula, or no operand depends on one of the axes.
@@ -131,11 +132,11 @@ impl Shards {
                 let kind = ReductionKind::Sum(Accumulation::default());
                 let request = Request::new(kind, Wanted::VALUES, Axis::J);
                 let reduced = block.formula.reduce_unchecked(request);
-                // A device that fails says so when it is used.
-                let _ = device.sync();
-                reduced
-                    .map(drop)
-                    .map_err(|error| block.named(error, Axis::I))
+                let reduced = reduced.map_err(|error| block.named(error, Axis::I))?;
+                let values = reduced.values.expect("they are wanted");
+                // Read, as what nobody asks for may stay queued. A device that fails says so when it is used.
+                let _ = Tensor::<1>::from_dispatch(values).try_into_data();
+                Ok(())
             };
             run()?;
             let start = std::time::Instant::now();
@@ -143,7 +144,15 @@ impl Shards {
             Ok(1.0 / start.elapsed().as_secs_f64().max(1e-9))
         };
         let speeds = self.devices.iter().map(speed);
-        let speeds = speeds.collect::<Result<Vec<f64>, LazyError>>()?;
+        let mut speeds = speeds.collect::<Result<Vec<f64>, LazyError>>()?;
+        let on_processor: Vec<bool> = self.devices.iter().map(is_processor).collect();
+        let processors = || (0..speeds.len()).filter(|place| on_processor[*place]);
+        let fastest = processors().max_by(|a, b| speeds[*a].total_cmp(&speeds[*b]));
+        for place in processors().collect::<Vec<_>>() {
+            if Some(place) != fastest {
+                speeds[place] = 0.0;
+            }
+        }
         self.try_weights(speeds)
     }
 
