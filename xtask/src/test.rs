@@ -65,10 +65,9 @@ const AS_SPIRV: &str = "on_device measured --skip on_device::host --skip on_devi
 /// computes on the host does so in a step of its own. The others vary the formulas of kernels, and run on software Vulkan or
 /// on the stand-in for CUDA, and on the host.
 const NOT_ON_CPU: &str = "--skip on_device::host --skip on_device::folds --skip on_device::matrices \
-    --skip on_device::pairs_once --skip on_device::scaled --skip backend::solve_ --skip backend::random_gradients \
-    --skip blocks::reductions_of_the_blocks --skip coinciding::second_derivatives \
-    --skip gradients_of_all_reductions_reach_matrices --skip gradients_by_all_operands_are_those_of_differences \
-    --skip gradients_of_each_operation --skip gradients_of_norms_and_cosines \
+    --skip on_device::pairs_once --skip on_device::scaled --skip backend::solve_ --skip backend::blocks \
+    --skip backend::clusters --skip backend::coinciding --skip backend::dropped --skip backend::of_pairs \
+    --skip backend::random_gradients --skip gradients_of_each_operation --skip gradients_of_norms_and_cosines \
     --skip a_module_with_a_learned_kernel_trains --skip not_counted::forces --skip not_counted::padded_rows \
     --skip pruning::nothing_differs --skip ranges::every_reduction_is_that_of_the_pairs";
 
