@@ -157,7 +157,7 @@ fn matrices_are_shared_out_to_the_devices_of_a_server() {
     assert_same(shared_out(&first, [first.clone(), second]), expected());
 }
 
-/// The first of them on a server whose kernels are compiled. Rounding differs from that of the host.
+/// Reductions, gradients and systems on a server whose kernels are compiled. Rounding differs from that of the host.
 #[cfg(feature = "cpu")]
 #[test]
 fn the_cpu_runtime_serves() {
@@ -185,6 +185,7 @@ fn the_cpu_runtime_serves() {
         reductions(&Device::flex(), DType::F32),
     );
     close(gradients(&device), gradients(&Device::flex()));
+    close(solutions(&device), solutions(&Device::flex()));
 }
 
 /// Sums over some pairs, of pairs that are stored, of views and of nothing, and what is found with a NaN.
