@@ -193,6 +193,20 @@ fn no_rows_and_no_columns_are_shared_out() {
 }
 
 #[test]
+fn a_block_without_pairs_has_no_index_to_give() {
+    // Each row has the columns from its own index on, so that the last row has none in the first block; and all values are
+    // as bad as what stands for none.
+    let x = tensor(&[f64::INFINITY; 3], [3, 1], DType::F32, &device());
+    let ones = LazyTensor::vj(Tensor::<2>::ones([4, 1], &device()));
+    let k = (LazyTensor::vi(x) * ones).ranges(&Ranges::band([3, 4], 0, 4).unwrap());
+    let sharded = Shards::new(devices(2)).columns(&k);
+    let expected: Tensor<2, Int> = k.argmin(Axis::J);
+    assert_eq!(numbers(expected), [0, 1, 2]);
+    let found: Tensor<2, Int> = sharded.argmin(Axis::J);
+    assert_eq!(numbers(found), [0, 1, 2], "{sharded:?}");
+}
+
+#[test]
 fn products_and_systems_run_on_all_devices() {
     let n = 30;
     let mut random = Random::new(4);
