@@ -3,10 +3,7 @@
 
 use std::path::Path;
 
-use burn::{
-    prelude::*,
-    tensor::{DType, FloatDType},
-};
+use burn::{prelude::*, tensor::DType};
 use burn_lazy::{Axis, LazyTensor, Pruning, Shards, stream};
 
 use crate::cases::{Case, Data, Kind, Output, prepare};
@@ -187,7 +184,7 @@ fn streamed(
 }
 
 fn operand(data: &Data, name: &str, device: &Device) -> Tensor<2> {
-    let tensor = data.tensor(name, device, DType::from(FloatDType::F32));
+    let tensor = data.tensor(name, device, DType::F32);
     tensor.expect("the case has it")
 }
 

@@ -69,6 +69,15 @@ struct Times {
 }
 
 impl Times {
+    /// Those of a contender that has been called once.
+    fn new(first: f64, error: f64) -> Self {
+        Self {
+            first,
+            error,
+            samples: Vec::new(),
+        }
+    }
+
     fn wants_more(&self, budget: &Budget) -> bool {
         self.samples.is_empty() || self.samples.iter().sum::<f64>() < budget.total
     }
@@ -265,30 +274,18 @@ fn measure(
     let processor = ProcessTime::now();
     let (first, out) = timed(&*call);
     let first_call_cpu_s = processor.elapsed().as_secs_f64();
-    let mut own = Times {
-        first,
-        error: error(case, &data, &out.host()),
-        samples: Vec::new(),
-    };
+    let mut own = Times::new(first, error(case, &data, &out.host()));
     // The same on one device that holds everything.
     let mut beside = case.deployment.map(|deployment| {
         let call = prepare(case, &data, &deployment.local(device));
         let (first, out) = timed(&*call);
-        let times = Times {
-            first,
-            error: error(case, &data, &out.host()),
-            samples: Vec::new(),
-        };
+        let times = Times::new(first, error(case, &data, &out.host()));
         (deployment.beside(), call, times)
     });
     let mut peers = Vec::new();
     for worker in workers.iter_mut().filter(|_| case.compared) {
         if let Some((first, out)) = worker.prepare(case, &data, scratch)? {
-            let times = Times {
-                first,
-                error: error(case, &data, &out),
-                samples: Vec::new(),
-            };
+            let times = Times::new(first, error(case, &data, &out));
             peers.push((worker, times));
         }
     }

@@ -65,8 +65,9 @@ pub(crate) struct Parted {
 #[derive(Clone, Debug)]
 pub(crate) struct Results<const R: usize> {
     /// The values, none for a count. Softmax-weighted sums have the logarithms of the sums of exponentials beside them,
-    /// `[.., 1]`, variances the means, and sums of the terms of positive weight those of the terms of negative weight. A product by
-    /// parts has beside it the product of the parts that are not 0, and the number of the others.
+    /// `[.., 1]`, variances the means. Sums of exponentials with weights are two logarithms, of the terms of positive and of
+    /// negative weight. A product by parts has beside it the product of the parts that are not 0, and the number of the
+    /// others.
     pub values: Vec<Tensor<R>>,
     /// The indices of selected values, or counts.
     pub indices: Option<Tensor<R, Int>>,

@@ -40,14 +40,13 @@ use nalgebra::DMatrix;
 use super::{
     SolveError,
     operator::is_half,
-    system::{constant_beside, epsilon, host, shape_of, tensor},
+    system::{RIGHT, constant_beside, epsilon, host, shape_of, tensor},
 };
 use crate::{backends::is_tracked, cast::cast, operand::broadcast};
 
 /// How matrices are named in messages.
 const MATRIX: &str = "the matrix";
 const TRIANGULAR: &str = "the triangular matrix";
-const RIGHT: &str = "the right-hand side";
 
 /// Which entries of a matrix count; the others are not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -88,8 +88,8 @@ impl Selection {
     /// What the workloads take beside what the device takes: remote devices where they are asked for, as these are some 300
     /// more crates. Compiled devices have them already.
     fn features(&self) -> &'static str {
-        let names = self.only.iter().flat_map(|only| only.split(','));
-        match names.into_iter().any(|name| name.starts_with("remote")) {
+        let mut names = self.only.iter().flat_map(|only| only.split(','));
+        match names.any(|name| name.starts_with("remote")) {
             true => "remote-server,remote-websocket",
             false => "",
         }
