@@ -281,16 +281,39 @@ impl Parted {
         }
     }
 
-    /// The result for two parts, of which the indices of one come before those of the other.
+    /// The result for parts that follow each other, of which there is at least one.
     pub fn merge<const R: usize>(
         &self,
-        earlier: Partial<R>,
-        later: Partial<R>,
+        mut parts: Vec<Partial<R>>,
     ) -> Result<Partial<R>, LazyError> {
-        if earlier.is_empty() {
-            // Not all of Burn's operations take tensors of no elements.
-            return Ok(earlier);
+        let first = parts.first().expect("there is a part");
+        // Not all of Burn's operations take tensors of no elements.
+        if parts.len() == 1 || first.is_empty() {
+            return Ok(parts.swap_remove(0));
         }
+        let places = first.places;
+        let alone = |results| Partial {
+            results,
+            terms: None,
+            places,
+        };
+        let results = parts.into_iter();
+        match self.kind {
+            // A reduction takes all parts at once, and not one after the other.
+            Kind::LogSumExp => self.logsumexp(results.map(|part| part.results)).map(alone),
+            Kind::Smallest(count) => {
+                let lists = results.map(|part| part.results);
+                self.smallest(lists, count, places).map(alone)
+            }
+            _ => {
+                let all = results.reduce(|earlier, later| self.merge_two(earlier, later));
+                Ok(all.expect("there is a part"))
+            }
+        }
+    }
+
+    /// The result for two parts, of which the indices of one come before those of the other.
+    fn merge_two<const R: usize>(&self, earlier: Partial<R>, later: Partial<R>) -> Partial<R> {
         let terms = earlier.terms.clone().zip(later.terms.clone());
         let terms = terms.map(|(earlier, later)| [earlier, later]);
         let (first, second) = (earlier.results, later.results);
@@ -307,7 +330,6 @@ impl Parted {
                     indices: None,
                 }
             }
-            Kind::LogSumExp => only(logaddexp(first.value(), second.value())),
             Kind::WeightedLogSumExp => {
                 let ([a, negative_a], [b, negative_b]) = (first.two(), second.two());
                 Results {
@@ -318,7 +340,7 @@ impl Parted {
             Kind::SoftmaxSum => softmax_sums(first, second),
             Kind::Minimum => selected(first, second, Tensor::lower),
             Kind::Maximum => selected(first, second, Tensor::greater),
-            Kind::Smallest(count) => self.smallest([first, second], count, earlier.places)?,
+            Kind::LogSumExp | Kind::Smallest(_) => unreachable!("all parts are merged at once"),
             Kind::Count => Results {
                 values: vec![],
                 indices: Some(first.index() + second.index()),
@@ -327,11 +349,11 @@ impl Parted {
                 moments(first, second, terms.as_ref().expect("values are counted"))
             }
         };
-        Ok(Partial {
+        Partial {
             results,
             terms: terms.map(|[earlier, later]| earlier + later),
             places: earlier.places,
-        })
+        }
     }
 
     /// The result for the whole axis, of a formula of type `dtype`.
@@ -354,26 +376,41 @@ impl Parted {
         }
     }
 
-    /// The smallest of two lists. Equal values are in the order of their indices, as the library finds the smallest of all
-    /// of them.
+    /// The logarithm of the sum of the exponentials of all values.
+    fn logsumexp<const R: usize>(
+        &self,
+        parts: impl Iterator<Item = Results<R>>,
+    ) -> Result<Results<R>, LazyError> {
+        let values: Vec<_> = parts.map(Results::value).collect();
+        let mut shape = values[0].dims().to_vec();
+        shape.insert(R - 1, values.len());
+        let columns = as_columns(Tensor::cat(values, R - 1), shape)?;
+        let kind = ReductionKind::LogSumExp {
+            scores: columns.dim(),
+        };
+        let request = Request::new(kind, Wanted::VALUES, Axis::J).squeezed(true);
+        let Reduced { values, .. } = columns.reduce::<R>(self.operation, request)?;
+        Ok(only(Tensor::from_dispatch(
+            values.expect("they are wanted"),
+        )))
+    }
+
+    /// The smallest of lists. Equal values are in the order of their indices, as the library finds the smallest of all of
+    /// them.
     fn smallest<const R: usize>(
         &self,
-        lists: [Results<R>; 2],
+        lists: impl Iterator<Item = Results<R>>,
         count: usize,
         places: usize,
     ) -> Result<Results<R>, LazyError> {
-        let [first, second] = lists;
-        let indices = [&first, &second].map(|list| list.indices.clone().expect("it has indices"));
-        let indices = Tensor::cat(indices.into(), places);
-        let values = Tensor::cat(vec![first.value(), second.value()], places);
-        let device = values.device();
+        let (values, indices): (Vec<_>, Vec<_>) = lists.map(Results::both).unzip();
+        let indices = Tensor::cat(indices, places);
+        let values = Tensor::cat(values, places);
         let mut shape = values.dims().to_vec();
         if places + 1 == R {
             shape.push(1);
         }
-        // All rows are batches of a formula of columns.
-        let columns = Dispatch::float_reshape(values.into_dispatch(), Shape::from(shape));
-        let columns = LazyTensor::leaf(Operand::dispatch(columns, device, Some(Axis::J))?);
+        let columns = as_columns(values, shape)?;
         let kind = columns.smallest(self.operation, count)?;
         let request = Request::new(kind, Wanted::BOTH, Axis::J).squeezed(true);
         let Reduced {
@@ -389,4 +426,18 @@ impl Parted {
             indices: Some(known.mask_fill(missing, -1)),
         })
     }
+}
+
+/// Values in another shape as a formula of columns, of which all rows are batches.
+fn as_columns<const R: usize>(
+    values: Tensor<R>,
+    shape: Vec<usize>,
+) -> Result<LazyTensor, LazyError> {
+    let device = values.device();
+    let columns = Dispatch::float_reshape(values.into_dispatch(), Shape::from(shape));
+    Ok(LazyTensor::leaf(Operand::dispatch(
+        columns,
+        device,
+        Some(Axis::J),
+    )?))
 }

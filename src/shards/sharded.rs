@@ -319,10 +319,7 @@ impl Sharded {
         let parts = parts.into_iter().map(|(part, _)| part.on_device(&home));
         match merged {
             true => {
-                let merged = parts
-                    .map(Ok)
-                    .reduce(|earlier, later| reduction.merge(earlier?, later?));
-                let merged = merged.expect("there is a block")?;
+                let merged = reduction.merge(parts.collect())?;
                 Ok(reduction.finish(merged, dtype))
             }
             false => {

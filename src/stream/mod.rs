@@ -35,7 +35,7 @@ mod mapped;
 mod npy;
 mod reader;
 
-use std::{cell::Cell, fmt, io, ops::Range};
+use std::{fmt, io, mem, ops::Range};
 
 use burn::tensor::{Bool, Device, FloatDType, Int, Tensor, TensorData};
 use burn_lazy_kernels::Axis;
@@ -56,6 +56,8 @@ use reader::{Chunk, for_each_chunk};
 
 /// How many numbers are read at once, if nothing else is said: so many that what a chunk takes beside them hardly counts.
 const NUMBERS: usize = 1 << 20;
+/// How many results of chunks are kept until they are merged. A merge takes some small operations, however many it merges.
+const TOGETHER: usize = 8;
 
 /// Why columns were not reduced. What was computed of other columns is dropped, and everything can be used again.
 #[derive(Debug, thiserror::Error)]
@@ -349,21 +351,21 @@ impl<'a, const S: usize> Stream<'a, S> {
         passes: usize,
         formula: &mut Formula<'_, S>,
     ) -> Result<Partial<R>, StreamError> {
-        let whole = Cell::new(None);
+        let mut parts = Vec::with_capacity(TOGETHER);
         self.for_each(formula, (0, passes), &mut |k, columns| {
             let k = k.inner();
             if columns.start == 0 {
                 reduction.check_len(&k, self.sources[0].len())?;
             }
             let part = reduction.partial(&k, columns.start)?;
-            let all = match whole.take() {
-                None => part,
-                Some(earlier) => reduction.merge(earlier, part)?,
-            };
-            whole.set(Some(all));
+            parts.push(part);
+            if parts.len() == TOGETHER {
+                let merged = reduction.merge(mem::take(&mut parts))?;
+                parts.push(merged);
+            }
             Ok(())
         })?;
-        Ok(whole.into_inner().expect("there is at least one chunk"))
+        Ok(reduction.merge(parts)?)
     }
 
     /// Does something with the formula of each chunk, in pass `pass` of `passes`.
