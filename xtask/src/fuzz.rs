@@ -81,8 +81,8 @@ pub fn run(options: &Options) -> Result<bool> {
 /// Builds the test, with the features of the tests.
 fn command() -> Command {
     let mut command = process::cargo();
-    command.arg("test").args(test::LIBRARIES.split(' '));
-    command.args(["--features", test::FEATURES, "--test", "kernels"]);
+    command.arg("test").args(test::libraries());
+    command.args(["--test", "kernels"]);
     command
 }
 

@@ -15,8 +15,8 @@ pub fn run() -> Result<bool> {
         ("cpu", "reference_page::"),
     ] {
         let mut command = process::cargo();
-        command.arg("test").args(test::LIBRARIES.split(' '));
-        command.args(["--features", test::FEATURES, "--test", "kernels", tests]);
+        command.arg("test").args(test::libraries());
+        command.args(["--test", "kernels", tests]);
         command
             .env("BURN_LAZY_RUNTIME", runtime)
             .env("BURN_LAZY_UPDATE", "1");

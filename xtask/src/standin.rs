@@ -54,6 +54,9 @@ fn folder() -> Result<PathBuf> {
         "build",
         "-p",
         PACKAGE,
+        // As its tests were built.
+        "--profile",
+        "test",
         "--message-format=json-render-diagnostics",
     ]);
     let output = command

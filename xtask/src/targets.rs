@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::process::{self, capture};
-use crate::{debian, llvm};
+use crate::{debian, llvm, test};
 
 /// NVRTC, ptxas and nvdisasm, and the headers that kernels include. Their versions are fixed, as the
 /// machine code is compared with a table.
@@ -36,13 +36,11 @@ pub const TABLE: &str = "cube_kernels/targets/sass.jsonl";
 /// What the text of the kernels and their plans are compared with.
 pub const RECORD: &str = "cube_kernels/targets/record.jsonl";
 
-/// The program that compiles the corpus, as `cargo run` takes it. It has the features of [`WITH_KERNELS`], so
-/// that what both depend on is built once.
-pub const PACKAGE: &str = "-p burn-lazy-targets --features ptx,burn-lazy-kernels/vulkan";
+/// The feature by which the program that compiles the corpus has all of its compilers.
+pub const FEATURE: &str = "burn-lazy-targets/ptx";
 
-/// The program and the kernels on Vulkan, as `cargo test` takes them.
-pub const WITH_KERNELS: &str = "-p burn-lazy-kernels -p burn-lazy-targets \
-     --features burn-lazy-targets/ptx,burn-lazy-kernels/vulkan";
+/// The test that hands its arguments on to the program, as `cargo test` takes it.
+pub const PROGRAM: &str = "--test program -- --program";
 
 /// Where the tools are.
 pub struct Tools {
@@ -140,8 +138,9 @@ fn wheels(say: &dyn Fn(&str)) -> Result<PathBuf> {
 fn program(what: &str) -> Result<Command> {
     let tools = Tools::ensure(&|message| eprintln!("{message}"))?;
     let mut command = process::cargo();
-    command.arg("run").args(PACKAGE.split(' '));
-    command.args(["--", what]).args(tools.arguments());
+    command.args(["test", "--quiet"]);
+    command.args(test::libraries()).args(PROGRAM.split(' '));
+    command.arg(what).args(tools.arguments());
     Ok(command)
 }
 

@@ -15,7 +15,7 @@ use crate::summary::{Outcome, Row, Tally, table};
 use crate::turns::{Turns, lock};
 use crate::{bounds, llvm, process, standin, targets, vulkan, web};
 
-/// The features of the tests and the examples: one set, so that one build serves both.
+/// The features of the tests and the examples: one set, so that one build serves all steps.
 pub const FEATURES: &str = if cfg!(target_os = "linux") {
     "cpu,cuda,wgpu,ndarray,mmap,remote-server,remote-websocket"
 } else {
@@ -24,11 +24,11 @@ pub const FEATURES: &str = if cfg!(target_os = "linux") {
 };
 /// The same where there is no LLVM to link.
 const FEATURES_WITHOUT_LLVM: &str = "wgpu,ndarray,mmap,remote-server,remote-websocket";
-/// What the other targets take has features of its own, too, and the stand-in for a driver shares little with them.
-pub const LIBRARIES: &str = "--workspace --exclude xtask --exclude burn-lazy-targets \
-     --exclude burn-lazy-standin";
-/// What has kernels of its own. Layers are made of these.
-const CORE: &str = "-p burn-lazy -p burn-lazy-kernels";
+/// The packages that are built together. The stand-in for a driver shares little with them.
+pub const LIBRARIES: &str = "--workspace --exclude xtask --exclude burn-lazy-standin";
+/// What has kernels of its own, of which layers are made. With the program that compiles them for other devices, the
+/// features of what all depend on are those of [`LIBRARIES`].
+const CORE: &str = "-p burn-lazy -p burn-lazy-kernels -p burn-lazy-targets";
 /// CubeCL's shader compilers recurse with the nesting of a kernel, in unoptimised builds deeper
 /// than the default stack of a thread.
 const DEEP_STACK: (&str, &str) = ("RUST_MIN_STACK", "16777216");
@@ -39,13 +39,28 @@ const ONE_TEST: (&str, &str) = ("RUST_TEST_THREADS", "1");
 /// that compiles many takes two thirds of the time.
 const PLAIN_CODE: (&str, &str) = ("GALLIVM_PERF", "nopt");
 
+/// The packages and the features that the tests are built with, as arguments of cargo.
+pub fn libraries() -> Vec<String> {
+    let mut arguments: Vec<String> = LIBRARIES.split(' ').map(str::to_owned).collect();
+    arguments.extend(["--features".to_owned(), with_targets(FEATURES)]);
+    arguments
+}
+
+/// The features with that of the program that compiles kernels for other devices, where it can be built.
+fn with_targets(features: &str) -> String {
+    match cfg!(target_os = "linux") && features == FEATURES {
+        true => format!("{features},{}", targets::FEATURE),
+        false => features.to_owned(),
+    }
+}
+
 #[derive(Args)]
 pub struct Options {
     /// Count a step that cannot run here as failed, not as skipped; also on when CI=true
     #[arg(long)]
     strict: bool,
-    /// Run what repeats other steps, too: compile all kernels of the corpus for devices that the machine lacks, not only
-    /// some in each language, and test remote devices without fusion
+    /// Run what repeats other steps, too, which takes hours: all tests on each runtime, all kernels of the corpus for
+    /// devices that the machine lacks, not only some in each language, and remote devices without fusion
     #[arg(long)]
     all: bool,
     /// Only steps whose name contains this
@@ -60,16 +75,33 @@ const AS_SPIRV: &str = "on_device measured --skip on_device::host --skip on_devi
     --skip on_device::ranges_on_device::ranges --skip on_device::parts --skip on_device::shapes \
     --skip on_device::lists --skip on_device::accuracy";
 
-/// The tests that the CPU runtime, whose kernels LLVM compiles one after the other, leaves to other steps. Kernels with their
-/// indices checked run only so. Batches and edges of systems are above kernels, and take minutes of small launches. What
-/// computes on the host does so in a step of its own. The others vary the formulas of kernels, and run on software Vulkan or
-/// on the stand-in for CUDA, and on the host.
-const NOT_ON_CPU: &str = "--skip on_device::host --skip on_device::folds --skip on_device::matrices \
-    --skip on_device::pairs_once --skip on_device::scaled --skip backend::solve_ --skip backend::blocks \
-    --skip backend::clusters --skip backend::coinciding --skip backend::dropped --skip backend::of_pairs \
-    --skip backend::random_gradients --skip gradients_of_each_operation --skip gradients_of_norms_and_cosines \
-    --skip a_module_with_a_learned_kernel_trains --skip not_counted::forces --skip not_counted::padded_rows \
-    --skip pruning::nothing_differs --skip ranges::every_reduction_is_that_of_the_pairs";
+/// The tests that the CPU runtime runs, whose kernels LLVM compiles one after the other. What needs no device runs in the
+/// step of the host. Kernels with their indices checked run only so. Batches and edges of systems are above kernels, and
+/// take minutes of small launches. What varies formulas runs on software Vulkan or on the stand-in for CUDA, and on the host.
+const ON_CPU: &str = "backend:: training_keeps the_memory_of the_cpu_runtime_serves contract on_device \
+     --skip on_device::host --skip on_device::folds --skip on_device::matrices --skip on_device::pairs_once \
+     --skip on_device::scaled --skip on_device::reductions --skip on_device::shapes --skip backend::solve_ \
+     --skip backend::solve::blocks --skip backend::solve::determinants \
+     --skip backend::solve::gradients::of_determinants --skip backend::constrained --skip backend::blocks \
+     --skip backend::clusters --skip backend::coinciding --skip backend::dropped --skip backend::of_pairs \
+     --skip backend::random_gradients --skip gradients_of_each_operation --skip gradients_of_norms_and_cosines \
+     --skip a_module_with_a_learned_kernel_trains --skip not_counted::forces --skip not_counted::padded_rows \
+     --skip pruning::nothing_differs --skip ranges::every_reduction_is_that_of_the_pairs";
+
+/// The tests that software Vulkan runs as WGSL: kernels, what the CPU runtime leaves out that varies formulas, and what
+/// reaches kernels in ways of its own. What its compilers take minutes for runs elsewhere.
+const ON_WGPU: &str = "contract on_device backend::algebra backend::blocks backend::devices backend::dropped \
+     backend::exact backend::gradients backend::interface backend::kernels backend::masks backend::not_counted \
+     backend::of_pairs backend::operations backend::random_gradients backend::reductions backend::shapes \
+     backend::unfused backend::uniform backend::variance training_keeps the_memory_of --skip masks::labels_of_any_size \
+     --skip gradients_of_algebra_and_kernels --skip on_device::host --skip on_device::schedules \
+     --skip on_device::random_kernels --skip on_device::scaled --skip on_device::pairs_once";
+
+/// What no runtime runs but the host, also where all tests run on each: what computes on the host.
+const ALL_ON_CPU: &str = "--skip on_device::host";
+/// The same on software Vulkan, whose compilers take many minutes for some formulas.
+const ALL_ON_WGPU: &str = "--skip on_device::host --skip long::nested_functions --skip long::soft_time_warping \
+     --skip masks::labels_of_any_size --skip gradients_of_algebra_and_kernels";
 
 /// What the machine must have for a step.
 #[derive(Clone, Copy)]
@@ -290,8 +322,7 @@ fn on_standin(step: &Make, toolkit: &Path) -> Vec<Step> {
         ),
         on(
             "kernels on a stand-in for CUDA, 8.0",
-            "--test kernels -- on_device::accuracy on_device::catalogue on_device::folds on_device::matrices \
-             on_device::scaled on_device::shapes",
+            "--test kernels -- on_device::accuracy on_device::folds on_device::matrices on_device::scaled",
             ["80", "7", "1"],
         ),
         // What reaches kernels in ways of its own. Functions and formulas run above, also those of gradients.
@@ -315,10 +346,9 @@ fn steps(features: &str, all: bool, tools: Option<&targets::Tools>) -> Vec<Step>
         arguments: arguments
             .replace("{libraries}", LIBRARIES)
             .replace("{core}", CORE)
-            .replace("{features}", features)
+            .replace("{features}", &with_targets(features))
             .replace("{standin}", &format!("-p {}", standin::PACKAGE))
-            .replace("{targets}", targets::PACKAGE)
-            .replace("{with_kernels}", targets::WITH_KERNELS)
+            .replace("{program}", targets::PROGRAM)
             .replace("{web}", web::TARGET)
             .split(' ')
             .map(OsString::from)
@@ -328,6 +358,10 @@ fn steps(features: &str, all: bool, tools: Option<&targets::Tools>) -> Vec<Step>
         validated: false,
         checked: false,
         standin: None,
+    };
+    let (on_cpu, on_wgpu) = match all {
+        true => (ALL_ON_CPU, ALL_ON_WGPU),
+        false => (ON_CPU, ON_WGPU),
     };
     let mut steps = vec![
         step("format", "fmt --all --check", &[], Need::Nothing),
@@ -368,7 +402,7 @@ fn steps(features: &str, all: bool, tools: Option<&targets::Tools>) -> Vec<Step>
         step(
             "tests, cpu",
             &format!(
-                "test {{core}} -p burn-lazy-remote --features {{features}} --test * -- {NOT_ON_CPU}"
+                "test {{core}} -p burn-lazy-remote --features {{features}} --test * -- {on_cpu}"
             ),
             &[
                 ("BURN_DEVICE", "cpu"),
@@ -379,17 +413,7 @@ fn steps(features: &str, all: bool, tools: Option<&targets::Tools>) -> Vec<Step>
         ),
         step(
             "tests, wgpu",
-            // What the compilers of software Vulkan take minutes for, what is above kernels, and what the stand-in for
-            // CUDA runs of the library, runs elsewhere. Of kernels, some run as WGSL and some as SPIR-V, which are two
-            // ways to the same driver.
-            "test {core} --features {features} --test * -- --skip long::nested_functions \
-             --skip long::soft_time_warping --skip masks::labels_of_any_size \
-             --skip gradients_of_algebra_and_kernels --skip backend::clusters --skip backend::coinciding \
-             --skip backend::constrained --skip backend::lists --skip backend::pruning \
-             --skip backend::ranges --skip backend::shards \
-             --skip backend::solve --skip backend::stream --skip on_device::host \
-             --skip on_device::schedules --skip on_device::random_kernels \
-             --skip on_device::scaled --skip on_device::pairs_once",
+            &format!("test {{core}} --features {{features}} --test * -- {on_wgpu}"),
             &[
                 ("BURN_DEVICE", "wgpu"),
                 ("BURN_LAZY_RUNTIME", "wgpu"),
@@ -428,10 +452,10 @@ fn steps(features: &str, all: bool, tools: Option<&targets::Tools>) -> Vec<Step>
     }
     // There is no Vulkan on macOS, where wgpu uses Metal.
     if !cfg!(target_os = "macos") {
-        let arguments = match tools {
-            Some(_) => format!("test {{with_kernels}} --test * -- {AS_SPIRV}"),
-            None => format!("test -p burn-lazy-kernels --features vulkan --test * -- {AS_SPIRV}"),
-        };
+        // What runs shaders as WGSL is built once more with SPIR-V, of which it makes shaders wherever it can.
+        let arguments = format!(
+            "test {{libraries}} --features {{features}},burn-lazy-kernels/vulkan --test kernels -- {AS_SPIRV}"
+        );
         steps.push(Step {
             validated: true,
             ..step(
@@ -445,7 +469,7 @@ fn steps(features: &str, all: bool, tools: Option<&targets::Tools>) -> Vec<Step>
     // There is no browser on a machine like this, but what runs the engine on the host.
     steps.push(step(
         "build, web",
-        "check --target {web} --features webgpu --examples",
+        "check --target {web} --features webgpu --lib",
         &[],
         Need::Web,
     ));
@@ -455,20 +479,9 @@ fn steps(features: &str, all: bool, tools: Option<&targets::Tools>) -> Vec<Step>
         &[web::RUNNER],
         Need::Node,
     ));
-    if all {
-        steps.extend([
-            step(
-                "lints, other targets",
-                "clippy {targets} --all-targets -- -D warnings",
-                &[],
-                Need::Targets,
-            ),
-            step("tests, other targets", "test {targets}", &[], Need::Targets),
-        ]);
-    }
     let mut kernels = step(
         "kernels, other targets",
-        "run {targets} -- check --table",
+        "test {libraries} --features {features} {program} check --table",
         &[],
         Need::Targets,
     );
