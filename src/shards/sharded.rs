@@ -342,7 +342,14 @@ impl Sharded {
             let started = self.blocks.iter().map(|block| {
                 let run = &run;
                 // Where there are no threads, the block is reduced here.
-                let thread = || thread::Builder::new().spawn_scoped(scope, move || run(block));
+                let reduce = move || {
+                    let part = run(block);
+                    // Behind fusion, what a thread asked for is computed when this thread waits, or when the result is
+                    // read, which is by one thread for all blocks. Who reads it is told of a failure.
+                    let _ = block.device.sync();
+                    part
+                };
+                let thread = || thread::Builder::new().spawn_scoped(scope, reduce);
                 match computes_in_call(&block.device) {
                     true => thread().ok(),
                     false => None,
