@@ -2,6 +2,7 @@
 
 mod bench;
 mod bounds;
+mod chosen;
 mod debian;
 mod demo;
 mod device;

@@ -10,6 +10,10 @@ use std::time::Instant;
 
 use clap::Args;
 
+use crate::chosen::{
+    ALL_ON_CPU, ALL_ON_WGPU, AS_SPIRV, BACKEND_ON_STANDIN, CHECKED, KERNELS_ON_STANDIN, ON_CPU,
+    ON_OTHER_CARD, ON_WGPU,
+};
 use crate::process::Source;
 use crate::summary::{Outcome, Row, Tally, table};
 use crate::turns::{Turns, lock};
@@ -59,49 +63,15 @@ pub struct Options {
     /// Count a step that cannot run here as failed, not as skipped; also on when CI=true
     #[arg(long)]
     strict: bool,
-    /// Run what repeats other steps, too, which takes hours: all tests on each runtime, all kernels of the corpus for
-    /// devices that the machine lacks, not only some in each language, and remote devices without fusion
+    /// Run what repeats other steps, too, which takes hours: all tests on each runtime, kernels as SPIR-V and on another
+    /// card, all kernels of the corpus for devices that the machine lacks, not only some in each language, remote devices
+    /// without fusion, and a build of the examples for browsers
     #[arg(long)]
     all: bool,
     /// Only steps whose name contains this
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
 }
-
-/// The tests of kernels that run as SPIR-V: each family of kernels, reduction and type, as these are code of their own to
-/// the validation layer. What makes further sizes and splits of them runs as WGSL.
-const AS_SPIRV: &str = "on_device measured --skip on_device::host --skip on_device::range:: \
-    --skip components_match_the_host --skip on_device::ranges_in_order \
-    --skip on_device::ranges_on_device::ranges --skip on_device::parts --skip on_device::shapes \
-    --skip on_device::lists --skip on_device::accuracy";
-
-/// The tests that the CPU runtime runs, whose kernels LLVM compiles one after the other. What needs no device runs in the
-/// step of the host. Kernels with their indices checked run only so. Batches and edges of systems are above kernels, and
-/// take minutes of small launches. What varies formulas runs on software Vulkan or on the stand-in for CUDA, and on the host.
-const ON_CPU: &str = "backend:: training_keeps the_memory_of the_cpu_runtime_serves contract on_device \
-     --skip on_device::host --skip on_device::folds --skip on_device::matrices --skip on_device::pairs_once \
-     --skip on_device::scaled --skip on_device::reductions --skip on_device::shapes --skip backend::solve_ \
-     --skip backend::solve::blocks --skip backend::solve::determinants \
-     --skip backend::solve::gradients::of_determinants --skip backend::constrained --skip backend::blocks \
-     --skip backend::clusters --skip backend::coinciding --skip backend::dropped --skip backend::of_pairs \
-     --skip backend::random_gradients --skip gradients_of_each_operation --skip gradients_of_norms_and_cosines \
-     --skip a_module_with_a_learned_kernel_trains --skip not_counted::forces --skip not_counted::padded_rows \
-     --skip pruning::nothing_differs --skip ranges::every_reduction_is_that_of_the_pairs";
-
-/// The tests that software Vulkan runs as WGSL: kernels, what the CPU runtime leaves out that varies formulas, and what
-/// reaches kernels in ways of its own. What its compilers take minutes for runs elsewhere.
-const ON_WGPU: &str = "contract on_device backend::algebra backend::blocks backend::devices backend::dropped \
-     backend::exact backend::gradients backend::interface backend::kernels backend::masks backend::not_counted \
-     backend::of_pairs backend::operations backend::random_gradients backend::reductions backend::shapes \
-     backend::unfused backend::uniform backend::variance training_keeps the_memory_of --skip masks::labels_of_any_size \
-     --skip gradients_of_algebra_and_kernels --skip on_device::host --skip on_device::schedules \
-     --skip on_device::random_kernels --skip on_device::scaled --skip on_device::pairs_once";
-
-/// What no runtime runs but the host, also where all tests run on each: what computes on the host.
-const ALL_ON_CPU: &str = "--skip on_device::host";
-/// The same on software Vulkan, whose compilers take many minutes for some formulas.
-const ALL_ON_WGPU: &str = "--skip on_device::host --skip long::nested_functions --skip long::soft_time_warping \
-     --skip masks::labels_of_any_size --skip gradients_of_algebra_and_kernels";
 
 /// What the machine must have for a step.
 #[derive(Clone, Copy)]
@@ -292,7 +262,7 @@ fn run_step(step: &Step, missing: &Missing, strict: bool, say: &Say) -> Outcome 
 }
 
 /// The kernels of the CUDA runtime on the stand-in for its driver: as two cards, and with units in different orders.
-fn on_standin(step: &Make, toolkit: &Path) -> Vec<Step> {
+fn on_standin(step: &Make, toolkit: &Path, all: bool) -> Vec<Step> {
     let variables = [
         ("BURN_DEVICE", "cuda"),
         ("BURN_LAZY_RUNTIME", "cuda"),
@@ -312,27 +282,26 @@ fn on_standin(step: &Make, toolkit: &Path) -> Vec<Step> {
             Need::Targets,
         )
     };
-    vec![
-        // LLVM takes minutes to emit PTX for long lists, which run elsewhere.
+    let mut steps = vec![
         on(
             "kernels on a stand-in for CUDA, 9.0",
-            "--test kernels -- on_device --skip on_device::host --skip lists_of_few_rows \
-             --skip lists_that_no_unit_can_end",
+            &format!("--test kernels -- {KERNELS_ON_STANDIN}"),
             ["90", "alternating", "0"],
         ),
         on(
-            "kernels on a stand-in for CUDA, 8.0",
-            "--test kernels -- on_device::accuracy on_device::folds on_device::matrices on_device::scaled",
-            ["80", "7", "1"],
-        ),
-        // What reaches kernels in ways of its own. Functions and formulas run above, also those of gradients.
-        on(
             "backend on a stand-in for CUDA",
-            "--test backend -- backend::devices clusters coinciding lists masks pruning::nothing_differs ranges \
-             reductions shapes symmetric unfused variance",
+            &format!("--test backend -- {BACKEND_ON_STANDIN}"),
             ["90", "backward", "0"],
         ),
-    ]
+    ];
+    if all {
+        steps.push(on(
+            "kernels on a stand-in for CUDA, 8.0",
+            &format!("--test kernels -- {ON_OTHER_CARD}"),
+            ["80", "7", "1"],
+        ));
+    }
+    steps
 }
 
 /// The steps, in the order in which they start.
@@ -389,7 +358,7 @@ fn steps(features: &str, all: bool, tools: Option<&targets::Tools>) -> Vec<Step>
         step(
             "tests, host",
             // Without examples, which the lints check and the demo runs: to link them takes minutes.
-            "test {libraries} --lib --tests --features {features}",
+            "test {libraries} --lib --tests --features {features} --no-fail-fast",
             &[("BURN_DEVICE", "flex"), ("BURN_LAZY_ENGINE", "host")],
             Need::Nothing,
         ),
@@ -402,7 +371,7 @@ fn steps(features: &str, all: bool, tools: Option<&targets::Tools>) -> Vec<Step>
         step(
             "tests, cpu",
             &format!(
-                "test {{core}} -p burn-lazy-remote --features {{features}} --test * -- {on_cpu}"
+                "test {{core}} -p burn-lazy-remote --features {{features}} --no-fail-fast --test * -- {on_cpu}"
             ),
             &[
                 ("BURN_DEVICE", "cpu"),
@@ -413,7 +382,7 @@ fn steps(features: &str, all: bool, tools: Option<&targets::Tools>) -> Vec<Step>
         ),
         step(
             "tests, wgpu",
-            &format!("test {{core}} --features {{features}} --test * -- {on_wgpu}"),
+            &format!("test {{core}} --features {{features}} --no-fail-fast --test * -- {on_wgpu}"),
             &[
                 ("BURN_DEVICE", "wgpu"),
                 ("BURN_LAZY_RUNTIME", "wgpu"),
@@ -448,10 +417,10 @@ fn steps(features: &str, all: bool, tools: Option<&targets::Tools>) -> Vec<Step>
         ]);
         // Where the compiler is missing, the step is there to say so.
         let toolkit = tools.map(targets::Tools::toolkit).unwrap_or_default();
-        steps.extend(on_standin(&step, &toolkit));
+        steps.extend(on_standin(&step, &toolkit, all));
     }
-    // There is no Vulkan on macOS, where wgpu uses Metal.
-    if !cfg!(target_os = "macos") {
+    // There is no Vulkan on macOS, where wgpu uses Metal. Without this step SPIR-V is validated, and not run.
+    if all && !cfg!(target_os = "macos") {
         // What runs shaders as WGSL is built once more with SPIR-V, of which it makes shaders wherever it can.
         let arguments = format!(
             "test {{libraries}} --features {{features}},burn-lazy-kernels/vulkan --test kernels -- {AS_SPIRV}"
@@ -467,12 +436,14 @@ fn steps(features: &str, all: bool, tools: Option<&targets::Tools>) -> Vec<Step>
         });
     }
     // There is no browser on a machine like this, but what runs the engine on the host.
-    steps.push(step(
-        "build, web",
-        "check --target {web} --features webgpu --lib",
-        &[],
-        Need::Web,
-    ));
+    if all {
+        steps.push(step(
+            "build, web",
+            "check --target {web} --features webgpu --examples",
+            &[],
+            Need::Web,
+        ));
+    }
     steps.push(step(
         "kernels, web",
         "test -p burn-lazy-kernels --target {web} --test corpus",
@@ -496,15 +467,15 @@ fn steps(features: &str, all: bool, tools: Option<&targets::Tools>) -> Vec<Step>
         kernels.arguments.extend(tools.arguments());
     }
     steps.push(kernels);
-    // What the functions of a formula are makes no difference to what is read and written. It is the last step: where two
-    // processes use the CPU runtime at a time, its workers wait for each other at full speed.
+    // It is the last step: where two processes use the CPU runtime at a time, its workers wait for each other at full
+    // speed.
     steps.push(Step {
         checked: true,
         ..step(
             "kernels, indices checked",
-            "test {core} --features {features} --test kernels -- --nocapture on_device::bounds \
-             on_device::folds on_device::matrices on_device::pairs_once on_device::reductions \
-             on_device::scaled on_device::shapes",
+            &format!(
+                "test {{core}} --features {{features}} --test kernels -- --nocapture {CHECKED}"
+            ),
             &[("BURN_LAZY_RUNTIME", "cpu"), bounds::VARIABLE],
             Need::Llvm,
         )
