@@ -15,7 +15,8 @@ pub const AS_SPIRV: &str = "on_device measured --skip on_device::host --skip on_
 /// take minutes of small launches. What varies formulas runs on software Vulkan or on the stand-in for CUDA, and on the host.
 pub const ON_CPU: &str = "backend:: training_keeps the_memory_of the_cpu_runtime_serves contract on_device \
      --skip on_device::host --skip on_device::folds --skip on_device::matrices --skip on_device::pairs_once \
-     --skip on_device::scaled --skip on_device::reductions --skip on_device::shapes --skip backend::solve_ \
+     --skip on_device::scaled --skip on_device::reductions --skip on_device::shapes --skip on_device::catalogue \
+     --skip softmax_total::both_results --skip backend::solve_ \
      --skip backend::solve::blocks --skip backend::solve::determinants \
      --skip backend::solve::gradients::of_determinants --skip backend::constrained --skip backend::blocks \
      --skip backend::clusters --skip backend::coinciding --skip backend::dropped --skip backend::of_pairs \
@@ -32,7 +33,8 @@ pub const ON_WGPU: &str = "contract on_device backend::algebra backend::blocks b
      backend::of_pairs backend::operations backend::random_gradients backend::reductions backend::shapes \
      backend::unfused backend::uniform backend::variance training_keeps the_memory_of --skip masks::labels_of_any_size \
      --skip gradients_of_algebra_and_kernels --skip on_device::host --skip on_device::schedules \
-     --skip on_device::random_kernels --skip on_device::scaled --skip on_device::pairs_once";
+     --skip on_device::random_kernels --skip on_device::scaled --skip on_device::pairs_once \
+     --skip on_device::ranges_in_order --skip on_device::of_pairs --skip on_device::parts";
 
 /// What no runtime runs but the host, also where all tests run on each: what computes on the host.
 pub const ALL_ON_CPU: &str = "--skip on_device::host";
@@ -41,10 +43,11 @@ pub const ALL_ON_WGPU: &str = "--skip on_device::host --skip long::nested_functi
      --skip masks::labels_of_any_size --skip gradients_of_algebra_and_kernels";
 
 /// The kernels that run on the stand-in for CUDA. LLVM takes minutes to emit PTX for long lists, which run elsewhere, as do
-/// many schedules of the same formulas.
+/// many sizes and schedules of the same formulas.
 pub const KERNELS_ON_STANDIN: &str = "on_device --skip on_device::host --skip lists_of_few_rows \
      --skip lists_that_no_unit_can_end --skip on_device::parts --skip on_device::random_kernels \
-     --skip on_device::ranges_in_order --skip on_device::schedules";
+     --skip on_device::pairs_once --skip on_device::ranges --skip on_device::schedules --skip on_device::shapes \
+     --skip on_device::special";
 /// The kernels that also run as on another card: those that differ there, and what it rounds.
 pub const ON_OTHER_CARD: &str = "on_device::accuracy on_device::catalogue on_device::folds on_device::matrices \
      on_device::scaled on_device::shapes";
