@@ -34,7 +34,7 @@ pub const ON_WGPU: &str = "contract on_device backend::algebra backend::blocks b
      backend::unfused backend::uniform backend::variance training_keeps the_memory_of --skip masks::labels_of_any_size \
      --skip gradients_of_algebra_and_kernels --skip on_device::host --skip on_device::schedules \
      --skip on_device::random_kernels --skip on_device::scaled --skip on_device::pairs_once \
-     --skip on_device::ranges_in_order --skip on_device::of_pairs --skip on_device::parts";
+     --skip on_device::ranges_ --skip on_device::of_pairs --skip on_device::parts";
 
 /// What no runtime runs but the host, also where all tests run on each: what computes on the host.
 pub const ALL_ON_CPU: &str = "--skip on_device::host";
