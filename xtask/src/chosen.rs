@@ -16,8 +16,8 @@ pub const AS_SPIRV: &str = "on_device measured --skip on_device::host --skip on_
 pub const ON_CPU: &str = "backend:: training_keeps the_memory_of the_cpu_runtime_serves contract on_device \
      --skip on_device::host --skip on_device::folds --skip on_device::matrices --skip on_device::pairs_once \
      --skip on_device::scaled --skip on_device::reductions --skip on_device::shapes --skip on_device::catalogue \
-     --skip softmax_total::both_results --skip backend::solve_ \
-     --skip backend::solve::blocks --skip backend::solve::determinants \
+     --skip softmax_total::both_results --skip backend::solve_ --skip backend::solve::blocks \
+     --skip backend::solve::determinants \
      --skip backend::solve::gradients::of_determinants --skip backend::constrained --skip backend::blocks \
      --skip backend::clusters --skip backend::coinciding --skip backend::dropped --skip backend::of_pairs \
      --skip backend::random_gradients --skip a_module_with_a_learned_kernel_trains \
@@ -34,7 +34,8 @@ pub const ON_WGPU: &str = "contract on_device backend::algebra backend::blocks b
      backend::unfused backend::uniform backend::variance training_keeps the_memory_of --skip masks::labels_of_any_size \
      --skip gradients_of_algebra_and_kernels --skip on_device::host --skip on_device::schedules \
      --skip on_device::random_kernels --skip on_device::scaled --skip on_device::pairs_once \
-     --skip on_device::ranges_ --skip on_device::of_pairs --skip on_device::parts";
+     --skip on_device::ranges_ --skip on_device::of_pairs --skip on_device::parts \
+     --skip operations_of_sixteen --skip operations_of_seventeen --skip lists::parts_that_no_unit_can_merge";
 
 /// What no runtime runs but the host, also where all tests run on each: what computes on the host.
 pub const ALL_ON_CPU: &str = "--skip on_device::host";
