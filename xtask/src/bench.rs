@@ -9,7 +9,7 @@ use clap::Subcommand;
 
 use crate::device::Device;
 use crate::process::{self, capture};
-use crate::{debian, report};
+use crate::{debian, report, test};
 
 pub const PYKEOPS: &str = "pykeops==2.3";
 /// The peers, of fixed versions, as their times are compared.
@@ -146,13 +146,13 @@ fn benchmark(name: &str, device: Device, features: &str) -> Result<Command> {
     if name != "layers" || device != Device::Flex {
         command.args(["--profile", "dev"]);
     }
-    match (name, device) {
-        ("schedules", _) | (_, Device::Cpu | Device::Wgpu) => {
-            device.select_with_tests(&mut command);
-        }
-        ("layers", Device::Flex) => device.select(&mut command, "burn-lazy-nn"),
-        (_, Device::Flex) => device.select(&mut command, "burn-lazy"),
-    }
+    // What the other packages take would be built for nothing.
+    match name {
+        "schedules" => command.args(test::LIBRARIES.split(' ')),
+        "layers" => command.args(["-p", "burn-lazy-nn"]),
+        _ => command.args(["-p", "burn-lazy"]),
+    };
+    device.select(&mut command);
     if !features.is_empty() {
         command.args(["--features", features]);
     }

@@ -16,15 +16,13 @@ pub const AS_SPIRV: &str = "on_device measured --skip on_device::host --skip on_
 pub const ON_CPU: &str = "backend:: training_keeps the_memory_of the_cpu_runtime_serves contract on_device \
      --skip on_device::host --skip on_device::folds --skip on_device::matrices --skip on_device::pairs_once \
      --skip on_device::scaled --skip on_device::reductions --skip on_device::shapes --skip on_device::catalogue \
-     --skip softmax_total::both_results --skip backend::solve_ --skip backend::solve::blocks \
-     --skip backend::solve::determinants \
+     --skip backend::solve_ --skip backend::solve::blocks --skip backend::solve::determinants \
      --skip backend::solve::gradients::of_determinants --skip backend::constrained --skip backend::blocks \
      --skip backend::clusters --skip backend::coinciding --skip backend::dropped --skip backend::of_pairs \
      --skip backend::random_gradients --skip a_module_with_a_learned_kernel_trains \
      --skip pruning::nothing_differs --skip ranges::every_reduction_is_that_of_the_pairs --skip backend::algebra \
      --skip backend::exact --skip gradients_of_each --skip gradients_of_norms_and_cosines --skip backend::kernels \
-     --skip backend::masks --skip backend::not_counted --skip backend::operations --skip backend::uniform \
-     --skip backend::variance";
+     --skip backend::not_counted --skip backend::operations --skip backend::uniform --skip backend::variance";
 
 /// The tests that software Vulkan runs as WGSL: kernels, what the CPU runtime leaves out that varies formulas, and what
 /// reaches kernels in ways of its own. What its compilers take minutes for runs elsewhere.
@@ -58,5 +56,5 @@ pub const BACKEND_ON_STANDIN: &str = "backend::devices backend::clusters backend
 
 /// The kernels that run with their indices checked. What the functions of a formula are makes no difference to what is read
 /// and written.
-pub const CHECKED: &str = "on_device::bounds on_device::folds on_device::pairs_once on_device::reductions \
-     on_device::shapes";
+pub const CHECKED: &str = "on_device::bounds on_device::folds on_device::matrices on_device::pairs_once \
+     on_device::reductions on_device::scaled on_device::shapes";

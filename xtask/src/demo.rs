@@ -102,8 +102,8 @@ fn run_example(progress: &Progress, example: &Example, options: &Options) -> boo
     let name = example.name;
     let command = |verb: &str| {
         let mut command = process::cargo();
-        command.args([verb, "--example", name]);
-        options.device.select(&mut command, example.package);
+        command.args([verb, "--package", example.package, "--example", name]);
+        options.device.select(&mut command);
         command
     };
     let mut build = command("build");

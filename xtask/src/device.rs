@@ -5,8 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::llvm;
-use crate::test::{self, FEATURES};
+use crate::{llvm, test::FEATURES};
 
 /// A backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -30,30 +29,20 @@ impl Device {
         }
     }
 
-    /// Selects it in a command of cargo for one package.
-    pub fn select(self, command: &mut Command, package: &str) {
-        let features = match self {
-            // The default ones, and files of columns.
-            Self::Flex => "mmap",
-            Self::Cpu | Self::Wgpu => FEATURES,
-        };
-        command.args(["--package", package, "--features", features]);
-        self.set(command);
-    }
-
-    /// Selects it in a command of cargo that can take several packages, so that what the tests built is used.
-    pub fn select_with_tests(self, command: &mut Command) {
-        command.args(test::libraries());
-        self.set(command);
-    }
-
-    /// Tells the program.
-    fn set(self, command: &mut Command) {
+    /// Selects it in a command of cargo that builds and runs. Examples and benchmarks have the same features, so that one
+    /// build serves both. Tests have a profile of their own.
+    pub fn select(self, command: &mut Command) {
         let name = match self {
             Self::Flex => "flex",
             Self::Cpu => "cpu",
             Self::Wgpu => "wgpu",
         };
         command.env("BURN_DEVICE", name);
+        let features = match self {
+            // The default ones, and files of columns.
+            Self::Flex => "mmap",
+            Self::Cpu | Self::Wgpu => FEATURES,
+        };
+        command.args(["--features", features]);
     }
 }

@@ -19,7 +19,8 @@ use crate::summary::{Outcome, Row, Tally, table};
 use crate::turns::{Turns, lock};
 use crate::{bounds, llvm, process, standin, targets, vulkan, web};
 
-/// The features of the tests and the examples: one set, so that one build serves all steps.
+/// The features of the tests: one set, so that one build serves all steps. Examples and benchmarks on compiled devices have
+/// them, too.
 pub const FEATURES: &str = if cfg!(target_os = "linux") {
     "cpu,cuda,wgpu,ndarray,mmap,remote-server,remote-websocket"
 } else {
