@@ -1,4 +1,4 @@
-//! Checks of indices, where CubeCL is configured to have them.
+//! Checks of indices, if CubeCL is configured to check them.
 
 use cubecl::{
     io::{expand_checked_index, expand_validate_index},
@@ -24,10 +24,11 @@ use cubecl::{
 };
 use cubecl_opt::passes::sroa::SROAPass;
 
-/// A kernel whose indices into buffers are checked where its mode of execution says so.
+/// A kernel whose indices into buffers are checked if its execution mode asks for it.
 ///
-/// CubeCL 0.11.3 has a pass for that, `CheckedIo`. It finds nothing, as it looks for indices into arrays where
-/// there are pointers to arrays, and the compilers by way of LLVM, that of CPUs among them, do not run it.
+/// CubeCL 0.11.3 has a pass for that, `CheckedIo`. It finds no index, because it looks for indices into arrays
+/// where there are pointers to arrays. Besides, the compilers that go through LLVM, such as the one for CPUs, do
+/// not run it.
 pub struct Checked<K>(pub K);
 
 impl<K: CubeKernel> KernelMetadata for Checked<K> {
@@ -57,7 +58,7 @@ impl<K: CubeKernel> CubeKernel for Checked<K> {
 fn check(kernel: &KernelDefinition) -> Result<()> {
     let entry = kernel.body.state().entry_func.get_operation();
     let ctx = kernel.body.ctx_mut();
-    // Buffers come as slices, which it takes apart.
+    // Buffers come as slices, which this pass takes apart.
     SROAPass.run(entry, ctx, &mut AnalysisManager::default())?;
     let mut checks = Checks {
         mode: kernel.settings.execution_mode,

@@ -1,4 +1,4 @@
-//! Columns of a block: as many at a time as are evaluated together.
+//! The columns of a block, evaluated several at a time.
 
 use cubecl::prelude::*;
 
@@ -12,19 +12,19 @@ use crate::reduction::GivesWeights;
 /// Consecutive columns of a block.
 #[derive(CubeType)]
 pub struct Run {
-    /// The first of them.
+    /// The first column.
     column: usize,
-    /// How many there are.
+    /// Number of columns.
     pub count: usize,
-    /// How many times as many as are evaluated together.
+    /// Number of complete groups of columns that are evaluated together.
     full: usize,
-    /// How far behind the start of the tile they are staged, if they are not at its start.
+    /// The place of the first column in the tile, if it is not the start of the tile.
     behind: ComptimeOption<usize>,
 }
 
 #[cube]
 impl Run {
-    /// The `count` columns from `column` on, of which `q` are evaluated together.
+    /// The `count` columns from `column` on, of which `q` at a time are evaluated together.
     pub fn new(
         column: usize,
         count: usize,
@@ -39,7 +39,7 @@ impl Run {
         }
     }
 
-    /// Where column `at` of the run is staged.
+    /// The place in the tile of column `at` of the run.
     fn staged(&self, at: usize) -> usize {
         #[comptime]
         match &self.behind {
@@ -49,7 +49,8 @@ impl Run {
     }
 }
 
-/// Takes in the pairs of a run: as many columns at a time as are evaluated together, and what is left over one by one.
+/// Takes in the pairs of a run: as many columns at a time as are evaluated together, and the columns that are left
+/// over one by one. `usual` is passed to [`run_pair`].
 #[cube]
 pub fn take_run<E: Float, F: Float, A: Float, N: Size, R: GivesWeights<F, A, N>>(
     state: &mut R::State,

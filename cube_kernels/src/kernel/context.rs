@@ -1,4 +1,5 @@
-//! What stays the same for all that a unit computes in one form of a formula.
+//! The context of a unit: operands, sizes and compile-time parameters that stay the same while it evaluates one
+//! form of a formula.
 
 use std::marker::PhantomData;
 
@@ -14,7 +15,7 @@ use crate::{
     program::{Program, Source, Space, UNROLL},
 };
 
-/// The `q` columns from `column` on, which are staged from `staged` on.
+/// The `q` consecutive columns from `column` on. They are in the tile from place `staged` on, if they are staged.
 #[derive(CubeType)]
 pub struct Columns {
     pub column: usize,
@@ -23,17 +24,20 @@ pub struct Columns {
     pub q: usize,
 }
 
-/// The operands of a batch, and what is known of them at compile time.
+/// The operands of one batch, with the program and the blueprint, which are known at compile time.
 ///
-/// It is made once, and borrowed by all that evaluates. Never `let mut`: CubeCL would make a variable of each number.
+/// It is made once, and the functions that evaluate the formula borrow it. Do not bind it by `let mut`: CubeCL
+/// would turn each number into a variable.
 #[derive(CubeType)]
 pub struct Context<'a, E: Float, F: Float> {
     pub tensors: &'a Sequence<Box<[E]>>,
     scalars: &'a Sequence<InputScalar>,
-    /// Where ranges stand, if pairs are in ranges, and the indices of what comes in another order.
+    /// The buffers of ranges: the tasks with their ranges, then the indices of columns, the limits of rows and the
+    /// indices of rows. A kernel has only the buffers that it needs.
     pub lists: &'a Sequence<Box<[u32]>>,
     pub address: &'a Address,
-    /// Rows of the operands.
+    /// The end of the rows that are read: of all rows of the operands, or of the rows of the task if pairs are in
+    /// ranges.
     pub rows: usize,
     #[cube(comptime)]
     pub program: Program,
@@ -66,7 +70,7 @@ impl<'a, E: Float, F: Float> Context<'a, E, F> {
         }
     }
 
-    /// The same for another program.
+    /// The same context with another program.
     pub fn with_program(&self, #[comptime] program: Program) -> Context<'a, E, F> {
         Context::<'a, E, F> {
             tensors: self.tensors,
@@ -93,7 +97,8 @@ impl<'a, E: Float, F: Float> Context<'a, E, F> {
         widen::<E, F>(self.tensors.index(tensor)[at], stored)
     }
 
-    /// One component of a pair of a tensor of pairs. Lanes beyond the last row repeat it.
+    /// One component of a pair, from a tensor that has a value for each pair. Beyond the last row, the last row is
+    /// read.
     pub fn read_pair(
         &self,
         row: usize,
@@ -113,7 +118,8 @@ impl<'a, E: Float, F: Float> Context<'a, E, F> {
         widen::<E, F>(self.tensors.index(tensor)[at], stored)
     }
 
-    /// Fills the slots of `stage` that are copies, each lane from one row; those from `stop` on repeat the last one.
+    /// Fills the slots of `stage` that are copies of operands, each lane from one row. Lanes whose row would be
+    /// `stop` or beyond read row `stop - 1` of a tensor.
     fn load_stage<N: Size>(
         &self,
         slots: &mut [Vector<F, N>],
@@ -156,8 +162,8 @@ impl<'a, E: Float, F: Float> Context<'a, E, F> {
         }
     }
 
-    /// Fills all slots of `stage`, each lane from one row: those that are copies and those that follow from them. Lanes
-    /// from `stop` on repeat the row before.
+    /// Fills all slots of `stage`, each lane from one row: first the copies of operands, then the computed slots.
+    /// Lanes whose row would be `stop` or beyond read row `stop - 1` of a tensor.
     pub fn fill_stage<N: Size>(
         &self,
         slots: &mut [Vector<F, N>],
@@ -176,7 +182,7 @@ impl<'a, E: Float, F: Float> Context<'a, E, F> {
         );
     }
 
-    /// What follows from the parameters.
+    /// The uniform slots: the values that depend on the parameters only.
     pub fn uniform_slots(&self) -> Array<One<F>> {
         let mut uniform = Array::<One<F>>::new(comptime!(self.program.uniform.slots.max(1)));
         let nothing = Array::<One<F>>::new(1usize);
@@ -190,7 +196,8 @@ impl<'a, E: Float, F: Float> Context<'a, E, F> {
         uniform
     }
 
-    /// Writes the staged slots of the columns `start .. stop` to the tile, every `step`-th from `offset`.
+    /// Writes the staged slots of columns of the block `start .. stop` to the tile: of every `step`-th column, from
+    /// column `start + offset` on.
     pub fn stage_columns(
         &self,
         tile: &mut [One<F>],

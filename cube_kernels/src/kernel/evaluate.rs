@@ -1,5 +1,5 @@
-//! Evaluation of what follows from a row, a column or the parameters: at expansion time the items of a program are
-//! walked and turned into code.
+//! Evaluation of the values that depend on a row, on a column or on the parameters only. At expansion time the
+//! items of a program are walked and turned into code.
 
 use cubecl::prelude::*;
 
@@ -9,7 +9,7 @@ use crate::{
     program::{Code, Instruction, Item, Program, Register, Space, Term},
 };
 
-/// What a sum starts from: unlike 0 it keeps the sign of a zero that is added to it.
+/// The start value of a sum. Unlike 0, it keeps the sign of a zero that is added to it.
 const NOTHING: f64 = -0.0;
 
 /// A value that is the same for all lanes.
@@ -107,7 +107,7 @@ fn add_term<F: Float, N: Size>(
     }
 }
 
-/// What a sum or fold starts from.
+/// The start value of a sum or fold.
 #[cube]
 pub(super) fn start<F: Float, N: Size>(
     registers: &Registers<F, N>,
@@ -197,7 +197,7 @@ fn stage_body<F: Float, N: Size>(
     }
 }
 
-/// Computes the slots of `stage` that are not loaded.
+/// Computes the slots of `stage` that are not copies of operands.
 #[cube]
 pub fn run_stage<F: Float, N: Size>(
     own: &mut [Vector<F, N>],

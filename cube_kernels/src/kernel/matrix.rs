@@ -1,21 +1,21 @@
 //! Inner products of rows and columns as tiles of a matrix product.
 //!
-//! The units of a cube copy the factors of their rows, once, and of a block of columns to shared
-//! memory; each plane multiplies the columns with its own rows by matrix instructions and writes the
-//! products to a tile, from which the units read those of their pairs. The rest of the formula and the
-//! reduction go on as without.
+//! The units of a cube copy the factors of their rows to shared memory once, and the factors of each block of
+//! columns before its pairs. Each plane multiplies the columns with its own rows by matrix instructions and writes
+//! the products to a tile. The units read the products of their pairs from this tile. The rest of the formula and
+//! the reduction are computed as without matrix instructions.
 //!
-//! Halves are multiplied as they are: products are exact, and added up in 32 bits. A number $x$ of 32
+//! Operands of 16 bits are multiplied as they are: products are exact, and added up in 32 bits. A number $x$ of 32
 //! bits is split into two of 11 significant bits, $x = h + l + r$ with $|l| \le 2^{-11} |x|$ and
-//! $|r| \le 2^{-23} |x|$, and $x y$ is taken as $h_x h_y + h_x l_y + l_x h_y$, off by less than
-//! $2^{-21} |x y|$ (Ootomo and Yokota, "Recovering single precision accuracy from tensor cores while
-//! surpassing the FP32 theoretical peak performance", 2022). The pieces have the exponents of 32
-//! bits (the type TF32), as those of 16 bits overflow, or with 8 significant bits are off by $2^{-16}$.
+//! $|r| \le 2^{-23} |x|$, and $x y$ is taken as $h_x h_y + h_x l_y + l_x h_y$, off by less than $2^{-21} |x y|$
+//! (Ootomo and Yokota, "Recovering single precision accuracy from tensor cores while surpassing the FP32
+//! theoretical peak performance", 2022). The pieces are of the type TF32, which has the exponents of 32 bits.
+//! Pieces of 16 bits would overflow, or, with 8 significant bits, be off by $2^{-16}$.
 //!
-//! A squared distance is $|x|^2 + |y|^2 - 2 x y$ of points that are moved by the mean of the cube's
-//! rows. Where that is below [`CANCELLED`] of the first two, too little is left of the digits, and the
-//! unit computes the sum itself; so it does where the products are not finite. Hence what overflows, and
-//! what NaN and infinity give, is as without matrix instructions.
+//! A squared distance is computed as $|x|^2 + |y|^2 - 2 x y$. Points in `F32` are first moved by the mean of the
+//! cube's rows. If the result is below [`CANCELLED`] times $|x|^2 + |y|^2$, too many digits have cancelled, and the
+//! unit computes the sum itself. It also does so if a product is not finite. Hence overflow, NaN and infinity give
+//! the same results as without matrix instructions.
 
 use cubecl::{prelude::*, tf32};
 
@@ -27,11 +27,11 @@ use crate::{
     program::Factor,
 };
 
-/// The share of $|x|^2 + |y|^2$ below which a squared distance has lost too many digits: its error is
-/// at most $1 / 16$ of what the relative error of the products becomes.
+/// The share of $|x|^2 + |y|^2$ below which a squared distance has lost too many digits. Above it, the relative
+/// error of the distance is at most about 16 times that of the products.
 const CANCELLED: f64 = 1.0 / 16.0;
 
-/// The same where the differences are summed up, too, as those of two sums.
+/// The same share if matrix instructions also sum up differences of columns and rows, as [`super::weighted`] says.
 const DIFFERENCES_CANCELLED: f64 = 1.0 / 4.0;
 
 fn cancelled(blueprint: &Blueprint) -> f64 {
@@ -56,23 +56,23 @@ fn tiling(matrix: &MatrixProduct) -> Tiling {
     }
 }
 
-/// What the units of a cube share.
+/// The factors and inner products that the units of a cube share.
 #[derive(CubeType)]
 pub struct Products<E: Float, F: Float> {
-    /// The factors of the cube's rows, the second pieces behind the first.
+    /// The factors of the cube's rows: the first pieces of all rows, and behind them the second pieces.
     rows: Shared<[E]>,
-    /// Those of a block of columns.
+    /// The factors of a block of columns, in the same order.
     columns: Shared<[E]>,
     /// The inner product of each column with each row.
     pub products: Shared<[F]>,
-    /// What is subtracted from each component.
+    /// The mean of the cube's rows, which is subtracted from each component if points are centered.
     pub center: Shared<[F]>,
     /// The squared norms of the columns.
     column_norms: Shared<[F]>,
     /// The squared norms of the rows.
     row_norms: Shared<[F]>,
-    /// Instructions that add up a product, one after the other: in memory, so that no compiler unrolls
-    /// their loop and then lacks registers.
+    /// How many instructions add up a product, one after the other. The number is in memory, so that no compiler
+    /// unrolls their loop and then lacks registers.
     steps: Shared<[u32]>,
 }
 
@@ -106,13 +106,13 @@ impl<E: Float, F: Float> Products<E, F> {
         }
     }
 
-    /// Copies the factors of the cube's rows, from `first` on. Those beyond the last row repeat it.
+    /// Copies the factors of the cube's rows, from `first` on. Rows beyond the last one repeat it.
     pub fn stage_rows(&self, context: &Context<'_, E, F>, uniform: &[One<F>], first: usize) {
         let matrix = comptime!(context.blueprint.schedule.matrix().expect("it is planned"));
         let row = comptime!(matrix.product.row);
         let rows = context.rows;
         let (mut tile, mut center) = (self.rows.clone(), self.center.clone());
-        // Others may still read those of the rows before.
+        // Other units may still read the factors of the rows before.
         sync_cube();
         if comptime!(matrix.centered()) {
             let len = comptime!(matrix.product.len);
@@ -200,8 +200,8 @@ impl<E: Float, F: Float> Products<E, F> {
         }
     }
 
-    /// What the sum is for the unit's rows with `q` columns of the block, from `staged` on, into `sums`;
-    /// whether all of them are exact enough.
+    /// Writes the inner products or squared distances of the unit's rows with `q` columns of the block, from place
+    /// `staged` on, to `sums`. Returns whether all of them are exact enough.
     pub fn sums<N: Size>(
         &self,
         sums: &mut Array<Vector<F, N>>,
@@ -251,7 +251,7 @@ impl<E: Float, F: Float> Products<E, F> {
     }
 }
 
-/// The factors of `count` rows or columns from `first` on, where those beyond `last` repeat it.
+/// The factors of `count` rows or columns from `first` on. Rows or columns beyond `last` repeat it.
 #[derive(CubeType)]
 struct Factors {
     first: usize,
@@ -262,7 +262,7 @@ struct Factors {
     count: usize,
 }
 
-/// Copies factors, in pieces as they are multiplied. Behind the last component there are zeros.
+/// Copies factors to a tile, split into the pieces that are multiplied. Zeros follow the last component.
 #[cube]
 fn stage<E: Float, F: Float>(
     tile: &mut Shared<[E]>,
@@ -274,7 +274,7 @@ fn stage<E: Float, F: Float>(
     let matrix = comptime!(context.blueprint.schedule.matrix().expect("it is planned"));
     let all = comptime!(factors.count * matrix.padded());
     let units = comptime!(context.blueprint.units);
-    // As many for each unit, if possible, so that compilers see it.
+    // If all units copy the same number of components, there is no check in the loop, and compilers see that.
     for step in 0..comptime!(all.div_ceil(units)) {
         let at = step * units + UNIT_POS as usize;
         if comptime!(all.is_multiple_of(units)) || at < all {
@@ -283,7 +283,7 @@ fn stage<E: Float, F: Float>(
     }
 }
 
-/// Copies the factor that is the `at`-th in order.
+/// Copies component number `at`, counted row by row or column by column.
 #[cube]
 fn stage_component<E: Float, F: Float>(
     tile: &mut Shared<[E]>,
@@ -301,7 +301,7 @@ fn stage_component<E: Float, F: Float>(
     let component = at % padded;
     let source = min(factors.first + row, factors.last);
     let to = row * comptime!(matrix.stride()) + component;
-    // What lies behind the last component is not read.
+    // Nothing is read behind the last component: it is read again, and a zero takes its place below.
     let k = if comptime!(padded > len) {
         min(component, comptime!(len - 1).runtime())
     } else {
@@ -352,18 +352,18 @@ fn stage_component<E: Float, F: Float>(
     }
 }
 
-/// The nearest number of 11 significant bits; only for `f32`.
+/// The nearest number of 11 significant bits. It is only for `f32`.
 #[cube]
 pub(super) fn round_to_11_bits<F: Float>(value: F) -> F {
     let bits = u32::reinterpret(f32::cast_from(value));
     let rounded = bits + 0xfffu32 + ((bits >> 13u32) & 1u32);
-    // Rounding could carry NaN beyond the last of its numbers.
+    // Infinity and NaN are kept as they are: rounding the bits of NaN could carry into the sign.
     let finite = (bits & 0x7f80_0000u32) < 0x7f80_0000u32;
     let kept = select(finite, rounded & 0xffff_e000u32, bits);
     F::cast_from(f32::reinterpret(kept))
 }
 
-/// The squared norms of the factors that are staged for `count` rows or columns.
+/// Computes the squared norms of the `count` rows or columns whose factors are staged in a tile.
 #[cube]
 fn squared_norms<E: Float, F: Float>(
     tile: &Shared<[E]>,

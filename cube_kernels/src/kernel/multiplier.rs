@@ -1,4 +1,4 @@
-//! Products of tiles by matrix instructions, and the same by single units where there are none.
+//! Products of tiles by matrix instructions, or by loops of single units on devices without such instructions.
 
 use cubecl::{cmma, prelude::*};
 
@@ -7,7 +7,8 @@ use crate::math::{Precision, constant, widen};
 /// How the factors and the product of a matrix product lie in memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Tiling {
-    /// Rows and columns of what one instruction computes, and the length of what it adds up.
+    /// Rows and columns of the product that one instruction computes, and the number of terms that it adds up for
+    /// each entry.
     pub shape: [usize; 3],
     /// The type of the factors.
     pub stored: Precision,
@@ -15,22 +16,24 @@ pub struct Tiling {
     pub left: Side,
     /// The right factor.
     pub right: Side,
-    /// From one row of the product to the next.
+    /// The distance from one row of the product to the next.
     pub stride: usize,
 }
 
 /// How a factor lies in memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Side {
-    /// From one row (left) or column (right) to the next, or, where `across`, from one of the numbers that
-    /// are added up to the next; the others are adjacent.
+    /// The distance from one row of a left factor, or one column of a right factor, to the next; the numbers within
+    /// it are adjacent. If `across` is set, the distance from one of the numbers over which products are added up
+    /// to the next; rows or columns are adjacent.
     pub stride: usize,
-    /// Whether the numbers that are added up are not adjacent.
+    /// Whether the rows of a left factor, or the columns of a right factor, are adjacent, instead of the numbers
+    /// over which products are added up.
     pub across: bool,
 }
 
-/// The instruction that multiplies two matrices and adds the product to a third: `m` x `k` row by row,
-/// `k` x `n` column by column.
+/// A way to multiply an `m` x `k` matrix by a `k` x `n` matrix and to add the product to a third one. [`Tiling`]
+/// says how the factors lie in memory.
 #[cube]
 pub(super) trait Multiplier<E: Float, F: Float>: 'static + Send + Sync {
     /// A left factor.
@@ -40,13 +43,13 @@ pub(super) trait Multiplier<E: Float, F: Float>: 'static + Send + Sync {
     /// A sum of products.
     type Sum: CubeType;
 
-    /// A sum of nothing.
+    /// A sum that is all zero, before any product has been added.
     fn zero(#[comptime] tiling: Tiling) -> Self::Sum;
 
-    /// The left factor at the start of a tile.
+    /// Loads the left factor from the start of a tile.
     fn left(tile: &[E], #[comptime] tiling: Tiling) -> Self::Left;
 
-    /// The right factor at the start of a tile.
+    /// Loads the right factor from the start of a tile.
     fn right(tile: &[E], #[comptime] tiling: Tiling) -> Self::Right;
 
     /// Adds `left * right` to `sum`.
@@ -57,14 +60,14 @@ pub(super) trait Multiplier<E: Float, F: Float>: 'static + Send + Sync {
         #[comptime] tiling: Tiling,
     );
 
-    /// The sum that was written to the start of a tile of products.
+    /// Loads a sum from the start of a tile of products, row by row.
     fn load(tile: &[F], #[comptime] tiling: Tiling) -> Self::Sum;
 
     /// Writes a sum to the start of a tile of products, row by row.
     fn store(sum: &Self::Sum, tile: &mut [F], #[comptime] tiling: Tiling);
 }
 
-/// That of the device, for factors of type `T`; a plane executes it together.
+/// The matrix instruction of the device, for factors of type `T`. The units of a plane execute it together.
 pub(super) struct Instruction<T> {
     _of: std::marker::PhantomData<T>,
 }
@@ -87,7 +90,7 @@ impl<E: Float, F: Float, T: Float> Multiplier<E, F> for Instruction<T> {
     }
 
     fn left(tile: &[E], #[comptime] tiling: Tiling) -> cmma::Matrix<T> {
-        // SAFETY: it is loaded before it is used.
+        // SAFETY: the matrix is loaded before it is used.
         let mut factor = unsafe {
             cmma::Matrix::<T>::uninitialized(
                 cmma::MatrixIdent::A,
@@ -163,11 +166,11 @@ impl<E: Float, F: Float, T: Float> Multiplier<E, F> for Instruction<T> {
     }
 }
 
-/// The same by loops, for devices without the instruction; a unit executes it alone. The loops are long,
-/// as drivers unroll short ones within each other to code that takes minutes to compile.
+/// The same operation by loops, for devices without the instruction. A unit executes it alone. The loops are long,
+/// because drivers unroll short nested loops to code that takes minutes to compile.
 pub(super) struct Emulated;
 
-/// The first `rows` rows (or columns of a right factor) of a tile of factors.
+/// Copies the first `rows` rows of a left factor, or columns of a right factor, from a tile, one behind the other.
 #[cube]
 pub fn copied<E: Float, F: Float>(
     tile: &[E],

@@ -1,15 +1,16 @@
-//! Where the operands of a batch stand, and how they are read.
+//! The operands of a kernel, and the positions of their components in the buffers.
 
 use cubecl::prelude::*;
 
 use super::layout;
 use crate::plan::{Blueprint, Packing};
 
-/// What a kernel reads.
+/// The buffers and scalars that a kernel reads.
 #[derive(CubeType)]
 pub struct Operands<'a, E: Float> {
     pub tensors: &'a Sequence<Box<[E]>>,
-    /// The tasks and their ranges, if pairs are in ranges, and indices of what comes in another order.
+    /// The buffers of ranges: the tasks with their ranges, then the indices of columns, the limits of rows and the
+    /// indices of rows. A kernel has only the buffers that it needs.
     pub lists: &'a Sequence<Box<[u32]>>,
     pub scalars: &'a Sequence<InputScalar>,
 }
@@ -29,17 +30,17 @@ impl<'a, E: Float> Operands<'a, E> {
     }
 }
 
-/// Where the operands of a batch stand.
+/// The offsets and strides of the tensors in one batch.
 #[derive(CubeType)]
 pub struct Address {
     base: Sequence<usize>,
     row: Sequence<usize>,
     component: Sequence<usize>,
-    /// Only of tensors of pairs, in their order.
+    /// The strides of columns, only of the tensors that have a value for each pair, in the order of these tensors.
     column: Sequence<usize>,
 }
 
-/// Where a component of a row of a tensor stands.
+/// The position of a component of a row in the buffer of a tensor.
 #[cube]
 pub fn position(
     address: &Address,
@@ -59,7 +60,7 @@ pub fn position(
     }
 }
 
-/// Where a component of a pair of a tensor of pairs stands.
+/// The position of a component of a pair in the buffer of a tensor that has a value for each pair.
 #[cube]
 pub fn position_of_pair(
     address: &Address,
@@ -76,7 +77,7 @@ pub fn position_of_pair(
         + component * *address.component.index(tensor)
 }
 
-/// Offsets of the tensors in batch `batch`.
+/// The offsets and strides of the tensors in batch `batch`.
 #[cube]
 pub fn address(
     layout: &Sequence<usize>,

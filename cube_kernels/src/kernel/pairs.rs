@@ -17,7 +17,7 @@ use crate::{
     reduction::{Consecutive, GivesWeights, Rule},
 };
 
-/// What pairs of the unit's rows with columns are evaluated from.
+/// The inputs from which pairs of the unit's rows with columns are evaluated.
 #[derive(CubeType)]
 pub struct Pairs<'c, 'a, E: Float, F: Float, N: Size> {
     pub context: &'c Context<'a, E, F>,
@@ -65,8 +65,8 @@ impl<'c, 'a, E: Float, F: Float, N: Size> Pairs<'c, 'a, E, F, N> {
         }
     }
 
-    /// Slot `slot + k` of column `c`, or `slot` where not `looped`: from the tile if it is staged there, else from
-    /// the operand itself.
+    /// Slot `slot + k` of column `c`, or slot `slot` if not `looped`. It is read from the tile if it is staged
+    /// there, otherwise from the operand itself.
     fn column_slot(
         &self,
         columns: &Columns,
@@ -105,7 +105,8 @@ impl<'c, 'a, E: Float, F: Float, N: Size> Pairs<'c, 'a, E, F, N> {
         }
     }
 
-    /// Component `k` of the operand that would fill slot `slot` of a row, from there on.
+    /// The component of an operand that would fill slot `slot + k` of the rows. It is read from the operand,
+    /// because the schedule leaves this slot out.
     fn row_component(&self, k: usize, #[comptime] slot: usize) -> Vector<F, N> {
         let load = comptime!(*self.context.program.row.load_of(slot).unwrap());
         let tensor = comptime!(match load.source {
@@ -125,7 +126,8 @@ impl<'c, 'a, E: Float, F: Float, N: Size> Pairs<'c, 'a, E, F, N> {
         value
     }
 
-    /// An instruction of a loop body, or a single one: what does not depend on the column is done once.
+    /// Executes an instruction, of a loop body or a single one, for all columns. Slots of rows and counters, which
+    /// do not depend on the column, are read once.
     fn instruction(
         &self,
         registers: &mut Registers<F, N>,
@@ -252,7 +254,7 @@ impl<'c, 'a, E: Float, F: Float, N: Size> Pairs<'c, 'a, E, F, N> {
         }
     }
 
-    /// The sums or folds of a term for each column.
+    /// Computes the sum or fold of a term for each column.
     fn sum(
         &self,
         sums: &mut Array<Vector<F, N>>,
@@ -329,7 +331,7 @@ fn reduce_term<E: Float, F: Float, A: Float, N: Size, R: GivesWeights<F, A, N>>(
     }
 }
 
-/// Gives the weights of the columns to the sums that matrix instructions compute.
+/// Passes the weights of the columns to the sums that matrix instructions compute.
 #[cube]
 fn weigh<E: Float, F: Float, A: Float, N: Size, R: GivesWeights<F, A, N>>(
     registers: &Registers<F, N>,
@@ -365,7 +367,8 @@ fn weigh<E: Float, F: Float, A: Float, N: Size, R: GivesWeights<F, A, N>>(
     sums.take::<E>(&weights, exact, pairs.context, pairs.row, columns);
 }
 
-/// Executes items of pairs. Where matrix instructions sum up, `usual` says whether they do so for the block.
+/// Executes items of pairs. If matrix instructions compute sums over columns, `usual` says whether they do so for
+/// this block.
 #[cube]
 fn run_items<E: Float, F: Float, A: Float, N: Size, R: GivesWeights<F, A, N>>(
     state: &mut R::State,
@@ -415,7 +418,8 @@ fn run_items<E: Float, F: Float, A: Float, N: Size, R: GivesWeights<F, A, N>>(
                                 matrix,
                                 comptime!(blueprint.clone()),
                             );
-                            // Where differences are added up, too.
+                            // Sums of differences by matrix instructions are exact enough only where the squared
+                            // distances are.
                             if comptime!(
                                 blueprint
                                     .schedule
@@ -490,7 +494,8 @@ fn run_items<E: Float, F: Float, A: Float, N: Size, R: GivesWeights<F, A, N>>(
     }
 }
 
-/// The items of a piece, with what others have kept for it and it keeps for others.
+/// Executes the items of a piece. It takes the values that other pieces have kept for it, and keeps the values that
+/// other pieces read.
 #[cube]
 fn run_piece<E: Float, F: Float, A: Float, N: Size, R: GivesWeights<F, A, N>>(
     state: &mut R::State,
@@ -525,14 +530,15 @@ fn run_piece<E: Float, F: Float, A: Float, N: Size, R: GivesWeights<F, A, N>>(
     }
 }
 
-/// Evaluates pairs, and takes them into the state. Where matrix instructions sum up, `usual` says whether they do so
-/// for the block.
+/// Evaluates pairs, and takes them into the state. If matrix instructions compute sums over columns, `usual` says
+/// whether they do so for this block.
 ///
-/// A long pair is compiled in pieces, each in a branch that is always taken. CubeCL compiles a branch by itself, and
-/// does not see that it is always taken; compilers to machine code do. What goes from piece to piece is in an array, so
-/// that there is hardly any code outside of the branches. Results are taken outside of them.
+/// A long pair is compiled in pieces, each in a branch that is always taken. CubeCL compiles a branch by itself,
+/// and does not see that it is always taken; compilers to machine code do. Values that go from piece to piece are
+/// in an array, so that there is hardly any code outside of the branches. Pieces that store results are not in a
+/// branch.
 #[cube]
-#[allow(clippy::if_same_then_else)] // One decides what code there is, the other is code.
+#[allow(clippy::if_same_then_else)] // The first condition is known at compile time.
 pub fn run_pair<E: Float, F: Float, A: Float, N: Size, R: GivesWeights<F, A, N>>(
     state: &mut R::State,
     pairs: &Pairs<'_, '_, E, F, N>,
@@ -542,7 +548,7 @@ pub fn run_pair<E: Float, F: Float, A: Float, N: Size, R: GivesWeights<F, A, N>>
 ) {
     let program = comptime!(&pairs.context.program);
     let q = comptime!(columns.q);
-    // What matrix instructions sum up reads registers, too.
+    // Sums by matrix instructions also read registers of the pair, so such a pair is not cut into pieces.
     let pieces = comptime!(match pairs.context.blueprint.schedule.weighted() {
         Some(_) => vec![],
         None => program.pieces(),
@@ -569,7 +575,7 @@ pub fn run_pair<E: Float, F: Float, A: Float, N: Size, R: GivesWeights<F, A, N>>
                 .unwrap_or(1)
         );
         let mut kept = Array::<Vector<F, N>>::new(comptime!(places * q));
-        // A variable, so that no branch is left out.
+        // A run-time variable, so that CubeCL keeps the branches.
         #[allow(unused_mut)]
         let mut here = true.runtime();
         #[unroll]

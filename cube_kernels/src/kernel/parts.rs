@@ -10,14 +10,15 @@ use crate::{
     reduction::{KindName, NO_INDEX, Reduction, for_each_reduction, relative_to_maximum},
 };
 
-/// An index as it is given out: -1 for what was not found.
+/// An index as it is written to the result: -1 if nothing was found.
 #[cube]
 pub(super) fn final_index<I: Int>(index: u32) -> I {
     select(index == NO_INDEX, I::new(-1), I::cast_from(index))
 }
 
-/// Merges the parts of a reduction; a unit takes one component of one row. Where it cannot take all of the parts, it
-/// takes `together` of them, and gives a part that is merged again.
+/// Merges the parts of a reduction. A unit takes one component of one row. If `together` is given, a unit merges up
+/// to that many parts into one part, which is merged again later or is wanted as a part. Otherwise it merges all
+/// parts into the result.
 #[cube(launch_unchecked, address_type = "dynamic")]
 pub fn merge<F: Float, A: Float, O: Float, I: Int>(
     partial: &[A],
@@ -51,7 +52,7 @@ macro_rules! define_merge_by_kind {
         $kind:ident $(($field:ident: $type:ty))? $({ $(#[$note:meta])* $name:ident: $own:ty })?
             => $family:ident $value:tt; $examples:tt,
     )*) => {
-        /// Merges parts by the family of the reduction.
+        /// Merges parts with the state of the reduction's family.
         #[cube]
         fn merge_by_kind<F: Float, A: Float, O: Float, I: Int>(
             partial: &Partial<'_, A>,
@@ -78,7 +79,7 @@ for_each_reduction!(define_merge_by_kind);
 #[derive(CubeType)]
 struct Partial<'a, A: Float> {
     values: &'a [A],
-    /// Columns or counts, where they are kept.
+    /// Columns or counts, if the reduction keeps them.
     indices: &'a Sequence<Box<[u32]>>,
     /// Rows of the result.
     rows: usize,
@@ -102,8 +103,8 @@ impl<'a, A: Float> Partial<'a, A> {
     }
 }
 
-/// Merges two sorted lists each, of columns that follow each other, or copies the last one that is left over. Lists
-/// stay where they are: as arrays of a unit they take compilers of shaders long.
+/// Merges the sorted lists of two parts whose columns follow each other, or copies the last list if it has no
+/// partner. Lists stay in memory, because compilers of shaders take long for lists that are arrays of a unit.
 #[cube]
 fn merge_lists<A: Float, O: Float, I: Int>(
     partial: &Partial<'_, A>,
@@ -125,11 +126,11 @@ fn merge_lists<A: Float, O: Float, I: Int>(
     let two = part + 1 < parts;
     let first = (part * rows + row) * comptime!(spec.entries()) + component;
     let second = first + select(two, rows * comptime!(spec.entries()), 0usize);
-    // What is taken of the second list; the other places are taken by the first one.
+    // How many values have been taken from the second list. The others came from the first one.
     let mut taken = 0usize.runtime();
     for place in 0..depth {
         let (at, other) = (first + (place - taken) * width, second + taken * width);
-        // Of equal values that of the earlier column comes first.
+        // Of equal values the one of the earlier column comes first.
         let later = if comptime!(spec.unordered) {
             let equal = partial.values[other] == partial.values[at];
             let less = partial.values[other] < partial.values[at];
@@ -241,7 +242,7 @@ fn merge_parts<F: Float, A: Float, O: Float, I: Int, R: Reduction<F, A, Const<1>
                     start + k * width + component
                 };
                 let value = R::save(&state, k, plane, single).extract(0usize);
-                // What components share comes out the same for all of them.
+                // The units of all components write the same number where components share it.
                 results.values.index_mut(0usize)[at] = O::cast_from(value);
             }
         }
@@ -284,7 +285,7 @@ fn merge_parts<F: Float, A: Float, O: Float, I: Int, R: Reduction<F, A, Const<1>
                     let sum = R::save(&state, 0usize, plane, single);
                     relative_to_maximum::<F, A, Const<1>>(sum, maximum, math)
                 };
-                // What components share comes out the same for all of them.
+                // The units of all components write the same number where components share it.
                 results.states.index_mut(0usize)[at] = value.extract(0usize);
             }
         }

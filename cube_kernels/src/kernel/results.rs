@@ -1,8 +1,9 @@
-//! Where the results of a kernel go.
+//! The output buffers of a kernel.
 
 use cubecl::prelude::*;
 
-/// One buffer each for what is wanted, none for the rest: values of type `O`, indices, and what values are made of.
+/// The output buffers of a kernel: one buffer for each kind of output that it writes, none for the others. `states`
+/// are the maxima and sums that the values are made of.
 #[derive(CubeType)]
 pub struct Results<'a, A: Float, O: Float, I: Int> {
     pub values: &'a mut Sequence<Box<[O]>>,

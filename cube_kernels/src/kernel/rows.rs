@@ -21,20 +21,22 @@ use crate::{
     reduction::{KindName, NO_INDEX, Reduction, for_each_reduction, relative_to_maximum},
 };
 
-/// The most bytes that a unit reads from shared memory at once, for which they must be aligned.
+/// The most bytes that a unit reads from shared memory at once. The tile must be aligned to them.
 const LOAD: usize = 16;
 
-/// Reduces a formula over its columns: `out[part, batch, row, ..]` over the columns of each part.
+/// Reduces a formula over its columns: `out[part, batch, row, ..]` is the result over the columns of a part.
 ///
-/// A worker (a cube if the columns go through a shared tile, else a unit) takes consecutive rows of
-/// one batch and one part, as many for each unit as there are lanes. Where the output has fewer rows than
-/// the operands, a lane adds up the rows that follow at a distance of all of the output.
+/// A worker is a cube if its units share a tile of columns, otherwise a unit. It takes consecutive rows of one
+/// batch and one part, one row for each lane of its units. If rows are added up, the output has fewer rows than the
+/// operands, and a lane adds up every `n`-th row of the operands, where `n` is the number of rows of the output.
 ///
-/// Where pairs are in ranges, `lists` has a buffer of the tasks of all workers and the ranges that they go through. Where
-/// columns come in another order, and indices are kept, a buffer of their indices follows, and so for rows.
+/// If pairs are in ranges, the first buffer of `lists` has the tasks of all workers and their ranges. The other
+/// buffers follow if the kernel needs them: the indices of columns that come in another order, the limits of rows,
+/// and the indices of rows that come in another order.
 ///
-/// `values` and `indices` have one buffer each, or none where nothing is wanted of the kind. Types:
-/// `E` of the operands, `F` of the computation, `A` of what is accumulated, `O` and `I` of the output.
+/// `values`, `indices` and `states` have one buffer each, or none if the kernel does not write this kind of output.
+/// Types: `E` of the operands, `F` of the computation, `A` of accumulated values, `O` and `I` of the values and
+/// indices of the output.
 #[cube(launch_unchecked, address_type = "dynamic")]
 pub fn reduce<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size>(
     tensors: &Sequence<Box<[E]>>,
@@ -76,7 +78,7 @@ macro_rules! define_reduce_by_kind {
         $kind:ident $(($field:ident: $type:ty))? $({ $(#[$note:meta])* $name:ident: $own:ty })?
             => $family:ident $value:tt; $examples:tt,
     )*) => {
-        /// Reduces rows by the family of the reduction.
+        /// Reduces rows with the state of the reduction's family.
         #[cube]
         fn reduce_by_kind<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size>(
             operands: &Operands<'_, E>,
@@ -107,11 +109,11 @@ struct Work {
     row: usize,
     batch: usize,
     part: usize,
-    /// Whether there is none.
+    /// Whether there is no work for the unit.
     nothing: bool,
 }
 
-/// What this unit does of a task.
+/// The work of this unit in the task of its worker, and the task.
 #[cube]
 fn work_of_task<N: Size>(
     list: &[u32],
@@ -129,7 +131,7 @@ fn work_of_task<N: Size>(
     let at = worker * comptime!(layout::task::LEN);
     let first = usize::cast_from(list[at + comptime!(layout::task::FIRST)]);
     let last = usize::cast_from(list[at + comptime!(layout::task::LAST)]);
-    // Where every value is infinite, the first column is the extreme one.
+    // If every value is infinite, a minimum or maximum is found at the first column.
     let mut begin = NO_INDEX.runtime();
     if first < last {
         begin = list[first];
@@ -152,16 +154,17 @@ fn work_of_task<N: Size>(
 /// The rows and ranges of a task.
 #[derive(CubeType)]
 struct Task {
-    /// Where its rows end.
+    /// The end of its rows.
     stop: usize,
-    /// Its ranges.
+    /// The position of its first range in the buffer.
     first: usize,
+    /// The position at which its ranges end.
     last: usize,
-    /// Its first column.
+    /// Its first column, or `NO_INDEX` if it has no ranges.
     begin: u32,
 }
 
-/// What this unit does.
+/// The work of this unit, if pairs are not in ranges.
 #[cube]
 fn work<N: Size>(
     layout: &Sequence<usize>,
@@ -171,7 +174,7 @@ fn work<N: Size>(
     let parts = parts(layout, comptime!(blueprint.clone()));
     let batches = batches(layout, comptime!(blueprint.clone()));
     let lanes = N::value();
-    // Units that share a tile are in one cube and need the same columns; others stand alone.
+    // Units that share a tile are in one cube and need the same columns. Other units are workers by themselves.
     let (worker, worker_rows, unit) = if comptime!(blueprint.schedule.shared_tile()) {
         (
             CUBE_POS,
@@ -182,7 +185,7 @@ fn work<N: Size>(
         (ABSOLUTE_POS, lanes.runtime(), 0usize.runtime())
     };
     let groups = out_rows.div_ceil(worker_rows);
-    // Nothing is divided that is known to be less.
+    // With one part and one batch, a worker's number is the number of its group, and no division is needed.
     let (group, others) = if comptime!(blueprint.partial || blueprint.batch_rank > 0) {
         (worker % groups, worker / groups)
     } else {
@@ -262,8 +265,9 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     if nothing {
         terminate!();
     }
-    // Where results go is needed at the end only, and would take registers until then. It is in memory, as it is
-    // read at an index that compilers cannot know. Four numbers are written at once.
+    // These numbers say where the results go. They are needed only at the end, and would take registers until then.
+    // The array stays in memory, because it is read at an index that compilers cannot know. It has four places,
+    // because four numbers are written at once.
     let mut out = Array::<usize>::new(4usize);
     out[0] = row;
     let place = if comptime!(blueprint.columns == ColumnSource::Placed) {
@@ -282,7 +286,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
         ComptimeOption::Some(task) => task.stop,
         ComptimeOption::None => out_rows,
     };
-    // Where rows are added up, parts may take other columns or other rows.
+    // If rows are added up, parts divide the columns and the rows that a lane adds up.
     let (part_of_columns, first_row) = if comptime!(blueprint.folded) {
         let parts_of_columns = max(columns.div_ceil(part_columns), 1usize);
         let first_step = part / parts_of_columns * steps;
@@ -298,7 +302,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
             let first = *layout.index(comptime!(others(&blueprint) + layout::FIRST_COLUMN));
             (begin + first, end + first)
         }
-        // They are places of ranges.
+        // Here `begin` and `end` are positions of ranges.
         ColumnSource::Ranges =>
         {
             #[comptime]
@@ -379,7 +383,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
         )
     };
 
-    // No block ends so far behind.
+    // This is 0, because no block ends 2^20 columns beyond the last one. Compilers do not know that.
     let at = behind >> 20usize;
     let target = Target::new(out[at], out[at + 1], out[at + 2], operands.lists);
     let own = comptime!(&blueprint);
@@ -476,7 +480,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     }
 }
 
-/// Where the numbers are that only some kernels have.
+/// The start in the layout of the numbers that only some kernels have.
 fn others(blueprint: &Blueprint) -> usize {
     let tensors = blueprint.packing.len();
     let of_pairs = blueprint.tensors_of_pairs(tensors);

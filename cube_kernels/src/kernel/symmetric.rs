@@ -11,8 +11,8 @@
 //!              +-----+-----+--        both orders, so that nothing is masked.
 //! ```
 //!
-//! Each unit adds what it has to sums of its own for all points, which are merged as those of parts of
-//! columns are.
+//! Each unit adds its values to sums of its own for all points. The sums of all units are merged like those of
+//! parts of columns.
 
 use cubecl::prelude::*;
 
@@ -31,32 +31,35 @@ use crate::{
     reduction::{Accumulator, Consecutive, Rule, RunningSums, TakesProducts, weights_are_values},
 };
 
-/// Places between the sums of a block for one component and those for the next: at a multiple of a power of 2,
-/// a processor takes what it reads of one for what it has just written of the other.
+/// Places between the sums of a block for one component and those for the next. Without them the addresses would
+/// differ by a multiple of a power of 2, and a processor would take a read of one sum for a read of the other sum
+/// that it has just written.
 const GAP: usize = 17;
 
 /// Sums of one vector of rows and of a block of columns.
 #[derive(CubeType)]
 pub struct PairSums<F: Float, N: Size> {
-    /// Of the rows, for each component.
+    /// The sums of the rows, for each component.
     rows: Array<Vector<F, N>>,
-    /// Of a block of columns, component by component, so that neighbours lie side by side. Twice: nobody
-    /// reads the first ones.
+    /// The sums of a block of columns, component by component, so that neighbouring columns lie side by side. There
+    /// are two copies. The first one takes the sums of columns on the diagonal, which nobody reads.
     columns: Array<Vector<F, N>>,
-    /// The column at which they start.
+    /// The first column of the block.
     start: Array<usize>,
-    /// The place of its sum of the first component, and how far it is to that of the next.
+    /// The place in `columns` of the first column's sum for the first component, and the distance to its sum for
+    /// the next component.
     places: Array<usize>,
 }
 
-/// The number `n`, as a bound of loops that take long to compile if they are unrolled: no compiler can know that
-/// there are less than $2^{31}$ cubes.
+/// The number `n`, as a bound of loops that would take long to compile if they were unrolled. Compilers cannot know
+/// this bound, because they cannot know that there are less than $2^{31}$ cubes.
 #[cube]
 fn unforeseen(#[comptime] n: usize) -> usize {
     n + (((CUBE_COUNT_Y * CUBE_COUNT_Z) >> 31u32) << 20u32) as usize
 }
 
-/// Adds the first half of the components of a program to the sums of rows, the other to those of columns.
+/// Adds the first half of the components of a program to the sums of rows, and the second half to the sums of
+/// columns.
 pub struct Both;
 
 #[cube]
@@ -121,7 +124,7 @@ impl<F: Float, A: Float, N: Size> TakesProducts<F, A, N> for Both {
 
 weights_are_values!(Both);
 
-/// Sums a formula over the columns, `out[part, row, ..]` over the pairs of each part; those of all parts
+/// Sums a formula over the columns: `out[part, row, ..]` is the sum over the pairs of a part. The sums of all parts
 /// have to be added up.
 #[cube]
 pub fn sum_symmetric<E: Float, F: Float, A: Float, O: Float, N: Size>(
@@ -179,8 +182,8 @@ pub fn sum_symmetric<E: Float, F: Float, A: Float, O: Float, N: Size>(
         state.columns[k] = constant_vector::<F, N>(0.0);
     }
 
-    // The tiles are counted strip by strip, those on the diagonal, of which about half is empty, as one
-    // and others as two: a part has `share` of them.
+    // The tiles are counted strip by strip. A tile on the diagonal, which is about half empty, counts as one,
+    // another tile as two. A part has `share` of this count.
     let from = part * share;
     let mut passed = 0usize.runtime();
     for s in 0..rows.div_ceil(strip) {
@@ -206,8 +209,8 @@ pub fn sum_symmetric<E: Float, F: Float, A: Float, O: Float, N: Size>(
     }
 }
 
-/// How many tiles of a strip of `blocks` are counted before `position`, if `passed` is the count before the
-/// strip.
+/// How many of the `blocks` tiles of a strip are counted before `position`. The first `diagonal` of them are on the
+/// diagonal, and `passed` is the count before the strip.
 #[cube]
 fn tiles_before(position: usize, passed: usize, blocks: usize, diagonal: usize) -> usize {
     let within = position - min(passed, position);
@@ -219,8 +222,8 @@ fn tiles_before(position: usize, passed: usize, blocks: usize, diagonal: usize) 
     min(tiles, blocks)
 }
 
-/// A strip of rows from `first` on with the blocks `begin .. end` of columns, whose sums go to the rows from `out_row`
-/// on.
+/// A strip of rows from `first` on with the blocks `begin .. end` of columns. `out_row` is the row of the output
+/// for the first of all points.
 #[derive(CubeType)]
 struct Strip<'c, 'a, E: Float, F: Float> {
     context: &'c Context<'a, E, F>,
@@ -337,7 +340,8 @@ fn sum_strip<E: Float, F: Float, A: Float, O: Float, N: Size>(
     }
 }
 
-/// The sum of all lanes. A few are added up side by side, as each addition waits for the one before.
+/// The sum of all lanes. If possible, four sums are computed side by side, because each addition waits for the one
+/// before.
 #[cube]
 fn lane_sum<F: Float, N: Size>(value: Vector<F, N>) -> F {
     let lanes = N::value();
@@ -358,8 +362,7 @@ fn lane_sum<F: Float, N: Size>(value: Vector<F, N>) -> F {
     }
 }
 
-/// Takes in the pairs of the rows from `row` on with the columns `start .. stop`, as far as these do not lie
-/// before.
+/// Takes in the pairs of the rows from `row` on with the columns of `start .. stop` that do not lie before `row`.
 #[cube]
 fn sum_block<E: Float, F: Float, A: Float, N: Size>(
     state: &mut PairSums<F, N>,
@@ -373,7 +376,8 @@ fn sum_block<E: Float, F: Float, A: Float, N: Size>(
     let q = comptime!(blueprint.schedule.columns());
     let mut weighted = ComptimeOption::new_None();
     let behind = row + N::value();
-    // First the columns of the rows themselves, of which only the sums of rows are kept, then those behind.
+    // The first step takes the columns of the rows themselves, for which only the sums of rows are kept. The second
+    // step takes the columns behind them.
     for step in 0..2u32 {
         let diagonal = step == 0;
         let low = max(start, select(diagonal, row, behind));
@@ -384,7 +388,7 @@ fn sum_block<E: Float, F: Float, A: Float, N: Size>(
             0usize,
             comptime!((block + GAP) * blueprint.spec.dim).runtime(),
         );
-        // The compiler does not see that it is no more than a block, which bounds all indices.
+        // The minimum tells the compiler that the count is at most a block, which bounds all indices.
         let count = min(max(low, high) - low, block);
         let behind = ComptimeOption::new_Some(low - start);
         let run = Run::new(low, count, behind, q);

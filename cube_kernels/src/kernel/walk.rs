@@ -1,4 +1,5 @@
-//! The loop over the columns of a part: blocks, their tiles, and pairs with a unit's rows.
+//! The loop over the columns of a part: for each block, its columns are staged in a tile, and their pairs with a
+//! unit's rows are taken in.
 
 use cubecl::prelude::*;
 
@@ -22,20 +23,22 @@ use crate::{
 pub struct Share<F: Float> {
     /// Its first row.
     pub row: usize,
-    /// How far the rows that a lane adds up are from each other, and how many these are.
+    /// The distance between the rows that a lane adds up.
     pub out_rows: usize,
+    /// How many rows a lane adds up.
     pub steps: usize,
-    /// Its columns, or the places of its ranges.
+    /// The first column, or the position of the first range if pairs are in ranges.
     pub begin: usize,
+    /// The end of the columns, or of the ranges.
     pub end: usize,
     pub infinity: F,
 }
 
-/// What pairs are made of, in any form of the formula.
+/// The inputs of a unit that are the same for each form of the formula.
 #[derive(CubeType)]
 pub struct Inputs<'a, E: Float, F: Float> {
     share: &'a Share<F>,
-    /// What matrix instructions compute, if they do.
+    /// The inner products that matrix instructions compute, if they compute any.
     products: &'a ComptimeOption<Products<E, F>>,
 }
 
@@ -49,8 +52,8 @@ impl<'a, E: Float, F: Float> Inputs<'a, E, F> {
     }
 }
 
-/// Reduces the columns of one part for the rows of the unit: one for each lane, or `steps` at a
-/// distance of `out_rows`, which are added up. Returns how far behind the last column the last block ends.
+/// Reduces the columns of one part for the rows of the unit. A lane has one row, or adds up `steps` rows at a
+/// distance of `out_rows`. Returns by how many columns the last block extends beyond the last column.
 #[cube]
 pub fn reduce_unit<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     state: &mut R::State,
@@ -76,8 +79,8 @@ pub fn reduce_unit<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>
     }
 }
 
-/// Whether the points that the units of the cube pair are within [`REACH`] of 0 when they are scaled, as the program
-/// of `reach` computes it. The same for all units.
+/// Whether the scaled points of the cube's rows and of its columns are all within [`REACH`] of 0. The program of
+/// `reach` computes their squared distances from 0. All units of the cube get the same answer.
 #[cube]
 pub fn in_reach<E: Float, F: Float, N: Size>(reach: &Context<'_, E, F>, share: &Share<F>) -> bool {
     let uniform = reach.uniform_slots();
@@ -115,7 +118,7 @@ pub fn in_reach<E: Float, F: Float, N: Size>(reach: &Context<'_, E, F>, share: &
     far[0] == 0
 }
 
-/// Whether all computed slots are at most [`REACH`] squared. NaN is not.
+/// Whether all computed slots are at most [`REACH`] squared. It is false if one of them is NaN.
 #[cube]
 pub fn within_reach<F: Float, N: Size>(slots: &[Vector<F, N>], #[comptime] stage: &Stage) -> bool {
     let most = constant::<F>(comptime!(REACH * REACH));
@@ -146,7 +149,7 @@ pub fn reduce_form<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>
     let form = Form::<E, F>::new(context, uniform.as_slice(), inputs);
     if comptime!(blueprint.folded) {
         let mut behind = 0usize.runtime();
-        // As many for all units, as those of a cube stage its columns together.
+        // The number of steps is the same for all units, because the units of a cube stage its columns together.
         for step in 0..share.steps {
             let own_row = share.row + step * share.out_rows;
             let mut own = R::init(
@@ -182,7 +185,7 @@ pub fn reduce_form<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>
 #[derive(CubeType)]
 pub struct Form<'c, 'a, 'b, E: Float, F: Float> {
     pub context: &'c Context<'a, E, F>,
-    /// What follows from the parameters.
+    /// The uniform slots: the values that depend on the parameters only.
     pub uniform: &'c [One<F>],
     pub inputs: &'c Inputs<'b, E, F>,
 }
@@ -202,8 +205,8 @@ impl<'c, 'a, 'b, E: Float, F: Float> Form<'c, 'a, 'b, E, F> {
     }
 }
 
-/// Adds the sums `own` of the rows from `row` on to `state`. Lanes beyond the last row repeat it, and
-/// add nothing.
+/// Adds the sums `own` of the rows from `row` on to `state`. Lanes beyond the last row hold that row's sums again,
+/// and add nothing.
 #[cube]
 pub fn fold<F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     state: &mut R::State,
@@ -229,8 +232,8 @@ pub fn fold<F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     R::merge(state, &*own, total, comptime!(blueprint.math));
 }
 
-/// Reduces the columns of one part for a row in each lane, from `row` on. Returns how far behind the last one the
-/// last block ends.
+/// Reduces the columns of one part for a row in each lane, from `row` on. Returns by how many columns the last
+/// block extends beyond the last column.
 #[cube]
 pub fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     state: &mut R::State,
@@ -273,7 +276,7 @@ pub fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>
             R::go_on(state, u32::cast_from(columns.begin));
             take_columns::<E, F, A, N, R>(state, tile, weighted, &*slots, form, &rows, &columns);
         }
-        // The last block of a range ends within it.
+        // The caller needs only a number that is far less than 2^20, and 0 is one.
         0usize.runtime()
     } else {
         let columns = Span {
@@ -287,9 +290,9 @@ pub fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>
 /// The rows of a unit.
 #[derive(CubeType)]
 pub struct Rows {
-    /// The first of them.
+    /// The first row.
     row: usize,
-    /// Whether there is such a row.
+    /// Whether the first row exists. A unit without rows evaluates no pairs, but helps to stage columns.
     active: bool,
 }
 
@@ -300,8 +303,8 @@ pub struct Span {
     end: usize,
 }
 
-/// Takes in the pairs of the rows with consecutive columns, block by block. Returns how far behind the last column the
-/// last block ends.
+/// Takes in the pairs of the rows with consecutive columns, block by block. Returns by how many columns the last
+/// block extends beyond the last column.
 #[cube]
 fn take_columns<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     state: &mut R::State,
@@ -319,7 +322,7 @@ fn take_columns<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     let row = rows.row;
     let block = comptime!(blueprint.schedule.block());
     let q = comptime!(blueprint.schedule.columns());
-    // No counter of blocks, which would take another register.
+    // There is no counter of blocks, because it would take another register.
     let most = select(rows.active, block, 0usize);
     let mut start = columns.begin;
     while start < columns.end {
@@ -327,7 +330,7 @@ fn take_columns<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
         if comptime!(blueprint.schedule.reads_blocks(&context.program)) {
             if comptime!(blueprint.schedule.shared_tile()) {
                 sync_cube();
-                // Compilers do not see that there is but one, and would unroll a loop.
+                // A unit stages at most one column here. Compilers do not see that, and would unroll a loop.
                 if comptime!(blueprint.schedule.block() <= blueprint.units) {
                     if start + (UNIT_POS as usize) < stop {
                         context.stage_column(
@@ -368,7 +371,7 @@ fn take_columns<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
                 context.stage_columns(tile, uniform, start, stop, 0usize, 1usize);
             }
         }
-        // The compiler does not see that it is no more than a block, which bounds all indices.
+        // The minimum tells the compiler that the count is at most a block, which bounds all indices.
         let count = min(stop - start, most);
         let at_start = ComptimeOption::new_None();
         let run = Run::new(start, count, at_start, q);
@@ -396,8 +399,8 @@ fn take_columns<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     start - columns.end
 }
 
-/// Fills lists of smallest values with the limits of their rows, so that values beyond them are never inserted. Lanes beyond
-/// the last row repeat it.
+/// Fills lists of smallest values with the limits of their rows, so that values beyond the limits are never
+/// inserted. Lanes beyond the last row have the limits of the last row.
 #[cube]
 fn start_lists<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     state: &mut R::State,
@@ -423,9 +426,10 @@ fn start_lists<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     }
 }
 
-/// Fills lists of smallest values with a bound of these, which some of the columns give, so that fewer values are
-/// inserted that others displace: an insertion for one lane is one for all. Values come out as they will again, by
-/// the same instructions.
+/// Fills lists of smallest values with an upper bound of these values, found from some of the columns. Without the
+/// bound, many values would be inserted that later values displace, and an insertion for one lane takes the time of
+/// an insertion for all lanes. The columns are evaluated again later by the same instructions, so their values come
+/// out the same.
 #[cube]
 pub fn bound_lists<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     state: &mut R::State,

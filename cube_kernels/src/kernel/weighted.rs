@@ -1,21 +1,21 @@
 //! Sums over columns of weights times components of the columns, as tiles of a matrix product.
 //!
-//! The first product of a formula, or its units, give the weight of each pair of the cube's rows with a
-//! block of columns. It is the left factor of a second product, whose right factor are components of the
-//! columns, as in attention (Dao, Fu, Ermon, Rudra and Ré, "FlashAttention: fast and memory-efficient exact
-//! attention with IO-awareness", 2022). Weights and components go to shared memory; there, too, are the
-//! sums, as rows hold more of them than units have registers. Once in [`WeightedProduct::run`] columns the
-//! units add their sums to running ones, rounded to the nearest unlike those of the instructions.
+//! Each pair of the cube's rows with a block of columns has a weight. The units compute it, from a first matrix
+//! product if the schedule has one. The weights and the components of the columns are the factors of a second
+//! product, as in attention (Dao, Fu, Ermon, Rudra and Ré, "FlashAttention: fast and memory-efficient exact
+//! attention with IO-awareness", 2022). Weights and components go to shared memory. The sums are there, too,
+//! because rows have more sums than units have registers. Every [`WeightedProduct::run`] columns the units add
+//! these sums to running sums. These additions are rounded to the nearest, unlike those of the instructions.
 //!
-//! Both factors are numbers of 32 bits that are split in two, as in [`super::matrix`]. Components of halves
-//! are exact in one, and so many bits of the weights are enough. Sums of exponentials are relative to a
-//! maximum: where that grows, what has been summed up of the row shrinks.
+//! Both factors are numbers of 32 bits, which are split in two pieces as in [`super::matrix`]. If operands have 16
+//! bits, one piece is enough: it holds a component exactly, and a weight with enough bits. Sums of exponentials are
+//! relative to a maximum. When the maximum of a row grows, the sums of the row so far are scaled down.
 //!
-//! Differences $v_k - u_k$ of a column and the row are summed up as
-//! $\sum p\, v_k - u_k \sum p$ of points that are moved by the mean of the cube's rows. That is exact
-//! enough where their squared distance is at least a quarter of their squared norms, so that these sums are at
-//! most three times that of the distances. Other pairs, and those where a number is not finite or very
-//! large, are left out of the product, and their unit adds them by itself.
+//! Sums of differences $v_k - u_k$ of a column and the row are computed as $\sum p\, v_k - u_k \sum p$. Points in
+//! `F32` are first moved by the mean of the cube's rows. That is exact enough for pairs whose squared distance is
+//! at least a quarter of the sum of their squared norms: then these sums are at most three times the sum of the
+//! distances. Other pairs are left out of the product, and so are pairs with a number that is not finite or very
+//! large. Their unit adds them by itself.
 
 use cubecl::{prelude::*, tf32};
 
@@ -30,34 +30,36 @@ use crate::{
     reduction::{RunningSums, factor},
 };
 
-/// Beyond that, components are left out of the product: their squares overflow.
+/// Components above this size are left out of the product, because their squares overflow.
 const LARGEST_COMPONENT: f64 = (1u128 << 64) as f64;
 
-/// Beyond that, weights are left out of the product. Sums of a run remain finite.
+/// Weights above this size are left out of the product, so that the sums of a run remain finite.
 const LARGEST_WEIGHT: f64 = (1u64 << 56) as f64;
 
-/// Sums of instructions that a plane holds at the same time, each of which takes 8 registers of its units
-/// on NVIDIA's cards.
+/// How many sums of instructions a plane holds at the same time. Each of them takes 8 registers of its units on
+/// NVIDIA's cards.
 const HELD: usize = 8;
 
-/// What the units of a cube share, and the running sums of each.
+/// The factors and sums that the units of a cube share, and the running sums of each unit.
 #[derive(CubeType)]
 pub struct WeightedSums<F: Float, A: Float, N: Size> {
-    /// The weight of each column for each row.
+    /// The weight of each column for each row, or its first piece if weights are split.
     weights: Shared<[F]>,
-    /// The second pieces.
+    /// The second pieces of the weights.
     rests: Shared<[F]>,
-    /// The components of each column, the second pieces behind the first.
+    /// The components of each column: the first pieces of all columns, and behind them the second pieces.
     columns: Shared<[F]>,
-    /// The sum of each component for each row since the last run has ended.
+    /// The sum of each component for each row since the end of the last run.
     sums: Shared<[F]>,
-    /// One more than the last block with components that are not to be multiplied.
+    /// One more than the number of the last block with a component that is too large for the product, 0 if there
+    /// was none.
     unusual: Shared<[u32]>,
-    /// Instructions that add up a block, one after the other; see [`Products`].
+    /// How many instructions add up a block, one after the other. The number is in memory for the same reason as in
+    /// [`Products`].
     steps: Shared<[u32]>,
-    /// What is subtracted from each component, if that is.
+    /// The mean of the cube's rows, which is subtracted from each component if points are centered.
     center: Shared<[F]>,
-    /// The sum of the weights, where differences are summed up.
+    /// The sum of the weights of the current run, if differences are summed up.
     weight: Array<Vector<F, N>>,
     /// The maximum to which all sums are relative.
     base: Array<Vector<F, N>>,
@@ -83,7 +85,7 @@ fn tiling(weighted: &WeightedProduct) -> Tiling {
 
 #[cube]
 impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
-    /// Sums of nothing.
+    /// Sums that are all zero, before any column has been added.
     pub fn new<E: Float>(
         products: &ComptimeOption<Products<E, F>>,
         infinity: F,
@@ -144,7 +146,7 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
         own
     }
 
-    /// Component `k` of a row or column, moved where points are.
+    /// Component `k` of a row or column, minus the center if points are centered.
     fn component<E: Float>(
         &self,
         context: &Context<'_, E, F>,
@@ -169,7 +171,7 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
         }
     }
 
-    /// Copies the components of the columns `start .. stop`, which are block `block`.
+    /// Copies the components of the columns `start .. stop`, which are block `block`, to shared memory.
     pub fn stage<E: Float>(
         &mut self,
         context: &Context<'_, E, F>,
@@ -181,7 +183,7 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
         let weighted = comptime!(blueprint.schedule.weighted().expect("it is planned"));
         let all = comptime!(blueprint.schedule.block() * weighted.padded());
         let units = comptime!(blueprint.units);
-        // As many for each unit, if possible, so that compilers see it.
+        // If all units copy the same number of components, there is no check in the loop, and compilers see that.
         for step in 0..comptime!(all.div_ceil(units)) {
             let at = step * units + UNIT_POS as usize;
             if comptime!(all.is_multiple_of(units)) || at < all {
@@ -190,7 +192,7 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
         }
     }
 
-    /// Copies the component that is the `at`-th in order.
+    /// Copies component number `at`, counted column by column.
     fn stage_component<E: Float>(
         &mut self,
         context: &Context<'_, E, F>,
@@ -205,7 +207,7 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
         let column = comptime!(weighted.sum.column);
         let component = at % padded;
         let k = min(component, comptime!(len - 1).runtime());
-        // Those beyond the last column repeat it, and those behind the last component that.
+        // Columns beyond the last one repeat it, and so do components beyond the last one.
         let row = min(start + at / padded, stop - 1);
         let value = self.component::<E>(context, row, k, column);
         let fits = value.abs() <= constant::<F>(LARGEST_COMPONENT);
@@ -223,13 +225,13 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
         }
     }
 
-    /// Whether block `block` has only components that are to be multiplied.
+    /// Whether all components of block `block` are small enough for the product.
     pub fn is_usual(&self, block: usize) -> bool {
         self.unusual[0] != block as u32 + 1u32
     }
 
-    /// Makes what has been summed up relative to `base`, where that is another maximum than before. Of the
-    /// block there are weights of `staged` columns.
+    /// Makes all sums relative to the maximum `base`, if it has grown in any lane. The weights of the first
+    /// `staged` columns of the block are in shared memory already and are scaled, too.
     pub fn rebase(
         &mut self,
         base: Vector<F, N>,
@@ -282,7 +284,8 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
         }
     }
 
-    /// Takes in the weights of columns; `usual` are those that are exact enough in a product.
+    /// Takes in the weights of columns. `usual` says whether these pairs are exact enough in the product. If not,
+    /// or if a weight is too large, the unit adds the pairs by itself.
     pub fn take<E: Float>(
         &mut self,
         weights: &Sequence<Vector<F, N>>,
@@ -327,7 +330,7 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
         }
     }
 
-    /// Adds the components of a column to the sums.
+    /// Adds the weighted components of a column to the sums, without the product.
     fn add<E: Float>(
         &mut self,
         weight: Vector<F, N>,
@@ -362,8 +365,9 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
         }
     }
 
-    /// Multiplies and adds up block `block`, of which the unit has weights for `count` columns, and ends a
-    /// run where it must or this is the `last` block. All units of the cube need to come here.
+    /// Multiplies and adds up block `block`, in which the unit has weights for `count` columns. Ends the run if it
+    /// is full or if this is the `last` block. All units of the cube must call it together, because it synchronizes
+    /// them.
     pub fn end_block<E: Float>(
         &mut self,
         context: &Context<'_, E, F>,
@@ -410,7 +414,7 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
         }
     }
 
-    /// Adds the sums of the unit's rows to the running ones.
+    /// Adds the sums of the unit's rows to the running sums, and starts again from 0.
     fn end_run<E: Float>(&mut self, context: &Context<'_, E, F>, row: usize) {
         let weighted = comptime!(
             context
@@ -431,7 +435,8 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
                     let factor = comptime!(weighted.sum.row.unwrap());
                     let own = min(row + lane, context.rows - 1);
                     let value = self.component::<E>(context, own, k, factor);
-                    // Where no pair was in the product, the row need not be finite.
+                    // If no pair of the row was in the product, the row need not be finite, and must not turn the
+                    // sum into NaN.
                     let weight = self.weight[0].extract(lane);
                     let none = weight == constant::<F>(0.0);
                     select(none, sum, fma(-value, weight, sum))
@@ -472,7 +477,7 @@ fn multiply<F: Float, X: Multiplier<F, F>>(
     let (down, across) = comptime!((weighted.padded() / m, weighted.rows / n));
     let plane = UNIT_POS as usize / comptime!(weighted.plane);
     let planes = comptime!(weighted.rows / weighted.plane);
-    // Components that are loaded serve as many rows as a plane has.
+    // If possible, a plane takes all of its rows at once, so that components are loaded once for all of them.
     let own = comptime!(if across.is_multiple_of(planes) {
         across / planes
     } else {

@@ -45,7 +45,8 @@ pub fn value<F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     match weighted {
         ComptimeOption::None => R::value(state, at, comptime!(blueprint.total()), math),
         ComptimeOption::Some(_) => {
-            // What all components share, and the own sum, as where parts are merged.
+            // The state of a single component, as in a merge of parts: the values that all components share, and
+            // its sum.
             let single = comptime!(blueprint.spec.single());
             let mut own = R::init(0u32, infinity, single, math);
             #[unroll]
@@ -69,17 +70,17 @@ pub fn value<F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     }
 }
 
-/// Where the results of a unit go.
+/// The rows of the output to which the results of a unit go.
 #[derive(CubeType)]
 pub struct Target<'a> {
-    /// The first row of its batch and part.
+    /// The unit's first row, counted within its batch and part.
     pub row: usize,
-    /// The same among the rows of all batches and parts; where rows come in another order, the first of all rows of its
-    /// batch and part.
+    /// The unit's first row, counted among the rows of all batches and parts. If rows come in another order, the
+    /// first of all rows of its batch and part instead.
     pub first: usize,
-    /// Where the rows of the unit end.
+    /// The end of the unit's rows, counted within its batch and part.
     pub rows: usize,
-    /// The buffers of ranges, the last one with the indices of the rows where these come in another order.
+    /// The buffers of ranges. If rows come in another order, the last one has their indices.
     pub lists: &'a Sequence<Box<[u32]>>,
 }
 
@@ -99,7 +100,7 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// The row of the output, among those of all batches and parts, of a lane whose row there is.
+    /// The row of the output, among those of all batches and parts, of a lane. The row of the lane must exist.
     pub fn place(&self, lane: usize, #[comptime] blueprint: &Blueprint) -> usize {
         if comptime!(blueprint.unordered_rows) {
             let indices = self.lists.index(comptime!(blueprint.indices_of_rows()));
@@ -110,7 +111,8 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Writes one value of each row that there is: `out[row * stride + offset]`, of the rows of all batches and parts.
+/// Writes one value for each lane whose row exists, to `out[row * stride + offset]`. Here `row` is counted among
+/// the rows of all batches and parts.
 #[cube]
 pub fn write<A: Float, O: Float, N: Size>(
     out: &mut Box<[O]>,

@@ -1,4 +1,4 @@
-//! What the functions of kernels are made of: exponentials, powers, signs, conversions.
+//! The basic functions of kernels, of which others are made: exponentials, powers, signs, conversions.
 
 // Lists known at compile time are walked by index, which is what CubeCL can unroll.
 #![allow(clippy::needless_range_loop)]
@@ -17,7 +17,7 @@ use super::{
 };
 
 impl Precision {
-    /// The type as kernels name it.
+    /// The type as CubeCL names it.
     pub fn elem(self) -> ElemType {
         ElemType::Float(match self {
             Precision::F16 => FloatKind::F16,
@@ -28,13 +28,13 @@ impl Precision {
     }
 }
 
-/// Whether something is true of any lane.
+/// Whether `mask` is true in any lane.
 #[cube]
 pub fn any<N: Size>(mask: Vector<bool, N>) -> bool {
     Vector::<u32, N>::cast_from(mask).vector_sum() > 0u32
 }
 
-/// Whether something is true of all lanes.
+/// Whether `mask` is true in all lanes.
 #[cube]
 pub fn all<N: Size>(mask: Vector<bool, N>) -> bool {
     Vector::<u32, N>::cast_from(mask).vector_sum() == u32::cast_from(N::value())
@@ -55,7 +55,7 @@ pub fn constant_vector<F: Float, N: Size>(#[comptime] value: f64) -> Vector<F, N
     Vector::new(constant::<F>(value))
 }
 
-/// A stored value, of type `E`, which is `stored`, as it is computed with.
+/// Converts a stored value to the type `F` in which kernels compute. `E` is the type `stored`.
 #[cube]
 pub fn widen<E: Float, F: Float>(value: E, #[comptime] stored: Precision) -> F {
     if comptime!(stored == Precision::BF16) {
@@ -67,10 +67,10 @@ pub fn widen<E: Float, F: Float>(value: E, #[comptime] stored: Precision) -> F {
     }
 }
 
-/// A result as it is stored: of type `O`, which is `stored`.
+/// Converts a result to the type `O` in which it is stored, which is the type `stored`.
 ///
-/// BF16 is converted by hand in both directions, as not every CPU can and the compiler's own
-/// library, where the conversion would come from, is not there when kernels are linked.
+/// BF16 is converted by hand in both directions. Not every CPU has instructions for the conversions, and the compiler's
+/// own library, which would do them instead, is not there when kernels are linked.
 #[cube]
 pub fn narrow<A: Float, O: Float>(value: A, #[comptime] stored: Precision) -> O {
     if comptime!(stored == Precision::BF16) {
@@ -103,11 +103,11 @@ pub fn powi<F: Float, N: Size>(x: Vector<F, N>, #[comptime] n: i32) -> Vector<F,
     }
 }
 
-/// The same value, in a form that compilers cannot fuse with what is done with it.
+/// The same value, in a form that compilers cannot fuse with the operations that use it.
 #[cube]
 pub fn rounded<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
     let most = constant_vector::<F, N>(comptime!(math.precision.largest()));
-    // Infinity and NaN are twice themselves.
+    // Doubling leaves infinity and NaN as they are, so that the value is `x` in any case.
     select_many(x.less_equal(&most), x, x + x)
 }
 
@@ -154,7 +154,8 @@ pub fn rsqrt<F: Float, N: Size>(x: Vector<F, N>) -> Vector<F, N> {
     select_many(x.equal(&zero), zero, value)
 }
 
-/// The exponential; of an argument that has been rounded, the power of 2 of a product that is rounded, too.
+/// The exponential, or $2^x$ if the argument is known to be an exponent of a power of 2. If `x` has been rounded and
+/// powers of 2 take fewer operations, it is the power of 2 of a product, which is rounded again.
 #[cube]
 pub fn exp<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
     if comptime!(math.argument.binary && math.binary()) {
@@ -197,7 +198,7 @@ pub fn exp2<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vecto
     }
 }
 
-/// The same for arguments that are numbers below 128.
+/// The same for arguments below 128 that are not NaN.
 #[cube]
 pub fn exp2_below<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
     if comptime!(math.polynomial_exp) {
@@ -207,14 +208,14 @@ pub fn exp2_below<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) ->
     }
 }
 
-/// $2^x$ for $x \le 128$ or NaN, or only for a `number`, as $2^k 2^f$ with $k = \mathrm{round}(x)$.
+/// $2^x$ for $x \le 128$ or NaN, as $2^k 2^f$ with $k = \mathrm{round}(x)$. With `number`, $x$ must not be NaN.
 ///
 /// The rounding is that of [`exp_f32`] on a CPU. The polynomial of degree 5 is the minimax one with the
 /// constant coefficient fixed at 1; its relative error is 9.3e-8. Results below $2^{-126}$ are 0 or lose
 /// precision.
 #[cube]
 fn exp2_f32<N: Size>(x: Vector<f32, N>, #[comptime] number: bool) -> Vector<f32, N> {
-    // There $f$ is 0, the polynomial 1, and the power no bits at all.
+    // At -127, $f$ is 0 and the polynomial is 1. Adding the exponent to its bits leaves none: the result is 0.
     let low = constant_vector::<f32, N>(-127.0);
     let x = select_many(low.greater_than(&x), low, x);
     let magic = constant_vector::<f32, N>(MAGIC);
@@ -225,7 +226,8 @@ fn exp2_f32<N: Size>(x: Vector<f32, N>, #[comptime] number: bool) -> Vector<f32,
     let bits = if comptime!(number) {
         bits
     } else {
-        // The bits of a NaN are larger; nothing is left of these when they are shifted, so that it stays.
+        // The bits of a NaN are larger than `nothing`, and nothing is left of `nothing` when it is shifted. The
+        // polynomial is NaN then, and stays so.
         let nothing = Vector::new(comptime!((MAGIC as f32).to_bits() + (1 << 9)));
         select_many(bits.less_than(&nothing), bits, nothing)
     };
@@ -233,11 +235,11 @@ fn exp2_f32<N: Size>(x: Vector<f32, N>, #[comptime] number: bool) -> Vector<f32,
     Vector::<f32, N>::reinterpret(Vector::<u32, N>::reinterpret(p) + exponent)
 }
 
-/// $e^x = 2^t (1 + r)$, where $t$ is $x \log_2 e$ as it is rounded and $r = x - t \ln 2$.
+/// $e^x = 2^t (1 + r)$, where $t$ is $x \log_2 e$ after rounding and $r = x - t \ln 2$.
 ///
-/// For arguments that are not positive, a factor that is rounded up makes $r$ positive, so that
-/// saturation, which costs nothing, leaves it alone, but for infinite arguments, where it gives 0 instead
-/// of NaN. The error of $\ln 2$ is 2.7e-9.
+/// For arguments that are not positive, $\log_2 e$ is rounded up, so that $r$ is not negative. Clamping $r$ to the
+/// range from 0 to 1, which costs nothing, does not change it then, except for infinite arguments, where it gives 0
+/// instead of NaN. The relative error of $\ln 2$ is 2.7e-9.
 #[cube]
 fn exp_of_exp2<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
     let mut y = Vector::<F, N>::empty();
@@ -253,7 +255,7 @@ fn exp_of_exp2<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Ve
             let t = x * constant::<f32>(std::f64::consts::LOG2_E);
             let power = ptx::exp2(t);
             let value = fma(power, fma(t, minus_ln_2, x), power);
-            // Neither 0 nor infinity has a correction.
+            // A power of 0 or infinity is left as it is. Its correction could be NaN.
             select(t.abs() < 128.0f32, value, power)
         };
         y.insert(lane, F::cast_from(value));
@@ -263,10 +265,10 @@ fn exp_of_exp2<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Ve
 
 /// $e^x$ as $2^k e^f$ with $k = \mathrm{round}(x / \ln 2)$ and $|f| \le \ln 2 / 2$.
 ///
-/// On a CPU the rounding adds a number so large that the integer lands in the low bits of the mantissa;
-/// with the bias of the exponent added, a shift turns these bits into $2^k$. Compilers of shaders
-/// simplify that, so elsewhere the rounding is a function. The polynomial of degree 5 is the minimax
-/// one with the constant and linear coefficients fixed at 1; its relative error is 1.05e-7. NaN stays
+/// On a CPU the rounding adds a number so large that the integer is in the low bits of the mantissa.
+/// With the bias of the exponent added, a shift turns these bits into $2^k$. Compilers of shaders simplify
+/// the addition, so on other devices the rounding is a call of `round`. The polynomial of degree 5 is the
+/// minimax one with the constant and linear coefficients fixed at 1; its relative error is 1.05e-7. NaN stays
 /// NaN; results below $2^{-126}$ are 0 or lose precision; arguments above $127.5 \ln 2 = 88.376$ give
 /// infinity.
 #[cube]
@@ -292,7 +294,7 @@ pub(super) fn exp_f32<N: Size>(x: Vector<f32, N>, #[comptime] math: Math) -> Vec
         )
     } else {
         let k = (x * log2_e).round();
-        // ln 2 in a part of few digits and the rest, as products may be rounded.
+        // ln 2 is split into a part of few digits and the rest, as products may be rounded.
         let f = fma(k, constant_vector::<f32, N>(-0.693359375), x);
         let f = fma(apart::<N>(k, math), constant_vector::<f32, N>(LN_2_REST), f);
         (f, exponent_bits::<N>(k))
@@ -301,10 +303,10 @@ pub(super) fn exp_f32<N: Size>(x: Vector<f32, N>, #[comptime] math: Math) -> Vec
     p * Vector::<f32, N>::reinterpret(bits)
 }
 
-/// `x`, which is below $2^{30}$, in a form that compilers of shaders cannot know to be `x`.
+/// `x`, which must be below $2^{30}$, in a form that compilers of shaders cannot know to be `x`.
 ///
-/// They would contract $a x + b x$ to $(a + b) x$ with a rounded $a + b$. And where `x` is a product, they would add it
-/// last to what is subtracted from it: $x - a - b$ as $x - (a + b)$ with a rounded sum.
+/// Otherwise they would contract $a x + b x$ to $(a + b) x$ with a rounded $a + b$. If `x` is a product, they would
+/// also compute $x - a - b$ as $x - (a + b)$ with a rounded sum.
 #[cube]
 pub(super) fn apart<N: Size>(x: Vector<f32, N>, #[comptime] math: Math) -> Vector<f32, N> {
     if comptime!(math.fused) {

@@ -6,26 +6,27 @@ use super::coefficients::{ASIN, ATAN, COS, LARGEST, SIN, TWO_OVER_PI};
 use super::elementary::{not_a_number, odd, polynomial, with_sign};
 use super::{Math, Precision, any, apart, constant_vector};
 
-/// The sine and cosine: $x = k \pi/2 + r$ (Cody and Waite, "Software manual for the elementary
-/// functions", 1980).
+/// The sine and cosine of an angle, which is reduced by $x = k \pi/2 + r$ (Cody and Waite, "Software manual for the
+/// elementary functions", 1980).
 #[derive(CubeType)]
 pub struct Turn<N: Size> {
     pub sin: Vector<f32, N>,
     pub cos: Vector<f32, N>,
 }
 
-/// From here on multiples of the parts of $\pi/2$ are not exact any more: where a multiply-add rounds once, and
-/// where the product is rounded, too, which then must have 24 digits at most.
+/// The size of angles from which on multiples of the parts of $\pi/2$ are not exact any more. It is smaller if the
+/// product of a multiply-add is rounded, too, as the product must have at most 24 binary digits then.
 pub fn large_angle(math: Math) -> f64 {
     if math.fused { 65536.0 } else { 8192.0 }
 }
 
-/// Of angles that are not large.
+/// The sine and cosine of angles that are not [large](large_angle).
 #[cube]
 pub fn turn<N: Size>(x: Vector<f32, N>, #[comptime] math: Math) -> Turn<N> {
     let quarters = constant_vector::<f32, N>(std::f64::consts::FRAC_2_PI);
     let (k, quadrant) = if comptime!(math.fused && !math.simd()) {
-        // Where numbers are this large, neighbours differ by 1, and the last bits are those of the integer.
+        // Neighbouring numbers of this size differ by 1, so that the sum is rounded to an integer, and its last bits
+        // are those of the integer.
         let integers = constant_vector::<f32, N>(12582912.0);
         let shifted = fma(x, quarters, integers);
         let quadrant = Vector::<u32, N>::reinterpret(shifted);
@@ -34,7 +35,7 @@ pub fn turn<N: Size>(x: Vector<f32, N>, #[comptime] math: Math) -> Turn<N> {
         let k = (x * quarters).round();
         (k, quadrant::<N>(k))
     };
-    // A part of 8 digits, one of 11, whose products with small integers are exact, and the rest.
+    // pi/2 is split into a part of 8 digits and one of 11, whose products with small integers are exact, and the rest.
     let r = fma(
         k,
         constant_vector::<f32, N>(-1.5703125),
@@ -71,11 +72,12 @@ impl<N: Size> Turn<N> {
     }
 }
 
-/// The value where it is `near` for angles that are not large.
+/// The value of `function` at the angle `x`, given the value `near`, which is right for angles that are not large.
 ///
-/// Few angles are large, so that this is a branch, and none where angles are known to be small. What is computed
-/// for other angles is left outside, so that sines and cosines share it. On a CPU the branch calls the functions
-/// of the host, which are right for all angles, as that takes less to compile; those of GPUs are not.
+/// Few angles are large, so that they are computed in a branch. There is no branch if angles are known to be small.
+/// `near` is computed outside of the branch, so that sines and cosines share the work. On a CPU the branch calls the
+/// functions of the host, which are right for all angles and take less time to compile. The functions of GPUs are not
+/// right for all angles.
 #[cube]
 pub fn with_large<N: Size>(
     x: Vector<f32, N>,
@@ -89,7 +91,7 @@ pub fn with_large<N: Size>(
         if comptime!(math.simd()) {
             let large = x.abs().greater_equal(&limit);
             if any::<N>(large) {
-                // Of single numbers, as those of vectors are not the host's.
+                // Called for single numbers, as the functions of vectors are not those of the host.
                 let mut far = x;
                 #[unroll]
                 for lane in 0..N::value() {
@@ -106,8 +108,8 @@ pub fn with_large<N: Size>(
         } else {
             let limit = limit.extract(0usize);
             if any_beyond::<N>(x, limit, math) {
-                // A branch a lane: computed side by side they would take more registers, which all of the
-                // kernel would pay for.
+                // A branch for each lane: if lanes were computed side by side, they would take more registers, at the
+                // cost of the whole kernel.
                 #[unroll]
                 for lane in 0..N::value() {
                     let angle = x.extract(lane);
@@ -124,7 +126,7 @@ pub fn with_large<N: Size>(
     value
 }
 
-/// Whether any lane of `x` is `limit` or more in size. A lane that is NaN does not matter to others.
+/// Whether any lane of `x` is `limit` or more in size. A lane that is NaN does not hide others.
 #[cube]
 pub fn any_beyond<N: Size>(x: Vector<f32, N>, limit: f32, #[comptime] math: Math) -> bool {
     if comptime!(math.fused) {
@@ -136,7 +138,8 @@ pub fn any_beyond<N: Size>(x: Vector<f32, N>, limit: f32, #[comptime] math: Math
         }
         most >= limit
     } else {
-        // One comparison a lane, as the result goes into the next one. Shaders may take NaN for the larger.
+        // A comparison for each lane, which takes in the result of the one before. Not the maximum, as shaders may
+        // take NaN for the larger number.
         let mut none = true.runtime();
         #[unroll]
         for lane in 0..N::value() {
@@ -160,10 +163,11 @@ pub fn turn_of<N: Size>(k: Vector<u32, N>, r: Vector<f32, N>, #[comptime] math: 
             constant_vector::<f32, N>(1.0),
         ),
     );
-    // In odd quadrants they change places; the sine is negative in quadrants 2 and 3, the cosine in 1 and 2.
+    // In odd quadrants the sine and the cosine change places. The sine is negative in quadrants 2 and 3, the cosine
+    // in 1 and 2.
     let one = Vector::new(1u32);
     let (s, c) = if comptime!(math.fused && !math.exp2 && !math.simd()) {
-        // Clang takes fewer instructions for this than for two selections.
+        // Clang makes fewer instructions of this than of two selections.
         let other = Vector::new(0u32) - (k & one);
         let (s, c) = (
             Vector::<u32, N>::reinterpret(sin),
@@ -187,26 +191,27 @@ pub fn turn_of<N: Size>(k: Vector<u32, N>, r: Vector<f32, N>, #[comptime] math: 
     }
 }
 
-/// `x`, or `-x` where the last bit but one of `k` is set.
+/// `x`, or `-x` if the second lowest bit of `k` is set.
 #[cube]
 pub fn negated_by<N: Size>(x: Vector<f32, N>, k: Vector<u32, N>) -> Vector<f32, N> {
     let sign = (k << Vector::new(30u32)) & Vector::new(0x8000_0000u32);
     Vector::<f32, N>::reinterpret(Vector::<u32, N>::reinterpret(x) ^ sign)
 }
 
-/// For finite $|x| \ge 1$, with an error of the angle of 4e-9 and its rounding; NaN for what is larger.
+/// The sine and cosine of angles $|x| \ge 1$. The angle has an error of 4e-9 beside its rounding. NaN if $x$ is not
+/// finite.
 ///
-/// Of the product of $x = m 2^e$ with $2/\pi$ only what is left modulo 4 is computed, in units of $2^{-30}$: the
-/// bits of $2/\pi$ that give multiples of 4 are skipped, those that give less than a unit left out (Payne and
-/// Hanek, "Radian reduction for trigonometric functions", 1983).
+/// The product of $x = m 2^e$ and $2/\pi$ is only computed modulo 4, in units of $2^{-30}$. The bits of $2/\pi$ that
+/// give multiples of 4 are skipped, and those that give less than a unit are left out (Payne and Hanek, "Radian
+/// reduction for trigonometric functions", 1983).
 #[cube]
 pub fn large_turn<N: Size>(x: Vector<f32, N>, #[comptime] math: Math) -> Turn<N> {
     let bits = Vector::<u32, N>::reinterpret(x);
-    // With the sign, and as an integer.
+    // `m` with the sign of `x`, as a number and as an integer.
     let m = (bits & Vector::new(0x807f_ffffu32)) | Vector::new(0x4b00_0000u32);
     let m = Vector::<f32, N>::reinterpret(m);
     let integer = Vector::<u32, N>::reinterpret(Vector::<i32, N>::cast_from(m));
-    // The first bit that is needed: its word and its place there.
+    // The first bit of 2/pi that is needed. It gives the word, and the place of the bit in the word.
     let first = ((bits >> Vector::new(23u32)) & Vector::new(0xffu32)) - Vector::new(120u32);
     let shift = first & Vector::new(31u32);
     let none = Vector::new(0u32);
@@ -242,14 +247,14 @@ pub fn large_turn<N: Size>(x: Vector<f32, N>, #[comptime] math: Math) -> Turn<N>
             *pairs.index(k),
         ));
     }
-    // In two steps, as a shift by 32 is none.
+    // Shifted in two steps, as a shift by 32 would not shift at all.
     let back = Vector::new(31u32) - shift;
     let one = Vector::new(1u32);
     let high = (*window.index(0usize) << shift) | ((*window.index(1usize) >> one) >> back);
     let low = (*window.index(1usize) << shift) | ((*window.index(2usize) >> one) >> back);
     let product = integer * high;
     let quadrant = (product + Vector::new(0x2000_0000u32)) >> Vector::new(30u32);
-    // Signed, as it is what is missed to the nearest quadrant.
+    // Signed, as it is the distance from the nearest quadrant.
     let fraction = Vector::<i32, N>::reinterpret(product << Vector::new(2u32));
     let unit = std::f64::consts::FRAC_PI_2 / 1073741824.0;
     let less = m * Vector::<f32, N>::cast_from(low >> Vector::new(8u32));
@@ -369,7 +374,7 @@ pub fn atan2<F: Float, N: Size>(
         let steep = height.greater_than(&width);
         let short = select_many(steep, width, height);
         let long = select_many(steep, height, width);
-        // The quotient of infinities, and of zeros.
+        // The quotients of two infinities and of two zeros are NaN, so these cases are set apart.
         let zero = constant_vector::<f32, N>(0.0);
         let one = constant_vector::<f32, N>(1.0);
         let r = select_many(short.equal(&long), one, short / long);
@@ -377,11 +382,11 @@ pub fn atan2<F: Float, N: Size>(
         let angle = odd::<f32, N>(r, comptime!(ATAN.to_vec()));
         let quarter = constant_vector::<f32, N>(std::f64::consts::FRAC_PI_2);
         let angle = select_many(steep, quarter - angle, angle);
-        // The sign bit, as there is a left of -0.
+        // By the sign bit, as -0 is on the left, too.
         let left = Vector::<i32, N>::reinterpret(x).less_than(&Vector::new(0i32));
         let half = constant_vector::<f32, N>(std::f64::consts::PI);
         let angle = with_sign::<N>(select_many(left, half - angle, angle), y);
-        // NaN loses comparisons above.
+        // Comparisons above may have lost a NaN.
         let sum = x + y;
         let known = x.equal(&x).vec_and(y.equal(&y));
         Vector::<F, N>::cast_from(select_many(known, angle, sum))
@@ -390,7 +395,7 @@ pub fn atan2<F: Float, N: Size>(
     }
 }
 
-/// $\arcsin$ of the absolute value: the part of $\pi/2$ that is missed, where it is above 1/2.
+/// $\arcsin |x|$, or $\pi/2 - \arcsin |x|$ where $|x|$ is above 1/2 (`steep`).
 #[derive(CubeType)]
 pub struct Arc<N: Size> {
     pub angle: Vector<f32, N>,

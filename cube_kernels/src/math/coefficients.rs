@@ -1,10 +1,10 @@
 //! The coefficients of the polynomials by which functions are computed, in kernels and on the host.
 //!
-//! Those of elementary functions are minimax (Remez' algorithm) for the stated interval. Those of special functions
-//! interpolate at the nodes of Chebyshev, which is near minimax, relative to the function. The errors given are those
-//! of the polynomials, without those of the rounding of each operation.
+//! The polynomials of elementary functions are minimax (Remez' algorithm) for the stated interval. Those of special
+//! functions interpolate at the nodes of Chebyshev, which is near minimax, relative to the function. The errors given
+//! are those of the polynomials, without the rounding errors of operations.
 
-/// What brings an integer into the low bits of the mantissa when it is added.
+/// When this is added to a number, the nearest integer is in the low bits of the mantissa of the sum, in `f32`.
 pub const MAGIC: f64 = 12582912.0;
 
 /// $2^f$ for $|f| \le 1 / 2$.
@@ -27,15 +27,16 @@ pub const EXP: [f64; 6] = [
     0.008312501013278961,
 ];
 
-/// $\log_2 e$ and between one and two units of the last place of an `f32`.
+/// $\log_2 e$ plus between one and two units in the last place of an `f32`.
 pub const LOG2_E_UP: f64 = 1.4426952600479126;
 
-/// What 0.693359375 is larger than $\ln 2$ by.
+/// The amount by which 0.693359375 is larger than $\ln 2$.
 pub const LN_2_REST: f64 = 2.121944400546906e-4;
 
-/// The largest normal number and the smallest, in single precision.
+/// The largest finite number in single precision.
 pub const LARGEST: f64 = f32::MAX as f64;
 
+/// The smallest positive normal number in single precision.
 pub const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
 
 /// $\tanh r = r + r^3 P(r^2)$ for $|r| \le 0.63$; error 5e-9.
@@ -87,7 +88,7 @@ pub const ERF_DOUBLE: [f64; 12] = [
     -8.479917630812715e-10,
 ];
 
-/// As [`LOG_ERFC`], of $x - 1.45$ for $0.9 \le x \le 2$; error of erf 5e-18.
+/// As [`LOG_ERFC`], a polynomial in $x - 1.45$ for $0.9 \le x \le 2$; error of erf 5e-18.
 pub const LOG_ERFC_NEAR: [f64; 14] = [
     -3.2112803843330977,
     -3.4197334928413654,
@@ -105,7 +106,7 @@ pub const LOG_ERFC_NEAR: [f64; 14] = [
     -6.680421092454158e-09,
 ];
 
-/// As [`LOG_ERFC`], of $x - 2.75$ for $2 \le x \le 3.5$; error of erf 3e-18.
+/// As [`LOG_ERFC`], a polynomial in $x - 2.75$ for $2 \le x \le 3.5$; error of erf 3e-18.
 pub const LOG_ERFC_MIDDLE: [f64; 12] = [
     -9.204140410324301,
     -5.826535955024548,
@@ -121,7 +122,7 @@ pub const LOG_ERFC_MIDDLE: [f64; 12] = [
     8.04138657098204e-09,
 ];
 
-/// As [`LOG_ERFC`], of $x - 4.75$ for $3.5 \le x \le 6$; error of erf 1e-21.
+/// As [`LOG_ERFC`], a polynomial in $x - 4.75$ for $3.5 \le x \le 6$; error of erf 1e-21.
 pub const LOG_ERFC_FAR: [f64; 10] = [
     -24.714058941862483,
     -9.702088576202955,
@@ -162,7 +163,7 @@ pub const ASIN: [f64; 5] = [
     0.0422785319,
 ];
 
-/// The bits of $2/\pi$ behind 32 zeros.
+/// The bits of the fraction $2/\pi$, after 32 zeros.
 pub const TWO_OVER_PI: [u32; 7] = [
     0,
     0xa2f9_836e,
@@ -185,7 +186,7 @@ pub const EXPM1: [f64; 5] = [0.5, 0.16666542, 0.0416662805, 0.00836664345, 0.001
 /// Bits of $\sqrt{1/2}$ in double precision.
 pub const SQRT_HALF_DOUBLE: u64 = 0x3fe6_a09e_667f_3bcd;
 
-/// What 0.301025390625 is smaller than $\log_{10} 2$ by.
+/// The amount by which 0.301025390625 is smaller than $\log_{10} 2$.
 pub const LOG10_2_REST: f64 = 4.605038981195214e-6;
 
 /// $\log \Gamma(1 + u) = u P(u)$ for $|u| \le 1/2$; relative error 8e-10.

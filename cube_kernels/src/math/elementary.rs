@@ -1,8 +1,9 @@
 //! Elementary functions of kernels.
 //!
 //! In `F32` they are computed here, with arithmetic and the square root only, as the functions of
-//! graphics drivers are not accurate enough: Vulkan allows an arc tangent 4096 units in the last
-//! place, a sine $2^{-11}$. The same code on every device also gives the same values.
+//! graphics drivers are not accurate enough: Vulkan allows an arc tangent an error of 4096 units in
+//! the last place, and a sine one of $2^{-11}$. The same code on every device also gives the same
+//! values.
 //!
 //! In `F64` the functions of the runtime are used where it has them.
 
@@ -40,7 +41,7 @@ pub(super) fn odd<F: Float, N: Size>(r: Vector<F, N>, #[comptime] c: Vec<f64>) -
     fma(r * square, polynomial::<F, N>(square, c), r)
 }
 
-/// NaN that keeps the sign of `x`; made of its bits, as shaders cannot write NaN.
+/// NaN with the sign of `x`. It is made from the bits of `x`, as shaders cannot write NaN as a constant.
 #[cube]
 pub(super) fn not_a_number<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
     let bits = Vector::<u32, N>::reinterpret(x) | Vector::new(0x7fc0_0000u32);
@@ -62,7 +63,7 @@ pub fn cbrt<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vecto
     let root = if comptime!(math.precision == Precision::F32) {
         let size = Vector::<f32, N>::cast_from(size);
         let one = constant_vector::<f32, N>(1.0);
-        // Away from both ends of the range, by powers of 8.
+        // Numbers near both ends of the range are scaled by powers of 8.
         let tiny = size.less_than(&constant_vector::<f32, N>(1e-15));
         let huge = size.greater_than(&constant_vector::<f32, N>(1e36));
         let up = constant_vector::<f32, N>(comptime!(2f64.powi(72)));
@@ -77,18 +78,18 @@ pub fn cbrt<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vecto
     } else {
         let third = constant_vector::<F, N>(1.0 / 3.0);
         let t = size.powf(third);
-        // Newton's, without powers that overflow.
+        // A step of Newton's method, without powers that overflow.
         t - (t - size / (t * t)) * third
     };
     let root = select_many(x.less_than(&zero), -root, root);
-    // What is its own root: zeros, infinities, NaN.
+    // Zeros, infinities and NaN are their own roots.
     let usual = size
         .greater_than(&zero)
         .vec_and(size.less_equal(&largest::<F, N>(math)));
     select_many(usual, root, x)
 }
 
-/// A step towards the cube root of `x` from `t`.
+/// A step of Halley's rule from `t` towards the cube root of `x`.
 #[cube]
 fn halley<F: Float, N: Size>(t: Vector<F, N>, x: Vector<F, N>) -> Vector<F, N> {
     let half = constant_vector::<F, N>(0.5);
@@ -96,12 +97,12 @@ fn halley<F: Float, N: Size>(t: Vector<F, N>, x: Vector<F, N>) -> Vector<F, N> {
     t + t * (((x - cube) * half) / fma(x, half, cube))
 }
 
-/// $2^{32 k}$ with an integer $k$, as near as that can be: between $2^{-16}$ and $2^{16}$ times a finite `x`, but
-/// at the ends of the range; 1 for 0 and infinities, NaN for NaN.
+/// The power $2^{32 k}$ with an integer $k$ that is nearest to $|x|$. For a finite `x` it is between $2^{-16} |x|$ and
+/// $2^{16} |x|$, except at the ends of the range. It is 1 for 0 and infinities, and NaN for NaN.
 #[cube]
 pub fn magnitude<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
-    // The sixteenth exponent from below a multiple of 32 goes to that. An exponent is at least 0 and at most
-    // 1 of all ones, so that the ends are left out: their reciprocals have to be normal, too.
+    // Exponents from 16 below a multiple of 32 on go to this multiple. `k` is clamped, which leaves out the powers at
+    // the ends of the range: the reciprocals of powers have to be normal numbers, too.
     let power = if comptime!(math.precision == Precision::F32) {
         let bits = Vector::<u32, N>::reinterpret(Vector::<f32, N>::cast_from(x));
         let exponent = (bits >> Vector::new(23u32)) & Vector::new(0xffu32);
@@ -143,9 +144,10 @@ pub fn hypot<F: Float, N: Size>(
     let ratio = short / long;
     let ratio = select_many(long.equal(&zero), zero, ratio);
     let length = long * fma(ratio, ratio, one).sqrt();
-    // NaN is not larger than anything, so that it is the shorter side beside 0.
+    // `a` is the shorter side if it is NaN, as it is not larger than `b`. If `b` is 0, the ratio and the length have
+    // lost this NaN.
     let length = select_many(short.equal(&short), length, short);
-    // Infinite if a side is, whatever the other.
+    // Infinite if a side is infinite, even if the other one is NaN.
     let largest = largest::<F, N>(math);
     let length = select_many(b.greater_than(&largest), b, length);
     select_many(a.greater_than(&largest), a, length)
@@ -231,7 +233,7 @@ pub fn erf<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector
         let one = constant_vector::<f32, N>(1.0);
         let near = x * polynomial::<f32, N>(x * x, comptime!(ERF.to_vec()));
         let size = x.abs();
-        // Beyond 4 it is 1.
+        // Beyond 4 the value is 1.
         let end = constant_vector::<f32, N>(4.0);
         let clipped = select_many(size.greater_than(&end), end, size);
         let log = polynomial::<f32, N>(clipped, comptime!(LOG_ERFC.to_vec()));
@@ -300,7 +302,7 @@ fn powf_f32<N: Size>(a: Vector<f32, N>, b: Vector<f32, N>) -> Vector<f32, N> {
     let size = a.abs();
     let Scaled { exponent, s } = scaled::<N>(size);
     let log2 = log_ratio::<N>(s) * constant_vector::<f32, N>(std::f64::consts::LOG2_E);
-    // Infinite exponents are clipped, so that no difference or product of theirs is NaN. The product of
+    // Infinite exponents are clipped, so that their differences and products are not NaN. The product of
     // the leading digits with the exponent of a is exact.
     let finite = clip::<N>(b, constant_vector::<f32, N>(1e10));
     let leading = Vector::<u32, N>::reinterpret(finite) & Vector::new(0xffff_f000u32);
@@ -314,7 +316,7 @@ fn powf_f32<N: Size>(a: Vector<f32, N>, b: Vector<f32, N>) -> Vector<f32, N> {
     let power = scale::<N>(p, clip::<N>(whole + more, constant_vector::<f32, N>(400.0)));
 
     let power = select_many(b.equal(&zero).or(a.equal(&one)), one, power);
-    // Zero, infinity: 2^(b log2 |a|) with an infinite logarithm.
+    // If `a` is 0 or infinite, the logarithm in 2^(b log2 |a|) is infinite.
     let infinite = size.greater_than(&constant_vector::<f32, N>(LARGEST));
     let extreme = size.equal(&zero).or(infinite);
     let up = infinite
@@ -325,7 +327,7 @@ fn powf_f32<N: Size>(a: Vector<f32, N>, b: Vector<f32, N>) -> Vector<f32, N> {
     let extreme_power = select_many(up, infinity, zero);
     let extreme_power = select_many(b.equal(&zero), one, extreme_power);
     let power = select_many(extreme, extreme_power, power);
-    // The sign of an odd power, from the sign bit, as there is a -0.
+    // An odd power has the sign of `a`, which is read from the sign bit, as `a` may be -0.
     let half = b * constant_vector::<f32, N>(0.5);
     let integral = b.floor().equal(&b);
     let is_odd = integral.vec_and(half.floor().not_equal(&half));
@@ -349,8 +351,8 @@ pub(super) fn clip<N: Size>(x: Vector<f32, N>, limit: Vector<f32, N>) -> Vector<
     select_many(x.less_than(&-limit), -limit, x)
 }
 
-/// $2^n p$ for an integer $n$, $|n| \le 400$, in three factors, so that results beyond the ends of the
-/// range are right.
+/// $2^n p$ for an integer $n$, $|n| \le 400$. The power is split into four factors, so that results beyond
+/// the ends of the range are right.
 #[cube]
 pub(super) fn scale<N: Size>(p: Vector<f32, N>, n: Vector<f32, N>) -> Vector<f32, N> {
     let third = (n * constant_vector::<f32, N>(0.25)).floor();
@@ -365,15 +367,15 @@ pub(super) fn scale<N: Size>(p: Vector<f32, N>, n: Vector<f32, N>) -> Vector<f32
 pub fn modulo<F: Float, N: Size>(x: Vector<F, N>, m: Vector<F, N>) -> Vector<F, N> {
     let zero = constant_vector::<F, N>(0.0);
     let quotient = (x / m).floor();
-    // An infinite divisor.
+    // With an infinite divisor, the product with a quotient of 0 would be NaN.
     let rest = select_many(quotient.equal(&zero), x, fma(-quotient, m, x));
-    // The quotient may have been rounded up to an integer.
+    // The quotient may have been rounded up to an integer, so that the rest has the wrong sign.
     let negative = rest.less_than(&zero).vec_and(m.greater_than(&zero));
     let positive = rest.greater_than(&zero).vec_and(m.less_than(&zero));
     select_many(negative.or(positive), rest + m, rest)
 }
 
-/// Terms of the series of spherical Bessel functions, beside their order.
+/// Number of terms of the series of spherical Bessel functions, in addition to their order.
 fn terms(math: Math) -> u32 {
     match math.precision {
         Precision::F64 => 20,
@@ -397,7 +399,7 @@ pub fn matern<F: Float, N: Size>(
     if comptime!(n == 0) {
         math::exp::<F, N>(-s, exponent)
     } else {
-        // The exponential is 0 long before; of an infinite s, the polynomial would be infinite.
+        // The exponential is 0 long before. For an infinite s the polynomial would be infinite, and the product NaN.
         let most = constant_vector::<F, N>(1e6);
         let s = select_many(s.greater_than(&most), most, s);
         let exp = math::exp::<F, N>(-s, exponent);
@@ -414,7 +416,7 @@ pub fn spherical_bessel<F: Float, N: Size>(
     #[comptime] math: Math,
 ) -> Vector<F, N> {
     let one = constant_vector::<F, N>(1.0);
-    // sum_k (-x^2 / 2)^k / (k! (2n + 3) (2n + 5) .. (2n + 2k + 1)), from its last term.
+    // sum_k (-x^2 / 2)^k / (k! (2n + 3) (2n + 5) .. (2n + 2k + 1)), evaluated from its last term.
     let y = x * x * constant_vector::<F, N>(-0.5);
     let end = comptime!(terms(math) + n);
     let mut sum = constant_vector::<F, N>(1.0);

@@ -1,4 +1,4 @@
-//! Logarithms, exponentials near 1, and what is made of them.
+//! Logarithms, exponentials near 1, and the functions that are made of them.
 
 use cubecl::prelude::*;
 
@@ -25,7 +25,7 @@ pub fn scaled<N: Size>(x: Vector<f32, N>) -> Scaled<N> {
         constant_vector::<f32, N>(-23.0),
         constant_vector::<f32, N>(0.0),
     );
-    // With 128 added to the exponent, as numbers below 1 have a negative one.
+    // 128 is added to the exponent, as numbers below 1 have a negative one.
     let offset = Vector::<u32, N>::reinterpret(x) + Vector::new(comptime!(0x4000_0000 - SQRT_HALF));
     let exponent = Vector::<f32, N>::cast_from(offset >> Vector::new(23u32))
         - constant_vector::<f32, N>(128.0);
@@ -51,7 +51,7 @@ pub fn log_ratio<N: Size>(s: Vector<f32, N>) -> Vector<f32, N> {
 #[cube]
 pub fn log_f32<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
     let Scaled { exponent, s } = scaled::<N>(x);
-    // ln 2 in a part of few digits and the rest.
+    // ln 2 is split into a part of few digits and the rest.
     let low = fma(
         exponent,
         constant_vector::<f32, N>(comptime!(-LN_2_REST)),
@@ -61,7 +61,7 @@ pub fn log_f32<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
     log_ends::<N>(x, log)
 }
 
-/// The logarithm of `x`, which is `log` where that is positive and finite.
+/// The logarithm of `x`, given `log`, which is right for positive finite `x`.
 #[cube]
 pub fn log_ends<N: Size>(x: Vector<f32, N>, log: Vector<f32, N>) -> Vector<f32, N> {
     let zero = constant_vector::<f32, N>(0.0);
@@ -88,7 +88,7 @@ pub fn scaled_double<F: Float, N: Size>(x: Vector<F, N>) -> ScaledDouble<F, N> {
         constant_vector::<f64, N>(-54.0),
         constant_vector::<f64, N>(0.0),
     );
-    // As for single precision, with 1024 added to the exponent.
+    // As in single precision, but 1024 is added to the exponent.
     let offset = Vector::<u64, N>::reinterpret(x)
         + Vector::new(comptime!(0x4000_0000_0000_0000 - SQRT_HALF_DOUBLE));
     let exponent = Vector::<f64, N>::cast_from(offset >> Vector::new(52u64))
@@ -100,8 +100,8 @@ pub fn scaled_double<F: Float, N: Size>(x: Vector<F, N>) -> ScaledDouble<F, N> {
     }
 }
 
-/// The logarithm to another base, where `unit` is that of 2 in a part of few digits and the rest, and `of_e`
-/// that of $e$. What is exact stays so, as the exponent is kept apart.
+/// The logarithm to another base. `unit` is the logarithm of 2 to this base, in a part of few digits and the rest, and
+/// `of_e` is that of $e$. The exponent of `x` is kept apart, so that results that are exact stay exact.
 #[cube]
 pub fn log_to_base<F: Float, N: Size>(
     x: Vector<F, N>,
@@ -164,16 +164,16 @@ pub fn log1p<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vect
         let x = Vector::<f32, N>::cast_from(x);
         let far = log_f32::<N>(x + constant_vector::<f32, N>(1.0));
         let near = log_ratio::<N>(x / (x + constant_vector::<f32, N>(2.0)));
-        // From sqrt(1/2) - 1 to sqrt(2) - 1.
+        // From about sqrt(1/2) - 1 to about sqrt(2) - 1.
         let is_near = (x - constant_vector::<f32, N>(0.06))
             .abs()
             .less_than(&constant_vector::<f32, N>(0.352));
         Vector::<F, N>::cast_from(select_many(is_near, near, far))
     } else {
-        // The rounding error of 1 + x, relative to it (Kahan).
+        // The rounding error of the sum, relative to the sum (Kahan).
         let sum = one + x;
         let lost = ((sum - one) - x) / sum;
-        // Zero and infinity have lost nothing.
+        // For a sum of 0 or infinity, `lost` is NaN, and there is nothing to correct.
         select_many(lost.equal(&lost), sum.ln() - lost, sum.ln())
     }
 }
@@ -186,7 +186,7 @@ pub fn expm1<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vect
         let x = Vector::<f32, N>::cast_from(x);
         let one = constant_vector::<f32, N>(1.0);
         let far = exp_f32::<N>(x, math) - one;
-        // One doubling of |x| <= ln 2 / 2.
+        // With p = e^(x / 2) - 1, where |x / 2| <= ln 2 / 2, the result is p (p + 2).
         let half = x * constant_vector::<f32, N>(0.5);
         let p = fma(
             half * half,
@@ -239,7 +239,7 @@ pub(super) fn exp_of_negative<F: Float, N: Size>(
     #[comptime] math: Math,
 ) -> Vector<F, N> {
     if comptime!(math.precision == Precision::F32) {
-        // Beyond this nothing is left.
+        // From here on the result is 0.
         let x = clip::<N>(
             Vector::<f32, N>::cast_from(x),
             constant_vector::<f32, N>(200.0),
@@ -255,7 +255,7 @@ pub(super) fn exp_of_negative<F: Float, N: Size>(
         let f = f - delta;
         Vector::<F, N>::cast_from(scale::<N>(exp_near::<N>(f), -k))
     } else {
-        // The rest below 2e-5.
+        // The series of (1 - e^-delta) / delta, which is enough for delta below 2e-5.
         let rest = polynomial::<F, N>(-delta, comptime!(vec![1.0, 0.5, 1.0 / 6.0]));
         let exp = (-x).exp();
         exp - exp * (delta * rest)
@@ -283,7 +283,7 @@ pub fn logaddexp<F: Float, N: Size>(
     let size = (a - b).abs();
     let exp = exp_of_minus::<F, N>(size, math);
     let sum = math::maximum::<F, N>(a, b) + log1p::<F, N>(exp, math);
-    // The difference of equal infinities is NaN.
+    // Equal arguments are a case of their own, as the difference of equal infinities is NaN.
     let twice = a + constant_vector::<F, N>(std::f64::consts::LN_2);
     select_many(a.equal(&b), twice, sum)
 }
@@ -296,7 +296,7 @@ pub fn acosh<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vect
     let root = (u * (u + constant_vector::<F, N>(2.0))).sqrt();
     let y = log1p_or_double::<F, N>(x, u + root, math);
     if comptime!(math.precision == Precision::F32) {
-        // Not left to the root of a negative number, which shaders may compute as they like.
+        // NaN below 1 is made here: shaders may give anything for the root of a negative number.
         let known = x.greater_equal(&constant_vector::<F, N>(1.0));
         let nan = not_a_number::<N>(Vector::<f32, N>::cast_from(x));
         select_many(known, y, Vector::<F, N>::cast_from(nan))
@@ -327,7 +327,7 @@ pub fn atanh<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vect
     odd_value::<F, N>(y, x)
 }
 
-/// $\log(1 + u)$, or $\log 2 x$ where $x$ is so large that nothing is left of a summand of 1.
+/// $\log(1 + u)$, or $\log 2 x$ if $x$ is so large that adding 1 does not change it.
 #[cube]
 pub fn log1p_or_double<F: Float, N: Size>(
     x: Vector<F, N>,
@@ -344,7 +344,7 @@ pub fn log1p_or_double<F: Float, N: Size>(
     log1p::<F, N>(select_many(large, x, u), math) + select_many(large, ln_2, zero)
 }
 
-/// `y`, which is that of $|x|$, for `x`; zeros keep their sign.
+/// The value of an odd function at `x`, given its value `y` at $|x|$. Zeros keep their sign.
 #[cube]
 pub fn odd_value<F: Float, N: Size>(y: Vector<F, N>, x: Vector<F, N>) -> Vector<F, N> {
     let zero = constant_vector::<F, N>(0.0);

@@ -1,4 +1,4 @@
-//! Scalar functions: of kernels, over vectors of lanes, and of the [host](lane).
+//! Scalar functions: those of kernels, over vectors of lanes, and those of the [host](lane).
 
 #[cfg(feature = "cubecl")]
 mod basic;
@@ -20,20 +20,20 @@ pub mod special;
 #[cfg(feature = "cubecl")]
 pub use basic::*;
 
-/// What is known of the argument of a function, so that it takes less work.
+/// What is known about the argument of a function, which saves work in computing it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Argument {
     /// It is not positive (it may be NaN).
     pub nonpositive: bool,
-    /// It has been rounded, so that another rounding error of its size is of no account.
+    /// It has been rounded, so that another rounding error of the same size does not matter.
     pub rounded: bool,
-    /// It is the exponent of a power of 2.
+    /// It is the exponent of a power of 2, which the exponential function computes then.
     pub binary: bool,
     /// It is an angle of a few turns at most (or NaN).
     pub small: bool,
 }
 
-/// What is known of the arithmetic when a kernel is built.
+/// What is known about the arithmetic when a kernel is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Math {
     /// The type in which a kernel computes.
@@ -43,9 +43,9 @@ pub struct Math {
     pub polynomial_exp: bool,
     /// Build functions in `f32` on the card's instruction for $2^x$.
     pub exp2: bool,
-    /// A multiply-add rounds once, and no compiler takes it apart, as compilers of shaders do.
+    /// A multiply-add rounds once, and no compiler splits it into a product and a sum, as compilers of shaders do.
     pub fused: bool,
-    /// What is known of the argument.
+    /// What is known about the argument.
     pub argument: Argument,
 }
 
@@ -55,12 +55,12 @@ impl Math {
         self.polynomial_exp
     }
 
-    /// Whether powers of 2 take less than exponentials.
+    /// Whether powers of 2 take fewer operations than exponentials.
     pub fn binary(self) -> bool {
         (self.exp2 || self.polynomial_exp) && self.precision == Precision::F32
     }
 
-    /// For an argument of any sign.
+    /// The same for an argument of any sign.
     pub fn any_sign(self) -> Self {
         self.with(Argument {
             nonpositive: false,
@@ -68,7 +68,7 @@ impl Math {
         })
     }
 
-    /// For an argument that is not positive.
+    /// The same for an argument that is not positive.
     pub fn nonpositive(self) -> Self {
         self.with(Argument {
             nonpositive: true,
@@ -76,7 +76,7 @@ impl Math {
         })
     }
 
-    /// For the exponential of the argument, not the power of 2.
+    /// The same for the exponential of the argument instead of the power of 2.
     fn of_e(self) -> Self {
         self.with(Argument {
             binary: false,
@@ -84,7 +84,7 @@ impl Math {
         })
     }
 
-    /// For another argument.
+    /// The same for another argument.
     pub fn with(self, argument: Argument) -> Self {
         Self { argument, ..self }
     }

@@ -1,16 +1,16 @@
-//! Instructions of NVIDIA's cards that CubeCL has no names for.
+//! Instructions of NVIDIA's cards that CubeCL has no operations for.
 //!
-//! Both compilers of the CUDA runtime take inline assembly, but CubeCL's operation for it cannot be
-//! lowered by the one that is the default. Hence an operation that both lower.
+//! Both compilers of the CUDA runtime take inline assembly, but the default one cannot lower CubeCL's
+//! own operation for it. Hence this module has an operation that both lower.
 
 #[cfg(not(feature = "ptx"))]
 use cubecl::ir::{Scope, pliron::value::Value};
 use cubecl::{intrinsic, prelude::*};
 
-/// Whether there is what this module needs.
+/// Whether the instructions can be used, for which the feature `ptx` must be on.
 pub const PRESENT: bool = cfg!(feature = "ptx");
 
-/// $2^x$ with a relative error of $2^{-22}$; 0 where that is below $2^{-126}$.
+/// $2^x$ with a relative error of $2^{-22}$. Results below $2^{-126}$ are 0.
 #[cube]
 #[allow(unused_variables)]
 pub fn exp2(x: f32) -> f32 {
@@ -20,7 +20,7 @@ pub fn exp2(x: f32) -> f32 {
     })
 }
 
-/// `a * b + c`, between 0 and 1; 0 where that is NaN.
+/// `a * b + c`, clamped to the range from 0 to 1. NaN becomes 0.
 #[cube]
 #[allow(unused_variables)]
 pub fn fma_saturated(a: f32, b: f32, c: f32) -> f32 {
@@ -90,7 +90,7 @@ mod present {
             _operands_info: &OperandsInfo,
         ) -> Result<()> {
             let (text, operands) = (self.text(ctx), self.operands(ctx));
-            // Operands are lowered already, the result is not.
+            // The operands are lowered already, but the result is not, so the type is that of an operand.
             let result = operands[0].get_type(ctx);
             let constraints = "=f".to_string() + &",f".repeat(operands.len());
             let op = InlineAsmOp::new(ctx, result, operands, &text, &constraints, false);

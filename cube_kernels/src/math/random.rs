@@ -1,4 +1,4 @@
-//! Numbers that look random.
+//! Numbers that look random, computed from three whole numbers.
 
 #[cfg(feature = "cubecl")]
 use cubecl::prelude::*;
@@ -8,15 +8,17 @@ use super::elementary::{largest, not_a_number};
 #[cfg(feature = "cubecl")]
 use super::{Math, constant_vector};
 
-/// The generator that each number goes through first.
+/// Factor and summand of the linear congruential generator that each of the three numbers goes through first.
 const FACTOR: u32 = 1_664_525;
 const SUMMAND: u32 = 1_013_904_223;
 
-/// A step of the result. As many bits of the hash are kept as numbers in F32 have digits.
+/// The distance between neighbouring results. Of the 32 bits of the hash, 24 are kept, as many as numbers in F32 have
+/// binary digits.
 const STEP: f64 = 1.0 / (1u64 << 24) as f64;
 const DROPPED: u32 = 8;
 
-/// A number in $[0, 1)$ for three whole numbers. Without branches, so that loops over it become vector instructions.
+/// A number in $[0, 1)$ for three whole numbers. The code has no branches, so that compilers turn loops over it into
+/// vector instructions.
 #[inline(always)]
 pub fn random_on_host(args: [f64; 3]) -> f64 {
     let mix = |[x, y, z]: [u32; 3]| {
@@ -28,7 +30,7 @@ pub fn random_on_host(args: [f64; 3]) -> f64 {
     let whole = args.map(|arg| arg.abs().round_ties_even() as u32);
     let own = whole.map(|x| x.wrapping_mul(FACTOR).wrapping_add(SUMMAND));
     let [hash, ..] = mix(mix(own).map(|x| x ^ (x >> 16)));
-    // NaN, if any of them is not finite.
+    // NaN if any argument is not finite.
     let [a, b, c] = args;
     f64::from(hash >> DROPPED) * STEP + (a + b + c) * 0.0
 }
@@ -50,14 +52,15 @@ pub fn random<F: Float, N: Size>(
     let (x, y, z) = (x ^ (x >> half), y ^ (y >> half), z ^ (z >> half));
     let hash = x + y * z;
     let value = Vector::cast_from(hash >> Vector::new(DROPPED)) * constant_vector::<F, N>(STEP);
-    // NaN, if any of them is not finite. Not their product with 0, of which the compilers of shaders make 0.
+    // NaN if any argument is not finite. Not by a product with 0, as on the host, which compilers of shaders simplify
+    // to 0.
     let sum = a + b + c;
     let finite = sum.abs().less_equal(&largest::<F, N>(math));
     let nan = Vector::<F, N>::cast_from(not_a_number::<N>(Vector::<f32, N>::cast_from(sum)));
     select_many(finite, value, nan)
 }
 
-/// What a number starts from.
+/// What the hash takes for an argument: its rounded size after one step of the generator.
 #[cfg(feature = "cubecl")]
 #[cube]
 fn start<F: Float, N: Size>(x: Vector<F, N>) -> Vector<u32, N> {

@@ -1,4 +1,4 @@
-//! Coefficients that follow from the order of a function.
+//! Coefficients that are computed from the order of a function.
 
 /// The coefficients of the polynomial in $s$ of the Matérn function of order $n$ by rising powers:
 /// $\frac{n!}{(2 n)!} \frac{(2 n - k)!}{(n - k)! \, k!} 2^k$.
@@ -26,8 +26,9 @@ pub const BERNOULLI: [f64; 11] = [
     854513.0 / 138.0,
 ];
 
-/// How $\psi^{(n)}$ is computed for $n \ge 1$: $(-1)^{n+1} n!$ times a number of terms and
-/// $w^{-n} (1/n + 1/(2 w) + w^{-2} P(w^{-2}))$, where $w$ is the argument plus the number of terms.
+/// How $\psi^{(n)}$ is computed for $n \ge 1$: as $(-1)^{n+1} n!$ (`factor`) times the sum of the first `terms` terms
+/// of its series and $w^{-n} (1/n + 1/(2 w) + w^{-2} P(w^{-2}))$. Here $w$ is the argument plus `terms`, and `rest`
+/// holds the coefficients of $P$.
 pub struct Expansion {
     pub terms: u32,
     pub rest: Vec<f64>,
@@ -35,7 +36,7 @@ pub struct Expansion {
 }
 
 impl Expansion {
-    /// With an error below 1e-17 or 1e-9.
+    /// The expansion for order `n`, with an error below 1e-17 if `double`, else below 1e-9.
     pub fn new(n: u32, double: bool) -> Self {
         let (len, most) = if double { (10, 1e-17) } else { (5, 1e-9) };
         // B_2k (2k + n - 1)! / ((2k)! n!)
@@ -45,7 +46,7 @@ impl Expansion {
                 .product();
             BERNOULLI[k - 1] * rising
         };
-        // The first term that is left out, beside 1 / n.
+        // The first term that is left out, relative to 1 / n.
         let left_out = |terms: u32| {
             n as f64 * coefficient(len + 1).abs() * (terms as f64).powi(-2 * (len as i32 + 1))
         };
@@ -64,8 +65,8 @@ impl Expansion {
     }
 }
 
-/// The derivative of order $n$ of $\pi \cot \pi x$ as a polynomial of $\cot \pi x$: that of $P(c)$ is
-/// $-\pi (1 + c^2) P'(c)$.
+/// The derivative of order $n$ of $\pi \cot \pi x$ as a polynomial in $c = \cot \pi x$. The derivative of $P(c)$ by
+/// $x$ is $-\pi (1 + c^2) P'(c)$.
 pub fn cotangent_derivative(n: u32) -> Vec<f64> {
     let pi = std::f64::consts::PI;
     let mut p = vec![0.0, pi];

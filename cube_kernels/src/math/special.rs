@@ -1,7 +1,8 @@
 //! Special functions of kernels: the error function's complement, the logarithm of the gamma function and its
 //! derivatives.
 //!
-//! Cancellation is kept away from what is relative: each zero that can be has an expansion of its own.
+//! Near a zero of a function digits would cancel. Hence the zeros of $\log \Gamma$ at 1 and 2 and the positive zero
+//! of its derivative have expansions of their own, which keep the relative error small.
 
 use cubecl::prelude::*;
 
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::math;
 
-/// What there is of one function for each precision.
+/// The coefficients of a function for the precision of `math`.
 fn table(math: Math, single: &[f64], double: &[f64]) -> Vec<f64> {
     match math.precision {
         Precision::F64 => double.to_vec(),
@@ -24,12 +25,13 @@ fn table(math: Math, single: &[f64], double: &[f64]) -> Vec<f64> {
     }
 }
 
-/// The complement of the error function, $1 - \mathrm{erf}\, x$, also where that is tiny.
+/// The complement of the error function, $1 - \mathrm{erf}\, x$, with a small relative error even where it is tiny.
 #[cube]
 pub fn erfc<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
     let one = constant_vector::<F, N>(1.0);
     let near = one - erf::<F, N>(x, math);
-    // e^(-x^2) from the square of few digits, which is exact, and what it misses.
+    // e^(-x^2) is computed from the square of `head`, which has so few digits that its square is exact, and from the
+    // rest of x^2.
     let size = x.abs();
     let end = constant_vector::<F, N>(comptime!(match math.precision {
         Precision::F64 => 28.0,
@@ -41,7 +43,7 @@ pub fn erfc<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vecto
         let bits = bits & Vector::new(0xffff_f000u32);
         Vector::<F, N>::cast_from(Vector::<f32, N>::reinterpret(bits))
     } else {
-        // To a multiple of 2^-21.
+        // Rounded to a multiple of 2^-21.
         let shift = constant_vector::<F, N>(3221225472.0);
         (size + shift) - shift
     };
@@ -58,7 +60,7 @@ pub fn erfc<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vecto
         far,
     );
     let is_far = size.greater_than(&constant_vector::<F, N>(0.5));
-    // NaN is near.
+    // NaN is not far, and `near` is NaN then.
     select_many(is_far, far, near)
 }
 
@@ -69,7 +71,7 @@ pub fn lgamma<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vec
     let half = constant_vector::<F, N>(0.5);
     let size = x.abs();
     let reflected = x.less_equal(&-half);
-    // From -1/2 on; below 1/2 by Gamma(1 + y) = y Gamma(y).
+    // `y` is above -1/2. Below 1/2 the value follows from Gamma(1 + y) = y Gamma(y).
     let y = select_many(reflected, size, x);
     let small = y.less_than(&half);
     let log_y = log::<F, N>(y.abs(), math);
@@ -85,11 +87,11 @@ pub fn lgamma<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vec
     let value = select_many(y.less_than(&constant_vector::<F, N>(3.0)), second, far);
     let value = select_many(y.less_than(&constant_vector::<F, N>(1.5)), first, value);
     let value = select_many(small, first - log_y, value);
-    // Gamma(x) Gamma(-x) = -pi / (x sin(pi x)); at the poles the logarithm of 0.
+    // Gamma(x) Gamma(-x) = -pi / (x sin(pi x)). At the poles, the sine is 0 and the result is infinite.
     let sin = half_turn::<F, N>(y - y.round(), math).sin.abs();
     let product = y * (sin * constant_vector::<F, N>(std::f64::consts::FRAC_1_PI));
     let mirrored = -log::<F, N>(product, math) - value;
-    // Infinite on both ends.
+    // For both infinities the value is infinite, so that negative infinity is not mirrored.
     let finite = y.less_equal(&constant_vector::<F, N>(comptime!(
         math.precision.largest()
     )));
@@ -117,8 +119,8 @@ pub fn polygamma<F: Float, N: Size>(
     let turn = half_turn::<F, N>(r, math);
     let p = polynomial::<F, N>(turn.cos / turn.sin, comptime!(cotangent_derivative(n)));
     let mirrored = if comptime!(n.is_multiple_of(2)) {
-        // A pole between infinities of both signs. Not a quotient of zeros, of which the compiler of the CUDA runtime
-        // makes 0.
+        // NaN at a pole, as the values on its two sides go to infinities of both signs. Not by a quotient of zeros,
+        // which the compiler of the CUDA runtime simplifies to 0.
         let pole = Vector::<F, N>::cast_from(not_a_number::<N>(Vector::<f32, N>::cast_from(x)));
         select_many(r.equal(&zero), pole, value - p)
     } else {
@@ -133,7 +135,7 @@ fn digamma_positive<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) 
     let one = constant_vector::<F, N>(1.0);
     let small = x.less_than(&one);
     let y = select_many(small, x + one, x);
-    // The zero in two parts.
+    // The zero of the function, as the sum of two numbers.
     let zero = comptime!(match math.precision {
         Precision::F64 => (1.4616321449683622, 9.549995429965698e-17),
         _ => (1.4616321325302124, 1.2438149938918909e-8),
@@ -171,9 +173,9 @@ fn polygamma_positive<F: Float, N: Size>(
     let terms = comptime!(expansion.terms);
     #[unroll]
     for back in 0..terms {
-        // The smallest first.
+        // The smallest terms are added first.
         let k = comptime!((terms - 1 - back) as f64);
-        // The sign of a zero stays.
+        // Without an addition of 0, so that a negative zero keeps its sign.
         let shifted = if comptime!(k == 0.0) {
             x
         } else {

@@ -26,11 +26,12 @@ pub struct Blueprint {
     pub partial: bool,
     /// Which columns the kernel takes.
     pub columns: ColumnSource,
-    /// Whether there are limits of what is to be found in each row.
+    /// Whether the kernel reads upper limits of the values to be found in each row.
     pub limited: bool,
-    /// Whether rows come in another order than that of their indices, in which they are written.
+    /// Whether rows come in another order than that of their indices. They are written in the order of their
+    /// indices.
     pub unordered_rows: bool,
-    /// Whether rows are added up, so that the output has fewer.
+    /// Whether rows are added up, so that the output has fewer rows.
     pub folded: bool,
     /// Number of batch dimensions.
     pub batch_rank: usize,
@@ -39,7 +40,7 @@ pub struct Blueprint {
 }
 
 impl Blueprint {
-    /// The part of the reduction that units do by themselves: without what matrix instructions sum up.
+    /// The part of the reduction that units do by themselves, without the sums that matrix instructions compute.
     pub fn narrow(&self) -> Spec {
         match self.schedule.weighted() {
             Some(_) => Spec {
@@ -50,8 +51,9 @@ impl Blueprint {
         }
     }
 
-    /// What is done with the reductions of the rows that a lane takes. There may be any number of them,
-    /// and to compensate their sum costs little next to their columns.
+    /// The reduction that merges the results of the rows that a lane adds up. There may be any number of these
+    /// rows. A compensated sum of their results costs little compared with the reduction of their columns. If no
+    /// rows are added up, it is the reduction itself.
     pub fn total(&self) -> Spec {
         let kind = match self.spec.kind {
             ReductionKind::Sum(Accumulation::Blocks) if self.folded => {
@@ -62,13 +64,13 @@ impl Blueprint {
         Spec { kind, ..self.spec }
     }
 
-    /// Which buffer of ranges has the limits. The first one has the tasks and the ranges, and the second one the indices
-    /// of columns that come in another order, where these are kept.
+    /// The position of the limits among the buffers of ranges. The first buffer has the tasks and the ranges. The
+    /// second one has the indices of columns, if these come in another order that the reduction must know.
     pub fn limits(&self) -> usize {
         1 + usize::from(self.spec.unordered)
     }
 
-    /// Which has the indices of rows that come in another order.
+    /// The position among these buffers of the indices of rows that come in another order.
     pub fn indices_of_rows(&self) -> usize {
         self.limits() + usize::from(self.limited)
     }
@@ -87,7 +89,7 @@ impl Blueprint {
         self.packing[..before].iter().filter(of_pairs).count()
     }
 
-    /// What the kernels that merge its parts have in common with it.
+    /// The variant of the kernels that merge the parts of this kernel.
     pub fn merging(&self) -> MergeBlueprint {
         MergeBlueprint {
             spec: self.spec,
@@ -101,11 +103,11 @@ impl Blueprint {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ColumnSource {
-    /// All of them.
+    /// All columns.
     All,
-    /// Consecutive ones that start anywhere, as do the parts that are written.
+    /// Consecutive columns that start anywhere. The parts that are written start anywhere, too.
     Placed,
-    /// Those in ranges. Tasks say which rows and ranges a worker has.
+    /// The columns in ranges. Tasks say which rows and ranges a worker has.
     Ranges,
 }
 
@@ -120,7 +122,8 @@ pub struct MergeBlueprint {
     pub written: Precision,
 }
 
-/// How the rows of a tensor lie in memory. Strides that are known take neither registers nor instructions.
+/// How the rows of a tensor lie in memory. Strides that are known at compile time take neither registers nor
+/// instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Packing {
@@ -128,23 +131,23 @@ pub enum Packing {
     Strided,
     /// Components are adjacent.
     Adjacent,
-    /// Rows are, too.
+    /// Rows and components are adjacent.
     Packed {
         /// The components of a row.
         dim: usize,
     },
-    /// There is a row for each pair. Rows, columns and components have strides.
+    /// The tensor has components for each pair. Rows, columns and components have strides.
     Pairs,
 }
 
 /// Consecutive column slots in the tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StagedRange {
-    /// The first of them.
+    /// The first slot.
     pub slot: usize,
-    /// How many.
+    /// Number of slots.
     pub len: usize,
-    /// Where the first one stands among all that are staged.
+    /// The place of the first slot among all staged slots.
     pub place: usize,
 }
 
@@ -157,7 +160,7 @@ pub struct MatrixProduct {
     pub shape: [usize; 3],
     /// Units that execute an instruction together.
     pub plane: usize,
-    /// Whether loops stand for the instruction.
+    /// Whether loops replace the instruction.
     pub emulated: bool,
     /// Rows of a cube.
     pub rows: usize,
@@ -172,15 +175,15 @@ pub struct LeftOut {
     pub space: Space,
     /// The first slot.
     pub slot: usize,
-    /// How many.
+    /// Number of slots.
     pub len: usize,
 }
 
 impl MatrixProduct {
-    /// Alignment of what instructions read and write, in bytes, as NVIDIA's need it.
+    /// Alignment in bytes of the tiles that instructions read and write, as NVIDIA's instructions need it.
     pub const ALIGNMENT: usize = 32;
 
-    /// Into how many numbers an operand is split.
+    /// The number of pieces into which a component is split.
     pub fn pieces(&self) -> usize {
         match self.stored {
             Precision::F32 => 2,
@@ -188,23 +191,23 @@ impl MatrixProduct {
         }
     }
 
-    /// Whether the points are moved to their mean.
+    /// Whether the points are moved by the mean of the cube's rows.
     pub fn centered(&self) -> bool {
         self.product.distance && self.pieces() > 1
     }
 
-    /// Components with those that fill the last instruction.
+    /// Number of components, rounded up to fill the last instruction.
     pub fn padded(&self) -> usize {
         self.product.len.next_multiple_of(self.shape[2])
     }
 
-    /// From one row or column to the next in a tile of factors. All at a multiple of the banks of shared
-    /// memory would be read one after the other.
+    /// The distance from one row or column to the next in a tile of factors. It includes padding: at a multiple of
+    /// the number of banks of shared memory, they would be read one after the other.
     pub fn stride(&self) -> usize {
         self.padded() + Self::ALIGNMENT / self.stored.size()
     }
 
-    /// From one column to the next in the tile of products.
+    /// The distance from one column to the next in the tile of products.
     pub fn product_stride(&self) -> usize {
         self.rows + Self::ALIGNMENT / self.stored.computed().size()
     }
@@ -212,7 +215,7 @@ impl MatrixProduct {
     /// Shared memory for blocks of `block` columns, in bytes.
     pub fn bytes(&self, block: usize) -> usize {
         let factors = self.pieces() * self.stride() * (self.rows + block) * self.stored.size();
-        // What has no use counts, too.
+        // Arrays that are not used have a length of 1, and count, too.
         let others = 4;
         let norms = block + self.rows + self.product.len + others;
         factors + (block * self.product_stride() + norms) * self.stored.computed().size()
@@ -228,21 +231,22 @@ pub struct WeightedProduct {
     pub shape: [usize; 3],
     /// Units that execute an instruction together.
     pub plane: usize,
-    /// Whether loops stand for the instruction.
+    /// Whether loops replace the instruction.
     pub emulated: bool,
     /// Rows of a cube.
     pub rows: usize,
     /// Type of the operands.
     pub stored: Precision,
-    /// Whether weights take the places of inner products that matrix instructions have computed.
+    /// Whether weights overwrite the inner products that matrix instructions have computed.
     pub in_place: bool,
-    /// Whether components are moved by what the inner product moves them by.
+    /// Whether components are moved by the mean of the cube's rows, as those of the inner product are.
     pub centered: bool,
 }
 
 impl WeightedProduct {
-    /// The most columns that instructions add up, as each may cut off the last bit of the sum: so many
-    /// add up to a relative error below 1e-5. Differences are those of sums that may be three times as large.
+    /// The most columns that instructions add up in a run. Each instruction may cut off the last bit of the sum,
+    /// and with this many columns the errors add up to a relative error below 1e-5. Differences have shorter runs,
+    /// because they are computed from sums that may be three times as large.
     pub fn run(&self) -> usize {
         match self.sum.row {
             Some(_) => 64,
@@ -250,7 +254,7 @@ impl WeightedProduct {
         }
     }
 
-    /// Into how many numbers a weight or component is split.
+    /// The number of pieces into which a weight or component is split.
     pub fn pieces(&self) -> usize {
         match self.stored {
             Precision::F32 => 2,
@@ -258,19 +262,19 @@ impl WeightedProduct {
         }
     }
 
-    /// Components with those that fill the last instruction.
+    /// Number of components, rounded up to fill the last instruction.
     pub fn padded(&self) -> usize {
         self.sum.len.next_multiple_of(self.shape[0])
     }
 
-    /// From one column to the next in the tile of components. All at a multiple of the banks of shared
-    /// memory would be read one after the other.
+    /// The distance from one column to the next in the tile of components. It includes padding: at a multiple of
+    /// the number of banks of shared memory, columns would be read one after the other.
     pub fn column_stride(&self) -> usize {
         self.padded() + MatrixProduct::ALIGNMENT / self.stored.computed().size()
     }
 
-    /// From one column to the next in the tiles of weights, and from one component to the next in that of
-    /// sums.
+    /// The distance from one column to the next in the tiles of weights, and from one component to the next in the
+    /// tile of sums.
     pub fn stride(&self) -> usize {
         self.rows + MatrixProduct::ALIGNMENT / self.stored.computed().size()
     }
@@ -283,18 +287,18 @@ impl WeightedProduct {
         };
         let weights = tiles.max(1) * block * self.stride();
         let columns = self.pieces() * block * self.column_stride();
-        // Flags and what has no use count, too.
+        // Flags, and arrays of length 1 that are not used, count, too.
         let others = 4;
         let values = weights + columns + self.padded() * self.stride() + others;
         values * self.stored.computed().size()
     }
 }
 
-/// How values lie in the tile.
+/// The distances between values in the tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TileStrides {
-    /// From one slot to the next.
+    /// The distance from one slot to the next.
     pub slot: usize,
-    /// From one column to the next.
+    /// The distance from one column to the next.
     pub column: usize,
 }

@@ -1,10 +1,10 @@
-//! What the planner knows of a device.
+//! The properties of a device that the planner uses.
 
 use crate::math::{Precision, ptx};
 use cubecl::ir::{AddressType, DeviceProperties, ElemType, FloatKind};
 
-/// The shapes of matrices that a device multiplies by one instruction, which adds up in `F32`, by the type
-/// of the factors: rows and columns of the product, and the length of what is summed.
+/// The shapes of matrices that a device multiplies by one instruction, by the type of the factors. A shape has the
+/// rows and columns of the product, and the number of terms that are added up for each entry. Sums are in `F32`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MatrixUnits {
     /// Factors of 16 bits, 11 of them significant.
@@ -13,13 +13,13 @@ pub struct MatrixUnits {
     pub bf16: Option<[usize; 3]>,
     /// Factors of 32 bits, 11 of them significant.
     pub tf32: Option<[usize; 3]>,
-    /// Whether loops stand for the instruction.
+    /// Whether loops replace the instruction.
     pub emulated: bool,
 }
 
 impl MatrixUnits {
-    /// What a runtime of the given name reports. Others than that of CUDA may have the instructions, but
-    /// no compiler here has accepted the kernels.
+    /// The shapes that a runtime of the given name reports. Runtimes other than that of CUDA may have the
+    /// instructions, but no compiler here has accepted the kernels for them.
     fn new(properties: &DeviceProperties, runtime: &str) -> Self {
         let hardware = &properties.hardware;
         if runtime != "cuda" || hardware.plane_size_min != hardware.plane_size_max {
@@ -53,7 +53,7 @@ impl MatrixUnits {
     }
 }
 
-/// What the planner knows of a device.
+/// The properties of a device that the planner uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Device {
     /// Number of cores if the device is a CPU.
@@ -62,13 +62,13 @@ pub struct Device {
     pub load_width: usize,
     /// Number of vector registers, where known.
     pub registers: Option<usize>,
-    /// Most units of a cube.
+    /// The most units of a cube.
     pub max_units: usize,
     /// Units that run in lockstep.
     pub plane: usize,
     /// Shared memory of a cube in bytes.
     pub shared_memory: usize,
-    /// Most cubes along each axis.
+    /// The most cubes along each axis.
     pub max_cubes: [u32; 3],
     /// Number of multiprocessors, where known.
     pub processors: Option<usize>,
@@ -76,27 +76,27 @@ pub struct Device {
     pub wide_addresses: bool,
     /// Iterations of loops after which the device ends a unit, if there is such a limit.
     pub max_iterations: Option<usize>,
-    /// Whether a pointer to scalars can be read as one to vectors, which saves loads where the compiler
-    /// does not find out by itself.
+    /// Whether a pointer to scalars can be read as a pointer to vectors. That saves loads if the compiler does not
+    /// combine them by itself.
     pub wide_loads: bool,
-    /// Whether kernels reach an instruction for $2^x$.
+    /// Whether kernels can use an instruction for $2^x$.
     pub exp2: bool,
-    /// Whether a multiply-add rounds once, and no compiler takes it apart, as compilers of shaders do.
+    /// Whether a multiply-add surely rounds once. Compilers of shaders may take it apart into a product and a sum.
     pub fused: bool,
-    /// Whether an operation less a pair is worth a second form of the formula.
+    /// Whether saving one operation a pair is worth a second form of the formula.
     pub scales: bool,
-    /// The matrices that it multiplies.
+    /// The shapes of the matrices that it multiplies by one instruction.
     pub matrices: MatrixUnits,
 }
 
 impl Device {
-    /// The facts that a runtime of the given name reports.
+    /// The properties that a runtime of the given name reports.
     pub fn new(properties: &DeviceProperties, runtime: &str) -> Self {
         let hardware = &properties.hardware;
-        // Mesa's software driver. It leaves every loop when a unit has done 65 535 iterations in all,
-        // without a word. And it lacks the explicit layout of shared memory, without which CubeCL 0.11.3
-        // exchanges the type of a shared variable and that of its address in SPIR-V: the module is not valid,
-        // and the driver crashes. A tile in shared memory would be ordinary memory there anyway.
+        // This is Mesa's software driver. When a unit has done 65 535 iterations in all, it leaves every loop,
+        // without an error. It also lacks the explicit layout of shared memory. Without this layout CubeCL 0.11.3
+        // exchanges the type of a shared variable and the type of its address in SPIR-V, so that the module is not
+        // valid and the driver crashes. A tile in shared memory would be ordinary memory there anyway.
         let software = properties.identity.name.contains("llvmpipe");
         // Some drivers report more cubes than they launch.
         let clamp = |n: u32| n.min(u16::MAX as u32);
@@ -124,7 +124,7 @@ impl Device {
             wide_loads: matches!(runtime, "cuda" | "hip"),
             exp2,
             fused: cores.is_some() || matches!(runtime, "cuda" | "hip"),
-            // Elsewhere an exponential is many operations.
+            // On other devices an exponential takes many operations.
             scales: exp2,
             matrices: MatrixUnits::new(properties, runtime),
         }

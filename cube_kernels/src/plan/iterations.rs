@@ -1,8 +1,8 @@
-//! How many iterations a unit takes in all of its loops together, at most.
+//! The most iterations that a unit takes in all of its loops together.
 //!
-//! Some drivers end a unit after so many, without a word. What is counted here is an upper bound: every loop that
-//! a kernel may have is in it with its full length, whatever the values are. The test that ends a loop counts as an
-//! iteration, as it does on these devices.
+//! Some drivers end a unit after a number of iterations, without an error. The count here is an upper bound: it
+//! includes every loop that a kernel may have, with its full length, whatever the values are. The test that ends a
+//! loop counts as an iteration, as it does on these devices.
 
 use super::{Blueprint, ColumnSource};
 use crate::{
@@ -19,7 +19,7 @@ pub struct Unit<'a> {
 }
 
 impl Unit<'_> {
-    /// Iterations for `columns` of a part and `steps` rows of a lane.
+    /// Iterations for a part of `columns` columns, with `steps` rows for each lane.
     pub fn iterations(&self, columns: usize, steps: usize) -> usize {
         let blueprint = self.blueprint;
         let spec = blueprint.total();
@@ -60,7 +60,7 @@ impl Unit<'_> {
         let full = self.staging(program, block)
             + looped(block / q, self.pair(program, spec, q))
             + spec.end_block_iterations()
-            // The loop over what is left of a block, which is of the last one only.
+            // The end of the loop over columns that are left over in a block. Only the last block has such columns.
             + usize::from(q > 1);
         let rest = (q - 1) * (1 + self.pair(program, spec, 1));
         match self.blueprint.columns {
@@ -70,7 +70,7 @@ impl Unit<'_> {
         }
     }
 
-    /// Iterations for what is made of the columns of a block before its pairs.
+    /// Iterations for staging the columns of a block before its pairs.
     fn staging(&self, program: &Program, block: usize) -> usize {
         let ranges = self.blueprint.schedule.staged_ranges(program);
         if ranges.is_empty() {
@@ -88,7 +88,7 @@ impl Unit<'_> {
         }
     }
 
-    /// Iterations for a pair of rows with `q` columns.
+    /// Iterations for the pairs of a unit's rows with `q` columns.
     fn pair(&self, program: &Program, spec: Spec, q: usize) -> usize {
         let simd = self.blueprint.math.simd();
         let items = program.pair.iter().map(|item| match item {
@@ -141,7 +141,8 @@ pub fn merging(spec: Spec, parts: usize) -> usize {
     single.init_iterations() + looped(parts, part) + written(single)
 }
 
-/// The most for which `fits` holds, of `0 ..= most`: it must hold up to some number, and for none beyond.
+/// The largest number of `1 ..= most` for which `fits` holds, or 0. It must hold up to some number, and for none
+/// above.
 pub fn largest(most: usize, fits: impl Fn(usize) -> bool) -> usize {
     let (mut low, mut high) = (0, most);
     while low < high {

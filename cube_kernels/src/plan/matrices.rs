@@ -11,7 +11,8 @@ use super::{
     wide_loads,
 };
 
-/// What matrix instructions are planned to compute of the formula on the device, if anything.
+/// The schedule in which matrix instructions compute a part of the formula on the device, if there is one that is
+/// worth it.
 pub fn choose(device: &Device, problem: &Problem) -> Option<Matrices> {
     // Few rows would leave most of a tile unused.
     if 2 * problem.sizes.out_rows() < rows(device) {
@@ -61,7 +62,7 @@ fn plane(device: &Device) -> usize {
 /// Whether matrix instructions can be used at all.
 fn possible(device: &Device, problem: &Problem) -> bool {
     problem.program.column.slots > 0
-        // Their iterations are not counted.
+        // The iterations of kernels with matrix instructions are not counted.
         && device.max_iterations.is_none()
         && units(device).is_multiple_of(plane(device))
 }
@@ -76,7 +77,7 @@ pub fn product(device: &Device, problem: &Problem) -> Option<MatrixProduct> {
     let product = problem.program.inner_product()?;
     let fits = rows.is_multiple_of(shape[1])
         && (stored != Precision::F32 || product.len <= MATRIX_MOST)
-        // Halves are multiplied as they are.
+        // Operands of 16 bits are multiplied as they are, without a scale.
         && (stored == Precision::F32 || product.scale.is_none());
     fits.then_some(MatrixProduct {
         product,
@@ -88,11 +89,11 @@ pub fn product(device: &Device, problem: &Problem) -> Option<MatrixProduct> {
     })
 }
 
-/// The most components of an inner product in `F32`: matrix instructions may cut off the last bit of each
-/// sum, and so many add up to a relative error below 1e-5.
+/// The most components of an inner product in `F32`. Matrix instructions may cut off the last bit of each sum, and
+/// with this many components the errors add up to a relative error below 1e-5.
 const MATRIX_MOST: usize = 256;
 
-/// The sums of the formula that matrix instructions can compute exactly enough, beside the inner product.
+/// The sums over columns that matrix instructions can compute exactly enough, beside the inner product.
 pub fn weighted(
     device: &Device,
     problem: &Problem,
@@ -103,8 +104,9 @@ pub fn weighted(
     }
     let kind = problem.spec.kind;
     let sum = problem.program.weighted_sum(kind.weights()?)?;
-    // As the difference of two sums, that of differences is exact enough where all of these are about as
-    // large as the components: where the squared distance is.
+    // A sum of differences is computed as the difference of two sums. It is exact enough for pairs whose
+    // differences are about as large as their components. The squared distance of the same components tells which
+    // pairs these are.
     let near = |matrix: &MatrixProduct| {
         let product = &matrix.product;
         product.distance
@@ -119,7 +121,7 @@ pub fn weighted(
         return None;
     }
     let rows = rows(device);
-    // Factors have 32 bits whatever the operands have, as weights may overflow halves.
+    // Factors have 32 bits whatever the type of operands, because weights may overflow 16 bits.
     let shape = device.matrices.tf32?;
     rows.is_multiple_of(shape[1]).then_some(WeightedProduct {
         sum,
@@ -133,7 +135,7 @@ pub fn weighted(
     })
 }
 
-/// What only matrix instructions read.
+/// The components that only matrix instructions read.
 pub fn left_out(
     program: &Program,
     matrix: Option<MatrixProduct>,
@@ -168,7 +170,8 @@ pub fn left_out(
     all
 }
 
-/// The columns of a block: as many as leave half of the shared memory to another cube, or any.
+/// The columns of a block: the most that leave half of the shared memory to another cube, otherwise the most that
+/// fit.
 fn block(device: &Device, problem: &Problem, own: &Matrices) -> Option<usize> {
     let limits = [device.shared_memory / 2, device.shared_memory];
     let blocks = tuning::MATRIX_BLOCKS;
@@ -181,7 +184,7 @@ fn block(device: &Device, problem: &Problem, own: &Matrices) -> Option<usize> {
 }
 
 impl Matrices {
-    /// Whether instructions and loads fill blocks of `block` columns.
+    /// Whether a block of `block` columns is a whole number of instructions and of loads.
     pub(super) fn is_whole(&self, block: usize) -> bool {
         let product = self.product.map_or(1, |own| own.shape[0]);
         let weighted = self.weighted.map_or(1, |own| own.shape[2]);

@@ -1,8 +1,9 @@
-//! Planning: sizes and device properties become a kernel variant and a launch; pure host code.
+//! Planning: chooses a kernel variant and its launch from the sizes and the properties of the device. It is pure
+//! host code.
 //!
-//! A *unit* holds a vector of consecutive rows, one a lane. On a CPU a unit is a thread, columns are
-//! read where they are, and few rows are made up for by splitting the columns between the units. On
-//! a GPU the units of a cube share a tile of columns, and columns are split between cubes.
+//! A *unit* holds a vector of consecutive rows, one for each lane. On a CPU a unit is a thread and reads columns
+//! where they are; if there are few rows, the columns are split between the units. On a GPU the units of a cube
+//! share a tile of columns, and columns are split between cubes.
 
 mod alone;
 mod blueprint;
@@ -59,7 +60,7 @@ impl Sizes {
         self.fold.unwrap_or(self.rows)
     }
 
-    /// Rows that are added up to one of the output.
+    /// The most rows of the operands that are added up to one row of the output.
     pub fn steps(&self) -> usize {
         match self.fold {
             Some(fold) => self.rows.div_ceil(fold).max(1),
@@ -68,12 +69,13 @@ impl Sizes {
     }
 }
 
-/// A reduction, as far as its plan depends on it.
+/// The properties of a reduction that its plan depends on.
 #[derive(Clone, Debug)]
 pub struct Problem<'a> {
     /// The formula.
     pub program: &'a Program,
-    /// The form of the formula that `program` is of, where each pair serves its row and its column.
+    /// The symmetric form of the formula, if `program` is the program of this form: each pair is evaluated once,
+    /// for its row and its column.
     pub symmetric: Option<&'a Symmetric>,
     /// The reduction.
     pub spec: Spec,
@@ -85,12 +87,12 @@ pub struct Problem<'a> {
     pub batch_rank: usize,
     /// How each tensor lies in memory.
     pub packing: Vec<Packing>,
-    /// The pairs that there are, if not all.
+    /// The ranges of the pairs that exist. `None` if all pairs exist.
     pub ranges: Option<RangesOf<'a>>,
 }
 
 impl Problem<'_> {
-    /// The rows that workers of `rows` rows each take, in workers, where each takes all of its columns.
+    /// The number of workers for all rows, if each of them takes `rows` rows with all of their columns.
     fn workers(&self, rows: usize) -> usize {
         match self.ranges {
             Some(own) => own.ranges.count_tasks(own.batch_shape, rows),
@@ -98,7 +100,7 @@ impl Problem<'_> {
         }
     }
 
-    /// The most columns of a row, where a range fills blocks of `block` columns.
+    /// The most columns of a row, where each range counts as whole blocks of `block` columns.
     fn columns(&self, block: usize) -> usize {
         match self.ranges {
             Some(own) => own.ranges.most_blocks(block) * block,
@@ -107,7 +109,7 @@ impl Problem<'_> {
     }
 }
 
-/// Ranges in batches.
+/// Ranges, with the batch dimensions of the reduction that they are for.
 #[derive(Clone, Copy, Debug)]
 pub struct RangesOf<'a> {
     /// The ranges.
@@ -116,18 +118,18 @@ pub struct RangesOf<'a> {
     pub batch_shape: &'a [usize],
 }
 
-/// How a schedule is found.
+/// How the schedule of a reduction is chosen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Strategy {
-    /// By the planner.
+    /// The planner chooses the schedule.
     #[default]
     Auto,
-    /// It is given. Where it does not do, the reduction is refused.
+    /// Use the given schedule. A schedule that is not legal for the problem is an error.
     Forced {
         /// The schedule.
         schedule: Schedule,
-        /// The size of parts, if it is given, too.
+        /// The size of parts. If it is `None`, the planner chooses it.
         split: Option<Split>,
     },
 }
@@ -137,17 +139,19 @@ pub enum Strategy {
 pub struct Plan {
     /// The kernel variant.
     pub blueprint: Blueprint,
-    /// Cubes along each axis; may be more than needed.
+    /// Cubes along each axis. There may be more than needed.
     pub cubes: [u32; 3],
-    /// Parts into which the pairs of an output row are split: by columns, and then by what is added up.
+    /// Number of parts into which the pairs of an output row are split: by columns, and by the rows that are added
+    /// up.
     pub parts: usize,
-    /// How many parts are merged at a time, at most: where a unit cannot take all, what it gets is merged again.
+    /// The largest number of parts that one unit merges. If there are more, the merged parts are merged again in
+    /// another pass.
     pub together: usize,
-    /// What a part has.
+    /// The columns and the rows of a lane that one part covers.
     pub split: Split,
-    /// Workers that have something to do: cubes that share a tile, or units that stand alone.
+    /// Number of workers that have something to do. A worker is a cube that shares a tile, or a single unit.
     pub workers: usize,
-    /// What each of them does, where pairs are in ranges.
+    /// The tasks of the workers, if pairs are in ranges.
     pub(crate) tasks: Option<Arc<Tasks>>,
 }
 
@@ -169,7 +173,7 @@ impl Plan {
     }
 }
 
-/// Why no plan exists.
+/// Why there is no plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanError {
@@ -181,7 +185,7 @@ pub enum PlanError {
         /// Cubes that can be launched.
         limit: usize,
     },
-    /// A unit may take more iterations than the device does.
+    /// A unit may need more iterations than the device allows.
     #[error(
         "a unit may need {iterations} iterations of its loops however the work is split, the device ends it \
          after {limit}"
@@ -203,7 +207,7 @@ pub enum PlanError {
         /// The most that are compiled.
         limit: usize,
     },
-    /// A schedule was asked for that does not do.
+    /// The schedule that the caller forced, or its split, is not legal for this problem.
     #[error("{schedule:?} does not do for this reduction here: {reason}")]
     Illegal {
         /// The schedule.
@@ -213,8 +217,8 @@ pub enum PlanError {
     },
 }
 
-/// Plans a reduction. Where the problem is of the symmetric form of a formula, there is no plan if this form does not
-/// do or takes longer than the other one; otherwise there is one.
+/// Plans a reduction. Returns `None` only for the symmetric form of a formula: if this form is not possible, if it
+/// takes longer than the plain form, or if a schedule for the plain form is forced.
 pub fn plan(
     device: &Device,
     problem: &Problem,
@@ -246,7 +250,8 @@ fn forced(
     schedule: &Schedule,
     split: Option<Split>,
 ) -> Result<Option<Plan>, PlanError> {
-    // It may be meant for the other form, which is asked for, too.
+    // The schedule is for the plain form of the formula. The caller plans that form if the symmetric one has no
+    // plan.
     if problem.symmetric.is_some() && schedule.strip().is_none() {
         return Ok(None);
     }
@@ -270,7 +275,7 @@ fn forced(
     launched(device, problem, blueprint, split).map(Some)
 }
 
-/// The launch of strips.
+/// The plan of a symmetric sum with these strips.
 fn strips_of(device: &Device, problem: &Problem, strips: Strips) -> Plan {
     let blueprint = blueprint(device, problem, Schedule::Symmetric(strips));
     symmetric::plan(blueprint, problem, strips.rows)
@@ -308,8 +313,8 @@ fn choose(device: &Device, problem: &Problem) -> Schedule {
     {
         return Schedule::Matrices(Box::new(own));
     }
-    // A block is a multiple of the columns that are evaluated together, and its tile takes at most
-    // half of the fast memory, so that something else fits beside it.
+    // A block is a multiple of the columns that are evaluated together. Its tile takes at most half of the shared
+    // memory, so that something else fits beside it.
     let whole = |columns: usize| columns / registers.columns * registers.columns;
     let fitting = |schedule: Schedule| {
         let room = (device.shared_memory / 2).checked_div(schedule.most_staged(program) * size);
@@ -325,10 +330,10 @@ fn choose(device: &Device, problem: &Problem) -> Schedule {
         })
     };
     let preferred = match device.cores {
-        // Halves are converted once a block, not once a pair.
+        // Operands of 16 bits are staged, so that they are converted once a block, not once a pair.
         Some(_) => alone(tuning::BLOCK, problem.precision == computed),
         None if program.column.slots == 0 => alone(tuning::BLOCK, true),
-        // The units of a cube would have nothing to do.
+        // Many units of a cube with a shared tile would have nothing to do.
         None if has_short_clusters(device, problem, registers) => alone(tuning::BLOCK, true),
         None => Schedule::Tiled(Tiled {
             registers,
@@ -346,21 +351,21 @@ fn choose(device: &Device, problem: &Problem) -> Schedule {
     })
 }
 
-/// Whether the rows that have the same ranges are few next to those of a cube.
+/// Whether clusters of rows with the same ranges are short compared with the rows of a cube.
 fn has_short_clusters(device: &Device, problem: &Problem, registers: Registers) -> bool {
     let rows = registers.lanes * units(device);
     problem.ranges.is_some()
         && problem.workers(rows) * rows > 2 * problem.sizes.rows * problem.sizes.batches
 }
 
-/// Whether a tile of values of `size` bytes can be read as vectors of columns, and is worth it.
+/// Whether a tile of values of `size` bytes can be read as vectors of columns, and whether that is worth it.
 fn wide_loads(device: &Device, registers: Registers, size: usize) -> bool {
     device.wide_loads
         && registers.columns == crate::program::LOADED_COLUMNS
         && size * crate::program::LOADED_COLUMNS <= device.load_width / 8
 }
 
-/// Whether kernels can scale coordinates beforehand.
+/// Whether kernels can scale coordinates before they evaluate pairs.
 fn scalable(problem: &Problem) -> bool {
     problem.program.scaled.is_some()
         && problem.sizes.fold.is_none()
@@ -368,7 +373,7 @@ fn scalable(problem: &Problem) -> bool {
         && problem.precision.computed() == Precision::F32
 }
 
-/// The launch of a kernel whose parts are known.
+/// The plan for a blueprint and a split that have been chosen.
 fn launched(
     device: &Device,
     problem: &Problem,
@@ -426,7 +431,7 @@ fn math(device: &Device, precision: Precision) -> Math {
     }
 }
 
-/// The kernel variant of a schedule whose columns are not split.
+/// The kernel variant of a schedule, without a split into parts.
 fn blueprint(device: &Device, problem: &Problem, schedule: Schedule) -> Blueprint {
     let precision = problem.precision;
     Blueprint {
@@ -453,7 +458,7 @@ fn blueprint(device: &Device, problem: &Problem, schedule: Schedule) -> Blueprin
     }
 }
 
-/// The kernel that merges parts which are there already, and how many of them it takes at a time.
+/// The kernel that merges `parts` parts that exist already, and the most of them that a unit merges at a time.
 pub fn merge(
     device: &Device,
     spec: Spec,
@@ -469,7 +474,8 @@ pub fn merge(
     Ok((blueprint, together))
 }
 
-/// How many parts are merged at a time: all of them, where that is within the iterations of a unit.
+/// The most parts that a unit merges at a time: two lists, or as many other parts as the iterations of a unit
+/// allow.
 fn most_parts(spec: Spec, parts: usize, limit: Option<usize>) -> Result<usize, PlanError> {
     let most = if spec.is_list() { 2 } else { parts };
     let Some(limit) = limit.filter(|_| parts > 1) else {
@@ -499,7 +505,7 @@ pub fn spread(cubes: usize, max: [u32; 3]) -> Result<[u32; 3], PlanError> {
     Ok([x as u32, y as u32, z as u32])
 }
 
-/// The narrowest addresses for buffers of at most `len` values.
+/// The narrowest addresses for buffers of at most `len` values. `None` if the device does not have them.
 pub fn address_type(device: &Device, len: usize) -> Option<AddressType> {
     match AddressType::from_len(len) {
         AddressType::U64 if !device.wide_addresses => None,

@@ -11,7 +11,7 @@ use super::{
     units,
 };
 
-/// Lanes and columns of a unit of a CPU, from the registers it has.
+/// Lanes and columns of a unit of a CPU, from the registers that it has.
 pub fn cpu(device: &Device, program: &Program, spec: Spec, rows: usize, size: usize) -> Registers {
     let register = (device.load_width / 8 / size).max(1);
     let shapes = match device.registers {
@@ -48,17 +48,17 @@ pub fn gpu(device: &Device, problem: &Problem) -> Registers {
     let size = problem.precision.computed().size();
     let state = spec.vectors();
     let all = program.row.slots + state;
-    // Few rows must be spread over many units.
+    // With fewer rows, units take fewer rows each, so that many units have work.
     let enough = tuning::MANY_ROWS * device.plane;
-    // Lists take many registers. Where a cube has a unit for each row, units with one have half of them, and more
-    // run at a time: there are too few pairs to care for what rows could share.
+    // Lists take many registers. If a cube has a unit for each row, units with one row take half as many registers,
+    // and more units run at a time. There are too few pairs for the work that rows of a unit share to matter.
     let alone = spec.inserts() && rows <= units(device);
     let lanes = match size {
         4 if !program.looped() && 4 * all <= tuning::HALF_OF_REGISTERS && rows >= enough => 4,
         4 if alone => 1,
         // An insertion into the state takes registers of its own.
         4 if 2 * all <= tuning::ALL_REGISTERS && 2 * state <= tuning::ALL_REGISTERS * 2 / 3 => 2,
-        // What no registers hold is in memory, where two are read as fast as one.
+        // Values that do not fit in registers are in memory, where two are read as fast as one.
         4 if all > tuning::ALL_REGISTERS => 2,
         _ => 1,
     };

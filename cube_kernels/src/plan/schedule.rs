@@ -3,10 +3,10 @@
 use super::blueprint::{LeftOut, MatrixProduct, StagedRange, TileStrides, WeightedProduct};
 use crate::program::{LOADED_COLUMNS, Load, Program, Space};
 
-/// How the pairs of rows and columns are divided among units, and what is kept where meanwhile.
+/// How the pairs of rows and columns are divided among units, and where values are kept meanwhile.
 ///
-/// A schedule that [`validate`](Self::validate) accepts gives the right result; which one is chosen makes a
-/// difference to the time only.
+/// A schedule that [`validate`](Self::validate) accepts gives the right result. Which one is chosen affects only
+/// the time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Schedule {
@@ -16,43 +16,45 @@ pub enum Schedule {
     Tiled(Tiled),
     /// The units of a cube share a tile of columns, and matrix instructions do a part of the work.
     Matrices(Box<Matrices>),
-    /// Each pair serves its row and its column.
+    /// Each pair is evaluated once, for its row and its column.
     Symmetric(Strips),
 }
 
 /// The rows and columns whose pairs a unit evaluates together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Registers {
-    /// Rows: the lanes of a vector.
+    /// Rows, one for each lane of a vector.
     pub lanes: usize,
-    /// Columns, so that what is loaded for a row serves all of them.
+    /// Columns. A value that is loaded for a row serves all of them.
     pub columns: usize,
 }
 
 /// Each unit reads columns for itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Alone {
-    /// What it evaluates together.
+    /// The rows and columns that a unit evaluates together.
     pub registers: Registers,
-    /// Columns of a block: of an uninterrupted partial sum, and of what is computed of columns beforehand.
+    /// Columns of a block: of an uninterrupted partial sum, and of the columns whose slots are filled before their
+    /// pairs.
     pub block: usize,
-    /// Whether components of columns are read from the operands for each pair. If not, they are converted once a
-    /// block.
+    /// Whether components of columns are read from the operands for each pair. If not, they are copied to the tile
+    /// and converted once a block.
     pub in_place: bool,
-    /// Of how many columns one gives a bound of lists of smallest values beforehand, if any does.
+    /// One in this many columns is evaluated before the reduction, to give a bound of lists of smallest values.
+    /// `None` if there is no such bound.
     pub ahead: Option<usize>,
 }
 
 /// The units of a cube share a tile of columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tiled {
-    /// What a unit evaluates together.
+    /// The rows and columns that a unit evaluates together.
     pub registers: Registers,
     /// Columns of the tile, and of an uninterrupted partial sum.
     pub block: usize,
     /// Whether the tile is read as vectors of columns.
     pub wide_loads: bool,
-    /// Whether coordinates are scaled beforehand where that is exact enough.
+    /// Whether coordinates are scaled before pairs are evaluated, for points for which that is exact enough.
     pub scaled: bool,
 }
 
@@ -63,19 +65,20 @@ pub struct Matrices {
     pub block: usize,
     /// Whether the tile is read as vectors of columns.
     pub wide_loads: bool,
-    /// The inner product that they compute, if they do.
+    /// The inner product that matrix instructions compute, if they compute one.
     pub product: Option<MatrixProduct>,
-    /// The sums over columns that they compute, if they do.
+    /// The sums over columns that matrix instructions compute, if they compute any.
     pub weighted: Option<WeightedProduct>,
-    /// The components of rows and columns that only matrix instructions read, and, where these are not
-    /// exact enough, single units: neither registers nor the tile hold them.
+    /// The components of rows and columns that neither registers nor the tile hold, because only matrix
+    /// instructions read them. For pairs for which these are not exact enough, a unit reads them from the operands.
     pub left_out: Vec<LeftOut>,
 }
 
-/// Each pair serves its row and its column: a unit takes strips of rows, and from the diagonal on their columns.
+/// Each pair is evaluated once, for its row and its column. A unit takes strips of rows, with their columns from
+/// the diagonal on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Strips {
-    /// What a unit evaluates together.
+    /// The rows and columns that a unit evaluates together.
     pub registers: Registers,
     /// Columns of a block.
     pub block: usize,
@@ -86,7 +89,7 @@ pub struct Strips {
 }
 
 impl Matrices {
-    /// What a unit evaluates together. Inner products of one row come from a tile.
+    /// The rows and columns that a unit evaluates together. The inner products of its one row come from a tile.
     pub const REGISTERS: Registers = Registers {
         lanes: 1,
         columns: LOADED_COLUMNS,
@@ -94,7 +97,7 @@ impl Matrices {
 }
 
 impl Schedule {
-    /// What a unit evaluates together.
+    /// The rows and columns that a unit evaluates together.
     pub fn registers(&self) -> Registers {
         match self {
             Self::Alone(own) => own.registers,
@@ -124,7 +127,7 @@ impl Schedule {
         }
     }
 
-    /// The same with blocks of another length.
+    /// The same schedule with blocks of `block` columns.
     pub fn with_block(self, block: usize) -> Self {
         match self {
             Self::Alone(own) => Self::Alone(Alone { block, ..own }),
@@ -134,8 +137,8 @@ impl Schedule {
         }
     }
 
-    /// Whether the units of a cube share a tile of columns. If not, a unit computes for itself what
-    /// follows from them.
+    /// Whether the units of a cube share a tile of columns. If not, each unit fills the slots of columns for
+    /// itself.
     pub fn shared_tile(&self) -> bool {
         matches!(self, Self::Tiled(_) | Self::Matrices(_))
     }
@@ -159,7 +162,7 @@ impl Schedule {
         }
     }
 
-    /// The inner product that matrix instructions compute, if they do.
+    /// The inner product that matrix instructions compute, if they compute one.
     pub fn matrix(&self) -> Option<MatrixProduct> {
         match self {
             Self::Matrices(own) => own.product,
@@ -167,7 +170,7 @@ impl Schedule {
         }
     }
 
-    /// The sums over columns that matrix instructions compute, if they do.
+    /// The sums over columns that matrix instructions compute, if they compute any.
     pub fn weighted(&self) -> Option<WeightedProduct> {
         match self {
             Self::Matrices(own) => own.weighted,
@@ -183,12 +186,13 @@ impl Schedule {
         }
     }
 
-    /// Whether coordinates are scaled beforehand where that is exact enough.
+    /// Whether coordinates are scaled before pairs are evaluated, for points for which that is exact enough.
     pub fn scaled(&self) -> bool {
         matches!(self, Self::Tiled(own) if own.scaled)
     }
 
-    /// Of how many columns one gives a bound of lists of smallest values beforehand, if any does.
+    /// One in this many columns is evaluated before the reduction, to give a bound of lists of smallest values.
+    /// `None` if there is no such bound.
     pub fn ahead(&self) -> Option<usize> {
         match self {
             Self::Alone(own) => own.ahead,
@@ -196,7 +200,7 @@ impl Schedule {
         }
     }
 
-    /// Rows of a strip, where each pair serves its row and its column.
+    /// Rows of a strip, if the schedule is [`Symmetric`](Self::Symmetric).
     pub fn strip(&self) -> Option<usize> {
         match self {
             Self::Symmetric(own) => Some(own.rows),
@@ -204,7 +208,7 @@ impl Schedule {
         }
     }
 
-    /// Rows that are divided among units together: those of a cube that shares a tile, or of a unit.
+    /// Rows of a worker: of a cube that shares a tile, or of a single unit.
     pub fn rows(&self, units: usize) -> usize {
         match self.shared_tile() {
             true => self.lanes() * units,
@@ -213,7 +217,7 @@ impl Schedule {
     }
 }
 
-/// What of the columns goes through the tile.
+/// The column slots that go through the tile.
 impl Schedule {
     /// The first column slot that goes through the tile.
     pub fn first_staged_slot(&self, program: &Program) -> usize {
@@ -250,7 +254,7 @@ impl Schedule {
         ranges
     }
 
-    /// Whether something is made of each block of columns before its pairs.
+    /// Whether something is staged or computed for each block of columns before its pairs.
     pub fn reads_blocks(&self, program: &Program) -> bool {
         self.staged(program) > 0 || self.matrix().is_some() || self.weighted().is_some()
     }
@@ -268,7 +272,7 @@ impl Schedule {
         own.next().map(|range| range.place + slot - range.slot)
     }
 
-    /// The copies that fill slots of `stage`, without those that nothing reads there.
+    /// The copies that fill slots of `stage`, without the slots that are left out.
     pub fn loads(&self, program: &Program, stage: Space) -> Vec<Load> {
         let loads = program.stage(stage).loads.iter().copied();
         loads
@@ -276,14 +280,14 @@ impl Schedule {
             .collect()
     }
 
-    /// Whether slot `slot` of `space` is not filled.
+    /// Whether slot `slot` of `space` is left out: nothing fills it.
     pub fn leaves_out(&self, space: Space, slot: usize) -> bool {
         let mut own = self.left_out().iter().filter(|out| out.space == space);
         own.any(|out| (out.slot..out.slot + out.len).contains(&slot))
     }
 
-    /// Where slot `k` of those that are staged stands in the tile, and how far apart columns are: in a
-    /// shared tile next to each other, so that a unit reads several at once.
+    /// The distances between slots and between columns in the tile. In a shared tile columns are next to each
+    /// other, so that a unit reads several at once.
     pub fn tile_strides(&self, program: &Program) -> TileStrides {
         if self.shared_tile() {
             TileStrides {

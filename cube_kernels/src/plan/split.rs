@@ -6,12 +6,12 @@ use super::{
     tuning,
 };
 
-/// The pairs of a part.
+/// The columns and rows that one part covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Split {
-    /// Columns, a multiple of a block. Where pairs serve rows and columns, they are a share of the tiles.
+    /// Number of columns, a multiple of a block. For a symmetric sum, the part's share of the tiles.
     pub columns: usize,
-    /// Rows that a lane takes, one after the other, where rows are added up.
+    /// Number of rows that a lane takes one after the other, if rows are added up. Otherwise it is 1.
     pub steps: usize,
 }
 
@@ -62,7 +62,7 @@ impl Split {
     }
 }
 
-/// The split that is expected to take the least time. `None` where a unit cannot take even one block.
+/// The split that is expected to take the least time. `None` if a unit cannot take even one block.
 pub fn best(device: &Device, problem: &Problem, blueprint: &Blueprint) -> Option<Split> {
     let sizes = problem.sizes;
     let block = blueprint.schedule.block();
@@ -91,13 +91,13 @@ pub fn best(device: &Device, problem: &Problem, blueprint: &Blueprint) -> Option
         },
     };
     Some(Split {
-        // There may be no ranges.
+        // If pairs are in ranges and all ranges are empty, there are 0 columns.
         columns: split.columns.next_multiple_of(block).max(block),
         ..split
     })
 }
 
-/// The same with shorter blocks where a unit cannot take one of those planned.
+/// The best split, with shorter blocks if a unit cannot take one of the planned blocks.
 pub fn best_of_any_block(
     device: &Device,
     problem: &Problem,
@@ -116,7 +116,7 @@ pub fn best_of_any_block(
     }
 }
 
-/// What a unit that takes one block would need.
+/// The error for a unit that would need too many iterations even for one block.
 pub fn too_long(device: &Device, problem: &Problem, blueprint: &Blueprint) -> PlanError {
     let unit = Unit {
         program: problem.program,
@@ -128,8 +128,8 @@ pub fn too_long(device: &Device, problem: &Problem, blueprint: &Blueprint) -> Pl
     }
 }
 
-/// The most columns up to `columns`, a multiple of a block, and rows of a lane that a unit can take within
-/// `limit` iterations of its loops.
+/// The most columns, up to `columns` in whole blocks, and rows of a lane that a unit can take within `limit`
+/// iterations of its loops.
 fn most_pairs(
     problem: &Problem,
     blueprint: &Blueprint,

@@ -1,4 +1,4 @@
-//! Sums over pairs of points with themselves, of which each is evaluated once.
+//! Plans of sums over the pairs of a set of points with itself, each pair evaluated once.
 
 use crate::{
     math::Precision,
@@ -17,12 +17,12 @@ pub fn lcm(a: usize, b: usize) -> usize {
     a / gcd * b
 }
 
-/// Parts of a sum: two at least, as it is merging that turns the sums into results.
+/// Number of parts of a sum. There are at least two, because it is the merge that turns the sums into results.
 fn parts(units: usize) -> usize {
     units.max(2)
 }
 
-/// Why the sum of a problem cannot be taken with each pair evaluated once.
+/// Checks that the sum of a problem can be computed with each pair evaluated once. The error says why it cannot.
 pub fn possible(device: &Device, symmetric: &Symmetric, problem: &Problem) -> Result<(), String> {
     let (spec, sizes) = (problem.spec, problem.sizes);
     let plain = matches!(
@@ -52,10 +52,10 @@ pub fn possible(device: &Device, symmetric: &Symmetric, problem: &Problem) -> Re
     Ok(())
 }
 
-/// The schedule of a sum with each pair evaluated once, where the device is a CPU and this pays; the specification
-/// of the problem is that of the result.
+/// The schedule of a sum with each pair evaluated once. `None` if the device is not a CPU, or if this does not pay.
+/// The specification of the problem is that of the result.
 pub fn schedule(device: &Device, symmetric: &Symmetric, problem: &Problem) -> Option<Strips> {
-    // What it takes to get and keep the sum of a column, in instructions.
+    // Instructions to load and store the sum of a column, for each component.
     let kept = match problem.spec.dim {
         ..=UNROLL => 1,
         _ => tuning::KEPT_SUM,
@@ -66,13 +66,13 @@ pub fn schedule(device: &Device, symmetric: &Symmetric, problem: &Problem) -> Op
     let (spec, n) = (problem.spec, problem.sizes.rows);
     let both = problem.program;
     let once = both.pair_work() + kept * spec.dim;
-    // Half of the pairs, with a margin for what is done once a tile.
+    // There are half as many pairs, so each may take nearly twice as long. The margin is for the work once a tile.
     if 10 * once > 17 * symmetric.single_work {
         return None;
     }
     let computed = problem.precision.computed();
     let size = computed.size();
-    // Its sums are those of rows and of columns.
+    // The program has the components of the sums of rows and of the sums of columns.
     let sums = Spec {
         dim: both.dim,
         ..spec
@@ -85,7 +85,7 @@ pub fn schedule(device: &Device, symmetric: &Symmetric, problem: &Problem) -> Op
         in_place: problem.precision == computed,
         rows: lanes,
     };
-    // What is staged of columns takes no more than their sums.
+    // The number of columns is bounded by their sums or by their staged values, whichever take more memory.
     let staged = super::Schedule::Symmetric(schedule).staged(both);
     let values = (lanes * spec.dim).max(staged);
     let most = tuning::BLOCK.min(tuning::SYMMETRIC_COLUMNS / (values * size));
@@ -94,7 +94,7 @@ pub fn schedule(device: &Device, symmetric: &Symmetric, problem: &Problem) -> Op
         0 => multiple(columns).max(columns),
         block => block,
     };
-    // Of a row its slots, and its sums, of which two parts are in F64.
+    // Bytes for a row: its slots and its sums. Each sum has three numbers, two of them in F64.
     let row = (both.row.slots + spec.dim) * size + 2 * spec.dim * Precision::F64.size();
     let whole = lcm(block, lanes);
     let strip = (tuning::STRIP.min(tuning::SYMMETRIC_ROWS / row) / whole * whole).max(whole);
@@ -105,12 +105,12 @@ pub fn schedule(device: &Device, symmetric: &Symmetric, problem: &Problem) -> Op
     })
 }
 
-/// The launch of strips of `rows` rows.
+/// The plan of a symmetric sum with strips of `rows` rows.
 pub fn plan(blueprint: Blueprint, problem: &Problem, rows: usize) -> Plan {
     let (block, n) = (blueprint.schedule.block(), problem.sizes.rows);
     let units = blueprint.units;
     let parts = parts(units);
-    // On the diagonal a tile is half empty.
+    // A tile on the diagonal is half empty and counts as one, another tile as two.
     let tiles = (0..n).step_by(rows).map(|first| {
         let blocks = (n - first).div_ceil(block);
         2 * blocks - blocks.min(rows / block)

@@ -1,24 +1,25 @@
-//! The constants that schedules are chosen by. They make a difference to the time that a kernel takes, not to
-//! what it computes: `tests/kernels/schedules.rs` also runs schedules that none of them would choose.
+//! The constants by which schedules are chosen. They affect the time that a kernel takes, not what it computes:
+//! `tests/kernels/schedules.rs` also runs schedules that these constants would never choose.
 //!
-//! Constants of CPUs are measured: `cargo xtask bench schedules` times the schedules beside the one that is chosen,
-//! and the figures here are of that command. There was no card to measure those of GPUs on. They follow from counts
-//! of instructions and registers in the machine code, which `cargo xtask sass` prints, as far as nothing else is said.
+//! Constants for CPUs are measured: `cargo xtask bench schedules` times other schedules beside the chosen one, and
+//! the figures here are from that command. There was no card on which to measure the constants for GPUs. Unless
+//! stated otherwise, they follow from counts of instructions and registers in the machine code, which
+//! `cargo xtask sass` prints.
 
 use crate::program::LOOP_COLUMNS;
 
-/// The most instructions of a pair that are compiled, which takes up to about a minute.
+/// The most instructions of a pair that are compiled. To compile this many takes up to about a minute.
 /// `cargo xtask bench own --only compile` times compilation.
 pub const MOST_CODE: usize = 60_000;
 
-/// Columns of a block. The error of a sum grows with it, the cost of ending a block vanishes beyond about a hundred
-/// columns.
+/// Columns of a block. The error of a sum grows with this number. The cost of ending a block is negligible beyond
+/// about a hundred columns.
 pub const BLOCK: usize = 128;
 
 /// The fewest columns that are worth a part of their own.
 pub const LEAST_PART: usize = 1024;
 
-/// Parts for each core of a CPU: several, so that all cores end together.
+/// Parts for each core of a CPU. There are several, so that all cores end at about the same time.
 pub const PARTS_PER_CORE: usize = 4;
 
 /// Cubes for each multiprocessor of a GPU, which runs several at a time.
@@ -48,13 +49,13 @@ const fn shape(wide: usize, columns: usize) -> Shape {
     Shape { wide, columns }
 }
 
-/// The shapes of a CPU by what is computed.
+/// The shapes for a CPU, by the kind of formula or reduction.
 pub struct CpuShapes {
-    /// Formulas whose code takes long to compile. Processors overlap their pairs anyway.
+    /// Formulas whose code takes long to compile. Processors overlap the work of consecutive pairs anyway.
     pub long: Shape,
-    /// The same with loops over components.
+    /// Formulas whose code takes long to compile, with loops over components.
     pub long_looped: Shape,
-    /// Lists of smallest values: a value that is among those of one lane is inserted in all of them.
+    /// Lists of smallest values. A value that belongs in the list of one lane makes all lanes run the insertion.
     pub lists: Shape,
     /// Formulas of more than [`COSTLY`] instructions a pair.
     pub costly: Shape,
@@ -62,12 +63,12 @@ pub struct CpuShapes {
     pub cheap: Shape,
     /// Other formulas.
     pub plain: Shape,
-    /// Loops over components, with a sum for each vector of rows and each column. What is left of the registers must
-    /// hold the rows and the differences, as a sum that is spilled costs more than columns can save.
+    /// Loops over components, with a sum for each vector of rows and each column. The other registers must hold the
+    /// rows and the differences, because a spilled sum costs more than further columns save.
     pub looped: Shape,
 }
 
-/// Of CPUs with 16 vector registers.
+/// The shapes for CPUs with 16 vector registers.
 pub const REGISTERS_16: CpuShapes = CpuShapes {
     long: shape(1, 1),
     long_looped: shape(1, 2),
@@ -78,7 +79,7 @@ pub const REGISTERS_16: CpuShapes = CpuShapes {
     looped: shape(2, 3),
 };
 
-/// Of CPUs with 32 vector registers.
+/// The shapes for CPUs with 32 vector registers.
 pub const REGISTERS_32: CpuShapes = CpuShapes {
     long: shape(1, 1),
     long_looped: shape(1, 2),
@@ -89,34 +90,35 @@ pub const REGISTERS_32: CpuShapes = CpuShapes {
     looped: shape(1, LOOP_COLUMNS),
 };
 
-/// Instructions a pair from which on several columns take longer to compile than they save.
+/// Above this number of instructions a pair, many columns take longer to compile than they save.
 pub const COSTLY: usize = 256;
 
-/// Up to so many instructions a pair, latencies are hidden the better the more columns there are.
+/// Up to this number of instructions a pair, more columns hide more of the latencies.
 pub const CHEAP: usize = 64;
 
-/// Bytes of the slots and running sums of a unit's rows that stay in the first-level cache, of at least 32 KiB.
+/// The most bytes of the slots and running sums of a unit's rows. They should stay in the first-level cache, which
+/// has at least 32 KiB.
 pub const ROWS_IN_CACHE: usize = 24 * 1024;
 
-/// Registers of a unit of a GPU beside those in which it computes: NVIDIA's cards have 255.
+/// Registers of a unit of a GPU for slots and state. NVIDIA's cards have 255, and the others are for computing.
 pub const ALL_REGISTERS: usize = 208;
 
-/// With half of them a card runs twice as many units, which hide the latency of instructions that depend on each
-/// other.
+/// The same for a unit that takes half of all registers. Then a card runs twice as many units, which hide the
+/// latency of instructions that depend on each other.
 pub const HALF_OF_REGISTERS: usize = 96;
 
-/// Instructions a pair from which on loads do not matter to a GPU, but the length of the code does.
+/// Above this number of instructions a pair, loads do not matter to a GPU, but the length of the code does.
 pub const LONG_ON_GPU: usize = 64;
 
-/// Rows, for each unit that runs in lockstep, from which on there is work for all of a card's units if each of them
-/// takes four.
+/// The number of rows, for each unit of a plane, from which on all units of a card have work even if each of them
+/// takes four rows.
 pub const MANY_ROWS: usize = 64 * 4;
 
 /// The fewest components of an inner product for which matrix instructions are worth their tiles.
 pub const MATRIX_LEAST: usize = 16;
 
-/// The fewest components of which matrix instructions sum up products with weights: fewer sums fit in the
-/// registers of a unit.
+/// The fewest components whose weighted sums are computed by matrix instructions. Fewer sums fit in the registers
+/// of a unit.
 pub const WEIGHTED_LEAST: usize = 32;
 
 /// Columns of a block of matrix instructions, in the order in which they are tried.
@@ -131,10 +133,10 @@ pub const SYMMETRIC_SUMS: usize = 1 << 25;
 /// Bytes of the sums of a block of columns of a symmetric sum, which stay in the first-level cache.
 pub const SYMMETRIC_COLUMNS: usize = 32 * 1024;
 
-/// Bytes of what is kept of a strip of rows. It is read in order, from the second-level cache.
+/// Bytes that are kept for a strip of rows. They are read in order, from the second-level cache.
 pub const SYMMETRIC_ROWS: usize = 192 * 1024;
 
-/// Bytes beyond which not even a short strip of rows fits there.
+/// The most bytes of a strip of rows. If even a short strip takes more, it does not fit in the second-level cache.
 pub const SYMMETRIC_MOST: usize = 1024 * 1024;
 
 /// Instructions for a component of the sum of a column that is not kept in a register.

@@ -15,14 +15,14 @@ const CPU_LANES: usize = 64;
 /// The most lanes on a GPU: vectors of shaders have no more.
 const GPU_LANES: usize = 4;
 
-/// Bytes of a tile that any stack of a CPU's thread has room for.
+/// The most bytes of a tile for which the stack of any thread of a CPU has room.
 const CPU_TILE: usize = 64 * 1024;
 
 impl Schedule {
-    /// Whether kernels of this schedule compute the reduction on the device.
+    /// Checks that kernels of this schedule compute the reduction on the device.
     ///
     /// # Errors
-    /// Why they do not.
+    /// The reason why they do not.
     pub fn validate(&self, device: &Device, problem: &Problem) -> Result<(), String> {
         self.validate_registers(device)?;
         match self {
@@ -56,8 +56,8 @@ impl Schedule {
         Ok(())
     }
 
-    /// Refuses a tile that does not fit where it is kept: a shared one in the shared memory, that of a unit on its
-    /// stack.
+    /// Refuses a tile that does not fit where it is kept: a shared tile in the shared memory, the tile of a unit on
+    /// its stack.
     fn validate_tile(&self, device: &Device, problem: &Problem) -> Result<(), String> {
         let most = match device.cores {
             Some(_) => device.shared_memory.max(CPU_TILE),
@@ -86,7 +86,8 @@ impl Schedule {
 impl Alone {
     fn validate(&self, device: &Device, problem: &Problem) -> Result<(), String> {
         let schedule = Schedule::Alone(*self);
-        // Columns that are evaluated together are staged together, whatever there is.
+        // A block cannot be shorter than the columns that are evaluated together, so its tile is allowed whatever
+        // it takes.
         if self.block > self.registers.columns {
             schedule.validate_tile(device, problem)?;
         }

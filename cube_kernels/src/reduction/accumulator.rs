@@ -15,9 +15,9 @@ pub struct Rule {
 /// Consecutive columns.
 #[derive(CubeType)]
 pub struct Consecutive<'a> {
-    /// The first of them.
+    /// The first column.
     pub first: u32,
-    /// The buffers of ranges, of which the second one has the indices of columns that come in another order.
+    /// The buffers of ranges. The second one holds the indices of columns, if these come in another order.
     lists: &'a Sequence<Box<[u32]>>,
 }
 
@@ -27,7 +27,7 @@ impl<'a> Consecutive<'a> {
         Consecutive::<'a> { first, lists }
     }
 
-    /// The index of column `c` of these.
+    /// The index of the `c`-th of these columns.
     pub fn index(&self, c: u32, #[comptime] spec: Spec) -> u32 {
         let column = self.first + c;
         if comptime!(spec.unordered) {
@@ -38,15 +38,15 @@ impl<'a> Consecutive<'a> {
     }
 }
 
-/// What takes in the values of pairs, in the floating point type `F` of the values and `A` of what is
-/// accumulated.
+/// A state machine that takes in the values of pairs. `F` is the floating point type of the values, `A` that of the
+/// accumulated results.
 #[cube]
 pub trait Accumulator<F: Float, A: Float, N: Size>: 'static {
-    /// What is kept for the rows of a unit.
+    /// What a unit keeps for its rows.
     type State: CubeType;
 
-    /// Takes in component `index` of the first of `columns`, as many as there are values; `first` is the lowest
-    /// value that `index` takes.
+    /// Takes in component `index` of as many of the `columns` as there are values. `first` is the lowest index that
+    /// this code takes in, which is known when the kernel is built even if the code is a loop over components.
     fn step(
         state: &mut Self::State,
         index: usize,
@@ -57,14 +57,14 @@ pub trait Accumulator<F: Float, A: Float, N: Size>: 'static {
     );
 }
 
-/// How products are taken in.
+/// How products of two values are taken in.
 #[cube]
 pub trait TakesProducts<F: Float, A: Float, N: Size>: Accumulator<F, A, N> {
     /// Whether `step_product` is to be used for products.
     fn fuses() -> comptime_type!(bool);
 
-    /// Takes in component `index` of a column, a product of two values, fused; `first` as in
-    /// [`step`](Accumulator::step).
+    /// Takes in the product of `a` and `b`, which is component `index` of a column, without computing the product
+    /// first if the reduction can. `first` is as in [`step`](Accumulator::step).
     fn step_product(
         state: &mut Self::State,
         index: usize,
@@ -76,7 +76,7 @@ pub trait TakesProducts<F: Float, A: Float, N: Size>: Accumulator<F, A, N> {
     );
 }
 
-/// Implements [`TakesProducts`] for what takes in products as other values.
+/// Implements [`TakesProducts`] for an accumulator that takes in products like other values.
 macro_rules! products_are_values {
     ($name:ident) => {
         #[cube]
@@ -100,17 +100,18 @@ macro_rules! products_are_values {
 }
 pub(crate) use products_are_values;
 
-/// What components are multiplied by where matrix instructions sum them up.
+/// The weights that components are multiplied by if matrix instructions sum them up.
 #[cube]
 pub trait GivesWeights<F: Float, A: Float, N: Size>: TakesProducts<F, A, N> {
-    /// The weight of the `c`-th column at hand; `value` is what the formula has of it.
+    /// The weight of the `c`-th of the columns that are evaluated together. `value` is the factor of the weight that
+    /// is in the formula.
     fn weight(state: &Self::State, value: Vector<F, N>, #[comptime] c: usize) -> Vector<F, N>;
 
     /// The maximum to which these weights are relative.
     fn base(state: &Self::State) -> Vector<F, N>;
 }
 
-/// Implements [`GivesWeights`] for what has no weights but those of the formula.
+/// Implements [`GivesWeights`] for an accumulator whose weights are only the factors in the formula.
 macro_rules! weights_are_values {
     ($name:ident) => {
         #[cube]
@@ -133,17 +134,17 @@ macro_rules! weights_are_values {
 }
 pub(crate) use weights_are_values;
 
-/// Columns or counts, where a reduction gives them.
+/// The indices of columns, or the counts, that a reduction gives.
 #[cube]
 pub trait GivesIndices<F: Float, A: Float, N: Size>: Accumulator<F, A, N> {
-    /// Column or count `at` of the partial result and of the result.
+    /// The index or count of entry `at`, which is the same in the partial result and in the result.
     fn index(state: &Self::State, at: usize) -> Vector<u32, N>;
 
-    /// Sets column `at` of the partial result.
+    /// Sets the index or count of entry `at` of the partial result.
     fn load_index(state: &mut Self::State, at: usize, index: Vector<u32, N>);
 }
 
-/// Implements [`GivesIndices`] for what keeps them in an array of its state.
+/// Implements [`GivesIndices`] for an accumulator that keeps indices or counts in an array of its state.
 macro_rules! indices_are_kept {
     ($name:ident, $indices:ident) => {
         #[cube]
@@ -167,7 +168,7 @@ macro_rules! indices_are_kept {
 }
 pub(crate) use indices_are_kept;
 
-/// Implements [`GivesIndices`] for what has none.
+/// Implements [`GivesIndices`] for an accumulator without indices and counts.
 macro_rules! no_indices {
     ($name:ident) => {
         #[cube]
@@ -222,7 +223,8 @@ pub trait KeepsValues<F: Float, A: Float, N: Size>: Accumulator<F, A, N> {
     ) -> Vector<A, N>;
 }
 
-/// Implements [`KeepsValues`] for what keeps them in an array of its state, which is the partial result and the result.
+/// Implements [`KeepsValues`] for an accumulator that keeps its values in an array of its state. This array is both the
+/// partial result and the result.
 macro_rules! values_are_kept {
     ($name:ident, $values:ident) => {
         #[cube]
@@ -266,14 +268,14 @@ macro_rules! values_are_kept {
 }
 pub(crate) use values_are_kept;
 
-/// Columns that do not follow those before.
+/// How a state goes on at a column that does not follow the one before.
 #[cube]
 pub trait LeavesOut<F: Float, A: Float, N: Size>: Accumulator<F, A, N> {
-    /// Goes on with the columns from `begin` on, after the end of a block.
+    /// Goes on with the columns from `begin` on. The block before has ended.
     fn go_on(state: &mut Self::State, begin: u32);
 }
 
-/// Implements [`LeavesOut`] for what does not count columns.
+/// Implements [`LeavesOut`] for an accumulator that does not count columns.
 macro_rules! columns_are_not_counted {
     ($name:ident) => {
         #[cube]
@@ -293,7 +295,7 @@ pub(crate) use columns_are_not_counted;
 pub trait Reduction<F: Float, A: Float, N: Size>:
     GivesWeights<F, A, N> + GivesIndices<F, A, N> + KeepsValues<F, A, N> + LeavesOut<F, A, N>
 {
-    /// The state before the first column, `begin`. Infinity is given, as WGSL cannot write it.
+    /// The state before the first column, which is `begin`. Infinity is an argument, as WGSL has no constant for it.
     fn init(begin: u32, infinity: F, #[comptime] spec: Spec, #[comptime] math: Math)
     -> Self::State;
 
@@ -306,8 +308,8 @@ pub trait Reduction<F: Float, A: Float, N: Size>:
     );
 }
 
-/// Whether any of `q` values may be less than `bound` in any lane, or equal to it where that matters; it is so for NaN,
-/// too, on some devices.
+/// Whether any of `q` values may be less than `bound` in any lane, or equal to it if columns are unordered. On some
+/// devices this is also so for NaN.
 #[cube]
 pub(super) fn any_may_be_less<F: Float, N: Size>(
     values: &Sequence<Vector<F, N>>,
@@ -324,8 +326,8 @@ pub(super) fn any_may_be_less<F: Float, N: Size>(
         }
         any::<N>(found)
     } else {
-        // One comparison each, as the result goes into the next one. Of a vector of them compilers make
-        // a number first.
+        // Single comparisons, each of which takes in the result of the one before. From a vector of comparisons,
+        // compilers make a number first.
         let mut none = true.runtime();
         #[unroll]
         for c in 0..q {
@@ -343,7 +345,7 @@ pub(super) fn any_may_be_less<F: Float, N: Size>(
     }
 }
 
-/// Whether values are less than `bound`, or equal to it where that matters.
+/// Whether values are less than `bound`, or equal to it if `equal`.
 #[cube]
 fn below<F: Float, N: Size>(
     value: Vector<F, N>,

@@ -1,7 +1,8 @@
 use super::{Entry, Family, Forward, Found, Plane, Wanted};
 use crate::formula::Cotangent;
 
-/// The number of values that are not 0; NaN is not. Counted in integers, so exact in any type of the values.
+/// The number of values that are not 0. NaN is counted. The count is an integer, so that it is exact whatever the
+/// type of the values.
 pub struct Count;
 
 impl Family for Count {
@@ -48,7 +49,7 @@ impl Family for Count {
     }
 }
 
-/// Its state in a kernel.
+/// The kernel code of this reduction: its state, and how it takes in values.
 #[cfg(feature = "cubecl")]
 pub(super) mod kernel {
     use cubecl::prelude::*;

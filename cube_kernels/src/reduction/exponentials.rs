@@ -9,17 +9,18 @@ use crate::{
     program::{LOOP_COLUMNS, UNROLL},
 };
 
-/// Sums of $e^{f - m} w$, and what they are relative to.
+/// Sums of $e^{f - m} w$, and the maxima $m$ that they are relative to.
 #[derive(CubeType)]
 pub struct ExpState<F: Float, A: Float, N: Size> {
-    /// The running maxima $m$, to which the current block is relative.
+    /// The running maxima $m$. The sums of the current block are relative to them.
     pub maximum: Array<Vector<F, N>>,
-    /// The maxima when the last block ended, to which the blocks before are relative.
+    /// The maxima at the end of the last block. The sums of all ended blocks are relative to them.
     pub before: Array<Vector<F, N>>,
-    /// The bases of the maxima, where exponentials are powers of 2.
+    /// `a` and `b` of the [`Base`] of each maximum, if exponentials are computed as powers of 2.
     pub a: Array<Vector<F, N>>,
     pub b: Array<Vector<F, N>>,
-    /// $e^{f - m}$ of the columns at hand, until their weights have come.
+    /// $e^{f - m}$ of the columns that are evaluated together, kept until their weights are known: score `k` of
+    /// column `c` is at `k * COLUMNS + c`.
     pub exps: Array<Vector<F, N>>,
     /// The sums.
     pub sums: RunningSums<F, A, N>,
@@ -28,16 +29,17 @@ pub struct ExpState<F: Float, A: Float, N: Size> {
 /// Room for the columns that are evaluated together.
 pub const COLUMNS: usize = LOOP_COLUMNS;
 
-/// By how much the logarithm to base 2 of an exponential may exceed its base, where that is not raised
-/// for everything larger.
+/// The largest exponent of a power of 2, $a f - b$, for which the maximum is not raised. A small excess over the
+/// maximum does no harm, so the maximum need not grow for every score that is larger.
 pub const ABOVE: f64 = 8.0;
 
-/// From here on the neighbours of a score have exponentials that are negligible, whatever their base.
+/// From this size on, scores that differ at all differ so much that the exponential of the smaller one is negligible
+/// beside that of the larger one, whether powers of 2 or of $e$ are taken.
 pub const LARGE: f64 = 536_870_912.0;
 
-/// Powers of 2 instead of exponentials: $e^{f - m}$ is taken as $2^{a f - b}$, in one operation where
-/// that is fused. With $a = \log_2 e$ the difference of $b$ to $a m$, which is a rounding error, is the
-/// same for all scores; it would grow beyond bounds with $m$, so that large scores have $a = 1$.
+/// Powers of 2 instead of exponentials: $e^{f - m}$ is computed as $2^{a f - b}$, whose exponent is one operation if
+/// multiply-adds are fused. With $a = \log_2 e$, $b$ differs from $a m$ by a rounding error, which is the same for all
+/// scores. This error would grow without bound with $m$, so that for [large](LARGE) maxima $a = 1$.
 #[derive(CubeType)]
 pub struct Base<F: Float, N: Size> {
     pub a: Vector<F, N>,
@@ -50,12 +52,13 @@ pub fn base<F: Float, N: Size>(maximum: Vector<F, N>) -> Base<F, N> {
     let log2_e = constant_vector::<F, N>(std::f64::consts::LOG2_E);
     let a = select_many(small, log2_e, constant_vector::<F, N>(1.0));
     let b = maximum * a;
-    // Not what compilers may fuse with a difference of it: all exponents have it as it is rounded here.
+    // The selection keeps compilers from fusing the product with a subtraction: all exponents must use the same rounded
+    // value of `b`.
     let b = select_many(b.equal(&b), b, constant_vector::<F, N>(0.0));
     Base::<F, N> { a, b }
 }
 
-/// What sums that are relative to the maximum `old` are multiplied by to be relative to the larger `new`.
+/// The factor that makes sums that are relative to the maximum `old` relative to the larger maximum `new`.
 #[cube]
 pub(crate) fn factor<F: Float, N: Size>(
     old: Vector<F, N>,
@@ -71,8 +74,8 @@ pub(crate) fn factor<F: Float, N: Size>(
     }
 }
 
-/// A sum of exponentials as [`ExpState`] keeps it, which are relative to the base of `maximum` as that is rounded, as the
-/// sum relative to the maximum itself.
+/// Makes a sum of exponentials relative to `maximum` itself. As [`ExpState`] keeps it, it is relative to the rounded
+/// base of the maximum.
 #[cube]
 pub(crate) fn relative_to_maximum<F: Float, A: Float, N: Size>(
     sum: Vector<A, N>,
@@ -82,7 +85,7 @@ pub(crate) fn relative_to_maximum<F: Float, A: Float, N: Size>(
     if comptime!(math.binary()) {
         let maximum = Vector::<F, N>::cast_from(maximum);
         let base = base::<F, N>(maximum);
-        // The product in the base without what it lost.
+        // The rounding error of the product in the base.
         let rest = fma(maximum, -base.a, base.b);
         sum * Vector::cast_from(math::exp2::<F, N>(rest, math))
     } else {
@@ -90,7 +93,8 @@ pub(crate) fn relative_to_maximum<F: Float, A: Float, N: Size>(
     }
 }
 
-/// Whether any of `q` exponents may be so large that the base must be raised, or not be a number.
+/// Whether any of `q` exponents may be so large that the base must be raised. With SIMD this is also so for NaN, as
+/// `exp2_below` takes only numbers there.
 #[cube]
 pub fn beyond<F: Float, N: Size>(
     exponents: &Array<Vector<F, N>>,
@@ -122,7 +126,7 @@ pub fn beyond<F: Float, N: Size>(
 
 #[cube]
 impl<F: Float, A: Float, N: Size> ExpState<F, A, N> {
-    /// Nothing, for `scores` maxima and `sums` sums.
+    /// The state before any column, with `scores` maxima and `sums` sums.
     pub fn new(
         infinity: F,
         #[comptime] scores: usize,
@@ -148,8 +152,8 @@ impl<F: Float, A: Float, N: Size> ExpState<F, A, N> {
         state
     }
 
-    /// Takes in scores: the maximum grows where it must, and the `sums` sums relative to it, from
-    /// `start` on, shrink.
+    /// Takes in the values of score `k` for `q` columns. If the maximum grows, the sums that are relative to it,
+    /// `sums` of them from `start` on, are scaled down.
     pub fn take_scores(
         &mut self,
         k: usize,
@@ -180,8 +184,8 @@ impl<F: Float, A: Float, N: Size> ExpState<F, A, N> {
         }
     }
 
-    /// The same with powers of 2. The maximum grows only for what is far above it: what is less so does
-    /// not matter to the sums.
+    /// The same with powers of 2. The maxima of the lanes grow only if a score is [far above](ABOVE) its maximum. Other
+    /// scores above a maximum do not harm the sums.
     pub fn take_binary_scores(
         &mut self,
         k: usize,
@@ -225,7 +229,7 @@ impl<F: Float, A: Float, N: Size> ExpState<F, A, N> {
         self.b[k] = base.b;
     }
 
-    /// Makes the sums of the current block relative to a larger maximum `k`.
+    /// Raises the maximum of score `k` to `new`, and makes the sums of the current block relative to it.
     pub fn raise(
         &mut self,
         k: usize,
@@ -247,7 +251,8 @@ impl<F: Float, A: Float, N: Size> ExpState<F, A, N> {
         }
     }
 
-    /// Makes the sums of all blocks relative to the present maximum `k`.
+    /// Makes the sums of the ended blocks relative to the present maximum of score `k`, as those of the current block
+    /// are.
     pub fn rebase(
         &mut self,
         k: usize,
@@ -264,7 +269,8 @@ impl<F: Float, A: Float, N: Size> ExpState<F, A, N> {
         self.before[k] = self.maximum[k];
     }
 
-    /// Takes in the maximum `k` of later columns; returns what their sums are to be multiplied by.
+    /// Takes in the maximum of score `k` of later columns. Returns the factor by which the sums of these columns are
+    /// to be multiplied.
     pub fn merge_maximum(
         &mut self,
         k: usize,
@@ -281,8 +287,8 @@ impl<F: Float, A: Float, N: Size> ExpState<F, A, N> {
     }
 }
 
-/// Implements [`GivesWeights`](crate::reduction::GivesWeights) for what has such sums: values are weighted by the
-/// exponentials of the first score.
+/// Implements [`GivesWeights`](crate::reduction::GivesWeights) for a reduction whose state is an `ExpState`: values are
+/// weighted by the exponentials of the first score.
 macro_rules! weights_are_exponentials {
     ($name:ident) => {
         #[cube]

@@ -3,7 +3,8 @@ use crate::formula::Cotangent;
 
 /// The smallest or largest value and the column of its first occurrence.
 ///
-/// NaN is both, as in NumPy: the result is NaN if any value is, at the column of the first one.
+/// NaN counts as both the smallest and the largest value, as in NumPy: if any value is NaN, the result is NaN, at the
+/// column of the first NaN.
 pub struct Extremum {
     pub largest: bool,
 }
@@ -52,7 +53,7 @@ impl Family for Extremum {
     }
 }
 
-/// Its state in a kernel.
+/// The kernel code of this reduction: its state, and how it takes in values.
 #[cfg(feature = "cubecl")]
 pub(super) mod kernel {
     use cubecl::prelude::*;
@@ -63,7 +64,7 @@ pub(super) mod kernel {
     };
     use crate::{math::Math, program::UNROLL};
 
-    /// What was found.
+    /// The best values so far and, if indices are wanted, their columns.
     #[derive(CubeType)]
     pub struct ExtremumState<F: Float, N: Size> {
         best: Array<Vector<F, N>>,
@@ -86,7 +87,8 @@ pub(super) mod kernel {
         select_many(value.equal(&value), beyond, best.equal(&best))
     }
 
-    /// The same, where the best one may have been found anywhere: of equal values that of the lower index is better.
+    /// The same if columns are unordered, so that `best` may come from any column. Of equal values, the one with the
+    /// lower index is better.
     #[cube]
     fn better_by_index<F: Float, N: Size>(
         value: Vector<F, N>,
@@ -192,8 +194,7 @@ pub(super) mod kernel {
         ) {
             let spec = comptime!(rule.spec);
             let q = values.len();
-            // Few values are better for any lane, so all columns are tested at once; the test also
-            // fails for NaN.
+            // Few values are better in any lane, so all columns are tested at once. The test is also true for NaN.
             if any_may_be_better::<F, N>(values, state.best[index], q, rule) {
                 #[unroll]
                 for c in 0..q {
@@ -236,7 +237,8 @@ pub(super) mod kernel {
                     infinity
                 });
                 if comptime!(spec.wanted.indices) {
-                    // Where every value is infinite, the first column is the extreme one.
+                    // If every value equals this infinity, none is better, and the index stays: the first column is
+                    // right. Where indices decide, any index is lower than `NO_INDEX`, and the lowest one is found.
                     state.index[k] = Vector::new(if comptime!(by_index(spec)) {
                         NO_INDEX.runtime()
                     } else {
@@ -255,7 +257,8 @@ pub(super) mod kernel {
         ) {
             for k in 0..spec.dim {
                 let index = if comptime!(spec.wanted.indices) {
-                    // Where every value is infinite, the first column is the extreme one.
+                    // The state that partial results are merged into starts without an index. It takes the one of the
+                    // first partial result, which stays if every value is infinite and none is better.
                     let own = state.index[k];
                     let none = own.equal(&Vector::new(NO_INDEX));
                     state.index[k] = select_many(none, later.index[k], own);

@@ -12,15 +12,15 @@ use crate::{
 /// $\log \sum e^{f} w$, stable for any $f$.
 ///
 /// Exponentials are taken relative to a running maximum (Milakov and Gimelshein, "Online normalizer
-/// calculation for softmax", 2018). It stays finite, so that no difference of infinities arises: the
-/// result without a finite $f$ is an infinity. NaN where the sum is negative.
+/// calculation for softmax", 2018). The maximum stays finite, so that no difference of infinities arises:
+/// if no $f$ is finite, the result is an infinity. It is NaN if the sum is negative.
 pub struct LogSumExp {
-    /// Components of $f$.
+    /// Number of components of $f$.
     pub scores: usize,
 }
 
 impl LogSumExp {
-    /// Sums that are relative to each maximum.
+    /// Number of sums that are relative to each maximum.
     fn sums_each(&self, dim: usize) -> usize {
         self.width(dim) / self.scores
     }
@@ -69,7 +69,7 @@ impl Family for LogSumExp {
         2 * self.scores + 3 * self.width(dim)
     }
 
-    /// A term of weight 0 does not exist, whatever its score is.
+    /// A term of weight 0 counts as absent, whatever its score is.
     fn terms(&self, root: &Expr, axis: Axis) -> Option<(Expr, ReductionKind)> {
         let scores = self.scores;
         if root.dim() == scores {
@@ -101,7 +101,7 @@ impl Family for LogSumExp {
 
     fn step_iterations(&self, dim: usize, first: usize, _q: usize, _simd: bool) -> usize {
         if first < self.scores {
-            // Where the maximum grows, all sums that are relative to it are multiplied.
+            // If the maximum grows, all sums that are relative to it are multiplied by a factor.
             unrolled(self.sums_each(dim), 0)
         } else if dim == self.scores + 1 {
             unrolled(self.scores, 0)
@@ -125,7 +125,7 @@ impl Family for LogSumExp {
             Some(weight) => column[weight],
             None => 1.0,
         };
-        // What has no weight does not exist.
+        // Terms of weight 0 count as absent.
         let terms: Vec<Vec<f64>> = columns
             .iter()
             .filter(|column| weight(column) != 0.0)
@@ -140,7 +140,8 @@ impl Family for LogSumExp {
         (value + (count as f64).ln(), index)
     }
 
-    /// With the maximum $m$ and $S = \sum e^{f - m} w$, it is $e^{f - m} w / S$ by $f$ and $e^{f - m} / S$ by $w$.
+    /// With the maximum $m$ and $S = \sum e^{f - m} w$, the derivative by $f$ is $e^{f - m} w / S$, and by $w$ it is
+    /// $e^{f - m} / S$.
     fn derivative(&self, forward: &mut dyn Forward) -> Cotangent {
         let scores = self.scores;
         let (_, each) = exponential(forward);
@@ -160,7 +161,7 @@ impl Family for LogSumExp {
     }
 }
 
-/// `expr`, summed if what it belongs to has one component.
+/// `expr` brought to `dim` components: summed over its components if `dim` is 1, else repeated for each component.
 fn narrowed(expr: Expr, dim: usize) -> Expr {
     match (expr.dim(), dim) {
         (own, dim) if own == dim => expr,
@@ -169,9 +170,10 @@ fn narrowed(expr: Expr, dim: usize) -> Expr {
     }
 }
 
-/// Where the sum $S$ of exponentials has no terms, and what an exponential is multiplied by elsewhere: the cotangent of
-/// the result over $S$. Exponentials are relative to a maximum, near which a score is exact however large it is; it is a
-/// score as that is rounded.
+/// Where the sum $S$ of exponentials has no terms, and the factor of an exponential elsewhere: the cotangent of the
+/// result divided by $S$. Exponentials are relative to the maximum, because the difference to a score near it is
+/// exact, however large both are. The maximum is a rounded score, so the scores must be rounded, too, before it is
+/// subtracted.
 pub(super) fn exponential(forward: &mut dyn Forward) -> (Expr, Expr) {
     let sum = forward.state(1);
     let nothing = sum.equal_to(0.0);
@@ -179,14 +181,14 @@ pub(super) fn exponential(forward: &mut dyn Forward) -> (Expr, Expr) {
     (nothing, each)
 }
 
-/// The sum of $e^{f - m} w$ of some columns, and $m$.
+/// The sum of $e^{f - m} w$ over some columns, and the maximum $m$.
 pub(super) struct Exponentials {
     pub sum: f64,
     pub most: f64,
 }
 
 impl Exponentials {
-    /// With the component `score` as $f$.
+    /// The sum over `columns`, with component `score` as $f$ and `weight` as $w$.
     pub fn of(columns: &[Vec<f64>], score: usize, weight: impl Fn(&[f64]) -> f64) -> Self {
         let scores = columns.iter().map(|column| column[score]);
         let most = scores.fold(f64::MIN, f64::max).min(f64::MAX);
@@ -198,7 +200,7 @@ impl Exponentials {
     }
 }
 
-/// Its state in a kernel.
+/// The kernel code of this reduction: its state, and how it takes in values.
 #[cfg(feature = "cubecl")]
 pub(super) mod kernel {
     use cubecl::prelude::*;
@@ -223,7 +225,7 @@ pub(super) mod kernel {
         }
     }
 
-    /// Sums that are relative to each maximum.
+    /// Number of sums that are relative to each maximum.
     fn sums_each(spec: &Spec) -> usize {
         spec.width() / scores(spec)
     }
@@ -256,7 +258,7 @@ pub(super) mod kernel {
                     }
                 }
             } else if comptime!(weights == 1) {
-                // One weight for each of the scores.
+                // The one weight belongs to all scores.
                 #[unroll(scores <= UNROLL)]
                 for k in 0..scores {
                     #[unroll]
@@ -345,7 +347,8 @@ pub(super) mod kernel {
             if comptime!(math.binary()) {
                 let base = base::<F, N>(state.maximum[k]);
                 let b = Vector::<A, N>::cast_from(base.b);
-                // Either the logarithm of 2, or that of the base that neighbours do not matter to.
+                // With small scores, `b` is the maximum times log2(e), so that it is multiplied by ln(2). With large
+                // ones it is the maximum itself.
                 let small = base.a.greater_than(&constant_vector::<F, N>(1.0));
                 let unit = select_many(
                     small,

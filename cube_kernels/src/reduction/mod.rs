@@ -1,7 +1,7 @@
 //! Reductions as small state machines: one file each.
 //!
-//! A unit of a kernel holds one state for its rows, one row a lane. The same steps serve the loop
-//! over columns, the blocks of this loop and the merge of columns that were split over cubes.
+//! A unit of a kernel holds one state for its rows, one row in each lane. The same state serves the loop over columns,
+//! the ends of the blocks of this loop, and the merge of partial results if columns were split over cubes.
 //!
 //! Adding a reduction is adding a file and its row in [`for_each_reduction`]. The file has the type of its parameters,
 //! which implements [`Family`] for the host and [`Reduction`] for kernels.
@@ -59,11 +59,12 @@ use crate::{
     program::Weights,
 };
 
-/// The index of what was not found.
+/// The index that says that no column was found.
 pub(crate) const NO_INDEX: u32 = u32::MAX;
 
-/// Hands the list of all reductions to the macro `$then`. A row has the documentation of the kind, the kind and its
-/// parameters, the type of its family and how this is made of the parameters, and kinds for tests.
+/// Hands the list of all reductions to the macro `$then`. A row has the documentation of the kind, the kind with its
+/// parameters, the value of the type that implements `Family`, made from these parameters, and example kinds for
+/// tests.
 macro_rules! for_each_reduction {
     ($then:ident) => {
         $then! {
@@ -72,12 +73,13 @@ macro_rules! for_each_reduction {
                 [Sum(Accumulation::Blocks), Sum(Accumulation::Kahan), Sum(Accumulation::Double)],
             /// The product of each component.
             Product => Product {}; [Product],
-            /// How many values of each component are not 0, as an integer in the place of a column.
+            /// The number of values of each component that are not 0. It is an integer, and is given where other
+            /// reductions give the index of a column.
             Count => Count {}; [Count],
-            /// $\log \sum e^{f} w$, where the first `scores` components of the formula are $f$ and the
-            /// others $w$; without others, $w = 1$. Either has one component or as many as the result.
+            /// $\log \sum e^{f} w$, where the first `scores` components of the formula are $f$ and the others are $w$.
+            /// If there are no others, $w = 1$. Each of $f$ and $w$ has one component or as many as the result.
             LogSumExp {
-                /// Components of $f$.
+                /// Number of components of $f$.
                 scores: usize
             } => LogSumExp { scores }; [LogSumExp { scores: 1 }],
             /// $\sum e^{f} g / \sum e^{f}$, where the first component of the formula is $f$ and the others
@@ -89,7 +91,7 @@ macro_rules! for_each_reduction {
             Maximum => Extremum { largest: true }; [Maximum],
             /// The `k` smallest values of each component in ascending order, and their columns.
             Smallest {
-                /// How many.
+                /// Number of values for each component.
                 k: usize
             } => Smallest { k }; [Smallest { k: 10 }],
             /// The variance and the mean of each component, in this order.
@@ -115,7 +117,7 @@ macro_rules! define_kinds {
             $( $(#[$doc])* $kind $(($type))? $({ $(#[$note])* $name: $own })?, )*
         }
 
-        /// A kind without its parameters, by which kernels are told apart.
+        /// A kind without its parameters. The kernel code is selected by it.
         #[cfg(feature = "cubecl")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum KindName {
@@ -123,7 +125,7 @@ macro_rules! define_kinds {
         }
 
         impl ReductionKind {
-            /// Reductions of each kind, for tests that walk them; parameters have some values.
+            /// Reductions of every kind, with example parameters, for tests that run them all.
             pub fn all() -> impl Iterator<Item = Self> {
                 use ReductionKind::*;
 
@@ -142,7 +144,7 @@ macro_rules! define_kinds {
                 }
             }
 
-            /// What `read` tells of the family.
+            /// What `read` returns for the family of this kind.
             fn family<T>(self, read: impl FnOnce(&dyn Family) -> T) -> T {
                 match self {
                     $( Self::$kind $(($field))? $({ $name })? => read(&$family $value), )*
@@ -155,12 +157,13 @@ macro_rules! define_kinds {
 for_each_reduction!(define_kinds);
 
 impl ReductionKind {
-    /// Whether values are made of maxima and sums relative to them, which can be [wanted](Wanted::state), too.
+    /// Whether values are computed from maxima and from sums of exponentials relative to these. Such a state can be
+    /// [wanted](Wanted::state), too.
     pub fn has_state(self) -> bool {
         self.family(|family| family.state_planes() > 0)
     }
 
-    /// Whether the result is made of values of single columns, which are found again by their indices.
+    /// Whether each value of the result is the value of a single column, which can be found again by its index.
     pub fn selects(self) -> bool {
         self.family(|family| family.selects())
     }
@@ -170,28 +173,31 @@ impl ReductionKind {
         self.family(|family| family.needs_result())
     }
 
-    /// The derivative of the result by the formula at each pair.
+    /// The cotangent of the formula at each pair, made from the cotangent of the result that `forward` gives.
     pub fn derivative(self, forward: &mut dyn Forward) -> Cotangent {
         self.family(|family| family.derivative(forward))
     }
 
-    /// How both axes are reduced of a formula of `dim` components, where it is not by this reduction twice.
+    /// How a formula of `dim` components is reduced over both axes. None if this reduction is applied over one axis,
+    /// and again to its results over the other.
     pub fn over_both(self, dim: usize) -> Option<Stages> {
         self.family(|family| family.over_both(dim))
     }
 
-    /// The formula and the reduction as kernels reduce them over `axis`, where they are others than these.
+    /// The formula and the reduction over `axis` that kernels compute instead. None if kernels compute `formula` and
+    /// this reduction as they are.
     pub fn terms(self, formula: &Formula, axis: Axis) -> Option<(Formula, Self)> {
         let terms: Option<(Expr, Self)> = self.family(|family| family.terms(formula.root(), axis));
         terms.map(|(root, kind)| (formula.with_root(root.simplify()), kind))
     }
 
-    /// What components are multiplied by where matrix instructions may sum them up.
+    /// What components are multiplied by if matrix instructions sum them up. None if matrix instructions cannot compute
+    /// this reduction.
     pub(crate) fn weights(self) -> Option<Weights> {
         self.family(|family| family.weights())
     }
 
-    /// The type in which values are taken in, where formulas are computed in `computed`.
+    /// The type in which values are accumulated if formulas are computed in the type `computed`.
     pub(crate) fn accumulated(self, computed: Precision) -> Precision {
         self.family(|family| family.accumulated(computed))
     }
@@ -208,10 +214,11 @@ impl fmt::Display for ReductionKind {
 pub struct Wanted {
     /// The values.
     pub values: bool,
-    /// The columns at which they were found, or counts.
+    /// The indices of the columns at which the values were found, or the counts.
     pub indices: bool,
-    /// What the values are made of, as [`Spec::state_size`] says: exponentials are taken relative to it in
-    /// derivatives, as the logarithm of their sum has lost digits where scores are large.
+    /// The maxima and the sums of exponentials that the values are computed from, [`Spec::state_size`] numbers for each
+    /// row. Derivatives take exponentials relative to these maxima, because the logarithm of the sum loses digits where
+    /// scores are large.
     pub state: bool,
 }
 
@@ -222,13 +229,13 @@ impl Wanted {
         indices: false,
         state: false,
     };
-    /// Only the columns.
+    /// Only the indices of columns, or the counts.
     pub const INDICES: Self = Self {
         values: false,
         indices: true,
         state: false,
     };
-    /// Both.
+    /// Both the values and the indices.
     pub const BOTH: Self = Self {
         values: true,
         indices: true,
@@ -241,12 +248,12 @@ impl Wanted {
 pub struct Spec {
     /// The reduction.
     pub kind: ReductionKind,
-    /// What it gives.
+    /// The results that are wanted.
     pub wanted: Wanted,
-    /// Components of the formula.
+    /// Number of components of the formula.
     pub dim: usize,
-    /// Whether columns come in another order than that of their indices. Of equal values the one with the lowest index is
-    /// the first all the same.
+    /// Whether columns come in another order than that of their indices. Among equal values, the one with the lowest
+    /// index still counts as the first.
     pub unordered: bool,
 }
 
@@ -265,17 +272,17 @@ impl Spec {
         self.kind.family(read)
     }
 
-    /// Components of the result.
+    /// Number of components of the result.
     pub fn width(&self) -> usize {
         self.family(|family| family.width(self.dim))
     }
 
-    /// Entries of the result for each component.
+    /// Number of entries of the result for each component.
     pub fn depth(&self) -> usize {
         self.places().unwrap_or(1)
     }
 
-    /// The same where the result has a dimension of them.
+    /// Number of entries of the result for each component, if the result has a dimension for them.
     pub fn places(&self) -> Option<usize> {
         self.family(|family| family.places())
     }
@@ -287,28 +294,28 @@ impl Spec {
         Self { kind, dim, ..*self }
     }
 
-    /// The floating point part of a partial result.
+    /// The floating point values of a partial result, by planes.
     pub fn planes(&self) -> Vec<Plane> {
         self.family(|family| family.planes(self.dim))
     }
 
-    /// How many [planes](Self::planes) of a result are given out beside its values, where this is
+    /// How many of the first [planes](Self::planes) are given out beside the values, if they are
     /// [wanted](Wanted::state): the maxima, and the sums of exponentials relative to them.
     pub fn state_planes(&self) -> usize {
         self.family(|family| family.state_planes())
     }
 
-    /// The number of values that this is for each row.
+    /// Number of values of these planes for each row.
     pub fn state_size(&self) -> usize {
         self.plane_start(self.state_planes())
     }
 
-    /// Whether a partial result holds columns, as many as the result has entries.
+    /// Whether a partial result holds an index of a column, or a count, for each entry of the result.
     pub fn keeps_indices(&self) -> bool {
         self.family(|family| family.keeps_indices(self.wanted))
     }
 
-    /// Size of `plane` for each row.
+    /// Number of values of `plane` for each row.
     pub fn plane_size(&self, plane: usize) -> usize {
         let plane = self.planes()[plane];
         plane.len * if plane.shared { 1 } else { self.width() }
@@ -319,22 +326,22 @@ impl Spec {
         (0..plane).map(|p| self.plane_size(p)).sum()
     }
 
-    /// Floating point values of a partial result for each row.
+    /// Number of floating point values of a partial result for each row.
     pub fn partial_values(&self) -> usize {
         self.plane_start(self.planes().len())
     }
 
-    /// Entries of the result for each row; also the columns of a partial result that keeps them.
+    /// Number of entries of the result for each row, and of indices or counts in a partial result that keeps them.
     pub fn entries(&self) -> usize {
         self.depth() * self.width()
     }
 
-    /// Vectors of lanes that a unit holds while it reduces.
+    /// Number of vectors of lanes that a unit holds while it reduces.
     pub fn vectors(&self) -> usize {
         self.family(|family| family.vectors(self.dim, self.wanted))
     }
 
-    /// Whether taking in a value is one operation, so that a CPU has registers for many columns at a time.
+    /// Whether taking in a value is one operation. A CPU then has registers left to take many columns at a time.
     pub(crate) fn is_light(&self) -> bool {
         self.family(|family| family.is_light(self.dim))
     }
@@ -344,43 +351,44 @@ impl Spec {
         self.family(|family| family.inserts())
     }
 
-    /// Whether partial results are lists too long for registers, of which two are merged at a time.
+    /// Whether partial results are lists that are too long for registers. Such lists are merged two at a time.
     pub(crate) fn is_list(&self) -> bool {
         self.family(|family| family.is_list())
     }
 
-    /// The index of the result without columns.
+    /// The index or count that a row without columns gets.
     pub fn empty_index(&self) -> i64 {
         self.family(|family| family.empty_index())
     }
 
-    /// The value of the result without columns.
+    /// The value that a row without columns gets.
     pub fn empty(&self) -> f64 {
         self.family(|family| family.empty())
     }
 
-    /// Iterations of loops for the state before the first column, at most.
+    /// The most iterations of loops that making the state takes, before the first column.
     pub(crate) fn init_iterations(&self) -> usize {
         self.family(|family| family.init_iterations(self.dim))
     }
 
-    /// The same for taking in a component of `q` columns, where `first` is the lowest of the components that the
-    /// same code takes in.
+    /// The most iterations of loops that taking in one component of `q` columns takes. `first` is the lowest of the
+    /// components that the same code takes in.
     pub(crate) fn step_iterations(&self, first: usize, q: usize, simd: bool) -> usize {
         self.family(|family| family.step_iterations(self.dim, first, q, simd))
     }
 
-    /// The same for the end of a block of columns.
+    /// The most iterations of loops that the end of a block of columns takes.
     pub(crate) fn end_block_iterations(&self) -> usize {
         self.family(|family| family.end_block_iterations(self.dim))
     }
 
-    /// The same for taking in a partial result.
+    /// The most iterations of loops that merging a partial result takes.
     pub(crate) fn merge_iterations(&self) -> usize {
         self.family(|family| family.merge_iterations(self.dim))
     }
 
-    /// An entry of the result of a row with the components of each of its `columns`, and its column or count.
+    /// An entry of the result of a row: its value, and the column where it was found or its count. `columns` holds the
+    /// components of the formula for each column of the row.
     pub(crate) fn value(&self, columns: &[Vec<f64>], entry: Entry) -> (f64, i64) {
         match columns.len() {
             0 => (self.empty(), self.empty_index()),
@@ -388,7 +396,7 @@ impl Spec {
         }
     }
 
-    /// The same for `count` equal columns.
+    /// The same for a row of `count` equal columns.
     pub(crate) fn value_of_equal(&self, column: &[f64], count: usize, entry: Entry) -> (f64, i64) {
         match count {
             0 => (self.empty(), self.empty_index()),
@@ -404,7 +412,7 @@ impl Spec {
     }
 }
 
-/// An index as it is given out.
+/// A value and its index as results hold them, with -1 for no index.
 fn given((value, index): Found) -> (f64, i64) {
     (value, index.map_or(-1, |index| index as i64))
 }

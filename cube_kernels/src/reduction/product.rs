@@ -25,8 +25,8 @@ impl Family for Product {
         (column[entry.component].powf(count as f64), None)
     }
 
-    /// The product of all values but that of the pair: without zeros the product over the value; next to
-    /// one zero nothing but at the zero itself, where it is the product of the others.
+    /// The product of the values of all other pairs. Without zeros it is the product of all values divided by the value
+    /// of the pair. If exactly one value is 0, it is 0 except at that value, where it is the product of the others.
     fn derivative(&self, forward: &mut dyn Forward) -> Cotangent {
         let root = forward.root().clone();
         let zero = root.equal_to(0.0);
@@ -40,7 +40,7 @@ impl Family for Product {
         let zeros = forward.reduced(ReductionKind::Sum(Accumulation::Blocks), &zero);
         let product = forward.reduced(ReductionKind::Product, &one);
         let divided = product.clone() / one;
-        // The product may be infinite.
+        // Selections, not products with 0, as the product and the quotient may be infinite.
         let elsewhere = divided.zero_where(&zeros);
         let several = Expr::scalar(ScalarOp::NotEqual, vec![zeros, Expr::constant(1.0)]);
         let at_zero = product.zero_where(&several);
@@ -49,7 +49,7 @@ impl Family for Product {
     }
 }
 
-/// Its state in a kernel.
+/// The kernel code of this reduction: its state, and how it takes in values.
 #[cfg(feature = "cubecl")]
 pub(super) mod kernel {
     use cubecl::prelude::*;

@@ -7,20 +7,21 @@ use crate::{
     program::UNROLL,
 };
 
-/// Blocks of columns that are added up before they are added to the total.
+/// Number of blocks of columns whose sums are added up before they go to the total.
 pub(super) const BLOCKS: u32 = 64;
 
-/// The same for parts that are merged.
+/// Number of partial results that are added up before they go to the total.
 pub(super) const PARTS: u32 = 8;
 
 /// Running sums of several components.
 ///
-/// `block` is the sum of the current block, `middle` of up to [`BLOCKS`] blocks, `total` of what
-/// came before. With compensation `block` is the sum of everything and `middle` what was lost.
+/// `block` is the sum of the current block, `middle` that of up to [`BLOCKS`] ended blocks, and `total` that of
+/// everything before. With compensation, `block` is the sum of everything and `middle` the rounding error of the last
+/// addition.
 ///
-/// Compilers for GPUs keep an array in registers where they know all indices, and the more registers a
-/// unit has, the fewer run at the same time. What only ends of blocks touch is not worth that: it is
-/// indexed in a way that they cannot foresee, and stays in memory.
+/// Compilers for GPUs keep an array in registers if they know all its indices, and the more registers a unit uses, the
+/// fewer units run at the same time. Sums that are only used at the ends of blocks are not worth registers. They are
+/// indexed in a way that compilers cannot foresee, so that they stay in memory.
 #[derive(CubeType)]
 pub struct RunningSums<F: Float, A: Float, N: Size> {
     block: Array<Vector<F, N>>,
@@ -35,14 +36,14 @@ pub struct RunningSums<F: Float, A: Float, N: Size> {
 
 #[cube]
 impl<F: Float, A: Float, N: Size> RunningSums<F, A, N> {
-    /// Sums of nothing.
+    /// Sums that are all zero, before any column has been added.
     pub fn new(
         infinity: F,
         #[comptime] dim: usize,
         #[comptime] math: Math,
     ) -> RunningSums<F, A, N> {
         let remote = comptime!(!math.simd());
-        // The index of a single value is always known.
+        // An array of one value would be kept in registers, as its only index is known.
         let len = comptime!(if remote { dim.max(2) } else { dim });
         let mut sums = RunningSums::<F, A, N> {
             block: Array::new(dim),
@@ -53,7 +54,7 @@ impl<F: Float, A: Float, N: Size> RunningSums<F, A, N> {
             remote,
         };
         sums.clear(dim);
-        // A zero that no compiler can know to be one.
+        // A number that is zero, which no compiler can know.
         sums.zero[0] = if comptime!(math.precision == Precision::F32) {
             u32::reinterpret(f32::cast_from(infinity)) ^ 0x7f80_0000u32
         } else {
@@ -62,7 +63,7 @@ impl<F: Float, A: Float, N: Size> RunningSums<F, A, N> {
         sums
     }
 
-    /// Starts again with sums of nothing.
+    /// Sets all sums to zero.
     pub fn clear(&mut self, #[comptime] dim: usize) {
         #[unroll(dim <= UNROLL)]
         for k in 0..dim {
@@ -87,7 +88,8 @@ impl<F: Float, A: Float, N: Size> RunningSums<F, A, N> {
     pub fn add_compensated(&mut self, k: usize, value: Vector<F, N>, #[comptime] math: Math) {
         let value = value - Vector::<F, N>::cast_from(self.middle[k]);
         let sum = self.block[k] + value;
-        // Compilers of shaders simplify `(a + b) - a`; they cannot see through this.
+        // Compilers of shaders simplify `(a + b) - a` to `b`. The exclusive or with a zero that they do not know
+        // keeps them from it.
         let sum = if comptime!(math.precision == Precision::F32) {
             let bits = Vector::<u32, N>::reinterpret(Vector::<f32, N>::cast_from(sum));
             let bits = bits ^ Vector::new(self.zero[0]);
@@ -96,7 +98,7 @@ impl<F: Float, A: Float, N: Size> RunningSums<F, A, N> {
             sum
         };
         let lost = (sum - self.block[k]) - value;
-        // Neither what overflows nor the difference of infinities is a rounding error.
+        // An overflow and the difference of infinities are no rounding errors.
         let most = constant_vector::<F, N>(comptime!(math.precision.largest()));
         let finite = lost.abs().less_equal(&most);
         let lost = select_many(finite, lost, constant_vector::<F, N>(0.0));
@@ -125,13 +127,14 @@ impl<F: Float, A: Float, N: Size> RunningSums<F, A, N> {
         self.count(dim, BLOCKS);
     }
 
-    /// Ends a block that was added with `add_total`.
+    /// Ends a run of columns whose sums were added with `add_total`.
     pub fn end_run(&mut self, #[comptime] dim: usize) {
         self.count(dim, BLOCKS);
     }
 
     /// The number `dim`, as a bound of loops over sums that stay in memory. No compiler can know it, or compute it
-    /// beforehand and keep it: there are less than $2^{31}$ blocks.
+    /// beforehand and keep it, because it depends on the number of blocks. What is added to `dim` is always 0, as
+    /// there are less than $2^{31}$ blocks.
     pub fn unforeseen(&self, #[comptime] dim: usize) -> usize {
         if comptime!(self.remote) {
             dim + ((self.blocks[0] >> 31u32) << 20u32) as usize
@@ -140,12 +143,12 @@ impl<F: Float, A: Float, N: Size> RunningSums<F, A, N> {
         }
     }
 
-    /// Ends a part that was added with `add_total`.
+    /// Ends a partial result that was added with `add_total`.
     pub fn end_part(&mut self, #[comptime] dim: usize) {
         self.count(dim, PARTS);
     }
 
-    /// Counts what has been added to `middle`, and every `full` times adds that to the total.
+    /// Counts an addition to `middle`. After every `full` of them, `middle` is added to the total and cleared.
     fn count(&mut self, #[comptime] dim: usize, #[comptime] full: u32) {
         self.blocks[0] += 1;
         let over = self.blocks[0] % full;
@@ -178,7 +181,7 @@ impl<F: Float, A: Float, N: Size> RunningSums<F, A, N> {
         Vector::<A, N>::cast_from(self.block[k])
     }
 
-    /// Sets the sum of all blocks.
+    /// Sets the sum of all ended blocks.
     pub fn set_total(&mut self, k: usize, value: Vector<A, N>) {
         self.total[k] = value;
         self.middle[k] = constant_vector::<A, N>(0.0);

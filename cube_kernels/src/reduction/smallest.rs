@@ -7,9 +7,9 @@ use crate::{
 /// The `k` smallest values in ascending order and their columns, by insertion into a sorted list.
 ///
 /// Equal values stay in the order of their columns. NaN and positive infinity are never among the
-/// smallest: places that nothing fills hold infinity and the index -1.
+/// smallest: places that no value fills hold infinity and the index -1.
 pub struct Smallest {
-    /// How many.
+    /// Number of values for each component.
     pub k: usize,
 }
 
@@ -83,10 +83,10 @@ impl Family for Smallest {
     }
 }
 
-/// The longest list that is kept in registers.
+/// Length of the longest list that is kept in registers.
 const SHORT: usize = 2 * UNROLL;
 
-/// Its state in a kernel.
+/// The kernel code of this reduction: its state, and how it takes in values.
 #[cfg(feature = "cubecl")]
 pub(super) mod kernel {
     use cubecl::prelude::*;
@@ -103,7 +103,7 @@ pub(super) mod kernel {
         program::LOOP_COLUMNS,
     };
 
-    /// Sorted lists: entry `at * dim + component`.
+    /// Sorted lists, one for each component. Place `place` of `component` is entry `place * dim + component`.
     #[derive(CubeType)]
     pub struct SmallestState<F: Float, N: Size> {
         values: Array<Vector<F, N>>,
@@ -112,7 +112,7 @@ pub(super) mod kernel {
 
     #[cube]
     impl<F: Float, N: Size> SmallestState<F, N> {
-        /// Lists of nothing.
+        /// Empty lists: all places hold infinity and no index.
         fn new(infinity: F, #[comptime] spec: Spec) -> SmallestState<F, N> {
             let len = comptime!(spec.entries());
             let mut state = SmallestState::<F, N> {
@@ -128,8 +128,8 @@ pub(super) mod kernel {
         }
     }
 
-    /// The least values of groups of columns: the `k`-th smallest of them is not less than the `k`-th smallest of
-    /// all values.
+    /// Takes in the least value of each group of columns. The `k`-th smallest of these least values is a bound: it is
+    /// not less than the `k`-th smallest of all values.
     pub struct LeastOfGroups;
 
     /// The least value of each group.
@@ -140,23 +140,25 @@ pub(super) mod kernel {
         next: Array<usize>,
     }
 
-    /// Groups for each place of a list: the more, the closer the bound, but the longer the search for it.
+    /// Number of groups for each place of a list. With more groups, the bound is closer, but takes longer to find.
     const GROUPS: usize = 2;
 
-    /// Room for the groups: columns that are evaluated together are in different ones, the last of them beyond what
-    /// their number is counted to.
+    /// Number of groups that there is room for. Columns that are evaluated together go to different groups, so that
+    /// the last of them may go to groups beyond those that are counted.
     fn places(spec: Spec) -> usize {
         GROUPS * spec.depth() + LOOP_COLUMNS
     }
 
-    /// By how much a bound is raised: in proportion, and at least.
+    /// The part of its size by which a bound is raised. Only values below the bound are inserted, so that the `k`
+    /// smallest values must be below it.
     const RAISE: f64 = 1e-6;
 
+    /// What a bound is raised by in addition, for bounds near 0.
     const LEAST_RAISE: f64 = 1e-37;
 
     #[cube]
     impl<F: Float, N: Size> LeastState<F, N> {
-        /// The least values of no columns.
+        /// The state before any column: all least values are infinite.
         pub fn new(infinity: F, #[comptime] spec: Spec) -> LeastState<F, N> {
             let len = comptime!(places(spec));
             let mut state = LeastState::<F, N> {
@@ -170,7 +172,7 @@ pub(super) mod kernel {
             state
         }
 
-        /// What is greater than the `k` smallest values of each lane, or infinity.
+        /// A bound that is greater than the `k` smallest values of each lane, or infinity.
         pub fn bound(
             &self,
             infinity: F,
@@ -182,7 +184,7 @@ pub(super) mod kernel {
             for group in 0..comptime!(places(spec)) {
                 insert_if_less::<F, N>(&mut list, 0usize, self.values[group], NO_INDEX, spec, math);
             }
-            // Finite, if it is negative, so that it can be raised.
+            // Negative infinity cannot be raised, so the lowest finite number takes its place.
             let (last, lowest) = (list.values[k - 1], Vector::new(F::min_value()));
             let bound = select_many(last.less_than(&lowest), lowest, last);
             let raise = constant_vector::<F, N>(RAISE);
@@ -219,14 +221,15 @@ pub(super) mod kernel {
 
     weights_are_values!(LeastOfGroups);
 
-    /// Whether lists are so short that they are kept in registers.
+    /// Whether lists are short enough to be kept in registers.
     fn in_registers(spec: Spec) -> bool {
         !spec.is_list()
     }
 
-    /// Whether a value comes before one that is held: if it is less, or if it is equal and of a column with a lower index.
-    /// Without another order, all columns that are held have lower indices. What is held for no column is infinite, and
-    /// infinity does not take its place.
+    /// Whether a value comes before one that the list holds: if it is less, or if it is equal and its column has a
+    /// lower index. If columns come in the order of their indices, all columns in the list have lower indices, so
+    /// that only values are compared. A place without a column holds infinity or a bound and no index. An equal value
+    /// does not take this place.
     #[cube]
     fn precedes<F: Float, N: Size>(
         value: Vector<F, N>,
@@ -245,8 +248,8 @@ pub(super) mod kernel {
         }
     }
 
-    /// Inserts a value of `component`, behind the values that it equals, or as its index says where columns come in another
-    /// order.
+    /// Inserts a value into the list of `component`, after the values that it equals. If columns are unordered, equal
+    /// values are sorted by their indices.
     #[cube]
     fn insert<F: Float, N: Size>(
         state: &mut SmallestState<F, N>,
@@ -263,7 +266,7 @@ pub(super) mod kernel {
         }
     }
 
-    /// The same by visiting all places, as compilers for GPUs have it with fewer registers.
+    /// The same by visiting all places. Compilers for GPUs need fewer registers for this.
     #[cube]
     fn insert_anywhere<F: Float, N: Size>(
         state: &mut SmallestState<F, N>,
@@ -280,7 +283,7 @@ pub(super) mod kernel {
         for place in 0..k {
             let at = place * dim + component;
             let (held, held_index) = (state.values[at], state.indices[at]);
-            // Compared with the new value, not with the carried one, so that equal values move together.
+            // The new value is compared, not the carried one, so that equal values move together.
             let moves = precedes::<F, N>(value, index, held, held_index, spec);
             state.values[at] = select_many(moves, carried, held);
             state.indices[at] = select_many(moves, carried_index, held_index);
@@ -289,7 +292,7 @@ pub(super) mod kernel {
         }
     }
 
-    /// The same by visiting places from the last one on, as long as values move.
+    /// The same by visiting places from the last one to the first, as long as values move.
     #[cube]
     fn insert_from_end<F: Float, N: Size>(
         state: &mut SmallestState<F, N>,
@@ -318,7 +321,7 @@ pub(super) mod kernel {
         state.indices[at] = select_many(moves, index, held_index);
     }
 
-    /// Inserts the value of a column where it is among the smallest of any lane.
+    /// Inserts the value of a column if it is among the smallest values in any lane.
     #[cube]
     fn insert_if_less<F: Float, N: Size>(
         state: &mut SmallestState<F, N>,
@@ -355,11 +358,11 @@ pub(super) mod kernel {
             let spec = comptime!(rule.spec);
             let math = comptime!(rule.math);
             let q = values.len();
-            // Few values are small enough for any lane, so all columns are tested at once.
+            // Few values are small enough in any lane, so all columns are tested at once.
             let last = comptime!((spec.depth() - 1) * spec.dim) + index;
             if any_may_be_less::<F, N>(values, state.values[last], q, rule) {
                 if comptime!(q > LOADED_COLUMNS) {
-                    // An insertion for each of so many columns would take long to compile.
+                    // A loop, as unrolled insertions for so many columns would take long to compile.
                     let mut together = Array::<Vector<F, N>>::new(q);
                     #[unroll]
                     for c in 0..q {

@@ -54,7 +54,7 @@ impl Family for SoftmaxSum {
         Some((root, ReductionKind::SoftmaxSum))
     }
 
-    /// The rows are weighted by the sums of their exponentials.
+    /// The second stage weights the results of rows by the sums of their exponentials.
     fn over_both(&self, dim: usize) -> Option<Stages> {
         Some(Stages {
             first: vec![
@@ -66,7 +66,7 @@ impl Family for SoftmaxSum {
     }
 
     fn step_iterations(&self, dim: usize, first: usize, _q: usize, _simd: bool) -> usize {
-        // Where the maximum grows, all sums that are relative to it are multiplied.
+        // If the maximum grows, all sums that are relative to it are multiplied by a factor.
         if first == 0 { unrolled(dim, 0) } else { 0 }
     }
 
@@ -88,7 +88,7 @@ impl Family for SoftmaxSum {
         true
     }
 
-    /// With $p = e^{f - m} / S$ and the result $s$ it is $\sum p (g - s)$ by $f$ and $p$ by $g$.
+    /// With $p = e^{f - m} / S$ and the result $s$, the derivative by $f$ is $\sum p (g - s)$, and by $g$ it is $p$.
     fn derivative(&self, forward: &mut dyn Forward) -> Cotangent {
         let (nothing, each) = exponential(forward);
         let root = forward.root().clone();
@@ -99,7 +99,7 @@ impl Family for SoftmaxSum {
     }
 }
 
-/// Its state in a kernel.
+/// The kernel code of this reduction: its state, and how it takes in values.
 #[cfg(feature = "cubecl")]
 pub(super) mod kernel {
     use cubecl::prelude::*;
@@ -116,7 +116,7 @@ pub(super) mod kernel {
 
     #[cube]
     impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for SoftmaxSum {
-        // The sums of the weighted components, and behind them the sum of the exponentials.
+        // Its sums are those of the weighted components, followed by the sum of the exponentials.
         type State = ExpState<F, A, N>;
 
         fn step(

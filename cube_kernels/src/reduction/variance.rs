@@ -1,13 +1,13 @@
 use super::{Entry, Family, Forward, Found, Plane, Wanted};
 use crate::{formula::Cotangent, program::unrolled};
 
-/// The variance $\frac{1}{N - c} \sum (f - \mu)^2$ and the mean $\mu$, in this order, with $c = 1$ where it is unbiased
-/// and else 0. NaN where there is nothing to divide by.
+/// The variance $\frac{1}{N - c} \sum (f - \mu)^2$ and the mean $\mu$, in this order, with $c = 1$ if the variance is
+/// unbiased and else 0. The variance is NaN if $N - c$ is 0, and both are NaN without columns.
 ///
-/// The mean and the sum of squared deviations from it are updated by a few columns at a time (Welford, "Note on a method
-/// for calculating corrected sums of squares and products", Technometrics 1962). Those of blocks, of blocks of blocks
-/// and of parts are merged (Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample
-/// variances", 1979), so that the error hardly grows with the number of columns.
+/// The mean and the sum of squared deviations from it are updated by a few columns at a time (Welford, "Note on a
+/// method for calculating corrected sums of squares and products", Technometrics 1962). The moments of blocks, of
+/// several blocks and of partial results are merged (Chan, Golub and LeVeque, "Updating formulae and a pairwise
+/// algorithm for computing sample variances", 1979), so that the error hardly grows with the number of columns.
 pub struct Variance {
     /// Whether sums of squares are divided by one less than the number of columns.
     pub unbiased: bool,
@@ -50,7 +50,8 @@ impl Family for Variance {
         3 * unrolled(dim, 0)
     }
 
-    /// Moments are taken in and cleared, and sometimes taken over and cleared again.
+    /// The moments of the block are merged into those of several blocks and cleared. Sometimes those are merged into
+    /// the total and cleared, too.
     fn end_block_iterations(&self, dim: usize) -> usize {
         4 * unrolled(dim, 0)
     }
@@ -78,7 +79,7 @@ impl Family for Variance {
         true
     }
 
-    /// $\frac{2}{N - c} (f - \mu)$ of the variance and $1 / N$ of the mean.
+    /// The derivative of the variance is $\frac{2}{N - c} (f - \mu)$, that of the mean is $1 / N$.
     fn derivative(&self, forward: &mut dyn Forward) -> Cotangent {
         let root = forward.root().clone();
         let dim = root.dim();
@@ -91,7 +92,7 @@ impl Family for Variance {
     }
 }
 
-/// Its state in a kernel.
+/// The kernel code of this reduction: its state, and how it takes in values.
 #[cfg(feature = "cubecl")]
 pub(super) mod kernel {
     use cubecl::prelude::*;
@@ -142,7 +143,7 @@ pub(super) mod kernel {
             moments
         }
 
-        /// Starts again with nothing.
+        /// Sets all moments to those of no values.
         fn clear(&mut self, #[comptime] dim: usize) {
             #[unroll(dim <= UNROLL)]
             for k in 0..dim {
@@ -152,15 +153,16 @@ pub(super) mod kernel {
             self.count[0] = F::cast_from(0u32);
         }
 
-        /// Component `k` of these and `other` together.
+        /// The moments of component `k` of the values of `self` and of `other` together.
         fn with(&self, other: &Moments<F, N>, k: usize) -> Moment<F, N> {
             let count = max(self.count[0] + other.count[0], F::cast_from(1u32));
             let share = Vector::new(other.count[0] / count);
             let (a, b) = (self.mean[k], other.mean[k]);
             let distance = b - a;
-            // Infinite means have no distance.
+            // The distance of infinite means is not finite. Their sum is the right mean then.
             let finite = is_finite::<F, N>(a).vec_and(is_finite::<F, N>(b));
-            // Where there is nothing yet, the distance may be too large to be squared.
+            // Multiplied in this order, as the square of the distance may overflow if `self` has no values yet: the
+            // product begins with the 0 of its count.
             let more = distance * (distance * (share * Vector::new(self.count[0])));
             Moment::<F, N> {
                 mean: select_many(finite, fma(distance, share, a), a + b),
@@ -168,7 +170,7 @@ pub(super) mod kernel {
             }
         }
 
-        /// Takes in `other`.
+        /// Merges `other` into these moments.
         fn take(&mut self, other: &Moments<F, N>, #[comptime] dim: usize) {
             #[unroll(dim <= UNROLL)]
             for k in 0..dim {
@@ -179,7 +181,7 @@ pub(super) mod kernel {
             self.count[0] += other.count[0];
         }
 
-        /// Takes in values of component `k` behind `before` others.
+        /// Takes in values of component `k`, after `before` values of the same block.
         fn take_values(&mut self, k: usize, values: &Sequence<Vector<F, N>>, before: u32) {
             let q = values.len();
             let mut pivot = self.mean[k];
@@ -195,7 +197,7 @@ pub(super) mod kernel {
             let weight = Vector::new(F::cast_from(1u32) / F::cast_from(count));
             let mut mean = fma(sum, weight, pivot);
             if !all::<N>(is_finite::<F, N>(mean)) {
-                // The mean of infinite values is their sum, as they have no distance from each other.
+                // The differences of infinite values are not finite. The mean of such values is their sum.
                 let mut total = select_many(
                     is_finite::<F, N>(pivot),
                     constant_vector::<F, N>(0.0),
@@ -221,22 +223,23 @@ pub(super) mod kernel {
     /// The moments of the columns so far.
     #[derive(CubeType)]
     pub struct VarianceState<F: Float, N: Size> {
-        /// Of the current block, without their number.
+        /// The moments of the current block. Their count is set when the block ends.
         block: Moments<F, N>,
-        /// Of up to [`BLOCKS`] blocks.
+        /// The moments of up to [`BLOCKS`] ended blocks, or of up to [`PARTS`] partial results.
         middle: Moments<F, N>,
-        /// Of what came before.
+        /// The moments of everything before.
         total: Moments<F, N>,
-        /// The first column of the block, and the one behind its last.
+        /// The first column of the current block.
         begin: Array<u32>,
+        /// The column after the last one of the current block.
         end: Array<u32>,
-        /// Blocks or parts that have been taken in.
+        /// Number of blocks, or of partial results, that have been taken in.
         blocks: Array<u32>,
     }
 
     #[cube]
     impl<F: Float, N: Size> VarianceState<F, N> {
-        /// Counts what has been taken in, and every `full` times adds that to the total.
+        /// Counts a block or a partial result that `middle` has taken in. Every `full` of them go to the total.
         fn count(&mut self, #[comptime] full: u32, #[comptime] dim: usize) {
             self.blocks[0] += 1u32;
             let over = self.blocks[0] % full;
@@ -261,7 +264,7 @@ pub(super) mod kernel {
         ) {
             let before = columns.first - state.begin[0];
             state.block.take_values(index, values, before);
-            // The same for all components of these columns.
+            // All components of these columns set the same value.
             state.end[0] = columns.first + values.len() as u32;
         }
     }
@@ -331,7 +334,7 @@ pub(super) mod kernel {
             let dim = comptime!(spec.dim);
             let moment = state.total.with(&state.middle, at % dim);
             let count = state.total.count[0] + state.middle.count[0];
-            // Of no columns both are NaN, as 0 / 0 is.
+            // Without columns, the variance and the mean are both 0 / 0, which is NaN.
             let none = count == F::from_int(0);
             let fewer = count - F::cast_from(comptime!(correction(spec)));
             let divisor = select(none, count, fewer);
@@ -385,7 +388,7 @@ pub(super) mod kernel {
         }
     }
 
-    /// What is subtracted from the number of columns.
+    /// What is subtracted from the number of columns to get the divisor of the variance.
     fn correction(spec: Spec) -> u32 {
         match spec.kind {
             ReductionKind::Variance { unbiased } => unbiased.into(),

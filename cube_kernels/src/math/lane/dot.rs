@@ -1,12 +1,13 @@
-//! Sums of products in vector registers. Compilers do not make these of loops over single numbers, as that changes the
-//! order of the additions.
+//! Sums of products in vector registers. Compilers do not generate them from loops over single numbers, as that would
+//! change the order of the additions.
 
 use std::arch::x86_64::*;
 
 use super::Factor;
 
-/// A function that adds up products with some instructions: the type of the numbers and how many a vector has, and what
-/// makes, reads, multiplies and adds vectors, and adds up the numbers of one.
+/// Defines a function that adds up products with a set of instructions. The arguments are the type of the numbers,
+/// how many of them a vector has, and the functions that make a vector of zeros, repeat a number, load, multiply and
+/// add, add, and add up the numbers of a vector.
 macro_rules! dot {
     (
         $(#[$doc:meta])*
@@ -17,7 +18,7 @@ macro_rules! dot {
         #[target_feature(enable = $features)]
         pub(super) fn $name(a: &[$T], b: Factor<$T>) -> $T {
             let len = a.len();
-            // So many sums side by side that a multiply-add does not wait for the one before.
+            // Four sums side by side, so that a multiply-add does not wait for the one before.
             let mut sums = [$zero(); 4];
             let mut k = 0;
             macro_rules! add_up {
@@ -25,7 +26,7 @@ macro_rules! dot {
                     while k + 4 * $lanes <= len {
                         for (n, sum) in sums.iter_mut().enumerate() {
                             let at = k + n * $lanes;
-                            // SAFETY: so many numbers follow there.
+                            // SAFETY: the condition of the loop says that so many numbers follow.
                             *sum = $fma(unsafe { $load(a.as_ptr().add(at)) }, $vector(at), *sum);
                         }
                         k += 4 * $lanes;
@@ -40,7 +41,7 @@ macro_rules! dot {
             match b {
                 Factor::Each(b) => {
                     let b = &b[..len];
-                    // SAFETY: there are as many as in `a`.
+                    // SAFETY: `b` has as many numbers as `a`.
                     add_up!(|at| unsafe { $load(b.as_ptr().add(at)) });
                 }
                 Factor::All(b) => {
@@ -87,22 +88,22 @@ fn total_double(vector: __m256d) -> f64 {
 }
 
 dot!(
-    /// In F32 with AVX-512.
+    /// The sum of products in F32 with AVX-512.
     wide_single, "avx2,fma,avx512f", f32, 16,
     (_mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, _mm512_fmadd_ps, _mm512_add_ps, _mm512_reduce_add_ps)
 );
 dot!(
-    /// In F64 with AVX-512.
+    /// The sum of products in F64 with AVX-512.
     wide_double, "avx2,fma,avx512f", f64, 8,
     (_mm512_setzero_pd, _mm512_set1_pd, _mm512_loadu_pd, _mm512_fmadd_pd, _mm512_add_pd, _mm512_reduce_add_pd)
 );
 dot!(
-    /// In F32 with AVX2.
+    /// The sum of products in F32 with AVX2.
     middle_single, "avx2,fma", f32, 8,
     (_mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_fmadd_ps, _mm256_add_ps, total_single)
 );
 dot!(
-    /// In F64 with AVX2.
+    /// The sum of products in F64 with AVX2.
     middle_double, "avx2,fma", f64, 4,
     (_mm256_setzero_pd, _mm256_set1_pd, _mm256_loadu_pd, _mm256_fmadd_pd, _mm256_add_pd, total_double)
 );

@@ -9,21 +9,22 @@ use super::{
     Arithmetic, Real, in_quadrant, polynomial,
 };
 
-/// What brings an integer into the low bits of the mantissa when it is added.
+/// When this is added to a number, the nearest integer is in the low bits of the mantissa of the sum.
 const SHIFT: f64 = 6_755_399_441_055_744.0;
 
-/// ln 2 in a part of 32 digits and the rest.
+/// ln 2 in a part of 32 binary digits and the rest.
 const LN_2_HIGH: f64 = 6.931_471_803_691_238e-1;
 const LN_2_LOW: f64 = 1.908_214_929_270_587_7e-10;
 
-/// $\pi/2$ in two parts of 33 digits and the rest.
+/// $\pi/2$ in two parts of 33 binary digits and the rest.
 const QUARTER: [f64; 3] = [
     1.570_796_326_734_125_6,
     6.077_100_506_303_966e-11,
     2.022_266_248_795_950_6e-21,
 ];
 
-/// $e^f = 1 + f + f^2 P(f)$ for $|f| \le \ln 2 / 2$: the series, of which the rest is below 5e-18.
+/// $e^f = 1 + f + f^2 P(f)$ for $|f| \le \ln 2 / 2$: the Taylor series. The terms that are left out sum to less than
+/// 5e-18.
 const EXP: [f64; 12] = [
     1.0 / 2.0,
     1.0 / 6.0,
@@ -73,7 +74,7 @@ const COS: [f64; 6] = [
 /// $2^k p$ for $-1100 \le k \le 1100$, where `shifted` is the sum of `k` and [`SHIFT`].
 #[inline(always)]
 fn scale(p: f64, shifted: f64) -> f64 {
-    // In two factors, as the ends of the range are beyond those of one.
+    // The power is split into two factors, as one cannot reach the ends of the range of `k`.
     let k = shifted.to_bits() as i64 - SHIFT.to_bits() as i64;
     let half = k >> 1;
     let power = |k: i64| f64::from_bits(((k + 1023) as u64) << 52);
@@ -183,7 +184,7 @@ impl Real for f64 {
         let near = math.fma(f * f, polynomial(math, f, &EXP), f);
         let power = scale(1.0, shifted);
         let value = math.fma(power, near, power - 1.0);
-        // There nothing is left of 1.
+        // Above 60, subtracting 1 does not change the exponential.
         let far = Real::exp(self, math);
         if self > 60.0 { far } else { value }
     }
@@ -206,7 +207,7 @@ impl Real for f64 {
             self
         };
         let shift = if tiny { -54.0 } else { 0.0 };
-        // With 1024 added to the exponent, as numbers below 1 have a negative one.
+        // 1024 is added to the exponent, as numbers below 1 have a negative one.
         let offset = x
             .to_bits()
             .wrapping_add(0x4000_0000_0000_0000 - SQRT_HALF_DOUBLE);
@@ -238,7 +239,7 @@ impl Real for f64 {
 
     #[inline(always)]
     fn tanh<M: Arithmetic>(self, math: M) -> Self {
-        // With t = e^(2 x) - 1 it is t / (t + 2), which is 1 from 20 on.
+        // With t = e^(2 x) - 1 the value is t / (t + 2), which is 1 from x = 20 on.
         let size = self.abs();
         let x = if size > 20.0 { 20.0 } else { size };
         let t = Real::expm1(x + x, math);
@@ -249,7 +250,7 @@ impl Real for f64 {
     fn erf<M: Arithmetic>(self, math: M) -> Self {
         let near = self * polynomial(math, self * self, &ERF_DOUBLE);
         let size = self.abs();
-        // Beyond 6 it is 1.
+        // Beyond 6 the value is 1.
         let x = if size > 6.0 { 6.0 } else { size };
         let first = polynomial(math, x - 1.45, &LOG_ERFC_NEAR);
         let second = polynomial(math, x - 2.75, &LOG_ERFC_MIDDLE);

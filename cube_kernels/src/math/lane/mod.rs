@@ -1,7 +1,8 @@
 //! Functions of single numbers on the host, without branches, so that compilers turn loops over them into vector
 //! instructions.
 //!
-//! They are built on the same polynomials as the functions of kernels, which say what their errors are.
+//! In F32 they use the same polynomials as the functions of kernels. The errors of polynomials are stated with their
+//! coefficients.
 
 // A NaN is not equal to itself.
 #![allow(clippy::eq_op)]
@@ -13,7 +14,7 @@ mod single;
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
-/// The second factor of products.
+/// The second factors of a sum of products.
 #[derive(Clone, Copy)]
 pub enum Factor<'a, T> {
     /// One for each first factor.
@@ -22,7 +23,7 @@ pub enum Factor<'a, T> {
     All(T),
 }
 
-/// The arithmetic of some instructions.
+/// The arithmetic of a set of instructions: multiply-adds and sums of products.
 pub trait Arithmetic: Copy {
     /// Whether $a b + c$ is rounded once.
     const FUSED: bool;
@@ -46,16 +47,17 @@ pub trait Arithmetic: Copy {
     }
 }
 
-/// Values that are added up side by side: enough to keep the adders of any processor busy.
+/// Number of sums that are added up side by side: enough to keep the adders of any processor busy.
 const SIDE_BY_SIDE: usize = 64;
 
-/// The sum of what `add` adds for each of `len` lanes: as many sums as there are side by side, added up in pairs.
+/// The sum over `len` lanes, where `add(sum, k)` adds the value of lane `k` to a sum. There are several sums side by
+/// side, which are added up in pairs at the end.
 #[inline(always)]
 pub fn sum_of<T: Real>(len: usize, add: impl Fn(T, usize) -> T) -> T {
     let mut sums = [T::ZERO; SIDE_BY_SIDE];
     let mut start = 0;
     while start < len {
-        // Not a constant, so that this is a loop over lanes for the compiler.
+        // The length is not a constant, so that this is a loop over lanes for the compiler.
         let own = SIDE_BY_SIDE.min(len - start);
         for (k, sum) in sums[..own].iter_mut().enumerate() {
             *sum = add(*sum, start + k);
@@ -77,7 +79,7 @@ pub fn sum_of<T: Real>(len: usize, add: impl Fn(T, usize) -> T) -> T {
 #[derive(Clone, Copy)]
 pub struct Fused;
 
-/// A product, which is rounded, and a sum, where processors have no instruction for both.
+/// A product, which is rounded, and then a sum, for processors that have no instruction for both.
 #[derive(Clone, Copy)]
 pub struct Separate;
 
@@ -163,10 +165,10 @@ pub trait Real:
     const INFINITY: Self;
     /// The largest finite number.
     const LARGEST: Self;
-    /// From here on sines and cosines of angles are not computed by [`sin`](Self::sin) and [`cos`](Self::cos).
+    /// The size of angles from which on [`sin`](Self::sin) and [`cos`](Self::cos) are not to be used.
     const LARGE_ANGLE: Self;
 
-    /// `value` as it is rounded.
+    /// `value`, rounded to this type.
     fn of(value: f64) -> Self;
     /// The same value in F64.
     fn double(self) -> f64;
@@ -176,13 +178,13 @@ pub trait Real:
     fn sqrt(self) -> Self;
     /// The absolute value.
     fn abs(self) -> Self;
-    /// The next integer that is not larger.
+    /// The largest integer that is not above this number.
     fn floor(self) -> Self;
-    /// The next integer that is not smaller.
+    /// The smallest integer that is not below this number.
     fn ceil(self) -> Self;
-    /// The nearest integer, the even one of two.
+    /// The nearest integer. Of two that are equally near, the even one.
     fn round(self) -> Self;
-    /// The size of this with the sign of `sign`.
+    /// The absolute value of this number with the sign of `sign`.
     fn copysign(self, sign: Self) -> Self;
     /// A power of $2^{32}$ near the absolute value of a finite number other than 0.
     fn near_magnitude(self) -> Self;
@@ -237,7 +239,8 @@ fn odd<T: Real, M: Arithmetic, const N: usize>(math: M, r: T, c: &[f64; N]) -> T
     math.fma(r * square, polynomial(math, square, c), r)
 }
 
-/// A sine, and a cosine in the odd quadrants, or the other way round for a cosine, with the sign of the quadrant.
+/// The sine of an angle in `quadrant`, given the sine and the cosine of its rest: `sin` in even quadrants, `cos` in odd
+/// ones, with the sign of the quadrant. With the next quadrant it is the cosine of the angle.
 #[inline(always)]
 fn in_quadrant<T: Real>(sin: T, cos: T, quadrant: u32) -> T {
     let value = if quadrant & 1 == 0 { sin } else { cos };
@@ -279,7 +282,7 @@ pub fn minimum<T: Real>(a: T, b: T) -> T {
     if a == a { smaller } else { a }
 }
 
-/// 1 where something is true, else 0.
+/// 1 if `holds`, else 0.
 #[inline(always)]
 pub fn truth<T: Real>(holds: bool) -> T {
     if holds { T::ONE } else { T::ZERO }
@@ -321,11 +324,11 @@ pub fn magnitude<T: Real>(x: T) -> T {
 /// $\log(1 + x)$, exact for small $x$.
 #[inline(always)]
 pub fn log1p<T: Real, M: Arithmetic>(math: M, x: T) -> T {
-    // The rounding error of 1 + x, relative to it (Kahan).
+    // The rounding error of the sum, relative to the sum (Kahan).
     let sum = T::ONE + x;
     let lost = ((sum - T::ONE) - x) / sum;
     let log = sum.log(math);
-    // Zero and infinity have lost nothing.
+    // For a sum of 0 or infinity, `lost` is NaN, and there is nothing to correct.
     if lost == lost { log - lost } else { log }
 }
 
@@ -341,7 +344,7 @@ pub fn softplus<T: Real, M: Arithmetic>(math: M, x: T) -> T {
 #[inline(always)]
 pub fn logaddexp<T: Real, M: Arithmetic>(math: M, a: T, b: T) -> T {
     let sum = maximum(a, b) + log1p(math, (-(a - b).abs()).exp(math));
-    // The difference of equal infinities is NaN.
+    // Equal arguments are a case of their own, as the difference of equal infinities is NaN.
     if a == b {
         a + T::of(std::f64::consts::LN_2)
     } else {

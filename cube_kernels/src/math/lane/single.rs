@@ -9,13 +9,14 @@ use super::{
     Arithmetic, Real, in_quadrant, odd, polynomial,
 };
 
-/// An integer `k` in the low bits of a number that is shifted so, and the number without the shift.
+/// When this is added to a number, the nearest integer `k` is in the low bits of the sum. When it is subtracted
+/// again, `k` is left.
 const SHIFT: f32 = MAGIC as f32;
 
-/// What brings $k + 127$ there.
+/// When this is added to a number instead, $k + 127$ is in the low bits.
 const BIASED: f32 = (MAGIC + 127.0) as f32;
 
-/// A few more digits of ln 2 than the leading ones.
+/// ln 2 rounded up to a few binary digits. It is larger than ln 2 by [`LN_2_REST`].
 const LN_2_HIGH: f32 = 355.0 / 512.0;
 
 /// $x = k \pi/2 + r$: the last bits of `k`, the sine and the cosine of `r`.
@@ -41,7 +42,7 @@ impl Real for f32 {
     const ONE: Self = 1.0;
     const INFINITY: Self = f32::INFINITY;
     const LARGEST: Self = f32::MAX;
-    // Products with the parts of pi/2 are exact below, also where they are rounded.
+    // For smaller angles, products with the parts of pi/2 are exact, even if products are rounded.
     const LARGE_ANGLE: Self = 8192.0;
 
     #[inline(always)]
@@ -121,7 +122,7 @@ impl Real for f32 {
         let near = math.fma(f * f, polynomial(math, f, &EXPM1), f);
         let power = f32::from_bits(shifted.to_bits() << 23);
         let value = math.fma(power, near, power - 1.0);
-        // There nothing is left of 1.
+        // Above 30, subtracting 1 does not change the exponential.
         let far = Real::exp(self, math);
         if self > 30.0 { far } else { value }
     }
@@ -140,7 +141,7 @@ impl Real for f32 {
         let tiny = self < f32::MIN_POSITIVE;
         let x = if tiny { self * 8_388_608.0 } else { self };
         let shift = if tiny { -23.0 } else { 0.0 };
-        // With 128 added to the exponent, as numbers below 1 have a negative one.
+        // 128 is added to the exponent, as numbers below 1 have a negative one.
         let offset = x.to_bits().wrapping_add(0x4000_0000 - SQRT_HALF);
         let exponent = (offset >> 23) as i32 as f32 - 128.0 + shift;
         let m = f32::from_bits((offset & 0x007f_ffff).wrapping_add(SQRT_HALF));
@@ -178,7 +179,7 @@ impl Real for f32 {
     fn erf<M: Arithmetic>(self, math: M) -> Self {
         let near = self * polynomial(math, self * self, &ERF);
         let size = self.abs();
-        // Beyond 4 it is 1.
+        // Beyond 4 the value is 1.
         let clipped = if size > 4.0 { 4.0 } else { size };
         let far = 1.0 - Real::exp(polynomial(math, clipped, &LOG_ERFC), math);
         if size > 0.9 { far.copysign(self) } else { near }
