@@ -13,7 +13,7 @@ pub enum LaunchError {
         device: String,
         /// The type.
         precision: Precision,
-        /// What is missing.
+        /// Why it is not supported.
         reason: &'static str,
     },
     /// A kernel cannot bind so many buffers.
@@ -21,22 +21,22 @@ pub enum LaunchError {
     TooManyTensors {
         /// Name of the runtime.
         device: String,
-        /// Tensors in the formula.
+        /// Buffers that the kernel reads: the tensors of the formula and lists of ranges.
         tensors: usize,
-        /// The most there can be.
+        /// The most such buffers that the device allows beside those for outputs and sizes.
         limit: usize,
     },
-    /// A program has another number of operands.
+    /// The formula takes another number of operands than was given.
     #[error("{given} {what} for a formula of {expected}")]
     Operands {
-        /// Which operands.
+        /// Which operands: tensors or scalars.
         what: &'static str,
         /// How many there are.
         given: usize,
         /// How many there should be.
         expected: usize,
     },
-    /// A tensor does not have what is read of it.
+    /// A tensor does not fit the reduction: its shape, strides or buffer do not cover what the kernel reads.
     #[error("tensor {index} of shape {shape:?} and strides {strides:?} does not fit: {reason}")]
     Tensor {
         /// Its position among the tensors.
@@ -48,7 +48,8 @@ pub enum LaunchError {
         /// What is wrong.
         reason: String,
     },
-    /// Ranges are of another matrix, or rows are added up, or partial results are asked for.
+    /// Ranges cannot be used: they or their limits are for another matrix or batch, or the launch adds up rows or
+    /// writes partial results.
     #[error(
         "{given:?} do not fit {rows} rows and {columns} columns, of which none are added up and no parts are given out"
     )]
@@ -60,28 +61,28 @@ pub enum LaunchError {
         /// Columns of the operands.
         columns: usize,
     },
-    /// A tensor for results is not contiguous, or has another size or a shorter buffer.
+    /// A tensor for results is not contiguous, has another size than the results, or has a buffer that is too short.
     #[error("the tensor of shape {shape:?} is not one of {len} contiguous {what}")]
     Output {
-        /// What goes there.
+        /// What is written to it: values, indices or state.
         what: &'static str,
         /// Its shape.
         shape: Vec<usize>,
         /// How many numbers are written.
         len: usize,
     },
-    /// A buffer is larger than the device can address.
+    /// A buffer is larger than the device can address, or the indices of its columns do not fit in 32 bits.
     #[error("a buffer of {len} values is larger than the device {device} can address")]
     TooLarge {
         /// Name of the runtime.
         device: String,
-        /// Values in the buffer.
+        /// Values in the buffer, or the number of columns.
         len: usize,
     },
     /// A tensor of partial results is too short.
     #[error("the {what} of parts are {given} numbers, less than {len}")]
     PartSize {
-        /// Which numbers.
+        /// Which numbers: values or indices.
         what: &'static str,
         /// How many there are.
         given: usize,
@@ -91,20 +92,20 @@ pub enum LaunchError {
     /// A tensor of partial results has gaps.
     #[error("the {what} of parts are not contiguous")]
     PartStrides {
-        /// Which numbers.
+        /// Which numbers: values or indices.
         what: &'static str,
     },
     /// There are no partial results.
     #[error("there are no parts to merge")]
     NoParts,
-    /// Partial results do not fit where they are to be written.
+    /// The tensors of partial results have no room for the parts that a launch writes.
     #[error("{parts} parts from part {first} on are more than the {count} there are")]
     TooManyParts {
-        /// The parts that are written.
+        /// Number of parts that are written.
         parts: usize,
-        /// The first of them.
+        /// Position of the first part that is written.
         first: usize,
-        /// How many there are.
+        /// Number of parts that the tensors hold.
         count: usize,
     },
     /// No plan exists.

@@ -1,9 +1,9 @@
 #![warn(missing_docs)]
-// What only the planner and the kernels ask of formulas and reductions.
+// Some methods of formulas and reductions are used only by the planner and the kernels.
 #![cfg_attr(not(feature = "cubecl"), allow(dead_code))]
 //! Symbolic formulas over rows `x_i` and columns `y_j`, compiled to CubeCL kernels that reduce them
-//! without storing the M x N matrix they stand for. The kernel side of `burn-lazy`; knows nothing of
-//! Burn.
+//! without storing the M x N matrix they stand for. This is the kernel side of `burn-lazy` and does not
+//! depend on Burn.
 //!
 //! ```text
 //! Expr, Formula   immutable graph of operations over numbered operands     formula
@@ -16,8 +16,8 @@
 //!
 //! `ARCHITECTURE.md` in the repository follows a formula from the call to machine code, and says where to add things.
 //!
-//! An operation, its derivative, its kernel code and its reference stand together in one row of the
-//! [`catalogue`]. That is why expressions live in this crate and not beside the tensors.
+//! An operation, its derivative, its kernel code and its reference are defined together in one row of
+//! the [`catalogue`]. That is why expressions are in this crate and not beside the tensors.
 
 mod error;
 mod formula;
@@ -49,7 +49,7 @@ pub use program::{Program, Symmetric};
 pub use ranges::{Ranges, RangesError, place_in};
 pub use reduction::{Accumulation, Forward, Plane, ReductionKind, Spec, Stages, Wanted};
 
-// What is known before a launch goes between threads.
+// Everything that is made before a launch can be sent to other threads and shared with them.
 const _: () = {
     const fn is_shared<T: Send + Sync>() {}
     is_shared::<Expr>();

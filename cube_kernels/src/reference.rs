@@ -60,18 +60,22 @@ fn node(
     }
 }
 
-/// An operand on the host: `data[(b * rows + r) * dim + k]`, with `batch` and `rows` of 1 where it
-/// does not vary. For an operand of pairs row `r` is that of pair `(i, j)`, `i * N + j`.
+/// An operand on the host: component `k` of row `r` in batch `b` is `data[(b * rows + r) * dim + k]`.
+///
+/// `batch` and `rows` are 1 if the operand does not vary along them. If it has a value for each pair, its
+/// row `i * N + j` is that of the pair `(i, j)`.
 #[derive(Clone, Debug)]
 pub struct HostOperand {
     /// The values.
     pub data: Vec<f64>,
-    /// Number of batches, 1 if it is shared by all.
+    /// Number of batches, or 1 if all batches share the operand.
     pub batch: usize,
 }
 
-/// The reduction of `formula` over `reduced`, where `sizes` is `(batch, M, N)`: the values and the
-/// columns of `[batch, rows, entries]`. Columns are -1 where the reduction has none.
+/// Reduces `formula` over the axis `reduced`, where `sizes` is `(batch, M, N)`.
+///
+/// Returns the values and the column indices (or counts), both `[batch, rows, entries]`. Indices are -1
+/// if the reduction has none.
 pub fn reduce(
     formula: &Formula,
     kind: ReductionKind,
@@ -82,7 +86,9 @@ pub fn reduce(
     reduce_where(formula, kind, reduced, sizes, operands, &|_, _| true)
 }
 
-/// The same of the pairs that `exist`, of a batch, a row and a column of the formula.
+/// Like [`reduce`], but only over the pairs for which `exist` is true.
+///
+/// `exist` is called with a batch and a pair `(i, j)` of the formula.
 pub fn reduce_where(
     formula: &Formula,
     kind: ReductionKind,
@@ -140,7 +146,8 @@ pub fn reduce_where(
     (values, indices)
 }
 
-/// One row of the reduction of `count` equal columns `value`: the values and columns of its entries.
+/// One row of the result for `count` columns that all have the value `value`: the values and the column
+/// indices of its entries.
 pub fn reduce_equal(spec: &Spec, value: &[f64], count: usize) -> (Vec<f64>, Vec<i64>) {
     let entries = spec.all_entries();
     entries

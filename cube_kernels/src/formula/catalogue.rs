@@ -2,11 +2,13 @@
 //!
 //! A row holds the name, the notation, the sample domain of the tests, the host reference in `f64`,
 //! the partial derivatives as expressions, the [interval](super::interval) of the values for arguments in intervals
-//! and the kernel code. Where the host is to compute it at the speed of vector instructions, the row also has code for them (`tile`), and if that is not for all arguments, which those
-//! are that it is for (`within`); a function with a parameter has none. From the rows come the
-//! [`ScalarOp`] enum, the methods of [`Expr`], the evaluation in kernels and on the host, the
-//! derivative rules, the methods of the user-facing tensor type (through `unary_methods!`) and the
-//! list that the tests walk. Adding an operation is adding a row.
+//! and the kernel code. A row may also have code that the host runs with vector instructions (`tile`). If
+//! this code is not right for all arguments, the row says for which it is (`within`). A function with a
+//! parameter has no such code.
+//!
+//! From the rows come the [`ScalarOp`] enum, the methods of [`Expr`], the evaluation in kernels and on the
+//! host, the derivative rules, the methods of the user-facing tensor type (through `unary_methods!`) and
+//! the list that the tests walk. Adding an operation is adding a row.
 //!
 //! Operations that change the inner dimension are composed of the nodes of
 //! [`Node`](crate::formula::expr::Node), or are nodes themselves.
@@ -41,8 +43,7 @@ pub enum Notation {
     Prefix(&'static str),
 }
 
-/// Where an operation is sampled by tests: an interval for each argument, and singular points of
-/// the first argument at which the value is still defined.
+/// Where an operation is sampled by tests: an interval for each argument, and further values such as zero.
 #[derive(Clone, Copy, Debug)]
 pub struct Domain {
     /// Sampled intervals, one for each argument.
@@ -51,8 +52,8 @@ pub struct Domain {
     pub edges: &'static [f64],
     /// Whether the value jumps, so that rounding an argument may change it much.
     pub jumps: bool,
-    /// Errors are relative to the value, or to this where it is smaller: what a function is made of
-    /// where it has a zero.
+    /// Errors are relative to the value, or to this number where the value is smaller: the size of the terms
+    /// that cancel at a zero of the function.
     pub scale: f64,
 }
 
@@ -78,13 +79,13 @@ impl Domain {
     }
 }
 
-/// How a value changes with an argument.
+/// The partial derivative of a function by one of its arguments.
 #[derive(Clone, Debug)]
 pub enum Partial {
-    /// By this factor.
+    /// The derivative is this factor.
     Factor(Expr),
-    /// As the argument, where the mask is 0. Elsewhere the argument is not taken: it may be anything, and so may
-    /// its derivatives, and none of it counts.
+    /// The derivative is 1 where the mask is 0. Elsewhere the function does not use the argument: neither it nor its
+    /// derivatives count, even if they are infinite or NaN.
     Unless(Expr),
 }
 
@@ -94,8 +95,8 @@ impl From<Expr> for Partial {
     }
 }
 
-/// What is known of the sign of a value that is not NaN; that of a zero counts, as its reciprocal is
-/// an infinity of that sign.
+/// What is known of the sign of a value that is not NaN. The sign of a zero counts, as the reciprocal of
+/// the zero is an infinity of this sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sign {
     /// Nothing.
@@ -118,7 +119,7 @@ impl std::ops::Neg for Sign {
     }
 }
 
-/// What becomes of a function of one argument where the sign of that changes.
+/// How the value of a function of one argument changes when the sign of the argument changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parity {
     /// The same value.
@@ -156,7 +157,7 @@ impl ScalarOp {
         }
     }
 
-    /// The sign of the result, where it follows from those of the arguments; knowing it saves work
+    /// The sign of the result, where it follows from the signs of the arguments; knowing it saves work
     /// in the kernels of some functions.
     pub fn sign_of(&self, args: &[Sign]) -> Sign {
         match self {
@@ -195,7 +196,7 @@ impl ScalarOp {
             Self::Neg => -args[0],
             Self::Add if args[0] == args[1] => args[0],
             Self::Sub if args[0] == -args[1] => args[0],
-            // Its zeros are positive.
+            // The zeros of a strong product are positive.
             Self::StrongMul if args[0] == args[1] && args[0] != Sign::Unknown => Sign::NonNegative,
             Self::Mul | Self::Div => match (args[0], args[1]) {
                 (Sign::Unknown, _) | (_, Sign::Unknown) => Sign::Unknown,
@@ -206,7 +207,7 @@ impl ScalarOp {
         }
     }
 
-    /// What the result does not exceed in size, but for rounding, where that follows from the bounds of the
+    /// A bound of the absolute value of the result, apart from rounding, where it follows from the bounds of the
     /// arguments; else infinity.
     pub fn bound_of(&self, args: &[f64]) -> f64 {
         match self {
@@ -231,7 +232,7 @@ impl ScalarOp {
             Self::Neg | Self::Rounded | Self::Abs | Self::Relu => args[0],
             Self::Square => args[0] * args[0],
             Self::Add | Self::Sub => args[0] + args[1],
-            // NaN, of zero and infinity, is no bound.
+            // Zero times infinity is NaN, which is no bound.
             Self::Mul | Self::StrongMul if args[0].is_finite() && args[1].is_finite() => {
                 args[0] * args[1]
             }
@@ -252,8 +253,8 @@ impl ScalarOp {
 }
 
 impl ScalarOp {
-    /// Whether the value is finite for all finite arguments of its domain, but for the overflow of sums and products.
-    /// Derivatives multiply by what is not as by [`StrongMul`](Self::StrongMul).
+    /// Whether the value is finite for all finite arguments of its domain, apart from the overflow of sums and
+    /// products. Derivatives multiply by values that may be infinite with [`StrongMul`](Self::StrongMul).
     pub fn is_finite(&self, args: &[Expr]) -> bool {
         let away_from_zero = |arg: &Expr| arg.lower_bound() >= f32::MIN_POSITIVE.into();
         match self {
@@ -315,7 +316,7 @@ impl ScalarOp {
         }
     }
 
-    /// A value that no result is less than, unless it is NaN; of $-\infty$ where none is known.
+    /// A lower bound of all results that are not NaN; $-\infty$ if none is known.
     pub fn lower_bound(&self, args: &[Expr]) -> f64 {
         let known = match self {
             Self::Add => args[0].lower_bound() + args[1].lower_bound(),
@@ -534,8 +535,8 @@ macro_rules! scalar_ops {
             }
         }
 
-        /// Applies `op` to each of the arguments in code that compilers turn into vector instructions, if its row has
-        /// such; operations of fewer arguments ignore the others.
+        /// Applies `op` to each of the arguments in code that compilers turn into vector instructions; returns false if
+        /// its row has no such code. Operations of fewer arguments ignore the others.
         #[inline(always)]
         fn apply_vectors<T: Real, M: Arithmetic>(
             op: ScalarOp,
@@ -572,7 +573,7 @@ macro_rules! scalar_ops {
             }
         }
 
-        /// Whether all arguments are such that the code of `apply_vectors` is right.
+        /// Whether the code of `apply_vectors` is right for all of these arguments.
         #[inline(always)]
         fn suits_vectors<T: Real>(op: ScalarOp, a: &[T]) -> bool {
             match op {
@@ -648,9 +649,9 @@ scalar_ops! {
             bounds: |a| a.negated(),
             cube: |x| -x;
 
-        /// The same value, which is rounded before anything else is done with it: a product that is added to something is
-        /// otherwise not, on devices with fused multiplication and addition. The difference of two scores is then
-        /// that of the scores as they are, however large these are.
+        /// The same value, rounded before anything else is done with it. Without this, a product that is added to
+        /// something is not rounded on devices with fused multiplication and addition. The difference of two rounded
+        /// scores is that of the scores as they are, however large these are.
         Rounded => rounded, Notation::Call,
             domain: REAL,
             host: |x| x,
@@ -812,10 +813,10 @@ scalar_ops! {
                 x * elementary::log(x, math)
             );
 
-        /// The sine of an angle in radians. In F32 the error is below $1.2 \cdot 10^{-7}$ for every finite
-        /// angle, and below $3 \cdot 10^{-7}$ as a shader. From $2^{16}$ on, where products are rounded $2^{13}$, an
-        /// angle is reduced with integers (Payne and Hanek, 1983), on a CPU by the host's function, in a branch that
-        /// other angles do not take. NaN for infinite angles.
+        /// The sine of an angle in radians. In F32 the error is below $1.2 \cdot 10^{-7}$ for every finite angle, and
+        /// below $3 \cdot 10^{-7}$ as a shader. Angles from $2^{16}$ on, or from $2^{13}$ on where products are
+        /// rounded, are reduced with integers (Payne and Hanek, 1983), on a CPU by the host's function, in a branch
+        /// that other angles do not take. NaN for infinite angles.
         Sin => sin, Notation::Call,
             domain: ANGLE,
             host: |x| x.sin(),
@@ -843,9 +844,8 @@ scalar_ops! {
             bounds: |a| rounding.tan(a),
             cube: |x| elementary::tan(x, math);
 
-        /// The arc sine, from $-\pi/2$ to $\pi/2$; NaN outside of -1 to 1, at the ends
-        /// of which its derivative is
-        /// defined as 0.
+        /// The arc sine, from $-\pi/2$ to $\pi/2$; NaN outside of -1 to 1. Its derivative at -1 and 1 is defined as
+        /// 0.
         Asin => asin, Notation::Call,
             domain: COSINE,
             host: |x| x.asin(),
@@ -853,9 +853,7 @@ scalar_ops! {
             bounds: |a| rounding.increasing_within(a, 2.1, Expr::asin),
             cube: |x| elementary::asin(x, math);
 
-        /// The arc cosine, from 0 to $\pi$; NaN outside of -1 to 1, at the ends
-        /// of which its derivative is defined
-        /// as 0.
+        /// The arc cosine, from 0 to $\pi$; NaN outside of -1 to 1. Its derivative at -1 and 1 is defined as 0.
         Acos => acos, Notation::Call,
             domain: COSINE.scale(1.0),
             host: |x| x.acos(),
@@ -996,9 +994,9 @@ scalar_ops! {
             cube: |x| elementary::spherical_bessel(x, n, math);
 
         /// The Matérn function of order $n$ of a square $x = s^2 \ge 0$: $e^{-s}$ for $n = 0$, $(1 + s) e^{-s}$ for
-        /// $n = 1$, $(1 + s + s^2 / 3) e^{-s}$ for $n = 2$; NaN below 0. Its derivative is
-        /// $-1 / (4 n - 2)$ times the function of order $n - 1$, so that derivatives by points exist where these
-        /// coincide; that of order 0 at 0 is infinite, and defined as 0.
+        /// $n = 1$, $(1 + s + s^2 / 3) e^{-s}$ for $n = 2$; NaN below 0. Its derivative is $-1 / (4 n - 2)$ times the
+        /// function of order $n - 1$, so that derivatives by points exist where points coincide. The derivative of
+        /// order 0 at 0 is infinite, and defined as 0.
         Matern(n: u32) => matern, Notation::Call,
             domain: Domain::new(&[(1e-2, 9.0)], &[0.0, 1.0, 1e-6, 100.0]),
             host: |x| {
@@ -1034,7 +1032,7 @@ scalar_ops! {
                 x
             );
 
-        /// The nearest integer, the even one of two. Its derivative is 0.
+        /// The nearest integer; of two that are equally near, the even one. Its derivative is 0.
         Round => round, Notation::Call,
             domain: REAL.jumping(),
             host: |x| x.round_ties_even(),
@@ -1044,9 +1042,9 @@ scalar_ops! {
             cube: |x| x.round();
 
         /// A power of $2^{32}$ near $|x|$: $2^{32 k}$ with an integer $k$ such that $|x| / 2^{32 k}$ is between
-        /// $2^{-16}$ and $2^{16}$; 1 at 0 and infinities, NaN for NaN. At the ends of the range the last one
-        /// whose reciprocal is normal, $2^{\pm 96}$ in F32, $2^{\pm 992}$ in F64. Products and quotients with it
-        /// are exact, so that squares of what is scaled by it stay within the range. Its derivative is 0.
+        /// $2^{-16}$ and $2^{16}$; 1 at 0 and infinities, NaN for NaN. At the ends of the range it is the last power
+        /// whose reciprocal is normal, $2^{\pm 96}$ in F32, $2^{\pm 992}$ in F64. Products and quotients with it are
+        /// exact, and the squares of numbers that are divided by it stay within the range. Its derivative is 0.
         Magnitude => magnitude, Notation::Call,
             domain: Domain::new(&[(-3.0, 3.0)], &[0.0, 1.0, 1e-5, -1e6, 1e20, 1e-20, -3e25, 3e-25]).jumping(),
             host: |x| magnitude(x),
@@ -1101,8 +1099,8 @@ scalar_ops! {
             bounds: |a, b| rounding.mul(a, b, |a, b| a.clone() * b.clone()),
             cube: |a, b| a * b;
 
-        /// The product $a b$, but 0 where $a$ is 0, whatever $b$ is: also where that is infinite or NaN (a "strong
-        /// zero"). Derivatives are made of it, so that what does not matter to a value does not matter to them.
+        /// The product $a b$, but 0 where $a$ is 0, even if $b$ is infinite or NaN (a "strong zero"). Derivatives use
+        /// it, so that what does not matter to a value does not matter to its derivative.
         StrongMul => strong_mul, Notation::Call,
             domain: REAL,
             host: |a, b| if a == 0.0 { 0.0 } else { a * b },
@@ -1115,8 +1113,8 @@ scalar_ops! {
                 a * b
             );
 
-        /// The quotient $a / b$. Of a pair by what does not depend on both axes it is the product with the
-        /// reciprocal, which is infinite for $|b| < 2.9 \cdot 10^{-39}$ in F32.
+        /// The quotient $a / b$. If it is computed for each pair and $b$ does not depend on both axes, it is the
+        /// product with the reciprocal of $b$, which is infinite for $|b| < 2.9 \cdot 10^{-39}$ in F32.
         Div => div, Notation::Infix("/"),
             domain: NONZERO,
             host: |a, b| a / b,
@@ -1149,7 +1147,7 @@ scalar_ops! {
             domain: Domain::new(&[(0.05, 4.0), (-3.0, 3.0)], &[0.0, 1.0, 2.0, -3.0, 1e4]),
             host: |a, b| a.powf(b),
             grad: |a, b, y| [
-                // Also nothing at b = 0, where a^(b - 1) may be infinite.
+                // 0 also at b = 0, where a^(b - 1) may be infinite.
                 (b.clone() * a.powf(&(b.clone() - 1.0))).zero_where(&steep_power(a, b)),
                 (y.clone() * a.log()).zero_where(&a.equal_to(0.0))
             ],
@@ -1304,8 +1302,8 @@ scalar_ops! {
             bounds: |x, low, high| x.maximum(low).minimum(high),
             cube: |x, low, high| math::minimum(math::maximum(x, low), high);
 
-        /// `a` where this is at least 0, else `b` (also for NaN). What is not taken does not count: it may be infinite
-        /// or NaN, and so may its derivatives, and the gradient of what it is made of is 0 there.
+        /// `a` where this is at least 0, else `b` (also for NaN). The value that is not taken does not count: it and
+        /// its derivatives may be infinite or NaN, and the gradient of its operands is 0 there.
         IfElse => if_else, Notation::Call,
             domain: Domain::new(&[(-3.0, 3.0), (-3.0, 3.0), (-3.0, 3.0)], &[0.0, 1.0]).jumping(),
             host: |x, a, b| if x >= 0.0 { a } else { b },
@@ -1325,8 +1323,8 @@ scalar_ops! {
                 b
             );
 
-        /// The value where `mask` is 0, `source` where it is not (as for NaN). What is not taken does not count: it may
-        /// be infinite or NaN, and so may its derivatives, and the gradient of what it is made of is 0 there.
+        /// The value where `mask` is 0, `source` where it is not (as for NaN). The value that is not taken does not
+        /// count: it and its derivatives may be infinite or NaN, and the gradient of its operands is 0 there.
         MaskWhere => mask_where, Notation::Call,
             domain: Domain::new(&[(-3.0, 3.0), (0.5, 3.0), (-3.0, 3.0)], &[0.0, 1.0]).jumping(),
             host: |a, mask, source| if mask == 0.0 { a } else { source },
@@ -1343,10 +1341,11 @@ scalar_ops! {
                 source
             );
 
-        /// A number that looks random, uniform in $[0, 1)$ in steps of $2^{-24}$: a function of three whole numbers, such
-        /// as a seed and the indices of row and column, the same on every device. Arguments are rounded to whole numbers
-        /// less than $2^{32}$ in size, and their signs do not count; NaN if any is NaN or infinite. Its derivative is 0.
-        /// (The hash function pcg3d of Jarzynski and Olano, "Hash functions for GPU rendering", 2020.)
+        /// A number that looks random, uniform in $[0, 1)$ in steps of $2^{-24}$: a function of three whole numbers,
+        /// such as a seed and the indices of row and column, the same on every device. Arguments are rounded to whole
+        /// numbers less than $2^{32}$ in size, and their signs do not count; NaN if any is NaN or infinite. Its
+        /// derivative is 0. (The hash function pcg3d of Jarzynski and Olano, "Hash functions for GPU rendering",
+        /// 2020.)
         Random => random, Notation::Call,
             domain: Domain::new(
                 &[(0.0, 1e6), (0.0, 3e4), (0.0, 3e4)], &[0.0, 1.0, -1.0, 77.0, 16777215.0]
@@ -1361,7 +1360,8 @@ scalar_ops! {
 
 /// Applies `op` to each of the arguments on the host; operations of fewer arguments ignore the others.
 ///
-/// What has no code for vectors is computed one by one in `f64`, and so are arguments that this code is not for.
+/// An operation without code for vectors is computed in `f64`, value by value, and so are arguments for which this code
+/// is not right.
 #[inline(always)]
 pub(crate) fn apply_on_host<T: Real, M: Arithmetic>(
     op: ScalarOp,
@@ -1447,7 +1447,7 @@ fn difference_or_tie(a: &Expr, b: &Expr) -> Expr {
     difference.zero_where(&(undefined * a.compare(ScalarOp::Equal, b)))
 }
 
-/// $x + k$, where the sign of a zero stays.
+/// $x + k$, which for $k = 0$ keeps the sign of a zero $x$.
 fn shifted(x: f64, k: u32) -> f64 {
     if k == 0 { x } else { x + k as f64 }
 }
@@ -1456,7 +1456,7 @@ fn shifted(x: f64, k: u32) -> f64 {
 fn polygamma(n: u32, x: f64) -> f64 {
     if x < 0.0 {
         let (sin, cos) = (std::f64::consts::PI * (x - x.round())).sin_cos();
-        // A pole, between infinities of both signs or of one.
+        // A pole. On its two sides are infinities of opposite signs for even `n`, and of the same sign for odd `n`.
         if sin == 0.0 {
             return if n.is_multiple_of(2) {
                 f64::NAN

@@ -1,13 +1,14 @@
 //! Symbolic differentiation, in reverse and in forward mode.
 //!
 //! The derivative of an expression is again an expression, so derivatives of any order exist, and
-//! the derivative of a reduction is another reduction. The rules of scalar functions stand in the
+//! the derivative of a reduction is another reduction. The rules of scalar functions are in the
 //! [catalogue](crate::formula::catalogue); here are those of the nodes that change the inner dimension.
 //!
-//! What does not count in the value does not count in the derivative, whatever it is. Two things see to that:
+//! What does not count in the value does not count in the derivative, even if it is infinite or NaN. Two rules ensure
+//! this:
 //!
-//! - The condition of a mask travels with the [cotangent](Cotangent) of what the mask may hide, and selects the
-//!   contribution when it has arrived at the leaf. Up to there it may be NaN.
+//! - The condition of a mask is passed on with the [cotangent](Cotangent) of the expression that the mask may hide. It
+//!   is applied at the leaf, where it selects whether the contribution counts. Until then the contribution may be NaN.
 //! - A derivative that may be infinite is multiplied by [`StrongMul`](ScalarOp::StrongMul), so that a cotangent
 //!   of zero stays zero.
 
@@ -18,7 +19,7 @@ use super::{
     expr::{Expr, Extreme, Node, Var},
 };
 
-/// What an expression is multiplied with to give its part of a gradient.
+/// The factor that the derivative of an expression is multiplied with in a gradient, and where it counts.
 #[derive(Clone, Debug)]
 pub struct Cotangent {
     /// The factor, of the dimension of the expression.
@@ -36,7 +37,7 @@ impl From<Expr> for Cotangent {
 }
 
 impl Cotangent {
-    /// The same where `mask`, of this dimension or of dimension 1, is 0; elsewhere nothing counts.
+    /// The same cotangent, which counts only where `mask`, of this dimension or of dimension 1, is 0.
     pub fn unless(mut self, mask: Expr) -> Self {
         if !self.masks.contains(&mask) {
             self.masks.push(mask);
@@ -44,13 +45,13 @@ impl Cotangent {
         self
     }
 
-    /// Another factor that counts where this one does.
+    /// A cotangent with another factor, which counts where this one does.
     fn with(&self, value: Expr) -> Self {
         let masks = self.masks.clone();
         Self { value, masks }
     }
 
-    /// The factor, 0 where it does not count.
+    /// The factor where it counts, else 0.
     fn selected(&self) -> Expr {
         match any(&self.masks) {
             Some(mask) => self.value.zero_where(&mask),
@@ -88,7 +89,7 @@ impl Cotangent {
         }
     }
 
-    /// What several contributions are together.
+    /// The sum of several contributions, or `None` if there are none.
     fn sum(all: Vec<Cotangent>) -> Option<Cotangent> {
         let first = all.first()?;
         let shared = |mask: &&Expr| all.iter().all(|other| other.masks.contains(mask));
@@ -113,7 +114,7 @@ impl Cotangent {
             value,
             masks: shared,
         };
-        // Where each is hidden by something of its own, nothing is left.
+        // Where every contribution is hidden by a mask of its own, the sum does not count.
         let hidden: Option<Vec<Expr>> = own.iter().map(|one| any(&one.masks)).collect();
         if let Some(hidden) = hidden {
             sum.masks.extend(hidden.into_iter().reduce(|all, one| {
@@ -123,7 +124,7 @@ impl Cotangent {
         Some(sum)
     }
 
-    /// The cotangents of pieces of an expression, one after the other; nothing where there is none.
+    /// The cotangents of consecutive pieces of an expression, joined. A piece without a cotangent contributes nothing.
     fn concat(pieces: Vec<(usize, Option<Cotangent>)>) -> Self {
         let present = || pieces.iter().filter_map(|(_, piece)| piece.as_ref());
         let shared =
@@ -168,7 +169,7 @@ impl Cotangent {
     }
 }
 
-/// A mask that is not 0 where any of `masks` is not.
+/// A mask that is not 0 where any of `masks` is not 0; `None` if there are no masks.
 fn any(masks: &[Expr]) -> Option<Expr> {
     masks
         .iter()
@@ -282,7 +283,7 @@ impl Expr {
     }
 }
 
-/// What has been found of an adjoint: contributions to all components, and to some from a first one on.
+/// The contributions to an adjoint found so far: `full` to all components, `parts` to some from a first one on.
 #[derive(Default)]
 struct Adjoint {
     full: Vec<Cotangent>,
@@ -290,8 +291,8 @@ struct Adjoint {
 }
 
 impl Adjoint {
-    /// The sum. Where parts overlap, pieces are summed, so that many slices of one vector cost no more
-    /// than their components.
+    /// The sum of all contributions. Overlapping parts are cut into pieces, which are summed one by one, so
+    /// that many slices of one vector cost no more than their components.
     fn total(self, dim: usize) -> Cotangent {
         let Self { mut full, parts } = self;
         let end = |(start, part): &(usize, Cotangent)| start + part.value.dim();
@@ -317,7 +318,7 @@ impl Adjoint {
 
 impl Expr {
     /// The differential $\sum_k u_k \, \partial f / \partial v_k$ of this expression $f$ with respect to
-    /// the leaf `var` in the direction $u$ of its dimension; of the dimension of $f$.
+    /// the leaf `var` in the direction $u$, which has the dimension of the leaf. The result has that of $f$.
     ///
     /// # Panics
     /// If the direction has another dimension than the leaf; callers check it.
@@ -327,7 +328,7 @@ impl Expr {
             direction.dim(),
             "the direction has the dimension of the leaf"
         );
-        // Nothing where an expression does not depend on the leaf.
+        // There is no tangent of expressions that do not depend on the leaf.
         let mut tangents: HashMap<u128, Expr> = HashMap::new();
         for expr in self.topological() {
             let of = |arg: &Expr| tangents.get(&arg.digest()).cloned();
@@ -380,7 +381,7 @@ impl Expr {
     }
 
     /// The divergence $\sum_k \partial f_k / \partial v_k$ of this expression with respect to the leaf
-    /// `var` of its dimension.
+    /// `var`, which has the same dimension.
     ///
     /// # Panics
     /// If the leaf has another dimension; callers check it.
@@ -391,7 +392,7 @@ impl Expr {
             "the leaf has the dimension of the field"
         );
         let one = Expr::constant(1.0);
-        // Slices move to the leaves, so that little is left of a component.
+        // Simplification moves slices to the leaves, so that little of the graph is left for one component.
         let component = |k: usize| self.slice(k, 1).simplify().gradient(var, &one).slice(k, 1);
         let terms = (0..self.dim()).map(|k| component(k).simplify());
         Expr::concat(terms.collect()).inner_sum()
@@ -434,8 +435,8 @@ fn chain(adjoint: &Expr, partial: &Expr, dim: usize) -> Expr {
     }
 }
 
-/// The product of a cotangent, or of a tangent, and a derivative: 0 where the former is, though the latter may be
-/// infinite.
+/// The product of a cotangent, or of a tangent, and a derivative. It is 0 where the cotangent or tangent is 0, even if
+/// the derivative is infinite there.
 fn times(adjoint: Expr, partial: &Expr) -> Expr {
     let nonzero = adjoint.as_const().is_some_and(|value| value != 0.0);
     if nonzero || partial.is_finite() {
@@ -445,8 +446,8 @@ fn times(adjoint: Expr, partial: &Expr) -> Expr {
     }
 }
 
-/// `expr` times a power of two, which is exact, if a factor of it takes that in that is computed less than
-/// once a pair.
+/// `expr` times `by`, multiplied into a factor of `expr` that is computed less often than once a pair. `None` if
+/// there is no such factor, or if `by` is not a power of two, with which the product is exact.
 fn scaled(expr: &Expr, by: f64) -> Option<Expr> {
     let power_of_two = by.is_normal() && by.to_bits().trailing_zeros() >= 52;
     if !power_of_two {

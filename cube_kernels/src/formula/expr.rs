@@ -26,17 +26,17 @@ pub use super::{
 pub enum Node {
     /// A leaf.
     Var(Var),
-    /// Where the pair stands.
+    /// The position of the pair in the matrix.
     Place(Place),
-    /// The same constant in each of `dim` components.
+    /// A constant, of dimension 1.
     Const(f64),
-    /// A scalar function applied component by component; arguments have equal dimension or 1.
+    /// A scalar function applied component by component; arguments have the same dimension, or dimension 1.
     Scalar(ScalarOp, Vec<Expr>),
     /// The numbers `start .. start + len`.
     Iota(usize, usize),
     /// Sum over the inner axis; dimension 1.
     InnerSum(Expr),
-    /// Smallest or largest component; dimension 1; NaN if any is.
+    /// Smallest or largest component; dimension 1; NaN if any component is NaN.
     InnerExtremum(Extreme, Expr),
     /// Components `start .. start + len` of the argument.
     Slice(Expr, usize, usize),
@@ -59,7 +59,7 @@ struct Inner {
     digest: u128,
 }
 
-/// Takes nodes apart one by one, as dropping a deep graph by recursion would be too much for the stack.
+/// Drops the nodes one by one in a loop, as dropping a deep graph by recursion would overflow the stack.
 impl Drop for Inner {
     fn drop(&mut self) {
         let take = |inner: &mut Inner| {
@@ -96,7 +96,7 @@ impl Hash for Expr {
     }
 }
 
-/// What is fed to a digest.
+/// A hasher that collects the bytes of a 128-bit digest.
 pub(crate) struct Digest(Vec<u8>);
 
 impl Hasher for Digest {
@@ -109,9 +109,9 @@ impl Hasher for Digest {
     }
 }
 
-/// The 128-bit digest of what is fed to it.
+/// The 128-bit digest of what `feed` writes.
 pub(crate) fn digest(feed: impl FnOnce(&mut Digest)) -> u128 {
-    // Most nodes have no more.
+    // Enough bytes for most nodes.
     let mut digest = Digest(Vec::with_capacity(128));
     feed(&mut digest);
     XxHash3_128::oneshot(&digest.0)
@@ -210,7 +210,7 @@ impl Expr {
         Self::new(Node::Var(var))
     }
 
-    /// Where the pair stands, as a value of dimension 1.
+    /// The position of the pair in the matrix, as a value of dimension 1.
     pub fn place(place: Place) -> Self {
         Self::new(Node::Place(place))
     }
@@ -245,12 +245,12 @@ impl Expr {
         }
     }
 
-    /// The first place of the smallest or largest component, or of a NaN if there is one.
+    /// The index of the first component that is the smallest or largest, or of the first NaN if there is one.
     pub fn inner_position(&self, extreme: Extreme) -> Self {
         let dim = self.dim();
         let best = self.inner_extremum(extreme);
         let at = |op, other: Expr| Expr::scalar(op, vec![self.clone(), other]);
-        // Nothing equals NaN.
+        // If a component is NaN, so is `best`, which equals nothing. NaN differs from itself, and so is found.
         let hit = at(ScalarOp::Equal, best) + at(ScalarOp::NotEqual, self.clone());
         let places = Expr::scalar(
             ScalarOp::MaskWhere,
@@ -267,8 +267,8 @@ impl Expr {
         }
     }
 
-    /// `dim` components that are 0, but for a 1 at the place that this value, rounded, names; all are 0
-    /// if it names none.
+    /// `dim` components that are 0, except for a 1 at the index that this value rounds to. All are 0 if it
+    /// rounds to no index.
     pub fn one_hot(&self, dim: usize) -> Self {
         let places = Expr::iota(0, dim);
         Expr::scalar(ScalarOp::Equal, vec![places, self.round()])
@@ -303,8 +303,10 @@ impl Expr {
         Self::new(Node::Expand(self.clone(), dim))
     }
 
-    /// The sum of many terms, not as deep as it is long: a few at a time are added one after the other,
-    /// and so fused with their products.
+    /// The sum of many terms, as a graph that is less deep than there are terms.
+    ///
+    /// Terms are added one after the other in short chains, in which products are fused with additions. The
+    /// sums of the chains are added in the same way.
     ///
     /// # Panics
     /// If there are no terms, or their dimensions do not broadcast; callers check it.
@@ -331,8 +333,8 @@ impl Expr {
 
     /// The norm $(\sum_k a_k^2)^{1/2}$.
     ///
-    /// Of what is computed once a row or column the components are scaled by a power of two, so that no square
-    /// leaves the range; that of pairs is right where the squares are in it.
+    /// The components of a vector that does not depend on both axes are scaled by a power of two, so that no square
+    /// overflows or underflows. The norm of a vector of pairs is right if the squares are within the range.
     pub fn norm(&self) -> Self {
         match self.scale() {
             Some(scale) => scale.clone() * (self.clone() * scale.recip()).sqnorm().sqrt(),
@@ -340,7 +342,7 @@ impl Expr {
         }
     }
 
-    /// The vector divided by its [norm](Self::norm), with the same range; 0 where that is.
+    /// The vector divided by its [norm](Self::norm), right for the same vectors as the norm; 0 where the norm is 0.
     pub fn normalize(&self) -> Self {
         let vector = match self.scale() {
             Some(scale) => self.clone() * scale.recip(),
@@ -349,8 +351,8 @@ impl Expr {
         vector.sqnorm().rsqrt() * vector
     }
 
-    /// What the components are to be scaled by, where that costs less than once a pair. It does not change a norm,
-    /// so that its derivative may be 0.
+    /// The power of two that a norm divides the components by, if it is computed less often than once a pair. It does
+    /// not change the norm, so that its own derivative may be taken as 0.
     fn scale(&self) -> Option<Self> {
         let Dependence { i, j } = self.dependence();
         let largest = || self.abs().inner_extremum(Extreme::Maximum);
@@ -372,7 +374,7 @@ impl Expr {
         self.0.dim
     }
 
-    /// Whether this reads where a pair stands on `axis`.
+    /// Whether the expression reads the index of the pair along `axis`.
     pub fn reads_index(&self, axis: Axis) -> bool {
         let reads = |expr: &Expr| match expr.node() {
             Node::Place(Place::Index(own)) => *own == axis,
@@ -392,17 +394,18 @@ impl Expr {
         self.0.sign
     }
 
-    /// Whether all components are finite where the operands are, but for the overflow of sums and products.
+    /// Whether all components are finite where the operands are, apart from the overflow of sums and products.
     pub fn is_finite(&self) -> bool {
         self.0.finite
     }
 
-    /// A value that no component is less than, unless it is NaN; of $-\infty$ where none is known.
+    /// A lower bound of all components that are not NaN; $-\infty$ if none is known.
     pub fn lower_bound(&self) -> f64 {
         self.0.lower
     }
 
-    /// What no component that is not NaN exceeds in size, but for rounding; infinity where nothing is known.
+    /// A bound of the absolute value of all components that are not NaN, apart from rounding; infinity if none is
+    /// known.
     pub fn bound(&self) -> f64 {
         self.0.bound
     }
@@ -413,7 +416,7 @@ impl Expr {
         match self.node() {
             Node::Scalar(op, args) => match op {
                 ScalarOp::Neg | ScalarOp::Abs | ScalarOp::Rounded => args[0].is_rounded(),
-                // By a power of 2, at least.
+                // A product with a power of 2 does not round, so that the other factor has to be rounded already.
                 ScalarOp::Mul if args[0].as_const().is_some() => args[1].is_rounded(),
                 ScalarOp::Mul if args[1].as_const().is_some() => args[0].is_rounded(),
                 ScalarOp::Div if args[1].as_const().is_some() => args[0].is_rounded(),

@@ -1,4 +1,4 @@
-//! What expressions are made of: axes, operands and places.
+//! The leaves of expressions: operands and positions, and the axes along which they vary.
 
 use std::fmt;
 
@@ -44,7 +44,7 @@ pub struct Dependence {
 }
 
 impl From<Option<Axis>> for Dependence {
-    /// On this axis alone, or on none.
+    /// A dependence on this axis alone, or on none.
     fn from(axis: Option<Axis>) -> Self {
         Self {
             i: axis == Some(Axis::I),
@@ -54,7 +54,7 @@ impl From<Option<Axis>> for Dependence {
 }
 
 impl Dependence {
-    /// On both axes.
+    /// A dependence on both axes.
     pub const BOTH: Self = Self { i: true, j: true };
 
     /// Depends on what either side depends on.
@@ -73,7 +73,7 @@ impl Dependence {
         }
     }
 
-    /// The axis, if it varies along one alone.
+    /// The axis, if the value varies along exactly one.
     pub fn only(self) -> Option<Axis> {
         match (self.i, self.j) {
             (true, false) => Some(Axis::I),
@@ -115,28 +115,28 @@ impl Var {
         self.axes.only()
     }
 
-    /// Whether it is the same for all rows and columns.
+    /// Whether the operand is the same for all rows and columns.
     pub fn is_parameter(&self) -> bool {
         self.axes == Dependence::default()
     }
 
-    /// Whether it has a value for each pair.
+    /// Whether the operand has a value for each pair.
     pub fn is_of_pairs(&self) -> bool {
         self.axes.is_both()
     }
 }
 
-/// Where a pair stands in the matrix, as a number.
+/// The position of a pair in the matrix, as a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Place {
-    /// The index of the row or column, exact up to the integers of the type of the formula: 2^24 in
-    /// F32.
+    /// The index of the row or column, exact as far as the type of the formula represents all integers:
+    /// up to 2^24 in F32.
     Index(Axis),
     /// $i - j$, subtracted as integers, so that comparisons with small numbers are always exact.
     Offset,
 }
 
-/// Which of several values.
+/// Which of several values is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Extreme {
     /// The smallest.
@@ -146,7 +146,7 @@ pub enum Extreme {
 }
 
 impl Extreme {
-    /// The function of two values.
+    /// The function that takes this one of two values.
     pub fn op(self) -> ScalarOp {
         match self {
             Extreme::Minimum => ScalarOp::Minimum,

@@ -88,15 +88,15 @@ impl Formula {
         self.root.dim()
     }
 
-    /// Checks that a formula that may come from anyone is none that takes much time, memory or stack to lower, beyond what
-    /// its tensors take.
+    /// Checks that the formula, which may come from an untrusted source, does not take much time, memory or stack to
+    /// lower, beyond what its tensors take.
     ///
     /// # Errors
-    /// What there is too much of.
+    /// A message that says which size of the formula is too large.
     pub fn check_size(&self) -> Result<(), String> {
-        /// Derivatives are a few times as deep as formulas.
+        /// The most levels. Derivatives have a few times as many as the formulas that they are made of.
         const MOST_DEPTH: usize = 2000;
-        /// Of all nodes together that are no operands. Those of operands are bounded by their tensors.
+        /// The most components of all nodes together that are not operands. Operands are bounded by their tensors.
         const MOST_NUMBERS: usize = 1 << 22;
 
         let order = self.root.topological();
@@ -130,7 +130,7 @@ impl Formula {
         self.vars.iter().filter(|var| var.scalar)
     }
 
-    /// Position of operand `index` among the tensors, or among the scalars if it is one.
+    /// Position of operand `index` among the tensors, or among the scalars if it is a scalar.
     pub fn source(&self, index: usize) -> usize {
         let scalar = self.vars[index].scalar;
         self.vars[..index]
@@ -146,10 +146,10 @@ impl std::fmt::Display for Formula {
     }
 }
 
-/// The most nodes of a formula that is read: more than any that a compiler would take.
+/// The most nodes of a formula that is deserialized: more than a compiler would accept.
 const MOST_NODES: usize = 1 << 16;
 
-/// The most components of a node of a formula that is read.
+/// The most components of a node of a formula that is deserialized.
 const MOST_COMPONENTS: usize = u32::MAX as usize;
 
 /// The wire form of a node: its arguments are positions of earlier nodes.
@@ -285,7 +285,7 @@ impl<'de> Deserialize<'de> for Formula {
             .pop()
             .ok_or_else(|| D::Error::custom("an empty formula"))?;
         let formula = Self { root, vars };
-        // Its operands are those that occur, in this order.
+        // The operands must be those that occur in the graph, in the order in which they occur.
         let order = formula.root.topological();
         let occur = order.iter().filter_map(|expr| match expr.node() {
             Node::Var(var) => Some(var),

@@ -19,7 +19,7 @@ pub struct Printer<'a> {
     pub budget: usize,
 }
 
-/// Levels of a formula that are printed: deeper ones would be too much for the stack.
+/// The most levels of a formula that are printed. Printing deeper ones could overflow the stack.
 pub const LEVELS: usize = 300;
 
 impl fmt::Display for Printer<'_> {
@@ -31,7 +31,7 @@ impl fmt::Display for Printer<'_> {
 }
 
 impl Printer<'_> {
-    /// Writes `expr`, of which only so many `levels` are shown.
+    /// Appends `expr` to `out`, with at most so many `levels`.
     pub fn write(&self, expr: &Expr, levels: usize, out: &mut String) {
         if out.len() > self.budget || levels == 0 {
             if !out.ends_with('…') {

@@ -1,8 +1,8 @@
 //! Rewriting to an equal expression that costs less.
 //!
 //! Only identities that hold in floating point are used: constants are folded, neutral elements and
-//! double negations vanish, slices move to the leaves. A product by zero stays, as it may be NaN, and so does a
-//! mask that is constant: what it hides keeps its place among the operands.
+//! double negations vanish, slices move to the leaves. A product with zero stays, as it may be NaN. A constant
+//! mask stays, too, so that the operands that it hides keep their places among the operands.
 
 use rustc_hash::FxHashMap;
 
@@ -59,7 +59,7 @@ fn scalar(op: ScalarOp, args: Vec<Expr>, dim: usize) -> Expr {
     {
         return args[kept].expand(dim);
     }
-    // A strong zero asks for a zero; any other constant is as in a product.
+    // A strong product with the constant 0 is 0. With any other constant it is an ordinary product.
     let op = match (op, constants.as_slice()) {
         (ScalarOp::StrongMul, [Some(0.0), _]) => return Expr::constant(0.0).expand(dim),
         (ScalarOp::StrongMul, [Some(_), _]) => ScalarOp::Mul,
@@ -71,7 +71,7 @@ fn scalar(op: ScalarOp, args: Vec<Expr>, dim: usize) -> Expr {
         (ScalarOp::Neg, Node::InnerSum(inner)) => {
             inner_sum(&scalar(ScalarOp::Neg, vec![inner.clone()], inner.dim()))
         }
-        // Nothing but products is fused with what is done with them.
+        // Only products can be fused with the operation that uses them, so nothing else needs rounding first.
         (ScalarOp::Rounded, node) if !is_product(node) => args[0].clone(),
         (ScalarOp::Powi(2), _) => args[0].square(),
         (ScalarOp::Powi(0), _) => Expr::constant(1.0).expand(dim),
@@ -83,7 +83,7 @@ fn is_product(node: &Node) -> bool {
     match node {
         Node::Scalar(ScalarOp::Mul | ScalarOp::StrongMul | ScalarOp::Square, _) => true,
         Node::Scalar(ScalarOp::Neg, args) => is_product(args[0].node()),
-        // The reciprocal may be a factor.
+        // A quotient may be computed as a product with the reciprocal.
         Node::Scalar(ScalarOp::Div, _) => true,
         Node::Expand(arg, _) => is_product(arg.node()),
         _ => false,
@@ -101,8 +101,8 @@ fn inner_sum(arg: &Expr) -> Expr {
     }
 }
 
-/// Slices that are made already, by the digest of what is sliced, the start and the length. Graphs may share nodes so
-/// often that there are far more paths through them than nodes.
+/// Slices that have been made already, by the digest of the sliced expression, the start and the length. Graphs may
+/// share nodes so often that there are far more paths through them than nodes.
 type Slices = FxHashMap<(u128, usize, usize), Expr>;
 
 fn slice(arg: &Expr, start: usize, len: usize, done: &mut Slices) -> Expr {

@@ -1,19 +1,21 @@
-//! Which terms of a sum of exponentials exist.
+//! Which terms of a sum $\sum e^f w$ of weighted exponentials exist. $f$ is the score of a term, and $w$ its weight.
 //!
-//! A term of weight 0 does not exist, whatever its score is. Kernels multiply exponentials and weights, so that the
-//! formula that they reduce has to say it: a term that does not exist has a score that is less than all others, and
-//! a weight of 0.
+//! A term of weight 0 does not exist, whatever its score is. Kernels multiply exponentials and weights, so the formula
+//! that they reduce has to express this: a term that does not exist has a score that is less than all others, and a
+//! weight of 0.
 
 use super::{
     catalogue::ScalarOp,
     expr::{Axis, Expr, Node},
 };
 
-/// The least score: exponentials relative to any other are 0. Finite, as WGSL has no infinite constants.
+/// The score of terms that do not exist: relative to any other score, its exponential is 0. It is finite, as WGSL has
+/// no infinite constants.
 const LEAST: f64 = f32::MIN as f64;
 
-/// $f$ and $w$, where $f$ is least where $w$ is 0, and the number of components of $f$. Each component of the result has
-/// its own maximum, as it has its own terms.
+/// The formula of $f$ and $w$ in which $f$ is `LEAST` where $w$ is 0, and the number of components of $f$ in it.
+///
+/// Each component of the result has its own maximum, as it has its own terms. `None` if $w$ is a constant other than 0.
 pub fn without_zero_weights(root: &Expr, scores: usize) -> Option<(Expr, usize)> {
     let weights = root.dim() - scores;
     let score = root.slice(0, scores).simplify();
@@ -31,8 +33,10 @@ pub fn without_zero_weights(root: &Expr, scores: usize) -> Option<(Expr, usize)>
     Some((Expr::concat(vec![score, weight]), scores))
 }
 
-/// $f$ and $w$, where $w$ is 0 where a mask within $f$ makes that $-\infty$, as the product of an exponential of 0 and
-/// an infinite or NaN $w$ is NaN. Columns are hidden once, pairs each.
+/// The formula of $f$ and $w$ in which $w$ is 0 where a mask within $f$ makes the score $-\infty$.
+///
+/// Without that, an infinite or NaN $w$ times an exponential that is 0 would be NaN. The masks are applied to weights
+/// once a column if they depend on nothing but columns, else once a pair. `None` if $f$ has no masks.
 pub fn without_hidden_weights(root: &Expr, scores: usize, axis: Axis) -> Option<Expr> {
     let score = root.slice(0, scores).simplify();
     let weight = root.slice(scores, root.dim() - scores);
@@ -59,7 +63,8 @@ pub fn without_hidden_weights(root: &Expr, scores: usize, axis: Axis) -> Option<
     Some(Expr::concat(vec![score, weight.zero_where(&hidden)]))
 }
 
-/// Masks of which any that is not 0 decides the value of `expr` up to finite summands, with what is there then.
+/// The masks within `expr`, each with the value that is taken where the mask is not 0. There, `expr` is this value up
+/// to finite summands.
 fn masks(expr: &Expr) -> Vec<(Expr, Expr)> {
     match expr.node() {
         Node::Scalar(ScalarOp::MaskWhere, args) => {

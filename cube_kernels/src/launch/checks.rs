@@ -12,8 +12,8 @@ use crate::{
     reduction::{ReductionKind, Wanted},
 };
 
-/// Whether the device runs the reduction `kind` of formulas of `tensors` tensors in `precision`, and gives what is
-/// `wanted`.
+/// Checks that the device runs the reduction `kind` in `precision` with `tensors` buffers to read and with outputs for
+/// the `wanted` results.
 pub fn check_device(
     client: &Client,
     precision: Precision,
@@ -25,7 +25,7 @@ pub fn check_device(
     check_properties(properties, runtime, precision, kind, wanted, tensors)
 }
 
-/// The same for a device of which only the properties and the name of the runtime are at hand.
+/// Like [`check_device`], for a device that is given by its properties and the name of its runtime.
 pub fn check_properties(
     properties: &DeviceProperties,
     runtime: &str,
@@ -58,7 +58,7 @@ pub fn check_properties(
     Ok(())
 }
 
-/// Whether the device can do with values of type `precision` what `usage` says.
+/// Checks that the device supports every `usage` of values of type `precision`.
 fn check_type(
     properties: &DeviceProperties,
     runtime: &str,
@@ -81,7 +81,7 @@ fn check_type(
     Ok(())
 }
 
-/// For each tensor the first one that has its shape and its values at the same places.
+/// For each tensor the position of the first tensor that has the same shape, strides and place in memory.
 pub fn same_tensors(tensors: &[TensorBinding]) -> Vec<usize> {
     let place = |tensor: &TensorBinding| {
         let handle = &tensor.handle;

@@ -22,27 +22,29 @@ use crate::{
     reduction::{NO_INDEX, ReductionKind, Wanted},
 };
 
-/// What kernels give.
+/// What the kernels of a launch write.
 #[derive(Clone, Copy)]
 pub(super) enum Goal {
-    /// Results, and the type of their indices.
+    /// Results, with indices of this type.
     Results(IntKind),
-    /// `count` parts, of the columns from `start` on.
+    /// Parts of the columns from `start` on, into tensors that hold `count` parts.
     Parts { start: usize, count: usize },
 }
 
-/// The kernels of a reduction: all that is known before there are buffers. What is launched is made
-/// from it, and what is compiled to look at it where there is no device.
+/// The kernels of a reduction, with all of their arguments that are known before there are buffers.
+///
+/// It is used to launch the kernels, and to compile them for inspection without a device.
 pub struct Kernels<'a> {
     plan: Plan,
     program: &'a Program,
-    /// Where the program is another form of the formula.
+    /// The symmetric form of the formula, if `program` is the program of this form.
     symmetric: Option<&'a Symmetric>,
     /// The run-time sizes and strides.
     numbers: Vec<usize>,
-    /// Where pairs are in ranges, the tasks of workers and their ranges, and indices of what comes in another order.
+    /// The lists that kernels read if pairs are in ranges: the tasks of workers with their ranges, then, as needed, the
+    /// indices of columns in another order, the limits of rows, and the indices of rows in another order.
     lists: Vec<Arc<[u32]>>,
-    /// What becomes of parts.
+    /// How parts are merged.
     merging: Merging,
 }
 
@@ -83,7 +85,7 @@ impl<'a> Kernels<'a> {
             });
         }
         launch.check_layouts(tensors, end)?;
-        // Of the tensors of a program, in its order.
+        // The strides of the tensors of a program, in the order of the program.
         let strided = |program: &Program, order: &[usize]| -> Vec<Strided> {
             let strided = |(index, k): (usize, &usize)| {
                 Strided::new(tensors[*k], (program, index), launch.batch_shape)
@@ -175,19 +177,19 @@ impl<'a> Kernels<'a> {
         numbers.extend(strides.iter().filter_map(|own| own.column));
         match plan.blueprint.columns {
             ColumnSource::All => {}
-            // The first part is known when it is launched.
+            // The position of the first part is filled in at the launch.
             ColumnSource::Placed => numbers.extend([start, 0]),
             ColumnSource::Ranges => numbers.push(plan.workers),
         }
         let mut types = launch.types(index_kind);
         if symmetric.is_some() {
-            // What each unit adds to the sums of a point is many numbers.
+            // Each unit adds many numbers to the sums of a point, which takes F64 to be accurate.
             types.accumulated = Precision::F64.elem();
         }
         let turns = Turns {
             parts: match goal {
                 Goal::Results(_) => plan.parts,
-                // They are merged when all have come.
+                // The caller merges them when all parts are there.
                 Goal::Parts { .. } => 1,
             },
             together: plan.together,
@@ -286,7 +288,7 @@ impl<'a> Kernels<'a> {
         }
     }
 
-    /// Writes parts to `results`, where `into` says; returns how many.
+    /// Writes parts to `results`, from the position `into.first` on, and returns how many.
     pub(super) fn launch_parts(
         &self,
         client: &Client,
@@ -307,9 +309,10 @@ impl<'a> Kernels<'a> {
         Ok(own)
     }
 
-    /// Launches the kernel with its arguments in the order of its parameters. It bounds rows, columns and
-    /// output by the sizes among the numbers, and the strides were taken from the tensors; its loops are over
-    /// these sizes. Parts are written from `first` on.
+    /// Launches the kernel with its arguments in the order of its parameters; parts are written from `first` on.
+    ///
+    /// The kernel bounds rows, columns and output by the sizes in `numbers`, and its loops are over these sizes.
+    /// The strides in `numbers` were taken from the tensors.
     fn launch_reduce(
         &self,
         client: &Client,
@@ -365,8 +368,8 @@ impl<'a> Kernels<'a> {
     }
 }
 
-/// The tasks of all workers, and behind them the ranges, two numbers each. If there are too many, their number is the
-/// error.
+/// The numbers of the tasks of all workers, followed by the ranges of columns with two numbers each. If there are too
+/// many numbers to address with 32 bits, the error is how many there are.
 fn list(tasks: &Tasks) -> Result<Arc<[u32]>, usize> {
     if let Some(list) = tasks.numbers.get() {
         return Ok(list.clone());

@@ -16,25 +16,26 @@ use crate::{
     reduction::{Spec, Wanted},
 };
 
-/// The types of a reduction.
+/// The element types of a reduction.
 #[derive(Clone, Copy)]
 pub(super) struct Types {
-    /// Of operands.
+    /// The type of the operands.
     pub stored: ElemType,
     pub computed: ElemType,
     pub accumulated: ElemType,
-    /// Of the values and indices that are given out.
+    /// The types of the values and indices of the result.
     pub output: (ElemType, ElemType),
 }
 
 impl Types {
-    /// Of the values and indices of a partial result.
+    /// The types of the values and indices of a partial result.
     pub fn partial(&self) -> (ElemType, ElemType) {
         (self.accumulated, ElemType::UInt(UIntKind::U32))
     }
 }
 
-/// The merges of parts, one after the other: none where there is one part.
+/// The launches of the merge kernel that turn parts into a result, one after the other. There are none if the only part
+/// is the result already.
 pub(super) struct Merging {
     pub blueprint: MergeBlueprint,
     pub types: Types,
@@ -44,27 +45,28 @@ pub(super) struct Merging {
     merges: Vec<Merge>,
 }
 
-/// How the kernel that merges parts is launched.
+/// One launch of the kernel that merges parts.
 pub(super) struct Merge {
     parts: usize,
-    /// How many parts become one, where there will still be several, or where the result is a part.
+    /// How many parts are merged into one part. `None` if this launch merges all parts into the result.
     together: Option<usize>,
     cubes: [u32; 3],
     units: usize,
 }
 
-/// How parts become a result.
+/// How many parts are merged, and into what.
 #[derive(Clone, Copy)]
 pub(super) struct Turns {
-    /// How many there are.
+    /// Number of parts.
     pub parts: usize,
-    /// How many are merged at a time, at most.
+    /// The largest number of parts that one unit merges. If there are more, the merged parts are merged again.
     pub together: usize,
-    /// What comes of them even if there is one. One part alone is a result already, if nothing is said.
+    /// What the merge writes, also if there is only one part. `None` also means the result, but then a single part is
+    /// the result already and nothing is launched.
     pub result: Option<Becomes>,
 }
 
-/// What is made of parts.
+/// What parts are merged into.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Becomes {
     Result,
@@ -115,7 +117,7 @@ impl Merging {
     }
 
     pub fn settings(&self, dim: CubeDim) -> KernelSettings {
-        // What CubeCL's own launches heed.
+        // CubeCL's own launches follow this setting, too.
         let mode = match CubeClRuntimeConfig::get().compilation.check_mode {
             BoundsCheckMode::Enforce => ExecutionMode::Checked,
             BoundsCheckMode::Validate => ExecutionMode::Validate,
@@ -168,7 +170,7 @@ impl Merging {
         )
     }
 
-    /// What a merge writes.
+    /// Which buffers a launch writes, and their types.
     fn written(&self, merge: &Merge) -> Written {
         let wanted = self.spec().wanted;
         match merge.together {
@@ -200,7 +202,7 @@ impl Merging {
         }
     }
 
-    /// Merges `parts`, of which there are several, into `results`.
+    /// Merges `parts` into `results`. There must be something to launch: [`is_empty`](Self::is_empty) must be false.
     pub fn launch(&self, client: &Client, parts: PartBuffers, results: Results) {
         let (last, merges) = self.merges.split_last().expect("there are parts");
         let mut parts = parts;
@@ -213,7 +215,7 @@ impl Merging {
         self.launch_merge(last, client, &parts, results);
     }
 
-    /// Launches a merge; a unit reads and writes only what belongs to its row and component.
+    /// Launches one merge. A unit reads and writes only the numbers of its own row and component.
     fn launch_merge(&self, merge: &Merge, client: &Client, parts: &PartBuffers, results: Results) {
         let mut launcher = KernelLauncher::new(self.settings(merge.cube_dim()));
         launcher.declare_io(BufferIOAttr::ReadOnly);
@@ -258,7 +260,7 @@ impl Merging {
     }
 }
 
-/// What a kernel writes.
+/// Which buffers a kernel writes, and their types.
 struct Written {
     values: bool,
     indices: bool,
@@ -266,7 +268,7 @@ struct Written {
     types: (ElemType, ElemType),
 }
 
-/// Where a kernel writes to.
+/// The buffers that a kernel writes to.
 #[derive(Default)]
 pub(super) struct Results {
     pub values: Option<BufferArg>,
@@ -291,11 +293,11 @@ struct Buffer {
     len: usize,
 }
 
-/// Memory of a buffer.
+/// The memory of a buffer.
 enum Memory {
-    /// That is freed when the buffer is dropped.
+    /// Memory that is freed when the buffer is dropped.
     Own(Handle),
-    /// Of a tensor.
+    /// The memory of a tensor.
     Given(BufferBinding),
 }
 
@@ -320,7 +322,8 @@ pub(super) struct PartBuffers {
 }
 
 impl PartBuffers {
-    /// The buffers of tensors, which must hold as many parts as they say of what is `wanted`.
+    /// The buffers of the tensors of `parts`, which must be contiguous and hold `parts.count` parts for the `wanted`
+    /// results.
     pub fn of(parts: &Parts, launch: &Launch, wanted: Wanted) -> Result<Self, LaunchError> {
         let sizes = launch.part_sizes(wanted, parts.count);
         let size = launch.accumulated().elem().size();
@@ -360,7 +363,7 @@ impl PartBuffers {
         (self.values.argument(), indices)
     }
 
-    /// The same as what a kernel writes to.
+    /// The same buffers as the ones that a kernel writes to.
     pub fn results(&self) -> Results {
         let (values, indices) = self.arguments();
         Results {
@@ -371,17 +374,17 @@ impl PartBuffers {
     }
 }
 
-/// How many numbers partial results have.
+/// How many numbers partial results take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartSizes {
-    /// Values, in the type in which they are accumulated.
+    /// Number of values, in the type in which they are accumulated.
     pub values: usize,
-    /// Columns or counts, as unsigned integers of 32 bits.
+    /// Number of columns or counts, as unsigned integers of 32 bits.
     pub indices: usize,
 }
 
 impl PartSizes {
-    /// Of `count` parts with `rows` rows in all batches.
+    /// The sizes of `count` parts with `rows` rows in all batches together.
     pub(super) fn new(spec: Spec, rows: usize, count: usize) -> Self {
         let indices = if spec.keeps_indices() {
             spec.entries()
@@ -389,14 +392,14 @@ impl PartSizes {
             0
         };
         Self {
-            // Counts have none, but a buffer is bound.
+            // Parts of counts have no values, but the kernel always binds a buffer for them.
             values: (count * rows * spec.partial_values()).max(1),
             indices: count * rows * indices,
         }
     }
 }
 
-/// Arguments of a kernel that are buffers of their own.
+/// `count` arguments of a kernel that are buffers, none of which is written in place of another.
 pub(super) fn buffers(count: usize) -> impl Iterator<Item = BufferCompilationArg> {
     (0..count).map(|_| BufferCompilationArg { inplace: None })
 }

@@ -33,7 +33,7 @@ use crate::{
 pub struct Launch<'a> {
     /// The lowered formula.
     pub program: &'a Program,
-    /// The same with each pair evaluated once, if rows and columns are the same points.
+    /// The lowered form that evaluates each pair of points once, if rows and columns are the same points.
     pub symmetric: Option<&'a Symmetric>,
     /// What is done along the reduced axis.
     pub reduction: ReductionKind,
@@ -43,33 +43,34 @@ pub struct Launch<'a> {
     pub rows: usize,
     /// Reduced columns.
     pub columns: usize,
-    /// Into how many rows of the output those of a sum are added up, if they are: row `k` of the output
-    /// is the sum of every `fold`-th row from row `k` on.
+    /// Number of output rows in a batch, if the rows of a sum are added up: row `k` of the output is the
+    /// sum of every `fold`-th row, starting with row `k`.
     pub fold: Option<usize>,
-    /// The pairs that there are, if not all; then no rows are added up.
+    /// The pairs that exist, if not all do. `fold` is `None` then.
     pub ranges: Option<&'a Ranges>,
     /// The type of all operands.
     pub precision: Precision,
-    /// The type of the values: that of the operands, or that in which these are computed.
+    /// The type of the values of the result: the type of the operands, or the one in which formulas of such
+    /// operands are computed.
     pub values: Precision,
-    /// How its schedule is found.
+    /// How the schedule is chosen.
     pub strategy: Strategy,
 }
 
 /// Where the results go: contiguous tensors `[batch.., rows, entries]`, or `[batch.., fold, entries]`.
 #[derive(Debug, Default)]
 pub struct Output {
-    /// The values, where they are wanted.
+    /// The values, if they are wanted.
     pub values: Option<TensorBinding>,
-    /// The columns at which they were found, where they are wanted, and their type.
+    /// The columns at which the values were found, or counts, if they are wanted, and their type.
     pub indices: Option<(TensorBinding, IntKind)>,
-    /// What the values are made of, where it is wanted, in the type in which sums are accumulated:
-    /// `[batch.., rows, Spec::state_size]`.
+    /// The maxima and the sums of exponentials that the values are made of, if they are wanted:
+    /// `[batch.., rows, Spec::state_size]` in the type in which sums are accumulated.
     pub state: Option<TensorBinding>,
 }
 
 impl Output {
-    /// What is wanted.
+    /// Which results have a tensor.
     fn wanted(&self) -> Wanted {
         Wanted {
             values: self.values.is_some(),
@@ -78,7 +79,7 @@ impl Output {
         }
     }
 
-    /// The type of indices; any, where they are not wanted.
+    /// The type of indices. It does not matter if they are not wanted.
     fn index_kind(&self) -> IntKind {
         self.indices
             .as_ref()
@@ -87,8 +88,8 @@ impl Output {
 }
 
 impl<'a> Launch<'a> {
-    /// The kernels of this reduction of tensors with `layouts` on a device with these properties,
-    /// of a runtime of this name. There must be rows and columns.
+    /// The kernels that reduce tensors with `layouts` on a device with these properties and a runtime of
+    /// this name. There must be rows and columns.
     pub fn kernels(
         &self,
         properties: &DeviceProperties,
@@ -109,7 +110,7 @@ impl<'a> Launch<'a> {
         self.kernels_as(&device, runtime, layouts, wanted, index_kind)
     }
 
-    /// The same as planned for `device`.
+    /// Like [`kernels`](Self::kernels), planned for `device`.
     pub fn kernels_as(
         &self,
         device: &Device,
@@ -122,8 +123,8 @@ impl<'a> Launch<'a> {
         Kernels::new(self, device, runtime, layouts, wanted, goal)
     }
 
-    /// Whether a device with these properties, of a runtime of this name, runs this reduction of contiguous tensors
-    /// with these `shapes`: what [`run`](Self::run) would refuse, before there are tensors.
+    /// Checks whether a device with these properties and a runtime of this name runs this reduction of contiguous
+    /// tensors with these `shapes`. It finds errors of [`run`](Self::run) before there are tensors.
     pub fn check(
         &self,
         properties: &DeviceProperties,
@@ -150,7 +151,7 @@ impl<'a> Launch<'a> {
             .map(drop)
     }
 
-    /// How many buffers are read for so many tensors: ranges are in some, too.
+    /// Number of buffers that a kernel reads for so many tensors. Ranges take buffers of their own.
     fn buffers(&self, tensors: usize) -> usize {
         tensors
             + self
@@ -158,12 +159,12 @@ impl<'a> Launch<'a> {
                 .map_or(0, |ranges| ranges.buffers(self.reduction))
     }
 
-    /// The type in which values are taken in.
+    /// The type in which the reduction accumulates values.
     pub fn accumulated(&self) -> Precision {
         self.reduction.accumulated(self.precision.computed())
     }
 
-    /// Whether there is nothing to compute.
+    /// Whether the output is empty, so that there is nothing to compute.
     fn is_empty(&self) -> bool {
         let rows = self.fold.unwrap_or(self.rows);
         rows == 0 || self.batch_shape.contains(&0)
@@ -171,14 +172,14 @@ impl<'a> Launch<'a> {
 
     /// Reduces `tensors` and `scalars` into `output`.
     ///
-    /// A tensor has the shape `[batch.., length, dim]` for a row or column operand and
-    /// `[batch.., dim]` for a parameter; its batch dimensions broadcast against `batch_shape`. Any
-    /// strides are read in place.
+    /// A tensor has the shape `[batch.., length, dim]` for a row or column operand, `[batch.., M, N, dim]`
+    /// for an operand with a value for each pair, and `[batch.., dim]` for a parameter. Its batch
+    /// dimensions broadcast against `batch_shape`. Tensors with any strides are read in place.
     ///
-    /// Nothing is launched for an empty output; there must be columns, and rows to add up.
+    /// Nothing is launched for an empty output. Otherwise there must be columns, and rows if `fold` is set.
     ///
     /// # Errors
-    /// Where the device cannot do it, and where tensors do not have what is read or written there.
+    /// If the device cannot run the reduction, or a tensor does not fit what is read from it or written to it.
     pub fn run(
         &self,
         client: &Client,
@@ -190,7 +191,8 @@ impl<'a> Launch<'a> {
         self.run_as(&device, client, tensors, scalars, output)
     }
 
-    /// The same as planned for `device`, which must not be able to do more than that of the client.
+    /// Like [`run`](Self::run), planned for `device`, which must not have more capabilities than the device
+    /// of the client.
     pub fn run_as(
         &self,
         device: &Device,
@@ -220,7 +222,7 @@ impl<'a> Launch<'a> {
     }
 }
 
-/// The layouts of tensors.
+/// The shape and strides of each tensor.
 fn layouts(tensors: &[TensorBinding]) -> Vec<Layout<'_>> {
     tensors
         .iter()

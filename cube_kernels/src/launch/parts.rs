@@ -1,4 +1,4 @@
-//! Partial results as tensors: of some of the columns each, merged when all have come.
+//! Partial results as tensors: each covers some of the columns, and they are merged when all are there.
 
 use cubecl::{
     ir::{ElemType, IntKind},
@@ -16,30 +16,31 @@ use crate::{
     reduction::{Spec, Wanted},
 };
 
-/// Partial results of a reduction, one behind the other, in contiguous tensors.
+/// Partial results of a reduction, one after the other, in contiguous tensors.
 ///
-/// A part is what a reduction knows of some of the columns, as [`Spec::planes`] says. Parts of other columns are merged
-/// in the order in which they stand, which is to be that of their columns: of equal values the first is found.
+/// A part is the state of a reduction after some of the columns; [`Spec::planes`] lists its values. Parts are merged in
+/// the order in which they are stored. This must be the order of their columns, because a reduction that finds columns
+/// takes the first of several equal values.
 #[derive(Clone, Debug)]
 pub struct Parts {
-    /// Values, `[count, batch.., rows, Spec::partial_values]` of type [`Launch::accumulated`]; one number where there are
-    /// none.
+    /// Values, `[count, batch.., rows, Spec::partial_values]` of type [`Launch::accumulated`]. The tensor has one
+    /// number if parts have no values.
     pub values: TensorBinding,
-    /// Columns or counts, `[count, batch.., rows, Spec::entries]` as unsigned integers of 32 bits, where the reduction
+    /// Columns or counts, `[count, batch.., rows, Spec::entries]` as unsigned integers of 32 bits, if the reduction
     /// [keeps](Spec::keeps_indices) them.
     pub indices: Option<TensorBinding>,
     /// How many parts there are; the tensors may be longer.
     pub count: usize,
 }
 
-/// Where columns start, and where their parts are written.
+/// The first column of a launch, and where its partial results are written.
 #[derive(Clone, Copy, Debug)]
 pub struct PartsAt<'a> {
-    /// The first column, of the rows that tensors of columns have; [`Launch::columns`] says how many follow.
+    /// The index of the first column in the operands of columns. [`Launch::columns`] columns are reduced from there on.
     pub start: usize,
-    /// The tensors.
+    /// The tensors to write to.
     pub parts: &'a Parts,
-    /// The first part that is written.
+    /// The position of the first part that is written.
     pub first: usize,
 }
 
@@ -58,7 +59,7 @@ impl<'a> Launch<'a> {
         self.batch_shape.iter().product::<usize>() * self.fold.unwrap_or(self.rows)
     }
 
-    /// The types of a reduction whose indices are of `index_kind`.
+    /// The types of this reduction with indices of `index_kind`.
     pub(super) fn types(&self, index_kind: IntKind) -> Types {
         Types {
             stored: self.precision.elem(),
@@ -68,16 +69,18 @@ impl<'a> Launch<'a> {
         }
     }
 
-    /// How many numbers `count` parts are.
+    /// How many numbers `count` parts take.
     pub fn part_sizes(&self, wanted: Wanted, count: usize) -> PartSizes {
         PartSizes::new(self.spec(wanted), self.all_rows(), count)
     }
 
-    /// Reduces some of the columns of `tensors` into parts of what is `wanted`; returns how many were written: as many as
-    /// the [plan](super::Kernels::plan) has, none if there are no columns.
+    /// Reduces some of the columns of `tensors` to partial results, from which the `wanted` results can be merged.
+    ///
+    /// Returns how many parts were written: as many as the [plan](super::Kernels::plan) has, or 0 if there are no
+    /// columns or the output is empty.
     ///
     /// # Errors
-    /// As [`run`](Self::run), and where the parts do not fit.
+    /// As [`run`](Self::run), and if the parts do not fit in their tensors.
     pub fn run_parts(
         &self,
         client: &Client,
@@ -90,7 +93,8 @@ impl<'a> Launch<'a> {
         self.run_parts_as(&device, client, tensors, scalars, wanted, into)
     }
 
-    /// The same as planned for `device`, which must not be able to do more than that of the client.
+    /// Like [`run_parts`](Self::run_parts), planned for `device`, which must not have more capabilities than the device
+    /// of the client.
     pub fn run_parts_as(
         &self,
         device: &Device,
@@ -125,7 +129,7 @@ impl<'a> Launch<'a> {
     /// Merges parts of the same rows into results.
     ///
     /// # Errors
-    /// Where there are no parts, or their tensors are shorter than [`part_sizes`](Self::part_sizes) or not contiguous.
+    /// If there are no parts, or their tensors are shorter than [`part_sizes`](Self::part_sizes) or not contiguous.
     pub fn merge(&self, client: &Client, parts: &Parts, output: Output) -> Result<(), LaunchError> {
         let (wanted, kind) = (output.wanted(), output.index_kind());
         self.check_output(&output, wanted)?;
@@ -133,7 +137,9 @@ impl<'a> Launch<'a> {
         self.merge_as(client, parts, wanted, (Becomes::Result, kind), results)
     }
 
-    /// Merges parts of what is `wanted` into one: the first one of `into`, which are other tensors.
+    /// Merges parts, which were made for the `wanted` results, into one part: the first part of `into`.
+    ///
+    /// The tensors of `into` must be other ones than those of `parts`.
     ///
     /// # Errors
     /// As [`merge`](Self::merge).

@@ -1,4 +1,4 @@
-//! Whether tensors have what a program reads of them, so that no kernel reads or writes beyond a buffer.
+//! Checks that tensors are as large as a program needs them, so that no kernel reads or writes beyond a buffer.
 
 use cubecl::{ir::ElemType, prelude::*};
 
@@ -6,7 +6,7 @@ use super::{Launch, LaunchError, Layout, Output, strided::contiguous};
 use crate::{program::Extent, reduction::Wanted};
 
 impl Launch<'_> {
-    /// Checks the number of operands, and the shape of each tensor; columns are read up to `end`.
+    /// Checks the number of tensors and the shape of each; `end` is one more than the last column that is read.
     pub(super) fn check_layouts(&self, tensors: &[Layout], end: usize) -> Result<(), LaunchError> {
         let program = self.program;
         if tensors.len() != program.tensors.len() {
@@ -34,8 +34,8 @@ impl Launch<'_> {
         Ok(())
     }
 
-    /// Checks that ranges are those of a matrix of this size, of which no rows are added up and no partial results are
-    /// asked for.
+    /// Checks that ranges and their limits, if there are any, fit the matrix and its batches, and that the launch
+    /// neither adds up rows nor writes partial results (`parts`).
     pub(super) fn check_ranges(&self, parts: bool) -> Result<(), LaunchError> {
         let Some(ranges) = self.ranges else {
             return Ok(());
@@ -53,7 +53,7 @@ impl Launch<'_> {
         }
     }
 
-    /// Checks that the buffers of tensors hold what their shapes and strides say, and the number of scalars.
+    /// Checks the number of scalars, and that the buffer of each tensor is as long as its shape and strides require.
     pub(super) fn check_buffers(
         &self,
         tensors: &[TensorBinding],
@@ -85,7 +85,7 @@ impl Launch<'_> {
         }
     }
 
-    /// Checks that the tensors of results are contiguous, and as long as these are.
+    /// Checks that the tensors for results are contiguous and have the size of the results.
     pub(super) fn check_output(&self, output: &Output, wanted: Wanted) -> Result<(), LaunchError> {
         let spec = self.spec(wanted);
         let rows = self.all_rows();

@@ -5,7 +5,7 @@ use crate::{
     program::{Program, Space},
 };
 
-/// A tensor without its values.
+/// The shape and strides of a tensor, without its values.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout<'a> {
     /// Its shape.
@@ -23,11 +23,11 @@ pub(super) fn contiguous(shape: &[usize]) -> Vec<usize> {
     strides
 }
 
-/// The strides of a tensor by what they step over.
+/// The strides of a tensor, named by what each one steps over.
 pub(super) struct Strided {
     pub row: usize,
     pub component: usize,
-    /// Of a tensor of pairs.
+    /// The stride of columns, if the tensor has a value for each pair.
     pub column: Option<usize>,
     pub batch: Vec<usize>,
     pub packing: Packing,
@@ -36,7 +36,7 @@ pub(super) struct Strided {
 }
 
 impl Strided {
-    /// Those of tensor `index` of a program.
+    /// The strides of `tensor`, which is tensor `index` of a program.
     pub fn new(tensor: Layout, (program, index): (&Program, usize), batch_shape: &[usize]) -> Self {
         let Layout { shape, strides } = tensor;
         let space = program.tensors[index];
@@ -58,7 +58,7 @@ impl Strided {
             Space::Pair if program.columns_first => (stride(rank - 2), Some(stride(rank - 3))),
             Space::Pair => (stride(rank - 3), Some(stride(rank - 2))),
         };
-        // A single component has no stride that matters.
+        // The stride of a single component does not matter, so that it may count as adjacent.
         let dim = shape[rank - 1];
         let component = if dim == 1 { 1 } else { strides[rank - 1] };
         Self {

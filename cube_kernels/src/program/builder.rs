@@ -1,16 +1,16 @@
-//! The code of a stage while it is made.
+//! The code of a stage while it is built.
 
 use std::collections::HashMap;
 
 use super::{Code, Instruction, Item, Load, Register, Stage};
 use crate::formula::expr::Expr;
 
-/// The component that is asked for.
+/// A component of a vector expression, as lowering asks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Component {
-    /// A known one.
+    /// A component whose number is known, in unrolled code.
     At(usize),
-    /// `offset + k` in the innermost loop.
+    /// Component `offset + k` in the innermost loop, which runs over `k`.
     Looped(usize),
 }
 

@@ -20,7 +20,7 @@ pub struct InnerProduct {
     pub row: Factor,
     /// The factors $y_k$.
     pub column: Factor,
-    /// What differences are multiplied by, if they are.
+    /// The factors $s_k$ that differences are multiplied by, if there are any.
     pub scale: Option<Scale>,
 }
 
@@ -31,16 +31,16 @@ pub struct Factor {
     pub tensor: usize,
     /// The first component.
     pub offset: usize,
-    /// The slot that it fills.
+    /// The slot that the first component fills.
     pub slot: usize,
 }
 
-/// Uniform slot `slot`, or `slot + k`.
+/// A factor in the uniform slot `slot`, or in slot `slot + k` for component `k` if `looped`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Scale {
-    /// The slot, the first one where there is one a component.
+    /// The slot; the first one if each component has a factor of its own.
     pub slot: usize,
-    /// Whether there is one a component.
+    /// Whether each component has a factor of its own.
     pub looped: bool,
 }
 
@@ -167,8 +167,8 @@ impl Listing {
         })
     }
 
-    /// Whether the `len` components of `factor`, which fill slots of `space`, serve only these items of the
-    /// pair.
+    /// Whether the `len` components of `factor` are copied to slots of `space` by a copy of their own, and
+    /// only these items of the pair read them.
     pub fn only_for(&self, items: &[usize], space: Space, factor: Factor, len: usize) -> bool {
         let (first, last) = (factor.slot, factor.slot + len);
         let copied = |load: &Load| load.slot == first && load.len == len;
@@ -184,7 +184,7 @@ impl Listing {
     }
 }
 
-/// What `register` holds, if the loop body sets it: `values` are its registers with what they hold.
+/// What `register` holds, if the loop body sets it. `values` lists the registers of the body and what they hold.
 pub(super) fn held<V: Copy>(values: &[(Register, V)], register: Register) -> Option<V> {
     let own = values.iter().find(|(own, _)| *own == register);
     own.map(|(_, value)| *value)

@@ -1,13 +1,13 @@
-//! How many iterations loops take, at most, where the test that ends a loop counts as one.
+//! The largest number of iterations that loops take. The test that ends a loop counts as an iteration.
 
 use super::UNROLL;
 
-/// A loop of `len` iterations, each with `inner` in loops of its own.
+/// The iterations of a loop that runs `len` times and takes `inner` iterations of inner loops each time.
 pub fn looped(len: usize, inner: usize) -> usize {
     len.saturating_mul(1 + inner).saturating_add(1)
 }
 
-/// The same for a loop that is unrolled if it is short.
+/// Like [`looped`], for a loop that is unrolled if it is short.
 pub fn unrolled(len: usize, inner: usize) -> usize {
     match len {
         ..=UNROLL => len * inner,
@@ -15,11 +15,11 @@ pub fn unrolled(len: usize, inner: usize) -> usize {
     }
 }
 
-/// Iterations of [`RunningSums`](crate::reduction::RunningSums) of some components.
+/// The iterations of loops that [`RunningSums`](crate::reduction::RunningSums) of some components take.
 pub struct SumIterations {
-    /// For the end of a block: sums of blocks are added up, and sometimes these sums, too.
+    /// At the end of a block, when its sums are added to the sums of earlier blocks, and sometimes these to the total.
     pub end_block: usize,
-    /// For taking in a partial result.
+    /// To merge a partial result.
     pub merge: usize,
 }
 

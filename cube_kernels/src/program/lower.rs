@@ -27,16 +27,17 @@ use crate::{
 /// registers spill, while a loop shares each loaded row between several columns.
 pub const UNROLL: usize = 8;
 
-/// Angles below are small: far from those that are reduced otherwise, whatever is rounded.
+/// Angles below this bound need no code for large angles. Rounding cannot bring them to $2^{13}$, from where some
+/// devices reduce angles in another way.
 const SMALL: f64 = 8e3;
 
-/// Levels of a formula up to which the stack of any thread is enough, and bytes of it that a level takes, with a margin:
-/// 400 were measured.
+/// The most levels of a formula for which the stack of any thread is large enough.
 const SHALLOW: usize = 500;
 
+/// Bytes of stack for each level of a formula, with a margin: 400 bytes were measured.
 const STACK_OF_LEVEL: usize = 4 << 10;
 
-/// Added to the slots that are computed until the number of loaded ones is known.
+/// Added to the numbers of computed slots until the number of loaded slots is known.
 const COMPUTED: usize = 1 << 30;
 
 struct Lowering<'a> {
@@ -58,7 +59,7 @@ impl Program {
 /// Lowers `root`, an expression in the operands of `formula`.
 pub(super) fn listing(formula: &Formula, root: &Expr, reduced: Axis) -> Listing {
     let work = || listing_on_stack(formula, root, reduced);
-    // A call for each level.
+    // Lowering calls itself for each level, so that deep formulas need a larger stack. WebAssembly has no threads.
     if root.depth() <= SHALLOW || cfg!(target_family = "wasm") {
         return work();
     }
@@ -92,7 +93,7 @@ fn listing_on_stack(formula: &Formula, root: &Expr, reduced: Axis) -> Listing {
         .tensors()
         .map(|var| lowering.space_of(var.axes))
         .collect();
-    // Without such tensors, both directions may share a kernel.
+    // Without tensors of pairs this stays false, so that both directions may share a kernel.
     let columns_first = reduced == Axis::I && tensors.contains(&Space::Pair);
     let loaded = [Space::Uniform, Space::Row, Space::Column]
         .map(|space| lowering.builders[space as usize].loaded);
@@ -238,8 +239,8 @@ impl Lowering<'_> {
     ) -> Register {
         let looped = matches!(component, Component::Looped(_));
         match op {
-            // The reciprocal is computed once a row or column, not once a pair; this is at most one
-            // more rounding, but infinite for divisors whose reciprocal overflows.
+            // The reciprocal is computed once a row or column, not once a pair. This is at most one
+            // more rounding, but the reciprocal of a tiny divisor may overflow to infinity.
             ScalarOp::Div
                 if space == Space::Pair && self.space_of(args[1].dependence()) < space =>
             {
@@ -275,7 +276,7 @@ impl Lowering<'_> {
             }
             _ => {}
         }
-        // Of a power of 2 its exponent.
+        // The exponent, if the exponential is a power of 2.
         let power = match op {
             ScalarOp::Exp => power_of_two(&args[0]),
             _ => None,
@@ -305,7 +306,7 @@ impl Lowering<'_> {
         self.builder(space).push(instruction, looped)
     }
 
-    /// One component as something to add.
+    /// One component as a term of a sum.
     fn term(&mut self, space: Space, expr: &Expr, component: Component) -> Term {
         let component = match expr.dim() {
             1 => Component::At(0),
@@ -314,7 +315,7 @@ impl Lowering<'_> {
         let own = self.space_of(expr.dependence()) == space && expr.as_const().is_none();
         let new = own && self.builder(space).known(expr, component).is_none();
         match expr.node() {
-            // A product in a part of the inner axis is one of the whole.
+            // If the component of the part is a product, so is the component of the whole.
             Node::Concat(parts) if new => {
                 let (part, start) = part_at(parts, component.first());
                 return self.term(space, part, component.unshift(start));
@@ -354,7 +355,7 @@ impl Lowering<'_> {
         Term::Value(self.scalar(space, expr, component))
     }
 
-    /// The sum over the inner axis of `expr`, or what `op` makes of its components.
+    /// The sum over the inner axis of `expr`, or the fold of its components by `op`.
     fn fold(&mut self, space: Space, expr: &Expr, op: Option<ScalarOp>) -> Register {
         let mut total = None;
         for (start, len) in self.segments(space, expr) {
@@ -364,7 +365,7 @@ impl Lowering<'_> {
                     Some(_) => Term::Value(self.scalar(space, expr, Component::At(start))),
                 }
             } else {
-                // A sum starts from nothing, everything else from a value.
+                // A sum starts from 0, any other fold from a value: the total so far or the first component.
                 let fold = op.map(|op| {
                     let first = match total {
                         Some(total) => total,
@@ -477,7 +478,7 @@ impl Lowering<'_> {
     }
 }
 
-/// The expression that `expr` is the product of with $\ln 2$, if it is one.
+/// The other factor, if `expr` is a product with $\ln 2$: its exponential is 2 to the power of this factor.
 fn power_of_two(expr: &Expr) -> Option<&Expr> {
     let Node::Scalar(ScalarOp::Mul, args) = expr.node() else {
         return None;

@@ -1,4 +1,4 @@
-//! A formula lowered to straight-line code: what a kernel is generated from.
+//! A formula lowered to straight-line code, from which kernels are generated.
 //!
 //! ```text
 //! uniform  parameters and what follows from them      once a unit
@@ -39,7 +39,7 @@ pub use weighted_sum::{WeightedSum, Weights};
 
 use crate::{formula::catalogue::ScalarOp, math::Argument};
 
-/// The most columns that are evaluated together.
+/// The largest number of columns that a unit evaluates together.
 pub const LOOP_COLUMNS: usize = 14;
 
 /// Columns of a shared tile that are read at once.
@@ -48,21 +48,21 @@ pub const LOADED_COLUMNS: usize = 4;
 /// The number of a value within one stage.
 pub type Register = usize;
 
-/// Where a value lives; the order is the order in which the stages run.
+/// The stage in which a value is computed. Stages run in the order of the variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Space {
     /// Computed once.
     Uniform,
-    /// Computed once a row of the output.
+    /// Computed once for each row of the output.
     Row,
-    /// Computed once a reduced column.
+    /// Computed once for each reduced column.
     Column,
-    /// Computed once a pair.
+    /// Computed once for each pair.
     Pair,
 }
 
 impl Space {
-    /// The dimensions of a tensor of this space that are not of batches.
+    /// Number of dimensions of a tensor of this space, without its batch dimensions.
     pub fn dimensions(self) -> usize {
         match self {
             Space::Uniform => 1,
@@ -77,7 +77,7 @@ impl Space {
 pub enum Instruction {
     /// A constant.
     Const(Bits),
-    /// Slot `slot`, or `slot + k` inside a loop over `k` where `looped`.
+    /// Slot `slot`, or slot `slot + k` of a loop over `k` if `looped`.
     Load {
         /// The space of the slot.
         space: Space,
@@ -86,13 +86,13 @@ pub enum Instruction {
         /// Whether the loop counter is added.
         looped: bool,
     },
-    /// The index of the row minus that of the column, or the opposite where `negated`.
+    /// The index of the row minus the index of the column, or the opposite if `negated`.
     Offset {
         /// Whether the column comes first.
         negated: bool,
     },
-    /// A component of a tensor that has a value for each pair, or component `component + k` inside a loop over `k` where
-    /// `looped`.
+    /// Component `component` of a tensor that has a value for each pair, or component `component + k` of a loop over
+    /// `k` if `looped`.
     Entry {
         /// The position of the tensor among the tensors.
         tensor: usize,
@@ -110,12 +110,12 @@ pub enum Instruction {
     Apply {
         /// The function.
         op: ScalarOp,
-        /// The arguments; functions of fewer repeat their last.
+        /// The arguments. Functions of fewer than three arguments repeat the last one.
         args: [Register; 3],
-        /// What is known of the first one.
+        /// What is known of the first argument.
         argument: Argument,
     },
-    /// `a * b + c`, or `c - a * b` where `negated`.
+    /// `a * b + c`, or `c - a * b` if `negated`.
     Fma {
         /// The factors and the summand.
         args: [Register; 3],
@@ -124,7 +124,8 @@ pub enum Instruction {
     },
 }
 
-/// A value that is added to something: the product is kept apart so that it can be fused.
+/// A value that is added to another one. A product is kept as its two factors, so that the multiplication can be fused
+/// with the addition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Term {
     /// A value.
@@ -146,7 +147,7 @@ pub type Code = Vec<(Register, Instruction)>;
 pub enum Item {
     /// A register gets a value.
     Let(Register, Instruction),
-    /// A register gets the sum of a term over `k < len`, or what else it is folded by.
+    /// A register gets the sum of a term over `k < len`, or the fold of the term by another function.
     Sum {
         /// The result.
         register: Register,
@@ -156,7 +157,7 @@ pub enum Item {
         body: Code,
         /// The term.
         term: Term,
-        /// A function of two values to fold by instead of the sum, and what it starts from.
+        /// The function of two values to fold by instead of the sum, and the register that the fold starts from.
         fold: Option<(ScalarOp, Register)>,
     },
     /// Slot or output `base + k` gets a term, for `k < len`.
@@ -190,9 +191,9 @@ pub struct Load {
     pub slot: usize,
     /// Number of slots.
     pub len: usize,
-    /// Where they come from.
+    /// What is copied.
     pub source: Source,
-    /// First component.
+    /// The first component.
     pub offset: usize,
 }
 
@@ -215,7 +216,7 @@ impl Stage {
         self.slots - self.loaded
     }
 
-    /// The copy that fills `slot`, if it is a copied one.
+    /// The copy that fills `slot`, if the slot is copied and not computed.
     pub fn load_of(&self, slot: usize) -> Option<&Load> {
         self.loads
             .iter()
@@ -232,17 +233,17 @@ pub struct Listing {
     pub columns_first: bool,
     /// Number of run-time scalars.
     pub scalars: usize,
-    /// What follows from parameters.
+    /// What is computed from parameters.
     pub uniform: Stage,
-    /// What follows from a row.
+    /// What is computed from a row.
     pub row: Stage,
-    /// What follows from a column.
+    /// What is computed from a column.
     pub column: Stage,
     /// What is computed for a pair; it stores the components of the formula.
     pub pair: Vec<Item>,
     /// Number of components of the formula.
     pub dim: usize,
-    /// The same for points near 0, where a pair takes less so.
+    /// The scaled form of the formula for points near 0, if a pair takes fewer instructions in this form.
     pub scaled: Option<Scaled>,
 }
 
@@ -300,7 +301,7 @@ impl Listing {
         }
     }
 
-    /// The slots of `space` that a pair reads, as ranges in order that do not touch.
+    /// The slots of `space` that a pair reads, as ascending ranges that do not touch.
     pub fn pair_reads(&self, space: Space) -> Vec<Range<usize>> {
         let slots = self.pair.iter().flat_map(|item| item.reads(space));
         let mut slots: Vec<_> = slots.collect();
@@ -315,7 +316,7 @@ impl Listing {
         apart
     }
 
-    /// Whether some inner axis of a pair is a loop.
+    /// Whether the code of a pair has a loop over an inner axis.
     pub fn looped(&self) -> bool {
         self.pair.iter().any(|item| match item {
             Item::Let(..) => false,
@@ -324,7 +325,7 @@ impl Listing {
         })
     }
 
-    /// About how many instructions of a processor a pair takes.
+    /// About how many processor instructions it takes to evaluate a pair.
     pub fn pair_work(&self) -> usize {
         let work = |body: &Code| body.iter().map(|(_, i)| i.work()).sum::<usize>() + 1;
         let items = self.pair.iter().map(|item| match item {
@@ -334,8 +335,8 @@ impl Listing {
         items.sum()
     }
 
-    /// Whether the code of a pair is so long, where a loop is as long as its body, that compilers need a long time for it
-    /// as one piece.
+    /// Whether the code of a pair is so long that compilers need a long time for it as one piece. A loop counts as the
+    /// length of its body.
     pub fn is_long(&self) -> bool {
         self.pair_length() > PIECE
     }
@@ -345,8 +346,9 @@ impl Listing {
         self.pair.iter().map(Item::length).sum()
     }
 
-    /// The items of a long pair in pieces that are compiled by themselves, as the time that CubeCL takes for one grows
-    /// with the square of its length; none for other pairs.
+    /// The items of a [long](Self::is_long) pair in pieces that are compiled separately; empty for other pairs.
+    ///
+    /// The time that CubeCL takes for a piece grows with the square of its length.
     pub fn pieces(&self) -> Vec<Piece> {
         if !self.is_long() {
             return Vec::new();
@@ -364,9 +366,9 @@ impl Listing {
         self.cut(ranges)
     }
 
-    /// Consecutive pieces of these items, with what goes from one to others.
+    /// The pieces with these ranges of items, and the registers that are passed from one piece to later ones.
     fn cut(&self, ranges: Vec<Range<usize>>) -> Vec<Piece> {
-        // Where registers are filled: in which piece, by which item.
+        // The piece and the item that fill each register.
         let mut filled: HashMap<Register, (usize, usize)> = HashMap::new();
         let mut taken: Vec<Vec<Register>> = Vec::new();
         let mut kept: Vec<Vec<Register>> = Vec::new();
@@ -383,7 +385,7 @@ impl Listing {
             kept.push(Vec::new());
             for e in own.clone() {
                 for register in self.pair[e].registers() {
-                    // What a loop fills for itself is not among them.
+                    // Registers that the body of a loop fills and reads itself are not in `filled`.
                     let Some(&(from, item)) = filled.get(&register) else {
                         continue;
                     };
@@ -405,7 +407,7 @@ impl Listing {
             pieces.push(piece);
         }
 
-        // A place serves others when its value has been read for the last time.
+        // A place is free for another value once its own value has been read for the last time.
         let mut places: HashMap<Register, usize> = HashMap::new();
         let (mut free, mut next): (Vec<usize>, usize) = (Vec::new(), 0);
         for (at, piece) in pieces.iter_mut().enumerate() {
@@ -430,7 +432,7 @@ impl Listing {
         pieces
     }
 
-    /// Instructions for one pair, with loops counted by their length.
+    /// Number of instructions for one pair. The body of a loop counts once for each iteration.
     pub fn pair_cost(&self) -> usize {
         self.pair
             .iter()
@@ -448,19 +450,20 @@ impl Listing {
 /// special cases of its result.
 pub const FUNCTION: usize = 20;
 
-/// About how many instructions compilers take in one piece: more than the pairs of usual formulas have. Shorter pieces
-/// have to exchange more values.
+/// About how many instructions are compiled as one piece: more than the pairs of usual formulas have. Shorter pieces
+/// would have to pass more values to each other.
 const PIECE: usize = 160;
 
-/// Items of a pair that are compiled by themselves.
+/// Items of a pair that are compiled separately from the others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Piece {
-    /// Which, in order: what others load, too, and consecutive ones.
+    /// The items in the order in which they run: first loads and constants of earlier pieces that are repeated here,
+    /// then the consecutive items of this piece.
     pub items: Vec<usize>,
-    /// Whether it is a result of the pair, which is by itself.
+    /// Whether the piece stores a result of the pair. A store is always a piece of its own.
     pub stores: bool,
-    /// The registers that it reads and others fill, with the places where they are kept.
+    /// The registers that earlier pieces fill and this piece reads, with the places where they are kept.
     pub taken: Vec<(Register, usize)>,
-    /// The registers that it fills and others read, with the places where they are kept.
+    /// The registers that this piece fills and later pieces read, with the places where they are kept.
     pub kept: Vec<(Register, usize)>,
 }

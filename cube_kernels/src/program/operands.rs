@@ -1,14 +1,14 @@
-//! What a program reads of its operands.
+//! What a program reads from its operands.
 
 use super::{Listing, Source, Space};
 
-/// The sizes of a reduction, as far as operands must have them.
+/// The sizes of a reduction that its operands must cover.
 pub(crate) struct Extent<'a> {
     /// Sizes of the batch dimensions.
     pub batch: &'a [usize],
     /// Rows of the operands in one batch.
     pub rows: usize,
-    /// One more than the last column.
+    /// One more than the last column that is read.
     pub end: usize,
 }
 
@@ -24,7 +24,8 @@ impl Listing {
         ends.chain(entries).max().unwrap_or(0)
     }
 
-    /// Checks that tensor `index`, of this shape and as many strides as there are dimensions, has what is read of it.
+    /// Checks that tensor `index`, given by its shape and its number of strides, covers what the program reads from it.
+    /// The error says what does not fit.
     pub(crate) fn check_operand(
         &self,
         index: usize,
@@ -36,7 +37,7 @@ impl Listing {
             return Err("it has another number of strides than of dimensions".to_string());
         }
         let (rows, columns) = (("rows", extent.rows), ("columns", extent.end));
-        // The dimensions before the inner one that are not of batches.
+        // The dimensions between the batch dimensions and the inner one.
         let axes = match self.tensors[index] {
             Space::Uniform => vec![],
             Space::Row => vec![rows],
@@ -53,7 +54,7 @@ impl Listing {
         if shape[rank - 1] < components {
             return Err(format!("{components} components are read"));
         }
-        // What is of size 1 is the same for all.
+        // A dimension of size 1 broadcasts: all rows or columns have the same value.
         let short = |(size, (_, read)): &(&usize, &(&str, usize))| **size != 1 && **size < *read;
         if let Some((_, (what, read))) = shape[rank - own..].iter().zip(&axes).find(short) {
             return Err(format!("{read} {what} are read"));

@@ -1,4 +1,4 @@
-//! Exponentials of squared distances, of coordinates that are scaled before they meet.
+//! Exponentials of squared distances whose coordinates are scaled before they are subtracted.
 
 use super::{Program, UNROLL, lower::listing};
 use crate::formula::{
@@ -13,22 +13,23 @@ use crate::formula::{
 ///
 /// Rounding $s x$ and $s y$ changes the exponent by up to $2 |s x - s y| \, (|s x| + |s y|) \, u$ with the unit
 /// roundoff $u = 2^{-24}$, and the exponential by no more than $0.72 \, (|s x| + |s y|) \, u$, as $2 t 2^{-t^2}
-/// \ln 2$ is at most 0.72. Within [`REACH`] of 0 that is below 7e-7 of the largest value of the exponential, 1;
-/// points beyond it are for the formula as it is, which loses nothing however far they are from 0.
+/// \ln 2$ is at most 0.72. Within [`REACH`] of 0 that is below 7e-7 of the largest value of the exponential, 1.
+/// Points beyond it are computed by the original formula, which loses no digits however far they are from 0.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Scaled {
     /// Computes the formula.
     pub program: Program,
-    /// Its computed slots of rows and columns are squared distances from 0, which must not be above
-    /// [`REACH`] squared.
+    /// Computes the squared distances of the scaled points from 0, in its computed slots of rows and columns.
+    /// None of them may be above [`REACH`] squared where `program` is used.
     pub reach: Program,
 }
 
-/// The largest $|s x|$ and $|s y|$.
+/// The largest $|s x|$ and $|s y|$ for which the scaled form is used.
 pub const REACH: f64 = 8.0;
 
 impl Scaled {
-    /// Lowers `formula`, of which a pair takes `work` otherwise. None if that is not less so.
+    /// Lowers `formula` in its scaled form. `None` if it has no such form, or a pair takes no less than `work`, the
+    /// instructions of the original form.
     pub(super) fn new(formula: &Formula, reduced: Axis, work: usize) -> Option<Self> {
         let mut norms: Vec<Expr> = Vec::new();
         let root = formula
@@ -52,9 +53,10 @@ impl Scaled {
     }
 }
 
-/// The argument $\sum_k c_k \lambda_k^2 (a_k - b_k)^2$ of an exponential, or each of these terms.
+/// The argument $\sum_k c_k \lambda_k^2 (a_k - b_k)^2$ of an exponential, or one such term for each component if it is
+/// not `summed`.
 struct Exponent {
-    /// The points, scaled.
+    /// The scaled points, with components $s_k a_k$ and $s_k b_k$.
     points: [Expr; 2],
     /// $s_k = \lambda_k \sqrt{-c_k \log_2 e}$, NaN where $c_k$ is positive.
     scale: Expr,
@@ -62,7 +64,7 @@ struct Exponent {
 }
 
 impl Exponent {
-    /// That of `expr`, if it is the exponential of one.
+    /// The exponent of `expr`, if `expr` is an exponential with such an argument.
     fn new(expr: &Expr) -> Option<Self> {
         let Node::Scalar(ScalarOp::Exp, args) = expr.node() else {
             return None;
@@ -70,10 +72,10 @@ impl Exponent {
         Self::read(&args[0], Expr::constant(1.0), false)
     }
 
-    /// That of `coefficient` times `expr`.
+    /// The product of `coefficient` and `expr`, if it is such an exponent.
     fn read(expr: &Expr, coefficient: Expr, summed: bool) -> Option<Self> {
         match expr.node() {
-            // What the components of a sum are multiplied by is not what several sums are.
+            // A coefficient with several components multiplies several copies of the sum, not its terms.
             Node::InnerSum(arg) if !summed && coefficient.dim() == 1 => {
                 Self::read(arg, coefficient, true)
             }
@@ -111,10 +113,10 @@ impl Exponent {
         (power * std::f64::consts::LN_2).exp()
     }
 
-    /// $\sum_k (s_k a_k)^2$ and the same of $b$, but far beyond all bounds where a scale is so small that it may
-    /// have lost digits.
+    /// $\sum_k (s_k a_k)^2$ and the same for $b$. Where a scale is so small that it may have lost digits, both are
+    /// far above [`REACH`] squared.
     fn norms(&self) -> [Expr; 2] {
-        /// $2^{-110}$: it counts from about there on.
+        /// $2^{-110}$: scales below about this value are too small.
         const SMALL: f64 = 7.703719777548943e-34;
         let small = Expr::constant(SMALL) / self.scale.abs();
         let norm = |point: &Expr| (point.square() + small.clone()).inner_sum();
@@ -122,7 +124,8 @@ impl Exponent {
     }
 }
 
-/// What $\lambda (a - b)$ is, times `scale`: the factor and the points, one a row and one a column.
+/// The factor $\lambda$ times `scale`, and the points $a$ and $b$, if `expr` is $\pm \lambda (a - b)$ with one point
+/// of rows and one of columns. The sign is dropped, as the difference is squared.
 fn difference(expr: &Expr, scale: Expr) -> Option<(Expr, [Expr; 2])> {
     match expr.node() {
         Node::Scalar(ScalarOp::Sub, args) => {
@@ -141,7 +144,7 @@ fn difference(expr: &Expr, scale: Expr) -> Option<(Expr, [Expr; 2])> {
     }
 }
 
-/// A factor of `expr` that is the same for all pairs, and what it is multiplied with.
+/// A factor of `expr` that is the same for all pairs, and the other factor.
 fn factor(expr: &Expr) -> Option<(Expr, Expr)> {
     let uniform = |expr: &Expr| {
         ![Axis::I, Axis::J]

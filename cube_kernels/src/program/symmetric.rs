@@ -15,15 +15,15 @@ use crate::formula::{
 /// The lowered form of a formula $f$ over rows and columns that are the same points: a program that
 /// computes $f_{ij}$ for the sum of row $i$, and $f_{ji}$ for that of row $j$.
 ///
-/// What both have in common is computed once, which is nearly all where $f$ is a symmetric kernel times
-/// a weight of the column. It is so for any formula; whether it saves work is for the planner to judge.
+/// Values that both have in common are computed once. These are nearly all values if $f$ is a symmetric
+/// kernel times a weight of the column. The form is right for any $f$; the planner decides whether it saves work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Symmetric {
     /// Stores the components of $f_{ij}$, and then those of $f_{ji}$.
     pub program: Program,
-    /// Which tensor of the formula each one of the program is.
+    /// For each tensor of the program, its position among the tensors of the formula.
     pub tensors: Vec<usize>,
-    /// Which scalar of the formula each one of the program is.
+    /// For each scalar of the program, its position among the scalars of the formula.
     pub scalars: Vec<usize>,
     /// About how many instructions of a processor $f_{ij}$ alone takes.
     pub single_work: usize,
@@ -31,21 +31,22 @@ pub struct Symmetric {
     pub least: usize,
 }
 
-/// The fewest points for which half of the pairs make up for a second kernel, which merges the sums of the
-/// units.
+/// The fewest points for which evaluating only half of the pairs saves more than the second kernel costs, which
+/// merges the sums of the units.
 const LEAST: usize = 2000;
 
 impl Symmetric {
     /// Lowers `formula` for a reduction over `reduced`, where `same` gives for each tensor the first one that
-    /// has the same values. None if no row is known to be a column.
+    /// has the same values. `None` if no tensor of rows is known to have the values of a tensor of columns, or if
+    /// a tensor has a value for each pair.
     pub fn new(formula: &Formula, reduced: Axis, same: &[usize]) -> Option<Self> {
         let tensors: Vec<&Var> = formula.tensors().collect();
         assert_eq!(tensors.len(), same.len());
-        // The value of a pair says nothing about that of the opposite one.
+        // The value that a tensor has for a pair says nothing about its value for the opposite pair.
         if tensors.iter().any(|var| var.is_of_pairs()) {
             return None;
         }
-        // Operands of the same values get the number of the first one that has an axis.
+        // Operands of rows or columns with the same values all get the number of the first one of them.
         let first = |k: usize| {
             let equal = |other: &usize| same[*other] == same[k] && tensors[*other].axis().is_some();
             (0..k).find(equal).unwrap_or(k)
@@ -83,7 +84,7 @@ impl Symmetric {
     }
 }
 
-/// `expr`, with those parts taken from `model` that have the same value there.
+/// `expr`, with each of its parts replaced by the part of `model` that has the same value, if there is one.
 fn like(expr: &Expr, model: &Expr) -> Expr {
     let mut known = HashMap::new();
     let of_model = values(model);
@@ -98,7 +99,7 @@ fn like(expr: &Expr, model: &Expr) -> Expr {
 }
 
 /// What an expression computes, up to its sign: expressions with the same `key` have the same value if
-/// `negated` is equal, and else opposite ones. The sign of a zero does not count.
+/// `negated` is equal, and opposite values otherwise. The sign of a zero does not count.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Value {
     negated: bool,
@@ -108,7 +109,7 @@ struct Value {
 /// The value of each part of `expr`.
 ///
 /// The arguments of operations that commute are ordered, and signs are moved outwards until an even
-/// function removes them. Nothing is reordered that would be rounded otherwise.
+/// function removes them. Nothing is reordered if that changes how it is rounded.
 fn values(expr: &Expr) -> HashMap<u128, Value> {
     let mut values = HashMap::new();
     for part in expr.topological() {

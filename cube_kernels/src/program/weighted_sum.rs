@@ -11,26 +11,26 @@ use crate::formula::catalogue::ScalarOp;
 /// operand of columns and $u_k$ of one of rows, and $p$ a value of the pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WeightedSum {
-    /// Which item of the pair stores them.
+    /// Which item of the pair stores the components.
     pub item: usize,
     /// Number of components.
     pub len: usize,
-    /// The register of $p$; none stands for 1.
+    /// The register of $p$; `None` if $p$ is 1.
     pub weight: Option<Register>,
     /// Whether $p$ is taken with the opposite sign.
     pub negated: bool,
     /// The components $v_k$.
     pub column: Factor,
-    /// The components $u_k$.
+    /// The components $u_k$, if they are subtracted.
     pub row: Option<Factor>,
 }
 
-/// What components are multiplied by where matrix instructions sum them up.
+/// What components are multiplied by when matrix instructions sum them up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weights {
     /// A factor in the formula.
     Factor,
-    /// The same, and the exponential of the first component of the formula.
+    /// A factor in the formula, if there is one, and the exponential of the first component of the formula.
     Exponential,
 }
 
@@ -39,7 +39,7 @@ pub enum Weights {
 enum Value {
     Row(usize),
     Column(usize),
-    /// Of a column and a row, or the opposite.
+    /// The component of the column minus that of the row, or the opposite if `negated`.
     Difference {
         row: usize,
         column: usize,
@@ -48,7 +48,8 @@ enum Value {
 }
 
 impl Listing {
-    /// The components that the reduction `kind` sums up so, if these are all of its result.
+    /// The components that are summed with these `weights`, if they are all components of the formula. For
+    /// [`Weights::Exponential`] they are all but the first.
     pub fn weighted_sum(&self, weights: Weights) -> Option<WeightedSum> {
         let stores: Vec<(usize, usize, usize)> = (0..)
             .zip(&self.pair)
@@ -106,7 +107,7 @@ impl Listing {
             };
             values.push((*register, value));
         }
-        // What the body does not compute is the same for all components.
+        // A register that the body does not fill is the same for all components.
         let (weight, value, negated) = match *term {
             Term::Value(value) => (None, held(&values, value)?, false),
             Term::Product {

@@ -1,4 +1,4 @@
-//! How long instructions take and what they read.
+//! How long items and instructions take, and what they read.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use super::{FUNCTION, Instruction, Item, Register, Space, Term};
 use crate::formula::catalogue::ScalarOp;
 
 impl Item {
-    /// The register that it fills for others.
+    /// The register that the item fills for other items.
     pub fn filled(&self) -> Option<Register> {
         match self {
             Item::Let(register, _) | Item::Sum { register, .. } => Some(*register),
@@ -14,22 +14,22 @@ impl Item {
         }
     }
 
-    /// Whether it takes no instructions of its own, as it is loaded or constant.
+    /// Whether the item takes no instructions of its own, because it is a load or a constant.
     pub fn is_free(&self) -> bool {
         matches!(self, Item::Let(_, instruction) if instruction.work() == 0)
     }
 
-    /// About how many instructions its code has, where a loop is as long as its body.
+    /// About how many instructions the code of the item has. A loop counts as the length of its body.
     pub fn length(&self) -> usize {
         match self {
             Item::Let(_, instruction) => instruction.length(),
             Item::Sum { body, .. } => body.iter().map(|(_, i)| i.length()).sum::<usize>() + 1,
-            // It is one loop of those that are stored, and a single term is that of an item before.
+            // Several values are stored by one loop. A single value was computed by an earlier item.
             Item::Store { body, .. } => body.iter().map(|(_, i)| i.length()).sum(),
         }
     }
 
-    /// The registers that it reads.
+    /// The registers that the item reads.
     pub fn registers(&self) -> Vec<Register> {
         let (single, body, term, fold) = match self {
             Item::Let(_, instruction) => (Some(instruction), [].as_slice(), None, None),
@@ -50,7 +50,8 @@ impl Item {
         read.chain(term).copied().chain(fold).collect()
     }
 
-    /// How many components of tensor `index` of pairs it reads; none if it reads none.
+    /// How many components tensor `index`, which has a value for each pair, must have for the item; `None` if the item
+    /// does not read it.
     pub fn entries(&self, index: usize) -> Option<usize> {
         let (instructions, len) = self.instructions();
         let ends = instructions.filter_map(|instruction| match *instruction {
@@ -64,7 +65,7 @@ impl Item {
         ends.max()
     }
 
-    /// Its instructions, and how often those of a loop are run.
+    /// The instructions of the item, and how often those of a loop are run.
     fn instructions(&self) -> (impl Iterator<Item = &Instruction>, usize) {
         let (single, body, len) = match self {
             Item::Let(_, instruction) => (Some(instruction), [].as_slice(), 1),
@@ -76,7 +77,7 @@ impl Item {
         (single.into_iter().chain(body), len)
     }
 
-    /// The slots of `space` that it reads.
+    /// The slots of `space` that the item reads.
     pub fn reads(&self, space: Space) -> impl Iterator<Item = Range<usize>> {
         let (instructions, len) = self.instructions();
         instructions.filter_map(move |instruction| match *instruction {
@@ -91,7 +92,7 @@ impl Item {
 }
 
 impl Instruction {
-    /// About how many instructions its code has: functions are written out.
+    /// About how many instructions the code has. Functions count with all of their code.
     pub fn length(&self) -> usize {
         match self.work() {
             work @ ..=1 => work,
@@ -99,17 +100,17 @@ impl Instruction {
         }
     }
 
-    /// About how many instructions of a processor it takes. What is loaded or constant serves several
-    /// pairs.
+    /// About how many processor instructions it takes. Loads and constants count as 0, as they serve
+    /// several pairs.
     pub fn work(&self) -> usize {
         /// A function that is made of a polynomial, or an instruction that is slow.
         const SLOW: usize = 8;
         match self {
             Instruction::Const(_) | Instruction::Load { .. } | Instruction::Counter { .. } => 0,
-            // Each lane is read by itself.
+            // Each lane is read separately.
             Instruction::Offset { .. } | Instruction::Entry { .. } => SLOW,
             Instruction::Fma { .. } => 1,
-            // A product less.
+            // A power of 2 takes one product less than an exponential.
             Instruction::Apply { argument, .. } if argument.binary => SLOW - 1,
             Instruction::Apply { op, .. } => match op {
                 ScalarOp::Neg

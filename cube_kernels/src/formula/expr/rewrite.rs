@@ -1,4 +1,4 @@
-//! Walks over an expression graph, and graphs that are made of it node by node.
+//! Walks over an expression graph, and rewriting it node by node.
 
 use std::hash::Hash;
 
@@ -9,7 +9,7 @@ use super::{Expr, Node, Place, Var, digest};
 impl Expr {
     /// All distinct nodes, arguments before the nodes that use them.
     pub fn topological(&self) -> Vec<Expr> {
-        // Not by recursion, which deep graphs would be too much for.
+        // A loop, as recursion into a deep graph would overflow the stack.
         let mut order = Vec::new();
         let mut seen = FxHashSet::from_iter([self.digest()]);
         let mut path = vec![(self, self.node().children().into_iter())];
@@ -66,8 +66,10 @@ impl Expr {
         })
     }
 
-    /// A digest in which operands are numbers, and the operands in this order, which is that in which they first occur.
-    /// Expressions that are written alike over different operands have the same digest.
+    /// A digest in which operands are replaced by numbers, and the operands in the order of their numbers.
+    ///
+    /// Operands are numbered in the order in which they first occur. Expressions that are written alike over different
+    /// operands have the same digest.
     pub fn numbered(&self) -> (u128, Vec<Var>) {
         let mut leaves: Vec<Var> = Vec::new();
         let mut done: FxHashMap<u128, u128> = Default::default();
@@ -91,7 +93,7 @@ impl Expr {
         (own, leaves)
     }
 
-    /// Swaps the two symbolic axes. The values of operands that vary along both have to be swapped, too.
+    /// Swaps the two symbolic axes. The values of operands that vary along both axes have to be transposed, too.
     pub fn transpose(&self) -> Expr {
         self.rewrite(|expr, args| match expr.node() {
             Node::Var(var) => Expr::var(Var {

@@ -11,22 +11,22 @@ use crate::{
     math::Precision,
 };
 
-/// What the interval of a formula is made of.
+/// A leaf of a formula, whose interval is needed for that of the formula.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Leaf {
     /// An operand.
     Var(Var),
-    /// Where the pair stands.
+    /// The position of the pair in the matrix.
     Place(Place),
 }
 
 impl Expr {
-    /// Expressions of the smallest and the largest value, given those of each leaf, where values and bounds are computed
-    /// in `precision`.
+    /// Expressions of the smallest and the largest value, given those of each leaf, where values and bounds are
+    /// computed in `precision`.
     ///
-    /// `leaf` is asked once for each leaf. Both sides of its answer have the dimension of the leaf, or 1. It may answer
-    /// with operands of its own, and with NaN for what it does not know. The result has the dimension of this
-    /// expression. It is not simplified, but [`Formula::new`](crate::Formula::new) does that.
+    /// `leaf` gives the interval of a leaf and is called once for each. Both sides of the interval have the dimension
+    /// of the leaf, or 1. They may have operands of their own, and are NaN if nothing is known. The result has the
+    /// dimension of this expression. It is not simplified, but [`Formula::new`](crate::Formula::new) does that.
     pub fn bounds(&self, precision: Precision, mut leaf: impl FnMut(Leaf) -> Interval) -> Interval {
         let rounding = Rounding::from(precision);
         let mut done: FxHashMap<u128, Interval> = Default::default();
@@ -36,7 +36,7 @@ impl Expr {
                 Node::Var(var) => leaf(Leaf::Var(*var)),
                 Node::Place(place) => leaf(Leaf::Place(*place)),
                 Node::Const(_) | Node::Iota(..) => Interval::point(&expr),
-                // A product with itself has one sign.
+                // The product of a value with itself is never negative.
                 Node::Scalar(ScalarOp::Mul, args) if args[0] == args[1] => {
                     rounding.square(&of(&args[0]))
                 }
@@ -69,7 +69,7 @@ impl Expr {
 }
 
 impl Interval {
-    /// The part of the sign that is known of all values.
+    /// The part of the interval that has the sign that is known of all values.
     fn with_sign(&self, sign: Sign) -> Self {
         match sign {
             Sign::Unknown => self.clone(),
@@ -80,8 +80,8 @@ impl Interval {
 }
 
 impl Rounding {
-    /// Sums of `len` components. Each addition never decreases with its terms, so that what order and fusing do to a
-    /// side is an error of the sum of that side.
+    /// Sums of `len` components. The result of an addition never decreases when a term grows, so that the effect of
+    /// order and fusing on a side is an error of the sum of this side.
     fn inner_sum(self, terms: &Interval, len: usize) -> Interval {
         let terms = terms.map(|side| side.expand(len));
         let by = 2.0 * len as f64 * self.unit;

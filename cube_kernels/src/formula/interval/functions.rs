@@ -8,7 +8,7 @@ use crate::{
     math::series::matern_coefficients,
 };
 
-/// What angles in turns may be off by, beside their rounding.
+/// How far angles, in turns, may be off in addition to their rounding.
 const TURN: f64 = 1e-6;
 
 impl Rounding {
@@ -25,7 +25,7 @@ impl Rounding {
         let units = 0.5 * f64::from(n.unsigned_abs()) + 1.0;
         let power = |side: &Expr| side.powi(n);
         match n {
-            // Also of NaN.
+            // The power 0 of NaN is 1, too.
             0 => Interval::constants(1.0, 1.0),
             1 => a.clone(),
             2 => self.square(a),
@@ -40,9 +40,9 @@ impl Rounding {
         }
     }
 
-    /// Reciprocals of powers of order `n`, which `f` computes.
+    /// Reciprocals of powers of order `n`, computed by `f`.
     fn reciprocal(self, a: &Interval, n: i32, units: f64, f: impl Fn(&Expr) -> Expr) -> Interval {
-        // Twice where the power becomes 0 or its reciprocal infinite.
+        // Twice the argument at which the power becomes 0 or its reciprocal infinite.
         let least = 2.0 * self.tiny.powf(1.0 / f64::from(n));
         let singular = a.near_zero(least);
         let infinite = a.infinity();
@@ -70,7 +70,7 @@ impl Rounding {
     pub(crate) fn rsqrt(self, a: &Interval) -> Interval {
         let values = a.map(Expr::rsqrt).swapped();
         let wide = self.widen_always(&values, 2.5).at_least(0.0);
-        // Tiny numbers may be 0.
+        // Tiny numbers may be taken as 0.
         let small = a.low.is(ScalarOp::Less, self.tiny);
         let most = a
             .infinity()
@@ -99,8 +99,8 @@ impl Rounding {
         self.exponentials(a, 4.0, Expr::exp2, ends)
     }
 
-    /// What increases from 0 to infinity: 0 for arguments less than one end, and maybe infinite for those beyond the
-    /// other.
+    /// A function `f` that increases from 0 to infinity. It is 0 for arguments less than `least`, and may be infinite
+    /// for arguments more than `most`.
     fn exponentials(
         self,
         a: &Interval,
@@ -112,7 +112,7 @@ impl Rounding {
         self.overflowing(&wide, a, units, most, &f)
     }
 
-    /// Results that may be infinite where arguments are more than `most`, though that of `f` is not.
+    /// Results that may be infinite for arguments more than `most`, though `f` computes finite bounds for them.
     fn overflowing(
         self,
         wide: &Interval,
@@ -129,7 +129,7 @@ impl Rounding {
         )
     }
 
-    /// Positive results that are 0 where a mask is not.
+    /// Positive results that are 0 where the mask `zero` is not 0.
     pub(super) fn vanishing(self, values: &Interval, units: f64, zero: &Expr) -> Interval {
         let wide = self.widen_always(values, units).at_least(0.0);
         Interval::new(wide.low, wide.high.unless(zero, &constant(0.0)))
@@ -141,7 +141,7 @@ impl Rounding {
         self.overflowing(&wide, a, 2.5, self.most_exponent, Expr::expm1)
     }
 
-    /// Logistic functions and the like, which go as exponentials do far below 0.
+    /// Functions such as the logistic one, which behave as exponentials do far below 0.
     pub(crate) fn rising(self, a: &Interval, units: f64, f: impl Fn(&Expr) -> Expr) -> Interval {
         let zero = a.high.is(ScalarOp::Less, self.least_exponent);
         self.vanishing(&a.map(f), units, &zero)
@@ -157,7 +157,7 @@ impl Rounding {
     pub(crate) fn matern(self, a: &Interval, n: u32) -> Interval {
         let coefficients = matern_coefficients(n);
         let polynomial = |s: f64| coefficients.iter().rev().fold(0.0, |sum, c| sum * s + c);
-        // Where it is as small as the exponential of the least exponent.
+        // The root of the argument at which the function is as small as the exponential of the least exponent.
         let end = (0..20).fold(1.0, |s: f64, _| polynomial(s).ln() - self.least_exponent);
         let wide = self.wider(a, 8.0 * self.unit);
         let zero = wide.low.is(ScalarOp::Greater, (end + 1.0).powi(2));
@@ -183,9 +183,9 @@ impl Rounding {
     pub(crate) fn wave(self, a: &Interval, crest: f64, f: impl Fn(&Expr) -> Expr) -> Interval {
         let ends = a.map(f);
         let values = Interval::new(ends.low.minimum(&ends.high), ends.low.maximum(&ends.high));
-        // Twice the largest error, and that of a bound.
+        // Twice the largest error of a value, and the error of a bound.
         let error = 8.0 * self.unit;
-        // Zero is exact.
+        // The function is exact for an angle of 0.
         let nonzero = a.map(|side| side.is(ScalarOp::NotEqual, 0.0));
         let slack = error * nonzero.low.maximum(&nonzero.high);
         Interval::new(
@@ -199,7 +199,7 @@ impl Rounding {
 
     /// Inverse hyperbolic cosines.
     pub(crate) fn acosh(self, a: &Interval) -> Interval {
-        // The reference has numbers for some arguments below.
+        // The reference gives numbers for some arguments below 1.
         self.increasing(a, 1.7, Expr::acosh)
             .unknown_where(&a.low.is(ScalarOp::Less, 1.0))
             .unknown_if_any()
@@ -215,7 +215,7 @@ impl Rounding {
     /// Tangents.
     pub(crate) fn tan(self, a: &Interval) -> Interval {
         let ends = a.map(Expr::tan);
-        // An error of the angle.
+        // What an error of the angle changes, by the derivative.
         let errors = a.zip(&ends, |angle, tangent| {
             let nonzero = angle.is(ScalarOp::NotEqual, 0.0);
             8.0 * self.unit * (nonzero + tangent.square())
@@ -230,7 +230,7 @@ impl Rounding {
             .unknown_with(&ends.high)
     }
 
-    /// 1 where there may be an integer and a `fraction` of periods in the interval.
+    /// 1 where the interval may contain an angle that is an integer plus `fraction` periods.
     fn passes(self, a: &Interval, period: f64, fraction: f64) -> Expr {
         let periods = self.wider(
             &a.map(|side| side.clone() * (1.0 / period)),

@@ -1,19 +1,21 @@
 //! Intervals of values as expressions, and how wide rounding makes them.
 //!
-//! The bounds of a formula are formulas themselves: of the smallest and the largest values of its operands in a
-//! block of rows and in one of columns. What they enclose is each value that is *computed* for a pair of these
-//! blocks, whatever computes it: fused or not, in whatever order it is added up, by one or another exponential.
-//! So each rule of an operation that rounds widens its interval by the documented errors.
+//! The bounds of a formula are formulas themselves. Their operands are the smallest and the largest values that the
+//! operands of the formula have in a block of rows and in a block of columns. The bounds enclose every value that is
+//! *computed* for a pair of these blocks, however it is computed: with fused operations or not, with sums in any
+//! order, with any implementation of the exponential. So each rule of an operation that rounds widens its interval by
+//! the documented errors.
 //!
 //! Four things hold for every [`Interval`]:
 //!
-//! - **Unknown values are NaN on both sides.** A value that may be NaN has an unknown interval. So has one that may
-//!   be anything from $-\infty$ to $\infty$, as nothing is lost by it. Arithmetic passes NaN on. A rule whose sides
-//!   may become NaN one by one mends that with `Interval::unknown_if_any`.
-//! - **Infinite sides say that values may be infinite.** Infinities of both signs may meet in a sum, and one may meet
-//!   zero in a product. The ends do not always show it, but then they are $-\infty$ and $\infty$.
-//! - **Zeros stay exact.** What is a product by zero, a sum of zeros, or an exponential of what is very negative, is
-//!   in $[0, 0]$. Where that holds for a block of pairs, a sum can leave it out.
+//! - **Unknown values are NaN on both sides.** A value that may be NaN has an unknown interval. So has a value that may
+//!   be anything from $-\infty$ to $\infty$, as no information is lost by that. Arithmetic passes NaN on. A rule that
+//!   may make only one side NaN calls `Interval::unknown_if_any`.
+//! - **Infinite sides say that values may be infinite.** Infinities of both signs may meet in a sum, and infinity may
+//!   meet zero in a product, which gives NaN. If the sides of the result are not NaN then, they are $-\infty$ and
+//!   $\infty$.
+//! - **Zeros stay exact.** A product with zero, a sum of zeros and an exponential of a very negative number have the
+//!   interval $[0, 0]$. A sum can leave out a block of pairs that has this interval.
 //! - **No constant is infinite or NaN**, as WGSL has no such constants.
 
 mod bounds;
@@ -29,7 +31,7 @@ use crate::math::Precision;
 
 pub use bounds::Leaf;
 
-/// The smallest and the largest value.
+/// Expressions for the smallest and the largest value that an expression may have.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Interval {
     /// No value is less; NaN if nothing is known.
@@ -38,7 +40,7 @@ pub struct Interval {
     pub high: Expr,
 }
 
-/// How values are rounded that bounds enclose.
+/// How the values that bounds enclose are rounded.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rounding {
     /// The distance from 1 to the next number.
@@ -47,9 +49,9 @@ pub struct Rounding {
     tiny: f64,
     /// The largest finite number.
     largest: f64,
-    /// Exponentials of less are 0, in any implementation.
+    /// The exponential of any smaller number is 0, in every implementation.
     least_exponent: f64,
-    /// Exponentials of more may be infinite already.
+    /// The exponential of any larger number may be infinite.
     most_exponent: f64,
 }
 
@@ -84,7 +86,7 @@ fn all<const N: usize>(masks: [Expr; N]) -> Expr {
     all.expect("there are masks")
 }
 
-/// Not 0 where any mask is not.
+/// Not 0 where any mask is not 0.
 fn any<const N: usize>(masks: [Expr; N]) -> Expr {
     let any = masks.into_iter().reduce(|any, mask| any + mask);
     any.expect("there are masks")
@@ -95,14 +97,15 @@ impl Expr {
         self.compare(op, &constant(value))
     }
 
-    /// This where `mask` is 0, else `other`.
+    /// This value where `mask` is 0, else `other`.
     fn unless(&self, mask: &Expr, other: &Expr) -> Expr {
         let args = vec![self.clone(), mask.clone(), other.clone()];
         Expr::scalar(ScalarOp::MaskWhere, args)
     }
 
-    /// 1 where this is NaN or more than the largest number in F32. Not from a product with 0, of which the compilers of
-    /// shaders make 0.
+    /// 1 where this is NaN, or where its absolute value is more than the largest number in F32.
+    ///
+    /// It is not tested by a product with 0, as compilers of shaders replace such a product by 0.
     fn is_not_finite(&self) -> Expr {
         self.abs()
             .is(ScalarOp::LessEqual, f32::MAX.into())
@@ -122,17 +125,17 @@ impl From<[Expr; 2]> for Interval {
 }
 
 impl Interval {
-    /// From one value to another.
+    /// The interval from one value to another.
     pub fn new(low: Expr, high: Expr) -> Self {
         Self { low, high }
     }
 
-    /// One value.
+    /// The interval of a single value.
     pub fn point(value: &Expr) -> Self {
         Self::new(value.clone(), value.clone())
     }
 
-    /// Between constants.
+    /// The interval from one constant to another.
     fn constants(low: f64, high: f64) -> Self {
         Self::new(constant(low), constant(high))
     }
@@ -142,12 +145,12 @@ impl Interval {
         self.low == self.high
     }
 
-    /// The constant that is the only value, if it is one.
+    /// The constant that is the only value, if there is one.
     fn as_const(&self) -> Option<f64> {
         self.low.as_const().filter(|_| self.is_point())
     }
 
-    /// Infinity, without a constant that is: the reciprocal of zero, as no value is less than itself.
+    /// Infinity, made without an infinite constant: as the reciprocal of `side < side`, which is 0.
     fn infinity(&self) -> Expr {
         let side = match self.low.as_const() {
             Some(_) => &self.high,
@@ -162,12 +165,12 @@ impl Interval {
         Self::new(-infinity.clone(), infinity)
     }
 
-    /// What `f` makes of both sides.
+    /// The interval whose sides `f` makes of the two sides.
     pub(crate) fn map(&self, f: impl Fn(&Expr) -> Expr) -> Self {
         Self::new(f(&self.low), f(&self.high))
     }
 
-    /// What `f` makes of both sides with those of another.
+    /// The interval whose sides `f` makes of each side and the same side of `other`.
     fn zip(&self, other: &Self, f: impl Fn(&Expr, &Expr) -> Expr) -> Self {
         Self::new(f(&self.low, &other.low), f(&self.high, &other.high))
     }
@@ -194,22 +197,22 @@ impl Interval {
         Self::new(near.maximum(&constant(0.0)), below.maximum(&self.high))
     }
 
-    /// The values of both.
+    /// An interval with the values of both.
     fn hull(&self, other: &Self) -> Self {
         Self::new(self.low.minimum(&other.low), self.high.maximum(&other.high))
     }
 
-    /// These where `mask` is 0, else the others.
+    /// This interval where `mask` is 0, else `others`.
     fn unless(&self, mask: &Expr, others: &Self) -> Self {
         self.zip(others, |own, other| own.unless(mask, other))
     }
 
-    /// 1 where all are positive or 0.
+    /// 1 where all values are positive or 0.
     fn never_negative(&self) -> Expr {
         self.low.is(ScalarOp::GreaterEqual, 0.0)
     }
 
-    /// 1 where one may be less than `size` in absolute value.
+    /// 1 where a value may be less than `size` in absolute value.
     fn near_zero(&self, size: f64) -> Expr {
         all([
             self.low.is(ScalarOp::Less, size),
@@ -217,7 +220,7 @@ impl Interval {
         ])
     }
 
-    /// 1 where one may be `value`.
+    /// 1 where a value may be `value`.
     fn holds(&self, value: f64) -> Expr {
         all([
             self.low.is(ScalarOp::LessEqual, value),
@@ -225,31 +228,32 @@ impl Interval {
         ])
     }
 
-    /// Unknown where either side is NaN, or where the sides are $-\infty$ and $\infty$.
+    /// Makes the interval unknown where either side is NaN, or where the sides are $-\infty$ and $\infty$.
     pub(crate) fn unknown_if_any(&self) -> Self {
         let sum = self.low.clone() + self.high.clone();
         self.unknown_with(&sum)
     }
 
-    /// Unknown where `value` is NaN.
+    /// Makes the interval unknown where `value` is NaN.
     fn unknown_with(&self, value: &Expr) -> Self {
         let nan = value.is_nan();
         self.map(|side| side.unless(&nan, value))
     }
 
-    /// Unknown where `mask` is not 0.
+    /// Makes the interval unknown where `mask` is not 0.
     fn unknown_where(&self, mask: &Expr) -> Self {
         let nan = self.infinity() * 0.0;
         self.map(|side| side.unless(mask, &nan))
     }
 
-    /// Random numbers from 0 to 1, of any numbers in these intervals. Of NaN and infinities they are NaN.
+    /// The interval of random numbers made of three numbers: from 0 to 1, and unknown where one of the numbers may be
+    /// NaN or infinite.
     pub(crate) fn random(args: [&Self; 3]) -> Self {
         let sides = args.map(|arg| arg.low.clone() + arg.high.clone());
         Self::constants(0.0, 1.0).unknown_where(&Expr::sum(sides).is_not_finite())
     }
 
-    /// The part from `low` up.
+    /// The part of the interval from `low` up.
     fn at_least(&self, low: f64) -> Self {
         match low == 0.0 && self.low.known_sign() == Sign::NonNegative {
             true => self.clone(),
@@ -257,7 +261,7 @@ impl Interval {
         }
     }
 
-    /// The part up to `high`.
+    /// The part of the interval up to `high`.
     fn at_most(&self, high: f64) -> Self {
         match high == 0.0 && self.high.known_sign() == Sign::NonPositive {
             true => self.clone(),
@@ -265,8 +269,8 @@ impl Interval {
         }
     }
 
-    /// Whether nothing is known that differs between rows or columns, but for where it is unknown. Then no block of
-    /// pairs can be told from another.
+    /// Whether the sides, wherever they are known, are the same for all rows and columns. Then they tell no block of
+    /// pairs from another.
     pub fn is_top(&self) -> bool {
         let depends = |side: &Expr| {
             let dependence = side.known_part().simplify().dependence();
@@ -277,7 +281,7 @@ impl Interval {
 }
 
 impl Expr {
-    /// The same where it is not NaN, without the masks that make it NaN.
+    /// The same value where it is not NaN, without the masks that make it NaN elsewhere.
     fn known_part(&self) -> Expr {
         self.rewrite(|expr, args| {
             let same = |tested: &Expr, is: ScalarOp| match tested.node() {
@@ -311,13 +315,13 @@ impl Expr {
 }
 
 impl Rounding {
-    /// The relative error of a bound and of a value together, if each is off by `units` of the last place as documented.
-    /// Devices may exceed that by half of it and one unit.
+    /// The relative error of a bound and of a value together, if each has the documented error of `units` in the last
+    /// place. Devices may exceed the documented error by half of it and one unit.
     fn relative(self, units: f64) -> f64 {
         (3.0 * units + 3.0) * self.unit
     }
 
-    /// Less than `value` by a part `by` of it.
+    /// `value` less the fraction `by` of its absolute value.
     fn below(self, value: &Expr, by: f64) -> Expr {
         let (less, more) = (value.clone() * (1.0 - by), value.clone() * (1.0 + by));
         match value.known_sign() {
@@ -327,7 +331,7 @@ impl Rounding {
         }
     }
 
-    /// More than `value` by a part `by` of it.
+    /// `value` plus the fraction `by` of its absolute value.
     fn above(self, value: &Expr, by: f64) -> Expr {
         let (less, more) = (value.clone() * (1.0 - by), value.clone() * (1.0 + by));
         match value.known_sign() {
@@ -337,14 +341,16 @@ impl Rounding {
         }
     }
 
-    /// Wider by a part `by` of each side.
+    /// The interval, wider by the fraction `by` of each side.
     fn wider(self, interval: &Interval, by: f64) -> Interval {
         let Interval { low, high } = interval;
         Interval::new(self.below(low, by), self.above(high, by))
     }
 
-    /// Wider by a part `by` of each side and by `more`, an absolute error of each side. What has overflowed may just
-    /// have done so.
+    /// The interval, wider by the fraction `by` of each side and by `more`, an absolute error of each side.
+    ///
+    /// A lower side of $\infty$, or an upper side of $-\infty$, is first replaced by about the largest finite number
+    /// of its sign, as it may only just have overflowed.
     fn wider_by(self, interval: &Interval, by: f64, more: Interval) -> Interval {
         let most = self.largest * (1.0 - 2.0 * by);
         let finite = Interval::new(
@@ -361,26 +367,26 @@ impl Rounding {
         Interval::new(wide.low - more.low, wide.high + more.high)
     }
 
-    /// The results of an operation with an error of so many units in the last place. A side is exact where that of
-    /// `source` is 0. Not where the result is, which may have become 0.
+    /// Widens the results of an operation by an error of so many units in the last place. A side is exact where the
+    /// same side of `source` is 0. A result of 0 does not make it exact, as it may have underflowed.
     fn widen_unless_zero(self, interval: &Interval, units: f64, source: &Interval) -> Interval {
         let tiny = source.map(|side| self.tiny * side.is(ScalarOp::NotEqual, 0.0));
         self.wider_by(interval, self.relative(units), tiny)
     }
 
-    /// The same, where no side is exact.
+    /// Like [`widen_unless_zero`](Self::widen_unless_zero), where no side is exact.
     fn widen_always(self, interval: &Interval, units: f64) -> Interval {
         let tiny = Interval::point(&constant(self.tiny));
         self.wider_by(interval, self.relative(units), tiny)
     }
 
-    /// The results of an operation whose errors are in units of the value and of 1, whichever is larger.
+    /// Widens the results of an operation whose errors are in units of the value or of 1, whichever is larger.
     fn widen_from_one(self, interval: &Interval, units: f64) -> Interval {
         let by = self.relative(units);
         self.wider_by(interval, by, Interval::point(&constant(by)))
     }
 
-    /// A function that never decreases, with errors of so many units.
+    /// The interval of a function `f` that never decreases, with errors of so many units in the last place.
     pub(crate) fn increasing(
         self,
         a: &Interval,
@@ -390,7 +396,7 @@ impl Rounding {
         self.widen_unless_zero(&a.map(f), units, a)
     }
 
-    /// The same for a function that is NaN somewhere.
+    /// Like [`increasing`](Self::increasing), for a function that is NaN for some arguments.
     pub(crate) fn increasing_within(
         self,
         a: &Interval,

@@ -8,7 +8,7 @@ use crate::formula::{
     expr::{Expr, Extreme},
 };
 
-/// What quotients may be off by where their floor is taken, beside their rounding.
+/// How far quotients whose floor is taken may be off in addition to their rounding.
 const QUOTIENT: f64 = 1e-6;
 
 /// The least or largest of some values.
@@ -21,7 +21,7 @@ fn extreme<const N: usize>(values: &[Expr; N], extreme: Extreme) -> Expr {
     best.expect("there are values")
 }
 
-/// What is least and largest in the corners.
+/// The interval from the least to the largest value of `f` in the four corners.
 fn corners(a: &Interval, b: &Interval, f: impl Fn(&Expr, &Expr) -> Expr) -> Interval {
     let values = [
         f(&a.low, &b.low),
@@ -46,7 +46,7 @@ impl Rounding {
             .unknown_if_any()
     }
 
-    /// Products, by `times`.
+    /// Products, computed by `times`.
     pub(crate) fn mul(
         self,
         a: &Interval,
@@ -77,7 +77,8 @@ impl Rounding {
             .unknown_with(&(products.low + products.high))
     }
 
-    /// Products or quotients that are 0 where they can have no other sign. So the product with zero is 0.
+    /// Limits products or quotients to the signs that are possible with the signs of `a` and `b`. So the product with
+    /// zero is 0.
     fn with_signs_of_factors(self, wide: &Interval, a: &Interval, b: &Interval) -> Interval {
         let [negative, positive] = [a, b].map(|factor| {
             let negative = factor.low.is(ScalarOp::Less, 0.0);
@@ -97,7 +98,7 @@ impl Rounding {
         )
     }
 
-    /// Quotients. They may be products with the reciprocal.
+    /// Quotients. They may be computed as products with the reciprocal.
     pub(crate) fn div(self, a: &Interval, b: &Interval) -> Interval {
         let quotients = corners(a, b, |a, b| a.clone() / b.clone());
         let wide = self.widen_always(&quotients, 2.5);
@@ -111,7 +112,7 @@ impl Rounding {
         let wide = self.with_signs_of_factors(&wide, a, b);
         let wide = wide.unknown_with(&(quotients.low + quotients.high));
         let singular = b.near_zero(tiny);
-        // Zero by zero, or infinity by infinity or times a reciprocal of 0.
+        // Zero divided by zero, infinity divided by infinity, or infinity times a reciprocal that is 0.
         let infinite = a.abs().high.is(ScalarOp::Greater, self.largest);
         let undefined = any([
             all([singular.clone(), a.near_zero(tiny)]),
@@ -123,7 +124,7 @@ impl Rounding {
             .unknown_with(&a.low)
     }
 
-    /// The sides of a right triangle.
+    /// Lengths of the hypotenuse of a right triangle.
     pub(crate) fn hypot(self, a: &Interval, b: &Interval) -> Interval {
         let lengths = a.abs().zip(&b.abs(), |a, b| a.compare(ScalarOp::Hypot, b));
         let source = a.abs().zip(&b.abs(), Expr::maximum);
@@ -162,7 +163,7 @@ impl Rounding {
         let log = a.map(|side| side.maximum(&constant(self.tiny)).log().abs());
         let exponent = log.low.maximum(&log.high) * b.abs().high;
         let error = self.relative(16.0) + exponent * (4.0 * self.unit);
-        // Where it is all of the value, that is 0 or infinite.
+        // Where the error is as large as the value, the value is 0 or infinite.
         let error = error.minimum(&constant(1.0));
         let finite = values.low.minimum(&constant(self.largest));
         let tiny = self.tiny * a.high.is(ScalarOp::NotEqual, 0.0);
@@ -170,7 +171,7 @@ impl Rounding {
             finite.clone() - finite * error.clone() - tiny.clone(),
             values.high.clone() + values.high * error + tiny,
         );
-        // Tiny numbers may be 0.
+        // Tiny numbers may be taken as 0.
         let zero = a.low.is(ScalarOp::Less, self.tiny);
         let negative = b.low.is(ScalarOp::Less, 0.0);
         let infinite = a.infinity();
@@ -232,12 +233,12 @@ impl Rounding {
 }
 
 impl Interval {
-    /// The larger values.
+    /// The larger of two values.
     pub(crate) fn maximum(&self, other: &Interval) -> Interval {
         self.zip(other, Expr::maximum)
     }
 
-    /// The smaller values.
+    /// The smaller of two values.
     pub(crate) fn minimum(&self, other: &Interval) -> Interval {
         self.zip(other, Expr::minimum)
     }
@@ -247,7 +248,7 @@ impl Interval {
         Interval::new(always, 1.0 - never)
     }
 
-    /// Where values are less than others. Where nothing is known of them, they may be or not, and so with all
+    /// Whether values are less than others. Where nothing is known of a value, both results are possible, as in all
     /// comparisons.
     pub(crate) fn less(&self, other: &Interval) -> Interval {
         Self::truth(
@@ -256,7 +257,7 @@ impl Interval {
         )
     }
 
-    /// Where values are at most others.
+    /// Whether values are at most others.
     pub(crate) fn less_equal(&self, other: &Interval) -> Interval {
         Self::truth(
             self.high.compare(ScalarOp::LessEqual, &other.low),
@@ -264,7 +265,7 @@ impl Interval {
         )
     }
 
-    /// Where values are equal.
+    /// Whether values are equal.
     pub(crate) fn equal(&self, other: &Interval) -> Interval {
         let same = |a: &Expr, b: &Expr| a.compare(ScalarOp::Equal, b);
         Self::truth(
@@ -280,12 +281,12 @@ impl Interval {
         )
     }
 
-    /// The opposite truth.
+    /// The negation of a comparison.
     pub(crate) fn not(&self) -> Interval {
         self.map(|side| 1.0 - side.clone()).swapped()
     }
 
-    /// `a` where these are at least 0, `b` where they are not, and both where they may be or not.
+    /// `a` where all of these values are at least 0, `b` where all are negative, and the values of both elsewhere.
     pub(crate) fn if_else(&self, a: &Interval, b: &Interval) -> Interval {
         let negative = self.high.is(ScalarOp::Less, 0.0);
         a.hull(b)
@@ -293,7 +294,8 @@ impl Interval {
             .unless(&self.never_negative(), a)
     }
 
-    /// These where the mask is 0, `source` where it is not, and both where it may be or not.
+    /// This interval where the mask is certainly 0, `source` where it is certainly not 0, and the values of both
+    /// elsewhere.
     pub(crate) fn mask_where(&self, mask: &Interval, source: &Interval) -> Interval {
         let taken = any([
             mask.low.is(ScalarOp::Greater, 0.0),

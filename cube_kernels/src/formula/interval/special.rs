@@ -3,14 +3,14 @@
 use super::{Interval, Rounding, constant};
 use crate::formula::{catalogue::ScalarOp, expr::Expr};
 
-/// Where $\log \Gamma$ is smallest above 0, and how small.
+/// The argument above 0 at which $\log \Gamma$ is smallest, and its value there.
 const LEAST_GAMMA: (f64, f64) = (1.461_632_144_968_362_3, -0.121_486_290_535_849_61);
 
-/// The smallest value of $\sin x / x$, the end of the interval around 0 in which its absolute argument makes it
-/// decrease, and a little more than its largest value beyond.
+/// The smallest value of $\sin x / x$, the value of $|x|$ up to which it decreases, and a little more than its largest
+/// value beyond that.
 const SINC: (f64, f64, f64) = (-0.217_24, 4.49, 0.1285);
 
-/// A little more than the largest value of $j_1$. Those of higher orders are less.
+/// A little more than the largest value of $j_1$. The values of higher orders are smaller.
 const LARGEST_BESSEL: f64 = 0.4363;
 
 impl Rounding {
@@ -27,8 +27,8 @@ impl Rounding {
         known.unknown_where(&a.low.is(ScalarOp::Less, 0.0))
     }
 
-    /// Derivatives of $\log \Gamma$ of order $n + 1$. Above 0 those of even order $n$ increase, and those of odd order
-    /// decrease to 0.
+    /// Derivatives of $\log \Gamma$ of order $n + 1$. For arguments above 0 they increase if $n$ is even, and decrease
+    /// to 0 if $n$ is odd.
     pub(crate) fn polygamma(self, a: &Interval, n: u32) -> Interval {
         let units = if n < 2 { 5.0 } else { 48.0 };
         let values = a.map(|side| side.polygamma(n));
@@ -45,7 +45,7 @@ impl Rounding {
                 .at_most(0.0)
                 .unknown_where(&otherwise)
                 .unknown_if_any(),
-            // A sum of even powers, unless it is NaN at an infinity.
+            // A sum of even powers is positive, but it may be NaN at $-\infty$.
             _ => {
                 let wide = self
                     .widen_always(&values.clone().swapped(), units)

@@ -1,4 +1,4 @@
-//! Vectors that are computed component by component: which components are written out, and which are run through by a loop.
+//! How the components of a vector are computed: which ones in unrolled code, and which ones by a loop.
 
 use rustc_hash::FxHashSet;
 
@@ -11,8 +11,10 @@ use crate::{
     },
 };
 
-/// Where an inner axis is cut, and what has been looked at: an expression, its first component, their number and where
-/// they stand. Graphs may have far more paths than nodes.
+/// The places where an inner axis is cut, and the visits that were made to find them.
+///
+/// A visit is an expression, its first component, the number of components and their place in the axis. None is made
+/// twice, as graphs may have far more paths than nodes.
 struct Cuts {
     places: Vec<usize>,
     seen: FxHashSet<(u128, usize, usize, usize)>,
@@ -106,7 +108,7 @@ impl Lowering<'_> {
     }
 }
 
-/// What is loaded as it is.
+/// A leaf that is loaded without computation.
 pub(super) enum Leaf {
     Operand(Var),
     Index,
