@@ -16,7 +16,7 @@ pub enum Lanes<'a, T> {
 }
 
 impl<'a, T> Lanes<'a, T> {
-    /// A tile of one row.
+    /// The same values as a tile of one row.
     pub fn tile(self) -> Tile<'a, T> {
         match self {
             Lanes::Each(values) => Tile::Own(values),
@@ -50,7 +50,8 @@ impl<'a, T: Copy> Tile<'a, T> {
         }
     }
 
-    /// The values of all rows as one row, if they are in one piece.
+    /// The values of all rows as one long row, if each lane of each row has a value in memory, or all values are the
+    /// same.
     #[inline(always)]
     fn whole(self) -> Option<Lanes<'a, T>> {
         match self {
@@ -61,14 +62,15 @@ impl<'a, T: Copy> Tile<'a, T> {
     }
 }
 
-/// Loops over the lanes of a row. It is a method, as it must be inlined to be compiled for the instructions at hand,
-/// which nothing promises for a closure.
+/// Loops over the lanes of a row. This is a method and not a closure, as it must be inlined to be compiled for the
+/// chosen instructions, and nothing promises that for a closure.
 pub(super) trait OnRows<T, const N: usize>: Copy {
-    /// Computes the values of the lanes `out` from others.
+    /// Computes the values of the lanes `out` from those of the arguments.
     fn on_row<M: Arithmetic>(self, math: M, out: &mut [T], lanes: [Lanes<T>; N]);
 }
 
-/// Does `each` for each row of a tile with its values, or once for all where they are in one piece.
+/// Calls `each` for each row of a tile, or once for all rows if all arguments can be read as [one long
+/// row](Tile::whole).
 #[inline(always)]
 pub(super) fn by_rows<T: Real, M: Arithmetic, const N: usize>(
     math: M,
@@ -103,14 +105,14 @@ pub struct Accumulate<'a, T> {
     pub negated: bool,
 }
 
-/// A function of values that are one for each lane.
+/// A scalar function whose arguments have a value for each lane of each row.
 struct Function<'a, T> {
     out: &'a mut [T],
     op: ScalarOp,
     args: [&'a [T]; 3],
 }
 
-/// Arithmetic of two values.
+/// An arithmetic operation on two values.
 struct Pairwise<'a, T> {
     out: &'a mut [T],
     width: usize,
@@ -118,7 +120,7 @@ struct Pairwise<'a, T> {
     args: [Tile<'a, T>; 2],
 }
 
-/// What takes so little that copies of its arguments would matter.
+/// Operations so cheap that copies of their arguments would cost as much.
 #[derive(Clone, Copy)]
 enum Simple {
     Add,
@@ -126,7 +128,7 @@ enum Simple {
     Mul,
 }
 
-/// `f` of what stands there and two values in each lane.
+/// Sets each lane to `f` of its old value and two arguments.
 #[inline(always)]
 pub(super) fn update<T: Real>(out: &mut [T], [a, b]: [Lanes<T>; 2], f: impl Fn(T, T, T) -> T) {
     let len = out.len();
@@ -157,7 +159,7 @@ pub(super) fn update<T: Real>(out: &mut [T], [a, b]: [Lanes<T>; 2], f: impl Fn(T
     }
 }
 
-/// `f` of two values in each lane.
+/// Sets each lane to `f` of two arguments.
 #[inline(always)]
 fn map<T: Real>(out: &mut [T], args: [Lanes<T>; 2], f: impl Fn(T, T) -> T) {
     update(out, args, |_, a, b| f(a, b));
@@ -183,7 +185,7 @@ impl<T: Real> OnRows<T, 3> for Product {
     }
 }
 
-/// The same, where the summand stands already.
+/// The same, where `out` already holds the summand.
 impl<T: Real> OnRows<T, 2> for Product {
     #[inline(always)]
     fn on_row<M: Arithmetic>(self, math: M, out: &mut [T], args: [Lanes<T>; 2]) {
@@ -251,10 +253,10 @@ impl<T: Real> Vectors for Function<'_, T> {
     }
 }
 
-/// A place for arguments that are not one for each lane of each row.
+/// Room for copies of arguments that do not have a value in memory for each lane of each row.
 pub type Copies<T> = [Vec<T>; 3];
 
-/// The function `op` of the values of a tile.
+/// Computes the function `op` of the values of tiles.
 pub fn apply<T: Real>(
     instructions: Instructions,
     op: ScalarOp,
@@ -295,7 +297,8 @@ pub fn apply<T: Real>(
     instructions.run(Function { out, op, args });
 }
 
-/// A value for each lane of each row.
+/// The values of a tile, one for each lane of each row. They are written to `copy` if they are not in memory like
+/// that.
 fn each<'a, T: Real>(tile: Tile<'a, T>, copy: &'a mut Vec<T>, len: usize, width: usize) -> &'a [T] {
     if let Tile::Own(values) = tile {
         return &values[..len];
@@ -308,7 +311,7 @@ fn each<'a, T: Real>(tile: Tile<'a, T>, copy: &'a mut Vec<T>, len: usize, width:
     copy
 }
 
-/// A copy.
+/// Copies its argument.
 #[derive(Clone, Copy)]
 pub(super) struct Copied;
 

@@ -1,4 +1,4 @@
-//! Cuts a reduction into rows and columns, runs them, and puts the results together.
+//! Cuts a reduction into pieces of rows and columns, runs the pieces, and puts their results together.
 
 use std::{ops::Range, sync::Arc};
 
@@ -17,39 +17,40 @@ use crate::{
     reduction::Wanted,
 };
 
-/// Columns of a tile.
+/// The most columns of a tile.
 const WIDTH: usize = 256;
 
-/// The most values of a tile, in all of its rows: few tiles fill the first cache, and an instruction takes long beside
-/// what it takes to start it.
+/// The most values of a tile, in all of its rows together. A few tiles of this size already fill the first-level
+/// cache, and the loop of an instruction over one takes long compared with starting the instruction.
 const TILE: usize = 4096;
 
-/// The fewest values of a tile, if there are rows for them.
+/// The fewest values of a tile, if there are enough rows.
 const LEAST_TILE: usize = 1024;
 
-/// Values of all tiles of a program: about as many as fill the first cache.
+/// Number of values of all tiles of a program together: about as many as fill the first-level cache.
 const CACHE: usize = 1 << 14;
 
-/// The most rows that share what follows from columns.
+/// The most rows of a piece. They share the values that are computed for its columns.
 const ROWS: usize = 128;
 
-/// Pieces of work that are enough for any number of threads.
+/// Number of pieces of work that is enough for any number of threads.
 const PIECES: usize = 64;
 
 /// The fewest pairs that are worth a piece of their own.
 const PAIRS: usize = 1 << 15;
 
-/// Numbers of the states of the rows that are reduced together, as far as that leaves rows.
+/// The most numbers that the states of all rows of a piece have together, unless fewer than 4 rows would be left.
 const STATES: usize = 1 << 14;
 
-/// Pairs from which on threads are worth it.
+/// Number of pairs, of eight operations each, from which on several threads are worth it.
 #[cfg(feature = "rayon")]
 const PARALLEL: usize = 1 << 17;
 
-/// Says once that loops without optimisations take long, where they are those of many pairs.
+/// Logs one warning, at the first reduction of many pairs, that the crate is built without optimisations and therefore
+/// slow.
 #[cfg(unoptimized)]
 fn warn(launch: &HostLaunch, columns: usize) {
-    /// Pairs that take some tenths of a second.
+    /// Number of pairs that take some tenths of a second without optimisations.
     const MANY: usize = 1 << 18;
     static WARNED: std::sync::Once = std::sync::Once::new();
     if launch.all_rows().saturating_mul(columns) > MANY {
@@ -62,7 +63,7 @@ fn warn(launch: &HostLaunch, columns: usize) {
     }
 }
 
-/// Reduces `columns`.
+/// Reduces the columns `columns` to results.
 pub fn run(
     launch: &HostLaunch,
     tensors: &[HostTensor],
@@ -86,7 +87,7 @@ pub fn run(
     output(launch, wanted, results)
 }
 
-/// The columns of each row in which the formula is not 1.
+/// The columns of each row at which the formula is not 1.
 pub fn find(
     launch: &HostLaunch,
     tensors: &[HostTensor],
@@ -107,7 +108,7 @@ pub fn find(
     Runs::one_behind_the_other(&found)
 }
 
-/// The same as a partial result.
+/// Reduces the columns `columns` to a partial result.
 pub fn run_part(
     launch: &HostLaunch,
     tensors: &[HostTensor],
@@ -125,7 +126,7 @@ pub fn run_part(
     with_family(launch.reduction, Part(job))
 }
 
-/// Merges parts into results.
+/// Merges partial results into results.
 pub fn merge(launch: &HostLaunch, parts: &[HostPart], wanted: Wanted) -> HostOutput {
     let merging = Merging {
         launch,
@@ -136,7 +137,7 @@ pub fn merge(launch: &HostLaunch, parts: &[HostPart], wanted: Wanted) -> HostOut
     output(launch, wanted, vec![results])
 }
 
-/// Merges parts into one.
+/// Merges partial results into one.
 pub fn merge_parts(launch: &HostLaunch, parts: &[HostPart], wanted: Wanted) -> HostPart {
     let merging = Merging {
         launch,
@@ -186,13 +187,14 @@ impl WithFamily for Part<'_> {
     }
 }
 
-/// Rows and columns of one batch.
+/// A piece of work: some rows of one batch, with some of their columns.
 #[derive(Clone, Debug)]
 struct Piece {
     batch: usize,
     /// Rows of the output.
     rows: Range<usize>,
-    /// Which of the rows that are added up to one.
+    /// If rows are added up, which of the rows of the operands the piece adds to a row of the output, counted from 0.
+    /// Otherwise `0..1`.
     steps: Range<usize>,
     share: Share,
 }
@@ -202,24 +204,25 @@ struct Piece {
 enum Share {
     /// The same for all rows.
     Columns(Range<usize>),
-    /// Those of the tasks of some units, of all parts or of one.
+    /// The columns of the tasks of some units. If `part` is given, only those of the tasks of this part.
     Units {
         units: Range<usize>,
         part: Option<usize>,
     },
 }
 
-/// The work in pieces, in the order of the rows.
+/// The pieces of a reduction, in the order of their rows.
 struct Work {
     pieces: Vec<Piece>,
     /// How many consecutive pieces have the same rows.
     parts: usize,
-    /// What pieces are made of, where pairs are in ranges.
+    /// The tasks that the pieces are made of, if there are ranges.
     tasks: Option<Arc<Tasks>>,
 }
 
 impl Work {
-    /// The rows of a piece and columns of theirs, one after the other. Rows count from the first of the piece.
+    /// Calls `take` for all pairs of a piece, with some rows and a range of their columns at a time. Rows are counted
+    /// from the first row of the piece.
     fn each(&self, piece: &Piece, mut take: impl FnMut(Range<usize>, Range<usize>)) {
         match &piece.share {
             Share::Columns(columns) => take(0..piece.rows.len(), columns.clone()),
@@ -238,7 +241,7 @@ impl Work {
         }
     }
 
-    /// The pairs of a piece.
+    /// The number of pairs of a piece.
     #[cfg(feature = "rayon")]
     fn pairs(&self, piece: &Piece) -> usize {
         let mut pairs = 0;
@@ -247,7 +250,8 @@ impl Work {
     }
 }
 
-/// The part `k` of `parts` of a range, where parts are multiples of `unit` long, but for the last.
+/// Part `k` of a range that is cut into `parts` parts. The length of a part is a multiple of `unit`, unless the range
+/// ends in it.
 fn share(range: &Range<usize>, k: usize, parts: usize, unit: usize) -> Range<usize> {
     let each = range.len().div_ceil(parts).next_multiple_of(unit);
     let at = |k: usize| (range.start + k * each).min(range.end);
@@ -255,7 +259,7 @@ fn share(range: &Range<usize>, k: usize, parts: usize, unit: usize) -> Range<usi
 }
 
 impl Job<'_> {
-    /// Makes results of states, each of as many rows as it says.
+    /// Reduces all pieces. `finish` makes a result of each state, and is given the number of rows of the state.
     fn run<R: HostReduction + Sync, O: Send>(
         &self,
         family: &R,
@@ -293,7 +297,7 @@ impl Job<'_> {
         work.pieces.chunks(work.parts).map(finish).collect()
     }
 
-    /// How often the rows of the output are gone through.
+    /// The most rows of the operands that are added up to one row of the output.
     fn steps(&self) -> usize {
         match self.launch.fold {
             Some(fold) => self.launch.rows.div_ceil(fold.max(1)),
@@ -301,7 +305,7 @@ impl Job<'_> {
         }
     }
 
-    /// The rows of a piece, where each row has `pairs` pairs.
+    /// The number of rows of a piece, if there are `rows` rows in all, with `pairs` pairs each.
     fn chunk(&self, rules: &Rules, rows: usize, pairs: usize) -> usize {
         let spec = &rules.spec;
         let each = spec.partial_values().max(spec.entries()).max(1);
@@ -312,7 +316,7 @@ impl Job<'_> {
         few.min((STATES / each).max(4))
     }
 
-    /// The work where each row has all columns.
+    /// The pieces of a reduction without ranges.
     fn pieces(&self, rules: &Rules) -> Work {
         let launch = self.launch;
         let (rows, steps) = (launch.out_rows(), self.steps());
@@ -320,7 +324,7 @@ impl Job<'_> {
         let pairs_of_row = self.columns.len().max(1).saturating_mul(steps.max(1));
         let chunk = self.chunk(rules, rows * batches, pairs_of_row);
         let chunks = rows.div_ceil(chunk);
-        // Where there are few rows, columns are split, too, or what is added up to a row.
+        // If there are too few rows for enough pieces, the rows that are added up and the columns are split, too.
         let left = PIECES / (chunks * batches).max(1);
         let of_steps = steps.min(left).max(1);
         let of_columns = parts_of(self.columns.len() / WIDTH, left / of_steps);
@@ -346,7 +350,7 @@ impl Job<'_> {
         }
     }
 
-    /// The work where pairs are in ranges. A piece has the rows of several tasks, as far as these are short.
+    /// The pieces of a reduction with ranges. Consecutive units with few rows are put together in one piece.
     fn pieces_of_ranges(&self, rules: &Rules, ranges: &Ranges) -> Work {
         let shape = self.launch.batch_shape;
         let rows = self.launch.all_rows();
@@ -388,7 +392,7 @@ impl Job<'_> {
         }
     }
 
-    /// `each` of all pieces, by several threads where it is worth it.
+    /// The results of `each` for all pieces in their order, computed by several threads if that is worth it.
     fn map<O: Send>(&self, work: &Work, each: impl Fn(&Piece) -> O + Sync) -> Vec<O> {
         let pieces = &work.pieces;
         #[cfg(feature = "rayon")]
@@ -406,7 +410,7 @@ impl Job<'_> {
         pieces.iter().map(each).collect()
     }
 
-    /// The state of the rows of a piece.
+    /// The state of the rows of a piece after all of its pairs.
     fn reduce<R: HostReduction, T: Real>(
         &self,
         family: &R,
@@ -443,9 +447,9 @@ impl Job<'_> {
     }
 }
 
-/// Into how many parts `tiles` tiles of columns are split, where `most` parts are enough.
+/// Into how many parts `tiles` tiles of columns are split, at most `most`.
 fn parts_of(tiles: usize, most: usize) -> usize {
-    /// A part is worth this many tiles.
+    /// The fewest tiles that are worth a part of their own.
     const TILES: usize = 16;
     (tiles / TILES).min(most).max(1)
 }

@@ -1,4 +1,4 @@
-//! Runs the code of a stage on a tile: some rows, and for each of them as many lanes.
+//! Runs the code of a stage on a tile: some rows, with the same number of lanes each.
 
 use super::{
     arithmetic::{Accumulate, Copies, Lanes, MultiplyAdd, Tile, apply, write},
@@ -9,37 +9,37 @@ use super::{
 };
 use crate::{formula::catalogue::ScalarOp, math::lane::Real};
 
-/// What a tile is made of.
+/// A tile, with the slots and operands that its code reads.
 pub struct Frame<'a, T> {
-    /// Slots of the lanes, `width` each.
+    /// Slots of the lanes, with `width` values each.
     pub lanes: &'a mut [T],
-    /// Slots of the rows, `stride` each, and where the rows of the tile start there.
+    /// Slots of the rows, with `stride` values each. In each slot, the rows of the tile start at value `start`.
     pub rows: &'a [T],
     pub stride: usize,
     pub start: usize,
     /// Slots that are the same for all.
     pub uniform: &'a [T],
-    /// Lanes of each row.
+    /// Number of lanes of each row.
     pub width: usize,
-    /// Rows.
+    /// Number of rows.
     pub height: usize,
     /// The index of the first row, and of the first lane.
     pub first: [usize; 2],
-    /// The operands, where pairs are evaluated.
+    /// The operands, if pairs are evaluated.
     pub tensors: &'a [Rows<'a>],
 }
 
-/// Values that are stored or handed on: of the lanes of a row, or of a tile.
+/// Values that are stored or handed on. `V` is the values of a tile, or of one of its rows.
 #[derive(Clone, Copy)]
 pub enum Given<V> {
     /// A value.
     Value(V),
-    /// A product, subtracted where this is true.
+    /// A product of two values; its opposite if the flag is true.
     Product([V; 2], bool),
 }
 
 impl<'a, T: Real> Given<Tile<'a, T>> {
-    /// Those of a row.
+    /// The values of a row.
     pub fn row(self, row: usize, width: usize) -> Given<Lanes<'a, T>> {
         match self {
             Given::Value(tile) => Given::Value(tile.row(row, width)),
@@ -49,7 +49,7 @@ impl<'a, T: Real> Given<Tile<'a, T>> {
         }
     }
 
-    /// Writes them, row by row.
+    /// Writes the values, row by row.
     fn write(self, instructions: Instructions, out: &mut [T], width: usize) {
         match self {
             Given::Value(tile) => write(tile, out, width),
@@ -65,7 +65,7 @@ impl<'a, T: Real> Given<Tile<'a, T>> {
 }
 
 impl<'a, T: Real> Given<Lanes<'a, T>> {
-    /// As those of a tile of one row.
+    /// The same values as those of a tile of one row.
     pub fn tile(self) -> Given<Tile<'a, T>> {
         match self {
             Given::Value(lanes) => Given::Value(lanes.tile()),
@@ -73,7 +73,8 @@ impl<'a, T: Real> Given<Lanes<'a, T>> {
         }
     }
 
-    /// As values, one for each of the lanes that `room` has.
+    /// The values as a slice, one for each lane. They are written to `room`, whose length is the number of lanes,
+    /// unless they are in memory already.
     pub fn values(self, instructions: Instructions, room: &'a mut [T]) -> &'a [T] {
         let width = room.len();
         match self {
@@ -91,23 +92,23 @@ impl<'a, T: Real> Given<Lanes<'a, T>> {
     }
 }
 
-/// Takes what pairs give.
+/// Takes in the values of pairs.
 pub trait Sink<T> {
-    /// Component `index` of all pairs of the tile.
+    /// Takes in component `index` of all pairs of the tile.
     fn take(&mut self, index: usize, given: Given<Tile<T>>);
 }
 
-/// Tiles for the values of registers.
+/// Runs code on tiles. It keeps the tiles of the registers from one run to the next.
 pub struct Machine<T> {
     instructions: Instructions,
     registers: Vec<Vec<T>>,
     copies: Copies<T>,
-    /// Room for what is stored, and for what is folded.
+    /// Room for a value that is stored or folded in, and for the earlier value of a fold.
     stored: Vec<T>,
     folded: Vec<T>,
 }
 
-/// The values that a tile has, in turn `k` of a loop.
+/// The values of an argument in a tile, in turn `k` of a loop.
 fn tile<'b, T: Real>(
     registers: &'b [Vec<T>],
     frame: &'b Frame<T>,
@@ -136,7 +137,7 @@ fn tile<'b, T: Real>(
     }
 }
 
-/// The same for a summand.
+/// The values of a summand in a tile, in turn `k` of a loop.
 fn given<'b, T: Real>(
     registers: &'b [Vec<T>],
     frame: &'b Frame<T>,
@@ -161,7 +162,7 @@ impl<T: Real> Machine<T> {
         }
     }
 
-    /// Fills the slots of the lanes that are not loaded; there is one row.
+    /// Computes the slots of the lanes that are not copied from operands. The frame has one row.
     pub fn fill(&mut self, tape: &Tape, frame: &mut Frame<T>) {
         self.prepare(tape, frame);
         for action in &tape.actions {
@@ -182,7 +183,7 @@ impl<T: Real> Machine<T> {
         }
     }
 
-    /// Hands the results of pairs to `sink`.
+    /// Evaluates pairs, and hands their components to `sink`.
     pub fn pairs(&mut self, tape: &Tape, frame: &Frame<T>, sink: &mut impl Sink<T>) {
         self.prepare(tape, frame);
         for action in &tape.actions {
@@ -203,7 +204,7 @@ impl<T: Real> Machine<T> {
         }
     }
 
-    /// Makes room for the tile.
+    /// Makes room for the registers of the code.
     fn prepare(&mut self, tape: &Tape, frame: &Frame<T>) {
         let len = frame.width * frame.height;
         let grow = |values: &mut Vec<T>| {
@@ -285,7 +286,7 @@ impl<T: Real> Machine<T> {
         }
     }
 
-    /// Takes a term into a sum or fold.
+    /// Adds a term to the sum in tile `out`, or folds it in.
     fn take_term(
         &mut self,
         out: usize,

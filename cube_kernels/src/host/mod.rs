@@ -1,10 +1,11 @@
 //! Reductions on the host, in plain Rust.
 //!
-//! A program is run on tiles: some rows, and some hundred columns of each. An instruction is a loop over the values of
-//! a tile, which compilers turn into vector instructions. What follows from rows and columns is computed once for a
-//! tile, with rows or columns as lanes.
+//! A program runs on tiles. A tile is some rows with up to 256 columns each. An instruction is a loop over the values
+//! of a tile, which compilers turn into vector instructions. Values that depend on a row alone, or on a column alone,
+//! are computed before the pairs of a piece of work, by loops over rows or over columns.
 //!
-//! Work is cut into rows and columns by the sizes alone, so that results do not depend on the number of threads.
+//! Work is cut into pieces of rows and columns by the sizes alone, so that results do not depend on the number of
+//! threads.
 
 mod arithmetic;
 mod engine;
@@ -36,17 +37,17 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HostError {
-    /// A program has another number of operands.
+    /// The number of tensors or scalars is not that of the formula.
     #[error("{given} {what} for a formula of {expected}")]
     Operands {
-        /// Which operands.
+        /// Tensors or scalars.
         what: &'static str,
         /// How many there are.
         given: usize,
         /// How many there should be.
         expected: usize,
     },
-    /// A tensor does not have what is read of it.
+    /// A tensor is too small for the formula, or its type, strides or batch dimensions do not fit.
     #[error("tensor {index} of shape {shape:?} and strides {strides:?} does not fit: {reason}")]
     Tensor {
         /// Its position among the tensors.
@@ -58,36 +59,37 @@ pub enum HostError {
         /// What is wrong.
         reason: String,
     },
-    /// Columns do not have indices of 32 bits.
+    /// An axis is too long for indices of 32 bits.
     #[error("{0} columns are more than have an index")]
     TooManyColumns(usize),
-    /// There are no partial results.
+    /// There are no partial results to merge.
     #[error("there are no parts to merge")]
     NoParts,
-    /// A partial result has another size.
+    /// A partial result does not have the size that the reduction expects.
     #[error("a part has {given} {what}, not {expected}")]
     PartSize {
-        /// Which numbers.
+        /// Values or indices.
         what: &'static str,
         /// How many there are.
         given: usize,
         /// How many there should be.
         expected: usize,
     },
-    /// Ranges are of another matrix, or rows are added up.
+    /// The ranges are for a matrix of other sizes or batch dimensions, or rows are added up, which ranges do not
+    /// allow.
     #[error("{given:?} do not fit {rows} rows and {columns} columns, of which none are added up")]
     Ranges {
         /// The ranges.
         given: Box<Ranges>,
-        /// Rows of the operands.
+        /// Number of rows of the operands.
         rows: usize,
-        /// Columns of the operands.
+        /// Number of columns of the operands.
         columns: usize,
     },
-    /// Partial results are of all pairs of some columns.
+    /// A partial result was asked for of a reduction with ranges. Partial results cover all pairs of their columns.
     #[error("there are no partial results of ranges")]
     PartOfRanges,
-    /// Only the rows of sums are added up.
+    /// Rows were to be added up ([`HostLaunch::fold`]) in a reduction that is not a sum.
     #[error("the rows of a {0} cannot be added up")]
     Folded(ReductionKind),
 }
@@ -108,7 +110,7 @@ pub(crate) fn check_count(
     }
 }
 
-/// A program as the host runs it. It is made once for a formula.
+/// A program in the form that the host engine runs. It is made once for a formula.
 #[derive(Clone, Debug)]
 pub struct HostProgram {
     program: Program,
@@ -154,52 +156,55 @@ pub struct HostLaunch<'a> {
     pub reduction: ReductionKind,
     /// Sizes of the batch dimensions.
     pub batch_shape: &'a [usize],
-    /// Rows of the operands in one batch.
+    /// Number of rows of the operands in one batch.
     pub rows: usize,
-    /// Reduced columns.
+    /// Number of columns, which are reduced.
     pub columns: usize,
-    /// Into how many rows of the output those of a sum are added up, if they are: row `k` of the output
-    /// is the sum of every `fold`-th row from row `k` on.
+    /// If rows of a sum are to be added up, the number of rows of the output. Row `k` of the output is then the sum of
+    /// every `fold`-th row, from row `k` on.
     pub fold: Option<usize>,
-    /// The pairs that there are, if not all; then no rows are added up.
+    /// The pairs that exist, if not all do. With ranges, `fold` must be `None`.
     pub ranges: Option<&'a Ranges>,
     /// The type of all operands.
     pub precision: Precision,
-    /// The type of the values: that of the operands, or that in which these are computed.
+    /// The type of the resulting values: that of the operands, or that in which formulas of such operands are computed
+    /// (F32 for halves).
     pub values: Precision,
-    /// What code is compiled for.
+    /// The vector instructions to run with.
     pub instructions: Instructions,
 }
 
-/// What a reduction gives: contiguous tensors `[batch.., rows, entries]`, or `[batch.., fold, entries]`.
+/// The results of a reduction: contiguous tensors `[batch.., rows, entries]`, or `[batch.., fold, entries]` if rows
+/// are added up.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostOutput {
-    /// The values, where they are wanted.
+    /// The values, if they are wanted.
     pub values: Option<HostValues>,
-    /// The columns at which they were found, or counts, where this is wanted.
+    /// The columns at which the values were found, or counts, if they are wanted.
     pub indices: Option<Vec<i64>>,
-    /// What the values are made of, where this is wanted, in the type in which operands are computed:
-    /// `[batch.., rows, Spec::state_size]`.
+    /// The numbers that the values are made of (maxima, and sums of exponentials relative to them), if they are
+    /// wanted: `[batch.., rows, Spec::state_size]`, in the type in which formulas of the operands are computed.
     pub state: Option<HostValues>,
 }
 
-/// What a reduction knows of some of the columns, as [`Spec::planes`] says.
+/// The partial result of a reduction over some of the columns. [`Spec::planes`] says what its values are.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostPart {
     /// Values, `[batch.., rows, Spec::partial_values]`.
     pub values: Vec<f64>,
-    /// Columns or counts, `[batch.., rows, Spec::entries]`, where the reduction [keeps](Spec::keeps_indices) them.
+    /// Columns or counts, `[batch.., rows, Spec::entries]`, if the reduction [keeps](Spec::keeps_indices) them.
     pub indices: Vec<u32>,
 }
 
 impl HostLaunch<'_> {
-    /// Reduces `tensors` and `scalars`.
+    /// Runs the reduction on `tensors` and `scalars`.
     ///
     /// A tensor has the shape `[batch.., length, dim]` for a row or column operand and `[batch.., dim]` for a
     /// parameter; its batch dimensions broadcast against `batch_shape`.
     ///
     /// # Errors
-    /// Where tensors do not have what is read of them.
+    /// If the number of tensors or scalars is wrong, if a tensor does not fit the formula, or if the fold, the ranges
+    /// or the number of columns do not fit the reduction.
     pub fn run(
         &self,
         tensors: &[HostTensor],
@@ -211,10 +216,10 @@ impl HostLaunch<'_> {
         Ok(engine::run(self, tensors, scalars, wanted, columns))
     }
 
-    /// Reduces the columns in `columns`, of those that tensors of columns have, into a partial result.
+    /// Reduces only the columns `columns` of the column operands, into a partial result.
     ///
     /// # Errors
-    /// As [`run`](Self::run).
+    /// As [`run`](Self::run), and if the launch has ranges.
     pub fn run_part(
         &self,
         tensors: &[HostTensor],
@@ -229,7 +234,8 @@ impl HostLaunch<'_> {
         Ok(engine::run_part(self, tensors, scalars, wanted, columns))
     }
 
-    /// The columns of each row in which the formula, which has one component, is not 1. The reduction is not asked for.
+    /// The columns of each row at which the formula is not 1. The formula must have one component. The result does not
+    /// depend on the reduction of the launch.
     ///
     /// # Errors
     /// As [`run`](Self::run).
@@ -241,7 +247,7 @@ impl HostLaunch<'_> {
     /// Merges partial results of the same rows, in the order of their columns, into results.
     ///
     /// # Errors
-    /// Where there are none, or where they have other sizes.
+    /// If there are no parts, or if one has another size than the reduction expects.
     pub fn merge(&self, parts: &[HostPart], wanted: Wanted) -> Result<HostOutput, HostError> {
         self.check_parts(parts, wanted)?;
         Ok(engine::merge(self, parts, wanted))
@@ -265,12 +271,12 @@ impl HostLaunch<'_> {
         }
     }
 
-    /// Rows of the output in one batch.
+    /// Number of rows of the output in one batch.
     fn out_rows(&self) -> usize {
         self.fold.unwrap_or(self.rows)
     }
 
-    /// Rows of the output in all batches.
+    /// Number of rows of the output in all batches together.
     fn all_rows(&self) -> usize {
         self.batch_shape.iter().product::<usize>() * self.out_rows()
     }

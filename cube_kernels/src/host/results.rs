@@ -1,4 +1,4 @@
-//! Results and partial results of the states of reductions.
+//! Makes results and partial results from the states of reductions, and states from partial results.
 
 use super::{
     HostLaunch, HostOutput, HostPart, HostValues,
@@ -10,7 +10,7 @@ use crate::{
     reduction::{NO_INDEX, ReductionKind, Wanted, for_each_reduction},
 };
 
-/// Something to do with a reduction, whatever its family.
+/// Work that is done with a reduction, generic over its family.
 pub trait WithFamily {
     type Output;
 
@@ -37,7 +37,7 @@ macro_rules! define_with_family {
 
 for_each_reduction!(define_with_family);
 
-/// What is given without columns.
+/// The output of a reduction without columns.
 pub fn nothing(launch: &HostLaunch, wanted: Wanted) -> HostOutput {
     let spec = launch.spec(wanted);
     let len = launch.all_rows() * spec.entries();
@@ -47,7 +47,7 @@ pub fn nothing(launch: &HostLaunch, wanted: Wanted) -> HostOutput {
             .values
             .then(|| HostValues::new(&vec![spec.empty(); len], launch.values)),
         indices: wanted.indices.then(|| vec![spec.empty_index(); len]),
-        // No sum is relative to anything.
+        // Sums are 0, so that the maxima that they are relative to do not matter.
         state: wanted
             .state
             .then(|| HostValues::new(&state, launch.precision.computed())),
@@ -112,7 +112,8 @@ pub fn output(launch: &HostLaunch, wanted: Wanted, found: Vec<Found>) -> HostOut
     }
 }
 
-/// The results of all rows, in the order of their indices.
+/// Sorts the results of all rows by the indices of the rows. Before, they are in the order in which the operands have
+/// the rows.
 fn in_order<T: Copy>(launch: &HostLaunch, values: Vec<T>) -> Vec<T> {
     let order = launch.ranges.and_then(|ranges| ranges.order(Axis::I));
     let Some(order) = order.filter(|_| !values.is_empty()) else {
@@ -161,7 +162,7 @@ pub fn rules<'a>(launch: &'a HostLaunch, wanted: Wanted) -> Rules<'a> {
     }
 }
 
-/// Parts to merge.
+/// Partial results to merge.
 pub struct Merging<'a> {
     pub launch: &'a HostLaunch<'a>,
     pub parts: &'a [HostPart],
@@ -169,7 +170,7 @@ pub struct Merging<'a> {
 }
 
 impl Merging<'_> {
-    /// The state of all rows.
+    /// The state of all rows, merged from all parts.
     fn state<R: HostResults>(&self, family: &R, rules: &Rules) -> R::State {
         let mut parts = self.parts.iter().map(|part| self.load(family, part, rules));
         let mut own = parts.next().expect("there are parts");

@@ -1,5 +1,7 @@
-//! The code of a stage as it is run on tiles: what is loaded or constant is named where it is read, and tiles of
-//! registers serve others once they have been read for the last time.
+//! The code of a stage in the form that runs on tiles.
+//!
+//! An instruction names slots and constants directly as its arguments, so that these need no registers. Each register
+//! has a tile. Once a register has been read for the last time, its tile serves another one.
 
 use std::collections::HashMap;
 
@@ -9,37 +11,37 @@ use crate::{
     program::{Item, Register, Space},
 };
 
-/// What a sum starts from: unlike 0 it keeps the sign of a zero that is added to it.
+/// The number that a sum starts from. Unlike 0 it keeps the sign of a zero that is added to it.
 pub const NOTHING: f64 = -0.0;
 
-/// Where a value comes from.
+/// Where an argument of an instruction comes from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value {
-    /// A tile of registers.
+    /// The tile of a register, by its number.
     Register(usize),
-    /// A slot: of the stage itself, one value for each lane; of an earlier one, a value for all lanes of a row.
+    /// A slot, of this stage or of an earlier one.
     Slot {
-        /// Whose slot it is.
+        /// What the slot has values for.
         owner: Owner,
-        /// The slot, the first one in a loop.
+        /// The slot; in a loop, the slot for counter 0.
         slot: usize,
-        /// Whether the counter of the loop is added.
+        /// Whether the counter of the loop is added to `slot`.
         looped: bool,
     },
     /// The same number everywhere.
     Constant(f64),
-    /// The counter of the loop, plus this.
+    /// The counter of the loop plus this number.
     Counter(usize),
 }
 
-/// Whose slot it is.
+/// What a slot has values for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// Of the lanes.
+    /// One value for each lane: a slot of the stage itself, or of columns in the stage of pairs.
     Lanes,
-    /// Of the row.
+    /// One value for each row, in the stage of pairs.
     Row,
-    /// The same for all.
+    /// One value for all.
     Uniform,
 }
 
@@ -52,7 +54,7 @@ pub enum Step {
         out: usize,
         /// The function.
         op: ScalarOp,
-        /// Its arguments; functions of fewer ignore the others.
+        /// Its arguments. Functions of fewer than three ignore the others.
         args: [Value; 3],
     },
     /// $a b + c$, or $c - a b$.
@@ -64,27 +66,27 @@ pub enum Step {
         /// Whether the product is subtracted.
         negated: bool,
     },
-    /// A component of a tensor of pairs.
+    /// A component of a tensor that has a value for each pair.
     Entry {
-        /// The tile that gets it.
+        /// The tile that gets the component.
         out: usize,
         /// The position of the tensor among the tensors.
         tensor: usize,
-        /// The component, the first one in a loop.
+        /// The component; in a loop, the component for counter 0.
         component: usize,
-        /// Whether the counter of the loop is added.
+        /// Whether the counter of the loop is added to `component`.
         looped: bool,
     },
-    /// The index of the row minus that of the lane, or the opposite.
+    /// The index of the row minus the index of the lane, or the opposite.
     Offset {
         /// The tile that gets the result.
         out: usize,
-        /// Whether that of the lane comes first.
+        /// Whether it is the index of the lane minus the index of the row.
         negated: bool,
     },
 }
 
-/// What is added, stored or handed on.
+/// A value that is added to a sum, stored in a slot, or handed on as a component of the formula.
 #[derive(Clone, Copy, Debug)]
 pub enum Summand {
     /// A value.
@@ -93,12 +95,12 @@ pub enum Summand {
     Product {
         /// The factors.
         args: [Value; 2],
-        /// Whether it is subtracted.
+        /// Whether the product is subtracted.
         negated: bool,
     },
 }
 
-/// A term of a sum.
+/// A term of a sum, made of two values.
 #[derive(Clone, Copy, Debug)]
 pub enum Part {
     /// $a b$.
@@ -112,28 +114,28 @@ pub enum Part {
 pub struct Signed {
     /// The term.
     pub part: Part,
-    /// Whether it is subtracted.
+    /// Whether the term is subtracted.
     pub negated: bool,
 }
 
-/// A part of a stage.
+/// A part of a stage: an instruction or a loop.
 #[derive(Clone, Debug)]
 pub enum Action {
     /// One instruction.
     Do(Step),
-    /// The sum over `k < len` of terms that are made of slots and numbers, and of a value. It is computed without
-    /// memory in between.
+    /// `summand` plus the sum over `k < len` of terms. The arguments of the terms are slots, constants and counters.
+    /// It is computed without tiles for intermediate results.
     Terms {
         /// The tile that gets the result.
         out: usize,
         /// The terms for each `k`.
         parts: Vec<Signed>,
-        /// How often they are added.
+        /// Number of values of `k`.
         len: usize,
-        /// What is added to.
+        /// The value that the terms are added to.
         summand: Value,
     },
-    /// A sum over `k < len`, or what else values are folded by.
+    /// A sum over `k < len`, or a fold by another function.
     Sum {
         /// The tile that gets the result.
         out: usize,
@@ -143,7 +145,7 @@ pub enum Action {
         body: Vec<Step>,
         /// The term.
         term: Summand,
-        /// A function of two values to fold by, and what it starts from.
+        /// The function of two values to fold by, and the value to start from. `None` for a sum.
         fold: Option<(ScalarOp, Value)>,
     },
     /// Slot or output `base + k` gets a term, for `k < len`.
@@ -164,12 +166,12 @@ pub enum Action {
 pub struct Tape {
     /// What is done, in order.
     pub actions: Vec<Action>,
-    /// How many tiles it needs.
+    /// How many tiles of registers it needs.
     pub registers: usize,
 }
 
 impl Tape {
-    /// The code of `items`, which are those of the stage `space`.
+    /// The code of the stage `space`, whose items are `items`.
     pub fn new(items: &[Item], space: Space) -> Self {
         let mut last: HashMap<Register, usize> = HashMap::new();
         for (at, item) in items.iter().enumerate() {

@@ -7,7 +7,7 @@ use crate::{
     program::Space,
 };
 
-/// Values of one of the types that operands have.
+/// A slice of values in one of the types of operands.
 #[derive(Clone, Copy, Debug)]
 pub enum HostSlice<'a> {
     /// 16 bits, 11 of them significant.
@@ -31,7 +31,7 @@ impl HostSlice<'_> {
         }
     }
 
-    /// How many there are.
+    /// The number of values.
     pub fn len(&self) -> usize {
         match self {
             Self::F16(values) => values.len(),
@@ -41,7 +41,7 @@ impl HostSlice<'_> {
         }
     }
 
-    /// Whether there are none.
+    /// Whether there are no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -50,18 +50,18 @@ impl HostSlice<'_> {
 /// A tensor on the host, of any strides.
 #[derive(Clone, Copy, Debug)]
 pub struct HostTensor<'a> {
-    /// Where its values are.
+    /// The buffer that has its values.
     pub data: HostSlice<'a>,
     /// Its shape.
     pub shape: &'a [usize],
     /// Its strides, which may be negative.
     pub strides: &'a [isize],
-    /// The place of its first value.
+    /// The position of its first value in the buffer.
     pub start: usize,
 }
 
 impl HostTensor<'_> {
-    /// Whether all values that shape and strides name are there.
+    /// Whether all values that the shape and strides refer to are within the buffer.
     pub(crate) fn has_room(&self) -> bool {
         if self.shape.contains(&0) {
             return true;
@@ -79,25 +79,25 @@ impl HostTensor<'_> {
     }
 }
 
-/// A tensor of a batch, by what its strides step over.
+/// The part of a tensor that belongs to one batch, with a stride for each of its dimensions.
 #[derive(Clone, Copy)]
 pub struct Rows<'a> {
     data: HostSlice<'a>,
     start: isize,
     row: isize,
     component: isize,
-    /// Of a tensor of pairs.
+    /// The stride of columns, which only a tensor of pairs has.
     column: isize,
 }
 
 impl<'a> Rows<'a> {
-    /// The tensor in the batch of this index; the shape was checked. The rows of a tensor of pairs are those that come
-    /// first.
+    /// The part of a tensor that belongs to the batch of this index. The shape must have been checked. The first of
+    /// the two dimensions of a tensor of pairs is taken for that of the rows.
     pub fn new(tensor: &HostTensor<'a>, space: Space, batch: &[usize]) -> Self {
         let own = space.dimensions();
         let rank = tensor.shape.len();
         let pad = batch.len() - (rank - own);
-        // What is of size 1 is the same for all.
+        // A dimension of size 1 broadcasts.
         let stride = |axis: usize| match tensor.shape[axis] {
             1 => 0,
             _ => tensor.strides[axis],
@@ -113,7 +113,7 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// A tensor of pairs whose columns come first.
+    /// The same for a tensor of pairs whose first dimension is that of the columns.
     pub fn columns_first(self) -> Self {
         Self {
             row: self.column,
@@ -122,7 +122,7 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Reads a component of the pairs of a row with the columns from `first` on, as many as there is room for.
+    /// Reads a component of the pairs of a row with consecutive columns, from column `first` on, until `out` is full.
     pub fn read_pairs<T: Real>(
         &self,
         component: usize,
@@ -137,7 +137,7 @@ impl<'a> Rows<'a> {
         of_row.read(component, first, out);
     }
 
-    /// Reads a component of the rows from `first` on, as many as there is room for.
+    /// Reads a component of consecutive rows, from row `first` on, until `out` is full.
     pub fn read<T: Real>(&self, component: usize, first: usize, out: &mut [T]) {
         let start = self.start + component as isize * self.component + first as isize * self.row;
         match self.data {
@@ -148,7 +148,7 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Reads a component of these rows, as many as there is room for.
+    /// Reads a component of the rows `rows`, until `out` is full.
     pub fn read_rows<T: Real>(&self, component: usize, rows: &[u32], out: &mut [T]) {
         let at = (self.start + component as isize * self.component, self.row);
         match self.data {
@@ -160,7 +160,7 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// The values at the places of `rows`, each of which is so many steps from `start`.
+/// Reads the values at `start + row * step` for the rows in `rows`.
 fn pick<E: Copy, T: Real>(
     data: &[E],
     (start, step): (isize, isize),
@@ -173,7 +173,7 @@ fn pick<E: Copy, T: Real>(
     }
 }
 
-/// Every `step`-th value from `start` on.
+/// Reads every `step`-th value from `start` on, until `out` is full.
 fn gather<E: Copy, T: Real>(
     data: &[E],
     start: isize,
@@ -199,7 +199,7 @@ fn gather<E: Copy, T: Real>(
     }
 }
 
-/// Values of the type that results have.
+/// Values in one of the types of results.
 #[derive(Clone, Debug, PartialEq)]
 pub enum HostValues {
     /// 16 bits, 11 of them significant.
@@ -213,7 +213,7 @@ pub enum HostValues {
 }
 
 impl HostValues {
-    /// `values` as `precision` has them.
+    /// `values`, rounded to `precision`.
     pub(crate) fn new(values: &[f64], precision: Precision) -> Self {
         match precision {
             Precision::F16 => Self::F16(values.iter().map(|x| f16::from_f64(*x)).collect()),
@@ -223,7 +223,7 @@ impl HostValues {
         }
     }
 
-    /// The values.
+    /// The values as a slice.
     pub(crate) fn as_slice(&self) -> HostSlice<'_> {
         match self {
             Self::F16(values) => HostSlice::F16(values),

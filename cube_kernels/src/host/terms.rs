@@ -1,4 +1,4 @@
-//! Sums of terms of which each is made of two values.
+//! Sums of terms that are made of two values each.
 
 use super::{
     arithmetic::{Copied, Lanes, OnRows, Tile, by_rows, update},
@@ -6,7 +6,7 @@ use super::{
 };
 use crate::math::lane::{Arithmetic, Real};
 
-/// What a term is made of its arguments.
+/// How a term is made of its two arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// $a b$.
@@ -32,7 +32,8 @@ pub struct SumOfTerms<'a, T> {
     pub summand: Tile<'a, T>,
 }
 
-/// Does something with what adds a term of this kind and sign to a sum, so that its loop has no branch.
+/// Runs `$then` with `$add`, the function that adds a term of this kind and sign to a sum. The kind and sign are told
+/// apart outside the loop in `$then`, so that the loop has no branch.
 macro_rules! with_term {
     ($kind:expr, $negated:expr, $math:ident, |$add:ident| $then:expr) => {
         match ($kind, $negated) {
@@ -48,7 +49,7 @@ macro_rules! with_term {
                 let $add = |sum: T, a: T, b: T| $math.fma(a - b, a - b, sum);
                 $then
             }
-            // The opposite of a square of 0 is -0, as the product of b - a and a - b is not.
+            // Not the product of b - a and a - b: for equal a and b this is 0, but the opposite of the square is -0.
             (Kind::Square, true) => {
                 let $add = |sum: T, a: T, b: T| $math.fma(-(a - b), a - b, sum);
                 $then
@@ -57,15 +58,19 @@ macro_rules! with_term {
     };
 }
 
-/// Terms that are added in one pass over the lanes, so that sums are read and written once for all of them.
+/// The most terms that are added in one pass over the lanes. A pass reads and writes the sums once for all of its
+/// terms.
 const AT_ONCE: usize = 4;
 
-/// A number for each row, and a value for each lane: the arguments of a term whose order makes no difference.
+/// The arguments of a term of which one is a number for each row and the other has a value for each lane. Their order
+/// makes no difference.
 #[derive(Clone, Copy)]
 struct Mixed<'a, T> {
-    /// The numbers, and how many of them a row is further on: one, or none where all rows have the same.
+    /// The numbers, and the distance from the number of a row to that of the next row: 1, or 0 if all rows have the
+    /// same number.
     numbers: (&'a [T], usize),
-    /// The same for the values of lanes, of which a row has as many as there are lanes.
+    /// The values of the lanes, and the distance from those of a row to those of the next row: the number of lanes, or
+    /// 0 if all rows have the same values.
     lanes: (&'a [T], usize),
 }
 
@@ -90,7 +95,7 @@ impl<'a, T: Copy> Mixed<'a, T> {
     }
 }
 
-/// Terms that differ in their arguments only, each of a number and a value for each lane.
+/// Up to [`AT_ONCE`] terms of the same kind and sign, all with [`Mixed`] arguments.
 struct Alike<'a, T> {
     kind: Kind,
     negated: bool,
@@ -99,7 +104,8 @@ struct Alike<'a, T> {
 }
 
 impl<'a, T: Real> Alike<'a, T> {
-    /// As many of the first terms as are alike, at most [`AT_ONCE`]; none where the first one has other arguments.
+    /// The first terms, as far as they are of the same kind and sign and have [`Mixed`] arguments, at most [`AT_ONCE`]
+    /// of them. `None` if the first term has other arguments.
     #[inline(always)]
     fn of(terms: &'a [Term<'a, T>], width: usize) -> Option<Self> {
         let first = &terms[0];
@@ -122,7 +128,7 @@ impl<'a, T: Real> Alike<'a, T> {
         Some(alike)
     }
 
-    /// Adds the terms to `sums`, or to `from` if it is given, whatever stands in `sums`.
+    /// Adds the terms to `sums`. If `from` is given, the sums start from it, whatever `sums` held before.
     #[inline(always)]
     fn add<M: Arithmetic>(&self, math: M, sums: &mut [T], width: usize, from: Option<T>) {
         match self.count {
@@ -160,8 +166,8 @@ impl<'a, T: Real> Alike<'a, T> {
     }
 }
 
-/// Adds terms to each of the sums, or to `from`. A loop over the lanes around one over the terms, which compilers turn
-/// into vector instructions; the other way round they do not.
+/// Adds terms to each of the sums, or to `from`. The loop over the lanes is around the loop over the terms, as
+/// compilers turn it into vector instructions only in this order.
 #[inline(always)]
 fn add_terms<T: Real, const N: usize>(
     sums: &mut [T],
@@ -194,7 +200,7 @@ fn add_terms<T: Real, const N: usize>(
     }
 }
 
-/// A term whatever its arguments are, which is added to what stands there.
+/// Adds a term, whatever the form of its arguments, to the sums.
 impl<T: Real> OnRows<T, 2> for (Kind, bool) {
     #[inline(always)]
     fn on_row<M: Arithmetic>(self, math: M, sums: &mut [T], args: [Lanes<T>; 2]) {

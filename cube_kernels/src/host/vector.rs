@@ -1,4 +1,5 @@
-//! Code that is compiled for several sets of instructions, of which the best that the processor has is run.
+//! Code that is compiled for several sets of vector instructions. The best set that the processor has is chosen at run
+//! time.
 
 use crate::math::lane::Arithmetic;
 #[cfg(target_arch = "aarch64")]
@@ -8,20 +9,21 @@ use crate::math::lane::Separate;
 #[cfg(target_arch = "x86_64")]
 use crate::math::lane::{Middle, Wide};
 
-/// Loops over tiles. What they call must be inlined, so that it is compiled for the same instructions.
+/// Loops over tiles. The functions that they call must be inlined, so that these are compiled for the same
+/// instructions.
 pub trait Vectors {
-    /// What comes of it.
+    /// The result of the loops.
     type Output;
 
     /// Runs the loops.
     fn run<M: Arithmetic>(self, math: M) -> Self::Output;
 }
 
-/// The instructions that code is run with. Only those that the processor has can be had.
+/// The set of instructions that code is run with. It is always one that this processor has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Instructions(Set);
 
-/// The instructions that code is compiled for.
+/// The sets of instructions that code is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Set {
     /// AVX-512: vectors of 64 bytes.
@@ -30,12 +32,12 @@ enum Set {
     /// AVX2 with fused multiply-adds: vectors of 32 bytes.
     #[cfg(target_arch = "x86_64")]
     Middle,
-    /// Those that the whole program is compiled for.
+    /// The instructions that the whole program is compiled for.
     Common,
 }
 
 impl Instructions {
-    /// The best ones of this processor.
+    /// The best set that this processor has.
     pub fn detect() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
@@ -55,7 +57,7 @@ impl Instructions {
         Self(Set::Common)
     }
 
-    /// All that this processor has, for tests.
+    /// All sets that this processor has, for tests and measurements.
     pub fn all() -> Vec<Self> {
         let all = [
             Set::Common,
@@ -64,7 +66,7 @@ impl Instructions {
             #[cfg(target_arch = "x86_64")]
             Set::Wide,
         ];
-        // Each has those before it.
+        // A processor that has one of the sets has those before it, too.
         let best = Self::detect();
         let last = all.iter().position(|own| *own == best.0);
         let all = &all[..=last.expect("it is one of them")];
@@ -100,7 +102,7 @@ fn run_middle<V: Vectors>(loops: V) -> V::Output {
     loops.run(unsafe { Middle::new() })
 }
 
-// All processors of 64 bits by ARM multiply and add in one instruction.
+// All 64-bit ARM processors have a fused multiply-add.
 #[cfg(target_arch = "aarch64")]
 fn run_common<V: Vectors>(loops: V) -> V::Output {
     loops.run(Fused)

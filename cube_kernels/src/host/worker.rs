@@ -1,4 +1,5 @@
-//! What a thread does for some rows and columns of a reduction.
+//! What a thread does for a piece of a reduction: it evaluates the formula on tiles and hands the values to the
+//! reduction.
 
 use std::ops::Range;
 
@@ -14,16 +15,16 @@ use crate::{
     program::{Source, Space},
 };
 
-/// Slots of a stage, one behind the other, for some lanes.
+/// Slots of a stage for some lanes. Slots are stored one after the other, each with a value for every lane.
 #[derive(Default)]
 struct Slots<T> {
     values: Vec<T>,
-    /// The index of the first lane, and how many there are.
+    /// The index of the first lane, and the number of lanes.
     first: usize,
     lanes: usize,
 }
 
-/// What a thread needs for a piece.
+/// What a thread needs to compute a piece.
 pub struct Worker<'a, T> {
     job: &'a Job<'a>,
     rules: &'a Rules<'a>,
@@ -126,7 +127,8 @@ impl<'a, T: Real> Worker<'a, T> {
         self.machine.fill(program.tape(space), &mut frame);
     }
 
-    /// Takes in the pairs of the columns at hand with some of the rows at hand.
+    /// Evaluates the pairs of some rows with all columns of the last [`fill_columns`](Self::fill_columns), and takes
+    /// them into the state. Rows count from the first one of the last [`fill_rows`](Self::fill_rows).
     pub fn pairs<R: HostReduction>(
         &mut self,
         family: &R,
@@ -168,11 +170,11 @@ impl<'a, T: Real> Worker<'a, T> {
     }
 }
 
-/// Rows that take in pairs.
+/// Hands the values of pairs to the states of their rows.
 struct Taking<'a, R: HostReduction, T> {
     family: &'a R,
     state: &'a mut R::State,
-    /// The first row of the tile among those of the state.
+    /// The position of the first row of the tile among the rows of the state.
     first: usize,
     rooms: &'a mut [Room<T>],
     rules: &'a Rules<'a>,

@@ -1,4 +1,5 @@
-//! Writes the code of a stage: gives tiles to registers, and finds sums that need no memory in between.
+//! Writes the code of a stage. It gives tiles to registers, and finds sums of terms that need no tiles for
+//! intermediate results.
 
 use std::collections::HashMap;
 
@@ -9,20 +10,21 @@ use crate::{
     program::{Code, Instruction, Item, Register, Space, Term},
 };
 
-/// The code of a stage while it is made.
+/// Writes the code of a stage, item by item.
 pub struct Writer {
     space: Space,
     values: HashMap<Register, Value>,
-    /// Tiles that hold nothing.
+    /// Tiles that no register uses.
     free: Vec<usize>,
     registers: usize,
-    /// The items that read a register.
+    /// The positions of the items that read each register.
     readers: HashMap<Register, Vec<usize>>,
-    /// Differences that are only squared, of which nothing has been written yet.
+    /// The arguments of differences that are only squared. No code has been written for them: it is written with the
+    /// square.
     differences: HashMap<Register, [Value; 2]>,
 }
 
-/// The items that read each register.
+/// The positions of the items that read each register.
 fn readers(items: &[Item]) -> HashMap<Register, Vec<usize>> {
     let mut readers: HashMap<Register, Vec<usize>> = HashMap::new();
     for (at, item) in items.iter().enumerate() {
@@ -51,14 +53,14 @@ fn squares(item: &Item, register: Register) -> bool {
     }
 }
 
-/// Whether the opposites of the terms add up to the opposite of their sum, down to the sign of a zero: not where terms of
-/// either sign cancel, which gives 0 and never -0.
+/// Whether the sum of the negated terms is exactly the negated sum, including the sign of a zero. It is not if terms
+/// of both signs may cancel, as that gives 0 and never -0.
 fn never_cancel(parts: &[Signed], len: usize) -> bool {
     let is_square = |signed: &Signed| matches!(signed.part, Part::Square(_)) && !signed.negated;
     parts.iter().all(is_square) || (parts.len() == 1 && len == 1)
 }
 
-/// Whether it is read in place.
+/// Whether a value is read in place: it is a slot, a constant or a counter, which needs no tile.
 fn in_place(value: &Value) -> bool {
     !matches!(value, Value::Register(_))
 }
@@ -80,7 +82,7 @@ impl Writer {
         self.registers
     }
 
-    /// Writes an item as a part of a sum of terms, if it is one.
+    /// Writes an item as a part of a sum of terms ([`Action::Terms`]), if it can be one. Returns whether it did.
     fn write_term(
         &mut self,
         register: Register,
@@ -172,7 +174,7 @@ impl Writer {
         }
     }
 
-    /// Whether the last action fills `register`, which nothing but the next item reads.
+    /// Whether the last action is a sum of terms that fills `register`, and only one item reads this register.
     fn ends_with(&self, register: Register, actions: &[Action]) -> bool {
         let alone = self.readers.get(&register).is_some_and(|r| r.len() == 1);
         let tile = self.values.get(&register);
@@ -182,7 +184,7 @@ impl Writer {
         }
     }
 
-    /// A product of values that are read in place.
+    /// The product of two registers as a term, if both values are read in place.
     fn product(&self, a: Register, b: Register) -> Option<Part> {
         let values = [self.values.get(&a)?, self.values.get(&b)?].map(|value| *value);
         values.iter().all(in_place).then_some(Part::Product(values))
@@ -265,13 +267,13 @@ impl Writer {
         }
     }
 
-    /// The body of a loop and its term. The registers of the body are free behind it.
+    /// Writes the body of a loop and its term. The registers of the body are free after the loop.
     fn body(&mut self, body: &Code, term: &Term) -> (Vec<Step>, Summand) {
         let mut last: HashMap<Register, usize> = HashMap::new();
         for (at, (register, instruction)) in body.iter().enumerate() {
             last.insert(*register, at);
             for read in arguments(instruction) {
-                // Those of the body only: others are read again in the next turn.
+                // Only registers of the body are released in it. Others are read again in the next turn of the loop.
                 if last.contains_key(read) {
                     last.insert(*read, at);
                 }
@@ -308,7 +310,7 @@ impl Writer {
         self.values[&register]
     }
 
-    /// A tile that holds nothing.
+    /// A tile that no register uses.
     fn tile(&mut self) -> usize {
         self.free.pop().unwrap_or_else(|| {
             self.registers += 1;
@@ -316,7 +318,7 @@ impl Writer {
         })
     }
 
-    /// `register` is not read any more.
+    /// Frees the tile of `register`, which is not read any more.
     pub fn release(&mut self, register: Register) {
         if let Some(Value::Register(tile)) = self.values.remove(&register) {
             self.free.push(tile);
@@ -386,12 +388,13 @@ impl Writer {
         self.values.insert(register, value);
     }
 
-    /// The value of a function: of powers and polynomials their products and sums.
+    /// Writes a scalar function and returns its value. Integer powers and Matérn functions are written as products,
+    /// sums and simpler functions.
     fn apply(&mut self, op: ScalarOp, args: [Value; 3], steps: &mut Vec<Step>) -> Value {
         match op {
             ScalarOp::Powi(0) => Value::Constant(1.0),
             ScalarOp::Powi(1) => {
-                // A copy, as the register of the argument may be released before.
+                // A copy, as the register of the argument may be released before that of the result.
                 self.push(ScalarOp::Rounded, args, steps)
             }
             ScalarOp::Powi(n) if n < 0 && n > i32::MIN => {
@@ -408,7 +411,7 @@ impl Writer {
                 self.then(ScalarOp::Mul, rest, [rest, args[0], args[0]], steps)
             }
             ScalarOp::Matern(n) => {
-                // Beyond, the exponential of the root is 0.
+                // Beyond this limit the exponential of the negated root is 0.
                 let most = Value::Constant(1e12);
                 let square = self.push(ScalarOp::Minimum, [args[0], most, most], steps);
                 let root = self.then(ScalarOp::Sqrt, square, [square; 3], steps);
@@ -444,7 +447,7 @@ impl Writer {
         Value::Register(out)
     }
 
-    /// The same where `over` is not read any more.
+    /// Writes a function as [`push`](Self::push) does, and then frees the tile of `over`, which is not read any more.
     fn then(
         &mut self,
         op: ScalarOp,
@@ -464,7 +467,7 @@ impl Writer {
     }
 }
 
-/// What a loop adds, if it is a product or the square of a difference of values that are read in place.
+/// The term that a loop adds, if it is a product or a squared difference of values that are read in place.
 fn part_of(body: &[Step], term: &Summand) -> Option<Signed> {
     let Summand::Product { args, negated } = *term else {
         return None;

@@ -1,4 +1,4 @@
-//! An axis that is ready for bounds.
+//! An axis that is prepared for bounds: its rows in an order, and the boxes of its blocks.
 
 use std::sync::Arc;
 
@@ -15,18 +15,19 @@ use crate::{
 pub struct Blocks {
     /// The rows of a block.
     pub rows: usize,
-    /// How many blocks have bounds together. If these exclude all of their pairs, no others are computed.
+    /// Blocks of a group. Bounds of whole groups are computed first. If they exclude all pairs of a group, no bounds
+    /// are computed for its blocks.
     pub group: usize,
 }
 
 impl Blocks {
-    /// Rows that processors reduce together.
+    /// For rows that are reduced on the processor of the host.
     pub const ROWS: Self = Self {
         rows: 16,
         group: 16,
     };
 
-    /// Columns, or rows of graphics cards.
+    /// For columns, and for rows that are reduced on graphics cards.
     pub const COLUMNS: Self = Self {
         rows: 64,
         group: 64,
@@ -62,10 +63,10 @@ pub(super) const MIDDLE: [Level; 2] = [Level::Groups, Level::Blocks];
 pub(super) const BLOCKS: [Level; 2] = [Level::Blocks, Level::Blocks];
 
 impl Arrangement {
-    /// The rows in an order in which neighbours share blocks, by the operands that decide how far a row is from a
-    /// column. It looks at eight components of these at most.
+    /// Puts the rows into an order in which nearby rows share blocks. It goes by the operands that decide how far a
+    /// row is from a column, and looks at eight components of these at most.
     ///
-    /// Rows with a component that is NaN or infinite come last.
+    /// Rows with such a component that is NaN or infinite come last.
     ///
     /// # Errors
     /// If the tensors do not fit the formula or have batches.
@@ -77,7 +78,7 @@ impl Arrangement {
         Self::new(operands, blocks, Some(operands.order()))
     }
 
-    /// The rows as they are.
+    /// Leaves the rows in the order of their indices.
     ///
     /// # Errors
     /// As [`sorted`](Self::sorted).
@@ -88,8 +89,8 @@ impl Arrangement {
         Self::new(operands, blocks, None)
     }
 
-    /// The rows in an order that was made before, of these points or of others: it says for each position the index of
-    /// the row there. What it is only makes a difference for speed.
+    /// Puts the rows into an order that was made before, of these points or of others: `order` is the index of the row
+    /// at each position. The order only makes a difference for speed.
     ///
     /// # Errors
     /// As [`sorted`](Self::sorted).
@@ -128,7 +129,7 @@ impl Arrangement {
         })
     }
 
-    /// The index of the row at each position; none where rows are as they were.
+    /// The index of the row at each position. `None` if rows are in the order of their indices.
     pub fn order(&self) -> Option<&Arc<[u32]>> {
         self.order.as_ref()
     }
@@ -138,7 +139,7 @@ impl Arrangement {
         self.size
     }
 
-    /// How they are cut into blocks.
+    /// How the rows are cut into blocks.
     pub fn blocks(&self) -> Blocks {
         self.blocks
     }
@@ -178,7 +179,8 @@ impl Arrangement {
         self.within(Level::Groups, Level::Blocks)
     }
 
-    /// What there is at a level in what there is at a coarser one, or at the same.
+    /// The blocks (or groups) of level `fine`, as an axis that is divided into those of level `coarse`, which may be
+    /// the same level.
     pub(super) fn within(&self, coarse: Level, fine: Level) -> Blocked {
         Blocked {
             size: self.boxes(fine).count(),

@@ -33,18 +33,19 @@ pub struct Bounds {
     zero: BlockProgram,
 }
 
-/// What is asked of blocks if the smallest values are looked for, or the smallest of the opposite values.
+/// The programs that are run for blocks if the smallest values are looked for. For the largest values, they are the
+/// programs for the smallest of the opposite values.
 #[derive(Clone, Debug)]
 pub(super) struct OfEnd {
-    /// No value is less, of any component.
+    /// A lower bound of the values of all components.
     pub low: BlockProgram,
-    /// No value is larger, of any component.
+    /// An upper bound of the values of all components.
     pub high: BlockProgram,
-    /// 1 where each value is greater than the limit of its component.
+    /// 1 if each value is greater than the limit of its component.
     pub beyond: BlockProgram,
 }
 
-/// A formula of blocks, and what it reads.
+/// A formula whose rows and columns are blocks, and the operands that it reads.
 #[derive(Clone, Debug)]
 pub(super) struct BlockProgram {
     pub program: HostProgram,
@@ -53,10 +54,10 @@ pub(super) struct BlockProgram {
     pub scalars: Vec<usize>,
 }
 
-/// A tensor of a formula of blocks.
+/// A tensor that a formula of blocks reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Read {
-    /// A side of boxes on an axis.
+    /// The low or high sides of a source on an axis.
     Side(Axis, Source, Side),
     /// A parameter, by its position among the tensors of the formula.
     Parameter(usize),
@@ -67,8 +68,8 @@ pub(super) enum Read {
 impl Bounds {
     /// The bounds of `formula` for reductions over `axis`, where its operands are of type `precision`.
     ///
-    /// None where nothing can be told, as bounds do not vary along an axis, or as an operand has a value for each pair,
-    /// about which boxes of rows and columns say nothing.
+    /// `None` if they cannot exclude any block: the bounds vary neither along rows nor along columns, or an operand
+    /// has a value for each pair, about which boxes of rows and columns say nothing.
     pub fn new(formula: &Formula, axis: Axis, precision: Precision) -> Option<Self> {
         if formula.tensors().any(Var::is_of_pairs) {
             return None;
@@ -115,7 +116,7 @@ impl Bounds {
         }
     }
 
-    /// 1 where all values are 0.
+    /// The program that is 1 if all values are 0.
     pub(super) fn zero(&self) -> &BlockProgram {
         &self.zero
     }
@@ -125,8 +126,8 @@ fn compare(op: ScalarOp, a: &Expr, b: &Expr) -> Expr {
     Expr::scalar(op, vec![a.clone(), b.clone()])
 }
 
-/// The leaves of formulas of blocks. The two sides of operand `k` have the numbers `2 k` and `2 k + 1`. The indices of
-/// both axes follow as if they were two more operands, and then the limits.
+/// The leaves of formulas of blocks. The low and high sides of operand `k` have the numbers `2 k` and `2 k + 1`. The
+/// indices of both axes follow as if they were two more operands, and then the limits.
 #[derive(Clone, Copy)]
 struct Leaves<'a> {
     formula: &'a Formula,
@@ -138,7 +139,7 @@ impl Leaves<'_> {
         self.formula.vars().len() as u64
     }
 
-    /// The limits of the values of each component of a row.
+    /// The leaf of the limits of each component, which depend on the row.
     fn limits(&self) -> Var {
         Var {
             id: 2 * (self.count() + 2),
@@ -177,7 +178,7 @@ impl Leaves<'_> {
         }
     }
 
-    /// What a leaf of a formula of blocks is.
+    /// What a leaf of a formula of blocks reads.
     fn read(&self, leaf: &Var) -> Read {
         let side = match leaf.id % 2 {
             0 => Side::Low,

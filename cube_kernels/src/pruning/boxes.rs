@@ -11,18 +11,18 @@ use crate::{
     math::{Precision, lane::Real},
 };
 
-/// Rows from which on threads are worth it.
+/// Number of rows from which on several threads are worth it.
 const PARALLEL: usize = 1 << 14;
 
-/// Rows that are read at a time: few enough to stay in the first cache with all of their components.
+/// Number of rows that are read at a time: few enough to stay in the first-level cache with all of their components.
 const CHUNK: usize = 512;
 
 /// The smallest and the largest values of what a formula reads on an axis, in each block of rows.
 ///
-/// Both sides are NaN where a value of the block is NaN or infinite.
+/// Both sides are NaN if a value of the block is NaN or infinite.
 #[derive(Clone, Debug)]
 pub(super) struct Boxes {
-    /// What there are boxes of, with the number of components.
+    /// The sources that have boxes, with their numbers of components.
     sources: Vec<(Source, usize)>,
     planes: AnyPlanes,
 }
@@ -34,17 +34,17 @@ enum AnyPlanes {
     Double(Planes<f64>),
 }
 
-/// Planes one behind the other, each with a number for each block: the low sides of the components of the first source,
-/// their high sides, and so on.
+/// Planes one after the other, each with a number for every block. First come the low sides of the components of the
+/// first source, then their high sides, then those of the next source.
 #[derive(Clone, Debug)]
 struct Planes<T> {
     count: usize,
     numbers: Vec<T>,
-    /// Which planes are of high sides.
+    /// Whether each plane is of a high side.
     high: Vec<bool>,
 }
 
-/// Where the sides of a source are among the numbers: a tensor `[blocks, dim]`.
+/// Where the low or high sides of a source are among the numbers, as a tensor `[blocks, dim]`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     pub shape: [usize; 2],
@@ -64,7 +64,7 @@ impl Place {
 }
 
 impl Boxes {
-    /// The boxes of blocks of `rows` rows, in an order if there is one.
+    /// The boxes of blocks of `rows` rows, which are taken in `order` if it is given.
     pub fn new(operands: &Operands, order: Option<&[u32]>, rows: usize) -> Self {
         let sources = operands.sources();
         let planes = match operands.precision.computed() {
@@ -90,7 +90,7 @@ impl Boxes {
         }
     }
 
-    /// Where the sides of a source are. None where there are no boxes of it.
+    /// Where the low or high sides of a source are. `None` if it has no boxes.
     pub fn place(&self, source: Source, side: Side) -> Option<Place> {
         let count = self.count();
         let at = self.sources.iter().position(|own| own.0 == source)?;
@@ -107,7 +107,7 @@ impl Boxes {
         })
     }
 
-    /// The boxes of each `group` blocks together.
+    /// The boxes of groups of `group` blocks each.
     pub fn grouped(&self, group: usize) -> Self {
         let planes = match &self.planes {
             AnyPlanes::Single(planes) => AnyPlanes::Single(planes.grouped(group)),
@@ -119,7 +119,7 @@ impl Boxes {
         }
     }
 
-    /// Those of some of the blocks.
+    /// The boxes of some of the blocks, in this order.
     pub fn select(&self, blocks: &[u32]) -> Self {
         let planes = match &self.planes {
             AnyPlanes::Single(planes) => AnyPlanes::Single(planes.select(blocks)),
@@ -193,7 +193,7 @@ impl<T: Real> Planes<T> {
         }
     }
 
-    /// The numbers of each plane, and whether they are of high sides.
+    /// Whether each plane is of a high side, and its numbers.
     fn planes(&self) -> impl Iterator<Item = (&bool, &[T])> {
         let own = |plane: usize| &self.numbers[plane * self.count..][..self.count];
         self.high
@@ -203,7 +203,7 @@ impl<T: Real> Planes<T> {
     }
 }
 
-/// The planes of the blocks of some rows, `rows` each.
+/// The planes of the rows in `range`, for blocks of `rows` rows each.
 fn boxes_of_rows<T: Real>(
     operands: &Operands,
     order: Option<&[u32]>,
@@ -252,13 +252,13 @@ fn ends<T: Real>(values: &[T]) -> [T; 2] {
     for value in values {
         low = if *value < low { *value } else { low };
         high = if *value > high { *value } else { high };
-        // NaN from the first value on that is not finite.
+        // It becomes NaN with the first value that is not finite.
         nothing = nothing + *value * T::ZERO;
     }
     [low + nothing, high + nothing]
 }
 
-/// The least and the largest index of points at some positions.
+/// The least and the largest index of the rows at some positions.
 fn ends_of_indices<T: Real>(order: Option<&[u32]>, positions: Range<usize>) -> [T; 2] {
     let (low, high) = match order {
         Some(order) => {
@@ -272,11 +272,11 @@ fn ends_of_indices<T: Real>(order: Option<&[u32]>, positions: Range<usize>) -> [
     [outwards(low, Side::Low), outwards(high, Side::High)]
 }
 
-/// An index in a type that may not hold it: the next number below or above.
+/// An index in a type that may not hold it exactly: if so, the next number below or above it.
 fn outwards<T: Real>(index: u32, side: Side) -> T {
     let exact = f64::from(index);
     let own = T::of(exact);
-    // F64 holds each index.
+    // Only F32 gets here, as F64 holds each index exactly.
     let single = exact as f32;
     match side {
         Side::Low if own.double() > exact => T::of(single.next_down().into()),

@@ -7,12 +7,12 @@ use crate::{host::HostValues, math::Precision};
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Limits {
     count: usize,
-    /// Those of each component, one behind the other: a number for each block.
+    /// The limits of one component after those of another, with a number for each block.
     planes: Vec<f64>,
 }
 
 impl Limits {
-    /// The largest of each block of so many rows, of `[rows, dim]`.
+    /// The largest limits of each block of `rows` rows, given the limits of each row and each of `dim` components.
     pub fn new(limits: &[f64], dim: usize, rows: usize) -> Self {
         let blocks = limits.chunks(rows * dim);
         let own = |k: usize| {
@@ -26,7 +26,7 @@ impl Limits {
         }
     }
 
-    /// The largest of each `group` blocks.
+    /// The largest limits of groups of `group` blocks each.
     pub fn grouped(&self, group: usize) -> Self {
         let planes = self.planes.chunks(self.count.max(1));
         let groups = planes.flat_map(|own| own.chunks(group).map(|own| most(own.iter())));
@@ -36,7 +36,7 @@ impl Limits {
         }
     }
 
-    /// As a tensor.
+    /// How the numbers are laid out as a tensor `[blocks, dim]`.
     pub fn place(&self) -> Place {
         Place {
             shape: [self.count, self.planes.len() / self.count.max(1)],
@@ -52,7 +52,7 @@ impl Limits {
     }
 }
 
-/// The largest of values; NaN if one is.
+/// The largest of values; NaN if one is NaN.
 fn most<'a>(values: impl Iterator<Item = &'a f64>) -> f64 {
     let larger = |most: f64, value: &f64| match *value > most || value.is_nan() {
         true => *value,

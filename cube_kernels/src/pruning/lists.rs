@@ -1,4 +1,4 @@
-//! Lists of the blocks that may count.
+//! Lists of the blocks of pairs that may count.
 
 use super::{
     arrangement::{Arrangement, BLOCKS, GROUPS, Level, MIDDLE},
@@ -13,13 +13,13 @@ use crate::{
     ranges::{Ranges, Runs},
 };
 
-/// The bounds of a formula with all that they are bounds of.
+/// The bounds of a formula, with the operands that they are evaluated for.
 #[derive(Clone, Debug)]
 pub struct Pruning<'a> {
     pub(super) bounds: &'a Bounds,
     pub(super) rows: &'a Arrangement,
     pub(super) columns: &'a Arrangement,
-    /// What parameters hold, by their positions among the tensors of the formula.
+    /// The values of parameters, by their positions among the tensors of the formula. Other tensors have none here.
     pub(super) parameters: Vec<HostValues>,
     pub(super) scalars: &'a [f64],
 }
@@ -27,35 +27,37 @@ pub struct Pruning<'a> {
 /// Which pairs count.
 #[derive(Clone, Copy, Debug)]
 pub enum Rule<'a> {
-    /// Those that are not greater than the limits of their rows: `[rows, dim]` for each position of the rows in their
-    /// arrangement and each component of the formula. A pair counts if one of its components does.
+    /// Pairs whose value is not greater than the limit of their row. The limits are `[rows, dim]`, for each position
+    /// of the rows in their arrangement and each component of the formula. A pair counts if one of its components
+    /// does.
     Smallest(&'a [f64]),
-    /// Those that are not less than the limits.
+    /// Pairs whose value is not less than the limit of their row.
     Largest(&'a [f64]),
-    /// Those that are not 0.
+    /// Pairs whose value is not 0.
     NotZero,
 }
 
 /// The pairs that may count.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Kept {
-    /// These, by the positions of rows and columns in their arrangements. Blocks of rows are clusters.
+    /// Ranges of the pairs, by the positions of rows and columns in their arrangements. Blocks of rows are clusters.
     Ranges(Ranges),
-    /// About so many, which are more than are worth a list.
+    /// About this many pairs, which are too many to be worth a list.
     TooMany(u128),
 }
 
-/// The most runs of blocks of columns, of all groups of rows. Lists of more would take as much memory as large operands.
+/// The most runs of blocks of columns, of all groups of rows together. Longer lists would take as much memory as large
+/// operands.
 const MOST_RUNS: usize = 1 << 22;
 
-/// What says which blocks are excluded, with the limits of blocks and of groups of rows.
+/// The program that says which blocks are excluded, with the limits of blocks and of groups of rows that it reads.
 struct Excluded<'a> {
     program: &'a BlockProgram,
     limits: Option<[Limits; 2]>,
 }
 
 impl<'a> Pruning<'a> {
-    /// For the bounds of a formula, with the tensors and scalars of the formula. `rows` are the rows of the result,
+    /// Prepares the bounds of a formula for the tensors and scalars of the formula. `rows` are the rows of the result,
     /// `columns` those of the reduced axis.
     ///
     /// # Errors
@@ -94,10 +96,12 @@ impl<'a> Pruning<'a> {
         })
     }
 
-    /// For each block of rows `count` blocks of columns in which values are sure to be small (or large): those of the
-    /// least upper bounds (or the largest lower ones). There are fewer where bounds are not known, or no more blocks.
+    /// For each block of rows, the `count` blocks of columns in which values are sure to be small (or large): those
+    /// with the least upper bounds (or the largest lower bounds). There are fewer if there are not as many blocks, or
+    /// if bounds are not known.
     ///
-    /// They are looked for among those that are best for a whole group of blocks of rows, unless there are few rows.
+    /// They are searched for only among the blocks that are best for a whole group of blocks of rows, unless there are
+    /// few rows.
     ///
     /// # Errors
     /// If the host engine refuses a launch, which would be a mistake here.
@@ -105,18 +109,19 @@ impl<'a> Pruning<'a> {
         self.best(count, &self.bounds.of(end).high)
     }
 
-    /// For each block of rows `count` blocks of columns in which values may be the smallest (or largest): those of the least
-    /// lower bounds (or the largest upper ones). See [`seeds`](Self::seeds).
+    /// For each block of rows, the `count` blocks of columns in which values may be the smallest (or largest): those
+    /// with the least lower bounds (or the largest upper bounds). See [`seeds`](Self::seeds).
     ///
     /// # Errors
-    /// As those of the host engine, which should not be.
+    /// As [`seeds`](Self::seeds).
     pub fn nearest(&self, count: usize, end: End) -> Result<Ranges, HostError> {
         self.best(count, &self.bounds.of(end).low)
     }
 
-    /// For each block of rows the `count` blocks of columns of which `program` gives the least values.
+    /// For each block of rows, the `count` blocks of columns for which `program` gives the least values.
     fn best(&self, count: usize, program: &BlockProgram) -> Result<Ranges, HostError> {
-        /// Bounds that are made for each block of rows, and not only for groups.
+        /// The most bounds of groups of columns that are computed for each block of rows, and not only for groups of
+        /// rows.
         const FEW: usize = 1 << 20;
         if self.is_empty() {
             return Ok(self.no_pairs());
@@ -125,11 +130,12 @@ impl<'a> Pruning<'a> {
         let columns = self.columns.boxes(Level::Groups).count();
         let groups = count.div_ceil(self.columns.blocks().group) + 1;
         let few = [Level::Blocks, Level::Groups];
-        // Groups of rows are far larger than groups of columns then.
+        // Then a group of rows spans far more than a group of columns.
         let is_sparse = self.rows.boxes(Level::Groups).count() <= columns;
         let steps = match is_sparse && rows * columns <= FEW {
             true => vec![(few, groups), (BLOCKS, count)],
-            // What is best for a group need not be best for each block of it.
+            // The middle step keeps more blocks than `count`, as those that are best for a group need not be best for
+            // each block of it.
             false => vec![(GROUPS, groups), (MIDDLE, 4 * count + 8), (BLOCKS, count)],
         };
         let (mut levels, most) = steps[0];
@@ -146,10 +152,10 @@ impl<'a> Pruning<'a> {
         Ok(self.pairs(&best))
     }
 
-    /// The pairs that may count: those of the blocks of which bounds do not show that no pair counts.
+    /// The pairs that may count: all pairs of the blocks for which bounds do not show that no pair counts.
     ///
-    /// If there are more than `most` pairs, it says so. It does not look at all blocks then, if those of a few rows
-    /// show that there are far more.
+    /// If there are more than `most` pairs, the result is [`Kept::TooMany`]. It does not look at all blocks then, if
+    /// the blocks of a few rows show that there are far more.
     ///
     /// # Errors
     /// If the host engine refuses a launch, which would be a mistake here.
@@ -179,7 +185,7 @@ impl<'a> Pruning<'a> {
         }
     }
 
-    /// What a rule excludes.
+    /// The program and the limits that say what a rule excludes.
     fn excluded(&self, rule: Rule) -> Excluded<'a> {
         let of_end = |end: End, limits: &[f64], sign: f64| {
             let blocks = self.limits(limits, sign);
@@ -191,7 +197,7 @@ impl<'a> Pruning<'a> {
         };
         match rule {
             Rule::Smallest(limits) => of_end(End::Smallest, limits, 1.0),
-            // The smallest of the opposite values.
+            // The largest values are the smallest of the opposite values.
             Rule::Largest(limits) => of_end(End::Largest, limits, -1.0),
             Rule::NotZero => Excluded {
                 program: self.bounds.zero(),
@@ -200,7 +206,7 @@ impl<'a> Pruning<'a> {
         }
     }
 
-    /// What is kept of some pairs at a level.
+    /// The blocks (or groups) of columns that are kept for each block (or group) of rows, of all of them or of a part.
     fn kept_at(
         &self,
         excluded: &Excluded,
@@ -216,21 +222,21 @@ impl<'a> Pruning<'a> {
         self.not_excluded(excluded.program, step)
     }
 
-    /// The blocks of columns that are kept of groups, for groups of rows.
+    /// The blocks of columns that are kept for each group of rows, out of the groups of columns in `groups`.
     fn middle_kept(&self, excluded: &Excluded, groups: &Runs) -> Result<Runs, HostError> {
         let part = self.part(groups, GROUPS, MIDDLE);
         self.kept_at(excluded, MIDDLE, Some(&part))
     }
 
-    /// The blocks that are kept of these, for blocks of rows.
+    /// The blocks of columns that are kept for each block of rows, out of those in `middle`.
     fn blocks_kept(&self, excluded: &Excluded, middle: &Runs) -> Result<Runs, HostError> {
         let part = self.part(middle, MIDDLE, BLOCKS);
         self.kept_at(excluded, BLOCKS, Some(&part))
     }
 
-    /// About how many pairs are kept of those of groups, by those of some groups of rows.
+    /// About how many of the pairs in `groups` are kept, estimated from some groups of rows.
     fn estimate(&self, excluded: &Excluded, groups: &Runs) -> Result<u128, HostError> {
-        /// Groups of rows that are looked at.
+        /// The most groups of rows that are looked at.
         const SAMPLES: usize = 16;
         let every = groups.ends.len().div_ceil(SAMPLES);
         let mut sampled = Runs::default();
@@ -255,7 +261,7 @@ impl<'a> Pruning<'a> {
         Ranges::lengths(&rows, &columns).expect("arrangements are numbered in 32 bits")
     }
 
-    /// All that there is at a level of rows and one of columns.
+    /// A step that looks at all rows and columns of these levels.
     pub(super) fn step(&self, [rows, columns]: [Level; 2]) -> Step<'a> {
         Step {
             rows: self.rows.boxes(rows),
@@ -265,7 +271,7 @@ impl<'a> Pruning<'a> {
         }
     }
 
-    /// What was found at coarse levels, at finer ones.
+    /// The pairs that were found at coarse levels, as pairs of finer levels.
     fn part(&self, found: &Runs, coarse: [Level; 2], fine: [Level; 2]) -> Part {
         let axes = [
             self.rows.within(coarse[0], fine[0]),
@@ -274,18 +280,18 @@ impl<'a> Pruning<'a> {
         Part::new(axes, found, self.columns.boxes(fine[1]))
     }
 
-    /// The pairs of blocks.
+    /// The pairs of rows and columns in these blocks.
     fn pairs(&self, blocks: &Runs) -> Ranges {
         ranges([self.rows, self.columns].map(Arrangement::rows), blocks)
     }
 
-    /// How many pairs there are in groups.
+    /// The number of pairs of rows and columns in these groups.
     fn pairs_of_groups(&self, groups: &Runs) -> u128 {
         let axes = [self.rows, self.columns].map(Arrangement::rows_in_groups);
         ranges(axes, groups).pairs()
     }
 
-    /// The limits of each block, the largest ones of its rows, times a sign.
+    /// The limits of each block of rows: the largest ones of its rows, after these are multiplied by a sign.
     fn limits(&self, limits: &[f64], sign: f64) -> Limits {
         let (rows, dim) = (self.rows.size(), self.bounds.formula.dim());
         assert_eq!(

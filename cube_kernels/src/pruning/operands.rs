@@ -1,4 +1,4 @@
-//! What a formula reads on an axis.
+//! The operands of a formula on one of its axes.
 
 use super::order::{self, Coordinate};
 use crate::{
@@ -21,13 +21,13 @@ pub struct Operands<'a> {
     /// All tensors of the formula: `[size, dim]` on an axis, `[dim]` for a parameter. A dimension of size 1 stands for
     /// any size, and more dimensions of size 1 may come before.
     pub tensors: &'a [HostTensor<'a>],
-    /// How many rows the axis has.
+    /// Number of rows of the axis.
     pub size: usize,
     /// The type of all tensors.
     pub precision: Precision,
 }
 
-/// What there are boxes of on an axis.
+/// Something on an axis that a formula reads and that has boxes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Source {
     /// A tensor, by its position among the tensors of the formula.
@@ -62,7 +62,7 @@ impl<'a> Operands<'a> {
         Ok(())
     }
 
-    /// What there are boxes of, with the number of components.
+    /// All that the formula reads on the axis, with the numbers of components.
     pub(super) fn sources(&self) -> Vec<(Source, usize)> {
         let tensors = self.formula.tensors().enumerate();
         let own = tensors.filter(|(_, var)| var.axis() == Some(self.axis));
@@ -75,11 +75,12 @@ impl<'a> Operands<'a> {
     /// The rows of a tensor.
     pub(super) fn rows(&self, tensor: usize) -> Rows<'a> {
         let tensor = &self.tensors[tensor];
-        // Batches are of size 1.
+        // All batch dimensions are of size 1.
         Rows::new(tensor, Space::Row, &vec![0; tensor.shape.len() - 2])
     }
 
-    /// The order of the rows by the first of their coordinates.
+    /// An order of the rows in which rows that are near in space are near each other, by at most [`MOST`](order::MOST)
+    /// of their coordinates.
     pub(super) fn order(&self) -> std::sync::Arc<[u32]> {
         let vars: Vec<Var> = coordinates(self.formula.root(), self.axis);
         let mut all = Vec::new();
@@ -92,8 +93,10 @@ impl<'a> Operands<'a> {
     }
 }
 
-/// The operands on an axis that decide how far a row is from a column. What a row or a column is multiplied by or
-/// raised by alone is left out, if anything else is there.
+/// The operands on an axis that decide how far a row is from a column. They are found in a part of the formula:
+/// starting from the whole formula, a part is replaced by its only argument that depends on both axes, as long as it
+/// has exactly one. So factors and summands of a row or a column alone are left out, unless there are no other
+/// operands on the axis.
 fn coordinates(root: &Expr, axis: Axis) -> Vec<Var> {
     let on_axis = |expr: &Expr| -> Vec<Var> {
         let vars = expr
@@ -123,7 +126,7 @@ fn coordinates(root: &Expr, axis: Axis) -> Vec<Var> {
     }
 }
 
-/// Checks that a tensor of one batch has the components of `var`, and as many rows if it has any.
+/// Checks that a tensor of one batch has the components of `var`, and `rows` rows, if given.
 fn check_tensor(
     (index, var): (usize, &Var),
     tensor: &HostTensor,
@@ -157,7 +160,8 @@ fn check_tensor(
     })
 }
 
-/// What is wrong with batch dimensions, or with numbers of rows and components that there are and that are read.
+/// What is wrong with the batch dimensions, or with the numbers of rows and components. Each pair of numbers is how
+/// many there are and how many are read.
 fn wrong_shape(
     batch: &[usize],
     rows: (usize, usize),

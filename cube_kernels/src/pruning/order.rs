@@ -1,14 +1,15 @@
-//! An order of points in which neighbours stand together.
+//! An order of points in which points that are near in space are near each other.
 
 use std::sync::Arc;
 
 use super::threads::{both, fill};
 use crate::host::Rows;
 
-/// Points are split where so many stand before, so that blocks of any of these sizes have no gaps.
+/// Points are split after a multiple of one of these numbers: the largest one that is less than the number of points.
+/// So no block of one of these sizes is cut by a split of more points than it has.
 const UNITS: [usize; 4] = [4096, 256, 64, 16];
 
-/// Points from which on threads are worth it.
+/// Number of points from which on several threads are worth it.
 const PARALLEL: usize = 1 << 14;
 
 /// The most coordinates that an order looks at.
@@ -21,7 +22,7 @@ pub(super) struct Coordinate<'a> {
     pub component: usize,
 }
 
-/// A point and where it came from. The order only affects speed, so that F32 is enough.
+/// A point and its index. The order only affects speed, so that F32 is enough.
 #[derive(Clone, Copy)]
 struct Point<const D: usize> {
     at: [f32; D],
@@ -29,11 +30,11 @@ struct Point<const D: usize> {
 }
 
 impl<const D: usize> Point<D> {
-    /// A number by which points are sorted along an axis: the bits of the coordinate, such that they ascend with it,
-    /// and the index.
+    /// A number by which points are sorted along an axis: the bits of the coordinate, changed so that they ascend with
+    /// it, and then the index.
     fn key(&self, axis: usize) -> u64 {
         let bits = self.at[axis].to_bits();
-        // All bits of negative numbers are turned over, and the sign of the others.
+        // All bits of negative numbers are inverted, and only the sign bit of the others.
         let turned = (bits as i32 >> 31) as u32 | 1 << 31;
         u64::from(bits ^ turned) << 32 | u64::from(self.index)
     }
@@ -45,9 +46,9 @@ impl<const D: usize> Point<D> {
 
 /// The order of `len` points: for each position the index of the point there.
 ///
-/// Points are split in two again and again along the axis in which they reach furthest. Those with a coordinate that is
-/// NaN or infinite in F32 come last, as they were, so that they share blocks. Equal coordinates are told apart by the
-/// index, so that the order does not depend on threads.
+/// Points are split in two again and again, along the axis in which they extend furthest. Those with a coordinate that
+/// is NaN or infinite in F32 come last, in the order of their indices, so that they share blocks. Points with equal
+/// coordinates are sorted by their indices, so that the order does not depend on the number of threads.
 pub(super) fn order(coordinates: &[Coordinate], len: usize) -> Arc<[u32]> {
     let order = match coordinates.len() {
         0 => (0..len as u32).collect(),
@@ -77,7 +78,7 @@ fn order_of<const D: usize>(coordinates: &[Coordinate], len: usize) -> Vec<u32> 
         .collect()
 }
 
-/// The points as they are.
+/// Reads the points in the order of their indices.
 fn points<const D: usize>(coordinates: &[Coordinate], len: usize) -> Vec<Point<D>> {
     let mut points = vec![
         Point {
@@ -102,7 +103,7 @@ fn points<const D: usize>(coordinates: &[Coordinate], len: usize) -> Vec<Point<D
     points
 }
 
-/// Splits points until they are blocks.
+/// Sorts points by splitting them again and again, until no part has more points than the smallest of [`UNITS`].
 fn split<const D: usize>(points: &mut [Point<D>]) {
     let Some(middle) = middle(points.len()) else {
         return;
@@ -114,20 +115,21 @@ fn split<const D: usize>(points: &mut [Point<D>]) {
     both(worth, || split(first), || split(second));
 }
 
-/// How many of `len` points come before the middle: half of them, as a multiple of the largest unit that there is more
-/// than once.
+/// How many of `len` points come before the split: about half of them, a multiple of the largest unit that is less
+/// than `len`. `None` if no unit is.
 fn middle(len: usize) -> Option<usize> {
     let unit = UNITS.into_iter().find(|unit| *unit < len)?;
     Some((len / unit).div_ceil(2) * unit)
 }
 
-/// The coordinate in which points reach furthest, the first one of equals. Of many points some are looked at.
+/// The coordinate in which points extend furthest, the first one of equals. If there are many points, it looks at some
+/// of them.
 fn widest<const D: usize>(points: &[Point<D>]) -> usize {
     const SOME: usize = 512;
     let (mut low, mut high) = ([f32::INFINITY; D], [f32::NEG_INFINITY; D]);
     for point in points.iter().step_by((points.len() / SOME).max(1)) {
         for k in 0..D {
-            // None is NaN.
+            // No coordinate is NaN.
             let own = point.at[k];
             low[k] = if own < low[k] { own } else { low[k] };
             high[k] = if own > high[k] { own } else { high[k] };

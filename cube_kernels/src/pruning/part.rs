@@ -1,10 +1,10 @@
-//! A part of all pairs of blocks.
+//! A part of all pairs of blocks, which a step looks at.
 
 use super::boxes::Boxes;
 use crate::ranges::{Blocked, Ranges, Runs};
 
-/// Runs of columns are gathered if they are shorter than this on average, as the host engine takes the columns of a run
-/// together.
+/// Runs of columns are gathered into longer ones if they are shorter than this on average, as the host engine
+/// evaluates the columns of a run together.
 const SHORT: usize = 32;
 
 /// The most columns that are gathered.
@@ -16,16 +16,17 @@ pub(super) struct Part {
     gathered: Option<Gathered>,
 }
 
-/// Columns that clusters of rows look at, those of each cluster one behind the other.
+/// Copies of the columns that each cluster of rows looks at, one cluster after the other. So the columns of a cluster
+/// are one run.
 struct Gathered {
     boxes: Boxes,
-    /// Where they come from.
+    /// The position of each of them among all columns.
     columns: Vec<u32>,
 }
 
 impl Part {
-    /// The pairs of rows and columns that `runs` hold, where each row of these is a cluster of rows, and each column of
-    /// them some of the columns, which have these boxes.
+    /// The pairs of rows and columns in `runs`. Each row of `runs` is a cluster of rows, and each column of `runs`
+    /// some consecutive columns, as `axes` says. `boxes` are the boxes of the columns.
     pub fn new(axes: [Blocked; 2], runs: &Runs, boxes: &Boxes) -> Self {
         let [rows, columns] = axes;
         let of_run = |first: u32, end: u32| {
@@ -63,18 +64,18 @@ impl Part {
         }
     }
 
-    /// The boxes of the columns, if these were gathered.
+    /// The boxes of the gathered columns, if columns were gathered.
     pub fn columns(&self) -> Option<&Boxes> {
         self.gathered.as_ref().map(|own| &own.boxes)
     }
 
-    /// One of these columns among all columns.
+    /// The position among all columns of a column of this part.
     pub fn column(&self, column: u32) -> u32 {
         let gathered = self.gathered.as_ref();
         gathered.map_or(column, |own| own.columns[column as usize])
     }
 
-    /// What was found in these columns in all columns.
+    /// Runs among all columns, given runs of columns of this part.
     pub fn found(&self, runs: Runs) -> Runs {
         let Some(gathered) = &self.gathered else {
             return runs;
@@ -91,7 +92,7 @@ impl Part {
     }
 }
 
-/// The pairs of blocks in `runs`.
+/// The pairs of rows and columns of the blocks in `runs`.
 pub(super) fn ranges(axes: [Blocked; 2], runs: &Runs) -> Ranges {
     Ranges::of_blocks(axes, runs).expect("arrangements are numbered in 32 bits")
 }

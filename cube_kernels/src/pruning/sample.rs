@@ -1,4 +1,4 @@
-//! How much is kept, from a few blocks of rows.
+//! Estimates how many pairs are kept, from a few blocks of rows.
 
 use super::{
     arrangement::{GROUPS, Level},
@@ -11,15 +11,15 @@ use super::{
 };
 use crate::{host::HostError, ranges::Blocked, reduction::Wanted};
 
-/// Blocks of rows that are looked at.
+/// The most blocks of rows that are looked at.
 const SAMPLES: usize = 32;
 
 impl Pruning<'_> {
-    /// About which part of the pairs is kept if the `count` smallest (or largest) values of each row are looked for,
-    /// from 0 to 1.
+    /// The estimated fraction of the pairs, from 0 to 1, that is kept if the `count` smallest (or largest) values of
+    /// each row are looked for.
     ///
-    /// It only looks at bounds, for a few blocks of rows, so that it is cheap. With limits from values of pairs less is
-    /// kept: a fifth of it, for example.
+    /// It only evaluates bounds, for a few blocks of rows, so that it is cheap. Limits from values of pairs keep less:
+    /// a fifth of it, for example.
     ///
     /// # Errors
     /// If the host engine refuses a launch, which would be a mistake here.
@@ -62,7 +62,7 @@ impl Pruning<'_> {
         Ok(kept.pairs() as f64 / (sample.count() as f64 * self.columns.size() as f64))
     }
 
-    /// Some blocks of rows all over the axis.
+    /// Some blocks of rows, spread evenly over the axis.
     fn sample_rows(&self) -> Boxes {
         let blocks = self.rows.boxes(Level::Blocks);
         let samples = blocks.count().min(SAMPLES);
@@ -71,15 +71,15 @@ impl Pruning<'_> {
         blocks.select(&chosen)
     }
 
-    /// For each row of a step a limit that `count` values are not beyond: blocks with upper bounds that are not larger
-    /// have so many columns. Infinity where there are none.
+    /// For each row of a step, a limit that at least `count` values do not exceed: the blocks whose upper bounds are
+    /// not larger have at least `count` columns. The limit is infinite if there are no such blocks.
     fn limits_of_bounds(
         &self,
         step: Step,
         columns: Blocked,
         (count, end): (usize, End),
     ) -> Result<Limits, HostError> {
-        // The last block may have few columns.
+        // One block more than needed, as the last block of the axis may have few columns.
         let most = (count.div_ceil(columns.block) + 1).clamp(1, step.columns.count());
         let program = &self.bounds.of(end).high;
         let output = self.smallest(program, step, (most, Wanted::BOTH))?;
@@ -105,14 +105,14 @@ impl Pruning<'_> {
             .zip(indices.chunks(most))
             .map(limit)
             .collect();
-        // The same for each component.
+        // All components have the same limit.
         let dim = self.bounds.formula.dim();
         let all: Vec<f64> = limits.iter().flat_map(|limit| vec![*limit; dim]).collect();
         Ok(Limits::new(&all, dim, 1))
     }
 }
 
-/// Blocks of which each is a row.
+/// An axis of blocks, each of which is one row.
 fn single(boxes: &Boxes) -> Blocked {
     Blocked {
         size: boxes.count(),

@@ -13,24 +13,24 @@ use crate::{
     reduction::{ReductionKind, Wanted},
 };
 
-/// What a program of blocks is run for.
+/// The rows and columns, which are blocks or groups, that a program is run for.
 #[derive(Clone, Copy)]
 pub(super) struct Step<'a> {
     pub rows: &'a Boxes,
     pub columns: &'a Boxes,
-    /// The limits of the rows, where the program reads them.
+    /// The limits of the rows, if the program reads them.
     pub limits: Option<&'a Limits>,
     /// Which pairs of blocks are looked at, if not all.
     pub part: Option<&'a Part>,
 }
 
 impl Step<'_> {
-    /// A column as it is, if columns were gathered.
+    /// The column among all columns, given a column of the launch. These differ if columns were gathered.
     pub fn column(&self, column: u32) -> u32 {
         self.part.map_or(column, |part| part.column(column))
     }
 
-    /// What was found in columns as they are, if it was found in columns that were gathered.
+    /// Runs among all columns, given runs of columns of the launch. These differ if columns were gathered.
     fn found(&self, runs: Runs) -> Runs {
         match self.part {
             Some(part) => part.found(runs),
@@ -40,7 +40,7 @@ impl Step<'_> {
 }
 
 impl Pruning<'_> {
-    /// The smallest values of each row and their columns.
+    /// The `count` smallest values of each row, their columns, or both, as `wanted`.
     pub(super) fn smallest(
         &self,
         program: &BlockProgram,
@@ -56,7 +56,7 @@ impl Pruning<'_> {
         })
     }
 
-    /// The columns that have the `count` least values of each row, where these are less than infinity.
+    /// The columns that have the `count` least values of each row. Values that are infinite or NaN are left out.
     pub(super) fn least(
         &self,
         program: &BlockProgram,
@@ -67,7 +67,7 @@ impl Pruning<'_> {
         let output = self.smallest(program, step, (count, Wanted::INDICES))?;
         let indices = output.indices.expect("they are wanted");
         let sorted = indices.chunks(count).map(|own| {
-            // What was not found is -1.
+            // The columns of places that were not filled are -1.
             let own = own.iter().filter_map(|own| u32::try_from(*own).ok());
             let mut own: Vec<u32> = own.collect();
             own.sort_unstable();
@@ -76,7 +76,7 @@ impl Pruning<'_> {
         Ok(step.found(Runs::of_columns(sorted)))
     }
 
-    /// The columns of each row in which `program`, which says what is excluded, is not 1.
+    /// The columns of each row that are not excluded. `program` is 1 for excluded columns.
     pub(super) fn not_excluded(
         &self,
         program: &BlockProgram,
@@ -88,7 +88,7 @@ impl Pruning<'_> {
         Ok(step.found(found))
     }
 
-    /// Hands a launch with its operands to `run`.
+    /// Makes a launch of a program with its operands, and hands them to `run`.
     fn launch<O>(
         &self,
         program: &BlockProgram,
@@ -124,7 +124,7 @@ impl Pruning<'_> {
             .iter()
             .zip(&program.tensors)
             .map(|((data, place), read)| {
-                // A parameter has no rows.
+                // A parameter has no dimension of rows.
                 let first = usize::from(matches!(read, Read::Parameter(_)));
                 HostTensor {
                     data: *data,

@@ -1,6 +1,6 @@
-//! Work for several threads, where there are any.
+//! Work on several threads, if there are any.
 
-/// Does both, at the same time where it is worth it.
+/// Calls both functions, at the same time if that is worth it.
 pub fn both(worth: bool, first: impl FnOnce() + Send, second: impl FnOnce() + Send) {
     #[cfg(feature = "rayon")]
     if worth && !cfg!(target_family = "wasm") {
@@ -12,7 +12,7 @@ pub fn both(worth: bool, first: impl FnOnce() + Send, second: impl FnOnce() + Se
     second();
 }
 
-/// What `each` gives for the numbers below `count`, by several threads where it is worth it.
+/// The results of `each` for the numbers below `count`, computed by several threads if that is worth it.
 pub fn map<O: Send>(count: usize, worth: bool, each: impl Fn(usize) -> O + Sync + Send) -> Vec<O> {
     #[cfg(feature = "rayon")]
     if worth && !cfg!(target_family = "wasm") {
@@ -24,9 +24,9 @@ pub fn map<O: Send>(count: usize, worth: bool, each: impl Fn(usize) -> O + Sync 
     (0..count).map(each).collect()
 }
 
-/// Hands pieces of `values` to `each`, with the place of their first one, to several threads where it is worth it.
+/// Calls `each` for pieces of `values`, with the position of their first one, on several threads if that is worth it.
 pub fn fill<T: Send>(values: &mut [T], worth: bool, each: impl Fn(usize, &mut [T]) + Sync + Send) {
-    /// Values of a piece.
+    /// Number of values of a piece.
     const PIECE: usize = 1 << 12;
     #[cfg(feature = "rayon")]
     if worth && !cfg!(target_family = "wasm") {

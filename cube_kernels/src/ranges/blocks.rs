@@ -8,14 +8,14 @@ use super::{
 /// Runs of consecutive columns for each row, in ascending order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Runs {
-    /// Where the runs of each row end among all of them.
+    /// Where the runs of each row end in `all`.
     pub ends: Vec<usize>,
-    /// The runs of all rows. They are not empty.
+    /// The runs of all rows. No run is empty.
     pub all: Vec<Columns>,
 }
 
 impl Runs {
-    /// No runs of so many rows.
+    /// No runs, for `rows` rows.
     pub fn empty(rows: usize) -> Self {
         Self {
             ends: vec![0; rows],
@@ -23,7 +23,7 @@ impl Runs {
         }
     }
 
-    /// Those of the columns that are given for each row, in ascending order.
+    /// The runs of some columns of each row, which must come in ascending order.
     pub fn of_columns(rows: impl Iterator<Item = impl Iterator<Item = u32>>) -> Self {
         let mut runs = Self::default();
         for row in rows {
@@ -36,7 +36,8 @@ impl Runs {
         runs
     }
 
-    /// Adds columns to a row whose runs start with the run `first`, behind those that it has.
+    /// Adds the columns `start..end` to the last row, whose runs start with run `first`. They must come after the
+    /// columns that the row has.
     pub fn push(&mut self, first: usize, start: u32, end: u32) {
         match self.all[first..].last_mut() {
             Some(last) if last.end == start => last.end = end,
@@ -44,7 +45,7 @@ impl Runs {
         }
     }
 
-    /// Those of some rows before those of others.
+    /// The runs of all rows of all parts, one part after the other.
     pub fn one_behind_the_other(parts: &[Self]) -> Self {
         let count = |of: fn(&Self) -> usize| parts.iter().map(of).sum();
         let mut runs = Self {
@@ -70,7 +71,7 @@ impl Runs {
     }
 }
 
-/// The length of an axis, and that of its blocks. The last one may be shorter.
+/// The length of an axis and of its blocks. The last block may be shorter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Blocked {
     pub size: usize,
@@ -78,10 +79,10 @@ pub(crate) struct Blocked {
 }
 
 impl Ranges {
-    /// The pairs of those blocks of rows and columns that are in `runs`: of columns of blocks, for each block of rows.
+    /// The pairs of the blocks in `runs`, which hold the blocks of columns of each block of rows.
     ///
     /// # Errors
-    /// If there are more rows or columns than can be numbered, or the runs are of other blocks.
+    /// If there are more rows or columns than can be numbered, or if the runs of a block of rows do not ascend.
     pub(crate) fn of_blocks(axes: [Blocked; 2], runs: &Runs) -> Result<Self, RangesError> {
         let [rows, columns] = axes;
         let mut builder = Builder::new([rows.size, columns.size])?;

@@ -1,4 +1,4 @@
-//! Ranges of clusters, labels, lengths, bands and lists of neighbours.
+//! Ranges that are made from clusters, labels, lengths, bands and lists of neighbours.
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
@@ -8,10 +8,10 @@ use super::{
 };
 
 impl Ranges {
-    /// The ranges `columns[slices[k - 1]..slices[k]]` for the rows `rows[k]`, where the first slice starts at 0. These are
-    /// `ranges_i`, `slices_i` and `redranges_j` of KeOps.
+    /// The ranges `columns[slices[k - 1]..slices[k]]` for the rows `rows[k]`, where the first slice starts at 0. These
+    /// are `ranges_i`, `slices_i` and `redranges_j` of KeOps.
     ///
-    /// `size` is the number of rows and of columns. The clusters `rows` may come in any order.
+    /// `size` is the number of rows and the number of columns. The clusters `rows` may come in any order.
     ///
     /// # Errors
     /// If rows are in no cluster or in two, if ranges leave the axes or overlap, or if the slices do not fit.
@@ -69,10 +69,11 @@ impl Ranges {
         Ok(Self::single(builder.finish()))
     }
 
-    /// The pairs of clusters for which `keep` holds: row by row, for each cluster of rows and each of columns.
+    /// The pairs of those clusters for which `keep` is true. It has an entry for each cluster of rows and each cluster
+    /// of columns, row by row.
     ///
-    /// Clusters may come in any order. Those of rows are to hold each row once, those of columns no column twice; the last
-    /// row and the last column of a cluster are those of the matrix.
+    /// Clusters may come in any order. The clusters of rows must hold each row once, and those of columns no column
+    /// twice. The matrix ends with the last row and the last column that are in a cluster.
     ///
     /// # Errors
     /// If clusters overlap, rows are in none, or `keep` has another length than there are pairs of clusters.
@@ -91,7 +92,7 @@ impl Ranges {
         let size = [rows, columns].map(|axis| axis.iter().map(|own| own.end).max().unwrap_or(0));
         let mut builder = Builder::new(size)?;
         let order = sorted(columns, "columns")?;
-        // The clusters are mostly sorted, and then most of the matrix is passed over quickly.
+        // Clusters are mostly sorted. Then the entries of `keep` that are false are passed over quickly.
         let in_order = order.is_sorted();
         for index in partition(rows, size[0])? {
             builder.cluster(rows[index].clone())?;
@@ -111,8 +112,8 @@ impl Ranges {
         Ok(Self::single(builder.finish()))
     }
 
-    /// The pairs of the `k`-th segment of rows and the `k`-th segment of columns, for segments of these lengths one behind
-    /// the other: batches of unequal sizes.
+    /// The pairs of the `k`-th segment of rows and the `k`-th segment of columns, as for batches of unequal sizes.
+    /// Segments have these lengths and follow one another.
     ///
     /// # Errors
     /// If there is another number of segments of columns than of rows.
@@ -176,7 +177,7 @@ impl Ranges {
         Ok(Self::single(builder.finish()))
     }
 
-    /// For each row `i` the columns from `i - below` to `i + above`, both included, as far as there are such columns.
+    /// For each row `i` the columns from `i - below` to `i + above`, both included, if they exist.
     ///
     /// # Errors
     /// If there are more rows or columns than can be numbered.
@@ -190,7 +191,7 @@ impl Ranges {
         let mut first = 0;
         while first < rows {
             let own = of(first);
-            // All rows near an end may have the same columns.
+            // Rows near an end of the matrix may all have the same columns.
             let next = (first + 1..rows).find(|row| of(*row) != own);
             let end = next.unwrap_or(rows);
             builder.cluster(first..end)?;
@@ -200,7 +201,7 @@ impl Ranges {
         Ok(Self::single(builder.finish()))
     }
 
-    /// For each row `i` the columns up to `i`, itself included: those that are not later.
+    /// For each row `i` the columns up to and including column `i`.
     ///
     /// # Errors
     /// As [`band`](Self::band).
@@ -208,8 +209,8 @@ impl Ranges {
         Self::band(size, usize::MAX, 0)
     }
 
-    /// For each row the columns `index[starts[row]..starts[row + 1]]`: a graph in compressed rows. The columns of a row may
-    /// come in any order, each once.
+    /// For each row the columns `index[starts[row]..starts[row + 1]]`: a graph in compressed rows. The columns of a
+    /// row may come in any order, each once.
     ///
     /// # Errors
     /// If `starts` does not ascend from 0 to the number of neighbours, or a column does not exist or comes twice.
@@ -252,10 +253,11 @@ impl Ranges {
         Ok(Self::single(builder.finish()))
     }
 
-    /// Other ranges for each batch, of batch dimensions `shape`.
+    /// Ranges with batch dimensions `shape`, made of the ranges of each batch.
     ///
     /// # Errors
-    /// If there is another number of them, or they are for other numbers of rows and columns, or are of batches already.
+    /// If there are not as many ranges as batches, if there are no batches, or if ranges are for different numbers of
+    /// rows or columns or have batches already.
     pub fn batched(shape: &[usize], each: &[Ranges]) -> Result<Self, RangesError> {
         let expected = shape.iter().product();
         if each.len() != expected || expected == 0 {
@@ -288,7 +290,7 @@ impl Ranges {
     }
 }
 
-/// The first that holds. Sixteen are tested at a time.
+/// The position of the first entry that is true. Entries are tested sixteen at a time.
 fn find(keep: &[bool]) -> Option<usize> {
     let none = |chunk: &&[bool]| !chunk.iter().fold(false, |any, own| any | own);
     let skipped = keep.chunks(16).take_while(none).map(<[bool]>::len).sum();
@@ -296,7 +298,7 @@ fn find(keep: &[bool]) -> Option<usize> {
     rest.iter().position(|own| *own).map(|at| skipped + at)
 }
 
-/// The places of the ranges that are not empty, in their order on the axis.
+/// The positions of the ranges that are not empty, in the order of their starts. Fails if ranges overlap.
 fn sorted(ranges: &[Range<usize>], what: &'static str) -> Result<Vec<usize>, RangesError> {
     let mut order: Vec<usize> = (0..ranges.len()).collect();
     if let Some(own) = ranges.iter().find(|own| own.start > own.end) {
@@ -323,7 +325,7 @@ fn sorted(ranges: &[Range<usize>], what: &'static str) -> Result<Vec<usize>, Ran
     Ok(order)
 }
 
-/// The places of clusters in the order of their rows, which hold each of `size` rows once.
+/// The positions of the clusters in the order of their rows. Fails if these do not hold each of `size` rows once.
 fn partition(rows: &[Range<usize>], size: usize) -> Result<Vec<usize>, RangesError> {
     let order = sorted(rows, "rows")?;
     let mut end = 0;

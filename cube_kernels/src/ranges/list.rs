@@ -28,11 +28,11 @@ impl Columns {
 #[derive(Debug)]
 pub(super) struct List {
     columns: u32,
-    /// The first row of each cluster, and the number of rows.
+    /// The first row of each cluster, and at the end the number of rows.
     rows: Vec<u32>,
-    /// The first range of each cluster, and their number.
+    /// The first range of each cluster, and at the end the number of ranges.
     starts: Vec<usize>,
-    /// Ascending in each cluster, and with gaps between them.
+    /// The ranges of all clusters. Those of a cluster ascend, with gaps between them.
     ranges: Vec<Columns>,
     transposed: OnceLock<Arc<List>>,
 }
@@ -82,7 +82,7 @@ impl List {
         })
     }
 
-    /// The cluster of a row.
+    /// The position of the cluster that has a row.
     pub fn cluster(&self, row: usize) -> usize {
         let [rows, _] = self.sizes();
         assert!(row < rows, "row {row} of {rows}");
@@ -104,7 +104,7 @@ fn total(ranges: &[Columns]) -> u128 {
     ranges.iter().map(|own| own.len() as u128).sum()
 }
 
-/// A list that is made cluster by cluster.
+/// Makes a list cluster by cluster.
 pub(super) struct Builder {
     columns: u32,
     size: u32,
@@ -117,7 +117,7 @@ impl Builder {
     /// For `rows` rows and `columns` columns.
     pub fn new([rows, columns]: [usize; 2]) -> Result<Self, RangesError> {
         let number = |size: usize, what| {
-            // The last number is that of no column.
+            // The largest number of 32 bits stands for no column.
             let fits = u32::try_from(size).ok().filter(|size| *size < u32::MAX);
             fits.ok_or(RangesError::TooLarge { what, size })
         };
@@ -130,7 +130,8 @@ impl Builder {
         })
     }
 
-    /// Starts the cluster of the next `rows`, which follow those before. Its ranges follow.
+    /// Starts a cluster of `rows`, which must follow the rows before. Its ranges are then added by
+    /// [`push`](Self::push).
     pub fn cluster(&mut self, rows: Range<usize>) -> Result<(), RangesError> {
         let size = self.size as usize;
         if rows.end > size {
@@ -146,7 +147,7 @@ impl Builder {
         Ok(())
     }
 
-    /// Adds `columns` to the ranges of the cluster. They come in ascending order.
+    /// Adds a range of columns to the last cluster. The ranges of a cluster must come in ascending order.
     pub fn push(&mut self, columns: Range<usize>) -> Result<(), RangesError> {
         if columns.start > columns.end {
             return Err(RangesError::Reversed {

@@ -1,4 +1,4 @@
-//! Which pairs of rows and columns there are, where not all are: ranges of columns for clusters of rows.
+//! Which pairs of rows and columns exist, if not all do: ranges of columns for clusters of rows.
 
 mod blocks;
 mod build;
@@ -21,27 +21,28 @@ pub(crate) use tasks::{Cut, Tasks, Unit};
 
 use crate::{formula::Axis, reduction::ReductionKind};
 
-/// Which pairs of M rows and N columns there are: those of each row with the columns in its ranges.
+/// Which pairs of M rows and N columns exist: those of each row with the columns in its ranges.
 ///
-/// Rows are divided into clusters of consecutive rows, and all rows of a cluster have the same ranges of columns. A pair
-/// that is in no range does not exist: it is not evaluated, whatever its value would be. A row without ranges is one
-/// without columns.
+/// Rows are divided into clusters of consecutive rows, and all rows of a cluster have the same ranges of columns. A
+/// pair that is in no range does not exist: it is not evaluated, whatever its value would be. A row without ranges has
+/// no columns.
 ///
-/// There are ranges for each batch, or the same ones for all. They are kept in compressed rows, as KeOps does: the memory
-/// is that of the ranges. Ranges that touch become one, and empty ones are dropped.
+/// There are ranges for each batch, or the same ones for all. They are stored in compressed rows, as KeOps does, so
+/// that they take memory in proportion to the number of clusters and ranges. Ranges that touch become one, and empty
+/// ones are dropped.
 #[derive(Clone)]
 pub struct Ranges {
     sizes: [usize; 2],
     batch: Vec<usize>,
     lists: Arc<[Arc<List>]>,
-    /// The indices of the rows and columns, in the order in which operands have them.
+    /// The indices of the rows and of the columns in the order in which operands have them, if it is another.
     order: [Option<Arc<[u32]>>; 2],
-    /// Numbers that are not less than the values to be found.
+    /// Upper limits of the values that are to be found; see [`with_limits`](Self::with_limits).
     limits: Option<Arc<[f32]>>,
     kept: Arc<Kept>,
 }
 
-/// What is made of ranges once, and shared by clones.
+/// What is computed from ranges once and shared by their clones.
 #[derive(Default)]
 struct Kept {
     transposed: OnceLock<Ranges>,
@@ -55,11 +56,11 @@ struct Made {
     tasks: Arc<Tasks>,
 }
 
-/// Why there are no such ranges.
+/// Why ranges are not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RangesError {
-    /// A range leaves its axis.
+    /// A range reaches beyond the end of its axis.
     #[error("the range {start}..{end} of {what} leaves the {size} {what} there are")]
     Leaves {
         /// Rows or columns.
@@ -81,7 +82,7 @@ pub enum RangesError {
         /// Where it ends.
         end: usize,
     },
-    /// Two ranges have something in common, so that pairs would count twice.
+    /// Two ranges overlap, so that pairs would count twice.
     #[error("the ranges {}..{} and {}..{} of {what} overlap", first[0], first[1], second[0], second[1])]
     Overlap {
         /// Rows, or columns of the same rows.
@@ -104,19 +105,19 @@ pub enum RangesError {
     /// There are too many or too few of something.
     #[error("there are {given} {what}, not {expected}")]
     Count {
-        /// Of what.
+        /// What is counted.
         what: &'static str,
         /// How many there are.
         given: usize,
         /// How many there must be.
         expected: usize,
     },
-    /// The ends of lists do not ascend, or one is behind all that there is.
+    /// The ends of lists do not ascend, an end is beyond the last entry, or labels do not ascend.
     #[error("list {index} of {what} would go from {start} to {end}")]
     Descending {
-        /// Of what.
+        /// What the lists hold, or which labels.
         what: &'static str,
-        /// Its position.
+        /// The position of the list or label.
         index: usize,
         /// Where it starts.
         start: usize,
@@ -129,37 +130,37 @@ pub enum RangesError {
         /// The number.
         value: i64,
     },
-    /// A point has no place in a grid.
+    /// A point is infinite or NaN, so that it is in no cell of a grid.
     #[error("the point of row {row} is infinite or NaN")]
     Point {
         /// Its row.
         row: usize,
     },
-    /// A grid has no cells.
+    /// The size of the cells of a grid is not positive along an axis.
     #[error("the size of a cell along axis {axis} is not positive")]
     Cell {
         /// The axis.
         axis: usize,
     },
-    /// Ranges of a batch are transposed, of clusters or of unsorted labels.
+    /// Ranges that are to become those of a batch are transposed, or made from clusters or unsorted labels.
     #[error("the ranges of batch {index} are transposed, of clusters or of unsorted labels")]
     Order {
         /// The batch.
         index: usize,
     },
-    /// Indices are not those of an axis, each once.
+    /// An order does not have each index of its axis exactly once.
     #[error("the order of {what} does not have each index from 0 to {} once: {index} at place {place}", size - 1)]
     Permutation {
         /// Rows or columns.
         what: &'static str,
         /// How many there are.
         size: usize,
-        /// The first index that comes twice or is none.
+        /// The first index that comes twice or is too large.
         index: u32,
-        /// Where it stands.
+        /// Its place in the order.
         place: usize,
     },
-    /// Rows and columns are numbered in 32 bits.
+    /// There are too many rows or columns to number them in 32 bits.
     #[error("{size} {what} are too many to be numbered in 32 bits")]
     TooLarge {
         /// Rows or columns.
@@ -167,12 +168,12 @@ pub enum RangesError {
         /// How many there are.
         size: usize,
     },
-    /// Ranges of a batch are for another matrix.
+    /// The ranges of a batch are for a matrix of other sizes than those of the first batch.
     #[error("the ranges of batch {index} are for {} x {} pairs, those of batch 0 for {} x {}", given[0], given[1], expected[0], expected[1])]
     Sizes {
         /// The batch.
         index: usize,
-        /// Its rows and columns.
+        /// Its numbers of rows and columns.
         given: [usize; 2],
         /// Those of the first batch.
         expected: [usize; 2],
@@ -184,7 +185,7 @@ impl Ranges {
         Self::of_lists(list.sizes(), Vec::new(), vec![Arc::new(list)])
     }
 
-    /// Of lists of these sizes, of which there may be none.
+    /// Ranges with a list for each batch. All lists have the given sizes. There may be no batches, and then no lists.
     fn of_lists(sizes: [usize; 2], batch: Vec<usize>, lists: Vec<Arc<List>>) -> Self {
         Self {
             sizes,
@@ -196,13 +197,13 @@ impl Ranges {
         }
     }
 
-    /// The same for operands whose rows and columns come in another order: `rows[k]` is the index of the row that stands at
-    /// place `k`. Ranges are of places. Results are in the order of the indices: row `rows[k]` of the result is that of
-    /// place `k`, and columns that a reduction finds are given by their indices. Of equal values that of the lowest index
-    /// comes first.
+    /// The same ranges for operands whose rows and columns come in another order: `rows[k]` is the index of the row at
+    /// place `k` of the operands, and likewise for columns. Ranges count places. Results are in the order of the
+    /// indices: row `rows[k]` of the result is that of the row at place `k`, and a reduction gives the columns that it
+    /// finds by their indices. Of columns with equal values, the one of the lowest index comes first.
     ///
     /// # Errors
-    /// If there are not as many indices as rows and columns, or if they are not those from 0 on, each once.
+    /// If an order has another number of indices than its axis, or does not have each index from 0 on exactly once.
     pub fn with_order(self, [rows, columns]: [Option<Arc<[u32]>>; 2]) -> Result<Self, RangesError> {
         for (what, order, size) in [
             ("rows", &rows, self.sizes[0]),
@@ -219,11 +220,13 @@ impl Ranges {
         })
     }
 
-    /// The same with limits of what is to be found in each row, `[rows, dim]` by the places of rows and the components of a
-    /// formula: the `k` smallest values are all below them, if there are so many values, or the limit is infinite. A
-    /// reduction that finds these values may use that.
+    /// The same ranges with limits of the values that are to be found in each row: `[rows, dim]`, by the places of
+    /// rows and the components of a formula. The `k` smallest values of a row must all be below its limit, unless the
+    /// limit is infinite. If a row has fewer than `k` values, its limit must be infinite. A reduction that finds the
+    /// `k` smallest values may use the limits to skip other values.
     ///
-    /// They are those of one batch. A launch with batches, or with another number of components, is refused.
+    /// The limits are for one batch. A launch of kernels with several batches, or of a formula with another number of
+    /// components, is refused.
     pub fn with_limits(self, limits: Arc<[f32]>) -> Self {
         Self {
             limits: Some(limits),
@@ -231,20 +234,21 @@ impl Ranges {
         }
     }
 
-    /// The limits of what a reduction finds, where it can use them.
+    /// The limits, if the reduction can use them: only [`ReductionKind::Smallest`] can.
     pub(crate) fn limits(&self, kind: ReductionKind) -> Option<&Arc<[f32]>> {
         let is_list = matches!(kind, ReductionKind::Smallest { .. });
         self.limits.as_ref().filter(|_| is_list)
     }
 
-    /// Whether there are as many limits as a reduction reads of a formula of `dim` components in batches of `shape`.
+    /// Whether the limits, if the reduction uses any, fit a formula of `dim` components in batches of `shape`.
     pub fn has_limits_for(&self, kind: ReductionKind, dim: usize, shape: &[usize]) -> bool {
         let is_one_batch = shape.iter().product::<usize>() == 1;
         self.limits(kind)
             .is_none_or(|limits| is_one_batch && limits.len() == self.sizes[0] * dim)
     }
 
-    /// The indices of the rows or columns in the order in which operands have them, if it is another.
+    /// The index of the row (or column) at each place of the operands, if they come in another order than that of the
+    /// indices.
     pub fn order(&self, axis: Axis) -> Option<&Arc<[u32]>> {
         let [rows, columns] = &self.order;
         match axis {
@@ -253,7 +257,7 @@ impl Ranges {
         }
     }
 
-    /// The same without an order: rows and columns are known by their places. There are no limits, either.
+    /// The same ranges without an order and without limits: rows and columns are numbered by their places.
     pub fn in_place(&self) -> Self {
         match (&self.order, &self.limits) {
             ([None, None], None) => self.clone(),
@@ -261,7 +265,7 @@ impl Ranges {
         }
     }
 
-    /// How many buffers a kernel reads ranges and their order from.
+    /// How many buffers a kernel reads ranges, their order and their limits from.
     pub fn buffers(&self, kind: ReductionKind) -> usize {
         let others = [
             self.unordered(kind),
@@ -271,7 +275,7 @@ impl Ranges {
         1 + others.into_iter().filter(|own| *own).count()
     }
 
-    /// Whether a reduction must know in which order columns come.
+    /// Whether a reduction must know the indices of columns: it selects columns, and these come in another order.
     pub(crate) fn unordered(&self, kind: ReductionKind) -> bool {
         kind.selects() && self.order(Axis::J).is_some()
     }
@@ -281,7 +285,7 @@ impl Ranges {
         self.sizes
     }
 
-    /// The batch dimensions: none where all batches have the same ranges.
+    /// The batch dimensions: none if all batches have the same ranges.
     pub fn batch(&self) -> &[usize] {
         &self.batch
     }
@@ -296,12 +300,12 @@ impl Ranges {
         self.lists.iter().map(|list| list.count()).sum()
     }
 
-    /// The number of rows that have ranges of their own, of all batches together.
+    /// The number of rows of all batches together. Rows of batches that share their ranges count once.
     pub(crate) fn rows_of_lists(&self) -> usize {
         self.lists.len() * self.sizes()[0]
     }
 
-    /// The ranges of columns of a row of batch `batch` of these.
+    /// The ranges of columns of a row, in batch `batch` of the batches that these ranges have.
     ///
     /// # Panics
     /// If there is no such batch or row.
@@ -320,7 +324,8 @@ impl Ranges {
         lists.flat_map(|list| list.lengths()).collect()
     }
 
-    /// Ranges of rows for clusters of columns: columns become rows. They are made once, and kept.
+    /// The same pairs with rows and columns exchanged: ranges of rows for clusters of columns. They are computed once
+    /// and kept.
     pub fn transposed(&self) -> Self {
         let make = || {
             let lists = self.lists.iter().map(List::transposed).collect();
@@ -334,7 +339,8 @@ impl Ranges {
         self.kept.transposed.get_or_init(make).clone()
     }
 
-    /// The work in batches of `shape`. The last few are kept, as a solver or a training loop asks for the same again.
+    /// The tasks of a reduction in batches of `shape`. The last few results are kept, as a solver or a training loop
+    /// asks for the same again.
     pub(crate) fn tasks(&self, shape: &[usize], cut: Cut) -> Arc<Tasks> {
         const MOST: usize = 4;
         let mut kept = self.kept.tasks.lock().unwrap_or_else(|e| e.into_inner());
@@ -353,7 +359,8 @@ impl Ranges {
         tasks
     }
 
-    /// The list of batch `index` of those of `shape`, with which the batch dimensions of the ranges broadcast.
+    /// The list of ranges for batch `index` of batches of `shape`, to which the batch dimensions of the ranges
+    /// broadcast.
     fn list(&self, shape: &[usize], index: usize) -> &Arc<List> {
         &self.lists[place_in(&self.batch, shape, index)]
     }
@@ -363,7 +370,7 @@ impl Ranges {
         self.sizes() == sizes && self.fits_batch(shape)
     }
 
-    /// Whether the batch dimensions broadcast with `shape` to `shape`.
+    /// Whether the batch dimensions broadcast to `shape`.
     pub fn fits_batch(&self, shape: &[usize]) -> bool {
         let own = self.batch.iter().rev().copied();
         let mut sizes = own.zip(shape.iter().rev().copied());
@@ -371,7 +378,8 @@ impl Ranges {
     }
 }
 
-/// Where in a batch of shape `own` that is which is at `number` of a batch of shape `batch`, to which `own` broadcasts.
+/// The position in a batch of shape `own` of the matrix for position `number` of a batch of shape `batch`, to which
+/// `own` broadcasts.
 pub fn place_in(own: &[usize], batch: &[usize], number: usize) -> usize {
     let mut rest = number;
     let (mut at, mut step) = (0, 1);

@@ -1,4 +1,4 @@
-//! The work of ranges in pieces: some rows of a batch, and some of their columns.
+//! Cuts the work of ranges into tasks: some rows of a batch with some of their columns.
 
 use std::{
     fmt,
@@ -8,32 +8,32 @@ use std::{
 
 use super::{Columns, Ranges, list::List};
 
-/// The most rows of a group of clusters. What they do not have in common is taken row by row, which costs more the more
-/// rows there are.
+/// The most rows of a group of clusters. Columns that the clusters do not all have are taken cluster by cluster, which
+/// costs more the more rows there are.
 const GROUP: usize = 16;
 
-/// How the work is cut.
+/// How the work is cut into tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cut {
     /// The most rows of a task.
     pub rows: usize,
-    /// Columns of a block. A range takes whole blocks, whatever it fills of the last one.
+    /// Columns of a block. A range counts as whole blocks, even if it fills only a part of the last one.
     pub block: usize,
     /// The most blocks of a task.
     pub blocks: usize,
 }
 
-/// Some rows of a batch, and where their ranges are among all of them.
+/// Some rows of a batch with ranges of their columns, which are given as a part of `Tasks::ranges`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Task {
     pub batch: usize,
     pub rows: Range<usize>,
     pub ranges: Range<usize>,
-    /// Which part of the columns of these rows the ranges are. Later parts are of later columns.
+    /// Which part of the columns of these rows the ranges hold. Later parts hold later columns.
     pub part: usize,
 }
 
-/// The tasks of all rows: for each row one for each part, which may have no ranges.
+/// The tasks of all rows. Each row has one task in each part, which may have no ranges.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Tasks {
     pub parts: usize,
@@ -42,12 +42,12 @@ pub(crate) struct Tasks {
     pub tasks: Vec<Task>,
     pub units: Vec<Unit>,
     pub ranges: Vec<Columns>,
-    /// All of it in the numbers that kernels read, once it was asked for.
+    /// The tasks as the numbers that kernels read, once these have been asked for.
     pub numbers: OnceLock<Arc<[u32]>>,
 }
 
 impl fmt::Debug for Tasks {
-    /// How many there are. They may be millions, and are part of plans that are printed.
+    /// Writes only how many there are. There may be millions, and they are part of plans, which are printed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tasks")
             .field("parts", &self.parts)
@@ -57,8 +57,8 @@ impl fmt::Debug for Tasks {
     }
 }
 
-/// Consecutive rows of a batch, and where the tasks with ranges of theirs are. Units are in the order of the rows. For
-/// each row, tasks with later columns come later.
+/// Consecutive rows of a batch with all of their tasks that have ranges, which are given as a part of `Tasks::tasks`.
+/// Units come in the order of their rows. Of the tasks of a row, those with later columns come later.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Unit {
     pub batch: usize,
@@ -67,7 +67,7 @@ pub(crate) struct Unit {
 }
 
 impl Ranges {
-    /// The number of tasks of `rows` rows each, at most, with all of their columns, in batches of `shape`.
+    /// The number of tasks in batches of `shape` if a task has at most `rows` rows and all of their columns.
     pub(crate) fn count_tasks(&self, shape: &[usize], rows: usize) -> usize {
         let clusters = |list: &List| -> usize {
             list.clusters()
@@ -83,7 +83,7 @@ impl Ranges {
         }
     }
 
-    /// The most blocks of `block` columns of a row.
+    /// The most blocks of `block` columns that a row has.
     pub(crate) fn most_blocks(&self, block: usize) -> usize {
         let clusters = self.lists.iter().flat_map(|list| list.clusters());
         clusters
@@ -92,11 +92,11 @@ impl Ranges {
             .unwrap_or(0)
     }
 
-    /// The work in batches of `shape`.
+    /// Cuts the work in batches of `shape` into tasks.
     pub(super) fn make_tasks(&self, shape: &[usize], cut: Cut) -> Tasks {
         let batches: usize = shape.iter().product();
         let rows = cut.rows.min(GROUP);
-        // All batches may have the same ranges, which are then there once.
+        // If all batches have the same ranges, the tasks of one are made, and copied for the others.
         let same = self.lists.len() == 1;
         let own = if same { batches.min(1) } else { batches };
         let chunks: Vec<Vec<Chunk>> = (0..own)
@@ -138,7 +138,7 @@ impl Ranges {
 }
 
 impl Tasks {
-    /// Adds the tasks of consecutive rows, of `layers` layers with `each` parts.
+    /// Adds the tasks of consecutive rows. All rows get `layers` layers with `each` parts.
     fn add(&mut self, batch: usize, chunk: &Chunk, cut: Cut, [layers, each]: [usize; 2]) {
         let before = self.tasks.len();
         match chunk {
@@ -166,7 +166,7 @@ impl Tasks {
                 });
             }
         }
-        // The parts that other rows have.
+        // Tasks without ranges for the layers that other chunks have and this one does not.
         let rows = chunk.rows();
         for part in chunk.layers() * each..layers * each {
             for start in rows.clone().step_by(cut.rows) {
@@ -180,7 +180,7 @@ impl Tasks {
         }
     }
 
-    /// Adds the tasks of rows with the same columns, of `each` parts.
+    /// Adds the tasks of rows that all have the same columns, with `each` parts.
     fn add_rows(
         &mut self,
         place: Place,
@@ -205,18 +205,19 @@ impl Tasks {
     }
 }
 
-/// Where tasks belong.
+/// The batch and the layer of some tasks.
 #[derive(Clone, Copy)]
 struct Place {
     batch: usize,
     layer: usize,
 }
 
-/// Consecutive rows.
+/// Consecutive rows whose tasks are made together.
 enum Chunk<'a> {
-    /// A cluster, which has columns of its own.
+    /// A single cluster with its columns.
     Alone(Range<usize>, &'a [Columns]),
-    /// A group of short ones, whose columns are in layers: those of one before those of the next one.
+    /// A group of short clusters. Their columns are divided into layers: those of one layer come before those of the
+    /// next one.
     Together(Range<usize>, Vec<Layer>),
 }
 
@@ -234,7 +235,7 @@ impl Chunk<'_> {
         }
     }
 
-    /// The most blocks of `block` columns of a task.
+    /// The most blocks of `block` columns that rows have in a layer.
     fn most_blocks(&self, block: usize) -> usize {
         match self {
             Self::Alone(_, columns) => blocks(columns, block),
@@ -247,12 +248,13 @@ impl Chunk<'_> {
     }
 }
 
-/// Rows with columns that they have in common. All rows of a chunk are in one of them.
+/// A layer of the columns of a chunk: groups of rows, each with the columns that its rows have in common. Each row of
+/// the chunk is in one of the groups.
 struct Layer {
     tasks: Vec<(Range<usize>, Vec<Columns>)>,
 }
 
-/// The rows of a list in chunks: the clusters, or groups of short ones that have many columns in common.
+/// The rows of a list in chunks: single clusters, or groups of short clusters that have many columns in common.
 fn chunks(list: &List, rows: usize) -> Vec<Chunk<'_>> {
     let clusters: Vec<(Range<usize>, &[Columns])> = list.clusters().collect();
     let mut made = Vec::new();
@@ -268,7 +270,7 @@ fn chunks(list: &List, rows: usize) -> Vec<Chunk<'_>> {
                 at += count;
             }
             None => {
-                // The next group may have more in common.
+                // The group that starts with the next cluster may have more in common.
                 let (rows, own) = &clusters[at];
                 made.push(Chunk::Alone(rows.clone(), own));
                 at += 1;
@@ -278,8 +280,9 @@ fn chunks(list: &List, rows: usize) -> Vec<Chunk<'_>> {
     made
 }
 
-/// A group of clusters as three layers: the longest range that all have, what comes before, and what comes behind. None
-/// where that is not much less work.
+/// A group of clusters as three layers: the columns before the longest range that all clusters have, this range, and
+/// the columns after it. `None` if the group would take more than three quarters of the work of its clusters one by
+/// one.
 fn together<'a>(group: &[(Range<usize>, &'a [Columns])]) -> Option<Chunk<'a>> {
     let [(first, _), .., (last, _)] = group else {
         return None;
@@ -316,7 +319,7 @@ fn together<'a>(group: &[(Range<usize>, &'a [Columns])]) -> Option<Chunk<'a>> {
     Some(Chunk::Together(rows, layers))
 }
 
-/// What is in ranges of both lists.
+/// The columns that are in ranges of both lists.
 fn overlap(left: &[Columns], right: &[Columns]) -> Vec<Columns> {
     let mut both = Vec::new();
     let (mut a, mut b) = (0, 0);
@@ -338,7 +341,8 @@ fn blocks(ranges: &[Columns], block: usize) -> usize {
     ranges.iter().map(|own| own.len().div_ceil(block)).sum()
 }
 
-/// Adds `own` to `ranges`, cut where a part is full; returns where the ranges of each of the `parts` end.
+/// Adds the ranges `own` to `ranges`, cut where a part is full. Returns where the ranges of each of the `parts` parts
+/// end in `ranges`.
 fn cut_into(own: &[Columns], cut: Cut, parts: usize, ranges: &mut Vec<Columns>) -> Vec<usize> {
     let mut ends = Vec::with_capacity(parts);
     let mut room = cut.blocks;

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 
 use super::list::{Builder, Columns, List};
 
-/// What happens at a column: ranges of clusters start or end there.
+/// The start or end of a range at a column. `rows` are the rows of the cluster that has the range.
 struct Event {
     column: u32,
     starts: bool,
     rows: Columns,
 }
 
-/// Ranges of rows for clusters of columns. The columns between two ends of ranges have the same rows, so that they are a
-/// cluster. Going from one column to the next, the rows are kept as ranges with gaps between them.
+/// Ranges of rows for clusters of columns. Columns between two neighbouring starts or ends of ranges have the same
+/// rows, so that they form a cluster. The clusters are gone through in order. The rows of the current one are kept as
+/// ranges with gaps between them, which each start or end of a range changes.
 pub(super) fn transposed(list: &List) -> List {
     let [rows, columns] = list.sizes();
     let mut events = Vec::with_capacity(2 * list.count());
@@ -61,12 +62,12 @@ pub(super) fn transposed(list: &List) -> List {
     made.finish()
 }
 
-/// Ranges of rows, by their start, with gaps between them.
+/// Ranges of rows with gaps between them: the end of each by its start.
 #[derive(Default)]
 struct Active(BTreeMap<u32, u32>);
 
 impl Active {
-    /// Adds rows that are not there.
+    /// Adds rows, of which none may be there.
     fn insert(&mut self, rows: Columns) {
         let Columns { mut start, mut end } = rows;
         if let Some(behind) = self.0.remove(&end) {
@@ -80,7 +81,7 @@ impl Active {
         self.0.insert(start, end);
     }
 
-    /// Takes away rows that are there.
+    /// Takes away rows, of which all must be there.
     fn remove(&mut self, rows: Columns) {
         let (&start, &end) = self
             .0

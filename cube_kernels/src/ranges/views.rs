@@ -9,7 +9,7 @@ use super::{
 use crate::formula::Axis;
 
 impl Ranges {
-    /// Those of the rows (or columns) at `indices`, in this order.
+    /// The ranges of the matrix of only the rows (or columns) at `indices`, in this order.
     ///
     /// # Panics
     /// If there is no such row or column.
@@ -20,7 +20,7 @@ impl Ranges {
                 self.map(sizes, |list| {
                     let mut made = builder(sizes);
                     let mut row = 0;
-                    // Neighbours with the same ranges stay together.
+                    // Neighbouring rows of one cluster stay together.
                     for own in indices.chunk_by(|a, b| list.cluster(*a) == list.cluster(*b)) {
                         add(&mut made, row..row + own.len(), list.of_row(own[0]).iter());
                         row += own.len();
@@ -32,7 +32,7 @@ impl Ranges {
         }
     }
 
-    /// Those of the block of these rows and columns, which count from the first of it.
+    /// The ranges of the block of these rows and columns. Its rows and columns are counted from its first ones.
     ///
     /// # Panics
     /// If the block leaves the matrix.
@@ -57,7 +57,7 @@ impl Ranges {
         })
     }
 
-    /// The pairs of each row with the column of the same index, as those with a single column.
+    /// The pairs of each row with the column of the same index, as ranges of a matrix with a single column.
     ///
     /// # Panics
     /// If there are not as many columns as rows.
@@ -85,7 +85,8 @@ impl Ranges {
         })
     }
 
-    /// The pairs of each column as a batch of its own, with a single column: `[batch.., N]` of M rows.
+    /// The pairs of each column as those of a matrix of its own, with M rows and a single column. The batch dimensions
+    /// become `[batch.., N]`.
     pub fn columns_as_batch(&self) -> Self {
         let [rows, columns] = self.sizes();
         let mut batch = self.batch.clone();
@@ -108,8 +109,8 @@ impl Ranges {
         Self::of_lists([rows, 1], batch, lists.collect())
     }
 
-    /// The pairs of matrix `number` of batches of `shape`, with which the batch dimensions of the ranges broadcast. There
-    /// are no limits.
+    /// The ranges of matrix `number` of batches of `shape`, to which the batch dimensions of the ranges broadcast. The
+    /// order is kept, but limits are dropped.
     ///
     /// # Panics
     /// If there is no such matrix.
@@ -138,7 +139,7 @@ fn add<'a>(made: &mut Builder, rows: Range<usize>, ranges: impl Iterator<Item = 
     }
 }
 
-/// Says of `rows` whether they have the single column.
+/// Adds a cluster of `rows`, which has the single column if `there`.
 fn mark(made: &mut Builder, rows: Range<usize>, there: bool) {
     if !rows.is_empty() {
         made.cluster(rows).expect("rows ascend");
@@ -146,7 +147,7 @@ fn mark(made: &mut Builder, rows: Range<usize>, there: bool) {
     }
 }
 
-/// What of `range` is in `part`, from the start of it.
+/// The part of `range` that is in `part`, counted from the start of `part`.
 fn within(range: &Range<usize>, part: &Range<usize>) -> Range<usize> {
     let at = |at: usize| at.clamp(part.start, part.end.max(part.start)) - part.start;
     at(range.start)..at(range.end)

@@ -1,4 +1,4 @@
-//! Ranges as they are written and read.
+//! How ranges are serialised and read again.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ struct Flat {
     batch: Vec<usize>,
     lists: Vec<FlatList>,
     order: [Option<Arc<[u32]>>; 2],
-    /// By their bits, as JSON has no infinities.
+    /// The bits of each limit, as JSON has no infinities.
     limits: Option<Vec<u32>>,
 }
 
@@ -26,7 +26,7 @@ struct FlatList(Vec<(u32, Vec<(u32, u32)>)>);
 
 impl FlatList {
     fn of(list: &List) -> Self {
-        // A cluster of no rows has nothing.
+        // A cluster without rows has no pairs.
         let clusters = list.clusters().filter(|(rows, _)| !rows.is_empty());
         let clusters = clusters.map(|(rows, columns)| {
             let columns = columns.iter().map(|own| (own.start, own.end));
@@ -41,7 +41,7 @@ impl FlatList {
         let ends = starts().skip(1).chain([sizes[0]]);
         let mut before = 0;
         for ((start, end), (_, columns)) in starts().zip(ends).zip(&self.0) {
-            // Clusters hold each row once, in their order.
+            // Clusters must hold each row once, in ascending order.
             if start != before {
                 return Err(RangesError::Uncovered {
                     start: before,

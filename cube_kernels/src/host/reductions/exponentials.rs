@@ -15,7 +15,7 @@ use crate::{
 pub struct ExpState {
     maxima: Vec<f64>,
     sums: Vec<Running>,
-    /// Maxima of a row, and sums that are relative to each.
+    /// The number of maxima of a row, and the number of sums that are relative to each of them.
     scores: usize,
     each: usize,
 }
@@ -43,7 +43,7 @@ impl ExpState {
         &mut self.sums[row * self.scores * self.each + at]
     }
 
-    /// Makes sums relative to a larger maximum, `k` of those of all rows.
+    /// Raises maximum `k`, counted over all rows, and makes its sums relative to the new one.
     fn raise(&mut self, k: usize, maximum: f64) {
         let factor = (self.maxima[k] - maximum).exp();
         for sum in &mut self.sums[k * self.each..][..self.each] {
@@ -52,7 +52,8 @@ impl ExpState {
         self.maxima[k] = maximum;
     }
 
-    /// Takes in scores `k` of a row: their exponentials are kept, and their sum is returned.
+    /// Takes in component `k` of the scores of a row. Keeps their exponentials in the room, and returns the sum of
+    /// these.
     fn take_scores<T: Real>(
         &mut self,
         (row, k): (usize, usize),
@@ -80,7 +81,7 @@ impl ExpState {
         sum.double()
     }
 
-    /// Adds the exponentials of score `k` with these weights to sum `at` of a row.
+    /// Adds the exponentials of score `k`, times these weights, to sum `at` of a row.
     fn add_weighted<T: Real>(
         &mut self,
         row: usize,
@@ -97,7 +98,7 @@ impl ExpState {
         self.sum_mut(row, at).add(sum.double());
     }
 
-    /// Takes in those of later columns.
+    /// Takes in the state of later columns.
     fn merge(&mut self, later: &Self) {
         let each = self.each;
         for (k, maximum) in later.maxima.iter().enumerate() {
@@ -145,7 +146,7 @@ impl HostReduction for LogSumExp {
         let values = &mut room.values[..taken.len];
         let values = taken.given.values(rules.instructions, values);
         if weights == 1 {
-            // One weight for each of the scores.
+            // All scores have the same weight.
             for k in 0..scores {
                 state.add_weighted(row, (k, k), &room.kept, values, rules);
             }
@@ -190,7 +191,7 @@ impl HostResults for LogSumExp {
 }
 
 impl HostReduction for SoftmaxSum {
-    // The sums of the weighted components, and behind them the sum of the exponentials.
+    // The sums of a row are those of the weighted components, and after them the sum of the exponentials.
     type State = ExpState;
 
     fn kept(&self) -> usize {

@@ -1,4 +1,4 @@
-//! Columns that are told by the values there.
+//! Finds columns by the values of a formula.
 
 use super::{HostReduction, Room, Rules, Taken, loops::Places};
 use crate::{
@@ -7,15 +7,15 @@ use crate::{
     ranges::Runs,
 };
 
-/// Finds the columns in which the values of a formula of one component are not 1; NaN is not.
+/// Finds the columns at which a formula of one component is not 1. NaN is not 1, either.
 pub struct NotOne;
 
-/// Runs of columns in the order in which they were found: the row, the first column, and the one behind the last.
+/// Runs of columns in the order in which they were found: the row, the first column, and the column after the last.
 #[derive(Clone, Default)]
 pub struct Columns(Vec<(u32, u32, u32)>);
 
 impl Columns {
-    /// The runs of each of `rows` rows. Those of a row were found one behind the other.
+    /// The runs of each of `rows` rows. The runs of a row must have been found in ascending order of their columns.
     pub fn runs(&self, rows: usize) -> Runs {
         let mut starts = vec![0; rows + 1];
         for (row, ..) in &self.0 {

@@ -8,7 +8,7 @@ use crate::{
     math::lane::{Arithmetic, Factor, Real, sum_of},
 };
 
-/// Values that are compared side by side.
+/// Number of values that are compared side by side.
 const WIDE: usize = 64;
 
 /// The sum of values.
@@ -23,7 +23,7 @@ impl<T: Real> Vectors for SumOf<'_, T> {
     }
 }
 
-/// The sum of products, of `len` lanes.
+/// The sum of the products of `len` lanes.
 #[inline(always)]
 fn sum_of_products<T: Real, M: Arithmetic>(math: M, factors: [Lanes<T>; 2], len: usize) -> T {
     match factors {
@@ -48,7 +48,7 @@ impl<T: Real> Vectors for SumOfProducts<'_, T> {
     }
 }
 
-/// Does `each` with each row and the sum of its products.
+/// Calls `each` with each row and the sum of the products of its lanes.
 pub struct SumsOfProducts<'a, T, F> {
     pub factors: [Tile<'a, T>; 2],
     pub width: usize,
@@ -68,7 +68,7 @@ impl<T: Real, F: FnMut(usize, T)> Vectors for SumsOfProducts<'_, T, F> {
     }
 }
 
-/// The largest value that is not NaN, or `least`.
+/// The largest of `least` and the values that are not NaN.
 pub struct LargestOf<'a, T> {
     pub values: &'a [T],
     pub least: T,
@@ -90,7 +90,7 @@ impl<T: Real> Vectors for LargestOf<'_, T> {
                 *most = larger(*most, *value);
             }
         }
-        // In pairs, as one after the other would take longer than all that is before.
+        // In pairs, as comparing one after the other would take longer than the loops above.
         let mut half = WIDE / 2;
         while half > 0 {
             for k in 0..half {
@@ -102,7 +102,7 @@ impl<T: Real> Vectors for LargestOf<'_, T> {
     }
 }
 
-/// $e^{f - m}$ of each value; returns their sum.
+/// Writes $e^{f - m}$ of each value $f$, where $m$ is `maximum`, and returns the sum.
 pub struct Exponentials<'a, T> {
     pub out: &'a mut [T],
     pub values: &'a [T],
@@ -123,7 +123,7 @@ impl<T: Real> Vectors for Exponentials<'_, T> {
     }
 }
 
-/// How many values are not 0; NaN is not.
+/// The number of values that are not 0. NaN is counted.
 pub struct CountOf<'a, T>(pub &'a [T]);
 
 impl<T: Real> Vectors for CountOf<'_, T> {
@@ -136,8 +136,8 @@ impl<T: Real> Vectors for CountOf<'_, T> {
     }
 }
 
-/// Whether any value may be less than `bound`, or greater where `largest`, or also equal where `or_equal`. It is so for NaN,
-/// too.
+/// Whether any value is less than `bound`, or greater if `largest`. If `or_equal`, values equal to `bound` count, too.
+/// NaN always counts.
 pub struct AnyBeyond<'a, T> {
     pub values: &'a [T],
     pub bound: T,
@@ -151,7 +151,7 @@ impl<T: Real> Vectors for AnyBeyond<'_, T> {
     #[inline(always)]
     fn run<M: Arithmetic>(self, _math: M) -> bool {
         let bound = self.bound;
-        // Not one by one, so that the loop has no branch.
+        // All values are tested, without a stop at the first one beyond, so that the loop has no branch.
         let mut within = true;
         match (self.largest, self.or_equal) {
             (true, false) => self.values.iter().for_each(|x| within &= *x <= bound),
@@ -163,12 +163,12 @@ impl<T: Real> Vectors for AnyBeyond<'_, T> {
     }
 }
 
-/// Where a test holds of values: writes their places, of which there may be as many as there are values, and returns
-/// how many there are.
+/// Writes the positions of the values that pass a test, and returns their number. `places` must have room for as many
+/// as there are values.
 pub struct Places<'a, T, F> {
     pub values: &'a [T],
     pub places: &'a mut [u32],
-    /// Whether a value is one of those.
+    /// Whether a value passes the test.
     pub is_one: F,
 }
 
@@ -177,7 +177,8 @@ impl<T: Real, F: Fn(T) -> bool> Vectors for Places<'_, T, F> {
 
     #[inline(always)]
     fn run<M: Arithmetic>(self, _math: M) -> usize {
-        /// Values that are tested at once, as few are found: a bit for each.
+        /// Number of values that are tested together, with a bit for each. Few values pass, so that most groups are
+        /// skipped.
         const TOGETHER: usize = 32;
         let (is_one, places) = (self.is_one, self.places);
         let mut count = 0;
@@ -210,7 +211,7 @@ impl<T: Real, F: Fn(T) -> bool> Vectors for Places<'_, T, F> {
     }
 }
 
-/// The sum of the distances from a pivot.
+/// The sum of the signed distances from a pivot.
 pub struct SumOfDistances<'a, T> {
     pub values: &'a [T],
     pub pivot: T,

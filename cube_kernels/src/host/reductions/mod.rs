@@ -1,7 +1,7 @@
-//! Reductions on the host: a file each, or one for several that are alike.
+//! Reductions on the host. A reduction has a file of its own, or shares one with similar reductions.
 //!
-//! What they give is what [`Family`](crate::reduction::Family) says; numbers of the state are in F64 whatever the type
-//! of the values.
+//! [`Family`](crate::reduction::Family) says what their results are. The numbers of a state are in F64, whatever the
+//! type of the values.
 
 mod exponentials;
 mod found;
@@ -20,19 +20,19 @@ use crate::{math::lane::Real, reduction::Spec};
 pub(super) use found::NotOne;
 pub(super) use sums::Running;
 
-/// What all rows of a reduction share.
+/// What all rows of a reduction have in common.
 #[derive(Clone, Copy)]
 pub struct Rules<'a> {
     pub instructions: Instructions,
     pub spec: Spec,
     /// The largest finite number of the type of the values.
     pub largest: f64,
-    /// The indices of columns that come in another order.
+    /// The index of the column at each position, if columns do not come in the order of their indices.
     pub indices: Option<&'a [u32]>,
 }
 
 impl Rules<'_> {
-    /// The index of a column.
+    /// The index of the column at a position.
     pub fn index(&self, column: usize) -> u32 {
         match self.indices {
             None => column as u32,
@@ -40,18 +40,19 @@ impl Rules<'_> {
         }
     }
 
-    /// Whether a column comes before another one that was found earlier, where they have equal values.
+    /// Whether the column `index` goes before the column `found`, which was taken in earlier and has an equal value.
+    /// That is so only if columns come in another order and `index` is lower.
     fn precedes(&self, index: u32, found: u32) -> bool {
         self.spec.unordered && index < found
     }
 }
 
-/// Values of a component that rows take in.
+/// The values of a component of the formula in consecutive columns, which rows take in.
 #[derive(Clone, Copy)]
 pub struct Taken<G> {
     /// The component.
     pub index: usize,
-    /// The first column.
+    /// The position of the first column.
     pub column: usize,
     /// How many columns there are.
     pub len: usize,
@@ -59,13 +60,13 @@ pub struct Taken<G> {
     pub given: G,
 }
 
-/// Room of a row of a tile, from its first component to its last.
+/// Room that a row of a tile needs while it takes in the components of the formula, from the first one to the last.
 pub struct Room<T> {
-    /// What is kept of some components until others come.
+    /// Values of some components, which are kept until later components have come.
     pub kept: Vec<T>,
-    /// The values at hand.
+    /// The values of the current component.
     pub values: Vec<T>,
-    /// Places among them.
+    /// Positions in `values`.
     pub places: Vec<u32>,
 }
 
@@ -78,7 +79,7 @@ impl<T: Real> Room<T> {
         }
     }
 
-    /// Room for `len` columns, of which `components` are kept.
+    /// Makes room for `len` columns, and for `components` components that are kept.
     pub fn prepare(&mut self, components: usize, len: usize) {
         if self.values.len() < len {
             self.values.resize(len, T::ZERO);
@@ -92,10 +93,10 @@ impl<T: Real> Room<T> {
 
 /// The state machine of a reduction, for some rows at a time.
 pub trait HostReduction {
-    /// What is kept for rows.
+    /// What a reduction keeps for its rows.
     type State: Clone + Send;
 
-    /// How many components are [kept](Room::kept) until others come.
+    /// How many components are [kept](Room::kept) until later ones have come.
     fn kept(&self) -> usize {
         0
     }
@@ -118,7 +119,8 @@ pub trait HostReduction {
         rules: &Rules,
     );
 
-    /// Takes in a component of some columns for the rows from `first` on, of which each has a room.
+    /// Takes in a component of some columns for consecutive rows from `first` on. `rooms` has a room for each of the
+    /// rows.
     fn step_rows<T: Real>(
         &self,
         state: &mut Self::State,
@@ -142,12 +144,12 @@ pub trait HostReduction {
     fn merge(&self, state: &mut Self::State, later: &Self::State, rules: &Rules);
 }
 
-/// What is read from the states of a reduction: results, and partial results, of which states are made again.
+/// Reads results and partial results from the states of a reduction, and makes states of partial results.
 pub trait HostResults: HostReduction {
-    /// Value `at` of `plane` of the partial result of a row.
+    /// A value of the partial result of a row. `place` is its plane and its position in the plane.
     fn save(&self, state: &Self::State, row: usize, place: (usize, usize), rules: &Rules) -> f64;
 
-    /// Sets a value of the partial result of a row, by its plane and its place there.
+    /// Sets a value of the partial result of a row. `place` is its plane and its position in the plane.
     fn load(
         &self,
         state: &mut Self::State,
@@ -160,7 +162,7 @@ pub trait HostResults: HostReduction {
     /// Value `at` of the result of a row.
     fn result(&self, state: &Self::State, row: usize, at: usize, rules: &Rules) -> f64;
 
-    /// Column or count `at` of the partial result and of the result of a row.
+    /// Column or count `at` of a row, which is the same in the partial result and in the result.
     fn index(&self, state: &Self::State, row: usize, at: usize, rules: &Rules) -> u32 {
         let _ = (state, row, at, rules);
         0
@@ -179,7 +181,7 @@ pub trait HostResults: HostReduction {
     }
 }
 
-/// The factors of a product, or a value and 1, and whether it is subtracted.
+/// The two factors of a product and whether it is subtracted. A value is the product of itself and 1.
 fn factors<T: Real>(given: Given<Tile<'_, T>>) -> ([Tile<'_, T>; 2], bool) {
     match given {
         Given::Value(value) => ([value, Tile::All(T::ONE)], false),

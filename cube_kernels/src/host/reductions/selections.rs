@@ -20,14 +20,15 @@ pub struct Found {
 }
 
 impl Extremum {
-    /// Takes a value that was found later than the best one, or anywhere where columns come in another order.
+    /// Takes in the value of a column. If columns come in the order of their indices, the column is later than that of
+    /// the best value so far; else it may be any.
     fn take(&self, state: &mut Found, at: usize, (value, column): (f64, u32), rules: &Rules) {
         let best = state.values[at];
         let beyond = match self.largest {
             true => value > best,
             false => value < best,
         };
-        // Where every value is infinite, the first column is the extreme one.
+        // The first column is always taken: if every value is infinite, none is better than the start value.
         let none = state.columns[at] == NO_INDEX;
         let better = !best.is_nan() && (beyond || value.is_nan());
         let same = value == best || (value.is_nan() && best.is_nan());
@@ -67,7 +68,7 @@ impl HostReduction for Extremum {
         let values = taken.given.values(rules.instructions, values);
         let bound = T::of(state.values[at]);
         let largest = self.largest;
-        // Few tiles have a better value.
+        // Few tiles have a better value, so that most are passed over after one test.
         let beyond = AnyBeyond {
             values,
             bound,
@@ -106,7 +107,7 @@ impl HostResults for Extremum {
     ) {
         let at = row * rules.spec.entries() + at;
         state.values[at] = value;
-        // Some column, where none are kept.
+        // Any column, as a sign that there is a value. If columns are kept, `load_index` replaces it.
         state.columns[at] = 0;
     }
 
@@ -123,15 +124,17 @@ impl HostResults for Extremum {
     }
 }
 
-/// How many times as many values as a list has places are sorted before they are inserted.
+/// If there are at least this many times as many values as a list has places, the smallest are sorted before they are
+/// inserted.
 const MANY: usize = 2;
 
 impl Smallest {
-    /// Inserts a value behind those that it equals, or as its index says where columns come in another order, if it is among
-    /// the smallest. The list of component `component` of `row` is sorted; its places are at a distance of all components.
+    /// Inserts a value into the sorted list of a component of a row, if it is among the smallest. It goes after equal
+    /// values; if columns come in another order, equal values are sorted by their indices. The places of a list are as
+    /// many values apart as the formula has components.
     ///
-    /// One list is gone through at a time: with several side by side, in vectors, rustc 1.95 loses indices. So it is not
-    /// inlined to where there are such vectors, either.
+    /// It goes through one list at a time: if it goes through several side by side, in vectors, rustc 1.95 loses
+    /// indices. It is not inlined for the same reason, as the code around it may be compiled to such vectors.
     #[inline(never)]
     fn insert(
         &self,
@@ -144,7 +147,7 @@ impl Smallest {
         let place = |k: usize| first + k * dim;
         let precedes = |state: &Found, at: usize| {
             let (held, found) = (state.values[at], state.columns[at]);
-            // Infinity takes no place.
+            // An empty place holds infinity. An infinite value does not take it.
             let equal = value == held && found != NO_INDEX;
             value < held || (equal && rules.precedes(column, found))
         };
@@ -189,7 +192,7 @@ impl HostReduction for Smallest {
             .given
             .values(rules.instructions, &mut values[..taken.len]);
         let bound = T::of(state.values[last]);
-        // A test each, as one with a choice in it is not made of vector instructions.
+        // A test for each case, as a test with a choice in it is not compiled to vector instructions.
         let count = match rules.spec.unordered {
             false => rules.instructions.run(Places {
                 values,
@@ -208,10 +211,10 @@ impl HostReduction for Smallest {
         };
         let mut places = &mut places[..count];
         if count >= MANY * self.k {
-            // Most of them would be inserted only to be pushed out again.
+            // Without this, most of the values would be inserted only to be pushed out again.
             let precedes = |a: &u32, b: &u32| {
                 let (a, b) = (own(a), own(b));
-                // None is NaN, and zeros of both signs are equal.
+                // No value is NaN, as NaN does not pass the test. Zeros of both signs are equal.
                 let by_value = a.0.partial_cmp(&b.0).unwrap_or(Ordering::Equal);
                 by_value.then(a.1.cmp(&b.1))
             };

@@ -13,8 +13,8 @@ use crate::{
     reduction::{Count, Product, Sum},
 };
 
-/// A sum with what it has lost to rounding (Kahan, "Further remarks on reducing truncation errors", CACM 1965). Only
-/// sums of tiles are added, so that this costs nothing.
+/// A sum with the part that it has lost to rounding (Kahan, "Further remarks on reducing truncation errors", CACM
+/// 1965). Only sums of tiles are added to it, so that the correction costs almost nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Running {
     sum: f64,
@@ -26,7 +26,7 @@ impl Running {
         let value = value - self.lost;
         let sum = self.sum + value;
         let lost = (sum - self.sum) - value;
-        // Neither what overflows nor the difference of infinities is a rounding error.
+        // An overflow, or a difference of infinities, is no rounding error.
         self.lost = if lost.is_finite() { lost } else { 0.0 };
         self.sum = sum;
     }
@@ -51,7 +51,7 @@ impl Running {
 impl HostReduction for Sum {
     type State = Vec<Running>;
 
-    /// Products are added up where they are.
+    /// Products are added up as they are computed, so that there is nothing to store.
     fn needs_room(&self) -> bool {
         false
     }
@@ -142,8 +142,8 @@ impl HostReduction for Product {
     ) {
         let values = &mut room.values[..taken.len];
         let values = taken.given.values(rules.instructions, values);
-        // In their order, as the range of a product depends on it. In the type of the values, so that it overflows
-        // as that does.
+        // In the order of the columns, as it decides whether a product overflows on the way. In the type of the
+        // values, so that it overflows as a product of this type does.
         let product = &mut state[row * rules.spec.dim + taken.index];
         let all = values
             .iter()

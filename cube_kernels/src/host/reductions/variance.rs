@@ -10,7 +10,8 @@ use crate::{
     reduction::Variance,
 };
 
-/// Tiles that are merged before they are merged into the total, so that the error hardly grows with their number.
+/// Number of tiles that are merged with each other before they are merged into the total, so that the rounding error
+/// hardly grows with the number of tiles.
 const TILES: usize = 64;
 
 /// The mean, the sum of squared deviations from it, and the number of values.
@@ -22,7 +23,7 @@ struct Moments {
 }
 
 impl Moments {
-    /// Those of a tile: the mean first, then the deviations.
+    /// The moments of a tile: the mean first, then the deviations from it.
     fn of<T: Real>(values: &[T], rules: &Rules) -> Self {
         let count = values.len() as f64;
         let pivot = values[0];
@@ -32,11 +33,11 @@ impl Moments {
             .double();
         let mut mean = pivot.double() + distance / count;
         if !mean.is_finite() {
-            // Infinite values have no distance from each other: their mean is their sum.
+            // The distance between infinite values is NaN. Their mean is their sum.
             let total = rules.instructions.run(SumOf(values)).double();
             mean = if total.is_finite() { mean } else { total };
         }
-        // Relative to the mean as the type of the values has it, and what that is off by.
+        // Relative to the mean as it is rounded to the type of the values. `off` corrects for this rounding.
         let pivot = T::of(mean);
         let squares = SumOfSquares {
             values,
@@ -55,14 +56,14 @@ impl Moments {
         }
     }
 
-    /// Takes in others (Chan, Golub and LeVeque, 1979).
+    /// Takes in the moments of other values (Chan, Golub and LeVeque, 1979).
     fn take(&mut self, other: &Self) {
         let count = (self.count + other.count).max(1.0);
         let share = other.count / count;
         let distance = other.mean - self.mean;
-        // Where there is nothing yet, the distance may be too large to be squared.
+        // In this order, as the distance may be too large to be squared while the count is still 0.
         self.squares += other.squares + distance * (distance * (share * self.count));
-        // Infinite means have no distance.
+        // A distance from an infinite mean is infinite or NaN.
         self.mean = match self.mean.is_finite() && other.mean.is_finite() {
             true => distance.mul_add(share, self.mean),
             false => self.mean + other.mean,
@@ -74,10 +75,10 @@ impl Moments {
 /// The moments of the columns so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MomentState {
-    /// Of up to [`TILES`] tiles, and how many these are.
+    /// The moments of up to [`TILES`] tiles, and the number of these tiles.
     middle: Moments,
     tiles: usize,
-    /// Of what came before.
+    /// The moments of all tiles before.
     total: Moments,
 }
 
@@ -156,7 +157,7 @@ impl HostResults for Variance {
         match plane {
             0 if at < dim => own[at].total.mean = value,
             0 => own[at - dim].total.squares = value,
-            // The same for all components.
+            // All components have the same count.
             _ => own.iter_mut().for_each(|state| state.total.count = value),
         }
     }
