@@ -2,7 +2,7 @@
 //!
 //! Matrices on the inner axis are flattened row by row. Everything here is composed of other operations, so
 //! derivatives of any order exist. A formula grows with the number of components of its result, or with the number of
-//! runs of components that are read one after the other.
+//! runs of consecutive components that it reads.
 
 use burn_lazy_kernels::{Expr, catalogue::ScalarOp, expr::Extreme};
 
@@ -23,20 +23,20 @@ impl LazyTensor {
         self.map(self.expr.inner_extremum(Extreme::Maximum))
     }
 
-    /// The index of the smallest component, as a number: the first of equal ones, or of the first NaN. Its derivative
-    /// is 0.
+    /// The index of the smallest component, as a number. If several components are equal, it is the first of their
+    /// indices; if any component is NaN, it is the index of the first NaN. Its derivative is 0.
     pub fn inner_argmin(&self) -> Self {
         self.map(self.expr.inner_position(Extreme::Minimum))
     }
 
-    /// The index of the largest component, as a number: the first of equal ones, or of the first NaN. Its derivative
-    /// is 0.
+    /// The index of the largest component, as a number. If several components are equal, it is the first of their
+    /// indices; if any component is NaN, it is the index of the first NaN. Its derivative is 0.
     pub fn inner_argmax(&self) -> Self {
         self.map(self.expr.inner_position(Extreme::Maximum))
     }
 
-    /// A vector of `dim` components that are 0, but for a 1 at the index that this formula gives when it is rounded.
-    /// An index outside of the vector gives only zeros. Its derivative is 0.
+    /// A vector of `dim` components: 1 at the index that this formula gives when it is rounded, and 0 elsewhere. An
+    /// index outside the vector gives a vector of zeros. Its derivative is 0.
     ///
     /// # Panics
     /// If this formula has several components, or `dim` is 0.
@@ -69,7 +69,8 @@ impl LazyTensor {
         self.map((self.expr.clone() * std::f64::consts::PI).spherical_bessel(0))
     }
 
-    /// The nearest multiple of $10^{-d}$, the even one of two; $d$ may be negative. Its derivative is 0.
+    /// The nearest multiple of $10^{-d}$; if two are equally near, the even one. $d$ may be negative. Its derivative
+    /// is 0.
     pub fn round_to(&self, decimals: i32) -> Self {
         let scale = 10f64.powi(decimals.abs());
         // Powers of ten are exact, their inverses are not.
@@ -93,7 +94,8 @@ impl LazyTensor {
     }
 
     /// A weighted squared norm: $s |f|^2$ for a weight of one component, $\sum_k s_k f_k^2$ for a weight of as many
-    /// components as $f$ has, and $\sum_{kl} s_{kl} f_k f_l$ for a weight of the square of that number.
+    /// components as $f$ has, and $\sum_{kl} s_{kl} f_k f_l$ for a weight whose number of components is the square of
+    /// that of $f$.
     ///
     /// # Panics
     /// If the weight has another number of components, or the operands do not fit together.
@@ -264,7 +266,7 @@ impl LazyTensor {
 
     /// The B-spline basis functions of order `order` at `x`, which has one component (de Boor, "On calculating with
     /// B-splines", 1972). The components of this formula are the knots. The result has a component for each function:
-    /// `order + 1` fewer than there are knots. Intervals contain their left end.
+    /// `order + 1` fewer than there are knots. Each interval between two knots contains its left end.
     ///
     /// # Panics
     /// If `x` has several components, if there are fewer than `order + 2` knots, or the operands do not
@@ -298,7 +300,7 @@ impl LazyTensor {
             let zero = Expr::constant(0.0);
             let empty = apply(ScalarOp::Equal, [&width, &zero]);
             let w = (x.expr.clone() - t(0, len)) / width;
-            // Where these knots coincide, the function that is weighted is 0 everywhere.
+            // Where these knots coincide, the basis function that `w` multiplies is 0 everywhere, so `w` can be 0.
             let w = Expr::scalar(ScalarOp::MaskWhere, vec![w, empty, zero]);
             let rising = w.slice(0, len - 1) * basis.slice(0, len - 1);
             let falling = (1.0 - w.slice(1, len - 1)) * basis.slice(1, len - 1);
@@ -311,7 +313,7 @@ impl LazyTensor {
     /// squared differences and smoothing `gamma` > 0 (Cuturi and Blondel, "Soft-DTW: a differentiable
     /// loss function for time-series", 2017).
     ///
-    /// Both sequences together may have up to about 20 numbers. The formula has some four functions for each pair of
+    /// Both sequences together may have up to about 20 numbers. The formula has about four functions for each pair of
     /// numbers, and the time to compile grows with the number of functions. A reduction of a formula of more than
     /// some 60 000 instructions, where a function counts as 20, is an error.
     ///

@@ -26,8 +26,8 @@ macro_rules! unary {
 
 burn_lazy_kernels::unary_methods!(unary);
 
-/// Defines methods for operations of several arguments, each with the form of it that returns an error: by the
-/// function that applies the operation to this formula and the further arguments.
+/// Defines a method and its `try_` form for each operation of several arguments. `$apply` is the function that
+/// applies the operation to this formula and the other arguments.
 macro_rules! checked {
     ($( [$($doc:tt)*] $method:ident $op:ident $apply:ident($($argument:ident),*); )*) => {
         pastey::paste! {
@@ -77,7 +77,7 @@ burn_lazy_kernels::ternary_methods!(ternary);
 
 impl LazyTensor {
     /// Applies a scalar function of two arguments to each component of this and another formula. All operators and
-    /// functions of two arguments are made of this.
+    /// functions of two arguments that work component by component use this method.
     ///
     /// # Errors
     /// If the inner dimensions do not fit, or the operands do not fit together.
@@ -91,7 +91,7 @@ impl LazyTensor {
         Self::combine(expr, &[self, &other])
     }
 
-    /// The same for functions of three arguments.
+    /// Applies a scalar function of three arguments to each component of this and two other formulas.
     ///
     /// # Errors
     /// If the inner dimensions do not fit, or the operands do not fit together.
@@ -110,7 +110,7 @@ impl LazyTensor {
     }
 }
 
-/// Implements an operator of a type and of references to it. The right side is anything that implements `$right`.
+/// Implements an operator for a type and for references to it. The right side is anything that implements `$right`.
 macro_rules! operator {
     ($own:ty, $right:ident: $trait:ident $method:ident $try:ident) => {
         crate::arithmetic::operator!(@for $own, $own, $right: $trait $method $try);
@@ -128,12 +128,12 @@ macro_rules! operator {
 }
 pub(crate) use operator;
 
-/// Implements operators of formulas, also with a number or a tensor on the left.
+/// Implements operators for formulas, also with a number or a tensor on the left.
 macro_rules! formula_operators {
     ($($trait:ident $method:ident $try:ident)*) => {$(
         operator!(LazyTensor, IntoLazy: $trait $method $try);
 
-        // Not `f32`: with a single floating point type, `(1.0 - k).sqrt()` needs no annotation.
+        // `f32` is left out: with a single floating point type, `(1.0 - k).sqrt()` needs no type annotation.
         formula_operators!(@left $trait $method $try; (f64) (i32));
 
         formula_operators!(@left $trait $method $try;

@@ -6,12 +6,13 @@ use burn::{
 };
 use burn_lazy_kernels::expr::Dependence;
 
-/// The dimensions of the tensor of an operand that are not of batches.
+/// The number of dimensions of an operand's tensor that are not batch dimensions, if the operand varies along `axes`.
 pub(crate) fn dimensions(axes: Dependence) -> usize {
     1 + usize::from(axes.i) + usize::from(axes.j)
 }
 
-/// Which of the dimensions `batch` share the tensor of an operand of shape `shape` that varies along `axes`.
+/// The batch dimensions along which an operand is broadcast. `batch` are the batch dimensions of the formula, `shape`
+/// is the shape of the operand's tensor, and `axes` are the axes along which the operand varies.
 #[cfg(feature = "autodiff")]
 pub(crate) fn shared(batch: &[usize], shape: &Shape, axes: Dependence) -> Vec<usize> {
     let missing = batch.len() - (shape.num_dims() - dimensions(axes));
@@ -20,12 +21,12 @@ pub(crate) fn shared(batch: &[usize], shape: &Shape, axes: Dependence) -> Vec<us
         .collect()
 }
 
-/// The axes along which an operand varies where columns are a batch dimension.
+/// The axes along which an operand varies once the columns are a batch dimension.
 pub(crate) fn without_columns(axes: Dependence) -> Dependence {
     Dependence { j: false, ..axes }
 }
 
-/// The tensor of an operand that varies along `axes`, with columns as the last of its batch dimensions.
+/// The tensor of an operand that varies along `axes`, with the columns as its last batch dimension.
 pub(crate) fn columns_first<B: Backend>(
     tensor: FloatTensor<B>,
     axes: Dependence,

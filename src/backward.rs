@@ -4,22 +4,23 @@ use burn_lazy_kernels::{Axis, Cotangent, Expr, Formula, Forward, ReductionKind, 
 
 use crate::ops::Reduction;
 
-/// What a leaf of a derivative stands for, beside the operands of the formula.
+/// What a leaf of a derivative stands for, if it is not an operand of the formula.
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
-    /// The derivative by each entry of the result.
+    /// The cotangent of the result: the derivative of the differentiated number by each entry of the result.
     Cotangent,
     /// The entries of the result.
     Result,
-    /// The indices of these entries.
+    /// The indices where the entries of the result were found.
     Indices,
-    /// The maxima and sums that the result is computed from.
+    /// The maxima, and the sums of exponentials relative to them, that the result is computed from.
     State,
-    /// A number.
+    /// A number, which is passed to kernels as a run-time scalar.
     Parameter(f64),
     /// A number for each row of the result, in all batches.
     Rows(Vec<f64>),
-    /// Another reduction of the same columns, of a formula of operands and of leaves before this one.
+    /// The result of another reduction over the same columns. Its formula reads operands and leaves that come before
+    /// this one.
     Reduced(ReductionKind, Expr),
 }
 
@@ -27,8 +28,8 @@ pub(crate) enum Source {
 pub(crate) struct Derivative {
     /// The cotangent of the formula.
     pub cotangent: Cotangent,
-    /// The leaves of the cotangent that are no operands, in the order in which they were asked for. They are numbered
-    /// after the operands.
+    /// The leaves of the cotangent that are not operands, in the order in which they were requested. Their numbers
+    /// follow those of the operands.
     pub leaves: Vec<(Var, Source)>,
 }
 
@@ -48,10 +49,10 @@ impl Derivative {
         }
     }
 
-    /// The most tensors that a reduction of the backward pass reads.
+    /// The largest number of tensors that one reduction of the backward pass reads.
     pub(crate) fn tensors(&self, reduction: &Reduction) -> usize {
         let root = reduction.formula.root();
-        // The gradients by operands that are summed over the same axis come from one reduction.
+        // One reduction computes all gradients that are summed over the same axis.
         let by = |summed: &dyn Fn(&Var) -> bool| {
             let vars = reduction.formula.tensors().filter(|var| summed(var));
             let gradients: Vec<Expr> = vars
@@ -65,7 +66,7 @@ impl Derivative {
         let axis = Some(reduction.axis);
         let columns = by(&|var| var.axis() == axis);
         let rows = by(&|var| var.axis() != axis && !var.is_of_pairs());
-        // The index of a column is a tensor there.
+        // This reduction may read the indices of the columns as one more tensor.
         let pairs = match by(&|var| var.is_of_pairs()) {
             0 => 0,
             count => count + 1,
@@ -74,17 +75,17 @@ impl Derivative {
     }
 }
 
-/// A reduction whose derivative is taken. Its results are leaves of the output axis.
+/// A reduction that is differentiated. Its results become leaves that vary along the axis that is not reduced.
 struct ForwardPass<'a> {
     reduction: &'a Reduction,
     cotangent: Expr,
-    /// The leaves of the result, its indices and its state, once they are asked for.
+    /// The leaves for the result, its indices and its state. Each is made when it is first requested.
     given: [Option<Expr>; 3],
     leaves: Vec<(Var, Source)>,
 }
 
 impl ForwardPass<'_> {
-    /// A new leaf, of `dim` numbers a row, or a number.
+    /// A new leaf: `dim` numbers for each row of `axis`, or a single number if there is no axis.
     fn leaf(&mut self, axis: Option<Axis>, dim: usize, source: Source) -> Expr {
         let before = self.reduction.formula.vars().len() + self.leaves.len();
         let var = Var {
@@ -101,7 +102,7 @@ impl ForwardPass<'_> {
         self.leaf(Some(self.reduction.axis.other()), dim, source)
     }
 
-    /// The leaf at place `at` of those that are made once.
+    /// The leaf at place `at` of the field `given`. It is made on the first call.
     fn given(&mut self, at: usize, dim: usize, source: Source) -> Expr {
         if let Some(leaf) = &self.given[at] {
             return leaf.clone();
@@ -128,7 +129,7 @@ impl Forward for ForwardPass<'_> {
             ..
         } = self.reduction;
         match ranges {
-            // A parameter, so that other numbers of columns need no other kernel.
+            // The count is a run-time scalar, so that all numbers of columns share one kernel.
             None => {
                 let value = of(self.reduction.size(*axis));
                 self.leaf(None, 1, Source::Parameter(value))
@@ -202,7 +203,7 @@ mod tests {
         let rows = [0, 1, 2].map(|id| leaf(id, Axis::I));
         let y = leaf(3, Axis::J);
         let sum = ReductionKind::Sum(Default::default());
-        // The cotangent alone.
+        // Only the cotangent is read.
         assert_eq!(count(&(rows[0].clone() + y.clone()), sum), 1);
         assert_eq!(count(&(rows[0].clone() * y.clone()), sum), 2);
         // The derivative by one operand may read all of the others.

@@ -5,17 +5,17 @@ use burn_lazy_kernels::Axis;
 use crate::{bounded::Bounded, error::LazyError, lazy::LazyTensor, ranges::Ranges};
 
 impl Ranges {
-    /// The pairs of those blocks of 64 rows and 64 columns of `matrix` in which `mask`, a formula of one component, may be
-    /// other than 0. All pairs that the mask selects are among them; others may be, too, so that the mask stays in the
-    /// formula.
+    /// The pairs in all blocks of `matrix` in which `mask` may be other than 0. `mask` is a formula of one component,
+    /// and a block has 64 rows and 64 columns. All pairs that the mask selects are among these pairs. There may be
+    /// others, so the mask must stay in the formula.
     ///
-    /// What the mask may be is found by interval arithmetic, from the least and largest values of its operands in a block.
-    /// So a mask of indices, as for causal attention, of sorted labels, or of distances of points that are
-    /// [sorted](crate::Clusters::sort) leaves out most of the blocks in which it holds nowhere. A block with NaN or an
-    /// infinite value is kept.
+    /// The values that the mask may have in a block are found by interval arithmetic from the least and largest
+    /// values of its operands there. Most of the blocks in which the mask is 0 everywhere are left out for masks of
+    /// indices, as for causal attention, for masks of sorted labels, and for masks of distances between
+    /// [sorted](crate::Clusters::sort) points. A block with NaN or an infinite value is kept.
     ///
-    /// Operands of the mask are read to the host, where this is found out, one evaluation for a pair of blocks, or of groups
-    /// of blocks that no pair can be in.
+    /// The operands of the mask are copied to the host, where the bounds are evaluated: first for pairs of groups of
+    /// blocks, then for the pairs of blocks in the groups that are not excluded.
     ///
     /// ```
     /// # #[cfg(feature = "flex")] {
@@ -38,8 +38,8 @@ impl Ranges {
     /// ```
     ///
     /// # Errors
-    /// If the mask has several components, if it or the matrix has batch dimensions, if they do not fit together, or if no
-    /// operand says how many rows or columns there are.
+    /// If the mask has several components, if the mask or the matrix has batch dimensions, if they do not fit
+    /// together, or if no operand says how many rows or columns there are.
     pub fn of_mask(mask: &LazyTensor, matrix: &LazyTensor) -> Result<Self, LazyError> {
         mask.check_scalar("of_mask")?;
         let mask = LazyTensor::combine(mask.expr.clone(), &[mask, matrix])?;
@@ -50,7 +50,7 @@ impl Ranges {
             return Err(LazyError::MaskOfBatches(mask.boxed_info()));
         }
         let sizes = mask.sizes();
-        // A mask that is not known to differ between blocks may hold anywhere.
+        // Without bounds that differ between blocks, no block can be excluded.
         let all = || Self::lengths(&[sizes[0]], &[sizes[1]]).expect("one segment each");
         let Ok(bounded) = Bounded::new(&mask, &mask.expr, Axis::J, usize::MAX) else {
             return Ok(all());

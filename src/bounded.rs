@@ -1,4 +1,4 @@
-//! Formulas with what bounds of them over blocks are made of: their operands, on the host.
+//! Formulas with their operands on the host, from which bounds over blocks of rows and columns are computed.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ struct Copied {
 
 impl Copied {
     fn new(tensor: DispatchTensor) -> Self {
-        // The data are the same for any number of dimensions.
+        // Reading the data does not depend on the number of dimensions.
         let data = Tensor::<1>::from_dispatch(tensor).into_data();
         let shape = data.shape().to_vec();
         let stride = |axis: usize| shape[axis + 1..].iter().product::<usize>() as isize;
@@ -64,7 +64,7 @@ impl Copied {
     }
 }
 
-/// The bounds of a formula, which are made once.
+/// The bounds of a formula, which are made once and cached. None if no bounds are known that differ between blocks.
 fn bounds(formula: &Formula, axis: Axis, precision: Precision) -> Arc<Option<Bounds>> {
     static BOUNDS: KeptFormulas<(u128, Axis, Precision), Option<Bounds>> = KeptFormulas::new();
 
@@ -73,8 +73,11 @@ fn bounds(formula: &Formula, axis: Axis, precision: Precision) -> Arc<Option<Bou
 }
 
 impl Bounded {
-    /// `expr` over operands of `lazy`, for a reduction over `axis`. What it reads has no batches, and at most `most`
-    /// components on each axis. Why not, where nothing is known of it that differs between blocks.
+    /// The formula `expr` over the operands of `lazy`, for a reduction over `axis`. Its operands have no batch
+    /// dimensions.
+    ///
+    /// The error says why there are no bounds: the operands of an axis have more than `most` components together, no
+    /// operand has a type, or no bounds are known that differ between blocks.
     pub fn new(lazy: &LazyTensor, expr: &Expr, axis: Axis, most: usize) -> Result<Self, Unpruned> {
         let (formula, leaves) = simplified(expr);
         let components = |axis: Axis| -> usize {
@@ -85,7 +88,7 @@ impl Bounded {
             return Err(Unpruned::ManyComponents);
         }
         let own = lazy.extent().dtype.ok_or(Unpruned::Empty)?;
-        // Halves are computed in F32, which has all of their values.
+        // F16 and BF16 are read as F32, which holds all of their values.
         let (dtype, precision) = match computed(own) {
             DType::F64 => (DType::F64, Precision::F64),
             _ => (DType::F32, Precision::F32),
@@ -116,12 +119,14 @@ impl Bounded {
         })
     }
 
-    /// Components of the formula.
+    /// The number of components of the formula.
     pub fn dim(&self) -> usize {
         self.formula.dim()
     }
 
-    /// Does something with the rows of the result and the reduced columns in blocks, sorted or as they are.
+    /// Cuts the rows of the result and the reduced columns into blocks, and calls `then` with the bounds for these
+    /// blocks and the arrangements of both axes. If `sorted`, points are first sorted so that neighbours share
+    /// blocks.
     pub fn with_blocks<T>(
         &self,
         [rows, columns]: [Blocks; 2],
@@ -156,8 +161,8 @@ impl Bounded {
         then(&lists, axes)
     }
 
-    /// The pairs of blocks of 64 rows and columns, as they are, in which the formula may be other than 0. None if there are
-    /// more than `most`.
+    /// The pairs in blocks of 64 rows and 64 columns in which the formula may be other than 0. The points are not
+    /// sorted. None if there are more than `most` pairs, or too many runs of blocks to list.
     pub fn pairs_not_zero(&self, most: u128) -> Option<Ranges> {
         self.with_blocks([Blocks::COLUMNS; 2], false, |lists, _| {
             match lists
@@ -170,7 +175,7 @@ impl Bounded {
         })
     }
 
-    /// Whether rows and columns are the same points.
+    /// Whether the operands of rows and of columns hold the same points.
     fn has_equal_axes(&self) -> bool {
         let of = |axis: Axis| -> Vec<&Copied> {
             let vars = self.formula.tensors().zip(&self.tensors);
@@ -186,7 +191,7 @@ impl Bounded {
     }
 }
 
-/// The rows of a tensor without batches in another order. Autodiff does not track them.
+/// A copy of a tensor without batch dimensions, with its rows in the order `order`. Autodiff does not track the copy.
 pub(crate) fn in_order(tensor: &DispatchTensor, order: &[u32]) -> DispatchTensor {
     let device = Tensor::<1>::from_dispatch(tensor.clone()).device();
     let dtype = tensor.dtype();

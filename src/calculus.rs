@@ -1,21 +1,21 @@
-//! Symbolic derivatives of formulas: gradients, differentials and what is made of them.
+//! Symbolic derivatives of formulas: gradients, differentials, and operators that are built from them.
 //!
-//! All of them are formulas again. They can be nested to any order, reduced, and differentiated by Burn's autodiff.
-//! Summed over $j$, [`grad`](LazyTensor::grad) by a row with a cotangent of the rows is the vector-Jacobian product
-//! of $\sum_j f_{ij}$, and [`diff`](LazyTensor::diff) is the Jacobian-vector product. Both are sums of formulas, so
-//! autodiff gives derivatives of second order.
+//! Every derivative is a formula again. Derivatives can be nested to any order, reduced, and differentiated by Burn's
+//! autodiff. Summed over $j$, [`grad`](LazyTensor::grad) by an operand of the rows, with a cotangent that has a value
+//! for each row, is the vector-Jacobian product of $\sum_j f_{ij}$, and [`diff`](LazyTensor::diff) is the
+//! Jacobian-vector product. Both are sums of formulas, so autodiff gives derivatives of second order.
 //!
 //! `v` is an operand of the formula, as [`LazyTensor::vi`], [`vj`](LazyTensor::vj) or [`pm`](LazyTensor::pm) made it:
 //! the handle from which the formula was made, or another handle of the same tensor and axis. A clone of a tensor is
-//! the same tensor. A copy is another one, and so is the result of `detach` or `cast`.
+//! the same tensor. A copy is another tensor, and so is the result of `detach` or `cast`.
 //!
 //! # What does not count
 //!
 //! A pair that a [`mask_where`](LazyTensor::mask_where) or an [`if_else`](LazyTensor::if_else) hides contributes
 //! exactly 0 to every derivative of the hidden formula, of every order, also through Burn's autodiff. The hidden
 //! value may be infinite or NaN. So the forces of charges are finite where the pairs $i = j$ are masked, and padded
-//! rows may hold anything. A derivative may also be infinite where its cotangent is 0: $1 / (1 + e^{-x})$ has the
-//! derivative 0 where the exponential overflows.
+//! rows may hold anything. A contribution is also 0 where the cotangent is 0 and the derivative that it is multiplied
+//! by is infinite: $1 / (1 + e^{-x})$ has the derivative 0 where the exponential overflows.
 //!
 //! ```
 //! # #[cfg(all(feature = "flex", feature = "autodiff"))] {
@@ -39,7 +39,7 @@
 //!   the origin.
 //! - Where the value jumps or has a kink, the derivative is 0 (`sign`, `step`, `round`, comparisons, `abs` at 0).
 //!   `maximum` and `minimum` of two equal arguments have the derivative one half by each. At the bounds of `clamp`
-//!   the derivative is that of the value.
+//!   the derivative is 1 by the value and 0 by the bound.
 //! - Where the value is infinite, the derivative may be infinite or NaN.
 //!
 //! A function of a distance, such as $(1 + r) e^{-r}$ of $r = |x - y|$, may have a second derivative where points
@@ -108,7 +108,7 @@ impl LazyTensor {
     /// The Jacobian of this formula $f$ with respect to the operand `v`, flattened row by row: component
     /// $k D_v + l$ is $\partial f_k / \partial v_l$.
     ///
-    /// The formula grows with the number of components of $f$, so this is for few of them.
+    /// The formula grows with the number of components of $f$, so this is meant for formulas of few components.
     ///
     /// # Panics
     /// If `v` is not an operand of this formula.
@@ -129,7 +129,7 @@ impl LazyTensor {
     /// The divergence of this formula $f$ with respect to the operand `v` of the same inner dimension:
     /// $\sum_k \partial f_k / \partial v_k$.
     ///
-    /// The formula grows with the number of components of $f$, so this is for few of them.
+    /// The formula grows with the number of components of $f$, so this is meant for formulas of few components.
     ///
     /// # Panics
     /// If `v` is not an operand of this formula, or has another inner dimension.
@@ -192,7 +192,8 @@ impl LazyTensor {
         self.try_grad(v, 1.0)?.try_diff(v, u)
     }
 
-    /// This formula, in which all operands of the tensor and axis of `v` are one variable, and that variable.
+    /// This formula with all operands that have the tensor and axis of `v` replaced by one variable, and that
+    /// variable.
     fn in_terms_of<'a>(&self, v: &'a LazyTensor) -> Result<(Self, &'a Var), LazyError> {
         let Node::Var(var) = v.expr.node() else {
             return Err(LazyError::NotAnOperand(v.boxed_info()));
@@ -203,8 +204,8 @@ impl LazyTensor {
             operand.var == *var
                 || (operand.var.axes == var.axes && operand.value.is_same(&own.value))
         };
-        // An operand also counts where a derivative no longer depends on it: the second derivative of a linear
-        // function is 0.
+        // An operand also counts if the formula no longer depends on it, as happens to derivatives: the second
+        // derivative of a linear function is 0.
         if !self.operands.iter().any(is_same) {
             return Err(LazyError::NotInFormula {
                 operand: Box::new(own.info(&v.operands)),

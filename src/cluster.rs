@@ -11,11 +11,12 @@ use crate::{
     ranges::{Ranges, Values, inverse, numbered},
 };
 
-/// Points in clusters: which points a cluster has, and the order in which clusters are one behind the other.
+/// Points in clusters: which points each cluster has, and the order of the points that puts the clusters one after
+/// the other.
 ///
-/// Pairs of clusters that are far from each other often do not matter. With the centroids it is cheap to find those that
-/// do, and [`Ranges::of_clusters`] leaves out the others. This is what `pykeops.torch.cluster` does; here the points stay
-/// in their order.
+/// Pairs of clusters that are far from each other often do not matter. The centroids show at low cost which pairs of
+/// clusters matter, and [`Ranges::of_clusters`] leaves out the others. This is what `pykeops.torch.cluster` does,
+/// except that the points keep their order here.
 ///
 /// ```
 /// # #[cfg(feature = "flex")] {
@@ -43,8 +44,9 @@ use crate::{
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Clusters {
-    /// The points, cluster by cluster.
+    /// The indices of the points, cluster by cluster.
     order: Arc<[u32]>,
+    /// Where each cluster is in `order`.
     ranges: Arc<Vec<Range<usize>>>,
 }
 
@@ -57,8 +59,8 @@ impl Clusters {
         Ok(Self::of_keys(&labels.values()?))
     }
 
-    /// The clusters of points in the same cell of a grid, whose cells are `sizes` long: one number for all axes, or one
-    /// for each. The grid starts at the least coordinates. Cells without points are no clusters.
+    /// The clusters of points in the same cell of a grid. `sizes` are the lengths of a cell: one number for all axes,
+    /// or one for each axis. The grid starts at the least coordinates. A cell without points gives no cluster.
     ///
     /// # Errors
     /// If a coordinate is infinite or NaN, a size is not positive, or there are not as many sizes as axes.
@@ -92,7 +94,7 @@ impl Clusters {
                 .enumerate()
                 .map(|(k, (value, least))| {
                     let size = sizes[if sizes.len() == 1 { 0 } else { k }];
-                    // Too many cells are the last one.
+                    // The conversion saturates: cells beyond the largest number all count as the last one.
                     ((value - least) / size).floor() as u64
                 });
             numbers.collect()
@@ -107,7 +109,7 @@ impl Clusters {
     fn of_keys<K: Ord>(keys: &[K]) -> Self {
         let key = |at: &u32| &keys[*at as usize];
         let mut order = numbered(keys.len());
-        // Stable, so that the points of a cluster are in their order.
+        // The sort is stable, so that the points of a cluster keep their order.
         order.sort_by_key(key);
         let mut start = 0;
         let runs = order.chunk_by(|a, b| key(a) == key(b)).map(|run| {
@@ -130,12 +132,12 @@ impl Clusters {
         self.ranges.is_empty()
     }
 
-    /// Where each cluster is in [sorted](Self::sort) points.
+    /// The range of each cluster among the [sorted](Self::sort) points.
     pub fn ranges(&self) -> &[Range<usize>] {
         &self.ranges
     }
 
-    /// For each sorted point, its place among the points.
+    /// For each [sorted](Self::sort) point, its index among the points.
     pub fn order(&self) -> Vec<usize> {
         self.order.iter().map(|at| *at as usize).collect()
     }
@@ -143,7 +145,7 @@ impl Clusters {
     /// The rows of `x`, which is `[points, D]`, cluster by cluster. Differentiable.
     ///
     /// # Panics
-    /// If there is another number of points.
+    /// If `x` has another number of points.
     #[track_caller]
     pub fn sort(&self, x: Tensor<2>) -> Tensor<2> {
         expect(self.try_sort(x))
@@ -155,10 +157,10 @@ impl Clusters {
         self.in_order(x, order)
     }
 
-    /// What belongs to [sorted](Self::sort) points in the order of the points. Differentiable.
+    /// The rows of `x`, which belong to [sorted](Self::sort) points, in the order of the points. Differentiable.
     ///
     /// # Panics
-    /// If there is another number of points.
+    /// If `x` has another number of points.
     #[track_caller]
     pub fn unsort(&self, x: Tensor<2>) -> Tensor<2> {
         expect(self.try_unsort(x))
@@ -172,7 +174,7 @@ impl Clusters {
     /// The mean of the points of each cluster, `[clusters, D]`, of points `[points, D]`. Differentiable.
     ///
     /// # Panics
-    /// If there is another number of points.
+    /// If `x` has another number of points.
     #[track_caller]
     pub fn centroids(&self, x: &Tensor<2>) -> Tensor<2> {
         expect(self.try_centroids(x))
@@ -187,7 +189,7 @@ impl Clusters {
     /// Differentiable.
     ///
     /// # Panics
-    /// If there is another number of points or of weights.
+    /// If `x` or `weights` has another number of points.
     #[track_caller]
     pub fn weighted_centroids(&self, x: &Tensor<2>, weights: &Tensor<2>) -> (Tensor<2>, Tensor<2>) {
         expect(self.try_weighted_centroids(x, weights))
@@ -214,7 +216,8 @@ impl Clusters {
         Ok((sums / total.clone(), total))
     }
 
-    /// A matrix with a row for each cluster, which has the points of the cluster.
+    /// A symbolic matrix with a row for each cluster and a column for each point. A row has pairs with the points of
+    /// its cluster only, and the values are those of `x`.
     fn members(&self, x: Tensor<2>) -> Result<LazyTensor, LazyError> {
         let rows: Vec<Range<usize>> = (0..self.len()).map(|at| at..at + 1).collect();
         let ends: Vec<usize> = (1..=self.len()).collect();
@@ -244,9 +247,9 @@ impl Clusters {
 }
 
 impl Ranges {
-    /// The pairs of points of those clusters of rows and of columns for which `keep` holds, a matrix with a row for each
-    /// cluster of rows. Points stay in their order: a reduction sorts its operands, and gives results in the order of the
-    /// points.
+    /// All pairs of points of those pairs of clusters for which `keep` is true. `keep` is a matrix with a row for
+    /// each cluster of rows and a column for each cluster of columns. The points keep their order: a reduction sorts
+    /// its operands, and gives results in the order of the points.
     ///
     /// # Errors
     /// If `keep` has another size.
@@ -260,7 +263,7 @@ impl Ranges {
     }
 }
 
-/// Indices on the device of `like`.
+/// The indices as a tensor on the device of `like`.
 fn numbers(order: impl ExactSizeIterator<Item = usize>, like: &Tensor<2>) -> Tensor<1, Int> {
     let numbers: Vec<i64> = order.map(|at| at as i64).collect();
     let len = numbers.len();

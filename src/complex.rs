@@ -167,7 +167,7 @@ impl Complex<LazyTensor> {
         ))
     }
 
-    /// $1 / z$, without overflow where the result has none.
+    /// $1 / z$. Intermediate values do not overflow where the result does not.
     ///
     /// # Panics
     /// If the parts do not fit together.
@@ -242,7 +242,7 @@ impl Complex<LazyTensor> {
     /// [`LazyTensor::sum`].
     ///
     /// # Panics
-    /// Where [`LazyTensor::sum`] does.
+    /// In the same cases as [`LazyTensor::sum`].
     #[track_caller]
     pub fn sum<const R: usize>(&self, axis: impl Into<Axes>) -> Complex<Tensor<R>> {
         expect(self.try_sum(axis))
@@ -254,7 +254,7 @@ impl Complex<LazyTensor> {
         axis: impl Into<Axes>,
     ) -> Result<Complex<Tensor<R>>, LazyError> {
         let dim = self.re.dim().max(self.im.dim());
-        // A part of one component is repeated, so that both parts have as many.
+        // A part of one component is repeated, so that both parts have the same number of components.
         let wide = |part: &LazyTensor| match part.dim() {
             1 => part.map(part.expr.expand(dim)),
             _ => part.clone(),
@@ -271,7 +271,7 @@ impl Complex<LazyTensor> {
     /// $a_{ie} = \sum_j z_{ij} b_{je}$.
     ///
     /// # Panics
-    /// Where [`LazyTensor::matmul`] does.
+    /// In the same cases as [`LazyTensor::matmul`].
     #[track_caller]
     pub fn matmul<const R: usize>(&self, b: Complex<Tensor<R>>) -> Complex<Tensor<R>> {
         expect(self.try_matmul(b))
@@ -299,7 +299,7 @@ impl Complex<LazyTensor> {
         self.try_apply_to_parts(ScalarOp::Sub, other)
     }
 
-    /// Applies `op` to the real parts and to the imaginary parts. Beside a real value the imaginary part stays as it
+    /// Applies `op` to the real parts and to the imaginary parts. If `other` is real, the imaginary part stays as it
     /// is.
     fn try_apply_to_parts(&self, op: ScalarOp, other: impl IntoComplex) -> Result<Self, LazyError> {
         let (re, im) = other.into_parts()?;

@@ -31,7 +31,7 @@ impl Contraction {
         }
     }
 
-    /// The positions of the factors, or the reason why the axes do not fit.
+    /// The positions of the components that are multiplied, or the reason why the axes do not fit.
     pub(crate) fn places(&self, dims: [usize; 2]) -> Result<Places, &'static str> {
         let mut kept: Vec<(usize, usize, usize)> = Vec::new();
         let mut summed: [Vec<(usize, usize)>; 2] = Default::default();
@@ -83,7 +83,8 @@ fn offsets(axes: &[(usize, usize)]) -> Vec<usize> {
     })
 }
 
-/// For each side the offsets where the elements of the result start, and the offsets of their terms.
+/// The positions of the components that are multiplied. For each side, `outer` holds the offset where each element of
+/// the result starts, and `inner` the offsets of its terms from there.
 pub(crate) struct Places {
     outer: [Vec<usize>; 2],
     inner: [Vec<usize>; 2],
@@ -124,7 +125,7 @@ impl Places {
     }
 }
 
-/// Pieces that are consecutive (step 1) or constant (step 0): start, length, step.
+/// Splits `places` into runs of consecutive places (step 1) or equal places (step 0): start, length and step of each.
 fn runs(places: &[usize]) -> Vec<(usize, usize, usize)> {
     let mut runs: Vec<(usize, usize, usize)> = Vec::new();
     for place in places {

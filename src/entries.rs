@@ -25,11 +25,11 @@ use crate::{
     request::Request,
 };
 
-/// The most entries that [`LazyTensor::dense`] stores: 1 GiB in F32.
+/// The largest number of entries that [`LazyTensor::dense`] stores: 1 GiB in F32.
 const MOST_ENTRIES: usize = 1 << 28;
 
 impl LazyTensor {
-    /// The index $i$ of the row, as a number. The number of rows is that of the formula in which it is used.
+    /// The index $i$ of the row, as a number. The number of rows comes from the formula in which it is used.
     ///
     /// It is exact up to 2^24 in formulas of F32, F16 and BF16. To compare the indices of row and column use
     /// [`offset`](Self::offset), which is exact for any size.
@@ -63,11 +63,12 @@ impl LazyTensor {
         Self::place(Place::Offset)
     }
 
-    /// A number for each pair that looks random, uniform in $[0, 1)$: [`random`](Self::random) of a seed and of the indices
-    /// of row and column. It is the same on every device, in every reduction and in the backward pass, and takes no
-    /// memory. Pairs of equal indices in different batches have equal numbers, unless the seed has the batch dimensions.
+    /// A pseudorandom number for each pair, uniform in $[0, 1)$: [`random`](Self::random) of a seed and of the
+    /// indices of row and column. It is the same on every device, in every reduction and in the backward pass, and
+    /// takes no memory. Pairs of equal indices in different batches have equal numbers, unless the seed has the batch
+    /// dimensions.
     ///
-    /// Seeds are whole numbers. They count, as indices do, up to 2^24 in formulas of F32, F16 and BF16.
+    /// Seeds are whole numbers. As indices, they are exact up to 2^24 in formulas of F32, F16 and BF16.
     ///
     /// ```
     /// # #[cfg(feature = "flex")] {
@@ -85,7 +86,7 @@ impl LazyTensor {
     /// ```
     ///
     /// # Panics
-    /// If `seed` is no tensor of parameters, number or formula.
+    /// If `seed` is neither a number, nor a formula, nor a tensor that can be a parameter.
     #[track_caller]
     pub fn uniform(seed: impl IntoLazy) -> Self {
         expect(Self::try_uniform(seed))
@@ -107,9 +108,8 @@ impl LazyTensor {
         }
     }
 
-    /// This formula with `value` in the place of NaN. A reduction skips NaN if `value` is its result over an empty
-    /// axis: 0 for sums, $\infty$ for minima, $-\infty$ for maxima and for the scores of
-    /// [`logsumexp`](Self::logsumexp).
+    /// This formula with `value` in place of NaN. A reduction skips NaN if `value` is its result over an empty axis:
+    /// 0 for sums, $\infty$ for minima, $-\infty$ for maxima and for the scores of [`logsumexp`](Self::logsumexp).
     pub fn nan_to(&self, value: f64) -> Self {
         let number = Operand::scalar(value);
         let is_nan = Expr::scalar(ScalarOp::NotEqual, vec![self.expr.clone(); 2]);
@@ -160,8 +160,8 @@ impl LazyTensor {
                 self.check_axis(axis)?;
             }
         }
-        // A value is the sum over an axis of size 1: that of rows for a formula of columns, that of columns
-        // otherwise.
+        // Each value is the sum over an axis of size 1: the axis of the rows for a formula of columns, the axis of
+        // the columns otherwise.
         let (axis, rows) = match (extent.m, extent.n) {
             (_, Some(columns)) => (Axis::I, Some(columns)),
             (rows, None) => (Axis::J, rows),
@@ -210,8 +210,8 @@ impl LazyTensor {
         Ok(cast(dense, dtype.into()).swap_dims(R - 3, R - 2))
     }
 
-    /// The same entries as a formula of rows. The columns are its last batch dimension, so that operands of columns
-    /// become parameters.
+    /// The same entries as a formula of rows, whose last batch dimension is the columns. Operands of columns become
+    /// parameters.
     fn columns_as_batch(&self) -> Result<Self, LazyError> {
         let extent = self.extent();
         let dtype = extent.dtype.expect("there is a tensor operand");
@@ -220,7 +220,7 @@ impl LazyTensor {
             .topological()
             .iter()
             .any(|expr| matches!(expr.node(), Node::Place(_)));
-        // The index of a column is an operand here, and F16 and BF16 hold few integers.
+        // The column index becomes an operand. F16 and BF16 hold few integers, so such formulas are computed in F32.
         let halves = matches!(dtype, DType::F16 | DType::BF16) && uses_places;
         let computed = if halves { DType::F32 } else { dtype };
         let [_, columns] = [Axis::I, Axis::J].map(|axis| extent.size(axis).expect("checked"));
@@ -273,7 +273,7 @@ impl LazyTensor {
     /// Like [`diag`](Self::diag), with an error instead of a panic.
     pub fn try_diag<const R: usize>(&self) -> Result<Tensor<R>, LazyError> {
         let rows = self.diagonal_as_rows()?;
-        // Without the axis of columns.
+        // The result has no axis of columns.
         let mut shape = rows.shape();
         shape.remove(shape.len() - 2);
         self.check_rank::<R>("diag", &shape)?;
@@ -311,8 +311,8 @@ impl LazyTensor {
         })
     }
 
-    /// The rows `rows` and columns `columns` of this matrix, as a symbolic matrix. `k.block(i..i + 1, 0..n)` is a
-    /// row.
+    /// The rows `rows` and columns `columns` of this matrix, as a symbolic matrix. `k.block(i..i + 1, 0..n)` is row
+    /// `i`.
     ///
     /// # Panics
     /// If a range leaves its axis, or no operand depends on one of the axes.
@@ -397,13 +397,13 @@ impl LazyTensor {
 
     /// The values of a formula that does not depend on columns, on the host.
     fn host_rows(&self) -> Result<Vec<f64>, LazyError> {
-        // The data are the same for any number of dimensions.
+        // Reading the data does not depend on the number of dimensions.
         let values: Tensor<1> = self.entries()?;
         Ok(values.into_data().iter::<f64>().collect())
     }
 
-    /// Compares up to 32 rows, spread over the matrix, with the columns of the same indices. If they differ by more
-    /// than rounding, the matrix is not symmetric.
+    /// Whether a sample of the matrix is symmetric up to rounding: the entries in up to 32 rows, spread over the
+    /// matrix, and in the columns of the same indices. If the sample is not symmetric, the matrix is not.
     pub(crate) fn looks_symmetric(&self) -> Result<bool, LazyError> {
         const COMPARED: usize = 32;
         let [rows, columns] = self.sizes();
@@ -415,7 +415,7 @@ impl LazyTensor {
             return Ok(true);
         }
         // The rows are cut into parts whose sizes differ by at most one, and the last row of each part is taken.
-        // Equal steps could always meet the same place of a regular structure.
+        // Equal steps could always hit the same place of a regular structure.
         let indices: Vec<usize> = (1..=count).map(|k| k * rows / count - 1).collect();
         let block = self.select(Axis::I, &indices)?.select(Axis::J, &indices)?;
         let epsilon = match self.extent().dtype {
@@ -428,7 +428,7 @@ impl LazyTensor {
             (0..count * count).all(|at| {
                 let (j, i) = (at / count, at % count);
                 let (entry, mirrored) = (batch[at], batch[i * count + j]);
-                // Infinite values and NaN are equal to themselves here.
+                // Equal infinite values count as equal, and so does NaN on both sides.
                 entry.total_cmp(&mirrored).is_eq()
                     || (entry.is_nan() && mirrored.is_nan())
                     || (entry - mirrored).abs() <= 1e3 * epsilon * scale
@@ -436,7 +436,9 @@ impl LazyTensor {
         }))
     }
 
-    /// This formula with other tensors and other indices of the pair.
+    /// The expression and the operands of this formula with its tensors and indices replaced. For an operand,
+    /// `tensor` gives the new tensor and the axes along which it varies. `place` gives the expression that stands for
+    /// an index.
     pub(crate) fn replace(
         &self,
         tensor: impl Fn(&Operand, &TensorValue) -> Result<(DispatchTensor, Dependence), LazyError>,

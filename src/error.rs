@@ -29,7 +29,7 @@ pub struct Conflict {
     pub left: OperandInfo,
     /// The other.
     pub right: OperandInfo,
-    /// What each of them asks for.
+    /// What each of the two has, for example `M = 3`, its type or its device.
     pub wanted: [String; 2],
     /// The formula.
     pub formula: String,
@@ -74,9 +74,9 @@ pub enum LazyError {
     /// A tensor has too few dimensions for its role.
     #[error("{role} needs a tensor of shape {expected}, got shape {shape:?}")]
     Rank {
-        /// The role.
+        /// The role of the tensor in the formula.
         role: &'static str,
-        /// The shape it needs.
+        /// The shape that this role needs.
         expected: &'static str,
         /// The shape of the tensor.
         shape: Vec<usize>,
@@ -84,45 +84,45 @@ pub enum LazyError {
     /// An inner axis is empty.
     #[error("{role} of shape {shape:?} has an empty inner axis")]
     EmptyInnerAxis {
-        /// The role.
+        /// The role of the tensor in the formula.
         role: &'static str,
         /// The shape of the tensor.
         shape: Vec<usize>,
     },
-    /// A tensor has a type in which nothing is computed.
+    /// A tensor has a type that formulas do not support.
     #[error(
         "{role} of shape {shape:?} has the type {dtype:?}; operands are of type F16, BF16, F32, F64, \
          integers or booleans"
     )]
     Dtype {
-        /// The role.
+        /// The role of the tensor in the formula.
         role: &'static str,
         /// The shape of the tensor.
         shape: Vec<usize>,
-        /// Its type.
+        /// The type of the tensor.
         dtype: DType,
     },
-    /// Ranges are for another matrix.
+    /// Ranges were made for a matrix of another size or for other batch dimensions.
     #[error("ranges of {rows} rows, {columns} columns and batches {batch:?} do not fit {formula}")]
     RangesOfOthers {
-        /// The rows of the ranges.
+        /// The number of rows that the ranges are for.
         rows: usize,
-        /// Their columns.
+        /// The number of columns that the ranges are for.
         columns: usize,
-        /// Their batch dimensions.
+        /// The batch dimensions of the ranges.
         batch: Vec<usize>,
         /// The formula.
         formula: Box<FormulaInfo>,
     },
-    /// A mask whose blocks are looked at has batch dimensions.
+    /// [`Ranges::of_mask`](crate::Ranges::of_mask) got a mask or a matrix with batch dimensions.
     #[error("ranges of a mask with batch dimensions cannot be found, in {0}")]
     MaskOfBatches(Box<FormulaInfo>),
-    /// Clusters are of another number of points.
+    /// A tensor does not have one row for each point of the clusters.
     #[error("clusters of {points} points have no tensor of shape {shape:?}")]
     Points {
         /// The shape of the tensor.
         shape: Vec<usize>,
-        /// The points of the clusters.
+        /// The number of points of the clusters.
         points: usize,
     },
     /// Parts of a formula have different ranges.
@@ -142,14 +142,15 @@ pub enum LazyError {
     TooManyPairs {
         /// The operation.
         operation: &'static str,
-        /// How many there are.
+        /// The number of pairs.
         pairs: u128,
-        /// The largest integer.
+        /// The largest integer of the device.
         limit: u128,
         /// The formula.
         formula: Box<FormulaInfo>,
     },
-    /// The gradient of a selected value needs its index, which does not fit the type.
+    /// The gradient of a selected value, such as a minimum, needs the index of the value. The type in which the
+    /// gradient is computed does not hold all indices exactly.
     #[error(
         "{operation}: of {columns} values the gradient needs the index of one, which {dtype:?} does not hold beyond \
          {limit}; compute in F64 or detach the operands, in {formula}"
@@ -157,11 +158,11 @@ pub enum LazyError {
     TooManyTracked {
         /// The operation.
         operation: &'static str,
-        /// How many values there are to choose from.
+        /// The number of values from which one is selected.
         columns: usize,
-        /// The type in which the gradient is computed.
+        /// The type of the operands. Gradients of F16 and BF16 are computed in F32.
         dtype: DType,
-        /// The most there can be.
+        /// The largest number of values whose indices the type of the gradient holds.
         limit: usize,
         /// The formula.
         formula: Box<FormulaInfo>,
@@ -189,7 +190,7 @@ pub enum LazyError {
         /// The operands.
         conflict: Box<Conflict>,
     },
-    /// A tensor stands in an operator, where it is a parameter, and could be meant otherwise.
+    /// A tensor in an operator counts as a parameter, but this one could also be meant as values of rows or columns.
     #[error(
         "the tensor {operand} stands in an operator, where it is a parameter [.., D], but {reason}; \
          write LazyTensor::vi(w) or LazyTensor::vj(w), with w of shape [.., M, D] or [.., N, D], if it \
@@ -199,7 +200,7 @@ pub enum LazyError {
     TensorInOperator {
         /// The tensor.
         operand: Box<OperandInfo>,
-        /// Why it could be meant otherwise.
+        /// Why it may not be meant as a parameter.
         reason: String,
         /// The formula.
         formula: String,
@@ -213,12 +214,12 @@ pub enum LazyError {
     /// Operands are on different devices.
     #[error("devices differ: {0}")]
     MixedDevices(Box<Conflict>),
-    /// Tensors on the inner axis do not fit together.
+    /// The axes of a [`tensordot`](crate::LazyTensor::tensordot) do not fit the inner dimensions or each other.
     #[error("tensordot: {reason} in {contraction:?}; left is {left}; right is {right}")]
     Contraction {
         /// What does not fit.
         reason: &'static str,
-        /// The axes.
+        /// The contraction with its axes.
         contraction: Box<Contraction>,
         /// The left side.
         left: Box<FormulaInfo>,
@@ -251,7 +252,7 @@ pub enum LazyError {
     /// A matrix has too many entries to be stored.
     #[error("more than {limit} entries would be stored, of {formula}")]
     TooDense {
-        /// The most entries that are stored.
+        /// The largest number of entries that can be stored.
         limit: usize,
         /// The formula.
         formula: Box<FormulaInfo>,
@@ -259,13 +260,13 @@ pub enum LazyError {
     /// A matrix that must be square is not.
     #[error("only a square matrix has a diagonal, not {0}")]
     NotSquare(Box<FormulaInfo>),
-    /// Operators of different sizes meet.
+    /// Operators are combined whose sizes do not fit together.
     #[error(
         "{operation}: operators of {} x {} and {} x {} do not fit together",
         left[0], left[1], right[0], right[1]
     )]
     OperatorSizes {
-        /// What they are used in.
+        /// The operation that combines them.
         operation: &'static str,
         /// Rows and columns of the left one.
         left: [usize; 2],
@@ -296,34 +297,34 @@ pub enum LazyError {
         /// The formula.
         formula: Box<FormulaInfo>,
     },
-    /// There is no device to share a matrix out to.
+    /// A matrix is to be distributed over devices, and the list of devices is empty.
     #[error("a matrix is shared out to at least one device, and there is none")]
     NoDevices,
-    /// Weights are none of the devices that share a matrix.
+    /// The weights by which a matrix is distributed over devices are not valid.
     #[error(
         "the weights {weights} are no shares of {devices} devices: one for each, not negative and not all 0"
     )]
     ShardWeights {
         /// The weights.
         weights: String,
-        /// How many devices there are.
+        /// The number of devices.
         devices: usize,
     },
-    /// A device refuses the block of a matrix that it is to reduce.
+    /// A device cannot reduce its block of a distributed matrix.
     #[error("the block {start}..{end} of the axis {axis} on the device {device}: {error}")]
     Shard {
         /// The device.
         device: String,
-        /// The axis that is shared out.
+        /// The axis that is distributed over the devices.
         axis: Axis,
         /// The first index of the block.
         start: usize,
-        /// One after its last index.
+        /// One after the last index of the block.
         end: usize,
-        /// What is wrong.
+        /// Why the block cannot be reduced.
         error: Box<LazyError>,
     },
-    /// A tolerance is no size.
+    /// The tolerance of a [`Pruning`](crate::Pruning) is negative or NaN.
     #[error("a tolerance of {tolerance} is no size, for {formula}")]
     Tolerance {
         /// The tolerance.
@@ -331,25 +332,25 @@ pub enum LazyError {
         /// The formula.
         formula: Box<FormulaInfo>,
     },
-    /// The number of values asked for is 0 or too large.
+    /// The requested number of values is 0 or too large.
     #[error("{operation} gives 1 to {limit} values, not {count}, for {formula}")]
     Count {
         /// The operation.
         operation: &'static str,
-        /// The number asked for.
+        /// The requested number of values.
         count: usize,
-        /// The most there can be.
+        /// The largest number of values that the operation gives.
         limit: usize,
         /// The formula.
         formula: Box<FormulaInfo>,
     },
-    /// A kernel has no such order.
+    /// The order of an [arc-cosine kernel](crate::kernels::arc_cosine) is not 0, 1 or 2.
     #[error("the order of an arc-cosine kernel is 0, 1 or 2, not {order}")]
     KernelOrder {
-        /// The order asked for.
+        /// The requested order.
         order: u8,
     },
-    /// A formula can only be differentiated by an operand.
+    /// A formula was to be differentiated by a formula that is not an operand.
     #[error("grad needs an operand to differentiate by, got the formula {0}")]
     NotAnOperand(Box<FormulaInfo>),
     /// A formula is differentiated by an operand that is not in it.
@@ -363,7 +364,7 @@ pub enum LazyError {
         /// The formula.
         formula: Box<FormulaInfo>,
     },
-    /// An axis has no size because no operand depends on it.
+    /// An axis has no size, because no operand depends on it.
     #[error(
         "no operand depends on the axis {axis}, its size is unknown, in {formula}; evaluate() gives the \
          values of a formula of rows, of columns or of parameters alone"
@@ -387,7 +388,7 @@ pub enum LazyError {
         operation: &'static str,
         /// The shape of the result.
         shape: Vec<usize>,
-        /// The dimensions asked for.
+        /// The number of dimensions of the tensor that it is assigned to.
         rank: usize,
         /// The formula.
         formula: Box<FormulaInfo>,
@@ -395,12 +396,12 @@ pub enum LazyError {
     /// A formula consists of scalars only.
     #[error("a formula needs at least one tensor, got {0}")]
     NoTensor(Box<FormulaInfo>),
-    /// Too many operands.
+    /// A formula that autodiff tracks has too many tensors.
     #[error("{count} tensors are in the formula, at most {limit} can be, in {formula}")]
     TooManyOperands {
-        /// The tensors in the formula.
+        /// The number of tensors in the formula.
         count: usize,
-        /// The most there can be.
+        /// The largest number of tensors that autodiff can track in one formula.
         limit: usize,
         /// The formula.
         formula: Box<FormulaInfo>,
@@ -424,12 +425,12 @@ pub enum LazyError {
     /// The reduction is too large to be sent to a server, or the server does not answer.
     #[error("a reduction is not sent to a remote device: {reason}, for {formula}")]
     Sent {
-        /// Why.
+        /// The reason.
         reason: String,
         /// The formula.
         formula: Box<FormulaInfo>,
     },
-    /// The backend of the tensors runs no reductions on their device.
+    /// The backend of the tensors runs no reductions on their device, or none of their type.
     #[error(
         "no reductions run on the device {device}: use tensors of Flex, NdArray or LibTorch in the memory of the host, \
          of a CubeCL runtime (on a card of NVIDIA the feature `cuda`), or of a remote device (the feature `remote`)"

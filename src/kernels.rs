@@ -31,7 +31,7 @@ use crate::{
     lazy::{IntoLazy, LazyTensor, expect},
 };
 
-/// Defines a kernel and the form of it that returns an error.
+/// Defines a kernel and its `try_` form.
 macro_rules! kernels {
     ($(
         $(#[doc = $doc:literal])*
@@ -85,14 +85,14 @@ kernels! {
         Ok((scaled(x, y, length_scale)?.sqnorm() * -0.5).exp())
     };
 
-    /// The Laplacian kernel $\exp(-\sum_k |x_k - y_k| / \ell_k)$, as scikit-learn's; for the one with the
-    /// Euclidean norm see [`matern12`].
+    /// The Laplacian kernel $\exp(-\sum_k |x_k - y_k| / \ell_k)$, as in scikit-learn. For the kernel with the
+    /// Euclidean norm, see [`matern12`].
     laplacian / try_laplacian(x, y, length_scale: impl IntoLazy) => {
         Ok((-scaled(x, y, length_scale)?.abs().inner_sum()).exp())
     };
 
-    /// The Matérn kernel of smoothness 1/2, $\exp(-r)$ with $r = |(x - y) / \ell|$. Where points coincide it has
-    /// no gradient, which is taken as 0.
+    /// The Matérn kernel of smoothness 1/2, $\exp(-r)$ with $r = |(x - y) / \ell|$. Where points coincide the
+    /// gradient does not exist, and is taken as 0.
     matern12 / try_matern12(x, y, length_scale: impl IntoLazy) => matern(x, y, length_scale, 0);
 
     /// The Matérn kernel of smoothness 3/2, $(1 + s) e^{-s}$ with $s = \sqrt 3 \, |(x - y) / \ell|$. Its first

@@ -1,6 +1,6 @@
 #![warn(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// Burn has announced that the backend will go. Until then it is one of Burn's.
+// Burn has deprecated its NdArray backend. It is supported here as long as Burn has it.
 #![cfg_attr(feature = "ndarray", allow(deprecated))]
 //! Symbolic kernel matrices for [Burn](https://burn.dev): formulas over rows `x_i` and columns `y_j`
 //! that are reduced without ever being stored.
@@ -48,18 +48,18 @@
 //! # Choosing a backend
 //!
 //! The feature `flex` (default) runs everything in plain Rust on the processor, with `rayon` (default) on all cores.
-//! `ndarray` and `tch` do so for tensors of these backends. The features `cpu`, `cuda`, `rocm`, `wgpu`, `vulkan`,
-//! `webgpu` and `metal` compile kernels for a runtime of CubeCL while the program runs. All are named as Burn names
-//! them, and enable the backend in Burn, too. With `remote` formulas are sent to a server that has the device, where
-//! `register_lazy_ops` (feature `router`) takes them in. `fusion` (default) supports Burn's fused backends, `autodiff` (default)
-//! gradients.
+//! The features `ndarray` and `tch` do the same for tensors of the backends of these names. The features `cpu`,
+//! `cuda`, `rocm`, `wgpu`, `vulkan`, `webgpu` and `metal` compile kernels for a runtime of CubeCL while the program
+//! runs. Each feature has the name that it has in Burn, and enables the backend in Burn, too. With `remote`, formulas
+//! are sent to a server that has the device. The server runs them after a call of `register_lazy_ops` (feature
+//! `router`). `fusion` (default) supports Burn's fused backends, and `autodiff` (default) gradients.
 //!
 //! # How it works
 //!
-//! A formula is a value. It is simplified and split into four parts: what is computed once, once a row, once a column
-//! and once a pair. The parts are a program. On the host it is run on tiles of some rows and columns, an instruction at
-//! a time. For CubeCL it is the compile-time argument of one kernel. Equal formulas share a kernel, whatever the
-//! tensors and the values of scalars are.
+//! A formula is a value. It is simplified and split into four parts: values that are computed once, once for each
+//! row, once for each column and once for each pair. The parts are a program. On the host it is run on tiles of some
+//! rows and columns, an instruction at a time. For CubeCL it is the compile-time argument of one kernel. Equal
+//! formulas share a kernel, whatever the tensors and the values of scalars are.
 //!
 //! The gradient of a reduction is the reduction of the differentiated formula. It is computed only for the operands
 //! that are tracked. All operands of an axis share one pass over the pairs.
@@ -69,16 +69,16 @@
 //!
 //! # Numbers
 //!
-//! - Formulas are computed in the type of their operands, but those of F16 and BF16 in F32. Gradients by operands in
-//!   F16 and BF16 are computed in F32, too.
+//! - Formulas are computed in the type of their operands, except that formulas of F16 and BF16 are computed in F32.
+//!   Gradients by operands in F16 and BF16 are computed in F32, too.
 //! - All operands of a formula are on one device and have one type. Integers and truth values are the exception: they
 //!   are read in the type of the others.
 //! - Softmax weights sum to 1 at any finite scores. A term of weight 0 is left out, whatever its score is.
 //! - Counts are integers. Sums of F16 and BF16 are divided in F32.
 //! - F64 is refused on wgpu devices, whose exponentials and logarithms of 64 bits are not reliable.
-//! - A pair that is divided by something that does not depend on both axes is multiplied by the reciprocal instead.
-//!   That may round once more. The reciprocal is infinite for divisors below 2.9e-39 in F32 and 5.6e-309 in F64.
-//!   Quotients of rows, columns and parameters are divided.
+//! - If a value of a pair is divided by a value that does not depend on both axes, it is multiplied by the reciprocal
+//!   instead. This may round once more. The reciprocal is infinite for divisors below 2.9e-39 in F32 and 5.6e-309 in
+//!   F64. Quotients of two values of rows, columns or parameters are divided directly.
 //! - Norms of rows, columns and parameters are right in the whole range of the type. Norms of pairs are right where
 //!   the squares are in the range.
 //! - On a CPU, `exp` in F32 is a polynomial with a relative error of about 2e-7. Results below $2^{-126}$ are 0, and
@@ -137,7 +137,7 @@ pub use ranges::{Ranges, Values};
 pub use reduce::{Axes, RightHandSide};
 pub use shards::{Sharded, Shards};
 
-// Formulas and errors go between threads.
+// Formulas and errors can be sent to other threads and shared between them.
 const _: () = {
     const fn is_shared<T: Send + Sync>() {}
     is_shared::<LazyTensor>();
@@ -150,7 +150,7 @@ const _: () = {
     is_shared::<stream::StreamError>();
 };
 
-/// Pages beside the reference.
+/// Guides that accompany the reference of the items.
 #[cfg(doc)]
 pub mod guide {
     #[doc = include_str!("../docs/keops.md")]

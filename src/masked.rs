@@ -1,4 +1,4 @@
-//! Pairs that a mask within a formula leaves out, found block by block.
+//! Finds, block by block, the pairs that a mask within a formula leaves out.
 
 use burn::tensor::DType;
 use burn_lazy_kernels::{
@@ -16,17 +16,21 @@ use crate::{
     request::{Request, simplified},
 };
 
-/// The fewest pairs for which blocks are looked for.
+/// The smallest number of pairs for which blocks are examined.
 const FEW_PAIRS: u128 = 1 << 20;
 
-/// The part of the pairs that may be left for ranges to pay.
+/// The largest fraction of the pairs that may remain. If more remain, ranges do not pay.
 const MOST_LEFT: f64 = 0.85;
 
 impl LazyTensor {
-    /// The same of the pairs that masks leave, block by block, where a mask gives pairs that change nothing. That is so for
-    /// masks of indices, as for causal attention and windows.
+    /// This formula with ranges that leave out the blocks in which masks hide every pair. None if this does not pay
+    /// or is not possible.
+    ///
+    /// A mask must give hidden pairs a value that does not change the reduction, and must be computed from indices
+    /// and numbers, as for causal attention and windows.
     pub(crate) fn of_masks(&self, request: Request) -> Option<Self> {
-        /// A mask by what it is, its numbers, its sizes, and whether it is computed in F64.
+        /// The digest of the formula of the mask, its run-time scalars, the sizes of the matrix, the reduced axis,
+        /// and whether the mask is computed in F64.
         type Mask = (u128, Vec<u64>, [usize; 2], Axis, bool);
         static MASKS: Kept<Mask, Option<Pairs>> = Kept::new();
 
@@ -63,7 +67,8 @@ impl LazyTensor {
         })
     }
 
-    /// 0 where masks give pairs that change nothing in a reduction.
+    /// A formula that is 0 where a mask gives a pair a value that does not change the reduction, such as 0 in a sum.
+    /// None if there is no such mask.
     fn exists(&self, kind: ReductionKind) -> Option<Expr> {
         let (masked, nothing) = match kind {
             ReductionKind::Sum(_) => (self.expr.clone(), 0.0),
@@ -83,11 +88,11 @@ impl LazyTensor {
             let [value, mask, other] = &args[..] else {
                 break;
             };
-            // What is given something that counts is there, whatever masks within it say.
+            // A pair that gets any other value counts, whatever the masks inside this one hide.
             if self.number_of(other) != Some(nothing) {
                 break;
             }
-            // What tensors mask is not known of blocks.
+            // Masks that read tensors are skipped: only indices and numbers are looked at here.
             let has_tensor = |part: &Expr| matches!(part.node(), Node::Var(var) if !var.scalar);
             if mask.dim() == 1 && !mask.topological().iter().any(has_tensor) {
                 let absent = Expr::scalar(ScalarOp::Equal, vec![mask.clone(), Expr::constant(0.0)]);
@@ -125,7 +130,7 @@ mod tests {
 
     use super::*;
 
-    /// How many pairs are left of a square matrix of 1100 rows.
+    /// The number of pairs that remain of a square matrix of 1100 rows.
     fn left(masked: &LazyTensor, kind: ReductionKind) -> Option<u128> {
         let found = masked.of_masks(Request::new(kind, Wanted::VALUES, Axis::J))?;
         Some(found.ranges.expect("it was made with ranges").pairs())
@@ -163,7 +168,7 @@ mod tests {
                 false => assert_eq!(left(masked, kind), None),
             }
         }
-        // What another value stands for counts, and so does what a tensor masks.
+        // Masked pairs count if they get another value, or if the mask reads a tensor.
         assert_eq!(left(&masked, list), None);
         assert_eq!(left(&scores.mask_where(&later, 1.0), log_sum), None);
         let by_tensor = LazyTensor::vi(points()).less(LazyTensor::vj(points()).slice(0..1));

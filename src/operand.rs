@@ -22,7 +22,7 @@ use crate::cast::cast;
 use crate::error::{Conflict, LazyError, OperandInfo};
 use crate::ranges::Ranges;
 
-/// A leaf with its value.
+/// A leaf of a formula with its value.
 #[derive(Clone, Debug)]
 pub(crate) struct Operand {
     pub var: Var,
@@ -32,7 +32,7 @@ pub(crate) struct Operand {
 /// What a leaf stands for.
 #[derive(Clone, Debug)]
 pub(crate) enum Value {
-    // Shared, as each operation of a formula copies the operands.
+    // Shared, because each operation on a formula clones the list of its operands.
     Tensor(Arc<TensorValue>),
     Scalar(f64),
 }
@@ -43,13 +43,14 @@ pub(crate) struct TensorValue {
     pub tensor: DispatchTensor,
     /// The shape of `tensor`.
     pub shape: Vec<usize>,
-    /// The type of a formula that has no other operand.
+    /// The type of a formula that has no other operand: the type of the tensor, or for integers and booleans the
+    /// default type of the device or the type of a cast.
     pub dtype: DType,
     pub device: Device,
     pub source: Source,
-    /// Whether it stands in an operator, so that it may not be meant as a parameter.
+    /// Whether the tensor was written in an operator, and it is not yet known that a parameter is meant.
     pub unsaid: bool,
-    /// Its rows in another order, if they are kept.
+    /// An order of the rows and a copy of `tensor` with its rows in this order, if such a copy is kept.
     pub sorted: Option<(Arc<[u32]>, DispatchTensor)>,
 }
 
@@ -60,10 +61,10 @@ pub(crate) enum Source {
     Float,
     /// Truth values, as 0 and 1.
     Bool,
-    /// Whole numbers, written in digits of [`DIGIT_BITS`] bits: all components of the highest digit, then
-    /// those of the next. A single number in F32 would hold them up to 2^24 only.
+    /// Whole numbers, written in digits of [`DIGIT_BITS`] bits: all components of the highest digit, then all
+    /// components of the next one, and so on. A single number in F32 would hold them up to 2^24 only.
     Int {
-        /// How many digits there are.
+        /// The number of digits.
         digits: usize,
     },
 }
@@ -72,7 +73,7 @@ pub(crate) enum Source {
 pub(crate) const DIGIT_BITS: u32 = 22;
 
 impl Source {
-    /// How many numbers a component is stored as.
+    /// The number of numbers as which each component is stored.
     pub fn digits(self) -> usize {
         match self {
             Source::Float | Source::Bool => 1,
@@ -82,7 +83,7 @@ impl Source {
 }
 
 impl Value {
-    /// The same value with its tensor, if it is one, changed by `change`, which keeps the shape.
+    /// The same value, with `change` applied if it is a tensor. `change` must keep the shape.
     pub fn map(&self, change: impl Fn(Tensor<1>) -> Tensor<1>) -> Self {
         match self {
             Value::Scalar(value) => Value::Scalar(*value),
@@ -106,7 +107,7 @@ impl Value {
 }
 
 impl Value {
-    /// Whether both are known to be one tensor.
+    /// Whether both values are known to be the same tensor.
     pub fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Value::Tensor(own), Value::Tensor(other)) => {
@@ -162,11 +163,11 @@ impl Extent {
     }
 }
 
-/// Whole numbers in digits of [`DIGIT_BITS`] bits, along the inner axis; the highest has the sign.
+/// Splits whole numbers into digits of [`DIGIT_BITS`] bits, along the inner axis. The highest digit has the sign.
 fn digits(tensor: DispatchTensor) -> (DispatchTensor, Source) {
     let bits = 8 * tensor.dtype().size() as u32;
     let float = |tensor| Dispatch::int_into_float(tensor, FloatDType::F32);
-    // All of them are exact in F32.
+    // All numbers of such a type are exact in F32.
     if bits <= DIGIT_BITS {
         return (float(tensor), Source::Int { digits: 1 });
     }
@@ -209,7 +210,7 @@ impl Operand {
         Self::dispatch(tensor.into_dispatch(), device, axes)
     }
 
-    /// The same for a tensor whose number of dimensions is not known.
+    /// Like [`tensor`](Self::tensor), for a tensor whose number of dimensions is not known at compile time.
     pub fn dispatch(
         tensor: DispatchTensor,
         device: Device,
@@ -272,7 +273,8 @@ impl Operand {
         }
     }
 
-    /// A new operand that varies along `axes`, for values `tensor` of the kind of `value`.
+    /// A new operand with the values `tensor`, which varies along `axes`. The values are of the same kind as those of
+    /// `value`.
     pub fn like(value: &TensorValue, tensor: DispatchTensor, axes: Dependence) -> Self {
         let dtype = match value.source {
             Source::Float => tensor.dtype(),
@@ -288,7 +290,7 @@ impl Operand {
         Self::of(value, axes)
     }
 
-    /// The same operand with the axes swapped. A tensor of pairs is another operand then, as its values move.
+    /// The same operand with the axes swapped. A tensor of pairs becomes a new operand, because its values move.
     pub fn transposed(&self) -> Self {
         match &self.value {
             Value::Tensor(value) if self.var.is_of_pairs() => {
@@ -306,7 +308,7 @@ impl Operand {
         }
     }
 
-    /// The same operand, which keeps its rows in the order of `ranges`.
+    /// The same operand, which also keeps the tensor of `sorted`: its own rows in the order of `ranges`.
     pub fn with_sorted(&self, sorted: &Self, ranges: &Ranges) -> Self {
         let order = self.var.axis().and_then(|axis| ranges.order(axis));
         let value = match (&self.value, &sorted.value, order) {
@@ -324,7 +326,7 @@ impl Operand {
         }
     }
 
-    /// The components, as an expression. A whole number is put together from its digits, which rounds it in the type
+    /// The components, as an expression. A whole number is put together from its digits, which rounds it to the type
     /// of the formula.
     pub fn expr(&self) -> Expr {
         let digits = self.digits();
@@ -379,24 +381,24 @@ impl Operand {
         self.as_tensor().is_some_and(int)
     }
 
-    /// Sets the type of a formula that has no other operand.
+    /// Sets the type of a formula in which this is the only operand.
     pub fn read_in(&mut self, dtype: DType) {
         if let Value::Tensor(value) = &mut self.value {
             Arc::make_mut(value).dtype = dtype;
         }
     }
 
-    /// Whether it is a tensor in an operator that may not be meant as a parameter.
+    /// Whether it is a tensor in an operator, and it is not yet known that a parameter is meant.
     pub fn is_unsaid(&self) -> bool {
         self.as_tensor().is_some_and(|value| value.unsaid)
     }
 
-    /// The same operand as a tensor in an operator, which may not be meant as a parameter.
+    /// The same operand, marked as a tensor in an operator that may not be meant as a parameter.
     pub fn unsaid(self) -> Self {
         self.with_unsaid(true)
     }
 
-    /// The same operand, which is known to be meant as a parameter.
+    /// The same operand, marked as known to be a parameter.
     pub fn said(self) -> Self {
         self.with_unsaid(false)
     }
@@ -442,7 +444,8 @@ impl Operand {
     }
 }
 
-/// The name of a leaf: numbered among the operands of its kind, in their order.
+/// The name of a leaf: a letter for its kind and its number among the operands of this kind. The name of a run-time
+/// scalar is its value.
 pub(crate) fn name(operands: &[Operand], var: &Var) -> String {
     let letter = match var.axis() {
         _ if var.scalar => {
@@ -473,7 +476,8 @@ pub(crate) fn union(left: &[Operand], right: &[Operand]) -> Vec<Operand> {
     left.iter().chain(new).cloned().collect()
 }
 
-/// Checks that operands fit together; `formula` prints what they are part of.
+/// Checks that operands fit together, and gives their common sizes, type and device. `formula` prints the formula for
+/// error messages.
 pub(crate) fn extent(
     operands: &[Operand],
     formula: impl Fn() -> String,
@@ -493,7 +497,7 @@ pub(crate) fn extent(
         let Some(tensor) = operand.as_tensor() else {
             continue;
         };
-        // Integers and booleans are read in the type of the others.
+        // Integers and booleans are read in the type of the floating point operands.
         if tensor.source == Source::Float {
             let (other, same) = *typed.get_or_insert((operand, tensor));
             if same.dtype != tensor.dtype {

@@ -15,12 +15,12 @@ use burn_lazy_kernels::{
 
 use crate::ranges::Ranges;
 
-/// The most values that a list of the smallest ones has.
+/// The largest number of smallest values that a reduction can find.
 pub(crate) const MOST_SMALLEST: usize = 1024;
 
-/// Any number of tensors that go into one operation.
+/// The tensors that one operation reads. There can be any number of them.
 ///
-/// Written by hand, as the derive macro of Burn knows only a fixed number of fields.
+/// [`ExtensionType`] is implemented by hand, because Burn's derive macro supports only a fixed number of fields.
 #[derive(Clone, Debug)]
 pub struct Operands<B: Backend>(pub Vec<FloatTensor<B>>);
 
@@ -64,14 +64,14 @@ impl<B: Backend> ExtensionType<B> for Operands<B> {
     }
 }
 
-/// What a reduction gives.
+/// The results of a reduction.
 #[derive(Clone, Debug)]
 pub struct Reduced<B: Backend> {
-    /// The values, where they are wanted.
+    /// The values, if they are wanted.
     pub values: Option<FloatTensor<B>>,
-    /// The indices where the values were found, or counts, where these are wanted.
+    /// The indices where the values were found, or counts, if these are wanted.
     pub indices: Option<IntTensor<B>>,
-    /// The maxima and sums of exponentials that the values are computed from, where these are wanted.
+    /// The maxima and sums of exponentials that the values are computed from, if these are wanted.
     pub state: Option<FloatTensor<B>>,
 }
 
@@ -147,14 +147,14 @@ pub struct Reduction {
     pub batch: Vec<usize>,
     /// Number of rows of the symbolic matrix.
     pub m: usize,
-    /// Number of its columns.
+    /// Number of columns of the symbolic matrix.
     pub n: usize,
     /// Whether the other axis, of size 1, is left out of the result.
     pub squeezed: bool,
     /// The number of rows of the result of a sum, if rows are added up: row `k` of the result is then the sum of
     /// every `fold`-th row from row `k` on.
     pub fold: Option<usize>,
-    /// The pairs that there are, if not all. They are in the order of the operands.
+    /// The pairs that exist, if not all do. They count rows and columns in the order in which the operands have them.
     pub ranges: Option<Ranges>,
     /// The run-time scalars, in the order of the formula.
     pub scalars: Vec<f64>,
@@ -169,12 +169,12 @@ impl Reduction {
         }
     }
 
-    /// The ranges of the reduced axis for each row of the result, if there are not all pairs.
+    /// The ranges of the reduced axis for each row of the result. None if all pairs exist.
     pub(crate) fn pairs_in_ranges(&self) -> Option<burn_lazy_kernels::Ranges> {
         self.ranges.as_ref().map(|ranges| ranges.over(self.axis))
     }
 
-    /// The number of pairs by which it is chosen where this runs.
+    /// The number of pairs by which it is decided whether the host engine or a compiled kernel runs the reduction.
     #[cfg(all(host_backend, feature = "cpu"))]
     pub(crate) fn pairs(&self) -> u128 {
         let product = |sizes: &[usize]| sizes.iter().map(|size| *size as u128).product::<u128>();
@@ -197,7 +197,7 @@ impl Reduction {
         self.values.map_or(dtype, DType::from)
     }
 
-    /// The formula and the reduction as kernels compute them, where they differ from this one.
+    /// The formula and the kind of reduction that kernels compute. None if they are those of this reduction.
     pub(crate) fn terms(&self) -> Option<(Formula, ReductionKind)> {
         self.kind.terms(&self.formula, self.axis)
     }
@@ -218,7 +218,7 @@ impl Reduction {
         Shape::from(shape)
     }
 
-    /// Values and indices of a row of a formula without tensors. All its rows are equal.
+    /// Values and indices of one row of the result, for a formula without tensors. All rows are equal.
     pub(crate) fn equal_rows(&self) -> (Vec<f64>, Vec<i64>) {
         let operands: Vec<&[f64]> = self.scalars.iter().map(std::slice::from_ref).collect();
         let value = reference::evaluate(&self.formula, &operands, (0, 0));
@@ -267,7 +267,8 @@ pub(crate) fn by_hand(from: FloatDType, to: FloatDType) -> bool {
     [from, to].contains(&FloatDType::BF16)
 }
 
-/// `tensor` in another type, also where Burn's conversion to or from BF16 fails. The backend must have kernels.
+/// `tensor` in another type. It is also right where Burn's conversion to or from BF16 gives wrong values. The backend
+/// must run reductions of both types.
 pub(crate) fn cast_of<B: LazyOps>(tensor: FloatTensor<B>, dtype: FloatDType) -> FloatTensor<B> {
     let own = FloatDType::from(tensor.dtype());
     let shape = tensor.shape();
@@ -284,7 +285,7 @@ pub(crate) fn cast_of<B: LazyOps>(tensor: FloatTensor<B>, dtype: FloatDType) -> 
         dim: 1,
         scalar: false,
     });
-    // The sum over one column.
+    // A sum over a single column, which leaves the values as they are and is written in the other type.
     let reduction = Reduction {
         formula: Formula::new(&value).0,
         kind: ReductionKind::Sum(Accumulation::default()),
@@ -305,7 +306,7 @@ pub(crate) fn cast_of<B: LazyOps>(tensor: FloatTensor<B>, dtype: FloatDType) -> 
     B::float_reshape(reduced.values.expect("they are wanted"), shape)
 }
 
-/// The same values as those of `expr`, with the tensor of `var` in the formula: a kernel needs one.
+/// An expression with the values of `expr` that reads the tensor of `var`. A kernel needs at least one tensor.
 pub(crate) fn anchored(expr: &Expr, var: Var) -> Expr {
     let tensor = Expr::var(var).slice(0, 1);
     let never = Expr::constant(0.0);

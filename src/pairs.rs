@@ -1,4 +1,4 @@
-//! Symbolic matrices of which only some pairs exist.
+//! Symbolic matrices in which only some pairs exist.
 
 use burn::tensor::{Tensor, TensorData};
 use burn_lazy_kernels::Axis;
@@ -11,18 +11,20 @@ use crate::{
 };
 
 impl LazyTensor {
-    /// This matrix with the pairs in `ranges` only. The others do not exist for a reduction: they are not evaluated, and
-    /// are not counted by [`mean`](Self::mean), [`var`](Self::var) and [`count`](Self::count). Rows and columns without
-    /// pairs give what an empty axis gives. Indices are those of the whole matrix. As entries, in
-    /// [`dense`](Self::dense) and [`diag`](Self::diag), pairs that do not exist are 0, so that products with the matrix
-    /// are those of a sparse one.
+    /// This matrix with the pairs in `ranges` only. Other pairs do not exist for a reduction: they are not evaluated,
+    /// and are not counted by [`mean`](Self::mean), [`var`](Self::var) and [`count`](Self::count). Rows and columns
+    /// without pairs give the result of an empty axis. Indices are those of the whole matrix. In
+    /// [`dense`](Self::dense) and [`diag`](Self::diag), pairs that do not exist are 0. So products with the matrix
+    /// are those of a sparse matrix.
     ///
-    /// Formulas that are made from it have the same pairs. Two formulas with different ranges do not go together.
+    /// Formulas that are made from this matrix have the same pairs. Two formulas with different ranges cannot be
+    /// combined.
     ///
     /// Differentiable, on all backends.
     ///
     /// # Panics
-    /// If the ranges are for another number of rows or columns or for other batches, or if the formula has other ranges.
+    /// If the ranges are for another number of rows or columns, or for other batches, or if the formula has other
+    /// ranges.
     #[track_caller]
     pub fn ranges(&self, ranges: &Ranges) -> Self {
         expect(self.try_ranges(ranges))
@@ -38,8 +40,8 @@ impl LazyTensor {
         Ok(own)
     }
 
-    /// The number of pairs of each row of a reduction over `axes`, where there are not all: `[batch.., M or N, 1]`, or
-    /// `[batch.., 1]` over both. In the type and on the device of `result`, which has as many dimensions.
+    /// The number of pairs of each row of a reduction over `axes`: `[batch.., M or N, 1]`, or `[batch.., 1]` over
+    /// both axes. None if all pairs exist. The type, the device and the number of dimensions are those of `result`.
     pub(crate) fn counts<const R: usize>(
         &self,
         axes: Axes,

@@ -1,4 +1,4 @@
-//! Some rows or columns of a symbolic matrix, and the matrices of a batch.
+//! Picks rows or columns of a symbolic matrix, or one matrix of a batch.
 
 use std::{cell::OnceCell, sync::Arc};
 
@@ -28,7 +28,7 @@ impl LazyTensor {
         })
     }
 
-    /// The same with all pairs, of an axis whose size is known.
+    /// Like [`select`](Self::select), but all pairs exist in the result. The size of the axis must be known.
     pub(crate) fn selected(&self, axis: Axis, indices: &[usize]) -> Result<Self, LazyError> {
         let numbers = self.numbered(indices).into_dispatch();
         self.picked(axis, indices, |tensor| {
@@ -37,7 +37,8 @@ impl LazyTensor {
         })
     }
 
-    /// The same with all rows (or columns), in another order, which some operands may have kept.
+    /// All rows (or columns) in another order, which `indices` and `order` both hold. All pairs exist in the result.
+    /// If an operand keeps a copy of its rows in this order, the copy is used.
     pub(crate) fn sorted(
         &self,
         axis: Axis,
@@ -54,7 +55,7 @@ impl LazyTensor {
         })
     }
 
-    /// Indices as a tensor.
+    /// Indices as a tensor on the device of this formula.
     pub(crate) fn numbered(&self, indices: &[usize]) -> Tensor<1, Int> {
         let device = self.extent().device.expect("it has tensors");
         let numbers: Vec<i64> = indices.iter().map(|index| *index as i64).collect();
@@ -86,7 +87,8 @@ impl LazyTensor {
         })
     }
 
-    /// The rows (or columns) of each matrix of the batch at the indices for it, of which there are as many for each.
+    /// For each matrix of the batch, the rows (or columns) at its own list of indices. All lists have the same
+    /// length.
     pub(crate) fn gathered(&self, axis: Axis, indices: &[Vec<usize>]) -> Result<Self, LazyError> {
         let batch = self.extent().batch;
         if batch.is_empty() {
@@ -102,7 +104,7 @@ impl LazyTensor {
             Operand::dispatch(Dispatch::int_reshape(numbers, shape), device, Some(axis))
         };
         let gathered = self.picked_by(axis, index, |operand, tensor, dim| {
-            // With one dimension for the batch.
+            // The dimension of the axis in the result of `of_batch`, which has one batch dimension.
             let dim = 1 + dim - operand.batch().len();
             let pick = |(number, own): (usize, &Tensor<1, Int>)| {
                 let matrix = of_batch(operand, tensor, (&batch, number));
@@ -120,7 +122,8 @@ impl LazyTensor {
         })
     }
 
-    /// The same as [`selected`](Self::selected), where `pick` gives the rows of a tensor of one axis at `indices`.
+    /// Like [`selected`](Self::selected), but `pick` gives the rows at `indices` of a tensor that varies along one
+    /// axis.
     pub(crate) fn picked(
         &self,
         axis: Axis,
@@ -142,8 +145,8 @@ impl LazyTensor {
         })
     }
 
-    /// Some rows (or columns), with all pairs. `pick` gives those of a tensor that varies along the axis, which is one of
-    /// its dimensions, and `index` their indices.
+    /// Some rows (or columns), with all pairs. `pick` gives them for a tensor that varies along the axis; its last
+    /// argument is the dimension of the tensor that is the axis. `index` gives their indices as an operand.
     fn picked_by(
         &self,
         axis: Axis,
@@ -151,9 +154,9 @@ impl LazyTensor {
         pick: impl Fn(&Operand, &TensorValue, usize) -> DispatchTensor,
     ) -> Result<Self, LazyError> {
         let is_read = self.expr.reads_index(axis);
-        // Something must have the size of the axis.
+        // Some operand must have the size of the axis.
         let has_size = self.operands.iter().any(|own| own.var.axes.on(axis));
-        // Of kind Int, as F16 and BF16 hold few indices.
+        // The operand is of kind Int, as F16 and BF16 hold few indices.
         let here = (is_read || !has_size).then(index).transpose()?;
         let index = |of: Axis| match (of == axis, &here) {
             (true, Some(here)) => here.expr(),
@@ -183,8 +186,8 @@ impl LazyTensor {
     }
 }
 
-/// The part of the tensor of an operand that is for matrix `number` of those of `batch`, with one batch dimension, of
-/// size 1.
+/// The part of an operand's tensor that belongs to matrix `number` of the batch dimensions `batch`. It has one batch
+/// dimension, of size 1.
 fn of_batch(
     operand: &Operand,
     tensor: &TensorValue,

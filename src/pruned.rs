@@ -1,4 +1,4 @@
-//! Reductions that leave out pairs of which bounds show that they cannot matter.
+//! Reductions that leave out pairs which cannot matter, as bounds of the formula show.
 
 use std::{cell::RefCell, sync::Arc};
 
@@ -22,35 +22,38 @@ use crate::{
     request::Request,
 };
 
-/// The fewest pairs for which pruning is tried: it takes some ten milliseconds.
+/// The smallest number of pairs for which pruning is tried. Trying it takes some ten milliseconds.
 const FEW_PAIRS: u128 = 1 << 28;
 
-/// The fewest points of either axis.
+/// The smallest number of points on either axis for which pruning is tried.
 const FEW_POINTS: usize = 1 << 12;
 
-/// The fewest pairs on graphics cards, as points are sorted on the host.
+/// The smallest number of pairs on graphics cards. It is larger, as points are sorted on the host.
 const FEW_PAIRS_OF_GPU: u128 = 1 << 32;
 
-/// The fewest pairs of a sum, of which most formulas leave out nothing: finding that out takes some hundredths of what the
-/// sum does.
+/// The smallest number of pairs of a sum. For most formulas nothing is left out of a sum, and finding that out takes
+/// some hundredths of the time of the sum.
 const FEW_PAIRS_OF_SUM: u128 = 1 << 31;
 
-/// The most components of the points of an axis. With more of them, few blocks of pairs are excluded.
+/// The largest number of components of the points of an axis. With more components, few blocks of pairs are excluded.
 const COMPONENTS: usize = 8;
 
-/// The part of the pairs that may be left for pruning to pay.
+/// The largest fraction of the pairs that may remain. If more remain, pruning does not pay.
 const MOST_LEFT: f64 = 0.4;
 
-/// The part that limits by bounds alone may leave for limits by values to be tried.
+/// The largest fraction of the pairs that may remain with limits from bounds alone. If more remain, limits from
+/// values are not tried.
 const MOST_BY_BOUNDS: f64 = 0.97;
 
-/// Values are found again by other kernels, which may round otherwise by this part.
+/// The relative difference by which the kernel of the result may round a value differently from the kernel that found
+/// the limits.
 const ROUNDING: f64 = 1e-6;
 
-/// The part of a sum of absolute values that is sure, whatever rounding does.
+/// The fraction of a computed sum of absolute values that the exact sum is sure to reach, in spite of rounding.
 const SURE: f64 = 0.99;
 
-/// Blocks of columns that have a large part of a sum.
+/// The number of blocks of columns, for each block of rows, from which a lower bound of a sum of absolute values is
+/// computed: those that may hold the largest terms.
 const BLOCKS_OF_SUM: usize = 8;
 
 impl LazyTensor {
@@ -91,8 +94,8 @@ impl LazyTensor {
         }
     }
 
-    /// How many pairs are evaluated for the `count` smallest values over `axis`, as [`kmin`](Self::kmin) finds them, and
-    /// why all are, if they are. It takes as long as finding out does for the reduction itself.
+    /// The number of pairs that [`kmin`](Self::kmin) evaluates to find the `count` smallest values over `axis`, or
+    /// the reason why it evaluates all pairs. The call takes as long as [`kmin`](Self::kmin) takes to decide this.
     ///
     /// # Panics
     /// As [`kmin`](Self::kmin).
@@ -107,8 +110,8 @@ impl LazyTensor {
         self.pruning_of(self.smallest("pruning", count)?, axis)
     }
 
-    /// How many pairs are evaluated for the sum over `axis`, and why all are, if they are; see
-    /// [`pruning`](Self::pruning).
+    /// The number of pairs that [`sum`](Self::sum) evaluates over `axis`, or the reason why it evaluates all pairs;
+    /// see [`pruning`](Self::pruning).
     ///
     /// # Panics
     /// As [`sum`](Self::sum).
@@ -123,15 +126,16 @@ impl LazyTensor {
         self.pruning_of(ReductionKind::Sum(self.accumulation), axis)
     }
 
-    /// This matrix with its points sorted, and without the pairs that a [`sum`](Self::sum) over [`Axis::J`] of it leaves
-    /// out: those that are 0, and with [`Pruning::Relative`] or [`Pruning::Absolute`] also those below the tolerance. That is
-    /// found out once for all products, as a solver takes hundreds with one matrix.
+    /// This matrix with its points sorted, and without the pairs that a [`sum`](Self::sum) over [`Axis::J`] leaves
+    /// out. These are the pairs that are 0, and with [`Pruning::Relative`] or [`Pruning::Absolute`] also those below
+    /// the tolerance. The pairs are found once for all products, as a solver takes hundreds with one matrix.
     ///
     /// It is meant for [`sum`](Self::sum), [`matmul`](Self::matmul) and solvers: the result is a matrix with
-    /// [`ranges`](Self::ranges), in which the pairs that are left out do not exist, so that a `mean` or a `min` is that of
-    /// the others. With a tolerance $t$ an entry of a product with $b$ changes by at most
-    /// $t \max_j |b_j| \sum_j |k_{ij}|$ (or $t \max_j |b_j|$ if it is absolute), and the matrix may lose its symmetry, which
-    /// solvers rely on. Where autodiff tracks an operand, and where no bounds are known, it is the matrix itself.
+    /// [`ranges`](Self::ranges), in which the pairs that are left out do not exist. So a `mean` or a `min` of it is
+    /// that of the remaining pairs. With a tolerance $t$ an entry of a product with $b$ changes by at most
+    /// $t \max_j |b_j| \sum_j |k_{ij}|$ (or $t \max_j |b_j|$ if it is absolute), and the matrix may lose its
+    /// symmetry, which solvers rely on. If nothing can be left out, for example because autodiff tracks an operand or
+    /// no bounds are known, the result is this matrix.
     ///
     /// ```
     /// # #[cfg(feature = "flex")] {
@@ -170,7 +174,7 @@ impl LazyTensor {
             return Ok(self.clone());
         };
         let ranges = pruned.ranges.as_ref().expect("it was made with ranges");
-        // The sorted operands come in the order of those that they are made of.
+        // The sorted operands are listed in the same order as the operands from which they were made.
         let operands = self.operands.iter().zip(pruned.operands.iter());
         let operands = operands.map(|(own, sorted)| own.with_sorted(sorted, ranges));
         Ok(Self {
@@ -201,7 +205,8 @@ impl LazyTensor {
         })
     }
 
-    /// The same with sorted operands and the pairs that may matter to the reduction, if it is worth it.
+    /// This formula with sorted operands and only the pairs that may matter to the reduction. None if pruning does
+    /// not pay or is not possible.
     pub(crate) fn pruned(&self, request: Request) -> Result<Option<Self>, LazyError> {
         Ok(self.find_pairs(request)?.ok())
     }
@@ -219,7 +224,7 @@ impl LazyTensor {
         }
     }
 
-    /// Why there is nothing to leave out, or not enough of it.
+    /// The reason not to try pruning, if the settings, the sizes or the operands give one.
     fn why_not(&self, request: Request, what: &What) -> Option<Unpruned> {
         let extent = self.extent();
         let (Some(m), Some(n), Some(device)) = (extent.m, extent.n, &extent.device) else {
@@ -241,9 +246,9 @@ impl LazyTensor {
             _ if m == 0 || n == 0 => Some(Unpruned::Empty),
             _ if m.max(n) >= u32::MAX as usize => Some(Unpruned::TooLarge),
             _ if cfg!(target_family = "wasm") => Some(Unpruned::Unreadable),
-            // The gradient by a factor that is 0 is not 0.
+            // A pair that is 0 may have a gradient that is not 0, as a product has by a factor that is 0.
             _ if matches!(what, What::Sum(_)) && self.is_tracked() => Some(Unpruned::Tracked),
-            // Points are sorted in a time that is in proportion to those of the longer axis.
+            // The time to sort grows with the longer axis, and does not pay if the other axis is short.
             _ if auto && m.min(n) < FEW_POINTS => Some(Unpruned::FewPairs),
             _ if auto && (m as u128 * n as u128) < few() => Some(Unpruned::FewPairs),
             _ if auto && what.places() > columns / 16 => Some(Unpruned::ManyValues),
@@ -252,13 +257,13 @@ impl LazyTensor {
     }
 }
 
-/// What matters to a reduction.
+/// Which pairs matter to a reduction.
 enum What {
-    /// The smallest or largest values of each row, so many.
+    /// The pairs with the smallest or largest values of each row. The number says how many values of a row matter.
     Values(usize, End),
-    /// Values that are not 0, or larger than a tolerance.
+    /// The pairs that are not 0, or with a tolerance those that are not below it.
     Sum(Option<Pruning>),
-    /// Values next to the largest one of the row.
+    /// The pairs whose exponential is not negligible next to the largest one of the row.
     Exponentials,
 }
 
@@ -288,13 +293,13 @@ impl What {
         }
     }
 
-    /// The formula whose bounds decide.
+    /// The formula whose bounds decide which pairs matter.
     fn bounded(&self, lazy: &LazyTensor, kind: ReductionKind) -> Expr {
         match (self, kind) {
             (Self::Sum(Some(_)), _) => -lazy.expr.abs(),
             (Self::Exponentials, ReductionKind::SoftmaxSum) => {
                 let values = lazy.expr.slice(1, lazy.dim() - 1);
-                // What is infinite or NaN counts, whatever its score is.
+                // The added term is NaN if a value is infinite or NaN. The pair then counts, whatever its score is.
                 lazy.expr.slice(0, 1) + values.inner_sum() * 0.0
             }
             _ => lazy.expr.clone(),
@@ -308,7 +313,7 @@ struct Attempt<'a> {
     request: Request,
     what: What,
     bounded: Bounded,
-    /// Whether the processor of the host computes.
+    /// Whether the processor of the host runs the reduction.
     on_processor: bool,
 }
 
@@ -351,7 +356,8 @@ impl<'a> Attempt<'a> {
         let auto = self.lazy.pruning == Pruning::Auto;
         let few = |left| Ok(Err(Unpruned::FewExcluded { left }));
         if let (true, What::Values(places, end)) = (auto, &self.what) {
-            // Limits by values exclude several times as much as those by bounds.
+            // Limits from values exclude several times as many pairs as the limits from bounds of this sample. They
+            // are tried unless the sample excludes almost nothing.
             let left = lists.sample(*places, *end).expect(expect);
             if left > MOST_BY_BOUNDS {
                 return few(left);
@@ -367,7 +373,8 @@ impl<'a> Attempt<'a> {
             Axis::J => order.clone(),
             Axis::I => [order[1].clone(), order[0].clone()],
         };
-        // Zeros are found without values, and mostly there are few, so that nothing needs to be sorted.
+        // Zeros are found from bounds alone, without sorted operands. Mostly there are few zeros, and nothing is
+        // sorted in the end.
         let mut sorted = None;
         let limits = match self.what {
             What::Sum(None) => None,
@@ -387,7 +394,8 @@ impl<'a> Attempt<'a> {
         };
         let pairs = pairs.with_order(order).expect("each index has a place");
         let pairs = match (self.request.kind, limits) {
-            // Compilers for graphics cards may round a value in two ways, and a list would miss it.
+            // Compilers for graphics cards may round the same value differently in two kernels. With limits, the list
+            // of the smallest values could then miss it.
             (ReductionKind::Smallest { .. }, Some((_, limits))) if self.on_processor => {
                 pairs.with_limits(limits.into_iter().map(rounded_up).collect())
             }
@@ -409,10 +417,10 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// The formula with its operands in another order, which autodiff does not track.
+    /// The formula with its operands in the given orders. Autodiff does not track the sorted copies.
     fn sorted(&self, orders: &[Option<Arc<[u32]>>; 2]) -> Result<LazyTensor, LazyError> {
         let mut sorted = self.lazy.clone();
-        // Points are often paired with themselves.
+        // Rows and columns are often the same points. They are then sorted once.
         let done: RefCell<Vec<Sorted>> = RefCell::default();
         for (axis, order) in [Axis::I, Axis::J].into_iter().zip(orders) {
             if let Some(order) = order {
@@ -439,7 +447,8 @@ impl<'a> Attempt<'a> {
         Ok(sorted)
     }
 
-    /// What values must not be beyond to matter, by the places of rows and components.
+    /// The limit up to which values matter, for each place of a row and each component. With [`End::Smallest`] values
+    /// above the limit do not matter, with [`End::Largest`] values below it.
     fn limits(&self, lists: &Lists, sorted: &LazyTensor) -> Result<(End, Vec<f64>), LazyError> {
         let Request { kind, axis, .. } = self.request;
         let expect = "bounds can be evaluated";
@@ -468,7 +477,7 @@ impl<'a> Attempt<'a> {
                 let least = f64::from(f32::MIN);
                 let beyond = |value: f64| match value.is_finite() {
                     true => value + sign * margin(value),
-                    // Finite, so that infinite values are found again within it.
+                    // The limit is finite, so that infinite values are within it when they are computed again.
                     false if value * sign < 0.0 => sign * least,
                     false => value,
                 };
@@ -486,7 +495,7 @@ impl<'a> Attempt<'a> {
                 let sums = values(&sizes, ReductionKind::Sum(Accumulation::Blocks), seeds)?;
                 let limit = |sum: f64| match sum.is_finite() {
                     true => -least_size(sum * SURE * tolerance / columns, is_double),
-                    // It may have overflowed.
+                    // The sum may have overflowed. With a limit of NaN, no pair is excluded.
                     false => f64::NAN,
                 };
                 (End::Smallest, numbers(sums, limit))
@@ -510,7 +519,7 @@ impl<'a> Attempt<'a> {
     }
 }
 
-/// A number in F32 that is not less.
+/// The smallest number in F32 that is not less than `number`.
 fn rounded_up(number: f64) -> f32 {
     let single = number as f32;
     match f64::from(single) < number {
@@ -519,14 +528,14 @@ fn rounded_up(number: f64) -> f32 {
     }
 }
 
-/// A tensor whose rows are in another order.
+/// A tensor, an order of its rows, and a copy with the rows in this order.
 struct Sorted {
     of: DispatchTensor,
     order: Arc<[u32]>,
     sorted: DispatchTensor,
 }
 
-/// A size below which values do not matter, such that 0 is below it.
+/// The size below which values do not matter. It is at least the smallest positive number, so that 0 is below it.
 fn least_size(size: f64, is_double: bool) -> f64 {
     size.max(match is_double {
         true => f64::from_bits(1),
@@ -534,7 +543,7 @@ fn least_size(size: f64, is_double: bool) -> f64 {
     })
 }
 
-/// The last of `places` places of each row.
+/// The last of the `places` values of each row.
 fn last_places(values: Tensor<1>, places: usize) -> Tensor<1> {
     let values = values.into_dispatch();
     let mut slices = vec![Slice::full(); values.shape().num_dims()];
@@ -542,7 +551,7 @@ fn last_places(values: Tensor<1>, places: usize) -> Tensor<1> {
     Tensor::from_dispatch(Dispatch::float_slice(values, &slices))
 }
 
-/// What `each` makes of the values of a tensor.
+/// The values of a tensor, with `each` applied to each of them.
 fn numbers(values: Tensor<1>, each: impl Fn(f64) -> f64) -> Vec<f64> {
     let data = values.into_data();
     match data.as_slice::<f32>() {

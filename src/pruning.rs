@@ -1,40 +1,43 @@
-//! Whether pairs that cannot matter are left out, and why not.
+//! How pairs that cannot matter are left out, and reasons why they are not.
 
 use std::fmt;
 
 /// Whether a reduction leaves out pairs that cannot matter. Set by [`LazyTensor::prune`](crate::LazyTensor::prune).
 ///
-/// The smallest values of a formula, or the largest, are found without a look at most pairs. Points are sorted, so that
-/// neighbours share blocks of 16 rows or 64 columns. From the least and largest values of the operands in a block follow
-/// bounds of the formula for all pairs of two blocks, by interval arithmetic. Blocks of pairs whose bounds are beyond what
-/// was found already are not evaluated. The result is the same in every bit, values and indices, in whatever order points
-/// come: of equal values that of the lowest index is found.
+/// The smallest or largest values of a formula are found without evaluating most pairs. Points are sorted, so that
+/// neighbours share blocks of 16 rows (64 on graphics cards) or 64 columns. Interval arithmetic on the least and
+/// largest values of the operands in a block of rows and a block of columns gives bounds of the formula for all pairs
+/// of both blocks. Blocks of pairs are not evaluated if their bounds are beyond the values that were found before.
+/// Values and indices are the same in every bit as without pruning, in whatever order the points come: of equal
+/// values, the one with the lowest index is found.
 ///
-/// Reductions over both axes, a `logsumexp` with weights, and matrices with batches or [ranges](crate::Ranges) have all of
-/// their pairs.
+/// Reductions over both axes, a `logsumexp` with weights, and matrices with batches or [ranges](crate::Ranges)
+/// evaluate all of their pairs, with one exception: blocks of pairs that a mask of indices hides, as in causal
+/// attention, can be left out in matrices with batches, too.
 ///
-/// That pays where operands of few components say how far points are from each other, as the distances of points in space
-/// do, and where there are many points.
+/// Pruning pays where there are many points, and where operands of few components decide how far points are from each
+/// other, as with distances of points in space.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub enum Pruning {
-    /// [`min`](crate::LazyTensor::min), [`max`](crate::LazyTensor::max), [`kmin`](crate::LazyTensor::kmin) and their indices
-    /// leave out pairs where that pays: where there are many pairs and operands have few components, and bounds exclude
-    /// most of the pairs. So does [`sum`](crate::LazyTensor::sum) with pairs that are 0, of very many pairs, where the
-    /// processor computes.
+    /// [`min`](crate::LazyTensor::min), [`max`](crate::LazyTensor::max), [`kmin`](crate::LazyTensor::kmin) and their
+    /// indices leave out pairs where that pays: if there are many pairs, the operands have few components, and bounds
+    /// exclude most of the pairs. [`sum`](crate::LazyTensor::sum) leaves out pairs that are 0, if there are very many
+    /// pairs and a processor computes.
     #[default]
     Auto,
     /// All pairs are evaluated.
     Off,
-    /// Pairs that cannot matter are left out wherever bounds show that, even if it takes longer. That holds for sums,
-    /// too: pairs that are 0 are left out, as those of a Gaussian far away are, and of exponentials in a
-    /// [`logsumexp`](crate::LazyTensor::logsumexp) or a softmax those that are 0 next to the largest one.
+    /// Pairs that cannot matter are left out wherever bounds show it, even if this takes longer. Sums leave out pairs
+    /// that are 0, as a Gaussian is for points that are far apart. A [`logsumexp`](crate::LazyTensor::logsumexp) or a
+    /// softmax leaves out pairs whose exponential is 0 next to the largest one.
     ///
-    /// Sums are added up in another order, so that they are not equal in every bit.
+    /// Sums are added up in another order, so that they may differ by rounding from the sums of all pairs.
     Exact,
-    /// As `Exact`, and pairs are left out that change little: a sum by at most the tolerance times the sum of the absolute
-    /// values of its terms, $\sum_j |f_{ij}|$, a logarithm of a sum by at most the tolerance, and softmax weights by the
-    /// tolerance next to 1. What selects values stays exact.
+    /// As `Exact`, and pairs that change the result little are left out, too. A sum changes by at most the tolerance
+    /// times the sum of the absolute values of its terms, $\sum_j |f_{ij}|$. The logarithm of a sum changes by at
+    /// most the tolerance. The weights of a softmax, which sum to 1, change by at most the tolerance. Reductions that
+    /// select values stay exact.
     Relative(f64),
     /// As `Relative`, but a sum changes by at most the tolerance itself.
     Absolute(f64),
@@ -54,11 +57,11 @@ impl Pruning {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Pruned {
-    /// Only these pairs are evaluated, but for a few that are evaluated twice.
+    /// Only some pairs are evaluated. A few of them are evaluated twice.
     Pairs {
-        /// How many there are.
+        /// The number of pairs that are evaluated.
         left: u128,
-        /// How many pairs there are in all.
+        /// The number of all pairs.
         all: u128,
     },
     /// All pairs are evaluated.
@@ -71,29 +74,29 @@ pub enum Pruned {
 pub enum Unpruned {
     /// [`Pruning::Off`].
     Off,
-    /// Pairs are in ranges, or there are batch dimensions.
+    /// The matrix has ranges or batch dimensions.
     RangesOrBatches,
-    /// The reduction is one that leaves out pairs on request only, or never.
+    /// The reduction leaves out pairs only on request, or never.
     NotDone,
-    /// Autodiff tracks an operand of a sum. A pair may be 0 and its gradient may not.
+    /// Autodiff tracks an operand of a sum. A pair that is 0 may have a gradient that is not 0.
     Tracked,
-    /// An axis is empty, or no operand has it.
+    /// An axis is empty, or no operand depends on it.
     Empty,
-    /// Rows or columns are too many to be numbered in 32 bits.
+    /// There are too many rows or columns to be numbered in 32 bits.
     TooLarge,
-    /// Tensors cannot be read at once where this runs.
+    /// Tensors cannot be read synchronously on this platform.
     Unreadable,
-    /// There are so few pairs that it would not pay.
+    /// There are so few pairs or points that pruning would not pay.
     FewPairs,
-    /// So many values are looked for in each row that it would not pay.
+    /// So many values of each row are requested that pruning would not pay.
     ManyValues,
     /// Points have so many components that few blocks of pairs would be excluded.
     ManyComponents,
     /// No bounds of the formula are known, or they are the same for all blocks.
     NoBounds,
-    /// Bounds exclude too few pairs to pay.
+    /// Bounds exclude too few pairs for pruning to pay.
     FewExcluded {
-        /// About which part of the pairs is left.
+        /// About which fraction of the pairs would remain.
         left: f64,
     },
 }

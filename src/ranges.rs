@@ -1,4 +1,4 @@
-//! Which pairs of a symbolic matrix there are.
+//! Which pairs of a symbolic matrix exist.
 
 use std::{borrow::Cow, fmt, ops::Range, sync::Arc};
 
@@ -7,17 +7,20 @@ use burn_lazy_kernels::{Axis, Ranges as Pairs, RangesError};
 
 use crate::error::{FormulaInfo, LazyError};
 
-/// Which pairs $ij$ of a symbolic matrix there are: of each row, the columns in some ranges. Set by
+/// Which pairs $ij$ of a symbolic matrix exist: for each row, the columns in some ranges. Set by
 /// [`LazyTensor::ranges`](crate::LazyTensor::ranges).
 ///
-/// Pairs that are in no range are not evaluated, and a reduction takes time in proportion to those that are. Ranges are
-/// of clusters of consecutive rows, as in KeOps. They are checked when they are made: no two ranges of a row overlap, and
-/// none leaves the matrix. Rows without ranges are rows without columns, which give what an empty axis gives.
+/// Pairs that are in no range are not evaluated, and a reduction takes time in proportion to the pairs in ranges. All
+/// rows of a cluster of consecutive rows have the same ranges, as in KeOps. Ranges are checked when they are made: no
+/// two ranges of a row overlap, and none leaves the matrix. A row without ranges has no columns, and gives the result
+/// of an empty axis.
 ///
-/// Units of a device take some rows of a cluster at a time, 16 on a CPU with AVX-512 and more on a GPU, so that clusters
-/// of some hundred rows are best. What is kept for a gradient by the columns is made once and shared by clones.
+/// Units of a device take some rows of a cluster at a time, 16 on a CPU with AVX-512 and more on a GPU, so that
+/// clusters of some hundred rows are best. A gradient by the columns needs the transposed ranges, which are made once
+/// and shared by clones.
 ///
-/// Numbers come as slices, vectors or tensors of kind Int or Bool, whatever their device, strides and type of integers.
+/// Numbers are passed as slices, arrays, vectors or tensors of kind Int or Bool, on any device and with any strides
+/// and type of integers.
 ///
 /// ```
 /// # #[cfg(feature = "flex")] {
@@ -39,10 +42,10 @@ use crate::error::{FormulaInfo, LazyError};
 #[cfg_attr(feature = "router", derive(serde::Serialize, serde::Deserialize))]
 pub struct Ranges {
     pairs: Pairs,
-    /// Whether rows stand for columns.
+    /// Whether the rows of `pairs` are the columns of the matrix, and its columns the rows.
     swapped: bool,
-    /// Whether a reduction runs where that of all pairs would: others that are compared with it have other ranges of the
-    /// same matrix, and engines round each in its own way.
+    /// Whether the engine that runs a reduction is chosen as if all pairs existed. Results that are compared may come
+    /// from different ranges of the same matrix, and the engines round differently.
     as_all: bool,
 }
 
@@ -51,7 +54,7 @@ pub trait Values<T: Clone> {
     /// The values.
     ///
     /// # Errors
-    /// If a tensor has negative numbers where none can be, or another shape.
+    /// If a tensor has negative numbers where they are not allowed, or does not have the right shape.
     fn values(&self) -> Result<Cow<'_, [T]>, RangesError>;
 }
 
@@ -118,7 +121,7 @@ impl Ranges {
         }
     }
 
-    /// Ranges of what is reduced over `axis`, for clusters of the other axis.
+    /// Ranges along the reduced `axis`, for clusters of the other axis.
     pub(crate) fn reduced_over(axis: Axis, pairs: Pairs) -> Self {
         Self {
             pairs,
@@ -127,7 +130,7 @@ impl Ranges {
         }
     }
 
-    /// The same, for reductions that run where those of all pairs would.
+    /// The same ranges, for reductions whose engine is chosen as if all pairs existed.
     pub(crate) fn chosen_as_all(self) -> Self {
         Self {
             as_all: true,
@@ -135,15 +138,15 @@ impl Ranges {
         }
     }
 
-    /// The number of pairs by which it is chosen where a reduction runs, if it is not that of all pairs.
+    /// The number of pairs by which the engine of a reduction is chosen. None if it is the number of all pairs.
     #[cfg(all(host_backend, feature = "cpu"))]
     pub(crate) fn pairs_that_count(&self) -> Option<u128> {
         (!self.as_all).then(|| self.pairs())
     }
 
-    /// The columns `columns[slices[k - 1]..slices[k]]` for the rows `rows[k]`, where the first slice starts at 0: the
-    /// first half of what KeOps calls `ranges`, which are `ranges_i`, `slices_i` and `redranges_j`. The other half
-    /// follows from them.
+    /// The columns `columns[slices[k - 1]..slices[k]]` for the rows `rows[k]`, where the first slice starts at 0.
+    /// These are `ranges_i`, `slices_i` and `redranges_j` of KeOps, the first half of what it calls `ranges`. The
+    /// second half follows from the first.
     ///
     /// `size` is the number of rows and of columns. Clusters and ranges may come in any order.
     ///
@@ -159,8 +162,8 @@ impl Ranges {
         Pairs::new(size, &rows, &slices, &columns).map(Self::of)
     }
 
-    /// The pairs of clusters for which `keep` holds, a matrix with a row for each cluster of rows, and a column for each
-    /// cluster of columns.
+    /// All pairs of those pairs of clusters for which `keep` is true. `keep` is a matrix with a row for each cluster
+    /// of rows and a column for each cluster of columns.
     ///
     /// # Errors
     /// If clusters overlap, if rows are in none, or if `keep` has another size.
@@ -172,11 +175,11 @@ impl Ranges {
         Pairs::from_matrix(&rows.values()?, &columns.values()?, &keep.values()?).map(Self::of)
     }
 
-    /// Batches of unequal sizes, one behind the other: the pairs of the `k`-th segment of rows, which is `rows[k]` long,
-    /// and the `k`-th segment of columns.
+    /// Batches of unequal sizes, one after the other: all pairs of the `k`-th segment of rows, which is `rows[k]`
+    /// long, with the `k`-th segment of columns, which is `columns[k]` long.
     ///
     /// # Errors
-    /// If there is another number of segments of columns than of rows.
+    /// If the numbers of segments of rows and of columns differ.
     pub fn lengths(
         rows: &(impl Values<usize> + ?Sized),
         columns: &(impl Values<usize> + ?Sized),
@@ -184,8 +187,8 @@ impl Ranges {
         Pairs::lengths(&rows.values()?, &columns.values()?).map(Self::of)
     }
 
-    /// The pairs of rows and columns with the same label. Labels may come in any order: a reduction sorts its operands by
-    /// them, and results are in the order of the rows.
+    /// The pairs of rows and columns with the same label. Labels may come in any order: a reduction sorts its
+    /// operands by the labels, and results are in the order of the rows.
     ///
     /// # Errors
     /// If there are more rows or columns than can be numbered.
@@ -208,9 +211,10 @@ impl Ranges {
             .map(Self::of)
     }
 
-    /// For each row `i` the columns from `i - below` to `i + above`, both included, as far as there are such columns.
+    /// For each row `i` the columns from `i - below` to `i + above`, both included, within the matrix.
     ///
-    /// Each row has ranges of its own, so that a unit takes one row at a time.
+    /// Each row has a range of its own. Up to 16 neighbouring rows are reduced together over the longest range of
+    /// columns that they have in common, and row by row over their other columns.
     ///
     /// # Errors
     /// If there are more rows or columns than can be numbered.
@@ -218,7 +222,7 @@ impl Ranges {
         Pairs::band(size, below, above).map(Self::of)
     }
 
-    /// For each row `i` the columns up to `i`, itself included. See [`band`](Self::band).
+    /// For each row `i` the columns from 0 to `i`, both included. See [`band`](Self::band).
     ///
     /// # Errors
     /// If there are more rows or columns than can be numbered.
@@ -226,7 +230,8 @@ impl Ranges {
         Pairs::causal(size).map(Self::of)
     }
 
-    /// For each row the columns `index[starts[row]..starts[row + 1]]`: a graph in compressed rows, with `columns` columns.
+    /// For each row the columns `index[starts[row]..starts[row + 1]]`: a graph in the format of compressed sparse
+    /// rows, with `columns` columns.
     ///
     /// # Errors
     /// If `starts` does not ascend from 0 to the number of neighbours, or a column does not exist or comes twice.
@@ -238,11 +243,12 @@ impl Ranges {
         Pairs::neighbors(columns, &starts.values()?, &index.values()?).map(Self::of)
     }
 
-    /// Other ranges for each batch, of batch dimensions `shape`, which broadcast with those of a formula.
+    /// Combines separate ranges for each batch. The batch dimensions are `shape`, and broadcast with the batch
+    /// dimensions of a formula.
     ///
     /// # Errors
-    /// If there is another number of them, if they are for other numbers of rows and columns, or if they are of batches,
-    /// transposed, of clusters or of unsorted labels.
+    /// If there are not as many ranges as batches, if they are for different numbers of rows or columns, or if some
+    /// of them have batch dimensions, are transposed, or come from clusters or unsorted labels.
     pub fn batched(shape: &[usize], each: &[Ranges]) -> Result<Self, RangesError> {
         if let Some(index) = each.iter().position(|own| own.swapped || own.is_ordered()) {
             return Err(RangesError::Order { index });
@@ -251,7 +257,8 @@ impl Ranges {
         Pairs::batched(shape, &pairs).map(Self::of)
     }
 
-    /// The same ranges of rows and columns in this order.
+    /// The same ranges for rows and columns in another order: `order` holds for each place the index of the row (or
+    /// column) at this place.
     pub(crate) fn with_order(self, order: [Option<Arc<[u32]>>; 2]) -> Self {
         let own = |order: Arc<[u32]>| (!order.is_sorted()).then_some(order);
         let [rows, columns] = order.map(|order| order.and_then(own));
@@ -284,7 +291,7 @@ impl Ranges {
         }
     }
 
-    /// The batch dimensions: none where all batches have the same ranges.
+    /// The batch dimensions; empty if all batches have the same ranges.
     pub fn batch(&self) -> &[usize] {
         self.pairs.batch()
     }
@@ -299,7 +306,7 @@ impl Ranges {
         self.pairs.count()
     }
 
-    /// The ranges of what is reduced over `axis`, for clusters of the other axis.
+    /// The ranges along the reduced `axis`, for clusters of the other axis.
     pub(crate) fn over(&self, axis: Axis) -> Pairs {
         match (axis == Axis::I) == self.swapped {
             true => self.pairs.clone(),
@@ -307,7 +314,7 @@ impl Ranges {
         }
     }
 
-    /// The order in which ranges count the rows (or columns), if it is another.
+    /// The order in which the ranges count the rows (or columns). None if it is the order of their indices.
     pub(crate) fn order(&self, axis: Axis) -> Option<&Arc<[u32]>> {
         self.pairs.order(match self.swapped {
             true => axis.other(),
@@ -315,14 +322,14 @@ impl Ranges {
         })
     }
 
-    /// Whether ranges count rows or columns in another order.
+    /// Whether the ranges count rows or columns in another order than that of their indices.
     pub(crate) fn is_ordered(&self) -> bool {
         [Axis::I, Axis::J]
             .iter()
             .any(|axis| self.order(*axis).is_some())
     }
 
-    /// These ranges, of rows and columns in their order.
+    /// The same ranges without an order: the places of rows and columns become their indices.
     #[cfg(feature = "autodiff")]
     pub(crate) fn in_place(&self) -> Self {
         Self {
@@ -336,8 +343,8 @@ impl Ranges {
         self.pairs.fits_batch(shape)
     }
 
-    /// The number of columns of each row that a reduction over `axis` has, in batches of `shape`, in the order of the
-    /// operands.
+    /// The number of pairs of each row of a reduction over `axis`, for batch dimensions `shape`. Rows are in the
+    /// order of their indices.
     pub(crate) fn lengths_over(&self, axis: Axis, shape: &[usize]) -> Vec<usize> {
         let lengths = self.over(axis).lengths_of_rows(shape);
         match self.order(axis.other()) {
@@ -351,7 +358,7 @@ impl Ranges {
         }
     }
 
-    /// Where ranges count the rows (or columns) at `indices`.
+    /// The places at which the ranges count the rows (or columns) with these indices.
     fn places(&self, axis: Axis, indices: &[usize]) -> Vec<usize> {
         match self.order(axis) {
             None => indices.to_vec(),
@@ -362,7 +369,7 @@ impl Ranges {
         }
     }
 
-    /// Those of the rows (or columns) at `indices`, in this order.
+    /// The ranges of the rows (or columns) at `indices`, in the order of `indices`.
     pub(crate) fn select(&self, axis: Axis, indices: &[usize]) -> Self {
         let places = self.places(axis, indices);
         let mut order = [None, None];
@@ -371,7 +378,7 @@ impl Ranges {
         Self::of(self.over(Axis::J).select(axis, &places)).with_order(order)
     }
 
-    /// Those of matrix `number` of batches of `shape`.
+    /// The ranges of matrix `number` of the batch dimensions `shape`.
     pub(crate) fn matrix(&self, shape: &[usize], number: usize) -> Self {
         Self {
             pairs: self.pairs.matrix(shape, number),
@@ -379,7 +386,8 @@ impl Ranges {
         }
     }
 
-    /// Those of the rows (or columns) of each matrix of batches of `shape` at the indices for it.
+    /// For each matrix of the batch dimensions `shape`, the ranges of the rows (or columns) at its own list of
+    /// indices.
     pub(crate) fn gathered(&self, axis: Axis, (shape, indices): (&[usize], &[Vec<usize>])) -> Self {
         let of_matrix = |(number, own): (usize, &Vec<usize>)| {
             let selected = self.matrix(shape, number).select(axis, own);
@@ -415,7 +423,7 @@ impl Ranges {
                 let mut ranges = pairs.of_row(batch, rows[*row]);
                 ranges.any(|own| own.contains(&columns[*row]))
             };
-            // A matrix of one column, which the rows on the diagonal have.
+            // A matrix with one column. A row has this column if its pair on the diagonal exists.
             let index = vec![0; all.iter().filter(|row| there(row)).count()];
             let starts = all.iter().scan(0, |end, row| {
                 *end += usize::from(there(row));
@@ -450,7 +458,7 @@ impl PartialEq for Ranges {
     }
 }
 
-/// Where each place is in `order`.
+/// The inverse of the permutation `order`: for each index its place.
 pub(crate) fn inverse(order: &[u32]) -> Vec<usize> {
     let mut inverse = vec![0; order.len()];
     for (at, place) in order.iter().enumerate() {
@@ -459,7 +467,8 @@ pub(crate) fn inverse(order: &[u32]) -> Vec<usize> {
     inverse
 }
 
-/// The numbers from 0 on. There are no more than ranges can number, or the error of that follows.
+/// The numbers from 0 to `len - 1`. If these do not fit in 32 bits, there are fewer numbers, and making the ranges
+/// fails.
 pub(crate) fn numbered(len: usize) -> Vec<u32> {
     (0..u32::try_from(len).unwrap_or(u32::MAX)).collect()
 }
@@ -477,7 +486,8 @@ impl fmt::Debug for Ranges {
     }
 }
 
-/// The ranges that all parts of a formula have, but for those that have none.
+/// The common ranges of the parts of a formula. Parts without ranges do not matter; if two parts have different
+/// ranges, it is an error.
 pub(crate) fn common(
     parts: &[Option<&Ranges>],
     formula: impl Fn() -> Box<FormulaInfo>,

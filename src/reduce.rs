@@ -30,7 +30,7 @@ impl From<Axis> for Axes {
     }
 }
 
-/// Defines a reduction and the form of it that returns an error, of lazy tensors or of another type.
+/// Defines reductions and their `try_` forms as methods of lazy tensors, or of another type.
 macro_rules! reductions {
     (impl $of:ty; $(
         $(#[$doc:meta])*
@@ -91,8 +91,8 @@ reductions! {
         Ok(cast(k.divided_by_count(sum, axes, 0.0), dtype.into()))
     };
 
-    /// The product over a symbolic axis, $\prod_j f_{ij}$, shaped as the [`sum`](Self::sum); 1 over
-    /// an empty axis. Differentiable, also next to zeros.
+    /// The product over a symbolic axis, $\prod_j f_{ij}$, shaped as the [`sum`](Self::sum); 1 over an empty axis.
+    /// Differentiable, also where values are 0.
     prod / try_prod(axis: impl Into<Axes>) -> Tensor<R> =
         |k| k.values("prod", ReductionKind::Product, axis);
 
@@ -143,12 +143,12 @@ reductions! {
         both.values("sumsoftmaxweight", ReductionKind::SoftmaxSum, axis)
     };
 
-    /// [`sumsoftmaxweight`](Self::sumsoftmaxweight), and the [`logsumexp`](Self::logsumexp) of the scores, in one pass:
-    /// $\sum_j p_{ij} g_{ij}$ of shape `[batch.., M, D]` and $\log \sum_j e^{f_{ij}}$ of shape `[batch.., M, 1]`, with N in
-    /// the place of M over [`Axis::I`].
+    /// [`sumsoftmaxweight`](Self::sumsoftmaxweight), and the [`logsumexp`](Self::logsumexp) of the scores, in one
+    /// pass: $\sum_j p_{ij} g_{ij}$ of shape `[batch.., M, D]` and $\log \sum_j e^{f_{ij}}$ of shape
+    /// `[batch.., M, 1]`, with N in place of M over [`Axis::I`].
     ///
-    /// With both, a softmax over some of the columns can be joined with that over the others, or its sum of weights can
-    /// have a further term. Both are differentiable.
+    /// With both results, a softmax over some of the columns can be combined with a softmax over the others, and a
+    /// further term can be added to the sum of the weights. Both are differentiable.
     sumsoftmaxweight_logsumexp / try_sumsoftmaxweight_logsumexp(
         weight: impl IntoLazy,
         axis: Axis
@@ -173,8 +173,9 @@ reductions! {
         |k| k.values("max", ReductionKind::Maximum, axis);
 
     /// The index of the smallest value, $\mathrm{argmin}_j f_{ij}$ of each component, shaped as the
-    /// [`sum`](Self::sum). It is that of the first of equal values, that of the first NaN if there is one, and -1
-    /// over an empty axis. Indices are exact for any size, and count within a batch.
+    /// [`sum`](Self::sum). If several values are equal, it is the first of their indices. It is the index of the
+    /// first NaN if there is one, and -1 over an empty axis. Indices are exact for any size, and count within a
+    /// batch.
     argmin / try_argmin(axis: Axis) -> Tensor<R, Int> =
         |k| k.indices("argmin", ReductionKind::Minimum, axis);
 
@@ -338,7 +339,7 @@ impl LazyTensor {
         Ok(values)
     }
 
-    /// The values in the type in which kernels compute: F32 for halves.
+    /// The values in the type in which kernels compute: F32 for F16 and BF16.
     pub(crate) fn wide_values<const R: usize>(
         &self,
         operation: &'static str,
@@ -355,8 +356,8 @@ impl LazyTensor {
         Ok(Tensor::from_dispatch(values.expect("they are wanted")))
     }
 
-    /// A sum over `axes`, divided by the number of terms less `fewer`. Not by a scalar: Burn's derivative of that divides in
-    /// F32, whatever the type is.
+    /// A sum over `axes`, divided by the number of terms minus `fewer`. The divisor is a tensor: Burn's derivative of
+    /// a division by a scalar divides in F32, whatever the type is.
     pub(crate) fn divided_by_count<const R: usize>(
         &self,
         sum: Tensor<R>,
@@ -367,7 +368,8 @@ impl LazyTensor {
         sum / (terms - fewer)
     }
 
-    /// How many values are reduced to each of those of `result`: `[.., 1]`, or of size 1 where it is the same everywhere.
+    /// The number of values that are reduced to each value of `result`: `[.., 1]`, or a tensor with a single number
+    /// if it is the same everywhere.
     pub(crate) fn terms<const R: usize>(&self, axes: Axes, result: &Tensor<R>) -> Tensor<R> {
         self.counts(axes, result).unwrap_or_else(|| {
             let [m, n] = self.sizes().map(|size| size as f64);
@@ -453,8 +455,8 @@ impl LazyTensor {
         ))
     }
 
-    /// The softmax-weighted sums of a formula of [scores and weights](Self::with_weights), and the logarithms of the sums of
-    /// exponentials in the type in which kernels compute.
+    /// The softmax-weighted sums of a formula of [scores and weights](Self::with_weights), and the logarithms of the
+    /// sums of exponentials. The logarithms are in the type in which kernels compute.
     pub(crate) fn softmax_and_logsumexp<const R: usize>(
         &self,
         operation: &'static str,
@@ -463,7 +465,7 @@ impl LazyTensor {
         let Reduced { values, state, .. } = self.reduce::<R>(operation, request.with_state())?;
         let values: Tensor<R> = Tensor::from_dispatch(values.expect("they are wanted"));
         let Some(state) = state else {
-            // A formula without tensors is not computed by kernels.
+            // A formula without tensors is not computed by kernels, which would give the state.
             let kind = ReductionKind::LogSumExp { scores: 1 };
             let scores = self.try_slice(0..1)?;
             let logarithms = scores.wide_values(operation, kind, request.axis.into())?;
@@ -472,13 +474,14 @@ impl LazyTensor {
         let state: Tensor<R> = Tensor::from_dispatch(state);
         let maxima = state.clone().narrow(R - 1, 0, 1).detach();
         let sums = state.narrow(R - 1, 1, 1);
-        // A row without exponentials has no gradient.
+        // A row whose exponentials are all 0 has no gradient.
         let nothing = sums.clone().equal_elem(0.0);
         let logarithms = sums.mask_fill(nothing.clone(), 1.0).log() + maxima;
         Ok([values, logarithms.mask_fill(nothing, f64::NEG_INFINITY)])
     }
 
-    /// Scores and values of rows. A row without pairs has the score $-\infty$ and the value NaN, which does not count.
+    /// Scores and values of rows, with the value 0 for rows without pairs. Such a row has the score $-\infty$ and the
+    /// value NaN, which must not count.
     fn without_empty_rows(&self) -> Result<Self, LazyError> {
         let score = self.try_slice(0..1)?;
         let nothing = score.try_apply(ScalarOp::Equal, f64::NEG_INFINITY)?;
@@ -486,7 +489,7 @@ impl LazyTensor {
         LazyTensor::try_concat(&[score, values.try_mask_where(nothing, 0.0)?])
     }
 
-    /// Reduces over j, and the results over i, in the type in which kernels compute.
+    /// Reduces over $j$, and then the results over $i$, in the type in which kernels compute.
     fn reduce_both<const R: usize>(
         &self,
         operation: &'static str,
@@ -540,7 +543,7 @@ pub(crate) fn largest(dtype: IntDType) -> u128 {
     }
 }
 
-/// What a symbolic matrix is multiplied with: a tensor.
+/// The right-hand side of a product with a symbolic matrix: a tensor.
 #[diagnostic::on_unimplemented(
     message = "a symbolic matrix is multiplied with a tensor, not with `{Self}`",
     note = "the product of two symbolic matrices would have to be stored: apply them one after the \

@@ -1,4 +1,4 @@
-//! How a reduction is asked for, checked and handed to the backend.
+//! How a reduction is requested, checked and passed to the backend.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::{
     ops::{LazyOps, Operands, Reduced, Reduction, anchored, cast_of},
 };
 
-/// A reduction as a method asks for it.
+/// A reduction as a method requests it.
 #[derive(Clone, Copy)]
 pub(crate) struct Request {
     pub kind: ReductionKind,
@@ -41,12 +41,12 @@ impl Request {
         }
     }
 
-    /// The same request, and whether the result leaves out the other axis, of size 1.
+    /// The same request. If `squeezed`, the result leaves out the axis that is not reduced, which has size 1.
     pub(crate) fn squeezed(self, squeezed: bool) -> Self {
         Self { squeezed, ..self }
     }
 
-    /// The same request, also for the maxima and sums that the values are computed from.
+    /// The same request, also for the maxima and sums of exponentials that the values are computed from.
     pub(crate) fn with_state(self) -> Self {
         let wanted = Wanted {
             state: true,
@@ -62,7 +62,7 @@ impl Request {
 }
 
 impl LazyTensor {
-    /// Checks that there is a tensor, which says where to compute.
+    /// Checks that there is a tensor, which determines the device.
     pub(crate) fn check_tensor(&self) -> Result<(), LazyError> {
         match self.extent().device {
             Some(_) => Ok(()),
@@ -80,7 +80,7 @@ impl LazyTensor {
         }
     }
 
-    /// The reduction over `axis`, for a tensor of `R` dimensions.
+    /// Runs a reduction whose result is a tensor of `R` dimensions.
     pub(crate) fn reduce<const R: usize>(
         &self,
         operation: &'static str,
@@ -98,7 +98,7 @@ impl LazyTensor {
         let fewer = match self.pruned(request) {
             Ok(Some(pruned)) => Some(pruned),
             Ok(None) => self.of_masks(request),
-            // The device may refuse ranges, and run all pairs.
+            // The device may refuse ranges. It may still run all pairs.
             Err(LazyError::Launch { .. }) => None,
             Err(error) => return Err(error),
         };
@@ -108,8 +108,8 @@ impl LazyTensor {
         }
     }
 
-    /// The reduction of sorted operands, the same in every bit. Indices are kept where they are not asked for, too: they
-    /// decide between zeros of both signs.
+    /// Runs a reduction of sorted operands. Selected values are the same in every bit as those of unsorted operands.
+    /// For this, indices are computed even if they are not requested: they decide between 0 and -0, which are equal.
     fn run_pruned(&self, request: Request) -> Result<Reduced<Dispatch>, LazyError> {
         let mut prepared = self.reduction(request)?;
         prepared.reduction.wanted.indices |= request.kind.selects();
@@ -120,7 +120,7 @@ impl LazyTensor {
         })
     }
 
-    /// The same with operands in the order in which ranges count them, if that is another order.
+    /// This formula with its operands in the order in which its ranges count them. None if they are in this order.
     fn in_order(&self) -> Result<Option<Self>, LazyError> {
         let Some(ranges) = self.ranges.as_ref().filter(|ranges| ranges.is_ordered()) else {
             return Ok(None);
@@ -133,7 +133,7 @@ impl LazyTensor {
         }))
     }
 
-    /// The same with rows and columns in another order, of all pairs.
+    /// This formula with its rows and columns in the given orders. An order drops the ranges.
     pub(crate) fn in_orders(&self, orders: &[Option<Arc<[u32]>>; 2]) -> Result<Self, LazyError> {
         let mut ordered = self.clone();
         for (axis, order) in [Axis::I, Axis::J].into_iter().zip(orders) {
@@ -206,7 +206,7 @@ impl LazyTensor {
             ranges: self.ranges.clone(),
             scalars,
         };
-        // Simplification has left the other operands out, so that their gradient is 0.
+        // Simplification has removed the other operands from the formula, so that their gradient is 0.
         let is_dropped = |operand: &&Operand| !leaves.contains(&operand.var);
         let dropped = self.operands.iter().filter(is_dropped);
         let dropped = dropped.filter_map(Operand::as_tensor);
@@ -248,8 +248,8 @@ impl LazyTensor {
         }
     }
 
-    /// The type of the operands as kernels read them. It is the type of the formula, but F32 where F16 or BF16 meet
-    /// whole numbers, which they do not hold.
+    /// The type of the operands as kernels read them. It is the type of the formula, except if a formula of F16 or
+    /// BF16 has integer operands. These types hold few integers, so it is F32 then.
     fn computed<'a>(&self, mut operands: impl Iterator<Item = &'a Operand>) -> DType {
         let dtype = self.extent().dtype.expect("there is a tensor operand");
         let is_half = matches!(dtype, DType::F16 | DType::BF16);
@@ -259,8 +259,8 @@ impl LazyTensor {
         }
     }
 
-    /// The formula, with a tensor in it, and its leaves. A formula of the indices of rows and columns alone has none, nor
-    /// has a number over ranges, and a kernel needs one.
+    /// The formula and its leaves. If a kernel must compute it, a tensor is among the leaves. A formula of row and
+    /// column indices alone has no tensor, and neither has a number in a matrix with ranges, but a kernel needs one.
     fn anchored(&self) -> (Formula, Vec<Var>) {
         let (formula, leaves) = simplified(&self.expr);
         let dependence = self.expr.dependence();
@@ -328,15 +328,15 @@ impl LazyTensor {
         dtype: DType,
         reduction: &Reduction,
     ) -> Result<(), LazyError> {
-        /// The most tensors of a derivative beside the operands: the cotangent, the result, its indices, its state,
-        /// and two other reductions.
+        /// The largest number of tensors of a derivative besides the operands: the cotangent, the result, its
+        /// indices, its state, and two other reductions.
         const MORE: usize = 6;
         let kind = ReductionKind::Sum(Accumulation::Blocks);
-        // Operands of the backward pass are in the order of ranges.
+        // The ranges take one more buffer. They have no order, as the operands of the backward pass are sorted.
         let ranges = usize::from(reduction.ranges.is_some());
         let own = computed(dtype);
         let binds = |count| check(device, Some(own), kind, Wanted::VALUES, count + ranges);
-        // Making the derivative takes time, and few formulas have so many operands that it must be looked at.
+        // Making the derivative takes time, and few formulas have so many operands that it is needed for this check.
         let count = reduction.formula.tensors().count();
         if binds(count + MORE).is_ok() {
             return Ok(());
@@ -345,7 +345,7 @@ impl LazyTensor {
         binds(derivative.tensors(reduction)).map_err(|error| self.unsupported(device, error))
     }
 
-    /// Checks what the backend would refuse for a formula of `count` tensors.
+    /// Checks that the backend runs a reduction of formulas of `count` tensors.
     pub(crate) fn check_device(
         &self,
         device: &Device,
@@ -389,8 +389,8 @@ impl LazyTensor {
     }
 }
 
-/// The formula of an expression, and its leaves: what [`Formula::new`] makes of it, once for all expressions that are
-/// written alike.
+/// The simplified formula of an expression, and its leaves, as [`Formula::new`] makes them. Expressions that are
+/// written alike share one cached formula.
 pub(crate) fn simplified(expr: &Expr) -> (Formula, Vec<Var>) {
     static FORMULAS: Kept<u128, (Formula, Vec<usize>)> = Kept::new();
 
@@ -411,7 +411,7 @@ pub(crate) fn simplified(expr: &Expr) -> (Formula, Vec<Var>) {
     )
 }
 
-/// A reduction and what it is made of.
+/// A reduction that is ready to run, with its operands.
 struct Prepared {
     reduction: Reduction,
     /// The tensors in the order of the formula.
@@ -424,17 +424,17 @@ struct Prepared {
     dropped: Vec<DispatchTensor>,
 }
 
-/// The same `values` plus 0 times `dropped`. They do not depend on `dropped`, but now are part of its autodiff graph,
-/// so that the gradient by `dropped` is 0 and not missing.
+/// The same `values`, plus a 0 that is made from `dropped`. So they become part of the autodiff graph of `dropped`,
+/// and the gradient by `dropped` is 0 and not missing.
 fn with_graph_of(values: DispatchTensor, dropped: DispatchTensor) -> DispatchTensor {
     let device = Tensor::<1>::from_dispatch(dropped.clone()).device();
     let (shape, rank) = (dropped.shape(), values.shape().num_dims());
     let first = match shape.num_elements() {
-        // The sum of nothing.
+        // The sum of an empty tensor is a tensor of one 0.
         0 => Dispatch::float_sum(dropped),
         _ => Dispatch::float_slice(dropped, &vec![Slice::from(0..1); shape.num_dims()]),
     };
-    // Masked, as it may be NaN.
+    // Masked, and not multiplied by 0, as it may be NaN.
     let first = Dispatch::float_reshape(first, Shape::from(vec![1; rank]));
     let all = Tensor::<1, Bool>::from_data([true], &device).into_dispatch();
     let all = Dispatch::bool_reshape(all, Shape::from(vec![1; rank]));

@@ -19,13 +19,13 @@ use crate::{
 
 reductions! {
     /// The variance over a symbolic axis, $\frac{1}{N - 1} \sum_j (f_{ij} - \mu_i)^2$ with the mean $\mu_i$, shaped
-    /// as the [`sum`](Self::sum). As Burn's `var` it is divided by one less than the number of values, so that it is
-    /// NaN for a single value. It is also NaN over an empty axis and where any value is infinite.
+    /// as the [`sum`](Self::sum). As in Burn's `var`, the divisor is one less than the number of values, so that the
+    /// variance of a single value is NaN. It is also NaN over an empty axis and where any value is infinite.
     ///
     /// Deviations are taken from a running mean, and the results of blocks are merged. So no digits are lost where
-    /// values are large next to their variance (Welford, "Note on a method for calculating corrected sums of squares
-    /// and products", 1962; Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample
-    /// variances", 1979). Halves are computed in F32. Differentiable.
+    /// values are large compared with their variance (Welford, "Note on a method for calculating corrected sums of
+    /// squares and products", 1962; Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for
+    /// computing sample variances", 1979). F16 and BF16 are computed in F32. Differentiable.
     ///
     /// ```
     /// # #[cfg(feature = "flex")] {
@@ -117,8 +117,8 @@ impl LazyTensor {
         Ok(split(values.expect("they are wanted"), self.dim()))
     }
 
-    /// The same over both axes, in the type in which kernels compute. The variance is the mean of the variances of the rows
-    /// plus the variance of their means.
+    /// The variance and the mean over both axes, in the type in which kernels compute. The variance is the mean of
+    /// the variances of the rows plus the variance of their means.
     fn moments_of_all<const R: usize>(&self, unbiased: bool) -> Result<[Tensor<R>; 2], LazyError> {
         if self.ranges.is_some() {
             return self.moments_of_ranges(unbiased);
@@ -136,7 +136,7 @@ impl LazyTensor {
         let within = Tensor::<R>::from_dispatch(within.expect("they are wanted"));
         let [between, mean] = leaf(means)?.moments_of(biased.squeezed(true))?;
         let [m, n] = self.sizes().map(|size| size as f64);
-        // Burn's derivative of a division by a scalar divides in F32.
+        // Not divided by `m`, as Burn's derivative of a division by a scalar divides in F32.
         let biased = within * (1.0 / m) + Tensor::from_dispatch(between);
         let variance = match unbiased {
             true => biased * (m * n / (m * n - 1.0)),
@@ -147,8 +147,9 @@ impl LazyTensor {
 }
 
 impl LazyTensor {
-    /// The same where rows have different numbers of columns, which the formula above does not know: the mean first, and
-    /// then the squared deviations from it.
+    /// The variance and the mean over both axes of a matrix with ranges. Rows may have different numbers of columns,
+    /// for which the formula of [`moments_of_all`](Self::moments_of_all) does not hold. So the mean is computed
+    /// first, and then the squared deviations from it.
     fn moments_of_ranges<const R: usize>(
         &self,
         unbiased: bool,
@@ -163,13 +164,13 @@ impl LazyTensor {
         let squares: Tensor<R> = squares.wide_values("var", kind, Axes::Both)?;
         let fewer = if unbiased { 1.0 } else { 0.0 };
         let variance = wide.divided_by_count(squares, Axes::Both, fewer);
-        // Of no pairs it is NaN, not 0 / -1.
+        // The variance of no pairs is NaN, not 0 / -1.
         let variance = variance.mask_fill(mean.clone().is_nan(), f64::NAN);
         Ok([variance, mean])
     }
 }
 
-/// The two places of `[.., 2, width]`, or of `[.., 2]` for a width of 1.
+/// Splits `[.., 2, width]`, or `[.., 2]` for a width of 1, into the variance and the mean.
 fn split(values: DispatchTensor, width: usize) -> [DispatchTensor; 2] {
     let mut shape = values.shape().to_vec();
     let places = if width == 1 {

@@ -1,4 +1,4 @@
-//! Exact comparisons of whole numbers that the type of the formula does not hold.
+//! Exact comparisons of whole numbers that the type of the formula does not hold exactly.
 //!
 //! An integer operand is stored in digits. The digits are compared one after the other, so that labels beyond 2^24
 //! are told apart in F32.
@@ -23,14 +23,15 @@ struct Digits {
 }
 
 impl LazyTensor {
-    /// The exact comparison with `other`. None if `op` is no comparison, if neither side is an integer operand or
-    /// components of one, or if the other side is neither that nor a number.
+    /// The exact comparison with `other`. None if `op` is not a comparison, or if no exact comparison is possible or
+    /// needed. At least one side must be an operand of integers or booleans, or components of one. The other side
+    /// must be the same, or a number. If all numbers have a single digit, the usual comparison is exact.
     pub(crate) fn compare_whole(
         &self,
         op: ScalarOp,
         other: &LazyTensor,
     ) -> Option<Result<Self, LazyError>> {
-        // The comparisons of the last digit and of those before it.
+        // The comparison of the higher digits, and that of the last digit.
         let (strict, last) = match op {
             ScalarOp::Equal | ScalarOp::NotEqual => (None, ScalarOp::Equal),
             ScalarOp::Less | ScalarOp::LessEqual => (Some(ScalarOp::Less), op),
@@ -79,7 +80,7 @@ impl LazyTensor {
         Some(Self::combine(holds, &[&parts[0], &parts[1]]))
     }
 
-    /// The digits of an operand of whole numbers, or of components of it.
+    /// The digits of this formula, if it is an operand of integers or booleans, or components of one.
     fn whole(&self) -> Option<Digits> {
         let is_whole = |operand: &&Operand| {
             let value = operand.as_tensor();
@@ -106,7 +107,7 @@ impl LazyTensor {
         None
     }
 
-    /// A run-time scalar in `count` or more digits, each of which is a run-time scalar.
+    /// This formula in `count` or more digits, if it is a run-time scalar. Each digit is a run-time scalar, too.
     fn number(&self, count: usize) -> Option<Digits> {
         let Node::Var(var) = self.expr.node() else {
             return None;
@@ -115,7 +116,7 @@ impl LazyTensor {
         let Value::Scalar(value) = operand.value else {
             return None;
         };
-        // A number beyond all integers needs no digits: comparing it in the type of the formula is right.
+        // A number beyond all integers needs no digits: the comparison in the type of the formula is right.
         if !value.is_finite() || value.abs() >= 2f64.powi(64) {
             return None;
         }
@@ -148,7 +149,7 @@ impl Digits {
         self.digits.len() - usize::from(self.fraction)
     }
 
-    /// Writes the same number in `count` digits, and its fraction.
+    /// Extends the number to `count` digits besides its fraction. Its value stays the same.
     fn extend(&mut self, count: usize) {
         let base = f64::from(1u32 << DIGIT_BITS);
         while self.whole_digits() < count {

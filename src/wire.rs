@@ -1,11 +1,13 @@
 //! Reductions as they are sent to a server: as the scalars of a custom operation of Burn.
 //!
-//! The scalars are words of 64 bits: the version of this form, a number for the functions and reductions that both
-//! sides know, the length of a text in bytes, and the text, eight bytes a word, the lowest first. The text has
-//! everything but the tensors and the run-time scalars, which follow as floating point numbers.
+//! The scalars are words of 64 bits: the version of this format, a hash of the functions and reductions that the
+//! sender knows, the length of a text in bytes, and the text, eight bytes a word, the lowest byte first. The text
+//! holds everything except the tensors and the run-time scalars. The run-time scalars follow as floating point
+//! numbers.
 //!
-//! Burn keeps graphs of operations and sends only their scalars again. Graphs with as many scalars are one to it,
-//! whatever the scalars are, so nothing may be told by their number alone.
+//! Burn keeps graphs of operations on the server, and sends only their scalars again. It takes two graphs with the
+//! same number of scalars for the same graph, whatever the scalars are. So everything must be in the values of the
+//! scalars, and nothing in their number alone.
 
 use std::{borrow::Cow, sync::LazyLock};
 
@@ -21,21 +23,21 @@ use crate::{
     ranges::Ranges,
 };
 
-/// The version of this form. Every change of what is sent raises it.
+/// The version of this format. Every change of what is sent raises it.
 const VERSION: u64 = 1;
 
-/// The most numbers in a result, and the most rows and columns. More cannot be numbered in kernels.
+/// The largest number of values in a result, and of rows and of columns. Kernels cannot number more.
 const MOST_NUMBERS: usize = u32::MAX as usize;
 
-/// Why a reduction is not sent, or not read.
+/// Why a reduction cannot be sent or read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum WireError {
-    /// The client is of another version.
+    /// The client sends another version of the format.
     #[error(
         "the client sends reductions in version {given}, and this server reads version {expected}"
     )]
     Version { given: u64, expected: u64 },
-    /// The client has other functions.
+    /// The client has another version of this crate, or other functions.
     #[error(
         "the client has another version of burn-lazy than this server, {}, or other functions: both must be built with the same",
         env!("CARGO_PKG_VERSION")
@@ -44,10 +46,10 @@ pub(crate) enum WireError {
     /// There are too few or too many scalars, or scalars of another type.
     #[error("{0}")]
     Scalars(String),
-    /// The text is none of a reduction.
+    /// The text does not hold a reduction.
     #[error("the reduction cannot be read: {0}")]
     Text(String),
-    /// There is no such reduction.
+    /// The reduction is not valid, or too large.
     #[error("{0}")]
     Reduction(String),
 }
@@ -69,8 +71,9 @@ struct Body<'a> {
     ranges: Option<Cow<'a, Ranges>>,
 }
 
-/// A number for this version, and for its functions and reductions: the text names them by their places. It is that of Fowler,
-/// Noll and Vo, as hashes of the standard library change with it.
+/// A hash of the version of this crate and of the names of its functions and reductions, which the text names by
+/// their places. It is the hash FNV-1a of Fowler, Noll and Vo, as the hashes of the standard library may change with
+/// its version.
 fn functions() -> u64 {
     static NUMBER: LazyLock<u64> = LazyLock::new(|| {
         let functions = ScalarOp::all().into_iter().map(|op| format!("{op:?}"));
@@ -85,7 +88,7 @@ fn functions() -> u64 {
     *NUMBER
 }
 
-/// The scalars that say what `reduction` is.
+/// The scalars that hold `reduction`.
 pub(crate) fn encode(reduction: &Reduction) -> Vec<ScalarIr> {
     let body = Body {
         formula: Cow::Borrowed(&reduction.formula),
@@ -113,8 +116,8 @@ pub(crate) fn encode(reduction: &Reduction) -> Vec<ScalarIr> {
     words.chain(scalars).collect()
 }
 
-/// The reduction that `scalars` say. They may come from anyone. It is one that [`check`] allows, of tensors that are not
-/// known here.
+/// The reduction that `scalars` hold. They may come from anyone, so the reduction is checked by [`check`]. Its
+/// tensors are not known here, and must be checked by the caller.
 pub(crate) fn decode(scalars: &[ScalarIr]) -> Result<Reduction, WireError> {
     let word = |at: usize| match scalars.get(at) {
         Some(ScalarIr::UInt(word)) => Ok(*word),
@@ -186,7 +189,7 @@ pub(crate) fn decode(scalars: &[ScalarIr]) -> Result<Reduction, WireError> {
     Ok(reduction)
 }
 
-/// Checks what a backend relies on in a reduction, and that it is none of those that are too large to be read.
+/// Checks everything that a backend relies on in a reduction, and that the reduction is not too large to be read.
 pub(crate) fn check(reduction: &Reduction) -> Result<(), WireError> {
     let wrong = |what: String| Err(WireError::Reduction(what));
     let Reduction {

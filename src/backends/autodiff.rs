@@ -1,6 +1,6 @@
 //! Autodiff: the gradient of a reduction is a reduction of the differentiated formula.
 
-/// Calls a function that has the number of operands as a parameter.
+/// Calls a function that has the number of operands as a constant parameter.
 macro_rules! by_count {
     ($function:ident, $operands:ident, $($argument:expr),*) => {
         by_count!(@ $function, $operands, ($($argument),*), 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16)
@@ -47,21 +47,21 @@ use crate::{
     ranges::{Ranges, inverse},
 };
 
-/// The most tensors of one tracked reduction. Burn's trait has the number of parents of a node as a constant
-/// parameter.
+/// The largest number of tensors of one tracked reduction. Burn's trait has the number of parents of a node as a
+/// constant parameter.
 pub(crate) const MAX_OPERANDS: usize = 16;
 
 #[derive(Debug)]
 struct Reduce;
 
-/// What the backward pass needs beside the operands.
+/// What the backward pass needs besides the operands.
 #[derive(Clone, Debug)]
 struct Kept<B: Backend> {
     operands: Vec<NodeId>,
     reduction: Reduction,
-    /// The result, where the derivative is written in terms of it. It is not rounded to F16 or BF16.
+    /// The result, if the derivative is written in terms of it. It is not rounded to F16 or BF16.
     values: Option<FloatTensor<B>>,
-    /// The indices where the result was found, if it is one of the values.
+    /// The indices where the result was found, if the reduction selects values, as a minimum does.
     indices: Option<IntTensor<B>>,
     /// The maxima that exponentials are relative to, and their sums.
     state: Option<FloatTensor<B>>,
@@ -89,8 +89,8 @@ fn register<B: Backend + LazyOps, const N: usize>(
     checkpointer: &mut Checkpointer,
 ) {
     let kept = ops.state;
-    // All operands are retrieved, also those whose gradient is not wanted. The gradient by another operand may
-    // read them.
+    // All operands are retrieved, even those whose gradient is not wanted. The gradient by another operand may read
+    // them.
     let operands: Vec<FloatTensor<B>> = kept
         .operands
         .iter()
@@ -116,7 +116,7 @@ struct Pairs<B: Backend> {
     reduction: Reduction,
     cotangent: Cotangent,
     operands: Vec<FloatTensor<B>>,
-    /// The leaves of the cotangent that are no operands, with their tensors.
+    /// The leaves of the cotangent that are not operands, with their tensors.
     others: Vec<(Var, FloatTensor<B>)>,
     /// The leaves of the cotangent that are numbers.
     parameters: Vec<(Var, f64)>,
@@ -130,12 +130,13 @@ impl<B: Backend + LazyOps> Pairs<B> {
         let reduction = kept.reduction.clone();
         let dtypes: Vec<FloatDType> = operands.iter().map(|t| t.dtype().into()).collect();
         let computed: FloatDType = computed(operands[0].dtype()).into();
-        // The cotangent of a row is that of the row of the result to which it was added.
+        // Rows that were added up into one row of the result all have the cotangent of this row.
         let cotangent = match reduction.fold {
             Some(fold) => repeat::<B>(cotangent, fold, reduction.size(reduction.axis.other())),
             None => cotangent,
         };
-        // Operands are in the order of ranges, what the forward pass gave is in that of indices.
+        // The operands are in the order of the ranges. The cotangent and the results of the forward pass are in the
+        // order of the indices, and are sorted below.
         let order = Order::of(&reduction);
         let reduction = Reduction {
             fold: None,
@@ -185,14 +186,14 @@ impl<B: Backend + LazyOps> Pairs<B> {
         pairs
     }
 
-    /// A tensor with `dim` numbers a row of the output, as an operand.
+    /// A tensor with `dim` numbers for each row of the result, in the shape of an operand.
     fn rows(&self, tensor: FloatTensor<B>, dim: usize) -> FloatTensor<B> {
         let mut shape = self.reduction.batch.clone();
         shape.extend([self.reduction.size(self.reduction.axis.other()), dim]);
         B::float_reshape(tensor, Shape::from(shape))
     }
 
-    /// The reduction of another formula of the same operands.
+    /// The result of a reduction of another formula of the same operands.
     fn reduced(&self, kind: ReductionKind, root: &Expr) -> FloatTensor<B> {
         let dim = root.dim();
         let axis = self.reduction.axis;
@@ -206,7 +207,7 @@ impl<B: Backend + LazyOps> Pairs<B> {
         })
     }
 
-    /// The number of a leaf, or its tensor.
+    /// The variable and the tensor of a leaf.
     fn tensor(&self, leaf: &Var) -> (Var, FloatTensor<B>) {
         let id = leaf.id as usize;
         match self.others.iter().find(|(var, _)| var.id == leaf.id) {
@@ -218,7 +219,7 @@ impl<B: Backend + LazyOps> Pairs<B> {
         }
     }
 
-    /// The run-time scalars among the leaves.
+    /// The values of the run-time scalars among the leaves.
     fn scalars(&self, leaves: &[Var]) -> Vec<f64> {
         let scalars = leaves.iter().filter(|leaf| leaf.scalar);
         let number = |leaf: &Var| {
@@ -279,7 +280,8 @@ impl<B: Backend + LazyOps> Pairs<B> {
         };
         let on = |axis: Axis| of(Some(axis).into());
         let (mut rows, columns) = (on(axis.other()), on(axis));
-        // The gradient by a parameter is summed as that by an operand of the output axis, and then over the rows.
+        // The gradient by a parameter is summed like the gradient by an operand of the axis that is not reduced, and
+        // then over the rows.
         let parameters = of(Dependence::default());
         let mut groups = vec![(columns, Summed::Over(axis.other(), None))];
         match self.fold(parameters.iter().map(|k| vars[*k].dim).sum()) {
@@ -287,7 +289,8 @@ impl<B: Backend + LazyOps> Pairs<B> {
             fold => groups.push((parameters, Summed::Over(axis, fold))),
         }
         groups.push((rows, Summed::Over(axis, None)));
-        // The gradients by tensors of pairs that batches share are added up on the way, each by itself.
+        // Gradients by tensors of pairs that batches share are added up over these batches meanwhile, each in a group
+        // of its own.
         let sharing = |k: usize| {
             let shape = self.operands[k].shape();
             shared(&self.reduction.batch, &shape, vars[k].axes)
@@ -346,24 +349,24 @@ impl<B: Backend + LazyOps> Pairs<B> {
         all
     }
 
-    /// The number of rows into which the rows for parameters of `dim` components together are added up, if they are
-    /// too many to be stored.
+    /// The number of rows into which the rows of gradients by parameters are added up, if there are too many rows to
+    /// store. `dim` is the number of components of these parameters together.
     fn fold(&self, dim: usize) -> Option<usize> {
         let batches = self.reduction.batch.iter().product::<usize>().max(1);
         let most = (FOLDED_NUMBERS / (dim * batches).max(1)).max(FOLDED_ROWS.div_ceil(batches));
         let rows = self.reduction.size(self.reduction.axis.other());
-        // Rows that have ranges are not added up by kernels.
+        // Kernels do not add up rows that have ranges.
         (rows > most && self.reduction.ranges.is_none()).then_some(most)
     }
 
-    /// The sums of `root` over `axis`, `[batch.., rows or fold, dim]`; none where they are 0.
+    /// The sums of `root` over `axis`, `[batch.., rows or fold, dim]`. None if they are 0.
     fn sums(&self, root: &Expr, axis: Axis, fold: Option<usize>) -> Option<FloatTensor<B>> {
         let kind = ReductionKind::Sum(match self.reduction.kind {
             ReductionKind::Sum(accumulation) => accumulation,
             _ => Accumulation::Blocks,
         });
         match self.reduce(root, kind, axis, fold) {
-            // A sum over no batches or of no rows.
+            // There are no batches or no rows.
             Ok(sums) if sums.shape().num_elements() == 0 => None,
             Ok(sums) => Some(sums),
             Err(equal) if equal.iter().all(|value| *value == 0.0) => None,
@@ -371,7 +374,7 @@ impl<B: Backend + LazyOps> Pairs<B> {
         }
     }
 
-    /// The sum of the rows of `[batch.., rows, dim]`, `[batch.., 1, dim]`, as exact as other sums.
+    /// Adds up the rows of `[batch.., rows, dim]` to `[batch.., 1, dim]`, as exactly as other sums.
     fn add_rows(&self, tensor: FloatTensor<B>) -> FloatTensor<B> {
         let shape = tensor.shape();
         let [rows, dim] = [2, 1].map(|back| shape[shape.num_dims() - back]);
@@ -399,9 +402,9 @@ impl<B: Backend + LazyOps> Pairs<B> {
     }
 }
 
-/// Where ranges count rows and columns that operands have in another order.
+/// The orders in which ranges count rows and columns, where they are not those of the indices.
 struct Order {
-    /// The dimension of the rows.
+    /// The dimension of the rows in a result.
     dim: usize,
     rows: Option<Arc<[u32]>>,
     columns: Option<Arc<[u32]>>,
@@ -418,7 +421,7 @@ impl Order {
         }
     }
 
-    /// Rows of a result in the order of ranges.
+    /// The rows of a result in the order of the ranges.
     fn rows<B: Backend>(&self, tensor: FloatTensor<B>) -> FloatTensor<B> {
         match &self.rows {
             None => tensor,
@@ -430,13 +433,13 @@ impl Order {
         }
     }
 
-    /// Where ranges count the columns of these indices; -1 stays.
+    /// The places at which the ranges count the columns with these indices. An index of -1 stays -1.
     fn places<B: Backend>(&self, indices: IntTensor<B>) -> IntTensor<B> {
         let Some(order) = &self.columns else {
             return indices;
         };
         let places = inverse(order).into_iter().map(|at| at as i64);
-        // From the place of -1 on.
+        // The first number is for the index -1.
         let places = std::iter::once(-1).chain(places).collect();
         let places = integers::<B>(places, &indices.device());
         let shape = indices.shape();
@@ -453,14 +456,15 @@ fn integers<B: Backend>(values: Vec<i64>, device: &Device<B>) -> IntTensor<B> {
 
 /// What a gradient is summed over.
 enum Summed {
-    /// An axis, where rows may be added up into fewer.
+    /// Over an axis. If there is a number, rows are added up into this many rows.
     Over(Axis, Option<usize>),
-    /// No axis, as it is one of a tensor of pairs, but over batch dimensions that share it.
+    /// Over no axis, as the gradient is by a tensor of pairs, but over these batch dimensions, which share the
+    /// tensor.
     Not(Vec<usize>),
 }
 
-/// The most numbers that are stored for gradients by parameters before rows are added up, and for those by tensors of pairs
-/// before batches are: 16 MiB in F32.
+/// The largest number of values that are stored for gradients by parameters before rows are added up, and for
+/// gradients by tensors of pairs before batches are added up: 16 MiB in F32.
 const FOLDED_NUMBERS: usize = 1 << 22;
 
 /// At least this many rows are stored in all batches together, as fewer would leave a large device idle.
@@ -473,8 +477,8 @@ fn repeat<B: Backend>(tensor: FloatTensor<B>, fold: usize, rows: usize) -> Float
     narrow::<B>(repeated, axis, 0..rows)
 }
 
-/// Adds up a gradient over the batch dimensions, of which there are `batch_rank`, along which the operand of shape `shape`
-/// was broadcast. The rows for a parameter have been added up already to one.
+/// Adds up a gradient over the batch dimensions along which the operand of shape `shape` was broadcast. There are
+/// `batch_rank` batch dimensions. The rows of a gradient by a parameter have been added up to one row before.
 fn add_batches<B: Backend>(
     gradient: FloatTensor<B>,
     batch_rank: usize,
@@ -489,7 +493,7 @@ fn add_batches<B: Backend>(
     B::float_reshape(gradient, shape)
 }
 
-/// Operands of a node with `N` parents.
+/// The operands as the `N` parents of a node.
 fn parents<B: Backend, C: CheckpointStrategy, const N: usize>(
     operands: Operands<Autodiff<B, C>>,
 ) -> [FloatTensor<Autodiff<B, C>>; N] {

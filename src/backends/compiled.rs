@@ -1,5 +1,5 @@
-//! Large reductions of tensors on the host run on the kernels of CubeCL's CPU runtime where it is compiled in. Copies of
-//! the operands and of the results take O(M + N).
+//! Large reductions of tensors on the host run on the kernels of CubeCL's CPU runtime, if it is compiled in. Copies
+//! of the operands and of the results take O(M + N).
 
 use burn::{
     backend::{
@@ -14,21 +14,21 @@ use burn_lazy_kernels::{Wanted, expr::Var};
 use super::{Supported, host};
 use crate::ops::{LazyOps, Operands, Reduced, Reduction};
 
-/// Operations of all pairs from which on reductions run on kernels. The engine on the host takes some 15 ms for them on
-/// two cores, so that a kernel, which takes 0.1 s to compile and is kept, is worth it from some ten calls on. It is an
-/// estimate from the rates of both, not a measured bound.
+/// The smallest number of operations, for all pairs together, with which a reduction runs on kernels. The host engine
+/// takes some 15 ms for so many operations on two cores. A kernel takes 0.1 s to compile and is then kept, so that it
+/// pays from some ten calls on. The number is an estimate from the rates of both, not a measured bound.
 const LARGE: usize = 1 << 27;
 
-/// Reduces `operands` by kernels, if that is worth it and the runtime can.
+/// Reduces `operands` by kernels. None if this does not pay, or if the runtime cannot run the reduction.
 pub(super) fn reduce<B: Supported>(
     operands: &Operands<B>,
     reduction: &Reduction,
 ) -> Option<Reduced<B>> {
     let pairs = usize::try_from(reduction.pairs()).unwrap_or(usize::MAX);
     let large = || pairs.saturating_mul(host::pair_work(reduction)) >= LARGE;
-    // What is stored for each pair would be copied.
+    // A tensor of pairs would have to be copied, which takes O(M N).
     let copies_pairs = reduction.formula.tensors().any(Var::is_of_pairs);
-    // Counting the work takes the program.
+    // The pairs are compared first, because counting the operations takes the lowered program.
     if copies_pairs || pairs < LARGE >> 16 || !large() {
         return None;
     }
@@ -39,7 +39,8 @@ pub(super) fn reduce<B: Supported>(
     let wanted: Wanted = reduction.wanted;
     burn::backend::Cube::check_reduction(&cpu, dtype, (reduction, wanted), &shapes).ok()?;
 
-    // One tensor twice stays one: of symmetric kernels each pair is then evaluated once.
+    // A tensor that is passed twice is copied once and stays the same tensor. A symmetric kernel then evaluates $ij$
+    // and $ji$ together.
     let mut copies: Vec<CubeTensor> = Vec::new();
     for (k, tensor) in operands.0.iter().enumerate() {
         let same = operands.0[..k]

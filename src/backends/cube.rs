@@ -28,15 +28,16 @@ use crate::{
     ops::{LazyOps, Operands, Reduced, Reduction},
 };
 
-/// A formula as it is launched.
+/// A formula that is ready to be launched.
 struct Lowered {
-    /// The reduction that kernels compute, if it is not the one that was asked for.
+    /// The reduction that kernels compute, if it is not the one that was requested.
     kind: Option<ReductionKind>,
     program: Program,
     symmetric: Option<Symmetric>,
 }
 
-/// The lowered formula of a reduction, where `same` says which tensors are the same.
+/// The lowered formula of a reduction. `same` holds for each tensor the position of the first tensor that is the
+/// same.
 fn lowered(reduction: &Reduction, same: Vec<usize>) -> Arc<Lowered> {
     type Key = (u128, ReductionKind, Axis, Vec<usize>);
     static LOWERED: Kept<Key, Lowered> = Kept::new();
@@ -139,7 +140,8 @@ fn launch<'a>(
     }
 }
 
-/// Checks that the device of `client` can run `reduction` of tensors of these shapes for the results `wanted`.
+/// Checks that the device of `client` can run `reduction` of tensors with these shapes, for the results that are
+/// `wanted`.
 fn check(
     client: &Client,
     (reduction, wanted): (&Reduction, Wanted),
@@ -164,18 +166,21 @@ fn check(
 /// Whether the device may refuse the reduction, so that it must be planned to find out. A device that ends long loops
 /// may refuse any reduction. Others refuse only large ones and long formulas.
 fn may_be_refused(client: &Client, reduction: &Reduction, shapes: &[Vec<usize>]) -> bool {
-    /// Fewer numbers can be addressed in 32 bits, also those that are read and written beyond the last row or column.
+    /// Tensors of at most this many numbers can be addressed in 32 bits, even if more is read and written beyond the
+    /// last row or column.
     const SMALL: usize = 1 << 30;
-    /// Formulas that take long to compile are deeper. The depth is known at once, and most formulas have less.
+    /// Formulas that take long to compile are deeper than this, and most formulas are not. The depth is known at
+    /// once.
     const DEEP: usize = 20;
-    /// More rows of partial results than there are where the columns of a few rows are split.
+    /// An upper bound for the rows of partial results if the columns of a few rows are split.
     const PARTS: usize = 1 << 20;
     let device = Device::new(client.properties(), client.name());
     let product = |sizes: &[usize]| sizes.iter().fold(1usize, |a, b| a.saturating_mul(*b));
     let spec = reduction.spec();
     let rows = product(&reduction.batch).saturating_mul(reduction.m.max(reduction.n));
     let each = spec.partial_values().max(spec.entries()).max(1);
-    // Rows that share a range have three parts.
+    // Rows that share a range have three partial results: for the shared range, for the columns before it and for
+    // those behind it.
     let layers = if reduction.ranges.is_some() { 3 } else { 1 };
     let written = (rows.saturating_mul(layers).saturating_add(PARTS)).saturating_mul(each);
     let read = shapes.iter().map(|shape| product(shape)).max();
@@ -212,7 +217,7 @@ impl LazyOps for CubeBackend {
                 indices: wanted
                     .indices
                     .then(|| full(&shape, spec.empty_index() as f64, index_dtype)),
-                // No sum is relative to anything.
+                // There are no exponentials to sum up, so maxima and sums are 0.
                 state: wanted
                     .state
                     .then(|| full(&reduction.state_shape(), 0.0, computed(dtype))),

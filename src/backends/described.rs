@@ -1,4 +1,4 @@
-//! Reductions as custom operations of Burn's intermediate representation: on a stream, and sent to a server.
+//! Reductions as custom operations of Burn's intermediate representation, for fused streams and for remote servers.
 
 use burn::{
     backend::{
@@ -16,7 +16,8 @@ use crate::ops::{Reduced, Reduction};
 /// The name of the operation.
 pub(super) const ID: &str = "lazy::reduce";
 
-/// Shapes and types of what `reduction` of operands of `dtype` gives, in the order of [`Reduced`].
+/// Shapes and types of the results of `reduction` for operands of type `dtype`, in the order of the fields of
+/// [`Reduced`].
 pub(super) fn results(reduction: &Reduction, dtype: DType) -> Vec<(Shape, DType)> {
     let wanted = reduction.wanted;
     let shape = reduction.output_shape();
@@ -32,7 +33,7 @@ pub(super) fn results(reduction: &Reduction, dtype: DType) -> Vec<(Shape, DType)
     results.into_iter().flatten().collect()
 }
 
-/// The operation on `inputs`, with these scalars.
+/// The custom operation for `reduction` of `inputs`, with these scalars. `id` makes the ids of the results.
 pub(super) fn describe(
     inputs: &[TensorIr],
     reduction: &Reduction,
@@ -46,7 +47,7 @@ pub(super) fn describe(
     CustomOpIr::with_scalars(ID, inputs, &outputs, scalars)
 }
 
-/// The tensors of a description as what a reduction gives.
+/// The results of a reduction from the output tensors of its custom operation.
 pub(super) fn reduced<B: Backend, T>(tensors: Vec<T>, wanted: Wanted) -> Reduced<B>
 where
     FloatTensor<B>: From<T>,
@@ -61,7 +62,7 @@ where
     }
 }
 
-/// Hands out what a reduction gave.
+/// Registers the results of a reduction as the outputs of `desc`.
 pub(super) fn register<B: BackendIr>(
     handles: &mut HandleContainer<B::Handle>,
     desc: &CustomOpIr,

@@ -11,16 +11,16 @@ use burn_fusion::{
 use super::described::{describe, reduced, register};
 use crate::ops::{LazyOps, Operands, Reduced, Reduction};
 
-/// A backend within a fused one.
+/// A backend that a fused backend can have inside.
 pub(crate) trait Fused: FusionBackend + LazyOps {
-    /// What the description of a reduction says of it.
+    /// The scalars with which a custom operation describes the reduction.
     fn scalars(reduction: &Reduction) -> Vec<ScalarIr>;
 }
 
 #[cfg(cube_backend)]
 impl Fused for burn_cubecl::CubeBackend {
-    /// Nothing: Burn never fuses a custom operation with another, so the plan that it keeps runs the operation that is
-    /// registered, and nothing else.
+    /// No scalars are needed. Burn never fuses a custom operation with another one, so the plan that it keeps runs
+    /// the operation that is registered, and nothing else.
     fn scalars(_reduction: &Reduction) -> Vec<ScalarIr> {
         Vec::new()
     }
@@ -28,7 +28,8 @@ impl Fused for burn_cubecl::CubeBackend {
 
 #[cfg(feature = "router")]
 impl<C: burn_router::RouterChannel> Fused for burn_router::BackendRouter<C> {
-    /// All of it: the server keeps a graph with the description in it, and gets the scalars of each run.
+    /// The scalars hold the whole reduction. The server keeps a graph with the description in it, and gets only the
+    /// scalars for each run.
     fn scalars(reduction: &Reduction) -> Vec<ScalarIr> {
         crate::wire::encode(reduction)
     }

@@ -1,4 +1,4 @@
-//! Reductions on the host, for backends whose tensors are there.
+//! Reductions on the host, for backends whose tensors are in the memory of the host.
 
 use std::sync::Arc;
 
@@ -19,9 +19,9 @@ use crate::{
     ops::{Reduced, Reduction},
 };
 
-/// A formula that is prepared.
+/// A formula that is ready to run on the host.
 struct Prepared {
-    /// The reduction that it is for, if it is another than the one that was asked for.
+    /// The reduction that the engine computes, if it is not the one that was requested.
     kind: Option<ReductionKind>,
     program: HostProgram,
 }
@@ -40,19 +40,19 @@ fn prepared(reduction: &Reduction) -> Arc<Prepared> {
     })
 }
 
-/// About how many operations the formula of a reduction takes for a pair.
+/// About how many operations the formula of a reduction takes for each pair.
 #[cfg(feature = "cpu")]
 pub(super) fn pair_work(reduction: &Reduction) -> usize {
     prepared(reduction).program.pair_work()
 }
 
-/// Checks that the host has the type of the operands.
+/// Checks that the host engine supports the type of the operands.
 pub(super) fn check(dtype: Option<DType>) -> Result<(), Unsupported> {
     let precision = dtype.and_then(precision);
     precision.map(|_| ()).ok_or(Unsupported::Backend)
 }
 
-/// Checks that the host runs `reduction` of operands of `dtype`, and gives what is `wanted`.
+/// Checks that the host engine runs `reduction` of operands of type `dtype`, and gives the results that are `wanted`.
 pub(super) fn check_reduction(
     dtype: DType,
     reduction: &Reduction,
@@ -93,7 +93,7 @@ pub(super) fn reduce<B: Backend>(
     }
 }
 
-/// The same for a backend that gives copies of its tensors.
+/// Reduces copies of the operands, for a backend that only gives copies of its tensors.
 #[cfg(any(feature = "ndarray", feature = "tch"))]
 pub(super) fn reduce_copies<B: super::Supported>(
     operands: Operands<B>,

@@ -1,4 +1,4 @@
-//! The backends that run reductions: a file each, and a row in [`on_backend`].
+//! The backends that run reductions. Each has a file and a row in [`on_backend`].
 
 #[cfg(feature = "autodiff")]
 mod autodiff;
@@ -59,8 +59,8 @@ pub(crate) fn narrow<B: Backend>(
     range: Range<usize>,
 ) -> FloatTensor<B> {
     let range = match tensor.shape().num_elements() {
-        // All parts of nothing are alike. Burn's Flex does not compute with one that starts behind the end of its
-        // storage.
+        // All parts of an empty tensor are equal. Burn's Flex does not compute with a part that starts behind the end
+        // of its storage.
         0 => 0..range.len(),
         _ => range,
     };
@@ -83,12 +83,12 @@ fn precision(dtype: DType) -> Option<Precision> {
 
 /// Why a backend cannot run a reduction.
 pub(crate) enum Unsupported {
-    /// It runs none, or none of this type.
+    /// The backend runs no reductions, or none of this type.
     Backend,
-    /// The device refuses.
+    /// The device refuses the reduction.
     #[allow(dead_code)] // Without a runtime there is no device to refuse.
     Launch(LaunchError),
-    /// It cannot be sent to the device.
+    /// The reduction cannot be sent to the remote device.
     #[allow(dead_code)] // Only remote devices are sent to.
     Sent(String),
 }
@@ -96,8 +96,8 @@ pub(crate) enum Unsupported {
 /// A backend that runs reductions.
 #[allow(dead_code)] // Without a runtime there is none.
 trait Supported: Backend {
-    /// Checks that `device` runs the reduction `kind` of formulas of `tensors` tensors of `dtype`, and gives what is
-    /// `wanted`.
+    /// Checks that `device` runs the reduction `kind` of formulas of `tensors` tensors of type `dtype`, and gives the
+    /// results that are `wanted`.
     fn check(
         device: &Self::Device,
         dtype: Option<DType>,
@@ -106,7 +106,8 @@ trait Supported: Backend {
         tensors: usize,
     ) -> Result<(), Unsupported>;
 
-    /// Checks that `device` can run a reduction of tensors of `dtype` and these shapes for the results that are wanted.
+    /// Checks that `device` can run a reduction of tensors of type `dtype` with these shapes, for the results that
+    /// are wanted.
     fn check_reduction(
         device: &Self::Device,
         dtype: DType,
@@ -114,15 +115,15 @@ trait Supported: Backend {
         shapes: &[Vec<usize>],
     ) -> Result<(), Unsupported>;
 
-    /// Whether the processor of the host computes.
+    /// Whether `device` is the processor of the host.
     fn is_processor(device: &Self::Device) -> bool;
 
-    /// Whether both are known to be one tensor.
+    /// Whether both are known to be the same tensor.
     fn is_same(left: &FloatTensor<Self>, right: &FloatTensor<Self>) -> bool;
 }
 
-/// Does something with the backend of a device and the device of this backend, or something else where that runs no
-/// reductions.
+/// Evaluates `$then` with the type of a device's backend and the device as this backend knows it. If the backend runs
+/// no reductions, it evaluates `$otherwise`.
 macro_rules! on_backend {
     ($device:expr, |$B:ident, $own:ident| $then:expr, $otherwise:expr) => {{
         let device = $device.clone().inner();
@@ -160,7 +161,8 @@ macro_rules! on_backend {
 #[cfg(all(any_backend, feature = "autodiff"))]
 use on_backend;
 
-/// Checks that the backend of `device` runs formulas of `tensors` tensors of `dtype`.
+/// Checks that the backend of `device` runs the reduction `kind` of formulas of `tensors` tensors of type `dtype`,
+/// and gives the results that are `wanted`.
 pub(crate) fn check(
     device: &Device,
     dtype: Option<DType>,
@@ -176,8 +178,8 @@ pub(crate) fn check(
     )
 }
 
-/// Checks that the backend of `device` can run `reduction` of tensors of `dtype` and these shapes for the results
-/// `wanted`.
+/// Checks that the backend of `device` can run `reduction` of tensors of type `dtype` with these shapes, for the
+/// results that are wanted.
 pub(crate) fn check_reduction(
     device: &Device,
     dtype: DType,
@@ -197,7 +199,7 @@ pub(crate) fn is_processor(device: &Device) -> bool {
     on_backend!(device, |B, own| <B as Supported>::is_processor(own), false)
 }
 
-/// Whether `device` computes before a call returns, and does not queue what it is to do.
+/// Whether `device` computes before a call returns, instead of queueing its work.
 pub(crate) fn computes_in_call(device: &Device) -> bool {
     match device.clone().inner().as_dispatch() {
         #[cfg(cube_backend)]
@@ -218,7 +220,7 @@ pub(crate) fn is_tracked<const R: usize>(tensor: &burn::tensor::Tensor<R>) -> bo
     }
 }
 
-/// Whether both are known to be one tensor. Tracked tensors must also be one node of the autodiff graph.
+/// Whether both are known to be the same tensor. Tracked tensors must also be the same node of the autodiff graph.
 pub(crate) fn is_same(left: &DispatchTensor, right: &DispatchTensor) -> bool {
     is_same_kind(&left.kind, &right.kind)
 }
@@ -254,7 +256,7 @@ fn is_same_kind(left: &DispatchTensorKind, right: &DispatchTensorKind) -> bool {
     }
 }
 
-/// The same for tensors of one backend.
+/// Like [`is_same`], for tensors of one backend.
 #[cfg(any_backend)]
 fn is_same_of<B: Supported>(
     left: &burn::backend::BackendTensor<B>,

@@ -10,7 +10,7 @@ use burn_ndarray::NdArrayTensor;
 use super::{Supported, Unsupported, host};
 use crate::ops::{LazyOps, Operands, Reduced, Reduction};
 
-/// The backend has no tensors of 16 bits.
+/// Checks the type of the operands. The backend has no tensors of 16 bits.
 fn check(dtype: Option<DType>) -> Result<(), Unsupported> {
     match dtype {
         Some(DType::F32 | DType::F64) => host::check(dtype),

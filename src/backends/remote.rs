@@ -14,16 +14,16 @@ use burn_lazy_kernels::{ReductionKind, Wanted};
 use super::{Supported, Unsupported, precision};
 use crate::{kept::Kept, ops::Reduction, wire};
 
-/// Whether the device of the server has tensors of `dtype`.
+/// Whether the device of the server supports tensors of type `dtype`.
 fn has(device: &Device<Remote>, dtype: DType) -> Result<bool, Unsupported> {
     static KNOWN: Kept<(DeviceId, DType), Option<bool>> = Kept::new();
 
     match precision(dtype) {
         None => Ok(false),
-        // All have it, so that the server need not be asked.
+        // All devices support F32, so that the server need not be asked.
         Some(_) if dtype == DType::F32 => Ok(true),
         Some(_) => {
-            // Burn panics where the session has ended. A session does not come back.
+            // Burn panics if the session has ended. The answer is kept, as a session does not come back.
             let ask = AssertUnwindSafe(|| Remote::supports_dtype(device, dtype));
             let known = KNOWN.get((device.id(), dtype), |_| catch_unwind(ask).ok());
             known.ok_or_else(|| Unsupported::Sent("the server does not answer".into()))
@@ -46,7 +46,8 @@ impl Supported for Remote {
         }
     }
 
-    /// What else the device of the server refuses is known there alone. It is an error of the result.
+    /// Checks the type, and that the reduction can be sent. Only the server knows what else its device refuses, and
+    /// puts an error into the result.
     fn check_reduction(
         device: &Self::Device,
         dtype: DType,
@@ -55,7 +56,7 @@ impl Supported for Remote {
     ) -> Result<(), Unsupported> {
         Self::check(device, Some(dtype), reduction.kind, wanted, shapes.len())?;
         match shapes.is_empty() {
-            // It is computed here.
+            // A formula without tensors is computed on the client.
             true => Ok(()),
             false => wire::check(reduction).map_err(|error| Unsupported::Sent(error.to_string())),
         }

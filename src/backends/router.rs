@@ -30,9 +30,11 @@ impl<C: RouterChannel> LazyOps for BackendRouter<C> {
     }
 }
 
-/// Adds the reductions of symbolic matrices to the custom operations of a server, which clients with remote devices need.
+/// Adds the reductions of symbolic matrices to the custom operations of a server. Clients with remote devices need
+/// them.
 ///
-/// `B` is the backend of the server's devices, with its feature of this crate, as `flex` for `Flex`.
+/// `B` is the backend of the server's devices. The feature of this crate for this backend must be on, such as `flex`
+/// for `Flex`.
 ///
 /// ```
 /// # #[cfg(feature = "flex")] {
@@ -52,26 +54,26 @@ impl<C: RouterChannel> LazyOps for BackendRouter<C> {
 ///     .serve(WebSocketTransport::new(3000))?;
 /// ```
 ///
-/// A server trusts no client. The formula, its sizes, the tensors and the results are checked before anything is computed.
-/// What is refused is logged with the reason, and the results get an error instead of values. Burn 0.22.1 ends the session
-/// of a client that reads one of them. Other sessions and the server stay.
+/// A server trusts no client. The formula, its sizes, the tensors and the results are checked before anything is
+/// computed. A refused reduction is logged with the reason, and its results hold an error instead of values. Burn
+/// 0.22.1 ends the session of a client that reads such a result. Other sessions and the server go on.
 ///
-/// Client and server must be built with the same version of this crate: a server refuses the reductions of a client that
-/// knows other functions.
+/// Client and server must be built with the same version of this crate: a server refuses the reductions of a client
+/// with another version or other functions.
 pub fn register_lazy_ops<B: BackendIr + LazyOps>(registry: &mut CustomOpRegistry<B>) {
     registry.register(ID, |handles, desc, _device| serve::<B>(handles, desc));
 }
 
-/// Runs what a client asks for, or says in its results why not.
+/// Runs the reduction that a client asks for. If it is refused, the results hold the reason as an error.
 fn serve<B: BackendIr + LazyOps>(handles: &mut HandleContainer<B::Handle>, desc: &CustomOpIr) {
-    // Burn ends the session if anything panics, and the backend panics where its device refuses.
+    // Burn ends the session if anything panics, and the backend panics where its device refuses a reduction.
     let run = AssertUnwindSafe(|| run::<B>(handles, desc));
     let done = catch_unwind(run).unwrap_or_else(|panic| Err(text(&*panic)));
     let Err(reason) = done else {
         return;
     };
     log::error!("a reduction of a client was refused: {reason}");
-    // Those that would have been used up.
+    // Frees the inputs that the operation would have used up.
     desc.inputs.iter().for_each(|input| handles.free(input));
     let error = TensorError::new(ExecutionError::generic(format!("{ID}: {reason}")));
     for output in &desc.outputs {
@@ -79,7 +81,7 @@ fn serve<B: BackendIr + LazyOps>(handles: &mut HandleContainer<B::Handle>, desc:
     }
 }
 
-/// What a panic says.
+/// The message of a panic.
 fn text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
@@ -136,7 +138,7 @@ fn run<B: BackendIr + LazyOps>(
     Ok(())
 }
 
-/// Checks that a tensor of `shape` is one of the operand `var`.
+/// Checks that a tensor of shape `shape` fits the operand `var`.
 fn check_shape(var: &Var, shape: &[usize], reduction: &Reduction) -> Result<(), String> {
     let rows = var.axes.i.then_some(("rows", reduction.m));
     let columns = var.axes.j.then_some(("columns", reduction.n));
@@ -148,7 +150,7 @@ fn check_shape(var: &Var, shape: &[usize], reduction: &Reduction) -> Result<(), 
     if rest[axes.len()] != var.dim {
         return Err(format!("needs {} components", var.dim));
     }
-    // What is of size 1 is the same for all.
+    // A dimension of size 1 is broadcast.
     let fits = |own: usize, size: usize| own == 1 || own == size;
     if let Some((_, (what, size))) = rest.iter().zip(&axes).find(|(a, (_, b))| !fits(**a, *b)) {
         return Err(format!("needs {size} {what}"));
@@ -190,7 +192,7 @@ mod tests {
         })
     }
 
-    /// The smallest $|x_i - y_j|$ of each row, and where it is.
+    /// The smallest $|x_i - y_j|$ of each row, and its column.
     fn nearest() -> Reduction {
         let root = (var(0, Axis::I) - var(1, Axis::J)).abs();
         Reduction {
@@ -210,7 +212,7 @@ mod tests {
         }
     }
 
-    /// A description of it on tensors of a server, changed in some way.
+    /// A description of [`nearest`] on tensors of a server, with a `change`.
     fn described(
         server: &mut TensorInterpreter<Flex>,
         first: u64,
@@ -247,7 +249,7 @@ mod tests {
         assert_eq!(read(&mut server, &desc.outputs[1]), [0.0, 1.0]);
     }
 
-    /// The server says why in the results, and goes on.
+    /// The results of a refused reduction hold the reason, and the server goes on.
     #[test]
     fn what_does_not_fit_is_refused() {
         fn reduction(change: impl Fn(&mut Reduction)) -> Vec<ScalarIr> {
@@ -312,12 +314,12 @@ mod tests {
                     error.root()
                 );
             }
-            // What would have been used up is gone.
+            // Inputs that the operation would have used up are freed.
             assert!(!handles.has_handle(&wrong.inputs[0].id));
         }
     }
 
-    /// A result without values is no operand, and says what the first error was.
+    /// A tensor that holds an error cannot be an operand, and the results name the first error.
     #[test]
     fn an_error_is_handed_on() {
         let mut handles = HandleContainer::new();
@@ -337,7 +339,7 @@ mod tests {
         );
     }
 
-    /// A backend that panics is an error of the results, too.
+    /// If the backend panics, the results hold an error, too.
     #[test]
     fn a_panic_is_an_error_of_the_results() {
         let mut handles = HandleContainer::new();

@@ -10,7 +10,8 @@ use burn_tch::LibTorchDevice;
 use super::{Supported, Unsupported, host};
 use crate::ops::{LazyOps, Operands, Reduced, Reduction};
 
-/// Tensors on a card would be copied to the host and back, which nobody means.
+/// Checks the device and the type of the operands. Tensors on a graphics card are refused: they would be copied to
+/// the host and back, which no user would expect.
 fn check(device: &LibTorchDevice, dtype: Option<DType>) -> Result<(), Unsupported> {
     match device {
         LibTorchDevice::Cpu => host::check(dtype),

@@ -1,4 +1,4 @@
-//! Formulas of several parts: whether their operands fit together.
+//! Combines formulas, and checks that their operands fit together.
 
 use std::sync::Arc;
 
@@ -69,7 +69,7 @@ impl LazyTensor {
         }
     }
 
-    /// An error where the inner dimension is not 1.
+    /// Checks that the inner dimension is 1.
     pub(crate) fn check_scalar(&self, operation: &'static str) -> Result<(), LazyError> {
         match self.dim() {
             1 => Ok(()),
@@ -125,8 +125,8 @@ impl LazyTensor {
     }
 }
 
-/// The operands of a formula of `parts`. A tensor in an operator is a parameter from now on; if it could be meant
-/// otherwise, it is an error.
+/// The operands of a formula of `parts`. A tensor in an operator counts as a parameter from now on, if the formula
+/// shows that it can be one. A tensor that could also be meant as values of rows or columns is an error.
 fn settled(
     expr: &Expr,
     operands: &[Operand],
@@ -138,7 +138,7 @@ fn settled(
         .cloned()
         .collect();
     let Ok(extent) = extent(&said, String::new) else {
-        // These do not fit together, whatever the tensors in operators are meant as.
+        // The other operands do not fit together, whatever the tensors in operators are. The caller reports that.
         return Ok(operands.to_vec());
     };
     let is_bare = |part: &LazyTensor| matches!(part.operands.as_slice(), [own] if own.is_unsaid() && part.expr == own.expr());

@@ -56,11 +56,11 @@ use crate::{cast::cast, error::LazyError, operand::Operand, pruning::Pruning, ra
 /// # Integers and truth values
 ///
 /// [`vi`](Self::vi), [`vj`](Self::vj), [`pm`](Self::pm) and operators also take tensors of kind Int and Bool: labels,
-/// masks, counts. They are read as numbers in the type of the other operands. If there are no others, the formula has
-/// the default type of the device. Whole numbers that the type does not hold are rounded, in F32 those beyond 2^24.
-/// Comparisons do not round: an Int tensor, or components of one, is compared exactly with another, with a Bool
-/// tensor and with numbers. Formulas of F16 and BF16 with Int tensors are computed from operands in F32. There is no
-/// gradient by these tensors.
+/// masks, counts. They are read as numbers in the type of the other operands. If there are no other operands, the
+/// formula has the default type of the device. Whole numbers that the type does not hold are rounded, in F32 those
+/// beyond 2^24. Comparisons do not round: an Int tensor, or components of one, is compared exactly with another, with
+/// a Bool tensor and with numbers. Formulas of F16 and BF16 with Int tensors are computed from operands in F32. These
+/// tensors have no gradient.
 ///
 /// ```
 /// # #[cfg(feature = "flex")] {
@@ -84,8 +84,8 @@ pub struct LazyTensor {
 }
 
 /// What can stand on either side of an operator: a lazy tensor, a number, or a Burn tensor of any kind. A number is a
-/// run-time scalar: another value needs no other kernel. A tensor is a parameter `[batch.., D]`; see
-/// [Tensors in operators](LazyTensor#tensors-in-operators).
+/// run-time scalar: all values share one kernel. A tensor is a parameter `[batch.., D]`; see [Tensors in
+/// operators](LazyTensor#tensors-in-operators).
 pub trait IntoLazy {
     /// The lazy tensor.
     fn into_lazy(self) -> Result<LazyTensor, LazyError>;
@@ -129,7 +129,7 @@ macro_rules! number_into_lazy {
 
 number_into_lazy!(f64, f32, i32);
 
-/// What a method with a `try_` form gave.
+/// The result of a `try_` method. An error is passed on.
 impl<T: IntoLazy> IntoLazy for Result<T, LazyError> {
     fn into_lazy(self) -> Result<LazyTensor, LazyError> {
         self?.into_lazy()
@@ -201,13 +201,13 @@ impl LazyTensor {
         Operand::tensor(p, Dependence::default()).map(Self::leaf)
     }
 
-    /// A variable of pairs: `z` of shape `[batch.., M, N, D]` and of any kind has a value for each pair. So a matrix that is
-    /// stored, as a bias or a mask of attention, goes into a formula.
+    /// A variable of pairs: `z` of shape `[batch.., M, N, D]` and of any kind has a value for each pair. It puts a
+    /// stored matrix into a formula, such as a bias or a mask of attention.
     ///
-    /// It is read once a pair. Floating point numbers in the type of the formula are read where they lie: views with any
-    /// strides are not copied. Integers and truth values are first copied as numbers in F32, integers of more than 16 bits
-    /// as several. The gradient is a tensor of the same shape, also where batches share `z`: they are added up a few at a
-    /// time.
+    /// `z` is read once for each pair. Floating point numbers in the type of the formula are read in place: views
+    /// with any strides are not copied. Integers and truth values are first copied as numbers in F32, and integers of
+    /// more than 16 bits as several numbers each. The gradient has the shape of `z`, also where batches share `z`:
+    /// the gradients of the batches are added up, a few batches at a time.
     ///
     /// ```
     /// # #[cfg(feature = "flex")] {
@@ -326,7 +326,7 @@ impl LazyTensor {
         Ok(cast)
     }
 
-    /// Whether the device of the tensors computes in `dtype`.
+    /// Checks that the device of the tensors computes in `dtype`.
     pub(crate) fn check_cast(&self, dtype: FloatDType) -> Result<(), LazyError> {
         match self.extent().device {
             Some(device) => {
@@ -337,7 +337,7 @@ impl LazyTensor {
         }
     }
 
-    /// The same formula with tensors changed by `change`, but only those of operands that are `concerned`.
+    /// The same formula with `change` applied to the tensors of all operands for which `concerned` holds.
     fn map_tensors(
         &self,
         change: impl Fn(Tensor<1>) -> Tensor<1>,
@@ -345,7 +345,8 @@ impl LazyTensor {
     ) -> Self {
         let mut operands: Vec<Operand> = Vec::with_capacity(self.operands.len());
         for operand in self.operands.iter() {
-            // A tensor that is several operands is changed once: kernels read whether rows and columns are the same.
+            // A tensor of several operands is changed once, because kernels use whether rows and columns are the same
+            // tensor.
             let mut before = self.operands.iter().zip(&operands);
             let same = before.find(|(other, _)| other.value.is_same(&operand.value));
             let value = match same {

@@ -1,4 +1,4 @@
-//! Every reduction is read as it was written, and what is none is refused.
+//! Every reduction is read as it was written, and anything else is refused.
 
 use burn::{
     backend::ir::ScalarIr,
@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use super::{VERSION, WireError, check, decode, encode, functions};
 use crate::{ops::Reduction, ranges::Ranges};
 
-/// Numbers for random choices.
+/// A generator of random choices.
 struct Choices(u64);
 
 impl Choices {
@@ -77,7 +77,7 @@ fn random(seed: u64) -> Formula {
             }
         });
     }
-    // With a tensor, whatever else there is.
+    // The first operand is added, so that the formula has a tensor in any case.
     let last = all.pop().expect("there are some");
     Formula::new(&(last.inner_sum() + all[0].inner_sum())).0
 }
@@ -118,7 +118,7 @@ fn gaussian() -> Reduction {
     }
 }
 
-/// Formulas that each kind takes.
+/// A random formula that a reduction of this kind takes.
 fn formula_for(kind: ReductionKind, seed: u64) -> Formula {
     let root = random(seed).root().clone();
     match kind {
@@ -142,7 +142,7 @@ proptest! {
         }
     }
 
-    /// A change of any word is refused, or gives a reduction that is a valid one.
+    /// Scalars with changed words are refused, or give a valid reduction.
     #[test]
     fn corrupted_words_are_no_panic(seed in any::<u64>(), changes in 1usize..4) {
         let mut choices = Choices(seed);
@@ -161,7 +161,7 @@ proptest! {
                 1 => scalars.insert(at, ScalarIr::UInt(word)),
                 2 => scalars[at] = ScalarIr::UInt(u64::MAX),
                 3 => scalars[at] = ScalarIr::Float(f64::NAN),
-                // Bytes of the text, as small numbers are most of it.
+                // Changes the low bits of a byte, as most bytes of the text are small numbers.
                 4 => scalars[at] = ScalarIr::UInt(word ^ ((choices.below(16) as u64) << (8 * choices.below(8)))),
                 5 => scalars[at] = ScalarIr::UInt(word | 0xff << (8 * choices.below(8))),
                 _ => scalars[at] = ScalarIr::UInt(word ^ (1 << choices.below(64))),
@@ -169,7 +169,7 @@ proptest! {
         }
         if let Ok(reduction) = decode(&scalars) {
             prop_assert_eq!(check(&reduction), Ok(()));
-            // Not by comparison of numbers, which may be NaN.
+            // Compares the scalars and not the reductions, whose numbers may be NaN.
             let again = encode(&reduction);
             prop_assert_eq!(encode(&decode(&again).unwrap()), again);
         }
@@ -220,13 +220,13 @@ fn all_that_a_reduction_has_is_sent() {
     for reduction in all {
         let again = decode(&encode(&reduction)).unwrap();
         assert_eq!(again, reduction);
-        // Ranges that are equal may be written in another order.
+        // The order of the rows is sent, too.
         let order = |own: &Reduction| own.ranges.as_ref()?.order(Axis::I).cloned();
         assert_eq!(order(&again), order(&reduction));
     }
 }
 
-/// A graph that is kept is run with other numbers.
+/// Burn runs a graph that it keeps with other run-time scalars, so only these may differ.
 #[test]
 fn run_time_scalars_are_apart() {
     let own = gaussian();
@@ -283,7 +283,7 @@ fn scalars_of_another_number_are_refused() {
     );
 }
 
-/// Lengths that the text claims, and does not have.
+/// A text that claims to be longer than it is.
 #[test]
 fn claimed_lengths_are_not_allocated() {
     for claimed in [1u64 << 20, 1 << 40, u64::MAX] {

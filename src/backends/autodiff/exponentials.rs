@@ -15,10 +15,10 @@ use crate::{
     ops::{LazyOps, Operands, Reduction},
 };
 
-/// The maxima of scores and the sums of exponentials relative to them, `[batch.., rows, 2]`, that a softmax was computed
-/// from. The maxima count as constants: whatever they are, the logarithm of the sum of exponentials is the same.
+/// The maxima of scores and the sums of exponentials relative to them, `[batch.., rows, 2]`, that a softmax was
+/// computed from. The maxima count as constants: the logarithm of the sum of exponentials does not depend on them.
 ///
-/// What is kept is the reduction [`LogSumExp`](ReductionKind::LogSumExp) of the scores.
+/// The reduction that is kept for the backward pass is [`LogSumExp`](ReductionKind::LogSumExp) of the scores.
 #[derive(Debug)]
 struct Exponentials;
 
@@ -36,7 +36,7 @@ impl<B: Backend + LazyOps, const N: usize> Backward<B, N> for Exponentials {
         let of_sum = narrow::<B>(cotangent, last, 1..2);
         let state = ops.state.state.clone().expect("it is kept");
         let sum = narrow::<B>(state, last, 1..2);
-        // The cotangent of the logarithm of the sum.
+        // The cotangent of the logarithm of the sum is the cotangent of the sum, times the sum.
         register(ops, B::float_mul(of_sum, sum), grads, checkpointer);
     }
 }

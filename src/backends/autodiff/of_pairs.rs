@@ -20,10 +20,11 @@ use crate::{
 };
 
 impl<B: Backend + LazyOps> Pairs<B> {
-    /// The values of `root` for all pairs, added up over the batch dimensions `shared`: `[batch.., M, N, dim]`, where these
-    /// are 1. None where they are 0.
+    /// The values of `root` for all pairs, added up over the batch dimensions `shared`. The result is
+    /// `[batch.., M, N, dim]`, with size 1 in the dimensions `shared`. None if all values are 0.
     ///
-    /// So many batches at a time that what is stored stays in proportion to the result.
+    /// Where all batches together would take much memory, a few are computed at a time, so that the memory stays in
+    /// proportion to the result. Batches with ranges of their own are computed together.
     pub(super) fn entries(&self, root: &Expr, shared: &[usize]) -> Option<FloatTensor<B>> {
         let Reduction {
             m,
@@ -55,7 +56,7 @@ impl<B: Backend + LazyOps> Pairs<B> {
         Some(B::float_reshape(added, shape))
     }
 
-    /// The same with the batches `range` of batch dimension `d` alone.
+    /// This derivative for the batches `range` of batch dimension `d` alone.
     fn of_batches(&self, d: usize, range: Range<usize>) -> Self {
         let rank = self.reduction.batch.len();
         let part = |tensor: &FloatTensor<B>, var: &Var| {
@@ -82,9 +83,9 @@ impl<B: Backend + LazyOps> Pairs<B> {
         own
     }
 
-    /// The values of `root` for all pairs, `[batch.., M, N, dim]`; none where they are 0.
+    /// The values of `root` for all pairs, `[batch.., M, N, dim]`. None if they are 0.
     ///
-    /// Columns are a batch dimension, and each batch has one column of its own.
+    /// The columns become a batch dimension, and each batch has a single column.
     fn entries_of_batches(&self, root: &Expr) -> Option<FloatTensor<B>> {
         let Reduction {
             m, n, ref batch, ..
