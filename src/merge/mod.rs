@@ -1,8 +1,9 @@
-//! Merges what a reduction gives for parts of the axis that it reduces: chunks of columns that are read one after the
+//! Merges the results of a reduction for parts of the reduced axis: chunks of columns that are read one after the
 //! other, or blocks of rows and columns on several devices.
 //!
-//! A [`Parted`] reduction gives a [`Partial`] result of each part. Two partial results of neighbouring parts merge to one of
-//! both, and the last one is finished. All of it is computed by Burn's operations, and differentiable.
+//! A [`Parted`] reduction gives a [`Partial`] result for each part. The partial results of neighbouring parts merge
+//! into one. The one for the whole axis is then finished, which makes it the result of the reduction. All of this is
+//! computed by Burn's operations, and is differentiable.
 
 mod rules;
 #[cfg(feature = "autodiff")]
@@ -30,17 +31,17 @@ use rules::{
 };
 pub(crate) use rules::{signed_scores, weighted_terms};
 
-/// A reduction of a formula that is known only in parts.
+/// A reduction that is computed in parts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Kind {
     Sum,
     Mean,
     Product {
-        /// Whether the gradient by each part is asked for, which takes the product of the other parts.
+        /// Whether the gradient is computed part by part, which takes the product of the other parts.
         by_parts: bool,
     },
     LogSumExp,
-    /// The logarithm of a weighted sum of exponentials, of a formula of [`signed_scores`].
+    /// The logarithm of a weighted sum of exponentials, for a formula that [`signed_scores`] has made.
     WeightedLogSumExp,
     /// The weighted sum of the components from the second one on, with the softmax of the first one.
     SoftmaxSum,
@@ -53,7 +54,7 @@ pub(crate) enum Kind {
     },
 }
 
-/// A reduction in parts, and how it is named in messages.
+/// A reduction in parts, with its name in messages.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Parted {
     pub operation: &'static str,
@@ -61,13 +62,13 @@ pub(crate) struct Parted {
     pub axes: Axes,
 }
 
-/// Values and indices: what a reduction gives.
+/// The values and indices that a reduction gives.
 #[derive(Clone, Debug)]
 pub(crate) struct Results<const R: usize> {
-    /// The values, none for a count. Softmax-weighted sums have the logarithms of the sums of exponentials beside them,
-    /// `[.., 1]`, variances the means. Sums of exponentials with weights are two logarithms, of the terms of positive and of
-    /// negative weight. A product by parts has beside it the product of the parts that are not 0, and the number of the
-    /// others.
+    /// The values; a count has none. After a softmax-weighted sum come the logarithms of the sums of exponentials,
+    /// `[.., 1]`, and after a variance the means. A weighted sum of exponentials is given by two logarithms, of the
+    /// terms of positive and of negative weight. After a product by parts come the product of the parts that are not
+    /// 0, and the number of parts that are 0.
     pub values: Vec<Tensor<R>>,
     /// The indices of selected values, or counts.
     pub indices: Option<Tensor<R, Int>>,
@@ -76,11 +77,13 @@ pub(crate) struct Results<const R: usize> {
 /// The result for a part of the reduced axis.
 #[derive(Clone, Debug)]
 pub(crate) struct Partial<const R: usize> {
-    /// Values in the type in which kernels compute, F32 for halves. Variances are divided by the number of values.
+    /// Values in the type in which kernels compute, which is F32 for F16 and BF16. Variances are divided by the
+    /// number of values.
     results: Results<R>,
-    /// How many values were reduced, where that matters: `[.., 1]`, or of size 1 if it is the same everywhere.
+    /// The number of values that were reduced, for means and variances: `[.., 1]`, or of size 1 if it is the same
+    /// everywhere.
     terms: Option<Tensor<R>>,
-    /// Which dimension has the places of the smallest values.
+    /// The dimension along which the smallest values are listed.
     places: usize,
 }
 
@@ -107,13 +110,13 @@ impl<const R: usize> Results<R> {
         (self.value(), second)
     }
 
-    /// The values, of which there are two.
+    /// The values of a reduction that gives two.
     fn two(self) -> [Tensor<R>; 2] {
         let values = self.values.try_into();
         values.expect("the reduction gives two values")
     }
 
-    /// The same on another device, with the integers of that device.
+    /// The same on another device, with indices in the integer type of that device.
     pub fn on_device(self, device: &Device) -> Self {
         let moved = |tensor: Tensor<R>| tensor.to_device(device);
         let integers = device.settings().int_dtype;
@@ -142,7 +145,7 @@ impl<const R: usize> Results<R> {
 }
 
 impl<const R: usize> Partial<R> {
-    /// Whether there are no rows.
+    /// Whether a result has no elements, as without rows.
     fn is_empty(&self) -> bool {
         let results = &self.results;
         let values = results.values.iter().map(Tensor::dims);
@@ -175,8 +178,8 @@ impl Parted {
         }
     }
 
-    /// Checks that indices and counts along an axis of length `len` fit the integers of the device of `k`, which is
-    /// a part of the formula.
+    /// Checks that indices and counts along an axis of length `len` fit the integer type of the device of `k`, which
+    /// is a part of the formula.
     pub fn check_len(&self, k: &LazyTensor, len: usize) -> Result<(), LazyError> {
         let is_int = match self.kind {
             Kind::Count => true,
@@ -198,8 +201,8 @@ impl Parted {
         }
     }
 
-    /// Which dimension of results of `R` dimensions has the rows, for a formula of `dim` components that is reduced over one
-    /// axis.
+    /// The dimension of the rows in results of `rank` dimensions, for a formula of `dim` components that is reduced
+    /// over one axis.
     pub fn rows(&self, rank: usize, dim: usize) -> usize {
         match self.kind {
             Kind::Smallest(_) if dim > 1 => rank.saturating_sub(3),
@@ -281,13 +284,13 @@ impl Parted {
         }
     }
 
-    /// The result for parts that follow each other, of which there is at least one.
+    /// Merges the results of parts that follow each other. There is at least one part.
     pub fn merge<const R: usize>(
         &self,
         mut parts: Vec<Partial<R>>,
     ) -> Result<Partial<R>, LazyError> {
         let first = parts.first().expect("there is a part");
-        // Not all of Burn's operations take tensors of no elements.
+        // Not all of Burn's operations take tensors without elements.
         if parts.len() == 1 || first.is_empty() {
             return Ok(parts.swap_remove(0));
         }
@@ -299,7 +302,7 @@ impl Parted {
         };
         let results = parts.into_iter();
         match self.kind {
-            // A reduction takes all parts at once, and not one after the other.
+            // These are merged by a reduction, which takes all parts at once.
             Kind::LogSumExp => self.logsumexp(results.map(|part| part.results)).map(alone),
             Kind::Smallest(count) => {
                 let lists = results.map(|part| part.results);
@@ -312,7 +315,7 @@ impl Parted {
         }
     }
 
-    /// The result for two parts, of which the indices of one come before those of the other.
+    /// Merges the results of two parts. The indices of `earlier` come before those of `later`.
     fn merge_two<const R: usize>(&self, earlier: Partial<R>, later: Partial<R>) -> Partial<R> {
         let terms = earlier.terms.clone().zip(later.terms.clone());
         let terms = terms.map(|(earlier, later)| [earlier, later]);
@@ -356,7 +359,7 @@ impl Parted {
         }
     }
 
-    /// The result for the whole axis, of a formula of type `dtype`.
+    /// Makes the result of the reduction from the partial result for the whole axis, for a formula of type `dtype`.
     pub fn finish<const R: usize>(&self, partial: Partial<R>, dtype: DType) -> Results<R> {
         let Partial {
             mut results, terms, ..
@@ -395,8 +398,8 @@ impl Parted {
         )))
     }
 
-    /// The smallest of lists. Equal values are in the order of their indices, as the library finds the smallest of all of
-    /// them.
+    /// The smallest values of several lists. Equal values are in the order of their indices, as in a reduction of the
+    /// whole axis.
     fn smallest<const R: usize>(
         &self,
         lists: impl Iterator<Item = Results<R>>,
@@ -428,7 +431,7 @@ impl Parted {
     }
 }
 
-/// Values in another shape as a formula of columns, of which all rows are batches.
+/// The values in the given shape as a formula of columns. All dimensions before the last two are batch dimensions.
 fn as_columns<const R: usize>(
     values: Tensor<R>,
     shape: Vec<usize>,

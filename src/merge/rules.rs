@@ -1,4 +1,4 @@
-//! How values of two parts give those of both.
+//! The rules by which the values of two parts are merged.
 
 use burn::tensor::{Bool, Int, Tensor};
 use burn_lazy_kernels::{Axis, catalogue::ScalarOp};
@@ -14,11 +14,12 @@ pub(super) fn only<const R: usize>(value: Tensor<R>) -> Results<R> {
     }
 }
 
-/// Indices in a part that starts at `start` as those in the whole. -1 stays: it stands for no index.
+/// Makes indices within a part that starts at `start` indices within the whole axis. -1 stays, as it stands for no
+/// index.
 pub(super) fn moved<const R: usize>(indices: Tensor<R, Int>, start: usize) -> Tensor<R, Int> {
     match start {
         0 => indices,
-        // Not all of Burn's operations take them.
+        // Not all of Burn's operations take tensors without elements.
         _ if indices.dims().contains(&0) => indices,
         _ => {
             let none = indices.clone().lower_elem(0);
@@ -27,25 +28,26 @@ pub(super) fn moved<const R: usize>(indices: Tensor<R, Int>, start: usize) -> Te
     }
 }
 
+/// Where a logarithm is $-\infty$, as the sum of exponentials of a row without terms is 0.
 pub(super) fn is_nothing<const R: usize>(logarithm: &Tensor<R>) -> Tensor<R, Bool> {
     logarithm.clone().equal_elem(f64::NEG_INFINITY)
 }
 
-/// $\log(e^a + e^b)$. Where both are $-\infty$ the gradient is 0, as that of a row of the library's own `logsumexp`.
+/// $\log(e^a + e^b)$. Where both are $-\infty$ the gradient is 0, as for a row of the library's own `logsumexp`.
 pub(super) fn logaddexp<const R: usize>(a: Tensor<R>, b: Tensor<R>) -> Tensor<R> {
     let nothing = is_nothing(&a).bool_and(is_nothing(&b));
     let [a, b] = [a, b].map(|log| log.mask_fill(nothing.clone(), 0.0));
     let largest = a.clone().max_pair(b.clone()).detach();
-    // An infinite one would give a difference of infinities.
+    // If the largest is infinite, it is not subtracted, as the difference of infinities is NaN.
     let infinite = largest.clone().is_inf();
     let largest = largest.mask_fill(infinite, 0.0);
     let sum = (a - largest.clone()).exp() + (b - largest.clone()).exp();
     (sum.log() + largest).mask_fill(nothing, f64::NEG_INFINITY)
 }
 
-/// Scores and weights as one formula whose sums of exponentials can be merged: the terms of positive weight, and beside them
-/// those of negative weight, with their absolute values. A sum of both parts may be positive where that of one part is
-/// negative, and has no logarithm.
+/// Scores and weights as one formula whose sums of exponentials can be merged: the terms of positive weight, and
+/// apart from them the terms of negative weight, with their absolute values. They are kept apart because a sum over
+/// the whole axis may be positive even if the sum over one part is negative and has no logarithm.
 pub(crate) fn signed_scores(
     operation: &'static str,
     scores: LazyTensor,
@@ -67,8 +69,9 @@ pub(crate) fn signed_scores(
     LazyTensor::try_concat(&all)?.try_prune(scores.pruning)
 }
 
-/// $w_{ij} e^{f_{ij} - L}$ of a formula of [`signed_scores`], where $L$ is the result of all parts: a formula whose sum has
-/// the gradient of $L$. The parts of $L$ themselves have no gradient by a weight of 0 that is beside no positive one.
+/// The formula $w_{ij} e^{f_{ij} - L}$, for a formula that [`signed_scores`] has made, where $L$ is the result of all
+/// parts. Its sum has the gradient of $L$. The logarithms that $L$ is computed from do not give this gradient: they
+/// have none by a weight of 0 in a row without positive weights.
 pub(crate) fn weighted_terms<const R: usize>(
     signed: &LazyTensor,
     total: Tensor<R>,
@@ -77,7 +80,7 @@ pub(crate) fn weighted_terms<const R: usize>(
     let dim = signed.dim() / 4;
     let part = |place: usize| signed.try_slice(place * dim..(place + 1) * dim);
     let (scores, weight) = (part(0)?, part(2)?.try_sub(part(3)?)?);
-    // Without terms there is no gradient.
+    // Where there are no terms, the gradient is 0.
     let nothing = is_nothing(&total);
     let total = total.mask_fill(nothing, f64::INFINITY);
     let total = match axes {
@@ -88,16 +91,17 @@ pub(crate) fn weighted_terms<const R: usize>(
     weight.try_apply(ScalarOp::StrongMul, scores.try_sub(total)?.exp())
 }
 
-/// Both halves of the components.
+/// Splits the components into two halves.
 pub(super) fn halves<const R: usize>(both: Tensor<R>) -> [Tensor<R>; 2] {
     let dim = both.dims()[R - 1] / 2;
     [0, dim].map(|start| both.clone().narrow(R - 1, start, dim))
 }
 
-/// Which of the values of a product by parts has the number of the parts that are 0.
+/// The place among the values of a product by parts where the number of parts that are 0 is.
 pub(super) const ZEROS: usize = 2;
 
-/// A part of a product, the same with 1 in the place of 0, and the number of zeros.
+/// The values of one part of a product by parts: the product, the product with 1 in place of 0, and 1 where the
+/// product is 0.
 pub(super) fn factors<const R: usize>(product: Tensor<R>) -> [Tensor<R>; 3] {
     let inner = product.clone().inner();
     let is_zero = inner.clone().equal_elem(0.0);
@@ -107,14 +111,14 @@ pub(super) fn factors<const R: usize>(product: Tensor<R>) -> [Tensor<R>; 3] {
 
 /// $\log(e^a - e^b)$: NaN where the difference is negative.
 pub(super) fn difference<const R: usize>([a, b]: [Tensor<R>; 2]) -> Tensor<R> {
-    // The difference of two infinities is not what is meant.
+    // Where both are -inf, their difference would be NaN. The result is a wherever b is -inf.
     let nothing = is_nothing(&b);
     let distance = (b - a.clone()).mask_fill(nothing.clone(), 0.0);
     let share = (-distance.exp()).mask_fill(nothing, 0.0);
     a + share.log1p()
 }
 
-/// Softmax-weighted sums of two parts, from their own ones and the logarithms of their sums of exponentials.
+/// Merges the softmax-weighted sums of two parts by the logarithms of their sums of exponentials.
 pub(super) fn softmax_sums<const R: usize>(first: Results<R>, second: Results<R>) -> Results<R> {
     let totals = [&first, &second].map(|part| part.values[1].clone());
     let nothing = [0, 1].map(|part: usize| is_nothing(&totals[part]));
@@ -137,8 +141,9 @@ pub(super) fn softmax_sums<const R: usize>(first: Results<R>, second: Results<R>
     }
 }
 
-/// The selected one of two values: a NaN, or one that `is_better`, and else the earlier one. A part that has no value has
-/// no index either.
+/// Merges the selected values of two parts. A NaN is selected before any other value, then the better value by
+/// `is_better`, and of equal values the earlier one. A part without values has the index -1, and the value of the
+/// other part is selected.
 pub(super) fn selected<const R: usize>(
     first: Results<R>,
     second: Results<R>,
@@ -159,14 +164,14 @@ pub(super) fn selected<const R: usize>(
     }
 }
 
-/// Variances, divided by the numbers of values, and means of both parts together (Chan, Golub and LeVeque, "Updating
-/// formulae and a pairwise algorithm for computing sample variances", 1979).
+/// Merges the variances, divided by the numbers of values, and the means of two parts (Chan, Golub and LeVeque,
+/// "Updating formulae and a pairwise algorithm for computing sample variances", 1979).
 pub(super) fn moments<const R: usize>(
     first: Results<R>,
     second: Results<R>,
     terms: &[Tensor<R>; 2],
 ) -> Results<R> {
-    // A part without values has NaN, and does not count.
+    // A part without values has NaN. It is replaced by 0 and has the weight 0.
     let known = |part: Results<R>, terms: &Tensor<R>| {
         let shape = part.values[0].dims();
         let none = terms.clone().equal_elem(0.0).expand(shape);
@@ -192,7 +197,7 @@ pub(super) fn moments<const R: usize>(
     }
 }
 
-/// What a variance that is divided by the number of values is multiplied by.
+/// The factor that makes a variance that is divided by the number of values unbiased.
 pub(super) fn unbiased<const R: usize>(terms: Tensor<R>) -> Tensor<R> {
     terms.clone() / (terms - 1.0)
 }

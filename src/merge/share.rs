@@ -1,4 +1,5 @@
-//! The gradient of a reduction by what a part of the axis gave, so that parts are differentiated one after the other.
+//! The gradient of a reduction by the result of one part of the axis, so that parts can be differentiated one after
+//! the other.
 
 use burn::tensor::{Int, Tensor};
 use burn_lazy_kernels::{Accumulation, ReductionKind};
@@ -11,8 +12,8 @@ use crate::{error::LazyError, lazy::LazyTensor};
 
 impl Parted {
     /// A number whose gradient by the operands of `k`, the formula of the part that starts at `start`, is that of
-    /// $\sum_k c_k r_k$, where $r$ is the finished result `whole` of all parts and $c$ the cotangent, in the type of partial
-    /// results. The number itself means nothing.
+    /// $\sum_k c_k r_k$, where $r$ is the finished result of all parts and $c$ its cotangent, in the type of partial
+    /// results. `whole` is the merged result of all parts. The number itself means nothing.
     pub(crate) fn share<const R: usize>(
         &self,
         k: &LazyTensor,
@@ -34,7 +35,7 @@ impl Parted {
         Ok((sums * cotangent).sum())
     }
 
-    /// The same from what the part gave.
+    /// [`share`](Self::share) from the result of the part, for all kinds but the weighted sum of exponentials.
     fn share_of<const R: usize>(
         &self,
         part: Partial<R>,
@@ -54,7 +55,7 @@ impl Parted {
             }
             Kind::Product { .. } => {
                 let has_zero = (all[ZEROS].clone() - values[ZEROS].clone()).greater_elem(0.0);
-                // Also where it overflows.
+                // Where both products are equal, the product of the others is taken as 1, also if both overflow.
                 let alone = values[1].clone().equal(all[1].clone());
                 let others = (all[1].clone() / values[1].clone()).mask_fill(alone, 1.0);
                 let others = others.mask_fill(has_zero, 0.0);
@@ -83,7 +84,7 @@ impl Parted {
                     let none = other.bool_or(index.lower_elem(0));
                     sum + at(cotangent.clone()).mask_fill(none, 0.0)
                 });
-                // Places without a value are infinite.
+                // Places without a value hold infinities, which times 0 would be NaN.
                 let values = values[0].clone().mask_fill(own.lower_elem(0), 0.0);
                 (values * own_cotangent).sum()
             }

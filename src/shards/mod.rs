@@ -16,12 +16,12 @@ use crate::{
 
 pub use sharded::Sharded;
 
-/// Devices that share the rows or the columns of a symbolic matrix, of any kinds: several cards, a card and the processor.
-/// A device may be there several times.
+/// Devices that share the rows or the columns of a symbolic matrix. They may be of any kinds, such as several cards,
+/// or a card and the processor. A device may be there several times.
 ///
-/// [`rows`](Self::rows) gives each device a block of rows, with all columns. [`columns`](Self::columns) gives it a block of
-/// columns, which pays where there are few rows. The result is a [`Sharded`] matrix with the reductions of [`LazyTensor`],
-/// and a [`LinearOperator`](crate::solve::LinearOperator).
+/// [`rows`](Self::rows) gives each device a block of rows, with all columns. [`columns`](Self::columns) gives each
+/// device a block of columns, with all rows, which pays if there are few rows. The result is a [`Sharded`] matrix
+/// with the reductions of [`LazyTensor`], and a [`LinearOperator`](crate::solve::LinearOperator).
 ///
 /// ```
 /// # #[cfg(feature = "flex")] {
@@ -46,7 +46,7 @@ pub struct Shards {
     weights: Vec<f64>,
 }
 
-/// The rows or columns of one device.
+/// The block of rows or columns of one device.
 #[derive(Clone)]
 struct Block {
     formula: LazyTensor,
@@ -101,9 +101,10 @@ impl Shards {
         }
     }
 
-    /// The same devices, each with a share in proportion to its speed. Each computes a sum of some rows of `k` twice: once so
-    /// that kernels are compiled, and then for the time. Measure again for formulas that take another time for a pair. Devices
-    /// that are the processor of this machine take its cores from each other: of these only the fastest one has a share.
+    /// The same devices, each with a share in proportion to its speed. Each device computes a sum over the columns
+    /// for some rows of `k` twice: first to compile the kernels, and then to measure the time. Measure again for
+    /// formulas that take another time for a pair. Devices that compute on the processor of this machine compete for
+    /// its cores, so that only the fastest of them has a share.
     ///
     /// # Panics
     /// If a device cannot run the formula, or no operand depends on one of the axes.
@@ -134,7 +135,8 @@ impl Shards {
                 let reduced = block.formula.reduce_unchecked(request);
                 let reduced = reduced.map_err(|error| block.named(error, Axis::I))?;
                 let values = reduced.values.expect("they are wanted");
-                // Read, as what nobody asks for may stay queued. A device that fails says so when it is used.
+                // The values are read, as an operation whose result is not read may stay queued. A device that fails
+                // gives its error when it is used.
                 let _ = Tensor::<1>::from_dispatch(values).try_into_data();
                 Ok(())
             };
@@ -236,7 +238,7 @@ impl Block {
             range: range.clone(),
             device: device.clone(),
         };
-        // A device that does not have the type would not take the tensors.
+        // This is checked first, as tensors cannot be moved to a device that does not have their type.
         let kind = ReductionKind::Sum(Accumulation::default());
         check(device, k.extent().dtype, kind, Wanted::VALUES, 1)
             .map_err(|error| block.named(k.unsupported(device, error), axis))?;
@@ -244,7 +246,7 @@ impl Block {
         Ok(block)
     }
 
-    /// An error of this block of an axis.
+    /// The error of this block, with its device and its range of the axis.
     fn named(&self, error: LazyError, axis: Axis) -> LazyError {
         LazyError::Shard {
             device: format!("{:?}", self.device),

@@ -19,16 +19,16 @@ use crate::{
     solve::{LinearOperator, SolveError, is_half},
 };
 
-/// A symbolic matrix whose rows or columns are shared out to several devices. Made by [`Shards::rows`](super::Shards::rows) and
-/// [`Shards::columns`](super::Shards::columns).
+/// A symbolic matrix whose rows or columns are shared out to several devices. Made by
+/// [`Shards::rows`](super::Shards::rows) and [`Shards::columns`](super::Shards::columns).
 ///
-/// Reductions and products are those of [`LazyTensor`]. Results are on the device of the tensors that the matrix was made
-/// of. They are differentiable by these tensors, as Burn's [`to_device`](Tensor::to_device) is. Indices are those of the whole
-/// matrix, and of equal values that of the lowest index is found. Sums over the shared axis are rounded once more for each
-/// block.
+/// Reductions and products are those of [`LazyTensor`]. Results are on the device of the tensors that the matrix was
+/// made of. They are differentiable by these tensors, as Burn's [`to_device`](Tensor::to_device) is. Indices are
+/// those of the whole matrix, and of equal values the one with the lowest index is found. Sums over the shared axis
+/// are rounded once more for each block.
 ///
-/// Devices that queue what they are to do run side by side. For each block of a device that computes within the call, such as
-/// those of Flex and NdArray, there is a thread.
+/// Devices that queue their work run at the same time. Devices that compute within the call, such as those of Flex
+/// and NdArray, have a thread for each of their blocks.
 ///
 /// A block that fails gives [`LazyError::Shard`], which names the device and the block.
 #[derive(Clone)]
@@ -69,8 +69,8 @@ reductions! {
     logsumexp / try_logsumexp(axis: impl Into<Axes>) -> Tensor<R> =
         |k| k.reduce(Parted::new("logsumexp", Kind::LogSumExp, axis)).map(Results::value);
 
-    /// [`LazyTensor::logsumexp_weighted`] of all blocks. Terms of positive and of negative weight are merged on their own, as
-    /// the sum of a block may be negative.
+    /// [`LazyTensor::logsumexp_weighted`] of all blocks. Terms of positive and of negative weight are merged
+    /// separately, as the sum of a block may be negative and have no logarithm.
     logsumexp_weighted / try_logsumexp_weighted(
         weight: impl IntoLazy,
         axis: impl Into<Axes>
@@ -79,7 +79,8 @@ reductions! {
         k.weighted(reduction, weight.into_lazy()?)
     };
 
-    /// [`LazyTensor::sumsoftmaxweight`] of all blocks, which are merged by the logarithms of their sums of exponentials.
+    /// [`LazyTensor::sumsoftmaxweight`] of all blocks. They are merged by the logarithms of their sums of
+    /// exponentials.
     sumsoftmaxweight / try_sumsoftmaxweight(
         weight: impl IntoLazy,
         axis: impl Into<Axes>
@@ -165,7 +166,7 @@ reductions! {
 }
 
 impl Sharded {
-    /// The parts of `k` along `axis` on their devices.
+    /// The matrix `k`, with blocks along `axis` on the given devices.
     pub(super) fn new(
         k: &LazyTensor,
         axis: Axis,
@@ -187,7 +188,7 @@ impl Sharded {
         Self::new(k, self.axis, blocks)
     }
 
-    /// The same with other formulas.
+    /// The same matrix with changed formulas, which is shared out along `axis`.
     fn map(
         &self,
         axis: Axis,
@@ -247,7 +248,7 @@ impl Sharded {
 
     /// The product with columns `[batch.., N, E]`.
     fn product<const R: usize>(&self, b: Tensor<R>) -> Result<Tensor<R>, LazyError> {
-        // What does not fit is an error here.
+        // This gives the error if `b` does not fit the matrix.
         let _ = self.whole.try_mul(LazyTensor::try_vj(b.clone())?)?;
         let reduction = Parted::new("matmul", Kind::Sum, Axis::J);
         let product = self.reduce_blocks(reduction, |block| {
@@ -266,7 +267,7 @@ impl Sharded {
         Ok(product.value())
     }
 
-    /// The logarithm of the sum of exponentials with these weights.
+    /// The logarithm of the sum of exponentials with the weights `weight`.
     fn weighted<const R: usize>(
         &self,
         reduction: Parted,
@@ -284,7 +285,7 @@ impl Sharded {
         let value: Tensor<R> = self.like(&signed.inner())?.reduce(reduction)?.value();
         let terms = weighted_terms(&signed, value.clone(), reduction.axes)?;
         let sums: Tensor<R> = self.like(&terms)?.try_sum(reduction.axes)?;
-        // What is 0, with the gradient.
+        // This term has the value 0, and carries the gradient.
         let change = sums.clone() - sums.detach();
         Ok(cast(value + change, stored.into()))
     }
@@ -293,7 +294,8 @@ impl Sharded {
         self.reduce_blocks(reduction, |block| Ok(block.formula.clone()))
     }
 
-    /// The reduction of a formula for each block, on the device of the tensors.
+    /// The reduction of the formulas that `formula` gives for blocks. The result is on the device of the tensors of
+    /// the matrix.
     fn reduce_blocks<const R: usize>(
         &self,
         reduction: Parted,
@@ -329,7 +331,7 @@ impl Sharded {
         }
     }
 
-    /// What `run` gives for each block, side by side.
+    /// Calls `run` for all blocks, at the same time where devices allow it. Results are in the order of the blocks.
     fn on_each<T: Send>(
         &self,
         run: impl Fn(&Block) -> Result<T, LazyError> + Sync,
@@ -341,11 +343,12 @@ impl Sharded {
         thread::scope(|scope| {
             let started = self.blocks.iter().map(|block| {
                 let run = &run;
-                // Where there are no threads, the block is reduced here.
+                // This runs on a thread of its own. If no thread can be started, the block is reduced below.
                 let reduce = move || {
                     let part = run(block);
-                    // Behind fusion, what a thread asked for is computed when this thread waits, or when the result is
-                    // read, which is by one thread for all blocks. Who reads it is told of a failure.
+                    // With fusion, operations are computed when the thread that queued them waits, or when the result
+                    // is read, which one thread does for all blocks. So each thread waits for its device. A failure
+                    // is reported where the result is read.
                     let _ = block.device.sync();
                     part
                 };
@@ -356,7 +359,7 @@ impl Sharded {
                 }
             });
             let started: Vec<_> = started.collect();
-            // Other devices queue what they are to do, and are not waited for.
+            // Other devices queue their work, and nothing waits for them here.
             let queued = self.blocks.iter().zip(&started);
             let queued = queued.map(|(block, thread)| thread.is_none().then(|| run(block)));
             let queued: Vec<_> = queued.collect();

@@ -12,40 +12,41 @@ use super::{
 /// The smallest eigenvalue of a normalised Gram matrix that is not a rounding error, in rounding units.
 const INDEPENDENT: f64 = 1000.0;
 
-/// Vectors are divided by roots of eigenvalues of a normalised Gram matrix. Smaller eigenvalues are replaced by this
-/// one, in rounding units.
+/// The smallest eigenvalue of a normalised Gram matrix whose root vectors are divided by, in rounding units. Smaller
+/// eigenvalues are replaced by this one.
 const LIFTED: f64 = 100.0;
 
-/// A negative curvature of at most this many rounding units of the largest curvature may be a rounding error. So may
-/// a negative product with a preconditioner of at most this many rounding units of the sum of its absolute terms.
+/// The largest size of a negative curvature that may be a rounding error, in rounding units of the largest curvature.
+/// A negative product with a preconditioner may be one up to this many rounding units of the sum of the absolute
+/// values of its terms.
 const NEGATIVE: f64 = 64.0;
 
-/// A direction is kept if its relative rounding error is not larger. The error is that along the largest eigenvector,
-/// in the norm of the operator. Directions of small curvature have larger errors, but they are not found again in any
-/// case.
+/// The largest relative rounding error of a direction that is kept. The error is measured along the eigenvector of
+/// the largest eigenvalue, in the norm of the operator. Directions of small curvature have larger errors. They need
+/// not be kept, as the iteration does not find them again.
 const EXACT: f64 = 1e-4;
 
-/// The most numbers in the directions that are kept.
+/// The largest count of numbers in the directions that are kept and in their images.
 const MOST_NUMBERS: usize = 1 << 26;
 
-/// Directions $W$ with $W^\top A W = I$ and their images $A W$. They are blocks of columns one after the other,
-/// followed by zeros.
+/// Directions $W$ with $W^\top A W = I$ and their images $A W$. Both are stored as blocks of columns, one after the
+/// other, followed by zeros.
 ///
-/// The first blocks are kept. The last block is replaced by the next one when there are enough blocks, or if the last
-/// one is not exact enough.
+/// The first blocks are kept. The block after them is replaced by the next one, if enough blocks are kept already or
+/// if it is not exact enough.
 pub(crate) struct Directions<const R: usize> {
-    /// The most blocks that are kept.
+    /// The largest number of blocks that are kept.
     most: usize,
     /// The number of blocks that are kept. One more block may follow them.
     kept: usize,
     /// $W$ and $A W$, `[batch.., N, columns]`.
     both: Option<[Tensor<R>; 2]>,
-    /// The largest Rayleigh quotient that was seen, for each batch.
+    /// The largest Rayleigh quotient seen so far, for each matrix of the batch.
     largest: Vec<f64>,
 }
 
 impl<const R: usize> Directions<R> {
-    /// No directions yet. There will be up to `most` vectors for right-hand sides of the given shape.
+    /// An empty set that will keep up to `most` directions, for right-hand sides of the given shape.
     pub fn new(most: usize, shape: [usize; R]) -> Self {
         let numbers: usize = shape.iter().product();
         let batches: usize = shape[..R - 2].iter().product();
@@ -95,7 +96,8 @@ impl<const R: usize> Directions<R> {
         })
     }
 
-    /// Lowers residuals `q` by a step in all directions. Returns the step, if there are directions.
+    /// Lowers the residuals `q` by a step along all directions. Returns the step, or `None` if there are no
+    /// directions.
     fn project(&self, q: &mut Tensor<R>) -> Result<Option<Tensor<R>>, SolveError> {
         let Some([vectors, images]) = &self.both else {
             return Ok(None);
@@ -116,24 +118,23 @@ struct Residuals<const R: usize> {
     squares: Vec<DMatrix<f64>>,
 }
 
-/// An approximate solution of $A d = r$. Parts of it may have been given to `refresh` before; they are not returned
-/// again.
+/// An approximate solution of $A d = r$. Parts of it that were handed to `refresh` on the way are not returned again.
 ///
 /// All columns of a batch share one Krylov space (O'Leary, "The block conjugate gradient algorithm and related
-/// methods", 1980): the step along a block of directions minimises the error of each column over all of them.
-/// Residuals are stored as $R = Q C$. In each iteration $Q$ is brought close to orthonormal columns, so that nearly
-/// dependent columns do no harm (Dubrulle, "Retooling the method of block conjugate gradients", 2001). Dependent
-/// directions are left out of a step.
+/// methods", 1980): the step along a block of directions minimises the error of each column over all directions of
+/// the block. Residuals are stored as $R = Q C$. In each iteration the columns of $Q$ are made nearly orthonormal, so
+/// that nearly dependent columns do no harm (Dubrulle, "Retooling the method of block conjugate gradients", 2001).
+/// Dependent directions are left out of a step.
 ///
-/// In exact arithmetic a direction that is made conjugate to the last one is conjugate to all before. Rounding undoes
-/// this along the largest eigenvectors. These are then found again and again, which takes most iterations. So the
-/// first directions are kept, and each new one is made conjugate to all of them. (Erhel and Guyomarc'h, "An augmented
-/// conjugate gradient method for solving consecutive symmetric positive definite linear systems", 2000, do so with
-/// the directions of an earlier system.)
+/// In exact arithmetic a direction that is made conjugate to the last one is conjugate to all earlier ones. Rounding
+/// undoes this along the eigenvectors of the largest eigenvalues. The iteration then finds these eigenvectors again
+/// and again, which takes most of the iterations. So the first directions are kept, and each new one is made
+/// conjugate to all of them. (Erhel and Guyomarc'h, "An augmented conjugate gradient method for solving consecutive
+/// symmetric positive definite linear systems", 2000, do so with the directions of an earlier system.)
 ///
-/// In a coarse type the residual is replaced now and then by one that is computed from the solution. The directions
-/// stay as they are (Clark et al., "Solving lattice QCD systems of equations using mixed precision solvers on GPUs",
-/// 2010).
+/// If iterations compute in a coarser type than the operator, the residual is now and then replaced by one that is
+/// computed from the solution. The directions stay as they are (Clark et al., "Solving lattice QCD systems of
+/// equations using mixed precision solvers on GPUs", 2010).
 pub(crate) fn iterate<const R: usize>(
     a: &dyn LinearOperator<R>,
     r: &Tensor<R>,
@@ -153,7 +154,7 @@ pub(crate) fn iterate<const R: usize>(
         let all = Tensor::cat(vec![s.clone(), t.clone(), q], R - 1);
         let grams = matrices(gram(&all, &s)?)?;
 
-        // With F F^T the inverse of the curvatures S^T A S, the step is S F F^T S^T Q C.
+        // F F^T is the inverse of the curvatures S^T A S, so that the step is S F F^T S^T Q C.
         let [mut factors, mut steps, mut updates] = [(); 3].map(|()| Vec::new());
         let mut next_c = Vec::new();
         let mut keep = true;
@@ -169,7 +170,7 @@ pub(crate) fn iterate<const R: usize>(
             let largest_size = (factor.tr_mul(&part(0)) * &factor).diagonal().max();
             keep &= precision * *largest * largest_size <= EXACT;
             let (scale, inverse) = scales(&squares[batch], precision);
-            // Of the normalised directions.
+            // The coefficients of the normalised directions S F.
             let parts = factor.tr_mul(&part(2).transpose());
             steps.push(&parts * &c[batch]);
             let mut update = DMatrix::zeros(3 * width, width);
@@ -180,7 +181,7 @@ pub(crate) fn iterate<const R: usize>(
             factors.push(factor);
             next_c.push(scale * &c[batch]);
         }
-        // No direction of a column that is still iterated is left.
+        // All steps are 0 if the columns that are still iterated have no independent direction left.
         if steps
             .iter()
             .all(|step| step.iter().all(|entry| *entry == 0.0))
@@ -195,7 +196,8 @@ pub(crate) fn iterate<const R: usize>(
         let mut c = next_c;
         directions.push(block, keep);
 
-        // In exact arithmetic the residuals are orthogonal to the directions already. Rounding errors would stay.
+        // In exact arithmetic the residuals are already orthogonal to the directions. This step removes the rounding
+        // errors.
         if let Some(step) = directions.project(&mut q)? {
             solution = solution + product(&step, &upload(&c))?;
         }
@@ -214,7 +216,7 @@ pub(crate) fn iterate<const R: usize>(
             residuals = begin(&r, options, monitor, directions, &mut solution)?;
             continue;
         }
-        // Solved columns keep their solution.
+        // A solved column has no residual from here on, so that its solution stays.
         for (batch, c) in c.iter_mut().enumerate() {
             for column in 0..width {
                 if !monitor.is_open(batch * width + column) {
@@ -226,7 +228,8 @@ pub(crate) fn iterate<const R: usize>(
     }
 }
 
-/// Starts from the columns of the residual `r` that are still iterated, and lowers them along the directions.
+/// Starts from the columns of the residual `r` that are still iterated, after a step along the kept directions. The
+/// step is added to `solution`.
 fn begin<const R: usize>(
     r: &Tensor<R>,
     options: &SolveOptions<R>,
@@ -282,9 +285,9 @@ fn look<const R: usize>(
     Ok([part(0), part(1)])
 }
 
-/// Refuses a preconditioner that is not positive for a column that is still iterated, as $Z^\top Q$ shows. A column
-/// may be much smaller than the others, so that products cancel; a negative value within their rounding errors is not
-/// refused.
+/// Refuses a preconditioner if $Z^\top Q$ shows that it is not positive definite for a column that is still iterated.
+/// In a column that is much smaller than the others, the terms of the product cancel. So a negative value within
+/// their rounding errors is accepted.
 fn check_preconditioner<const R: usize>(
     products: &[DMatrix<f64>],
     c: &[DMatrix<f64>],
@@ -320,7 +323,7 @@ fn norms(grams: &[DMatrix<f64>], c: &[DMatrix<f64>]) -> Vec<f64> {
     grams.iter().zip(c).flat_map(of_batch).collect()
 }
 
-/// The matrices of all batches of `[batch.., rows, columns]`.
+/// Reads the matrices of a tensor `[batch.., rows, columns]` to the host.
 fn matrices<const R: usize>(tensor: Tensor<R>) -> Result<Vec<DMatrix<f64>>, SolveError> {
     let shape = tensor.dims();
     let (rows, columns) = (shape[R - 2], shape[R - 1]);
@@ -334,7 +337,7 @@ fn matrices<const R: usize>(tensor: Tensor<R>) -> Result<Vec<DMatrix<f64>>, Solv
         .collect())
 }
 
-/// Matrices, one for each batch of `like`, on its device.
+/// Writes matrices, one for each matrix of the batch of `like`, to the device of `like`.
 fn upload<const R: usize>(matrices: &[DMatrix<f64>], like: &Tensor<R>) -> Tensor<R> {
     let mut shape = like.dims();
     (shape[R - 2], shape[R - 1]) = matrices[0].shape();
@@ -345,7 +348,8 @@ fn upload<const R: usize>(matrices: &[DMatrix<f64>], like: &Tensor<R>) -> Tensor
 }
 
 /// $\rho$ and $\rho^{-1}$ with $\rho^\top \rho = G$. An eigenvalue of the normalised $G$ that may be a rounding error
-/// is replaced by a larger one. A small part of a column then grows with each iteration until it is known.
+/// is replaced by a larger one. A small component of a column then grows with each iteration until it is larger than
+/// the rounding errors.
 fn scales(gram: &DMatrix<f64>, precision: f64) -> (DMatrix<f64>, DMatrix<f64>) {
     let lengths = gram.diagonal().map(|square| match square > 0.0 {
         true => square.sqrt(),
@@ -365,8 +369,8 @@ fn scales(gram: &DMatrix<f64>, precision: f64) -> (DMatrix<f64>, DMatrix<f64>) {
     (scale, inverse)
 }
 
-/// $F$ such that the columns of $S F$ that are not 0 are conjugate and normalised, from the curvatures
-/// $S^\top A S$ and the squared lengths of the columns of $S$. A direction of negative curvature is an error.
+/// $F$ such that the columns of $S F$ that are not 0 are conjugate and normalised, from the curvatures $S^\top A S$
+/// and the squared lengths of the columns of $S$. A direction of negative curvature is returned as the error.
 fn factor(
     curvature: &DMatrix<f64>,
     squares: &[f64],

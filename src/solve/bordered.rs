@@ -1,4 +1,4 @@
-//! The operators of systems with linear constraints: the bordered matrix, and what is left of a matrix in the null
+//! The operators of systems with linear constraints: the bordered matrix, and the projection of a matrix to the null
 //! space of the constraints.
 
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::{backends::is_tracked, cast::cast, error::LazyError, operand::broadca
 /// The name of $P$ in messages.
 pub(crate) const FUNCTIONS: &str = "the matrix of constraints";
 
-/// The part of a column that may be a rounding error of a combination of others, in rounding units of the column.
+/// A column counts as a combination of others if the rest is at most this many rounding units of the column.
 const DEPENDENT: f64 = 8.0;
 
 /// An orthonormal basis $Q$ of the columns of $P = Q R$.
@@ -29,8 +29,9 @@ pub(crate) struct Basis<const R: usize> {
 }
 
 impl<const R: usize> Basis<R> {
-    /// The basis of the columns of `p`, `[batch.., N, Q]`, of which there is at least one. It is computed on the host in
-    /// F64 by Gram and Schmidt's method, which is repeated for each column, as once leaves rounding errors.
+    /// Computes the basis of the columns of `p`, `[batch.., N, Q]`, where Q is at least 1. This is done on the host
+    /// in F64 by the method of Gram and Schmidt. Each column is orthogonalised twice, as one pass leaves rounding
+    /// errors.
     pub fn new(p: &Tensor<R>) -> Result<Self, SolveError> {
         let shape = p.dims();
         let (rows, columns) = (shape[R - 2], shape[R - 1]);
@@ -73,7 +74,7 @@ impl<const R: usize> Basis<R> {
         product(&self.vectors, &parts)
     }
 
-    /// The $c$ with which $P c$ is nearest to `v`, which is $R^{-1} Q^\top v$.
+    /// The $c$ for which $P c$ is nearest to `v`, which is $R^{-1} Q^\top v$.
     pub fn coefficients(&self, v: &Tensor<R>) -> Result<Tensor<R>, LazyError> {
         product(&self.inverse, &gram(&self.vectors, v)?)
     }
@@ -87,14 +88,14 @@ impl<const R: usize> Basis<R> {
     }
 }
 
-/// The factors of $P = Q R$, with orthonormal columns of $Q$ and an upper triangular $R$. If a column is, up to a relative
-/// error of `rounding`, a combination of those before it, its place is the error.
+/// The factors of $P = Q R$, with orthonormal columns of $Q$ and an upper triangular $R$. The error is the index of a
+/// column that is a combination of the columns before it, up to a relative error of `rounding`.
 fn orthonormal(p: DMatrix<f64>, rounding: f64) -> Result<(DMatrix<f64>, DMatrix<f64>), usize> {
     let columns = p.ncols();
     let mut q = p;
     let mut r = DMatrix::zeros(columns, columns);
     for k in 0..columns {
-        // Squares of scaled entries are in range.
+        // The column is scaled so that squares of its entries are in range.
         let scale = q.column(k).amax();
         if scale == 0.0 {
             return Err(k);
@@ -129,7 +130,7 @@ pub(crate) struct Bordered<A, const R: usize> {
 }
 
 impl<A, const R: usize> Bordered<A, R> {
-    /// The parts of a vector for $w$ and for $c$.
+    /// Splits a vector into its parts for $w$ and for $c$.
     pub fn parts(&self, v: &Tensor<R>) -> [Tensor<R>; 2] {
         let [rows, columns] = [self.p.dims()[R - 2], self.p.dims()[R - 1]];
         [(0, rows), (rows, columns)].map(|(start, len)| v.clone().narrow(R - 2, start, len))
@@ -158,7 +159,7 @@ impl<A: LinearOperator<R>, const R: usize> LinearOperator<R> for Bordered<A, R> 
 
     fn batch(&self) -> Vec<usize> {
         let own = self.a.batch();
-        // They were checked to fit.
+        // The shapes were checked to broadcast.
         broadcast(&own, &self.p.dims()[..R - 2]).unwrap_or(own)
     }
 
@@ -240,8 +241,9 @@ impl<A: LinearOperator<R>, const R: usize> LinearOperator<R> for Projected<A, R>
     }
 }
 
-/// The preconditioner $M - M Q (Q^\top M Q)^{-1} Q^\top M$ of $\Pi A \Pi$, for a preconditioner $M$ of $A$: the inverse of
-/// $\Pi A \Pi$ in the null space of $P^\top$, if $M$ is that of $A$ (Gould, Hribar and Nocedal 2001, section 3).
+/// The preconditioner $M - M Q (Q^\top M Q)^{-1} Q^\top M$ of $\Pi A \Pi$, for a preconditioner $M$ of $A$. If $M$ is
+/// the inverse of $A$, this is the inverse of $\Pi A \Pi$ in the null space of $P^\top$ (Gould, Hribar and Nocedal
+/// 2001, section 3).
 #[derive(Debug)]
 pub(crate) struct Constrained<const R: usize> {
     inner: Arc<dyn Preconditioner<R>>,
@@ -253,7 +255,8 @@ pub(crate) struct Constrained<const R: usize> {
 }
 
 impl<const R: usize> Constrained<R> {
-    /// That of `inner` for systems with the batch dimensions of `shape`.
+    /// Makes the preconditioner from `inner`, the $M$ of the formula, for systems with the batch dimensions of
+    /// `shape`.
     pub fn new(
         inner: Arc<dyn Preconditioner<R>>,
         basis: &Basis<R>,
@@ -280,7 +283,7 @@ impl<const R: usize> Constrained<R> {
                     iteration: 0,
                     column: number * shape[R - 2],
                 })?;
-            // It is symmetric.
+            // The inverse is symmetric, so that the order by columns is also that by rows.
             inverses.extend_from_slice(cholesky.inverse().as_slice());
         }
         of_all[R - 2] = columns;
@@ -301,7 +304,7 @@ impl<const R: usize> Preconditioner<R> for Constrained<R> {
         let parts = gram(&images, &r)?;
         let parts = product(&cast(self.inverse.clone(), dtype), &parts)?;
         let image = self.inner.apply(r)? - product(&images, &parts)?;
-        // The difference has rounding errors along the constraints.
+        // The projection removes rounding errors of the difference along the constraints.
         self.basis.cast(dtype).project(image)
     }
 }

@@ -66,10 +66,10 @@ impl Method for ConjugateGradients {
     }
 }
 
-/// The most columns of a block.
+/// The largest number of columns in a block.
 const WIDTH: usize = 16;
 
-/// Solves for up to [`WIDTH`] columns at a time.
+/// Solves for blocks of up to [`WIDTH`] columns, one block after the other.
 pub(crate) fn solve_blocks<A: LinearOperator<R>, const R: usize>(
     a: &A,
     b: Tensor<R>,
@@ -123,12 +123,12 @@ pub(crate) fn solve_blocks<A: LinearOperator<R>, const R: usize>(
     Ok(Solution { solution, info })
 }
 
-/// The number of blocks of this many columns.
+/// The number of blocks into which this many columns are divided.
 fn groups(columns: usize) -> usize {
     columns.div_ceil(WIDTH).max(1)
 }
 
-/// The error of a group of `own` columns from column `start` on, with the column counted among all `columns`.
+/// The error of a block of `own` columns that begins at column `start`, with its column counted among all `columns`.
 fn in_all(error: SolveError, start: usize, own: usize, columns: usize) -> SolveError {
     match error {
         SolveError::NotPositiveDefinite {
@@ -149,12 +149,12 @@ fn in_all(error: SolveError, start: usize, own: usize, columns: usize) -> SolveE
 /// $(A^\top A + \alpha I)\, a = A^\top b$.
 ///
 /// `b` has the shape `[batch.., M, E]` and the solution `[batch.., N, E]`, or `[M]` and `[N]`. Residuals are those of
-/// the normal equations, $\|A^\top (b - A a) - \alpha a\| / \|A^\top b\|$, whose condition number is the square of
-/// that of $A$. Differentiable as other solutions.
+/// the normal equations, $\|A^\top (b - A a) - \alpha a\| / \|A^\top b\|$. The condition number of these equations is
+/// the square of that of $A$. Differentiable as [`LazyTensor::solve`](crate::LazyTensor::solve) is.
 ///
-/// Where $A$ has dependent columns and there is no ridge, the solution is that of the smallest norm. The solution is
-/// 0 if `b` is orthogonal to all columns up to rounding: if $\|A^\top b\|$ is at most a few rounding units of $\|A\|
-/// \|b\|$.
+/// Where $A$ has dependent columns and there is no ridge, the solution is the one of the smallest norm. The solution
+/// is 0 if `b` is orthogonal to all columns up to rounding: if $\|A^\top b\|$ is at most a few rounding units of
+/// $\|A\| \|b\|$.
 ///
 /// ```
 /// # #[cfg(feature = "flex")] {
@@ -210,7 +210,7 @@ fn solve_normal<A, const R: usize>(
 where
     A: LinearOperator<R> + Clone,
 {
-    // A norm of A^T b of up to this many rounding units may be a rounding error.
+    // The norm of A^T b may be a rounding error if it is at most this many rounding units of the norms of A and b.
     const UNITS: f64 = 4.0;
     let [rows, columns] = a.sizes()?;
     let mut shape = check_shape(a, RIGHT, &b, rows)?;
@@ -220,7 +220,8 @@ where
         let nothing = Tensor::zeros(shape, (&b.device(), b.dtype()));
         return solve_blocks(&normal, nothing, options);
     }
-    // Columns are scaled before the product, which may leave the range of the type though b and the solution do not.
+    // Columns are scaled before the product A^T b, which may leave the range of the type even where b and the
+    // solution do not.
     let b = b.expand(shape);
     let exponents = exponents(&b, RIGHT)?;
     let up: Vec<i32> = exponents
@@ -270,8 +271,8 @@ where
     Ok(solved)
 }
 
-/// An approximate solution of $A d = r$, where each column has iterations of its own. `record` is called after each
-/// iteration with its step, and with the ratio of the squared residuals after and before it.
+/// An approximate solution of $A d = r$, where each column has its own iterations. `record` is called after each
+/// iteration with its step, and with the ratio of $r^\top M r$ after and before it, where $M$ is the preconditioner.
 pub(crate) fn iterate_columns<const R: usize>(
     a: &dyn LinearOperator<R>,
     r: &Tensor<R>,

@@ -35,8 +35,9 @@ pub struct Constraints<const R: usize> {
 }
 
 impl<const R: usize> Constraints<R> {
-    /// The constraints $P^\top w = 0$ with the matrix `p`, `[batch.., N, Q]`, of one column for each constraint. In kriging
-    /// a column has the values of a function of the drift at the points: 1, the coordinates.
+    /// The constraints $P^\top w = 0$ with the matrix `p`, `[batch.., N, Q]`, which has one column for each
+    /// constraint. In kriging a column holds the values of one function of the drift at the points, such as 1 or a
+    /// coordinate.
     pub fn new(p: Tensor<R>) -> Self {
         Self {
             functions: p,
@@ -44,8 +45,8 @@ impl<const R: usize> Constraints<R> {
         }
     }
 
-    /// The values $d$ that the constraints have, `[batch.., Q, E]`, or `[batch.., Q, 1]` for all right-hand sides; 0 by
-    /// default.
+    /// The values $d$ of the constraints, `[batch.., Q, E]`, or `[batch.., Q, 1]` if they are the same for all
+    /// right-hand sides; 0 by default.
     #[must_use]
     pub fn values(mut self, d: Tensor<R>) -> Self {
         self.values = Some(d);
@@ -60,25 +61,26 @@ impl<const R: usize> Constraints<R> {
     }
 }
 
-/// Solves $(\alpha I + A)\, w + P c = b$ with $P^\top w = d$ for a symmetric operator by conjugate gradients in the null
-/// space of $P^\top$ (Gould, Hribar and Nocedal, "On the solution of equality constrained quadratic programming problems
-/// arising in optimization", 2001). Returns $w$ and $c$.
+/// Solves $(\alpha I + A)\, w + P c = b$ with $P^\top w = d$ for a symmetric operator by conjugate gradients in the
+/// null space of $P^\top$ (Gould, Hribar and Nocedal, "On the solution of equality constrained quadratic programming
+/// problems arising in optimization", 2001). Returns $w$ and $c$.
 ///
-/// The operator need only be positive definite where it counts: $w^\top (\alpha I + A)\, w > 0$ for all $w \ne 0$ with
-/// $P^\top w = 0$. So it is for thin plates and other conditionally positive definite kernels. A preconditioner is one of
-/// $\alpha I + A$, and must be positive definite; constraints are built into it.
+/// The operator need only be positive definite under the constraints: $w^\top (\alpha I + A)\, w > 0$ for all
+/// $w \ne 0$ with $P^\top w = 0$. This holds for thin plate splines and other conditionally positive definite
+/// kernels. A preconditioner of the options is one for $\alpha I + A$ and must be positive definite; the constraints
+/// are built into it here.
 ///
 /// `b` and $w$ have the shape `[batch.., N, E]`, $P$ has `[batch.., N, Q]` and independent columns, and $c$ has
-/// `[batch.., Q, E]`. Batch dimensions broadcast. Q is meant to be small: products with $P$ are taken in each iteration,
-/// and $P$ is orthogonalised on the host in F64. All of them have the type of the operator; F16 and BF16 are computed in
-/// F32. A guess of the options is one of $w$.
+/// `[batch.., Q, E]`. Batch dimensions broadcast. Q is meant to be small: products with $P$ are taken in each
+/// iteration, and $P$ is orthogonalised on the host in F64. All these tensors have the type of the operator; systems
+/// in F16 and BF16 are solved in F32. An initial guess of the options is a guess of $w$.
 ///
-/// Residuals are those in the null space, relative to what the constraints leave of the right-hand side:
-/// $\|\Pi\, (b - (\alpha I + A)\, w)\| / \|\Pi\, (b - (\alpha I + A)\, w_0)\|$ with the projection $\Pi$ to it and the $w_0$
-/// of the smallest norm with $P^\top w_0 = d$.
+/// Residuals are projected to the null space, and are relative to the projected right-hand side:
+/// $\|\Pi\, (b - (\alpha I + A)\, w)\| / \|\Pi\, (b - (\alpha I + A)\, w_0)\|$ where $\Pi$ is the projection to the
+/// null space and $w_0$ the vector of the smallest norm with $P^\top w_0 = d$.
 ///
-/// Differentiable by `b`, $d$, $P$ and every operand of the operator. The backward pass solves one more system of the same
-/// kind, and panics if that fails.
+/// Differentiable by `b`, $d$, $P$ and every operand of the operator. The backward pass solves one more system of the
+/// same kind, and panics if it cannot be solved.
 ///
 /// ```
 /// # #[cfg(feature = "flex")] {
@@ -103,9 +105,9 @@ impl<const R: usize> Constraints<R> {
 /// ```
 ///
 /// # Errors
-/// If $P$ or $d$ do not fit, are of another type than `b` or not finite, if a column of $P$ is a combination of those
-/// before it up to rounding, and as [`LazyTensor::solve`](crate::LazyTensor::solve), where it is the operator under
-/// constraints that must be positive definite.
+/// If $P$ or $d$ do not fit, are of another type than `b` or not finite, or if a column of $P$ is a combination of
+/// those before it up to rounding. Other errors are those of [`LazyTensor::solve`](crate::LazyTensor::solve), except
+/// that the operator must be positive definite only under the constraints.
 pub fn projected_conjugate_gradient<A, const R: usize>(
     a: &A,
     b: Tensor<R>,
@@ -159,7 +161,7 @@ fn check_range<const R: usize>(v: &Tensor<R>) -> Result<(), SolveError> {
     }
 }
 
-/// The same in F32 or F64.
+/// [`projected_conjugate_gradient`] for tensors in F32 or F64.
 fn solve<A, const R: usize>(
     a: &A,
     b: Tensor<R>,
@@ -205,7 +207,7 @@ where
         None => Tensor::zeros(of_values, (&b.device(), b.dtype())),
     };
     if columns == 0 {
-        // Nothing is constrained.
+        // Without constraints this is an ordinary system.
         let solved = conjugate_gradient(a, b.expand(shape), options)?;
         return Ok((solved, d));
     }
@@ -235,7 +237,8 @@ where
     Ok((Solution { solution, info }, c))
 }
 
-/// Solves a bordered system, for vectors of $w$ followed by $c$, outside of autodiff. The guess is one of $w$.
+/// Solves a bordered system, for vectors of $w$ followed by $c$, outside of autodiff. The initial guess is a guess of
+/// $w$.
 fn solve_bordered<A, const R: usize>(
     bordered: &Bordered<Ridge<A>, R>,
     both: Tensor<R>,
@@ -244,8 +247,8 @@ fn solve_bordered<A, const R: usize>(
 where
     A: LinearOperator<R> + Clone,
 {
-    // The norm of what is left in the null space of up to this many rounding units may be a rounding error, as where
-    // there are as many constraints as rows.
+    // The norm of the projected right-hand side may be a rounding error if it is at most this many rounding units. It
+    // is one if there are as many constraints as rows.
     const UNITS: f64 = 4.0;
     let basis = &bordered.basis;
     // Columns are scaled, so that no square overflows or vanishes.
@@ -263,7 +266,7 @@ where
     let precision = epsilon(b.dtype());
     let sizes = norms(&b, RIGHT)?.into_iter().zip(norms(&image, PRODUCT)?);
     let rounding: Vec<f64> = sizes.map(|(b, image)| precision * (b + image)).collect();
-    // Once leaves rounding errors along the constraints.
+    // It is projected twice, as one projection leaves rounding errors along the constraints.
     let right = basis.project(basis.project(b.clone() - image)?)?;
     let known = norms(&right, PRODUCT)?.into_iter().zip(&rounding);
     let known = known.map(|(norm, rounding)| f64::from(u8::from(norm > UNITS * rounding)));

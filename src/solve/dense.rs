@@ -1,11 +1,11 @@
-//! Small matrices that are stored: Cholesky's factor, triangular systems and products, in batches and differentiable.
+//! Cholesky factors, triangular systems and products of small stored matrices, in batches and differentiable.
 //!
-//! They are for what surrounds a kernel matrix that is not stored: the covariance of a few inducing points, an exact
-//! Gaussian process of a thousand points, the change of basis of a variational distribution. Up to about 2000 rows they
-//! take seconds.
+//! They are meant for computations beside a kernel matrix that is not stored: the covariance of a few inducing
+//! points, an exact Gaussian process of a thousand points, the change of basis of a variational distribution. Up to
+//! about 2000 rows they take seconds.
 //!
-//! Factors and systems are computed on the host in F64, whatever the type of the tensors is. Derivatives are products on
-//! the device. Everything is differentiable once.
+//! Factors and systems are computed on the host in F64, whatever the type of the tensors is. Derivatives are products
+//! on the device. Everything is differentiable once.
 //!
 //! ```
 //! # #[cfg(all(feature = "flex", feature = "autodiff"))] {
@@ -44,7 +44,7 @@ use super::{
 };
 use crate::{backends::is_tracked, cast::cast, operand::broadcast};
 
-/// How matrices are named in messages.
+/// The names of matrices in messages.
 const MATRIX: &str = "the matrix";
 const TRIANGULAR: &str = "the triangular matrix";
 
@@ -57,18 +57,18 @@ pub enum Triangle {
     Upper,
 }
 
-/// How many rounding errors of its entry on the diagonal a pivot must exceed.
+/// A pivot must be larger than this many rounding units of its entry on the diagonal.
 const DIGITS: f64 = 8.0;
 
 /// The lower triangular factor $L$ of symmetric positive definite matrices $A = L L^\top$, `[batch.., M, M]`.
 ///
 /// Where $A$ is not symmetric, the factor is that of $(A + A^\top) / 2$. The derivative is
-/// $\mathrm d L = L \, \Phi(L^{-1} \mathrm d A \, L^{-\top})$, where $\Phi$ takes the lower triangle with half the diagonal
-/// (Murray, "Differentiation of the Cholesky decomposition", 2016).
+/// $\mathrm d L = L \, \Phi(L^{-1} \mathrm d A \, L^{-\top})$, where $\Phi$ takes the lower triangle with half the
+/// diagonal (Murray, "Differentiation of the Cholesky decomposition", 2016).
 ///
 /// # Errors
-/// If the matrices are not square, have values that are not finite, or if a matrix is not positive definite up to rounding:
-/// that of F32, or of F64 for entries in F64.
+/// If the matrices are not square, have values that are not finite, or if a matrix is not positive definite up to the
+/// rounding of F32 (of F64 for entries in F64).
 pub fn cholesky<const R: usize>(a: Tensor<R>) -> Result<Tensor<R>, SolveError> {
     let (_, sizes) = sizes(MATRIX, &a)?;
     let size = square(sizes)?;
@@ -107,11 +107,11 @@ pub fn cholesky<const R: usize>(a: Tensor<R>) -> Result<Tensor<R>, SolveError> {
 }
 
 /// The solution $X$ of triangular systems $L X = B$, where $L$ is `[batch.., M, M]` and $B$ `[batch.., M, E]`. Batch
-/// dimensions broadcast. The system of the transpose is that of `l.transpose()` with the other triangle.
+/// dimensions broadcast. To solve systems with $L^\top$, give `l.transpose()` and the other triangle.
 ///
 /// # Errors
-/// If the matrices are not square, the right-hand sides do not fit them, the types or devices differ, values are not finite,
-/// or if a number on a diagonal is 0.
+/// If the matrices are not square, the right-hand sides do not fit them, the types or devices differ, values are not
+/// finite, or if a number on a diagonal is 0.
 pub fn solve_triangular<const R: usize>(
     l: Tensor<R>,
     b: Tensor<R>,
@@ -165,7 +165,7 @@ pub fn solve_triangular<const R: usize>(
     let stored = b.dtype();
     let wide: Tensor<R> = tensor(solutions, shape, (&device, exact.into()));
     let solution = cast(wide.clone(), stored.into());
-    // On the device of whichever is part of a graph.
+    // The solution belongs to the autodiff graph of `b` if `b` has one, and else to that of `l`.
     #[cfg(feature = "autodiff")]
     let solution = match b.gradient_checkpointing_strategy() {
         Some(_) => constant_beside(solution, &b),
@@ -175,7 +175,7 @@ pub fn solve_triangular<const R: usize>(
         return Ok(solution);
     }
     let inverse: Tensor<R> = tensor(inverses, l.dims(), (&device, exact.into()));
-    // What is 0, with the derivatives of both.
+    // These terms have the value 0, and carry the derivatives by `l` and by `b`.
     let change = cast(l.clone() - l.detach(), exact);
     let change = match triangle {
         Triangle::Lower => change.tril(0),
@@ -186,9 +186,9 @@ pub fn solve_triangular<const R: usize>(
     Ok(solution + cast(change, stored.into()))
 }
 
-/// The product $A B$ of stored matrices `[batch.., M, K]` and `[batch.., K, N]`, as Burn's [`matmul`](Tensor::matmul), computed
-/// in F64 where the device has it. On graphics cards with matrix instructions Burn's own product of F32 is rounded to about
-/// three digits. Batch dimensions broadcast.
+/// The product $A B$ of stored matrices `[batch.., M, K]` and `[batch.., K, N]`, as Burn's
+/// [`matmul`](Tensor::matmul), computed in F64 where the device has it. On graphics cards with matrix instructions
+/// Burn's own product of F32 is rounded to about three digits. Batch dimensions broadcast.
 ///
 /// # Errors
 /// If the shapes do not fit, or the types or devices differ.
@@ -212,7 +212,7 @@ pub fn matmul<const R: usize>(a: Tensor<R>, b: Tensor<R>) -> Result<Tensor<R>, S
     }
 }
 
-/// The type in which products are computed.
+/// The type in which products are computed: F64 if the device has it, else F32.
 fn exact(device: &Device) -> FloatDType {
     match device.supports_dtype(DType::F64) {
         true => FloatDType::F64,
@@ -220,7 +220,7 @@ fn exact(device: &Device) -> FloatDType {
     }
 }
 
-/// Checks that both have one type and are on one device.
+/// Checks that both tensors have the same type and are on the same device.
 fn check_alike<const R: usize>(
     what: &'static str,
     a: &Tensor<R>,
@@ -244,8 +244,8 @@ fn check_alike<const R: usize>(
     }
 }
 
-/// Cholesky's factor $L$ of $L L^\top$, of which the lower triangle is given. If a pivot is not larger than the rounding
-/// errors of its entry on the diagonal, the row of the first such pivot is the error.
+/// The Cholesky factor $L$ of a matrix $L L^\top$, of which only the lower triangle is read. The error is the row of
+/// the first pivot that is at most `precision` times its entry on the diagonal.
 pub(crate) fn factor(mut matrix: DMatrix<f64>, precision: f64) -> Result<DMatrix<f64>, usize> {
     let n = matrix.nrows();
     for k in 0..n {
@@ -296,7 +296,7 @@ fn square([rows, columns]: [usize; 2]) -> Result<usize, SolveError> {
     }
 }
 
-/// The matrices of a batch on the host; none where they have no entries.
+/// The matrices of a batch on the host. There are none if they have no entries.
 fn matrices<const R: usize>(a: &Tensor<R>, [rows, columns]: [usize; 2]) -> Vec<DMatrix<f64>> {
     let values = host(a.clone().inner());
     let own = values.chunks_exact((rows * columns).max(1));
@@ -304,7 +304,7 @@ fn matrices<const R: usize>(a: &Tensor<R>, [rows, columns]: [usize; 2]) -> Vec<D
         .collect()
 }
 
-/// Appends the entries row by row, as tensors have them. Matrices are stored by columns.
+/// Appends the entries row by row, as tensors store them. `DMatrix` stores them column by column.
 fn push(values: &mut Vec<f64>, matrix: &DMatrix<f64>) {
     values.extend_from_slice(matrix.transpose().as_slice());
 }

@@ -1,4 +1,4 @@
-//! Why systems are not solved.
+//! The errors of linear systems.
 
 use burn::tensor::DType;
 
@@ -8,10 +8,10 @@ use crate::error::{FormulaInfo, LazyError};
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SolveError {
-    /// The products with the operator are refused.
+    /// A formula, or a product with the operator, is refused.
     #[error(transparent)]
     Lazy(#[from] LazyError),
-    /// An option makes no sense.
+    /// An option has a value that is not allowed.
     #[error("the option `{option}` cannot be {value}")]
     Option {
         /// Its name.
@@ -33,25 +33,26 @@ pub enum SolveError {
         "{what} of shape {shape:?} does not fit an operator of {rows} rows and batch {batch:?}"
     )]
     Shape {
-        /// What the tensor is.
+        /// The name of the tensor.
         what: &'static str,
         /// Its shape.
         shape: Vec<usize>,
-        /// Rows that it needs.
+        /// The number of rows that the tensor needs.
         rows: usize,
         /// Batch dimensions of the operator.
         batch: Vec<usize>,
     },
-    /// A matrix has other batch dimensions than tensors of the rank for which something is computed.
+    /// The number of batch dimensions of a matrix does not fit the rank of the tensors.
     #[error(
         "{method} takes a matrix with {dimensions} batch dimensions here, not one of batch {batch:?}"
     )]
     Batch {
-        /// What takes the matrix.
+        /// The method that takes the matrix.
         method: &'static str,
         /// The batch dimensions of the matrix.
         batch: Vec<usize>,
-        /// How many there must be: the rank of tensors less 2, and none for vectors.
+        /// The number of batch dimensions that the matrix must have: the rank of the tensors minus 2, or 0 for
+        /// vectors.
         dimensions: usize,
     },
     /// A column of the matrix of constraints is a combination of those before it, up to rounding.
@@ -65,26 +66,26 @@ pub enum SolveError {
         /// The column.
         column: usize,
     },
-    /// A vector stands where a matrix is asked for.
+    /// A tensor is a vector where a matrix is needed.
     #[error("{what} of shape {shape:?} is no matrix")]
     NotMatrix {
-        /// What the tensor is.
+        /// The name of the tensor.
         what: &'static str,
         /// Its shape.
         shape: Vec<usize>,
     },
-    /// Matrices have no product.
+    /// The shapes of two matrices do not allow a product.
     #[error("matrices of shapes {left:?} and {right:?} have no product")]
     Product {
         /// The shape of the matrix on the left.
         left: Vec<usize>,
-        /// That of the matrix on the right.
+        /// The shape of the matrix on the right.
         right: Vec<usize>,
     },
     /// Tensors are on different devices.
     #[error("{what} is on {own}, the right-hand side on {right}; move one of them")]
     MixedDevices {
-        /// What the tensor is.
+        /// The name of the tensor.
         what: &'static str,
         /// Its device.
         own: String,
@@ -119,7 +120,7 @@ pub enum SolveError {
     /// A tensor has another type than the right-hand side.
     #[error("{what} is of type {own:?}, the right-hand side of type {right:?}; cast one of them")]
     MixedTypes {
-        /// What the tensor is.
+        /// The name of the tensor.
         what: &'static str,
         /// Its type.
         own: DType,
@@ -141,8 +142,9 @@ pub enum SolveError {
         what: &'static str,
         /// The iteration in which it was seen, counted from 1; 0 if it was seen in the matrix itself.
         iteration: usize,
-        /// The right-hand side for which it was seen, counted as in [`SolveInfo::residuals`](super::SolveInfo::residuals). If it was seen in the
-        /// matrix itself, the row, where all rows of a matrix of a batch come before those of the next.
+        /// The right-hand side for which it was seen, counted as in
+        /// [`SolveInfo::residuals`](super::SolveInfo::residuals). If it was seen in the matrix itself, the row,
+        /// counted through the matrices of a batch.
         column: usize,
     },
     /// The iteration limit was reached, or the iterations stagnate.
@@ -155,7 +157,7 @@ pub enum SolveError {
         iterations: usize,
         /// The largest relative residual.
         residual: f64,
-        /// What it should be.
+        /// The relative residual that was asked for.
         tolerance: f64,
         /// Whether the iterations stagnate, so that more of them would not lower the residual.
         stagnated: bool,

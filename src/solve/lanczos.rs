@@ -16,23 +16,23 @@ use super::{
 };
 use crate::{error::LazyError, lazy::LazyTensor};
 
-/// Eigenvalues and eigenvectors, of one matrix (`R` = 2) or of each matrix of a batch. Numbers of a matrix come before
-/// those of the next.
+/// Eigenvalues and eigenvectors, of one matrix (`R` = 2) or of each matrix of a batch. In the lists of numbers, those
+/// of one matrix come before those of the next.
 #[derive(Clone)]
 pub struct Eigenpairs<const R: usize = 2> {
-    /// The eigenvalues, the largest of a matrix first.
+    /// The eigenvalues, for each matrix in descending order.
     pub values: Vec<f64>,
     /// The eigenvectors of norm 1 as columns, `[batch.., N, count]`, in F32 for an operator in F16 or BF16.
     pub vectors: Tensor<R>,
     /// Number of products with the operator that were computed.
     pub iterations: usize,
-    /// The residuals $\|A v - \lambda v\|$ relative to the largest $|\lambda|$ of the matrix that was seen, computed
-    /// from the vectors. If the tolerance is below the rounding errors of a product, they are above the tolerance.
+    /// The residuals $\|A v - \lambda v\|$ relative to the largest $|\lambda|$ that was seen for the matrix, computed
+    /// from the vectors. They are above the tolerance if the tolerance is below the rounding errors of a product.
     pub residuals: Vec<f64>,
 }
 
 impl<const R: usize> fmt::Debug for Eigenpairs<R> {
-    /// The numbers. The vectors are on the device and are not printed.
+    /// Prints the numbers. The vectors stay on the device and are not printed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Eigenpairs")
             .field("values", &self.values)
@@ -50,8 +50,8 @@ impl<const R: usize> fmt::Debug for Eigenpairs<R> {
 /// may be found late or not at all. Not differentiable.
 ///
 /// The rank `R` of the eigenvectors is 2 for one matrix, and the number of batch dimensions plus 2 for a batch. All
-/// matrices of a batch are iterated together. The pairs of each are those that it has alone: they are kept from the
-/// iteration on in which they are found.
+/// matrices of a batch are iterated together. Each matrix has the same pairs that it would have alone, as its pairs
+/// are kept from the iteration in which they are found.
 ///
 /// ```
 /// # #[cfg(feature = "flex")] {
@@ -119,7 +119,7 @@ pub fn eigenpairs<A: LinearOperator<R>, const R: usize>(
     }
     a.check_symmetric()?;
     let mut all: Vec<Lanczos> = (0..matrices).map(|_| Lanczos::new()).collect();
-    // Vectors of the normal distribution for the matrices that ask for one, and 0 for others.
+    // Normally distributed vectors for the matrices that `asks` accepts, and 0 for the others.
     let random = |all: &mut [Lanczos], asks: &dyn Fn(&Lanczos) -> bool| {
         let vectors = all.iter_mut().flat_map(|own| match asks(own) {
             true => StandardNormal.sample_iter(&mut own.rng).take(n).collect(),
@@ -177,30 +177,30 @@ pub fn eigenpairs<A: LinearOperator<R>, const R: usize>(
     }
 }
 
-/// What is looked for in each matrix.
+/// The eigenpairs that are wanted of each matrix, and the limits of the iteration.
 struct Wanted {
     count: usize,
     tolerance: f64,
-    /// The most iterations.
+    /// The largest number of iterations.
     most: usize,
     /// The rows of the matrix.
     rows: usize,
 }
 
-/// The iteration of one matrix.
+/// The state of the iteration for one matrix.
 struct Lanczos {
     rng: StdRng,
-    /// The tridiagonal matrix.
+    /// The tridiagonal matrix: its diagonal, and the entries beside the diagonal.
     diagonal: Vec<f64>,
     beside: Vec<f64>,
-    /// The norm of what an image has beside the basis.
+    /// The norm of the part of the last product that is orthogonal to the basis.
     beta: f64,
     /// Whether the basis spans an invariant subspace.
     closed: bool,
     found: Option<Found>,
 }
 
-/// The eigenvalues and eigenvectors of a tridiagonal matrix, with the places of those that are wanted.
+/// The eigenvalues and eigenvectors of a tridiagonal matrix, with the indices of the wanted ones.
 struct Found {
     eigen: SymmetricEigen<f64, nalgebra::Dyn>,
     order: Vec<usize>,
@@ -218,7 +218,7 @@ impl Lanczos {
         }
     }
 
-    /// Takes in the next row of the tridiagonal matrix, and looks whether there are eigenpairs.
+    /// Adds the next row of the tridiagonal matrix, and checks whether the wanted eigenpairs are found.
     fn step(
         &mut self,
         alpha: f64,
@@ -236,7 +236,7 @@ impl Lanczos {
             .iter()
             .chain(&self.beside)
             .fold(0.0f64, |max, x| max.max(x.abs()));
-        // Where the basis spans an invariant subspace, the rest is a rounding error.
+        // If the basis spans an invariant subspace, the orthogonal part is a rounding error.
         self.closed = beta <= 8.0 * precision * scale;
         self.beta = beta;
 
@@ -274,7 +274,7 @@ impl Lanczos {
     }
 }
 
-/// The eigenpairs of all matrices, which are found.
+/// The eigenpairs of all matrices, once all of them are found.
 fn finish<A: LinearOperator<R>, const R: usize>(
     a: &A,
     basis: &Basis<R>,
@@ -347,10 +347,11 @@ pub(crate) fn tridiagonal(diagonal: &[f64], beside: &[f64]) -> DMatrix<f64> {
     })
 }
 
-/// Vectors in a block of the basis. Blocks have one width so that they share their kernels.
+/// The number of vectors in a block of the basis. All blocks have the same width, so that they share kernels.
 const WIDTH: usize = 16;
 
-/// Orthonormal vectors of each matrix, or 0, in blocks `[batch.., N, WIDTH]`. The last block is filled up with zeros.
+/// Orthonormal vectors of each matrix, in blocks `[batch.., N, WIDTH]`. Vectors of a matrix whose pairs are already
+/// found are 0. The last block is filled up with zeros.
 #[derive(Default)]
 struct Basis<const R: usize> {
     len: usize,
@@ -358,7 +359,7 @@ struct Basis<const R: usize> {
 }
 
 impl<const R: usize> Basis<R> {
-    /// Where vector `number` is in its block of the given shape.
+    /// The ranges that vector `number` has in its block, which has the given shape.
     fn place(mut shape: [usize; R], number: usize) -> [std::ops::Range<usize>; R] {
         shape[R - 1] = 1;
         let mut ranges = shape.map(|size| 0..size);
@@ -367,7 +368,7 @@ impl<const R: usize> Basis<R> {
         ranges
     }
 
-    /// Adds `v` times a factor for each matrix.
+    /// Adds the vectors `v`, each times the factor of its matrix.
     fn push(&mut self, v: Tensor<R>, factors: &[f64]) {
         let v = v.clone() * row(factors, &v);
         let mut shape = v.dims();
@@ -401,13 +402,13 @@ impl<const R: usize> Basis<R> {
         Ok(v)
     }
 
-    /// The combinations of the vectors of each matrix by eigenvectors.
+    /// The wanted eigenvectors of each matrix, as combinations of the vectors of its basis.
     fn combine(&self, found: &[Found]) -> Result<Tensor<R>, LazyError> {
         let mut vectors = Vec::new();
         for k in 0..found[0].order.len() {
             let mut sum: Option<Tensor<R>> = None;
             for (number, block) in self.blocks.iter().enumerate() {
-                // The vectors that come after those of a matrix that was found early do not count.
+                // If the pairs of a matrix were found early, the vectors after that have the weight 0.
                 let weights = found.iter().flat_map(|own| {
                     let column = own.eigen.eigenvectors.column(own.order[k]);
                     let at = |w: usize| column.get(number * WIDTH + w).copied().unwrap_or(0.0);
@@ -431,7 +432,7 @@ fn combination<const R: usize>(
     block: &Tensor<R>,
     weights: Tensor<R>,
 ) -> Result<Tensor<R>, LazyError> {
-    // A sum over one column, as parameters would have one dimension less.
+    // The weights are a single column, which is summed over. As parameters they would need one dimension less.
     let weights = LazyTensor::try_vj(weights)?;
     let products = LazyTensor::try_vi(block.clone())?.try_dot(weights)?;
     products.try_sum(Axis::J)

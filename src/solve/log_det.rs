@@ -1,4 +1,4 @@
-//! The logarithm of the determinant: of small matrices by Cholesky's method, of others by stochastic Lanczos
+//! The logarithm of the determinant: of small matrices by Cholesky's method, of large ones by stochastic Lanczos
 //! quadrature.
 
 use std::{cell::RefCell, fmt};
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{cast::cast, operand::broadcast};
 
-/// How [`log_det`] computes.
+/// The options of [`log_det`].
 ///
 /// The rank `R` is 2 for one matrix, and the number of batch dimensions plus 2 for a batch.
 #[derive(Clone, Debug)]
@@ -54,16 +54,17 @@ impl<const R: usize> LogDetOptions<R> {
         self
     }
 
-    /// The most rows of a matrix whose determinant is computed exactly; 512 by default. Such a matrix is stored as
-    /// $N^2$ numbers. This takes N products with the operator, and $N^3 / 3$ operations on the host. With 0 the
-    /// determinant is always estimated.
+    /// The largest number of rows for which the determinant is computed exactly; 512 by default. A matrix with at
+    /// most this many rows is stored as $N^2$ numbers. This takes N products with the operator, and $N^3 / 3$
+    /// operations on the host. With 0 the determinant is always estimated.
     #[must_use]
     pub fn exact_up_to(mut self, rows: usize) -> Self {
         self.exact_up_to = rows;
         self
     }
 
-    /// Number of random vectors; 16 by default. The statistical error is inversely proportional to its root.
+    /// Number of random vectors; 16 by default. The statistical error is inversely proportional to the square root of
+    /// this number.
     #[must_use]
     pub fn probes(mut self, count: usize) -> Self {
         self.probes = count;
@@ -77,7 +78,7 @@ impl<const R: usize> LogDetOptions<R> {
         self
     }
 
-    /// The most iterations; 1000 by default.
+    /// The largest number of iterations for each group of up to 16 random vectors; 1000 by default.
     #[must_use]
     pub fn max_iterations(mut self, count: usize) -> Self {
         self.max_iterations = count;
@@ -91,8 +92,9 @@ impl<const R: usize> LogDetOptions<R> {
         self
     }
 
-    /// A preconditioner for the same ridge. Its determinant is known, and only the quotient of both determinants is
-    /// estimated. The closer the preconditioner is to the matrix, the smaller is the statistical error.
+    /// A preconditioner for the same ridge. Its determinant is known, so that only the quotient of the determinants
+    /// of the matrix and of the preconditioner is estimated. The closer the preconditioner is to the matrix, the
+    /// smaller is the statistical error.
     #[must_use]
     pub fn preconditioner(mut self, nystrom: Nystrom<R>) -> Self {
         self.preconditioner = Some(nystrom);
@@ -100,19 +102,19 @@ impl<const R: usize> LogDetOptions<R> {
     }
 }
 
-/// The logarithm of a determinant, or an estimate of it, of each matrix of a batch. Printed, it is `-0.7118 ± 0`: the
+/// The logarithm of a determinant, or an estimate of it, of each matrix of a batch. It prints as `-0.7118 ± 0`: the
 /// [estimate](Self::estimates) and its standard error, for each matrix.
 #[derive(Clone)]
 pub struct LogDet {
-    /// The logarithm of each matrix or its estimate, in one dimension: `[1]` without batch dimensions, `[batch]` with
-    /// one, and with more of them their product, which `reshape` divides again. It has the type of the operator (F32
-    /// for F16 and BF16). The gradient is exact where the value is exact. Otherwise it is an estimate from the same
-    /// random vectors.
+    /// The logarithm of the determinant of each matrix, or its estimate, in one dimension: `[1]` without batch
+    /// dimensions, and `[batch]` with one. Several batch dimensions are flattened to one. It has the type of the
+    /// operator (F32 for F16 and BF16). The gradient is exact where the value is exact. Otherwise it is an estimate
+    /// from the same random vectors.
     pub value: Tensor<1>,
     /// The standard error of each value, from the standard deviation over random vectors. It is infinite for a single
     /// random vector, and 0 where the value is exact.
     pub standard_errors: Vec<f64>,
-    /// How the systems of the estimate were solved, group after group of random vectors.
+    /// How the systems of the estimate were solved, one group of random vectors after the other.
     pub info: SolveInfo,
     numbers: Vec<f64>,
 }
@@ -158,13 +160,13 @@ impl fmt::Debug for LogDet {
 /// preconditioner $P$, $\log \det P$ is exact and $\mathrm{tr} \log (P^{-1} A)$ is estimated (Gardner et al.,
 /// "GPyTorch", 2018).
 ///
-/// Differentiable by every operand of the operator. The gradient is that of $\mathrm{tr}(A^{-1} \mathrm{d}A)$. It
-/// uses the inverse of a stored matrix. Otherwise it is estimated from the solutions that the estimate of the value
-/// has found.
+/// Differentiable by every operand of the operator. The gradient is that of $\mathrm{tr}(A^{-1} \mathrm{d}A)$. For a
+/// stored matrix it is computed from the inverse. Otherwise it is estimated from the solutions that were computed for
+/// the value.
 ///
-/// An operator with batch dimensions takes [`LogDetOptions`] of their number plus 2. All matrices of a batch meet the
-/// same random vectors, as they would alone; those of a preconditioner that differs from matrix to matrix differ as it
-/// does.
+/// For an operator with batch dimensions, the rank `R` of [`LogDetOptions`] is their number plus 2. Each matrix of a
+/// batch has the random vectors that it would have alone. Without a preconditioner they are the same for all
+/// matrices. With one, their covariance is $P$, which may differ from matrix to matrix.
 ///
 /// ```
 /// # #[cfg(feature = "flex")] {
@@ -228,7 +230,7 @@ fn sums<const R: usize>(products: Tensor<R>) -> Tensor<1> {
     each.sum_dim(1).reshape([matrices])
 }
 
-/// The logarithms of the determinants of stored matrices of `n` rows.
+/// The exact logarithms of the determinants, from stored matrices of `n` rows.
 fn exact<A, const R: usize>(a: &A, ridge: f64, n: usize) -> Result<LogDet, SolveError>
 where
     A: LinearOperator<R> + Clone,
@@ -243,7 +245,7 @@ where
     let width = GROUP.min(n.max(1));
     let shape: [usize; R] = shape_of(&a.batch(), n, width);
     let matrices: usize = shape[..R - 2].iter().product();
-    // A block of columns of matrices, with zeros where there are no more columns.
+    // The entries of a block of `width` columns from `first` on, with zeros after the last column.
     let values = |first: usize, entry: &dyn Fn(usize, usize) -> f64| -> Vec<f64> {
         let column = |k: usize| first + k % width;
         let value = |k: usize| match column(k) < n {
@@ -319,7 +321,7 @@ where
     })
 }
 
-/// Estimates for matrices of `n` rows.
+/// The estimates of the logarithms of the determinants, for matrices of `n` rows.
 fn estimated<A, const R: usize>(
     a: &Ridge<A>,
     options: &LogDetOptions<R>,
@@ -424,5 +426,6 @@ where
     })
 }
 
-/// Random vectors whose systems are solved at a time. Kernels for more take long to compile.
+/// The number of random vectors whose systems are solved at a time, and of columns of a stored matrix that are
+/// computed at a time. Kernels for more columns take long to compile.
 const GROUP: usize = 16;

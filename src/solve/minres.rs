@@ -53,21 +53,20 @@ impl Method for MinimalResiduals {
     }
 }
 
-/// Sizes of an operator, as seen for each column. They are kept for later runs, which may start from a vector that
-/// the operator takes to almost 0.
+/// The magnitude of products with an operator, measured for each column. It is kept for later runs, as a later run
+/// may start from a vector whose product is almost 0.
 struct Seen<const R: usize> {
-    /// The exponents that its products are scaled by, so that squares of them are in range.
+    /// The exponents by which the products are scaled, so that their squares are in range.
     exponents: Vec<i32>,
     /// The largest entry of the tridiagonal matrices.
     largest: Tensor<R>,
 }
 
-/// After this many iterations the residual that the rotations give is compared with one that is computed from the
+/// The number of iterations after which the residual of the rotations is compared with one that is computed from the
 /// solution.
 const COMPARED: usize = 64;
 
-/// An approximate solution of $A d = r$. Parts of it may have been given to `refresh` before; they are not returned
-/// again.
+/// An approximate solution of $A d = r$. Parts of it that were handed to `refresh` on the way are not returned again.
 ///
 /// Lanczos' three-term recurrence makes an orthonormal basis $v_k$ in which the operator is tridiagonal,
 /// with $\alpha_k$ on the diagonal and $\beta_k$ beside it. Givens rotations $(c, s)$ make the
@@ -76,7 +75,7 @@ const COMPARED: usize = 64;
 /// A $\beta$ of the size of rounding errors ends the basis. A diagonal entry of that size shows that the matrix is
 /// singular: there is no step along it, and the run ends. Where rounding has enlarged such an entry, the solution
 /// grows along the null space of the operator, while the residual that the rotations give goes on falling. So this
-/// residual is compared now and then.
+/// residual is now and then compared with one that is computed from the solution.
 fn iterate<const R: usize>(
     a: &dyn LinearOperator<R>,
     r: &Tensor<R>,

@@ -1,23 +1,24 @@
-//! Linear systems with symbolic matrices: iterative methods that need nothing but products.
+//! Linear systems with symbolic matrices, by iterative methods that only need products with the matrix.
 //!
-//! [`LazyTensor::solve`] solves $(\alpha I + K)\, a = b$ for a symmetric positive definite kernel matrix
-//! by the method of conjugate gradients, in memory of the size of `b`. [`conjugate_gradient`] does so for
-//! any [`LinearOperator`], [`minres`] for indefinite and [`least_squares`] for rectangular ones;
-//! [`projected_conjugate_gradient`] solves under linear constraints, as kriging and thin plates need;
-//! [`eigenpairs`] gives the largest eigenvalues and [`log_det`] the logarithm of the determinant. [`dense`] has what small
-//! matrices that are stored take.
+//! [`LazyTensor::solve`] solves $(\alpha I + K)\, a = b$ for a symmetric positive definite kernel matrix by the
+//! method of conjugate gradients. It stores vectors, but never the matrix. [`conjugate_gradient`] does the same for
+//! any positive definite [`LinearOperator`], [`minres`] solves with indefinite and [`least_squares`] with rectangular
+//! operators. [`projected_conjugate_gradient`] solves under linear constraints, as kriging and thin plate splines
+//! need. [`eigenpairs`] gives the largest eigenvalues and [`log_det`] the logarithm of the determinant. [`dense`] has
+//! Cholesky factors, triangular systems and products of small stored matrices.
 //!
-//! All of them work on many right-hand sides at once. They compute on the device; the host computes with small
-//! matrices and looks at residuals. Each method ends: with a result that says how exact it is, or with a
-//! [`SolveError`], also where iterations stagnate.
+//! The solvers work on many right-hand sides at once. They compute on the device; the host only computes with small
+//! matrices and checks residuals. Each method ends, even if its iterations stagnate: with a result that says how
+//! accurate it is, or with a [`SolveError`].
 //!
 //! Solutions are differentiable by the implicit function theorem. The backward pass solves one more system with the
-//! same operator, so that no iteration is stored.
+//! same operator, so that no iterations are stored.
 //!
-//! Right-hand sides may have any finite size, as each column is scaled by a power of two. Operands may be stored in
-//! F16 and BF16; all methods compute with them in F32. Solutions are then rounded to the type of the right-hand side.
-//! Eigenvectors and determinants are in F32. Where F32 cannot reach a residual, `k.cast(FloatDType::F64)` with
-//! [`iterate_in`](SolveOptions::iterate_in)`(FloatDType::F32)` can, at about the speed of F32.
+//! The values of right-hand sides may have any finite magnitude, as each column is scaled by a power of two. Operands
+//! may be stored in F16 and BF16; all methods compute with them in F32. Solutions are then rounded to the type of the
+//! right-hand side. Eigenvectors and determinants stay in F32. Where F32 cannot reach a tolerance,
+//! `k.cast(FloatDType::F64)` with [`iterate_in`](SolveOptions::iterate_in)`(FloatDType::F32)` can, at about the speed
+//! of F32.
 //!
 //! ```
 //! # #[cfg(all(feature = "flex", feature = "autodiff"))] {
@@ -147,7 +148,7 @@ impl<const R: usize> SolveOptions<R> {
         self
     }
 
-    /// The residual $\|b - (\alpha I + K) a\|$ relative to $\|b\|$ at which a right-hand side is solved;
+    /// The residual $\|b - (\alpha I + K) a\|$ relative to $\|b\|$ at which a right-hand side counts as solved;
     /// $10^{-6}$ by default.
     #[must_use]
     pub fn tolerance(mut self, tolerance: f64) -> Self {
@@ -155,28 +156,30 @@ impl<const R: usize> SolveOptions<R> {
         self
     }
 
-    /// The most iterations of all, restarts included; 10 000 by default.
+    /// The largest number of iterations, those after restarts included; 10 000 by default. Conjugate gradients count
+    /// them for each block of up to 16 right-hand sides.
     #[must_use]
     pub fn max_iterations(mut self, count: usize) -> Self {
         self.max_iterations = count;
         self
     }
 
-    /// After how many iterations the host looks at the residuals and reports them; 2 by default. Conjugate gradients
-    /// look at them in each iteration and report them after this many. A larger number is no faster, and slower on a
-    /// CPU: a thread that waits for a place in a full queue takes a core.
+    /// The number of iterations after which the host reads the residuals and reports them; 2 by default. Conjugate
+    /// gradients read them in every iteration, and only report them after this many. A larger number is no faster. On
+    /// a CPU it is slower, as a thread that waits for a place in a full queue keeps a core busy.
     #[must_use]
     pub fn check_every(mut self, iterations: usize) -> Self {
         self.check_every = iterations;
         self
     }
 
-    /// How many search directions conjugate gradients keep; 128 by default, and never more than $2^{26}$ numbers. The
-    /// first directions are kept, and later ones are made conjugate to them in spite of rounding errors.
+    /// The number of search directions that conjugate gradients keep; 128 by default, and never more than $2^{26}$
+    /// numbers. The first directions are kept. All later ones are made conjugate to them, which rounding errors would
+    /// prevent otherwise.
     ///
-    /// The directions and their images take the memory of twice as many columns. They save most iterations in F32
-    /// where the matrix has a few large eigenvalues, as kernel matrices have. With 0, the memory is that of a few
-    /// vectors.
+    /// The directions and their products with the operator take the memory of twice as many columns. They save the
+    /// largest number of iterations in F32, for matrices with a few large eigenvalues such as kernel matrices. With
+    /// 0, the memory is that of a few vectors.
     #[must_use]
     pub fn keep_directions(mut self, count: usize) -> Self {
         self.keep_directions = count;
@@ -190,12 +193,12 @@ impl<const R: usize> SolveOptions<R> {
         self
     }
 
-    /// The type in which iterations compute, by default that of the operator and of `b`.
+    /// The type in which iterations compute; by default the type of the operator and of `b`.
     ///
-    /// With an operator in F64 and iterations in F32, only the residual at the start of each restart is computed in
-    /// F64. This reaches about the residuals of F64 at the speed of F32, as long as F32 can lower a residual at all,
-    /// which it can for condition numbers up to about $10^6$. A preconditioner should then be made of the operator in
-    /// F32.
+    /// With an operator in F64 and iterations in F32, F64 is only used for the residuals that are computed from the
+    /// solution: at each restart, and now and then between restarts. This reaches about the residuals of F64 at about
+    /// the speed of F32, provided that F32 can lower a residual at all. It can for condition numbers up to about
+    /// $10^6$. A preconditioner should then be made from the operator in F32.
     ///
     /// ```
     /// # #[cfg(feature = "flex")] {
@@ -222,7 +225,7 @@ impl<const R: usize> SolveOptions<R> {
         self
     }
 
-    /// A guess of the solution to start from, of the shape of `b`; by default 0.
+    /// A guess of the solution to start from, of the shape of the solution; 0 by default.
     #[must_use]
     pub fn initial(mut self, guess: Tensor<R>) -> Self {
         self.initial = Some(guess.inner());
@@ -237,7 +240,7 @@ impl<const R: usize> SolveOptions<R> {
         self
     }
 
-    /// Called whenever the host has looked at the residuals.
+    /// Calls `observer` whenever the host reports residuals, see [`check_every`](Self::check_every).
     #[must_use]
     pub fn on_progress(mut self, observer: impl Fn(&Progress) + Send + Sync + 'static) -> Self {
         self.progress = Some(Arc::new(observer));
@@ -300,7 +303,7 @@ pub struct Solution<const R: usize> {
 }
 
 impl<const R: usize> fmt::Debug for Solution<R> {
-    /// The shape and the type of the solution, and how it was found; values are read on the device.
+    /// Prints the shape and the type of the solution, and how it was found. The values stay on the device.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Solution")
             .field("shape", &self.solution.dims())
@@ -313,24 +316,24 @@ impl<const R: usize> fmt::Debug for Solution<R> {
 /// How a solution was found.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SolveInfo {
-    /// Number of iterations, each with one product.
+    /// Number of iterations, each with one product with the operator.
     pub iterations: usize,
     /// How often the iteration was started again from a residual that was computed from the solution, because
     /// rounding errors had accumulated.
     pub restarts: usize,
-    /// The relative residual $\|b - A a\| / \|b\|$ of each right-hand side, computed from the solution. All columns
-    /// of a batch come before those of the next batch. 0 where $b = 0$.
+    /// The relative residual $\|b - A a\| / \|b\|$ of each right-hand side, computed from the solution. The columns
+    /// of one matrix of a batch come before those of the next matrix. 0 where $b = 0$.
     pub residuals: Vec<f64>,
-    /// The largest relative residual of all right-hand sides after each iteration. It is updated by the iteration,
-    /// not computed from the solution.
+    /// The largest relative residual of all right-hand sides after each iteration. These residuals are updated by the
+    /// iteration, not computed from the solution.
     pub history: Vec<f64>,
     /// Whether a residual is above the tolerance because restarts did not lower it any more. The rounding of the
-    /// solution and of the products limits it, at about the condition number times the rounding unit. Cast the
+    /// solution and of the products limits residuals to about the condition number times the rounding unit. Cast the
     /// operands to F64 (with [`iterate_in`](SolveOptions::iterate_in) F32 if that should stay fast), or raise the
     /// ridge or the tolerance.
     ///
-    /// Where the residual is far larger than rounding explains, the system has no solution. The result is then
-    /// [`SolveError::NotConverged`].
+    /// If the residual is far larger than rounding explains, the system has no solution, and the method returns
+    /// [`SolveError::NotConverged`] instead.
     pub precision_limited: bool,
 }
 
@@ -338,15 +341,15 @@ impl LazyTensor {
     /// Solves $(\alpha I + K)\, a = b$ for this symmetric positive definite matrix $K$ by conjugate
     /// gradients; $\alpha$ is the [`ridge`](SolveOptions::ridge).
     ///
-    /// `b` and the solution have the shape `[batch.., N, E]`: E right-hand sides, up to 16 of which share search
-    /// directions. `b` has as many batch dimensions as the matrix, and they broadcast. As for
+    /// `b` and the solution have the shape `[batch.., N, E]`, for E right-hand sides. Blocks of up to 16 of them
+    /// share search directions. `b` has as many batch dimensions as the matrix, and they broadcast. As for
     /// [`matmul`](Self::matmul), a vector `[N]` gives a vector `[N]`, if the matrix has no batch.
     ///
-    /// `b` has the type of the operands. In F16 and BF16 the system is solved in F32. The solution is rounded in the
-    /// end, and residuals are those before it is rounded.
+    /// `b` has the type of the operands. In F16 and BF16 the system is solved in F32, and the solution is rounded at
+    /// the end. Residuals are those before this rounding.
     ///
     /// Differentiable by `b` and by every operand of the matrix. The backward pass solves one more system, and panics
-    /// if that fails.
+    /// if it cannot be solved.
     ///
     /// ```
     /// # #[cfg(feature = "flex")] {
@@ -365,10 +368,10 @@ impl LazyTensor {
     /// ```
     ///
     /// # Errors
-    /// Before the first step: if the matrix is not square, seen not to be symmetric, or does not fit
-    /// `b`, or if `b` is not finite. After it: if the matrix turns out not to be positive definite or
-    /// not finite, if the iteration limit is reached or the iterations stagnate above what rounding
-    /// explains, or if the solution leaves the range of its type.
+    /// Before the first step: if the matrix is not square, is seen not to be symmetric, or does not fit `b`, or if
+    /// `b` is not finite. Later: if the matrix turns out not to be positive definite or not finite, if the iteration
+    /// limit is reached or the iterations stagnate above what rounding explains, or if the solution leaves the range
+    /// of its type.
     pub fn solve<const R: usize>(
         &self,
         b: Tensor<R>,
@@ -377,11 +380,11 @@ impl LazyTensor {
         conjugate_gradient(self, b, options)
     }
 
-    /// Solves $(\alpha I + K)\, w + P c = b$ with $P^\top w = d$ for this symmetric matrix $K$, as
-    /// [`projected_conjugate_gradient`] does, which documents it.
+    /// Solves $(\alpha I + K)\, w + P c = b$ with $P^\top w = d$ for this symmetric matrix $K$. See
+    /// [`projected_conjugate_gradient`] for the details.
     ///
-    /// This is universal kriging, where the columns of $P$ are the functions of the drift, and the interpolation by
-    /// thin plates, whose matrix is positive definite only under constraints.
+    /// Universal kriging is such a system, with the functions of the drift as the columns of $P$. So is interpolation
+    /// by thin plate splines, whose matrix is positive definite only under the constraints.
     ///
     /// ```
     /// # #[cfg(feature = "flex")] {

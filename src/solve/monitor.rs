@@ -1,4 +1,4 @@
-//! What is seen of the residuals of an iteration, and when it ends.
+//! Follows the residuals of an iteration, and decides when it ends.
 
 use burn::tensor::{Bool, DType, Tensor};
 
@@ -7,11 +7,12 @@ use super::{
     system::{PRODUCT, dots, epsilon, host, row},
 };
 
-/// What the host reads of an iteration, one value a column.
+/// A kind of values that the host reads in an iteration, one value for each column.
 pub enum Reading {
-    /// A number that is positive for a positive definite operator (or preconditioner: which it is).
+    /// A number that is positive if the operator, or the preconditioner, is positive definite. The text says which
+    /// one it is.
     Positive(&'static str),
-    /// The squared norm of the residual, which ends the iteration.
+    /// The squared norm of the residual. It is the last reading of an iteration.
     Residual,
 }
 
@@ -20,27 +21,28 @@ pub(crate) struct Monitor<'a, const R: usize> {
     pub options: &'a SolveOptions<R>,
     /// Squared norm of each column of the right-hand side.
     pub squares: Vec<f64>,
-    /// Squared norm of the residual at which a column is solved, on the host and on the device.
+    /// The squared norm of the residual at which a column is solved: `limits` on the host, `thresholds` on the
+    /// device.
     pub limits: Vec<f64>,
     pub thresholds: Tensor<R>,
-    /// The columns that are still iterated, as the host knows them and as the device knows them.
+    /// The columns that are still iterated: `open` on the host, which may lag behind, and `active` on the device.
     pub open: Vec<bool>,
     pub active: Tensor<R, Bool>,
     /// Values on the device that the host has not read yet.
     pub unseen: Vec<(Reading, Tensor<R>)>,
-    /// The iterations whose values the host has read.
+    /// The number, residuals and restarts of the iterations whose values the host has read.
     pub info: SolveInfo,
     /// Whether iterations compute in a coarser type than residuals can be computed in.
     pub coarse: bool,
-    /// Squared norms of the residuals: those that were last computed from the solution, and those that the iteration
-    /// has updated since.
+    /// Squared norms of the residuals: `computed` are those that were last computed from the solution, `kept` those
+    /// that the iteration has updated since.
     pub computed: Vec<f64>,
     pub kept: Vec<f64>,
-    /// The smallest squared norm of the residual of each column, and for how many iterations no open column has
-    /// had a smaller one.
+    /// The smallest squared norm of the residual of each column, and the number of iterations since an open column
+    /// last reached a smaller one.
     pub records: Vec<f64>,
     pub idle: usize,
-    /// The number of such iterations after which the run is given up.
+    /// The number of iterations without a smaller residual after which the run is given up.
     pub patience: usize,
 }
 
@@ -57,8 +59,8 @@ impl<const R: usize> Monitor<'_, R> {
         self.unseen.push((Reading::Positive(what), value));
     }
 
-    /// Ends an iteration after which the columns have the squared residual norms `squares`; whether it
-    /// was the last one.
+    /// Ends an iteration after which the columns have the squared residual norms `squares`. Returns whether it was
+    /// the last one.
     pub fn end_iteration(&mut self, squares: Tensor<R>) -> Result<bool, SolveError> {
         let open = squares.clone().greater(self.thresholds.clone());
         self.active = self.active.clone().bool_and(open);
@@ -73,7 +75,7 @@ impl<const R: usize> Monitor<'_, R> {
         }
     }
 
-    /// Reads what has happened on the device; whether the run is at its end.
+    /// Reads the values of the last iterations from the device. Returns whether the run is at its end.
     pub fn look(&mut self) -> Result<bool, SolveError> {
         let (readings, rows): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.unseen).into_iter().unzip();
@@ -134,7 +136,7 @@ impl<const R: usize> Monitor<'_, R> {
         exhausted || self.idle >= self.patience || !self.open.contains(&true)
     }
 
-    /// Counts the iterations in which no column reaches a smaller residual.
+    /// Counts the iterations in which no open column reaches a smaller residual.
     pub fn note_records(&mut self) {
         // A residual of the size of rounding errors fluctuates, and a value a little smaller is no progress.
         const LOWER: f64 = 0.99;
@@ -150,7 +152,7 @@ impl<const R: usize> Monitor<'_, R> {
 
     /// Notes that an iteration cannot change the solution. A few of these in a row end the run.
     pub fn note_standstill(&mut self) {
-        /// Small parts of nearly dependent columns are seen after at most this many iterations.
+        /// Small components of nearly dependent columns become visible after at most this many iterations.
         const ITERATIONS: usize = 4;
         self.idle += self.patience.div_ceil(ITERATIONS);
     }
@@ -189,8 +191,9 @@ impl<const R: usize> Monitor<'_, R> {
         self.open[number]
     }
 
-    /// The error that `what` is not positive definite, as seen for a combination of columns of a batch. The error
-    /// names the column with the largest weight of those that are still iterated.
+    /// The error that `what` is not positive definite, as seen for a combination, with the given weights, of the
+    /// columns of a matrix of the batch. Of the columns that are still iterated, the error names the one with the
+    /// largest weight.
     pub fn not_positive(&self, what: &'static str, batch: usize, weights: &[f64]) -> SolveError {
         let first = batch * weights.len();
         let open = weights.iter().enumerate();
@@ -203,14 +206,14 @@ impl<const R: usize> Monitor<'_, R> {
         }
     }
 
-    /// Goes on from residuals of the squared norms `squares`.
+    /// Takes `squares` as the squared norms of the residuals from which the iteration goes on.
     pub fn compare_with(&mut self, squares: &[f64]) {
         self.computed = squares.to_vec();
         self.kept = squares.to_vec();
     }
 
-    /// Whether residuals have become so small that rounding errors begin to matter. These are relative to the
-    /// residuals that were last computed from the solution.
+    /// Whether iterations compute in a coarser type, and a residual has become so small that rounding errors begin to
+    /// matter. Rounding errors are relative to the residual that was last computed from the solution.
     pub fn wants_refresh(&self) -> bool {
         const SMALLER: f64 = 0.1;
         let mut columns = self.kept.iter().zip(&self.computed).zip(&self.open);
@@ -218,7 +221,8 @@ impl<const R: usize> Monitor<'_, R> {
             && columns.any(|((kept, computed), open)| *open && *kept < SMALLER.powi(2) * computed)
     }
 
-    /// Goes on with a residual that was computed from the solution. Returns whether it is small enough for that.
+    /// Starts again from a residual that was computed from the solution. Returns whether it is worth going on:
+    /// whether the residual of an open column is less than half of that computed before.
     pub fn refreshed(&mut self, r: &Tensor<R>) -> Result<bool, SolveError> {
         let before = std::mem::take(&mut self.computed);
         let squares = host(dots(&[[r, r]])?.remove(0));
@@ -232,8 +236,8 @@ impl<const R: usize> Monitor<'_, R> {
         Ok(columns.any(|((square, before), open)| *open && *square < 0.25 * before))
     }
 
-    /// Whether a residual that was computed from the solution is much larger than the iteration has it, with the
-    /// squared norms `squares`, for a column that is still iterated.
+    /// Whether, in a column that is still iterated, the residual `r` that was computed from the solution is much
+    /// larger than the one that the iteration has updated, whose squared norms are `squares`.
     pub fn has_drifted(&self, r: &Tensor<R>, squares: Tensor<R>) -> Result<bool, SolveError> {
         const LARGER: f64 = 2.0;
         let (computed, kept) = (host(dots(&[[r, r]])?.remove(0)), host(squares));
@@ -241,16 +245,17 @@ impl<const R: usize> Monitor<'_, R> {
         Ok(columns.any(|((computed, kept), open)| *open && *computed > LARGER.powi(2) * kept))
     }
 
-    /// Starts a run of the columns `among` from a residual of the squared norms `squares`.
+    /// Starts a run from a residual of the squared norms `squares`, for the columns that are true in `among`.
     pub fn start(&mut self, squares: &[f64], like: &Tensor<R>, among: &[bool]) {
-        // A run cannot lower residuals further: those that it updates then have nothing to do with the solution.
+        // A run cannot lower residuals by a larger factor: after that, the updated residuals have nothing to do with
+        // the solution.
         let lowest = 4.0 * epsilon(like.dtype());
         let tolerance = self.options.tolerance;
         let limit = |(b, r): (&f64, &f64)| {
             let limit = (tolerance.powi(2) * b).max(lowest.powi(2) * r);
             match like.dtype() {
                 DType::F64 => limit,
-                // As the device compares.
+                // The device compares in F32.
                 _ => f64::from(limit as f32),
             }
         };
@@ -274,7 +279,7 @@ impl<const R: usize> Monitor<'_, R> {
     }
 }
 
-/// The root of $r^2 / b^2$, 0 for $b = 0$.
+/// The relative residual, from the squared norms `r` of a residual and `b` of a right-hand side; 0 for `b` = 0.
 pub fn relative(r: f64, b: f64) -> f64 {
     if b == 0.0 { 0.0 } else { (r / b).sqrt() }
 }

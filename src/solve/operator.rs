@@ -10,23 +10,23 @@ use crate::{
 
 /// A linear map $A$ that is known by its products with blocks of vectors `[batch.., N, E]`.
 ///
-/// [`LazyTensor`] is a linear operator. [`Sum`] and [`Diagonal`] make others of it, and any type can implement the
-/// trait, as the iterative methods need nothing else. An operator that holds tensors with gradients is differentiated
-/// through its products.
+/// [`LazyTensor`] is a linear operator, [`Diagonal`] is another one, and [`Sum`] adds two of them. Any other type can
+/// implement the trait: the iterative methods need nothing else. An operator that holds tensors with gradients is
+/// differentiated through its products.
 pub trait LinearOperator<const R: usize> {
     /// Number of rows and of columns of $A$.
     ///
     /// # Errors
-    /// If the operator has no such numbers.
+    /// If a number is not known, as for a formula in which no operand has rows.
     fn sizes(&self) -> Result<[usize; 2], LazyError>;
 
-    /// The device and the type of the vectors that it is applied to.
+    /// The device and the type of the vectors to which the operator is applied.
     ///
     /// # Errors
-    /// If the operator has no such type.
+    /// If they are not known, as for a formula without tensors.
     fn vectors(&self) -> Result<(Device, DType), LazyError>;
 
-    /// The batch dimensions, where there is a matrix for each element of a batch.
+    /// The batch dimensions, if the operator is a batch of matrices; none for a single matrix.
     fn batch(&self) -> Vec<usize> {
         vec![]
     }
@@ -49,7 +49,7 @@ pub trait LinearOperator<const R: usize> {
     where
         Self: Sized;
 
-    /// The same operator over tensors of type `dtype`, differentiable like it.
+    /// The same operator over tensors of type `dtype`, differentiable as the original is.
     ///
     /// # Errors
     /// If the device has no such type.
@@ -57,10 +57,10 @@ pub trait LinearOperator<const R: usize> {
     where
         Self: Sized;
 
-    /// Whether a tensor in it is tracked by autodiff.
+    /// Whether autodiff tracks a tensor of the operator.
     fn is_tracked(&self) -> bool;
 
-    /// Checks that the operator is symmetric as far as can be seen. An operator that cannot be examined passes.
+    /// Checks that the operator looks symmetric. An operator that cannot be examined passes.
     ///
     /// # Errors
     /// [`SolveError::NotSymmetric`], or the error of the examination itself.
@@ -120,9 +120,9 @@ impl<const R: usize> LinearOperator<R> for LazyTensor {
 /// The sum of two operators, $A + B$.
 #[derive(Clone, Debug)]
 pub struct Sum<A, B>(
-    /// One of them.
+    /// The first operator.
     pub A,
-    /// The other.
+    /// The second operator.
     pub B,
 );
 
@@ -145,7 +145,7 @@ impl<const R: usize, A: LinearOperator<R>, B: LinearOperator<R>> LinearOperator<
 
     fn batch(&self) -> Vec<usize> {
         let (left, right) = (self.0.batch(), self.1.batch());
-        // Where they do not fit, the products fail.
+        // If they do not broadcast, products give the error.
         broadcast(&left, &right).unwrap_or(left)
     }
 
@@ -178,15 +178,15 @@ impl<const R: usize, A: LinearOperator<R>, B: LinearOperator<R>> LinearOperator<
     }
 }
 
-/// The sum of two products. If they do not fit together, the error is that of the formula of the sum.
+/// The sum of two products. If their shapes do not fit, the error is the one that the sum would give as a formula.
 fn sum<const R: usize>(left: Tensor<R>, right: Tensor<R>) -> Result<Tensor<R>, LazyError> {
-    // What does not fit together is an error here.
+    // Burn's sum panics where shapes do not fit. The formula gives an error instead.
     let _ = as_rows(&left)?.try_add(as_rows(&right)?)?;
     Ok(left + right)
 }
 
-/// The rows of `v` times those of `values`, or the error of the formula that it is: Burn panics where they do not
-/// fit.
+/// The rows of `v` times the rows of `values`. If their shapes do not fit, where Burn panics, the error is the one
+/// that the product would give as a formula.
 pub(crate) fn scaled_rows<const R: usize>(
     v: Tensor<R>,
     values: Tensor<R>,
@@ -195,7 +195,7 @@ pub(crate) fn scaled_rows<const R: usize>(
     Ok(v * values)
 }
 
-/// A tensor as a formula of rows, to be checked as one; a vector as a column.
+/// A tensor as a formula of rows, which checks shapes. A vector is taken as a single column.
 fn as_rows<const R: usize>(v: &Tensor<R>) -> Result<LazyTensor, LazyError> {
     match R {
         1 => LazyTensor::try_vi(v.clone().unsqueeze_dim::<2>(1)),
@@ -212,7 +212,7 @@ pub struct Diagonal<const R: usize> {
 
 impl<const R: usize> Diagonal<R> {
     /// The matrix of `size` rows with the diagonal `values`, of shape `[batch.., size, 1]`, or `[batch.., 1, 1]` for
-    /// a multiple of the identity. One of vectors `[size]` has values of shape `[size]` or `[1]`.
+    /// a multiple of the identity. An operator on single vectors `[size]` has values of shape `[size]` or `[1]`.
     ///
     /// # Errors
     /// If `values` has another shape.
@@ -246,7 +246,7 @@ impl<const R: usize> LinearOperator<R> for Diagonal<R> {
     }
 
     fn apply(&self, v: Tensor<R>) -> Result<Tensor<R>, LazyError> {
-        // One value for all rows is expanded: Burn would broadcast it, also to vectors that do not fit.
+        // A single value is expanded to all rows, as Burn would broadcast it even to vectors of another size.
         let mut shape = self.values.dims();
         shape[R.saturating_sub(2)] = self.size;
         let values = match shape == self.values.dims() {
@@ -280,7 +280,7 @@ impl<const R: usize> LinearOperator<R> for Diagonal<R> {
     }
 }
 
-/// Methods of an operator that wraps another in its first field, and has the vectors, batch and tracking of that one.
+/// Methods of an operator that wraps another one in its first field, and shares its vectors, batch and tracking.
 macro_rules! wraps_operator {
     () => {
         fn vectors(&self) -> Result<(Device, DType), LazyError> {

@@ -11,14 +11,14 @@ use super::{
 };
 use crate::lazy::LazyTensor;
 
-/// How many columns of a matrix stand for all of them.
+/// The number of columns by which a matrix is approximated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rank {
     /// As many columns as it takes until the missing part of the trace is below ten times the ridge. There are at
     /// most 1000 columns, and at most an eighth of all columns, or 256 if an eighth is less.
     Auto,
-    /// At most this many columns. There are fewer if these already give the matrix up to rounding.
+    /// At most this many columns. Fewer are used if they already give the matrix up to rounding.
     Columns(usize),
 }
 
@@ -72,7 +72,7 @@ impl<'a> PivotedCholesky<'a> {
         })
     }
 
-    /// Adds columns until there are enough; none if there is nothing to add.
+    /// Adds columns until there are enough. Returns `None` if no column was added.
     pub fn run(mut self, rank: Rank, ridge: f64) -> Result<Option<Self>, SolveError> {
         let n = self.diagonal.len();
         let (most, enough) = match rank {
@@ -116,9 +116,9 @@ impl<'a> PivotedCholesky<'a> {
         let projected = self.inverse.tr_mul(&block.rows(0, old));
         let mut rest = block.rows(old, candidates.len()) - projected.tr_mul(&projected);
 
-        // The candidates were drawn by the diagonal as it was before any of them was added. Each is accepted with the
-        // probability of what is left of its diagonal entry after those before it. This draws as if they had been
-        // drawn one by one.
+        // The candidates were drawn by the diagonal as it was before any of them was added. Each is accepted with a
+        // probability: the part of its diagonal entry that is left after the accepted candidates before it. The
+        // result is distributed as if they had been drawn one by one.
         let mut accepted: Vec<usize> = Vec::new();
         let mut factor: Vec<DVector<f64>> = Vec::new();
         for at in 0..candidates.len() {

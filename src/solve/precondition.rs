@@ -73,12 +73,12 @@ impl<const R: usize> Preconditioner<R> for Jacobi<R> {
     }
 }
 
-/// The smallest ridge of $P$ relative to the largest eigenvalue, in rounding units. A product with $P^{-1}$ is the
-/// difference of numbers that are larger by the inverse of this ratio.
+/// The smallest ridge of $P$ relative to the largest eigenvalue, in rounding units. A product with $P^{-1}$ is a
+/// difference of numbers that are larger than the result by the inverse of this ratio.
 const ROUNDING: f64 = 300.0;
 
-/// The Nyström preconditioner of $\alpha I + K$: with a few columns $S$ of $K$ the inverse of $P = \alpha I
-/// + F F^\top$, where $F F^\top = K_{:S} K_{SS}^{-1} K_{S:}$.
+/// The Nyström preconditioner of $\alpha I + K$: the inverse of $P = \alpha I + F F^\top$, where
+/// $F F^\top = K_{:S} K_{SS}^{-1} K_{S:}$ approximates $K$ by a few of its columns $S$.
 ///
 /// The columns are drawn by randomly pivoted Cholesky (Chen, Epperly, Tropp and Webber, "Randomly
 /// pivoted Cholesky", 2022), in blocks with rejection (Epperly, Tropp and Webber, "Embrace rejection",
@@ -88,10 +88,10 @@ const ROUNDING: f64 = 300.0;
 /// Where rounding does not allow a small $\alpha$, $P$ has a larger one: in F32 about $4 \cdot 10^{-5}$ times the
 /// largest eigenvalue. The solution is still that of the $\alpha$ of the system.
 ///
-/// Each matrix of a batch has columns of its own, as it would have alone. They are drawn for one matrix after the other;
-/// products are computed for all of them together, and those with fewer columns are filled up with zeros. The rank `R` is
-/// that of the tensors that the preconditioner is applied to: 2 for one matrix, 3 for a batch of them, 1 for one matrix
-/// and single vectors.
+/// Each matrix of a batch has its own columns, the same that it would have alone. They are drawn for one matrix after
+/// the other. Products are computed for all matrices together, and matrices with fewer columns are filled up with
+/// zeros. The rank `R` is that of the tensors that the preconditioner is applied to: 2 for one matrix, 3 for a batch
+/// of them, 1 for one matrix and single vectors.
 ///
 /// Clones share their tensors.
 ///
@@ -120,17 +120,18 @@ struct Factors {
     dtype: DType,
     /// The rows of a matrix.
     rows: usize,
-    /// The batch dimensions. What follows has one number for each matrix.
+    /// The batch dimensions. Each list below has one number for each matrix.
     batch: Vec<usize>,
     /// The $\alpha$ of $P$, which may be larger than the ridge because of rounding.
     ridges: Vec<f64>,
     ranks: Vec<usize>,
     log_dets: Vec<f64>,
-    /// None for matrices of rank 0.
+    /// `None` if no matrix has any columns.
     pivots: Option<Pivots>,
 }
 
-/// Small matrices are those of each matrix of the batch, filled up with zeros to the size of the largest.
+/// The columns of all matrices of a batch, and their small matrices, which are filled up with zeros to the size of
+/// the largest.
 struct Pivots {
     /// $K_{:S}$.
     columns: LazyTensor,
@@ -142,7 +143,7 @@ struct Pivots {
     inverse: LazyTensor,
 }
 
-/// What the preconditioner of one matrix is made of.
+/// The columns, ridge and small matrices of the preconditioner of one matrix.
 struct Single {
     pivots: Vec<usize>,
     ridge: f64,
@@ -170,8 +171,8 @@ impl Single {
             ..
         } = pivoted;
         let rank = pivots.len();
-        // Within the range of F, P^-1 is the small difference of large numbers: their quotient is the largest
-        // eigenvalue over the ridge.
+        // Within the range of F, a product with P^-1 is the small difference of large numbers. They are larger than
+        // it by up to the ratio of the largest eigenvalue to the ridge.
         let mut ridge = ridge.max(ROUNDING * epsilon(dtype) * gram.norm());
         let cholesky = loop {
             let mut shifted = gram.clone();
@@ -255,7 +256,7 @@ impl<const R: usize> Nystrom<R> {
         let pivots = match size {
             0 => None,
             _ => {
-                // Any columns will do where there are none, as they meet zeros.
+                // A matrix with fewer columns is filled up with any column, as it is multiplied by zeros.
                 let indices = all.iter().map(|own| {
                     let mut indices = own.pivots.clone();
                     indices.resize(size, indices.first().copied().unwrap_or(0));
@@ -281,13 +282,13 @@ impl<const R: usize> Nystrom<R> {
         })))
     }
 
-    /// Number of columns that were chosen; the largest, for matrices of a batch.
+    /// Number of columns that were chosen. For a batch, this is the largest number of all matrices.
     pub fn rank(&self) -> usize {
         self.0.ranks.iter().copied().max().unwrap_or(0)
     }
 
-    /// $\log \det P$ of each matrix of the batch, where the preconditioner is the inverse of $P$. One number without
-    /// batch dimensions.
+    /// $\log \det P$ of each matrix of the batch, where the preconditioner is the inverse of $P$. Without batch
+    /// dimensions there is one number.
     pub fn log_dets(&self) -> &[f64] {
         &self.0.log_dets
     }
@@ -307,8 +308,8 @@ impl<const R: usize> Nystrom<R> {
         &self.0.batch
     }
 
-    /// Random vectors of the normal distribution with the covariance $P$, made of vectors of two standard normal
-    /// distributions, with `rank` rows and with N rows.
+    /// Normally distributed random vectors with the covariance $P$. They are made from standard normal vectors:
+    /// `small` with `rank` rows and `large` with N rows.
     pub(crate) fn color(&self, small: Tensor<R>, large: Tensor<R>) -> Result<Tensor<R>, LazyError> {
         let large = self.by_matrix(large, Tensor::mul, |ridge| ridge.sqrt());
         Ok(match &self.0.pivots {
@@ -320,7 +321,7 @@ impl<const R: usize> Nystrom<R> {
         })
     }
 
-    /// `v` with a number for each matrix: `number` of its ridge.
+    /// Combines the vectors `v` of each matrix with a number: `number` applied to the ridge of the matrix.
     fn by_matrix(
         &self,
         v: Tensor<R>,

@@ -1,4 +1,4 @@
-//! The random vectors of stochastic Lanczos quadrature, and what is read from their iterations.
+//! The random vectors of stochastic Lanczos quadrature, and the quadrature from the coefficients of their iterations.
 
 use burn::tensor::{DType, Device, Tensor};
 use burn_lazy_kernels::place_in;
@@ -13,10 +13,12 @@ use super::{
 };
 use crate::error::LazyError;
 
-/// Random vectors $z$ with the covariance $P$ for all matrices, and $z / P$.
+/// Draws random vectors $z$ with the covariance $P$ for all matrices, and gives $P^{-1} z$ with them. Without a
+/// preconditioner, $P$ is the identity.
 pub(crate) struct Probes<'a, const R: usize> {
     pub preconditioner: Option<&'a Nystrom<R>>,
-    /// One generator for each matrix, all of one seed, so that a matrix has the vectors that it would have alone.
+    /// One generator for each matrix. All have the same seed, so that a matrix has the vectors that it would have
+    /// alone.
     pub rngs: Vec<StdRng>,
     pub batch: Vec<usize>,
     pub rows: usize,
@@ -24,7 +26,7 @@ pub(crate) struct Probes<'a, const R: usize> {
 }
 
 impl<const R: usize> Probes<'_, R> {
-    /// `count` vectors for each matrix.
+    /// Draws `count` vectors $z$ for each matrix, and returns $z$ and $P^{-1} z$.
     pub fn draw(&mut self, count: usize) -> Result<[Tensor<R>; 2], LazyError> {
         let (n, batch) = (self.rows, &self.batch);
         let place = (&self.place.0, self.place.1);
@@ -46,7 +48,7 @@ impl<const R: usize> Probes<'_, R> {
                 numbers.take(rows * count).collect()
             };
             small.extend(normal(own));
-            // Where another matrix has more columns.
+            // Filled up to the columns of the matrix of the batch that has the most.
             small.resize((number + 1) * rank * count, 0.0);
             large.extend(normal(n));
         }

@@ -1,5 +1,5 @@
-//! Sizes of vectors over the whole range of their type: scaling by powers of two, which is exact, and norms
-//! whose squares neither overflow nor vanish.
+//! Scaling and norms of vectors over the whole range of their type. Vectors are scaled by powers of two, which is
+//! exact. Norms are those of scaled vectors, whose squares neither overflow nor vanish.
 
 use burn::tensor::{DType, Device, Tensor};
 use burn_lazy_kernels::Axis;
@@ -23,8 +23,8 @@ fn largest<const R: usize>(v: &Tensor<R>) -> Result<Vec<f64>, LazyError> {
     Ok(host(largest))
 }
 
-/// For each column the exponent of the power of two that is near to its largest entry. A column of zeros has none.
-/// The error that a value is not finite names `what`.
+/// For each column, the exponent of the power of two that is near its largest absolute value. A column of zeros has
+/// none. If a value is not finite, the error names `what`.
 pub(crate) fn exponents<const R: usize>(
     v: &Tensor<R>,
     what: &'static str,
@@ -57,8 +57,8 @@ pub(crate) fn times_powers<const R: usize>(v: Tensor<R>, exponents: &[i32]) -> T
 }
 
 /// Exponents by which an operator is scaled so that squares of its products are far from the limits of the type.
-/// There is one for each column of a product of the operator with vectors of about norm 1. It is 0 where no scaling
-/// is needed.
+/// `image` is a product of the operator with vectors of norm about 1, and each of its columns has an exponent. The
+/// exponent is 0 if no scaling is needed.
 pub(crate) fn balance<const R: usize>(image: &Tensor<R>) -> Result<Vec<i32>, SolveError> {
     const FAR: i32 = 30;
     let exponents = exponents(image, PRODUCT)?.into_iter();
@@ -96,9 +96,9 @@ pub(crate) fn check_finite<const R: usize>(
     }
 }
 
-/// Estimates of the norm of an operator, one for each batch, from random vectors of the given shape. An estimate is
-/// seldom far below the largest singular value, and at most about the root of the sum of the squares of all singular
-/// values.
+/// Estimates of the norm of an operator, one for each matrix of a batch, from random vectors of the given shape. An
+/// estimate is seldom far below the largest singular value, and at most about the root of the sum of the squares of
+/// all singular values.
 ///
 /// `forth` is a product with the operator and `back` one with its transpose.
 pub(crate) fn operator_norms<const R: usize>(
@@ -118,7 +118,8 @@ pub(crate) fn operator_norms<const R: usize>(
         .collect();
     let unit = times_powers(image, &down);
     let (before, after) = (norms(&unit, PRODUCT)?, norms(&back(unit)?, PRODUCT)?);
-    // The first product is largest along the largest singular vectors, and the second product measures it there.
+    // The first product mostly points along the left singular vectors of the largest singular values. The second
+    // product measures the norm of the operator there.
     let gains = before.iter().zip(&after);
     let gains = gains.map(|(before, after)| after / before.max(f64::MIN_POSITIVE));
     let columns: Vec<f64> = sizes.iter().zip(gains).map(|(a, b)| a.max(b)).collect();

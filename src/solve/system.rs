@@ -109,8 +109,8 @@ pub(crate) fn tensor<const R: usize>(
     Tensor::from_data(TensorData::new(values, shape), (device, dtype))
 }
 
-/// Number of rows of a square operator that has the batch dimensions of blocks of vectors of rank `R`, as `method` takes
-/// it.
+/// Checks that an operator is square and has as many batch dimensions as tensors of rank `R`. Returns the number of
+/// its rows. Errors name `method`.
 pub(crate) fn square<const R: usize>(
     a: &dyn LinearOperator<R>,
     method: &'static str,
@@ -147,11 +147,11 @@ pub(crate) fn epsilon(dtype: DType) -> f64 {
     }
 }
 
-/// Adds a part of a solution that an iteration has found to the solution, and returns the new residual.
+/// A function that adds a part that an iteration has found to the solution, and returns the new residual.
 pub(crate) type Refresh<'a, const R: usize> =
     dyn FnMut(Tensor<R>) -> Result<Tensor<R>, SolveError> + 'a;
 
-/// One value a column, `[batch.., 1, E]`, of the type and on the device of `like`.
+/// One value for each column, `[batch.., 1, E]`, of the type and on the device of `like`.
 pub(crate) fn row<const R: usize>(values: &[f64], like: &Tensor<R>) -> Tensor<R> {
     let mut shape = like.dims();
     shape[R - 2] = 1;
@@ -237,7 +237,7 @@ pub(crate) fn run<A: LinearOperator<R>, const R: usize>(
         }
         let worst = residuals.iter().copied().fold(0.0, f64::max);
         let solved = worst <= options.tolerance;
-        // A restart that lowers the residual by less than a factor of two has met the rounding errors.
+        // A restart that lowers the residual by less than a factor of two has reached the rounding errors.
         let stalled = !first && !options.restarts
             || monitor.info.restarts > 0
                 && best
@@ -250,8 +250,8 @@ pub(crate) fn run<A: LinearOperator<R>, const R: usize>(
         if solved || stalled || exhausted {
             let (residual, solution, residuals) = best.expect("there is one");
             let explained = || {
-                // Rounding explains so small a residual. Larger ones are rare, and the estimate for them takes
-                // products.
+                // Rounding explains a residual that is this small. Larger ones are rare, and the estimate of their
+                // limit takes products with the operator.
                 if residual <= iterated_precision(b.dtype(), options).sqrt() {
                     return Ok(true);
                 }
@@ -301,7 +301,7 @@ fn iterated_precision<const R: usize>(dtype: DType, options: &SolveOptions<R>) -
 
 /// The largest relative residual of each column that rounding explains: the solution may be the exact one of a system
 /// that differs from this one by rounding errors. `down` are the exponents by which right-hand sides are scaled, and
-/// `squares` are their squared norms after that.
+/// `squares` are the squared norms of the scaled right-hand sides.
 fn rounding_limits<A: LinearOperator<R>, const R: usize>(
     a: &A,
     solution: &Tensor<R>,
@@ -417,7 +417,7 @@ type Solve<A, const R: usize> =
 /// `b`.
 ///
 /// `residual` gives $r(\theta) = b(\theta) - A(\theta)\, a$ at the solution. The derivative of $a + A^{-1} r(\theta)$
-/// is that of the solution. `solve` solves the system with $A^{-1}$ in the backward pass.
+/// is that of the solution. `solve` multiplies by $A^{-1}$ in the backward pass.
 pub(crate) fn differentiable<A, const R: usize>(
     a: &A,
     b: &Tensor<R>,
@@ -439,8 +439,8 @@ where
         let inner = a.inner();
         let solution = solved.solution;
         let residual = residual(solution.clone())?;
-        // The guess is one for this solution, not for the other system, and the symmetry of the operator has been
-        // checked.
+        // The guess is for this system, not for that of the backward pass. The symmetry of the operator has already
+        // been checked.
         let options = SolveOptions {
             initial: None,
             rounding: None,

@@ -60,7 +60,7 @@ pub(crate) fn solve_by<M: Method, A: KeptOperator<R>, const R: usize>(
     Ok(solved)
 }
 
-/// Solves for `b` by a method. A vector is solved for as a block of one column.
+/// Solves for `b` by a method. A vector is treated as a block of one column.
 fn in_blocks<M: Method, A: KeptOperator<R>, const R: usize>(
     a: &A,
     b: Tensor<R>,

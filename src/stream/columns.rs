@@ -2,11 +2,12 @@
 
 use std::{io, ops::Range};
 
-/// Columns in the memory of the host, or anywhere else from where they can be read in parts: `len` of them, with `dim`
+/// Columns that can be read in parts, from the memory of the host or from anywhere else: `len` columns of `dim`
 /// numbers each.
 ///
-/// [`InMemory`] has them in a slice or a vector, [`from_fn`] makes them by a function. With the feature `mmap` a file of
-/// numbers or an `.npy` file is one, too (`Mapped`). Several threads may read, each another part.
+/// [`InMemory`] holds columns in a slice or a vector, and [`from_fn`] makes them by a function. With the feature
+/// `mmap`, `Mapped` reads them from a file of numbers or an `.npy` file. Several threads may read different parts at
+/// once.
 pub trait Columns: Sync {
     /// How many columns there are.
     fn len(&self) -> usize;

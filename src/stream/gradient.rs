@@ -1,4 +1,4 @@
-//! Gradients of what columns are reduced to, chunk after chunk.
+//! Gradients of reductions over columns, computed one chunk after the other.
 
 use burn::tensor::{Gradients, Tensor};
 use burn_lazy_kernels::Axis;
@@ -19,7 +19,7 @@ pub trait Leaves {
     #[doc(hidden)]
     fn check(&self) -> Result<(), StreamError>;
 
-    /// Gradients of 0.
+    /// Gradients that are 0.
     #[doc(hidden)]
     fn zeros(&self) -> Self::Gradients;
 
@@ -96,21 +96,22 @@ leaves_of_tuples! {
     A 0, B 1, C 2, D 3;
 }
 
-/// Columns to be read in chunks, for gradients of what they are reduced to. Made by [`Stream::value_and_grad`].
+/// Reductions of columns in chunks that also give gradients. Made by [`Stream::value_and_grad`].
 ///
-/// Each method is a reduction over all columns. It takes the formula as a function of the columns of a chunk, and the loss as
-/// a function of the result of the reduction. It gives the value of the loss, and its gradients by the leaves, which the
-/// formula and the loss may both depend on.
+/// Each method is a reduction over all columns. It takes the formula as a function of the columns of a chunk, and the
+/// loss as a function of the result of the reduction. It returns the value of the loss and its gradients by the
+/// leaves. Both the formula and the loss may depend on the leaves.
 ///
-/// Columns are read twice. The first pass gives the result, and from it the derivatives of the loss. In the second pass each
-/// chunk is differentiated on its own, and its part of the graph is then freed. So the memory does not depend on the number
-/// of columns. Whatever the formula computes from leaves, such as `LazyTensor::vi(x.clone() * scale)`, is to be computed
-/// within the function: autodiff can differentiate it once for each time it was computed.
+/// Columns are read twice. The first pass gives the result, and from it the derivatives of the loss. In the second
+/// pass each chunk is differentiated on its own, and its part of the graph is then freed. So the memory does not
+/// depend on the number of columns. Whatever the formula computes from leaves, such as
+/// `LazyTensor::vi(x.clone() * scale)`, must be computed within the function, as autodiff can differentiate a
+/// computed tensor only once.
 ///
-/// There is no gradient by the columns.
+/// There are no gradients by the columns.
 ///
 /// # Errors
-/// As those of [`Stream`]; and if a leaf is not tracked, or the loss is not one number.
+/// Those of [`Stream`]. Also if a leaf is not tracked, or if the loss is not a single number.
 #[derive(Debug)]
 pub struct ValueAndGrad<'a, L, const S: usize> {
     stream: Stream<'a, S>,
@@ -147,7 +148,7 @@ reductions! {
     /// A loss of [`Stream::mean`].
     mean() = Kind::Mean;
 
-    /// A loss of [`Stream::prod`]. Where products of several chunks overflow the gradient is NaN.
+    /// A loss of [`Stream::prod`]. Where products of several chunks overflow, the gradient is NaN.
     prod() = Kind::Product { by_parts: true };
 
     /// A loss of [`Stream::logsumexp`].
@@ -213,7 +214,7 @@ impl<'a, L: Leaves, const S: usize> ValueAndGrad<'a, L, S> {
         let value = reduction.finish(whole.clone(), dtype).value();
 
         let mut result = value.autodiff();
-        // One graph has one way to keep what it needs.
+        // All tensors of an autodiff graph have the same checkpointing strategy.
         let device = extent.device.expect("there are columns");
         if let Some(strategy) = device.gradient_checkpointing_strategy() {
             result = result.with_gradient_checkpointing_strategy(strategy);

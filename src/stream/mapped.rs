@@ -6,7 +6,8 @@ use memmap2::Mmap;
 
 use super::{Columns, columns::ends_early, npy::Header};
 
-/// Columns in a file, which the operating system reads where they are needed, and forgets where memory is short.
+/// Columns in a memory-mapped file. The operating system reads parts of the file when they are needed, and drops them
+/// from memory when memory is short.
 #[derive(Debug)]
 pub struct Mapped {
     bytes: Mmap,
@@ -43,13 +44,13 @@ fn wrong(path: &Path, what: impl std::fmt::Display) -> io::Error {
 }
 
 impl Mapped {
-    /// The array in a file of NumPy (`numpy.save`), of shape `[N, D]`, or `[N]` for columns of one number, in F32 or F64.
-    /// Numbers in F64 are rounded to F32.
+    /// Opens an array in a file of NumPy (`numpy.save`), of shape `[N, D]`, or `[N]` for columns of one number, in
+    /// F32 or F64. Numbers in F64 are rounded to F32.
     ///
     /// The file must not be changed or cut while it is used.
     ///
     /// # Errors
-    /// If the file cannot be opened, or is none of an array of such numbers in C's order.
+    /// If the file cannot be opened, or does not hold an array of such numbers in C's order.
     pub fn npy(path: impl AsRef<Path>) -> io::Result<Self> {
         let path = path.as_ref();
         let bytes = map(path)?;
@@ -94,12 +95,12 @@ impl Mapped {
         }
     }
 
-    /// The numbers in a file that has nothing else: F32, the lowest byte first, `dim` of them for each column.
+    /// Opens a file that holds nothing but numbers: F32 with the lowest byte first, `dim` of them for each column.
     ///
     /// The file must not be changed or cut while it is used.
     ///
     /// # Errors
-    /// If the file cannot be opened, or its size is none of columns of `dim` numbers.
+    /// If the file cannot be opened, or if its size is not that of a whole number of columns of `dim` numbers.
     pub fn raw(path: impl AsRef<Path>, dim: usize) -> io::Result<Self> {
         let path = path.as_ref();
         let bytes = map(path)?;

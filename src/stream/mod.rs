@@ -1,8 +1,8 @@
 //! Reductions of columns that are read in chunks, from the memory of the host, from files or from functions.
 //!
-//! Neither all columns nor all pairs are ever on the device: a thread reads the next chunk while the device computes with
-//! this one, and the results of chunks are merged. The memory depends on the number of rows and on the size of a chunk, and
-//! not on the number of columns.
+//! Neither all columns nor all pairs are ever on the device: a thread reads the next chunk while the device computes
+//! with the current one, and the results of chunks are merged. The memory depends on the number of rows and on the
+//! size of a chunk, not on the number of columns.
 //!
 //! ```
 //! # #[cfg(feature = "flex")] {
@@ -54,12 +54,14 @@ pub use mapped::Mapped;
 
 use reader::{Chunk, for_each_chunk};
 
-/// How many numbers are read at once, if nothing else is said: so many that what a chunk takes beside them hardly counts.
+/// The default for how many numbers a chunk has: so many that the fixed cost of a chunk hardly counts.
 const NUMBERS: usize = 1 << 20;
-/// How many results of chunks are kept until they are merged. A merge takes some small operations, however many it merges.
+/// The number of partial results that are kept until they are merged. Some reductions merge any number of them in a
+/// few small operations.
 const TOGETHER: usize = 8;
 
-/// Why columns were not reduced. What was computed of other columns is dropped, and everything can be used again.
+/// Why columns were not reduced. The partial results of other columns are dropped. The stream and its sources can be
+/// used again.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StreamError {
@@ -69,11 +71,11 @@ pub enum StreamError {
     /// Columns cannot be read.
     #[error("the columns {columns:?} of source {number} cannot be read: {error}")]
     Read {
-        /// Which of the sources, counted from 0.
+        /// The index of the source, from 0.
         number: usize,
         /// The columns that were asked for.
         columns: Range<usize>,
-        /// Why not.
+        /// The error of the source.
         #[source]
         error: io::Error,
     },
@@ -83,20 +85,20 @@ pub enum StreamError {
     /// Sources have different numbers of columns.
     #[error("source {number} has {len} columns, and source 0 has {first}")]
     Lengths {
-        /// Which of the sources, counted from 0.
+        /// The index of the source, from 0.
         number: usize,
-        /// Its columns.
+        /// The number of its columns.
         len: usize,
-        /// Those of the first source.
+        /// The number of columns of the first source.
         first: usize,
     },
-    /// Chunks of no columns are asked for.
+    /// The size of a chunk is 0.
     #[error("columns cannot be read in chunks of 0")]
     Chunk,
-    /// A formula is not one of the columns that were read.
+    /// A formula does not have as many columns as the chunk.
     #[error("the formula should have the {expected} columns of the chunk: {formula}")]
     OtherColumns {
-        /// The columns of the chunk.
+        /// The number of columns of the chunk.
         expected: usize,
         /// The formula.
         formula: Box<FormulaInfo>,
@@ -110,7 +112,7 @@ pub enum StreamError {
         /// Its shape.
         shape: Vec<usize>,
     },
-    /// A loss is no number.
+    /// A loss is not a single number.
     #[error("a loss is one number, not a tensor of shape {shape:?}")]
     Loss {
         /// The shape of the loss.
@@ -122,19 +124,20 @@ pub enum StreamError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// The columns that have been reduced.
+    /// The number of columns that have been reduced.
     pub done: usize,
-    /// All columns. With gradients they are read twice, and count twice.
+    /// The number of all columns. With gradients the columns are read twice, and count twice.
     pub all: usize,
 }
 
 /// Columns to be read in chunks. Made by [`over`].
 ///
-/// Each method is a reduction over all columns, and named as that of [`LazyTensor`]. It takes the formula as a function of
-/// the columns of a chunk, one [`LazyTensor`] for each source. The function is called for each chunk, with the same formula
-/// for all of them: values and indices are then those of the whole, where indices count all columns. Sums are rounded once
-/// more for each chunk. [`LazyTensor::row_index`] can be used, [`LazyTensor::column_index`] and [`LazyTensor::offset`] count
-/// the columns of the chunk.
+/// Each method is a reduction over all columns, and is named like the method of [`LazyTensor`]. It takes the formula
+/// as a function of the columns of a chunk, one [`LazyTensor`] for each source. The function is called for each chunk
+/// and must give the same formula each time. Values and indices are then those of a reduction over all columns, and
+/// indices count all columns. Sums are rounded once more for each chunk. The formula can use
+/// [`LazyTensor::row_index`], but [`LazyTensor::column_index`] and [`LazyTensor::offset`] count the columns within
+/// the chunk.
 ///
 /// Results are not part of an autodiff graph. [`value_and_grad`](Self::value_and_grad) gives gradients.
 ///
@@ -159,8 +162,8 @@ impl<const S: usize> fmt::Debug for Stream<'_, S> {
     }
 }
 
-/// The columns of one or several sources, to be reduced on `device`. Sources have the same number of columns: points and
-/// their weights, as in the [example](self).
+/// The columns of one or several sources, to be reduced on `device`. All sources have the same number of columns,
+/// such as points and their weights in the [example](self).
 pub fn over<'a, const S: usize>(sources: [&'a dyn Columns; S], device: &Device) -> Stream<'a, S> {
     let numbers: usize = sources.iter().map(|source| source.dim()).sum();
     Stream {
@@ -232,7 +235,8 @@ reductions! {
     /// [`LazyTensor::argkmin`] over all columns.
     argkmin(count: usize) -> Tensor<R, Int> = (Kind::Smallest(count)) |results| results.index();
 
-    /// [`LazyTensor::kmin_argkmin`] over all columns: the K nearest neighbours among them, if the formula is a distance.
+    /// [`LazyTensor::kmin_argkmin`] over all columns: the K nearest neighbours among them, if the formula is a
+    /// distance.
     kmin_argkmin(count: usize) -> (Tensor<R>, Tensor<R, Int>) =
         (Kind::Smallest(count)) |results| results.both();
 
@@ -258,16 +262,16 @@ reductions! {
 }
 
 impl<'a, const S: usize> Stream<'a, S> {
-    /// How many columns are read at once: those of 2^20 numbers (4 MiB) in all sources, if nothing else is said. Two chunks
-    /// are in memory at a time.
+    /// The number of columns in a chunk; by default so many that they have 2^20 numbers (4 MiB) in all sources
+    /// together. Two chunks are in memory at a time.
     #[must_use]
     pub fn chunk(mut self, columns: usize) -> Self {
         self.chunk = columns;
         self
     }
 
-    /// The type of the columns on the device: F32, if nothing else is said. It is that of the other operands of the
-    /// formula.
+    /// The type of the columns on the device; F32 by default. The other operands of the formula must have the same
+    /// type.
     #[must_use]
     pub fn dtype(mut self, dtype: FloatDType) -> Self {
         self.dtype = dtype;
@@ -292,8 +296,9 @@ impl<'a, const S: usize> Stream<'a, S> {
         Ok(results.value())
     }
 
-    /// [`LazyTensor::logsumexp_weighted`] over all columns, of the scores and of the weights that `formula` gives. Terms of
-    /// positive and of negative weight are merged on their own, as the sum of a chunk may be negative.
+    /// [`LazyTensor::logsumexp_weighted`] over all columns, of the scores and of the weights that `formula` gives.
+    /// Terms of positive and of negative weight are merged separately, as the sum of a chunk may be negative and have
+    /// no logarithm.
     pub fn logsumexp_weighted<const R: usize, T: IntoLazy, U: IntoLazy>(
         &self,
         mut formula: impl FnMut([LazyTensor; S]) -> (T, U),
@@ -303,8 +308,8 @@ impl<'a, const S: usize> Stream<'a, S> {
         Ok(results.value())
     }
 
-    /// The same columns, for gradients of what they are reduced to by `leaves`: a tensor, or a tuple of up to four tensors
-    /// of any ranks, that [require gradients](Tensor::require_grad).
+    /// Reductions of the same columns that also give gradients by `leaves`: a tensor, or a tuple of up to four
+    /// tensors of any ranks, that [require gradients](Tensor::require_grad).
     ///
     /// ```
     /// # #[cfg(feature = "flex")] {
@@ -344,7 +349,8 @@ impl<'a, const S: usize> Stream<'a, S> {
         Ok(reduction.finish(whole, dtype.expect("a chunk has been reduced")))
     }
 
-    /// The same before it is finished, where all columns are read `passes` times.
+    /// The merged partial results of all columns. `passes` is how often all columns are read in the end, for the
+    /// progress.
     fn partial<const R: usize>(
         &self,
         reduction: Parted,
@@ -368,7 +374,7 @@ impl<'a, const S: usize> Stream<'a, S> {
         Ok(reduction.merge(parts)?)
     }
 
-    /// Does something with the formula of each chunk, in pass `pass` of `passes`.
+    /// Calls `take` with the formula of each chunk and the range of its columns, in pass `pass` of `passes`.
     fn for_each(
         &self,
         formula: &mut Formula<'_, S>,
@@ -398,7 +404,8 @@ impl<'a, const S: usize> Stream<'a, S> {
                 });
             }
             take(k, columns)?;
-            // What is queued keeps its operands, so that no more than this chunk may be.
+            // Queued operations keep their operands in memory. So the operations of this chunk end before the next
+            // one is taken.
             let synced = self.device.sync();
             synced.map_err(|error| StreamError::Device(error.to_string()))?;
             if let Some(progress) = &self.progress {
@@ -411,7 +418,7 @@ impl<'a, const S: usize> Stream<'a, S> {
         })
     }
 
-    /// The number of columns.
+    /// Checks the chunk size and the sources. Returns the number of columns.
     fn check(&self) -> Result<usize, StreamError> {
         if self.chunk == 0 {
             return Err(StreamError::Chunk);
@@ -430,7 +437,7 @@ impl<'a, const S: usize> Stream<'a, S> {
     }
 }
 
-/// The formula of a chunk.
+/// A function that gives the formula of a chunk.
 type Formula<'f, const S: usize> = dyn FnMut([LazyTensor; S]) -> Result<LazyTensor, LazyError> + 'f;
 
 /// Scores and weights as one formula.

@@ -1,14 +1,14 @@
-//! The header of an `.npy` file (NumPy Enhancement Proposal 1). It is a literal of Python with three entries. The crates that
-//! read it bring a parser of Python's literals or an array library of their own, so it is read here.
+//! The header of an `.npy` file (NumPy Enhancement Proposal 1). It is a Python dictionary literal with three entries.
+//! It is parsed here, as the crates that read it bring a parser of Python literals or an array library with them.
 
 use std::io;
 
-/// What a header says of the numbers behind it.
+/// The contents of a header: where the numbers are, their type and the shape of their array.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     /// Where the numbers start.
     pub start: usize,
-    /// Their type, as NumPy writes it: `<f4`.
+    /// The type of the numbers, as NumPy writes it, such as `<f4`.
     pub dtype: String,
     /// The shape of the array.
     pub shape: Vec<usize>,

@@ -4,17 +4,18 @@ use std::{ops::Range, panic::resume_unwind, sync::mpsc::sync_channel, thread};
 
 use super::{Columns, StreamError};
 
-/// Some columns of all sources.
+/// A range of columns, read from all sources.
 pub(super) struct Chunk {
     pub columns: Range<usize>,
     /// The numbers of each source.
     pub values: Vec<Vec<f32>>,
 }
 
-/// Gives all chunks of up to `size` columns to `take`, one after the other, or one empty chunk if there are no columns.
+/// Calls `take` with all chunks of up to `size` columns, one after the other, or with one empty chunk if there are no
+/// columns.
 ///
-/// While `take` computes with one chunk, a thread reads the next one and waits. So no more than two are in memory, if
-/// `take` keeps none.
+/// While `take` computes with one chunk, a thread reads the next one and then waits. So at most two chunks are in
+/// memory, if `take` keeps none.
 pub(super) fn for_each_chunk(
     sources: &[&dyn Columns],
     size: usize,
@@ -31,18 +32,18 @@ pub(super) fn for_each_chunk(
         let reader = thread::Builder::new().spawn_scoped(scope, move || {
             for chunk in (0..count).map(|chunk| read(sources, range(chunk))) {
                 let failed = chunk.is_err();
-                // Nobody waits for more if the computation failed.
+                // If the computation failed, nothing receives more chunks.
                 if send.send(chunk).is_err() || failed {
                     return;
                 }
             }
         });
         let Ok(reader) = reader else {
-            // There are no threads here.
+            // No thread can be started, so that chunks are read on this one.
             return (0..count).try_for_each(|chunk| take(read(sources, range(chunk))?));
         };
         let taken = receive.iter().try_for_each(|chunk| take(chunk?));
-        // A reader that waits with a chunk ends.
+        // Without a receiver, a reader that waits to send a chunk ends.
         drop(receive);
         match reader.join() {
             Ok(()) => taken,
