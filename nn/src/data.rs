@@ -1,10 +1,11 @@
-//! Checks of data that something is fitted to.
+//! Checks of the points and targets that a model is fitted to.
 
 use burn::prelude::*;
 
 use crate::error::LayerError;
 
-/// An error if points and targets do not fit, or are not finite.
+/// Returns an error if there are no points, if the shapes of points and targets do not fit, or if a value is not
+/// finite.
 pub(crate) fn check_data(x: &Tensor<2>, t: &Tensor<2>) -> Result<(), LayerError> {
     let ([points, _], [targets, outputs]) = (x.dims(), t.dims());
     if points == 0 {
@@ -23,7 +24,7 @@ pub(crate) fn check_data(x: &Tensor<2>, t: &Tensor<2>) -> Result<(), LayerError>
     check_finite("the targets", t)
 }
 
-/// An error if a tensor has values that are not finite.
+/// Returns an error if a tensor has values that are not finite.
 pub(crate) fn check_finite<const R: usize>(
     what: &'static str,
     tensor: &Tensor<R>,

@@ -1,5 +1,5 @@
-//! Small matrices that are stored, on the host in F64: what is factored there and used there, without tensors between.
-//! `burn_lazy::solve::dense` has the same for tensors, with gradients.
+//! Small dense matrices on the host, in F64, which are factored and used without going through tensors.
+//! `burn_lazy::solve::dense` has the same operations for tensors, with gradients.
 
 use burn::tensor::{DType, FloatDType, Tensor, TensorCreationOptions, TensorData};
 use burn_lazy::{LazyError, LazyTensor, solve::LinearOperator};
@@ -7,20 +7,20 @@ use nalgebra::DMatrix;
 use rand::{SeedableRng, rngs::StdRng};
 use rand_distr::{Distribution, StandardNormal};
 
-/// The values of a tensor.
+/// The values of a tensor as a matrix on the host.
 pub(crate) fn host(tensor: Tensor<2>) -> DMatrix<f64> {
     let [rows, columns] = tensor.dims();
     let values = tensor.into_data();
     DMatrix::from_row_iterator(rows, columns, values.iter::<f64>())
 }
 
-/// The tensor with the given values.
+/// The tensor with the values of `matrix`.
 pub(crate) fn tensor(
     matrix: &DMatrix<f64>,
     options: impl Into<TensorCreationOptions>,
 ) -> Tensor<2> {
     let (rows, columns) = matrix.shape();
-    // Matrices are stored by columns, tensors by rows.
+    // The matrix is stored column by column, a tensor row by row.
     let values = matrix.transpose().as_slice().to_vec();
     Tensor::from_data(TensorData::new(values, [rows, columns]), options)
 }
@@ -32,12 +32,12 @@ pub(crate) fn normal(rows: usize, columns: usize, seed: u64) -> DMatrix<f64> {
     DMatrix::from_iterator(rows, columns, numbers.take(rows * columns))
 }
 
-/// A formula in F64, where the device has it.
+/// The formula in F64 if the device supports it, otherwise the formula as it is.
 pub(crate) fn in_f64(k: &LazyTensor) -> LazyTensor {
     k.try_cast(FloatDType::F64).unwrap_or_else(|_| k.clone())
 }
 
-/// The entries of a symbolic matrix, computed in F64 where the device has it, and their relative rounding error.
+/// The entries of a symbolic matrix, computed in F64 if the device supports it, and their relative rounding error.
 pub(crate) fn entries(k: &LazyTensor) -> Result<(DMatrix<f64>, f64), LazyError> {
     let exact = in_f64(&k.inner());
     let stored: Tensor<3> = exact.try_dense()?;
@@ -45,7 +45,7 @@ pub(crate) fn entries(k: &LazyTensor) -> Result<(DMatrix<f64>, f64), LazyError> 
     Ok((host(stored.squeeze_dim(2)), rounding(dtype)))
 }
 
-/// The relative rounding error of numbers that are computed for tensors of the given type.
+/// The relative rounding error of values that are computed from tensors of the given type.
 pub(crate) fn rounding(dtype: DType) -> f64 {
     match dtype {
         DType::F64 => f64::EPSILON,
@@ -63,7 +63,8 @@ impl Cholesky {
     /// The factor of a matrix whose entries have the relative error `rounding`.
     ///
     /// # Errors
-    /// The first row that is, up to rounding, a combination of those before it, or that has no positive square.
+    /// The index of the first row that is a linear combination of earlier rows up to rounding, or whose pivot is
+    /// not positive and finite.
     pub fn new(mut matrix: DMatrix<f64>, rounding: f64) -> Result<Self, usize> {
         const DIGITS: f64 = 8.0;
 
@@ -80,7 +81,7 @@ impl Cholesky {
                 below.for_each(|(entry, before)| *entry -= factor * before);
             }
             let pivot = column[k];
-            // Also for NaN.
+            // The comparison is negated so that NaN is refused, too.
             if !(pivot > smallest && pivot.is_finite()) {
                 return Err(k);
             }
@@ -90,11 +91,11 @@ impl Cholesky {
         Ok(Self { lower: matrix })
     }
 
-    /// The factor of a matrix that may be singular up to rounding, with `jitter` times the mean of its diagonal added
-    /// to it, or more if it takes more.
+    /// The factor of a matrix that may be singular up to rounding. It adds `jitter` times the mean of the diagonal
+    /// to the diagonal, and ten times as much each time that the factorisation fails.
     ///
     /// # Errors
-    /// As [`new`](Self::new), if a ten thousandth is not enough.
+    /// As [`new`](Self::new), if adding a ten thousandth of the mean is not enough.
     pub fn jittered(matrix: &DMatrix<f64>, mut jitter: f64, rounding: f64) -> Result<Self, usize> {
         const MOST: f64 = 1e-4;
 
@@ -115,7 +116,7 @@ impl Cholesky {
         &self.lower
     }
 
-    /// The columns of $L$, each from the first row on.
+    /// The columns of $L$ with their indices, each from the first row on.
     fn columns(&self) -> impl DoubleEndedIterator<Item = (usize, &[f64])> {
         self.lower.as_slice().chunks(self.lower.nrows()).enumerate()
     }
@@ -126,7 +127,7 @@ impl Cholesky {
         for x in solved.as_mut_slice().chunks_mut(self.lower.nrows()) {
             for (k, own) in self.columns() {
                 x[k] /= own[k];
-                // Those of the identity start with zeros.
+                // Columns of the identity matrix start with zeros, which change nothing below.
                 if x[k] != 0.0 {
                     let (done, rest) = x.split_at_mut(k + 1);
                     let below = rest.iter_mut().zip(&own[k + 1..]);
@@ -168,7 +169,7 @@ impl Cholesky {
     }
 }
 
-/// The identity of the shape of a square matrix.
+/// The identity matrix of the size of a square matrix, on its device and in its type.
 pub(crate) fn identity(like: &Tensor<2>) -> Tensor<2> {
     let [size, _] = like.dims();
     Tensor::<2>::eye(size, &like.device()).cast(like.dtype())

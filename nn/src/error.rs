@@ -1,22 +1,22 @@
-//! What layers refuse, and why.
+//! The errors of layers and their settings.
 
 use burn_lazy::{LazyError, solve::SolveError};
 
-/// A number or a name that is none of those that a setting or an argument can have.
+/// A setting or an argument whose value is not allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{setting}` is {value}, but must be {expected}")]
 #[non_exhaustive]
 pub struct SettingError {
     /// The name of the setting.
     pub setting: &'static str,
-    /// Its value.
+    /// The value that it has.
     pub value: String,
-    /// What it must be.
+    /// The values that are allowed.
     pub expected: &'static str,
 }
 
 impl SettingError {
-    /// The error of a setting with that value.
+    /// The error of `setting` with this value.
     pub(crate) fn new(setting: &'static str, value: impl ToString, expected: &'static str) -> Self {
         Self {
             setting,
@@ -26,65 +26,65 @@ impl SettingError {
     }
 }
 
-/// Why a kernel, attention, a Gaussian process or a regression cannot be made, or cannot compute. Losses have
-/// [`LossError`](crate::loss::LossError).
+/// Why a kernel, attention, a Gaussian process or a regression cannot be created, or cannot compute. Losses have
+/// their own [`LossError`](crate::loss::LossError).
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LayerError {
-    /// A formula is refused.
+    /// The formula is refused.
     #[error(transparent)]
     Lazy(#[from] LazyError),
-    /// A system is not solved.
+    /// The linear system cannot be solved.
     #[error(transparent)]
     Solve(#[from] SolveError),
     /// A setting is out of its range.
     #[error(transparent)]
     Setting(#[from] SettingError),
-    /// A tensor has another shape than another one asks for.
+    /// The shape of a tensor does not fit the shape of another one.
     #[error("{what} of shape {shape:?} must have {expected}, for {other} of shape {other_shape:?}")]
     Shape {
-        /// What the tensor is.
+        /// The name of the tensor.
         what: &'static str,
         /// Its shape.
         shape: Vec<usize>,
-        /// What it does not fit.
+        /// The name of the other tensor.
         other: &'static str,
-        /// The shape of that.
+        /// The shape of the other tensor.
         other_shape: Vec<usize>,
-        /// What it must have.
+        /// The shape that is expected.
         expected: &'static str,
     },
-    /// There is nothing to compute with.
+    /// A tensor is empty.
     #[error("{0} must not be empty")]
     Empty(&'static str),
-    /// There are values that are not finite.
+    /// A tensor has values that are not finite.
     #[error("there are values that are not finite in {0}")]
     NotFinite(&'static str),
-    /// A stored matrix has no Cholesky factor.
+    /// A stored matrix has no Cholesky factor, because it is not positive definite.
     #[error("{what} of {size} points is not positive definite, as seen in row {row}: {hint}")]
     NotPositiveDefinite {
-        /// What the matrix is.
+        /// The name of the matrix.
         what: &'static str,
-        /// Its rows.
+        /// The number of its rows.
         size: usize,
-        /// The first row in which it was seen.
+        /// The first row at which the factorisation fails.
         row: usize,
-        /// What helps.
+        /// What the caller can change.
         hint: &'static str,
     },
-    /// A matrix would have to be stored that is too large for it.
+    /// A matrix that would have to be stored is too large.
     #[error("{what} of {size} points would be stored, which is done for up to {limit}")]
     TooLarge {
-        /// What the matrix is.
+        /// The name of the matrix.
         what: &'static str,
-        /// Its rows.
+        /// The number of its rows.
         size: usize,
-        /// The most rows that are stored.
+        /// The largest number of rows for which the matrix is stored.
         limit: usize,
     },
 }
 
-/// The value, or a panic with the error at the caller's line.
+/// The value of `result`, or a panic with the error at the caller's line.
 #[track_caller]
 pub(crate) fn expect<T, E: std::error::Error>(result: Result<T, E>) -> T {
     match result {
@@ -93,7 +93,7 @@ pub(crate) fn expect<T, E: std::error::Error>(result: Result<T, E>) -> T {
     }
 }
 
-/// An error unless the number is finite and one that `fits`.
+/// Returns an error unless `fits` holds and the number is finite.
 pub(crate) fn check_setting(
     setting: &'static str,
     value: f64,
@@ -106,7 +106,7 @@ pub(crate) fn check_setting(
     }
 }
 
-/// An error if the number is negative or not finite.
+/// Returns an error if the number is negative or not finite.
 pub(crate) fn check_not_negative(setting: &'static str, value: f64) -> Result<(), SettingError> {
     check_setting(setting, value, "finite and not negative", value >= 0.0)
 }

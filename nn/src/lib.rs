@@ -1,6 +1,7 @@
 #![warn(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// The readme is the front page, where its links lead to the guide, and its snippets are tests.
+// The readme is the front page of the documentation: its links lead to the guide, and its snippets are run as
+// tests.
 #![cfg_attr(
     any(not(doctest), all(feature = "flex", feature = "autodiff")),
     doc = concat!(
@@ -29,7 +30,7 @@ pub use error::{LayerError, SettingError};
 pub use positive::{Positive, PositiveConfig};
 pub use system::Inference;
 
-/// Which layer and which setting when, what they cost, and how layers go together: a page for each area.
+/// Which layer and which setting to choose, what they cost, and how layers are combined: a page for each area.
 #[cfg(any(not(doctest), all(feature = "flex", feature = "autodiff")))]
 pub mod guide {
     #[doc = include_str!("../docs/kernels.md")]

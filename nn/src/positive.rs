@@ -9,19 +9,19 @@ use burn_lazy::{LazyError, LazyTensor, solve::LinearOperator};
 
 use crate::error::{LayerError, check_not_negative, check_setting, expect};
 
-/// Configuration to create a [`Positive`] parameter with [`init`](PositiveConfig::init): how it starts, and between which
-/// bounds it stays.
+/// Configuration to create a [`Positive`] parameter with [`init`](PositiveConfig::init): its initial values and its
+/// bounds.
 #[derive(Config, Debug)]
 pub struct PositiveConfig {
-    /// The values at the start, one for each component.
+    /// The initial values, one for each component.
     pub values: Vec<f64>,
-    /// The number of parameters in a batch, which all start with these values. Without it there is one, which
-    /// adds no batch dimension to a formula.
+    /// The number of parameters in a batch, which all start with these values. Without it there is a single
+    /// parameter, which adds no batch dimension to a formula.
     pub batch: Option<usize>,
-    /// What all values stay above.
+    /// The lower bound of all values, which they never reach.
     #[config(default = 0.0)]
     pub lower: f64,
-    /// What all values stay below, if anything.
+    /// The upper bound of all values, which they never reach, if there is one.
     pub upper: Option<f64>,
 }
 
@@ -29,7 +29,7 @@ impl PositiveConfig {
     /// The parameter, on a device (`&device`) in its default type, or in a given type (`(&device, DType::F64)`).
     ///
     /// # Panics
-    /// As [`try_init`](Self::try_init) gives errors.
+    /// If [`try_init`](Self::try_init) returns an error.
     #[track_caller]
     pub fn init(&self, options: impl Into<TensorCreationOptions>) -> Positive {
         expect(self.try_init(options))
@@ -78,15 +78,16 @@ impl PositiveConfig {
     }
 }
 
-/// A parameter of positive numbers $v$, which gradient descent moves freely: what is learned is a number $r$ for each.
+/// A parameter of positive numbers $v$. Each is a function of an unbounded number $r$, which gradient descent
+/// learns:
 ///
 /// $$v = a + e^r \text{ without an upper bound, } \quad v = a + (b - a) \frac 1 {1 + e^{-r}} \text{ with one,}$$
 ///
-/// where $a$, 0 by default, and $b$ are the bounds. Without bounds $r$ is the logarithm, so that a step of gradient
-/// descent changes the value by a factor.
+/// where $a$ (0 by default) and $b$ are the bounds. Without bounds $r$ is the logarithm of $v$, so that a step of
+/// gradient descent multiplies the value by a factor.
 ///
 /// # Shapes
-/// The values are `[batch, D]`, of a batch of 1 if there is none.
+/// The values are `[batch, D]`, where `batch` is 1 if no batch was asked for.
 ///
 /// ```
 /// use burn::prelude::*;
@@ -100,7 +101,7 @@ impl PositiveConfig {
 /// ```
 #[derive(Module, Debug)]
 pub struct Positive {
-    /// What is learned, `[batch, D]`.
+    /// The unbounded numbers $r$ that are learned, `[batch, D]`.
     pub raw: Param<Tensor<2>>,
     batch: Option<usize>,
     lower: f64,
@@ -135,7 +136,7 @@ impl Positive {
         self.batch
     }
 
-    /// The values as a parameter of formulas over `points`, in their type.
+    /// The values as a parameter of formulas over `points`, cast to the type of `points`.
     pub(crate) fn of(&self, points: &LazyTensor) -> Result<LazyTensor, LazyError> {
         let value = self.value();
         let value = match LinearOperator::<2>::vectors(points) {
@@ -148,11 +149,13 @@ impl Positive {
         }
     }
 
-    /// The same where each coordinate of `points` has its own value, or all have one.
+    /// The values as a parameter of formulas over `points`: one value for all coordinates, or one for each
+    /// coordinate.
     pub(crate) fn by_coordinate(&self, points: &LazyTensor) -> Result<LazyTensor, LazyError> {
         let value = self.of(points)?;
         if value.dim() > 1 {
-            // Points of one coordinate would be taken as points of equal coordinates.
+            // The dot product is an error if the numbers of coordinates and values differ. Without it, points of
+            // one coordinate would be broadcast to the number of values.
             let _ = points.try_dot(&value)?;
         }
         Ok(value)

@@ -1,4 +1,4 @@
-//! Systems with a kernel matrix and a multiple of the identity.
+//! Linear systems whose matrix is a kernel matrix plus a multiple of the identity.
 
 use burn::prelude::*;
 use burn_lazy::{
@@ -15,19 +15,19 @@ use crate::{
 /// How systems with a kernel matrix of N points are solved.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
 pub enum Inference {
-    /// By Cholesky's method for up to 1000 points, else iteratively.
+    /// By Cholesky's method for up to 1000 points, otherwise iteratively.
     Auto,
     /// The matrix is stored and factored on the host, in F64. This takes $N^2$ numbers and $N^3 / 3$ operations.
     Cholesky,
-    /// By conjugate gradients with a Nyström preconditioner. This takes N times its rank numbers.
+    /// By conjugate gradients with a Nyström preconditioner. The preconditioner takes $N$ times its rank numbers.
     Iterative,
 }
 
 impl Inference {
-    /// The most points of a matrix that is stored by default.
+    /// The largest number of points for which [`Inference::Auto`] stores the matrix.
     const STORED: usize = 1000;
 
-    /// Whether the matrix of so many points is stored.
+    /// Whether the matrix of `points` points is stored.
     pub(crate) fn stores(self, points: usize) -> bool {
         match self {
             Inference::Auto => points <= Self::STORED,
@@ -37,17 +37,17 @@ impl Inference {
     }
 }
 
-/// How a system is solved iteratively.
+/// The settings of iterative solves.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Iterations {
-    /// The relative residual.
+    /// The relative residual at which the iteration stops.
     pub tolerance: f64,
-    /// The rank of the preconditioner.
+    /// The rank of the preconditioner. If there is none, it follows from the number of points.
     pub rank: Option<usize>,
 }
 
 impl Iterations {
-    /// The preconditioner of $K + s I$ for so many points, if $s$ allows one.
+    /// The preconditioner of $K + s I$ for `points` points. There is none if $s$ is not positive.
     pub fn preconditioner(
         &self,
         k: &LazyTensor,
@@ -62,7 +62,7 @@ impl Iterations {
         Ok(Some(Nystrom::new(k, shift, rank)?))
     }
 
-    /// How $K + s I$ is solved with.
+    /// The options of solves with $K + s I$: $s$ as the ridge, the tolerance and the preconditioner.
     pub fn options(&self, shift: f64, nystrom: Option<Nystrom>) -> SolveOptions<2> {
         let options = SolveOptions::default()
             .ridge(shift)
@@ -77,22 +77,22 @@ impl Iterations {
 /// The symmetric positive definite matrix $A = K + s I$ of N points, without gradients.
 #[derive(Clone, Debug)]
 pub(crate) enum System {
-    /// By its factor.
+    /// The Cholesky factor of the stored matrix.
     Stored(Cholesky),
-    /// By products.
+    /// The symbolic matrix, which is only multiplied by vectors.
     Symbolic {
         /// $K$.
         k: Box<LazyTensor>,
-        /// How it is solved with, with $s$ as the ridge.
+        /// The options of solves with $K$, whose ridge is $s$.
         options: Box<SolveOptions<2>>,
     },
 }
 
-/// The columns of a block that is stored.
+/// The number of columns that are computed and stored at once.
 const BLOCK: usize = 64;
 
 impl System {
-    /// The matrix of the kernel matrix `k` of so many points, and the `shift` $s$.
+    /// The matrix $K + s I$, where `k` is the kernel matrix of `points` points and `shift` is $s$.
     pub fn new(
         k: &LazyTensor,
         points: usize,
@@ -112,7 +112,7 @@ impl System {
         }
     }
 
-    /// $A^{-1} b$ of a `b` of shape `[N, E]`.
+    /// $A^{-1} b$, where `b` has the shape `[N, E]`.
     pub fn solve(&self, b: Tensor<2>) -> Result<Tensor<2>, LayerError> {
         match self {
             Self::Stored(cholesky) => {
@@ -145,7 +145,7 @@ impl System {
         Ok(explained)
     }
 
-    /// The diagonal of $A^{-1}$, for N points.
+    /// The diagonal of $A^{-1}$, where $N$ is `points`.
     pub fn inverse_diagonal(&self, points: usize) -> Result<Vec<f64>, LayerError> {
         match self {
             Self::Stored(cholesky) => Ok(squares(&cholesky.inverse_root()).collect()),
@@ -167,12 +167,12 @@ impl System {
     }
 }
 
-/// The squared norms of columns.
+/// The squared norm of each column.
 fn squares(matrix: &DMatrix<f64>) -> impl Iterator<Item = f64> {
     matrix.column_iter().map(|column| column.norm_squared())
 }
 
-/// The factor of the stored matrix $K + s I$.
+/// The Cholesky factor of the stored matrix $K + s I$.
 pub(crate) fn factored(k: &LazyTensor, shift: f64) -> Result<Cholesky, LayerError> {
     let (mut matrix, rounding) = dense::entries(k)?;
     let size = matrix.nrows();

@@ -1,4 +1,4 @@
-//! A server in this process, for the tests and the examples.
+//! A server within this process, for the tests and the examples.
 
 use std::net::TcpListener;
 
@@ -13,23 +13,23 @@ use burn::{
 };
 use tokio::runtime::{Builder, Runtime};
 
-/// A server of two devices on a port of its own, which it gives back when it is dropped.
+/// A server of two devices on a free port, which is released when the server is dropped.
 pub struct Server {
     runtime: Option<Runtime>,
     host: RemoteHost,
-    /// What its sessions do.
+    /// The telemetry events of its sessions.
     pub events: TelemetrySubscription,
 }
 
 impl Server {
-    /// A server that runs the reductions of symbolic matrices.
+    /// A server of two Flex devices that runs the reductions of symbolic matrices.
     pub fn start() -> Self {
         let mut registry = CustomOpRegistry::<Flex>::new();
         burn_lazy::register_lazy_ops(&mut registry);
         Self::with(registry)
     }
 
-    /// The same on the CPU runtime of CubeCL, in the place of Flex.
+    /// A server that runs them on the CPU runtime of CubeCL instead of Flex.
     #[cfg(feature = "cpu")]
     pub fn on_cpu_runtime() -> Self {
         let mut registry = CustomOpRegistry::<burn::backend::Cube>::new();
@@ -37,7 +37,7 @@ impl Server {
         Self::serving([Device::cpu(), Device::cpu()], registry)
     }
 
-    /// A server of two Flex devices that runs these operations beside Burn's.
+    /// A server of two Flex devices that runs the operations of `registry` in addition to those of Burn.
     pub fn with(registry: CustomOpRegistry<Flex>) -> Self {
         Self::serving([Device::flex(), Device::flex()], registry)
     }
@@ -63,7 +63,7 @@ impl Server {
         }
     }
 
-    /// A device of the server, as a client has it: each has a session of its own.
+    /// A device of the server, as a client uses it. Each device has its own session.
     pub fn device(&self, index: usize) -> Device {
         let options = Device::remote_options(&self.host).device_index(index);
         options.init().expect("the server hosts two devices")

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: this library alone, beside its peers, or only what the machine can do.
+//! `cargo xtask bench`: measures this library alone, or beside its peers, or only the rates of the machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::process::{self, capture};
 use crate::{debian, report, test};
 
 pub const PYKEOPS: &str = "pykeops==2.3";
-/// The peers, of fixed versions, as their times are compared.
+/// The peers. Their versions are fixed because their times are compared.
 const PEERS: [&str; 7] = [
     PYKEOPS,
     "numpy==2.4.6",
@@ -22,7 +22,7 @@ const PEERS: [&str; 7] = [
     "jax[cpu]==0.10.2",
     "pot==0.9.7.post1",
 ];
-/// The folder in the user's data of their environment; named anew when they change.
+/// The folder of their environment in the user's data. It is renamed when the peers change.
 const ENVIRONMENT: &str = "burn-lazy/peers-2";
 
 #[derive(Subcommand)]
@@ -41,14 +41,14 @@ pub enum What {
         #[arg(long)]
         only: Option<String>,
     },
-    /// The table of results that are there already
+    /// The table of results that were measured before
     Table {
-        /// The file with an object a row
+        /// The file of results, with one JSON object a row
         json: PathBuf,
     },
 }
 
-/// What is measured.
+/// The choice of what is measured.
 #[derive(clap::Args)]
 pub struct Selection {
     /// The backend that is measured
@@ -57,19 +57,20 @@ pub struct Selection {
     /// A few cases, in less than five minutes
     #[arg(long)]
     quick: bool,
-    /// Only workloads or layers whose names begin so: one name, or several with commas between them
+    /// Only workloads or layers whose names begin with this: one name, or several with commas between them
     #[arg(long)]
     only: Option<String>,
     /// Only these peers
     #[arg(long, value_delimiter = ',')]
     peers: Vec<String>,
-    /// Where the results go, an object a row
+    /// The file for the results, with one JSON object a row
     #[arg(long)]
     json: Option<PathBuf>,
 }
 
 impl Selection {
-    /// Hands it on to a program that measures, whose results go to the file `json`, if there is one.
+    /// Adds the selection to the arguments of a program that measures. Its results go to the file `json`, if one is
+    /// given.
     fn hand_on(&self, command: &mut Command, json: Option<&Path>) {
         if let Some(json) = json {
             command.arg("--json").arg(json);
@@ -85,8 +86,9 @@ impl Selection {
         }
     }
 
-    /// What the workloads take beside what the device takes: remote devices where they are asked for, as these are some 300
-    /// more crates. Compiled devices have them already.
+    /// The features that the workloads need in addition to the features of the device. Those of remote devices are
+    /// only added if remote workloads are selected, because they take some 300 more crates. Compiled devices have
+    /// them anyway.
     fn features(&self) -> &'static str {
         let mut names = self.only.iter().flat_map(|only| only.split(','));
         match names.any(|name| name.starts_with("remote")) {
@@ -95,7 +97,7 @@ impl Selection {
         }
     }
 
-    /// The file of the results, from the folder of the user.
+    /// The file of the results, relative to the current folder.
     fn json(&self) -> Result<Option<PathBuf>> {
         let folder = std::env::current_dir()?;
         Ok(self.json.as_ref().map(|json| folder.join(json)))
@@ -106,10 +108,10 @@ impl Selection {
 pub struct Arguments {
     #[command(flatten)]
     selection: Selection,
-    /// Where they go as a table in Markdown
+    /// The file for a table of the results in Markdown
     #[arg(long)]
     table: Option<PathBuf>,
-    /// Where seconds over N are plotted, as SVG
+    /// The file for a plot of seconds over N, as SVG
     #[arg(long)]
     plot: Option<PathBuf>,
 }
@@ -136,17 +138,18 @@ fn say(message: &str) {
     eprintln!("{message}");
 }
 
-/// A program that measures, with these features of the library beside those of the device.
+/// The command that runs a benchmark, with these features of the library in addition to those of the device.
 fn benchmark(name: &str, device: Device, features: &str) -> Result<Command> {
     device.ensure(&say)?;
     let mut command = process::cargo();
     command.arg("bench");
-    // The profile of the examples, so that little is built anew: what is measured is compiled at run time, or has its own
-    // level of optimisation. But on the host, Burn's own operations have a share in the time of layers and their peers.
+    // The profile of the examples, so that little is built again: measured code is compiled at run time, or has its
+    // own level of optimisation. Layers on the host are an exception, because Burn's own operations take a part of
+    // their time and of their peers' time.
     if name != "layers" || device != Device::Flex {
         command.args(["--profile", "dev"]);
     }
-    // What the other packages take would be built for nothing.
+    // Only the packages that are needed, because the dependencies of the others would be built for nothing.
     match name {
         "schedules" => command.args(test::LIBRARIES.split(' ')),
         "layers" => command.args(["-p", "burn-lazy-nn"]),
@@ -160,7 +163,7 @@ fn benchmark(name: &str, device: Device, features: &str) -> Result<Command> {
     Ok(command)
 }
 
-/// The layers beside their peers.
+/// Measures the layers beside their peers.
 fn layers(selection: &Selection) -> Result<bool> {
     let mut command = benchmark("layers", selection.device, "")?;
     command.arg("--python").arg(environment(&say)?);
@@ -194,7 +197,7 @@ fn measure(arguments: &Arguments, peers: bool) -> Result<bool> {
     Ok(true)
 }
 
-/// The Python that has the peers, which are installed where they are missing.
+/// The Python of the environment with the peers, which is set up if it is missing.
 fn environment(say: &dyn Fn(&str)) -> Result<PathBuf> {
     let data = dirs::data_local_dir().context("no folder for user data: set HOME")?;
     let folder = data.join(ENVIRONMENT);
@@ -215,7 +218,7 @@ fn environment(say: &dyn Fn(&str)) -> Result<PathBuf> {
     Ok(python)
 }
 
-/// Makes an empty environment. Debian's Python leaves a part of what that takes to a package.
+/// Makes an empty environment. Debian's Python needs an additional package for this.
 fn create(folder: &Path) -> Result<()> {
     let make = || {
         let mut python = Command::new("python3");

@@ -1,4 +1,4 @@
-//! Kernels that check their indices into buffers.
+//! Runs of tests whose kernels check their indices into buffers.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,15 +7,17 @@ use anyhow::Result;
 
 use crate::process::{self, Source};
 
-/// Makes the kernels of the tests check their indices.
+/// The variable of the environment that makes the kernels of the tests check their indices.
 pub const VARIABLE: (&str, &str) = ("BURN_LAZY_VALIDATE", "1");
-/// What a kernel prints of an index beyond a buffer.
+/// The text that a kernel prints for an index beyond a buffer.
 const FINDING: &str = "[VALIDATION ";
-/// Which test makes one do so on purpose: it says a buffer of this length were longer.
+/// A part of such a text, from the test that exceeds a buffer on purpose: its buffer has this length and is
+/// declared longer.
 const ON_PURPOSE: &str = "length is 4321";
 
-/// Runs the command and hands on its output as [`process::stream`] does; whether it succeeded and no index was
-/// beyond a buffer but those that are so on purpose, as a check that cannot fail says nothing.
+/// Runs the command and hands on its output as [`process::stream`] does. Returns whether the command succeeded and
+/// no index was beyond a buffer except on purpose. At least one must be on purpose, because a check that cannot
+/// fail proves nothing.
 pub fn checked(command: &mut Command, on_line: impl Fn(Source, &str) + Sync) -> Result<bool> {
     let (tried, found) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let passed = process::stream(command, |source, line| {
@@ -32,7 +34,7 @@ pub fn checked(command: &mut Command, on_line: impl Fn(Source, &str) + Sync) -> 
     Ok(passed && found == 0 && tried > 0)
 }
 
-/// Whether the line tells of an index beyond a buffer, and then whether it is so on purpose.
+/// Whether the line reports an index beyond a buffer. If it does, whether the index is so on purpose.
 fn finding(line: &str) -> Option<bool> {
     line.contains(FINDING).then(|| line.contains(ON_PURPOSE))
 }

@@ -1,4 +1,4 @@
-//! Debian's packages.
+//! Installation of Debian's packages.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::process::capture;
 
-/// Why nothing can be installed, if so.
+/// The reason why nothing can be installed, if there is one.
 pub fn obstacle() -> Option<&'static str> {
     if capture(Command::new("apt-get").arg("--version")).is_err() {
         return Some("only apt-get is known here as a way to install it");
@@ -15,7 +15,7 @@ pub fn obstacle() -> Option<&'static str> {
     (user.trim() != "0").then_some("installing it takes root")
 }
 
-/// Installs packages, without what they only recommend.
+/// Installs packages, without the packages that they only recommend.
 pub fn install(packages: &[&str]) -> Result<()> {
     let apt_get = || {
         let mut command = Command::new("apt-get");

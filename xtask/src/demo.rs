@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: the examples, on Burn's backend Flex or on another one.
+//! `cargo xtask demo`: runs the examples, on Burn's backend Flex or on another one.
 
 use std::io::{IsTerminal, stderr, stdout};
 use std::process::Command;
@@ -12,7 +12,8 @@ use crate::device::Device;
 use crate::process::{self, Source};
 use crate::summary::{Outcome, Tally};
 
-/// The examples, in the order in which they run: those of the library, then those of its layers.
+/// The examples, in the order in which they run: first the examples of the library, then the examples of its
+/// layers.
 const EXAMPLES: [Example; 14] = [
     Example {
         takes_size: true,
@@ -36,7 +37,7 @@ const EXAMPLES: [Example; 14] = [
 struct Example {
     package: &'static str,
     name: &'static str,
-    /// Whether `--rows` and `--cols` are passed on to it.
+    /// Whether the example takes `--rows` and `--cols`.
     takes_size: bool,
 }
 
@@ -75,7 +76,7 @@ impl Options {
     }
 }
 
-/// Runs every example; whether all passed. The last line printed is the count of both.
+/// Runs every example and returns whether all passed. The last line printed is the count of passed and failed ones.
 pub fn run(options: &Options) -> bool {
     let progress = Progress::new();
     progress.stage("set-up");
@@ -131,7 +132,7 @@ fn run_example(progress: &Progress, example: &Example, options: &Options) -> boo
     passed
 }
 
-/// A bar below the output on a terminal, and plain lines elsewhere.
+/// The progress of the run: a bar below the output on a terminal, plain lines elsewhere.
 struct Progress {
     bar: Option<ProgressBar>,
 }
@@ -179,8 +180,8 @@ impl Progress {
         }
     }
 
-    /// Runs the command and streams its output, on a terminal above the bar. What cargo reports
-    /// of its own progress becomes the message of the bar.
+    /// Runs the command and streams its output, on a terminal above the bar. Lines in which cargo reports its own
+    /// progress become the message of the bar.
     fn run(&self, command: &mut Command) -> Result<bool> {
         let Some(bar) = &self.bar else {
             return process::succeeds(command);
@@ -201,7 +202,7 @@ impl Progress {
     }
 }
 
-/// The text of a line like `   Compiling burn v0.22.1`: cargo sets the verb in twelve columns.
+/// The text of a line like `   Compiling burn v0.22.1`, where cargo prints the verb in twelve columns.
 fn cargo_status(line: &str) -> Option<&str> {
     let (verb, rest) = line.split_at_checked(12)?;
     let verb = verb.trim_start();

@@ -10,27 +10,27 @@ use crate::{llvm, test::FEATURES};
 /// A backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Device {
-    /// Plain Rust, of the default features
+    /// Plain Rust; needs only the default features
     #[default]
     Flex,
-    /// The CPU runtime of CubeCL, which takes LLVM
+    /// The CPU runtime of CubeCL; needs LLVM
     Cpu,
     /// A graphics card through wgpu
     Wgpu,
 }
 
 impl Device {
-    /// Sets up what a build for it takes.
+    /// Sets up what a build for the device needs.
     pub fn ensure(self, say: &dyn Fn(&str)) -> Result<()> {
         match self {
             Self::Flex => Ok(()),
-            // One build serves both.
+            // The same build serves both, so it needs LLVM for either.
             Self::Cpu | Self::Wgpu => llvm::ensure_gpu(say),
         }
     }
 
-    /// Selects it in a command of cargo that builds and runs. Examples and benchmarks have the same features, so that one
-    /// build serves both. Tests have a profile of their own.
+    /// Selects the device in a command of cargo that builds and runs. Examples and benchmarks have the same
+    /// features, so that one build serves both. Tests have their own profile.
     pub fn select(self, command: &mut Command) {
         let name = match self {
             Self::Flex => "flex",
@@ -39,7 +39,7 @@ impl Device {
         };
         command.env("BURN_DEVICE", name);
         let features = match self {
-            // The default ones, and files of columns.
+            // The default features, and files of columns.
             Self::Flex => "mmap",
             Self::Cpu | Self::Wgpu => FEATURES,
         };

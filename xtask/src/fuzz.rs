@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: random formulas of random sizes on the host engine, against the definition in F64.
+//! `cargo xtask fuzz`: compares random formulas of random sizes on the host engine with their definition in F64.
 
 use std::num::NonZero;
 use std::process::Command;
@@ -13,9 +13,9 @@ use crate::device::Device;
 use crate::process::{self, capture};
 use crate::test;
 
-/// The test that draws formulas.
+/// The test that draws random formulas.
 const TEST: &str = "on_device::host::random_formulas_on_the_host_match_the_reference";
-/// Cases of one seed.
+/// The number of formulas that are drawn from one seed.
 const AT_A_TIME: u64 = 5000;
 
 #[derive(Args)]
@@ -23,15 +23,15 @@ pub struct Options {
     /// How many formulas are drawn
     #[arg(long, default_value_t = 1_000_000)]
     cases: u64,
-    /// The first seed; 5000 formulas have the same one
+    /// The first seed; each seed draws 5000 formulas
     #[arg(long, default_value_t = 1)]
     seed: u32,
 }
 
-/// Runs the cases; whether all passed.
+/// Runs the cases and returns whether all passed.
 pub fn run(options: &Options) -> Result<bool> {
     Device::Cpu.ensure(&|message| println!("{message}"))?;
-    // So that the time of the build is not that of the first cases.
+    // Builds first, so that the time of the first cases does not include the build.
     if !process::succeeds(command().arg("--no-run"))? {
         return Ok(false);
     }
@@ -53,7 +53,7 @@ pub fn run(options: &Options) -> Result<bool> {
             let seed = seed.fetch_add(1, Ordering::Relaxed);
             if let Err(error) = run_seed(seed, cases) {
                 passed.store(false, Ordering::Relaxed);
-                // Not by the bar, which says nothing where there is no terminal.
+                // `bar.println` would print nothing without a terminal.
                 bar.suspend(|| eprintln!("seed {seed} of {cases} formulas fails: {error:#}"));
                 break;
             }
@@ -78,7 +78,7 @@ pub fn run(options: &Options) -> Result<bool> {
     Ok(passed.into_inner())
 }
 
-/// Builds the test, with the features of the tests.
+/// The command that builds the test, with the features of the tests.
 fn command() -> Command {
     let mut command = process::cargo();
     command.arg("test").args(test::libraries());
@@ -86,7 +86,7 @@ fn command() -> Command {
     command
 }
 
-/// Runs `cases` formulas of a seed. The error has the shortest formula that fails.
+/// Runs `cases` formulas of a seed. The error contains the shortest formula that fails.
 fn run_seed(seed: u32, cases: u64) -> Result<()> {
     let mut command = command();
     command.args(["--quiet", "--", "--exact", TEST, "--nocapture"]);

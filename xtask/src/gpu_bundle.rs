@@ -1,5 +1,5 @@
-//! `cargo xtask gpu-bundle`: what runs the tests, the benchmark and some examples on a machine with an NVIDIA card
-//! and no Rust, as one archive.
+//! `cargo xtask gpu-bundle`: packs the tests, the benchmark and some examples into one archive, for a machine with
+//! an NVIDIA card and without Rust.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use crate::process::{self, capture};
 use crate::{bench, llvm, test};
 
 const NAME: &str = "burn-lazy-gpu";
-/// Machines are often given files through channels of limited size.
+/// The largest size of the archive, because files are often sent to machines through channels of limited size.
 const LARGEST: u64 = 60 << 20;
-/// As the runner names the programs: a kind of target and its name. Those of the examples that show most; each
-/// adds some megabytes.
+/// The programs, as the runner names them: a kind of target and its name. Only the most instructive examples are
+/// included, because each adds some megabytes.
 const PROGRAMS: [(&str, &str); 6] = [
     ("test", "kernels"),
     ("test", "backend"),
@@ -24,18 +24,18 @@ const PROGRAMS: [(&str, &str); 6] = [
     ("example", "knn_digits"),
     ("example", "solve"),
 ];
-/// What they read, below the folder of the package.
+/// The files that the programs read, relative to the folder of the package.
 const FILES: [&str; 4] = [
     "benches/peers/peers.py",
     "cube_kernels/src/formula/operations.md",
     "cube_kernels/tests/kernels/contract.csv",
     "examples/data",
 ];
-/// The peer and what it imports, but for NumPy and PyTorch: code in Python only.
+/// The peer and the packages that it imports, except NumPy and PyTorch. They contain Python code only.
 const PEER_WHEELS: [&str; 3] = [bench::PYKEOPS, "keopscore==2.3", "pybind11==3.1.0"];
 const RUNNER: &str = include_str!("gpu_bundle/run.sh");
 
-/// Builds everything for CUDA and packs it; the archive must be small enough.
+/// Builds everything for CUDA and packs it. It is an error if the archive is too large.
 pub fn run() -> Result<bool> {
     if !cfg!(target_os = "linux") {
         bail!("the programs of the bundle are for Linux, and built there");
@@ -52,7 +52,7 @@ pub fn run() -> Result<bool> {
     for (name, file) in build()? {
         install(&file, &programs.join(name))?;
     }
-    // It makes the table of the results.
+    // The xtask makes the table of the results.
     install(&std::env::current_exe()?, &programs.join("xtask"))?;
     for file in FILES {
         copy(&root.join(file), &folder.join(file))?;
@@ -75,7 +75,7 @@ pub fn run() -> Result<bool> {
     pack(&target)
 }
 
-/// The lines that cargo prints of what it builds.
+/// The fields of a message that cargo prints for each target that it builds.
 #[derive(Deserialize)]
 struct Message {
     target: Option<Target>,
@@ -88,7 +88,7 @@ struct Target {
     kind: Vec<String>,
 }
 
-/// The built programs, by name.
+/// Builds the programs and returns their files by name.
 fn build() -> Result<Vec<(&'static str, PathBuf)>> {
     let mut command = process::cargo();
     command.arg("build").args(test::LIBRARIES.split(' '));
@@ -126,7 +126,7 @@ fn programs(messages: &str) -> Result<Vec<(&'static str, PathBuf)>> {
     PROGRAMS.into_iter().map(program).collect()
 }
 
-/// A copy of a program without its symbols.
+/// Copies a program without its symbols.
 fn install(file: &Path, to: &Path) -> Result<()> {
     capture(Command::new("strip").arg("-o").arg(to).arg(file))
         .context("`strip` is needed (Debian: binutils)")?;
@@ -140,7 +140,7 @@ fn copy(file: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Makes the archive of the folder, if it is small enough.
+/// Makes the archive of the folder. It is an error if the archive is too large.
 fn pack(target: &Path) -> Result<bool> {
     let tar = target.join(format!("{NAME}.tar"));
     let mut command = Command::new("tar");
@@ -148,7 +148,7 @@ fn pack(target: &Path) -> Result<bool> {
         .current_dir(target)
         .args(["--sort=name", "--owner=0", "--group=0", "-cf"]);
     capture(command.arg(&tar).arg(NAME))?;
-    // The programs are nearly the same: a window that spans two of them finds that.
+    // The programs are nearly the same, so a window that spans two of them compresses well.
     let mut xz = Command::new("xz");
     capture(
         xz.args(["--force", "--threads=1", "--lzma2=preset=9,dict=256MiB"])

@@ -1,4 +1,4 @@
-//! The licences of what the libraries depend on.
+//! The licences of the packages that the libraries depend on.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,7 +11,7 @@ use crate::process::{self, capture};
 /// The libraries that are published.
 const LIBRARIES: [&str; 3] = ["burn-lazy", "burn-lazy-kernels", "burn-lazy-nn"];
 
-/// Licences that ask for no more than to be named with the program.
+/// Licences that ask for nothing but to be named with the program.
 const PERMISSIVE: [&str; 13] = [
     "0BSD",
     "Apache-2.0",
@@ -28,7 +28,8 @@ const PERMISSIVE: [&str; 13] = [
     "Zlib",
 ];
 
-/// Packages whose licences were read, as they have another one or name none, each with the reason why it will do.
+/// Packages with another licence, or with none in their metadata, whose licences were read. The text is the reason
+/// why the package may be used.
 const READ: [(&str, &str); 5] = [
     ("attohttpc", OWN_FILES),
     ("buildid", OWN_FILES),
@@ -75,7 +76,7 @@ struct DependencyKind {
 }
 
 impl Dependency {
-    /// Whether it is built for users of the libraries, not for tests alone.
+    /// Whether the dependency is built for users of the libraries, not only for tests.
     fn is_built(&self) -> bool {
         let is_built = |kind: &DependencyKind| kind.kind.as_deref() != Some("dev");
         self.dep_kinds.iter().any(is_built)
@@ -87,7 +88,7 @@ fn is_permissive(requirement: &LicenseReq) -> bool {
     id.is_some_and(|id| PERMISSIVE.contains(&id.name))
 }
 
-/// Whether a package may be used by its licence, an expression of SPDX or of the older form with a slash.
+/// Whether a package may be used under its licence: an SPDX expression, or the older form with a slash.
 fn is_allowed(licence: &str) -> Result<bool> {
     let expression = Expression::parse_mode(licence, ParseMode::LAX)
         .with_context(|| format!("the licence '{licence}'"))?;
@@ -95,7 +96,7 @@ fn is_allowed(licence: &str) -> Result<bool> {
 }
 
 impl Metadata {
-    /// The packages that the libraries are built of, themselves included.
+    /// The packages that a build of the libraries contains, including the libraries.
     fn built(&self) -> Vec<&Package> {
         let nodes: HashMap<&str, &Node> = self.resolve.nodes.iter().map(|n| (&*n.id, n)).collect();
         let mut seen = HashSet::new();
@@ -116,7 +117,7 @@ impl Metadata {
     }
 }
 
-/// Reports each package whose licence is not known to be permissive; whether there is none.
+/// Reports each package whose licence is not known to be permissive. Returns whether every package may be used.
 pub fn run() -> Result<bool> {
     let mut command = process::cargo();
     command.args(["metadata", "--format-version", "1", "--all-features"]);

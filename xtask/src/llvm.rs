@@ -1,8 +1,8 @@
 //! The static LLVM that CubeCL's CPU runtime links.
 //!
-//! CubeCL's build script downloads a prebuilt one, which a closed network stops. The same
-//! libraries also come as a Python wheel, and networks that block the download often let the
-//! Python package index through, so that is the second way.
+//! CubeCL's build script downloads a prebuilt LLVM, which fails on a closed network. The same libraries also come
+//! as a Python wheel. Networks that block the download often allow the Python package index, so the wheel is the
+//! fallback.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,18 +13,18 @@ use tempfile::TempDir;
 
 use crate::process::capture;
 
-/// The release that `tracel-llvm-bundler`, in `Cargo.lock`, asks for.
+/// The release that `tracel-llvm-bundler` of `Cargo.lock` asks for.
 const RELEASE: &str = "23.1.0-4";
-/// The wheel that carries the same major version of LLVM.
+/// The wheel that contains the same major version of LLVM.
 const WHEEL: &str = "mlc-llvm-static==23.1.1.post0";
-/// The wheel that adds the targets of GPUs to it, and a file that it brings.
+/// The wheel that adds the targets of GPUs to it, and a file that this wheel contains.
 const GPU_WHEEL: &str = "mlc-llvm-static-extra-targets==23.1.1.post0";
 const GPU_FILE: &str = "share/mlc-llvm-static/extra.json";
-/// A file of the first wheel.
+/// A file that the first wheel contains.
 const WHEEL_FILE: &str = "share/mlc-llvm-static/base.json";
-/// The folder of the wheels that has the layout of an LLVM installation.
+/// The folder within the wheels that has the layout of an LLVM installation.
 const WHEEL_FOLDER: &str = "mlc_llvm_static/static";
-/// The build script takes a folder with this file in it as installed.
+/// The build script regards LLVM as installed in a folder that contains this file.
 const SENTINEL: &str = ".tracel-llvm-installed";
 
 /// Makes sure that a build with the feature `cpu` finds its LLVM, or can download it itself.
@@ -55,7 +55,7 @@ pub fn ensure(say: &dyn Fn(&str)) -> Result<()> {
     Ok(())
 }
 
-/// The same for builds that also emit code for GPUs. The prebuilt download can do that as it is.
+/// Like [`ensure`], for builds that also emit code for GPUs. The prebuilt download contains these targets.
 pub fn ensure_gpu(say: &dyn Fn(&str)) -> Result<()> {
     ensure(say)?;
     let folder = folder()?;
@@ -69,7 +69,7 @@ pub fn ensure_gpu(say: &dyn Fn(&str)) -> Result<()> {
     merge(&temporary.path().join(WHEEL_FOLDER), &folder)
 }
 
-/// Moves the files below `from` to `to`, last the one by which they are found.
+/// Moves the files below `from` to `to`. The file by which the installed wheel is recognised is moved last.
 fn merge(from: &Path, to: &Path) -> Result<()> {
     let mut folders = vec![PathBuf::new()];
     while let Some(folder) = folders.pop() {
@@ -89,14 +89,14 @@ fn merge(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from.join(GPU_FILE), to.join(GPU_FILE)).context("the wheel has another layout")
 }
 
-/// The folder that the build script looks in.
+/// The folder in which the build script looks for LLVM.
 fn folder() -> Result<PathBuf> {
     let data = dirs::data_local_dir()
         .ok_or_else(|| anyhow!("no folder for user data: set HOME, or XDG_DATA_HOME on Linux"))?;
     Ok(data.join("tracel").join(format!("tracel-llvm-{RELEASE}")))
 }
 
-/// This system, as the names of the downloads spell it.
+/// The name of this system in the names of the downloads.
 fn platform() -> Option<&'static str> {
     match (std::env::consts::OS, std::env::consts::ARCH) {
         ("linux", "x86_64") => Some("linux-x64"),
@@ -109,13 +109,13 @@ fn platform() -> Option<&'static str> {
     }
 }
 
-/// The checksums of the download: the first file that the build script asks for, and a small one.
+/// The address of the download's checksums, a small file that the build script asks for first.
 fn download_url(platform: &str) -> String {
     let base = "https://github.com/tracel-ai/tracel-llvm/releases/download";
     format!("{base}/v{RELEASE}/{platform}.checksums.json")
 }
 
-/// Whether the file can be fetched, by whichever of curl and Python is there.
+/// Whether the file can be fetched with curl or Python.
 fn reachable(url: &str) -> bool {
     const FETCH: &str =
         "import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=10).read()";
@@ -149,8 +149,8 @@ fn install_wheel(folder: &Path) -> Result<()> {
     publish(&unpacked, folder)
 }
 
-/// Unpacks a wheel into a temporary folder beside `folder`, so that what is in it can be moved there
-/// in one step.
+/// Unpacks a wheel into a temporary folder beside `folder`, so that its content can be moved to `folder` in one
+/// step.
 fn unpack_wheel(folder: &Path, wheel: &str) -> Result<TempDir> {
     capture(Command::new("python3").args(["-m", "pip", "--version"]))
         .context("Python 3 with pip is needed (Debian: apt-get install python3-pip)")?;
@@ -201,7 +201,7 @@ fn find_wheel(folder: &Path) -> Result<PathBuf> {
     bail!("pip left no wheel in {}", folder.display())
 }
 
-/// Zip files unpacked by Python lose the permissions of their programs.
+/// Makes the programs in a folder executable: Python loses their permissions when it unpacks zip files.
 fn make_executable(folder: &Path) -> Result<()> {
     let entries = fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?;
     for entry in entries {
@@ -220,7 +220,7 @@ fn make_executable(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Moves a finished folder to where the build script looks, in place of an unfinished one.
+/// Moves a finished folder to where the build script looks. An unfinished folder there is replaced.
 fn publish(finished: &Path, folder: &Path) -> Result<()> {
     if folder.join(SENTINEL).exists() {
         return Ok(());

@@ -41,7 +41,7 @@ enum Command {
     Test(test::Options),
     /// Measure the accuracy of all functions anew and write the page that lists them
     Reference,
-    /// Print what the kernels cost as machine code of an H100 and an MI300X, which need not be here
+    /// Print what the kernels cost as machine code of an H100 and an MI300X; neither of them is needed
     Sass {
         /// Also write it to this file, as lines of JSON
         #[arg(long)]
@@ -59,9 +59,9 @@ enum Command {
     },
     /// Write the record of the emitted text of all kernels and of their plans anew, after a change of either
     Record,
-    /// Compare random formulas on the host engine with the definition in F64
+    /// Compare random formulas on the host engine with their definition in F64
     Fuzz(fuzz::Options),
-    /// Check the licences of all packages that the libraries are built of
+    /// Check the licences of all packages that the libraries depend on
     Licences,
     /// Pack the tests, the benchmark and some examples for a machine with an NVIDIA card and no Rust
     GpuBundle,

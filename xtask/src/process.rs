@@ -9,14 +9,14 @@ use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-/// Where [`stream`] read a line.
+/// The stream from which [`stream`] read a line.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     Stdout,
     Stderr,
 }
 
-/// Prints the line where it was read.
+/// Prints the line to the stream from which it was read.
 pub fn print(source: Source, line: &str) {
     match source {
         Source::Stdout => println!("{line}"),
@@ -55,7 +55,7 @@ fn is_package_variable(name: &str) -> bool {
         )
 }
 
-/// The command as one would type it, without the folder of the program.
+/// The command as one would type it, without the folder of its program.
 pub fn display(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let name = program.file_stem().unwrap_or(program.as_os_str());
@@ -67,7 +67,7 @@ pub fn display(command: &Command) -> String {
     text
 }
 
-/// The text as a shell would need it.
+/// The text, quoted for a shell if necessary.
 pub fn quoted(text: &str) -> Cow<'_, str> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+,./:@%".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
@@ -77,13 +77,13 @@ pub fn quoted(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Runs the command on this terminal; whether it exited with success.
+/// Runs the command on this terminal and returns whether it exited with success.
 pub fn succeeds(command: &mut Command) -> Result<bool> {
     let status = command.status().with_context(|| cannot_start(command))?;
     Ok(status.success())
 }
 
-/// Runs the command and hands on each line of its output as it comes; whether it exited with
+/// Runs the command and hands on each line of its output as it comes. Returns whether the command exited with
 /// success.
 pub fn stream(command: &mut Command, on_line: impl Fn(Source, &str) + Sync) -> Result<bool> {
     let mut child = command
@@ -119,8 +119,8 @@ fn each_line(pipe: impl Read, on_line: impl Fn(&str)) {
     }
 }
 
-/// Runs the command out of sight and returns what it printed; when it fails, the error carries
-/// its messages.
+/// Runs the command without showing its output and returns what it printed. If it fails, the error contains its
+/// messages.
 pub fn capture(command: &mut Command) -> Result<String> {
     let Output {
         status,

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::{llvm, process, test, vulkan};
 
-/// Measures on both runtimes, then writes the page; whether all of that worked.
+/// Measures on both runtimes, then writes the page. Returns whether all of this worked.
 pub fn run() -> Result<bool> {
     let say = |message: &str| eprintln!("{message}");
     llvm::ensure_gpu(&say)?;

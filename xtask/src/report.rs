@@ -1,4 +1,4 @@
-//! The results of `cargo xtask bench`: rows, and the table and the plot that are made of them.
+//! The results of `cargo xtask bench`: rows, and the table and the plot that are made from them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use plotters::prelude::*;
 use serde::Deserialize;
 
-/// A case beside one peer, or beside none.
+/// The result of a case, with the result of one peer if there is one.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Row {
     pub workload: String,
@@ -19,7 +19,7 @@ pub struct Row {
     pub dv: usize,
     pub k: usize,
     pub dtype: String,
-    /// The median; the peer's as well.
+    /// The median of the times; `peer_seconds` is a median, too.
     pub seconds: f64,
     pub pairs_per_s: f64,
     pub first_call_s: f64,
@@ -28,13 +28,13 @@ pub struct Row {
     pub peer_seconds: Option<f64>,
     pub peer_first_call_s: Option<f64>,
     pub peer_rel_err: Option<f64>,
-    /// How many times the peer's time is this library's.
+    /// The peer's time divided by this library's time.
     pub ratio: Option<f64>,
-    /// The least time by the measured rates of the machine over the time.
+    /// The shortest time that the measured rates of the machine allow, divided by this library's time.
     pub limit_share: Option<f64>,
 }
 
-/// The rows of a file.
+/// Reads the rows of a file.
 pub fn read(file: &Path) -> Result<Vec<Row>> {
     let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
     let rows = text.lines().map(serde_json::from_str);
@@ -51,7 +51,7 @@ fn time(seconds: f64) -> String {
     }
 }
 
-/// The line of one case.
+/// Appends the line of one case, whose `rows` differ in the peer.
 fn line(rows: &[&Row], text: &mut String) {
     let row = rows[0];
     let share = row
@@ -105,7 +105,7 @@ pub fn table(rows: &[Row]) -> String {
     text
 }
 
-/// Seconds over N for the workload `columns`, as an SVG file.
+/// Plots seconds over N for the workload `columns` to an SVG file.
 pub fn plot(rows: &[Row], file: &Path) -> Result<()> {
     let mut series: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
     for row in rows.iter().filter(|row| row.workload == "columns") {

@@ -13,27 +13,27 @@ use crate::process::{self, Source};
 use crate::turns::lock;
 
 pub const PACKAGE: &str = "burn-lazy-standin";
-/// The name by which the runtime looks for the driver.
+/// The file name under which the runtime looks for the driver.
 const NAME: &str = "libcuda.so";
 const PATH: &str = "LD_LIBRARY_PATH";
-/// What the library says at the end of a process that launched kernels.
+/// The start of the line that the library prints at the end of a process that launched kernels.
 const REPORT: &str = "stand-in for CUDA: ";
 const LAUNCHES: &str = " launches, ";
 
-/// How launches run.
+/// The card that the stand-in represents, and how it runs launches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
-    /// The compute capability of the card that it stands for.
+    /// The compute capability of the card.
     pub capability: &'static str,
-    /// The order of cubes and units.
+    /// The order in which cubes and units run.
     pub order: &'static str,
-    /// By which part of the error that is allowed approximate instructions are off.
+    /// The part of the allowed error by which the results of approximate instructions are off.
     pub approximate: &'static str,
-    /// Where the runtime's compiler finds NVIDIA's library of functions.
+    /// The folder where the runtime's compiler finds NVIDIA's library of functions.
     pub toolkit: PathBuf,
 }
 
-/// A message of cargo, as far as it matters here.
+/// The fields of a message of cargo that are needed here.
 #[derive(Deserialize)]
 struct Message {
     target: Option<Target>,
@@ -46,15 +46,15 @@ struct Target {
     kind: Vec<String>,
 }
 
-/// Builds the library, and puts it by the driver's name into a folder where nothing else is. The folder of the build is
-/// no place for it, as cargo puts that into the path of the loader for each program that it runs.
+/// Builds the library and copies it, under the driver's name, to a folder that contains nothing else. The build
+/// folder itself would not do, because cargo adds it to the loader's path for each program that it runs.
 fn folder() -> Result<PathBuf> {
     let mut command = process::cargo();
     command.args([
         "build",
         "-p",
         PACKAGE,
-        // As its tests were built.
+        // The profile that its tests were built with.
         "--profile",
         "test",
         "--message-format=json-render-diagnostics",
@@ -71,7 +71,7 @@ fn folder() -> Result<PathBuf> {
     let parent = built.parent().context("a file has a folder")?;
     let folder = parent.join("standin");
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
-    // In one step, as a process may have the old one open.
+    // The file is replaced in one step, because a process may have the old one open.
     let new = folder.join(format!("{NAME}.{}", std::process::id()));
     fs::copy(&built, &new).with_context(|| format!("copying {}", built.display()))?;
     fs::rename(&new, folder.join(NAME)).context("putting the library into its place")?;
@@ -93,7 +93,7 @@ fn library(messages: &str) -> Result<PathBuf> {
     Err(anyhow!("cargo built no library of {PACKAGE}"))
 }
 
-/// The folder before those where the loader looks already.
+/// The folder, followed by the folders where the loader looks already.
 fn path(folder: &Path) -> OsString {
     let mut path = folder.as_os_str().to_owned();
     if let Some(others) = env::var_os(PATH).filter(|others| !others.is_empty()) {
@@ -103,22 +103,23 @@ fn path(folder: &Path) -> OsString {
     path
 }
 
-/// The variable by which cargo takes a program that runs the tests.
+/// The variable that makes cargo run the tests through a program.
 fn runner() -> String {
     let architecture = env::consts::ARCH.to_uppercase();
     format!("CARGO_TARGET_{architecture}_UNKNOWN_LINUX_GNU_RUNNER")
 }
 
-/// The program that tells the tests alone where the toolkit is: with the variable set for the build, too, crates that
-/// look for a toolkit there would be built anew, and all that depends on them, for each step with it and without it.
+/// The program that sets the folder of the toolkit for the tests alone. If the variable were set for the build,
+/// too, crates that look for a toolkit there, and all that depends on them, would be built again for each change
+/// between steps with and without it.
 fn with_toolkit(toolkit: &Path) -> OsString {
     let mut program = OsString::from("env CUDA_PATH=");
     program.push(toolkit);
     program
 }
 
-/// Runs the command with the stand-in as the driver, and hands on its output as [`process::stream`] does; whether it
-/// succeeded, kernels were launched, and each launch ended well.
+/// Runs the command with the stand-in as the driver, and hands on its output as [`process::stream`] does. Returns
+/// whether the command succeeded, kernels were launched, and no launch failed.
 pub fn run(
     command: &mut Command,
     machine: &Machine,
@@ -155,7 +156,7 @@ fn reported(command: &mut Command, on_line: impl Fn(Source, &str) + Sync) -> Res
     Ok(passed && launches > 0 && failures == 0)
 }
 
-/// Launches, and those that failed, of the report of a process.
+/// The numbers of launches and of failed launches in the report of a process.
 fn counts(line: &str) -> Option<(u64, u64)> {
     let (before, after) = line.strip_prefix(REPORT)?.split_once(LAUNCHES)?;
     let launches = before.rsplit(' ').next()?.parse().ok()?;

@@ -33,7 +33,8 @@ pub struct Row {
     pub time: Duration,
 }
 
-/// How many steps ended in which way. Its text is the last line of a run, for scripts to read.
+/// The numbers of steps that passed, failed and were skipped. Its text is the last line of a run, for scripts to
+/// read.
 #[derive(Default)]
 pub struct Tally {
     pub passed: usize,
@@ -65,7 +66,7 @@ impl fmt::Display for Tally {
     }
 }
 
-/// The rows as aligned text, one a line, below a line of headings.
+/// The rows as aligned text, one row a line, below a line of headings.
 pub fn table(rows: &[Row]) -> String {
     let width = rows
         .iter()

@@ -1,4 +1,4 @@
-//! The compilers of devices that are not here, and what they make of the kernels.
+//! The compilers for devices that this machine need not have, and the programs that run them on the kernels.
 
 use std::ffi::OsString;
 use std::fs;
@@ -10,39 +10,39 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::process::{self, capture};
 use crate::{debian, llvm, test};
 
-/// NVRTC, ptxas and nvdisasm, and the headers that kernels include. Their versions are fixed, as the
-/// machine code is compared with a table.
+/// NVRTC, ptxas and nvdisasm, and the headers that kernels include. Their versions are fixed because the machine
+/// code is compared with a table.
 const WHEELS: [&str; 4] = [
     "nvidia-cuda-nvrtc-cu12==12.9.86",
     "nvidia-cuda-nvcc-cu12==12.9.86",
     "nvidia-cuda-runtime-cu12==12.9.79",
     "nvidia-cuda-nvdisasm==13.5.37",
 ];
-/// The folder in the user's data that they are installed to; named anew when they change.
+/// The folder in the user's data that they are installed to. It is renamed when the versions change.
 const WHEELS_FOLDER: &str = "burn-lazy/nvidia-12.9.86";
-/// The Clangs that know all of the architectures.
+/// The Clangs that support all of the architectures.
 const CLANGS: [&str; 4] = ["clang-19", "clang-20", "clang-21", "clang-22"];
 const SPIRV_VAL: &str = "spirv-val";
-/// Where AMD's device libraries are.
+/// The folders where AMD's device libraries may be.
 const AMD_LIBRARIES: [&str; 3] = [
     "/usr/lib/x86_64-linux-gnu/amdgcn/bitcode",
     "/usr/lib/aarch64-linux-gnu/amdgcn/bitcode",
     "/opt/rocm/amdgcn/bitcode",
 ];
 const PACKAGES: [&str; 3] = ["clang-19", "rocm-device-libs", "spirv-tools"];
-/// What the machine code is compared with.
+/// The table that the machine code is compared with.
 pub const TABLE: &str = "cube_kernels/targets/sass.jsonl";
 
-/// What the text of the kernels and their plans are compared with.
+/// The record that the text of the kernels and their plans are compared with.
 pub const RECORD: &str = "cube_kernels/targets/record.jsonl";
 
-/// The feature by which the program that compiles the corpus has all of its compilers.
+/// The feature that gives the program that compiles the corpus all of its compilers.
 pub const FEATURE: &str = "burn-lazy-targets/ptx";
 
-/// The test that hands its arguments on to the program, as `cargo test` takes it.
+/// The arguments of `cargo test` for the test that hands its further arguments on to the program.
 pub const PROGRAM: &str = "--test program -- --program";
 
-/// Where the tools are.
+/// The places of the tools.
 pub struct Tools {
     cuda: PathBuf,
     clang: &'static str,
@@ -50,7 +50,7 @@ pub struct Tools {
 }
 
 impl Tools {
-    /// Finds the tools, and installs what is missing and can be.
+    /// Finds the tools, and installs missing ones where that is possible.
     pub fn ensure(say: &dyn Fn(&str)) -> Result<Self> {
         if !cfg!(target_os = "linux") {
             bail!("the compilers of other devices are set up on Linux only");
@@ -77,12 +77,12 @@ impl Tools {
         })
     }
 
-    /// The folder of NVIDIA's toolkit with its library of functions.
+    /// The folder of NVIDIA's toolkit, which contains its library of functions.
     pub fn toolkit(&self) -> PathBuf {
         self.cuda.join("cuda_nvcc")
     }
 
-    /// The arguments by which the program finds them.
+    /// The arguments that tell the program where the tools are.
     pub fn arguments(&self) -> Vec<OsString> {
         let mut arguments = Vec::new();
         for (name, value) in [
@@ -97,7 +97,7 @@ impl Tools {
     }
 }
 
-/// The Clang and the device libraries, if all Debian packages are there.
+/// The Clang and the device libraries, if all Debian packages are installed.
 fn packages() -> Option<(&'static str, &'static str)> {
     capture(Command::new(SPIRV_VAL).arg("--version")).ok()?;
     let clang = CLANGS.into_iter().find(|name| {
@@ -110,7 +110,7 @@ fn packages() -> Option<(&'static str, &'static str)> {
     Some((clang, libraries))
 }
 
-/// The folder `nvidia` of the Python packages.
+/// The folder `nvidia` of the installed Python packages.
 fn wheels(say: &dyn Fn(&str)) -> Result<PathBuf> {
     let data = dirs::data_local_dir().context("no folder for user data: set HOME")?;
     let folder = data.join(WHEELS_FOLDER);
@@ -133,8 +133,8 @@ fn wheels(say: &dyn Fn(&str)) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// The program that compiles the corpus, with its tools. What it only emits takes them, too: PTX an LLVM that has its
-/// target, and NVIDIA's library of functions.
+/// The program that compiles the corpus, with its tools. Commands that only emit need the tools, too: emitting PTX
+/// takes an LLVM that has this target, and NVIDIA's library of functions.
 fn program(what: &str) -> Result<Command> {
     let tools = Tools::ensure(&|message| eprintln!("{message}"))?;
     let mut command = process::cargo();
@@ -149,7 +149,7 @@ pub fn record() -> Result<bool> {
     process::succeeds(program("record")?.arg(RECORD))
 }
 
-/// `cargo xtask emit`: writes the text of kernels whose names contain `only` to a folder.
+/// `cargo xtask emit`: writes the text of the kernels whose names contain `only` to a folder.
 pub fn emit(folder: &Path, only: Option<&str>) -> Result<bool> {
     let mut command = program("emit")?;
     command.arg(std::env::current_dir()?.join(folder));
@@ -159,7 +159,8 @@ pub fn emit(folder: &Path, only: Option<&str>) -> Result<bool> {
     process::succeeds(&mut command)
 }
 
-/// `cargo xtask sass`: prints what the machine code for an H100 and an MI300X costs, and writes it to `json`.
+/// `cargo xtask sass`: prints what the machine code for an H100 and an MI300X costs, and writes the costs to
+/// `json`.
 pub fn sass(json: Option<&Path>, only: Option<&str>) -> Result<bool> {
     let mut command = program("sass")?;
     if let Some(file) = json {

@@ -19,39 +19,39 @@ use crate::summary::{Outcome, Row, Tally, table};
 use crate::turns::{Turns, lock};
 use crate::{bounds, llvm, process, standin, targets, vulkan, web};
 
-/// The features of the tests: one set, so that one build serves all steps. Examples and benchmarks on compiled devices have
-/// them, too.
+/// The features of the tests. All steps have the same features, so that one build serves all of them. Examples and
+/// benchmarks on compiled devices have these features, too.
 pub const FEATURES: &str = if cfg!(target_os = "linux") {
     "cpu,cuda,wgpu,ndarray,mmap,remote-server,remote-websocket"
 } else {
-    // Where nothing stands in for NVIDIA's driver.
+    // There is no stand-in for NVIDIA's driver here, so `cuda` is left out.
     "cpu,wgpu,ndarray,mmap,remote-server,remote-websocket"
 };
-/// The same where there is no LLVM to link.
+/// The features of the tests where there is no LLVM to link.
 const FEATURES_WITHOUT_LLVM: &str = "wgpu,ndarray,mmap,remote-server,remote-websocket";
-/// The packages that are built together. The stand-in for a driver shares little with them.
+/// The packages that are built together. The stand-in for a driver shares few dependencies with them.
 pub const LIBRARIES: &str = "--workspace --exclude xtask --exclude burn-lazy-standin";
-/// What has kernels of its own, of which layers are made. With the program that compiles them for other devices, the
-/// features of what all depend on are those of [`LIBRARIES`].
+/// The packages whose tests run kernels. The layers are left out: they are made of these. The program that compiles
+/// kernels for other devices is included, so that shared dependencies have the same features as with [`LIBRARIES`].
 const CORE: &str = "-p burn-lazy -p burn-lazy-kernels -p burn-lazy-targets";
-/// CubeCL's shader compilers recurse with the nesting of a kernel, in unoptimised builds deeper
-/// than the default stack of a thread.
+/// CubeCL's shader compilers recurse with the nesting of a kernel. In unoptimised builds this takes more than the
+/// default stack of a thread.
 const DEEP_STACK: (&str, &str) = ("RUST_MIN_STACK", "16777216");
-/// One test at a time takes no longer on the CPU runtime, whose kernels are compiled by one thread and whose workers wait
-/// at full speed, and leaves a core to the step beside it.
+/// The CPU runtime compiles kernels on one thread, and its workers wait in a busy loop. So running one test at a
+/// time takes no longer, and it leaves a core to the other step that runs at the same time.
 const ONE_TEST: (&str, &str) = ("RUST_TEST_THREADS", "1");
-/// Mesa's software Vulkan compiles each kernel by LLVM, and each runs once or twice: without optimisations of LLVM a test
-/// that compiles many takes two thirds of the time.
+/// Mesa's software Vulkan compiles each kernel with LLVM, and each kernel runs only once or twice. Without LLVM's
+/// optimisations, a test that compiles many kernels takes two thirds of the time.
 const PLAIN_CODE: (&str, &str) = ("GALLIVM_PERF", "nopt");
 
-/// The packages and the features that the tests are built with, as arguments of cargo.
+/// The packages and the features that the tests are built with, as arguments for cargo.
 pub fn libraries() -> Vec<String> {
     let mut arguments: Vec<String> = LIBRARIES.split(' ').map(str::to_owned).collect();
     arguments.extend(["--features".to_owned(), with_targets(FEATURES)]);
     arguments
 }
 
-/// The features with that of the program that compiles kernels for other devices, where it can be built.
+/// The features, with the feature of the program that compiles kernels for other devices where it can be built.
 fn with_targets(features: &str) -> String {
     match cfg!(target_os = "linux") && features == FEATURES {
         true => format!("{features},{}", targets::FEATURE),
@@ -64,9 +64,9 @@ pub struct Options {
     /// Count a step that cannot run here as failed, not as skipped; also on when CI=true
     #[arg(long)]
     strict: bool,
-    /// Run what repeats other steps, too, which takes hours: all tests on each runtime, kernels as SPIR-V and on another
-    /// card, all kernels of the corpus for devices that the machine lacks, not only some in each language, remote devices
-    /// without fusion, and a build of the examples for browsers
+    /// Also run what largely repeats other steps, which takes hours: all tests on each runtime, kernels as SPIR-V
+    /// and on another card, all kernels of the corpus for devices that the machine lacks instead of some in each
+    /// language, remote devices without fusion, and a build of the examples for browsers
     #[arg(long)]
     all: bool,
     /// Only steps whose name contains this
@@ -81,12 +81,12 @@ enum Need {
     Llvm,
     Vulkan,
     Web,
-    /// [`Web`](Self::Web), and what runs its programs.
+    /// [`Web`](Self::Web), and the program that runs its tests.
     Node,
     Targets,
 }
 
-/// Makes a step of a name, arguments of cargo, variables of the environment and a need.
+/// Makes a step from a name, arguments of cargo, variables of the environment and a need.
 type Make<'a> = dyn Fn(&'static str, &str, &[(&'static str, &'static str)], Need) -> Step + 'a;
 
 struct Step {
@@ -94,15 +94,15 @@ struct Step {
     arguments: Vec<OsString>,
     variables: Vec<(&'static str, &'static str)>,
     need: Need,
-    /// Whether the validation layer of Vulkan watches.
+    /// Whether the validation layer of Vulkan checks the step.
     validated: bool,
-    /// Whether kernels check their indices.
+    /// Whether kernels check their indices in this step.
     checked: bool,
-    /// How the stand-in for NVIDIA's driver runs launches, if it is in its place.
+    /// The card that the stand-in for NVIDIA's driver represents, if the step runs on it.
     standin: Option<standin::Machine>,
 }
 
-/// What the set-up could not provide, as the reason why.
+/// For each need that the set-up could not provide, the reason.
 struct Missing {
     llvm: Option<String>,
     vulkan: Option<String>,
@@ -125,11 +125,11 @@ impl Missing {
     }
 }
 
-/// Steps that run at a time: a runtime compiles all kernels of a process on one thread, so that the tests of
-/// one leave cores to those of another. Builds wait for each other by themselves.
+/// The number of steps that run at the same time. A runtime compiles all kernels of a process on one thread, so
+/// that the tests of one runtime leave cores to the tests of another. Builds wait for each other by themselves.
 const AT_A_TIME: usize = 2;
 
-/// Runs every step, also after a failure; whether all passed. The last line printed is the count.
+/// Runs every step, also after a failure, and returns whether all passed. The last line printed is the count.
 pub fn run(options: &Options) -> bool {
     let strict = options.strict || env::var("CI").is_ok_and(|value| value == "true");
     let (missing, tools) = set_up();
@@ -148,7 +148,7 @@ pub fn run(options: &Options) -> bool {
     let queue = Mutex::new(steps.iter().enumerate());
     let work = || {
         loop {
-            // Not as the condition of the loop, which would hold the lock.
+            // As the condition of the loop, this would hold the lock during the step.
             let Some((index, step)) = lock(&queue).next() else {
                 break;
             };
@@ -231,7 +231,7 @@ fn run_step(step: &Step, missing: &Missing, strict: bool, say: &Say) -> Outcome 
         .args(&step.arguments)
         .envs(step.variables.iter().copied());
     if stderr().is_terminal() {
-        // Which it cannot know.
+        // Cargo does not see that its output goes to a terminal.
         command.env("CARGO_TERM_COLOR", "always");
     }
     let variables: String = step
@@ -262,7 +262,8 @@ fn run_step(step: &Step, missing: &Missing, strict: bool, say: &Say) -> Outcome 
     }
 }
 
-/// The kernels of the CUDA runtime on the stand-in for its driver: as two cards, and with units in different orders.
+/// The steps that run kernels of the CUDA runtime on the stand-in for its driver, with units in different orders
+/// and with `all` also as a second card.
 fn on_standin(step: &Make, toolkit: &Path, all: bool) -> Vec<Step> {
     let variables = [
         ("BURN_DEVICE", "cuda"),
@@ -307,9 +308,9 @@ fn on_standin(step: &Make, toolkit: &Path, all: bool) -> Vec<Step> {
 
 /// The steps, in the order in which they start.
 ///
-/// The xtask has steps of its own. Built together with the libraries, it would switch on features
-/// of dependencies that both share, and nearly everything would be built once for these steps and
-/// again for the examples and for a plain `cargo test`.
+/// The xtask has steps of its own. If it were built together with the libraries, it would switch on features of
+/// shared dependencies. Then nearly everything would be built once for these steps and again for the examples and
+/// for a plain `cargo test`.
 fn steps(features: &str, all: bool, tools: Option<&targets::Tools>) -> Vec<Step> {
     let step = |name, arguments: &str, variables: &[_], need| Step {
         name,
@@ -351,14 +352,15 @@ fn steps(features: &str, all: bool, tools: Option<&targets::Tools>) -> Vec<Step>
         ),
         step(
             "documentation",
-            // With an example, the dependencies have the features of the step before, and are not checked anew.
+            // With an example, the dependencies have the same features as in the step before, and are not checked
+            // again.
             "doc {libraries} --no-deps --lib --example tutorial --features {features}",
             &[("RUSTDOCFLAGS", "-D warnings")],
             Need::Nothing,
         ),
         step(
             "tests, host",
-            // Without examples, which the lints check and the demo runs: to link them takes minutes.
+            // Without examples, which the lints check and the demo runs, because linking them takes minutes.
             "test {libraries} --lib --tests --features {features} --no-fail-fast",
             &[("BURN_DEVICE", "flex"), ("BURN_LAZY_ENGINE", "host")],
             Need::Nothing,
@@ -416,13 +418,14 @@ fn steps(features: &str, all: bool, tools: Option<&targets::Tools>) -> Vec<Step>
                 Need::Nothing,
             ),
         ]);
-        // Where the compiler is missing, the step is there to say so.
+        // If the compiler is missing, the step reports this.
         let toolkit = tools.map(targets::Tools::toolkit).unwrap_or_default();
         steps.extend(on_standin(&step, &toolkit, all));
     }
-    // There is no Vulkan on macOS, where wgpu uses Metal. Without this step SPIR-V is validated, and not run.
+    // macOS has no Vulkan: wgpu uses Metal there. Without this step, SPIR-V is validated, but does not run.
     if all && !cfg!(target_os = "macos") {
-        // What runs shaders as WGSL is built once more with SPIR-V, of which it makes shaders wherever it can.
+        // The tests are built once more with SPIR-V, in which shaders are then made wherever possible, instead of
+        // WGSL.
         let arguments = format!(
             "test {{libraries}} --features {{features}},burn-lazy-kernels/vulkan --test kernels -- {AS_SPIRV}"
         );
@@ -436,7 +439,7 @@ fn steps(features: &str, all: bool, tools: Option<&targets::Tools>) -> Vec<Step>
             )
         });
     }
-    // There is no browser on a machine like this, but what runs the engine on the host.
+    // This only checks that the examples build for browsers. The next step runs the host engine, without a browser.
     if all {
         steps.push(step(
             "build, web",
@@ -468,8 +471,8 @@ fn steps(features: &str, all: bool, tools: Option<&targets::Tools>) -> Vec<Step>
         kernels.arguments.extend(tools.arguments());
     }
     steps.push(kernels);
-    // It is the last step: where two processes use the CPU runtime at a time, its workers wait for each other at full
-    // speed.
+    // This is the last step because the workers of the CPU runtime wait in a busy loop: two processes that use it
+    // at the same time slow each other down.
     steps.push(Step {
         checked: true,
         ..step(

@@ -1,11 +1,11 @@
-//! The output of steps that run at a time.
+//! The output of steps that run at the same time.
 
 use std::sync::{Mutex, MutexGuard};
 
 use crate::process::Source;
 
-/// The output of steps that run at a time, printed as if they ran one after the other: that of the first one
-/// that has not ended as it comes, that of the others when it is their turn.
+/// The output of steps that run at the same time, printed as if they ran one after the other. The output of the
+/// first step that has not ended is printed as it comes. The output of the others waits for their turn.
 pub struct Turns<P> {
     state: Mutex<State>,
     print: P,
@@ -13,7 +13,7 @@ pub struct Turns<P> {
 
 struct State {
     turn: usize,
-    /// Lines that wait, and whether the step has ended.
+    /// For each step, the lines that wait and whether the step has ended.
     steps: Vec<(Vec<(Source, String)>, bool)>,
 }
 
@@ -49,7 +49,7 @@ impl<P: Fn(Source, &str)> Turns<P> {
     }
 }
 
-/// What is behind the lock, also after a panic elsewhere, which ends the run anyway.
+/// Locks the mutex, also if another thread has panicked while holding it: that panic ends the run anyway.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|e| e.into_inner())
 }

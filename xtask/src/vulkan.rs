@@ -1,5 +1,5 @@
-//! A Vulkan driver for the GPU tests: the one that is there, or else Mesa's software driver. And the layer
-//! that checks how it is used.
+//! A Vulkan driver for the GPU tests, which is Mesa's software driver if no driver is installed, and the layer that
+//! checks how Vulkan is used.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -14,30 +14,30 @@ use crate::debian;
 use crate::process::{self, Source, capture};
 
 const PACKAGES: [&str; 2] = ["mesa-vulkan-drivers", "libvulkan1"];
-/// Where drivers put the file by which the Vulkan loader finds them.
+/// The folders in which drivers put the files by which the Vulkan loader finds them.
 const DRIVER_FOLDERS: [&str; 4] = [
     "/usr/share/vulkan/icd.d",
     "/etc/vulkan/icd.d",
     "/usr/local/share/vulkan/icd.d",
     "/usr/local/etc/vulkan/icd.d",
 ];
-/// Lists of driver files which the loader reads instead of those folders, the first one set.
+/// The variables for lists of driver files. The loader reads the first one that is set, instead of those folders.
 const DRIVER_VARIABLES: [&str; 2] = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"];
 
 const VALIDATION_PACKAGE: &str = "vulkan-validationlayers";
 const VALIDATION_LAYER: &str = "VK_LAYER_KHRONOS_validation";
-/// The names of these files within a folder.
+/// The names of the settings and of the log within the temporary folder.
 const VALIDATION_SETTINGS_FILE: &str = "vk_layer_settings.txt";
 const VALIDATION_LOG: &str = "messages";
-/// The checks of arguments and of SPIR-V are on anyway. These watch what kernels do to memory.
+/// The layer checks arguments and SPIR-V by default. These settings also check how kernels access memory.
 const VALIDATION_SETTINGS: &str = "\
 khronos_validation.debug_action = VK_DBG_LAYER_ACTION_LOG_MSG
 khronos_validation.report_flags = error,warn,info
 khronos_validation.enables = VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT
 ";
-/// The message by which the layer says that it is there.
+/// The message by which the layer reports that it is active.
 const ACTIVE: &str = "UNASSIGNED-khronos-validation-createinstance-status-message";
-/// Makes an instance with a structure of the wrong type.
+/// A program in Python that creates a Vulkan instance from a structure of the wrong type.
 const MISUSE: &str = "
 from ctypes import CDLL, POINTER, Structure, byref, c_char_p, c_uint32, c_void_p, pointer
 class Application(Structure):
@@ -51,13 +51,13 @@ application = Application(type=7, api=1 << 22)
 create = Instance(type=1, application=pointer(application))
 CDLL('libvulkan.so.1').vkCreateInstance(byref(create), None, byref(c_void_p()))
 ";
-/// What is wrong with it.
+/// The identifier by which the layer reports this misuse.
 const MISUSE_ID: &str = "VUID-VkApplicationInfo-sType-sType";
 
-/// Makes sure that there is a Vulkan driver, installing a software one where that can be done.
+/// Makes sure that there is a Vulkan driver, and installs a software driver if necessary and possible.
 ///
-/// Nothing is looked for or installed but on Linux: Windows has its drivers, and macOS has none
-/// and needs none, as wgpu uses Metal there.
+/// This only looks for drivers and installs them on Linux: Windows has its own drivers, and macOS needs none,
+/// because wgpu uses Metal there.
 pub fn ensure(say: &dyn Fn(&str)) -> Result<()> {
     if !cfg!(target_os = "linux") {
         return Ok(());
@@ -87,7 +87,7 @@ pub fn ensure(say: &dyn Fn(&str)) -> Result<()> {
     }
 }
 
-/// What is missing for Vulkan, if anything.
+/// What Vulkan lacks on this machine, if anything.
 fn missing() -> Option<&'static str> {
     // Ordinary users often lack /sbin in their search path.
     let libraries = capture(Command::new("ldconfig").arg("-p"))
@@ -103,7 +103,7 @@ fn missing() -> Option<&'static str> {
     (!found).then_some("no driver is installed")
 }
 
-/// The variable that tells the loader which drivers to use, if one is set, and its value.
+/// The variable that tells the loader which drivers to use, and its value, if one is set.
 fn driver_variable() -> Option<(&'static str, OsString)> {
     DRIVER_VARIABLES.into_iter().find_map(|name| {
         let list = env::var_os(name).filter(|list| !list.is_empty())?;
@@ -133,7 +133,7 @@ fn holds_driver_file(folder: &Path) -> bool {
     })
 }
 
-/// Makes sure that there is the validation layer, and that it reports misuse.
+/// Makes sure that the validation layer is installed and reports misuse.
 pub fn ensure_validation(say: &dyn Fn(&str)) -> Result<()> {
     if !cfg!(target_os = "linux") {
         bail!("the validation layer of Vulkan is set up on Linux only");
@@ -149,11 +149,11 @@ pub fn ensure_validation(say: &dyn Fn(&str)) -> Result<()> {
     Validation::new()?.try_out()
 }
 
-/// Runs the command under the validation layer and hands on its output as [`process::stream`] does;
-/// whether it succeeded and the layer found nothing.
+/// Runs the command under the validation layer and hands on its output as [`process::stream`] does. Returns whether
+/// the command succeeded and the layer found nothing.
 pub fn validated(command: &mut Command, on_line: impl Fn(Source, &str) + Sync) -> Result<bool> {
     let validation = Validation::new()?;
-    // Each time, as a check that cannot fail says nothing.
+    // The layer is tried out in each run, because a check that cannot fail proves nothing.
     validation.try_out()?;
     let passed = process::stream(validation.apply(command), &on_line)?;
     let log = validation.log()?;
@@ -170,7 +170,7 @@ pub fn validated(command: &mut Command, on_line: impl Fn(Source, &str) + Sync) -
     Ok(passed && findings.is_empty())
 }
 
-/// The settings of the validation layer, and its messages, in a folder of their own.
+/// The settings of the validation layer and its messages, in a temporary folder.
 struct Validation {
     folder: TempDir,
 }
@@ -205,7 +205,7 @@ impl Validation {
         Ok(String::from_utf8_lossy(&log).into_owned())
     }
 
-    /// Uses Vulkan in a wrong way, which must be reported.
+    /// Misuses Vulkan on purpose, which the layer must report.
     fn try_out(&self) -> Result<()> {
         let mut python = Command::new("python3");
         capture(self.apply(python.args(["-c", MISUSE]))).context("no Vulkan through Python")?;
@@ -220,7 +220,7 @@ impl Validation {
     }
 }
 
-/// The first lines of the errors and warnings in what the layer wrote.
+/// The first lines of the errors and warnings in the messages of the layer.
 fn findings(log: &str) -> Vec<&str> {
     log.lines()
         .filter(|line| {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use crate::process::capture;
 
 pub const TARGET: &str = "wasm32-unknown-unknown";
-/// What cargo runs the tests of this target with, in the folder of the kernels.
+/// The runner that cargo runs the tests of this target with, relative to the folder of the kernels.
 pub const RUNNER: (&str, &str) = (
     "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER",
     "node ../xtask/src/web.mjs",
@@ -27,7 +27,7 @@ pub fn ensure(say: &dyn Fn(&str)) -> Result<()> {
     Ok(())
 }
 
-/// Makes sure that there is Node, which runs programs for the web without a browser.
+/// Makes sure that Node is installed, which runs programs for the web without a browser.
 pub fn check_node() -> Result<()> {
     let version = capture(Command::new("node").arg("--version"));
     version

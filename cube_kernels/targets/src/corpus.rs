@@ -1,4 +1,4 @@
-//! The corpus: reductions of formulas that between them use all kernels, in every scheme and type.
+//! The corpus: reductions of formulas that together use all kernels, in every scheme and type.
 
 use burn_lazy_kernels::{
     Axis, Expr, Formula, IntKind, Kernels, Launch, LaunchError, Layout, Precision, Program, Ranges,
@@ -10,7 +10,7 @@ use burn_lazy_kernels::{
 
 use crate::devices::Device;
 
-/// A reduction of a formula at a size that makes the planner choose a scheme.
+/// A reduction of a formula, at a size for which the planner chooses a certain scheme.
 pub struct Case {
     pub name: String,
     formula: Formula,
@@ -21,26 +21,26 @@ pub struct Case {
     pub precision: Precision,
     size: Size,
     ranges: Option<Ranges>,
-    /// Whether it is among the few that show every formula and every reduction in every language.
+    /// Whether it is in the brief corpus, which has every formula and every reduction in each language.
     pub brief: bool,
 }
 
-/// Sizes, and how operands lie in memory.
+/// The sizes of a case, and the memory layout of its operands.
 #[derive(Clone, Copy)]
 struct Size {
     name: &'static str,
     batch: &'static [usize],
     rows: usize,
     columns: usize,
-    /// Into how many rows they are added up.
+    /// The number of rows that the results are added up into, if they are added up.
     fold: Option<usize>,
-    /// Whether operands are transposed, so that their components are not adjacent.
+    /// Whether operands are transposed in memory, so that their components are not adjacent.
     transposed: bool,
-    /// The length of segments of rows and of columns, where only the pairs of a segment exist.
+    /// The number of rows in a segment, if only the pairs within a segment exist. Columns have as many segments.
     segments: Option<usize>,
 }
 
-/// Enough rows for all of a GPU.
+/// Enough rows to occupy a whole GPU.
 const MANY: Size = Size {
     name: "many",
     batch: &[],
@@ -50,14 +50,14 @@ const MANY: Size = Size {
     transposed: false,
     segments: None,
 };
-/// So few rows that columns are split.
+/// So few rows that the planner splits columns.
 const FEW: Size = Size {
     name: "few",
     rows: 100,
     columns: 1_000_000,
     ..MANY
 };
-/// Too few columns to be split.
+/// Too few columns for the planner to split.
 const SMALL: Size = Size {
     name: "small",
     rows: 1_000,
@@ -73,26 +73,26 @@ const BATCHED: Size = Size {
     transposed: true,
     segments: None,
 };
-/// Addresses of 64 bits.
+/// A size that needs addresses of 64 bits.
 const WIDE: Size = Size {
     name: "wide",
     rows: 3_000_000_000,
     ..MANY
 };
-/// Rows that are added up, as for the gradient by a parameter.
+/// Rows whose results are added up, as for the gradient by a parameter.
 const FOLDED: Size = Size {
     name: "folded",
     fold: Some(16_384),
     ..MANY
 };
-/// Rows and columns that are the same points, whose pairs a CPU evaluates once.
+/// Rows and columns are the same points. A CPU evaluates each pair of them once.
 const SYMMETRIC: Size = Size {
     name: "symmetric",
     rows: 10_000,
     columns: 10_000,
     ..MANY
 };
-/// Pairs in ranges, of as many rows as cubes have, and of few.
+/// Pairs within segments that have enough rows for a cube; in [`SHORT`] segments have few rows.
 const SEGMENTS: Size = Size {
     name: "segments",
     rows: 100_000,
@@ -133,7 +133,7 @@ fn y(dim: usize) -> Expr {
     Expr::var(leaf(1, Some(Axis::J), dim))
 }
 
-/// Weights of columns.
+/// The weights of columns.
 fn b(dim: usize) -> Expr {
     Expr::var(leaf(2, Some(Axis::J), dim))
 }
@@ -142,7 +142,7 @@ fn gaussian(dim: usize, width: usize) -> Expr {
     (-x(dim).sqdist(&y(dim))).exp() * b(width)
 }
 
-/// The formulas with the reduction for which each is there.
+/// The formulas, each with its reduction.
 fn formulas() -> Vec<(String, Expr, ReductionKind, Wanted)> {
     let sum = ReductionKind::all().next().expect("there are reductions");
     let mut all: Vec<(String, Expr, ReductionKind, Wanted)> = Vec::new();
@@ -153,7 +153,7 @@ fn formulas() -> Vec<(String, Expr, ReductionKind, Wanted)> {
         let name = format!("gaussian-d{dim}");
         add(&name, gaussian(dim, 1), sum, Wanted::VALUES);
     }
-    // With a parameter, which takes an operation more a pair unless coordinates are scaled.
+    // The kernel has a parameter, which takes another operation for each pair unless coordinates are scaled by it.
     let scale = Expr::var(Var {
         scalar: true,
         ..leaf(4, None, 1)
@@ -221,7 +221,7 @@ fn formulas() -> Vec<(String, Expr, ReductionKind, Wanted)> {
     all
 }
 
-/// Scores with a bias that is stored for each pair.
+/// Attention scores with a bias that is stored for each pair.
 fn biased() -> (String, Expr, ReductionKind, Wanted) {
     let bias = Expr::var(Var {
         axes: Dependence::BOTH,
@@ -233,14 +233,14 @@ fn biased() -> (String, Expr, ReductionKind, Wanted) {
     ("attention-d16-bias".to_string(), expr, kind, Wanted::VALUES)
 }
 
-/// Every operation of the catalogue, once a pair.
+/// Every operation of the catalogue, applied once for each pair.
 fn operations() -> Expr {
     let args = [x(1) + y(1), x(1) * y(1), x(1) - y(1)];
     let apply = |op: ScalarOp| Expr::scalar(op, args[..op.arity()].to_vec());
     Expr::sum(ScalarOp::all().into_iter().map(apply))
 }
 
-/// The reductions, each of a formula that any of them takes.
+/// All reductions, each of a formula that every reduction accepts.
 fn reductions() -> impl Iterator<Item = (String, Expr, ReductionKind, Wanted)> {
     let expr = Expr::concat(vec![-x(3).sqdist(&y(3)), b(2)]);
     ReductionKind::all().map(move |kind| {
@@ -258,20 +258,20 @@ fn reductions() -> impl Iterator<Item = (String, Expr, ReductionKind, Wanted)> {
     })
 }
 
-/// The pairs of segments of `len` rows, and as many segments of columns.
+/// The ranges of pairs within segments: segments of `len` rows, and as many segments of columns.
 fn segments(size: Size, len: usize) -> Ranges {
     let count = size.rows / len;
     let ranges = Ranges::lengths(&vec![len; count], &vec![size.columns / count; count]);
     ranges.expect("as many segments")
 }
 
-/// All cases.
+/// All cases of the corpus.
 pub fn cases() -> Vec<Case> {
     let mut all = Vec::new();
     let mut add = |entry: &(String, Expr, _, _), precision, size: Size, brief: bool| {
         let (name, expr, kind, wanted) = entry;
         let formula = Formula::new(expr).0;
-        // The points of the rows come first, then those of the columns.
+        // Operand 0 has the points of the rows and operand 1 those of the columns, which are the same points.
         let same = |(k, _): (usize, &Var)| if k == 1 { 0 } else { k };
         let same: Vec<usize> = formula.tensors().enumerate().map(same).collect();
         let symmetric = Some(size.name).filter(|name| *name == SYMMETRIC.name);
@@ -288,7 +288,7 @@ pub fn cases() -> Vec<Case> {
             brief,
         });
     };
-    // The few have one scheme and one type each, by turns.
+    // In the brief corpus, each formula has one scheme, in turn, and one type.
     for (i, entry) in formulas().iter().enumerate() {
         for (k, size) in SCHEMES.into_iter().enumerate() {
             add(entry, Precision::F32, size, k == i % SCHEMES.len());
@@ -301,7 +301,7 @@ pub fn cases() -> Vec<Case> {
     for (size, brief) in [(SMALL, true), (BATCHED, false)] {
         add(&biased(), Precision::F32, size, brief);
     }
-    // Inner products that matrix instructions may compute.
+    // Formulas with inner products that matrix instructions may compute.
     for entry in &formulas() {
         let name = entry.0.as_str();
         if ["gaussian-d16", "logsumexp-d64", "attention-d64-dv64"].contains(&name) {
@@ -328,9 +328,9 @@ pub fn cases() -> Vec<Case> {
 }
 
 impl Case {
-    /// Whether its cost on a card is worth a row of the table.
+    /// Whether its cost has a row in the table.
     pub fn measured(&self) -> bool {
-        // Of halves, what matrix instructions may compute.
+        // For halves, only formulas whose inner products matrix instructions may compute.
         let product = self
             .program
             .inner_product()
@@ -366,8 +366,8 @@ impl Case {
         launch.kernels(properties, runtime, &layouts, self.wanted, IntKind::I32)
     }
 
-    /// What a pair reads of each column in the tile, in bytes. Where matrix instructions have a loop of
-    /// their own, and what they made is read too, that is not the cost of a pair.
+    /// The bytes that a pair reads of each column in the tile. Matrix instructions have a separate loop, whose
+    /// results a pair reads, too. The bytes would then not give the cost of a pair, so there are none.
     pub fn column_bytes(&self, kernels: &Kernels) -> Option<usize> {
         let blueprint = &kernels.plan().blueprint;
         let values = blueprint.schedule.staged(&self.program);
@@ -376,7 +376,7 @@ impl Case {
         alone.then(|| values * self.precision.computed().size())
     }
 
-    /// Shape and strides of an operand.
+    /// The shape and the strides of an operand.
     fn layout(&self, var: &Var) -> (Vec<usize>, Vec<usize>) {
         let axes = [
             (var.axes.i, self.size.rows),

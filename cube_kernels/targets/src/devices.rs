@@ -1,4 +1,4 @@
-//! Devices that are not here: what the runtimes would report of them.
+//! Devices that this machine need not have, with the properties that the runtimes would report.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use cubecl::{
 
 use crate::emit::Language;
 
-/// A device and what kernels become for it.
+/// A device, and the languages in which kernels are emitted for it.
 pub struct Device {
     pub name: &'static str,
     /// The name of the runtime that drives it.
@@ -118,7 +118,7 @@ pub fn all() -> Vec<Device> {
         Device {
             name: "webgpu",
             runtime: "wgpu<wgsl>",
-            // The least that the specification promises.
+            // The smallest limits that the specification guarantees.
             properties: properties(
                 Hardware {
                     plane: 32,
@@ -134,7 +134,7 @@ pub fn all() -> Vec<Device> {
         Device {
             name: "epyc",
             runtime: "cpu",
-            // As the CPU runtime reports a processor with AVX-512.
+            // The properties that the CPU runtime reports for a processor with AVX-512.
             properties: properties(
                 Hardware {
                     plane: 1,
@@ -203,8 +203,8 @@ fn properties(
     Arc::new(properties)
 }
 
-/// The matrices that NVIDIA's cards multiply since compute capability 8.0, as both compilers of the CUDA
-/// runtime take them.
+/// Registers the matrix products of NVIDIA's cards since compute capability 8.0 that both compilers of the CUDA
+/// runtime support.
 fn register_matrices(properties: &mut DeviceProperties) {
     for (factors, k) in [
         (FloatKind::F16, 16),
@@ -223,8 +223,8 @@ fn register_matrices(properties: &mut DeviceProperties) {
     }
 }
 
-/// The types of every GPU, more floating point types, and perhaps 64-bit addresses and the integers
-/// of other sizes.
+/// Registers the types of every GPU and the given floating point types. With `integers` also 64-bit addresses and
+/// integers of other sizes.
 fn register(properties: &mut DeviceProperties, floats: &[FloatKind], integers: bool) {
     properties.register_address_type(AddressType::U32);
     let mut types = vec![

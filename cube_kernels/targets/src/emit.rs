@@ -1,4 +1,4 @@
-//! Kernels as text or words for each kind of device, emitted by the compilers of the runtimes.
+//! Kernels as text or binary for each kind of device, emitted by the compilers of the runtimes.
 
 use anyhow::{Context, Result};
 use cubecl::{
@@ -12,14 +12,14 @@ use cubecl_cpp::{
 
 use crate::sass::Isa;
 
-/// What a kernel becomes.
+/// A language in which kernels are emitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Language {
-    /// CUDA C++, as the CUDA runtime compiles with its feature `cpp`.
+    /// CUDA C++, which the CUDA runtime emits with its feature `cpp`.
     Cuda,
-    /// PTX for a compute capability, as the CUDA runtime does by default.
+    /// PTX for a compute capability, which the CUDA runtime emits by default.
     Ptx(u32),
-    /// HIP C++ for planes of a size, and the architectures that have them.
+    /// HIP C++ for planes of a size, and the architectures with planes of this size.
     Hip {
         plane: usize,
         architectures: &'static [&'static str],
@@ -28,14 +28,15 @@ pub enum Language {
     Metal,
     SpirV,
     Wgsl,
-    /// What all of these are made of, and the CPU runtime's code. Here it has no compiler.
+    /// CubeCL's representation, from which all of the others and the code of the CPU runtime are made. No compiler
+    /// checks it here.
     CubeCl,
 }
 
 /// A kernel in some language.
 pub struct Emitted {
     pub source: Vec<u8>,
-    /// Shared memory of a cube.
+    /// The shared memory of a cube.
     pub shared_bytes: usize,
 }
 
@@ -52,7 +53,7 @@ impl Language {
         }
     }
 
-    /// What its compiler makes of a kernel, where that is looked at.
+    /// The instruction set of the machine code that is made from this language, if the machine code is analysed.
     pub fn isa(self) -> Option<Isa> {
         match self {
             Language::Cuda | Language::Ptx(_) => Some(Isa::Sass),
@@ -61,7 +62,7 @@ impl Language {
         }
     }
 
-    /// How names of files in this language end.
+    /// The extension of files in this language.
     pub fn extension(self) -> &'static str {
         match self {
             Language::Cuda => "cu",
@@ -92,8 +93,8 @@ impl Language {
                         max_vector_size: 4,
                         push_constant_size: 128,
                         supports_uniform_standard_layout: true,
-                        // Without, CubeCL 0.11.3 exchanges the types of a shared variable and of its
-                        // address, and the module is not valid.
+                        // Without this, CubeCL 0.11.3 exchanges the types of a shared variable and of its address,
+                        // and the module is not valid.
                         supports_explicit_smem: true,
                         ..Default::default()
                     },
@@ -152,7 +153,7 @@ fn ptx(kernel: KernelDefinition, capability: u32) -> Result<Emitted> {
         target::LlvmTarget,
     };
 
-    /// CUDA 12.8, as `cuDriverGetVersion` counts.
+    /// CUDA 12.8, as `cuDriverGetVersion` encodes it.
     const DRIVER: i32 = 12080;
     let options = PlironOptions {
         sm_arch: Some(SmArch::new(capability, true)),

@@ -1,5 +1,5 @@
-//! Compiles the kernels for devices that are not here, with the compilers of those devices, and looks
-//! at the result. `cargo xtask test` and `cargo xtask sass` run it with the tools that it needs.
+//! Compiles the kernels with the compilers of devices that this machine need not have, and analyses the result.
+//! `cargo xtask test` and `cargo xtask sass` run it with the tools that it needs.
 
 mod corpus;
 mod devices;
@@ -52,7 +52,7 @@ struct Cli {
     /// The validator of the SPIR-V tools
     #[arg(long, global = true)]
     spirv_val: Option<PathBuf>,
-    /// Where to keep the results of compilers; beside the folder of this program if not given
+    /// The folder in which the results of compilers are kept; beside the folder of this program if not given
     #[arg(long, global = true)]
     cache: Option<PathBuf>,
     /// Only kernels whose name contains this
@@ -64,13 +64,13 @@ struct Cli {
 enum Command {
     /// Emit and compile every kernel of the corpus for every target
     Check {
-        /// What the machine code for NVIDIA's cards is compared with
+        /// The table that the machine code is compared with
         #[arg(long)]
         table: Option<PathBuf>,
-        /// What the text of the kernels and their plans are compared with
+        /// The record that the text of the kernels and their plans are compared with
         #[arg(long)]
         record: Option<PathBuf>,
-        /// Each formula and each reduction in one scheme and one type only
+        /// Compile each formula and each reduction in one scheme and one type only
         #[arg(long)]
         brief: bool,
     },
@@ -86,20 +86,20 @@ enum Command {
     Emit { folder: PathBuf },
 }
 
-/// A kernel as it was compiled for a target.
+/// The result of compiling a kernel for a target.
 struct Outcome {
     kernel: String,
     device: &'static str,
     language: Language,
     target: String,
-    /// Whether it goes into the table of what machine code costs.
+    /// Whether it has a row in the table of what machine code costs.
     measured: bool,
-    /// Of its text and plan, if it could be emitted.
+    /// The hashes of its text and of its plan, if it could be emitted.
     hashes: Option<Hashes>,
     result: Result<table::Row>,
 }
 
-/// The devices and targets that the table of costs is of.
+/// The devices and targets in the table of costs.
 const MEASURED: [(&str, &str); 2] = [("h100", "sm_90"), ("mi300x", "gfx942")];
 /// The kernels of a reduction, as [`Kernels::define`](burn_lazy_kernels::Kernels::define) orders them.
 const KERNELS: [&str; 2] = ["reduce", "merge"];
@@ -136,7 +136,7 @@ fn run(cli: &Cli) -> Result<bool> {
     };
     fs::create_dir_all(&cache).with_context(|| format!("creating {}", cache.display()))?;
     let tools = match cli.command {
-        // What is only emitted takes no compilers.
+        // These commands only emit kernels, so they need no compilers.
         Command::Record { .. } | Command::Emit { .. } => Tools {
             nvidia: None,
             clang: None,
@@ -183,7 +183,7 @@ fn run(cli: &Cli) -> Result<bool> {
         .iter()
         .filter(|outcome| outcome.result.is_err())
         .count();
-    // Other Clangs make other code.
+    // The table was made with one version of Clang. Other versions make other code.
     let clang = tools
         .clang
         .as_ref()
@@ -237,9 +237,9 @@ fn run(cli: &Cli) -> Result<bool> {
     Ok(passed)
 }
 
-/// Does the work on all cores.
+/// Compiles the kernels of `work` on all cores.
 fn compile_all(tools: &Tools, work: &[(&Device, &Case, Language)]) -> Result<Vec<Outcome>> {
-    /// Compilers recurse with the nesting of a kernel.
+    /// Compilers recurse with the nesting of a kernel, so they need a large stack.
     const STACK: usize = 256 << 20;
     let next = AtomicUsize::new(0);
     let outcomes = Mutex::new(BTreeMap::new());
@@ -270,7 +270,7 @@ fn compile_all(tools: &Tools, work: &[(&Device, &Case, Language)]) -> Result<Vec
     Ok(outcomes.into_values().flatten().collect())
 }
 
-/// The hashes of all that was emitted.
+/// The hashes of all kernels that were emitted.
 fn recorded(outcomes: &[Outcome]) -> Record {
     let mut record = Record::default();
     for outcome in outcomes {
@@ -296,7 +296,8 @@ fn report(outcomes: &[Outcome]) {
     }
 }
 
-/// Compiles the kernels of a case for the targets of a language; none if the device refuses it.
+/// Compiles the kernels of a case for the targets of a language. The result is empty if the device refuses the
+/// case.
 fn compile(tools: &Tools, device: &Device, case: &Case, language: Language) -> Vec<Outcome> {
     let outcome = |kernel: &str, target: &str, hashes, result| Outcome {
         kernel: format!("{}/{kernel}", case.name),
@@ -354,7 +355,7 @@ fn compile(tools: &Tools, device: &Device, case: &Case, language: Language) -> V
     outcomes
 }
 
-/// Whether a device may refuse a reduction for this reason. None may lack the type F32.
+/// Whether a device may refuse a reduction for this reason. All devices must support the type F32.
 fn may_refuse(device: &Device, error: &LaunchError) -> bool {
     match error {
         LaunchError::Unsupported { precision, .. } => *precision != Precision::F32,
@@ -363,7 +364,7 @@ fn may_refuse(device: &Device, error: &LaunchError) -> bool {
     }
 }
 
-/// A panic as an error.
+/// The result of `f`, or an error if `f` panics.
 fn guarded<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -393,7 +394,7 @@ fn emit_all(devices: &[Device], cases: &[Case], folder: &Path) -> Result<bool> {
     Ok(true)
 }
 
-/// How many kernels there were for each target.
+/// Prints how many kernels there were for each target, and how many failed.
 fn summarise(tools: &Tools, outcomes: &[Outcome]) {
     let mut counts: BTreeMap<(String, &str, bool), (usize, usize)> = BTreeMap::new();
     for outcome in outcomes {

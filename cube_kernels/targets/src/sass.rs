@@ -1,36 +1,36 @@
-//! Machine code: its loops, what they cost a pair of a row and a column, and what that leaves of an H100 or an
-//! MI300X.
+//! Analysis of machine code: its loops, their cost for each pair of a row and a column, and which part of the peak
+//! rates of an H100 or an MI300X they reach.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-/// An innermost loop: the instructions of its shortest way round.
+/// An innermost loop: the instructions of the shortest path through it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loop {
     pub instructions: u32,
-    /// How many there are of each.
+    /// The number of instructions of each name.
     pub mix: BTreeMap<String, u32>,
-    /// Bytes that a unit reads from shared memory.
+    /// The bytes that a unit reads from shared memory in one iteration.
     pub shared_bytes: u32,
 }
 
-/// What processors execute.
+/// An instruction set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isa {
-    /// NVIDIA's, as `nvdisasm -c` lists it.
+    /// NVIDIA's, as listed by `nvdisasm -c`.
     Sass,
-    /// AMD's, as Clang writes it.
+    /// AMD's, as written by Clang.
     Gcn,
 }
 
 struct Instruction {
     name: String,
-    /// Where it jumps to, if it does.
+    /// The label that it jumps to, if it jumps.
     label: Option<String>,
-    /// Whether it may be passed without a jump.
+    /// Whether execution may continue with the next instruction, although it jumps.
     conditional: bool,
-    /// Whether nothing follows it.
+    /// Whether it leaves the code: the end of the kernel, a return, or a jump to a computed address.
     last: bool,
 }
 
@@ -39,8 +39,8 @@ enum Line {
     Instruction(Instruction),
 }
 
-/// The innermost loops of a listing, and those around them that hold instructions of the tensor cores of their
-/// own, as compilers unroll short loops.
+/// The innermost loops of a listing, and the loops around them whose own code contains instructions of the tensor
+/// cores: compilers unroll short loops, so these instructions need not be in an innermost loop.
 pub fn loops(listing: &str, isa: Isa) -> Vec<Loop> {
     let mut labels = HashMap::new();
     let mut code = Vec::new();
@@ -63,7 +63,7 @@ pub fn loops(listing: &str, isa: Isa) -> Vec<Loop> {
     };
     let spans: Vec<(usize, usize)> = (0..code.len())
         .filter_map(|end| Some((target(end)?, end)))
-        // The last instruction of a kernel jumps to itself.
+        // The last instruction of a kernel jumps to itself, which is not a loop.
         .filter(|(start, end)| start < end)
         .collect();
     let inside = |span: (usize, usize), other: &&(usize, usize)| {
@@ -78,7 +78,7 @@ pub fn loops(listing: &str, isa: Isa) -> Vec<Loop> {
             found.extend(way.map(|way| count(way.iter().map(|at| &code[*at]))));
             continue;
         }
-        // The shortest way round may go past them.
+        // All of its own instructions are counted, because the shortest path may skip those of the tensor cores.
         let own = |at: &usize| {
             !inner
                 .iter()
@@ -92,13 +92,13 @@ pub fn loops(listing: &str, isa: Isa) -> Vec<Loop> {
     found
 }
 
-/// Whether an instruction, with or without its modifiers, is one of the tensor cores.
+/// Whether an instruction, with or without its modifiers, runs on the tensor cores.
 fn is_matrix(name: &str) -> bool {
     let base = name.split('.').next();
     base.is_some_and(|base| base.ends_with("MMA")) || name.starts_with("v_mfma")
 }
 
-/// A line of a listing, such as `/*0120*/ @!P0 BRA `(.L_x_3) ;`.
+/// Parses a line of a listing, such as `/*0120*/ @!P0 BRA `(.L_x_3) ;`.
 fn parse(line: &str) -> Option<Line> {
     if let Some(label) = line.strip_suffix(':') {
         return Some(Line::Label(label.to_string()));
@@ -121,7 +121,7 @@ fn parse(line: &str) -> Option<Line> {
     }
     let base = name.split('.').next().unwrap_or_default();
     let jumps = base == "BRA";
-    // Some branches name a predicate among their arguments.
+    // Some conditional branches name a predicate among their arguments.
     let uniform = jumps && words.any(|word| word.starts_with(['U', 'P', '!']));
     let label = line
         .split_once("`(")
@@ -135,7 +135,7 @@ fn parse(line: &str) -> Option<Line> {
     }))
 }
 
-/// A line of assembly, such as `s_cbranch_scc1 .LBB0_7 ; a comment`.
+/// Parses a line of assembly, such as `s_cbranch_scc1 .LBB0_7 ; a comment`.
 fn parse_gcn(line: &str) -> Option<Line> {
     let code = line.split(';').next()?.trim();
     if let Some(label) = code.strip_suffix(':') {
@@ -157,8 +157,8 @@ fn parse_gcn(line: &str) -> Option<Line> {
     }))
 }
 
-/// The way with the fewest instructions from `start` to the jump back at `end`: what is done only now
-/// and then, such as inserting into a list, is left out.
+/// The path with the fewest instructions from `start` to the jump back at `end`. Work that is rarely done, such as
+/// inserting into a list, is thereby left out.
 fn shortest(
     code: &[Instruction],
     target: &dyn Fn(usize) -> Option<usize>,
@@ -200,7 +200,7 @@ fn count<'a>(instructions: impl Iterator<Item = &'a Instruction>) -> Loop {
     counted
 }
 
-/// Bytes that an instruction reads from shared memory for a unit.
+/// The bytes that an instruction reads from shared memory for a unit.
 fn shared_bytes(name: &str) -> u32 {
     if let Some(kind) = name.strip_prefix("ds_read") {
         let each = match kind.rsplit('_').next() {
@@ -232,13 +232,13 @@ fn shared_bytes(name: &str) -> u32 {
 }
 
 impl Loop {
-    /// The sum of what `weight` gives of each instruction.
+    /// The sum of the weights of all instructions, where `weight` gives the weight of a name.
     fn sum(&self, weight: impl Fn(&str) -> u32) -> f64 {
         let weights = self.mix.iter().map(|(name, count)| count * weight(name));
         weights.sum::<u32>().into()
     }
 
-    /// Instructions of the tensor cores.
+    /// The number of instructions of the tensor cores.
     pub fn matrix_instructions(&self) -> u32 {
         self.mix
             .keys()
@@ -248,20 +248,20 @@ impl Loop {
     }
 }
 
-/// What a kernel's pairs cost.
+/// The cost of a kernel for each pair of a row and a column.
 #[derive(Clone, Debug)]
 pub struct Cost {
     pub inner: Loop,
     pub slots_per_pair: f64,
-    /// Shares of what the processor can do in each clock: of the instructions that its schedulers issue, of
-    /// FP32 arithmetic, of the functions of its special units.
+    /// The shares of the processor's peak rates that are used: of the instructions that its schedulers issue, of
+    /// FP32 arithmetic (`fp32`), and of the functions of its special units (`special`).
     pub issue: f64,
     pub fp32: f64,
     pub special: f64,
 }
 
-/// What a multiprocessor does in a clock, in lanes, and how many slots, operations in FP32 and special functions
-/// an instruction is.
+/// The peak rates of a multiprocessor, in lanes a clock, and the numbers of issue slots, FP32 operations and
+/// special functions of an instruction.
 struct Processor {
     issue: f64,
     fp32: f64,
@@ -271,7 +271,7 @@ struct Processor {
     functions: fn(&str) -> u32,
 }
 
-/// That of an H100 (compute capability 9.0 in NVIDIA's CUDA programming guide).
+/// A multiprocessor of an H100 (compute capability 9.0 in NVIDIA's CUDA programming guide).
 const H100: Processor = Processor {
     issue: 128.0,
     fp32: 128.0,
@@ -281,9 +281,9 @@ const H100: Processor = Processor {
     functions: |name| (name == "MUFU").into(),
 };
 
-/// A compute unit of an MI300X (AMD's CDNA 3 white paper: 256 operations in FP32 a clock, which takes two in an
-/// instruction; functions take four times as long as other instructions). Instructions that are not of vectors
-/// are issued beside them.
+/// A compute unit of an MI300X (AMD's CDNA 3 white paper: 256 operations in FP32 a clock, which takes instructions
+/// of two operations each; functions take four times as long as other instructions). Scalar instructions are issued
+/// beside vector instructions, so they take no slots.
 const MI300X: Processor = Processor {
     issue: 64.0,
     fp32: 128.0,
@@ -327,10 +327,10 @@ impl Isa {
     }
 }
 
-/// The cost of a kernel's pairs: of the innermost loop that reads the tile and does so at the least cost,
-/// as what is left of a block at its end has a loop of its own. How many pairs one way round is follows
-/// from what it reads: `column_bytes` a column, which `lanes` rows share. Of several loops over an inner
-/// axis only one counts.
+/// The cost of a kernel for each pair, from the innermost loop that reads the tile with the fewest instructions for
+/// the bytes that it reads. (The rest of a block at its end has a separate loop.) The number of pairs in one
+/// iteration follows from the bytes that it reads from shared memory: `column_bytes` for each column, which `lanes`
+/// rows share. If there are several loops over an inner axis, only one of them counts.
 pub fn cost(loops: &[Loop], isa: Isa, column_bytes: usize, lanes: usize) -> Option<Cost> {
     let inner = loops
         .iter()
@@ -347,7 +347,7 @@ pub fn cost(loops: &[Loop], isa: Isa, column_bytes: usize, lanes: usize) -> Opti
     let slots = inner.sum(processor.slots) / pairs;
     let fp32 = inner.sum(processor.operations) / pairs;
     let special = inner.sum(processor.functions) / pairs;
-    // Pairs a clock.
+    // The rate in pairs a clock.
     let rate = [
         processor.issue / slots,
         processor.fp32 / fp32,
@@ -364,18 +364,19 @@ pub fn cost(loops: &[Loop], isa: Isa, column_bytes: usize, lanes: usize) -> Opti
     })
 }
 
-/// The share of the warps or waves that a multiprocessor can hold.
+/// The share of the warps or waves of a multiprocessor that can be resident, for cubes of `units` units.
 pub fn occupancy(isa: Isa, registers: u32, shared_bytes: usize, units: usize) -> f64 {
     let registers = (registers as usize).next_multiple_of(8).max(8);
-    // The most of them, that registers suffice for, and cubes that shared memory suffices for.
+    // The largest number of warps, the number that registers suffice for, and the number of cubes that shared
+    // memory suffices for.
     let (most, held, cubes, plane) = match isa {
         Isa::Sass => {
-            /// What the system takes of each cube's.
+            /// The shared memory that the system reserves for each cube.
             const RESERVED: usize = 1024;
             let cubes = 228 * 1024 / (shared_bytes + RESERVED);
             (64, 65_536 / (registers * 32), cubes.min(32), 32)
         }
-        // Four processors, of which each has 512 registers for a lane and holds 8 waves.
+        // A compute unit has four processors. Each of them has 512 registers for each lane, and holds 8 waves.
         Isa::Gcn => {
             let cubes = (64 * 1024usize).checked_div(shared_bytes);
             (32, 4 * (512 / registers), cubes.unwrap_or(usize::MAX), 64)
@@ -469,7 +470,7 @@ kernel:                                 ; @kernel
         assert_eq!(found[0].instructions, 6);
         assert_eq!(found[0].shared_bytes, 32);
         let cost = cost(&found, Isa::Gcn, 32, 2).unwrap();
-        // A product of two, a function that takes four slots, and a copy: for two pairs.
+        // One packed product (one slot), one function (four slots) and one copy (one slot), for two pairs.
         assert_eq!(cost.slots_per_pair, 3.0);
         assert_eq!(cost.special, 2.0 / 3.0);
         assert_eq!(cost.fp32, (64.0 / 3.0) / 128.0);

@@ -1,4 +1,4 @@
-//! The table of what machine code costs, and its comparison with the one that is kept.
+//! The table of what machine code costs, and its comparison with the stored table.
 
 use std::{collections::BTreeMap, fmt::Write};
 
@@ -11,7 +11,7 @@ use crate::{
     tools::Compiled,
 };
 
-/// A kernel on a target. What there is no loop to tell of is left out.
+/// The cost of a kernel on a target. Figures of the innermost loop are left out if no such loop was found.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Row {
     pub kernel: String,
@@ -19,7 +19,7 @@ pub struct Row {
     pub registers: u32,
     pub spill_bytes: u32,
     pub shared_bytes: usize,
-    /// Share of the warps that a multiprocessor can hold.
+    /// The share of the warps of a multiprocessor that can be resident.
     pub occupancy: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loop_instructions: Option<u32>,
@@ -63,7 +63,7 @@ impl Row {
     }
 }
 
-/// The rows for people.
+/// The rows as text for people.
 pub fn render(rows: &[&Row]) -> String {
     let width = rows.iter().map(|row| row.kernel.len()).max().unwrap_or(0);
     let mut text = format!(
@@ -115,8 +115,8 @@ pub fn lines(rows: &[&Row]) -> Result<String> {
     Ok(text)
 }
 
-/// Where `rows` are worse than those of `kept`, beyond what the order in which a compiler does things
-/// may change. If they are all there are, they must be the same kernels.
+/// The rows that are worse than those of `kept`, by more than the order in which a compiler does things may change.
+/// If `rows` are all rows, both tables must have the same kernels.
 pub fn compare(rows: &[&Row], kept: &str, all: bool) -> Result<Vec<String>> {
     const RENEW: &str = "renew the table: cargo xtask sass --json cube_kernels/targets/sass.jsonl";
     let mut left: BTreeMap<(String, String), Row> = BTreeMap::new();

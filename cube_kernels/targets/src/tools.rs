@@ -1,4 +1,4 @@
-//! The compilers and validators of others.
+//! The external compilers and validators.
 
 use std::{
     ffi::{CStr, CString, c_char, c_int, c_void},
@@ -17,19 +17,19 @@ use crate::{
     sass::{self, Isa},
 };
 
-/// A kernel in some language and what it is to be compiled or checked for.
+/// A kernel in some language, and the target that it is compiled or checked for.
 pub struct Job {
     pub source: Vec<u8>,
     pub language: Language,
     pub target: String,
 }
 
-/// What a compiler says of a kernel.
+/// The result of compiling a kernel.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Compiled {
     pub registers: u32,
     pub spill_bytes: u32,
-    /// The loops of the machine code, where it was looked at.
+    /// The loops of the machine code, if it was analysed.
     pub loops: Vec<sass::Loop>,
 }
 
@@ -48,17 +48,17 @@ impl Language {
     }
 }
 
-/// Where the tools are. What is not here is not checked.
+/// The tools that were found. Kernels whose tool is missing are not checked.
 pub struct Tools {
     pub nvidia: Option<Nvidia>,
     pub clang: Option<Clang>,
     pub spirv_val: Option<PathBuf>,
-    /// Where results are kept; only successes.
+    /// The folder in which results are kept. Failures are not kept.
     pub cache: PathBuf,
 }
 
 impl Tools {
-    /// Whether jobs for this language are more than emission.
+    /// Whether kernels in this language are compiled or checked, not only emitted.
     pub fn have(&self, language: Language) -> bool {
         match language {
             Language::Cuda | Language::Ptx(_) => self.nvidia.is_some(),
@@ -69,7 +69,7 @@ impl Tools {
         }
     }
 
-    /// Compiles or checks; what takes long only if it was not done before.
+    /// Compiles or checks a kernel. Slow compilers only run if their result is not in the cache.
     pub fn run(&self, job: &Job) -> Result<Compiled> {
         if matches!(job.language, Language::SpirV | Language::Wgsl) {
             return self.run_anew(job);
@@ -87,7 +87,7 @@ impl Tools {
     }
 
     fn key(&self, job: &Job) -> u64 {
-        // Changes of this program that change results must change this, too.
+        // Increase this when a change of this program changes results.
         const VERSION: u32 = 3;
         let mut hasher = DefaultHasher::new();
         VERSION.hash(&mut hasher);
@@ -140,7 +140,7 @@ impl Tools {
     }
 }
 
-/// Parses and validates WGSL as a browser without any extension would.
+/// Parses and validates WGSL as a browser without extensions would.
 fn wgsl(source: &[u8]) -> Result<()> {
     use naga::valid::{Capabilities, ValidationFlags, Validator};
 
@@ -153,7 +153,7 @@ fn wgsl(source: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// NVIDIA's compilers, as their Python wheels hold them.
+/// NVIDIA's compilers, as installed by their Python wheels.
 pub struct Nvidia {
     nvrtc: libloading::Library,
     includes: Vec<PathBuf>,
@@ -162,7 +162,7 @@ pub struct Nvidia {
     version: String,
 }
 
-/// What of the Python packages in `folder` is laid out as a CUDA toolkit.
+/// The folder below `folder`, which holds the Python packages, that is laid out as a CUDA toolkit.
 pub fn toolkit(folder: &Path) -> Option<PathBuf> {
     let within = "nvvm/libdevice/libdevice.10.bc";
     let library = files(folder)
@@ -172,7 +172,7 @@ pub fn toolkit(folder: &Path) -> Option<PathBuf> {
 }
 
 impl Nvidia {
-    /// Finds them below the folder `nvidia` of a Python installation's packages.
+    /// Finds the compilers below the folder `nvidia` of the installed Python packages.
     pub fn new(folder: &Path) -> Result<Self> {
         let find = |names: &[&str]| -> Result<PathBuf> {
             for path in files(folder) {
@@ -183,7 +183,7 @@ impl Nvidia {
             bail!("{} is not below {}", names[0], folder.display())
         };
         let library = find(&["lib/libnvrtc.so.12", "lib/libnvrtc.so.13"])?;
-        // The packages share out the folder of headers between them.
+        // The headers are spread over several packages.
         let include = |header: &str| -> Result<PathBuf> {
             let found = find(&[header])?;
             let folder = found
@@ -211,7 +211,7 @@ impl Nvidia {
         })
     }
 
-    /// The architecture as the runtime names it: with what only that generation has.
+    /// The name of the architecture that the runtime uses, which includes features that only this generation has.
     fn architecture(target: &str) -> &str {
         match target {
             "sm_90" => "sm_90a",
@@ -219,7 +219,7 @@ impl Nvidia {
         }
     }
 
-    /// CUDA C++ to PTX.
+    /// Compiles CUDA C++ to PTX.
     fn compile(&self, source: &[u8], target: &str) -> Result<Vec<u8>> {
         type Program = *mut c_void;
         type Strings = *const *const c_char;
@@ -280,7 +280,7 @@ impl Nvidia {
         }
     }
 
-    /// PTX to machine code.
+    /// Assembles PTX to machine code.
     fn assemble(&self, ptx: &[u8], target: &str) -> Result<Compiled> {
         let source = scratch(".ptx", ptx)?;
         let code = scratch(".cubin", &[])?;
@@ -290,7 +290,7 @@ impl Nvidia {
             .arg(format!("-arch={}", Self::architecture(target)))
             .arg(source.path());
         ptxas.arg("-o").arg(code.path());
-        // The messages come on the standard error.
+        // ptxas writes its messages to the standard error.
         let output = ptxas.stdin(Stdio::null()).output()?;
         let messages = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "ptxas: {messages}");
@@ -305,16 +305,16 @@ impl Nvidia {
     }
 }
 
-/// A Clang that has the target AMDGPU, with AMD's device libraries.
+/// A Clang that supports the target AMDGPU, with AMD's device libraries.
 pub struct Clang {
     program: PathBuf,
     libraries: PathBuf,
     version: String,
 }
 
-/// What HIP's run-time compiler declares for every kernel.
+/// The declarations that HIP's run-time compiler adds to every kernel.
 const HIP_PRELUDE: &str = include_str!("hip.h");
-/// Metal's standard library.
+/// Declarations in the place of Metal's standard library.
 const METAL_LIBRARY: &str = include_str!("metal.h");
 
 impl Clang {
@@ -329,12 +329,12 @@ impl Clang {
         })
     }
 
-    /// Whether it is the one that made what machine code is compared with.
+    /// Whether it has the version that made the table of costs.
     pub fn is_that_of_the_table(&self) -> bool {
         self.version.contains("clang version 19.")
     }
 
-    /// Metal, read as C++.
+    /// Checks the syntax of Metal by parsing it as C++.
     fn parse_metal(&self, source: &[u8]) -> Result<()> {
         let folder = tempfile::tempdir()?;
         fs::write(folder.path().join("metal_stdlib"), METAL_LIBRARY)?;
@@ -354,13 +354,13 @@ impl Clang {
         Ok(())
     }
 
-    /// HIP C++ to assembly, with the library of mathematical functions.
+    /// Compiles HIP C++ to assembly, with the library of mathematical functions.
     fn compile(&self, source: &[u8], target: &str, plane: usize) -> Result<Compiled> {
         let folder = tempfile::tempdir()?;
         let prelude = folder.path().join("hip.h");
         fs::write(&prelude, HIP_PRELUDE)?;
         fs::create_dir(folder.path().join("hip"))?;
-        // Its types are in the prelude.
+        // The types of this header are in the prelude.
         fs::write(folder.path().join("hip/hip_bf16.h"), "")?;
         let file = folder.path().join("kernel.hip");
         fs::write(&file, source)?;
@@ -382,8 +382,8 @@ impl Clang {
         clang.arg("-I").arg(folder.path());
         clang.arg("-include").arg(&prelude);
         let wide = if plane == 64 { "on" } else { "off" };
-        // The libraries may be older than the target. What they ask its version for, such as fast
-        // fused multiply-add, it has in common with the one before.
+        // The libraries may be older than the target. The previous target has the same features that the libraries
+        // ask for, such as fast fused multiply-add.
         let isa = match target.trim_start_matches("gfx") {
             "942" => "940",
             "1100" => "1036",
@@ -419,7 +419,7 @@ impl Clang {
     }
 }
 
-/// The number that stands in `text` between `before` and `after`.
+/// The number in `text` that is between `before` and `after`.
 fn number(text: &str, before: &str, after: &str) -> Option<u32> {
     text.match_indices(after).find_map(|(end, _)| {
         let head = &text[..end];
@@ -450,7 +450,7 @@ fn scratch(suffix: &str, content: &[u8]) -> Result<tempfile::NamedTempFile> {
     Ok(file)
 }
 
-/// What the command prints; when it fails, its messages as the error.
+/// Runs the command and returns what it prints. If it fails, the error contains its messages.
 fn succeed(command: &mut Command) -> Result<String> {
     let output = command
         .stdin(Stdio::null())

@@ -1,8 +1,9 @@
-//! Hands its arguments on to the program, and ends as the program does.
+//! Hands its arguments on to the program, and exits with the program's status.
 //!
-//! Cargo can build a test together with the other packages, but not a program that it runs. So the program has the same
-//! features of CubeCL as the tests of the kernels, and CubeCL is built once for both. What follows `--program` are the
-//! arguments. Without it, as where all tests run, there is nothing to do: kernels are compiled in a step of its own.
+//! Cargo can build a test together with the other packages, but not a program that it runs. So the program has the
+//! same features of CubeCL as the tests of the kernels, and CubeCL is built once for both. The arguments of the
+//! program follow `--program`. Without it, as when all tests run, this does nothing: kernels are compiled in a
+//! separate step.
 
 use std::{
     env,
@@ -14,7 +15,7 @@ fn main() {
     if arguments.next().is_none_or(|first| first != "--program") {
         return;
     }
-    // Paths are those of the whole project, where cargo runs programs, and not tests.
+    // The paths in the arguments are relative to the root of the project, which is not the folder of a test.
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     let mut program = Command::new(env!("CARGO_BIN_EXE_burn-lazy-targets"));
     program.current_dir(root);

@@ -1,8 +1,8 @@
-//! Attention in memory that is linear in the length of the sequences.
+//! Attention whose memory is linear in the length of the sequences.
 //!
-//! [`Attention`] is a function of queries, keys and values. [`MultiHeadAttention`] has projections, too, and takes the
-//! place of the layer of that name of `burn-nn`, whose records it loads. Scores are formulas of queries and keys, and
-//! are never stored, neither in the forward nor in the backward pass. See also the [guide](crate::guide::attention).
+//! [`Attention`] is a function of queries, keys and values. [`MultiHeadAttention`] adds learned projections. It
+//! replaces the layer of the same name of `burn-nn` and loads its records. Scores are formulas of queries and keys,
+//! which neither the forward nor the backward pass stores. See also the [guide](crate::guide::attention).
 
 mod multi_head;
 mod scaled;

@@ -9,15 +9,15 @@ use burn::{
 use super::Attention;
 use crate::error::{LayerError, check_setting, expect};
 
-/// Configuration to create a [`MultiHeadAttention`] layer with [`init`](MultiHeadAttentionConfig::init). Fields that
-/// `burn-nn` has, too, have its names and defaults.
+/// Configuration to create a [`MultiHeadAttention`] layer with [`init`](MultiHeadAttentionConfig::init). Fields
+/// that `burn-nn` also has keep their names and defaults.
 #[derive(Config, Debug)]
 pub struct MultiHeadAttentionConfig {
     /// The size of the inputs and of the output.
     pub d_model: usize,
     /// The number of heads of queries, which divides `d_model`.
     pub n_heads: usize,
-    /// The number of heads of keys and values, which divides `n_heads`: `n_heads` if it is not given.
+    /// The number of heads of keys and values, which divides `n_heads`. It is `n_heads` if not given.
     pub n_kv_heads: Option<usize>,
     /// The probability with which weights are left out in training. Default: 0.1
     #[config(default = 0.1)]
@@ -25,11 +25,11 @@ pub struct MultiHeadAttentionConfig {
     /// Whether a query may attend to nothing; see [`Attention::quiet`]. Default: false
     #[config(default = false)]
     pub quiet_softmax: bool,
-    /// How many places a query sees; see [`Attention::window`].
+    /// How many positions a query sees; see [`Attention::window`].
     pub window: Option<usize>,
-    /// What the size of scores does not exceed; see [`Attention::softcap`].
+    /// The bound of the absolute values of scores; see [`Attention::softcap`].
     pub softcap: Option<f64>,
-    /// How the projections start.
+    /// How the parameters of the projections are initialised.
     #[config(
         default = "Initializer::KaimingUniform { gain: 1.0 / f64::sqrt(3.0), fan_out_only: false }"
     )]
@@ -52,7 +52,7 @@ impl MultiHeadAttentionConfig {
     /// The layer, with new parameters.
     ///
     /// # Panics
-    /// As [`try_init`](Self::try_init) gives errors.
+    /// If [`try_init`](Self::try_init) returns an error.
     #[track_caller]
     pub fn init(&self, device: &Device) -> MultiHeadAttention {
         expect(self.try_init(device))
@@ -61,7 +61,8 @@ impl MultiHeadAttentionConfig {
     /// Like [`init`](Self::init), with an error instead of a panic.
     ///
     /// # Errors
-    /// If numbers of heads do not divide what they must, or a number is out of its range.
+    /// If `n_heads` does not divide `d_model`, `n_kv_heads` does not divide `n_heads`, or a number is out of its
+    /// range.
     pub fn try_init(&self, device: &Device) -> Result<MultiHeadAttention, LayerError> {
         let Self {
             d_model, n_heads, ..
@@ -115,14 +116,15 @@ impl MultiHeadAttentionConfig {
     }
 }
 
-/// Attention of several heads (Vaswani et al., "Attention is all you need", 2017): the heads of [`Attention`] of projected
-/// queries, keys and values, one behind the other, and projected once more.
+/// Multi-head attention (Vaswani et al., "Attention is all you need", 2017): the inputs are projected,
+/// [`Attention`] is applied to each head, and the concatenated outputs of the heads are projected once more.
 ///
-/// It takes the place of the layer of that name of `burn-nn`: parameters have the same names and shapes, so that records
-/// and files of that layer load. What differs is what cannot be had without storing scores, and what is wrong with them:
-/// - the output is the context alone, as weights of the shape `[batch, heads, length_1, length_2]` are never stored;
-/// - masks hide keys altogether, where that layer gives them a score of `min_float`. A query that sees no key gives 0
-///   before the last projection.
+/// It replaces the layer of the same name of `burn-nn`: parameters have the same names and shapes, so that records
+/// and files of that layer load. There are two differences:
+/// - the output is the context alone, because weights of the shape `[batch, heads, length_1, length_2]` are never
+///   stored;
+/// - masks hide keys completely, whereas the layer of `burn-nn` gives them a score of `min_float`. A query that
+///   sees no key gives 0 before the last projection.
 ///
 /// ```
 /// # #[cfg(feature = "flex")] {
@@ -139,15 +141,15 @@ impl MultiHeadAttentionConfig {
 #[derive(Module, Debug)]
 #[module(custom_display)]
 pub struct MultiHeadAttention {
-    /// The projection of queries, of `d_model` features to `d_model`.
+    /// The projection of queries, from `d_model` features to `d_model` features.
     pub query: Linear,
-    /// The projection of keys, of `d_model` features to those of all heads of keys.
+    /// The projection of keys, from `d_model` features to the features of all heads of keys.
     pub key: Linear,
-    /// The projection of values, of `d_model` features to those of all heads of keys.
+    /// The projection of values, from `d_model` features to the features of all heads of values.
     pub value: Linear,
-    /// The projection of all heads to the output.
+    /// The projection of the concatenated heads to the output.
     pub output: Linear,
-    /// Which weights are left out in training.
+    /// The probability with which weights are left out in training.
     pub dropout: Dropout,
     /// The size of the inputs and of the output.
     pub d_model: usize,
@@ -157,9 +159,9 @@ pub struct MultiHeadAttention {
     pub n_kv_heads: usize,
     /// Whether a query may attend to nothing.
     pub quiet_softmax: bool,
-    /// How many places a query sees.
+    /// How many positions a query sees.
     pub window: Option<usize>,
-    /// What the size of scores does not exceed.
+    /// The bound of the absolute values of scores.
     pub softcap: Option<f64>,
 }
 
@@ -181,7 +183,7 @@ impl ModuleDisplay for MultiHeadAttention {
     }
 }
 
-/// What goes into a [`MultiHeadAttention`] layer.
+/// The inputs of a [`MultiHeadAttention`] layer.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct AttentionInput {
@@ -203,7 +205,7 @@ impl AttentionInput {
         Self::new(x.clone(), x.clone(), x)
     }
 
-    /// Queries that attend to keys, for their values.
+    /// Queries that attend to the keys and values of another sequence.
     ///
     /// # Shapes
     /// - query: `[batch, length_1, d_model]`
@@ -220,8 +222,8 @@ impl AttentionInput {
         }
     }
 
-    /// Hides the keys that stand behind a query; see [`Attention::causal`]. It takes no memory, and on
-    /// processors half of the time.
+    /// Hides the keys at later positions than the query; see [`Attention::causal`]. It takes no memory, and halves
+    /// the time on CPUs.
     pub fn causal(self) -> Self {
         Self {
             causal: true,
@@ -272,7 +274,7 @@ impl MultiHeadAttention {
     /// - output: `[batch, length_1, d_model]`
     ///
     /// # Panics
-    /// As [`try_forward`](Self::try_forward) gives errors.
+    /// If [`try_forward`](Self::try_forward) returns an error.
     #[track_caller]
     #[must_use]
     pub fn forward(&self, input: AttentionInput) -> Tensor<3> {
@@ -325,7 +327,7 @@ impl MultiHeadAttention {
         Ok(project(&self.output, context))
     }
 
-    /// The probability to be left out, if the layer is in training.
+    /// The probability with which weights are left out: 0 if the layer is not in training.
     fn dropout_of(&self, x: &Tensor<3>) -> f64 {
         match self.dropout.training.is_enabled() && x.device().is_autodiff() {
             true => self.dropout.prob,
@@ -344,7 +346,7 @@ impl MultiHeadAttention {
     }
 }
 
-/// The projection of `x`, also of an empty one, which not all backends multiply by a matrix.
+/// The projection of `x`. An empty `x` is handled apart, because not all backends multiply it by a matrix.
 fn project(linear: &Linear, x: Tensor<3>) -> Tensor<3> {
     let [batch, length, _] = x.dims();
     if batch * length > 0 {
@@ -354,7 +356,7 @@ fn project(linear: &Linear, x: Tensor<3>) -> Tensor<3> {
     Tensor::zeros([batch, length, outputs], (&x.device(), x.dtype()))
 }
 
-/// An error if a tensor of shape `shape` does not fit the queries.
+/// Returns an error unless `fits` holds for a tensor of shape `shape`.
 fn check_shape(
     fits: bool,
     what: &'static str,

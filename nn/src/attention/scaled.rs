@@ -8,7 +8,7 @@ use burn_lazy::{Axis, LazyTensor};
 
 use crate::error::{LayerError, check_setting, expect};
 
-/// The dimensions of a query head: batch, heads of keys, heads of queries that share one of them, length, components.
+/// Queries, keys or values: batch, heads of keys, heads of queries for each head of keys, length, components.
 type Grouped = Tensor<5>;
 
 /// Scaled dot-product attention (Vaswani et al., "Attention is all you need", 2017):
@@ -17,16 +17,17 @@ type Grouped = Tensor<5>;
 /// over the keys that no mask hides. The scale $\lambda$ is $1 / \sqrt d$ by default, and without a cap the score is
 /// $\lambda \langle q_i, k_j \rangle + b_{ij}$.
 ///
-/// Where the sequences have different lengths, query $i$ of $L_1$ stands at key $i + L_2 - L_1$ of $L_2$: causal masks
-/// and windows are aligned at the last query and the last key.
+/// If the sequences have different lengths, query $i$ of $L_1$ has the position of key $i + L_2 - L_1$ of $L_2$:
+/// causal masks and windows are aligned at the last query and the last key.
 ///
-/// A query whose keys are all hidden gives 0, and has a gradient of 0. What is hidden leaves no trace, even if it is NaN.
+/// A query whose keys are all hidden gives 0, and has a gradient of 0. Hidden keys and their values have no
+/// influence, even if they are NaN.
 ///
 /// # Memory
-/// Scores are never stored. The forward and the backward pass take memory that is linear in the lengths, beside what
-/// [`mask`](Self::mask) and [`bias`](Self::bias) are given, a copy of the mask as numbers in F32, and the gradient by the
-/// bias, which has the shape of the bias. On processors, blocks of keys that a causal mask or a window
-/// hides take no time.
+/// Scores are never stored. The forward and the backward pass take memory that is linear in the lengths. In
+/// addition there are the tensors given to [`mask`](Self::mask) and [`bias`](Self::bias), a copy of the mask as
+/// numbers in F32, and the gradient by the bias, which has the shape of the bias. On CPUs, blocks of keys that a
+/// causal mask or a window hides take no time.
 ///
 /// ```
 /// # #[cfg(feature = "flex")] {
@@ -77,7 +78,7 @@ impl Attention {
         }
     }
 
-    /// Hides the keys that stand behind a query.
+    /// Hides the keys at later positions than the query.
     pub fn causal(self) -> Self {
         Self {
             causal: true,
@@ -85,8 +86,8 @@ impl Attention {
         }
     }
 
-    /// Hides the keys that are `length` or more places away from a query. With [`causal`](Self::causal), a query sees
-    /// the last `length` keys, its own among them.
+    /// Hides the keys that are `length` or more positions away from a query. With [`causal`](Self::causal), a query
+    /// sees the last `length` keys, including the key at its own position.
     pub fn window(self, length: usize) -> Self {
         Self {
             window: Some(length),
@@ -103,10 +104,12 @@ impl Attention {
         }
     }
 
-    /// Leaves out each weight with this probability, and divides those that are kept by the probability to be kept.
+    /// Leaves out each weight with this probability, and divides the others by the probability that a weight is
+    /// kept.
     ///
-    /// Which weights are kept follows from random seeds of the device, the head, the query and the key. The backward
-    /// pass finds them again, so that they are not stored.
+    /// Whether a weight is kept is computed from a random seed for each head, which the device draws, and from the
+    /// positions of the query and the key. The backward pass computes it again, so nothing is stored for each
+    /// weight.
     pub fn dropout(self, probability: f64) -> Self {
         Self {
             dropout: probability,
@@ -125,7 +128,7 @@ impl Attention {
         }
     }
 
-    /// Hides keys from queries: `true` hides a key. The mask is stored, once more as numbers.
+    /// Hides keys from queries: `true` hides a key. Both the mask and a copy of it as numbers are stored.
     ///
     /// # Shapes
     /// - mask: `[batch or 1, heads or 1, length_1, length_2]`
@@ -136,8 +139,8 @@ impl Attention {
         }
     }
 
-    /// Adds a bias to the scores, as for relative positions. It is stored, and read where it lies. Its gradient has the
-    /// same shape.
+    /// Adds a bias to the scores, for example for relative positions. The bias is stored and is read without a
+    /// copy. Its gradient has the same shape.
     ///
     /// # Shapes
     /// - bias: `[batch or 1, heads or 1, length_1, length_2]`
@@ -148,8 +151,9 @@ impl Attention {
         }
     }
 
-    /// The output for queries `q`, keys `k` and values `v`. Several heads of queries may share a head of keys and values:
-    /// `heads_2` divides `heads_1` (Ainslie et al., "GQA: training generalized multi-query transformer models", 2023).
+    /// The output for queries `q`, keys `k` and values `v`. Several heads of queries may share a head of keys and
+    /// values: `heads_2` divides `heads_1` (Ainslie et al., "GQA: training generalized multi-query transformer
+    /// models", 2023).
     ///
     /// # Shapes
     /// - q: `[batch, heads_1, length_1, d]`
@@ -158,7 +162,7 @@ impl Attention {
     /// - output: `[batch, heads_1, length_1, d_v]`
     ///
     /// # Panics
-    /// As [`try_forward`](Self::try_forward) gives errors.
+    /// If [`try_forward`](Self::try_forward) returns an error.
     #[track_caller]
     pub fn forward(&self, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
         expect(self.try_forward(q, k, v))
@@ -178,7 +182,7 @@ impl Attention {
         self.check(&sizes)?;
         let [batch, heads, rows, _] = q.dims();
         let [_, _, _, width] = v.dims();
-        // Burn takes a 0 in a new shape for the size that was there, so that nothing empty is reshaped.
+        // Burn reads a 0 in a new shape as the size that was there before, so empty tensors must not be reshaped.
         if [batch, heads, rows, sizes.columns].contains(&0) {
             let options = (&sizes.device, sizes.dtype);
             return Ok(Tensor::zeros([batch, heads, rows, width], options));
@@ -209,13 +213,14 @@ impl Attention {
         } else {
             (scores.try_sumsoftmaxweight(&weighted, Axis::J)?, None)
         };
-        // Before anything else is done with it: NaN times a gradient of 0 would be NaN.
+        // Rows without a key are filled before any other operation on the output, because NaN times a gradient of 0
+        // would be NaN.
         if let Some(nothing) = self.sees_nothing(&sizes, &hidden)? {
             let nothing = nothing.expand(out.dims());
             out = out.mask_fill(nothing, 0.0);
         }
         if let Some(total) = total {
-            // Not Burn's function, which is computed in F32 on some devices.
+            // Burn's own sigmoid is computed in F32 on some devices, so the sigmoid is computed by a formula.
             let weight: Grouped = LazyTensor::try_vi(total)?.sigmoid().try_evaluate()?;
             out = out * weight;
         }
@@ -269,8 +274,8 @@ impl Attention {
         Ok(())
     }
 
-    /// Formulas that are not 0 where a key is hidden. Those of places come last: blocks of pairs that they hide are
-    /// then left out.
+    /// Formulas that are not 0 where a key is hidden. The formulas of positions (causal mask and window) come last,
+    /// so that the blocks of pairs that they hide can be skipped.
     fn hidden(&self, sizes: &Sizes) -> Result<Vec<LazyTensor>, LayerError> {
         let mut hidden = Vec::new();
         if let Some(mask) = &self.mask {
@@ -280,7 +285,7 @@ impl Attention {
             let shape = [sizes.batch, 1, 1, sizes.columns, 1];
             hidden.push(LazyTensor::try_vj(padding.clone().reshape(shape))?);
         }
-        // How far the query stands behind the key.
+        // The position of the query minus the position of the key: negative for keys after the query.
         let ahead = LazyTensor::offset().try_add(sizes.columns as f64 - sizes.rows as f64)?;
         if self.causal {
             hidden.push(ahead.try_less(0.0)?);
@@ -292,9 +297,9 @@ impl Attention {
         Ok(hidden)
     }
 
-    /// What weights are multiplied by: 0, or the reciprocal of the probability to be kept.
+    /// The factors of the weights under dropout: 0, or the reciprocal of the probability that a weight is kept.
     fn kept(&self, sizes: &Sizes, device: &Device) -> Result<LazyTensor, LayerError> {
-        // Whole numbers that F32 holds.
+        // Seeds are whole numbers below 2^24, which F32 represents exactly.
         let range = Distribution::Uniform(0.0, f64::from(1 << 24));
         let shape = [sizes.batch, sizes.shared, sizes.group, 1];
         let seeds = Tensor::<4>::random(shape, range, (device, DType::F32));
@@ -304,13 +309,14 @@ impl Attention {
         Ok(kept.try_mul(1.0 / (1.0 - self.dropout))?)
     }
 
-    /// Where queries see no key at all; none if all of them see one.
+    /// `true` for each query that sees no key at all. `None` if every query is known to see a key.
     fn sees_nothing(
         &self,
         sizes: &Sizes,
         hidden: &[LazyTensor],
     ) -> Result<Option<Tensor<5, Bool>>, LayerError> {
-        // Without a mask of tensors, each query sees its own place.
+        // Without a mask, padding or bias, a query sees the key at its own position. Every query has such a key if
+        // there are at least as many keys as queries.
         let own_place = sizes.columns >= sizes.rows || !(self.causal || self.window.is_some());
         let by_tensors = self.mask.is_some() || self.padding.is_some() || self.bias.is_some();
         if own_place && !by_tensors {
@@ -337,13 +343,13 @@ impl Attention {
 /// The sizes of queries, keys and values.
 struct Sizes {
     batch: usize,
-    /// Heads of keys, and heads of queries that share one of them.
+    /// The number of heads of keys, and the number of heads of queries for each head of keys (`group`).
     shared: usize,
     group: usize,
     rows: usize,
     columns: usize,
     dim: usize,
-    /// Of the queries.
+    /// The shape of the queries.
     shape: [usize; 4],
     dtype: DType,
     device: Device,
@@ -386,7 +392,7 @@ impl Sizes {
         Ok(sizes)
     }
 
-    /// Heads of queries.
+    /// The number of heads of queries.
     fn heads(&self) -> usize {
         self.shared * self.group
     }
@@ -414,18 +420,18 @@ impl Sizes {
         }
     }
 
-    /// Heads of queries in groups that share a head of keys.
+    /// Queries with their heads in groups, where each group shares a head of keys.
     fn grouped(&self, q: Tensor<4>) -> Grouped {
         let [batch, _, rows, dim] = q.dims();
         q.reshape([batch, self.shared, self.group, rows, dim])
     }
 
-    /// Keys or values, for all heads of queries of a group.
+    /// Keys or values, with a dimension of 1 for the heads of queries of a group.
     fn shared(&self, tensor: Tensor<4>) -> Grouped {
         tensor.unsqueeze_dim(2)
     }
 
-    /// A mask or a bias, which may be the same for all batches or heads.
+    /// A mask or a bias, which may be the same for all batches or heads, as a formula of pairs.
     fn of_pairs<K: Basic>(&self, tensor: Tensor<4, K>) -> Result<LazyTensor, LayerError> {
         let [batch, heads, rows, columns] = tensor.dims();
         let [shared, group] = match heads {

@@ -1,4 +1,4 @@
-//! Gaussian processes of data that are all taken into account.
+//! Gaussian processes that use all data points, without inducing points.
 
 use std::f64::consts::PI;
 
@@ -24,22 +24,22 @@ use crate::{
 /// Configuration to create an [`ExactGp`] with [`init`](ExactGpConfig::init).
 #[derive(Config, Debug)]
 pub struct ExactGpConfig {
-    /// The mean before there are data.
+    /// The prior mean.
     #[config(default = "MeanConfig::Constant")]
     pub mean: MeanConfig,
-    /// The variance of the noise of observations at the start.
+    /// The initial variance of the noise of observations.
     #[config(default = 1e-2)]
     pub noise: f64,
-    /// What the variance of the noise stays above.
+    /// The lower bound of the variance of the noise, which it never reaches.
     #[config(default = 1e-6)]
     pub noise_bound: f64,
     /// How systems with the covariance are solved.
     #[config(default = "Inference::Auto")]
     pub inference: Inference,
-    /// The rank of the preconditioner of iterative inference; by default a twentieth of the number of points, and at
-    /// least 100.
+    /// The rank of the preconditioner of iterative inference. By default it is a twentieth of the number of points,
+    /// and at least 100.
     pub rank: Option<usize>,
-    /// The relative residual of iterative inference for predictions.
+    /// The relative residual at which iterative inference stops for predictions.
     #[config(default = 1e-6)]
     pub tolerance: f64,
 }
@@ -49,7 +49,7 @@ impl ExactGpConfig {
     /// (`(&device, DType::F64)`).
     ///
     /// # Panics
-    /// As [`try_init`](Self::try_init) gives errors.
+    /// If [`try_init`](Self::try_init) returns an error.
     #[track_caller]
     pub fn init<K: Kernel>(
         &self,
@@ -62,7 +62,7 @@ impl ExactGpConfig {
     /// Like [`init`](Self::init), with an error instead of a panic.
     ///
     /// # Errors
-    /// If the noise is not above its bound, or the bound or the tolerance is negative.
+    /// If the noise is not above its bound, or if the bound or the tolerance is negative.
     pub fn try_init<K: Kernel>(
         &self,
         kernel: K,
@@ -86,13 +86,13 @@ impl ExactGpConfig {
     }
 }
 
-/// How a marginal likelihood is computed where inference is iterative.
+/// How a marginal likelihood is computed by iterative inference.
 #[derive(Config, Debug)]
 pub struct LikelihoodOptions {
     /// The number of random vectors that estimate the determinant.
     #[config(default = 16)]
     pub probes: usize,
-    /// The relative residual of systems.
+    /// The relative residual at which the iterative solves stop.
     #[config(default = 1e-3)]
     pub tolerance: f64,
     /// The seed of the random vectors. The same seed gives the same estimate.
@@ -100,12 +100,13 @@ pub struct LikelihoodOptions {
     pub seed: u64,
 }
 
-/// A marginal likelihood, and what else it gives.
+/// A marginal likelihood, with its standard error and the solution of the linear system.
 #[derive(Clone, Debug)]
 pub struct MarginalLikelihood {
-    /// The logarithm, `[1]`, with gradients.
+    /// The logarithm of the marginal likelihood, `[1]`, with gradients.
     pub logarithm: Tensor<1>,
-    /// The standard error of the logarithm: 0 where it is exact, and infinite for a single random vector.
+    /// The standard error of the logarithm: 0 if the logarithm is exact, infinite if it is estimated from one
+    /// random vector.
     pub standard_error: f64,
     /// The solution $A^{-1} (t - m)$, `[N, T]`, without gradients.
     pub solution: Tensor<2>,
@@ -114,10 +115,11 @@ pub struct MarginalLikelihood {
 /// A Gaussian process with the covariance $k$, the mean $m$ and noise of the variance $s$ (Rasmussen and Williams,
 /// "Gaussian processes for machine learning", 2006, chapter 2).
 ///
-/// Targets of several columns are independent processes of the same parameters.
+/// The columns of the targets are independent processes with the same parameters.
 ///
-/// Up to 1000 points the covariance is stored and factored in F64 by default. For more points, it remains a formula:
-/// systems are solved by conjugate gradients, and the determinant is estimated (Gardner et al., "GPyTorch", 2018).
+/// By default, the covariance of up to 1000 points is stored and factored in F64. For more points it remains a
+/// formula: linear systems are solved by conjugate gradients, and the determinant is estimated (Gardner et al.,
+/// "GPyTorch", 2018).
 ///
 /// ```
 /// # #[cfg(all(feature = "flex", feature = "autodiff"))] {
@@ -163,8 +165,8 @@ impl<K: Kernel> ExactGp<K> {
     ///
     /// $$-\frac 1 2 (t - m)^\top A^{-1} (t - m) - \frac 1 2 \log \det A - \frac N 2 \log 2 \pi, \quad A = K + s I.$$
     ///
-    /// Differentiable once by all parameters, by `x` and by `t`. Where inference is iterative, the determinant and its
-    /// gradient are estimated; keep the seed where an optimiser compares values.
+    /// Differentiable once by all parameters, by `x` and by `t`. With iterative inference, the determinant and its
+    /// gradient are estimates; keep the seed if an optimiser compares values.
     ///
     /// # Shapes
     /// - x: `[N, D]`
@@ -172,7 +174,7 @@ impl<K: Kernel> ExactGp<K> {
     /// - output: `[1]`
     ///
     /// # Panics
-    /// As [`try_log_marginal_likelihood`](Self::try_log_marginal_likelihood) gives errors.
+    /// If [`try_log_marginal_likelihood`](Self::try_log_marginal_likelihood) returns an error.
     #[track_caller]
     pub fn log_marginal_likelihood(
         &self,
@@ -187,7 +189,7 @@ impl<K: Kernel> ExactGp<K> {
     ///
     /// # Errors
     /// If there are no points or not as many targets, if values are not finite, if the covariance is not positive
-    /// definite, or if a system is not solved.
+    /// definite, or if a linear system cannot be solved.
     pub fn try_log_marginal_likelihood(
         &self,
         x: Tensor<2>,
@@ -197,12 +199,12 @@ impl<K: Kernel> ExactGp<K> {
         Ok(self.try_marginal_likelihood(x, t, options, None)?.logarithm)
     }
 
-    /// The [logarithm of the marginal likelihood](Self::log_marginal_likelihood) with its error and the solution of the
-    /// system of the data. As `initial`, the solution of a step of training saves iterations in the next step, where
-    /// inference is iterative.
+    /// The [logarithm of the marginal likelihood](Self::log_marginal_likelihood) with its error and the solution of
+    /// the linear system of the data. With iterative inference, passing this solution as `initial` in the next step
+    /// of training saves iterations.
     ///
     /// # Panics
-    /// As [`try_marginal_likelihood`](Self::try_marginal_likelihood) gives errors.
+    /// If [`try_marginal_likelihood`](Self::try_marginal_likelihood) returns an error.
     #[track_caller]
     pub fn marginal_likelihood(
         &self,
@@ -266,7 +268,7 @@ impl<K: Kernel> ExactGp<K> {
         self.noise.value().into_scalar()
     }
 
-    /// $r^\top A^{-1} r + T \log \det A$ by the factor of the stored matrix.
+    /// $r^\top A^{-1} r + T \log \det A$, computed with the Cholesky factor of the stored matrix.
     fn stored_likelihood(
         &self,
         k: &LazyTensor,
@@ -277,7 +279,8 @@ impl<K: Kernel> ExactGp<K> {
         let outputs = values.ncols() as f64;
         let weights = cholesky.solve(&values);
         let value = weights.dot(&values) + outputs * cholesky.log_det();
-        // The derivatives by the entries of the matrix, those by the residuals, and numbers that have them.
+        // The derivatives by the entries of the matrix and by the residuals. `slope` below is a number with these
+        // derivatives.
         let by_entries = cholesky.inverse() * outputs - &weights * weights.transpose();
         let entries: Tensor<2> = dense::in_f64(k).try_dense::<3>()?.squeeze_dim(2);
         let options = (&entries.device().inner(), entries.dtype());
@@ -296,7 +299,7 @@ impl<K: Kernel> ExactGp<K> {
         })
     }
 
-    /// The same by products with the symbolic matrix.
+    /// $r^\top A^{-1} r + T \log \det A$, computed with products of the symbolic matrix and vectors.
     fn symbolic_likelihood(
         &self,
         k: &LazyTensor,
@@ -320,7 +323,7 @@ impl<K: Kernel> ExactGp<K> {
         let values = residuals.clone().inner();
         let weights = inner.solve(values.clone(), &solving)?.solution;
         let value: f64 = (weights.clone() * values).sum().into_scalar();
-        // The derivative of the quadratic form is that of 2 w^T r - w^T A w at constant w.
+        // The quadratic form has the same derivative as 2 w^T r - w^T A w with w held constant.
         let dtype = residuals.dtype();
         let noise = self.noise.value().cast(dtype);
         let product = k.try_matmul(weights.clone())? + weights.clone() * noise.clone();
@@ -345,14 +348,14 @@ impl<K: Kernel> ExactGp<K> {
         })
     }
 
-    /// The process that has the targets `t` at the points `x`.
+    /// The process conditioned on the targets `t` at the points `x`.
     ///
     /// # Shapes
     /// - x: `[N, D]`
     /// - t: `[N, T]`
     ///
     /// # Panics
-    /// As [`try_condition`](Self::try_condition) gives errors.
+    /// If [`try_condition`](Self::try_condition) returns an error.
     #[track_caller]
     pub fn condition(&self, x: Tensor<2>, t: Tensor<2>) -> Posterior<K> {
         expect(self.try_condition(x, t))
@@ -362,14 +365,14 @@ impl<K: Kernel> ExactGp<K> {
     ///
     /// # Errors
     /// If there are no points or not as many targets, if values are not finite, if the covariance is not positive
-    /// definite, or if the system is not solved.
+    /// definite, or if the linear system cannot be solved.
     pub fn try_condition(&self, x: Tensor<2>, t: Tensor<2>) -> Result<Posterior<K>, LayerError> {
         check_data(&x, &t)?;
         Posterior::new(self.valid(), x.inner(), t.inner())
     }
 }
 
-/// A number with the derivatives of `slope` and another value.
+/// The number `value`, with the derivatives of `slope`.
 fn with_value(slope: Tensor<1>, value: f64) -> Tensor<1> {
     (slope.clone() - slope.detach()) + value
 }

@@ -1,4 +1,4 @@
-//! What observations of a process look like.
+//! The distributions of targets, given the values of a process.
 
 use burn::{
     prelude::*,
@@ -15,14 +15,14 @@ use crate::{
     positive::{Positive, PositiveConfig},
 };
 
-/// What kind of numbers the targets of an [`Svgp`](super::Svgp) are.
+/// The kind of numbers that the targets of an [`Svgp`](super::Svgp) are.
 #[derive(Config, Debug, Copy, PartialEq)]
 pub enum LikelihoodConfig {
-    /// Values of the function with normal noise of a variance that is learned and starts with this one.
+    /// Values of the function plus normal noise. The variance of the noise is learned; this is its initial value.
     Gaussian(f64),
-    /// 0 or 1, which is 1 with the probability $1 / (1 + e^{-f})$.
+    /// 0 or 1, where the probability of 1 is $1 / (1 + e^{-f})$.
     Bernoulli,
-    /// Counts, with the expected value $e^f$.
+    /// Counts with the expected value $e^f$.
     Poisson,
 }
 
@@ -30,7 +30,7 @@ impl LikelihoodConfig {
     /// The likelihood, on a device (`&device`) in its default type, or in a given type (`(&device, DType::F64)`).
     ///
     /// # Panics
-    /// If a variance of noise is not positive and finite.
+    /// If the variance of the noise is not positive and finite.
     #[track_caller]
     pub fn init(&self, options: impl Into<TensorCreationOptions>) -> Likelihood {
         crate::error::expect(self.try_init(options))
@@ -39,7 +39,7 @@ impl LikelihoodConfig {
     /// Like [`init`](Self::init), with an error instead of a panic.
     ///
     /// # Errors
-    /// If a variance of noise is not positive and finite.
+    /// If the variance of the noise is not positive and finite.
     pub fn try_init(
         &self,
         options: impl Into<TensorCreationOptions>,
@@ -56,8 +56,8 @@ impl LikelihoodConfig {
 
 /// The density $p(t | f)$ of a target $t$, given the value $f$ of a process.
 ///
-/// Expectations over normally distributed $f$ have closed forms. Those of [`LikelihoodConfig::Bernoulli`] are sums over
-/// the 20 points of Gauss-Hermite quadrature.
+/// Expectations over normally distributed $f$ have closed forms, except those of [`LikelihoodConfig::Bernoulli`].
+/// These are sums over the 20 points of Gauss-Hermite quadrature.
 ///
 /// ```
 /// # #[cfg(feature = "flex")] {
@@ -79,7 +79,7 @@ pub struct Likelihood {
     kind: LikelihoodConfig,
 }
 
-/// The points of Gauss-Hermite quadrature.
+/// The number of points of Gauss-Hermite quadrature.
 const NODES: usize = 20;
 
 impl Likelihood {
@@ -90,7 +90,7 @@ impl Likelihood {
     /// - output: `[N, 1]`
     ///
     /// # Errors
-    /// If the targets are no such numbers.
+    /// If the targets are not numbers of the kind of the likelihood.
     pub(super) fn expected_log(
         &self,
         t: Tensor<2>,
@@ -119,7 +119,7 @@ impl Likelihood {
         })
     }
 
-    /// The expected target, of which the function has the given means and variances. For
+    /// The expected target, where the function has the given means and variances. For
     /// [`LikelihoodConfig::Bernoulli`] it is the probability of 1. Differentiable.
     ///
     /// # Shapes
@@ -141,7 +141,7 @@ impl Likelihood {
     }
 }
 
-/// An error if not all targets are such numbers.
+/// Returns an error if `fits` does not hold for a target.
 fn check_targets(
     t: &Tensor<2>,
     expected: &'static str,

@@ -1,17 +1,17 @@
-//! The mean of a process before there are data.
+//! The prior mean of a process.
 
 use burn::{module::Param, prelude::*, tensor::TensorCreationOptions};
 
 use crate::error::LayerError;
 
-/// What kind of function the [`Mean`] of a process is.
+/// The kind of function that the prior [`Mean`] of a process is.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
 pub enum MeanConfig {
     /// 0.
     Zero,
-    /// A number that is learned, 0 at the start.
+    /// A number that is learned, initially 0.
     Constant,
-    /// A linear function of this many coordinates that is learned, 0 at the start.
+    /// A linear function of this many coordinates that is learned, initially 0.
     Linear(usize),
 }
 
@@ -37,7 +37,7 @@ impl MeanConfig {
     }
 }
 
-/// The mean $m(x) = c + \langle w, x \rangle$ of a process before there are data.
+/// The prior mean $m(x) = c + \langle w, x \rangle$ of a process.
 ///
 /// ```
 /// # #[cfg(feature = "flex")] {
@@ -51,9 +51,9 @@ impl MeanConfig {
 /// ```
 #[derive(Module, Debug)]
 pub struct Mean {
-    /// $c$, unless it is 0.
+    /// $c$, or `None` if it is 0.
     pub offset: Option<Param<Tensor<1>>>,
-    /// $w$, unless it is 0.
+    /// $w$, or `None` if it is 0.
     pub slope: Option<Param<Tensor<1>>>,
 }
 
@@ -65,7 +65,7 @@ impl Mean {
     /// - output: `[N, 1]`
     ///
     /// # Panics
-    /// As [`try_forward`](Self::try_forward) gives errors.
+    /// If [`try_forward`](Self::try_forward) returns an error.
     #[track_caller]
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         crate::error::expect(self.try_forward(x))
@@ -74,7 +74,7 @@ impl Mean {
     /// Like [`forward`](Self::forward), with an error instead of a panic.
     ///
     /// # Errors
-    /// If the mean is a function of another number of coordinates.
+    /// If the points have another number of coordinates than the slope.
     pub fn try_forward(&self, x: Tensor<2>) -> Result<Tensor<2>, LayerError> {
         let [points, dim] = x.dims();
         let options = (&x.device(), x.dtype());

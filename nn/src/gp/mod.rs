@@ -1,12 +1,12 @@
 //! Gaussian processes.
 //!
-//! An [`ExactGp`] has a kernel, a mean and noise. Its parameters are trained by the
-//! [marginal likelihood](ExactGp::log_marginal_likelihood). [Conditioned](ExactGp::condition) on data it is a
-//! [`Posterior`], which predicts.
+//! An [`ExactGp`] has a kernel, a mean and noise. Its parameters are trained by the [marginal
+//! likelihood](ExactGp::log_marginal_likelihood). [Conditioning](ExactGp::condition) it on data gives a
+//! [`Posterior`], which makes predictions.
 //!
-//! An [`Svgp`] takes batches of many data, and targets of other kinds: classes and counts.
+//! An [`Svgp`] is trained on batches of large data sets, also with targets of other kinds: classes and counts.
 //!
-//! The [guide](crate::guide::gaussian_processes) says which one when, and with which settings.
+//! The [guide](crate::guide::gaussian_processes) says when to use which one, and with which settings.
 
 mod exact;
 mod likelihood;

@@ -1,4 +1,4 @@
-//! Random functions of a process that has seen data.
+//! Random functions of a process that is conditioned on data.
 
 use burn::{prelude::*, tensor::TensorData};
 use burn_lazy::LazyTensor;
@@ -11,13 +11,13 @@ use crate::{
 };
 
 impl<K: Spectral> Posterior<K> {
-    /// A random function of the process, which can be evaluated at any number of points, one after the other or all at
-    /// once. It is Matheron's rule as in [`sample`](Self::sample), where the function before there are data is a sum of
-    /// waves with random frequencies (Wilson et al., 2020). So the function is approximate: its error is inversely
-    /// proportional to the root of the number of waves. 1000 are usual.
+    /// A random function of the process, which can be evaluated at any number of points, one after the other or all
+    /// at once. It follows Matheron's rule as [`sample`](Self::sample) does, but approximates the prior function by
+    /// a sum of waves with random frequencies (Wilson et al., 2020). The error of this approximation is inversely
+    /// proportional to the square root of the number of waves. 1000 waves are usual.
     ///
     /// # Panics
-    /// As [`try_path`](Self::try_path) gives errors.
+    /// If [`try_path`](Self::try_path) returns an error.
     #[track_caller]
     pub fn path(&self, waves: usize, seed: u64) -> Path<K> {
         expect(self.try_path(waves, seed))
@@ -26,7 +26,7 @@ impl<K: Spectral> Posterior<K> {
     /// Like [`path`](Self::path), with an error instead of a panic.
     ///
     /// # Errors
-    /// If there are no waves, or if the system is not solved.
+    /// If there are no waves, or if the linear system cannot be solved.
     pub fn try_path(&self, waves: usize, seed: u64) -> Result<Path<K>, LayerError> {
         check_setting("waves", waves as f64, "at least 1", waves >= 1)?;
         let ([points, dim], [_, outputs]) = (self.x.dims(), self.t.dims());
@@ -54,7 +54,7 @@ impl<K: Spectral> Posterior<K> {
     }
 }
 
-/// A random function of a process that has seen data; [`Posterior::path`] makes it.
+/// A random function of a process that is conditioned on data; [`Posterior::path`] makes it.
 ///
 /// ```
 /// # #[cfg(feature = "flex")] {
@@ -79,14 +79,14 @@ pub struct Path<K: Kernel> {
 }
 
 impl<K: Kernel> Path<K> {
-    /// The values of the function at points. Differentiable by them.
+    /// The values of the function at points, differentiable by the points.
     ///
     /// # Shapes
     /// - at: `[M, D]`
     /// - output: `[M, T]`
     ///
     /// # Panics
-    /// As [`try_forward`](Self::try_forward) gives errors.
+    /// If [`try_forward`](Self::try_forward) returns an error.
     #[track_caller]
     pub fn forward(&self, at: Tensor<2>) -> Tensor<2> {
         expect(self.try_forward(at))
@@ -109,16 +109,16 @@ impl<K: Kernel> Path<K> {
 /// Functions that are sums of waves: $\sum_k a_k \cos \langle w_k, z \rangle + b_k \sin \langle w_k, z \rangle$.
 #[derive(Clone, Debug)]
 struct Waves {
-    /// $w$, a row for each wave.
+    /// $w$, one row for each wave.
     frequencies: Tensor<2>,
-    /// $a$, a column for each function.
+    /// $a$, one column for each function.
     cosines: Tensor<2>,
-    /// $b$.
+    /// $b$, one column for each function.
     sines: Tensor<2>,
 }
 
 impl Waves {
-    /// The values at points.
+    /// The values of the functions at points, one column for each function.
     fn at(&self, points: &Tensor<2>) -> Result<Tensor<2>, LayerError> {
         let rows = LazyTensor::try_vi(points.clone())?;
         let columns = LazyTensor::try_vj(self.frequencies.clone())?;

@@ -1,4 +1,4 @@
-//! Gaussian processes that have seen data.
+//! Gaussian processes that are conditioned on data.
 
 use burn::{prelude::*, tensor::TensorData};
 use burn_lazy::LazyTensor;
@@ -13,10 +13,10 @@ use crate::{
     system::System,
 };
 
-/// A Gaussian process that has seen data; [`ExactGp::condition`] makes it.
+/// A Gaussian process that is conditioned on data; [`ExactGp::condition`] makes it.
 ///
-/// It holds the data and the solution of one system, and has no gradients by the parameters of the process. To save
-/// it, save the record of the process and condition it again.
+/// It holds the data and the solution of one linear system. It has no gradients by the parameters of the process.
+/// To save it, save the record of the process and condition the process again.
 ///
 /// ```
 /// # #[cfg(feature = "flex")] {
@@ -46,20 +46,20 @@ pub struct Posterior<K: Kernel> {
     pub(super) system: System,
 }
 
-/// What a process predicts at its own points if each of them is left out.
+/// The predictions of a process at each of its own points, where that point is left out.
 #[derive(Clone, Debug)]
 pub struct LeaveOneOut {
     /// The means, `[N, T]`.
     pub mean: Tensor<2>,
-    /// The variances of the targets, with noise, `[N, 1]`.
+    /// The variances of the targets, including noise, `[N, 1]`.
     pub variance: Tensor<2>,
 }
 
 impl<K: Kernel> Posterior<K> {
-    /// The most points, old and new, of which samples are drawn.
+    /// The largest number of points for which samples are drawn: those of the data and the new ones together.
     const MOST_SAMPLED: usize = 4096;
 
-    /// The process without gradients, given checked data.
+    /// The posterior of a process without gradients, for data that have been checked.
     pub(super) fn new(process: ExactGp<K>, x: Tensor<2>, t: Tensor<2>) -> Result<Self, LayerError> {
         let [points, _] = x.dims();
         let k = process.covariance(&x)?;
@@ -78,21 +78,21 @@ impl<K: Kernel> Posterior<K> {
         })
     }
 
-    /// The covariance of the values at `at` with those at the data.
+    /// The covariance of the function values at `at` with those at the data.
     pub(super) fn covariance(&self, at: &Tensor<2>) -> Result<LazyTensor, LayerError> {
         let rows = LazyTensor::try_vi(at.clone())?;
         let columns = LazyTensor::try_vj(self.x.clone())?;
         Ok(self.process.kernel.try_forward(&rows, &columns)?)
     }
 
-    /// The mean $m(z) + k(z, x) A^{-1} (t - m(x))$ at the points `at`. Differentiable by them.
+    /// The mean $m(z) + k(z, x) A^{-1} (t - m(x))$ at the points `at`, differentiable by `at`.
     ///
     /// # Shapes
     /// - at: `[M, D]`
     /// - output: `[M, T]`
     ///
     /// # Panics
-    /// As [`try_mean`](Self::try_mean) gives errors.
+    /// If [`try_mean`](Self::try_mean) returns an error.
     #[track_caller]
     pub fn mean(&self, at: Tensor<2>) -> Tensor<2> {
         expect(self.try_mean(at))
@@ -107,15 +107,15 @@ impl<K: Kernel> Posterior<K> {
         Ok(product + self.process.mean.try_forward(at)?)
     }
 
-    /// The variance $k(z, z) - k(z, x) A^{-1} k(x, z)$ of the function at the points `at`, for each column of the
-    /// targets. Add the noise for the variance of observations. Without gradients.
+    /// The variance $k(z, z) - k(z, x) A^{-1} k(x, z)$ of the function at the points `at`, which is the same for
+    /// each column of the targets. Add the noise to get the variance of observations. Without gradients.
     ///
     /// # Shapes
     /// - at: `[M, D]`
     /// - output: `[M, 1]`
     ///
     /// # Panics
-    /// As [`try_variance`](Self::try_variance) gives errors.
+    /// If [`try_variance`](Self::try_variance) returns an error.
     #[track_caller]
     pub fn variance(&self, at: Tensor<2>) -> Tensor<2> {
         expect(self.try_variance(at))
@@ -124,7 +124,8 @@ impl<K: Kernel> Posterior<K> {
     /// Like [`variance`](Self::variance), with an error instead of a panic.
     ///
     /// # Errors
-    /// If the points have another number of coordinates than the data, or another type, or if a system is not solved.
+    /// If the points have another number of coordinates than the data, or another type, or if a linear system
+    /// cannot be solved.
     pub fn try_variance(&self, at: Tensor<2>) -> Result<Tensor<2>, LayerError> {
         let at = at.inner();
         let explained = self.system.explained(&self.covariance(&at)?.t())?;
@@ -139,18 +140,18 @@ impl<K: Kernel> Posterior<K> {
         Ok(Tensor::from_data(TensorData::new(values, shape), options))
     }
 
-    /// Random functions of the process at the points `at`, by Matheron's rule: $f(z) + k(z, x) A^{-1} (t - f(x) - e)$
-    /// with a random function $f$ of the process before there are data and random noise $e$ (Wilson et al.,
-    /// "Efficiently sampling functions from Gaussian process posteriors", 2020). Without gradients.
+    /// Random functions of the process at the points `at`, by Matheron's rule:
+    /// $f(z) + k(z, x) A^{-1} (t - f(x) - e)$ with a random function $f$ of the prior process and random noise $e$
+    /// (Wilson et al., "Efficiently sampling functions from Gaussian process posteriors", 2020). Without gradients.
     ///
-    /// The covariance of all N + M points is stored. [`path`](Self::path) needs no such matrix, and is approximate.
+    /// The covariance of all N + M points is stored. [`path`](Self::path) needs no such matrix, but is approximate.
     ///
     /// # Shapes
     /// - at: `[M, D]`
     /// - output: `[count, M, T]`
     ///
     /// # Panics
-    /// As [`try_sample`](Self::try_sample) gives errors.
+    /// If [`try_sample`](Self::try_sample) returns an error.
     #[track_caller]
     pub fn sample(&self, at: Tensor<2>, count: usize, seed: u64) -> Tensor<3> {
         expect(self.try_sample(at, count, seed))
@@ -159,8 +160,9 @@ impl<K: Kernel> Posterior<K> {
     /// Like [`sample`](Self::sample), with an error instead of a panic.
     ///
     /// # Errors
-    /// If there are more than 4096 points, old and new, if the points have another number of coordinates than the
-    /// data, another type or values that are not finite, or if a system is not solved.
+    /// If the data and the new points are more than 4096 points together, if the new points have another number of
+    /// coordinates than the data, another type or values that are not finite, or if a linear system cannot be
+    /// solved.
     pub fn try_sample(
         &self,
         at: Tensor<2>,
@@ -169,7 +171,7 @@ impl<K: Kernel> Posterior<K> {
     ) -> Result<Tensor<3>, LayerError> {
         let at = at.inner();
         check_finite("the points", &at)?;
-        // Before Burn is given points that do not fit.
+        // Refuses points with another number of coordinates before Burn concatenates them with the data.
         let covariance = self.covariance(&at)?;
         let ([known, outputs], [new, _]) = (self.t.dims(), at.dims());
         let size = known + new;
@@ -183,7 +185,7 @@ impl<K: Kernel> Posterior<K> {
         let all = Tensor::cat(vec![self.x.clone(), at.clone()], 0);
         let root = self.root(&all)?;
         let columns = count * outputs;
-        // One block of random numbers is the function, the other is the noise.
+        // One block of random numbers gives the prior functions, the other one gives the noise.
         let random = dense::normal(size + known, columns, seed);
         let functions = root * random.rows(0, size);
         let observed = functions.rows(0, known) + random.rows(size, known) * self.noise.sqrt();
@@ -197,7 +199,7 @@ impl<K: Kernel> Posterior<K> {
         Ok(samples.reshape([new, count, outputs]).swap_dims(0, 1))
     }
 
-    /// $L$ with $L L^\top$ the covariance of points before there are data, up to rounding.
+    /// $L$ where $L L^\top$ is the prior covariance of the points, up to rounding.
     fn root(&self, points: &Tensor<2>) -> Result<DMatrix<f64>, LayerError> {
         let (matrix, rounding) = dense::entries(&self.process.covariance(points)?)?;
         let size = matrix.nrows();
@@ -214,15 +216,15 @@ impl<K: Kernel> Posterior<K> {
         }
     }
 
-    /// What the process predicts at each of its points if that point is left out (Rasmussen and Williams, 2006, 5.4.2),
-    /// with $a = A^{-1} (t - m)$:
+    /// The predictions at each point of the data, where that point is left out (Rasmussen and Williams, 2006,
+    /// 5.4.2), with $a = A^{-1} (t - m)$:
     ///
     /// $$t_i - a_i / (A^{-1})_{ii} \quad \text{with the variance} \quad 1 / (A^{-1})_{ii}.$$
     ///
-    /// Where inference is iterative this takes N systems.
+    /// Iterative inference solves N linear systems for this.
     ///
     /// # Panics
-    /// As [`try_leave_one_out`](Self::try_leave_one_out) gives errors.
+    /// If [`try_leave_one_out`](Self::try_leave_one_out) returns an error.
     #[track_caller]
     #[must_use]
     pub fn leave_one_out(&self) -> LeaveOneOut {
@@ -232,7 +234,7 @@ impl<K: Kernel> Posterior<K> {
     /// Like [`leave_one_out`](Self::leave_one_out), with an error instead of a panic.
     ///
     /// # Errors
-    /// If a system is not solved.
+    /// If a linear system cannot be solved.
     pub fn try_leave_one_out(&self) -> Result<LeaveOneOut, LayerError> {
         let [points, _] = self.x.dims();
         let precisions = self.system.inverse_diagonal(points)?;

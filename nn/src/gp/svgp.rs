@@ -1,4 +1,4 @@
-//! Gaussian processes of many data, by a few points that stand for them.
+//! Gaussian processes of many data points, which are summarised by a few inducing points.
 
 use burn::{module::Param, prelude::*};
 use burn_lazy::{
@@ -23,26 +23,26 @@ use crate::{
 /// Configuration to create an [`Svgp`] with [`init`](SvgpConfig::init).
 #[derive(Config, Debug)]
 pub struct SvgpConfig {
-    /// What kind of numbers the targets are.
+    /// The kind of numbers that the targets are.
     #[config(default = "LikelihoodConfig::Gaussian(1e-2)")]
     pub likelihood: LikelihoodConfig,
-    /// The mean before there are data.
+    /// The prior mean.
     #[config(default = "MeanConfig::Constant")]
     pub mean: MeanConfig,
-    /// What is added to the diagonal of the covariance of the inducing points.
+    /// The number that is added to the diagonal of the covariance of the inducing points.
     #[config(default = 1e-4)]
     pub jitter: f64,
 }
 
 impl SvgpConfig {
-    /// The process with the covariance `kernel`, on the device and in the type of the inducing points, where these
-    /// start: some of the points of the data, for example.
+    /// The process with the covariance `kernel` and the initial inducing points, whose device and type it takes.
+    /// Some of the data points, for example, can be the initial inducing points.
     ///
     /// # Shapes
     /// - inducing: `[M, D]`
     ///
     /// # Panics
-    /// As [`try_init`](Self::try_init) gives errors.
+    /// If [`try_init`](Self::try_init) returns an error.
     #[track_caller]
     pub fn init<K: Kernel>(&self, kernel: K, inducing: Tensor<2>) -> Svgp<K> {
         expect(self.try_init(kernel, inducing))
@@ -51,8 +51,8 @@ impl SvgpConfig {
     /// Like [`init`](Self::init), with an error instead of a panic.
     ///
     /// # Errors
-    /// If there are no inducing points, if the jitter is negative or not finite, or if a variance of noise is not
-    /// positive.
+    /// If there are no inducing points, if the jitter is negative or not finite, or if the variance of the noise is
+    /// not positive.
     pub fn try_init<K: Kernel>(
         &self,
         kernel: K,
@@ -81,14 +81,14 @@ impl SvgpConfig {
 /// A stochastic variational Gaussian process (Hensman, Fusi and Lawrence, "Gaussian processes for big data", 2013, and
 /// with other likelihoods Hensman, Matthews and Ghahramani, 2015).
 ///
-/// The values at M inducing points $z$, which are learned, stand for the data. They are $L v$ with
-/// $K_{zz} + \epsilon I = L L^\top$, and the distribution of $v$ is approximated by a normal one with the mean $m$ and
-/// the covariance $S S^\top$, which are learned, too. With $A = L^{-1} K_{zx}$ the function at $x$ has
+/// The function values at M inducing points $z$, which are learned, summarise the data. They are $L v$ with
+/// $K_{zz} + \epsilon I = L L^\top$. The distribution of $v$ is approximated by a normal distribution with the mean
+/// $m$ and the covariance $S S^\top$, which are learned, too. With $A = L^{-1} K_{zx}$ the function at $x$ has
 ///
 /// $$\text{the mean } \mu(x) + A^\top m \text{ and the variance } k(x, x) - |A|^2 + |S^\top A|^2.$$
 ///
-/// A step of training takes a batch of B points, memory of M times (M + B) numbers, and a Cholesky factor of the M x M
-/// matrix, on the host.
+/// A step of training takes a batch of B points, memory of $M$ times $(M + B)$ numbers, and a Cholesky factor of
+/// the M x M matrix, which is computed on the host.
 ///
 /// ```
 /// # #[cfg(all(feature = "flex", feature = "autodiff"))] {
@@ -121,7 +121,7 @@ pub struct Svgp<K> {
     pub kernel: K,
     /// $\mu$.
     pub mean: Mean,
-    /// What observations look like.
+    /// The distribution of targets, given the values of the function.
     pub likelihood: Likelihood,
     /// $z$, `[M, D]`.
     pub inducing: Param<Tensor<2>>,
@@ -133,12 +133,13 @@ pub struct Svgp<K> {
 }
 
 impl<K: Kernel> Svgp<K> {
-    /// The lower bound of the logarithm of the marginal likelihood, estimated from a batch of B of N points:
+    /// The lower bound of the logarithm of the marginal likelihood, estimated from a batch of B out of N points:
     ///
     /// $$\frac N B \sum_b \mathrm E \log p(t_b | f(x_b)) - \mathrm{KL},$$
     ///
-    /// with the divergence of the normal distribution of $v$ from the standard one,
-    /// $\frac 1 2 (|S|^2 + |m|^2 - M) - \sum \log S_{ii}$. Differentiable once by all parameters, by `x` and by `t`.
+    /// where KL is the divergence of the normal distribution of $v$ from the standard one,
+    /// $\frac 1 2 (|S|^2 + |m|^2 - M) - \sum \log S_{ii}$. `total` is N. Differentiable once by all parameters, by
+    /// `x` and by `t`.
     ///
     /// # Shapes
     /// - x: `[B, D]`
@@ -146,7 +147,7 @@ impl<K: Kernel> Svgp<K> {
     /// - output: `[1]`
     ///
     /// # Panics
-    /// As [`try_elbo`](Self::try_elbo) gives errors.
+    /// If [`try_elbo`](Self::try_elbo) returns an error.
     #[track_caller]
     pub fn elbo(&self, x: Tensor<2>, t: Tensor<2>, total: usize) -> Tensor<1> {
         expect(self.try_elbo(x, t, total))
@@ -155,9 +156,9 @@ impl<K: Kernel> Svgp<K> {
     /// Like [`elbo`](Self::elbo), with an error instead of a panic.
     ///
     /// # Errors
-    /// If there are no points or not one target for each, if values are not finite, if targets are not of the kind of
-    /// the likelihood, if there are fewer points in total than in the batch, or if the covariance of the inducing
-    /// points is not positive definite.
+    /// If there are no points or not one target for each, if values are not finite, if the targets are not numbers
+    /// of the kind of the likelihood, if `total` is less than the number of points in the batch, or if the
+    /// covariance of the inducing points is not positive definite.
     pub fn try_elbo(
         &self,
         x: Tensor<2>,
@@ -195,7 +196,7 @@ impl<K: Kernel> Svgp<K> {
     /// - output: `[N, 1]` and `[N, 1]`
     ///
     /// # Panics
-    /// As [`try_predict`](Self::try_predict) gives errors.
+    /// If [`try_predict`](Self::try_predict) returns an error.
     #[track_caller]
     pub fn predict(&self, at: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
         expect(self.try_predict(at))
@@ -207,7 +208,7 @@ impl<K: Kernel> Svgp<K> {
     /// If the points have another number of coordinates than the inducing points, or another type, or if the covariance
     /// of the inducing points is not positive definite.
     pub fn try_predict(&self, at: Tensor<2>) -> Result<(Tensor<2>, Tensor<2>), LayerError> {
-        // The smallest variance whose root has a derivative.
+        // Variances are at least this, because the square root has no derivative at 0.
         const SMALLEST: f64 = 1e-12;
 
         let inducing = self.inducing.val();

@@ -1,4 +1,4 @@
-//! Kernels that are made of others.
+//! Kernels that are composed of other kernels.
 
 use std::ops::{Add, Mul};
 
@@ -19,7 +19,7 @@ use crate::{
 pub struct ScaleConfig {
     /// The number of variances in a batch, if there is one.
     pub batch: Option<usize>,
-    /// The variance at the start.
+    /// The initial variance.
     #[config(default = "core::f64::consts::LN_2")]
     pub variance: f64,
 }
@@ -29,7 +29,7 @@ impl ScaleConfig {
     /// (`(&device, DType::F64)`).
     ///
     /// # Panics
-    /// As [`try_init`](Self::try_init) gives errors.
+    /// If [`try_init`](Self::try_init) returns an error.
     #[track_caller]
     pub fn init<K: Kernel>(
         &self,
@@ -42,7 +42,7 @@ impl ScaleConfig {
     /// Like [`init`](Self::init), with an error instead of a panic.
     ///
     /// # Errors
-    /// If the variance is not positive and finite, or there are no kernels.
+    /// If the variance is not positive and finite, or the batch has no kernels.
     pub fn try_init<K: Kernel>(
         &self,
         kernel: K,
@@ -89,20 +89,20 @@ impl<K: Kernel> Kernel for Scale<K> {
     }
 }
 
-/// Defines a kernel of two kernels.
+/// Defines a kernel that combines two kernels.
 macro_rules! pair {
     ($(#[doc = $doc:literal])* $name:ident $combine:ident) => {
         $(#[doc = $doc])*
         #[derive(Module, Debug)]
         pub struct $name<A, B> {
-            /// The left one.
+            /// The left kernel.
             pub left: A,
-            /// The right one.
+            /// The right kernel.
             pub right: B,
         }
 
         impl<A: Kernel, B: Kernel> $name<A, B> {
-            /// The kernel of two kernels.
+            /// The combination of two kernels.
             pub fn new(left: A, right: B) -> Self {
                 Self { left, right }
             }
@@ -129,7 +129,7 @@ macro_rules! pair {
 }
 
 pair! {
-    /// The sum of two kernels, $k(x, y) + l(x, y)$: of a function that is the sum of two independent ones.
+    /// The sum of two kernels, $k(x, y) + l(x, y)$: the covariance of the sum of two independent functions.
     ///
     /// ```
     /// # #[cfg(feature = "flex")] {
@@ -165,15 +165,15 @@ pair! {
     Product try_mul
 }
 
-/// Which coordinates [`ActiveDims`] takes.
+/// Configuration to create an [`ActiveDims`] with [`init`](ActiveDimsConfig::init).
 #[derive(Config, Debug)]
 pub struct ActiveDimsConfig {
-    /// Their indices, in the order in which the kernel gets them.
+    /// The indices of the coordinates, in the order in which the kernel gets them.
     pub dims: Vec<usize>,
 }
 
 impl ActiveDimsConfig {
-    /// `kernel` of these coordinates.
+    /// `kernel` applied to these coordinates.
     ///
     /// # Panics
     /// If there are no coordinates.

@@ -16,7 +16,7 @@ pub struct LinearConfig {
     pub ard: Option<usize>,
     /// The number of kernels in a batch, if there is one.
     pub batch: Option<usize>,
-    /// The variances at the start.
+    /// The initial variances.
     #[config(default = 1.0)]
     pub variance: f64,
 }
@@ -27,7 +27,7 @@ impl LinearConfig {
     /// Like [`init`](Self::init), with an error instead of a panic.
     ///
     /// # Errors
-    /// If the variance is not positive and finite, or there are no coordinates or no kernels.
+    /// If the variance is not positive and finite, or there are no coordinates, or the batch has no kernels.
     pub fn try_init(
         &self,
         options: impl Into<TensorCreationOptions>,
@@ -75,7 +75,7 @@ pub struct PolynomialConfig {
     pub degree: u16,
     /// The number of kernels in a batch, if there is one.
     pub batch: Option<usize>,
-    /// $c$ at the start.
+    /// The initial value of $c$.
     #[config(default = 1.0)]
     pub offset: f64,
 }
@@ -86,7 +86,7 @@ impl PolynomialConfig {
     /// Like [`init`](Self::init), with an error instead of a panic.
     ///
     /// # Errors
-    /// If $c$ is not positive and finite, or there are no kernels.
+    /// If $c$ is not positive and finite, or the batch has no kernels.
     pub fn try_init(
         &self,
         options: impl Into<TensorCreationOptions>,
@@ -138,10 +138,10 @@ impl CosineConfig {
     }
 }
 
-/// The cosine of the angle between two points, $\langle x, y \rangle / (|x| |y|)$, and 0 where a point is 0. It has no
-/// parameters.
+/// The cosine of the angle between two points, $\langle x, y \rangle / (|x| |y|)$, or 0 if one of the points is 0.
+/// It has no parameters.
 ///
-/// This is no cosine of a distance, which GPyTorch gives that name. Such a kernel is a
+/// It is not the cosine of a distance, which is called a cosine kernel in GPyTorch. Such a kernel is a
 /// [`SpectralMixture`](super::SpectralMixture).
 ///
 /// ```
@@ -226,7 +226,7 @@ impl Kernel for ArcCosine {
         kernels::try_arc_cosine(x, y, self.order)
     }
 
-    /// The angle is 0, but $\pi / 2$ where the point is 0.
+    /// The angle between equal points is 0, except that it is $\pi / 2$ if the point is 0.
     fn try_diagonal(&self, x: &LazyTensor) -> Result<LazyTensor, LazyError> {
         match self.order {
             0 => x.norm().try_not_equal(0.0)?.try_mul(0.5)?.try_add(0.5),

@@ -1,8 +1,8 @@
-//! Kernels with parameters that are learned, as modules.
+//! Kernels with learned parameters, as modules.
 //!
-//! A [`Kernel`] makes a symbolic matrix $k(x_i, y_j)$ of two clouds of points. Its parameters are trained as those of
-//! any module. The formulas are those of [`burn_lazy::kernels`], so a product with such a matrix costs what the bare
-//! formula costs.
+//! A [`Kernel`] makes a symbolic matrix $k(x_i, y_j)$ of two point clouds. Its parameters are trained like those of
+//! any module. The formulas are those of [`burn_lazy::kernels`], so a product with such a matrix costs as much as
+//! with the plain formula.
 //!
 //! | kernel | formula | parameters |
 //! |---|---|---|
@@ -17,17 +17,18 @@
 //! | [`Cosine`] | $\langle x, y \rangle / (\lvert x \rvert \lvert y \rvert)$ | none |
 //! | [`ArcCosine`] | of order 0, 1 or 2 | none |
 //!
-//! Kernels are composed: `a + b` and `a * b` are [`Sum`] and [`Product`], [`Scale`] has a variance, [`ActiveDims`]
-//! takes some coordinates, and [`Warp`] takes features of the points, such as those of a neural network.
+//! Kernels are composed: `a + b` and `a * b` are [`Sum`] and [`Product`], [`Scale`] multiplies by a variance,
+//! [`ActiveDims`] uses some of the coordinates, and [`Warp`] uses features of the points, such as those of a neural
+//! network.
 //!
-//! Length scales, periods and the like are one number for all coordinates, or one for each: `with_ard(Some(D))`
-//! ("automatic relevance determination"). With `with_batch(Some(B))` there are B kernels in a batch, and the formula
-//! has the batch dimension `B`.
+//! Length scales, periods and similar parameters are one number for all coordinates, or one for each coordinate:
+//! `with_ard(Some(D))` ("automatic relevance determination"). With `with_batch(Some(B))` there are B kernels in a
+//! batch, and the formula has the batch dimension `B`.
 //!
-//! White noise is no kernel of points, as it asks whether two points are the same observation. It is the diagonal of a
-//! Gaussian process, [`ExactGpConfig::noise`](crate::gp::ExactGpConfig::noise).
+//! White noise is not a kernel of points, because it depends on whether two points are the same observation. It is
+//! added to the diagonal by a Gaussian process, [`ExactGpConfig::noise`](crate::gp::ExactGpConfig::noise).
 //!
-//! The [guide](crate::guide::kernels) says which kernel when.
+//! The [guide](crate::guide::kernels) says when to use which kernel.
 //!
 //! ```
 //! # #[cfg(all(feature = "flex", feature = "autodiff"))] {
@@ -78,8 +79,9 @@ use crate::error::expect;
 
 /// A positive definite function $k(x, y)$ of two points, with parameters.
 ///
-/// An own kernel implements [`try_forward`](Self::try_forward), and [`try_diagonal`](Self::try_diagonal) if there is a
-/// simpler formula where both points are the same. [`Sum::new`] and [`Product::new`] compose it with others.
+/// A kernel of your own implements [`try_forward`](Self::try_forward), and [`try_diagonal`](Self::try_diagonal) if
+/// there is a simpler formula for two equal points. [`Sum::new`] and [`Product::new`] combine it with other
+/// kernels.
 ///
 /// ```
 /// use burn::prelude::*;
@@ -117,26 +119,26 @@ pub trait Kernel: Module + ModuleDisplay {
     /// Batch dimensions broadcast with those of the parameters.
     ///
     /// # Errors
-    /// If the points have different numbers of coordinates, or others than there are parameters, or if batches do not
-    /// fit together.
+    /// If the points have different numbers of coordinates, if the number of coordinates does not fit the
+    /// parameters, or if batch dimensions do not broadcast.
     fn try_forward(&self, x: &LazyTensor, y: &LazyTensor) -> Result<LazyTensor, LazyError>;
 
     /// The matrix $k(x_i, y_j)$; see [`try_forward`](Self::try_forward).
     ///
     /// # Panics
-    /// As [`try_forward`](Self::try_forward) gives errors.
+    /// If [`try_forward`](Self::try_forward) returns an error.
     #[track_caller]
     fn forward(&self, x: &LazyTensor, y: &LazyTensor) -> LazyTensor {
         expect(self.try_forward(x, y))
     }
 
-    /// The diagonal $k(x_i, x_i)$ as a formula of rows, of the rows `x`. It may be a number or a formula of parameters
-    /// alone.
+    /// The diagonal $k(x_i, x_i)$ as a formula of rows, for the rows `x`. It may be a number or a formula of
+    /// parameters alone.
     ///
     /// # Errors
     /// As [`try_forward`](Self::try_forward).
     fn try_diagonal(&self, x: &LazyTensor) -> Result<LazyTensor, LazyError> {
-        // Both points are rows, so this is no formula of pairs.
+        // Both points are formulas of rows, so this is not a formula of pairs.
         self.try_forward(x, x)
     }
 
@@ -151,7 +153,7 @@ pub trait Kernel: Module + ModuleDisplay {
     fn try_diag<const R: usize>(&self, x: Tensor<R>) -> Result<Tensor<R>, LazyError> {
         let rows = LazyTensor::try_vi(x)?;
         let values = self.try_diagonal(&rows)?;
-        // A coordinate of the points gives the number of rows and the type, where the values depend on none.
+        // The values may depend on no point. A coordinate of the points adds the number of rows and the type.
         let both = LazyTensor::try_concat(&[values, rows.try_elem(0)?])?;
         let both: Tensor<R> = both.try_evaluate()?;
         Ok(both.narrow(R - 1, 0, 1))
@@ -160,26 +162,26 @@ pub trait Kernel: Module + ModuleDisplay {
     /// The variances $k(x_i, x_i)$; see [`try_diag`](Self::try_diag).
     ///
     /// # Panics
-    /// As [`try_diag`](Self::try_diag) gives errors.
+    /// If [`try_diag`](Self::try_diag) returns an error.
     #[track_caller]
     fn diag<const R: usize>(&self, x: Tensor<R>) -> Tensor<R> {
         expect(self.try_diag(x))
     }
 }
 
-/// An error if points do not have equally many coordinates: formulas would take those of one coordinate as points of
-/// equal coordinates.
+/// Returns an error if the points have different numbers of coordinates. Without this check, points of one
+/// coordinate would be broadcast to the number of coordinates of the other points.
 fn check_points(x: &LazyTensor, y: &LazyTensor) -> Result<(), LazyError> {
     x.try_dot(y).map(drop)
 }
 
-/// Defines the settings of kernels: `init`, which panics, by `try_init`.
+/// Defines `init` of a kernel's configuration, which panics where `try_init` returns an error.
 macro_rules! init {
     ($kernel:ident) => {
         /// The kernel, on a device (`&device`) in its default type, or in a given type (`(&device, DType::F64)`).
         ///
         /// # Panics
-        /// As [`try_init`](Self::try_init) gives errors.
+        /// If [`try_init`](Self::try_init) returns an error.
         #[track_caller]
         pub fn init(&self, options: impl Into<burn::tensor::TensorCreationOptions>) -> $kernel {
             crate::error::expect(self.try_init(options))

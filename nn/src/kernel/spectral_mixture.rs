@@ -1,4 +1,4 @@
-//! A kernel with a spectrum that is a mixture of Gaussians.
+//! A kernel whose spectrum is a mixture of Gaussians.
 
 use std::f64::consts::PI;
 
@@ -20,14 +20,14 @@ pub struct SpectralMixtureConfig {
     pub dim: usize,
     /// The number of kernels in a batch, if there is one.
     pub batch: Option<usize>,
-    /// The frequencies at the start are spread evenly between 0 and this one. Half the inverse of the smallest distance
-    /// of neighbouring points is the most that data can tell.
+    /// The initial frequencies are spread evenly between 0 and this one. The highest frequency that data can
+    /// resolve is half the inverse of the smallest distance between neighbouring points.
     #[config(default = 1.0)]
     pub max_frequency: f64,
-    /// The variances of all frequencies at the start.
+    /// The initial variance of all frequencies.
     #[config(default = 0.1)]
     pub variance: f64,
-    /// The sum of all weights at the start, which is the variance $k(x, x)$.
+    /// The initial sum of all weights, which is the variance $k(x, x)$.
     #[config(default = 1.0)]
     pub weight: f64,
 }
@@ -38,7 +38,8 @@ impl SpectralMixtureConfig {
     /// Like [`init`](Self::init), with an error instead of a panic.
     ///
     /// # Errors
-    /// If a number is not positive and finite, or there are no components, coordinates or kernels.
+    /// If a number is not positive and finite, or there are no components or coordinates, or the batch has no
+    /// kernels.
     pub fn try_init(
         &self,
         options: impl Into<TensorCreationOptions>,
@@ -86,9 +87,10 @@ impl SpectralMixtureConfig {
 /// ```
 #[derive(Module, Debug)]
 pub struct SpectralMixture {
-    /// $w$, one a component.
+    /// $w$, one for each component.
     pub weights: Positive,
-    /// $\mu$, those of all coordinates of a component before the next one.
+    /// $\mu$: the frequencies of all coordinates of the first component, then those of the next component, and so
+    /// on.
     pub frequencies: Positive,
     /// $v$, in the same order.
     pub variances: Positive,
@@ -107,7 +109,8 @@ impl Kernel for SpectralMixture {
         let mut sum: Option<LazyTensor> = None;
         for component in 0..weights.dim() {
             let own = component * self.dim..(component + 1) * self.dim;
-            // A product that needs equal dimensions, as points of one coordinate would be broadcast.
+            // The dot product is an error if the dimensions differ. A product would broadcast points of one
+            // coordinate.
             let decay = difference
                 .square()
                 .try_dot(variances.try_slice(own.clone())?)?

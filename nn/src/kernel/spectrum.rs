@@ -25,10 +25,10 @@ use crate::{
 /// # Ok::<(), burn_lazy_nn::LayerError>(())
 /// ```
 pub trait Spectral: Kernel {
-    /// Random frequencies for points of `dim` coordinates. The same seed gives the same ones.
+    /// Random frequencies for points of `dim` coordinates. The same seed gives the same frequencies.
     ///
     /// # Errors
-    /// If the kernel is of another number of coordinates, or a batch.
+    /// If the kernel has another number of coordinates, or if it is a batch of kernels.
     fn spectrum(&self, dim: usize, count: usize, seed: u64) -> Result<Spectrum, LayerError>;
 }
 
@@ -41,8 +41,8 @@ pub struct Spectrum {
 }
 
 impl Spectrum {
-    /// The frequencies of a kernel with the given variance $k(x, x)$: the `dim` coordinates of one after those of
-    /// another.
+    /// The frequencies of a kernel with the given variance $k(x, x)$: the `dim` coordinates of the first frequency,
+    /// then those of the next one, and so on.
     #[must_use]
     pub fn new(frequencies: Vec<f64>, dim: usize, variance: f64) -> Self {
         Self {
@@ -52,7 +52,7 @@ impl Spectrum {
         }
     }
 
-    /// The frequencies, the coordinates of one after those of another.
+    /// The frequencies: all coordinates of the first frequency, then those of the next one, and so on.
     #[must_use]
     pub fn frequencies(&self) -> &[f64] {
         &self.frequencies
@@ -71,7 +71,7 @@ impl Spectrum {
     }
 }
 
-/// A value for each coordinate.
+/// The values of a parameter, one for each coordinate.
 fn by_coordinate(parameter: &Positive, dim: usize) -> Result<Vec<f64>, LayerError> {
     let values: Vec<f64> = parameter.value().into_data().iter::<f64>().collect();
     match (parameter.batch(), values.len()) {
@@ -87,7 +87,7 @@ fn by_coordinate(parameter: &Positive, dim: usize) -> Result<Vec<f64>, LayerErro
     }
 }
 
-/// Random numbers of the normal distribution in units of the inverse length scales, with the coordinates as rows.
+/// Normally distributed random numbers, divided by the length scales. Rows are coordinates.
 fn normal(
     length_scale: &Positive,
     dim: usize,
@@ -101,7 +101,7 @@ fn normal(
     Ok(numbers)
 }
 
-/// Another seed.
+/// A seed that follows from another one.
 fn next(seed: u64) -> u64 {
     seed.wrapping_add(0x9e37_79b9_7f4a_7c15)
 }
@@ -114,7 +114,7 @@ impl Spectral for Rbf {
 }
 
 impl Spectral for Matern {
-    /// Student's distribution with $2 \nu$ degrees of freedom.
+    /// The frequencies have Student's distribution with $2 \nu$ degrees of freedom.
     fn spectrum(&self, dim: usize, count: usize, seed: u64) -> Result<Spectrum, LayerError> {
         let freedom = match self.smoothness() {
             Smoothness::Half => 1,
@@ -139,10 +139,10 @@ impl<K: Spectral> Spectral for Scale<K> {
 }
 
 impl<A: Spectral, B: Spectral> Spectral for Product<A, B> {
-    /// The sum of a frequency of each.
+    /// Each frequency is the sum of one frequency of each kernel.
     fn spectrum(&self, dim: usize, count: usize, seed: u64) -> Result<Spectrum, LayerError> {
         let left = self.left.spectrum(dim, count, seed)?;
-        // Two steps on, as the left one may have taken one.
+        // The seed is two steps on, because the left kernel may have used the next one.
         let right = self.right.spectrum(dim, count, next(next(!seed)))?;
         let both = left.frequencies.iter().zip(&right.frequencies);
         let sums = both.map(|(left, right)| left + right).collect();
@@ -151,7 +151,7 @@ impl<A: Spectral, B: Spectral> Spectral for Product<A, B> {
 }
 
 impl<K: Spectral> Spectral for ActiveDims<K> {
-    /// 0 in other coordinates.
+    /// The frequencies are 0 in the other coordinates.
     fn spectrum(&self, dim: usize, count: usize, seed: u64) -> Result<Spectrum, LayerError> {
         let active = self.dims();
         if let Some(own) = active.iter().find(|own| **own >= dim) {

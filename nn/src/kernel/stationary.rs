@@ -1,4 +1,4 @@
-//! Kernels of the difference of two points.
+//! Kernels that depend on the difference of two points.
 
 use burn::{prelude::*, tensor::TensorCreationOptions};
 use burn_lazy::{IntoLazy, LazyError, LazyTensor, kernels};
@@ -9,7 +9,7 @@ use crate::{
     positive::{Positive, PositiveConfig},
 };
 
-/// A parameter of one number, or of one for each coordinate, that starts with `value`.
+/// A parameter with one number, or one for each coordinate, whose initial values are `value`.
 pub(super) fn parameter(
     value: f64,
     ard: Option<usize>,
@@ -21,9 +21,9 @@ pub(super) fn parameter(
         .try_init(options)
 }
 
-/// The diagonal of a kernel that is 1 where both points are the same, for points that fit its length scales.
+/// The diagonal of a kernel that is 1 for equal points. It is an error if the points do not fit the length scales.
 fn ones(length_scale: &Positive, x: &LazyTensor) -> Result<LazyTensor, LazyError> {
-    // The length scales may have a batch, which the diagonal has, too.
+    // If the length scales have a batch, the diagonal has the same batch.
     let parts = [1.0.into_lazy()?, length_scale.by_coordinate(x)?];
     LazyTensor::try_concat(&parts)?.try_elem(0)
 }
@@ -35,7 +35,7 @@ pub struct RbfConfig {
     pub ard: Option<usize>,
     /// The number of kernels in a batch, if there is one.
     pub batch: Option<usize>,
-    /// The length scales at the start.
+    /// The initial length scales.
     #[config(default = "core::f64::consts::LN_2")]
     pub length_scale: f64,
 }
@@ -46,7 +46,7 @@ impl RbfConfig {
     /// Like [`init`](Self::init), with an error instead of a panic.
     ///
     /// # Errors
-    /// If the length scale is not positive and finite, or there are no coordinates or no kernels.
+    /// If the length scale is not positive and finite, or there are no coordinates, or the batch has no kernels.
     pub fn try_init(&self, options: impl Into<TensorCreationOptions>) -> Result<Rbf, LayerError> {
         Ok(Rbf {
             length_scale: parameter(self.length_scale, self.ard, self.batch, options)?,
@@ -111,7 +111,7 @@ pub struct MaternConfig {
     pub ard: Option<usize>,
     /// The number of kernels in a batch, if there is one.
     pub batch: Option<usize>,
-    /// The length scales at the start.
+    /// The initial length scales.
     #[config(default = "core::f64::consts::LN_2")]
     pub length_scale: f64,
 }
@@ -122,7 +122,7 @@ impl MaternConfig {
     /// Like [`init`](Self::init), with an error instead of a panic.
     ///
     /// # Errors
-    /// If the length scale is not positive and finite, or there are no coordinates or no kernels.
+    /// If the length scale is not positive and finite, or there are no coordinates, or the batch has no kernels.
     pub fn try_init(
         &self,
         options: impl Into<TensorCreationOptions>,
@@ -136,12 +136,12 @@ impl MaternConfig {
 
 /// The Matérn kernel (Rasmussen and Williams, 2006, 4.2), with $r = |(x - y) / \ell|$:
 ///
-/// - $e^{-r}$ of smoothness 1/2,
-/// - $(1 + \sqrt 3 r) e^{-\sqrt 3 r}$ of smoothness 3/2,
-/// - $(1 + \sqrt 5 r + 5 r^2 / 3) e^{-\sqrt 5 r}$ of smoothness 5/2.
+/// - $e^{-r}$ for smoothness 1/2,
+/// - $(1 + \sqrt 3 r) e^{-\sqrt 3 r}$ for smoothness 3/2,
+/// - $(1 + \sqrt 5 r + 5 r^2 / 3) e^{-\sqrt 5 r}$ for smoothness 5/2.
 ///
-/// The first derivatives of the last two are right where points coincide. The first has none there, which is taken
-/// as 0.
+/// For smoothness 3/2 and 5/2 the first derivatives are correct where points coincide. The kernel of smoothness 1/2
+/// has no derivative there; 0 is used.
 ///
 /// ```
 /// # #[cfg(feature = "flex")] {
@@ -197,10 +197,10 @@ pub struct RationalQuadraticConfig {
     pub ard: Option<usize>,
     /// The number of kernels in a batch, if there is one.
     pub batch: Option<usize>,
-    /// The length scales at the start.
+    /// The initial length scales.
     #[config(default = "core::f64::consts::LN_2")]
     pub length_scale: f64,
-    /// $\alpha$ at the start.
+    /// The initial value of $\alpha$.
     #[config(default = 1.0)]
     pub alpha: f64,
 }
@@ -211,7 +211,7 @@ impl RationalQuadraticConfig {
     /// Like [`init`](Self::init), with an error instead of a panic.
     ///
     /// # Errors
-    /// If a number is not positive and finite, or there are no coordinates or no kernels.
+    /// If a number is not positive and finite, or there are no coordinates, or the batch has no kernels.
     pub fn try_init(
         &self,
         options: impl Into<TensorCreationOptions>,
@@ -266,10 +266,10 @@ pub struct PeriodicConfig {
     pub ard: Option<usize>,
     /// The number of kernels in a batch, if there is one.
     pub batch: Option<usize>,
-    /// The length scales at the start.
+    /// The initial length scales.
     #[config(default = "core::f64::consts::LN_2")]
     pub length_scale: f64,
-    /// The periods at the start.
+    /// The initial periods.
     #[config(default = 1.0)]
     pub period: f64,
 }
@@ -280,7 +280,7 @@ impl PeriodicConfig {
     /// Like [`init`](Self::init), with an error instead of a panic.
     ///
     /// # Errors
-    /// If a number is not positive and finite, or there are no coordinates or no kernels.
+    /// If a number is not positive and finite, or there are no coordinates, or the batch has no kernels.
     pub fn try_init(
         &self,
         options: impl Into<TensorCreationOptions>,
@@ -296,8 +296,8 @@ impl PeriodicConfig {
 /// The periodic kernel $\exp(-2 \sum_k \sin^2(\pi (x_k - y_k) / p_k) / \ell_k^2)$ (MacKay, "Introduction to Gaussian
 /// processes", 1998).
 ///
-/// It is a product over coordinates. scikit-learn's `ExpSineSquared` takes the sine of the distance instead, which is
-/// the same for one coordinate.
+/// It is a product over coordinates. scikit-learn's `ExpSineSquared` takes the sine of the distance instead, which
+/// is the same for points of one coordinate.
 ///
 /// ```
 /// # #[cfg(feature = "flex")] {
@@ -338,7 +338,7 @@ impl Kernel for Periodic {
 /// Configuration to create a [`Constant`] kernel with [`init`](ConstantConfig::init).
 #[derive(Config, Debug)]
 pub struct ConstantConfig {
-    /// The constant at the start.
+    /// The initial constant.
     pub value: f64,
     /// The number of kernels in a batch, if there is one.
     pub batch: Option<usize>,
@@ -350,7 +350,7 @@ impl ConstantConfig {
     /// Like [`init`](Self::init), with an error instead of a panic.
     ///
     /// # Errors
-    /// If the constant is not positive and finite, or there are no kernels.
+    /// If the constant is not positive and finite, or the batch has no kernels.
     pub fn try_init(
         &self,
         options: impl Into<TensorCreationOptions>,
@@ -361,7 +361,7 @@ impl ConstantConfig {
     }
 }
 
-/// The kernel $k(x, y) = c$, of a function that is the same number everywhere.
+/// The kernel $k(x, y) = c$ of constant functions.
 ///
 /// ```
 /// # #[cfg(feature = "flex")] {
@@ -388,7 +388,7 @@ impl Kernel for Constant {
 
     fn try_forward(&self, x: &LazyTensor, y: &LazyTensor) -> Result<LazyTensor, LazyError> {
         check_points(x, y)?;
-        // The points give the matrix its size.
+        // The elements of `x` and `y` give the matrix its numbers of rows and columns.
         let parts = [self.value.of(x)?, x.try_elem(0)?, y.try_elem(0)?];
         LazyTensor::try_concat(&parts)?.try_elem(0)
     }

@@ -42,8 +42,8 @@ impl FeatureMap for nn::Linear {
     }
 }
 
-/// A kernel of features of the points, $k(g(x), g(y))$, where $g$ is learned with it: deep kernel learning (Wilson, Hu,
-/// Salakhutdinov and Xing, 2016).
+/// A kernel of features of the points, $k(g(x), g(y))$, where $g$ is learned together with the kernel: deep kernel
+/// learning (Wilson, Hu, Salakhutdinov and Xing, 2016).
 ///
 /// The features are computed once for each row and each column, by Burn, when the formula is made. Points may have up
 /// to two batch dimensions.
@@ -76,9 +76,10 @@ impl<M: FeatureMap, K: Kernel> Warp<M, K> {
         Self { map, kernel }
     }
 
-    /// The features of points, which are a formula of rows.
+    /// The features of points, where `x` is a formula of rows.
     fn rows(&self, x: &LazyTensor) -> Result<LazyTensor, LazyError> {
-        // A block needs both axes, and evaluation refuses formulas of both: what is left depends on rows alone.
+        // Refuses formulas of columns alone. Evaluation refuses formulas of both axes, so `x` depends on rows
+        // alone.
         if let Err(error) = x.try_block(0..0, 0..0)
             && !matches!(error, LazyError::MissingAxis { axis: Axis::J, .. })
         {
@@ -91,7 +92,7 @@ impl<M: FeatureMap, K: Kernel> Warp<M, K> {
         }
     }
 
-    /// The same for points that are a tensor.
+    /// The features of points that are given as a tensor.
     fn features<const R: usize>(&self, x: Tensor<R>) -> Result<LazyTensor, LazyError> {
         let mut shape = x.dims();
         let points: usize = shape[..R - 1].iter().product();

@@ -1,4 +1,4 @@
-//! The mean distance of points to the nearest ones of another cloud.
+//! The mean distance from points to the nearest points of another cloud.
 
 use burn::prelude::*;
 use burn_lazy::LazyTensor;
@@ -16,7 +16,7 @@ pub struct ChamferLossConfig {
     /// Whether distances are squared.
     #[config(default = true)]
     pub squared: bool,
-    /// Which points look for their nearest ones.
+    /// The points for which the nearest point of the other cloud is found.
     #[config(default = "Direction::Both")]
     pub direction: Direction,
 }
@@ -34,11 +34,12 @@ impl ChamferLossConfig {
 /// The Chamfer distance of two clouds of points (Fan, Su and Guibas, "A point set generation network for 3D object
 /// reconstruction from a single image", 2017):
 /// $$\sum_i a_i \min_j |x_i - y_j|^2 + \sum_j b_j \min_i |x_i - y_j|^2,$$
-/// with weights $a$ and $b$ of the sum 1, equal ones by default. Weights that are given are divided by their sum.
+/// with weights $a$ and $b$ that sum to 1; by default all weights of a cloud are equal. Given weights are divided
+/// by their sum.
 ///
-/// Created by [`ChamferLossConfig`]. It has no parameters. It needs memory for the points alone. The gradient goes to
-/// the first of equally near points, and is 0 where points coincide. A point that is NaN makes the loss NaN, unless it
-/// is padding.
+/// Created by [`ChamferLossConfig`]. It has no parameters. Its memory is proportional to the number of points. The
+/// gradient goes to the first of several equally near points, and is 0 where points coincide. A point that is NaN
+/// makes the loss NaN, unless it is padding.
 ///
 /// ```
 /// use burn::prelude::*;
@@ -64,12 +65,12 @@ pub struct ChamferLoss {
 
 forward_clouds!(ChamferLoss);
 
-/// What a [`ChamferLoss`] gives for clouds with normals.
+/// The output of a [`ChamferLoss`] for clouds with normals.
 #[derive(Clone, Debug)]
 pub struct ChamferOutput {
     /// The mean distance, `[1]`, or `[B]` for a batch.
     pub distance: Tensor<1>,
-    /// The mean deviation of normals, shaped as the distance.
+    /// The mean deviation of normals, in the shape of the distance.
     pub normals: Tensor<1>,
 }
 
@@ -88,9 +89,9 @@ impl ChamferLoss {
         Ok(pair.values(self.mean(&pair, of)?))
     }
 
-    /// The loss of clouds with normals, and how far the normals of nearest points are from each other:
-    /// $\sum_i a_i (1 - |\cos(n_i, m_{j(i)})|)$ and the same from the other side, with normals $n$ of `x` and $m$ of `y`
-    /// and the index $j(i)$ of the point next to $x_i$. The cosine of a normal 0 is 0.
+    /// The loss of clouds with normals, and the mean deviation of the normals of nearest points:
+    /// $\sum_i a_i (1 - |\cos(n_i, m_{j(i)})|)$ plus the same sum over the points of `y`, with normals $n$ of `x`
+    /// and $m$ of `y` and the index $j(i)$ of the point nearest to $x_i$. The cosine of a normal that is 0 is 0.
     ///
     /// # Shapes
     /// - points and normals of x: `[N, D]`, or `[B, N, D]` for a batch
@@ -131,8 +132,8 @@ impl ChamferLoss {
         })
     }
 
-    /// The weighted means of values of the points, summed over the sides that are taken. `of` gives the values of a
-    /// side.
+    /// The weighted means of values of the points, summed over the clouds that `direction` names. `of(k)` gives the
+    /// values of cloud `k`.
     fn mean<const R: usize>(
         &self,
         pair: &Pair<R>,
@@ -145,7 +146,7 @@ impl ChamferLoss {
     }
 }
 
-/// The normals of a cloud with the length 1, or 0.
+/// The normals of a cloud, scaled to the length 1. Normals of 0 stay 0.
 fn unit_normals<const R: usize>(
     operand: &'static str,
     side: &Side<R>,

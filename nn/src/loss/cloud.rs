@@ -1,4 +1,4 @@
-//! Clouds of points as the losses take them.
+//! Point clouds as inputs of losses.
 
 use burn::{
     prelude::*,
@@ -7,7 +7,7 @@ use burn::{
 
 use super::error::{LossError, differ};
 
-/// Points with what may come with them: weights, normals, a mask of padding.
+/// Points, optionally with weights, normals and a mask of padding.
 ///
 /// `Cloud<2>` holds the points `[N, D]` of one cloud, `Cloud<3>` the points `[B, N, D]` of a batch of clouds. Clouds of
 /// different sizes make a batch if the smaller ones are padded.
@@ -60,7 +60,7 @@ impl<const R: usize> Cloud<R> {
     }
 }
 
-/// The parts that have a dimension less than the points.
+/// Defines the methods for weights and padding, whose tensors have one dimension less than the points.
 macro_rules! parts_of_clouds {
     ($($rank:literal: $part:literal $shape:literal;)*) => {$(
         impl Cloud<$rank> {
@@ -95,14 +95,14 @@ parts_of_clouds! {
     3: 2 "[B, N]";
 }
 
-/// A cloud that has been checked, in the type in which the loss is computed.
+/// A cloud that has been checked, converted to the type in which the loss is computed.
 #[derive(Clone, Debug)]
 pub(crate) struct Side<const R: usize> {
     /// `[.., N, D]`, 0 at padding.
     pub points: Tensor<R>,
     /// `[.., N, 1]`, 0 at padding.
     pub weights: Tensor<R>,
-    /// Whether the weights are those of the user.
+    /// Whether the weights were given by the user.
     pub is_weighted: bool,
     pub normals: Option<Tensor<R>>,
     /// `[.., N, 1]`.
@@ -144,15 +144,15 @@ impl<const R: usize> Pair<R> {
         })
     }
 
-    /// The same clouds, moved so that their common centre is 0. Distances are the same, and have more digits if the
-    /// points were far from 0.
+    /// The same clouds, moved so that their common centre is 0. Distances stay the same, and are computed with more
+    /// digits if the points were far from 0.
     pub fn centred(self) -> Self {
         let mean = |side: &Side<R>| side.points.clone().detach().mean_dim(R - 2);
         let centre = (mean(&self.x) + mean(&self.y)) * 0.5;
         self.map_points(|points| points - centre.clone())
     }
 
-    /// The same clouds with other points.
+    /// The same clouds with `change` applied to their points.
     pub fn map_points(self, change: impl Fn(Tensor<R>) -> Tensor<R>) -> Self {
         let changed = |side: Side<R>| Side {
             points: change(side.points),
@@ -181,7 +181,7 @@ impl<const R: usize> Pair<R> {
         }
     }
 
-    /// The clouds, of which that at the place `k` comes first.
+    /// Both clouds, cloud `k` first.
     pub fn from(&self, k: usize) -> [&Side<R>; 2] {
         match k {
             0 => [&self.x, &self.y],
@@ -262,7 +262,7 @@ impl<const R: usize> Side<R> {
         (self.weights.clone() * values).sum_dim(R - 2)
     }
 
-    /// The same cloud with points and weights that no gradient reaches.
+    /// The same cloud without gradients by points, weights and normals.
     pub fn inner(&self) -> Self {
         Self {
             points: self.points.clone().inner(),
@@ -274,7 +274,7 @@ impl<const R: usize> Side<R> {
     }
 }
 
-/// A tensor `[.., 1, 1]` as a vector of all batches.
+/// A tensor `[.., 1, 1]` as a vector with one value for each batch.
 pub(crate) fn per_batch<const R: usize>(values: Tensor<R>) -> Tensor<1> {
     let count = values.dims().iter().product::<usize>();
     values.reshape([count])
@@ -288,7 +288,7 @@ pub(crate) fn wide(dtype: DType) -> FloatDType {
     }
 }
 
-/// An error if a cloud of the batch is all padding.
+/// Returns an error if all points of a cloud in the batch are padding.
 fn check_padding<const R: usize>(
     name: &'static str,
     padding: &Tensor<R, Bool>,
@@ -307,7 +307,7 @@ fn check_padding<const R: usize>(
     }
 }
 
-/// Defines the forms in which a loss takes two clouds, from its `try_forward_clouds`.
+/// Defines the methods that take two clouds or two tensors of points, by the loss's `try_forward_clouds`.
 macro_rules! forward_clouds {
     ($loss:ident) => {
         impl $loss {
@@ -367,7 +367,7 @@ macro_rules! forward_clouds {
             /// - output: `[1]`, or `[B]` for a batch
             ///
             /// # Panics
-            /// If the clouds or their parts do not fit together, or one has no points but padding.
+            /// If the clouds or their parts do not fit together, or if a cloud has no points except padding.
             #[track_caller]
             pub fn forward_clouds<const R: usize>(&self, x: &Cloud<R>, y: &Cloud<R>) -> Tensor<1> {
                 crate::error::expect(self.try_forward_clouds(x, y))

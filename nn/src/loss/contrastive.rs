@@ -13,20 +13,21 @@ use crate::error::{check_setting, expect};
 /// Configuration to create a [`ContrastiveLoss`] with [`init`](ContrastiveLossConfig::init).
 #[derive(Config, Debug)]
 pub struct ContrastiveLossConfig {
-    /// By what cosines are divided; its value at the start, if it is learnable.
+    /// The number that cosines are divided by. If it is learnable, this is its initial value.
     #[config(default = 0.07)]
     pub temperature: f64,
-    /// Whether the temperature is a parameter, by the logarithm of its inverse.
+    /// Whether the temperature is a parameter that is learned, as the logarithm of its inverse.
     #[config(default = false)]
     pub learnable: bool,
-    /// The largest inverse of a learnable temperature. A larger one is taken as this one.
+    /// The largest inverse of a learnable temperature. Larger inverses are clamped to it.
     #[config(default = 100.0)]
     pub max_scale: f64,
-    /// The most scores that are stored at once where representations have more than 128 numbers, as products of
-    /// matrices are faster there than formulas: those of one row at least. With 0 none are stored. By default they are
-    /// $2^{22}$, or as many as there are numbers on one side if that is more.
+    /// The largest number of scores that are stored at once for representations of more than 128 numbers, for which
+    /// products of matrices are faster than formulas. The scores of at least one row are stored. With 0 no scores
+    /// are stored. The default is $2^{22}$, or the number of entries of all representations of one side if that is
+    /// more.
     pub max_logits: Option<usize>,
-    /// Whether [`forward`](ContrastiveLoss::forward) takes the mean of both directions.
+    /// Whether [`forward`](ContrastiveLoss::forward) takes the mean of the losses of both directions.
     #[config(default = true)]
     pub symmetric: bool,
 }
@@ -35,7 +36,8 @@ impl ContrastiveLossConfig {
     /// Creates the loss.
     ///
     /// # Panics
-    /// If the temperature or the largest scale is not positive, or a learnable temperature begins beyond that scale.
+    /// If the temperature or `max_scale` is not positive, or if a learnable temperature starts below 1 /
+    /// `max_scale`.
     #[track_caller]
     pub fn init(&self, device: &Device) -> ContrastiveLoss {
         expect(self.try_init(device))
@@ -59,7 +61,7 @@ impl ContrastiveLossConfig {
             self.max_scale > 0.0,
         )?;
         let scale = 1.0 / self.temperature;
-        // The logarithm is rounded.
+        // The tolerance allows for the rounding of the logarithm.
         let is_within = !self.learnable || scale <= self.max_scale * (1.0 + 1e-6);
         check_setting(
             "temperature",
@@ -78,16 +80,20 @@ impl ContrastiveLossConfig {
     }
 }
 
-/// Contrastive losses, which need memory for N representations, not for N x N scores.
+/// Contrastive losses, whose memory is that of N representations, not of N x N scores.
 ///
-/// The score of two representations is $s_{ij} = \cos(a_i, b_j) / t$ with the temperature $t$. A representation 0 has
-/// the cosine 0 with all.
+/// The score of two representations is $s_{ij} = \cos(a_i, b_j) / t$ with the temperature $t$. A representation
+/// that is 0 has the cosine 0 with all others.
 ///
-/// | method | loss of a row | source |
-/// |---|---|---|
-/// | [`forward`](Self::forward) | $-s_{ii} + \log \sum_j e^{s_{ij}}$, from both sides if it is symmetric | InfoNCE (van den Oord et al., "Representation learning with contrastive predictive coding", 2018), CLIP (Radford et al., "Learning transferable visual models from natural language supervision", 2021) |
-/// | [`forward_views`](Self::forward_views) | $-s_{i p(i)} + \log \sum_{j \neq i} e^{s_{ij}}$ over the rows of both views, with the other view $p(i)$ of $i$ | NT-Xent (Chen et al., "A simple framework for contrastive learning of visual representations", 2020) |
-/// | [`forward_labels`](Self::forward_labels) | the mean of $-s_{ip} + \log \sum_{j \neq i} e^{s_{ij}}$ over the other rows $p$ of the same label | SupCon (Khosla et al., "Supervised contrastive learning", 2020) |
+/// The loss of a row is
+/// - for [`forward`](Self::forward): $-s_{ii} + \log \sum_j e^{s_{ij}}$, from both sides if it is symmetric. This
+///   is InfoNCE (van den Oord et al., "Representation learning with contrastive predictive coding", 2018) and CLIP
+///   (Radford et al., "Learning transferable visual models from natural language supervision", 2021);
+/// - for [`forward_views`](Self::forward_views): $-s_{i p(i)} + \log \sum_{j \neq i} e^{s_{ij}}$ over the rows of
+///   both views, with the other view $p(i)$ of $i$. This is NT-Xent (Chen et al., "A simple framework for
+///   contrastive learning of visual representations", 2020);
+/// - for [`forward_labels`](Self::forward_labels): the mean of $-s_{ip} + \log \sum_{j \neq i} e^{s_{ij}}$ over the
+///   other rows $p$ of the same label. This is SupCon (Khosla et al., "Supervised contrastive learning", 2020).
 ///
 /// Created by [`ContrastiveLossConfig`]. The only parameter is the logarithm of $1 / t$, if it is learnable.
 ///
@@ -109,14 +115,15 @@ impl ContrastiveLossConfig {
 pub struct ContrastiveLoss {
     /// The logarithm of $1 / t$ of shape `[1]`, if it is learnable.
     pub log_scale: Option<Param<Tensor<1>>>,
-    /// $1 / t$, if it is not.
+    /// $1 / t$, if it is not learnable.
     scale: f64,
     max_scale: f64,
     max_logits: Option<usize>,
     symmetric: bool,
 }
 
-/// Defines a loss of all rows by the losses of each row, all in forms that panic and that return errors.
+/// Defines for each loss the mean over all rows and the losses of each row. These functions panic where the `try_`
+/// functions return an error.
 macro_rules! row_losses {
     ($(
         $(#[doc = $doc:literal])*
@@ -142,8 +149,8 @@ macro_rules! row_losses {
 }
 
 row_losses! {
-    /// The mean loss of pairs of representations, of which those of the same row belong together. Scores of long
-    /// representations are stored some rows at a time; see [`ContrastiveLossConfig::max_logits`].
+    /// The mean loss of pairs of representations: row $i$ of `a` belongs to row $i$ of `b`. The scores of long
+    /// representations are stored for some rows at a time; see [`ContrastiveLossConfig::max_logits`].
     ///
     /// # Shapes
     /// - a: `[N, D]`
@@ -154,7 +161,7 @@ row_losses! {
     /// If shapes or types differ, or there are no rows.
     forward / try_forward, forward_no_reduction / try_forward_no_reduction(a: Tensor<2>, b: Tensor<2>)
 
-    /// The mean loss of two views of the same things. Each representation is compared with all others of both views.
+    /// The mean loss of two views of the same items. Each representation is compared with all others of both views.
     /// Scores are stored as by [`forward`](Self::forward).
     ///
     /// # Shapes
@@ -169,8 +176,8 @@ row_losses! {
         b: Tensor<2>
     )
 
-    /// The mean loss of representations with labels, of which those of the same label belong together. A row whose
-    /// label no other row has counts with the loss 0.
+    /// The mean loss of representations with labels. Representations with the same label belong together. A row
+    /// whose label no other row has contributes the loss 0.
     ///
     /// # Shapes
     /// - z: `[N, D]`
@@ -178,7 +185,7 @@ row_losses! {
     /// - output: `[1]`, or `[N]` for the losses of rows
     ///
     /// # Panics
-    /// If there are no rows, or another number of labels.
+    /// If there are no rows, or if the number of labels is not the number of rows.
     forward_labels / try_forward_labels, forward_labels_no_reduction / try_forward_labels_no_reduction(
         z: Tensor<2>,
         labels: Tensor<1, Int>
@@ -295,7 +302,8 @@ impl ContrastiveLoss {
         Ok(rows.squeeze_dim::<1>(1).cast(dtype))
     }
 
-    /// Directions with all directions of the other side as classes, of which that of the same row is theirs.
+    /// The directions `own` as rows and the directions `other` as classes. The class of each row is the same row of
+    /// `other`.
     fn partners(&self, own: &Tensor<2>, other: &Tensor<2>) -> (Rows, Classes) {
         let [count, _] = own.dims();
         let rows = Rows {
@@ -315,8 +323,8 @@ impl ContrastiveLoss {
         (rows, classes)
     }
 
-    /// Directions of two views with those of both as classes, of which that of the same row of the other view is
-    /// theirs, and each is left out of its own.
+    /// The directions of both views as rows and as classes. The class of each row is the same row of the other
+    /// view, and each row leaves out itself as a class.
     fn views(&self, [a, b]: [Tensor<2>; 2]) -> (Rows, Classes) {
         let all = Tensor::cat(vec![a, b], 0);
         let (rows, classes) = self.partners(&all, &all);
@@ -329,7 +337,7 @@ impl ContrastiveLoss {
         (rows, classes)
     }
 
-    /// Directions, divided by the temperature.
+    /// The directions, divided by the temperature.
     fn scaled(&self, directions: &Tensor<2>) -> Tensor<2> {
         let directions = directions.clone();
         match self.learned() {
@@ -345,12 +353,12 @@ impl ContrastiveLoss {
     }
 }
 
-/// Whether the row is the column.
+/// 1 where the row and the column have the same index.
 fn itself() -> LazyTensor {
     LazyTensor::offset().equal(0.0)
 }
 
-/// The directions of two tensors of the same shape and type.
+/// The normalised rows of two tensors, which must have the same shape and type.
 fn pair(a: Tensor<2>, b: Tensor<2>) -> Result<[Tensor<2>; 2], LossError> {
     if a.dims() != b.dims() {
         return Err(differ(("a", a.dims()), ("b", b.dims()), "their sizes"));
@@ -366,7 +374,7 @@ fn pair(a: Tensor<2>, b: Tensor<2>) -> Result<[Tensor<2>; 2], LossError> {
     Ok([directions("a", a)?, directions("b", b)?])
 }
 
-/// Rows of the length 1, or 0.
+/// The rows, normalised to the length 1. Rows of 0 stay 0.
 fn directions(operand: &'static str, rows: Tensor<2>) -> Result<Tensor<2>, LossError> {
     let shape = rows.dims();
     for (size, what) in shape.into_iter().zip(["rows", "components"]) {

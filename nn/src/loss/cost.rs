@@ -1,4 +1,4 @@
-//! What it costs to bring a point to another.
+//! The cost of moving a point to another point.
 
 use std::{fmt, sync::Arc};
 
@@ -13,7 +13,7 @@ type Formula = dyn Fn(&LazyTensor, &LazyTensor) -> LazyTensor + Send + Sync;
 pub(crate) enum Cost {
     /// $|x - y|^p / p$.
     Power(f64),
-    /// A formula of the user, which may hold tensors of its own.
+    /// A formula given by the user, which may contain tensors of its own.
     Custom(Arc<Formula>),
 }
 
@@ -33,7 +33,7 @@ impl Cost {
         }
     }
 
-    /// The same without gradients, also by tensors of the formula.
+    /// The costs of pairs without gradients, also without gradients by tensors of the formula.
     pub fn constant<const R: usize>(
         &self,
         x: Tensor<R>,
@@ -42,8 +42,8 @@ impl Cost {
         Ok(self.between(x.inner(), y.inner())?.inner())
     }
 
-    /// Whether the cost stays the same when both points move by the same vector, and is multiplied by $s^p$ when they
-    /// are multiplied by $s$. The power $p$, if so.
+    /// The power $p$, if the cost stays the same when both points move by the same vector, and is multiplied by
+    /// $s^p$ when both points are multiplied by $s$.
     pub fn power(&self) -> Option<f64> {
         match self {
             Self::Power(p) => Some(*p),

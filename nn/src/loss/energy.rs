@@ -29,11 +29,12 @@ impl EnergyDistanceConfig {
 /// The energy distance of two clouds of points (Székely and Rizzo, "Energy statistics: a class of statistics based on
 /// distances", 2013):
 /// $$2 \sum_{ij} a_i b_j |x_i - y_j| - \sum_{ij} a_i a_j |x_i - x_j| - \sum_{ij} b_i b_j |y_i - y_j|$$
-/// with weights $a$ and $b$ of the sum 1, equal ones by default. Weights that are given are divided by their sum. The
-/// [unbiased](Estimator::Unbiased) estimator divides the last two sums by $1 - \sum_i a_i^2$ and $1 - \sum_j b_j^2$.
+/// with weights $a$ and $b$ that sum to 1; by default all weights of a cloud are equal. Given weights are divided
+/// by their sum. The [unbiased](Estimator::Unbiased) estimator divides the last two sums by $1 - \sum_i a_i^2$ and
+/// $1 - \sum_j b_j^2$.
 ///
-/// Created by [`EnergyDistanceConfig`]. It has no parameters. It needs memory for the points alone. The gradient of a
-/// distance is 0 where points coincide.
+/// Created by [`EnergyDistanceConfig`]. It has no parameters. Its memory is proportional to the number of points.
+/// The gradient of a distance is 0 where points coincide.
 ///
 /// ```
 /// use burn::prelude::*;

@@ -1,4 +1,4 @@
-//! What can be wrong with the inputs or the settings of a loss.
+//! The errors of the inputs and the settings of a loss.
 
 use burn::tensor::DType;
 use burn_lazy::{LazyError, OperandInfo};
@@ -19,7 +19,7 @@ pub enum LossError {
         left: Box<OperandInfo>,
         /// The other tensor.
         right: Box<OperandInfo>,
-        /// In what they differ.
+        /// The property in which they differ.
         what: &'static str,
     },
     /// Two tensors are of different types.
@@ -41,7 +41,7 @@ pub enum LossError {
         operand: &'static str,
         /// Its shape.
         shape: Vec<usize>,
-        /// What it has none of.
+        /// What it has none of, such as rows.
         what: &'static str,
     },
     /// Every point of a cloud is padding.
@@ -52,7 +52,7 @@ pub enum LossError {
         /// The batch.
         batch: usize,
     },
-    /// Masses differ, and the transport is balanced.
+    /// The sums of the weights differ, but the transport is balanced.
     #[error(
         "the weights of `x` have the sum {x} and those of `y` the sum {y}, in the batch {batch}: balanced transport \
          needs equal sums; set `reach` for unbalanced transport"
@@ -65,23 +65,23 @@ pub enum LossError {
         /// The batch.
         batch: usize,
     },
-    /// Weights are not those of a measure.
+    /// Weights are not the weights of a measure.
     #[error(
         "the weights of `{operand}` have the sum {sum} and the least value {least}, in the batch {batch}: {wanted}"
     )]
     Weights {
         /// The cloud.
         operand: &'static str,
-        /// Their sum.
+        /// The sum of the weights.
         sum: f64,
-        /// Their least value.
+        /// The smallest weight.
         least: f64,
         /// The batch.
         batch: usize,
-        /// What they have to be.
+        /// The condition that the weights have to satisfy.
         wanted: &'static str,
     },
-    /// Coordinates are infinite or NaN, so that they have no diameter.
+    /// Coordinates are infinite or NaN, so the clouds have no diameter.
     #[error("`x` of shape {x:?} or `y` of shape {y:?} holds values that are not finite")]
     NotFinite {
         /// The shape of the first cloud.
@@ -95,20 +95,20 @@ pub enum LossError {
         /// The cloud.
         operand: &'static str,
     },
-    /// There are targets that are no classes.
+    /// Targets are out of the range of the classes.
     #[error("`targets` are from {least} to {largest}, but there are {classes} classes, from 0")]
     Targets {
-        /// The least target.
+        /// The smallest target.
         least: i64,
         /// The largest target.
         largest: i64,
         /// The number of classes.
         classes: usize,
     },
-    /// A reduction is not one that the loss has.
+    /// The loss does not have this reduction.
     #[error("the loss has no reduction {0}; it has Mean, Auto and Sum")]
     Reduction(String),
-    /// A formula is refused.
+    /// The formula is refused.
     #[error(transparent)]
     Lazy(#[from] LazyError),
 }

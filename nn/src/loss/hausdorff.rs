@@ -1,4 +1,4 @@
-//! The largest distance of a point to the nearest one of another cloud.
+//! The largest distance from a point to the nearest point of another cloud.
 
 use burn::prelude::*;
 use burn_lazy::{Axis, LazyTensor};
@@ -12,7 +12,7 @@ use super::{
 /// Configuration to create a [`HausdorffLoss`] with [`init`](HausdorffLossConfig::init).
 #[derive(Config, Debug)]
 pub struct HausdorffLossConfig {
-    /// Which points look for their nearest ones.
+    /// The points for which the nearest point of the other cloud is found.
     #[config(default = "Direction::Both")]
     pub direction: Direction,
 }
@@ -29,10 +29,10 @@ impl HausdorffLossConfig {
 /// The Hausdorff distance of two clouds of points (Hausdorff, "Grundzüge der Mengenlehre", 1914):
 /// $\max(\max_i \min_j |x_i - y_j|, \max_j \min_i |x_i - y_j|)$.
 ///
-/// Created by [`HausdorffLossConfig`]. It has no parameters, and weights do not matter to it. It needs memory for the
-/// points alone. The gradient goes to one pair of points, the first one where several are equal. For a loss with a
-/// gradient by all points see [`SamplesLossConfig::hausdorff`](super::SamplesLossConfig::hausdorff). A point that is NaN
-/// makes the loss NaN, unless it is padding.
+/// Created by [`HausdorffLossConfig`]. It has no parameters, and ignores weights. Its memory is proportional to the
+/// number of points. The gradient goes to one pair of points, the first one if several have the same distance. For
+/// a loss with a gradient by all points see [`SamplesLossConfig::hausdorff`](super::SamplesLossConfig::hausdorff).
+/// A point that is NaN makes the loss NaN, unless it is padding.
 ///
 /// ```
 /// use burn::prelude::*;
@@ -66,13 +66,13 @@ impl HausdorffLoss {
         let places = self.direction.places().iter();
         let largest = places.map(|k| furthest(pair.from(*k)));
         let largest = Tensor::cat(largest.collect::<Result<Vec<_>, LossError>>()?, R - 2);
-        // The gradient goes to one of them, and NaN stays.
+        // The gradient of this maximum goes to one entry, and NaN is kept.
         let largest = LazyTensor::try_vj(largest)?.try_max::<R>(Axis::J)?;
         Ok(pair.values(largest))
     }
 }
 
-/// The largest distance of a point of `from` to the nearest one of `to`, `[.., 1, 1]`.
+/// The largest distance from a point of `from` to the nearest point of `to`, `[.., 1, 1]`.
 fn furthest<const R: usize>([from, to]: [&Side<R>; 2]) -> Result<Tensor<R>, LossError> {
     let nearest = LazyTensor::try_vj(nearest([from, to], false)?)?;
     let nearest = match &from.padding {

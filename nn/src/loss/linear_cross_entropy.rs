@@ -1,4 +1,4 @@
-//! Cross-entropy of logits that are never stored all at once.
+//! Cross-entropy of a linear layer, whose logits are never stored all at once.
 
 use super::{
     cloud::wide,
@@ -24,18 +24,18 @@ pub struct LinearCrossEntropyLossConfig {
     pub bias: bool,
     /// Logits $z$ are replaced by $c \tanh(z / c)$ with this $c$.
     pub softcap: Option<f64>,
-    /// Rows with this target do not count.
+    /// Rows with this target are ignored.
     #[config(default = "-100")]
     pub ignore_index: i64,
     /// The part of the probability that is spread evenly over all classes, from 0 to 1.
     #[config(default = 0.0)]
     pub label_smoothing: f64,
-    /// The factor of the square of the logarithm of the sum of exponentials, which keeps it near 0.
+    /// The factor of the square of the logarithm of the sum of exponentials. This term keeps the logarithm near 0.
     #[config(default = 0.0)]
     pub z_loss: f64,
-    /// The most logits that are stored at once, where representations are so large that products of matrices are
-    /// faster than formulas: those of one row at least. With 0 none are stored. By default they are $2^{22}$, or as
-    /// many as the weights have numbers if that is more.
+    /// The largest number of logits that are stored at once for representations of more than 128 numbers, for which
+    /// products of matrices are faster than formulas. The logits of at least one row are stored. With 0 no logits
+    /// are stored. The default is $2^{22}$, or the number of entries of the weights if that is more.
     pub max_logits: Option<usize>,
     /// How the parameters are initialised.
     #[config(default = "Initializer::KaimingUniform{gain:1.0/3.0f64.sqrt(), fan_out_only:false}")]
@@ -99,7 +99,7 @@ impl LinearCrossEntropyLossConfig {
 /// language models", 2024). It needs memory for T + V vectors.
 ///
 /// With label smoothing $\alpha$ the first term is $-(1 - \alpha) z_t - \frac \alpha V \sum_v z_v$ (Szegedy et al.,
-/// "Rethinking the inception architecture for computer vision", 2016). The factor `z_loss` adds that many times
+/// "Rethinking the inception architecture for computer vision", 2016). `z_loss` is the factor of an additional term
 /// $(\log \sum_v e^{z_v})^2$ (Chowdhery et al., "PaLM", 2022).
 ///
 /// Created by [`LinearCrossEntropyLossConfig`]. F16 and BF16 are computed in F32. The targets are read from the device
@@ -119,9 +119,9 @@ impl LinearCrossEntropyLossConfig {
 /// ```
 #[derive(Module, Debug)]
 pub struct LinearCrossEntropyLoss {
-    /// A vector for each class, `[V, D]`.
+    /// The weights of the layer, `[V, D]`: one vector for each class.
     pub weight: Param<Tensor<2>>,
-    /// A number for each class, `[V]`.
+    /// The bias of each class, `[V]`, if there is one.
     pub bias: Option<Param<Tensor<1>>>,
     softcap: Option<f64>,
     ignore_index: i64,
@@ -131,9 +131,9 @@ pub struct LinearCrossEntropyLoss {
 }
 
 impl LinearCrossEntropyLoss {
-    /// The loss of all rows.
+    /// The mean or the sum of the losses of all rows.
     ///
-    /// The mean is over the rows that count, and 0 where there are none.
+    /// The mean is taken over the rows that are not ignored. It is 0 if all rows are ignored.
     ///
     /// # Shapes
     /// - h: `[T, D]`
@@ -141,7 +141,7 @@ impl LinearCrossEntropyLoss {
     /// - output: `[1]`
     ///
     /// # Panics
-    /// If shapes or types do not fit, if a target is no class, or for [`Reduction::BatchMean`].
+    /// If shapes or types do not fit, if a target is not a class, or if the reduction is [`Reduction::BatchMean`].
     #[track_caller]
     pub fn forward(
         &self,
@@ -177,7 +177,7 @@ impl LinearCrossEntropyLoss {
         Ok(value.cast(dtype))
     }
 
-    /// The loss of each row, 0 for rows that do not count.
+    /// The loss of each row, which is 0 for rows that are ignored.
     ///
     /// # Shapes
     /// - h: `[T, D]`
@@ -185,7 +185,7 @@ impl LinearCrossEntropyLoss {
     /// - output: `[T]`
     ///
     /// # Panics
-    /// If shapes or types do not fit, or if a target is no class.
+    /// If shapes or types do not fit, or if a target is not a class.
     #[track_caller]
     pub fn forward_no_reduction(&self, h: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
         expect(self.try_forward_no_reduction(h, targets))
@@ -206,7 +206,7 @@ impl LinearCrossEntropyLoss {
         Ok(losses.squeeze_dim::<1>(1).cast(dtype))
     }
 
-    /// Representations and classes that fit together, in the type in which the loss is computed.
+    /// The rows and the classes in the type in which the loss is computed, checked to fit together.
     fn checked(&self, h: Tensor<2>, targets: Tensor<1, Int>) -> Result<(Rows, Classes), LossError> {
         let weight = self.weight.val();
         let ([count, dim], [vocab, own_dim]) = (h.dims(), weight.dims());
@@ -231,7 +231,7 @@ impl LinearCrossEntropyLoss {
         let is_ignored = targets.clone().equal_elem(self.ignore_index);
         let targets = targets.mask_fill(is_ignored.clone(), 0);
         let is_ignored: Tensor<2, Bool> = is_ignored.unsqueeze_dim(1);
-        // Whatever is in these rows leaves no trace.
+        // The values of ignored rows have no influence, even if they are not finite.
         let h = h.cast(dtype);
         let rows = Rows {
             h: h.mask_fill(is_ignored.clone().repeat_dim(1, dim), 0.0),
@@ -251,7 +251,7 @@ impl LinearCrossEntropyLoss {
         Ok((rows, classes))
     }
 
-    /// How many rows count, if all of their targets are classes.
+    /// The number of rows that are not ignored, or an error if one of their targets is not a class.
     fn count(&self, targets: &Tensor<1, Int>, classes: usize) -> Result<usize, LossError> {
         let targets = targets.clone().into_data();
         let counted = targets

@@ -13,15 +13,15 @@ use crate::error::{check_setting, expect};
 /// Configuration to create an [`MmdLoss`] with [`init`](MmdLossConfig::init).
 #[derive(Config, Debug)]
 pub struct MmdLossConfig {
-    /// The standard deviations of the Gaussians, whose sum is the kernel.
+    /// The standard deviations of the Gaussians. The kernel is the sum of the Gaussians.
     #[config(default = "vec![1.0]")]
     pub bandwidths: Vec<f64>,
-    /// Whether bandwidths are in units of the median distance of two different points of both clouds together
+    /// Whether bandwidths are multiples of the median distance between two different points of both clouds together
     /// (Gretton et al., "Optimal kernel choice for large-scale two-sample tests", 2012).
     #[config(default = false)]
     pub relative_to_median: bool,
-    /// The most points from which the median is taken, evenly spread over those of both clouds, 2 or more. They are
-    /// read from the device.
+    /// The largest number of points from which the median is computed, at least 2. They are evenly spread over the
+    /// points of both clouds, and are read from the device.
     #[config(default = 256)]
     pub median_points: usize,
     /// How means over pairs are estimated.
@@ -33,7 +33,7 @@ impl MmdLossConfig {
     /// Creates the loss.
     ///
     /// # Panics
-    /// If there is no bandwidth, or one that is not positive, or if the median is taken of fewer than 2 points.
+    /// If there are no bandwidths, if a bandwidth is not positive, or if `median_points` is less than 2.
     #[track_caller]
     pub fn init(&self) -> MmdLoss {
         expect(self.try_init())
@@ -62,13 +62,14 @@ impl MmdLossConfig {
 
 /// The squared maximum mean discrepancy of two clouds of points (Gretton et al., "A kernel two-sample test", 2012):
 /// $$\sum_{ij} a_i a_j k(x_i, x_j) + \sum_{ij} b_i b_j k(y_i, y_j) - 2 \sum_{ij} a_i b_j k(x_i, y_j)$$
-/// with the kernel $k(x, y) = \sum_s e^{-|x - y|^2 / (2 s^2)}$ of bandwidths $s$ and weights $a$, $b$ of the sum 1,
-/// equal ones by default. Weights that are given are divided by their sum. The [unbiased](Estimator::Unbiased)
-/// estimator leaves the pairs $i = j$ out of the first two sums, and divides these by $1 - \sum_i a_i^2$ and
-/// $1 - \sum_j b_j^2$.
+/// with the kernel $k(x, y) = \sum_s e^{-|x - y|^2 / (2 s^2)}$ of bandwidths $s$ and weights $a$, $b$ that sum to
+/// 1; by default all weights of a cloud are equal. Given weights are divided by their sum. The
+/// [unbiased](Estimator::Unbiased) estimator leaves the pairs $i = j$ out of the first two sums, and divides these
+/// by $1 - \sum_i a_i^2$ and $1 - \sum_j b_j^2$.
 ///
-/// Created by [`MmdLossConfig`]. It has no parameters. It needs memory for the points alone. No gradient goes through
-/// the median. If more than half of the distances are 0, their mean takes its place, and 1 if that is 0, too.
+/// Created by [`MmdLossConfig`]. It has no parameters. Its memory is proportional to the number of points. No
+/// gradient goes through the median. If the median distance is 0, the mean distance is used, and 1 if that is 0,
+/// too.
 ///
 /// ```
 /// use burn::{prelude::*, tensor::Distribution};
@@ -123,7 +124,8 @@ impl MmdLoss {
     fn kernel(&self, x: &LazyTensor, y: &LazyTensor) -> Result<LazyTensor, LazyError> {
         let squares = x.try_sqdist(y)?;
         let gaussians = self.bandwidths.iter().map(|bandwidth| {
-            // Not the square of the bandwidth, which may be out of the range of the type.
+            // The square of the bandwidth may be out of the range of the type, so the factor is applied in two
+            // steps.
             let scaled = &squares * (-0.5 / bandwidth);
             (scaled * (1.0 / bandwidth)).exp()
         });
@@ -132,7 +134,7 @@ impl MmdLoss {
     }
 }
 
-/// The median distance of the points of both clouds, for each batch, `[.., 1, 1]`.
+/// For each batch, the median distance between the points of both clouds, `[.., 1, 1]`.
 fn medians<const R: usize>(pair: &Pair<R>, most: usize) -> Tensor<R> {
     let device = pair.x.points.device().inner();
     let mut shape = pair.x.points.dims();
@@ -151,7 +153,7 @@ fn medians<const R: usize>(pair: &Pair<R>, most: usize) -> Tensor<R> {
     Tensor::from_data(TensorData::new(medians, shape), (&device, dtype))
 }
 
-/// The points of each batch that are no padding.
+/// The points of each batch that are not padding.
 fn points_of_batches<const R: usize>(side: &Side<R>, batches: usize) -> Vec<Vec<Vec<f64>>> {
     let dims = side.points.dims();
     let (count, dim) = (dims[R - 2], dims[R - 1]);
@@ -181,7 +183,7 @@ fn points_of_batches<const R: usize>(side: &Side<R>, batches: usize) -> Vec<Vec<
         .collect()
 }
 
-/// The median of the distances of all pairs of different points, or what takes its place.
+/// The median distance of all pairs of different points. If it is 0, the mean distance, and if that is 0, too, 1.
 fn median_distance(points: &[&Vec<f64>]) -> f64 {
     let distance = |x: &[f64], y: &[f64]| {
         let squares = x.iter().zip(y).map(|(x, y)| (x - y).powi(2));

@@ -1,8 +1,8 @@
-//! Losses between clouds of points, and of representations.
+//! Losses between point clouds, and losses of representations.
 //!
-//! Losses of clouds store nothing for each pair of points. Cross-entropy and contrastive losses of long representations
-//! store as many scores at once as their setting `max_logits` says. All have forms that return an error instead of a
-//! panic. The [guide](crate::guide::losses) says which loss when.
+//! Losses of point clouds store nothing for each pair of points. Cross-entropy and contrastive losses of long
+//! representations store at once at most as many scores as their setting `max_logits` allows. All losses have forms
+//! that return an error instead of a panic. The [guide](crate::guide::losses) says when to use which loss.
 //!
 //! | loss | what it measures | elsewhere |
 //! |---|---|---|
@@ -11,7 +11,7 @@
 //! | [`HausdorffLoss`] | the largest distance to the nearest point | `scipy.spatial.distance.directed_hausdorff` |
 //! | [`MmdLoss`] | the squared maximum mean discrepancy of Gaussians | |
 //! | [`EnergyDistance`] | the energy distance | the square of `scipy.stats.energy_distance` |
-//! | [`ContrastiveLoss`] | whether representations that belong together are close | `pytorch_metric_learning`, `open_clip` |
+//! | [`ContrastiveLoss`] | whether matching representations are close | `pytorch_metric_learning`, `open_clip` |
 //! | [`LinearCrossEntropyLoss`] | a linear layer with cross-entropy over many classes | `cut_cross_entropy` |
 
 mod chamfer;

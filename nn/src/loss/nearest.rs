@@ -1,23 +1,23 @@
-//! The distance of each point of a cloud to the nearest one of another.
+//! The distance of each point of a cloud to the nearest point of another cloud.
 
 use burn::prelude::*;
 use burn_lazy::{Axis, LazyError, LazyTensor};
 
 use super::cloud::Side;
 
-/// Which points look for their nearest ones.
+/// The points for which the nearest point of the other cloud is found.
 #[derive(Config, Debug, Copy, PartialEq)]
 pub enum Direction {
-    /// Those of both clouds.
+    /// The points of both clouds.
     Both,
-    /// Those of the first cloud, `x`.
+    /// The points of the first cloud, `x`.
     Forward,
-    /// Those of the second cloud, `y`.
+    /// The points of the second cloud, `y`.
     Backward,
 }
 
 impl Direction {
-    /// The clouds whose points look for their nearest ones, by their places.
+    /// The indices of the clouds for whose points the nearest ones are found: 0 for `x` and 1 for `y`.
     pub(crate) fn places(self) -> &'static [usize] {
         match self {
             Self::Both => &[0, 1],
@@ -27,7 +27,7 @@ impl Direction {
     }
 }
 
-/// The distances of rows to columns, or of rows to rows.
+/// The distances of rows to columns, or of each row to the same row of another operand.
 fn distances(x: &LazyTensor, y: &LazyTensor, squared: bool) -> Result<LazyTensor, LazyError> {
     match squared {
         true => x.try_sqdist(y),
@@ -35,7 +35,7 @@ fn distances(x: &LazyTensor, y: &LazyTensor, squared: bool) -> Result<LazyTensor
     }
 }
 
-/// The least of the distances of each row, `[.., N, 1]`.
+/// The smallest distance of each row, `[.., N, 1]`.
 pub(crate) fn nearest<const R: usize>(
     sides: [&Side<R>; 2],
     squared: bool,
@@ -44,13 +44,13 @@ pub(crate) fn nearest<const R: usize>(
     Ok(distances)
 }
 
-/// The same with the indices at which it is found.
+/// The smallest distance of each row, with the index of the nearest point.
 pub(crate) fn nearest_with_index<const R: usize>(
     [from, to]: [&Side<R>; 2],
     squared: bool,
 ) -> Result<(Tensor<R>, Tensor<R, Int>), LazyError> {
     let indices = indices([&from.inner(), &to.inner()], squared)?;
-    // The gradient is that of these pairs. That of a minimum would take more passes over all pairs.
+    // The gradient is that of the nearest pairs. Differentiating a minimum would take more passes over all pairs.
     let dim = to.points.dims()[R - 1];
     let matched = indices.clone().repeat_dim(R - 1, dim);
     let matched = to.points.clone().gather(R - 2, matched);
@@ -62,7 +62,7 @@ pub(crate) fn nearest_with_index<const R: usize>(
     Ok((distances, indices))
 }
 
-/// The points of `to` that are nearest to those of `from`. Padding of `to` is infinitely far away.
+/// The index of the point of `to` that is nearest to each point of `from`. Padding of `to` is infinitely far away.
 fn indices<const R: usize>(
     [from, to]: [&Side<R>; 2],
     squared: bool,

@@ -11,13 +11,15 @@ use super::{
 /// How means over the pairs of points of one cloud are estimated.
 #[derive(Config, Debug, Copy, PartialEq)]
 pub enum Estimator {
-    /// By all pairs, also those of a point and itself. It is 0 or more, and too large by a term of the order of 1 / N.
+    /// From all pairs, including each point with itself. The loss is 0 or more, and too large by a term of order 1
+    /// / N.
     Biased,
-    /// By the pairs of different points, so that its mean is right. It may be negative.
+    /// From the pairs of different points, so that the expected value is correct. The loss may be negative.
     Unbiased,
 }
 
-/// $\sum_{ij} w_i w_j k(x_i, x_j)$ of the first cloud, the second one, and between both, each of shape `[.., 1, 1]`.
+/// The sums $\sum_{ij} w_i w_j k(x_i, x_j)$ of the first cloud, the second cloud, and between both, each
+/// `[.., 1, 1]`.
 pub(crate) struct Sums<const R: usize> {
     pub own: [Tensor<R>; 2],
     pub across: Tensor<R>,
@@ -42,7 +44,7 @@ impl<const R: usize> Sums<R> {
         })
     }
 
-    /// The sums that an estimator takes, where the kernel of a point and itself is `at_itself`.
+    /// The sums for an estimator. `at_itself` is the value of the kernel for two equal points.
     pub fn by(
         self,
         estimator: Estimator,
@@ -55,8 +57,8 @@ impl<const R: usize> Sums<R> {
         }
     }
 
-    /// The sums without the pairs of a point and itself, at which the kernel is `at_itself`, divided by the weights of
-    /// the others. The weights of each cloud have the sum 1.
+    /// The sums without the pairs of a point and itself, where the kernel is `at_itself`. Each sum is divided by
+    /// the total weight of the pairs that are left. The weights of each cloud have the sum 1.
     fn of_others(self, pair: &Pair<R>, at_itself: f64) -> Result<Self, LossError> {
         let sides = [&pair.x, &pair.y];
         for (operand, side) in ["x", "y"].into_iter().zip(sides) {

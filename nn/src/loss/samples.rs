@@ -1,4 +1,4 @@
-//! Losses between measures that are given by samples.
+//! Losses between measures that are given as weighted points.
 
 use std::sync::Arc;
 
@@ -15,12 +15,13 @@ use super::{
 };
 use crate::error::{SettingError, check_setting, expect};
 
-/// What a [`SamplesLoss`] measures.
+/// The quantity that a [`SamplesLoss`] measures.
 #[derive(Config, Debug, Copy, PartialEq)]
 pub enum Divergence {
     /// The Sinkhorn divergence: optimal transport with an entropic term.
     Sinkhorn,
-    /// The Hausdorff divergence: the self-transport potentials of both measures, compared at both.
+    /// The Hausdorff divergence: the self-transport potentials of both measures, compared at the points of both
+    /// measures.
     Hausdorff,
     /// The maximum mean discrepancy of the kernel $e^{-r^2 / (2 b^2)}$ with the blur $b$.
     Gaussian,
@@ -33,25 +34,27 @@ pub enum Divergence {
 /// Configuration to create a [`SamplesLoss`] with [`init`](SamplesLossConfig::init).
 #[derive(Config, Debug)]
 pub struct SamplesLossConfig {
-    /// What is measured.
+    /// The quantity that is measured.
     pub divergence: Divergence,
     /// The power of the cost $|x - y|^p / p$ of transport, 1 or more.
     #[config(default = 2.0)]
     pub p: f64,
-    /// The length below which details are blurred: the transport has the temperature $\varepsilon = b^p$ for a blur
-    /// $b$, and kernels have this length scale.
+    /// The length below which details are blurred. For a blur $b$ the transport has the temperature
+    /// $\varepsilon = b^p$, and kernels have the length scale $b$.
     #[config(default = 0.05)]
     pub blur: f64,
-    /// By what the blur is multiplied from step to step, from the diameter on. Closer to 1 is more exact and slower.
+    /// The factor between the blurs of successive steps, which start at the diameter. Closer to 1 is more exact and
+    /// slower.
     #[config(default = 0.5)]
     pub scaling: f64,
-    /// The distance beyond which mass is rather created and destroyed than moved. Without it all mass is moved.
+    /// The distance beyond which mass is created and destroyed instead of moved. Without it all mass is moved.
     pub reach: Option<f64>,
-    /// Whether the transport of each measure to itself is taken off, so that equal measures have the loss 0.
+    /// Whether the transport of each measure to itself is subtracted, so that equal measures have the loss 0.
     #[config(default = true)]
     pub debias: bool,
-    /// An upper bound of the distance of two points, at which the steps begin. Without it the diagonal of the common
-    /// bounding box is read from the device, for a batch the largest one of the batch.
+    /// An upper bound of the distance between two points, which is the blur of the first step. Without it, the
+    /// diagonal of the common bounding box is read from the device; for a batch it is the largest diagonal of the
+    /// batch.
     pub diameter: Option<f64>,
 }
 
@@ -125,44 +128,48 @@ impl SamplesLossConfig {
     }
 }
 
-/// A loss between two measures $\alpha = \sum_i a_i \delta_{x_i}$ and $\beta = \sum_j b_j \delta_{y_j}$, which needs
-/// memory for the points alone, and no pairs of points.
+/// A loss between two measures $\alpha = \sum_i a_i \delta_{x_i}$ and $\beta = \sum_j b_j \delta_{y_j}$. It takes
+/// memory for the points, but not for pairs of points.
 ///
 /// Created by [`SamplesLossConfig`]. It has no parameters.
 ///
 /// # Formulas
 ///
 /// **Sinkhorn** (Cuturi, "Sinkhorn distances", 2013; Feydy et al., "Interpolating between optimal transport and MMD
-/// using Sinkhorn divergences", 2019). With the cost $C(x, y) = |x - y|^p / p$, the blur $b$ and $\varepsilon = b^p$
-/// potentials are found for which
+/// using Sinkhorn divergences", 2019). With the cost $C(x, y) = |x - y|^p / p$, the blur $b$ and
+/// $\varepsilon = b^p$, the loss uses potentials that satisfy
 /// $$f_i = -\varepsilon \log \sum_j b_j e^{(g_j - C(x_i, y_j)) / \varepsilon}, \quad
 /// g_j = -\varepsilon \log \sum_i a_i e^{(f_i - C(x_i, y_j)) / \varepsilon}.$$
-/// The loss is $\langle a, f - f^{\alpha\alpha} \rangle + \langle b, g - g^{\beta\beta} \rangle$, where the second
-/// ones are the potentials of each measure transported to itself. Without debiasing it is $\langle a, f \rangle +
-/// \langle b, g \rangle$, the cost of transport plus $\varepsilon$ times the relative entropy of the plan.
+/// The loss is $\langle a, f - f^{\alpha\alpha} \rangle + \langle b, g - g^{\beta\beta} \rangle$, where
+/// $f^{\alpha\alpha}$ and $g^{\beta\beta}$ are the potentials of each measure transported to itself. Without
+/// debiasing it is $\langle a, f \rangle + \langle b, g \rangle$, the cost of transport plus $\varepsilon$ times
+/// the relative entropy of the plan.
 ///
 /// With a reach $r$ and $\rho = r^p$ transport is unbalanced (Séjourné et al., "Sinkhorn divergences for unbalanced
 /// optimal transport", 2019): the equations have the factor $\lambda = 1 / (1 + \varepsilon / \rho)$, and the loss is
 /// $$(\rho + \varepsilon / 2) \left( \langle a, e^{-f^{\alpha\alpha} / \rho} - e^{-f / \rho} \rangle
 /// + \langle b, e^{-g^{\beta\beta} / \rho} - e^{-g / \rho} \rangle \right).$$
 ///
-/// Potentials are found by averaged steps for all blurs from the diameter of the points down to $b$, each
-/// `scaling` times the one before, and one last step (Feydy, "Geometric data analysis, beyond convolutions", 2020,
-/// algorithm 3.5). The value is that of these steps. For 60 and 50 points in the unit square, with a blur of 0.05, it is
-/// 0.2 % above the limit at the default scaling of 0.5, and 0.03 % below it at 0.9. Gradients converge more slowly.
+/// Potentials are found by averaged steps for all blurs from the diameter of the points down to $b$, where each
+/// blur is `scaling` times the previous one, and one last step (Feydy, "Geometric data analysis, beyond
+/// convolutions", 2020, algorithm 3.5). The loss is the value after these steps, which differs slightly from the
+/// limit. For 60 and 50 points in the unit square, with a blur of 0.05, it is 0.2 % above the limit at the default
+/// scaling of 0.5, and 0.03 % below it at 0.9. Gradients converge more slowly.
 ///
 /// **Hausdorff** (Feydy and Trouvé, "Global divergences between measures: from Hausdorff distance to optimal
-/// transport", 2018): $\frac 1 2 \langle a, q - f^{\alpha\alpha} \rangle + \frac 1 2 \langle b, p - g^{\beta\beta}
-/// \rangle$, where $q_i = -\varepsilon \log \sum_j b_j e^{(g^{\beta\beta}_j - C(x_i, y_j)) / \varepsilon}$ extends the
-/// potential of $\beta$ to the points of $\alpha$, and $p$ that of $\alpha$ to those of $\beta$.
+/// transport", 2018):
+/// $\frac 1 2 \langle a, q - f^{\alpha\alpha} \rangle + \frac 1 2 \langle b, p - g^{\beta\beta} \rangle$, where
+/// $q_i = -\varepsilon \log \sum_j b_j e^{(g^{\beta\beta}_j - C(x_i, y_j)) / \varepsilon}$ extends the potential of
+/// $\beta$ to the points of $\alpha$, and $p$ extends the potential of $\alpha$ to the points of $\beta$.
 ///
-/// **Kernels**: $\frac 1 2 \langle a - b, k (a - b) \rangle$, with $k = e^{-r^2 / (2 b^2)}$, $e^{-r / b}$ or $-r$ for a
-/// distance $r$.
+/// **Kernels**: $\frac 1 2 \langle a - b, k (a - b) \rangle$, where $k$ is $e^{-r^2 / (2 b^2)}$, $e^{-r / b}$ or
+/// $-r$ for a distance $r$.
 ///
 /// # Gradients
 ///
-/// Gradients reach points and weights. The steps are not differentiated: by the envelope theorem the gradient of
-/// transport is $\sum_j \pi_{ij} \nabla_1 C(x_i, y_j)$ with the plan $\pi$, and that by the weights are the potentials.
+/// Gradients reach points and weights. The steps are not differentiated: by the envelope theorem, the gradient of
+/// transport by $x_i$ is $\sum_j \pi_{ij} \nabla_1 C(x_i, y_j)$ with the plan $\pi$, and the gradient by the
+/// weights is the potentials.
 ///
 /// # Types
 ///
@@ -199,11 +206,11 @@ pub struct SamplesLoss {
 forward_clouds!(SamplesLoss);
 
 impl SamplesLoss {
-    /// The same loss with another cost of transport: a formula of points $x_i$ and $y_j$, of one component.
+    /// The same loss with another cost of transport: a formula of points $x_i$ and $y_j$ that has one component.
     ///
-    /// If the loss is debiased the cost has to be symmetric, $C(x, y) = C(y, x)$. Its temperatures are those of
-    /// [`p`](SamplesLossConfig::p), so a cost should grow as the power $p$ of a distance. Tensors within the formula
-    /// get their gradients. Operators of the formula panic if its tensors do not fit together.
+    /// If the loss is debiased, the cost has to be symmetric, $C(x, y) = C(y, x)$. The temperatures still follow
+    /// from [`p`](SamplesLossConfig::p), so a cost should grow as the power $p$ of a distance. Tensors within the
+    /// formula get their gradients. Operators of the formula panic if its tensors do not fit together.
     ///
     /// ```
     /// use burn::prelude::*;
@@ -239,7 +246,7 @@ impl SamplesLoss {
     ///
     /// # Panics
     /// If tensors do not fit together, if a cloud is empty, if weights of transport are negative or all 0, or if
-    /// their sums differ and transport is balanced.
+    /// the sums of the weights differ and transport is balanced.
     #[track_caller]
     pub fn forward_weighted(
         &self,
@@ -295,7 +302,7 @@ impl SamplesLoss {
         Ok(pair.values(value))
     }
 
-    /// Potentials and plan of the transport of `x` to `y`.
+    /// The potentials and the plan of the transport of `x` to `y`.
     ///
     /// # Shapes
     /// - a: `[N]`, the weights of `x`
@@ -344,7 +351,7 @@ impl SamplesLoss {
         }
     }
 
-    /// Half of the squared distance of the measures in the space of a kernel.
+    /// Half of the squared maximum mean discrepancy of the measures for a kernel.
     fn discrepancy<const R: usize>(
         &self,
         pair: &Pair<R>,

@@ -9,19 +9,21 @@ use super::{
     error::LossError,
 };
 
-/// Sums of weights that differ by less than this, relative to their size, are taken as equal. Sums of F32 are.
+/// The relative difference up to which sums of weights are taken as equal. Rounding in F32 makes smaller
+/// differences.
 const EQUAL_MASSES: f64 = 1e-3;
 
-/// Steps by which a self-transport potential is made exact. Each halves the error, of its value and of its gradient.
+/// The number of steps that make a self-transport potential exact. Each halves the error of the value and of the
+/// gradient.
 const EXACT_STEPS: usize = 30;
 
-/// Each cloud is transported to the other one.
+/// For each cloud the index of the cloud it is transported to, if that is the other cloud.
 const ACROSS: [usize; 2] = [1, 0];
 
-/// Each cloud is transported to itself.
+/// For each cloud the index of the cloud it is transported to, if that is the cloud itself.
 const OWN: [usize; 2] = [0, 1];
 
-/// How two clouds are transported.
+/// The settings of the transport between two clouds.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub p: f64,
@@ -32,26 +34,27 @@ pub(crate) struct Settings {
     pub diameter: Option<f64>,
 }
 
-/// Two clouds in units in which their diameter is 1, with the temperatures of the steps.
+/// Two clouds in units in which their diameter is 1 (in the given units for a custom cost), with the temperatures
+/// of the steps.
 #[derive(Clone, Debug)]
 pub(crate) struct Problem<const R: usize> {
     pub pair: Pair<R>,
     pub cost: Cost,
-    /// The temperatures, from the largest one.
+    /// The temperatures of the steps, in decreasing order.
     temperatures: Vec<f64>,
-    /// What moving mass costs less than leaving it, if transport is unbalanced.
+    /// The reach to the power $p$, if transport is unbalanced.
     rho: Option<f64>,
     debias: bool,
-    /// By what a value in these units is multiplied.
+    /// The factor that converts a value from these units to the units of the given points.
     pub unit: f64,
 }
 
 /// The dual potentials of two clouds, each `[.., N, 1]` or `[.., M, 1]`.
 #[derive(Clone, Debug)]
 pub(crate) struct Potentials<const R: usize> {
-    /// Of the first cloud and of the second one.
+    /// The potentials of the first and of the second cloud, each transported to the other one.
     pub across: [Tensor<R>; 2],
-    /// Of each cloud transported to itself.
+    /// The potentials of each cloud transported to itself.
     pub own: Option<[Tensor<R>; 2]>,
 }
 
@@ -65,7 +68,7 @@ fn softmin<const R: usize>(
     Ok(scores.try_logsumexp::<R>(Axis::J)? * -epsilon)
 }
 
-/// $-\varepsilon \log \sum_j w_j e^{(g_j - C_{ij}) / \varepsilon}$, whose gradient by a weight of 0 is right, too.
+/// $-\varepsilon \log \sum_j w_j e^{(g_j - C_{ij}) / \varepsilon}$. The gradient by a weight of 0 is correct, too.
 fn weighted_softmin<const R: usize>(
     cost: &LazyTensor,
     epsilon: f64,
@@ -78,29 +81,29 @@ fn weighted_softmin<const R: usize>(
     Ok(sums * -epsilon)
 }
 
-/// The logarithms of weights. That of 0 is $-\infty$, so that its point is left out.
+/// The logarithms of weights. The logarithm of 0 is $-\infty$, so that its point is left out.
 fn logarithms<const R: usize>(weights: Tensor<R>) -> Tensor<R> {
     let is_zero = weights.clone().equal_scalar(0.0);
     let positive = weights.mask_fill(is_zero.clone(), 1.0);
     positive.log().mask_fill(is_zero, f64::NEG_INFINITY)
 }
 
-/// A value whose gradient is half of that of `values`.
+/// The same values with half of their gradient.
 fn half_differentiated<const R: usize>(values: Tensor<R>) -> Tensor<R> {
     (values.clone() + values.detach()) * 0.5
 }
 
-/// The largest extent of the bounding box of both clouds of a batch: the length of its diagonal.
+/// The largest diagonal of the bounding boxes of both clouds in a batch.
 fn diameter<const R: usize>(pair: &Pair<R>) -> Result<f64, LossError> {
     let points = |side: &Side<R>| side.points.clone().inner();
     let all = Tensor::cat(vec![points(&pair.x), points(&pair.y)], R - 2);
     let sizes = all.clone().max_dim(R - 2) - all.clone().min_dim(R - 2);
-    // NaN where a coordinate is not finite, as extrema may leave NaN out.
+    // The last term is NaN where a coordinate is not finite, because minima and maxima may ignore NaN.
     let sizes = sizes + (all * 0.0).sum_dim(R - 2);
     let dim = sizes.dims()[R - 1];
     let sizes: Vec<f64> = sizes.into_data().iter::<f64>().collect();
     let diagonals = sizes.chunks(dim).map(|sizes| {
-        // In units of the longest side, whose square may be too large.
+        // Sizes are divided by the longest one, whose square may overflow.
         let longest = sizes.iter().fold(0.0f64, |max, size| max.max(*size));
         let squares = sizes.iter().map(|size| (size / longest).powi(2));
         match sizes.iter().all(|size| size.is_finite()) {
@@ -123,7 +126,8 @@ fn diameter<const R: usize>(pair: &Pair<R>) -> Result<f64, LossError> {
     }
 }
 
-/// Checks weights that a user gave: none is negative, each cloud has mass, and balanced clouds have the same.
+/// Checks the weights given by the user: none is negative, each cloud has mass, and balanced clouds have equal
+/// masses.
 fn check_weights<const R: usize>(pair: &Pair<R>, is_balanced: bool) -> Result<(), LossError> {
     if !pair.x.is_weighted && !pair.y.is_weighted {
         return Ok(());
@@ -160,8 +164,8 @@ fn check_weights<const R: usize>(pair: &Pair<R>, is_balanced: bool) -> Result<()
     Ok(())
 }
 
-/// The temperatures of all steps: from $d^p$ for a diameter $d$ down to $b^p$ for a blur $b$, where the lengths are
-/// multiplied by `scaling` from step to step.
+/// The temperatures of all steps, from $d^p$ for a diameter $d$ down to $b^p$ for a blur $b$. From step to step the
+/// length is multiplied by `scaling`.
 fn temperatures(diameter: f64, settings: &Settings) -> Vec<f64> {
     let Settings {
         p, blur, scaling, ..
@@ -181,19 +185,19 @@ fn temperatures(diameter: f64, settings: &Settings) -> Vec<f64> {
 }
 
 impl<const R: usize> Problem<R> {
-    /// Checks the weights of the clouds and reads their diameter.
+    /// Checks the weights of the clouds and determines their diameter.
     pub fn new(pair: Pair<R>, cost: Cost, settings: &Settings) -> Result<Self, LossError> {
         check_weights(&pair, settings.reach.is_none())?;
         let diameter = match settings.diameter {
             Some(diameter) => diameter,
             None => diameter(&pair)?,
         };
-        // The schedule depends on ratios of lengths alone. So a cost that is a power is computed in units of the
-        // diameter, where no square is out of the range of the type.
+        // The temperatures depend only on ratios of lengths. So a cost that is a power of the distance is computed
+        // in units of the diameter, in which no square leaves the range of the type.
         let (pair, length) = match cost.power() {
             Some(_) => {
                 let length = diameter.max(settings.blur);
-                // Not by a division, whose gradient Burn rounds to F32.
+                // A product, because Burn rounds the gradient of a division to F32.
                 let in_units = |points: Tensor<R>| points * (1.0 / length);
                 (pair.centred().map_points(in_units), length)
             }
@@ -220,13 +224,13 @@ impl<const R: usize> Problem<R> {
         self.temperatures[self.temperatures.len() - 1]
     }
 
-    /// By what a softmin is multiplied in unbalanced transport.
+    /// The factor of a softmin: 1 for balanced transport, less for unbalanced transport.
     fn damping(&self, epsilon: f64) -> f64 {
         self.rho.map_or(1.0, |rho| 1.0 / (1.0 + epsilon / rho))
     }
 
-    /// The potentials after all steps, and a last one without averaging. Gradients reach them by that last step
-    /// alone, as the envelope theorem wants it.
+    /// The potentials after all averaged steps and one last step without averaging. Only the last step is
+    /// differentiated, as the envelope theorem requires.
     pub fn potentials(&self) -> Result<Potentials<R>, LazyError> {
         let [x, y] = [self.pair.x.inner(), self.pair.y.inner()];
         let logs = [&x, &y].map(|side| logarithms(side.weights.clone()));
@@ -248,7 +252,8 @@ impl<const R: usize> Problem<R> {
             let values = softmin(&self.last_cost(of, towards)?, epsilon, h)?;
             let values = match self.cost {
                 Cost::Power(_) => values,
-                // Tensors of the formula take part in the softmins of both sides, and points of both clouds, too.
+                // The points of both clouds and the tensors of the formula get gradients from both softmins, half
+                // from each.
                 Cost::Custom(_) => half_differentiated(values),
             };
             Ok::<_, LazyError>(values * self.damping(epsilon))
@@ -262,11 +267,12 @@ impl<const R: usize> Problem<R> {
         })
     }
 
-    /// The cost of the last step, from the points of the cloud `of`, the rows, to those of the cloud `towards`.
+    /// The cost of the last step. Its rows are the points of the cloud `of`, its columns are those of the cloud
+    /// `towards`.
     fn last_cost(&self, of: usize, towards: usize) -> Result<LazyTensor, LazyError> {
         let points = [&self.pair.x, &self.pair.y].map(|side| side.points.clone());
         match (&self.cost, of <= towards) {
-            // A gradient goes to the rows, as each cloud is rows once.
+            // Only the rows get a gradient, because each cloud is once the rows.
             (Cost::Power(_), _) => {
                 let columns = points[towards].clone().detach();
                 self.cost.between(points[of].clone(), columns)
@@ -274,7 +280,7 @@ impl<const R: usize> Problem<R> {
             (Cost::Custom(_), true) => {
                 (self.cost).between(points[of].clone(), points[towards].clone())
             }
-            // A formula takes a point of the first cloud first.
+            // A formula takes the point of the first cloud as its first argument.
             (Cost::Custom(_), false) => {
                 let cost = (self.cost).between(points[towards].clone(), points[of].clone())?;
                 Ok(cost.t())
@@ -282,8 +288,8 @@ impl<const R: usize> Problem<R> {
         }
     }
 
-    /// The potentials of both clouds after all averaged steps. `costs` are those from the points of each cloud to
-    /// those of the cloud that `towards` names.
+    /// The potentials of both clouds after all averaged steps. `costs[k]` are the costs from the points of cloud
+    /// `k` to the points of cloud `towards[k]`.
     fn annealed(
         &self,
         costs: [&LazyTensor; 2],
@@ -307,8 +313,8 @@ impl<const R: usize> Problem<R> {
         Ok(own)
     }
 
-    /// The potential of the first cloud that follows from one of the second cloud, without gradients. With both, the
-    /// plan has the masses of the first cloud exactly, if transport is balanced.
+    /// The potential of the first cloud that follows from the potential `g` of the second cloud, without gradients.
+    /// If transport is balanced, the plan of both potentials has exactly the masses of the first cloud.
     pub fn answer(&self, g: Tensor<R>) -> Result<Tensor<R>, LazyError> {
         let [x, y] = [self.pair.x.inner(), self.pair.y.inner()];
         let epsilon = self.temperature();
@@ -317,7 +323,7 @@ impl<const R: usize> Problem<R> {
         Ok(f * self.damping(epsilon))
     }
 
-    /// The Sinkhorn divergence, or the cost of transport without debiasing, of shape `[.., 1, 1]`.
+    /// The Sinkhorn divergence, or without debiasing the cost of transport, of shape `[.., 1, 1]`.
     pub fn value(&self, potentials: &Potentials<R>) -> Tensor<R> {
         let sides = [&self.pair.x, &self.pair.y];
         let value = match self.rho {
@@ -348,25 +354,26 @@ impl<const R: usize> Problem<R> {
                 Some(own) => own[k].clone() * (-1.0 / rho),
                 None => across.zeros_like(),
             };
-            // e^u - e^v = tanh((u - v) / 2) (e^u + e^v), which loses no digits where both are close to 1.
+            // e^u - e^v = tanh((u - v) / 2) (e^u + e^v), which loses no digits when e^u and e^v are both close to
+            // 1.
             let half = (own.clone() - across.clone()) * 0.5;
             sides[k].weighted(half.tanh() * (own.exp() + across.exp()))
         });
         let lost = f + g;
-        // The potentials are functions of the points and weights that solve a fixed point, where the derivative has
-        // another factor than the value.
+        // The potentials are the fixed point of an equation that depends on the points and weights. Therefore the
+        // derivative has the factor rho + epsilon, but the value has the factor rho + epsilon / 2.
         let value = lost.clone() * (rho + epsilon) - lost.detach() * (0.5 * epsilon);
         if potentials.own.is_some() {
             return value;
         }
-        // Without debiasing a term of the masses is left, 0 where both are 1.
+        // Without debiasing the value has another term, which is 0 if both masses are 1.
         let [x, y] = sides.map(|side| side.weights.clone().sum_dim(R - 2));
         let sum = x.clone() + y.clone();
         value + (x * y - sum.clone() + sum.detach() * 0.5) * epsilon
     }
 
-    /// The Hausdorff divergence, of shape `[.., 1, 1]`: each self-transport potential is compared with that of the
-    /// other cloud.
+    /// The Hausdorff divergence, of shape `[.., 1, 1]`. At the points of each cloud, the self-transport potential
+    /// of the cloud is compared with the extended potential of the other cloud.
     pub fn hausdorff(&self) -> Result<Tensor<R>, LazyError> {
         let sides = [&self.pair.x, &self.pair.y];
         let inner = [self.pair.x.inner(), self.pair.y.inner()];
@@ -386,7 +393,7 @@ impl<const R: usize> Problem<R> {
             self.cost.between(x.clone(), x.clone())?,
             self.cost.between(y.clone(), y.clone())?,
         ];
-        // The derivative of the fixed point is a series, and each of these steps adds a term of it.
+        // The derivative of the fixed point is a series. Each of these steps adds a term of it.
         for (k, potential) in potentials.iter_mut().enumerate() {
             for _ in 0..EXACT_STEPS {
                 let next = extended(&own[k], k, potential)?;
@@ -396,7 +403,8 @@ impl<const R: usize> Problem<R> {
         let to_y = self.cost.between(x, y)?;
         let of_x = extended(&to_y, 1, &potentials[1])?;
         let of_y = extended(&to_y.t(), 0, &potentials[0])?;
-        // By the same step, so that equal clouds have equal values.
+        // The same step extends the potential of each cloud to its own points, so that equal clouds have equal
+        // values.
         let f = extended(&own[0], 0, &potentials[0])?;
         let g = extended(&own[1], 1, &potentials[1])?;
         let sum = sides[0].weighted(of_x - f) + sides[1].weighted(of_y - g);

@@ -1,15 +1,15 @@
-//! The transport of a measure to another.
+//! The transport of one measure to another.
 
 use burn::prelude::*;
 use burn_lazy::{LazyError, LazyTensor};
 
 use super::{error::LossError, sinkhorn::Problem};
 
-/// Potentials and plan of the transport of a measure to another. Made by
+/// Potentials and plan of the transport of one measure to another. Made by
 /// [`SamplesLoss::solve`](super::SamplesLoss::solve).
 ///
-/// The value is differentiable. Potentials and plan are constants: `g` is that of the last step, and `f` follows from
-/// it by one more.
+/// The value is differentiable. Potentials and plan are constants: `g` is the potential after the last step, and
+/// `f` is computed from `g` by one more step.
 ///
 /// ```
 /// use burn::prelude::*;
@@ -59,14 +59,14 @@ impl Transport {
     /// The plan $\pi_{ij} = a_i b_j e^{(f_i + g_j - C(x_i, y_j)) / \varepsilon}$ as a symbolic N x M matrix: how much
     /// mass goes from $x_i$ to $y_j$.
     ///
-    /// If transport is balanced, the sums of its rows are `a`, and those of its columns are about `b`, the closer the
-    /// nearer to 1 the scaling is. It is computed in F32 for points in F16 and BF16.
+    /// If transport is balanced, its row sums are `a`, and its column sums are approximately `b`. The column sums
+    /// are the more exact the closer the scaling is to 1. It is computed in F32 for points in F16 and BF16.
     pub fn plan(&self) -> LazyTensor {
         self.plan.clone()
     }
 }
 
-/// The plan of potentials.
+/// The plan that follows from the potentials.
 fn plan(problem: &Problem<2>, potentials: [Tensor<2>; 2]) -> Result<LazyTensor, LazyError> {
     let epsilon = problem.temperature();
     let sides = [problem.pair.x.inner(), problem.pair.y.inner()];
@@ -76,7 +76,7 @@ fn plan(problem: &Problem<2>, potentials: [Tensor<2>; 2]) -> Result<LazyTensor, 
     let score = LazyTensor::try_vi(f)?.try_add(LazyTensor::try_vj(g)?)?;
     let exponent = score.try_sub(problem.cost.constant(x, y)?)? / epsilon;
     let masses = LazyTensor::try_vi(a)?.try_mul(LazyTensor::try_vj(b)?)?;
-    // Of points without mass the exponent may be any.
+    // At points without mass the exponent may have any value, so the plan is set to 0.
     let nothing = masses.try_equal(0.0)?;
     exponent
         .exp()

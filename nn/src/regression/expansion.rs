@@ -5,10 +5,10 @@ use burn_lazy::{LazyError, LazyTensor};
 
 use crate::{error::expect, kernel::Kernel};
 
-/// The function $f(z) = \sum_j k(z, x_j) c_j$ of kernels at the points $x_j$, which
+/// The function $f(z) = \sum_j k(z, x_j) c_j$, a sum of kernels at the points $x_j$, which
 /// [kernel ridge regression](super::KernelRidgeConfig) and [Falkon](super::FalkonConfig) fit.
 ///
-/// Points and weights are part of its record, and are not trained.
+/// Points and weights are part of the record, but are not trained.
 #[derive(Module, Debug)]
 pub struct KernelExpansion<K> {
     /// $k$.
@@ -20,8 +20,8 @@ pub struct KernelExpansion<K> {
 }
 
 impl<K: Kernel> KernelExpansion<K> {
-    /// A function of `points` points with `dim` coordinates and of `outputs` numbers, all of them 0: what the record of
-    /// a fitted one of the same sizes is loaded into.
+    /// A function that is 0, with `points` points of `dim` coordinates and `outputs` output values. The record of a
+    /// fitted function of the same sizes can be loaded into it.
     ///
     /// ```
     /// # #[cfg(feature = "flex")] {
@@ -48,7 +48,7 @@ impl<K: Kernel> KernelExpansion<K> {
         Self::new(kernel, zeros([points, dim]), zeros([points, outputs]))
     }
 
-    /// The function with kernels at `points`.
+    /// The function with kernels at `points`, multiplied by `weights`.
     pub(super) fn new(kernel: K, points: Tensor<2>, weights: Tensor<2>) -> Self {
         let fixed = |own| Param::from_tensor(own).set_require_grad(false);
         Self {
@@ -58,14 +58,14 @@ impl<K: Kernel> KernelExpansion<K> {
         }
     }
 
-    /// The values of the function. Differentiable by the points `at`.
+    /// The values of the function at the points `at`, differentiable by `at`.
     ///
     /// # Shapes
     /// - at: `[M, D]`
     /// - output: `[M, T]`
     ///
     /// # Panics
-    /// As [`try_predict`](Self::try_predict) gives errors.
+    /// If [`try_predict`](Self::try_predict) returns an error.
     #[track_caller]
     pub fn predict(&self, at: Tensor<2>) -> Tensor<2> {
         expect(self.try_predict(at))

@@ -1,4 +1,4 @@
-//! Kernel ridge regression of many points by kernels at a few of them.
+//! Kernel ridge regression of many points with kernels at a few of them.
 
 use burn::{
     prelude::*,
@@ -18,19 +18,19 @@ use crate::{
     kernel::Kernel,
 };
 
-/// What [`FalkonConfig`] fits.
+/// The function that [`FalkonConfig`] fits.
 pub type Falkon<K> = KernelExpansion<K>;
 
 /// Kernel ridge regression of N points with kernels at M of them, the centres $z_j$ (Rudi, Carratino and Rosasco,
-/// "FALKON: an optimal large scale kernel method", 2017): the function $f(x) = \sum_j k(x, z_j) c_j$ with the least
+/// "FALKON: an optimal large scale kernel method", 2017): the function $f(x) = \sum_j k(x, z_j) c_j$ that minimises
 ///
 /// $$\frac 1 N \sum_i |f(x_i) - t_i|^2 + \alpha \, c^\top K_{MM} c.$$
 ///
-/// With all points as centres it is [kernel ridge regression](super::KernelRidgeConfig) with the ridge $\alpha N$.
+/// If all points are centres, it is [kernel ridge regression](super::KernelRidgeConfig) with the ridge $\alpha N$.
 ///
-/// The system of the weights is solved by conjugate gradients. The preconditioner is made of $K_{MM}$, which is stored
-/// and factored on the host. An iteration takes two products with the symbolic N x M matrix. All of this is computed in
-/// F64 where the device has it.
+/// The linear system of the weights is solved by conjugate gradients. The preconditioner is made from $K_{MM}$,
+/// which is stored and factored on the host. An iteration takes two products with the symbolic N x M matrix. All of
+/// this is computed in F64 if the device supports it.
 ///
 /// ```
 /// # #[cfg(feature = "flex")] {
@@ -55,26 +55,26 @@ pub struct FalkonConfig {
     /// How the centres are chosen.
     #[config(default = "Selection::Uniform")]
     pub selection: Selection,
-    /// The seed by which the centres are chosen.
+    /// The seed of the random choice of the centres.
     #[config(default = 0)]
     pub seed: u64,
-    /// The relative residual of the preconditioned system.
+    /// The relative residual of the preconditioned system at which the iteration stops.
     #[config(default = 1e-6)]
     pub tolerance: f64,
-    /// The most iterations.
+    /// The largest number of iterations.
     #[config(default = 1000)]
     pub max_iterations: usize,
 }
 
 impl FalkonConfig {
-    /// The function for the targets `t` at the points `x`. The parameters of the kernel are not trained.
+    /// Fits the function to the targets `t` at the points `x`. The parameters of the kernel are not trained.
     ///
     /// # Shapes
     /// - x: `[N, D]`
     /// - t: `[N, T]`
     ///
     /// # Panics
-    /// As [`try_fit`](Self::try_fit) gives errors.
+    /// If [`try_fit`](Self::try_fit) returns an error.
     #[track_caller]
     pub fn fit<K: Kernel>(&self, kernel: K, x: Tensor<2>, t: Tensor<2>) -> Falkon<K> {
         expect(self.try_fit(kernel, x, t))
@@ -83,8 +83,9 @@ impl FalkonConfig {
     /// Like [`fit`](Self::fit), with an error instead of a panic.
     ///
     /// # Errors
-    /// If there are no points or not as many targets, if values are not finite, if there are no centres or more than
-    /// points, if $\alpha$ is not positive or the tolerance is negative, or if the system is not solved.
+    /// If there are no points or not as many targets, if values are not finite, if there are no centres or more
+    /// centres than points, if $\alpha$ is not positive or the tolerance is negative, or if the linear system
+    /// cannot be solved.
     pub fn try_fit<K: Kernel>(
         &self,
         kernel: K,
@@ -116,7 +117,7 @@ impl FalkonConfig {
         Ok(KernelExpansion::new(kernel, centers, weights))
     }
 
-    /// The centres of points.
+    /// The centres, chosen among the points `x`.
     fn chosen<K: Kernel>(&self, kernel: &K, x: &Tensor<2>) -> Result<Tensor<2>, LayerError> {
         let (rows, columns) = (
             LazyTensor::try_vi(x.clone())?,
@@ -130,28 +131,31 @@ impl FalkonConfig {
     }
 }
 
-/// The matrix $P^\top (K^\top K / N + \alpha K_{MM}) P$, which is close to the identity. With $K_{MM} = L L^\top$ and
-/// $L^\top L / M + \alpha I = R R^\top$ it is $P = L^{-\top} R^{-\top}$, and $P^\top K_{MM} P = R^{-1} R^{-\top}$.
+/// The matrix $P^\top (K^\top K / N + \alpha K_{MM}) P$, which is close to the identity. With $K_{MM} = L L^\top$
+/// and $L^\top L / M + \alpha I = R R^\top$, the preconditioner is $P = L^{-\top} R^{-\top}$, and
+/// $P^\top K_{MM} P = R^{-1} R^{-\top}$.
 #[derive(Clone)]
 struct Preconditioned {
     /// $K$, N x M.
     k: LazyTensor,
     points: usize,
-    /// $P$ and its transpose.
+    /// $P$ and $P^\top$.
     outer: [Tensor<2>; 2],
     /// $\alpha R^{-1} R^{-\top}$.
     ridge: Tensor<2>,
 }
 
 impl Preconditioned {
-    /// The matrix for the kernel matrix `between` centres, and for weights that are stored in the type `stored`.
+    /// The matrix for the kernel matrix `between` of the centres and for weights that are stored in the type
+    /// `stored`.
     fn new(
         k: LazyTensor,
         between: &LazyTensor,
         alpha: f64,
         stored: DType,
     ) -> Result<Self, LayerError> {
-        // Predictions are sums of weights of alternating signs, whose size this limits.
+        // Predictions are sums in which large weights of alternating signs cancel. The jitter limits the size of
+        // the weights.
         let jitter = match stored {
             DType::F64 => 1e-12,
             _ => 1e-6,
@@ -184,7 +188,7 @@ impl Preconditioned {
         })
     }
 
-    /// The weights for targets.
+    /// The weights that fit the targets `t`.
     fn solve(
         &self,
         t: Tensor<2>,
@@ -223,7 +227,7 @@ impl LinearOperator<2> for Preconditioned {
     }
 
     fn inner(&self) -> Self {
-        // There are no gradients in it.
+        // The tensors have no gradients.
         self.clone()
     }
 

@@ -1,9 +1,10 @@
-//! Regression with kernels: functions that are sums of kernels.
+//! Kernel regression: fitted functions are sums of kernels.
 //!
-//! [`KernelRidgeConfig`] fits a function with a kernel at each point of the data, [`FalkonConfig`] one with kernels at
-//! a few of them, for many points. Both give a [`KernelExpansion`], which predicts.
+//! [`KernelRidgeConfig`] fits a function with a kernel at each point of the data. [`FalkonConfig`] is meant for
+//! many points and fits a function with kernels at a few of them. Both return a [`KernelExpansion`], which makes
+//! predictions.
 //!
-//! The [guide](crate::guide::regression) says which one when, and with which settings.
+//! The [guide](crate::guide::regression) says when to use which one, and with which settings.
 
 mod expansion;
 mod falkon;

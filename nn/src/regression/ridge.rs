@@ -11,15 +11,15 @@ use crate::{
     system::{Inference, Iterations, System},
 };
 
-/// What [`KernelRidgeConfig`] fits.
+/// The function that [`KernelRidgeConfig`] fits.
 pub type KernelRidge<K> = KernelExpansion<K>;
 
-/// Kernel ridge regression: the function $f(z) = \sum_j k(z, x_j) c_j$ with the least
+/// Kernel ridge regression: the function $f(z) = \sum_j k(z, x_j) c_j$ that minimises
 ///
 /// $$\sum_i |f(x_i) - t_i|^2 + \alpha \|f\|^2, \quad \text{so that} \quad (K + \alpha I) c = t$$
 ///
-/// (Saunders, Gammerman and Vovk, "Ridge regression learning algorithm in dual variables", 1998). It is the mean of a
-/// Gaussian process with noise of the variance $\alpha$.
+/// (Saunders, Gammerman and Vovk, "Ridge regression learning algorithm in dual variables", 1998). It equals the
+/// mean of a Gaussian process whose noise has the variance $\alpha$.
 ///
 /// ```
 /// # #[cfg(feature = "flex")] {
@@ -36,28 +36,28 @@ pub type KernelRidge<K> = KernelExpansion<K>;
 /// ```
 #[derive(Config, Debug)]
 pub struct KernelRidgeConfig {
-    /// $\alpha$. With 0 the function passes through all targets, if the points are different enough.
+    /// $\alpha$. With 0 the function passes through all targets, if no points are too close to each other.
     pub alpha: f64,
-    /// How the system is solved.
+    /// How the linear system is solved.
     #[config(default = "Inference::Auto")]
     pub inference: Inference,
-    /// The rank of the preconditioner where the system is solved iteratively; by default a twentieth of the number of
-    /// points, and at least 100.
+    /// The rank of the preconditioner of iterative solves. By default it is a twentieth of the number of points,
+    /// and at least 100.
     pub rank: Option<usize>,
-    /// The relative residual where the system is solved iteratively.
+    /// The relative residual at which iterative solves stop.
     #[config(default = 1e-6)]
     pub tolerance: f64,
 }
 
 impl KernelRidgeConfig {
-    /// The function for the targets `t` at the points `x`. The parameters of the kernel are not trained.
+    /// Fits the function to the targets `t` at the points `x`. The parameters of the kernel are not trained.
     ///
     /// # Shapes
     /// - x: `[N, D]`
     /// - t: `[N, T]`
     ///
     /// # Panics
-    /// As [`try_fit`](Self::try_fit) gives errors.
+    /// If [`try_fit`](Self::try_fit) returns an error.
     #[track_caller]
     pub fn fit<K: Kernel>(&self, kernel: K, x: Tensor<2>, t: Tensor<2>) -> KernelRidge<K> {
         expect(self.try_fit(kernel, x, t))
@@ -67,7 +67,7 @@ impl KernelRidgeConfig {
     ///
     /// # Errors
     /// If there are no points or not as many targets, if values are not finite, if $\alpha$ or the tolerance is
-    /// negative, if the system is not positive definite, or if it is not solved.
+    /// negative, if the matrix is not positive definite, or if the linear system cannot be solved.
     pub fn try_fit<K: Kernel>(
         &self,
         kernel: K,

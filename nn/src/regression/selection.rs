@@ -1,4 +1,4 @@
-//! Which points stand for all.
+//! The choice of centres among the points.
 
 use burn::prelude::*;
 use burn_lazy::{LazyTensor, solve::LinearOperator};
@@ -7,21 +7,22 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::{dense, error::LayerError};
 
-/// How a few of the points are chosen.
+/// How the centres are chosen among the points.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
 pub enum Selection {
     /// At random, each with the same probability.
     Uniform,
-    /// By randomly pivoted Cholesky: each with the probability of what the points before it leave unexplained of its
-    /// variance (Chen, Epperly, Tropp and Webber, "Randomly pivoted Cholesky", 2022). Fewer centres approximate the
-    /// kernel matrix as well as more uniform ones. It stores a number for each point and centre on the host, and takes
-    /// time proportional to the number of points times the square of the number of centres.
+    /// By randomly pivoted Cholesky: each point is chosen with a probability proportional to the part of its
+    /// variance that the points chosen before do not explain (Chen, Epperly, Tropp and Webber, "Randomly pivoted
+    /// Cholesky", 2022). The kernel matrix is approximated as well as by a larger number of uniformly chosen
+    /// centres. It stores a number for each point and centre on the host, and takes time proportional to the number
+    /// of points times the square of the number of centres.
     RandomlyPivotedCholesky,
 }
 
 impl Selection {
-    /// The indices of `count` of the points, whose kernel matrix is `k`. There are fewer where these explain all points
-    /// up to rounding.
+    /// The indices of `count` points, where `k` is the kernel matrix of all points. Fewer indices are returned if
+    /// fewer points explain all points up to rounding.
     pub(super) fn choose(
         self,
         k: &LazyTensor,
@@ -39,7 +40,7 @@ impl Selection {
     }
 }
 
-/// `count` different numbers below `points`.
+/// `count` different random numbers below `points`.
 fn uniform(points: usize, count: usize, random: &mut StdRng) -> Vec<i64> {
     let mut indices: Vec<i64> = (0..points as i64).collect();
     for k in 0..count {
@@ -51,7 +52,8 @@ fn uniform(points: usize, count: usize, random: &mut StdRng) -> Vec<i64> {
 
 /// The pivots of the randomly pivoted Cholesky factorisation of a matrix.
 fn pivoted(k: &LazyTensor, count: usize, random: &mut StdRng) -> Result<Vec<i64>, LayerError> {
-    // In the type of the columns below, which leave nothing but rounding of it in the end.
+    // The diagonal is computed in the type of the columns below, so that only rounding is left after subtracting
+    // them.
     let diagonal: Tensor<2> = dense::in_f64(&k.inner()).try_diag()?;
     let rounding = dense::rounding(diagonal.dtype());
     let diagonal: Vec<f64> = diagonal.into_data().iter::<f64>().collect();
@@ -66,7 +68,7 @@ fn pivoted(k: &LazyTensor, count: usize, random: &mut StdRng) -> Result<Vec<i64>
             rest -= own;
             rest <= 0.0 && *own > 0.0
         });
-        // Rounding may leave a rest after the last point.
+        // Because of rounding, a rest may be left after the last point.
         let pivot = pivot.unwrap_or_else(|| left.imax());
         let (column, _) = dense::entries(&k.try_block(0..points, pivot..pivot + 1)?)?;
         let done = pivots.len();

@@ -1,11 +1,11 @@
-//! What a loss needs of the logits of all classes.
+//! The terms of a loss that depend on the logits of all classes.
 
 use burn::prelude::*;
 use burn_lazy::{Axis, LazyError, LazyTensor};
 
 use super::Rows;
 
-/// What makes logits of representations.
+/// The linear layer that computes logits from representations.
 #[derive(Clone)]
 pub(in crate::loss) struct Classes {
     /// `[V, D]`
@@ -15,18 +15,18 @@ pub(in crate::loss) struct Classes {
     pub softcap: Option<f64>,
 }
 
-/// What a loss needs of the logits of each row, each `[T, 1]`.
+/// The terms of the loss of each row, each `[T, 1]`.
 pub(super) struct Terms {
-    /// The logarithm of the sum of exponentials.
+    /// The logarithm of the sum of the exponentials of all logits.
     pub total: Tensor<2>,
     /// The logit of the target.
     pub own: Tensor<2>,
-    /// The mean logit, if it is wanted.
+    /// The mean logit, if the loss depends on it.
     pub mean: Option<Tensor<2>>,
 }
 
 impl Classes {
-    /// The terms of rows, without stored logits.
+    /// The terms of rows, computed without storing logits.
     pub(super) fn symbolic_terms(&self, rows: &Rows) -> Result<Terms, LazyError> {
         let logits = self.logits(rows.h.clone())?;
         let counting = match rows.left_out {
@@ -46,7 +46,7 @@ impl Classes {
         })
     }
 
-    /// The same from stored logits.
+    /// The terms of rows, computed from stored logits.
     pub(super) fn stored_terms(&self, rows: &Rows) -> Terms {
         let logits = rows.h.clone().matmul(self.weight.clone().transpose());
         let logits = match &self.bias {
@@ -68,7 +68,7 @@ impl Classes {
             }
             None => logits.clone(),
         };
-        // With several classes one is not left out, and is finite.
+        // If there is more than one class, a class remains that is not left out, so the largest logit is finite.
         let largest = counting.clone().detach().max_dim(1);
         let sum = (counting - largest.clone()).exp().sum_dim(1);
         Terms {
@@ -109,7 +109,7 @@ impl Classes {
         if self.softcap.is_some() {
             return self.logits(h)?.try_mean(Axis::J);
         }
-        // The mean of products is the product with the mean.
+        // The mean of the products is the product with the mean weight.
         let mean = self.weight.clone().mean_dim(0);
         let logits = (h * mean).sum_dim(1);
         Ok(match &self.bias {

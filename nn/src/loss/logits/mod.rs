@@ -1,4 +1,4 @@
-//! The cross-entropy of rows whose logits are products of representations, which are never stored all at once.
+//! The cross-entropy of rows. Logits are products of rows and classes, which are never stored all at once.
 
 mod classes;
 mod parts;
@@ -9,12 +9,12 @@ use burn_lazy::LazyError;
 pub(super) use classes::Classes;
 use classes::Terms;
 
-/// The most logits that are stored at once by default, if representations of all classes have fewer numbers: 16 MiB in
-/// F32.
+/// The default for the largest number of logits that are stored at once: 16 MiB in F32. If all classes together
+/// have more numbers than this, their number is the default.
 const MAX_LOGITS: usize = 1 << 22;
 
-/// The largest representations whose sums over all classes are computed pair by pair. Larger ones are multiplied by
-/// Burn's products of matrices, some rows at a time, which was as fast at this size and is faster beyond.
+/// The largest size of representations for which formulas compute the sums over all classes. For larger ones Burn's
+/// matrix products compute the logits of some rows at a time, which is as fast at this size and faster beyond.
 const MOST_SYMBOLIC: usize = 128;
 
 /// Representations with their targets.
@@ -26,9 +26,10 @@ pub(super) struct Rows {
     pub targets: Tensor<1, Int>,
     /// `[T, 1]`
     pub is_ignored: Option<Tensor<2, Bool>>,
-    /// How many are not ignored.
+    /// The number of rows that are not ignored.
     pub counted: usize,
-    /// The class that the first row leaves out, if each leaves out one: the second row leaves out the next one.
+    /// The class that the first row leaves out, if each row leaves out one class. Row $k$ leaves out this class
+    /// plus $k$.
     pub left_out: Option<usize>,
     pub label_smoothing: f64,
     pub z_loss: f64,
@@ -36,8 +37,8 @@ pub(super) struct Rows {
 
 impl Rows {
     /// The sum of all losses, `[1]`. For large representations at most `max_logits` logits are stored at once, but
-    /// those of one row at least, or none if it is 0. By default they take no more memory than the gradients of the
-    /// classes do, which each part adds to.
+    /// at least those of one row; with 0 none are stored. By default logits take no more memory than the gradient
+    /// by the classes, to which each part adds, or the memory of `MAX_LOGITS` if that is more.
     pub fn sum_of_losses(
         &self,
         classes: &Classes,
@@ -51,7 +52,7 @@ impl Rows {
         }
     }
 
-    /// Some of the rows.
+    /// The `count` rows from `start` on.
     fn part(&self, start: usize, count: usize) -> Self {
         Self {
             h: self.h.clone().narrow(0, start, count),
@@ -65,17 +66,17 @@ impl Rows {
         }
     }
 
-    /// The losses without stored logits, `[T, 1]`.
+    /// The losses, computed without storing logits, `[T, 1]`.
     pub fn symbolic_losses(&self, classes: &Classes) -> Result<Tensor<2>, LazyError> {
         Ok(self.losses(classes.symbolic_terms(self)?))
     }
 
-    /// The losses from stored logits, `[T, 1]`.
+    /// The losses, computed from stored logits, `[T, 1]`.
     fn stored_losses(&self, classes: &Classes) -> Tensor<2> {
         self.losses(classes.stored_terms(self))
     }
 
-    /// Whether the mean logit of each row is wanted.
+    /// Whether the loss depends on the mean logit of each row.
     fn wants_mean(&self) -> bool {
         self.label_smoothing > 0.0
     }

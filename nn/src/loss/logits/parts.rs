@@ -1,7 +1,7 @@
-//! The sum of losses from the logits of some rows at a time.
+//! The sum of losses, computed from the logits of some rows at a time.
 //!
 //! Burn's graph would keep the logits of all parts until the backward pass. So the gradients of a part are computed
-//! while its logits are there. They enter the graph as the gradients of a term that is 0.
+//! while its logits are stored. They enter the graph as the gradients of a term whose value is 0.
 
 use burn::prelude::*;
 
@@ -14,7 +14,7 @@ struct Known<const R: usize> {
 }
 
 impl<const R: usize> Known<R> {
-    /// A term of the value 0 and the known gradient, if the tensor is tracked.
+    /// A term that has the value 0 and the known gradient, if there is one.
     fn term(self) -> Option<Tensor<1>> {
         let gradient = self.gradient?;
         let zero = self.tensor.clone() - self.tensor.detach();
@@ -22,7 +22,7 @@ impl<const R: usize> Known<R> {
     }
 }
 
-/// Adds to a sum that may have no term yet.
+/// Adds a term to a sum. Each of them may be missing.
 fn add<const R: usize>(sum: &mut Option<Tensor<R>>, term: Option<Tensor<R>>) {
     *sum = match (sum.take(), term) {
         (Some(sum), Some(term)) => Some(sum + term),
@@ -30,7 +30,8 @@ fn add<const R: usize>(sum: &mut Option<Tensor<R>>, term: Option<Tensor<R>>) {
     };
 }
 
-/// The sum of the losses of all rows, `[1]`. At most `most` logits are stored at once, but those of one row at least.
+/// The sum of the losses of all rows, `[1]`. At most `most` logits are stored at once, but at least those of one
+/// row.
 pub(super) fn sum_of_losses(rows: &Rows, classes: &Classes, most: usize) -> Tensor<1> {
     let [count, _] = rows.h.dims();
     let [vocab, _] = classes.weight.dims();
@@ -69,7 +70,7 @@ pub(super) fn sum_of_losses(rows: &Rows, classes: &Classes, most: usize) -> Tens
         .fold(value, |sum, term| sum + term)
 }
 
-/// The gradients of a sum of losses by what is tracked.
+/// The gradients of a sum of losses by the tensors that are tracked.
 #[derive(Default)]
 struct Gradients {
     by_h: Option<Tensor<2>>,
@@ -77,10 +78,10 @@ struct Gradients {
     by_bias: Option<Tensor<2>>,
 }
 
-/// The sum of the losses of some rows, without its graph, with its gradients.
+/// The sum of the losses of some rows without its graph, and the gradients of this sum.
 #[cfg(feature = "autodiff")]
 fn differentiated(rows: &Rows, classes: &Classes) -> (Tensor<1>, Gradients) {
-    // A graph of its own, which ends here.
+    // The leaves start a separate graph, which ends in this function.
     let leaf = |tensor: &Tensor<2>| match tensor.is_tracked() {
         true => tensor.clone().inner().autodiff().require_grad(),
         false => tensor.clone().inner(),
@@ -114,7 +115,7 @@ fn differentiated(rows: &Rows, classes: &Classes) -> (Tensor<1>, Gradients) {
     (value, own)
 }
 
-/// The sum of the losses of some rows.
+/// The sum of the losses of some rows. Without autodiff there are no gradients.
 #[cfg(not(feature = "autodiff"))]
 fn differentiated(rows: &Rows, classes: &Classes) -> (Tensor<1>, Gradients) {
     (rows.stored_losses(classes).sum(), Gradients::default())
