@@ -98,14 +98,7 @@ impl<'a> Launch<'a> {
         wanted: Wanted,
         index_kind: IntKind,
     ) -> Result<Kernels<'a>, LaunchError> {
-        check_properties(
-            properties,
-            runtime,
-            self.precision,
-            self.reduction,
-            wanted,
-            layouts.len(),
-        )?;
+        self.check_properties(properties, runtime, wanted, layouts.len())?;
         let device = Device::new(properties, runtime);
         self.kernels_as(&device, runtime, layouts, wanted, index_kind)
     }
@@ -138,25 +131,29 @@ impl<'a> Launch<'a> {
             .map(|(shape, strides)| Layout { shape, strides })
             .collect();
         if self.is_empty() {
-            return check_properties(
-                properties,
-                runtime,
-                self.precision,
-                self.reduction,
-                wanted,
-                shapes.len(),
-            );
+            return self.check_properties(properties, runtime, wanted, shapes.len());
         }
         self.kernels(properties, runtime, &layouts, wanted, IntKind::I32)
             .map(drop)
     }
 
-    /// Number of buffers that a kernel reads for so many tensors. Ranges take buffers of their own.
+    /// Number of buffers that a kernel reads for this many tensors. Ranges take buffers of their own.
     fn buffers(&self, tensors: usize) -> usize {
-        tensors
-            + self
-                .ranges
-                .map_or(0, |ranges| ranges.buffers(self.reduction))
+        let ranges = self.ranges;
+        tensors + ranges.map_or(0, |ranges| ranges.buffers(self.reduction))
+    }
+
+    /// Checks that a device runs the reduction of this many tensors in the type of the operands.
+    fn check_properties(
+        &self,
+        properties: &DeviceProperties,
+        runtime: &str,
+        wanted: Wanted,
+        tensors: usize,
+    ) -> Result<(), LaunchError> {
+        let (precision, kind) = (self.precision, self.reduction);
+        let buffers = self.buffers(tensors);
+        check_properties(properties, runtime, precision, kind, wanted, buffers)
     }
 
     /// The type in which the reduction accumulates values.
@@ -202,13 +199,7 @@ impl<'a> Launch<'a> {
         output: Output,
     ) -> Result<(), LaunchError> {
         let wanted = output.wanted();
-        check_device(
-            client,
-            self.precision,
-            self.reduction,
-            wanted,
-            self.buffers(tensors.len()),
-        )?;
+        self.check_properties(client.properties(), client.name(), wanted, tensors.len())?;
         if self.is_empty() {
             return Ok(());
         }

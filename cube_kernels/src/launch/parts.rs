@@ -104,8 +104,7 @@ impl<'a> Launch<'a> {
         wanted: Wanted,
         into: PartsAt,
     ) -> Result<usize, LaunchError> {
-        let kind = self.reduction;
-        check_device(client, self.precision, kind, wanted, tensors.len())?;
+        self.check_properties(client.properties(), client.name(), wanted, tensors.len())?;
         if self.is_empty() || self.columns == 0 {
             return Ok(0);
         }

@@ -3,7 +3,7 @@
 //! Tolerance unless stated otherwise, relative to the largest output: 2e-6 in `f32`, 1e-13 in `f64`.
 
 use burn_lazy_kernels::{
-    Accumulation, Axis, Expr, LaunchError, Precision, ReductionKind, Wanted, check_device,
+    Accumulation, Axis, Expr, LaunchError, Precision, Ranges, ReductionKind, Wanted, check_device,
     expr::Var,
 };
 
@@ -658,6 +658,38 @@ fn more_tensors_than_a_kernel_can_bind_are_refused() {
             Err(error)
         );
     }
+}
+
+/// A kernel binds the buffers of ranges beside those of tensors.
+#[test]
+fn checks_before_there_are_tensors_count_the_buffers_of_ranges() {
+    let client = client();
+    let mut properties = client.properties().clone();
+    // An output, the sizes and four buffers to read.
+    properties.hardware.max_bindings = 6;
+    let check = |problem: &Problem, tensors: usize| {
+        let launch = problem.launch(2, Precision::F32);
+        let shapes = vec![vec![3, 1]; tensors];
+        launch.check(&properties, client.name(), &shapes, Wanted::VALUES)
+    };
+    let in_ranges = |tensors| {
+        let ranges = Ranges::new([3, 2], &[0..3], &[1], &[0..2]).expect("the ranges are valid");
+        many_operands(tensors).in_ranges(ranges)
+    };
+    assert_eq!(check(&many_operands(4), 4), Ok(()));
+    assert_eq!(check(&in_ranges(3), 3), Ok(()));
+    let error = check(&in_ranges(4), 4).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            LaunchError::TooManyTensors {
+                tensors: 5,
+                limit: 4,
+                ..
+            }
+        ),
+        "{error}"
+    );
 }
 
 #[test]
