@@ -108,7 +108,7 @@ impl<E: Float, F: Float> Products<E, F> {
 
     /// Copies the factors of the cube's rows, from `first` on. Rows beyond the last one repeat it.
     pub fn stage_rows(&self, context: &Context<'_, E, F>, uniform: &[One<F>], first: usize) {
-        let matrix = comptime!(context.blueprint.schedule.matrix().expect("it is planned"));
+        let matrix = comptime!(context.blueprint.matrix());
         let row = comptime!(matrix.product.row);
         let rows = context.rows;
         let (mut tile, mut center) = (self.rows.clone(), self.center.clone());
@@ -152,7 +152,7 @@ impl<E: Float, F: Float> Products<E, F> {
         start: usize,
         stop: usize,
     ) {
-        let matrix = comptime!(context.blueprint.schedule.matrix().expect("it is planned"));
+        let matrix = comptime!(context.blueprint.matrix());
         let factors = Factors {
             first: start,
             last: stop - 1,
@@ -165,7 +165,7 @@ impl<E: Float, F: Float> Products<E, F> {
 
     /// Multiplies the columns of a block with the cube's rows.
     pub fn multiply(&self, #[comptime] blueprint: Blueprint) {
-        let matrix = comptime!(blueprint.schedule.matrix().expect("it is planned"));
+        let matrix = comptime!(blueprint.matrix());
         let block = comptime!(blueprint.schedule.block());
         if comptime!(matrix.product.distance) {
             squared_norms::<E, F>(&self.columns, &mut self.column_norms.clone(), block, matrix);
@@ -271,7 +271,7 @@ fn stage<E: Float, F: Float>(
     uniform: &[One<F>],
     factors: &Factors,
 ) {
-    let matrix = comptime!(context.blueprint.schedule.matrix().expect("it is planned"));
+    let matrix = comptime!(context.blueprint.matrix());
     let all = comptime!(factors.count * matrix.padded());
     let units = comptime!(context.blueprint.units);
     // If all units copy the same number of components, there is no check in the loop, and compilers see that.
@@ -293,7 +293,7 @@ fn stage_component<E: Float, F: Float>(
     factors: &Factors,
     at: usize,
 ) {
-    let matrix = comptime!(context.blueprint.schedule.matrix().expect("it is planned"));
+    let matrix = comptime!(context.blueprint.matrix());
     let (factor, count) = comptime!((factors.factor, factors.count));
     let len = comptime!(matrix.product.len);
     let padded = comptime!(matrix.padded());

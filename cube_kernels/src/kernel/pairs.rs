@@ -343,7 +343,7 @@ fn weigh<E: Float, F: Float, A: Float, N: Size, R: GivesWeights<F, A, N>>(
 ) {
     let blueprint = comptime!(&pairs.context.blueprint);
     let q = comptime!(columns.q);
-    let weighted = comptime!(blueprint.schedule.weighted().expect("it is planned"));
+    let weighted = comptime!(blueprint.weighted());
     let sum = comptime!(weighted.sum);
     let mut weights = Sequence::<Vector<F, N>>::new();
     #[unroll]

@@ -329,7 +329,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     let mut state = R::init(first_column, infinity, narrow, comptime!(blueprint.math));
     let products = if comptime!(blueprint.schedule.matrix().is_some()) {
         ComptimeOption::new_Some(Products::<E, F>::new(
-            comptime!(blueprint.schedule.matrix().unwrap()),
+            comptime!(blueprint.matrix()),
             comptime!(blueprint.clone()),
         ))
     } else {
@@ -339,7 +339,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
         ComptimeOption::new_Some(WeightedSums::<F, A, N>::new::<E>(
             &products,
             infinity,
-            comptime!(blueprint.schedule.weighted().unwrap()),
+            comptime!(blueprint.weighted()),
             comptime!(blueprint.clone()),
         ))
     } else {

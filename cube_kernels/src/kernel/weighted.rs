@@ -154,14 +154,7 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
         k: usize,
         #[comptime] factor: Factor,
     ) -> F {
-        let centered = comptime!(
-            context
-                .blueprint
-                .schedule
-                .weighted()
-                .expect("it is planned")
-                .centered
-        );
+        let centered = comptime!(context.blueprint.weighted().centered);
         let component = comptime!(factor.offset) + k;
         let value = context.read(row, component, comptime!(factor.tensor));
         if comptime!(centered) {
@@ -180,7 +173,7 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
         block: usize,
     ) {
         let blueprint = comptime!(&context.blueprint);
-        let weighted = comptime!(blueprint.schedule.weighted().expect("it is planned"));
+        let weighted = comptime!(blueprint.weighted());
         let all = comptime!(blueprint.schedule.block() * weighted.padded());
         let units = comptime!(blueprint.units);
         // If all units copy the same number of components, there is no check in the loop, and compilers see that.
@@ -202,7 +195,7 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
         block: usize,
     ) {
         let blueprint = comptime!(&context.blueprint);
-        let weighted = comptime!(blueprint.schedule.weighted().expect("it is planned"));
+        let weighted = comptime!(blueprint.weighted());
         let (len, padded) = comptime!((weighted.sum.len, weighted.padded()));
         let column = comptime!(weighted.sum.column);
         let component = at % padded;
@@ -295,13 +288,7 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
         columns: &Columns,
     ) {
         let q = comptime!(columns.q);
-        let weighted = comptime!(
-            context
-                .blueprint
-                .schedule
-                .weighted()
-                .expect("it is planned")
-        );
+        let weighted = comptime!(context.blueprint.weighted());
         let mut usual = usual;
         #[unroll]
         for c in 0..q {
@@ -338,13 +325,7 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
         row: usize,
         column: usize,
     ) {
-        let weighted = comptime!(
-            context
-                .blueprint
-                .schedule
-                .weighted()
-                .expect("it is planned")
-        );
+        let weighted = comptime!(context.blueprint.weighted());
         let sum = comptime!(weighted.sum);
         let own = UNIT_POS as usize * N::value();
         for k in 0..sum.len {
@@ -377,7 +358,7 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
         count: usize,
     ) {
         let blueprint = comptime!(&context.blueprint);
-        let weighted = comptime!(blueprint.schedule.weighted().expect("it is planned"));
+        let weighted = comptime!(blueprint.weighted());
         for t in count..comptime!(blueprint.schedule.block()) {
             self.put(t, Vector::new(constant::<F>(0.0)), weighted);
         }
@@ -416,13 +397,7 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
 
     /// Adds the sums of the unit's rows to the running sums, and starts again from 0.
     fn end_run<E: Float>(&mut self, context: &Context<'_, E, F>, row: usize) {
-        let weighted = comptime!(
-            context
-                .blueprint
-                .schedule
-                .weighted()
-                .expect("it is planned")
-        );
+        let weighted = comptime!(context.blueprint.weighted());
         let own = UNIT_POS as usize * N::value();
         for k in 0..self.totals.unforeseen(weighted.sum.len) {
             let mut total = Vector::<F, N>::empty();

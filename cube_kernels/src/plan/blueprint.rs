@@ -40,6 +40,16 @@ pub struct Blueprint {
 }
 
 impl Blueprint {
+    /// The inner products of a kernel that computes them by matrix instructions.
+    pub(crate) fn matrix(&self) -> MatrixProduct {
+        self.schedule.matrix().expect("it is planned")
+    }
+
+    /// The sums over columns of a kernel that computes them by matrix instructions.
+    pub(crate) fn weighted(&self) -> WeightedProduct {
+        self.schedule.weighted().expect("it is planned")
+    }
+
     /// The part of the reduction that units do by themselves, without the sums that matrix instructions compute.
     pub fn narrow(&self) -> Spec {
         match self.schedule.weighted() {
