@@ -6,7 +6,7 @@ use super::{
     super::coefficients::{
         ERF_DOUBLE, LOG_ERFC_FAR, LOG_ERFC_MIDDLE, LOG_ERFC_NEAR, SQRT_HALF_DOUBLE,
     },
-    Arithmetic, Real, in_quadrant, polynomial,
+    Arithmetic, Real, polynomial, same_for_both,
 };
 
 /// When this is added to a number, the nearest integer is in the low bits of the mantissa of the sum.
@@ -87,28 +87,9 @@ fn exp_near<M: Arithmetic>(math: M, f: f64) -> f64 {
     math.fma(f * f, polynomial(math, f, &EXP), f) + 1.0
 }
 
-/// $x = k \pi/2 + r$: the last bits of `k`, the sine and the cosine of `r`.
-#[inline(always)]
-fn turn<M: Arithmetic>(math: M, x: f64) -> (u32, f64, f64) {
-    let shifted = math.fma(x, FRAC_2_PI, SHIFT);
-    let k = shifted - SHIFT;
-    let r = math.fma(k, -QUARTER[0], x);
-    let r = math.fma(k, -QUARTER[1], r);
-    let r = math.fma(k, -QUARTER[2], r);
-    let square = r * r;
-    let sin = math.fma(r * square, polynomial(math, square, &SIN), r);
-    let half = 0.5 * square;
-    let less = 1.0 - half;
-    let lost = (1.0 - less) - half;
-    let cos = less + math.fma(square * square, polynomial(math, square, &COS), lost);
-    (shifted.to_bits() as u32, sin, cos)
-}
-
 impl Real for f64 {
-    const ZERO: Self = 0.0;
-    const ONE: Self = 1.0;
-    const INFINITY: Self = f64::INFINITY;
-    const LARGEST: Self = f64::MAX;
+    same_for_both!(f64, wide_double, middle_double);
+
     const LARGE_ANGLE: Self = 1e6;
 
     #[inline(always)]
@@ -119,41 +100,6 @@ impl Real for f64 {
     #[inline(always)]
     fn double(self) -> f64 {
         self
-    }
-
-    #[inline(always)]
-    fn mul_add(self, b: Self, c: Self) -> Self {
-        f64::mul_add(self, b, c)
-    }
-
-    #[inline(always)]
-    fn sqrt(self) -> Self {
-        f64::sqrt(self)
-    }
-
-    #[inline(always)]
-    fn abs(self) -> Self {
-        f64::abs(self)
-    }
-
-    #[inline(always)]
-    fn floor(self) -> Self {
-        f64::floor(self)
-    }
-
-    #[inline(always)]
-    fn ceil(self) -> Self {
-        f64::ceil(self)
-    }
-
-    #[inline(always)]
-    fn round(self) -> Self {
-        f64::round_ties_even(self)
-    }
-
-    #[inline(always)]
-    fn copysign(self, sign: Self) -> Self {
-        f64::copysign(self, sign)
     }
 
     #[inline(always)]
@@ -226,15 +172,19 @@ impl Real for f64 {
     }
 
     #[inline(always)]
-    fn sin<M: Arithmetic>(self, math: M) -> Self {
-        let (k, sin, cos) = turn(math, self);
-        in_quadrant(sin, cos, k)
-    }
-
-    #[inline(always)]
-    fn cos<M: Arithmetic>(self, math: M) -> Self {
-        let (k, sin, cos) = turn(math, self);
-        in_quadrant(sin, cos, k.wrapping_add(1))
+    fn turn<M: Arithmetic>(self, math: M) -> (u32, Self, Self) {
+        let shifted = math.fma(self, FRAC_2_PI, SHIFT);
+        let k = shifted - SHIFT;
+        let r = math.fma(k, -QUARTER[0], self);
+        let r = math.fma(k, -QUARTER[1], r);
+        let r = math.fma(k, -QUARTER[2], r);
+        let square = r * r;
+        let sin = math.fma(r * square, polynomial(math, square, &SIN), r);
+        let half = 0.5 * square;
+        let less = 1.0 - half;
+        let lost = (1.0 - less) - half;
+        let cos = less + math.fma(square * square, polynomial(math, square, &COS), lost);
+        (shifted.to_bits() as u32, sin, cos)
     }
 
     #[inline(always)]
@@ -259,19 +209,5 @@ impl Real for f64 {
         let log = if x < 3.5 { log } else { third };
         let far = 1.0 - Real::exp(log, math);
         if size > 0.9 { far.copysign(self) } else { near }
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
-    unsafe fn dot_wide(a: &[Self], b: super::Factor<Self>) -> Self {
-        // SAFETY: the caller has these instructions.
-        unsafe { super::dot::wide_double(a, b) }
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
-    unsafe fn dot_middle(a: &[Self], b: super::Factor<Self>) -> Self {
-        // SAFETY: the caller has these instructions.
-        unsafe { super::dot::middle_double(a, b) }
     }
 }

@@ -196,14 +196,26 @@ pub trait Real:
     fn exp2<M: Arithmetic>(self, math: M) -> Self;
     /// The natural logarithm.
     fn log<M: Arithmetic>(self, math: M) -> Self;
-    /// The sine of an angle that is not large.
-    fn sin<M: Arithmetic>(self, math: M) -> Self;
-    /// The cosine of an angle that is not large.
-    fn cos<M: Arithmetic>(self, math: M) -> Self;
+    /// $x = k \pi/2 + r$ for an angle $x$ that is not large: the last bits of $k$, the sine and the cosine of $r$.
+    fn turn<M: Arithmetic>(self, math: M) -> (u32, Self, Self);
     /// The hyperbolic tangent.
     fn tanh<M: Arithmetic>(self, math: M) -> Self;
     /// The error function.
     fn erf<M: Arithmetic>(self, math: M) -> Self;
+
+    /// The sine of an angle that is not large.
+    #[inline(always)]
+    fn sin<M: Arithmetic>(self, math: M) -> Self {
+        let (k, sin, cos) = self.turn(math);
+        in_quadrant(sin, cos, k)
+    }
+
+    /// The cosine of an angle that is not large.
+    #[inline(always)]
+    fn cos<M: Arithmetic>(self, math: M) -> Self {
+        let (k, sin, cos) = self.turn(math);
+        in_quadrant(sin, cos, k.wrapping_add(1))
+    }
 
     /// $\sum_k a_k b_k$ with AVX-512.
     ///
@@ -219,6 +231,67 @@ pub trait Real:
     #[cfg(target_arch = "x86_64")]
     unsafe fn dot_middle(a: &[Self], b: Factor<Self>) -> Self;
 }
+
+/// Implements what of [`Real`] is the same for both types: constants, functions that the type `$T` has itself, and the
+/// sums of products `$wide` and `$middle`.
+macro_rules! same_for_both {
+    ($T:ident, $wide:ident, $middle:ident) => {
+        const ZERO: Self = 0.0;
+        const ONE: Self = 1.0;
+        const INFINITY: Self = $T::INFINITY;
+        const LARGEST: Self = $T::MAX;
+
+        #[inline(always)]
+        fn mul_add(self, b: Self, c: Self) -> Self {
+            $T::mul_add(self, b, c)
+        }
+
+        #[inline(always)]
+        fn sqrt(self) -> Self {
+            $T::sqrt(self)
+        }
+
+        #[inline(always)]
+        fn abs(self) -> Self {
+            $T::abs(self)
+        }
+
+        #[inline(always)]
+        fn floor(self) -> Self {
+            $T::floor(self)
+        }
+
+        #[inline(always)]
+        fn ceil(self) -> Self {
+            $T::ceil(self)
+        }
+
+        #[inline(always)]
+        fn round(self) -> Self {
+            $T::round_ties_even(self)
+        }
+
+        #[inline(always)]
+        fn copysign(self, sign: Self) -> Self {
+            $T::copysign(self, sign)
+        }
+
+        #[cfg(target_arch = "x86_64")]
+        #[inline(always)]
+        unsafe fn dot_wide(a: &[Self], b: super::Factor<Self>) -> Self {
+            // SAFETY: the caller has these instructions.
+            unsafe { super::dot::$wide(a, b) }
+        }
+
+        #[cfg(target_arch = "x86_64")]
+        #[inline(always)]
+        unsafe fn dot_middle(a: &[Self], b: super::Factor<Self>) -> Self {
+            // SAFETY: the caller has these instructions.
+            unsafe { super::dot::$middle(a, b) }
+        }
+    };
+}
+use same_for_both;
 
 /// $\sum_k c_k x^k$ by Horner's scheme.
 #[inline(always)]

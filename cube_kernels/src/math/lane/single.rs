@@ -6,7 +6,7 @@ use super::{
     super::coefficients::{
         COS, ERF, EXP, EXP2, EXPM1, LN_2_REST, LOG, LOG_ERFC, MAGIC, SIN, SQRT_HALF, TANH,
     },
-    Arithmetic, Real, in_quadrant, odd, polynomial,
+    Arithmetic, Real, odd, polynomial, same_for_both,
 };
 
 /// When this is added to a number, the nearest integer `k` is in the low bits of the sum. When it is subtracted
@@ -19,29 +19,9 @@ const BIASED: f32 = (MAGIC + 127.0) as f32;
 /// ln 2 rounded up to a few binary digits. It is larger than ln 2 by [`LN_2_REST`].
 const LN_2_HIGH: f32 = 355.0 / 512.0;
 
-/// $x = k \pi/2 + r$: the last bits of `k`, the sine and the cosine of `r`.
-#[inline(always)]
-fn turn<M: Arithmetic>(math: M, x: f32) -> (u32, f32, f32) {
-    let shifted = math.fma(x, FRAC_2_PI as f32, SHIFT);
-    let k = shifted - SHIFT;
-    let r = math.fma(k, -1.570_312_5, x);
-    let r = math.fma(k, -4.837_513e-4, r);
-    let r = math.fma(k, -7.549_79e-8, r);
-    let square = r * r;
-    let sin = odd(math, r, &SIN);
-    let cos = math.fma(
-        square * square,
-        polynomial(math, square, &COS),
-        math.fma(square, -0.5, 1.0),
-    );
-    (shifted.to_bits(), sin, cos)
-}
-
 impl Real for f32 {
-    const ZERO: Self = 0.0;
-    const ONE: Self = 1.0;
-    const INFINITY: Self = f32::INFINITY;
-    const LARGEST: Self = f32::MAX;
+    same_for_both!(f32, wide_single, middle_single);
+
     // For smaller angles, products with the parts of pi/2 are exact, even if products are rounded.
     const LARGE_ANGLE: Self = 8192.0;
 
@@ -53,41 +33,6 @@ impl Real for f32 {
     #[inline(always)]
     fn double(self) -> f64 {
         self.into()
-    }
-
-    #[inline(always)]
-    fn mul_add(self, b: Self, c: Self) -> Self {
-        f32::mul_add(self, b, c)
-    }
-
-    #[inline(always)]
-    fn sqrt(self) -> Self {
-        f32::sqrt(self)
-    }
-
-    #[inline(always)]
-    fn abs(self) -> Self {
-        f32::abs(self)
-    }
-
-    #[inline(always)]
-    fn floor(self) -> Self {
-        f32::floor(self)
-    }
-
-    #[inline(always)]
-    fn ceil(self) -> Self {
-        f32::ceil(self)
-    }
-
-    #[inline(always)]
-    fn round(self) -> Self {
-        f32::round_ties_even(self)
-    }
-
-    #[inline(always)]
-    fn copysign(self, sign: Self) -> Self {
-        f32::copysign(self, sign)
     }
 
     #[inline(always)]
@@ -156,15 +101,20 @@ impl Real for f32 {
     }
 
     #[inline(always)]
-    fn sin<M: Arithmetic>(self, math: M) -> Self {
-        let (k, sin, cos) = turn(math, self);
-        in_quadrant(sin, cos, k)
-    }
-
-    #[inline(always)]
-    fn cos<M: Arithmetic>(self, math: M) -> Self {
-        let (k, sin, cos) = turn(math, self);
-        in_quadrant(sin, cos, k.wrapping_add(1))
+    fn turn<M: Arithmetic>(self, math: M) -> (u32, Self, Self) {
+        let shifted = math.fma(self, FRAC_2_PI as f32, SHIFT);
+        let k = shifted - SHIFT;
+        let r = math.fma(k, -1.570_312_5, self);
+        let r = math.fma(k, -4.837_513e-4, r);
+        let r = math.fma(k, -7.549_79e-8, r);
+        let square = r * r;
+        let sin = odd(math, r, &SIN);
+        let cos = math.fma(
+            square * square,
+            polynomial(math, square, &COS),
+            math.fma(square, -0.5, 1.0),
+        );
+        (shifted.to_bits(), sin, cos)
     }
 
     #[inline(always)]
@@ -183,19 +133,5 @@ impl Real for f32 {
         let clipped = if size > 4.0 { 4.0 } else { size };
         let far = 1.0 - Real::exp(polynomial(math, clipped, &LOG_ERFC), math);
         if size > 0.9 { far.copysign(self) } else { near }
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
-    unsafe fn dot_wide(a: &[Self], b: super::Factor<Self>) -> Self {
-        // SAFETY: the caller has these instructions.
-        unsafe { super::dot::wide_single(a, b) }
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
-    unsafe fn dot_middle(a: &[Self], b: super::Factor<Self>) -> Self {
-        // SAFETY: the caller has these instructions.
-        unsafe { super::dot::middle_single(a, b) }
     }
 }
