@@ -63,67 +63,30 @@ fn warn(launch: &HostLaunch, columns: usize) {
     }
 }
 
-/// Reduces the columns `columns` to results.
-pub fn run(
-    launch: &HostLaunch,
-    tensors: &[HostTensor],
-    scalars: &[f64],
-    wanted: Wanted,
-    columns: Range<usize>,
-) -> HostOutput {
-    if columns.is_empty() {
+/// Reduces columns to results.
+pub fn run(job: Job) -> HostOutput {
+    let (launch, wanted) = (job.launch, job.wanted);
+    if job.columns.is_empty() {
         return nothing(launch, wanted);
     }
     #[cfg(unoptimized)]
-    warn(launch, columns.len());
-    let job = Job {
-        launch,
-        tensors,
-        scalars,
-        wanted,
-        columns,
-    };
+    warn(launch, job.columns.len());
     let results = with_family(launch.reduction, Results(job));
     output(launch, wanted, results)
 }
 
 /// The columns of each row at which the formula is not 1.
-pub fn find(
-    launch: &HostLaunch,
-    tensors: &[HostTensor],
-    scalars: &[f64],
-    columns: Range<usize>,
-) -> Runs {
-    let job = Job {
-        launch,
-        tensors,
-        scalars,
-        wanted: Wanted::INDICES,
-        columns,
-    };
+pub fn find(job: Job) -> Runs {
     if job.columns.is_empty() {
-        return Runs::empty(launch.all_rows());
+        return Runs::empty(job.launch.all_rows());
     }
     let found = job.run(&NotOne, |found, rows, _| found.runs(rows));
     Runs::one_behind_the_other(&found)
 }
 
-/// Reduces the columns `columns` to a partial result.
-pub fn run_part(
-    launch: &HostLaunch,
-    tensors: &[HostTensor],
-    scalars: &[f64],
-    wanted: Wanted,
-    columns: Range<usize>,
-) -> HostPart {
-    let job = Job {
-        launch,
-        tensors,
-        scalars,
-        wanted,
-        columns,
-    };
-    with_family(launch.reduction, Part(job))
+/// Reduces columns to a partial result.
+pub fn run_part(job: Job) -> HostPart {
+    with_family(job.launch.reduction, Part(job))
 }
 
 /// Merges partial results into results.
@@ -147,13 +110,13 @@ pub fn merge_parts(launch: &HostLaunch, parts: &[HostPart], wanted: Wanted) -> H
     with_family(launch.reduction, MergedPart(merging))
 }
 
-/// A reduction with its operands.
+/// A reduction with its operands, which have been checked, and the columns that are reduced.
 pub struct Job<'a> {
     pub launch: &'a HostLaunch<'a>,
     pub tensors: &'a [HostTensor<'a>],
     pub scalars: &'a [f64],
-    wanted: Wanted,
-    columns: Range<usize>,
+    pub wanted: Wanted,
+    pub columns: Range<usize>,
 }
 
 struct Results<'a>(Job<'a>);

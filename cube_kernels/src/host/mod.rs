@@ -21,6 +21,7 @@ mod writer;
 
 use std::ops::Range;
 
+use engine::Job;
 use tape::Tape;
 pub(crate) use tensor::Rows;
 pub use tensor::{HostSlice, HostTensor, HostValues};
@@ -211,9 +212,8 @@ impl HostLaunch<'_> {
         scalars: &[f64],
         wanted: Wanted,
     ) -> Result<HostOutput, HostError> {
-        self.check(tensors, scalars, self.columns, wanted)?;
-        let columns = 0..self.columns;
-        Ok(engine::run(self, tensors, scalars, wanted, columns))
+        self.job(tensors, scalars, wanted, 0..self.columns)
+            .map(engine::run)
     }
 
     /// Reduces only the columns `columns` of the column operands, into a partial result.
@@ -230,8 +230,8 @@ impl HostLaunch<'_> {
         if self.ranges.is_some() {
             return Err(HostError::PartOfRanges);
         }
-        self.check(tensors, scalars, columns.end, wanted)?;
-        Ok(engine::run_part(self, tensors, scalars, wanted, columns))
+        self.job(tensors, scalars, wanted, columns)
+            .map(engine::run_part)
     }
 
     /// The columns of each row at which the formula is not 1. The formula must have one component. The result does not
@@ -240,8 +240,8 @@ impl HostLaunch<'_> {
     /// # Errors
     /// As [`run`](Self::run).
     pub(crate) fn find(&self, tensors: &[HostTensor], scalars: &[f64]) -> Result<Runs, HostError> {
-        self.check(tensors, scalars, self.columns, Wanted::INDICES)?;
-        Ok(engine::find(self, tensors, scalars, 0..self.columns))
+        self.job(tensors, scalars, Wanted::INDICES, 0..self.columns)
+            .map(engine::find)
     }
 
     /// Merges partial results of the same rows, in the order of their columns, into results.
@@ -281,13 +281,15 @@ impl HostLaunch<'_> {
         self.batch_shape.iter().product::<usize>() * self.out_rows()
     }
 
-    fn check(
-        &self,
-        tensors: &[HostTensor],
-        scalars: &[f64],
-        end: usize,
+    /// The reduction of some columns, if its operands and the columns fit the launch.
+    fn job<'a>(
+        &'a self,
+        tensors: &'a [HostTensor<'a>],
+        scalars: &'a [f64],
         wanted: Wanted,
-    ) -> Result<(), HostError> {
+        columns: Range<usize>,
+    ) -> Result<Job<'a>, HostError> {
+        let end = columns.end;
         let program = &self.program.program;
         check_count("tensors", tensors.len(), program.tensors.len())?;
         check_count("scalars", scalars.len(), program.scalars)?;
@@ -308,8 +310,15 @@ impl HostLaunch<'_> {
         if keeps && end >= NO_INDEX as usize {
             return Err(HostError::TooManyColumns(end));
         }
+        let job = Job {
+            launch: self,
+            tensors,
+            scalars,
+            wanted,
+            columns,
+        };
         if self.all_rows() == 0 {
-            return Ok(());
+            return Ok(job);
         }
         let extent = Extent {
             batch: self.batch_shape,
@@ -333,7 +342,7 @@ impl HostLaunch<'_> {
                 reason,
             })?;
         }
-        Ok(())
+        Ok(job)
     }
 
     fn check_parts(&self, parts: &[HostPart], wanted: Wanted) -> Result<(), HostError> {
