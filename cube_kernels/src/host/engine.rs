@@ -136,7 +136,6 @@ impl WithFamily for Part<'_> {
     type Output = HostPart;
 
     fn run<R: HostResults + Sync>(self, family: R) -> HostPart {
-        let part = |state: &R::State, rows, rules: &Rules| part(&family, state, rows, rules);
         let parts = self.0.run(&family, part);
         let mut all = HostPart {
             values: Vec::new(),

@@ -2,7 +2,7 @@
 
 use super::{
     HostLaunch, HostOutput, HostPart, HostValues,
-    reductions::{HostResults, Rules},
+    reductions::{HostResults, HostState, Rules},
 };
 use crate::{
     formula::Axis,
@@ -73,7 +73,7 @@ impl Found {
                 found.values.extend(values);
             }
             if wanted.indices {
-                let indices = (0..entries).map(|at| match family.index(state, row, at, rules) {
+                let indices = (0..entries).map(|at| match state.index(row, at, rules) {
                     NO_INDEX => -1,
                     index => index.into(),
                 });
@@ -82,7 +82,7 @@ impl Found {
             if wanted.state {
                 for plane in 0..spec.state_planes() {
                     let size = spec.plane_size(plane);
-                    let save = |at| family.save(state, row, (plane, at), rules);
+                    let save = |at| state.save(row, (plane, at), rules);
                     let values = (0..size).map(save);
                     found.state.extend(values);
                 }
@@ -130,7 +130,7 @@ fn in_order<T: Copy>(launch: &HostLaunch, values: Vec<T>) -> Vec<T> {
     ordered
 }
 
-pub fn part<R: HostResults>(family: &R, state: &R::State, rows: usize, rules: &Rules) -> HostPart {
+pub fn part(state: &impl HostState, rows: usize, rules: &Rules) -> HostPart {
     let spec = &rules.spec;
     let mut part = HostPart {
         values: Vec::new(),
@@ -138,11 +138,11 @@ pub fn part<R: HostResults>(family: &R, state: &R::State, rows: usize, rules: &R
     };
     for row in 0..rows {
         for plane in 0..spec.planes().len() {
-            let save = |at| family.save(state, row, (plane, at), rules);
+            let save = |at| state.save(row, (plane, at), rules);
             part.values.extend((0..spec.plane_size(plane)).map(save));
         }
         if spec.keeps_indices() {
-            let indices = (0..spec.entries()).map(|at| family.index(state, row, at, rules));
+            let indices = (0..spec.entries()).map(|at| state.index(row, at, rules));
             part.indices.extend(indices);
         }
     }
@@ -188,13 +188,13 @@ impl Merging<'_> {
             for plane in 0..spec.planes().len() {
                 for at in 0..spec.plane_size(plane) {
                     let value = values.next().expect("the size was checked");
-                    family.load(&mut state, row, (plane, at), *value, rules);
+                    state.load(row, (plane, at), *value, rules);
                 }
             }
             if spec.keeps_indices() {
                 for at in 0..spec.entries() {
                     let index = indices.next().expect("the size was checked");
-                    family.load_index(&mut state, row, at, *index, rules);
+                    state.load_index(row, at, *index, rules);
                 }
             }
         }
@@ -222,6 +222,6 @@ impl WithFamily for MergedPart<'_> {
     fn run<R: HostResults + Sync>(self, family: R) -> HostPart {
         let rules = rules(self.0.launch, self.0.wanted);
         let state = self.0.state(&family, &rules);
-        part(&family, &state, self.0.launch.all_rows(), &rules)
+        part(&state, self.0.launch.all_rows(), &rules)
     }
 }

@@ -1,7 +1,7 @@
 //! Sums of exponentials that are relative to a running maximum.
 
 use super::{
-    HostReduction, HostResults, Room, Rules, Running, Taken,
+    HostReduction, HostResults, HostState, Room, Rules, Running, Taken,
     loops::{Exponentials, LargestOf, SumOfProducts},
 };
 use crate::{
@@ -114,6 +114,23 @@ impl ExpState {
     }
 }
 
+impl HostState for ExpState {
+    fn save(&self, row: usize, (plane, at): (usize, usize), _rules: &Rules) -> f64 {
+        match plane {
+            0 => self.maximum(row, at),
+            // If there are two planes of sums, the first one has a single sum.
+            _ => self.sum(row, plane - 1 + at),
+        }
+    }
+
+    fn load(&mut self, row: usize, (plane, at): (usize, usize), value: f64, _rules: &Rules) {
+        match plane {
+            0 => self.maxima[row * self.scores + at] = value,
+            _ => self.sum_mut(row, plane - 1 + at).set(value),
+        }
+    }
+}
+
 impl HostReduction for LogSumExp {
     type State = ExpState;
 
@@ -163,27 +180,6 @@ impl HostReduction for LogSumExp {
 }
 
 impl HostResults for LogSumExp {
-    fn save(&self, state: &ExpState, row: usize, (plane, at): (usize, usize), _: &Rules) -> f64 {
-        match plane {
-            0 => state.maximum(row, at),
-            _ => state.sum(row, at),
-        }
-    }
-
-    fn load(
-        &self,
-        state: &mut ExpState,
-        row: usize,
-        (plane, at): (usize, usize),
-        value: f64,
-        _rules: &Rules,
-    ) {
-        match plane {
-            0 => state.maxima[row * self.scores + at] = value,
-            _ => state.sum_mut(row, at).set(value),
-        }
-    }
-
     fn result(&self, state: &ExpState, row: usize, at: usize, _rules: &Rules) -> f64 {
         let score = if self.scores == 1 { 0 } else { at };
         state.maximum(row, score) + state.sum(row, at).ln()
@@ -191,7 +187,7 @@ impl HostResults for LogSumExp {
 }
 
 impl HostReduction for SoftmaxSum {
-    // The sums of a row are those of the weighted components, and after them the sum of the exponentials.
+    // The sums of a row are the sum of the exponentials, and after it those of the weighted components.
     type State = ExpState;
 
     fn kept(&self) -> usize {
@@ -212,13 +208,12 @@ impl HostReduction for SoftmaxSum {
     ) {
         if taken.index == 0 {
             let sum = state.take_scores((row, 0), room, taken, rules);
-            state.sum_mut(row, rules.spec.dim - 1).add(sum);
+            state.sum_mut(row, 0).add(sum);
             return;
         }
-        let component = taken.index - 1;
         let values = &mut room.values[..taken.len];
         let values = taken.given.values(rules.instructions, values);
-        state.add_weighted(row, (0, component), &room.kept, values, rules);
+        state.add_weighted(row, (0, taken.index), &room.kept, values, rules);
     }
 
     fn merge(&self, state: &mut ExpState, later: &ExpState, _rules: &Rules) {
@@ -227,36 +222,7 @@ impl HostReduction for SoftmaxSum {
 }
 
 impl HostResults for SoftmaxSum {
-    fn save(
-        &self,
-        state: &ExpState,
-        row: usize,
-        (plane, at): (usize, usize),
-        rules: &Rules,
-    ) -> f64 {
-        match plane {
-            0 => state.maximum(row, at),
-            1 => state.sum(row, rules.spec.dim - 1),
-            _ => state.sum(row, at),
-        }
-    }
-
-    fn load(
-        &self,
-        state: &mut ExpState,
-        row: usize,
-        (plane, at): (usize, usize),
-        value: f64,
-        rules: &Rules,
-    ) {
-        match plane {
-            0 => state.maxima[row] = value,
-            1 => state.sum_mut(row, rules.spec.dim - 1).set(value),
-            _ => state.sum_mut(row, at).set(value),
-        }
-    }
-
-    fn result(&self, state: &ExpState, row: usize, at: usize, rules: &Rules) -> f64 {
-        state.sum(row, at) / state.sum(row, rules.spec.dim - 1)
+    fn result(&self, state: &ExpState, row: usize, at: usize, _rules: &Rules) -> f64 {
+        state.sum(row, 1 + at) / state.sum(row, 0)
     }
 }

@@ -144,40 +144,31 @@ pub trait HostReduction {
     fn merge(&self, state: &mut Self::State, later: &Self::State, rules: &Rules);
 }
 
-/// Reads results and partial results from the states of a reduction, and makes states of partial results.
-pub trait HostResults: HostReduction {
+/// What a reduction keeps for its rows, from which partial results are made, and which is made from partial results.
+pub trait HostState {
     /// A value of the partial result of a row. `place` is its plane and its position in the plane.
-    fn save(&self, state: &Self::State, row: usize, place: (usize, usize), rules: &Rules) -> f64;
+    fn save(&self, row: usize, place: (usize, usize), rules: &Rules) -> f64;
 
     /// Sets a value of the partial result of a row. `place` is its plane and its position in the plane.
-    fn load(
-        &self,
-        state: &mut Self::State,
-        row: usize,
-        place: (usize, usize),
-        value: f64,
-        rules: &Rules,
-    );
-
-    /// Value `at` of the result of a row.
-    fn result(&self, state: &Self::State, row: usize, at: usize, rules: &Rules) -> f64;
+    fn load(&mut self, row: usize, place: (usize, usize), value: f64, rules: &Rules);
 
     /// Column or count `at` of a row, which is the same in the partial result and in the result.
-    fn index(&self, state: &Self::State, row: usize, at: usize, rules: &Rules) -> u32 {
-        let _ = (state, row, at, rules);
+    fn index(&self, row: usize, at: usize, rules: &Rules) -> u32 {
+        let _ = (row, at, rules);
         0
     }
 
     /// Sets column or count `at` of the partial result of a row.
-    fn load_index(
-        &self,
-        state: &mut Self::State,
-        row: usize,
-        at: usize,
-        index: u32,
-        rules: &Rules,
-    ) {
-        let _ = (state, row, at, index, rules);
+    fn load_index(&mut self, row: usize, at: usize, index: u32, rules: &Rules) {
+        let _ = (row, at, index, rules);
+    }
+}
+
+/// A reduction that has results.
+pub trait HostResults: HostReduction<State: HostState> {
+    /// Value `at` of the result of a row. By default it is that of the first plane of the partial result.
+    fn result(&self, state: &Self::State, row: usize, at: usize, rules: &Rules) -> f64 {
+        state.save(row, (0, at), rules)
     }
 }
 

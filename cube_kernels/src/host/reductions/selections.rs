@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use super::{
-    HostReduction, HostResults, Room, Rules, Taken,
+    HostReduction, HostResults, HostState, Room, Rules, Taken,
     loops::{AnyBeyond, Places},
 };
 use crate::{
@@ -17,6 +17,37 @@ use crate::{
 pub struct Found {
     values: Vec<f64>,
     columns: Vec<u32>,
+}
+
+impl Found {
+    /// No values.
+    fn new(rules: &Rules, rows: usize) -> Self {
+        let len = rows * rules.spec.entries();
+        Self {
+            values: vec![rules.spec.empty(); len],
+            columns: vec![NO_INDEX; len],
+        }
+    }
+}
+
+impl HostState for Found {
+    fn save(&self, row: usize, (_, at): (usize, usize), rules: &Rules) -> f64 {
+        self.values[row * rules.spec.entries() + at]
+    }
+
+    fn load(&mut self, row: usize, (_, at): (usize, usize), value: f64, rules: &Rules) {
+        self.values[row * rules.spec.entries() + at] = value;
+        // Any column, as a sign that there is a value. If columns are kept, `load_index` replaces it.
+        self.load_index(row, at, 0, rules);
+    }
+
+    fn index(&self, row: usize, at: usize, rules: &Rules) -> u32 {
+        self.columns[row * rules.spec.entries() + at]
+    }
+
+    fn load_index(&mut self, row: usize, at: usize, index: u32, rules: &Rules) {
+        self.columns[row * rules.spec.entries() + at] = index;
+    }
 }
 
 impl Extremum {
@@ -43,16 +74,7 @@ impl HostReduction for Extremum {
     type State = Found;
 
     fn start(&self, rules: &Rules, rows: usize) -> Found {
-        let len = rows * rules.spec.dim;
-        let worst = if self.largest {
-            f64::NEG_INFINITY
-        } else {
-            f64::INFINITY
-        };
-        Found {
-            values: vec![worst; len],
-            columns: vec![NO_INDEX; len],
-        }
+        Found::new(rules, rows)
     }
 
     fn step<T: Real>(
@@ -92,37 +114,7 @@ impl HostReduction for Extremum {
     }
 }
 
-impl HostResults for Extremum {
-    fn save(&self, state: &Found, row: usize, (_, at): (usize, usize), rules: &Rules) -> f64 {
-        self.result(state, row, at, rules)
-    }
-
-    fn load(
-        &self,
-        state: &mut Found,
-        row: usize,
-        (_, at): (usize, usize),
-        value: f64,
-        rules: &Rules,
-    ) {
-        let at = row * rules.spec.entries() + at;
-        state.values[at] = value;
-        // Any column, as a sign that there is a value. If columns are kept, `load_index` replaces it.
-        state.columns[at] = 0;
-    }
-
-    fn result(&self, state: &Found, row: usize, at: usize, rules: &Rules) -> f64 {
-        state.values[row * rules.spec.entries() + at]
-    }
-
-    fn index(&self, state: &Found, row: usize, at: usize, rules: &Rules) -> u32 {
-        state.columns[row * rules.spec.entries() + at]
-    }
-
-    fn load_index(&self, state: &mut Found, row: usize, at: usize, index: u32, rules: &Rules) {
-        state.columns[row * rules.spec.entries() + at] = index;
-    }
-}
+impl HostResults for Extremum {}
 
 /// If there are at least this many times as many values as a list has places, the smallest are sorted before they are
 /// inserted.
@@ -170,11 +162,7 @@ impl HostReduction for Smallest {
     type State = Found;
 
     fn start(&self, rules: &Rules, rows: usize) -> Found {
-        let len = rows * rules.spec.entries();
-        Found {
-            values: vec![f64::INFINITY; len],
-            columns: vec![NO_INDEX; len],
-        }
+        Found::new(rules, rows)
     }
 
     fn step<T: Real>(
@@ -235,32 +223,4 @@ impl HostReduction for Smallest {
     }
 }
 
-impl HostResults for Smallest {
-    fn save(&self, state: &Found, row: usize, (_, at): (usize, usize), rules: &Rules) -> f64 {
-        self.result(state, row, at, rules)
-    }
-
-    fn load(
-        &self,
-        state: &mut Found,
-        row: usize,
-        (_, at): (usize, usize),
-        value: f64,
-        rules: &Rules,
-    ) {
-        let at = row * rules.spec.entries() + at;
-        state.values[at] = value;
-    }
-
-    fn result(&self, state: &Found, row: usize, at: usize, rules: &Rules) -> f64 {
-        state.values[row * rules.spec.entries() + at]
-    }
-
-    fn index(&self, state: &Found, row: usize, at: usize, rules: &Rules) -> u32 {
-        state.columns[row * rules.spec.entries() + at]
-    }
-
-    fn load_index(&self, state: &mut Found, row: usize, at: usize, index: u32, rules: &Rules) {
-        state.columns[row * rules.spec.entries() + at] = index;
-    }
-}
+impl HostResults for Smallest {}

@@ -1,7 +1,7 @@
 //! Sums, products and counts.
 
 use super::{
-    HostReduction, HostResults, Room, Rules, Taken, factors,
+    HostReduction, HostResults, HostState, Room, Rules, Taken, factors,
     loops::{CountOf, SumsOfProducts},
 };
 use crate::{
@@ -104,26 +104,17 @@ impl HostReduction for Sum {
     }
 }
 
-impl HostResults for Sum {
-    fn save(&self, state: &Self::State, row: usize, (_, at): (usize, usize), rules: &Rules) -> f64 {
-        self.result(state, row, at, rules)
+impl HostState for Vec<Running> {
+    fn save(&self, row: usize, (_, at): (usize, usize), rules: &Rules) -> f64 {
+        self[row * rules.spec.dim + at].total()
     }
 
-    fn load(
-        &self,
-        state: &mut Self::State,
-        row: usize,
-        (_, at): (usize, usize),
-        value: f64,
-        rules: &Rules,
-    ) {
-        state[row * rules.spec.dim + at].set(value);
-    }
-
-    fn result(&self, state: &Self::State, row: usize, at: usize, rules: &Rules) -> f64 {
-        state[row * rules.spec.dim + at].total()
+    fn load(&mut self, row: usize, (_, at): (usize, usize), value: f64, rules: &Rules) {
+        self[row * rules.spec.dim + at].set(value);
     }
 }
+
+impl HostResults for Sum {}
 
 impl HostReduction for Product {
     type State = Vec<f64>;
@@ -158,26 +149,17 @@ impl HostReduction for Product {
     }
 }
 
-impl HostResults for Product {
-    fn save(&self, state: &Self::State, row: usize, (_, at): (usize, usize), rules: &Rules) -> f64 {
-        self.result(state, row, at, rules)
+impl HostState for Vec<f64> {
+    fn save(&self, row: usize, (_, at): (usize, usize), rules: &Rules) -> f64 {
+        self[row * rules.spec.dim + at]
     }
 
-    fn load(
-        &self,
-        state: &mut Self::State,
-        row: usize,
-        (_, at): (usize, usize),
-        value: f64,
-        rules: &Rules,
-    ) {
-        state[row * rules.spec.dim + at] = value;
-    }
-
-    fn result(&self, state: &Self::State, row: usize, at: usize, rules: &Rules) -> f64 {
-        state[row * rules.spec.dim + at]
+    fn load(&mut self, row: usize, (_, at): (usize, usize), value: f64, rules: &Rules) {
+        self[row * rules.spec.dim + at] = value;
     }
 }
+
+impl HostResults for Product {}
 
 impl HostReduction for Count {
     type State = Vec<u32>;
@@ -207,37 +189,23 @@ impl HostReduction for Count {
     }
 }
 
-impl HostResults for Count {
-    fn save(&self, _: &Self::State, _row: usize, _place: (usize, usize), _rules: &Rules) -> f64 {
-        0.0
+// The partial result has counts and no values, so that `save` only serves the result.
+impl HostState for Vec<u32> {
+    fn save(&self, row: usize, (_, at): (usize, usize), rules: &Rules) -> f64 {
+        self.index(row, at, rules).into()
     }
 
-    fn load(
-        &self,
-        _state: &mut Self::State,
-        _row: usize,
-        _place: (usize, usize),
-        _value: f64,
-        _rules: &Rules,
-    ) {
+    fn load(&mut self, _row: usize, _place: (usize, usize), _value: f64, _rules: &Rules) {
+        unreachable!("counts are loaded as indices")
     }
 
-    fn result(&self, state: &Self::State, row: usize, at: usize, rules: &Rules) -> f64 {
-        self.index(state, row, at, rules).into()
+    fn index(&self, row: usize, at: usize, rules: &Rules) -> u32 {
+        self[row * rules.spec.dim + at]
     }
 
-    fn index(&self, state: &Self::State, row: usize, at: usize, rules: &Rules) -> u32 {
-        state[row * rules.spec.dim + at]
-    }
-
-    fn load_index(
-        &self,
-        state: &mut Self::State,
-        row: usize,
-        at: usize,
-        index: u32,
-        rules: &Rules,
-    ) {
-        state[row * rules.spec.dim + at] = index;
+    fn load_index(&mut self, row: usize, at: usize, index: u32, rules: &Rules) {
+        self[row * rules.spec.dim + at] = index;
     }
 }
+
+impl HostResults for Count {}

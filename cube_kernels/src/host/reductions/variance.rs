@@ -1,7 +1,7 @@
 //! Variances and means.
 
 use super::{
-    HostReduction, HostResults, Room, Rules, Taken,
+    HostReduction, HostResults, HostState, Room, Rules, Taken,
     loops::{SumOf, SumOfDistances, SumOfSquares},
 };
 use crate::{
@@ -127,16 +127,10 @@ impl HostReduction for Variance {
     }
 }
 
-impl HostResults for Variance {
-    fn save(
-        &self,
-        state: &Self::State,
-        row: usize,
-        (plane, at): (usize, usize),
-        rules: &Rules,
-    ) -> f64 {
+impl HostState for Vec<MomentState> {
+    fn save(&self, row: usize, (plane, at): (usize, usize), rules: &Rules) -> f64 {
         let dim = rules.spec.dim;
-        let moments = state[row * dim + at % dim].all();
+        let moments = self[row * dim + at % dim].all();
         match plane {
             0 if at < dim => moments.mean,
             0 => moments.squares,
@@ -144,16 +138,9 @@ impl HostResults for Variance {
         }
     }
 
-    fn load(
-        &self,
-        state: &mut Self::State,
-        row: usize,
-        (plane, at): (usize, usize),
-        value: f64,
-        rules: &Rules,
-    ) {
+    fn load(&mut self, row: usize, (plane, at): (usize, usize), value: f64, rules: &Rules) {
         let dim = rules.spec.dim;
-        let own = &mut state[row * dim..][..dim];
+        let own = &mut self[row * dim..][..dim];
         match plane {
             0 if at < dim => own[at].total.mean = value,
             0 => own[at - dim].total.squares = value,
@@ -161,7 +148,9 @@ impl HostResults for Variance {
             _ => own.iter_mut().for_each(|state| state.total.count = value),
         }
     }
+}
 
+impl HostResults for Variance {
     fn result(&self, state: &Self::State, row: usize, at: usize, rules: &Rules) -> f64 {
         let dim = rules.spec.dim;
         let moments = state[row * dim + at % dim].all();
