@@ -62,8 +62,7 @@ impl ExpState {
         rules: &Rules,
     ) -> f64 {
         let len = taken.len;
-        let scores = &mut room.values[..len];
-        let scores = taken.given.values(rules.instructions, scores);
+        let scores = taken.values(&mut room.values, rules);
         let least = T::of(self.maximum(row, k));
         let most = rules.instructions.run(LargestOf {
             values: scores,
@@ -160,8 +159,7 @@ impl HostReduction for LogSumExp {
             }
             return;
         }
-        let values = &mut room.values[..taken.len];
-        let values = taken.given.values(rules.instructions, values);
+        let values = taken.values(&mut room.values, rules);
         if weights == 1 {
             // All scores have the same weight.
             for k in 0..scores {
@@ -211,8 +209,7 @@ impl HostReduction for SoftmaxSum {
             state.sum_mut(row, 0).add(sum);
             return;
         }
-        let values = &mut room.values[..taken.len];
-        let values = taken.given.values(rules.instructions, values);
+        let values = taken.values(&mut room.values, rules);
         state.add_weighted(row, (0, taken.index), &room.kept, values, rules);
     }
 

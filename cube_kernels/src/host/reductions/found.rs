@@ -59,9 +59,7 @@ impl HostReduction for NotOne {
         rules: &Rules,
     ) {
         let Room { values, places, .. } = room;
-        let values = taken
-            .given
-            .values(rules.instructions, &mut values[..taken.len]);
+        let values = taken.values(values, rules);
         let count = rules.instructions.run(Places {
             values,
             places,

@@ -60,6 +60,13 @@ pub struct Taken<G> {
     pub given: G,
 }
 
+impl<'a, T: Real> Taken<Given<Lanes<'a, T>>> {
+    /// The values as a slice. They are written to `room`, unless they are in memory already.
+    fn values(self, room: &'a mut [T], rules: &Rules) -> &'a [T] {
+        self.given.values(rules.instructions, &mut room[..self.len])
+    }
+}
+
 /// Room that a row of a tile needs while it takes in the components of the formula, from the first one to the last.
 pub struct Room<T> {
     /// Values of some components, which are kept until later components have come.

@@ -86,8 +86,7 @@ impl HostReduction for Extremum {
         rules: &Rules,
     ) {
         let at = row * rules.spec.dim + taken.index;
-        let values = &mut room.values[..taken.len];
-        let values = taken.given.values(rules.instructions, values);
+        let values = taken.values(&mut room.values, rules);
         let bound = T::of(state.values[at]);
         let largest = self.largest;
         // Few tiles have a better value, so that most are passed over after one test.
@@ -176,9 +175,7 @@ impl HostReduction for Smallest {
         let (entries, dim) = (rules.spec.entries(), rules.spec.dim);
         let last = row * entries + taken.index + (self.k - 1) * dim;
         let Room { values, places, .. } = room;
-        let values = taken
-            .given
-            .values(rules.instructions, &mut values[..taken.len]);
+        let values = taken.values(values, rules);
         let bound = T::of(state.values[last]);
         // A test for each case, as a test with a choice in it is not compiled to vector instructions.
         let count = match rules.spec.unordered {

@@ -131,8 +131,7 @@ impl HostReduction for Product {
         taken: Taken<Given<Lanes<T>>>,
         rules: &Rules,
     ) {
-        let values = &mut room.values[..taken.len];
-        let values = taken.given.values(rules.instructions, values);
+        let values = taken.values(&mut room.values, rules);
         // In the order of the columns, as it decides whether a product overflows on the way. In the type of the
         // values, so that it overflows as a product of this type does.
         let product = &mut state[row * rules.spec.dim + taken.index];
@@ -176,8 +175,7 @@ impl HostReduction for Count {
         taken: Taken<Given<Lanes<T>>>,
         rules: &Rules,
     ) {
-        let values = &mut room.values[..taken.len];
-        let values = taken.given.values(rules.instructions, values);
+        let values = taken.values(&mut room.values, rules);
         let count = rules.instructions.run(CountOf(values));
         state[row * rules.spec.dim + taken.index] += count;
     }

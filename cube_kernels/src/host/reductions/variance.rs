@@ -115,8 +115,7 @@ impl HostReduction for Variance {
         taken: Taken<Given<Lanes<T>>>,
         rules: &Rules,
     ) {
-        let values = &mut room.values[..taken.len];
-        let values = taken.given.values(rules.instructions, values);
+        let values = taken.values(&mut room.values, rules);
         state[row * rules.spec.dim + taken.index].take(&Moments::of(values, rules));
     }
 
