@@ -7,39 +7,13 @@ use burn::{
     tensor::DType,
 };
 use burn_flex::FlexTensor;
-use burn_lazy_kernels::{
-    ReductionKind, Wanted,
-    host::{HostSlice, HostTensor},
-};
+use burn_lazy_kernels::host::{HostSlice, HostTensor};
 
-use super::{Supported, Unsupported, host};
+use super::host::{OnHost, reduce};
 use crate::ops::{LazyOps, Operands, Reduced, Reduction};
 
-impl Supported for Flex {
-    fn check(
-        _device: &Self::Device,
-        dtype: Option<DType>,
-        _kind: ReductionKind,
-        _wanted: Wanted,
-        _tensors: usize,
-    ) -> Result<(), Unsupported> {
-        host::check(dtype)
-    }
-
-    fn check_reduction(
-        _device: &Self::Device,
-        dtype: DType,
-        (reduction, wanted): (&Reduction, Wanted),
-        _shapes: &[Vec<usize>],
-    ) -> Result<(), Unsupported> {
-        host::check_reduction(dtype, reduction, wanted)
-    }
-
-    fn is_processor(_device: &Self::Device) -> bool {
-        true
-    }
-
-    fn is_same(left: &FloatTensor<Self>, right: &FloatTensor<Self>) -> bool {
+impl OnHost for Flex {
+    fn are_same(left: &FloatTensor<Self>, right: &FloatTensor<Self>) -> bool {
         Arc::ptr_eq(&left.data_arc(), &right.data_arc())
             && left.layout() == right.layout()
             && left.dtype() == right.dtype()
@@ -72,6 +46,6 @@ impl LazyOps for Flex {
         let first = &operands.0[0];
         let (dtype, device) = (first.dtype(), first.device());
         let tensors: Vec<HostTensor> = operands.0.iter().map(host_tensor).collect();
-        host::reduce::<Self>(&tensors, dtype, &reduction, &device)
+        reduce::<Self>(&tensors, dtype, &reduction, &device)
     }
 }

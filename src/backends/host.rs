@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use burn::{
-    backend::{Backend, tensor::Device},
+    backend::{
+        Backend,
+        tensor::{Device, FloatTensor},
+    },
     tensor::{DType, Shape, TensorData},
 };
 use burn_lazy_kernels::{
@@ -11,7 +14,7 @@ use burn_lazy_kernels::{
     host::{HostLaunch, HostOutput, HostProgram, HostTensor, HostValues, Instructions},
 };
 
-use super::{Unsupported, precision};
+use super::{Supported, Unsupported, precision};
 #[cfg(any(feature = "ndarray", feature = "tch"))]
 use crate::ops::Operands;
 use crate::{
@@ -46,27 +49,62 @@ pub(super) fn pair_work(reduction: &Reduction) -> usize {
     prepared(reduction).program.pair_work()
 }
 
-/// Checks that the host engine supports the type of the operands.
-pub(super) fn check(dtype: Option<DType>) -> Result<(), Unsupported> {
-    let precision = dtype.and_then(precision);
-    precision.map(|_| ()).ok_or(Unsupported::Backend)
+/// A backend whose tensors are in the memory of the host. The host engine runs its reductions.
+pub(super) trait OnHost: Backend {
+    /// Whether `device` is the processor. Reductions on others are refused: their tensors would be copied to the host
+    /// and back, which no user would expect.
+    fn is_host(_device: &Self::Device) -> bool {
+        true
+    }
+
+    /// Whether the backend has tensors of type `dtype`, which is one that the host engine supports.
+    fn has_type(_dtype: DType) -> bool {
+        true
+    }
+
+    /// Whether both are known to be the same tensor.
+    fn are_same(left: &FloatTensor<Self>, right: &FloatTensor<Self>) -> bool;
 }
 
-/// Checks that the host engine runs `reduction` of operands of type `dtype`, and gives the results that are `wanted`.
-pub(super) fn check_reduction(
-    dtype: DType,
-    reduction: &Reduction,
-    wanted: Wanted,
-) -> Result<(), Unsupported> {
-    check(Some(dtype))?;
-    let columns = reduction.size(reduction.axis);
-    let indices = wanted.indices || reduction.spec().keeps_indices();
-    match indices && columns >= u32::MAX as usize {
-        false => Ok(()),
-        true => Err(Unsupported::Launch(LaunchError::TooLarge {
-            device: "host".into(),
-            len: columns,
-        })),
+impl<B: OnHost> Supported for B {
+    fn check(
+        device: &Self::Device,
+        dtype: Option<DType>,
+        _kind: ReductionKind,
+        _wanted: Wanted,
+        _tensors: usize,
+    ) -> Result<(), Unsupported> {
+        let runs = |dtype| precision(dtype).is_some() && B::has_type(dtype) && B::is_host(device);
+        match dtype.is_some_and(runs) {
+            true => Ok(()),
+            false => Err(Unsupported::Backend),
+        }
+    }
+
+    fn check_reduction(
+        device: &Self::Device,
+        dtype: DType,
+        (reduction, wanted): (&Reduction, Wanted),
+        shapes: &[Vec<usize>],
+    ) -> Result<(), Unsupported> {
+        Self::check(device, Some(dtype), reduction.kind, wanted, shapes.len())?;
+        let columns = reduction.size(reduction.axis);
+        let indices = wanted.indices || reduction.spec().keeps_indices();
+        match indices && columns >= u32::MAX as usize {
+            false => Ok(()),
+            true => Err(Unsupported::Launch(LaunchError::TooLarge {
+                device: "host".into(),
+                len: columns,
+            })),
+        }
+    }
+
+    fn is_processor(device: &Self::Device) -> bool {
+        B::is_host(device)
+    }
+
+    fn is_same(left: &FloatTensor<Self>, right: &FloatTensor<Self>) -> bool {
+        B::are_same(left, right)
     }
 }
 
@@ -95,7 +133,7 @@ pub(super) fn reduce<B: Backend>(
 
 /// Reduces copies of the operands, for a backend that only gives copies of its tensors.
 #[cfg(any(feature = "ndarray", feature = "tch"))]
-pub(super) fn reduce_copies<B: super::Supported>(
+pub(super) fn reduce_copies<B: Supported>(
     operands: Operands<B>,
     reduction: &Reduction,
 ) -> Reduced<B> {
