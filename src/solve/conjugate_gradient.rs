@@ -9,10 +9,10 @@ use super::{
     block::{Directions, iterate},
     monitor::Monitor,
     operator::{Normal, Ridge},
-    scale::{exponents, norms, operator_norms, times_powers},
+    scale::{Scale, norms, operator_norms},
     system::{
-        PRODUCT, RIGHT, check_guess, check_shape, checked, differentiable, dots, epsilon, run,
-        tensor,
+        RIGHT, above_rounding, check_guess, check_shape, checked, differentiable, dots, epsilon,
+        row, run,
     },
     vector::{KeptOperator, Method, solve_by},
 };
@@ -210,8 +210,6 @@ fn solve_normal<A, const R: usize>(
 where
     A: LinearOperator<R> + Clone,
 {
-    // The norm of A^T b may be a rounding error if it is at most this many rounding units of the norms of A and b.
-    const UNITS: f64 = 4.0;
     let [rows, columns] = a.sizes()?;
     let mut shape = check_shape(a, RIGHT, &b, rows)?;
     let normal = Ridge(Normal(a.clone()), options.ridge);
@@ -223,13 +221,8 @@ where
     // Columns are scaled before the product A^T b, which may leave the range of the type even where b and the
     // solution do not.
     let b = b.expand(shape);
-    let exponents = exponents(&b, RIGHT)?;
-    let up: Vec<i32> = exponents
-        .into_iter()
-        .map(Option::unwrap_or_default)
-        .collect();
-    let down: Vec<i32> = up.iter().map(|exponent| -exponent).collect();
-    let b = times_powers(b, &down);
+    let scale = Scale::of(&b, RIGHT)?;
+    let b = scale.down(b);
     let right = a.apply_transposed(b.clone())?;
 
     let place = (&b.device(), b.dtype());
@@ -242,14 +235,7 @@ where
     let rounding: Vec<f64> = rounding
         .map(|(number, norm)| precision * of_operator[number / shape[R - 1]] * norm)
         .collect();
-    let of_products = norms(&right, PRODUCT)?;
-    let known = of_products.iter().zip(&rounding);
-    let known: Vec<f64> = known
-        .map(|(norm, rounding)| f64::from(u8::from(*norm > UNITS * rounding)))
-        .collect();
-    let mut by_columns = shape;
-    by_columns[R - 2] = 1;
-    let right = right * tensor(known, by_columns, place);
+    let right = above_rounding(right, &rounding)?;
 
     let initial = options.initial.as_ref();
     let initial = match initial {
@@ -258,16 +244,16 @@ where
             let mut full = shape;
             full[R - 2] = columns;
             check_guess(a, guess, full)?;
-            Some(times_powers(guess.clone().expand(full), &down))
+            Some(scale.down(guess.clone().expand(full)))
         }
     };
     let options = SolveOptions {
         initial,
-        rounding: Some(tensor(rounding, by_columns, place)),
+        rounding: Some(row(&rounding, &right)),
         ..options.clone()
     };
     let mut solved = solve_blocks(&normal, right, &options)?;
-    solved.solution = times_powers(solved.solution, &up);
+    solved.solution = scale.up(solved.solution);
     Ok(solved)
 }
 

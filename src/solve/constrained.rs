@@ -7,8 +7,8 @@ use super::{
     bordered::{Basis, Bordered, Constrained, FUNCTIONS, Projected},
     conjugate_gradient::{conjugate_gradient, solve_blocks},
     operator::{Ridge, is_half},
-    scale::{check_finite, exponents, norms, times_powers},
-    system::{PRODUCT, RIGHT, check_shape, checked, differentiable, epsilon, shape_of, tensor},
+    scale::{Scale, check_finite, norms},
+    system::{PRODUCT, RIGHT, above_rounding, check_shape, checked, differentiable, epsilon, row},
 };
 use crate::{cast::cast, operand::broadcast};
 
@@ -247,19 +247,10 @@ fn solve_bordered<A, const R: usize>(
 where
     A: LinearOperator<R> + Clone,
 {
-    // The norm of the projected right-hand side may be a rounding error if it is at most this many rounding units. It
-    // is one if there are as many constraints as rows.
-    const UNITS: f64 = 4.0;
     let basis = &bordered.basis;
-    // Columns are scaled, so that no square overflows or vanishes.
-    let up: Vec<i32> = exponents(&both, RIGHT)?
-        .into_iter()
-        .map(Option::unwrap_or_default)
-        .collect();
-    let down: Vec<i32> = up.iter().map(|exponent| -exponent).collect();
-    let [b, d] = bordered.parts(&times_powers(both, &down));
+    let scale = Scale::of(&both, RIGHT)?;
+    let [b, d] = bordered.parts(&scale.down(both));
     let shape = b.dims();
-    let place = (&b.device(), b.dtype());
 
     let start = basis.particular(&d)?;
     let image = bordered.a.apply(start.clone())?;
@@ -268,21 +259,19 @@ where
     let rounding: Vec<f64> = sizes.map(|(b, image)| precision * (b + image)).collect();
     // It is projected twice, as one projection leaves rounding errors along the constraints.
     let right = basis.project(basis.project(b.clone() - image)?)?;
-    let known = norms(&right, PRODUCT)?.into_iter().zip(&rounding);
-    let known = known.map(|(norm, rounding)| f64::from(u8::from(norm > UNITS * rounding)));
-    let by_columns = shape_of(&shape[..R - 2], 1, shape[R - 1]);
-    let right = right * tensor(known.collect(), by_columns, place);
+    // With as many constraints as rows only rounding errors are left.
+    let right = above_rounding(right, &rounding)?;
 
     let initial = match &options.initial {
         None => None,
         Some(guess) => {
             let guess = guess.clone().cast(b.dtype()).expand(shape);
-            Some(basis.project(times_powers(guess, &down))?)
+            Some(basis.project(scale.down(guess))?)
         }
     };
     let inner = SolveOptions {
         initial,
-        rounding: Some(tensor(rounding, by_columns, place)),
+        rounding: Some(row(&rounding, &right)),
         preconditioner: None,
         ..options.clone()
     };
@@ -298,7 +287,7 @@ where
     let w = start + basis.project(solved.solution)?;
     let c = basis.coefficients(&(b - bordered.a.apply(w.clone())?))?;
     Ok(Solution {
-        solution: times_powers(Tensor::cat(vec![w, c], R - 2), &up),
+        solution: scale.up(Tensor::cat(vec![w, c], R - 2)),
         info: solved.info,
     })
 }

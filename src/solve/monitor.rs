@@ -4,7 +4,7 @@ use burn::tensor::{Bool, DType, Tensor};
 
 use super::{
     Progress, SolveError, SolveInfo, SolveOptions,
-    system::{PRODUCT, dots, epsilon, host, row},
+    system::{PRODUCT, dots, epsilon, flags, host, row},
 };
 
 /// A kind of values that the host reads in an iteration, one value for each column.
@@ -265,17 +265,12 @@ impl<const R: usize> Monitor<'_, R> {
             .zip(among)
             .map(|((r, b), among)| *among && relative(*r, *b) > tolerance)
             .collect();
-        let open: Vec<f64> = self
-            .open
-            .iter()
-            .map(|open| f64::from(u8::from(*open)))
-            .collect();
         self.computed = squares.to_vec();
         self.kept = squares.to_vec();
         self.records = squares.to_vec();
         self.idle = 0;
         self.thresholds = row(&self.limits, like);
-        self.active = row(&open, like).greater_elem(0.5);
+        self.active = flags(self.open.iter().copied(), like).greater_elem(0.5);
     }
 }
 

@@ -24,17 +24,36 @@ fn largest<const R: usize>(v: &Tensor<R>) -> Result<Vec<f64>, LazyError> {
 }
 
 /// For each column, the exponent of the power of two that is near its largest absolute value. A column of zeros has
-/// none. If a value is not finite, the error names `what`.
-pub(crate) fn exponents<const R: usize>(
-    v: &Tensor<R>,
-    what: &'static str,
-) -> Result<Vec<Option<i32>>, SolveError> {
-    let exponent = |largest: f64| match largest {
-        0.0 => Ok(None),
-        finite if finite.is_finite() => Ok(Some(finite.log2().floor() as i32)),
-        _ => Err(SolveError::NotFinite(what)),
-    };
-    largest(v)?.into_iter().map(exponent).collect()
+/// none.
+pub(crate) struct Scale(pub Vec<Option<i32>>);
+
+impl Scale {
+    /// The scale of the columns of `v`. If a value is not finite, the error names `what`.
+    pub fn of<const R: usize>(v: &Tensor<R>, what: &'static str) -> Result<Self, SolveError> {
+        let exponent = |largest: f64| match largest {
+            0.0 => Ok(None),
+            finite if finite.is_finite() => Ok(Some(finite.log2().floor() as i32)),
+            _ => Err(SolveError::NotFinite(what)),
+        };
+        let exponents: Result<Vec<_>, _> = largest(v)?.into_iter().map(exponent).collect();
+        exponents.map(Self)
+    }
+
+    /// The columns of `v` divided by the powers. Squares of columns with this scale then neither overflow nor vanish.
+    pub fn down<const R: usize>(&self, v: Tensor<R>) -> Tensor<R> {
+        times_powers(v, &self.exponents(-1))
+    }
+
+    /// The columns of `v` times the powers.
+    pub fn up<const R: usize>(&self, v: Tensor<R>) -> Tensor<R> {
+        times_powers(v, &self.exponents(1))
+    }
+
+    /// The exponents times `sign`.
+    fn exponents(&self, sign: i32) -> Vec<i32> {
+        let signed = |exponent: &Option<i32>| sign * exponent.unwrap_or_default();
+        self.0.iter().map(signed).collect()
+    }
 }
 
 /// The columns of `v` times $2^e$, with an exponent for each column. Only results below the normal range are rounded.
@@ -61,7 +80,7 @@ pub(crate) fn times_powers<const R: usize>(v: Tensor<R>, exponents: &[i32]) -> T
 /// exponent is 0 if no scaling is needed.
 pub(crate) fn balance<const R: usize>(image: &Tensor<R>) -> Result<Vec<i32>, SolveError> {
     const FAR: i32 = 30;
-    let exponents = exponents(image, PRODUCT)?.into_iter();
+    let exponents = Scale::of(image, PRODUCT)?.0.into_iter();
     let far = exponents.map(|exponent| exponent.filter(|exponent| exponent.abs() > FAR));
     Ok(far.map(|exponent| -exponent.unwrap_or_default()).collect())
 }
@@ -71,17 +90,12 @@ pub(crate) fn norms<const R: usize>(
     v: &Tensor<R>,
     what: &'static str,
 ) -> Result<Vec<f64>, SolveError> {
-    let exponents = exponents(v, what)?;
-    let exponents: Vec<i32> = exponents
-        .into_iter()
-        .map(Option::unwrap_or_default)
-        .collect();
-    let down: Vec<i32> = exponents.iter().map(|exponent| -exponent).collect();
-    let scaled = times_powers(v.clone(), &down);
+    let scale = Scale::of(v, what)?;
+    let scaled = scale.down(v.clone());
     let squares = host(dots(&[[&scaled, &scaled]])?.remove(0));
-    let norms = squares.iter().zip(&exponents);
+    let norms = squares.iter().zip(scale.exponents(1));
     Ok(norms
-        .map(|(square, exponent)| square.sqrt() * 2f64.powi(*exponent))
+        .map(|(square, exponent)| square.sqrt() * 2f64.powi(exponent))
         .collect())
 }
 
@@ -112,11 +126,7 @@ pub(crate) fn operator_norms<const R: usize>(
     let random: Vec<f64> = StandardNormal.sample_iter(rng).take(count).collect();
     let image = forth(tensor(random, shape, options))?;
     let sizes = norms(&image, PRODUCT)?;
-    let down: Vec<i32> = exponents(&image, PRODUCT)?
-        .into_iter()
-        .map(|exponent| -exponent.unwrap_or_default())
-        .collect();
-    let unit = times_powers(image, &down);
+    let unit = Scale::of(&image, PRODUCT)?.down(image);
     let (before, after) = (norms(&unit, PRODUCT)?, norms(&back(unit)?, PRODUCT)?);
     // The first product mostly points along the left singular vectors of the largest singular values. The second
     // product measures the norm of the operator there.

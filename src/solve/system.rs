@@ -10,7 +10,7 @@ use super::monitor::{Monitor, relative};
 use super::{
     LinearOperator, Solution, SolveError, SolveInfo, SolveOptions,
     operator::is_computed,
-    scale::{exponents, norms, operator_norms, times_powers},
+    scale::{Scale, norms, operator_norms},
 };
 use crate::{
     backends::is_tracked,
@@ -158,6 +158,29 @@ pub(crate) fn row<const R: usize>(values: &[f64], like: &Tensor<R>) -> Tensor<R>
     tensor(values.to_vec(), shape, (&like.device(), like.dtype()))
 }
 
+/// One value for each column, as in [`row`]: 1 where the flag is set, else 0.
+pub(crate) fn flags<const R: usize>(
+    flags: impl Iterator<Item = bool>,
+    like: &Tensor<R>,
+) -> Tensor<R> {
+    let values: Vec<f64> = flags.map(|flag| f64::from(u8::from(flag))).collect();
+    row(&values, like)
+}
+
+/// A right-hand side with 0 in place of the columns that may be rounding errors. `rounding` has the rounding error of
+/// the norm of each column.
+pub(crate) fn above_rounding<const R: usize>(
+    right: Tensor<R>,
+    rounding: &[f64],
+) -> Result<Tensor<R>, SolveError> {
+    // The rounding errors are estimates: a column must be this many times as large.
+    const UNITS: f64 = 4.0;
+    let known = norms(&right, PRODUCT)?.into_iter().zip(rounding);
+    let known = known.map(|(norm, rounding)| norm > UNITS * rounding);
+    let known = flags(known, &right);
+    Ok(right * known)
+}
+
 /// Solves $A a = b$ outside of autodiff. `method` gives an approximate solution of $A d = r$ in the type of the
 /// iterations.
 pub(crate) fn run<A: LinearOperator<R>, const R: usize>(
@@ -178,16 +201,9 @@ pub(crate) fn run<A: LinearOperator<R>, const R: usize>(
         _ => None,
     };
     let b = b.expand(shape);
-    // Columns are scaled to similar sizes, so that no square overflows or vanishes.
-    let sizes = exponents(&b, RIGHT)?;
-    let nothing: Vec<f64> = sizes
-        .iter()
-        .map(|size| f64::from(u8::from(size.is_none())))
-        .collect();
-    let nothing = row(&nothing, &b);
-    let up: Vec<i32> = sizes.into_iter().map(Option::unwrap_or_default).collect();
-    let down: Vec<i32> = up.iter().map(|exponent| -exponent).collect();
-    let b = times_powers(b, &down);
+    let scale = Scale::of(&b, RIGHT)?;
+    let nothing = flags(scale.0.iter().map(Option::is_none), &b);
+    let b = scale.down(b);
     let squares = |r: &Tensor<R>| Ok::<_, LazyError>(host(dots(&[[r, r]])?.remove(0)));
 
     let mut monitor = Monitor {
@@ -212,7 +228,7 @@ pub(crate) fn run<A: LinearOperator<R>, const R: usize>(
             let guess = guess.clone().cast(b.dtype()).expand(b.shape());
             // The solution for a right-hand side of zeros is 0.
             let unknown = nothing.greater_elem(0.5).expand(b.shape());
-            times_powers(guess, &down).mask_fill(unknown, 0.0)
+            scale.down(guess).mask_fill(unknown, 0.0)
         }
         None => b.zeros_like(),
     };
@@ -255,7 +271,7 @@ pub(crate) fn run<A: LinearOperator<R>, const R: usize>(
                 if residual <= iterated_precision(b.dtype(), options).sqrt() {
                     return Ok(true);
                 }
-                let limits = rounding_limits(a, &solution, options, &down, &monitor.squares)?;
+                let limits = rounding_limits(a, &solution, options, &scale, &monitor.squares)?;
                 let mut columns = residuals.iter().zip(limits);
                 Ok::<_, SolveError>(columns.all(|(residual, limit)| *residual <= limit))
             };
@@ -268,7 +284,7 @@ pub(crate) fn run<A: LinearOperator<R>, const R: usize>(
                 });
             }
             return Ok(Solution {
-                solution: times_powers(solution, &up),
+                solution: scale.up(solution),
                 info: SolveInfo {
                     residuals,
                     precision_limited: !solved,
@@ -300,13 +316,13 @@ fn iterated_precision<const R: usize>(dtype: DType, options: &SolveOptions<R>) -
 }
 
 /// The largest relative residual of each column that rounding explains: the solution may be the exact one of a system
-/// that differs from this one by rounding errors. `down` are the exponents by which right-hand sides are scaled, and
-/// `squares` are the squared norms of the scaled right-hand sides.
+/// that differs from this one by rounding errors. `scale` is that of the right-hand sides, and `squares` are the
+/// squared norms of the scaled right-hand sides.
 fn rounding_limits<A: LinearOperator<R>, const R: usize>(
     a: &A,
     solution: &Tensor<R>,
     options: &SolveOptions<R>,
-    down: &[i32],
+    scale: &Scale,
     squares: &[f64],
 ) -> Result<Vec<f64>, SolveError> {
     // Rounding errors add up over iterations, and norms are estimates.
@@ -322,7 +338,7 @@ fn rounding_limits<A: LinearOperator<R>, const R: usize>(
     let of_solution = norms(solution, "the solution")?;
     let of_right: Vec<f64> = match &options.rounding {
         None => vec![0.0; squares.len()],
-        Some(rounding) => host(times_powers(rounding.clone(), down)),
+        Some(rounding) => host(scale.down(rounding.clone())),
     };
     let limit = |(number, square): (usize, &f64)| {
         let of_product = of_operator[number / columns] * of_solution[number];
