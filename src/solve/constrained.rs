@@ -6,9 +6,10 @@ use super::{
     LinearOperator, Solution, SolveError, SolveInfo, SolveOptions,
     bordered::{Basis, Bordered, Constrained, FUNCTIONS, Projected},
     conjugate_gradient::{conjugate_gradient, solve_blocks},
-    operator::{Ridge, is_half},
+    operator::Ridge,
     scale::{Scale, check_finite, norms},
     system::{PRODUCT, RIGHT, above_rounding, check_shape, checked, differentiable, epsilon, row},
+    vector::{check_range, in_single},
 };
 use crate::{cast::cast, operand::broadcast};
 
@@ -133,32 +134,16 @@ where
             });
         }
     }
-    if !(is_half(stored) && a.vectors()?.1 == stored) {
+    let Some((a, options)) = in_single(a, stored, options)? else {
         return solve(a, b, constraints, options);
-    }
-    let single = FloatDType::F32;
-    let options = SolveOptions {
-        initial: options.initial.clone().map(|v| cast(v, single)),
-        ..options.clone()
     };
-    let a = a.cast(single)?;
+    let single = FloatDType::F32;
     let (mut solved, c) = solve(&a, cast(b, single), &constraints.cast(single), &options)?;
     solved.solution = cast(solved.solution, stored.into());
     let c = cast(c, stored.into());
-    for part in [&solved.solution, &c] {
-        check_range(part)?;
-    }
+    check_range(&solved.solution)?;
+    check_range(&c)?;
     Ok((solved, c))
-}
-
-fn check_range<const R: usize>(v: &Tensor<R>) -> Result<(), SolveError> {
-    match v.dims().contains(&0) {
-        true => Ok(()),
-        false => check_finite(
-            &v.clone().inner(),
-            "the solution (it leaves the range of its type)",
-        ),
-    }
 }
 
 /// [`projected_conjugate_gradient`] for tensors in F32 or F64.

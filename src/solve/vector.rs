@@ -40,24 +40,39 @@ pub(crate) fn solve_by<M: Method, A: KeptOperator<R>, const R: usize>(
     options: &SolveOptions<R>,
 ) -> Result<Solution<R>, SolveError> {
     let stored = b.dtype();
-    let solved = match is_half(stored) && a.vectors()?.1 == stored {
-        true => {
-            let options = SolveOptions {
-                initial: options.initial.clone().map(|v| cast(v, FloatDType::F32)),
-                ..options.clone()
-            };
-            let a = a.cast(FloatDType::F32)?;
+    let solved = match in_single(a, stored, options)? {
+        Some((a, options)) => {
             let mut solved = in_blocks::<M, A, R>(&a, cast(b, FloatDType::F32), &options)?;
             solved.solution = cast(solved.solution, stored.into());
             solved
         }
-        false => in_blocks::<M, A, R>(a, b, options)?,
+        None => in_blocks::<M, A, R>(a, b, options)?,
     };
-    if !solved.solution.dims().contains(&0) {
-        let solution = as_block(solved.solution.clone().inner());
-        check_finite(&solution, "the solution (it leaves the range of its type)")?;
-    }
+    check_range(&solved.solution)?;
     Ok(solved)
+}
+
+/// The operator and the options in F32, if the operator has the type `stored` of right-hand sides, F16 or BF16.
+pub(crate) fn in_single<A: LinearOperator<R>, const R: usize>(
+    a: &A,
+    stored: DType,
+    options: &SolveOptions<R>,
+) -> Result<Option<(A, SolveOptions<R>)>, LazyError> {
+    if !is_half(stored) || a.vectors()?.1 != stored {
+        return Ok(None);
+    }
+    let mut options = options.clone();
+    options.initial = options.initial.map(|v| cast(v, FloatDType::F32));
+    Ok(Some((a.cast(FloatDType::F32)?, options)))
+}
+
+/// Checks that a solution is in the range of its type.
+pub(crate) fn check_range<const R: usize>(solution: &Tensor<R>) -> Result<(), SolveError> {
+    const WHAT: &str = "the solution (it leaves the range of its type)";
+    match solution.dims().contains(&0) {
+        true => Ok(()),
+        false => check_finite(&as_block(solution.clone().inner()), WHAT),
+    }
 }
 
 /// Solves for `b` by a method. A vector is treated as a block of one column.
