@@ -16,7 +16,7 @@ use crate::{
     data::check_data,
     dense,
     error::{LayerError, check_not_negative, check_setting, expect},
-    kernel::Kernel,
+    kernel::{Kernel, matrix},
     positive::{Positive, PositiveConfig},
     system::{Inference, Iterations, factored},
 };
@@ -256,11 +256,7 @@ impl<K: Kernel> ExactGp<K> {
 
     /// The symbolic covariance of points, without noise.
     pub(super) fn covariance(&self, x: &Tensor<2>) -> Result<LazyTensor, LayerError> {
-        let (rows, columns) = (
-            LazyTensor::try_vi(x.clone())?,
-            LazyTensor::try_vj(x.clone())?,
-        );
-        Ok(self.kernel.try_forward(&rows, &columns)?)
+        Ok(matrix(&self.kernel, x, x)?)
     }
 
     /// The variance of the noise as a number.

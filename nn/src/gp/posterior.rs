@@ -9,7 +9,7 @@ use crate::{
     data::check_finite,
     dense::{self, Cholesky},
     error::{LayerError, expect},
-    kernel::Kernel,
+    kernel::{Kernel, matrix},
     system::System,
 };
 
@@ -80,9 +80,7 @@ impl<K: Kernel> Posterior<K> {
 
     /// The covariance of the function values at `at` with those at the data.
     pub(super) fn covariance(&self, at: &Tensor<2>) -> Result<LazyTensor, LayerError> {
-        let rows = LazyTensor::try_vi(at.clone())?;
-        let columns = LazyTensor::try_vj(self.x.clone())?;
-        Ok(self.process.kernel.try_forward(&rows, &columns)?)
+        Ok(matrix(&self.process.kernel, at, &self.x)?)
     }
 
     /// The mean $m(z) + k(z, x) A^{-1} (t - m(x))$ at the points `at`, differentiable by `at`.

@@ -1,12 +1,9 @@
 //! Gaussian processes of many data points, which are summarised by a few inducing points.
 
 use burn::{module::Param, prelude::*};
-use burn_lazy::{
-    LazyTensor,
-    solve::{
-        SolveError,
-        dense::{Triangle, cholesky, matmul, solve_triangular},
-    },
+use burn_lazy::solve::{
+    SolveError,
+    dense::{Triangle, cholesky, matmul, solve_triangular},
 };
 
 use super::{
@@ -17,7 +14,7 @@ use crate::{
     data::check_data,
     dense,
     error::{LayerError, check_not_negative, check_setting, expect},
-    kernel::Kernel,
+    kernel::{Kernel, matrix},
 };
 
 /// Configuration to create an [`Svgp`] with [`init`](SvgpConfig::init).
@@ -213,13 +210,9 @@ impl<K: Kernel> Svgp<K> {
 
         let inducing = self.inducing.val();
         let [count, _] = inducing.dims();
-        let rows = LazyTensor::try_vi(inducing.clone())?;
-        let between = self
-            .kernel
-            .try_forward(&rows, &LazyTensor::try_vj(inducing)?)?;
+        let between = matrix(&self.kernel, &inducing, &inducing)?;
         let between: Tensor<2> = between.try_dense::<3>()?.squeeze_dim(2);
-        let across = LazyTensor::try_vj(at.clone())?;
-        let across = self.kernel.try_forward(&rows, &across)?;
+        let across = matrix(&self.kernel, &inducing, &at)?;
         let across: Tensor<2> = across.try_dense::<3>()?.squeeze_dim(2);
 
         let noise = dense::identity(&between) * self.jitter;

@@ -169,6 +169,19 @@ pub trait Kernel: Module + ModuleDisplay {
     }
 }
 
+/// The matrix $k(x_i, y_j)$ of the points `x`, `[M, D]`, and `y`, `[N, D]`.
+pub(crate) fn matrix(
+    kernel: &impl Kernel,
+    x: &Tensor<2>,
+    y: &Tensor<2>,
+) -> Result<LazyTensor, LazyError> {
+    let (rows, columns) = (
+        LazyTensor::try_vi(x.clone())?,
+        LazyTensor::try_vj(y.clone())?,
+    );
+    kernel.try_forward(&rows, &columns)
+}
+
 /// Returns an error if the points have different numbers of coordinates. Without this check, points of one
 /// coordinate would be broadcast to the number of coordinates of the other points.
 fn check_points(x: &LazyTensor, y: &LazyTensor) -> Result<(), LazyError> {

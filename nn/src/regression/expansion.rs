@@ -1,9 +1,12 @@
 //! Functions that are sums of kernels.
 
 use burn::{module::Param, prelude::*, tensor::TensorCreationOptions};
-use burn_lazy::{LazyError, LazyTensor};
+use burn_lazy::LazyError;
 
-use crate::{error::expect, kernel::Kernel};
+use crate::{
+    error::expect,
+    kernel::{Kernel, matrix},
+};
 
 /// The function $f(z) = \sum_j k(z, x_j) c_j$, a sum of kernels at the points $x_j$, which
 /// [kernel ridge regression](super::KernelRidgeConfig) and [Falkon](super::FalkonConfig) fit.
@@ -76,9 +79,6 @@ impl<K: Kernel> KernelExpansion<K> {
     /// # Errors
     /// If the points have another number of coordinates than those of the function, or another type.
     pub fn try_predict(&self, at: Tensor<2>) -> Result<Tensor<2>, LazyError> {
-        let rows = LazyTensor::try_vi(at)?;
-        let columns = LazyTensor::try_vj(self.points.val())?;
-        let k = self.kernel.try_forward(&rows, &columns)?;
-        k.try_matmul(self.weights.val())
+        matrix(&self.kernel, &at, &self.points.val())?.try_matmul(self.weights.val())
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     data::check_data,
     dense::{self, Cholesky},
     error::{LayerError, check_not_negative, check_setting, expect},
-    kernel::Kernel,
+    kernel::{Kernel, matrix},
 };
 
 /// The function that [`FalkonConfig`] fits.
@@ -108,10 +108,8 @@ impl FalkonConfig {
         let dtype = t.dtype();
 
         let centers = self.chosen(&kernel, &x)?;
-        let (rows, columns) = (LazyTensor::try_vi(x)?, LazyTensor::try_vj(centers.clone())?);
-        let k = dense::in_f64(&kernel.try_forward(&rows, &columns)?);
-        let rows = LazyTensor::try_vi(centers.clone())?;
-        let between = kernel.try_forward(&rows, &columns)?;
+        let k = dense::in_f64(&matrix(&kernel, &x, &centers)?);
+        let between = matrix(&kernel, &centers, &centers)?;
         let system = Preconditioned::new(k, &between, alpha, dtype)?;
         let weights = system.solve(t, tolerance, self.max_iterations)?.cast(dtype);
         Ok(KernelExpansion::new(kernel, centers, weights))
@@ -119,11 +117,7 @@ impl FalkonConfig {
 
     /// The centres, chosen among the points `x`.
     fn chosen<K: Kernel>(&self, kernel: &K, x: &Tensor<2>) -> Result<Tensor<2>, LayerError> {
-        let (rows, columns) = (
-            LazyTensor::try_vi(x.clone())?,
-            LazyTensor::try_vj(x.clone())?,
-        );
-        let k = kernel.try_forward(&rows, &columns)?;
+        let k = matrix(kernel, x, x)?;
         let chosen = self.selection.choose(&k, self.centers, self.seed)?;
         let count = chosen.len();
         let chosen = Tensor::from_data(TensorData::new(chosen, [count]), &x.device());

@@ -1,13 +1,12 @@
 //! Kernel ridge regression.
 
 use burn::prelude::*;
-use burn_lazy::LazyTensor;
 
 use super::expansion::KernelExpansion;
 use crate::{
     data::check_data,
     error::{LayerError, check_not_negative, expect},
-    kernel::Kernel,
+    kernel::{Kernel, matrix},
     system::{Inference, Iterations, System},
 };
 
@@ -79,11 +78,7 @@ impl KernelRidgeConfig {
         check_not_negative("tolerance", tolerance)?;
         check_data(&x, &t)?;
         let (kernel, x, t) = (kernel.valid(), x.inner(), t.inner());
-        let (rows, columns) = (
-            LazyTensor::try_vi(x.clone())?,
-            LazyTensor::try_vj(x.clone())?,
-        );
-        let k = kernel.try_forward(&rows, &columns)?;
+        let k = matrix(&kernel, &x, &x)?;
         let iterations = Iterations {
             tolerance,
             rank: self.rank,
