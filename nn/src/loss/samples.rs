@@ -117,12 +117,14 @@ impl SamplesLossConfig {
         }
         Ok(SamplesLoss {
             divergence: self.divergence,
-            p: self.p,
-            blur: self.blur,
-            scaling: self.scaling,
-            reach: self.reach,
-            debias: self.debias,
-            diameter: self.diameter,
+            settings: Settings {
+                p: self.p,
+                blur: self.blur,
+                scaling: self.scaling,
+                reach: self.reach,
+                debias: self.debias,
+                diameter: self.diameter,
+            },
             cost: Cost::Power(self.p),
         })
     }
@@ -193,12 +195,8 @@ impl SamplesLossConfig {
 pub struct SamplesLoss {
     #[module(skip)]
     divergence: Divergence,
-    p: f64,
-    blur: f64,
-    scaling: f64,
-    reach: Option<f64>,
-    debias: bool,
-    diameter: Option<f64>,
+    #[module(skip)]
+    settings: Settings,
     #[module(skip)]
     cost: Cost,
 }
@@ -283,19 +281,20 @@ impl SamplesLoss {
         y: &Cloud<R>,
     ) -> Result<Tensor<1>, LossError> {
         let pair = Pair::new(x, y)?;
+        let blur = self.settings.blur;
         let value = match self.divergence {
             Divergence::Sinkhorn => {
-                let problem = Problem::new(pair.clone(), self.cost.clone(), &self.settings())?;
+                let problem = Problem::new(pair.clone(), self.cost.clone(), &self.settings)?;
                 problem.value(&problem.potentials()?)
             }
             Divergence::Hausdorff => {
-                Problem::new(pair.clone(), self.cost.clone(), &self.settings())?.hausdorff()?
+                Problem::new(pair.clone(), self.cost.clone(), &self.settings)?.hausdorff()?
             }
             Divergence::Gaussian => {
-                self.discrepancy(&pair, |x, y| kernels::try_gaussian(x, y, self.blur))?
+                self.discrepancy(&pair, |x, y| kernels::try_gaussian(x, y, blur))?
             }
             Divergence::Laplacian => {
-                self.discrepancy(&pair, |x, y| kernels::try_matern12(x, y, self.blur))?
+                self.discrepancy(&pair, |x, y| kernels::try_matern12(x, y, blur))?
             }
             Divergence::Energy => self.discrepancy(&pair, kernels::try_energy_distance)?,
         };
@@ -336,19 +335,8 @@ impl SamplesLoss {
             &Cloud::new(x).with_weights(a),
             &Cloud::new(y).with_weights(b),
         )?;
-        let problem = Problem::new(pair, self.cost.clone(), &self.settings())?;
+        let problem = Problem::new(pair, self.cost.clone(), &self.settings)?;
         Transport::new(&problem)
-    }
-
-    fn settings(&self) -> Settings {
-        Settings {
-            p: self.p,
-            blur: self.blur,
-            scaling: self.scaling,
-            reach: self.reach,
-            debias: self.debias,
-            diameter: self.diameter,
-        }
     }
 
     /// Half of the squared maximum mean discrepancy of the measures for a kernel.
