@@ -48,6 +48,12 @@ fn gaussian(dim: usize, width: usize) -> Expr {
     (-x.sqdist(&y)).exp() * leaf(2, Some(Axis::J), width)
 }
 
+/// Scores, and values of as many components.
+fn attention(dim: usize) -> Expr {
+    let (x, y) = (leaf(0, Some(Axis::I), dim), leaf(1, Some(Axis::J), dim));
+    Expr::concat(vec![x.dot(&y), leaf(2, Some(Axis::J), dim)])
+}
+
 fn workloads() -> Vec<Workload> {
     let sum = ReductionKind::Sum(Accumulation::Blocks);
     let workload = |name, expr, kind| Workload {
@@ -58,13 +64,16 @@ fn workloads() -> Vec<Workload> {
         columns: 10_000,
         precision: Precision::F32,
     };
-    let distance = leaf(0, Some(Axis::I), 3).sqdist(&leaf(1, Some(Axis::J), 3));
+    let distance = |dim| leaf(0, Some(Axis::I), dim).sqdist(&leaf(1, Some(Axis::J), dim));
+    let smallest = |name, dim, k| workload(name, distance(dim), ReductionKind::Smallest { k });
     vec![
         workload("Gaussian, D = 1", gaussian(1, 1), sum),
         workload("Gaussian, D = 3", gaussian(3, 1), sum),
         workload("Gaussian, D = 10", gaussian(10, 1), sum),
         workload("Gaussian, D = 64", gaussian(64, 1), sum),
+        workload("Gaussian, D = 3, 4 weights", gaussian(3, 4), sum),
         workload("Gaussian, D = 3, 16 weights", gaussian(3, 16), sum),
+        workload("Gaussian, D = 3, 100 weights", gaussian(3, 100), sum),
         Workload {
             precision: Precision::F16,
             ..workload("Gaussian, D = 3, F16", gaussian(3, 1), sum)
@@ -81,14 +90,30 @@ fn workloads() -> Vec<Workload> {
         },
         workload(
             "logsumexp, D = 3",
-            -distance.clone(),
+            -distance(3),
             ReductionKind::LogSumExp { scores: 1 },
         ),
-        workload(
-            "10 smallest, D = 3",
-            distance,
-            ReductionKind::Smallest { k: 10 },
-        ),
+        Workload {
+            rows: 4096,
+            columns: 4096,
+            ..workload(
+                "attention, D = 64",
+                attention(64),
+                ReductionKind::SoftmaxSum,
+            )
+        },
+        smallest("10 smallest, D = 3", 3, 10),
+        smallest("10 smallest, D = 16", 16, 10),
+        smallest("10 smallest, D = 64", 64, 10),
+        Workload {
+            rows: 1000,
+            columns: 1_000_000,
+            ..smallest("10 smallest, D = 3, 1000 rows", 3, 10)
+        },
+        smallest("20 smallest, D = 3", 3, 20),
+        smallest("50 smallest, D = 3", 3, 50),
+        smallest("50 smallest, D = 16", 16, 50),
+        smallest("50 smallest, D = 64", 64, 50),
     ]
 }
 
@@ -239,7 +264,7 @@ fn variants(plan: &Plan, columns: usize) -> Vec<(&'static str, Vec<(String, Stra
         ),
         (
             "columns together",
-            [1, 2, 3, 4, 6, 8, 12, 14]
+            [1, 2, 3, 4, 5, 6, 8, 12, 14]
                 .map(|q| (q.to_string(), forced(with_columns(q), None)))
                 .into(),
         ),
@@ -247,6 +272,20 @@ fn variants(plan: &Plan, columns: usize) -> Vec<(&'static str, Vec<(String, Stra
             "rows together",
             [lanes / 2, lanes, 2 * lanes]
                 .map(|lanes| row(with_lanes(lanes), lanes.to_string()))
+                .into(),
+        ),
+        (
+            "columns of twice as many rows",
+            [2, 3, 4, 6]
+                .map(|q| Alone {
+                    registers: Registers {
+                        lanes: 2 * lanes,
+                        columns: q,
+                    },
+                    block: own.block / q * q,
+                    ..own
+                })
+                .map(|own| (own.registers.columns.to_string(), forced(own, None)))
                 .into(),
         ),
         (
