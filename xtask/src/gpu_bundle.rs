@@ -3,12 +3,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, bail};
-use serde::Deserialize;
 
-use crate::process::{self, capture};
+use crate::process::{self, Artifact, capture};
 use crate::{bench, llvm, test};
 
 const NAME: &str = "burn-lazy-gpu";
@@ -75,19 +74,6 @@ pub fn run() -> Result<bool> {
     pack(&target)
 }
 
-/// The fields of a message that cargo prints for each target that it builds.
-#[derive(Deserialize)]
-struct Message {
-    target: Option<Target>,
-    executable: Option<PathBuf>,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    name: String,
-    kind: Vec<String>,
-}
-
 /// Builds the programs and returns their files by name.
 fn build() -> Result<Vec<(&'static str, PathBuf)>> {
     let mut command = process::cargo();
@@ -96,32 +82,17 @@ fn build() -> Result<Vec<(&'static str, PathBuf)>> {
     for (kind, name) in PROGRAMS {
         command.args([&format!("--{kind}"), name]);
     }
-    command.arg("--message-format=json-render-diagnostics");
-    let output = command
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cannot start cargo")?;
-    if !output.status.success() {
-        bail!("`{}` failed", process::display(&command));
-    }
-    programs(&String::from_utf8_lossy(&output.stdout))
+    programs(&process::build(&mut command)?)
 }
 
-fn programs(messages: &str) -> Result<Vec<(&'static str, PathBuf)>> {
-    let mut files = Vec::new();
-    for line in messages.lines() {
-        let message: Message = serde_json::from_str(line).context("a message of cargo")?;
-        if let (Some(target), Some(file)) = (message.target, message.executable) {
-            files.push((target, file));
-        }
-    }
+fn programs(built: &[Artifact]) -> Result<Vec<(&'static str, PathBuf)>> {
     let program = |(kind, name): (&str, &'static str)| {
-        let file = files.iter().find(|(target, _)| {
-            target.name == name && target.kind.iter().any(|other| other == kind)
-        });
-        let (_, file) = file.ok_or_else(|| anyhow!("cargo built no {kind} {name}"))?;
-        Ok((name, file.clone()))
+        let mut own = built
+            .iter()
+            .filter(|own| own.target.name == name && own.is(kind));
+        let file = own.find_map(|own| own.executable.clone());
+        let file = file.ok_or_else(|| anyhow!("cargo built no {kind} {name}"))?;
+        Ok((name, file))
     };
     PROGRAMS.into_iter().map(program).collect()
 }
@@ -183,10 +154,10 @@ mod tests {
                 "{{\"target\":{{\"name\":\"{name}\",\"kind\":[\"{kind}\"]}},\"executable\":\"/t/{name}\"}}\n"
             );
         }
-        let found = programs(&messages)?;
+        let found = programs(&process::artifacts(&messages)?)?;
         assert_eq!(found.len(), PROGRAMS.len());
         assert_eq!(found[2], ("peers", PathBuf::from("/t/peers")));
-        assert!(programs("{\"reason\":\"build-finished\"}").is_err());
+        assert!(programs(&process::artifacts("{\"reason\":\"build-finished\"}")?).is_err());
         Ok(())
     }
 

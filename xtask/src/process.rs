@@ -8,6 +8,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail};
+use serde::Deserialize;
 
 /// The stream from which [`stream`] read a line.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -139,6 +140,51 @@ pub fn capture(command: &mut Command) -> Result<String> {
         );
     }
     Ok(String::from_utf8_lossy(&stdout).into_owned())
+}
+
+/// What cargo built of a target, such as a library or a test: the fields of its message that are needed here. Messages
+/// of other kinds have none of them.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct Artifact {
+    pub target: Target,
+    /// The file of a program.
+    pub executable: Option<PathBuf>,
+    pub filenames: Vec<PathBuf>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct Target {
+    pub name: String,
+    pub kind: Vec<String>,
+}
+
+impl Artifact {
+    /// Whether the target is of a kind such as `test`.
+    pub fn is(&self, kind: &str) -> bool {
+        self.target.kind.iter().any(|own| own == kind)
+    }
+}
+
+/// Runs a command of cargo and returns what it built.
+pub fn build(command: &mut Command) -> Result<Vec<Artifact>> {
+    let output = command
+        .arg("--message-format=json-render-diagnostics")
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot start cargo")?;
+    if !output.status.success() {
+        bail!("`{}` failed", display(command));
+    }
+    artifacts(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// What cargo built, by the messages that it printed.
+pub fn artifacts(messages: &str) -> Result<Vec<Artifact>> {
+    let read = |line| serde_json::from_str(line).context("a message of cargo");
+    messages.lines().map(read).collect()
 }
 
 fn cannot_start(command: &Command) -> String {

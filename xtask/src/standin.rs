@@ -4,12 +4,11 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, Result, anyhow, bail};
-use serde::Deserialize;
+use anyhow::{Context, Result, anyhow};
 
-use crate::process::{self, Source};
+use crate::process::{self, Artifact, Source};
 use crate::turns::lock;
 
 pub const PACKAGE: &str = "burn-lazy-standin";
@@ -33,41 +32,13 @@ pub struct Machine {
     pub toolkit: PathBuf,
 }
 
-/// The fields of a message of cargo that are needed here.
-#[derive(Deserialize)]
-struct Message {
-    target: Option<Target>,
-    #[serde(default)]
-    filenames: Vec<PathBuf>,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    kind: Vec<String>,
-}
-
 /// Builds the library and copies it, under the driver's name, to a folder that contains nothing else. The build
 /// folder itself would not do, because cargo adds it to the loader's path for each program that it runs.
 fn folder() -> Result<PathBuf> {
     let mut command = process::cargo();
-    command.args([
-        "build",
-        "-p",
-        PACKAGE,
-        // The profile that its tests were built with.
-        "--profile",
-        "test",
-        "--message-format=json-render-diagnostics",
-    ]);
-    let output = command
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cannot start cargo")?;
-    if !output.status.success() {
-        bail!("`{}` failed", process::display(&command));
-    }
-    let built = library(&String::from_utf8_lossy(&output.stdout))?;
+    // The profile that its tests were built with.
+    command.args(["build", "-p", PACKAGE, "--profile", "test"]);
+    let built = library(process::build(&mut command)?)?;
     let parent = built.parent().context("a file has a folder")?;
     let folder = parent.join("standin");
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
@@ -78,19 +49,11 @@ fn folder() -> Result<PathBuf> {
     Ok(folder)
 }
 
-fn library(messages: &str) -> Result<PathBuf> {
-    for line in messages.lines() {
-        let message: Message = serde_json::from_str(line).context("a message of cargo")?;
-        let is_library = |target: Target| target.kind.iter().any(|kind| kind == "cdylib");
-        if message.target.is_some_and(is_library) {
-            let mut files = message.filenames.into_iter();
-            let is_shared = |file: &PathBuf| file.extension().is_some_and(|end| end == "so");
-            if let Some(file) = files.find(is_shared) {
-                return Ok(file);
-            }
-        }
-    }
-    Err(anyhow!("cargo built no library of {PACKAGE}"))
+fn library(built: Vec<Artifact>) -> Result<PathBuf> {
+    let libraries = built.into_iter().filter(|own| own.is("cdylib"));
+    let mut files = libraries.flat_map(|own| own.filenames);
+    let shared = files.find(|file| file.extension().is_some_and(|end| end == "so"));
+    shared.ok_or_else(|| anyhow!("cargo built no library of {PACKAGE}"))
 }
 
 /// The folder, followed by the folders where the loader looks already.
@@ -173,8 +136,10 @@ mod tests {
         let messages = r#"{"reason":"compiler-artifact","target":{"kind":["lib"]},"filenames":["/t/libother.rlib"]}
 {"reason":"compiler-artifact","target":{"kind":["cdylib","rlib"]},"filenames":["/t/libx.rlib","/t/libx.so"]}
 {"reason":"build-finished","success":true}"#;
-        assert_eq!(library(messages)?, Path::new("/t/libx.so"));
-        assert!(library(r#"{"reason":"build-finished","success":true}"#).is_err());
+        let built = process::artifacts(messages)?;
+        assert_eq!(library(built)?, Path::new("/t/libx.so"));
+        let nothing = process::artifacts(r#"{"reason":"build-finished","success":true}"#)?;
+        assert!(library(nothing).is_err());
         Ok(())
     }
 
