@@ -2,6 +2,7 @@
 //! values `l`, `l + 32`, .. in the order of rows. Room of a fragment beyond those is as fresh memory is.
 
 use std::ffi::c_void;
+use std::ops::Range;
 
 use super::halves::{bfloat_to_single, half_to_single, single_to_half};
 use crate::machine::{LANES, Spec, Unit, Use, access, exchange};
@@ -113,26 +114,35 @@ impl Fragment {
         }
     }
 
-    /// Checks where the matrix is: the manual asks that each line is aligned to the size of a fragment, and the C++
-    /// library, which compiles to the same instruction, that lines are aligned to 16 bytes only.
-    fn check(self, unit: &mut Unit, address: u64, stride: u32, line: u32) {
-        let bytes = u64::from(self.words * 4).min(32);
-        let stride = u64::from(stride * self.of.bytes());
-        if !address.is_multiple_of(bytes) || !stride.is_multiple_of(16) {
-            let message = "has a matrix that is not aligned";
-            unit.fail(line, message);
-        }
-    }
-
-    fn spec(self, how: Use) -> u32 {
+    /// Accesses the values of a lane in memory. `visit` gets the room of each there, and its bytes in the fragment.
+    fn access(
+        self,
+        unit: &mut Unit,
+        (address, stride): (u64, u32),
+        how: Use,
+        line: u32,
+        mut visit: impl FnMut(*mut u8, Range<usize>),
+    ) {
         let bytes = self.of.bytes();
+        // The manual asks that each line is aligned to the size of a fragment, and the C++ library, which compiles to
+        // the same instruction, that lines are aligned to 16 bytes only.
+        let size = u64::from(self.words * 4).min(32);
+        if !address.is_multiple_of(size) || !u64::from(stride * bytes).is_multiple_of(16) {
+            unit.fail(line, "has a matrix that is not aligned");
+        }
         let spec = Spec {
             space: self.space,
             how,
             bytes,
             align: bytes,
         };
-        spec.encode()
+        for value in 0..self.values() {
+            let offset = self.offset(unit.lane, value, stride);
+            let from = address + u64::from(offset * bytes);
+            let place = (value * bytes) as usize;
+            let room = access(unit, from, spec.encode(), line);
+            visit(room, place..place + bytes as usize);
+        }
     }
 }
 
@@ -145,20 +155,13 @@ pub extern "C" fn load(
     to: &mut [u8; FRAGMENT],
     line: u32,
 ) {
-    let fragment = Fragment::decode(code);
-    fragment.check(unit, address, stride, line);
     to.fill(0xff);
-    let lane = unit.lane;
-    let bytes = fragment.of.bytes();
-    for value in 0..fragment.values() {
-        let offset = fragment.offset(lane, value, stride);
-        let from = address + u64::from(offset * bytes);
-        let from = access(unit, from, fragment.spec(Use::Read), line);
+    let read = |from: *mut u8, place: Range<usize>| {
         // SAFETY: the access allows so many bytes.
-        let from = unsafe { std::slice::from_raw_parts(from, bytes as usize) };
-        let place = (value * bytes) as usize;
-        to[place..place + from.len()].copy_from_slice(from);
-    }
+        let from = unsafe { std::slice::from_raw_parts(from, place.len()) };
+        to[place].copy_from_slice(from);
+    };
+    Fragment::decode(code).access(unit, (address, stride), Use::Read, line, read);
 }
 
 /// `wmma.store`: the values of a lane from its fragment.
@@ -170,19 +173,12 @@ pub extern "C" fn store(
     from: &[u8; FRAGMENT],
     line: u32,
 ) {
-    let fragment = Fragment::decode(code);
-    fragment.check(unit, address, stride, line);
-    let lane = unit.lane;
-    let bytes = fragment.of.bytes();
-    for value in 0..fragment.values() {
-        let offset = fragment.offset(lane, value, stride);
-        let to = address + u64::from(offset * bytes);
-        let to = access(unit, to, fragment.spec(Use::Write), line);
+    let write = |to: *mut u8, place: Range<usize>| {
         // SAFETY: the access allows so many bytes.
-        let to = unsafe { std::slice::from_raw_parts_mut(to, bytes as usize) };
-        let place = (value * bytes) as usize;
-        to.copy_from_slice(&from[place..place + to.len()]);
-    }
+        let to = unsafe { std::slice::from_raw_parts_mut(to, place.len()) };
+        to.copy_from_slice(&from[place]);
+    };
+    Fragment::decode(code).access(unit, (address, stride), Use::Write, line, write);
 }
 
 /// The fragments of a lane: both factors, what is added, and the result.

@@ -43,13 +43,14 @@ impl Translator<'_> {
         if flushes && from == Type::F32 {
             value = self.flush(value);
         }
+        if from.is_half() {
+            value = self.half_as_single(value, from)?;
+        }
         let converted = match (is_number(from), is_number(to)) {
             (false, false) if rounding.is_empty() && !flushes => {
                 self.between_integers(value, from, to, saturates)
             }
-            (true, false) if !saturates || to.bits() <= 64 => {
-                self.integer_of(value, from, to, rounding)?
-            }
+            (true, false) if !saturates || to.bits() <= 64 => self.integer_of(value, to, rounding),
             (false, true) if !saturates && !flushes => self.float_of(value, from, to, rounding)?,
             (true, true) => self.between_floats(value, from, to, rounding)?,
             _ => None,
@@ -125,35 +126,23 @@ impl Translator<'_> {
         })
     }
 
-    /// A value beyond the type is the nearest one of it, and NaN is zero.
-    fn integer_of(
-        &mut self,
-        value: Value,
-        from: Type,
-        to: Type,
-        rounding: &str,
-    ) -> Translated<Option<Value>> {
-        let value = match from.is_half() {
-            true => self.half_as_single(value, from)?,
-            false => value,
-        };
-        let Some(value) = self.whole(value, rounding) else {
-            return Ok(None);
-        };
+    /// The integer of a single or a double. A value beyond the type is the nearest one of it, and NaN is zero.
+    fn integer_of(&mut self, value: Value, to: Type, rounding: &str) -> Option<Value> {
+        let value = self.whole(value, rounding)?;
         let signed = to.is_signed();
         if matches!(to, Type::B(_)) {
-            return Ok(None);
+            return None;
         }
         if to.bits() >= 32 {
             let ins = self.builder.ins();
-            return Ok(Some(match signed {
+            return Some(match signed {
                 true => ins.fcvt_to_sint_sat(host(to), value),
                 false => ins.fcvt_to_uint_sat(host(to), value),
-            }));
+            });
         }
         let wide = self.builder.ins().fcvt_to_sint_sat(I64, value);
         let value = self.clamp(wide, to);
-        Ok(Some(self.resize(value, host(to), false)))
+        Some(self.resize(value, host(to), false))
     }
 
     fn float_of(
@@ -191,6 +180,7 @@ impl Translator<'_> {
         }
     }
 
+    /// A number in another type, or rounded to a whole one. Halves come as singles.
     fn between_floats(
         &mut self,
         value: Value,
@@ -198,10 +188,6 @@ impl Translator<'_> {
         to: Type,
         rounding: &str,
     ) -> Translated<Option<Value>> {
-        let value = match from.is_half() {
-            true => self.half_as_single(value, from)?,
-            false => value,
-        };
         if from == to {
             let rounded = match rounding {
                 "" => Some(value),
