@@ -16,12 +16,13 @@ use burn::{
 use burn_lazy::{Axis, LazyTensor};
 use common::{Checks, Reference, data_folder, host, read_rows, tracking_device};
 
-/// A mixture of K Gaussians in two dimensions, each with one deviation.
+/// A mixture of K Gaussians in two dimensions, each with one standard deviation for both
+/// coordinates.
 #[derive(Module, Debug)]
 struct Mixture {
     /// The means, `[K, 2]`.
     means: Param<Tensor<2>>,
-    /// The logarithms of the deviations, `[K, 1]`.
+    /// The logarithms of the standard deviations, `[K, 1]`.
     log_deviations: Param<Tensor<2>>,
     /// The logarithms of the weights up to a constant, `[K, 1]`.
     logits: Param<Tensor<2>>,

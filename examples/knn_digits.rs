@@ -14,16 +14,16 @@ use common::{Checks, Reference, data_folder, read_rows};
 
 /// The number of neighbours that are found.
 const K: usize = 10;
-/// The number of them, the nearest, that vote.
+/// The number of nearest neighbours that vote.
 const VOTES: usize = 3;
 
-/// The pixels of images, a row each, and the digits that they show.
+/// The pixels of images, one image per row, and the digits that the images show.
 struct Digits {
     pixels: Tensor<2>,
     labels: Vec<usize>,
 }
 
-/// The rows that are no test rows, and those that are.
+/// Training rows and test rows. Every fifth row is a test row.
 struct Data {
     train: Digits,
     test: Digits,
@@ -54,7 +54,7 @@ fn load(path: &Path, device: &Device) -> Result<Data, Box<dyn Error>> {
 }
 
 /// The squared distances of each row of `x` to its `K` nearest rows of `y`, nearest first, and the
-/// indices of these; both are `[M, K]`, here read back row by row.
+/// indices of these rows of `y`. Both are `[M, K]`, read back row by row.
 fn nearest(x: &Tensor<2>, y: &Tensor<2>) -> (Vec<f64>, Vec<usize>) {
     let x_i = LazyTensor::vi(x.clone()); // (M, 1, 64)
     let y_j = LazyTensor::vj(y.clone()); // (1, N, 64)
@@ -67,13 +67,13 @@ fn nearest(x: &Tensor<2>, y: &Tensor<2>) -> (Vec<f64>, Vec<usize>) {
     )
 }
 
-/// The most frequent label, the smallest one if several are.
+/// The most frequent label. Of equally frequent labels, the smallest.
 fn vote(labels: impl Iterator<Item = usize>) -> usize {
     let mut counts = [0; 10];
     for label in labels {
         counts[label] += 1;
     }
-    // Of equal keys the first one is returned.
+    // `min_by_key` returns the first of equal keys.
     (0..counts.len())
         .min_by_key(|&label| Reverse(counts[label]))
         .expect("there are ten labels")

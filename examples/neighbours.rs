@@ -1,7 +1,7 @@
-//! Nearest neighbours and a narrow kernel without a look at most pairs, and a picture of the blocks of pairs that are left:
-//! `cargo run --features cpu --example neighbours`.
+//! Nearest neighbours and sums of a narrow kernel that skip most pairs, and a picture of the blocks of pairs that
+//! cannot be skipped: `cargo run --features cpu --example neighbours`.
 //!
-//! Each check compares with all pairs. Neighbours have to agree in every bit.
+//! Each check compares with a computation over all pairs. Neighbours have to agree exactly.
 
 mod common;
 
@@ -11,20 +11,20 @@ use burn::prelude::*;
 use burn_lazy::{Axis, Clusters, LazyTensor, Pruning, Ranges};
 use common::{Checks, host};
 
-/// Points on a spiral, of which a block has 64.
+/// The number of blocks, and the number of points on the spiral. A block has 64 points.
 const BLOCKS: usize = 48;
 const POINTS: usize = 64 * BLOCKS;
 /// The number of neighbours that are found.
 const K: usize = 10;
-/// Points farther from each other than this have a kernel of less than 1e-8.
+/// The Gaussian kernel of points that are farther apart than this is less than 2e-8.
 const RADIUS: f64 = 0.15;
 
-/// Points on a spiral, in an order that tells nothing.
+/// Points on a spiral, in an order that says nothing about their positions.
 fn spiral(device: &Device) -> Tensor<2> {
     let points = (0..POINTS).flat_map(|k| {
         let at = ((k * 1031) % POINTS) as f64 / POINTS as f64;
         let angle = 3.0 * TAU * at.sqrt();
-        // Off the curve by a little, each in its own way.
+        // Each point is moved off the curve by a small distance of its own.
         let radius = at.sqrt() + 0.02 * ((k * 7919) % 100) as f64 / 100.0;
         [radius * angle.cos(), radius * angle.sin()]
     });
@@ -32,7 +32,7 @@ fn spiral(device: &Device) -> Tensor<2> {
     Tensor::from_data(TensorData::new(points, [POINTS, 2]), device)
 }
 
-/// What `run` gives, and how long it takes.
+/// Runs `run`. Returns its result and the time that it took.
 fn timed<T>(run: impl FnOnce() -> T) -> (T, String) {
     let start = Instant::now();
     let out = run();
@@ -54,7 +54,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         let found: Tensor<2, Int> = k.argkmin(K, Axis::J);
         found.into_data().iter::<i64>().collect::<Vec<i64>>()
     };
-    // The first call also compiles.
+    // The first call also compiles kernels, so it is not timed.
     indices(&near);
     let (found, own) = timed(|| indices(&near));
     let all = squares.prune(Pruning::Off);
@@ -73,7 +73,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 
     println!("blocks of 64 x 64 pairs, as the points come, sorted by a grid, and along the spiral");
     let by_grid = Clusters::grid(&x, &[0.1])?.sort(x.clone());
-    // The number of a point tells where on the spiral it is.
+    // The position of a point along the spiral follows from its index.
     let labels: Vec<i64> = (0..POINTS).map(|k| (k * 1031 % POINTS) as i64).collect();
     let along = Clusters::new(&labels)?.sort(x.clone());
     let pictures: Vec<Vec<String>> = [x, by_grid, along]
@@ -97,8 +97,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     Ok(checks.exit_code())
 }
 
-/// A line for each block of rows: `#` where it has pairs nearer than the radius with a block of columns, by the bounds of
-/// both.
+/// A line of text for each block of rows, with a character for each block of columns: `#` where, by the bounds of the
+/// two blocks, some pair may be nearer than the radius, and `.` elsewhere.
 fn picture(points: &Tensor<2>) -> Result<Vec<String>, Box<dyn Error>> {
     let squares = LazyTensor::vi(points.clone()).sqdist(LazyTensor::vj(points.clone()));
     let near = squares.less(RADIUS * RADIUS);

@@ -47,9 +47,9 @@ impl NadarayaWatson {
         sums.clone().narrow(1, 0, 1) / sums.narrow(1, 1, 1)
     }
 
-    /// The mean squared error of predicting each point from all others.
+    /// The mean squared error when the target of each point is predicted from all other points.
     fn leave_one_out(&self, x: Tensor<2>, t: Tensor<2>) -> Tensor<1> {
-        // A point has weight 1 in its own sums.
+        // Each point contributes to its own sums with weight 1, which is taken off.
         let own = Tensor::cat(vec![t.clone(), t.ones_like()], 1);
         let sums = self.sums(x.clone(), x, t.clone()) - own;
         let prediction = sums.clone().narrow(1, 0, 1) / sums.narrow(1, 1, 1);

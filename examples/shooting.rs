@@ -3,10 +3,9 @@
 //!
 //! Landmarks $q$ with momenta $p$ move by Hamilton's equations of
 //! $H(q, p) = \frac 1 2 \sum_{ij} k(q_i, q_j) \langle p_i, p_j \rangle$ with a Gaussian kernel (Miller,
-//! Trouvé and Younes, "Geodesic shooting for computational anatomy", 2006). The right-hand side is a
-//! symbolic gradient; the derivative of where the landmarks end is one of second order, by Burn's
-//! autodiff through all steps. Energy and total momentum stay as they are, and a lone landmark moves
-//! along a line.
+//! Trouvé and Younes, "Geodesic shooting for computational anatomy", 2006). The right-hand side is a symbolic gradient.
+//! The derivative of the end points is of second order, and Burn's autodiff takes it through all steps. Energy and
+//! total momentum are conserved, and a single landmark moves along a straight line.
 
 mod common;
 
@@ -19,7 +18,7 @@ use common::{Checks, host, tracking_device};
 const STEPS: usize = 10;
 const LENGTH_SCALE: f64 = 0.5;
 
-/// The energy of each landmark with all others, symbolically.
+/// The symbolic energy of all pairs of landmarks. Its sum over a row is the energy of one landmark with all others.
 fn energy(q_i: &LazyTensor, q_j: &LazyTensor, p: &Tensor<2>) -> LazyTensor {
     let (p_i, p_j) = (LazyTensor::vi(p.clone()), LazyTensor::vj(p.clone()));
     kernels::gaussian(q_i, q_j, LENGTH_SCALE) * (p_i | p_j) * 0.5
@@ -35,7 +34,7 @@ fn hamiltonian(q: &Tensor<2>, p: &Tensor<2>) -> Tensor<1> {
 fn motion(q: &Tensor<2>, p: &Tensor<2>) -> [Tensor<2>; 2] {
     let (q_i, q_j) = (LazyTensor::vi(q.clone()), LazyTensor::vj(q.clone()));
     let velocity = kernels::gaussian(&q_i, &q_j, LENGTH_SCALE).matmul(p.clone());
-    // By symmetry the derivative is twice that by the landmark as a row.
+    // By symmetry the derivative by a landmark is twice the derivative by the landmark as a row.
     let force: Tensor<2> = energy(&q_i, &q_j, p).grad(&q_i, -2.0).sum(Axis::J);
     [velocity, force]
 }
@@ -88,7 +87,7 @@ fn main() -> ExitCode {
     let [back, _] = shoot(end, momenta.neg());
     checks.close("there and back", &host(back), &host(q.clone()), 1e-5);
 
-    // A lone landmark ends at q + p, so the derivative of |end - target|^2 / 2 is the rest of the way.
+    // A single landmark ends at q + p, so the derivative of |end - target|^2 / 2 by p is end - target.
     let q = Tensor::<2>::from_floats([[0.1, 0.2]], &device);
     let p = Tensor::<2>::from_floats([[0.5, -0.3]], &device).require_grad();
     let target = Tensor::<2>::from_floats([[1.0, 1.0]], &device);
@@ -102,7 +101,7 @@ fn main() -> ExitCode {
         1e-5,
     );
 
-    // Two landmarks: against differences.
+    // Two landmarks: compare the gradient with finite differences.
     let q = [[0.0, 0.0], [0.3, 0.1]];
     let start = [0.4, 0.3, -0.2, 0.5];
     let loss = |p: Tensor<2>| {

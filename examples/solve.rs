@@ -18,7 +18,7 @@ struct Options {
     /// Number of points
     #[arg(long, default_value_t = 1000)]
     points: usize,
-    /// The ridge
+    /// The ridge alpha, which is added to the diagonal of the kernel matrix
     #[arg(long, default_value_t = 0.1)]
     alpha: f64,
 }
@@ -68,7 +68,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let g = x.grad(&gradients).ok_or("the points are tracked")?;
     println!("g is now a tensor of shape {:?}.", g.dims());
     checks.check("gradient of the shape of x", g.dims() == x.dims());
-    // The solution does not depend on where the origin is.
+    // The solution does not change when all points are translated, so the gradients of the points
+    // add up to zero.
     let drift: Vec<f64> = g.clone().sum_dim(0).into_data().iter().collect();
     let scale: f64 = g.abs().sum().into_scalar();
     let drift = drift.iter().fold(0.0f64, |max, x| max.max(x.abs())) / scale;

@@ -1,7 +1,8 @@
-//! A million points in a file, of which the device never has more than two chunks: a density, the nearest neighbours, and
-//! a gradient, with a progress bar: `cargo run --features mmap --example streaming`.
+//! A million points in a file, at most two chunks of which are on the device at a time: a density, the nearest
+//! neighbours, and a gradient, with a progress bar: `cargo run --features mmap --example streaming`.
 //!
-//! Each check compares with all points on the device at once. Neighbours have to agree in every index.
+//! Each check compares with a computation that has all points on the device at once. The indices of the neighbours have
+//! to agree exactly.
 
 mod common;
 
@@ -20,10 +21,10 @@ use burn_lazy::{Axis, LazyTensor, stream};
 use common::{Checks, host};
 use kdam::{Bar, BarBuilder, BarExt};
 
-/// The points in the file, and the rows that ask for them.
+/// The number of points in the file, which are the columns, and the number of rows.
 const POINTS: usize = 1_000_000;
 const ROWS: usize = 100;
-/// How many points are read at once.
+/// The number of points that are read at once.
 const CHUNK: usize = 1 << 16;
 /// The bandwidth of the density.
 const BANDWIDTH: f64 = 0.05;
@@ -38,12 +39,12 @@ fn point(k: usize) -> [f32; 3] {
     [x, y, z].map(|v| v as f32)
 }
 
-/// Writes the points as `numpy.save` does.
+/// Writes the points in the format of `numpy.save`.
 fn save(path: &Path) -> io::Result<()> {
     let mut file = BufWriter::new(File::create(path)?);
     let mut header =
         format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({POINTS}, 3), }}");
-    // The numbers start at a multiple of 64.
+    // The format wants the numbers to start at a multiple of 64 bytes.
     let length = (10 + header.len() + 1).next_multiple_of(64) - 10;
     header.push_str(&" ".repeat(length - header.len() - 1));
     header.push('\n');
@@ -58,7 +59,7 @@ fn save(path: &Path) -> io::Result<()> {
     file.flush()
 }
 
-/// A bar of columns on a terminal.
+/// A progress bar on the terminal that counts columns.
 fn bar(what: &str, passes: usize) -> Result<RefCell<Bar>, String> {
     let bar = BarBuilder::default()
         .total(passes * POINTS)
@@ -70,13 +71,13 @@ fn bar(what: &str, passes: usize) -> Result<RefCell<Bar>, String> {
     Ok(RefCell::new(bar))
 }
 
-/// Tells the bar how far the columns have been read.
+/// Tells the progress bar how many columns have been read.
 fn tell(bar: &RefCell<Bar>, progress: stream::Progress) {
-    // A terminal that is gone is no reason to stop.
+    // The computation goes on if the terminal is gone.
     let _ = bar.borrow_mut().update_to(progress.done);
 }
 
-/// The exponents of Gaussians at the points, whose bandwidth is the exponential of `log_bandwidth`.
+/// The exponents of Gaussians around the points. The bandwidth is the exponential of `log_bandwidth`.
 fn scores(x: &Tensor<2>, y_j: LazyTensor, log_bandwidth: &Tensor<1>) -> LazyTensor {
     let scale = (log_bandwidth.clone() * -2.0).exp();
     -LazyTensor::vi(x.clone()).sqdist(y_j) * LazyTensor::pm(scale) * 0.5
@@ -123,7 +124,7 @@ fn run(path: &Path) -> Result<ExitCode, Box<dyn Error>> {
     let nearest: Vec<i64> = nearest.into_data().iter::<i64>().collect();
     timed("neighbours", start);
 
-    // The mean log-density, and its derivative by the logarithm of the bandwidth. Columns are read twice.
+    // The mean log-density, and its derivative by the logarithm of the bandwidth. The gradient reads the columns twice.
     let told = bar("gradient", 2)?;
     let stream = over().progress(|progress| tell(&told, progress));
     let leaf = log_bandwidth.clone().autodiff().require_grad();

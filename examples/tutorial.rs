@@ -36,7 +36,8 @@ fn main() -> ExitCode {
     let s_ij = v_ij.square().inner_sum(); // (M, N) symbolic matrix of squared distances
     println!("{s_ij}\n{v_ij}");
 
-    // Every line ends with the shape of the result; "wrt. the 'N' dimension" is over j.
+    // Every line ends with the shape of the result. "wrt. the 'N' dimension" means a reduction over
+    // j.
     let mut shapes = Shapes::default();
     let s_i: Tensor<2> = s_ij.sum(Axis::J);
     shapes.print(
@@ -132,7 +133,8 @@ fn main() -> ExitCode {
         [m, D],
     );
 
-    // A Gaussian kernel matrix, applied to a signal on the columns and transposed to one on the rows.
+    // A Gaussian kernel matrix times a signal on the columns, and its transpose times a signal on
+    // the rows.
     let k_ij = (-&s_ij).exp();
     let b = Tensor::<2>::random([n, 4], Distribution::Default, &device);
     let c = Tensor::<2>::random([m, 4], Distribution::Default, &device);
@@ -140,7 +142,8 @@ fn main() -> ExitCode {
     let d = k_ij.t().matmul(c.clone());
     println!("K @ b: {:?}, K.T @ c: {:?}", a.dims(), d.dims());
 
-    // Sums of squared distances and of differences have closed forms in the moments of the points.
+    // Sums of squared distances and of differences have closed forms in the means and second
+    // moments of the points.
     let mut checks = Checks::default();
     checks.check(
         "shapes",
@@ -175,7 +178,7 @@ fn main() -> ExitCode {
         inner(host(d), host(b.clone())),
     );
     checks.close("<c, K b> = <K.T c, b>", &[left], &[right], 1e-6);
-    // The first row of K b, in f64.
+    // The first row of K b, compared with a sum in f64.
     let b = host(b);
     let mut expected = vec![0.0; 4];
     for (j, p) in y.chunks(D).enumerate() {
@@ -185,7 +188,7 @@ fn main() -> ExitCode {
         }
     }
     checks.close("first row of K @ b", &host(a)[..4], &expected, 1e-6);
-    // The other reductions of a few rows and columns, in f64.
+    // The other reductions, compared in f64 for a few rows and columns.
     let v = |i: usize, j: usize, k: usize| x[i * D + k] - y[j * D + k];
     let s = |i: usize, j: usize| (0..D).map(|k| v(i, j, k).powi(2)).sum::<f64>();
     let few = |count: usize| (0..count.min(5)).map(move |r| r * (count / count.min(5)));
@@ -212,7 +215,8 @@ fn main() -> ExitCode {
         for k in 0..D {
             let total: f64 = (0..n).map(|j| s(i, j).exp()).sum();
             let weighted: f64 = (0..n).map(|j| s(i, j).exp() * v(i, j, k)).sum();
-            // The logarithm of a sum that is not positive is NaN.
+            // The logarithm of a sum that is not positive is NaN, so only clearly positive sums are
+            // compared.
             if weighted > 1e-3 * total {
                 pairs[2].push([lse_i[i * D + k], weighted.ln()]);
             }
@@ -239,7 +243,7 @@ fn main() -> ExitCode {
     checks.exit_code()
 }
 
-/// Prints shapes and remembers whether they were all right.
+/// Prints shapes and remembers whether all of them were as expected.
 struct Shapes {
     right: bool,
 }

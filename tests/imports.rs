@@ -1,4 +1,5 @@
-//! Modules import each other in one direction: what a module builds on does not build on it.
+//! Tests that modules import each other in one direction only: no module uses one that builds on
+//! it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,12 +9,12 @@ use std::{
 
 use syn::{ItemUse, UseTree, visit::Visit};
 
-/// The modules of the first level of a crate, each with those that it names.
+/// The modules of the first level of a crate, each with the other modules that it names.
 #[derive(Default)]
 struct Modules(BTreeMap<String, BTreeSet<String>>);
 
 impl Modules {
-    /// Of all files below `folder`, which holds `lib.rs`.
+    /// The modules of all files below `folder`, which has `lib.rs`.
     fn of(folder: &Path) -> Self {
         let mut modules = Self::default();
         modules.read_folder(folder, &[]);
@@ -30,7 +31,7 @@ impl Modules {
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = fs::read_to_string(&path).expect("source text");
                 match &*stem {
-                    // What the root names is nobody's import.
+                    // The names in the root of the crate are not imports of a module.
                     "lib" => {}
                     "mod" => self.read(module, &text),
                     stem => self.read(&own(stem), &text),
@@ -54,7 +55,7 @@ impl Modules {
             .extend(paths.found);
     }
 
-    /// A way along imports from a module back to it, if there is one.
+    /// A chain of imports from a module back to itself, if there is one.
     fn circle(&self) -> Option<Vec<String>> {
         self.0
             .keys()
@@ -77,15 +78,15 @@ impl Modules {
     }
 }
 
-/// The modules of the first level that a file names, in imports and in other paths.
+/// The modules of the first level that a file names in imports and in other paths.
 struct Paths {
-    /// Where the file stands.
+    /// The module of the file.
     module: Vec<String>,
     found: BTreeSet<String>,
 }
 
 impl Paths {
-    /// Takes in a path by its first segments.
+    /// Notes the module that a path names by its first segments.
     fn take(&mut self, segments: &[String]) {
         let up = segments
             .iter()
@@ -93,11 +94,12 @@ impl Paths {
             .count();
         let first = match segments.first().map(String::as_str) {
             Some("crate") => segments.get(1),
-            // As many levels up as there are lead to the root.
+            // As many `super` as there are levels lead to the root.
             Some("super") if up == self.module.len() => segments.get(up),
             _ => None,
         };
-        // Functions and types that the root gives out again are none of its modules.
+        // Names in the root that begin with a capital letter are items that it exports, not
+        // modules.
         if let Some(first) = first.filter(|first| first.starts_with(char::is_lowercase)) {
             self.found.insert(first.clone());
         }
@@ -162,7 +164,7 @@ fn circles_are_found() {
     modules.read(&module("a"), "use crate::b::{self, c::D};");
     modules.read(&module("b::c"), "use super::super::e::F; use super::g;");
     assert_eq!(modules.circle(), None);
-    // A path in the middle of code counts, too.
+    // A path within an expression counts, too.
     modules.read(&module("e"), "fn f() { crate::a::g() }");
     let circle = modules.circle().expect("there is one");
     assert_eq!(circle, ["a", "b", "e", "a"]);

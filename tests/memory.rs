@@ -1,4 +1,5 @@
-//! What training and streams keep in memory. Alone in this program, as other tests would count, and one at a time.
+//! Tests of the memory that training and streams keep. They are alone in this program, because the allocations of other
+//! tests would be counted, and run one at a time.
 #![cfg(all(any_backend, feature = "autodiff"))]
 
 use std::{
@@ -12,13 +13,13 @@ use std::{
 use burn::{prelude::*, tensor::Distribution};
 use burn_lazy::{Axis, LazyTensor, stream};
 
-/// The allocator of the system, which counts the bytes that are in use and the most that ever were.
+/// The allocator of the system. It counts the bytes in use and the largest number so far.
 struct Counting;
 
 static IN_USE: AtomicUsize = AtomicUsize::new(0);
 static MOST: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: all is done by the allocator of the system.
+// SAFETY: every call is passed on to the allocator of the system.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         MOST.fetch_max(
@@ -37,13 +38,14 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Keeps other tests waiting.
+/// Makes other tests wait until the guard is dropped.
 fn alone() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(|broken| broken.into_inner())
 }
 
-/// The most bytes that `run` has on the host beside those that were there before, and that its device reserves.
+/// The most bytes that `run` allocates on the host beyond those before it, or the bytes that the device reserves,
+/// whichever is more.
 fn most_bytes(device: &Device, run: impl FnOnce()) -> usize {
     let reserved = || {
         device
@@ -58,7 +60,7 @@ fn most_bytes(device: &Device, run: impl FnOnce()) -> usize {
     (MOST.load(Relaxed) - before.0).max(on_device)
 }
 
-/// The nearest of `len` columns, and a gradient of all of them, in chunks.
+/// Finds the nearest of `len` columns, and computes a gradient over all columns, in chunks.
 fn reduce_columns(device: &Device, len: usize, chunk: usize) {
     let tracked = device.clone().autodiff();
     let x = Tensor::<2>::ones([4, 3], &tracked).require_grad();
@@ -71,7 +73,7 @@ fn reduce_columns(device: &Device, len: usize, chunk: usize) {
     let over = || stream::over([&columns], device).chunk(chunk);
     let distance = |[y_j]: [LazyTensor; 1]| LazyTensor::vi(x.clone()).sqdist(y_j);
     let at: Tensor<2, Int> = over().argkmin(3, distance).expect("columns can be read");
-    // One of the last, which are equal up to rounding.
+    // One of the last columns is nearest. They are equal up to rounding.
     let nearest = at.into_data().iter::<i64>().next();
     assert!(
         nearest.is_some_and(|at| at >= len as i64 - 5),
@@ -91,14 +93,14 @@ fn the_memory_of_a_stream_does_not_depend_on_the_number_of_columns() {
     let device = Device::default();
     let chunk = 1 << 12;
     let reduce = |len| reduce_columns(&device, len, chunk);
-    // What is kept from the first call on is there: the kernels that merge four chunks, eight, and the three that remain
-    // of eighty.
+    // The first calls make what is kept afterwards: the kernels that merge four partial results, eight, and the last
+    // three of eighty chunks.
     reduce(4 * chunk);
     reduce(17 * chunk);
     let few = most_bytes(&device, || reduce(4 * chunk));
     let many = most_bytes(&device, || reduce(80 * chunk));
-    // Two chunks, and what is computed of one of them: all columns would be 80 of them. What runs a graphics card keeps some
-    // kilobytes of each launch for a while.
+    // The limit allows for two chunks and what is computed from one of them. All columns are 80 chunks. The runtime of
+    // graphics cards keeps some kilobytes of each launch for a while.
     let bytes = chunk * 3 * 4;
     let most = match format!("{device:?}").contains("Wgpu") {
         true => 20 * bytes,
@@ -148,12 +150,12 @@ fn training_keeps_nothing_and_needs_memory_for_operands_only() {
     let _turn = alone();
     let device = Device::default().autodiff();
     if !format!("{device:?}").contains("Cube(") {
-        // Backends on the host give memory back to the allocator of the program, and have no pool to look at.
+        // Backends on the host return memory to the allocator of the program, and have no pool to measure.
         return;
     }
     let random = |shape: [usize; 2]| Tensor::<2>::random(shape, Distribution::Default, &device);
 
-    // Few rows or few columns, so that pairs are few and numbers many.
+    // Few rows or few columns, so that there are few pairs but many numbers.
     let million = 1_000_000;
     for (m, n) in [(million, 3), (3, million)] {
         device.memory_cleanup();
@@ -161,7 +163,7 @@ fn training_keeps_nothing_and_needs_memory_for_operands_only() {
         let (x, y, b) = (random([m, 3]), random([n, 3]), random([n, 1]));
         let gradients = step(&x, &y, &b);
         let most = usage(&device).bytes_reserved - before;
-        // The operands, the result and the gradients.
+        // The numbers of the operands, the result and the gradients.
         let numbers = 2 * (3 * m + 4 * n) + m;
         let limit = 10 * 4 * numbers as u64;
         assert!(
@@ -171,8 +173,8 @@ fn training_keeps_nothing_and_needs_memory_for_operands_only() {
         drop((x, y, b, gradients));
     }
 
-    // What a row adds to the gradient of a parameter is not stored for all rows; devices that give large
-    // buffers back at once would not show it.
+    // The contributions of rows to the gradient of a parameter are not stored for all rows. Devices that return large
+    // buffers at once would not show it if they were.
     let d = 64;
     device.memory_cleanup();
     let before = usage(&device).bytes_reserved;
@@ -188,7 +190,7 @@ fn training_keeps_nothing_and_needs_memory_for_operands_only() {
     drop((x, y, p, gradient));
 
     let (x, y, b) = (random([50, 3]), random([40, 3]), random([40, 1]));
-    // Enough that a leak of one allocation a step would show; `BURN_LAZY_STEPS=10000` takes more.
+    // Enough steps to show a leak of one allocation per step. `BURN_LAZY_STEPS=10000` sets more.
     let steps = std::env::var("BURN_LAZY_STEPS").map_or(800, |steps| {
         steps.parse::<usize>().expect("a number of steps")
     });
@@ -201,8 +203,8 @@ fn training_keeps_nothing_and_needs_memory_for_operands_only() {
             used.push((usage.number_allocs, usage.bytes_in_use));
         }
     }
-    // A device that runs behind may hold a few small buffers a little longer than at another time, however many steps
-    // there were.
+    // A device that runs behind the host may hold a few small buffers a little longer. Their number does not depend on
+    // the number of steps.
     const LATE: u64 = 8;
     let [(first, first_bytes), (last, last_bytes)] = [used[1], used[4]];
     assert!(

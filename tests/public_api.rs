@@ -1,5 +1,5 @@
-//! Every public function that panics on wrong input has a form that returns an error: found by reading the
-//! source.
+//! Tests, by reading the source, that every public function that panics on wrong input has a form that returns an
+//! error.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,20 +7,20 @@ use std::{
     path::Path,
 };
 
-/// The public functions of some source text, each with its owner: a type, or the file of a free function.
+/// The public functions in source text, each with its owner: a type, or the file for a free function.
 #[derive(Default)]
 struct Functions {
-    /// Whether each panics by its documentation or its attributes.
+    /// Whether each function panics according to its documentation or its attributes.
     panics: BTreeMap<(String, String), bool>,
-    /// What is wrong with rows of macros that name both forms.
+    /// Rows of macros whose two names do not fit together.
     misnamed: Vec<String>,
 }
 
 impl Functions {
-    /// Reads a file as rustfmt leaves it: an item starts at a line of its own, and the block of an `impl`
-    /// ends at its own indentation.
+    /// Reads a file that rustfmt has formatted: an item starts on its own line, and the block of an `impl` ends at its
+    /// own indentation.
     fn read(&mut self, file: &str, text: &str) {
-        // Indentation and type of the `impl` around a line.
+        // The indentation and type of the `impl` around the current line.
         let mut owner: Option<(usize, String)> = None;
         let mut above = String::new();
         for line in text.lines() {
@@ -56,7 +56,7 @@ impl Functions {
         }
     }
 
-    /// The panicking functions without another form.
+    /// The panicking functions without a form that returns an error.
     fn lacking(&self) -> Vec<String> {
         let names: BTreeSet<&(String, String)> = self.panics.keys().collect();
         let panicking = self.panics.iter().filter(|(_, panics)| **panics);
@@ -67,7 +67,7 @@ impl Functions {
     }
 }
 
-/// The type of `impl Type {`; none for traits.
+/// The type of `impl Type {`. `None` for implementations of traits.
 fn implemented(line: &str) -> Option<String> {
     let mut rest = line.strip_prefix("impl")?;
     if rest.starts_with('<') {
@@ -82,7 +82,7 @@ fn implemented(line: &str) -> Option<String> {
     (!of.contains(" for ")).then(|| of.to_string())
 }
 
-/// The name of a public function that is defined at this line; `try_$name` for the second name in a macro.
+/// The name of the public function that is defined on this line. `try_$name` for the second name in a macro.
 fn function(line: &str) -> Option<String> {
     let rest = line
         .strip_prefix("pub fn ")
@@ -117,7 +117,8 @@ fn every_function_that_panics_has_a_form_that_returns_an_error() {
     read_folder(&source, &mut functions);
     assert_eq!(functions.lacking(), Vec::<String>::new());
     assert_eq!(functions.misnamed, Vec::<String>::new());
-    // The reader has read: constructors, operators of the catalogue, reductions, kernels, complex formulas.
+    // Checks that the reader has found functions of all kinds: constructors, operators of the catalogue, reductions,
+    // kernels, and complex formulas.
     let is_there = |of: &str, name: &str| {
         let mut found = functions.panics.iter();
         found.any(|((owner, own), panics)| owner.ends_with(of) && own == name && *panics)

@@ -1,4 +1,4 @@
-//! What is measured: the cases, how this library computes them, and how exact a result is.
+//! What is measured: the cases, how this library computes them, and the error of a result.
 
 use std::ops::Range;
 
@@ -25,43 +25,44 @@ pub enum Kind {
     LogSumExp,
     /// $\sum_j \mathrm{softmax}_j(x_i \cdot y_j) b_j$.
     Attention,
-    /// The same of columns up to the row: by a mask, or by ranges.
+    /// Causal attention: row i takes columns up to i, selected by a mask or by ranges.
     Causal { ranges: bool },
-    /// The columns of the smallest $|x_i - y_j|^2$.
+    /// The indices of the columns with the smallest $|x_i - y_j|^2$.
     ArgKmin,
     /// $\sum_j \exp(-|x_i - y_j|^2 / (2 \sigma^2)) b_j$ on a cube of side 1.
     Narrow { sigma: f64 },
     /// The Gaussian sum and its gradients by x, y and b.
     Gradient,
-    /// $x + 1$, as Burn itself does it: what no call can be faster than.
+    /// $x + 1$, computed by Burn itself: the least time that any call takes.
     ElementWise,
-    /// $\sum_j \sin(\sin(\dots \sin(x_i \cdot y_j)))$, a formula that is long and has nothing in common.
+    /// $\sum_j \sin(\sin(\dots \sin(x_i \cdot y_j)))$, a long formula without common subexpressions.
     Sines { depth: usize },
-    /// $\sum_j \mathrm{softDTW}(x_i, y_j)$, a formula of about $D^2$ exponentials and logarithms that share what is
-    /// between them; with the gradient by x.
+    /// $\sum_j \mathrm{softDTW}(x_i, y_j)$, a formula of about $D^2$ exponentials and logarithms with shared
+    /// intermediate values; with `gradient` its gradient by x.
     SoftDtw { gradient: bool },
     /// The Gaussian sum over the pairs in ranges.
     Ranges(Origin),
-    /// The making of ranges of 10 000 x 10 000 clusters, of which one in a hundred is kept.
+    /// The construction of ranges from a matrix of 10 000 x 10 000 clusters, of which one pair in a hundred is kept.
     FromMatrix,
-    /// $(\alpha I + K) a = b$ with the Gaussian kernel matrix of the rows of x; in F64 with iterations in F32.
+    /// The solution of $(\alpha I + K) a = b$ with the Gaussian kernel matrix of the rows of x. Systems in F64 have
+    /// iterations in F32.
     Solve { alpha: f64, method: Method },
 }
 
-/// Where ranges come from.
+/// How ranges are made.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Origin {
-    /// Batches of unequal sizes, 100 to 1000 rows and as many columns.
+    /// Batches of unequal sizes: 100 to 1000 rows with as many columns.
     Lengths,
-    /// Clusters of 100 rows, each with 20 clusters of 100 columns.
+    /// Clusters of 100 rows, each with 20 random clusters of 100 columns.
     Clusters,
     /// Each row with the 1001 columns around it.
     Band,
-    /// Each row with 32 columns anywhere.
+    /// Each row with 32 random columns.
     Neighbors,
 }
 
-/// Ranges of a case, and for each row its columns.
+/// The ranges of a case, and a function that gives the columns of a row.
 struct Pairs {
     ranges: Ranges,
     of_row: Box<dyn Fn(usize) -> Vec<usize>>,
@@ -148,7 +149,7 @@ impl Pairs {
 pub enum Method {
     /// Conjugate gradients.
     Plain,
-    /// The same with a Nyström preconditioner, the making of which counts.
+    /// Conjugate gradients with a Nyström preconditioner. Its construction is part of the measured time.
     Nystrom,
 }
 
@@ -195,21 +196,21 @@ pub struct Case {
     pub d: usize,
     /// Components of b.
     pub dv: usize,
-    /// Number of neighbours; 0 where there are none.
+    /// Number of neighbours; 0 for cases without neighbours.
     pub k: usize,
     pub batch: usize,
     pub double: bool,
-    /// Which pairs are left out.
+    /// Which pairs the library may leave out.
     pub pruning: Pruning,
-    /// Whether the columns are the points of the rows.
+    /// Whether the columns are the same points as the rows.
     pub symmetric: bool,
-    /// The relative residual of systems.
+    /// The relative residual that a system is solved to.
     pub tolerance: f64,
-    /// Whether it is short and telling enough for a glance.
+    /// Whether the case is part of the short run of `--quick`.
     pub quick: bool,
-    /// Whether peers have a share in it.
+    /// Whether peers are measured, too.
     pub compared: bool,
-    /// Where it is computed, if not on one device that holds its operands.
+    /// Where the case is computed; none for one device that holds its operands.
     pub deployment: Option<Deployment>,
 }
 
@@ -253,7 +254,7 @@ impl Case {
         if self.double { DType::F64 } else { DType::F32 }
     }
 
-    /// The type as results and peers name it.
+    /// The name of the type in results and in requests to peers.
     pub fn type_name(&self) -> &'static str {
         if self.double { "f64" } else { "f32" }
     }
@@ -266,19 +267,19 @@ impl Case {
         }
     }
 
-    /// Operations a pair on the units that multiply, and exponentials: what cannot be avoided with
-    /// differences squared one by one. None where a count says nothing about the time.
+    /// The least number of operations per pair: operations of the units that multiply, and exponentials. It assumes
+    /// that differences are squared one by one. None for cases whose time says nothing about such a count.
     pub fn operations(&self) -> Option<[f64; 2]> {
         let (d, dv) = (self.d as f64, self.dv as f64);
         match self.kind {
-            // Half of the pairs, each for a row and a column.
+            // Half of the pairs are computed, each for a row and a column.
             Kind::Gaussian if self.symmetric => Some([d / 2.0 + dv, 0.5]),
             Kind::Gaussian | Kind::Narrow { .. } => Some([d + dv, 1.0]),
-            // The root is another operation of the cost of about an exponential.
+            // A square root costs about as much as an exponential.
             Kind::Laplacian => Some([d + dv, 2.0]),
             Kind::LogSumExp => Some([d, 1.0]),
             Kind::Attention | Kind::Causal { .. } => Some([d + dv, 1.0]),
-            // A comparison.
+            // The additional operation is a comparison.
             Kind::ArgKmin => Some([d + 1.0, 0.0]),
             Kind::Ranges(_) => Some([d + dv, 1.0]),
             Kind::Gradient
@@ -339,7 +340,7 @@ pub fn cases(gpu: bool) -> Vec<Case> {
             .quick(),
     );
     cases.push(Case::new(Kind::ElementWise, [100; 2], 3));
-    // Of these the first call tells.
+    // These cases are there for the time of the first call.
     for (workload, kind, d) in [
         ("compile, Gaussian", Kind::Gaussian, 3),
         ("compile, gradient", Kind::Gradient, 3),
@@ -442,8 +443,8 @@ pub fn cases(gpu: bool) -> Vec<Case> {
         compared: false,
         ..Case::new(Kind::FromMatrix, [10_000; 2], 1).named("ranges, from_matrix")
     });
-    // At the residuals that F32 allows, and at one that it does not. What peers take for a system they
-    // are asked once, and not where they take hours.
+    // Residuals that F32 can reach, and one that it cannot. The time of a peer does not depend on the preconditioner of
+    // this library, so peers solve only the systems without one, and none that takes them hours.
     for (workload, alpha, tolerance, method) in [
         ("solve", 0.1, 1.5e-4, Method::Plain),
         ("solve, Nyström", 0.1, 1.5e-4, Method::Nystrom),
@@ -477,7 +478,7 @@ pub struct Data {
 }
 
 impl Data {
-    /// The arrays of a case: points of which a good part are near each other at any dimension.
+    /// The arrays of a case. In any dimension many of the points are near each other.
     pub fn new(case: &Case) -> Self {
         let mut rng = StdRng::seed_from_u64(1);
         let d = case.d as f64;
@@ -492,7 +493,7 @@ impl Data {
                 (Kind::Solve { .. }, _) => {
                     (&mut rng).sample_iter(StandardNormal).take(count).collect()
                 }
-                // Scores of the variance 1.
+                // Scaled so that the scores have variance 1.
                 (Kind::Attention | Kind::Causal { .. }, "x" | "y") => {
                     let normal = (&mut rng).sample_iter::<f32, _>(StandardNormal).take(count);
                     normal.map(|value| value / d.powf(0.25) as f32).collect()
@@ -523,7 +524,7 @@ impl Data {
         &self.arrays
     }
 
-    /// An array on a device, if the case has it.
+    /// The named array on a device. `None` if the case has no such array.
     pub fn tensor<const R: usize>(
         &self,
         name: &str,
@@ -542,12 +543,13 @@ impl Data {
     }
 }
 
-/// What squares are multiplied by in a Gaussian of deviation `sigma` on a cube of side 1. That of the points is less.
+/// The factor of squared distances in a Gaussian of standard deviation `sigma` on a cube of side 1. The points of the
+/// case are on a cube of side $1 / \sqrt{d}$.
 fn scale(case: &Case, sigma: f64) -> f64 {
     case.d as f64 / (2.0 * sigma * sigma)
 }
 
-/// The call that is measured, with its operands on the device.
+/// Puts the operands on the device and returns the call that is measured.
 pub fn prepare(case: &Case, data: &Data, device: &Device) -> Box<dyn Fn() -> Output> {
     match case.batch {
         1 => prepare_rank::<2>(case, data, device),
@@ -555,14 +557,14 @@ pub fn prepare(case: &Case, data: &Data, device: &Device) -> Box<dyn Fn() -> Out
     }
 }
 
-/// What a call gives, on the device.
+/// The result of a call, on the device.
 pub enum Output {
     Values(Tensor<1>),
     Indices(Tensor<1, Int>),
 }
 
 impl Output {
-    /// Waits until it is there.
+    /// Waits until the result has been computed.
     pub fn wait(&self) {
         let device = match self {
             Output::Values(values) => values.device(),
@@ -731,7 +733,7 @@ fn prepare_rank<const R: usize>(
     }
 }
 
-/// Which pairs of clusters are kept: one in a hundred.
+/// Which pairs of clusters are kept, about one in a hundred.
 fn kept(case: &Case) -> Vec<bool> {
     let mut rng = StdRng::seed_from_u64(3);
     let one = |_| rng.random_range(0..100) == 0;
@@ -748,7 +750,7 @@ fn soft_dtw(x: &[f64], y: &[f64]) -> f64 {
         let sum: f64 = values.iter().map(|v| ((least - v) / SMOOTHING).exp()).sum();
         least - SMOOTHING * sum.ln()
     };
-    // What stands before the first row and the first column; the alignment begins at their corner.
+    // The costs before the first row and the first column. An alignment begins in their corner.
     let mut above = vec![f64::INFINITY; y.len() + 1];
     above[0] = 0.0;
     for x in x {
@@ -761,8 +763,8 @@ fn soft_dtw(x: &[f64], y: &[f64]) -> f64 {
     above[y.len()]
 }
 
-/// The relative error of a few rows against `f64`: of values the norm of the difference, of neighbours that
-/// of their distances, of systems the residual.
+/// The relative error of a few rows, computed in `f64`: for values the norm of the difference, for neighbours the error
+/// of their distances, for systems the residual.
 pub fn error(case: &Case, data: &Data, out: &[f64]) -> f64 {
     const ROWS: usize = 32;
     let (x, y) = (data.values("x"), data.values("y"));
@@ -774,7 +776,7 @@ pub fn error(case: &Case, data: &Data, out: &[f64]) -> f64 {
         _ => None,
     };
     for k in 0..rows {
-        // Spread over all rows and batches.
+        // The rows are spread over all rows and batches.
         let (batch, i) = (k * case.batch / rows, k * case.m / rows);
         let row = batch * case.m + i;
         let x_i = &x[row * case.d..][..case.d];

@@ -1,5 +1,5 @@
-//! The same reductions on several devices, of columns that are read in chunks, and on a device of a server. Each is measured
-//! in turns with the same on one device that holds everything.
+//! Reductions on several devices, of columns that are read in chunks, and on a device of a server. Each is measured in
+//! turns with the same reduction on one device that holds all operands.
 
 use std::path::Path;
 
@@ -11,20 +11,20 @@ use crate::cases::{Case, Data, Kind, Output, prepare};
 /// Where a case is computed, other than on one device that holds its operands.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Deployment {
-    /// Rows or columns are shared out to the device and to Flex, by measured weights.
+    /// Rows or columns are shared out between the device and Flex, by measured weights.
     Shards(Axis),
     /// Columns are read in chunks from the memory of the host.
     Stream,
-    /// Columns are read in chunks from a file, which the operating system has in its cache.
+    /// Columns are read in chunks from a file, which is in the cache of the operating system.
     #[cfg(feature = "mmap")]
     Mapped,
-    /// On a Flex device of a server in this process, over a web socket.
+    /// The case runs on a Flex device of a server in this process, over a web socket.
     #[cfg(feature = "remote-server")]
     Remote,
 }
 
 impl Deployment {
-    /// The device that it is compared with: the same for the server's.
+    /// The device that the deployment is compared with: for a server Flex, else the device itself.
     pub fn local(self, device: &Device) -> Device {
         match self {
             #[cfg(feature = "remote-server")]
@@ -33,7 +33,7 @@ impl Deployment {
         }
     }
 
-    /// What it is compared with.
+    /// The name of the computation that the deployment is compared with.
     pub fn beside(self) -> &'static str {
         match self {
             Self::Shards(_) => "one device",
@@ -46,7 +46,7 @@ impl Deployment {
     }
 }
 
-/// All cases.
+/// All cases of deployments.
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     let mut add = |workload: &str, deployment, case: Case| {
@@ -69,8 +69,8 @@ pub fn cases() -> Vec<Case> {
     add("stream, sum", Deployment::Stream, many(Kind::Gaussian));
     let logsumexp = many(Kind::LogSumExp);
     add("stream, logsumexp", Deployment::Stream, logsumexp);
-    // Fewer columns are pruned less, which is not what is compared. With few rows the pairs of a column take hardly
-    // longer than its copies.
+    // Pruning leaves out fewer pairs in a chunk than among all columns. That difference is not what is compared here.
+    // With few rows, the pairs of a column take hardly longer than its copies.
     for rows in [1000, 10_000] {
         let argkmin = Case {
             pruning: Pruning::Off,
@@ -98,7 +98,7 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
-/// The call that is measured.
+/// Prepares the operands and returns the call that is measured.
 pub fn prepare_deployed(
     deployment: Deployment,
     case: &Case,
@@ -126,7 +126,7 @@ pub fn prepare_deployed(
     }
 }
 
-/// On the device and on Flex.
+/// Shares rows or columns out between the device and Flex.
 fn shared_out(axis: Axis, case: &Case, data: &Data, device: &Device) -> Box<dyn Fn() -> Output> {
     let [x, y] = ["x", "y"].map(|name| operand(data, name, device));
     let distances = LazyTensor::vi(x).sqdist(LazyTensor::vj(y));
@@ -150,7 +150,7 @@ fn shared_out(axis: Axis, case: &Case, data: &Data, device: &Device) -> Box<dyn 
     }
 }
 
-/// With columns that are read in chunks.
+/// Reads the columns in chunks.
 fn streamed(
     points: Box<dyn stream::Columns>,
     case: &Case,

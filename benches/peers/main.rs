@@ -1,5 +1,5 @@
-//! This library beside its peers, on the device that `BURN_DEVICE` selects: `cargo xtask bench peers`, which also
-//! sets the peers up and makes a table of the results. Without `--python` only this library is measured.
+//! Compares this library with its peers, on the device that `BURN_DEVICE` selects: `cargo xtask bench peers`, which
+//! also installs the peers and makes a table of the results. Without `--python` only this library is measured.
 
 mod cases;
 mod deployments;
@@ -28,25 +28,26 @@ use worker::{GPU_PEERS, PEERS, Worker};
 
 #[derive(Parser)]
 struct Options {
-    /// Only measure what the machine can do
+    /// Only measure how fast the processor multiplies and takes exponentials
     #[arg(long)]
     roofline: bool,
-    /// A few cases, in about five minutes
+    /// Only a few cases, in about five minutes
     #[arg(long)]
     quick: bool,
-    /// Only workloads of these names, or that begin with them. A name that has a comma stands alone
+    /// Only workloads whose names begin with one of these, separated by commas. A comma before a space is part of a
+    /// name
     #[arg(long)]
     only: Option<String>,
-    /// The Python that has the peers
+    /// The Python interpreter that has the peers installed
     #[arg(long)]
     python: Option<PathBuf>,
-    /// Only these peers
+    /// Only these peers, separated by commas
     #[arg(long, value_delimiter = ',')]
     peers: Vec<String>,
-    /// An empty folder for what peers compile and are sent, and for files of columns
+    /// An empty folder for what peers compile, for the arrays that are sent to them, and for files of columns
     #[arg(long)]
     scratch: Option<PathBuf>,
-    /// Where the results go, an object a line
+    /// The file for the results, with one JSON object a line
     #[arg(long)]
     json: Option<PathBuf>,
     /// Passed by cargo
@@ -54,7 +55,8 @@ struct Options {
     bench: bool,
 }
 
-/// How often each contender has its turn, how long, and when it has had enough.
+/// The number of turns of each contender, the seconds of a turn, and the seconds of samples after which a contender
+/// gets no further turn.
 struct Budget {
     rounds: usize,
     turn: f64,
@@ -69,7 +71,7 @@ struct Times {
 }
 
 impl Times {
-    /// Those of a contender that has been called once.
+    /// The times of a contender that has been called once.
     fn new(first: f64, error: f64) -> Self {
         Self {
             first,
@@ -87,7 +89,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse();
     let device = Device::default();
     let gpu = is_gpu(&device);
-    // What is measured is the processor.
+    // The roofline is measured on the processor, so it says nothing about a GPU.
     let roofline = if gpu { None } else { Roofline::measure() };
     match &roofline {
         Some(Roofline { fma, exp2 }) => println!(
@@ -101,7 +103,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     println!("device: {device:?}");
-    // Where cargo says that the package is, else where it was when this was built.
+    // Cargo says where the package is; without cargo it is where it was when this was built.
     let package = env::var_os("CARGO_MANIFEST_DIR");
     let package = package.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
     let script = Path::new(&package).join("benches/peers/peers.py");
@@ -149,7 +151,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The names in a list. A comma before a space is a part of a name.
+/// The names in a list that is separated by commas. A comma before a space is part of a name.
 fn names(list: &str) -> impl Iterator<Item = &str> {
     let mut from = 0;
     let commas = list.match_indices(',').map(|(at, _)| at);
@@ -161,12 +163,12 @@ fn names(list: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Whether the device is a card of NVIDIA, on which peers can run, too.
+/// Whether the device is an NVIDIA card, on which some peers can run, too.
 fn is_gpu(device: &Device) -> bool {
     format!("{device:?}").contains("Cuda(")
 }
 
-/// A case beside one peer, or beside none.
+/// The measurement of a case, alone or compared with one peer.
 #[derive(Clone, Debug, Serialize)]
 struct Row {
     workload: String,
@@ -177,20 +179,20 @@ struct Row {
     k: usize,
     dtype: &'static str,
     device: String,
-    /// The median.
+    /// The median time of a call.
     seconds: f64,
     pairs_per_s: f64,
     first_call_s: f64,
-    /// Of all threads of the process, which include those that wait by spinning.
+    /// The processor time of all threads of the process, including threads that wait by spinning.
     first_call_cpu_s: f64,
     rel_err: f64,
     peer: Option<&'static str>,
     peer_seconds: Option<f64>,
     peer_first_call_s: Option<f64>,
     peer_rel_err: Option<f64>,
-    /// How many times this library's time the peer's is.
+    /// The time of the peer divided by the time of this library.
     ratio: Option<f64>,
-    /// The least time by the measured rates of the machine over this library's.
+    /// The least time by the measured rates of the machine, divided by the time of this library.
     limit_share: Option<f64>,
 }
 
@@ -238,7 +240,7 @@ fn median(samples: &[f64]) -> f64 {
     }
 }
 
-/// Runs a case in turns on this library and on every peer that knows it.
+/// Measures a case in turns on this library and on every peer that knows the case.
 fn measure(
     case: &Case,
     device: &Device,
@@ -267,7 +269,7 @@ fn measure(
             }
         }
     };
-    // Threads that wait for work by spinning must have come to rest.
+    // Waits until threads that spin for new work have stopped, because they would take time from the next turn.
     let pause = || thread::sleep(Duration::from_millis(200));
     device.sync()?;
     pause();
@@ -275,7 +277,7 @@ fn measure(
     let (first, out) = timed(&*call);
     let first_call_cpu_s = processor.elapsed().as_secs_f64();
     let mut own = Times::new(first, error(case, &data, &out.host()));
-    // The same on one device that holds everything.
+    // The same case on one device that holds all operands.
     let mut beside = case.deployment.map(|deployment| {
         let call = prepare(case, &data, &deployment.local(device));
         let (first, out) = timed(&*call);
@@ -301,7 +303,7 @@ fn measure(
             repeated(&**call, &mut times.samples);
         }
         for (worker, times) in &mut peers {
-            // A call that took minutes is not repeated; compilers take less.
+            // A call of more than a minute is not repeated. Compilation takes less, so most of its time is computation.
             if times.first > 60.0 && times.samples.is_empty() {
                 times.samples.push(times.first);
             }

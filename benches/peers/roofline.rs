@@ -1,8 +1,8 @@
-//! How fast this machine multiplies and takes exponentials in F32, on all cores.
+//! Measures how fast this machine multiplies and takes exponentials in F32, on all cores.
 
 use std::{thread, time::Instant};
 
-/// Operations a second on all cores, counted for each number of a vector.
+/// Operations per second on all cores. Each number of a vector counts.
 #[derive(Clone, Copy, Debug)]
 pub struct Roofline {
     /// Fused multiplications and additions.
@@ -12,7 +12,7 @@ pub struct Roofline {
 }
 
 impl Roofline {
-    /// Measures; None where there is no code for the instructions of this machine.
+    /// Measures the rates. `None` if there is no code for the vector instructions of this machine.
     pub fn measure() -> Option<Self> {
         let [fma, exp2] = units()?;
         Some(Self {
@@ -21,7 +21,7 @@ impl Roofline {
         })
     }
 
-    /// The least seconds of `fma` and `exp2` operations.
+    /// The least time in seconds of `fma` multiply-adds and `exp2` exponentials.
     pub fn seconds(&self, [fma, exp2]: [f64; 2]) -> f64 {
         fma / self.fma + exp2 / self.exp2
     }
@@ -55,7 +55,7 @@ fn rate(unit: Unit) -> f64 {
 #[cfg(target_arch = "x86_64")]
 fn units() -> Option<[Unit; 2]> {
     if std::arch::is_x86_feature_detected!("avx512f") {
-        // Sound, as the instructions are there.
+        // Sound, because the processor has the instructions.
         return Some([|| unsafe { avx512::fma() }, || unsafe { avx512::exp2() }]);
     }
     let avx2 =
@@ -68,7 +68,8 @@ fn units() -> Option<[Unit; 2]> {
     None
 }
 
-/// The two loops for vectors of a width. Enough independent vectors hide the latency of an operation.
+/// The two loops for vectors of one width. Enough independent vectors hide the latency of an
+/// operation.
 #[cfg(target_arch = "x86_64")]
 macro_rules! width {
     ($name:ident, $features:literal, $lanes:literal, $set:ident, $fma:ident, $add:ident, $sub:ident,
@@ -85,7 +86,7 @@ macro_rules! width {
                 let summand = $set(black_box(1e-6));
                 let mut chains = [$set(black_box(1.0)); CHAINS];
                 for _ in 0..ROUNDS {
-                    // Written out, as little is unrolled without optimisation.
+                    // Written out, because compilers hardly unroll loops without optimisation.
                     chains = [
                         $fma(chains[0], factor, summand),
                         $fma(chains[1], factor, summand),
@@ -108,7 +109,8 @@ macro_rules! width {
             #[target_feature(enable = $features)]
             pub fn exp2() -> f64 {
                 let magic = $set(black_box(12_582_912.0));
-                // Taylor's coefficients: the count of operations is what matters here.
+                // Taylor's coefficients. Only the number of operations matters here, not their
+                // accuracy.
                 let c = [
                     1.333_355_8e-3,
                     9.618_129e-3,
@@ -133,7 +135,8 @@ macro_rules! width {
                         let p = $fma(p, rest, c[5]);
                         let exponent = $shift::<23>($to_integer(shifted));
                         let value = $to_float($add_integer($to_integer(p), exponent));
-                        // A sum, which on most machines takes other units than a multiplication.
+                        // Summing uses the result. Many processors add on other units than those
+                        // that multiply.
                         (t, $add(total, value))
                     };
                     chains = [

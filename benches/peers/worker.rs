@@ -1,4 +1,4 @@
-//! The peers, each in a process of its own.
+//! The peers, each in its own process.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::cases::{Case, Data, Kind};
 
-/// All peers, by the names that the script knows.
+/// All peers, by their names in the script.
 pub const PEERS: [&str; 8] = [
     "pykeops",
     "pykeops-native",
@@ -23,7 +23,7 @@ pub const PEERS: [&str; 8] = [
     "sklearn-kdtree",
 ];
 
-/// Those that also run on a GPU.
+/// The peers that also run on a GPU.
 pub const GPU_PEERS: [&str; 1] = ["pykeops"];
 
 /// A running Python script.
@@ -35,7 +35,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts the script and waits until it is ready; `folder` is for what the peer compiles, and is empty.
+    /// Starts the script and waits until it is ready. `folder` is an empty folder for what the peer compiles.
     pub fn start(
         name: &'static str,
         gpu: bool,
@@ -71,8 +71,8 @@ impl Worker {
         Ok(worker)
     }
 
-    /// Asks, and lets the process run only until it has answered: threads of its libraries go on spinning
-    /// after their work is done.
+    /// Sends a request and waits for the answer. The process is stopped in between requests, because threads of its
+    /// libraries go on spinning after their work is done.
     fn ask(&mut self, request: &Value) -> std::io::Result<Value> {
         self.signal("-CONT")?;
         writeln!(self.requests, "{request}")?;
@@ -99,7 +99,7 @@ impl Worker {
         Ok(serde_json::from_str(&line)?)
     }
 
-    /// The seconds of the first call and its result; None if the peer does not know the case.
+    /// The seconds of the first call and its result. `None` if the peer does not know the case.
     pub fn prepare(
         &mut self,
         case: &Case,
@@ -149,7 +149,7 @@ impl Worker {
         Ok(Some((first, numbers.collect())))
     }
 
-    /// Repeats the call that was prepared for about so many seconds, and at least once.
+    /// Repeats the prepared call for about `budget` seconds, at least once.
     pub fn run(&mut self, budget: f64) -> std::io::Result<Vec<f64>> {
         let answer = self.ask(&json!({"do": "run", "budget": budget}))?;
         let samples = answer["samples"].as_array();

@@ -1,12 +1,12 @@
-//! Times schedules beside the one that the planner chooses, on CubeCL's CPU runtime: what the constants in
-//! `src/plan/tuning.rs` are measured with.
+//! Times other schedules against the one that the planner chooses, on CubeCL's CPU runtime. The constants in
+//! `src/plan/tuning.rs` are chosen by these measurements.
 //!
 //! ```text
 //! cargo xtask bench schedules
 //! ```
 //!
-//! For each workload one thing is changed at a time. A figure is the time divided by that of the chosen schedule,
-//! least of several runs in turns: below 1 the other schedule would be faster.
+//! For each workload one parameter is changed at a time. A figure is the time of the changed schedule divided by that
+//! of the chosen schedule, each the least of several runs in turns. Below 1 the changed schedule is faster.
 
 use std::time::Instant;
 
@@ -21,10 +21,10 @@ use cubecl::{
     zspace::{Shape, Strides},
 };
 
-/// Runs of a schedule, of which the least counts.
+/// The number of runs of a schedule. The least time counts.
 const RUNS: usize = 7;
 
-/// A reduction over `points` points of `dim` coordinates.
+/// A reduction of `rows` rows and `columns` columns.
 struct Workload {
     name: &'static str,
     expr: Expr,
@@ -117,7 +117,7 @@ fn workloads() -> Vec<Workload> {
     ]
 }
 
-/// A workload in memory.
+/// A workload with its operands on the device.
 struct Run<'a> {
     workload: &'a Workload,
     client: Client,
@@ -197,7 +197,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The plan, if the schedule does.
+    /// The plan, if the schedule is legal for the workload.
     fn plan(&self, strategy: Strategy) -> Option<Plan> {
         let device = Device::new(self.client.properties(), self.client.name());
         let layouts: Vec<Layout> = self
@@ -219,7 +219,7 @@ impl<'a> Run<'a> {
         kernels.ok().map(|kernels| kernels.plan().clone())
     }
 
-    /// Milliseconds of a run.
+    /// The time of one run in milliseconds.
     fn time(&self, strategy: &Strategy) -> f64 {
         let start = Instant::now();
         let output = Output {
@@ -234,7 +234,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// What is changed, and the schedules with other values of it.
+/// The parameters that are changed, each with the schedules for its values.
 fn variants(plan: &Plan, columns: usize) -> Vec<(&'static str, Vec<(String, Strategy)>)> {
     let Schedule::Alone(own) = plan.blueprint.schedule else {
         unreachable!("units of a CPU stand alone");

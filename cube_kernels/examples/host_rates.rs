@@ -1,5 +1,8 @@
-//! Pairs a second that the engine on the host reduces: `cargo run -p burn-lazy-kernels --example host_rates`, with the
-//! feature `rayon` on several threads.
+//! Measures how many pairs per second the engine on the host reduces:
+//! `cargo run -p burn-lazy-kernels --example host_rates`. With the feature `rayon` it uses several threads.
+//!
+//! The first argument selects the workloads whose names begin with it. With a second argument only the best set of
+//! instructions of the processor is measured.
 
 use std::time::Instant;
 
@@ -27,7 +30,7 @@ fn distances(dim: usize) -> Expr {
     operand(0, Axis::I, dim).sqdist(&operand(1, Axis::J, dim))
 }
 
-/// The best of some runs, in seconds.
+/// The shortest time of several runs, in seconds.
 fn seconds(mut run: impl FnMut()) -> f64 {
     let mut best = f64::INFINITY;
     let mut turns = 0;
@@ -42,7 +45,7 @@ fn seconds(mut run: impl FnMut()) -> f64 {
 }
 
 fn measure(name: &str, expr: &Expr, kind: ReductionKind, points: usize, double: bool) {
-    // Only what is named.
+    // The first argument selects the workloads whose names begin with it.
     let only = std::env::args().nth(1);
     if only.is_some_and(|only| !name.starts_with(&only)) {
         return;
@@ -83,7 +86,7 @@ fn measure(name: &str, expr: &Expr, kind: ReductionKind, points: usize, double: 
         Precision::F32
     };
     let all = Instructions::all();
-    // With a second argument only the best ones of the processor.
+    // With a second argument only the best set of instructions of the processor is measured.
     let best = if std::env::args().len() > 2 {
         all.len() - 1
     } else {

@@ -1,5 +1,5 @@
-//! A few formulas with every reduction on the host, against the definition in F64. It needs neither threads nor a
-//! device, so that Miri can run it: `cargo +nightly miri test -p burn-lazy-kernels --test corpus`.
+//! Reduces a few formulas with every reduction on the host and compares with the definition in F64. It needs neither
+//! threads nor a device, so that Miri can run it: `cargo +nightly miri test -p burn-lazy-kernels --test corpus`.
 
 use burn_lazy_kernels::{
     Axis, Expr, Formula, Precision, Program, ReductionKind, Wanted,
@@ -18,7 +18,7 @@ fn operand(id: u64, axis: Option<Axis>, dim: usize) -> Expr {
     })
 }
 
-/// Formulas of three components: of distances with a sum that is a loop, of functions, and of masks and places.
+/// Three formulas: one of distances whose sum is a loop, one of functions, and one of masks and places.
 fn formulas() -> Vec<Expr> {
     let x = |dim| operand(0, Some(Axis::I), dim);
     let y = |dim| operand(1, Some(Axis::J), dim);
@@ -35,13 +35,13 @@ fn formulas() -> Vec<Expr> {
     ]
 }
 
-/// A number that follows from its place alone.
+/// A number that depends only on `k`.
 fn number(k: usize) -> f64 {
-    // Where indices have 32 bits, too.
+    // The product must not overflow where indices have 32 bits.
     ((k as u64 * 2_654_435_761 % 1024) as f64 - 511.5) / 512.0
 }
 
-/// Reduces one formula, and compares.
+/// Reduces one formula and compares with the reference.
 fn check(expr: &Expr, kind: ReductionKind, (m, n): (usize, usize), single: bool) {
     let (formula, leaves) = Formula::new(expr);
     let rows = |var: &Var| match var.axis() {
@@ -139,11 +139,11 @@ fn check(expr: &Expr, kind: ReductionKind, (m, n): (usize, usize), single: bool)
 #[test]
 fn every_reduction_of_a_few_formulas_matches_the_definition() {
     let formulas = formulas();
-    // Miri takes minutes for one of them.
+    // Miri takes minutes for one formula.
     let formulas = &formulas[if cfg!(miri) { 1..2 } else { 0..formulas.len() }];
     let sizes: &[(usize, usize)] = match cfg!(miri) {
         true => &[(3, 5)],
-        // More columns than a tile has, and more rows than share one.
+        // More columns than a tile has, and more rows than share a tile.
         false => &[(3, 5), (130, 300), (1, 1), (4, 0)],
     };
     for expr in formulas {

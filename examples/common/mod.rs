@@ -1,5 +1,5 @@
-//! What the examples share: checks that decide their exit code, and the reader of their data.
-#![allow(dead_code)] // No example uses all of it.
+//! What the examples share: checks that decide their exit code, and functions that read their data.
+#![allow(dead_code)] // Each example uses only a part of this module.
 
 use std::{
     env,
@@ -12,16 +12,16 @@ use std::{
 use burn::prelude::*;
 use serde::de::DeserializeOwned;
 
-/// The folder of the data, below that of the package: where cargo says that it is, else where it was when this
-/// was built.
+/// The folder `examples/data` of the package. Cargo says where the package is; without cargo it is where it was when
+/// this was built.
 pub fn data_folder() -> PathBuf {
     let package = env::var_os("CARGO_MANIFEST_DIR");
     let package = package.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
     Path::new(&package).join("examples/data")
 }
 
-/// The rows of a file of plain numbers behind one line of names: nothing in them needs a parser of
-/// quotes.
+/// Reads a file of comma-separated numbers below one line of names. No field is quoted, so a split at the commas is
+/// enough.
 pub fn read_rows(path: &Path) -> Result<Vec<Vec<f64>>, Box<dyn Error>> {
     let text = fs::read_to_string(path)?;
     let lines = text.lines().skip(1);
@@ -31,7 +31,7 @@ pub fn read_rows(path: &Path) -> Result<Vec<Vec<f64>>, Box<dyn Error>> {
     Ok(rows)
 }
 
-/// The default device, with autodiff; prints which it is.
+/// The default device with autodiff. Prints the device.
 pub fn tracking_device() -> Device {
     let device = Device::default().autodiff();
     println!("device: {device:?}");
@@ -43,11 +43,11 @@ pub fn host<const R: usize>(tensor: Tensor<R>) -> Vec<f64> {
     tensor.into_data().iter::<f64>().collect()
 }
 
-/// What an example is compared with, as a script has computed it.
+/// Reference values that a script has computed, against which an example is checked.
 pub struct Reference(serde_json::Value);
 
 impl Reference {
-    /// Reads the file `name` of the folder of the data.
+    /// Reads the file `name` in the folder of the data.
     pub fn load(name: &str) -> Result<Self, Box<dyn Error>> {
         let text = fs::read_to_string(data_folder().join(name))?;
         Ok(Self(serde_json::from_str(&text)?))
@@ -60,19 +60,19 @@ impl Reference {
     }
 }
 
-/// The diabetes data: every fifth row is one to test with. The features are standardised by the mean and the
-/// deviation of the other rows.
+/// The diabetes data. Every fifth row is a test row, and the others are training rows. The features are standardised by
+/// the mean and the standard deviation of the training rows.
 pub struct Diabetes {
-    /// Features `[M, 10]` and targets `[M, 1]` of the rows to learn from.
+    /// Features `[M, 10]` and targets `[M, 1]` of the training rows.
     pub train: (Tensor<2>, Tensor<2>),
-    /// The same of the rows to test with.
+    /// Features and targets of the test rows.
     pub test: (Tensor<2>, Tensor<2>),
 }
 
 impl Diabetes {
     /// Reads `diabetes.csv` in the folder of the data of `burn-lazy`.
     pub fn load(device: &Device) -> Result<Self, Box<dyn Error>> {
-        // Layers are a package below this one, and have other data.
+        // The examples of the layers use this module, too. Their package is below this one and has its own data folder.
         let own = data_folder().join("diabetes.csv");
         let other = data_folder().join("../../../examples/data/diabetes.csv");
         let mut rows = read_rows(if own.exists() { &own } else { &other })?;
@@ -104,7 +104,7 @@ impl Diabetes {
     }
 }
 
-/// Counts the checks of an example that did not hold.
+/// Counts the checks of an example that failed.
 #[derive(Default)]
 pub struct Checks {
     failed: usize,
@@ -117,8 +117,8 @@ impl Checks {
         self.failed += usize::from(!holds);
     }
 
-    /// Checks that `value` equals `expected` up to a relative error, the greatest over all entries
-    /// relative to the largest expected one.
+    /// Checks that the largest absolute difference between `value` and `expected`, divided by the largest absolute
+    /// expected value, is at most `tolerance`.
     pub fn close(&mut self, what: &str, value: &[f64], expected: &[f64], tolerance: f64) {
         assert_eq!(value.len(), expected.len(), "{what}: lengths differ");
         let scale = expected.iter().fold(0.0f64, |max, x| max.max(x.abs()));

@@ -1,5 +1,5 @@
-//! Multi-head attention whose matrix of scores is never stored, in the place of that of `burn-nn`: the same record, outputs
-//! and gradients: `cargo run -p burn-lazy-nn --example attention`.
+//! Multi-head attention that never stores its matrix of scores, as a replacement of the layer of `burn-nn`. Both have
+//! the same record, outputs and gradients: `cargo run -p burn-lazy-nn --example attention`.
 
 mod common;
 
@@ -14,7 +14,7 @@ use burn::{
 use burn_lazy_nn::attention::{AttentionInput, MultiHeadAttentionConfig};
 use common::{Checks, host, tracking_device};
 
-/// Sequences, their length, the features of a token, and heads.
+/// The number of sequences, their length, the number of features of a token, and the number of heads.
 const BATCH: usize = 2;
 const LENGTH: usize = 200;
 const FEATURES: usize = 64;
@@ -36,7 +36,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let shape = [BATCH, LENGTH, FEATURES];
     let x = Tensor::<3>::random(shape, Distribution::Default, &device).require_grad();
     let weights = Tensor::<3>::random(shape, Distribution::Default, &device);
-    // Which places of a sequence are no tokens, and which places a place does not see.
+    // `padding` marks the positions of each sequence that hold no token. `later` marks, for each position, the later
+    // positions that it may not attend to.
     let lengths = Tensor::<2>::from_data([[LENGTH as f32], [120.0]], &device.clone().inner());
     let places = Tensor::<1, Int>::arange(0..LENGTH as i64, &device.clone().inner());
     let padding = places.float().unsqueeze_dim::<2>(0).greater_equal(lengths);

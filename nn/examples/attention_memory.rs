@@ -1,5 +1,5 @@
-//! Memory and time of attention by the length of the sequence, forward and backward, without stored scores and with
-//! them: `cargo run --release -p burn-lazy-nn --example attention_memory -- --length 4096 --picture memory.svg`.
+//! Memory and time of attention against the length of the sequence, forward and backward, with and without stored
+//! scores: `cargo run --release -p burn-lazy-nn --example attention_memory -- --length 4096 --picture memory.svg`.
 
 mod common;
 
@@ -23,13 +23,13 @@ use common::{
     tracking_device,
 };
 
-/// The allocator of the system, which counts: devices on the host take their memory there.
+/// The allocator of the system, with a count of the bytes. Devices on the host allocate their tensors with it.
 struct Counting;
 
 static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
 static MOST: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: all is passed on to the allocator of the system.
+// SAFETY: every call is passed on to the allocator of the system.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let now = ALLOCATED.fetch_add(layout.size(), Relaxed) + layout.size();
@@ -51,7 +51,7 @@ static ALLOCATOR: Counting = Counting;
 const HEADS: usize = 2;
 const DIM: usize = 32;
 
-/// What one call takes.
+/// The time and the memory of one call.
 #[derive(Clone, Copy)]
 struct Cost {
     seconds: f64,
@@ -59,10 +59,10 @@ struct Cost {
 }
 
 impl Cost {
-    /// Of a call, beside what is there before it.
+    /// Measures one call. The memory is what the call needs in addition to what was allocated before.
     fn of(device: &Device, call: impl Fn()) -> Self {
         device.memory_cleanup();
-        // Devices with memory of their own keep it in a pool.
+        // Devices with memory of their own keep freed memory in a pool, so the growth of the pool is what a call needs.
         let reserved = || Some(device.memory_pool_usage()?.bytes_reserved);
         let before = (reserved(), ALLOCATED.load(Relaxed));
         MOST.store(before.1, Relaxed);
@@ -78,7 +78,7 @@ impl Cost {
         }
     }
 
-    /// The least of several calls, after a first one that compiles.
+    /// The least time and the least memory of several calls, after a first call that compiles.
     fn least(device: &Device, call: impl Fn()) -> Self {
         call();
         let costs = [(); 3].map(|()| Self::of(device, &call));
@@ -103,13 +103,14 @@ fn lazy(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
 type Form = fn(Tensor<4>, Tensor<4>, Tensor<4>) -> Tensor<4>;
 const FORMS: [(&str, Form); 2] = [("stored scores", dense), ("Attention", lazy)];
 
-/// The costs of a length: forward, and forward and backward, of each form.
+/// The costs for one length. The outer index is the form, the inner index is the pass: forward, then forward and
+/// backward.
 struct Row {
     length: usize,
     costs: [[Cost; 2]; 2],
 }
 
-/// Queries, keys and values, and what the output is multiplied by.
+/// Queries, keys and values, and the weights by which the output is multiplied before it is summed.
 struct Problem {
     operands: [Tensor<4>; 3],
     weights: Tensor<4>,
@@ -127,7 +128,7 @@ impl Problem {
         }
     }
 
-    /// Without gradients.
+    /// The output, without gradients.
     fn forward(&self, form: Form) -> Tensor<4> {
         let [q, k, v] = self.operands.clone().map(Tensor::inner);
         form(q, k, v)
@@ -196,7 +197,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// Memory and time, both by the length.
+/// Draws memory and time against the length.
 fn draw(file: &Path, rows: &[Row]) -> Drawn {
     plot::picture(file, 380, |area| {
         let (left, right) = area.split_horizontally(plot::WIDTH / 2);
@@ -206,14 +207,14 @@ fn draw(file: &Path, rows: &[Row]) -> Drawn {
     })
 }
 
-/// A quantity by the length, on logarithmic axes.
+/// Draws one quantity against the length, on logarithmic axes.
 fn draw_costs(area: &Area<'_>, title: &str, rows: &[Row], of: fn(&Cost) -> f64) -> Drawn {
     let all = rows.iter().flat_map(|row| row.costs.as_flattened()).map(of);
     let (least, most) = all.fold((f64::INFINITY, 0.0f64), |(a, b), x| (a.min(x), b.max(x)));
     let lengths = rows.iter().map(|row| row.length as f64);
     let shortest = lengths.clone().fold(f64::INFINITY, f64::min);
     let longest = lengths.clone().fold(0.0, f64::max);
-    // The names take the upper part.
+    // The legend takes the upper part.
     let ranges = [[shortest * 0.9, longest * 1.1], [least * 0.6, most * 25.0]];
     let mut chart = plot::logarithmic(area, title, ranges, "length")?;
     for (form, (name, _)) in FORMS.iter().enumerate() {

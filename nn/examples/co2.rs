@@ -1,8 +1,8 @@
-//! Carbon dioxide over Mauna Loa: a Gaussian process of a trend, seasons and irregularities, and a forecast of 15 years
-//! (Rasmussen and Williams, "Gaussian processes for machine learning", 2006, 5.4.3):
-//! `cargo run -p burn-lazy-nn --example co2 -- --picture co2.svg`.
+//! Carbon dioxide at Mauna Loa: a Gaussian process of a trend, seasons and irregularities, and a forecast of 15 years
+//! (Rasmussen and Williams, "Gaussian processes for machine learning", 2006, 5.4.3): `cargo run -p burn-lazy-nn
+//! --example co2 -- --picture co2.svg`.
 //!
-//! `data/co2.py` computes with scikit-learn what each check compares with.
+//! Each check compares with values that `data/co2.py` computes with scikit-learn.
 
 mod common;
 
@@ -23,7 +23,7 @@ use common::{
     read_rows, tracking_device,
 };
 
-/// The trend, seasons that change slowly, irregularities of years, and those of months.
+/// The trend, seasons that change slowly, irregularities over years, and irregularities over months.
 type Parts =
     Sum<Sum<Sum<Scale<Rbf>, Scale<Product<Rbf, Periodic>>>, Scale<RationalQuadratic>>, Scale<Rbf>>;
 
@@ -52,7 +52,7 @@ struct Series {
 impl Series {
     fn load() -> Result<Self, Box<dyn Error>> {
         let rows = read_rows(&data_folder().join("co2.csv"))?;
-        // The middles of months.
+        // A monthly mean stands for the middle of its month.
         let years = rows
             .iter()
             .map(|row| row[0] + (row[1] - 0.5) / 12.0)
@@ -71,7 +71,8 @@ impl Series {
     }
 }
 
-/// Numbers as a column. Years count from 1980, as F32 has few digits for fractions of the year 1980.
+/// Numbers minus `from`, as a column. Years are counted from 1980, because F32 has few digits for fractions of a year
+/// near 1980.
 fn column(values: &[f64], from: f64, device: &Device) -> Tensor<2> {
     let values: Vec<f64> = values.iter().map(|value| value - from).collect();
     let rows = values.len();
@@ -84,7 +85,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let reference = Reference::load("co2.json")?;
     let list = |key: &str| reference.get::<Vec<f64>>(key);
     let mut device = tracking_device();
-    // The covariance of slow parts is nearly singular, so that F32 leaves few digits.
+    // The covariance of the slow parts is nearly singular, so that F32 leaves few correct digits.
     let is_precise = device.supports_dtype(FloatDType::F64);
     if is_precise {
         device.configure(FloatDType::F64)?;
@@ -138,7 +139,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let mean = host(posterior.try_mean(at.clone())?);
     let deviation = host(posterior.try_variance(at)?.sqrt());
 
-    // Each part of the kernel is a part of the mean, by the same solution of the system.
+    // Each part of the kernel gives a part of the mean, with the same solution of the system.
     let parts = &process.kernel;
     let (rows, columns) = (LazyTensor::vi(x.clone()), LazyTensor::vj(x.clone()));
     let part = |k: LazyTensor| host(k.matmul(Tensor::from_inner(fitted.solution.clone())));
@@ -176,7 +177,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     Ok(checks.exit_code())
 }
 
-/// The derivatives by the logarithms of all parameters, as scikit-learn orders them.
+/// The derivatives by the logarithms of all parameters, in the order of scikit-learn.
 fn gradient(process: &ExactGp<Parts>, likelihood: Tensor<1>) -> Vec<f64> {
     let gradients = likelihood.backward();
     let kernel = &process.kernel;
@@ -201,14 +202,14 @@ fn gradient(process: &ExactGp<Parts>, likelihood: Tensor<1>) -> Vec<f64> {
     values.to_vec()
 }
 
-/// The derivative by the period, which is much larger than the others, and the others.
+/// The derivative by the period, and all other derivatives. That by the period is much larger, so it is compared apart.
 fn split(gradient: &[f64]) -> (f64, Vec<f64>) {
     const PERIOD: usize = 5;
     let mut others = gradient.to_vec();
     (others.remove(PERIOD), others)
 }
 
-/// What is expected of months to come.
+/// The predicted means and standard deviations of future months.
 struct Forecast {
     months: Vec<f64>,
     mean: Vec<f64>,

@@ -1,5 +1,5 @@
-//! The time of a layer, forward and backward, and the most memory that the program took:
-//! `cargo run -p burn-lazy-nn --example costs -- LAYER [POINTS]`. Without a layer it lists them.
+//! Measures the time of a layer, forward and backward, and by how much the peak memory of the process grows: `cargo run
+//! -p burn-lazy-nn --example costs -- LAYER [POINTS]`. Without a layer it lists the layers.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use burn_lazy_nn::{
     regression::{FalkonConfig, KernelRidgeConfig},
 };
 
-/// The name of what is measured, the number of points if none is given, and a call with so many points.
+/// The name of the layer, the default number of points, and a function that runs the layer with a number of points.
 type Layer = (&'static str, usize, fn(usize, &Device));
 
 const LAYERS: [Layer; 9] = [
@@ -42,7 +42,7 @@ fn main() {
         .get(1)
         .map_or(*points, |own| own.parse().expect("a number of points"));
     let device = Device::default().autodiff();
-    // What a process does once.
+    // The first call also does what a process does only once, so a small call comes first.
     layer(64, &device);
     let before = peak_memory();
     let start = Instant::now();
@@ -57,14 +57,14 @@ fn main() {
     }
 }
 
-/// The most memory that the process had, in KiB, where the system says it.
+/// The peak memory of the process in KiB, on systems that report it.
 fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM"))?;
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// Gradients of a loss, all of them computed.
+/// Computes the gradients of a loss by the tensors `of`, and reads them back.
 fn backward(loss: Tensor<1>, of: &[&Tensor<2>]) {
     let gradients = loss.backward();
     for tensor in of {
@@ -119,7 +119,7 @@ fn chamfer(points: usize, device: &Device) {
     backward(loss.forward(x.clone(), y), &[&x]);
 }
 
-/// Points with the values of a smooth function.
+/// Random points, and noisy values of a smooth function at them.
 fn data(points: usize, device: &Device) -> [Tensor<2>; 2] {
     let x = uniform(points, 2, device);
     let t = (x.clone() * 6.0).sin().sum_dim(1);

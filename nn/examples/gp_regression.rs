@@ -1,5 +1,5 @@
-//! Kernel ridge regression and Gaussian processes (Rasmussen and Williams, 2006) on the diabetes data, trained by their
-//! marginal likelihood: `cargo run -p burn-lazy-nn --example gp_regression`.
+//! Kernel ridge regression and Gaussian processes (Rasmussen and Williams, 2006) on the diabetes data, trained by
+//! maximising the marginal likelihood: `cargo run -p burn-lazy-nn --example gp_regression`.
 //!
 //! Each check compares with values that `data/gp_regression.py` computes with scikit-learn.
 
@@ -15,7 +15,7 @@ use burn_lazy_nn::{
 };
 use common::{Checks, Diabetes, Reference, fit, host, tracking_device};
 
-/// Variance, length scale and noise.
+/// The variance, the length scale and the noise.
 fn parameters(process: &ExactGp<Scale<Rbf>>) -> [&Positive; 3] {
     let kernel = &process.kernel;
     [
@@ -67,7 +67,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let what = "log marginal likelihood";
     checks.close(what, &host(value.clone()), &expected, 1e-4);
     let gradients = value.backward();
-    // By the logarithms of the parameters, which is what is stored of them.
+    // The gradient by the logarithms of the parameters, because the logarithms are what is stored.
     let by = |own: &Positive| own.raw.val().grad(&gradients).map_or(vec![], host);
     let gradient = parameters(&process).map(by).concat();
     let expected = list("gradient_by_logs")?;

@@ -1,8 +1,8 @@
 //! One shape flows into another along the gradients of five losses:
 //! `cargo run -p burn-lazy-nn --example gradient_flow -- --picture flow.svg`.
 //!
-//! Each point moves against its gradient of the loss, times the number of points. Values and gradients at the start
-//! are compared with those that `data/gradient_flow.py` computes with NumPy.
+//! Each point moves against the gradient of the loss by the point, multiplied by the number of points. Values and
+//! gradients at the start are compared with those that `data/gradient_flow.py` computes with NumPy.
 
 mod common;
 
@@ -18,7 +18,7 @@ use common::{
 use plotters::style::text_anchor::HPos;
 
 const POINTS: usize = 140;
-/// The time of one step, and the steps after which the points are drawn.
+/// The time of one step, and the numbers of steps after which the points are drawn.
 const STEP: f64 = 0.05;
 const DRAWN: [usize; 5] = [0, 5, 10, 20, 100];
 
@@ -29,13 +29,13 @@ struct Sector {
     angles: [f64; 2],
 }
 
-/// A disc, which flows.
+/// The shape at the start: a disc.
 const START: Sector = Sector {
     centre: [0.22, 0.5],
     radii: [0.0, 0.17],
     angles: [0.0, 2.0 * PI],
 };
-/// What it flows to.
+/// The shape at the end: a part of a ring.
 const END: Sector = Sector {
     centre: [0.68, 0.5],
     radii: [0.17, 0.28],
@@ -48,19 +48,19 @@ impl Sector {
         [x + radius * angle.cos(), y + radius * angle.sin()]
     }
 
-    /// The angle at a part of the way from the first to the last one.
+    /// The angle at the fraction `part` of the way from the first angle to the last one.
     fn angle(&self, part: f64) -> f64 {
         self.angles[0] + (self.angles[1] - self.angles[0]) * part
     }
 
-    /// Points that fill it evenly.
+    /// Points that fill the sector evenly.
     fn points(&self) -> Vec<[f64; 2]> {
         let [inner, outer] = self.radii.map(|radius| radius * radius);
         let place = |[u, v]: [f64; 2]| self.at((inner + (outer - inner) * u).sqrt(), self.angle(v));
         unit_square(1, POINTS).into_iter().map(place).collect()
     }
 
-    /// Its edge.
+    /// The outline of the sector as a polygon.
     fn edge(&self) -> Vec<[f64; 2]> {
         let parts = || (0..=20).map(|k| f64::from(k) / 20.0);
         let outer = parts().map(|part| self.at(self.radii[1], self.angle(part)));
@@ -71,13 +71,13 @@ impl Sector {
     }
 }
 
-/// What the points do along the gradients of a loss.
+/// The motion of the points along the gradients of one loss.
 struct Flow {
     /// The loss before each step, and after the last one.
     losses: Vec<f64>,
     /// The gradient at the start.
     gradient: Vec<f64>,
-    /// Where the points are after the steps that are drawn.
+    /// The positions of the points after each number of steps in [`DRAWN`].
     places: Vec<Vec<f64>>,
 }
 
@@ -96,7 +96,7 @@ impl Flow {
             if DRAWN.contains(&step) {
                 places.push(host(x.clone()));
             }
-            // A point has the weight 1 / N, and so a small gradient.
+            // A point has the weight 1 / N in the loss, so its gradient has a factor 1 / N.
             x = x - Tensor::from_inner(gradient) * (STEP * POINTS as f64);
         }
         Ok(Self {
@@ -160,15 +160,15 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     Ok(checks.exit_code())
 }
 
-/// What NumPy has found.
+/// Reference values that NumPy has computed.
 #[derive(serde::Deserialize)]
 struct Expected {
     value: f64,
-    /// Of the first points.
+    /// The gradient of the first points.
     gradient: Option<Vec<f64>>,
 }
 
-/// A row for each loss and a column for each time.
+/// Draws a row for each loss and a column for each time.
 fn draw(file: &Path, start: &[[f64; 2]], flows: &[(&str, Flow)]) -> Drawn {
     const SIDE: i32 = 118;
     const LEFT: i32 = 118;
@@ -193,7 +193,7 @@ fn draw(file: &Path, start: &[[f64; 2]], flows: &[(&str, Flow)]) -> Drawn {
     })
 }
 
-/// The points over the shape to which they flow, coloured by how high they started.
+/// Draws the points over the shape to which they flow. Colours show how high the points started.
 fn draw_points(panel: &Area<'_>, start: &[[f64; 2]], places: &[f64]) -> Drawn {
     const BANDS: usize = 5;
     let (width, height) = panel.dim_in_pixel();

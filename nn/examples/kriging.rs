@@ -1,8 +1,8 @@
-//! Heights at scattered places, interpolated by a Gaussian process ("kriging"), with what is not known of them, and by a
-//! thin plate spline, a system with constraints:
-//! `cargo run -p burn-lazy-nn --example kriging -- --picture kriging.svg`.
+//! Heights at scattered places, interpolated in two ways: by a Gaussian process ("kriging"), which also gives standard
+//! deviations, and by a thin plate spline, which is a system with constraints: `cargo run -p burn-lazy-nn --example
+//! kriging -- --picture kriging.svg`.
 //!
-//! `data/kriging.py` computes with scikit-learn and SciPy what is compared.
+//! The results are compared with values that `data/kriging.py` computes with scikit-learn and SciPy.
 
 mod common;
 
@@ -43,7 +43,7 @@ fn surveyed([x, y]: &[f64; 2]) -> bool {
     x + y < 1.5
 }
 
-/// A process of the variance, the length scale and the noise.
+/// A Gaussian process with the given variance, length scale and noise.
 fn process([variance, length, noise]: [f64; 3], device: &Device) -> ExactGp<Scale<Matern>> {
     let matern = MaternConfig::new(Smoothness::FiveHalves)
         .with_length_scale(length)
@@ -68,8 +68,8 @@ fn predict(
     Ok([host(posterior.try_mean(at)?), host(deviation)])
 }
 
-/// The thin plate spline of heights `t` at `x`, at other places. The plate bends by weights that neither lift nor tilt it,
-/// and a plane is added.
+/// The thin plate spline through the heights `t` at `x`, evaluated at the places `at`. The weights that bend the plate
+/// are orthogonal to planes, and a plane is added.
 fn spline(
     x: &Tensor<2>,
     t: &Tensor<2>,
@@ -180,7 +180,7 @@ const LEVELS: usize = 12;
 fn draw(file: &Path, seen: &[[f64; 2]], maps: [Vec<f64>; 3]) -> Drawn {
     let side = CELLS as i32 * PIXELS;
     let [truth, found, deviations] = maps;
-    // The smallest deviations are a small part of the largest one.
+    // The smallest deviations are a small fraction of the largest one, so the map shows logarithms.
     let maps = [
         truth,
         found,
@@ -198,7 +198,7 @@ fn draw(file: &Path, seen: &[[f64; 2]], maps: [Vec<f64>; 3]) -> Drawn {
             values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
         ]
     };
-    // Heights share their colours.
+    // Both maps of heights have the same colour scale.
     let heights = range(&maps[..2].concat());
     let ranges = [heights, heights, range(&maps[2])];
     plot::picture(file, side as u32 + 74, |area| {
@@ -236,12 +236,12 @@ fn draw(file: &Path, seen: &[[f64; 2]], maps: [Vec<f64>; 3]) -> Drawn {
     })
 }
 
-/// The colour of a level.
+/// The fill colour of a level.
 fn colour(level: usize) -> ShapeStyle {
     ramp(level as f64 / (LEVELS - 1) as f64).filled()
 }
 
-/// Cells by rows from below. Neighbours in a row that have the same colour are one rectangle.
+/// Draws the cells row by row from below. Neighbours in a row that have the same colour become one rectangle.
 fn draw_levels(map: &Area<'_>, levels: &[usize]) -> Drawn {
     for level in 0..LEVELS {
         for (row, cells) in levels.chunks(CELLS).rev().enumerate() {
@@ -260,7 +260,7 @@ fn draw_levels(map: &Area<'_>, levels: &[usize]) -> Drawn {
     Ok(())
 }
 
-/// What the colours mean.
+/// Draws the colour scale of a map.
 fn draw_bar(bar: &Area<'_>, [low, high]: [f64; 2]) -> Drawn {
     let side = CELLS as i32 * PIXELS;
     let step = side / LEVELS as i32;

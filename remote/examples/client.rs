@@ -1,5 +1,5 @@
-//! Kernel regression on the device of a server: `cargo run -p burn-lazy-remote --example client -- ws://server:3000`. Without
-//! an address it starts a server in its own process.
+//! Kernel regression on the device of a server: `cargo run -p burn-lazy-remote --example client -- ws://server:3000`.
+//! Without an address it starts a server in its own process.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use burn_lazy_remote::Server;
 
 const POINTS: usize = 500;
 
-/// The gradient by the points of the squared weights of a kernel regression, and the loss.
+/// The sum of the squared weights of a kernel regression, and its gradient by the points.
 fn regression(device: &Device) -> Result<(f32, Vec<f32>), Box<dyn std::error::Error>> {
     let device = device.clone().autodiff();
     let x: Vec<f32> = (0..POINTS).map(|k| k as f32 / 50.0).collect();

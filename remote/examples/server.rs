@@ -1,5 +1,5 @@
-//! A server whose processor works for clients: `cargo run -p burn-lazy-remote --example server -- 3000`, and then the example
-//! `client` on another machine. See `docs/remote.md`.
+//! A server that computes for clients on its processor: `cargo run -p burn-lazy-remote --example server -- 3000`. Then
+//! run the example `client` on another machine. See `docs/remote.md`.
 
 use burn::{
     backend::Flex,

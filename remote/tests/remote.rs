@@ -1,5 +1,5 @@
-//! Reductions on remote devices: a client and a server in this process, which speak over a web socket. The server runs Flex,
-//! so that results equal those of Flex here in every bit.
+//! Reductions on remote devices. Client and server run in this process and communicate over a web socket. The server
+//! runs Flex, so that its results equal those of Flex in this process in every bit.
 
 use std::{
     sync::{Arc, Mutex, mpsc},
@@ -63,7 +63,7 @@ fn assert_same(remote: Results, local: Results) {
     }
 }
 
-/// Runs `body` elsewhere, and fails if it does not come back.
+/// Runs `body` in another thread. Fails if it panics or does not end within a minute.
 fn ends(body: impl FnOnce() + Send + 'static) {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
@@ -125,7 +125,7 @@ fn reductions_are_those_of_the_host() {
     }
 }
 
-/// What a matrix gives that is shared out to devices, and its gradient. Nothing is on the devices before.
+/// Reductions of a matrix that is split over two devices, and their gradients. The operands are on `home`.
 fn shared_out(home: &Device, devices: [Device; 2]) -> Results {
     let tracked = home.clone().autodiff();
     let x = tensor([7, 2], 1.0, DType::F64, &tracked).require_grad();
@@ -151,18 +151,18 @@ fn matrices_are_shared_out_to_the_devices_of_a_server() {
     let server = Server::start();
     let expected = || shared_out(&Device::flex(), [Device::flex(), Device::flex()]);
     let [first, second] = [0, 1].map(|index| server.device(index));
-    // From this process, and from a device of the server.
+    // The operands are in this process, or on a device of the server.
     let here = shared_out(&Device::flex(), [first.clone(), second.clone()]);
     assert_same(here, expected());
     assert_same(shared_out(&first, [first.clone(), second]), expected());
 }
 
-/// Reductions, gradients and systems on a server whose kernels are compiled. Rounding differs from that of the host.
+/// Reductions, gradients and systems on a server with compiled kernels. Rounding differs from that of the host.
 #[cfg(feature = "cpu")]
 #[test]
 fn the_cpu_runtime_serves() {
     if std::env::var("BURN_DEVICE").as_deref() != Ok("cpu") {
-        // Its workers would slow down all tests beside it.
+        // The workers of the CPU runtime would slow down all other tests.
         return eprintln!("skipped: BURN_DEVICE is not cpu");
     }
     let server = Server::on_cpu_runtime();
@@ -188,7 +188,8 @@ fn the_cpu_runtime_serves() {
     close(solutions(&device), solutions(&Device::flex()));
 }
 
-/// Sums over some pairs, of pairs that are stored, of views and of nothing, and what is found with a NaN.
+/// Sums over some pairs and with stored pairs, sums of views and of empty tensors, and searches among values with a
+/// NaN.
 fn special(device: &Device) -> Results {
     let dtype = DType::F32;
     let own = tensor([6, 4], 1.0, dtype, device);
@@ -237,7 +238,7 @@ fn pairs_views_and_empty_axes_are_those_of_the_host() {
     assert_same(special(&server.device(0)), special(&Device::flex()));
 }
 
-/// Gradients of every reduction that has one.
+/// The gradients of every reduction that has one.
 fn gradients(device: &Device) -> Results {
     let device = device.clone().autodiff();
     let dtype = DType::F64;
@@ -282,7 +283,7 @@ fn gradients_are_those_of_the_host() {
     assert_same(gradients(&server.device(0)), gradients(&Device::flex()));
 }
 
-/// A system, its determinant, and their gradients.
+/// The solution of a system, a determinant, and their gradients.
 fn solutions(device: &Device) -> Results {
     let device = device.clone().autodiff();
     let x = tensor([12, 2], 1.0, DType::F64, &device).require_grad();
@@ -315,7 +316,7 @@ fn solutions_of_systems_are_those_of_the_host() {
     }
 }
 
-/// Steps of equal structure with other numbers: what the server is sent again are the numbers.
+/// All steps have the same structure and other numbers. After the first step the server gets only the numbers.
 #[test]
 fn equal_steps_are_sent_once() {
     const STEPS: usize = 100;
@@ -369,7 +370,7 @@ fn equal_steps_are_sent_once() {
     }
 }
 
-/// Two formulas whose descriptions are of one length, so that a kept graph serves both.
+/// Two formulas whose descriptions have the same length, so that one stored graph serves both.
 #[test]
 fn formulas_take_turns() {
     let server = Server::start();
@@ -396,7 +397,7 @@ fn formulas_take_turns() {
     assert_same(turns(&server.device(0)), turns(&Device::flex()));
 }
 
-/// The scalars that a sum of $|x_i - y_j|^2$ is sent with.
+/// The scalars with which a sum of $|x_i - y_j|^2$ is sent.
 fn recorded() -> Vec<ScalarIr> {
     let seen: Arc<Mutex<Vec<ScalarIr>>> = Arc::default();
     let own = seen.clone();
@@ -422,7 +423,7 @@ fn points(device: &Device) -> [Tensor<2>; 2] {
     ]
 }
 
-/// Asks a server for the sum, described by `scalars`.
+/// Asks a server for the sum that `scalars` describe.
 fn described(device: &Device, scalars: Vec<ScalarIr>) -> Tensor<2> {
     let inner = device.clone().inner();
     let DispatchDevice::Remote(remote) = inner.as_dispatch() else {
@@ -440,8 +441,8 @@ fn described(device: &Device, scalars: Vec<ScalarIr>) -> Tensor<2> {
     Tensor::from_primitive::<Remote>(client.register(desc).remove(0))
 }
 
-/// A server refuses what it cannot read, and goes on: with the session, as long as nobody reads what was refused, and with
-/// others whatever happens.
+/// A server refuses operations that it cannot read, and keeps running. The session goes on as long as nobody reads a
+/// refused result. Other sessions always go on.
 #[test]
 fn corrupted_operations_end_no_server() {
     let scalars = recorded();
@@ -468,14 +469,14 @@ fn corrupted_operations_end_no_server() {
     let own = server.clone();
     ends(move || {
         let device = own.device(0);
-        // Results that nobody reads.
+        // Results that are never read.
         for change in &changes {
             drop(described(&device, change.clone()));
             let [x, y] = points(&device);
             let sum: Tensor<2> = LazyTensor::vi(x).sqdist(LazyTensor::vj(y)).sum(Axis::J);
             assert_eq!(host(sum), expected);
         }
-        // Burn has no error for one tensor of a server: it ends the session.
+        // Burn cannot report an error for a single tensor of a server. Reading the tensor ends the session.
         let refused = described(&device, changes[5].clone()).try_into_data();
         assert!(refused.is_err(), "{refused:?}");
     });
@@ -484,7 +485,7 @@ fn corrupted_operations_end_no_server() {
     assert_eq!(host(sum).len(), 3);
 }
 
-/// A server that knows no reductions ends the session. The client gets an error.
+/// A server without reductions ends the session, and the client gets an error.
 #[test]
 fn a_server_without_reductions_is_an_error() {
     let server = Server::with(CustomOpRegistry::new());
@@ -506,14 +507,14 @@ fn a_server_that_goes_away_is_an_error() {
     ends(move || {
         let sum: Tensor<2> = k.sum(Axis::J);
         assert!(sum.try_into_data().is_err());
-        // The server was not asked yet whether it has this type.
+        // The client has not yet asked the server whether it supports this type.
         let double = LazyTensor::vi(tensor::<2>([3, 2], 1.0, DType::F64, &device));
         let error = double.try_sum::<2>(Axis::I).unwrap_err().to_string();
         assert!(error.contains("the server does not answer"), "{error}");
     });
 }
 
-/// What can be known on the client is an error before anything is sent.
+/// Errors that the client can find are reported before anything is sent.
 #[test]
 fn what_cannot_be_sent_is_refused_at_once() {
     let server = Server::start();

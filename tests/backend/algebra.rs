@@ -1,4 +1,4 @@
-//! Operations on the inner axis and functions of several arguments against dense loops in `f64`.
+//! Operations on the inner axis and functions of several arguments, against dense loops in `f64`.
 
 use burn::prelude::*;
 use burn_lazy::{Axis, Contraction, LazyError, LazyTensor};
@@ -47,7 +47,7 @@ fn basis(t: &[f64], i: usize, order: usize, x: f64) -> f64 {
         + part(i + 1, i + order + 1, t[i + order + 1] - x) * basis(t, i + 1, order - 1, x)
 }
 
-/// Six increasing knots around zero from three numbers.
+/// Six increasing knots around zero, made from three numbers.
 fn knots(p: &[f64]) -> Vec<f64> {
     let k = |k: usize| 0.1 * p[k];
     vec![
@@ -76,7 +76,8 @@ pub fn softdtw(x: &[f64], y: &[f64], gamma: f64) -> f64 {
     r[x.len()][y.len()]
 }
 
-/// Formulas that are smooth for values in [-1, 1), as far as they are differentiated.
+/// Formulas that are smooth for values in [-1, 1), up to the order to which they are
+/// differentiated.
 pub fn cases() -> Vec<Case> {
     vec![
         case!(
@@ -252,7 +253,7 @@ fn places_and_decimals_at_the_ends() {
     };
     let one = LazyTensor::vj(Tensor::<2>::ones([1, 1], &device));
     let of = |f: LazyTensor| -> Vec<f64> { host((f * &one).sum::<2>(Axis::J)) };
-    // Out of range is nowhere; 1.4 is rounded, 2.5 to the even number.
+    // Labels out of range have no component. 1.4 is rounded to 1, and 2.5 to the even number 2.
     let hot = of(lazy(&[-1.0, 0.0, 1.4, 2.5, 3.0, f32::NAN]).one_hot(3));
     let want = [0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     assert_eq!(hot, want.map(f64::from));

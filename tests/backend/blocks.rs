@@ -1,4 +1,4 @@
-//! Ranges of the blocks in which a mask may hold.
+//! Ranges of the blocks of pairs in which a mask may hold.
 
 use burn::{prelude::*, tensor::DType};
 use burn_lazy::{Axis, Clusters, LazyError, LazyTensor, Ranges};
@@ -9,12 +9,12 @@ const M: usize = 300;
 const N: usize = 333;
 const BLOCK: usize = 64;
 
-/// A mask, and whether it holds for a pair.
+/// A mask with its name, and a function that says whether it holds for a pair.
 type Mask = (&'static str, LazyTensor, Box<dyn Fn(usize, usize) -> bool>);
 
 fn points() -> [Vec<f64>; 2] {
     let mut random = Random::new(51);
-    // Sorted, so that blocks are near each other.
+    // Sorted, so that the points of a block are near each other.
     [M, N].map(|size| {
         let mut values = random.vec(size);
         values.sort_by(f64::total_cmp);
@@ -95,7 +95,7 @@ fn ranges_of_a_mask_have_all_pairs_that_it_selects() {
                 blocks += usize::from(kept > 0);
             }
         }
-        // No block is kept for nothing, but for those that a rounding may decide.
+        // No block is kept without a pair, except where rounding may decide.
         assert!(
             blocks <= selected + 2,
             "{name}: {blocks} blocks, {selected} have a pair"
@@ -167,7 +167,7 @@ fn blocks_of_what_is_not_known_are_kept() {
     let y = LazyTensor::vj(Tensor::<2>::ones([64, 1], &device));
     let mask = (&x * &y).greater(0.5);
     let ranges = Ranges::of_mask(&mask, &mask).expect("a mask");
-    // The first and the last block of rows hold zeros alone.
+    // In the first and last block of rows the mask is zero everywhere.
     assert_eq!(ranges.pairs(), 2 * 64 * 64);
     let batched = LazyTensor::vi(Tensor::<3>::ones([2, 5, 1], &device))
         * LazyTensor::vj(Tensor::<2>::ones([5, 1], &device));

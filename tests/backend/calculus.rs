@@ -1,4 +1,4 @@
-//! Symbolic derivatives with closed forms.
+//! Symbolic derivatives compared with closed forms.
 
 use burn::prelude::*;
 use burn_lazy::{Axis, LazyError, LazyTensor};
@@ -24,8 +24,8 @@ fn points() -> Points {
     }
 }
 
-/// Compares the sum over j of a formula made of the Gaussian kernel $e^{-|x - y|^2 / 2}$ with one of
-/// the difference $x - y$, the kernel and the direction.
+/// Compares the sum over j of a formula that is made of the Gaussian kernel $e^{-|x - y|^2 / 2}$
+/// with a closed form, which is a function of the difference $x - y$, the kernel and the direction.
 fn check(
     what: &str,
     lazy: impl Fn(&LazyTensor, &LazyTensor, &LazyTensor, &LazyTensor) -> LazyTensor,

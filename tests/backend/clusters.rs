@@ -1,4 +1,4 @@
-//! Clusters of points, ranges of pairs of them, and systems with matrices in ranges.
+//! Clusters of points, ranges of pairs of clusters, and systems with matrices in ranges.
 
 use burn::{prelude::*, tensor::DType};
 use burn_lazy::{
@@ -121,7 +121,7 @@ fn pairs_of_near_clusters_are_those_of_the_points_in_them() {
         .map(|i| rows[i].iter().map(|j| value(i, *j)).sum())
         .collect();
     assert_close("sums", &host(sums), &want, 1e-5);
-    // Indices are those of the points. Of equal values that of the lowest index is found.
+    // Indices are those of the points. Among equal values the lowest index is found.
     let firsts: Tensor<2, Int> = (k.clone() * 0.0 + 1.0).argmin(Axis::J);
     let first = |row: &Vec<usize>| *row.first().expect("itself") as i64;
     let want: Vec<i64> = rows.iter().map(first).collect();
@@ -177,7 +177,8 @@ fn what_are_no_clusters_is_an_error() {
     assert!(none.is_empty());
 }
 
-/// Groups of points that do not know of each other: a matrix of blocks, as the entries outside are 0.
+/// Groups of points without pairs between them. The matrix consists of blocks, and its other
+/// entries are 0.
 #[test]
 fn systems_of_matrices_in_ranges_are_solved() {
     let (values, x) = points();

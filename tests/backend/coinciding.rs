@@ -1,5 +1,5 @@
-//! Derivatives of radial kernels where points coincide. The Hessian of a kernel $k(|x - y|)$ is $-c$ times the
-//! identity there, with $c = -k''(0)$, and the mixed derivative by $x$ and $y$ is $c$ times the identity.
+//! Derivatives of radial kernels where points coincide. There the Hessian of a kernel $k(|x - y|)$ is $-c$ times the
+//! identity with $c = -k''(0)$, and the mixed derivative by $x$ and $y$ is $c$ times the identity.
 
 use std::f64::consts::PI;
 
@@ -13,7 +13,7 @@ const LENGTH: f64 = 0.8;
 
 type Kernel = fn(&LazyTensor, &LazyTensor) -> LazyTensor;
 
-/// Kernels with $c$ and with their values at a squared distance.
+/// Kernels with their $c$, and with their values as functions of the squared distance.
 type Radial = (&'static str, Kernel, f64, fn(f64) -> f64);
 
 fn radial() -> [Radial; 5] {
@@ -49,7 +49,7 @@ fn radial() -> [Radial; 5] {
             inverse,
             |s| (1.0 + s / (3.0 * LENGTH * LENGTH)).powf(-1.5),
         ),
-        // One component, so that it is radial.
+        // As a kernel of several components it would not be radial, so it is made of the distance.
         (
             "inverse multiquadric",
             |x, y| (x.sqdist(y) / (LENGTH * LENGTH) + 1.0).rsqrt(),
@@ -59,7 +59,7 @@ fn radial() -> [Radial; 5] {
     ]
 }
 
-/// Two equal points each.
+/// Four points. The first two are equal.
 fn points() -> Vec<f64> {
     let mut points = Random::new(21).vec(4 * D);
     points.copy_within(0..D, D);
@@ -94,8 +94,8 @@ fn second_derivatives_of_equal_points_are_those_of_the_kernel() {
     }
 }
 
-/// The derivative by each $x_i$ of the sum over all pairs of the first component of the gradient by $x$: by
-/// differences for pairs of distinct points, from the Hessian for equal ones.
+/// The gradient by $x_i$ of the sum over all pairs of the first component of the gradient by $x$. The expected value
+/// comes from differences for pairs of distinct points, and from the Hessian for equal points.
 #[cfg(feature = "autodiff")]
 #[test]
 fn gradients_of_gradients_count_pairs_of_equal_points() {
@@ -149,7 +149,7 @@ fn periodic_kernels_have_the_curvature_of_their_definition() {
     assert_close("periodic", &host(laplacian), &[want], 1e-5);
 }
 
-/// Where no derivative exists, it is taken as 0.
+/// A derivative that does not exist is taken as 0.
 #[test]
 fn kernels_with_a_kink_have_no_gradient_at_it() {
     let point = tensor::<2>(&points()[..D], [1, D], DType::F32, &device());

@@ -1,15 +1,15 @@
-//! Large reductions of tensors on the host, which run on the kernels of the CPU runtime where it is compiled in: the
-//! results are those of tensors of that runtime, bit by bit.
+//! Large reductions of tensors on the host. If the CPU runtime is compiled in, they run on its kernels, and the results
+//! equal those of tensors of that runtime bit by bit.
 
 use burn::{prelude::*, tensor::DType};
 use burn_lazy::{Axis, LazyTensor};
 
 use super::support::*;
 
-/// Rows and columns: enough pairs for a distance and an exponential each.
+/// The numbers of rows and columns. They have enough pairs to use kernels for a distance and an exponential per pair.
 const SIZES: [usize; 2] = [6000, 6100];
 
-/// A Gaussian of rows and columns, or of one tensor with itself, and what multiplies it.
+/// The points of rows and columns of a Gaussian, and the tensor that it is multiplied by.
 struct Points {
     x: Tensor<2>,
     y: Tensor<2>,
@@ -35,7 +35,7 @@ impl Points {
     }
 }
 
-/// Asserts that `run` gives the same on both.
+/// Asserts that `run` gives the same results on both devices.
 fn assert_same(what: &str, run: impl Fn(&Device) -> Vec<f64>) {
     let [host, runtime] = [device(), Device::cpu()].map(|device| run(&device));
     assert_eq!(host.len(), runtime.len(), "{what}");

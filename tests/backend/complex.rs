@@ -5,7 +5,7 @@ use burn_lazy::{Axis, Complex, LazyTensor};
 
 use super::support::*;
 
-/// A complex number of the host.
+/// A complex number on the host.
 #[derive(Clone, Copy)]
 struct C(f64, f64);
 
@@ -48,7 +48,7 @@ const N: usize = 9;
 type Lazy = fn(&Complex<LazyTensor>, &Complex<LazyTensor>) -> Complex<LazyTensor>;
 type Host = fn(C, C) -> C;
 
-/// Operations on a row `x` and a column `y`.
+/// Operations on a row `x` and a column `y`, with their names.
 const CASES: [(&str, Lazy, Host); 11] = [
     ("add", |x, y| x + y, |x, y| x + y),
     ("sub", |x, y| x - y, |x, y| x - y),
@@ -129,7 +129,7 @@ fn sums_of_complex_operations_equal_dense_ones() {
         let columns = |part: usize| LazyTensor::vj(tensor(&values.y[part], [N, 1], dtype, &device));
         let x = Complex::new(rows(0), rows(1));
         let y = Complex::new(columns(0), columns(1));
-        // In types by turns.
+        // Types alternate between the cases.
         for (name, lazy, exact) in CASES.into_iter().skip(number).step_by(types.len()) {
             let out: Complex<Tensor<2>> = lazy(&x, &y).sum(Axis::J);
             let [re, im] = dense(&values, exact);
@@ -210,7 +210,7 @@ fn cauchy_sums_of_state_spaces_and_their_gradients() {
             ))
         })
         .collect();
-    // Diagonal initialisation: -1/2 + i pi n, scaled into the disc.
+    // Diagonal initialisation: -1/2 + i pi n, scaled into the unit disc.
     let lambda: Vec<C> = (0..states)
         .map(|n| C(-0.5, std::f64::consts::PI * n as f64) * C(0.015, 0.0))
         .collect();
@@ -245,7 +245,7 @@ fn cauchy_sums_of_state_spaces_and_their_gradients() {
 
         #[cfg(feature = "autodiff")]
         {
-            // The derivative of a weighted sum of re + 2 im by the real part of v_n.
+            // The derivative of a weighted sum of re + 2 im by the real part of $v_n$.
             let weights = Random::new(44).vec(length);
             let w: Tensor<2> = tensor(&weights, [length, 1], dtype, &device);
             let gradients = ((out.re + out.im * 2.0) * w).sum().backward();

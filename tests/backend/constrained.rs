@@ -1,4 +1,5 @@
-//! Systems with linear constraints, compared with the bordered matrix and with SciPy's thin plates.
+//! Systems with linear constraints, compared with the bordered matrix and with thin plates of
+//! SciPy.
 
 use burn::{
     prelude::*,
@@ -16,7 +17,7 @@ use serde::Deserialize;
 
 use super::support::*;
 
-/// The entries of $e^{-s |x_i - x_j|^2} + \alpha$ on the diagonal.
+/// The matrix with the entries $e^{-s |x_i - x_j|^2}$, and $\alpha$ added to the diagonal.
 fn dense(x: &[f64], scale: f64, ridge: f64) -> DMatrix<f64> {
     let points: Vec<&[f64]> = x.chunks(2).collect();
     DMatrix::from_fn(points.len(), points.len(), |i, j| {
@@ -34,12 +35,12 @@ fn rows(matrix: &DMatrix<f64>) -> Vec<f64> {
     matrix.transpose().as_slice().to_vec()
 }
 
-/// 1 and the coordinates of each point.
+/// The functions of a plane at each point: 1 and the coordinates.
 fn linear(x: &[f64]) -> Vec<f64> {
     x.chunks(2).flat_map(|own| [1.0, own[0], own[1]]).collect()
 }
 
-/// $w$ and $c$ of the bordered system, by its factors.
+/// The solution $w$ and $c$ of the bordered system, computed with matrix factors.
 fn reference(
     a: &DMatrix<f64>,
     p: &DMatrix<f64>,
@@ -77,7 +78,7 @@ fn solutions_are_those_of_the_bordered_matrix() {
                 &matrix(&d, 2),
             );
             let k = gaussian(&tensor(&x, [n, 2], dtype, &device));
-            // Not contiguous.
+            // This tensor is not contiguous.
             let p = rows(&matrix(&p, 3).transpose());
             let p = tensor(&p, [3, n], dtype, &device).swap_dims(0, 1);
             let constraints = Constraints::new(p).values(tensor(&d, [3, 2], dtype, &device));
@@ -128,13 +129,14 @@ fn preconditioners_save_iterations_under_constraints() {
     let nystrom = Nystrom::new(&k, 1e-2, Rank::Columns(40)).unwrap();
     let few = iterations(&options.clone().preconditioner(nystrom));
     assert!(2 * few <= plain, "{few}, {plain}");
-    // The inverse of the matrix becomes the inverse under constraints.
+    // With the inverse of the matrix as preconditioner, the preconditioner under constraints is an
+    // inverse, too.
     let inverse = Nystrom::new(&k, 1e-2, Rank::Columns(n)).unwrap();
     let least = iterations(&options.preconditioner(inverse));
     assert!(least <= 3, "{least}");
 }
 
-/// What `data/thin_plates.py` has computed.
+/// Values that `data/thin_plates.py` has computed.
 #[derive(Deserialize)]
 struct ThinPlates {
     x: Vec<[f64; 2]>,
@@ -171,7 +173,7 @@ fn thin_plates_are_those_of_scipy() {
         let what = format!("ridge {ridge}");
         assert_close(&what, &host(predicted), &expected.concat(), close);
     }
-    // The matrix itself is indefinite.
+    // Without constraints the matrix is indefinite.
     let error = k.solve(points(&read.t), &SolveOptions::default().ridge(0.1));
     assert!(
         matches!(error, Err(SolveError::NotPositiveDefinite { .. })),
@@ -191,7 +193,7 @@ fn batches_broadcast() {
     let p = random.vec(3 * n);
     let d = random.vec(3);
     let scales = [1.0, 3.0];
-    // Two scales and right-hand sides, three constraints.
+    // There are two scales and right-hand sides, and three constraints.
     let points: Tensor<2> = tensor(&x, [n, 2], dtype, &device);
     let scale: Tensor<3> = tensor(&scales, [2, 1, 1], dtype, &device);
     let k = LazyTensor::vi(points.clone()).sqdist(LazyTensor::vj(points));
@@ -238,7 +240,7 @@ fn right_hand_sides_of_any_kind() {
     let p: Tensor<2> = tensor(&linear(&x), [n, 3], DType::F32, &device);
     let constraints = Constraints::new(p.clone());
     let options = SolveOptions::default().ridge(0.2);
-    // A function of the drift needs nothing else, at any size.
+    // A right-hand side that is a function of the drift needs no weights, whatever its size.
     for size in [1.0, 1e30, 1e-30] {
         let c = [2.0, -1.0, 0.5].map(|c| c * size);
         let c: Tensor<2> = tensor(&c, [3, 1], DType::F32, &device);
@@ -248,7 +250,7 @@ fn right_hand_sides_of_any_kind() {
         assert!(left < 1e-5, "{size}: {left}");
         assert_close("c", &host(found / size), &host(c / size), 1e-5);
     }
-    // Zeros, and no columns.
+    // A right-hand side of zeros, and one without columns.
     let zeros = Tensor::<2>::zeros([n, 2], &device);
     let (solved, c) = k.solve_constrained(zeros, &constraints, &options).unwrap();
     assert_eq!(host(solved.solution), vec![0.0; 2 * n]);
@@ -256,14 +258,14 @@ fn right_hand_sides_of_any_kind() {
     let none = Tensor::<2>::zeros([n, 0], &device);
     let (solved, c) = k.solve_constrained(none, &constraints, &options).unwrap();
     assert_eq!((solved.solution.dims(), c.dims()), ([n, 0], [3, 0]));
-    // Without constraints it is the system itself.
+    // Without constraints the solution is that of the plain system.
     let b: Tensor<2> = tensor(&Random::new(36).vec(n), [n, 1], DType::F32, &device);
     let none = Constraints::new(Tensor::<2>::zeros([n, 0], &device));
     let (solved, c) = k.solve_constrained(b.clone(), &none, &options).unwrap();
     let plain = k.solve(b.clone(), &options).unwrap().solution;
     assert_eq!(host(solved.solution), host(plain));
     assert_eq!(c.dims(), [0, 1]);
-    // As many constraints as rows leave no choice.
+    // As many constraints as rows determine the solution.
     let all: Tensor<2> = tensor(&Random::new(43).vec(n * n), [n, n], DType::F32, &device);
     let all = Tensor::eye(n, &device) + all * 0.1;
     let d = all.clone().transpose().matmul(b.clone());
@@ -376,7 +378,7 @@ fn what_does_not_fit_is_refused() {
              of them"
         );
     }
-    // Negative where the constraints leave it free.
+    // The matrix is negative on the subspace that the constraints leave free.
     let b: Tensor<2> = tensor(&Random::new(39).vec(n), [n, 1], DType::F32, &device);
     let error = (-k).solve_constrained(b, &Constraints::new(ones(n, 1)), &options);
     let error = error.expect_err("it is refused");
@@ -444,7 +446,8 @@ fn gradients_by_all_operands() {
     }
 }
 
-/// A symmetric kernel matrix with constraints predicts as the sum over columns does.
+/// If the right-hand side is a plane, its coefficients are found, and the weights satisfy the
+/// constraints.
 #[test]
 fn a_drift_is_found_again() {
     let device = device();
@@ -468,7 +471,7 @@ fn a_drift_is_found_again() {
     assert!(host(sums).iter().all(|sum| sum.abs() < 1e-5));
 }
 
-/// Each operand may be the only one that is tracked.
+/// Each operand may be the only tracked one.
 #[cfg(feature = "autodiff")]
 #[test]
 fn gradients_of_one_operand() {
@@ -514,7 +517,8 @@ fn gradients_of_one_operand() {
     }
 }
 
-/// What all matrices of a batch share has the sum of the gradients of each.
+/// The gradient of an operand that all matrices of a batch share is the sum of the gradients of
+/// each matrix.
 #[cfg(feature = "autodiff")]
 #[test]
 fn gradients_of_batches() {

@@ -1,4 +1,4 @@
-//! Small matrices that are stored: factors, triangular systems and products, against sums in F64 and differences.
+//! Small stored matrices: factors, triangular systems and products, against sums in F64 and differences.
 
 use burn::{prelude::*, tensor::DType};
 use burn_lazy::solve::{
@@ -12,7 +12,7 @@ use super::support::{
 #[cfg(feature = "autodiff")]
 use super::support::{differences, is_interpreted};
 
-/// Symmetric positive definite matrices, one after the other.
+/// Symmetric positive definite matrices, one after the other in memory.
 fn definite(random: &mut Random, batch: usize, size: usize) -> Vec<f64> {
     let mut all = Vec::new();
     for _ in 0..batch {
@@ -75,7 +75,7 @@ fn a_factor_times_its_transpose_is_the_matrix() {
             }
         }
     }
-    // The lower and the upper triangle count alike.
+    // Only the symmetric part of a matrix matters.
     let a = Tensor::<2>::from_data([[4.0, 1.0], [3.0, 5.0]], &device());
     let factor = host(cholesky(a).unwrap());
     assert_close("symmetric part", &factor, &[2.0, 0.0, 1.0, 2.0], 1e-6);
@@ -89,7 +89,7 @@ fn systems_have_the_solutions_of_their_triangle_alone() {
     for matrix in 0..2 {
         (0..size).for_each(|i| l[matrix * size * size + i * size + i] += 2.5);
     }
-    // What is on the other side of the diagonal is not read.
+    // Entries on the other side of the diagonal are not read, so they are NaN here.
     let b = random.vec(size * columns);
     for (dtype, tolerance) in dtypes() {
         for triangle in [Triangle::Lower, Triangle::Upper] {
@@ -117,7 +117,7 @@ fn systems_have_the_solutions_of_their_triangle_alone() {
                 let again = product(&own, solved, [size, size, columns]);
                 assert_close("L X", &again, &b, tolerance * 10.0);
             }
-            // A transposed view is the other triangle.
+            // The transpose of a triangular matrix has the other triangle.
             let other = match triangle {
                 Triangle::Lower => Triangle::Upper,
                 Triangle::Upper => Triangle::Lower,
@@ -166,7 +166,7 @@ fn what_is_no_system_is_an_error() {
         error(matrix([[1.0, 2.0], [2.0, 1.0]])),
         "the matrix is not positive definite: seen in row 1"
     );
-    // Singular up to rounding.
+    // The matrix is singular up to rounding.
     assert_eq!(
         error(matrix([[1.0, 1.0], [1.0, 1.0]])),
         "the matrix is not positive definite: seen in row 1"
@@ -198,7 +198,7 @@ fn what_is_no_system_is_an_error() {
         message.to_string(),
         "matrices of shapes [5, 2] and [3, 1] have no product"
     );
-    // Also where there is nothing to solve for.
+    // The error is also found if the right-hand side has no columns.
     let error = solve(lower.clone(), Tensor::ones([2, 0], &device));
     assert!(error.contains("is singular"), "{error}");
     let other = other_device();
@@ -218,7 +218,7 @@ fn what_is_no_system_is_an_error() {
             "{message}"
         );
     }
-    // One of a batch.
+    // Only one matrix of the batch is not positive definite.
     let batch = Tensor::cat(
         vec![
             matrix([[1.0, 0.0], [0.0, 1.0]]),
@@ -237,7 +237,7 @@ fn what_is_no_system_is_an_error() {
 #[test]
 fn a_graph_changes_no_value() {
     let device = device().autodiff();
-    // The inverse leaves the range of halves, and is not what is asked for.
+    // The inverse is out of the range of the type, but the solution is not.
     let dtypes = [DType::F16, DType::F32]
         .into_iter()
         .filter(|dtype| has(*dtype));
@@ -247,13 +247,13 @@ fn a_graph_changes_no_value() {
         let solved =
             |l: Tensor<2>| host(solve_triangular(l, entry.clone(), Triangle::Lower).unwrap());
         if host(entry.clone())[0] == 0.0 {
-            // The device has no numbers of this size.
+            // The device flushes numbers of this size to zero.
             continue;
         }
         assert_eq!(solved(entry.clone()), [1.0], "{dtype:?}");
         assert_eq!(solved(entry.clone().require_grad()), [1.0], "{dtype:?}");
     }
-    // What is not tracked is still of the device with gradients.
+    // A tensor that is not tracked still belongs to the device with autodiff.
     let factor = cholesky(Tensor::<2>::eye(2, &device)).unwrap();
     assert_eq!(factor.device(), device);
     let right = Tensor::<2>::ones([2, 1], &device.clone().inner());
@@ -304,7 +304,7 @@ fn gradients_are_differences() {
         }),
         ("one right-hand side", &|a, b| {
             let one = b.narrow(0, 1, 1);
-            // What is not read may be anything, also for the gradient.
+            // Entries that are not read may be NaN, for the gradient, too.
             let upper = Tensor::<2, Bool>::tril_mask([size, size], 0, &device()).unsqueeze::<3>();
             let a = a.mask_fill(upper.expand([2, size, size]), f64::NAN);
             solve_triangular(a, one, Triangle::Lower)

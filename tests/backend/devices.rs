@@ -14,7 +14,7 @@ use super::support::{
     Random, assert_close, device, host, is_interpreted, other_device, skipped, tensor,
 };
 
-/// Tensors of a part of a loss on one device.
+/// Tensors on one device from which a part of a loss is computed.
 struct Part {
     x: Tensor<2>,
     y: Tensor<2>,
@@ -54,13 +54,14 @@ fn a_graph_goes_from_one_device_to_another() {
     let run = |device: Device| {
         let part = Part::on(&home, 3);
         let first: Tensor<2> = part.matrix().sum(Axis::J);
-        // What the one device has computed are rows of a formula on the other, and its result comes home.
+        // The result of the first device becomes rows of a formula on the other device. The result of that is moved
+        // back.
         let rows = first.clone().to_device(&device);
         let columns = part.y.clone().to_device(&device);
         let second = LazyTensor::vi(rows).sqdist(LazyTensor::vj(columns));
         let second: Tensor<2> = (-second).logsumexp(Axis::J);
-        // CubeCL 0.11.3's CPU runtime hands its memory to Flex without a copy, and computes in place where a tensor is used
-        // up. So the tensor that was moved is kept to the end.
+        // CubeCL 0.11.3's CPU runtime passes its memory to Flex without a copy, and computes in place if a tensor has
+        // no other owner. So the tensor that was moved is kept until the end.
         let loss = (second.to_device(&home) * first.clone()).sum();
         let gradients = part.gradients(&loss.backward());
         drop(first);
@@ -72,21 +73,21 @@ fn a_graph_goes_from_one_device_to_another() {
 
 #[test]
 fn graphs_of_two_devices_do_not_meet() {
-    // Different numbers on each, so that gradients of the other would be seen.
+    // The devices have different values, so that gradients of the other device would be noticed.
     let places = [(device(), 4), (other_device(), 5)];
     let part = |(device, seed): &(Device, u64)| Part::on(device, *seed);
     let alone = places.each_ref().map(|place| {
         let part = part(place);
         part.gradients(&part.loss().backward())
     });
-    // Both graphs are built before either is used.
+    // Both graphs are built before either backward pass.
     let parts = places.each_ref().map(part);
     let [first, second] = parts.each_ref().map(Part::loss);
     let second = parts[1].gradients(&second.backward());
     let first = parts[0].gradients(&first.backward());
     assert_close("the one built first", &first, &alone[0], 1e-6);
     assert_close("the one built last", &second, &alone[1], 1e-6);
-    // And by threads.
+    // The same with a thread for each device.
     let results: Vec<Vec<f64>> = thread::scope(|scope| {
         let started = places.each_ref().map(|place| {
             scope.spawn(move || {
@@ -121,16 +122,16 @@ fn operands_of_two_devices_are_an_error_and_the_next_call_works() {
     assert!(host(part.loss())[0].is_finite());
 }
 
-/// A device that has no memory for what it is asked for says so, and the next call works.
+/// A device without enough memory gives an error, and the next call works.
 #[test]
 fn memory_that_is_refused_is_an_error_and_the_next_call_works() {
     let device = device();
-    // A card has more than what is asked for here, and the operating system gives memory without end.
+    // A graphics card may have more memory than this, and operating systems promise more memory than there is.
     let is_standin = std::env::var_os("BURN_LAZY_STANDIN_CAPABILITY").is_some();
     if !is_standin && !format!("{device:?}").contains("Wgpu") {
         return skipped("the device may have that much memory");
     }
-    // A result of 12 GiB with three numbers for each of 2^30 rows, which are one row in memory.
+    // The result has 12 GiB: three numbers for each of 2^30 rows. The rows are a single row in memory.
     let m = 1 << 30;
     let one = Tensor::<2>::ones([1, 1], &device);
     let rows = LazyTensor::vi(one.clone().expand([m, 1]));
@@ -153,7 +154,7 @@ fn memory_that_is_refused_is_an_error_and_the_next_call_works() {
     assert_eq!(host(small), [1.0]);
 }
 
-/// Sums of Gaussians at centres that are learned.
+/// A model with learned centres, whose value is a sum of Gaussians.
 #[derive(Module, Debug)]
 struct Centres {
     centres: Param<Tensor<2>>,

@@ -1,4 +1,4 @@
-//! Operands that simplification leaves out of a formula, and axes and batches of no elements.
+//! Operands that simplification removes from a formula, and axes and batches without elements.
 
 use burn::{prelude::*, tensor::DType};
 use burn_lazy::{Axes, Axis, LazyTensor};
@@ -13,7 +13,7 @@ fn zeros<const R: usize>(shape: [usize; R]) -> Tensor<R> {
 mod gradients {
     use super::*;
 
-    /// What becomes of `x`, `[3, 2]`, so that its derivative is 0 everywhere; `one` has two components.
+    /// Formulas of `x`, `[3, 2]`, whose derivative by `x` is 0 everywhere. `one` has two components.
     fn flat(
         x: &LazyTensor,
         other: &LazyTensor,
@@ -42,7 +42,7 @@ mod gradients {
         let device = device().autodiff();
         for (dtype, _) in dtypes() {
             for k in 0.. {
-                // A new graph for each.
+                // Each formula has a new graph.
                 let data = [f64::NAN, -1.5, 0.5, 2.0, f64::INFINITY, 0.0];
                 let x = tensor::<2>(&data, [3, 2], dtype, &device).require_grad();
                 let y = tensor::<2>(&[1.0, 2.0], [1, 2], dtype, &device);
@@ -71,14 +71,14 @@ mod gradients {
             let y = tensor::<2>(&[1.0, 2.0], [2, 1], dtype, &device).require_grad();
             let p = tensor::<1>(&[3.0], [1], dtype, &device).require_grad();
             let (x_i, y_j) = (LazyTensor::vi(x.clone()), LazyTensor::vj(y.clone()));
-            // Nothing is left.
+            // No operand is left in the formula.
             let sums: Tensor<2> = (&x_i * &y_j * &p).powi(0).sum(Axis::J);
             assert_eq!(host(sums.clone()), [2.0; 3]);
             let gradients = (sums * 2.0).sum().backward();
             assert_eq!(host(x.grad(&gradients).unwrap()), [0.0; 3]);
             assert_eq!(host(y.grad(&gradients).unwrap()), [0.0; 2]);
             assert_eq!(host(p.grad(&gradients).unwrap()), [0.0]);
-            // One is left; cotangents may be infinite.
+            // One operand is left. The cotangents may be infinite.
             for axis in [Axis::I, Axis::J] {
                 let sums: Tensor<2> = (x_i.powi(0) * &y_j).sum(axis);
                 let expected: &[f64] = match axis {
@@ -144,7 +144,7 @@ mod gradients {
         let x = Tensor::<2>::ones([3, 1], &device).require_grad();
         let y = Tensor::<2>::ones([2, 1], &device).require_grad();
         let sizes = LazyTensor::vi(x.clone()).powi(0) * LazyTensor::vj(y.clone()).powi(0);
-        // Not a constant, as it depends on the place of the pair: it is read from no tensor.
+        // Not a constant, because it depends on the index of the row. But it reads no tensor.
         let places = (LazyTensor::row_index() + 1.0) * sizes;
         let sums: Tensor<2> = places.sum(Axis::J);
         assert_eq!(host(sums.clone()), [2.0, 4.0, 6.0]);
@@ -156,8 +156,8 @@ mod gradients {
 
 #[test]
 fn a_formula_of_places_alone_keeps_a_tensor() {
-    // Simplification must leave the tensor that never counts in the formula: without it there is nothing
-    // to launch.
+    // Simplification must leave a tensor in the formula even though its values do not matter. Without a tensor there is
+    // nothing to launch.
     for dim in [1, 3] {
         let (x, y) = (
             LazyTensor::vi(zeros([3, dim])),
@@ -254,7 +254,7 @@ fn nothing_is_reduced_to_empty_results_or_to_what_nothing_gives() {
             assert_eq!(diagonal.dims(), [batch, m, 1]);
             assert_eq!(host(diagonal).len(), batch * m);
         }
-        // What simplification makes a constant.
+        // Simplification turns this formula into a constant.
         let ones: Tensor<3> = x.sqdist(&y).powi(0).mean(Axis::J);
         assert_eq!(ones.dims(), [batch, m, 1]);
         assert_eq!(host(ones).len(), batch * m);

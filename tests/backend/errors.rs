@@ -1,4 +1,5 @@
-//! Bad input: an error that names operands, shapes and formula, and a panic at the caller's line.
+//! Wrong input gives an error that names operands, shapes and the formula. In panicking forms it
+//! gives a panic at the line of the caller.
 
 use std::{
     panic::{self, AssertUnwindSafe},
@@ -14,7 +15,7 @@ fn zeros<const R: usize>(shape: [usize; R]) -> Tensor<R> {
     Tensor::zeros(shape, &device())
 }
 
-/// Asserts that the text of an error holds all `parts`.
+/// Asserts that the text of an error contains all `parts`.
 #[track_caller]
 fn assert_says(error: LazyError, parts: &[&str]) {
     let text = error.to_string();
@@ -52,7 +53,7 @@ fn inner_dimensions_that_do_not_fit_are_named() {
             &["3 and 2", "x0", "[10, 3]", "y0", "[20, 2]", "(1, 20, 2)"],
         );
     }
-    // A single component fits everything but a dot product.
+    // A single component fits every operation except a dot product.
     assert!(x.try_mul(y.elem(0)).is_ok());
     assert!(x.try_dot(y.elem(0)).is_err());
 }
@@ -211,7 +212,7 @@ fn formulas_without_end_are_refused() {
         }
     };
     assert!(matches!(error, LazyError::TooDeep { .. }));
-    // Shared squares are exponentially large as text, which is cut.
+    // The text of shared squares is exponentially long, so it is cut.
     let mut tower = x.clone();
     for _ in 0..100 {
         tower = &tower * &tower;
@@ -234,7 +235,7 @@ fn too_many_tracked_operands_are_refused() {
     ));
 }
 
-/// Where the panic of `f` says that it happened, and its text.
+/// The place that the panic of `f` reports, and its message.
 fn panic_of(f: impl FnOnce()) -> (String, String) {
     static HOOK: Mutex<()> = Mutex::new(());
     static PLACE: Mutex<Option<String>> = Mutex::new(None);
@@ -266,7 +267,7 @@ fn short_forms_panic_at_the_line_of_the_caller() {
             let (place, text) = panic_of(|| drop($call));
             let (file, line) = place.rsplit_once(':').unwrap();
             assert_eq!(file, file!());
-            // The call may stand below the macro's name.
+            // The arguments of the macro may be on the line below its name.
             let below = line.parse::<u32>().unwrap() - line!();
             assert!(below <= 1, "{place} is not the line of the call");
             assert_eq!(text, $error.to_string());
@@ -291,7 +292,8 @@ fn short_forms_panic_at_the_line_of_the_caller() {
     );
 }
 
-/// What the backward pass reads beside the operands must fit, too: an error beforehand, or gradients.
+/// The tensors that the backward pass reads in addition to the operands must fit, too. Either the
+/// forward pass gives an error, or there are gradients.
 #[cfg(feature = "autodiff")]
 #[test]
 fn gradients_of_too_many_tensors_are_errors_of_the_forward_pass() {

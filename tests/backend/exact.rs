@@ -1,5 +1,5 @@
-//! Counts, means, weights and selections where a type has too few digits for the obvious way: halves, large scores,
-//! many columns, and sizes of 0.
+//! Counts, means, weights and selections for which the obvious computation has too few digits: 16-bit types, large
+//! scores, many columns, and sizes of 0.
 
 use burn::{
     prelude::*,
@@ -9,7 +9,7 @@ use burn_lazy::{Axes, Axis, LazyError, LazyTensor};
 
 use super::support::*;
 
-/// The types of the device, halves among them.
+/// The types of the device, including 16-bit types.
 fn all_dtypes() -> Vec<DType> {
     let all = [DType::F16, DType::BF16, DType::F32, DType::F64];
     all.into_iter().filter(|dtype| reduces(*dtype)).collect()
@@ -29,14 +29,14 @@ fn counts_are_exact_in_all_types() {
         for n in [1, 2048, 2049, 5001, 70_000] {
             let counts: Tensor<2, Int> = ones(n, dtype).count(Axis::J);
             assert_eq!(ints(counts), [n as i64], "{dtype:?}");
-            // Of all but one, of vectors, over the other axis and over both.
+            // Counts of all values but one, of vectors, over the other axis, and over both axes.
             let index = LazyTensor::column_index();
             let some =
                 LazyTensor::concat(&[ones(n, dtype) * 2.0, ones(n, dtype) * index.greater(0.0)]);
             let row = LazyTensor::vi(tensor::<2>(&[1.0, 0.0, f64::NAN], [3, 1], dtype, &device()));
             let both: Tensor<1, Int> = (some.clone() * &row).count(Axes::Both);
             let rows = 2 * n as i64;
-            // NaN is not 0, nor is a product with it.
+            // NaN is not 0, so it is counted. The same holds for products with NaN.
             assert_eq!(ints(both), [rows, n as i64 - 1 + n as i64], "{dtype:?}");
             let over_rows: Tensor<2, Int> = (some.t() * row.t()).count(Axis::I);
             assert_eq!(ints(over_rows)[..2], [n as i64, n as i64 - 1], "{dtype:?}");
@@ -79,7 +79,7 @@ fn counts_of_nothing_and_of_batches() {
     let x = LazyTensor::vi(Tensor::<2>::ones([2, 1], &device));
     let counts: Tensor<2, Int> = (x * LazyTensor::vj(values)).count(Axes::Both);
     assert_eq!(ints(counts), [4, 2]);
-    // The same for all rows, as no tensor is left.
+    // The formula becomes the constant 1, without a tensor. The count is the same for all rows.
     let one = LazyTensor::vj(Tensor::<2>::zeros([5, 1], &device)).powi(0);
     let counts: Tensor<2, Int> = one.count(Axis::J);
     assert_eq!(ints(counts), [5]);
@@ -123,7 +123,7 @@ fn means_of_halves_are_divided_before_they_are_rounded() {
     }
 }
 
-/// The sum over the columns of the gradient by a score of each column, which is 1.
+/// The sum over the columns of the gradient by the scores is 1.
 #[cfg(feature = "autodiff")]
 #[test]
 fn weights_of_a_softmax_sum_to_one_at_any_scores() {
@@ -154,7 +154,7 @@ fn weights_of_a_softmax_sum_to_one_at_any_scores() {
                 let means: Tensor<2> = f.sumsoftmaxweight(LazyTensor::vj(values.clone()), Axis::J);
                 let gradients = means.narrow(0, 1, 1).sum().backward();
                 is_one(total_of(&values, &gradients));
-                // Those by the scores sum to 0.
+                // The gradients by the scores sum to 0.
                 let total = total_of(&scores, &gradients);
                 assert!(total.abs() < 1e3 * digits, "{total}");
             }
@@ -162,7 +162,7 @@ fn weights_of_a_softmax_sum_to_one_at_any_scores() {
     }
 }
 
-/// By a dense softmax in `f64` of the rounded scores.
+/// Compared with a dense softmax in `f64` of the rounded scores.
 #[cfg(feature = "autodiff")]
 #[test]
 fn gradients_of_large_scores_are_those_of_a_dense_softmax() {
@@ -183,7 +183,7 @@ fn gradients_of_large_scores_are_those_of_a_dense_softmax() {
     let f = LazyTensor::vi(vx.clone()) * LazyTensor::vj(vy.clone());
     let sums: Tensor<2> = f.logsumexp(Axis::J);
     let gradients = sums.sum().backward();
-    // The scores are what F32 makes of the products.
+    // The scores are the products after rounding to F32.
     let score = |i: usize, j: usize| f64::from(x[i] as f32 * y[j] as f32);
     let weights: Vec<Vec<f64>> = (0..m)
         .map(|i| {
@@ -214,7 +214,7 @@ fn a_term_of_weight_zero_does_not_exist() {
         host(sums)
     };
     let inf = f64::INFINITY;
-    // As SciPy's `logsumexp` with `b`.
+    // The values are those of SciPy's `logsumexp` with `b`.
     assert_close(
         "far above",
         &run(&[89.0, 0.0], &[0.0, 1.0], 1),
@@ -240,7 +240,7 @@ fn a_term_of_weight_zero_does_not_exist() {
         1e-6,
     );
     assert_eq!(run(&[3.0, inf], &[0.0, 0.0], 1), [-inf]);
-    // Each component has its own terms.
+    // Each component has its own weights, and so its own terms.
     let weights = [0.0, 1.0, 1.0, 0.0, 2.0, 3.0];
     let want = [3f64.ln(), (1f64 + 3.0 * (-200f64).exp()).ln() + 200.0];
     assert_close(
@@ -275,7 +275,7 @@ fn gradients_of_terms_of_weight_zero() {
     assert_close("by weight", &by_weight, &[0.5 * 1f64.exp(), 0.5], 1e-6);
 }
 
-/// Both are parts of a tensor.
+/// Both computations take parts of tensors without elements.
 #[test]
 fn variances_and_blocks_of_no_batches_are_empty() {
     let x = LazyTensor::vi(Tensor::<3>::ones([0, 3, 2], &device()));
@@ -284,7 +284,7 @@ fn variances_and_blocks_of_no_batches_are_empty() {
     let (variances, means): (Tensor<3>, Tensor<3>) = f.var_mean(Axis::J);
     assert_eq!(variances.dims(), [0, 3, 1]);
     assert!(host(means.clone()).is_empty());
-    // Burn's operations on CubeCL do not take parts of nothing.
+    // Burn's operations on CubeCL do not support parts of tensors without elements.
     if is_interpreted() {
         assert!(host(variances.square() + means).is_empty());
     }
@@ -347,7 +347,7 @@ fn selections_among_more_columns_than_the_type_counts_are_errors_where_they_are_
         matches!(error, LazyError::TooManyTracked { columns, .. } if columns == n),
         "{error}"
     );
-    // Without a gradient they are right.
+    // Without a gradient the values are right.
     let smallest: Tensor<2> = LazyTensor::vj(y).min(Axis::J);
     assert_eq!(host(smallest), [0.0]);
 }

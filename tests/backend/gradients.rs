@@ -1,4 +1,4 @@
-//! Gradients through Burn's autodiff against central differences of dense sums in `f64`.
+//! Gradients through Burn's autodiff, against central differences of dense sums in `f64`.
 
 use burn::{
     module::Param,
@@ -16,7 +16,7 @@ use super::{
 
 const D: usize = 3;
 
-/// The relative error of gradients in each type: 1e-6 in `f64`.
+/// The types with the relative error of gradients in them: 1e-6 in `f64`.
 fn types() -> Vec<(DType, f64)> {
     dtypes()
         .into_iter()
@@ -65,7 +65,7 @@ fn check_case(case: &Case, axis: Axis, dtype: DType, tolerance: f64) {
 
 #[test]
 fn gradients_of_each_operation_equal_central_differences() {
-    // Over axes and in types by turns: the gradients by rows and by columns are sums over either axis.
+    // Axes and types alternate between the cases. Gradients by rows and by columns are sums over either axis.
     let types = types();
     for (turn, case) in cases().iter().enumerate() {
         let axis = [Axis::J, Axis::I][turn % 2];
@@ -83,7 +83,8 @@ fn gradients_of_algebra_and_kernels_equal_central_differences() {
     }
 }
 
-/// A differentiable reduction of formulas of `x_i`, `y_j` and `p`, and its value on the host.
+/// The name of a differentiable reduction of a formula of `x_i`, `y_j` and `p`, the reduction, and its value on the
+/// host.
 type Reduced = (
     &'static str,
     fn(&LazyTensor, &LazyTensor, &LazyTensor) -> Tensor<2>,
@@ -94,13 +95,13 @@ fn squared_distance(x: &[f64], y: &[f64]) -> f64 {
     x.iter().zip(y).map(|(x, y)| (x - y).powi(2)).sum()
 }
 
-/// For each row of `x`, `of` the row and all rows of `y`.
+/// The values of `of` for each row of `x`. `of` gets the row and all rows of `y`.
 fn rows(x: &[f64], y: &[f64], of: impl Fn(&[f64], Vec<&[f64]>) -> Vec<f64>) -> Vec<f64> {
     let of = |row| of(row, y.chunks(D).collect());
     x.chunks(D).flat_map(of).collect()
 }
 
-/// The `k` smallest of each component of `of` in ascending order, one after the other.
+/// The `k` smallest values of each component of `of`, in ascending order.
 fn smallest(x: &[f64], y: &[f64], k: usize, of: impl Fn(&[f64], &[f64]) -> Vec<f64>) -> Vec<f64> {
     rows(x, y, |x, ys| {
         let values: Vec<Vec<f64>> = ys.iter().map(|y| of(x, y)).collect();
@@ -306,7 +307,7 @@ fn gradients_of_each_reduction_equal_central_differences() {
     let types = types();
     for (number, (dtype, tolerance)) in types.iter().copied().enumerate() {
         let device = device().autodiff();
-        // In types by turns.
+        // Types alternate between the reductions.
         let own = REDUCTIONS.into_iter().skip(number).step_by(types.len());
         for (name, lazy, dense) in own {
             let leaf = |v: &[f64], rows| tensor(v, [rows, D], dtype, &device).require_grad();
@@ -342,7 +343,7 @@ fn gradients_of_each_reduction_equal_central_differences() {
 
 #[test]
 fn gradients_of_products_with_zeros_are_products_of_the_others() {
-    // No zero, one, and two in a row.
+    // Rows with no zero, with one, and with two.
     let (x, y) = ([2.0, 0.0, 1.0], [0.0, -1.0, -1.0, 0.5]);
     for (dtype, tolerance) in types() {
         let device = device().autodiff();
@@ -376,9 +377,9 @@ fn gradients_of_equal_values_go_to_the_first() {
     assert_eq!(gradient(|f| f.min(Axis::J)), [0.0, 1.0, 0.0, 0.0, 0.0]);
     assert_eq!(gradient(|f| f.max(Axis::J)), [1.0, 0.0, 0.0, 0.0, 0.0]);
     assert_eq!(gradient(|f| f.kmin(3, Axis::J)), [0.0, 1.0, 1.0, 1.0, 0.0]);
-    // More than there are: infinities have no gradient.
+    // The list is longer than there are columns. Its infinities have no gradient.
     assert_eq!(gradient(|f| f.kmin(8, Axis::J)), [1.0; 5]);
-    // The indices alone are no function to differentiate.
+    // Indices have no gradient, and do not disturb the gradient of the values.
     let y = Tensor::<2>::from_floats(values, &device).require_grad();
     let (least, at): (Tensor<2>, Tensor<2, Int>) = (LazyTensor::vj(y.clone())
         * LazyTensor::vi(Tensor::<2>::ones([1, 1], &device)))
@@ -415,7 +416,7 @@ fn halves_are_differentiated_in_single_precision() {
         let expected = differences(&p, &|p| dense(&x, &y, p));
         assert_gradient("p", &pt, &gradients, &expected, tolerance);
 
-        // Added up in halves, a sum of this many ones would stop growing.
+        // A sum of this many ones in 16 bits would stop growing.
         let ones = LazyTensor::vi(tensor(&vec![1.0; many], [many, 1], dtype, &device));
         let pt = tensor(&[1.0], [1], dtype, &device).require_grad();
         let one = LazyTensor::vj(tensor(&[1.0], [1, 1], dtype, &device));
@@ -425,8 +426,8 @@ fn halves_are_differentiated_in_single_precision() {
     }
 }
 
-/// A formula of `x_i`, `y_j` and a parameter, its derivative by the parameter, the axis that is reduced
-/// and the sizes of both.
+/// A formula of `x_i`, `y_j` and a parameter, its derivative by the parameter, the reduced axis, and the numbers of
+/// rows and columns.
 type OfParameter = (
     fn(&LazyTensor, &LazyTensor, &LazyTensor) -> LazyTensor,
     fn(f64, f64, f64) -> f64,
@@ -436,8 +437,8 @@ type OfParameter = (
 
 #[test]
 fn parameters_of_many_rows_have_gradients() {
-    // So many numbers that they are added up to 65536 rows in the kernel: in one turn and a part of the
-    // next, and in three; of places, too.
+    // There are so many rows that the kernel adds them up into 65536 rows. 70,000 rows take one turn and a part of the
+    // next, 140,001 rows take three turns. The last case has indices of rows.
     let d = 64;
     let cases: [OfParameter; 3] = [
         (|x, y, p| x * y * p, |x, y, _| x * y, Axis::J, [70_000, 2]),
@@ -481,7 +482,7 @@ fn parameters_of_many_rows_have_gradients() {
 
 #[test]
 fn rows_of_several_parameters_in_batches_are_added_up() {
-    // 32768 rows of each batch are stored.
+    // The kernel adds the rows of each batch up into 32768 rows.
     let (m, batches, d) = (50_000, 2, 63);
     let device = device().autodiff();
     let x: Vec<f64> = (0..batches * m).map(|k| (k % 11) as f64 - 3.0).collect();
@@ -567,7 +568,7 @@ fn only_tracked_operands_get_gradients() {
     let device = device().autodiff();
     let x = Tensor::<2>::ones([3, 2], &device).require_grad();
     let y = Tensor::<2>::ones([4, 2], &device);
-    // An operand of a device without autodiff is a constant.
+    // An operand on a device without autodiff is a constant.
     let b = Tensor::<2>::ones([4, 1], &super::support::device());
     let out = LazyTensor::vi(x.clone())
         .dot(LazyTensor::vj(y.clone()))
@@ -608,7 +609,7 @@ fn incoming_gradients_of_any_layout_are_read() {
     let v_ij = LazyTensor::vi(xt.clone()) * LazyTensor::vj(tensor(&y, [N, D], DType::F32, &device));
     let out: Tensor<2> = v_ij.sum(Axis::J);
     let weights = Random::new(14).vec(M * D);
-    // The gradient comes back transposed.
+    // The cotangent is a transposed view.
     let gradients = (out.swap_dims(0, 1) * tensor(&weights, [D, M], DType::F32, &device))
         .sum()
         .backward();
@@ -617,7 +618,7 @@ fn incoming_gradients_of_any_layout_are_read() {
         .map(|t| weights[t % D * M + t / D] * total(t % D))
         .collect();
     assert_gradient("x", &xt, &gradients, &expected, 1e-5);
-    // The gradient of a sum is one value, expanded.
+    // The cotangent of a sum is one value that is expanded.
     let out: Tensor<2> = v_ij.sum(Axis::J);
     let gradients = out.sum().backward();
     let expected: Vec<f64> = (0..M * D).map(|t| total(t % D)).collect();
@@ -651,7 +652,7 @@ fn a_symbolic_gradient_is_that_of_autodiff_and_differentiable() {
         let gradients = (first * tensor(&direction, [M, D], dtype, &device))
             .sum()
             .backward();
-        // Hessian times direction, in closed form: row i of the gradient depends on row i only.
+        // The Hessian times the direction in closed form. Row i of the gradient depends only on row i.
         let mut expected = vec![0.0; M * D];
         for i in 0..M {
             for b in y.chunks(D) {
@@ -724,7 +725,7 @@ fn norms_have_zero_gradient_at_the_origin() {
     let distance = (LazyTensor::vi(x.clone()) - LazyTensor::vj(x.clone().detach())).norm();
     let out: Tensor<2> = distance.sum(Axis::J);
     let gradients = out.sum().backward();
-    // Each point has one other point, at (2, -1).
+    // For each point there is one other point, at (2, -1).
     let s = 5.0f64.sqrt();
     let expected = [-2.0 / s, 1.0 / s, 2.0 / s, -1.0 / s];
     assert_gradient("x", &x, &gradients, &expected, 1e-5);
@@ -754,7 +755,7 @@ fn a_module_with_a_learned_kernel_trains() {
     let model = |scales: [f64; 2]| Kernel {
         log_scales: Param::from_data(scales.map(f64::ln), &device),
     };
-    // What a kernel of known scales gives is learned.
+    // The values of a kernel with known scales are learned.
     let goal = model([0.5, 2.0])
         .smooth(x.clone(), x.clone(), t.clone())
         .detach();
@@ -768,7 +769,7 @@ fn a_module_with_a_learned_kernel_trains() {
     }
     let scales = host(learned.log_scales.val().exp());
     assert_close("scales", &scales, &[0.5, 2.0], 2e-2);
-    // The same without autodiff.
+    // The same model without autodiff.
     let inner = |t: Tensor<2>| t.inner();
     let plain = Kernel {
         log_scales: Param::from_tensor(learned.log_scales.val().inner()),

@@ -1,5 +1,5 @@
-//! What a new user tries: formulas of one axis, tensors in operators, derivatives by the same tensor, forms
-//! that return errors.
+//! What a new user tries: formulas of one axis, tensors in operators, derivatives by the same tensor, and forms that
+//! return errors.
 
 use burn::{prelude::*, tensor::DType};
 use burn_lazy::{Axis, Complex, IntoLazy, LazyError, LazyTensor, ScalarOp, kernels};
@@ -39,7 +39,7 @@ fn a_formula_of_one_axis_is_evaluated() {
         let of_parameters: Tensor<1> = (LazyTensor::pm(p).exp() * 2.0).evaluate();
         assert_eq!(of_parameters.dims(), [6]);
         assert_close("parameters", &host(of_parameters), &expected, tolerance);
-        // Batches of parameters, and of rows beside a parameter of each batch.
+        // Batches of parameters, and batches of rows with a parameter for each batch.
         let p: Tensor<2> = (LazyTensor::pm(values([3, 2])).exp() * 2.0).evaluate();
         assert_eq!(p.dims(), [3, 2]);
         assert_close("batches of parameters", &host(p), &expected, tolerance);
@@ -53,7 +53,7 @@ fn a_formula_of_one_axis_is_evaluated() {
             .collect();
         assert_close("batches of rows", &host(product), &expected, tolerance);
     }
-    // Indices, and what simplification makes a constant.
+    // Indices, and a formula that simplification turns into a constant.
     let x = LazyTensor::vi(floats(&[5.0, 6.0, 7.0], [3, 1]));
     let indexed: Tensor<2> = (&x * 0.0 + LazyTensor::row_index()).evaluate();
     assert_eq!(host(indexed), [0.0, 1.0, 2.0]);
@@ -86,7 +86,7 @@ fn what_cannot_be_evaluated_is_named() {
     assert!(matches!(error, LazyError::MissingAxis { .. }));
     let error = 2.0.into_lazy().unwrap().try_evaluate::<1>().unwrap_err();
     assert!(matches!(error, LazyError::NoTensor(_)));
-    // And who reduces over what is not there is told of it.
+    // A reduction over an axis whose size is unknown names `evaluate` in its error.
     for error in [
         x.exp().try_sum::<2>(Axis::J).unwrap_err(),
         x.exp().try_mean::<2>(Axis::J).unwrap_err(),
@@ -119,7 +119,7 @@ fn what_is_evaluated_is_differentiable() {
     }
 }
 
-/// The error that says that a tensor in an operator could be meant otherwise.
+/// Asserts that the tensor in an operator is refused because it could have several meanings.
 #[track_caller]
 fn assert_unclear(result: Result<LazyTensor, LazyError>, parts: &[&str]) {
     let error = match result {
@@ -177,14 +177,14 @@ fn a_tensor_in_an_operator_that_could_be_meant_otherwise_is_refused() {
         .map(|_| k.clone());
     assert_unclear(weights, &["[7]"]);
     assert_unclear(kernels::try_gaussian(&x, &y, zeros([5, 1])), &["[5, 1]"]);
-    // Also where the size is known only later.
+    // The tensor is refused even if the size becomes known only later.
     let features = LazyTensor::vi(zeros([5, 1])) * zeros([7]);
     assert_unclear(
         features.try_add(LazyTensor::vj(zeros([7, 1]))),
         &["`p0` of shape [7]", "N = 7"],
     );
     assert_unclear((LazyTensor::offset() * zeros([7])).try_mul(&k), &["N = 7"]);
-    // Batches: what is as long as rows or columns, or longer than the batch.
+    // Batches: tensors that are as long as the rows or columns, or longer than the batch.
     let b = LazyTensor::vi(zeros([2, 5, 3])) * LazyTensor::vj(zeros([7, 3]));
     assert_unclear(b.try_mul(zeros([7, 3])), &["[7, 3]"]);
     assert_unclear(b.try_mul(zeros([2, 5, 3])), &["[2, 5, 3]"]);
@@ -198,13 +198,13 @@ fn a_tensor_in_an_operator_that_could_be_meant_otherwise_is_refused() {
 fn a_tensor_in_an_operator_that_can_only_be_a_parameter_is_one() {
     let (x, y) = (LazyTensor::vi(zeros([5, 3])), LazyTensor::vj(zeros([7, 3])));
     let k = (-x.sqdist(&y)).exp();
-    // One number, also where there is one row.
+    // A single number, even if there is only one row.
     assert!(k.try_mul(zeros([1])).is_ok());
     let single = LazyTensor::vi(zeros([1, 3])).sqdist(LazyTensor::vj(zeros([1, 3])));
     assert!(single.try_mul(zeros([1])).is_ok());
     let number = zeros([1]);
     assert!(single.try_mul(&number).is_ok());
-    // As many as there are components, whatever the numbers of rows and columns.
+    // As many numbers as components, whatever the numbers of rows and columns.
     for (m, n) in [(3, 7), (5, 3), (3, 3)] {
         let (x, y) = (LazyTensor::vi(zeros([m, 3])), LazyTensor::vj(zeros([n, 3])));
         let scaled = x.try_div(zeros([3])).unwrap() - &y / zeros([3]);
@@ -214,13 +214,13 @@ fn a_tensor_in_an_operator_that_can_only_be_a_parameter_is_one() {
         assert!(kernels::try_rational_quadratic(&x, &y, zeros([3]), zeros([1])).is_ok());
         assert!(x.try_clamp(zeros([3]), zeros([3])).is_ok());
     }
-    // Features of another number than there are rows or columns.
+    // A number of features that is not the number of rows or columns.
     assert_eq!(k.try_mul(zeros([4])).unwrap().dim(), 4);
-    // What is said is what is meant.
+    // With an explicit constructor the meaning is clear.
     assert_eq!((&k * LazyTensor::pm(zeros([7]))).shape(), [5, 7, 7]);
     assert_eq!((&k * LazyTensor::vj(zeros([7, 1]))).shape(), [5, 7, 1]);
     assert_eq!((&k * LazyTensor::pm(zeros([4, 1]))).shape(), [4, 5, 7, 1]);
-    // One for each of a batch.
+    // One parameter for each matrix of a batch.
     let b = LazyTensor::vi(zeros([2, 5, 3])) * LazyTensor::vj(zeros([7, 3]));
     assert_eq!((&b * zeros([2, 3])).shape(), [2, 5, 7, 3]);
     assert_eq!((&b * zeros([2, 1])).shape(), [2, 5, 7, 3]);
@@ -231,10 +231,10 @@ fn a_tensor_in_an_operator_that_can_only_be_a_parameter_is_one() {
     );
     let k = kernels::try_rational_quadratic(&x, &y, zeros([2, 3]), zeros([2, 1]));
     assert_eq!(k.unwrap().shape(), [2, 5, 7, 1]);
-    // And it stays one.
+    // Operands that are added later do not change the meaning.
     let later = LazyTensor::vi(zeros([2, 5, 3])) * zeros([2, 3]);
     assert!(later.try_add(LazyTensor::vj(zeros([2, 3]))).is_ok());
-    // Values, by value and by reference, on either side.
+    // Tensors and formulas by value and by reference, on either side.
     let w = floats(&[2.0], [1]);
     let one = LazyTensor::vi(floats(&[3.0], [1, 1]));
     for product in [
@@ -255,7 +255,7 @@ fn a_leaf_that_is_not_there_is_an_error_in_every_derivative() {
     let s = x.sqdist(&y);
     let other = LazyTensor::vi(zeros([5, 3]));
     let copy = LazyTensor::vi(zeros([5, 3]) + 0.0);
-    // The rows of y are no columns.
+    // The rows of y are not its columns.
     let turned = y.t();
     let parameter = LazyTensor::pm(zeros([3]));
     for v in [&other, &copy, &turned, &parameter] {
@@ -272,7 +272,7 @@ fn a_leaf_that_is_not_there_is_an_error_in_every_derivative() {
             assert_says(&error, &["not in the formula", "(x0 - y0)"]);
         }
     }
-    // What has gone by differentiation was there.
+    // A leaf that differentiation has removed was in the formula, so it is no error.
     let linear = (&x * 2.0).inner_sum();
     let second: Tensor<2> = linear.grad(&x, 1.0).grad(&x, &x).evaluate();
     assert_eq!(host(second), [0.0; 15]);
@@ -280,7 +280,7 @@ fn a_leaf_that_is_not_there_is_an_error_in_every_derivative() {
     assert_eq!(host(zero), [0.0; 5]);
 }
 
-/// $\sum_j (x_i - y_j)^2 x_i$ where each of three handles of one tensor is a leaf.
+/// $\sum_j (x_i - y_j)^2 x_i$, where each of three handles of one tensor is a separate leaf.
 fn three_handles(x: &Tensor<2>, y: &Tensor<2>) -> LazyTensor {
     let leaf = || LazyTensor::vi(x.clone());
     (leaf() - LazyTensor::vj(y.clone())) * (leaf() - LazyTensor::vj(y.clone())) * leaf()
@@ -313,7 +313,7 @@ fn handles_of_one_tensor_are_one_variable() {
                         .map(|x| y.iter().map(|y| f(*x, *y)).sum())
                         .collect()
                 };
-                // (x - y)^2 x, 2 (x - y) x + (x - y)^2, 4 (x - y) + 2 x.
+                // The formula (x - y)^2 x, and its derivatives 2 (x - y) x + (x - y)^2 and 4 (x - y) + 2 x.
                 let first = sum(&|x, y| 2.0 * (x - y) * x + (x - y) * (x - y));
                 let second = sum(&|x, y| 4.0 * (x - y) + 2.0 * x);
                 let of = |f: LazyTensor| host(f.sum::<2>(Axis::J));
@@ -321,7 +321,7 @@ fn handles_of_one_tensor_are_one_variable() {
                 assert_close("diff", &of(f.diff(&v, 1.0)), &first, tolerance);
                 assert_close("jacobian", &of(f.grad_matrix(&v)), &first, tolerance);
                 assert_close("divergence", &of(f.divergence(&v)), &first, tolerance);
-                // The second by yet another handle.
+                // The second derivative is by another handle of the same tensor.
                 let again = LazyTensor::vi(tensor_x.clone());
                 let twice = f.grad(&v, 1.0).grad(&again, 1.0);
                 assert_close("twice", &of(twice), &second, tolerance);
@@ -361,7 +361,7 @@ fn forms_that_return_errors_say_what_the_short_ones_compute() {
         );
     };
     let same = |a: LazyTensor, b: Result<LazyTensor, LazyError>| {
-        // Of some of them NaN.
+        // Values are compared as bits, because some are NaN.
         let bits = |k: LazyTensor| host(k.dense::<3>()).iter().map(|v| v.to_bits()).collect();
         let (a, b): (Vec<u64>, Vec<u64>) = (bits(a), bits(b.unwrap()));
         assert_eq!(a, b);
@@ -436,8 +436,8 @@ fn forms_that_return_errors_say_what_the_short_ones_compute() {
     let vector = Complex::new(zeros([9, 1]), zeros([9, 1]));
     assert!(z.elem(0).try_matmul(vector).is_err());
     let sum: Complex<Tensor<2>> = (&z - &z).sum(Axis::J);
-    // A compiler may fuse a product and a difference, which leaves the rounding error of the product.
+    // A compiler may fuse the product and the difference. The rounding error of the product is left then.
     assert_close("z - z", &host(sum.re), &[0.0; 6], 1e-4);
-    // The operation that is named is the one that is applied.
+    // The operation with this name is the one that is applied.
     assert!(x.try_apply(ScalarOp::Maximum, &y).is_ok());
 }

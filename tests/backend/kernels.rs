@@ -12,7 +12,7 @@ fn sum(f: impl Fn(usize) -> f64) -> f64 {
     (0..D).map(f).sum()
 }
 
-/// The distance in length scales `p + 2`.
+/// The distance of two points in units of the length scales `p + 2`.
 fn distance(x: &[f64], y: &[f64], p: &[f64]) -> f64 {
     sum(|k| ((x[k] - y[k]) / (p[k] + 2.0)).powi(2)).sqrt()
 }
@@ -26,7 +26,7 @@ fn norm(x: &[f64]) -> f64 {
 }
 
 pub fn cases() -> Vec<Case> {
-    /// A case of one component.
+    /// A case with one component.
     macro_rules! kernel {
         ($name:literal, |$x:ident, $y:ident, $p:pat_param| $lazy:expr, |$hx:ident, $hy:ident, $hp:pat_param| $host:expr) => {
             case!($name, |$x, $y, $p| $lazy, |$hx, $hy, $hp| vec![$host])
@@ -151,9 +151,10 @@ fn gradients_at_coinciding_points_are_finite() {
         ("matern12", |x, y| kernels::matern12(x, y, 1.5), 0.0),
         ("matern52", |x, y| kernels::matern52(x, y, 1.5), 0.0),
         ("energy", kernels::energy_distance, 0.0),
-        // |x|^2 on the diagonal, so that one side has half of its gradient.
+        // The value is |x|^2 on the diagonal, and the gradient by one side is half of its
+        // derivative.
         ("arc-cosine 1", |x, y| kernels::arc_cosine(x, y, 1), 1.0),
-        // 3 |x|^4.
+        // The value is 3 |x|^4.
         (
             "arc-cosine 2",
             |x, y| kernels::arc_cosine(x, y, 2),

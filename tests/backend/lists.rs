@@ -1,11 +1,11 @@
-//! Long lists of smallest values, and what a device refuses before anything is queued.
+//! Long lists of smallest values, and reductions that a device refuses before anything is queued.
 
 use burn::prelude::*;
 use burn_lazy::{Axis, LazyError, LazyTensor};
 
 use super::support::*;
 
-/// `values` as the rows of a tensor with one column.
+/// A tensor with one column that has `values` as its rows.
 fn column(values: impl Iterator<Item = f64>) -> Tensor<2> {
     let values: Vec<f64> = values.collect();
     let len = values.len();
@@ -20,7 +20,7 @@ fn lists_of_the_reported_lengths_are_those_of_the_definition() {
         (1, 70_000, 50),
         (1, 70_000, 100),
     ] {
-        // Squares of whole numbers below 4096 are exact.
+        // Squares of integers below 4096 are exact.
         let x: Vec<f64> = (0..m).map(|i| (i * 91 % 1024) as f64).collect();
         let y: Vec<f64> = (0..n).map(|j| (j * 7919 % 2039) as f64).collect();
         let formula = LazyTensor::vi(column(x.iter().copied()))
@@ -47,7 +47,7 @@ fn lists_of_the_reported_lengths_are_those_of_the_definition() {
 #[test]
 fn what_the_device_cannot_end_is_refused_before_it_is_queued() {
     let (n, dim) = (70, 80);
-    // Only drivers that end loops have a reason to refuse anything.
+    // Only drivers that end loops early have a reason to refuse a reduction.
     let limited = format!("{:?}", device()).contains("Wgpu");
     let k = if limited { 1024 } else { 4 };
     let y = Tensor::<2>::ones([n, dim], &device());
@@ -63,14 +63,14 @@ fn what_the_device_cannot_end_is_refused_before_it_is_queued() {
             }
         }
     }
-    // The stream goes on as if it had not been asked for.
+    // The stream goes on as if the refused reduction had not been requested.
     let sum: Tensor<2> = formula.sum(Axis::J);
     assert_eq!(host(sum), vec![2.0 * n as f64; dim]);
 }
 
 #[test]
 fn zeros_of_both_signs_are_equal() {
-    // Far more of them than a list has places, and a few that are less in between.
+    // There are far more zeros than a list has places, and a few smaller values in between.
     let n = 600;
     let mut values: Vec<f64> = (0..n)
         .map(|j| if j % 2 == 0 { 0.0 } else { -0.0 })

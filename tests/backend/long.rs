@@ -1,18 +1,18 @@
-//! Long formulas, which are compiled in pieces, against the same in `f64`.
+//! Long formulas, which are compiled in pieces, against the same formulas in `f64`.
 
 use burn::prelude::*;
 use burn_lazy::{Axis, LazyError, LazyTensor};
 
 use super::{algebra::softdtw, support::*};
 
-/// Rows and columns.
+/// The numbers of rows and columns.
 const SIZES: [usize; 2] = [3, 5];
 
 type Long = dyn Fn(LazyTensor, LazyTensor) -> LazyTensor;
 type Reference = dyn Fn(&[f64], &[f64]) -> f64;
 
-/// Asserts that sums over both axes, smallest values, logarithms of sums of exponentials and gradients of a formula of
-/// `dim` components a row and column are those of `reference`.
+/// Asserts that sums over both axes, smallest values, logarithms of sums of exponentials and gradients of a formula
+/// equal those of `reference`. A row and a column have `dim` components each.
 fn assert_right(what: &str, dim: usize, formula: &Long, reference: &Reference) {
     let [m, n] = SIZES;
     let mut random = Random::new(29);
@@ -45,7 +45,7 @@ fn assert_right(what: &str, dim: usize, formula: &Long, reference: &Reference) {
     }
 }
 
-/// Asserts that the gradients of the sum over all pairs are those of `reference`, by differences.
+/// Asserts that the gradients of the sum over all pairs equal differences of `reference`.
 #[cfg(feature = "autodiff")]
 fn assert_gradients(what: &str, dim: usize, formula: &Long, reference: &Reference) {
     let [m, n] = SIZES;
@@ -104,7 +104,7 @@ fn nested_functions() {
     assert_gradients("nested sines", 1, &nested(9), &nested_reference(9));
 }
 
-/// A loop among functions, of values before it and for values behind it, and a vector of results.
+/// A loop between functions that uses values from before and gives values for later, and a result that is a vector.
 #[test]
 fn loops_and_vectors_in_long_formulas() {
     let dim = 20;

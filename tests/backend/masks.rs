@@ -1,4 +1,4 @@
-//! Operands that are integers and truth values.
+//! Integer and boolean operands.
 
 use burn::{
     prelude::*,
@@ -22,7 +22,7 @@ fn floats<const R: usize>(values: &[f64], shape: [usize; R]) -> Tensor<R> {
     tensor(values, shape, DType::F32, &device())
 }
 
-/// The six comparisons and what they say of two whole numbers.
+/// The six comparisons, and their results for two integers.
 type Compare = fn(f64, f64) -> bool;
 
 fn comparisons() -> [(ScalarOp, Compare); 6] {
@@ -45,7 +45,7 @@ fn a_bool_tensor_masks_rows_columns_and_all() {
     let sum = |mask: &LazyTensor| host(product.mask_where(mask, 0.0).sum::<2>(Axis::J));
     assert_eq!(sum(&rows), [0.0, 60.0, 0.0]);
     assert_eq!(sum(&columns), [10.0, 20.0, 30.0]);
-    // 1 where both hold.
+    // The product of two masks is 1 where both hold.
     assert_eq!(sum(&(&rows * &columns)), [10.0, 60.0, 30.0]);
     for (all, expected) in [(true, [0.0; 3]), (false, [30.0, 60.0, 90.0])] {
         let all = bools(&[all], [1]);
@@ -67,7 +67,7 @@ fn the_type_of_a_formula_is_that_of_its_floats() {
             assert_eq!(sums.dtype(), dtype);
             assert_eq!(host(sums), [-0.5, -1.5]);
         }
-        // Formulas of nothing else.
+        // Formulas whose operands are all integer or boolean.
         let counts = LazyTensor::vi(bools(&[true, false], [2, 1])) + &labels;
         let sums: Tensor<2> = counts.sum(Axis::J);
         assert_eq!(sums.dtype(), DType::F32);
@@ -81,7 +81,7 @@ fn the_type_of_a_formula_is_that_of_its_floats() {
     }
 }
 
-/// Whole numbers at which F32, digits and signs change.
+/// Integers at which the precision of F32, the number of digits, or the sign changes.
 const WHOLE: [i64; 17] = [
     0,
     1,
@@ -129,7 +129,7 @@ fn labels_of_any_size_are_compared_exactly_with_numbers() {
     let large = [1e300, -1e300, 4e9, -4e9, 1e15, -1e15];
     let whole = WHOLE.map(|number| number as f64);
     let numbers = whole.iter().chain(&halves).chain(&infinite).chain(&large);
-    // A list at a time, so that there are few kernels.
+    // Each call compares a whole list, so that there are few kernels.
     for number in some_of(numbers, 5) {
         for (op, holds) in comparisons() {
             let values: Tensor<2> = a.try_apply(op, *number).unwrap().evaluate();
@@ -140,7 +140,7 @@ fn labels_of_any_size_are_compared_exactly_with_numbers() {
             assert_eq!(host(values), expected, "{op} {number}");
         }
     }
-    // From the other side.
+    // The number is on the left side.
     let values: Tensor<2> = 16_777_217.0.into_lazy().unwrap().less(&a).evaluate();
     let expected: Vec<f64> = whole.iter().map(|a| f64::from(16_777_217.0 < *a)).collect();
     assert_eq!(host(values), expected);
@@ -234,7 +234,7 @@ fn labels_beside_halves_are_exact() {
         if !device.supports_dtype(dtype) {
             continue;
         }
-        // Halves do not tell these apart.
+        // F16 and BF16 cannot distinguish these labels.
         let labels = ints(&[2_049, 2_048, 70_000, 70_001], [4, 1]);
         let x = LazyTensor::vi(tensor(&[1.0; 4], [4, 1], dtype, &device));
         let (a, b) = (LazyTensor::vi(labels.clone()), LazyTensor::vj(labels));
@@ -280,7 +280,7 @@ fn errors_show_the_shape_that_was_given() {
     );
     let error = LazyTensor::try_vi(ints(&[1], [1])).unwrap_err().to_string();
     assert!(error.contains("[.., M, D]"), "{error}");
-    // There is no derivative by whole numbers.
+    // There is no derivative by integers.
     let error = (&labels * 2.0).try_grad(&labels, 1.0);
     assert!(error.is_err());
 }
@@ -305,8 +305,8 @@ fn masks_of_tracked_formulas_have_no_gradient_and_select_that_of_others() {
         let mask = Tensor::<2, Bool>::from_data([[false], [false], [true]], &device);
         let (x_i, x_j) = (LazyTensor::vi(x.clone()), LazyTensor::vj(x.clone()));
         let same = LazyTensor::vi(labels.clone()).equal(LazyTensor::vj(labels));
-        // x_i x_j over pairs of one label, without the third column, whose derivative is by hand:
-        // x_0^2 + x_2 x_0 + x_1^2.
+        // The formula is x_i x_j over pairs with the same label, without the third column. The sum
+        // is x_0^2 + x_2 x_0 + x_1^2, differentiated by hand.
         let products = (x_i * x_j).mask_where(1.0 - same, 0.0);
         let sum: Tensor<2> = products.mask_where(LazyTensor::vj(mask), 0.0).sum(Axis::J);
         let gradient = x.grad(&sum.sum().backward()).unwrap();
@@ -334,17 +334,17 @@ fn masks_may_come_from_tracked_tensors_or_from_outside_of_autodiff() {
             LazyTensor::row_index().equal(LazyTensor::pm(least.reshape([1]))),
         ),
     ] {
-        // x_i x_j where i does not count, in either order of the operands.
+        // The formula is x_i x_j, or 0 for masked rows i, with the operands in either order.
         let products = LazyTensor::vi(x.clone()) * LazyTensor::vj(x.clone());
         for formula in [products.mask_where(&masked, 0.0), (1.0 - masked) * products] {
             let sum: Tensor<2> = formula.sum(Axis::J);
             assert_close(what, &host(sum.clone()), &[0.75, 0.0, 3.0], 1e-6);
             let gradient = x.grad(&sum.sum().backward()).unwrap();
-            // The sum of x is 1.5, that of what counts 2.5.
+            // The sum of x is 1.5, and the sum of the rows that are not masked is 2.5.
             assert_close(what, &host(gradient), &[4.0, 2.5, 4.0], 1e-6);
         }
     }
-    // The number of tracked operands is limited wherever the first one is from.
+    // The number of tracked operands is limited even if the first operand is not tracked.
     let mut many = LazyTensor::vj(tensor(&data, [3, 1], DType::F32, &device()));
     for _ in 0..16 {
         many = many + LazyTensor::vi(x.clone() * 1.0);

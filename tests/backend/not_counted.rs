@@ -1,6 +1,6 @@
-//! Gradients where pairs do not count: masked, padded, dropped or empty. What does not count is NaN, infinite or huge
-//! here, and values and gradients are those without it, by dense arithmetic in `f64` or by the formula over fewer
-//! rows and columns.
+//! Gradients if some pairs do not count: masked, padded, dropped or empty. The values that do not count are NaN,
+//! infinite or huge. Results and gradients must equal those without them, computed by dense arithmetic in `f64` or by
+//! the formula over fewer rows and columns.
 
 use burn::{prelude::*, tensor::DType};
 use burn_lazy::{Axes, Axis, LazyTensor};
@@ -23,7 +23,7 @@ fn points(seed: u64, len: usize) -> Vec<f64> {
     Random::new(seed).vec(len)
 }
 
-/// Forces $-\sum_j \nabla 1 / |x_i - x_j|$ on charges, with all pairs but those of a charge with itself.
+/// Forces $-\sum_j \nabla 1 / |x_i - x_j|$ on charges, over all pairs of different charges.
 fn forces(x: &[f64], dim: usize) -> Vec<f64> {
     let n = x.len() / dim;
     let mut forces = vec![0.0; x.len()];
@@ -43,7 +43,7 @@ fn forces(x: &[f64], dim: usize) -> Vec<f64> {
 fn forces_of_a_coulomb_sum_without_the_own_charge_are_finite() {
     let (n, dim) = (7, 3);
     let x = points(1, n * dim);
-    // Each pair is in the sum twice.
+    // Each pair occurs twice in the sum.
     let by_one = forces(&x, dim);
     let by_both: Vec<f64> = by_one.iter().map(|f| 2.0 * f).collect();
     type Energy = fn(&LazyTensor, &LazyTensor) -> LazyTensor;
@@ -68,7 +68,7 @@ fn forces_of_a_coulomb_sum_without_the_own_charge_are_finite() {
         let total: Tensor<1> = masked.sum(Axes::Both);
         let gradient = position.grad(&total.sum().backward()).unwrap();
         assert_close("values", &host(gradient), &by_both, 1e-5);
-        // Symbolically, over either axis.
+        // Symbolic derivatives, over either axis.
         let (inner_a, inner_b) = (a.inner(), b.inner());
         let masked = masks[turn % 2](&energy(&inner_a, &inner_b), &offset);
         let rows: Tensor<2> = masked.grad(&inner_a, 1.0).sum(Axis::J);
@@ -82,7 +82,7 @@ fn forces_of_a_coulomb_sum_without_the_own_charge_are_finite() {
 fn an_empty_row_of_logsumexp_has_no_gradient() {
     let (m, n) = (4, 5);
     let (x, y) = (points(2, m), points(3, n));
-    // Row 1 has no column.
+    // Row 1 has no column that counts.
     let empty: Vec<f64> = (0..m).map(|i| f64::from(i == 1)).collect();
     let bias: Vec<f64> = empty
         .iter()
@@ -110,14 +110,14 @@ fn an_empty_row_of_logsumexp_has_no_gradient() {
             1 => scores + LazyTensor::vi(float(&bias, [m, 1])),
             _ => (0.5 - LazyTensor::vi(float(&empty, [m, 1]))).if_else(scores, f64::NEG_INFINITY),
         };
-        // Over rows as well, where they are columns.
+        // One way reduces over rows, with the transposed formula.
         let sums: Tensor<2> = if way == 1 {
             scores.t().logsumexp(Axis::I)
         } else {
             scores.logsumexp(Axis::J)
         };
         assert_eq!(host(sums.clone())[1], f64::NEG_INFINITY);
-        // Dropped by a slice, or by a mask.
+        // The row is dropped by a slice or by a mask.
         let loss = match way {
             0 => sums.clone().narrow(0, 0, 1).sum() + sums.narrow(0, 2, m - 2).sum(),
             _ => {
@@ -136,7 +136,7 @@ fn a_query_that_attends_to_nothing_leaves_the_gradients_of_others_alone() {
     let (m, n, d) = (3, 4, 2);
     let (q, k, v) = (points(4, m * d), points(5, n * d), points(6, n * d));
     let run = |queries: &[usize], keys: usize, way: usize| -> (Vec<f64>, [Vec<f64>; 3]) {
-        // The last query sees nothing in ways 0 to 3; the last key is padded in way 4.
+        // In ways 0 to 3 the last query sees no key. In way 4 the last key is padding.
         let (m, padded) = (queries.len(), keys - n);
         let pick: Vec<f64> = queries
             .iter()
@@ -162,7 +162,7 @@ fn a_query_that_attends_to_nothing_leaves_the_gradients_of_others_alone() {
             0 => scores.mask_where(b, f64::NEG_INFINITY),
             1 => (0.5 - b).if_else(scores, f64::NEG_INFINITY),
             2 => scores + LazyTensor::vi(float(&bias, [m, 1])),
-            // Causal beside it: no key is hidden from all.
+            // Combined with another mask, as a causal mask would be. No key is hidden from all queries.
             3 => scores.mask_where(
                 b.maximum(LazyTensor::offset().greater(100.0)),
                 f64::NEG_INFINITY,
@@ -190,7 +190,7 @@ fn a_query_that_attends_to_nothing_leaves_the_gradients_of_others_alone() {
         assert_close("values", &by_k, &want_k, 1e-5);
         assert_close("values", &by_v, &want_v, 1e-5);
     }
-    // Keys that are padded with NaN, and their values with infinities.
+    // Padded keys are NaN, and their values are infinite.
     let (got, [by_q, by_k, by_v]) = run(&[0, 1], n + 2, 4);
     assert_close("values", &got, &want, 1e-5);
     assert_close("values", &by_q, &want_q, 1e-5);
@@ -206,7 +206,7 @@ fn a_query_that_attends_to_nothing_leaves_the_gradients_of_others_alone() {
 
 #[test]
 fn values_of_pairs_that_are_hidden_do_not_count() {
-    // The last value is NaN, and seen by no query, though the mask is of pairs.
+    // The last value is NaN. No query sees it, but the mask is a mask of pairs.
     let (q, k) = (
         float::<2>(&points(7, 3), [3, 1]),
         float::<2>(&points(8, 4), [4, 1]),
@@ -322,10 +322,10 @@ const FORMULAS: [Formula; 6] = [
     |x, y, p| (x.sqdist(y) + p.elem(1).square()).powf(-0.5) * x.elem(0).cos() + 1.0,
 ];
 
-/// A reduction of a formula, with a weight.
+/// A reduction of a formula. Some use the weight.
 type Reduce = fn(&LazyTensor, &LazyTensor, Axis) -> Tensor<2>;
 
-/// Reductions, and what they give for a column that does not count.
+/// Reductions, with the value that a masked pair has for each.
 const REDUCTIONS: [(f64, Reduce); 8] = [
     (0.0, |f, _, axis| f.sum(axis)),
     (1.0, |f, _, axis| f.prod(axis)),
@@ -343,10 +343,10 @@ const REDUCTIONS: [(f64, Reduce); 8] = [
 struct Case {
     formula: usize,
     reduction: usize,
-    /// How many rows and columns count, and how many are padded.
+    /// The number of rows that count, and the number of padded rows.
     rows: [usize; 2],
     columns: [usize; 2],
-    /// By what kind of mask.
+    /// The kind of mask.
     mask: usize,
     bad: usize,
     seed: u64,
@@ -367,14 +367,14 @@ fn case(reduction: usize) -> impl Strategy<Value = Case> {
 }
 
 impl Case {
-    /// The types of the device by turns.
+    /// The types of the device alternate between the cases.
     fn dtype(&self) -> DType {
         let dtypes = dtypes();
         dtypes[self.seed as usize % dtypes.len()].0
     }
 
-    /// The result and the gradients by rows, columns, parameter and weight, all without what is padded, and the
-    /// gradients of that.
+    /// The result, the gradients by rows, columns, parameter and weight without the padding, and the gradients of the
+    /// padding.
     fn run(&self, padded: bool) -> (Vec<f64>, [Vec<f64>; 4], Vec<f64>) {
         let bad = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e30, 0.0][self.bad];
         let mut random = Random::new(self.seed);
@@ -412,15 +412,15 @@ impl Case {
                 formula.mask_where(rows, nothing).mask_where(past, nothing)
             }
         };
-        // A weight of 0 for what is padded, unless the mask sees to it.
+        // Padded columns have a weight, too. Only the mask removes them.
         let weight = LazyTensor::vj(w.clone());
-        // Over rows, where they are columns.
+        // One kind of mask reduces over rows, with the transposed formula.
         let out = match self.mask {
             1 => reduce(&formula.t(), &weight.t(), Axis::I),
             _ => reduce(&formula, &weight, Axis::J),
         };
         let kept = out.narrow(0, 0, m);
-        // The k smallest of too few are infinite.
+        // Missing values of a list of the k smallest are infinite.
         let finite = kept.clone().is_finite().float().cast(dtype);
         let loss = (kept.clone().clamp(-1e6, 1e6) * finite).square().sum();
         let gradients = loss.backward();

@@ -8,7 +8,7 @@ use super::support::*;
 const M: usize = 5;
 const N: usize = 7;
 
-/// Points and a matrix of two components, by their values.
+/// The values of points and of a matrix with two components.
 struct Values {
     x: Vec<f64>,
     y: Vec<f64>,
@@ -25,7 +25,7 @@ impl Values {
         }
     }
 
-    /// `exp(-|x_i - y_j|^2) z_ij`, at `(i N + j) 2 + k`.
+    /// The values of `exp(-|x_i - y_j|^2) z_ij`, with component k at `(i N + j) 2 + k`.
     fn products(&self) -> Vec<f64> {
         let kernel = |i: usize, j: usize| {
             let square = |k: usize| (self.x[i * 3 + k] - self.y[j * 3 + k]).powi(2);
@@ -74,7 +74,7 @@ fn a_matrix_is_a_factor_of_each_pair() {
             assert_close("sums", &got, &sums(&entries, axis), tolerance);
         }
         assert_close("entries", &host(k.dense::<3>()), &entries, tolerance);
-        // The largest entry of each row, and where it is.
+        // The largest entry of each row, and its column.
         let (largest, found) = k.elem(0).max_argmax::<2>(Axis::J);
         let rows: Vec<f64> = entries.iter().step_by(2).copied().collect();
         let largest_of = |row: &[f64]| row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -102,7 +102,7 @@ fn transposes_blocks_and_diagonals_take_their_entries() {
         &sums_of_columns,
         1e-5,
     );
-    // Both in one formula are two matrices.
+    // A matrix and its transpose in one formula are two matrices.
     let square = k.block(0..M, 0..M);
     let both = host((&square + square.t()).dense::<3>());
     let want: Vec<f64> = (0..M * M)
@@ -152,7 +152,7 @@ fn views_are_read_where_they_lie() {
     let values = Values::new();
     let (x, y, z) = values.tensors(DType::F32, &device());
     let want = sums(&values.products(), Axis::J);
-    // Components first, columns before rows, in memory.
+    // In memory the components come first, then columns, then rows.
     let turned = z.clone().permute([2, 1, 0]);
     let turned = Tensor::<3>::from_data(turned.into_data(), &device()).permute([2, 1, 0]);
     let wide = Tensor::cat(vec![z.clone().ones_like(), z.clone(), z.ones_like()], 1);
@@ -172,7 +172,7 @@ fn truth_values_and_whole_numbers_of_pairs_are_read() {
     let kept = LazyTensor::vij(Tensor::<3, Bool>::from_data(kept, &device));
     let masked = (&x * &y).mask_where(kept.equal(0.0), 0.0);
     assert_eq!(host(masked.sum::<2>(Axis::J)), [101.0, 200.0]);
-    // Compared exactly beyond 2^24.
+    // Labels beyond 2^24 are compared exactly.
     let labels = [
         [[16_777_217], [16_777_216], [3]],
         [[3], [16_777_217], [16_777_217]],
@@ -200,7 +200,7 @@ fn pairs_outside_of_ranges_are_left_out() {
         let got = host(k.ranges(&ranges).sum::<2>(axis));
         assert_close("ranges", &got, &sums(&kept, axis), 1e-5);
     }
-    // Nothing is known of entries of blocks.
+    // The entries of a stored matrix have no bounds for blocks.
     let pruned = k.elem(0).prune(Pruning::Exact);
     let want = host(k.elem(0).kmin::<2>(2, Axis::J));
     assert_eq!(host(pruned.kmin::<2>(2, Axis::J)), want);
@@ -236,7 +236,7 @@ fn wrong_matrices_are_named() {
 mod gradients {
     use super::*;
 
-    /// Asserts the gradients of `f` by `x`, `y` and `z`, where their shapes are given.
+    /// Asserts the gradients of `f` by `x`, `y` and `z`.
     fn check<const R: usize>(
         what: &str,
         (x, y): (Tensor<2>, Tensor<2>),
@@ -296,7 +296,7 @@ mod gradients {
             Box::new(|x, y, z| (x.dot(y) * z).logsumexp::<2>(Axis::J).square().sum());
         let least: Box<Function> =
             Box::new(|x, y, z| (x.sqdist(y) * z).min::<2>(Axis::J).sin().sum());
-        // The index of a column stands in the gradient, too.
+        // The gradient also contains the index of a column.
         let places: Box<Function> = Box::new(|x, y, z| {
             let later = LazyTensor::offset().less(0.0);
             let k = x.sqdist(y) * z.square() * (LazyTensor::column_index() + 1.0);

@@ -1,4 +1,4 @@
-//! Operands of pairs where they meet the other features: empty axes, halves, orders of points, solvers.
+//! Operands of pairs in combination with other features: empty axes, 16-bit types, orders of points, and solvers.
 
 use burn::{
     prelude::*,
@@ -16,7 +16,7 @@ fn whole_numbers(shape: [usize; 3], seed: u64) -> Vec<f64> {
     values.iter().map(|value| (value * 4.0).round()).collect()
 }
 
-/// Sums of `x_i z_ij` over an axis, of one component.
+/// Sums of `x_i z_ij` over an axis, with one component.
 fn weighted_sums(
     (m, n): (usize, usize),
     entry: impl Fn(usize, usize) -> f64,
@@ -66,7 +66,7 @@ fn matrices_of_halves_are_read() {
             assert_eq!(sums.dtype(), dtype);
             assert_eq!(host(sums), weighted_sums((4, 9), at, axis), "{dtype:?}");
         }
-        // Whole numbers of pairs are computed with in F32.
+        // In formulas, integers of pairs are computed in F32.
         let labels = (0..36).map(|at| 3000 + at).collect::<Vec<i64>>();
         let labels = Tensor::<3, Int>::from_data(TensorData::new(labels, shape), &device());
         let odd = LazyTensor::vij(labels).equal(LazyTensor::row_index() * 9.0 + 3001.0);
@@ -87,7 +87,7 @@ fn repeated_and_cut_matrices_are_read() {
     assert_eq!(host((x() * columns).sum::<2>(Axis::J)), [6.0; 4]);
     let large: Vec<f64> = (0..2 * 6 * 8).map(f64::from).collect();
     let large = tensor(&large, [2, 6, 8], DType::F32, &device);
-    // Rows and columns from the middle of one batch, which become a matrix of one component.
+    // Rows and columns from the middle of one batch, as a matrix with one component.
     let cut: Tensor<3> = large
         .slice([1..2, 1..5, 2..8])
         .squeeze_dim::<2>(0)
@@ -161,7 +161,7 @@ fn masks_of_pairs_are_transposed_and_cut_too() {
     }
 }
 
-/// Labels in any order sort rows and columns, and so the rows and columns of a matrix.
+/// Labels in any order sort rows and columns, and with them the rows and columns of a matrix.
 #[test]
 fn matrices_follow_the_order_of_labels() {
     let (rows, columns) = (vec![2i64, 0, 1, 2, 0], vec![1i64, 2, 0, 2, 1, 0, 2]);
@@ -191,7 +191,7 @@ fn matrices_follow_the_order_of_labels() {
     assert_eq!(host(k.sum::<1>(Axes::Both)), [total]);
 }
 
-/// A matrix whose pairs are found once has its points sorted. Another factor that has a value for each pair joins them.
+/// A matrix whose pairs are found once has sorted points. It can be combined with an operand of pairs.
 #[test]
 fn matrices_join_arranged_points() {
     let n = 300;
@@ -230,7 +230,7 @@ fn matrices_join_arranged_points() {
     }
 }
 
-/// A square matrix that is symmetric and positive definite, by rows.
+/// A symmetric positive definite matrix, stored by rows.
 fn definite(n: usize) -> Vec<f64> {
     let factor = Random::new(17).vec(n * n);
     let entry = |i: usize, j: usize| -> f64 {
@@ -292,7 +292,7 @@ fn random_numbers_of_pairs_are_uniform_and_independent() {
         let products = a.iter().zip(b).map(|(a, b)| (a - 0.5) * (b - 0.5));
         12.0 * products.sum::<f64>() / count
     };
-    // Each of these is normal with a standard deviation of at most 1 / 64.
+    // Each of these statistics is about normal with a standard deviation of at most 1 / 64.
     let bound = 5.0 / 64.0;
     for seed in [0, 1, 2, 77, 16_777_215] {
         let own = numbers(seed);
@@ -307,7 +307,7 @@ fn random_numbers_of_pairs_are_uniform_and_independent() {
             moved.rotate_left(shift);
             assert!(correlation(&own, &moved).abs() < bound, "{seed} {shift}");
         }
-        // Not the same as of the opposite pair.
+        // Opposite pairs have different numbers.
         let turned: Vec<f64> = (0..m * n).map(|at| own[at % n * n + at / n]).collect();
         let pairs = own.iter().zip(&turned);
         assert!(pairs.filter(|(a, b)| a == b).count() <= m + 2, "{seed}");
@@ -351,7 +351,7 @@ fn random_numbers_of_pairs_are_the_same_in_every_reduction() {
     assert_eq!(host(dropped.block(150..152, 7..10).dense::<3>()), block);
     let diagonal: Vec<f64> = (0..n).map(|at| entries[at * n + at]).collect();
     assert_eq!(host(dropped.diag::<2>()), diagonal);
-    // A seed for each batch.
+    // Each batch has its own seed.
     let batches = &k * LazyTensor::uniform(LazyTensor::pm(seeds)).less(0.5);
     let both = host(batches.sum::<3>(Axis::J));
     assert_close("first batch", &both[..n], &sums, 1e-5);

@@ -1,5 +1,5 @@
-//! Gradients by operands of pairs, where a matrix is the product of a value of the row and one of the column: they are
-//! those of the formula with both as operands.
+//! Gradients by operands of pairs, for matrices that are products of a value of the row and a value of the column. The
+//! gradients must equal those of the formula with both values as operands.
 
 use burn::{prelude::*, tensor::DType};
 use burn_lazy::{Axes, Axis, LazyTensor, Ranges, solve::SolveOptions};
@@ -9,7 +9,7 @@ use super::support::*;
 const M: usize = 5;
 const N: usize = 7;
 
-/// Something of rows, columns and a matrix, each of one component.
+/// A function of rows, columns and a matrix, each with one component.
 type Function = fn(&LazyTensor, &LazyTensor, &LazyTensor) -> Tensor<1>;
 
 fn flat<const R: usize>(tensor: Tensor<R>) -> Tensor<1> {
@@ -17,7 +17,7 @@ fn flat<const R: usize>(tensor: Tensor<R>) -> Tensor<1> {
     tensor.reshape([len])
 }
 
-/// Sums with weights that differ, so that gradients of entries do.
+/// A sum with different weights, so that the gradients of entries differ.
 fn weighed<const R: usize>(tensor: Tensor<R>) -> Tensor<1> {
     let all = flat(tensor);
     let weights: Vec<f64> = (0..all.dims()[0]).map(|at| 1.0 + at as f64 / 4.0).collect();
@@ -25,7 +25,7 @@ fn weighed<const R: usize>(tensor: Tensor<R>) -> Tensor<1> {
     (all.clone() * weights.cast(all.dtype())).sum()
 }
 
-/// Compares the gradients of both ways to write a product.
+/// Compares the gradients of a product that is an operand of pairs with those of a product in the formula.
 fn check<const R: usize>(
     what: &str,
     [a, b]: [(&[f64], [usize; R]); 2],
@@ -40,7 +40,7 @@ fn check<const R: usize>(
         let z = match stored {
             false => &x * &y,
             true => {
-                // No product of matrices, which cards round to TF32.
+                // Not a matrix product, because graphics cards round those to TF32.
                 let product = a.clone() * b.clone().swap_dims(R - 2, R - 1);
                 match R {
                     2 => LazyTensor::vij(product.unsqueeze_dim::<3>(2)),
@@ -158,7 +158,7 @@ fn gradients_of_all_reductions_reach_matrices() {
     ];
     for precision in dtypes() {
         for (what, f) in functions {
-            // Where kernels are compiled, one of each way in which a matrix reaches a gradient.
+            // Where kernels are compiled, only one case for each way in which a matrix contributes to a gradient.
             let ways = [
                 "matrix alone",
                 "softmax",
@@ -174,7 +174,7 @@ fn gradients_of_all_reductions_reach_matrices() {
             check(what, [(&a, [M, 1]), (&b, [N, 1])], precision, f);
         }
     }
-    // Sums within batches, of which the columns are shared.
+    // Batches of rows with shared columns.
     let a = random.vec(3 * M);
     for precision in dtypes() {
         check(
@@ -238,7 +238,8 @@ fn a_repeated_matrix_has_the_sum_of_its_gradients() {
     let k = LazyTensor::vij(row.clone().expand([4, 3, 1])) * (LazyTensor::row_index() + 1.0);
     let gradients = k.sum::<2>(Axis::J).sum().backward();
     assert_gradient("a row", &row, &gradients, &[10.0; 3], 1e-6);
-    // A tensor that is rows, too: of batches, which are as many as rows.
+    // The tensor is used as pairs and as rows. As rows its first axis is the batch, which is as long as the axis of
+    // rows.
     let z = tensor(&Random::new(4).vec(9), [3, 3, 1], DType::F32, &device).require_grad();
     let values = host(z.clone());
     let k = LazyTensor::vij(z.clone()) * LazyTensor::vi(z.clone());
@@ -258,7 +259,7 @@ fn gradients_of_solutions_reach_matrices() {
     let factor = Random::new(6).vec(n * n);
     let b = Random::new(8).vec(n);
     let options = SolveOptions::default().ridge(0.5).tolerance(1e-13);
-    // The matrix and its transpose, so that it stays symmetric where it is moved.
+    // The sum of the matrix and its transpose, so that it stays symmetric when entries change.
     let value = |z: &Tensor<3>| {
         let k = LazyTensor::vij(z.clone());
         let right = tensor(&b, [n, 1], DType::F64, &z.device());
@@ -304,7 +305,7 @@ fn as_many_matrices_as_operands_are_tracked() {
     }
 }
 
-/// Batches are added up a few at a time, as their values for all pairs together are many.
+/// Batches are added up a few at a time, because the values of all pairs of all batches would take too much memory.
 #[test]
 fn a_large_matrix_that_batches_share_has_the_sum_of_their_gradients() {
     let (m, n, dim) = (230, 200, 16);

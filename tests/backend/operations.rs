@@ -1,5 +1,5 @@
-//! Each operation, in formulas of `x_i`, `y_j` and a parameter `p`: sums over both axes equal dense
-//! ones in `f64`; gradients with respect to each operand equal central differences.
+//! Each operation in formulas of `x_i`, `y_j` and a parameter `p`. Sums over both axes must equal dense sums in `f64`,
+//! and gradients by each operand must equal central differences.
 
 use burn::prelude::*;
 use burn_lazy::{Axis, LazyTensor};
@@ -11,14 +11,14 @@ const D: usize = 3;
 type Lazy = fn(&LazyTensor, &LazyTensor, &LazyTensor, &Tensor<1>) -> LazyTensor;
 type Host = fn(&[f64], &[f64], &[f64]) -> Vec<f64>;
 
-/// A formula in symbols and on the host.
+/// A formula as a symbolic expression and as a function on the host.
 pub struct Case {
     pub name: &'static str,
     pub lazy: Lazy,
     pub host: Host,
 }
 
-/// A case of its name, its formula and the same on the host; few formulas read the tensor `t`.
+/// A case from its name, its formula and the function on the host. A few formulas use the tensor `t`.
 macro_rules! case {
     ($name:literal, |$x:pat_param, $y:pat_param, $p:pat_param| $lazy:expr, $host:expr) => {
         case!($name, |$x, $y, $p, _| $lazy, $host)
@@ -66,7 +66,7 @@ pub fn cases() -> Vec<Case> {
             |x, y, p, _| (x * 0.25 - 1) / 4.0 * (y + 1.5f32) - p,
             |x, y, p| { each(|k| (x[k] * 0.25 - 1.0) / 4.0 * (y[k] + 1.5) - p[k]) }
         ),
-        // The tensor holds 1, 2, 3.
+        // The tensor holds the values 1, 2, 3.
         case!(
             "tensors on both sides",
             |x, y, p, t| t.clone() * x - y * t.clone() + (t.clone() - p) / (p + t.clone() + 1),
@@ -168,7 +168,7 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-/// The values of the operands of all cases.
+/// The values of the operands that all cases share.
 pub struct Values {
     pub x: Vec<f64>,
     pub y: Vec<f64>,
@@ -187,8 +187,8 @@ pub fn values() -> Values {
     }
 }
 
-/// Compares the sums of `cases` over each of `axes` with dense ones, in types by turns: that each operation is
-/// exact in all of them is for the tests of kernels.
+/// Compares the sums of `cases` over each of `axes` with dense sums. Types alternate between the cases: the tests of
+/// kernels check each operation in all types.
 pub fn check_sums(cases: &[Case], axes: &[Axis]) {
     let Values { x, y, p } = values();
     let types = dtypes();
@@ -232,7 +232,7 @@ fn a_transposed_formula_swaps_the_axes() {
         let direct: Tensor<2> = k_ij.sum(Axis::I);
         let transposed: Tensor<2> = k_ij.t().sum(Axis::J);
         assert_close("t", &host(transposed), &host(direct), tolerance);
-        // A formula and its transpose mix: both axes then have operands of both clouds.
+        // A formula is mixed with its transpose, so that both axes have operands of both clouds.
         let w_i = LazyTensor::vi(tensor(&x, [M, D], dtype, &device));
         let square = w_i.sqdist(w_i.t());
         assert_eq!(square.shape(), [M, M, 1]);

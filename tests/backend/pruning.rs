@@ -1,11 +1,12 @@
-//! Reductions that leave out pairs, against those of all pairs: the same in every bit.
+//! Reductions that leave out pairs, against reductions of all pairs. Results must be equal in every
+//! bit.
 
 use burn::{prelude::*, tensor::DType};
 use burn_lazy::{Axis, LazyTensor, Pruned, Pruning, Unpruned};
 
 use super::support::*;
 
-/// Points in space, some of them special.
+/// Points, some with special values.
 struct Cloud {
     name: &'static str,
     points: Vec<f64>,
@@ -35,7 +36,7 @@ fn clouds(size: usize, dim: usize, seed: u64) -> Vec<Cloud> {
     vec![
         cloud("uniform", uniform.clone()),
         cloud("clusters", clusters),
-        // Ties at each place, and several points at each site.
+        // Points at the sites of a lattice: many equal distances, and several points at each site.
         cloud("lattice", moved(&|v| (v * 3.0).round())),
         cloud("equal", vec![0.5; size * dim]),
         cloud("outlier", outlier),
@@ -54,13 +55,13 @@ fn clouds(size: usize, dim: usize, seed: u64) -> Vec<Cloud> {
     ]
 }
 
-/// Values bit by bit, where NaN is NaN.
+/// The bits of values. All NaN are equal.
 fn bits<const R: usize>(values: Tensor<R>) -> Vec<Option<u64>> {
     let bits = |value: f64| (!value.is_nan()).then(|| value.to_bits());
     host(values).into_iter().map(bits).collect()
 }
 
-/// Asserts that nothing tells pruned reductions of `k` from those of all pairs.
+/// Asserts that pruned reductions of `k` give exactly the results of all pairs.
 fn check(what: &str, k: &LazyTensor, axis: Axis, counts: &[usize]) {
     let both = || [Pruning::Exact, Pruning::Off].map(|how| k.prune(how));
     let found = k.prune(Pruning::Exact).pruning(2, axis);
@@ -122,7 +123,7 @@ fn nothing_differs_on_clouds_of_any_kind() {
     }
 }
 
-/// Special points on one side only.
+/// Only the columns have special points.
 #[test]
 fn nothing_differs_where_only_columns_are_special() {
     let (m, n) = (130, 400);
@@ -149,7 +150,7 @@ fn nothing_differs_in_halves() {
     }
 }
 
-/// Sizes of a block, one more and one less, and lists of any length.
+/// Sizes around the size of a block, and lists of several lengths.
 #[test]
 fn nothing_differs_for_any_size_and_length() {
     let sizes: &[usize] = match is_interpreted() {
@@ -176,7 +177,7 @@ fn nothing_differs_for_any_size_and_length() {
 fn nothing_differs_for_other_formulas() {
     let (m, n) = (300, 500);
     let mut random = Random::new(71);
-    // Compiled kernels are many here, of which doubles and other axes are the same in their bounds.
+    // There are many compiled kernels here, so F64 and the other axis are tested only on the host.
     let all = is_interpreted();
     for (dtype, _) in some_of(dtypes(), 2) {
         let [x_i, y_j] = points_of(&random.vec(m * 2), &random.vec(n * 2), 2, dtype);
@@ -197,7 +198,7 @@ fn nothing_differs_for_other_formulas() {
             ("scaled", scaled),
             ("near in indices, too", x_i.sqdist(&y_j) + near),
             ("masked", x_i.sqdist(&y_j).mask_where(same, f64::INFINITY)),
-            // Of points and themselves this is infinite.
+            // Infinite for pairs of equal rounded points.
             ("logarithm", (&x_i.round() - &y_j.round()).sqnorm().log()),
             (
                 "indices alone",
@@ -206,7 +207,8 @@ fn nothing_differs_for_other_formulas() {
             ("angle", (x_i.dot(&y_j) / (x_i.norm() * y_j.norm())).acos()),
         ];
         for (name, k) in &formulas {
-            // Of all pairs, graphics cards compute these in another form, which rounds otherwise.
+            // For all pairs graphics cards compute this formula in another form, which rounds
+            // differently.
             if *name == gaussian && !is_fast() {
                 continue;
             }
@@ -218,7 +220,7 @@ fn nothing_differs_for_other_formulas() {
     }
 }
 
-/// A list for each component.
+/// Each component has its own list.
 #[test]
 fn nothing_differs_for_several_components() {
     let (x, y) = (&clouds(200, 2, 72)[2], &clouds(300, 2, 73)[0]);
@@ -243,7 +245,7 @@ fn most_pairs_are_left_out_where_that_pays() {
         other => panic!("{other}"),
     };
     assert!(left(&k) < 0.25, "{}", left(&k));
-    // It is tried where the processor computes.
+    // Pruning is tried by default on devices that are processors.
     let by_default = k.pruning(10, Axis::J);
     match is_fast() {
         true => assert!(matches!(by_default, Pruned::Pairs { .. }), "{by_default}"),
@@ -271,7 +273,8 @@ fn most_pairs_are_left_out_where_that_pays() {
     }
 }
 
-/// The largest difference of sums, in parts of the sums of absolute values, and by itself.
+/// The largest difference of sums relative to the sums of absolute values, and the largest absolute
+/// difference.
 fn differ(k: &LazyTensor, pruning: Pruning, axis: Axis) -> [f64; 2] {
     let [pruned, all] = [pruning, Pruning::Off].map(|how| host(k.prune(how).sum::<2>(axis)));
     let sizes = host(k.abs().prune(Pruning::Off).sum::<2>(axis));
@@ -291,7 +294,7 @@ fn left(pruned: Pruned) -> f64 {
     }
 }
 
-/// Zeros are left out by default of so many pairs that finding out costs little.
+/// By default zeros are left out if there are so many pairs that the search costs little.
 #[test]
 fn sums_of_many_pairs_leave_out_zeros() {
     if !is_fast() {
@@ -310,7 +313,7 @@ fn sums_of_many_pairs_leave_out_zeros() {
         "{wide}"
     );
     let sums = host(narrow.sum::<2>(Axis::J));
-    // All pairs of some rows.
+    // Compared with all pairs of some rows.
     let few = narrow.block(100..110, 0..size);
     assert_close(
         "ten rows",
@@ -344,14 +347,14 @@ fn sums_differ_by_no_more_than_the_tolerance() {
                 assert!(by <= tolerance + 10.0 * rounding, "{what}: {by}");
             }
             let part = left(weighted.prune(relative).pruning_of_sum(Axis::J));
-            // A server may have larger blocks of rows.
+            // A server may use larger blocks of rows.
             let most = if is_remote() { 0.8 } else { 0.75 };
             assert!(
                 part <= before && part < most,
                 "{what} leaves {part}, before {before}"
             );
             before = part;
-            // The sum of positive terms is known to that part.
+            // A sum of positive terms has an error relative to the sum itself.
             let [by, _] = differ(&gaussian, relative, Axis::J);
             assert!(
                 by <= tolerance + 10.0 * rounding,
@@ -367,7 +370,7 @@ fn sums_differ_by_no_more_than_the_tolerance() {
                 );
             }
         }
-        // Blocks of rows are larger where no processor computes.
+        // Blocks of rows are larger on devices that are not processors.
         let most = if is_fast() { 0.2 } else { 0.4 };
         assert!(before < most, "{before} are left in {dtype:?}");
     }
@@ -391,7 +394,7 @@ fn products_counts_and_means_leave_out_zeros() {
     assert!(counts[0].iter().any(|count| *count > 0));
 }
 
-/// Sums of sizes that overflow say nothing, and tiny ones are sizes.
+/// If sums of sizes overflow, nothing is left out. Tiny terms are handled like all others.
 #[test]
 fn sums_of_large_and_of_tiny_terms_are_those_of_all_pairs() {
     let (m, n) = (200, 1000);
@@ -417,7 +420,7 @@ fn sums_of_large_and_of_tiny_terms_are_those_of_all_pairs() {
     }
 }
 
-/// What is NaN or infinite is never left out.
+/// Terms that are NaN or infinite are never left out.
 #[test]
 fn sums_of_special_points_are_those_of_all_pairs() {
     let (m, n) = (300, 500);
@@ -459,7 +462,7 @@ fn exponentials_leave_out_what_is_nothing_beside_the_largest() {
             let what = format!("{how:?} in {dtype:?}");
             let [pruned, all] =
                 [how, Pruning::Off].map(|how| host(scores.prune(how).logsumexp::<2>(Axis::J)));
-            // The logarithms are up to some thousand.
+            // The logarithms are up to some thousands.
             for (pruned, all) in pruned.iter().zip(&all) {
                 let by = (pruned - all).abs();
                 assert!(
@@ -481,7 +484,7 @@ fn exponentials_leave_out_what_is_nothing_beside_the_largest() {
     }
 }
 
-/// Masks of indices leave out blocks of pairs by themselves.
+/// Masks of indices leave out blocks of pairs without further settings.
 #[test]
 fn masks_of_indices_leave_out_blocks() {
     let (m, n) = (1300, 1100);
@@ -506,11 +509,12 @@ fn masks_of_indices_leave_out_blocks() {
         };
         let weighted = |k: &LazyTensor| host(k.sumsoftmaxweight::<2>(&v_j, Axis::J));
         let dense = |mask: &LazyTensor| {
-            // The mask of a tensor, of which nothing is known before it is read.
+            // The mask depends on a tensor, so that nothing is known about it before the tensor is
+            // read.
             let zero = k_j.slice(0..1) * 0.0;
             scores.mask_where(mask + zero, f64::NEG_INFINITY)
         };
-        // Rows that attend to nothing are NaN.
+        // Rows without any pair are NaN.
         let known = |v: Vec<f64>| v.into_iter().map(|v| if v.is_nan() { 1e3 } else { v });
         let [own, all] =
             [&masked, &dense(absent)].map(|k| known(weighted(k)).collect::<Vec<f64>>());
@@ -535,14 +539,14 @@ fn masks_of_indices_leave_out_blocks() {
             assert!(part < 0.7, "{name} leaves {part}");
         }
     }
-    // A mask around another one gives pairs that count.
+    // An outer mask around a masked formula gives pairs that count.
     let inner = scores.mask_where(offset().less(0.0), f64::NEG_INFINITY);
     let last = LazyTensor::column_index().greater_equal((n - 1) as f64);
     let nested = inner.mask_where(last, 0.0);
     let [auto, off] =
         [Pruning::Auto, Pruning::Off].map(|how| host(nested.prune(how).logsumexp::<2>(Axis::J)));
     assert_close("nested masks", &auto, &off, 1e-5);
-    // A mask that holds in F64 and not in F32.
+    // A mask that holds in F64 but not in F32.
     for (dtype, _) in dtypes().into_iter().rev() {
         let [q_i, k_j] = points_of(&random.vec(m), &random.vec(n), 1, dtype);
         let far = (-offset().square()).exp().equal(0.0);
@@ -551,7 +555,7 @@ fn masks_of_indices_leave_out_blocks() {
             [Pruning::Auto, Pruning::Off].map(|how| host(near.prune(how).sum::<2>(Axis::J)));
         assert_close("a mask that depends on the type", &auto, &off, 1e-5);
     }
-    // What is given instead must change nothing.
+    // Blocks are only left out if the masked value does not change the result.
     let other = scores.mask_where(offset().less(0.0), 1.0);
     assert_eq!(
         other.pruning_of_sum(Axis::J),
@@ -566,7 +570,7 @@ fn masks_of_indices_leave_out_blocks() {
     assert_close("batches", &auto, &off, 1e-5);
 }
 
-/// A matrix that keeps its points sorted is the same matrix.
+/// A matrix that keeps its points sorted gives the same results.
 #[test]
 fn arranged_matrices_are_the_same() {
     let size = 500;
@@ -592,7 +596,7 @@ fn arranged_matrices_are_the_same() {
         host(part.sum::<2>(Axis::J))
     });
     assert_close("a block", &own, &all, 1e-5);
-    // Other formulas of the same points have the same pairs.
+    // Another formula of the same points uses the same pairs.
     let [own, all] = [&near, &k].map(|k| host((k * &x_j.slice(0..1)).sum::<2>(Axis::J)));
     assert_close("a product", &own, &all, 1e-5);
     let [own, all] = [&near, &k].map(|k| {
@@ -601,7 +605,7 @@ fn arranged_matrices_are_the_same() {
         host(solved.expect("it is positive definite").solution)
     });
     assert_close("a solution", &own, &all, 1e-4);
-    // Where nothing is 0, it is the matrix itself.
+    // If no entry is 0, the matrix is used as it is.
     let wide = (-x_i.sqdist(&x_j)).exp();
     let [own, all] = [&wide.arranged(), &wide].map(|k| host(k.matmul(b.clone())));
     assert_close("a wide matrix", &own, &all, 1e-5);
@@ -647,7 +651,7 @@ fn gradients_are_those_of_all_pairs() {
     }
 }
 
-/// The gradient by a weight that is 0 is not 0.
+/// The gradient by a weight of 0 is not 0, so no pair may be left out.
 #[cfg(feature = "autodiff")]
 #[test]
 fn sums_of_tracked_operands_have_all_pairs() {
@@ -664,7 +668,7 @@ fn sums_of_tracked_operands_have_all_pairs() {
     assert!(gradient.iter().all(|by| *by > 0.5));
 }
 
-/// Masks leave gradients as they are, and results stay on the device of their operands.
+/// Masks do not change gradients, and results stay on the device of the operands.
 #[cfg(feature = "autodiff")]
 #[test]
 fn gradients_of_masked_pairs_are_those_of_all_pairs() {

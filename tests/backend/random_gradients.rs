@@ -1,6 +1,6 @@
-//! Gradients of every reduction at random sizes, with batches of random patterns, against central
-//! differences along random directions: to 1e-6 in `f64`; in `f32` to 3e-2, as the differences lose
-//! digits there. Each reduction is that of one formula, as kernels take long to compile.
+//! Gradients of every reduction at random sizes and with random batches, against central differences along random
+//! directions. The tolerance is 1e-6 in `f64` and 3e-2 in `f32`, because differences lose digits in `f32`. Each
+//! reduction is tested with one formula, because kernels take long to compile.
 
 use burn::{prelude::*, tensor::DType};
 use burn_lazy::{Axes, Axis, LazyTensor};
@@ -15,7 +15,7 @@ const D: usize = 2;
 
 type Formula = fn(&LazyTensor, &LazyTensor, &LazyTensor) -> LazyTensor;
 
-/// Formulas of one component and of several, whose values are about 1 and seldom equal.
+/// Formulas of one component and of several components, with values of about 1 that are seldom equal.
 const SCALARS: [Formula; 4] = [
     |x, y, p| (-x.sqdist(y) * p.elem(0).square()).exp(),
     |x, y, p| (x * p).dot(y).sin() + x.elem(1) + 1.5,
@@ -29,8 +29,7 @@ const VECTORS: [Formula; 4] = [
     |x, y, p| x.tensorprod(p) * y.elem(0) + 1.0,
 ];
 
-/// The reductions with a result of the rank of a sum, as a leaf of the output axis; the weight has one
-/// component and is positive.
+/// The reductions whose result has the rank of a sum. The weight has one component and is positive.
 const REDUCTIONS: [fn(&LazyTensor, &LazyTensor, Axis) -> Tensor<3>; 9] = [
     |f, _, axis| f.sum(axis),
     |f, _, axis| f.mean(axis),
@@ -43,7 +42,7 @@ const REDUCTIONS: [fn(&LazyTensor, &LazyTensor, Axis) -> Tensor<3>; 9] = [
     |f, _, axis| f.elem(0).kmin(2, axis),
 ];
 
-/// Those over both axes.
+/// The reductions over both axes.
 const BOTH: [fn(&LazyTensor) -> Tensor<2>; 5] = [
     |f| f.sum(Axes::Both),
     |f| f.prod(Axes::Both),
@@ -66,11 +65,11 @@ struct Loss {
     formula: usize,
     vector: bool,
     reduction: usize,
-    /// Over both axes if there is none.
+    /// The reduced axis. `None` for both axes.
     axis: Option<Axis>,
 }
 
-/// All reductions, over one axis and over both. The vectors and the scalars take turns, and so do the axes.
+/// All reductions, over one axis and over both. Formulas of vectors and of scalars alternate, and so do the axes.
 fn losses() -> Vec<Loss> {
     let loss = |turn: usize, reduction: usize, axis: Option<Axis>| Loss {
         formula: turn / 2 % SCALARS.len(),
@@ -111,7 +110,7 @@ const BATCHES: usize = 2;
 impl Case {
     fn shape(&self, operand: usize) -> Vec<usize> {
         let mut shape = match self.batches[operand] {
-            // One operand has the full batch, so that the rank of the result is known.
+            // The first operand has the full batch, so that the rank of the result is known.
             Batch::None if operand > 0 => vec![],
             Batch::One if operand > 0 => vec![1],
             _ => vec![BATCHES],
@@ -156,9 +155,9 @@ impl Case {
     }
 }
 
-/// A sum with weights that tell all entries apart.
+/// A sum with a different weight for each entry.
 fn weighted<const R: usize>(out: Tensor<R>) -> Tensor<1> {
-    // The k smallest of too few are infinite.
+    // Missing values of a list of the k smallest are infinite.
     let finite = out.clone().is_inf().bool_not().float().cast(out.dtype());
     let out = out.clamp(-1e6, 1e6) * finite;
     let len = out.shape().num_elements();
@@ -182,7 +181,7 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
     };
     let leaves = tensors(&values).map(|t| t.require_grad());
     let loss = case.loss(&leaves);
-    // What rounding the loss does to differences.
+    // The effect of rounding the loss on differences.
     let value: f64 = loss.clone().into_scalar();
     let noise = 16.0 * epsilon / step * value.abs();
     let gradients = loss.backward();
@@ -200,8 +199,8 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
         let (want, finer) = (difference(step), difference(0.5 * step));
         let got: f64 = gradient.iter().zip(&direction).map(|(g, d)| g * d).sum();
         let size = gradient.iter().fold(1.0f64, |size, g| size.max(g.abs()));
-        // Where differences disagree, or those to either side, another value becomes the smallest within
-        // a step.
+        // Where differences disagree, or differences to either side do, another value becomes the smallest one within a
+        // step.
         let most = tolerance * size + noise;
         let bend = (at(step) + at(-step) - 2.0 * value) / (2.0 * step);
         let smooth = (want - finer).abs() <= most && bend.abs() <= most;

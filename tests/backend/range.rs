@@ -1,7 +1,7 @@
-//! Values far from 1: norms, directions, cosines and quotients of what is computed once a row or column, and
-//! angles of any size.
+//! Values far from 1: norms, directions, cosines, quotients that are computed once per row or column, and angles of any
+//! size.
 //!
-//! Right values are closed forms: vectors are (3, 4, -12) times a scale, of norm 13.
+//! Expected values have closed forms. Vectors are (3, 4, -12) times a scale, and their norm is 13 times the scale.
 
 use burn::{prelude::*, tensor::DType};
 use burn_lazy::{Axis, Complex, LazyTensor, kernels};
@@ -21,14 +21,14 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// Two rows, or two columns, of which the second is `-vector`.
+/// Two points, which are `vector` and `-vector`.
 fn points(vector: &[f64], dtype: DType, device: &Device) -> Tensor<2> {
     let opposite = vector.iter().map(|v| -v);
     let both: Vec<f64> = vector.iter().copied().chain(opposite).collect();
     tensor(&both, [2, vector.len()], dtype, device)
 }
 
-/// The values of `formula`, which depends on one axis alone, for each of its two points.
+/// The values of `formula`, which depends on one axis only, for each of the two points on that axis.
 fn of_axis(formula: LazyTensor, axis: Axis, dtype: DType, device: &Device) -> Vec<f64> {
     let one = tensor(&[1.0], [1, 1], dtype, device);
     match axis {
@@ -44,12 +44,12 @@ fn variable(points: Tensor<2>, axis: Axis) -> LazyTensor {
     }
 }
 
-/// The error that values of a type may have.
+/// The error that is allowed for values of a type.
 fn tolerance(dtype: DType) -> f64 {
     if dtype == DType::F64 { 1e-13 } else { 2e-6 }
 }
 
-/// Like [`assert_close`], but relative to the largest value however small it is.
+/// Like [`assert_close`], but always relative to the largest value, even if that is small.
 #[track_caller]
 fn assert_relative(what: &str, got: &[f64], want: &[f64], tolerance: f64) {
     let size = want.iter().fold(0f64, |most, want| most.max(want.abs()));
@@ -76,7 +76,7 @@ fn norms_and_directions_of_points_are_right_at_any_scale() {
                 let want = [NORM * scale; 2];
                 assert_relative(&what, &of(x.norm()), &want, tolerance(dtype));
                 assert_relative(&what, &of(x.normalize()), &units, tolerance(dtype));
-                // The formula of the derivative, and that of the second.
+                // The formula of the first derivative, and the formula of the second derivative.
                 let slope = x.norm().grad(&x, 1.0);
                 assert_relative(&what, &of(slope.clone()), &units, tolerance(dtype));
                 if (1e-30..1e30).contains(&scale) {
@@ -120,7 +120,7 @@ fn norms_of_halves_are_right() {
             continue;
         }
         let values = tensor::<2>(&scaled(VECTOR, scale), [1, 3], dtype, &device);
-        // As they have been rounded.
+        // The expected values are computed from the values after rounding.
         let stored = host(values.clone());
         let norm = dot(&stored, &stored).sqrt();
         let x = LazyTensor::vi(values);
@@ -170,7 +170,7 @@ fn gradients_of_norms_and_cosines_are_right_at_any_scale() {
     for (dtype, _) in dtypes() {
         for scale in SCALES {
             for batch in [1, 3] {
-                // Some points of a batch, all the same.
+                // Several equal points in a batch.
                 let values = scaled(VECTOR, scale).repeat(2 * batch);
                 let x = tensor(&values, [batch, 2, 3], dtype, &device).require_grad();
                 let y = tensor(&scaled(OTHER, scale), [1, 3], dtype, &device).require_grad();
@@ -181,7 +181,7 @@ fn gradients_of_norms_and_cosines_are_right_at_any_scale() {
                 let want = unit.repeat(2 * batch);
                 assert_relative("the slope of the norm", &got, &want, tolerance(dtype));
 
-                // What is divided by the norm is larger than numbers can be for tiny ones.
+                // For tiny vectors quotients by the norm overflow.
                 if !(1e-30..1e30).contains(&scale) {
                     continue;
                 }
@@ -236,7 +236,7 @@ fn quotients_of_points_are_right_where_reciprocals_overflow() {
     let tiny = |value: f64| tensor(&[value], [1, 1], DType::F32, &device);
     let kept = of_axis(LazyTensor::vi(tiny(1e-39)), Axis::I, DType::F32, &device)[0];
     if kept == 0.0 {
-        // The device has no such numbers.
+        // The device flushes such numbers to zero.
         return;
     }
     for (above, want) in [(1e-39, 1.0), (1e-20, 1e19)] {
@@ -258,9 +258,9 @@ fn quotients_of_points_are_right_where_reciprocals_overflow() {
 #[test]
 fn sines_cosines_and_tangents_of_large_angles_are_right() {
     let device = device();
-    // By mpmath with 60 digits, at numbers that are exact in single precision.
+    // Values of mpmath with 60 digits, at numbers that are exact in single precision.
     let angles: [(f64, f64, f64); 8] = [
-        // The angle, its sine and cosine.
+        // The angle, its sine and its cosine.
         (10000000.0, 0.4205477931907825, -0.9072703861817396),
         (1000000000.0, 0.5458434494486996, 0.8378871813639023),
         (-4194304.0, -0.975129394941707, 0.22163633077774125),
@@ -283,7 +283,7 @@ fn sines_cosines_and_tangents_of_large_angles_are_right() {
         ),
     ];
     for (dtype, _) in dtypes() {
-        // Of pairs: sums of one column each.
+        // Angles of pairs. Each sum has a single column.
         let x: Vec<f64> = angles.iter().map(|(x, ..)| *x).collect();
         let x = LazyTensor::vi(tensor(&x, [angles.len(), 1], dtype, &device));
         let one = LazyTensor::vj(tensor(&[1.0], [1, 1], dtype, &device));
@@ -317,7 +317,7 @@ fn sines_cosines_and_tangents_of_large_angles_are_right() {
 #[test]
 fn sines_and_cosines_of_angles_of_all_sizes_are_right() {
     let device = device();
-    // Evenly over the logarithms, and on both sides of where angles are reduced in another way.
+    // Evenly distributed logarithms, and values on both sides of the limits between methods of reduction.
     let mut angles: Vec<f64> = (0..6000).map(|k| 1.0033f64.powi(k)).collect();
     let around = |edge: f64| (0..500).map(move |k| edge * (1.0 + f64::from(k - 250) / 2000.0));
     angles.extend([8192.0, 65536.0].into_iter().flat_map(around));
@@ -327,7 +327,7 @@ fn sines_and_cosines_of_angles_of_all_sizes_are_right() {
         let [zero, one] =
             [0.0, 1.0].map(|value| LazyTensor::vj(tensor(&[value], [1, 1], dtype, &device)));
         let epsilon = if dtype == DType::F64 { 1e-15 } else { 3e-7 };
-        // Compilers of shaders compute with products in other ways.
+        // Compilers of shaders handle products differently.
         for (what, angle) in [("a sum", &x + zero), ("a product", &x * one)] {
             for (name, f) in [("sine", angle.sin()), ("cosine", angle.cos())] {
                 for (x, got) in angles.iter().zip(host(f.sum::<2>(Axis::J))) {

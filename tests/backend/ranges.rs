@@ -1,4 +1,4 @@
-//! Symbolic matrices of which only the pairs in ranges exist, against dense computations over these pairs.
+//! Symbolic matrices with pairs only in ranges, against dense computations over these pairs.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ const D: usize = 2;
 const M: usize = 19;
 const N: usize = 33;
 
-/// Which pairs there are.
+/// Whether each pair exists, by row and column.
 type Pattern = Vec<Vec<bool>>;
 
 fn pattern(there: impl Fn(usize, usize) -> bool) -> Pattern {
@@ -19,7 +19,7 @@ fn pattern(there: impl Fn(usize, usize) -> bool) -> Pattern {
     (0..M).map(row).collect()
 }
 
-/// Ranges of several origins, all with rows that have no column.
+/// Ranges made in several ways. All of them have rows without a column.
 fn patterns() -> Vec<(&'static str, Ranges, Pattern)> {
     let rows: [Range<usize>; 4] = [0..3, 3..4, 4..11, 11..M];
     let columns: [Range<usize>; 5] = [0..7, 7..8, 8..20, 20..21, 21..N];
@@ -66,7 +66,7 @@ fn points() -> [Vec<f64>; 2] {
     [random.vec(M * D), random.vec(N * D)]
 }
 
-/// A formula of two components, and its values.
+/// A formula with two components.
 fn formula(x: &LazyTensor, y: &LazyTensor, p: &LazyTensor) -> LazyTensor {
     (x * y + p).sin() * 2.0
 }
@@ -77,7 +77,7 @@ fn value(x: &[f64], y: &[f64], p: &[f64], (i, j): (usize, usize)) -> [f64; D] {
 
 const P: [f64; D] = [0.3, -0.4];
 
-/// For each row of the result, the values of its pairs, as components and the index in the reduced axis.
+/// For each row of the result its pairs: the index on the reduced axis, and the components of the value.
 fn rows(
     pattern: &Pattern,
     axis: Axis,
@@ -105,7 +105,7 @@ fn rows(
     (0..rows).map(of).collect()
 }
 
-/// `of` the values of each component of each row.
+/// The value of `of` for each component of each row.
 fn each(rows: &[Vec<(usize, [f64; D])>], of: impl Fn(&[f64]) -> f64) -> Vec<f64> {
     let component = |row: &Vec<(usize, [f64; D])>, k: usize| -> Vec<f64> {
         row.iter().map(|(_, v)| v[k]).collect()
@@ -123,7 +123,7 @@ fn mean(values: &[f64]) -> f64 {
     sum(values) / values.len() as f64
 }
 
-/// NaN where there are no values, also of a single one if it is unbiased.
+/// The variance of `values`, with `fewer` subtracted from their number. NaN if there are not more values than `fewer`.
 fn variance(values: &[f64], fewer: usize) -> f64 {
     if values.len() <= fewer {
         return f64::NAN;
@@ -149,7 +149,7 @@ fn numbers<const R: usize>(tensor: Tensor<R, Int>) -> Vec<f64> {
     tensor.into_data().iter::<f64>().collect()
 }
 
-/// As [`assert_close`], with NaN and infinities where they are expected.
+/// Like [`assert_close`], but NaN and infinities are allowed where they are expected.
 #[track_caller]
 fn assert_same(what: &str, values: &[f64], expected: &[f64], tolerance: f64) {
     assert_eq!(values.len(), expected.len(), "{what}: lengths differ");
@@ -281,7 +281,7 @@ fn every_reduction_is_that_of_the_pairs() {
     }
 }
 
-/// The numbers of columns, and sums of what depends on columns alone.
+/// Counts of columns, and sums of formulas that depend only on columns.
 #[test]
 fn formulas_of_one_axis_or_none_have_pairs_in_ranges() {
     let [x, y] = points();
@@ -292,7 +292,7 @@ fn formulas_of_one_axis_or_none_have_pairs_in_ranges() {
             let sums: Tensor<2> = columns.ranges(&ranges).sum(axis);
             let want = each(&rows(&pattern, axis, |_, j| [y[j * D], y[j * D + 1]]), sum);
             assert_close(name, &host(sums), &want, 1e-5);
-            // Of each pair the number 2; the points do not matter.
+            // The formula is 2 for every pair, so that the points do not matter.
             let number =
                 (LazyTensor::vi(tensor(&x, [M, D], DType::F32, &device)) * 0.0 + 2.0).slice(0..1);
             let number = number.ranges(&ranges);
@@ -409,7 +409,7 @@ fn empty_matrices_have_ranges() {
     }
 }
 
-/// What is left of a matrix without pairs, without columns or without tensors.
+/// Matrices without pairs, without columns or without tensors do not panic.
 #[test]
 fn nothing_is_left_without_a_panic() {
     let device = device();
@@ -449,7 +449,7 @@ fn nothing_is_left_without_a_panic() {
     ));
 }
 
-/// A sum of a matrix and its transpose, with the same blocks.
+/// Ranges with the same blocks are equal, so that a matrix can be added to its transpose.
 #[test]
 fn ranges_are_equal_whichever_way_they_were_made() {
     let sizes = [4, 7, 2];
@@ -478,7 +478,7 @@ fn ranges_are_equal_whichever_way_they_were_made() {
     assert_close("both halves", &host(sums), &want, 1e-5);
 }
 
-/// Indices of pairs are exact in types that do not hold them, also where operands are sorted.
+/// Indices are exact even in types that cannot represent them, and if operands are sorted.
 #[test]
 fn places_of_unsorted_labels_are_exact_in_halves() {
     for dtype in [DType::F32, DType::F16, DType::BF16] {
@@ -492,7 +492,7 @@ fn places_of_unsorted_labels_are_exact_in_halves() {
         let [x, y] = points_of(&values, &values, 1, dtype);
         let others = (x * y).mask_where(LazyTensor::offset().equal(0.0), f64::INFINITY);
         let first: Tensor<2, Int> = others.ranges(&ranges).argmin(Axis::J);
-        // The first point of the same label, but for itself.
+        // The first other point with the same label.
         let want: Vec<f64> = (0..size)
             .map(|i| {
                 if i < 2 {
@@ -512,7 +512,7 @@ fn places_of_unsorted_labels_are_exact_in_halves() {
     }
 }
 
-/// Tensors of any type of integers, and of any strides, say the same as slices.
+/// Tensors of any integer type and with any strides give the same ranges as slices.
 #[test]
 fn numbers_come_in_tensors_and_slices() {
     let device = device();
@@ -528,7 +528,7 @@ fn numbers_come_in_tensors_and_slices() {
             .chain(all.iter().map(|own| own.end as i64))
             .collect();
         let len = all.len();
-        // Ends behind starts, so that ranges have strides.
+        // The starts come before the ends in memory, so that the tensor of ranges has strides.
         Tensor::<2, Int>::from_data(burn::tensor::TensorData::new(numbers, [2, len]), &device)
             .transpose()
     };
@@ -577,7 +577,7 @@ fn ranges_that_do_not_fit_are_errors() {
     let same: Tensor<2> = (&one + &again).sum(Axis::J);
     let twice: Tensor<2> = (one.clone() * 2.0).sum(Axis::J);
     assert_close("the same ranges", &host(same), &host(twice), 1e-5);
-    // A row that comes later must fit, too.
+    // A row operand that is added later must fit the ranges, too.
     let short = LazyTensor::vj(Tensor::<2>::ones([4, 1], &device()));
     let rows = LazyTensor::vi(Tensor::<2>::ones([M, 1], &device())).ranges(&causal([M, N]));
     assert!(matches!(
@@ -597,7 +597,8 @@ mod gradients {
         each(&[row.to_vec()], of)
     }
 
-    /// Reductions and their values on the host; 0 where there is no column, as the loss leaves these out.
+    /// Reductions, and their values on the host. For rows without a column the value is 0, because the loss leaves
+    /// these out.
     fn cases(axis: Axis) -> Vec<(&'static str, Reduce, OfRow)> {
         let over_j: Vec<(&'static str, Reduce, OfRow)> = vec![
             ("sum", |k| k.sum(Axis::J), |row| by_component(row, sum)),
@@ -661,7 +662,7 @@ mod gradients {
         let [x, y] = points();
         for axis in [Axis::J, Axis::I] {
             for (at, (name, reduce, of_row)) in cases(axis).into_iter().enumerate() {
-                // Two of the patterns each.
+                // Each case uses two of the patterns.
                 for (origin, ranges, pattern) in patterns().into_iter().skip(at % 2).step_by(2) {
                     let leaf =
                         |v: &[f64], rows| tensor(v, [rows, D], dtype, &device).require_grad();
@@ -687,7 +688,7 @@ mod gradients {
                     });
                     let absent = burn::tensor::TensorData::new(absent, shape);
                     let absent = Tensor::<2, Bool>::from_data(absent, &device);
-                    // Values that are missing at the end of a list are infinite.
+                    // Missing values at the end of a list are infinite.
                     let infinite = out.clone().is_inf();
                     let loss = (out.mask_fill(absent, 0.0).mask_fill(infinite, 0.0)
                         * tensor(&weights, shape, dtype, &device))
@@ -713,7 +714,7 @@ mod gradients {
         }
     }
 
-    /// A sum over both axes, of a number for each pair that a tracked factor multiplies, in batches.
+    /// Means and variances over both axes, in batches with their own ranges.
     #[test]
     fn gradients_of_batches_and_of_all_pairs() {
         let device = device().autodiff();

@@ -1,5 +1,5 @@
-//! Every reduction through the public interface: shapes, values against dense ones, batches, both
-//! axes, types and errors.
+//! Every reduction through the public interface: shapes, values against dense ones, batches, both axes, types and
+//! errors.
 
 use burn::{
     prelude::*,
@@ -11,7 +11,7 @@ use super::support::*;
 
 const D: usize = 3;
 
-/// Points and the symbolic matrices of the tutorial on them.
+/// Points, and the symbolic matrices of the tutorial over them.
 struct Points {
     x: Vec<f64>,
     y: Vec<f64>,
@@ -46,12 +46,12 @@ impl Points {
         (0..D).map(|k| self.v(i, j, k).powi(2)).sum()
     }
 
-    /// One value of each row or column.
+    /// The value of `f` for each row or column of the squared distances.
     fn over(&self, axis: Axis, f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
         self.over_components(axis, 1, |i, j, _| self.s(i, j), f)
     }
 
-    /// One value of each component of each row or column.
+    /// The value of `f` for each component of each row or column.
     fn over_components(
         &self,
         axis: Axis,
@@ -87,7 +87,7 @@ fn argmin(values: &[f64]) -> usize {
     values.iter().position(|v| *v == smallest).unwrap()
 }
 
-/// The order of the values, equal ones by their place.
+/// The indices in ascending order of the values. Equal values are ordered by their indices.
 fn order(values: &[f64]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
@@ -98,7 +98,7 @@ fn logsumexp(values: &[f64]) -> f64 {
     values.iter().map(|v| v.exp()).sum::<f64>().ln()
 }
 
-/// Checks reductions of the same points in all types over each axis; `check` is given the relative error.
+/// Checks reductions of the same points in all types over each axis. `check` gets the relative error.
 fn over_either_axis(check: impl Fn(&Points, Axis, f64)) {
     for (dtype, tolerance) in dtypes() {
         let points = Points::new(40, 70, dtype);
@@ -243,7 +243,7 @@ fn weights_are_numbers_tensors_or_formulas() {
         let expected = want(&|_, _, k| k as f64 + 1.0, 3);
         assert_close("tensor", &host(got), &expected, tolerance);
 
-        // Some weights are negative, their sums are not.
+        // Some weights are negative, but their sums are not.
         let got: Tensor<2> = points.s_ij.logsumexp_weighted(&points.v_ij + 0.75, Axis::J);
         let expected = want(&|i, j, k| v(i, j, k) + 0.75, 3);
         assert!(
@@ -271,7 +271,7 @@ fn weights_are_numbers_tensors_or_formulas() {
             .collect();
         assert_close("softmax", &host(got), &expected, tolerance);
 
-        // Scores of several components with a weight for each.
+        // Scores with several components, and a weight for each component.
         let got: Tensor<2> = points
             .v_ij
             .logsumexp_weighted(points.v_ij.square(), Axis::I);
@@ -364,7 +364,7 @@ fn empty_axes_give_what_nothing_gives() {
 fn constant_formulas_are_reduced() {
     let x = LazyTensor::vi(Tensor::<2>::ones([3, 1], &device()));
     let y = LazyTensor::vj(Tensor::<2>::ones([4, 1], &device()));
-    // The derivative of a sum is 1, whatever the operands.
+    // The derivative of a sum is 1 and does not depend on the operands.
     let one = (&x + &y).grad(&x, 2.0);
     assert_eq!(host(one.sum::<2>(Axis::J)), [8.0; 3]);
     assert_eq!(host(one.prod::<2>(Axis::J)), [16.0; 3]);
@@ -448,7 +448,7 @@ fn wrong_reductions_are_refused() {
     );
 }
 
-/// `exp(x_i y_j) p` over batches of the rows, and its entries.
+/// The formula `exp(x_i y_j) p` over batches of rows, and a function that gives its entries.
 fn batched() -> (LazyTensor, impl Fn(usize, usize, usize, usize) -> f64) {
     let (b, m, n) = (2, 4, 6);
     let mut random = Random::new(51);
@@ -548,14 +548,14 @@ fn masks_choose_entries_by_their_place() {
         assert_close("sum", &host(zero(&mask).sum::<2>(Axis::J)), &want, 1e-6);
         let transposed: Tensor<2> = zero(&mask).t().sum(Axis::I);
         assert_close("sum", &host(transposed), &want, 1e-6);
-        // Entries that are masked out are no neighbours.
+        // Masked entries are infinitely far, so they are not among the neighbours.
         let far = points.s_ij.mask_where(mask.equal(0.0), f64::INFINITY);
         for (i, row) in ints(far.argkmin::<2>(6, Axis::J)).chunks(6).enumerate() {
             let count = (0..6).filter(|j| holds(i as i64, *j)).count();
             assert!(row[..count].iter().all(|j| holds(i as i64, *j)));
             assert!(row[count..].iter().all(|j| *j == -1));
         }
-        // Counting needs no operand but for the sizes.
+        // The other operand of the count matters only for the sizes.
         let counts: Tensor<2> = (mask + points.s_ij.clone() * 0.0).sum(Axis::J);
         let want: Vec<f64> = (0..6)
             .map(|i| (0..6).filter(|j| holds(i, *j)).count() as f64)
@@ -568,7 +568,7 @@ fn masks_choose_entries_by_their_place() {
 fn places_alone_are_reduced() {
     let x = LazyTensor::vi(Tensor::<2>::ones([3, 2], &device()));
     let y = LazyTensor::vj(Tensor::<2>::ones([4, 2], &device()));
-    // The derivative of x (i - j) by x is i - j: no tensor is left in it.
+    // The derivative of x (i - j) by x is i - j, which contains no tensor.
     let f = (&x * LazyTensor::offset() + &y).grad(
         &x,
         LazyTensor::concat(&[LazyTensor::offset().equal(0.0), LazyTensor::row_index()]),

@@ -13,7 +13,7 @@ fn host_gaussian(a: &[f64], b: &[f64]) -> f64 {
     (-a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>()).exp()
 }
 
-/// `sum_j k(x_i, y_j) b_j` in `f64`.
+/// The sums `sum_j k(x_i, y_j) b_j` in `f64`.
 fn host_product(x: &[f64], y: &[f64], b: &[f64], d: usize, e: usize) -> Vec<f64> {
     let mut out = Vec::new();
     for a in x.chunks(d) {
@@ -91,7 +91,7 @@ fn batch_dimensions_broadcast() {
     let p = random.vec(2 * 3);
     for (dtype, tolerance) in dtypes() {
         let device = device();
-        // [2, 1] x [3] x parameters of [2, 3] -> batches of [2, 3]
+        // Batches [2, 1] of rows, [3] of columns and [2, 3] of parameters broadcast to [2, 3].
         let x_i = LazyTensor::vi(tensor(&x, [2, 1, m, d], dtype, &device));
         let y_j = LazyTensor::vj(tensor(&y, [3, n, d], dtype, &device));
         let scale = LazyTensor::pm(tensor(&p, [2, 3, 1], dtype, &device));
@@ -125,11 +125,11 @@ fn any_strides_are_read_in_place() {
             vec![host_gaussian(a, b)]
         })
     };
-    // Every other row.
+    // Every other row of a tensor.
     let wide = tensor(&x, [m, 2 * d], DType::F32, &device);
     let rows: Vec<f64> = x.chunks(2 * d).flat_map(|row| row[..d].to_vec()).collect();
     let x_i = LazyTensor::vi(wide.narrow(1, 0, d));
-    // Transposed storage.
+    // A tensor that is stored transposed.
     let columns: Vec<f64> = (0..d)
         .flat_map(|k| y.iter().skip(k).step_by(d))
         .copied()
@@ -137,7 +137,7 @@ fn any_strides_are_read_in_place() {
     let y_j = LazyTensor::vj(tensor(&columns, [d, n], DType::F32, &device).swap_dims(0, 1));
     let sums: Tensor<2> = gaussian(&x_i, &y_j).sum(Axis::J);
     assert_close("strided", &host(sums), &f(&rows, &y), 1e-5);
-    // One row repeated.
+    // A single row that is repeated.
     let repeated = tensor(&y[..d], [1, d], DType::F32, &device).expand([n, d]);
     let sums: Tensor<2> = gaussian(&x_i, &LazyTensor::vj(repeated)).sum(Axis::J);
     let expected: Vec<f64> = f(&rows, &y[..d]).iter().map(|v| v * n as f64).collect();
@@ -184,7 +184,7 @@ fn a_formula_that_simplifies_to_a_constant_is_summed() {
     let device = device();
     let x = LazyTensor::vi(Tensor::<2>::ones([4, 3], &device));
     let y = LazyTensor::vj(Tensor::<2>::ones([5, 3], &device));
-    // The second derivative of a linear formula.
+    // The second derivative of a linear formula is 0.
     let zero = (&x * &y).grad(&y, &x).grad(&y, &x);
     let sums: Tensor<2> = zero.sum(Axis::I);
     assert_eq!(host(sums), vec![0.0; 15]);
@@ -198,7 +198,7 @@ fn a_reduction_over_the_other_operands_still_counts_them() {
     let device = device();
     let x = LazyTensor::vi(Tensor::<2>::ones([4, 2], &device));
     let y = LazyTensor::vj(Tensor::<2>::ones([5, 2], &device));
-    // d/dx of x + y is the cotangent, whose sum over j still has 5 terms.
+    // The derivative of x + y by x is the cotangent. Its sum over j still has 5 terms.
     let gradient = (&x + &y).grad(&x, &x);
     let sums: Tensor<2> = gradient.sum(Axis::J);
     assert_eq!(host(sums), vec![5.0; 8]);

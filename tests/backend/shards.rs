@@ -1,4 +1,4 @@
-//! A matrix that several devices share gives what one device gives.
+//! A matrix that several devices share gives the same results as on one device.
 
 use burn::{
     prelude::*,
@@ -14,7 +14,7 @@ use super::support::{
     some_of, tensor,
 };
 
-/// The device under test, several times; and another kind of device where there is one.
+/// `count` devices, alternating between the device under test and another kind of device if there is one.
 fn devices(count: usize) -> Vec<Device> {
     (0..count)
         .map(|k| if k % 2 == 0 { device() } else { other_device() })
@@ -47,7 +47,7 @@ fn every_reduction_gives_what_one_device_gives() {
         let x_i = LazyTensor::vi(tensor(&x, [m, 2], dtype, &device()));
         let y_j = LazyTensor::vj(tensor(&y, [n, 2], dtype, &device()));
         let b_j = LazyTensor::vj(tensor(&b, [n, 1], dtype, &device()));
-        // The place of a pair moves with the blocks.
+        // The formula contains the offset of a pair, which must be that in the whole matrix.
         let d = x_i.sqdist(&y_j) + LazyTensor::offset() * 0.5;
         let v = &x_i * &y_j;
         for shards in ways() {
@@ -67,7 +67,7 @@ fn every_reduction_gives_what_one_device_gives() {
                     close("mean", v_s.mean(axis), v.mean(axis));
                     close("prod", d_s.prod(axis), d.prod(axis));
                     close("logsumexp", v_s.logsumexp(axis), v.logsumexp(axis));
-                    // Sums are positive here, and those of some blocks are not.
+                    // Sums with these weights are positive, but those of some blocks are not.
                     let (weight, scores) = (&b_j * &x_i + 0.75, v_s.clone());
                     let given = scores.logsumexp_weighted(&weight, axis);
                     close("weighted", given, v.logsumexp_weighted(weight, axis));
@@ -143,7 +143,7 @@ fn batches_ranges_and_halves_are_shared_out() {
         let given: Tensor<3, Int> = sharded.argkmin(2, Axis::J);
         assert_eq!(numbers(given), numbers(k.argkmin::<3>(2, Axis::J)));
     }
-    // The first two rows have columns of the first block alone, the others of both.
+    // The first two rows have columns of the first block only, the other rows have columns of both blocks.
     let x_i = LazyTensor::vi(tensor(&x[..8], [4, 2], DType::F32, &device()));
     let ranges = Ranges::lengths(&[2, 2], &[2, 4]).unwrap();
     let k = x_i.sqdist(&y_j).ranges(&ranges);
@@ -166,7 +166,7 @@ fn batches_ranges_and_halves_are_shared_out() {
         let y = tensor(&[1.0, 3.0, 2.0, 1.0], [4, 1], DType::F16, &device());
         let k = LazyTensor::vi(x) * LazyTensor::vj(y) * 10.0;
         let sharded = Shards::new(vec![device(); 2]).columns(&k);
-        // The sum does not fit the type, and the mean does.
+        // The sum is out of the range of the type, but the mean is not.
         let mean: Tensor<2> = sharded.mean(Axis::J);
         assert_eq!((mean.dtype(), host(mean)), (DType::F16, vec![17504.0; 3]));
     }
@@ -194,8 +194,8 @@ fn no_rows_and_no_columns_are_shared_out() {
 
 #[test]
 fn a_block_without_pairs_has_no_index_to_give() {
-    // Each row has the columns from its own index on, so that the last row has none in the first block; and all values are
-    // as bad as what stands for none.
+    // Each row has the columns from its own index on, so the last row has no columns in the first block. All values are
+    // infinite, so they are no smaller than the value of a block without pairs.
     let x = tensor(&[f64::INFINITY; 3], [3, 1], DType::F32, &device());
     let ones = LazyTensor::vj(Tensor::<2>::ones([4, 1], &device()));
     let k = (LazyTensor::vi(x) * ones).ranges(&Ranges::band([3, 4], 0, 4).unwrap());
@@ -258,7 +258,7 @@ fn products_and_systems_run_on_all_devices() {
             "{own}, expected {expected}"
         );
     }
-    // A matrix that is not square is no system.
+    // Only a square matrix is a system.
     let wide = LazyTensor::vi(b.clone().narrow(0, 0, 3)).sqdist(LazyTensor::vj(b));
     let error = conjugate_gradient(
         &shards.rows(&wide),
@@ -268,7 +268,7 @@ fn products_and_systems_run_on_all_devices() {
     assert!(error.unwrap_err().to_string().contains("not one of 3 x 30"));
 }
 
-/// The most exact type of the device.
+/// The most precise type of the device.
 fn some_last() -> (DType, f64) {
     *dtypes().last().expect("there is a type")
 }
@@ -317,7 +317,7 @@ fn gradients_reach_the_tensors_of_the_matrix() {
         ("weighted", |k| {
             of!(
                 k,
-                // Of the first columns 0, negative and positive.
+                // The weights of the first columns are 0, negative and positive.
                 logsumexp_weighted(
                     LazyTensor::column_index() * (LazyTensor::column_index() * 3.0 - 4.0),
                     Axis::J
@@ -343,7 +343,7 @@ fn gradients_reach_the_tensors_of_the_matrix() {
         let columns = run(&|k| Reduced::Several(shards.columns(k)));
         assert_close(&format!("{what}, columns"), &columns, &expected, tolerance);
     }
-    // Through a system, and by the right-hand side of a product.
+    // Gradients through a system, and by the right-hand side of a product.
     let run = |sharded: bool| {
         let (x, _, p) = leaves();
         let k = (-LazyTensor::vi(x.clone()).sqdist(LazyTensor::vj(x.clone()))).exp()
@@ -406,7 +406,7 @@ fn a_block_that_fails_is_named_and_the_next_call_works() {
     );
     let sums: Tensor<2> = sharded.sum(Axis::J);
     assert_eq!(host(sums), [0.0; 4]);
-    // A product that does not fit is the error of the whole matrix.
+    // A product of the wrong size gives the same error as for the whole matrix.
     let error = sharded
         .try_matmul(Tensor::<2>::ones([5, 1], &device()))
         .unwrap_err();
@@ -465,7 +465,7 @@ fn measured_weights_share_out_everything() {
     let sharded = Shards::new(devices(2)).balanced(&k).rows(&k);
     let sums: Tensor<2> = sharded.sum(Axis::J);
     assert_eq!(host(sums), [60.0; 40]);
-    // Two devices that are one processor take its cores from each other.
+    // Two devices on the same processor slow each other down.
     if is_interpreted() || format!("{:?}", device()).contains("Cpu(") {
         let text = format!("{sharded:?}");
         assert!(text.contains(" 0..40 on "), "{text}");

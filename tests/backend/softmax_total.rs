@@ -1,4 +1,4 @@
-//! Softmax-weighted sums together with the logarithms of the sums of exponentials, against both by themselves.
+//! Softmax-weighted sums together with the logarithms of the sums of exponentials, against two separate reductions.
 
 use burn::{prelude::*, tensor::DType};
 use burn_lazy::{Axis, LazyError, LazyTensor, Pruning, Ranges};
@@ -8,7 +8,7 @@ use super::support::*;
 const M: usize = 7;
 const N: usize = 12;
 
-/// Asserts that both results are those of reductions of their own.
+/// Asserts that both results equal those of separate reductions.
 #[track_caller]
 fn check<const R: usize>(what: &str, scores: &LazyTensor, weights: &LazyTensor, tolerance: f64) {
     for axis in [Axis::J, Axis::I] {
@@ -51,7 +51,7 @@ fn both_results_are_those_of_two_reductions() {
         check::<2>("ranges", &scores.ranges(&ranges), &y, tolerance);
         let far = (-x.sqdist(&y) * 300.0).prune(Pruning::Exact);
         check::<2>("pruned scores", &far, &y, tolerance);
-        // Scores without tensors, and a formula without them.
+        // Scores without tensors, and a formula without any tensor.
         let nothing = &scores * 0.0;
         check::<2>("places", &(&nothing + LazyTensor::offset()), &y, tolerance);
         check::<2>("numbers", &nothing, &(&nothing + 2.0), tolerance);
@@ -109,7 +109,7 @@ fn both_axes_of_a_result_are_checked() {
 mod gradients {
     use super::*;
 
-    /// A number made of both results, in one pass or in two.
+    /// A number computed from both results, in one pass or in two.
     fn value(scores: LazyTensor, weights: LazyTensor, once: bool) -> Tensor<1> {
         let (values, logarithms): (Tensor<2>, Tensor<2>) = match once {
             true => scores.sumsoftmaxweight_logsumexp(weights, Axis::J),
@@ -158,7 +158,7 @@ mod gradients {
         }
     }
 
-    /// Each result may be used without the other, and a row that is masked as a whole has no gradient.
+    /// Each result may be used without the other, and a row that is fully masked has no gradient.
     #[test]
     fn of_one_result_and_of_masked_rows_are_those_of_two_reductions() {
         let mut random = Random::new(15);
@@ -180,7 +180,7 @@ mod gradients {
                 ],
             };
             let used = [values, logarithms][which].clone();
-            // What is wanted of the first rows is dropped.
+            // The results of the first rows are not used.
             let gradients = used.narrow(0, 2, M - 2).sin().sum().backward();
             [x_i, y_j].map(|leaf| leaf.grad(&gradients).map(host))
         };

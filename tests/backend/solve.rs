@@ -1,4 +1,4 @@
-//! Linear systems, eigenvalues and determinants against dense ones in `f64`.
+//! Linear systems, eigenvalues and determinants, against dense computations in `f64`.
 
 use burn::{
     prelude::*,
@@ -21,7 +21,7 @@ fn laplacian(x: &Tensor<2>) -> LazyTensor {
     (-(LazyTensor::vi(x.clone()) - LazyTensor::vj(x.clone())).norm()).exp()
 }
 
-/// $e^{-|x - y|^2}$ or $e^{-|x - y|}$.
+/// The dense matrix of $e^{-|x - y|^2}$ or $e^{-|x - y|}$.
 fn dense(x: &[f64], dim: usize, square: bool) -> DMatrix<f64> {
     let n = x.len() / dim;
     DMatrix::from_fn(n, n, |i, j| {
@@ -42,7 +42,7 @@ fn matrix(values: &[f64], columns: usize) -> DMatrix<f64> {
     DMatrix::from_row_slice(values.len() / columns, columns, values)
 }
 
-/// Row by row, as tensors are.
+/// The entries of a matrix row by row, as in tensors.
 fn rows(matrix: &DMatrix<f64>) -> Vec<f64> {
     matrix.transpose().as_slice().to_vec()
 }
@@ -54,7 +54,7 @@ fn rounding(dtype: DType) -> f64 {
     }
 }
 
-/// The largest norm of a column of `a` relative to that of `b`.
+/// The largest norm of a column of `a`, relative to the norm of the same column of `b`.
 fn worst(a: &DMatrix<f64>, b: &DMatrix<f64>) -> f64 {
     let columns = a.column_iter().zip(b.column_iter());
     columns
@@ -75,7 +75,7 @@ fn solutions_agree_with_cholesky() {
             (65, 2, 1e-6, 1.0),
         ] {
             for square in [true, false] {
-                // Spread out, so that small ridges are not hopeless in F32.
+                // The points are spread out, so that F32 can solve systems with small ridges.
                 let x: Vec<f64> = random.vec(n * 3).iter().map(|x| x * 3.0).collect();
                 let b: Vec<f64> = random.vec(n * columns).iter().map(|b| b * scale).collect();
                 let points = tensor(&x, [n, 3], dtype, &device);
@@ -124,7 +124,8 @@ fn iterations_in_f32_reach_residuals_of_f64() {
     let (n, columns, ridge) = (150, 2, 1e-2);
     let x: Vec<f64> = Random::new(3).vec(n * 3);
     let b = Random::new(4).vec(n * columns);
-    // Both of one type, so that both systems are the same.
+    // Points and right-hand sides are rounded to F32, so that the systems in both types are the
+    // same.
     let x: Vec<f64> = x.iter().map(|x| f64::from(*x as f32)).collect();
     let b: Vec<f64> = b.iter().map(|b| f64::from(*b as f32)).collect();
     let points = tensor(&x, [n, 3], DType::F32, &device);
@@ -161,12 +162,13 @@ fn iterations_in_f32_reach_residuals_of_f64() {
         let residual = worst(&(&b - &a * &solution), &b);
         assert!(residual <= 1.1e-11, "{what}: {residual}");
         assert!(!solved.info.precision_limited, "{what}");
-        // Directions are kept where the residual is computed anew.
+        // Search directions are kept when the residual is computed anew, so there are not many more
+        // iterations.
         let iterations = *iterations.get_or_insert(solved.info.iterations);
         let most = 5 * iterations / 2;
         assert!(solved.info.iterations <= most, "{what}: {:?}", solved.info);
     }
-    // Operators of all kinds, and another method.
+    // A composed operator, and another method.
     let diagonal = Diagonal::new(n, Tensor::<2>::full([n, 1], ridge, &device)).unwrap();
     let operator = Sum(k.clone(), diagonal);
     let operator = LinearOperator::<2>::cast(&operator, FloatDType::F64).unwrap();
@@ -176,7 +178,7 @@ fn iterations_in_f32_reach_residuals_of_f64() {
     let residual = worst(&(&b - with_f32_ridge * solution), &b);
     assert!(residual <= 1.1e-11, "MINRES: {residual}");
 
-    // Types that iterations are too coarse in.
+    // F16 is too coarse for the iterations.
     let half = mixed.iterate_in(FloatDType::F16);
     assert_eq!(
         fine.solve(right, &half).unwrap_err(),
@@ -265,7 +267,7 @@ fn columns_are_solved_independently() {
     let x = tensor(&Random::new(3).vec(60 * 2), [60, 2], DType::F32, &device);
     let k = gaussian(&x);
     let mut b = Random::new(4).vec(60 * 3);
-    // One column of zeros, one large.
+    // One column is zero, and one is large.
     b.chunks_mut(3).for_each(|row| {
         row[1] = 0.0;
         row[2] *= 1e8;
@@ -303,7 +305,7 @@ fn blocks_of_any_columns_agree_with_cholesky() {
     let zero = vec![0.0; n];
     let own = |k: usize| columns[k].clone();
     let kernel = dense(&x, 3, true);
-    // Solved in one step by themselves.
+    // Eigenvectors, which are solved in one step if they are alone.
     let eigen = kernel.clone().symmetric_eigen();
     let vector = |k: usize| eigen.eigenvectors.column(k).as_slice().to_vec();
     let cases = [
@@ -332,7 +334,7 @@ fn blocks_of_any_columns_agree_with_cholesky() {
             let right = tensor(&rows(&b), [n, columns.len()], dtype, &device);
             let settings = [(10.0, 8), (1e-1, 128), (1e-1, 0)];
             for (setting, (ridge, kept)) in settings.into_iter().enumerate() {
-                // In types by turns: each case in all of them.
+                // Types alternate between the settings, so that each case is tested in all types.
                 if (case + setting) % types.len() != number {
                     continue;
                 }
@@ -413,7 +415,7 @@ fn batches_of_blocks_and_more_columns_than_rows() {
             }
         }
     }
-    // The column that is to blame is one of the second group.
+    // The error names the column with the problem, which is in the second group of columns.
     let mut b = vec![0.0; batch * n * columns];
     b.iter_mut()
         .skip(15)
@@ -504,11 +506,11 @@ fn preconditioners_save_iterations_and_change_nothing_else() {
         assert!(solved.info.iterations <= most, "{:?} {most}", solved.info);
         assert_close("nystrom", &host(solved.solution), &expected, 5e-2);
     }
-    // The determinant of P, which is close to that of the matrix.
+    // The determinant of the preconditioner is close to that of the matrix.
     let log_det = exact.symmetric_eigenvalues().map(f64::ln).sum();
     assert!((nystrom.log_dets()[0] - log_det).abs() < 0.01 * log_det.abs());
 
-    // A matrix whose rows differ in scale.
+    // A matrix whose rows have different scales.
     let scale: Vec<f64> = (0..n).map(|i| 10f64.powf((i % 3) as f64)).collect();
     let scale = tensor(&scale, [n, 1], DType::F32, &device);
     let k = laplacian(&(x * 20.0)) * LazyTensor::vi(scale.clone()) * LazyTensor::vj(scale);
@@ -531,7 +533,7 @@ fn indefinite_rectangular_and_composed_operators() {
         let right = tensor(&b, [n, 2], dtype, &device);
         let options = SolveOptions::default().tolerance(tolerance);
 
-        // Laplacian - 2 I has eigenvalues of both signs.
+        // The Laplacian kernel matrix minus 2 I has eigenvalues of both signs.
         let shifted = options.clone().ridge(-2.0);
         let solution = minres(&laplacian(&x), right.clone(), &shifted)
             .unwrap()
@@ -542,7 +544,7 @@ fn indefinite_rectangular_and_composed_operators() {
         let expected = rows(&a.lu().solve(&matrix(&b, 2)).unwrap());
         assert_close("minres", &host(solution), &expected, close);
 
-        // A sum, with a diagonal.
+        // A sum of two kernel matrices and a diagonal.
         let noise: Vec<f64> = (0..n).map(|i| 0.1 + i as f64 / n as f64).collect();
         let diagonal = Diagonal::new(n, tensor(&noise, [n, 1], dtype, &device)).unwrap();
         let operator = Sum(gaussian(&x), Sum(laplacian(&x), diagonal));
@@ -555,7 +557,7 @@ fn indefinite_rectangular_and_composed_operators() {
         let expected = rows(&a.cholesky().unwrap().solve(&matrix(&b, 2)));
         assert_close("sum", &host(solution), &expected, close);
 
-        // Fewer columns than rows.
+        // A matrix with fewer columns than rows.
         let columns = 7;
         let y = x.clone().slice([0..columns, 0..2]);
         let k = (-LazyTensor::vi(x).sqdist(LazyTensor::vj(y))).exp();
@@ -590,7 +592,7 @@ fn the_largest_eigenpairs() {
             assert!((exact * vectors - scaled).amax() < 1e-4 * expected[0]);
         }
     }
-    // A matrix of rank 2 has a closed subspace after two steps.
+    // The Krylov subspace of a matrix of rank 2 is complete after two steps.
     let u = tensor(&Random::new(12).vec(30 * 2), [30, 2], DType::F32, &device);
     let k = LazyTensor::vi(u.clone()).dot(LazyTensor::vj(u));
     let pairs = eigenpairs::<_, 2>(&k, 4, 1e-4, 30).unwrap();
@@ -642,7 +644,8 @@ fn determinants_within_their_statistical_error() {
 mod gradients {
     use super::*;
 
-    /// $\sum_{ik} w_{ik} a_{ik}$ of the solution of $(K(x, s) + d I) a = b$, $K = e^{-s |x - y|^2}$.
+    /// The loss $\sum_{ik} w_{ik} a_{ik}$ of the solution of $(K(x, s) + d I) a = b$ with
+    /// $K = e^{-s |x - y|^2}$.
     fn loss(x: &[f64], scale: f64, noise: f64, b: &[f64], weights: &[f64]) -> f64 {
         let scaled: Vec<f64> = x.iter().map(|x| x * scale.sqrt()).collect();
         let a = with_ridge(dense(&scaled, 2, true), noise);
@@ -885,7 +888,7 @@ fn small_and_singular_systems() {
     let solved = gaussian(&none).solve(Tensor::<2>::zeros([0, 3], &device), &options);
     assert_eq!(solved.unwrap().solution.dims(), [0, 3]);
 
-    // No ridge, on points far apart: the identity.
+    // Without a ridge, and with points so far apart that the matrix is the identity.
     let x: Vec<f64> = (0..8).map(|i| 100.0 * i as f64).collect();
     let x = tensor(&x, [8, 1], DType::F32, &device);
     let b = Random::new(19).vec(8);
@@ -894,12 +897,12 @@ fn small_and_singular_systems() {
     assert_close("identity", &host(solved.solution), &b, 1e-6);
     assert_eq!(solved.info.iterations, 1);
 
-    // Singular, with a right-hand side that is in the range: all points are one.
+    // A singular matrix whose points are all equal, with a right-hand side in its range.
     let x = Tensor::<2>::zeros([8, 1], &device);
     let ones = Tensor::<2>::ones([8, 1], &device);
     let solved = gaussian(&x).solve(ones, &options).unwrap();
     assert_close("range", &host(solved.solution), &[0.125; 8], 1e-6);
-    // And with one that is not.
+    // A right-hand side that is not in its range.
     let error = gaussian(&x).solve(right, &options.clone().max_iterations(50));
     assert!(
         matches!(
@@ -910,14 +913,14 @@ fn small_and_singular_systems() {
             .is_ok_and(|solved| solved.info.precision_limited),
         "{error:?}"
     );
-    // A zero matrix has a preconditioner of rank 0.
+    // The preconditioner of a zero matrix has rank 0.
     let zero = gaussian(&x) * 0.0;
     let nystrom = Nystrom::<2>::new(&zero, 0.5, Rank::Auto).unwrap();
     assert_eq!(nystrom.rank(), 0);
     assert!((nystrom.log_dets()[0] - 8.0 * 0.5f64.ln()).abs() < 1e-9);
 }
 
-/// An operator of a user: a low-rank matrix and a multiple of the identity.
+/// An operator that a user defines: the sum of a low-rank matrix and a multiple of the identity.
 #[derive(Clone)]
 struct LowRank {
     factor: Tensor<2>,
@@ -966,7 +969,7 @@ fn operators_of_users() {
     let b = Random::new(21).vec(30);
     let right = tensor(&b, [30, 1], DType::F32, &device);
     let solved = conjugate_gradient(&LowRank { factor }, right, &SolveOptions::default()).unwrap();
-    // The identity and two more eigenvalues.
+    // The operator has three distinct eigenvalues: those of the identity and two more.
     assert!(solved.info.iterations <= 10, "{:?}", solved.info);
     let factor = matrix(&values, 2);
     let a = with_ridge(&factor * factor.transpose(), 1.0);

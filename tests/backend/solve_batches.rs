@@ -1,4 +1,5 @@
-//! Preconditioners, eigenpairs and determinants of batches: each matrix has what it has alone.
+//! Preconditioners, eigenpairs and determinants of batches. Each matrix must have the results that
+//! it has alone.
 
 use burn::{prelude::*, tensor::DType};
 use burn_lazy::{
@@ -11,7 +12,7 @@ use burn_lazy::{
 
 use super::support::*;
 
-/// Two clouds of points, at three scales: matrices of batch `[3, 2]`, and each of them alone.
+/// Two clouds of points at three scales: all matrices as a batch `[3, 2]`, and each matrix alone.
 ///
 /// The scales differ so much that the matrices need different numbers of iterations and of columns.
 struct Clouds {
@@ -95,7 +96,7 @@ fn preconditioned_batches_are_solved_as_each_matrix() {
     let clouds = Clouds::new(n, dtype);
     let tolerance = if dtype == DType::F64 { 1e-10 } else { 1e-5 };
     let b = Random::new(53).vec(2 * n);
-    // One right-hand side for all scales.
+    // All scales have the same right-hand side.
     let right: Tensor<4> = tensor(&b, [1, 2, n, 1], dtype, &device);
     let plain = SolveOptions::default().ridge(ridge).tolerance(tolerance);
     let alone = SolveOptions::default().ridge(ridge).tolerance(tolerance);
@@ -145,7 +146,7 @@ fn eigenpairs_are_those_of_each_matrix() {
                 assert_close(&what, &all.values[part.clone()], &own.values, close);
                 assert!(all.residuals[part].iter().all(|residual| *residual < 2e-5));
                 let part = number * n * count..(number + 1) * n * count;
-                // The vectors of the small rounding errors among the eigenvalues are any.
+                // Eigenvalues that are rounding errors have arbitrary vectors.
                 if n == 30 {
                     assert_close(&what, &vectors[part], &host(own.vectors), 10.0 * close);
                 }
@@ -155,7 +156,8 @@ fn eigenpairs_are_those_of_each_matrix() {
             assert!(n == 4 || iterations.iter().min() < iterations.iter().max());
         }
     }
-    // Matrices whose bases close after different numbers of steps: of rank 1, of rank 3, and 0.
+    // Three matrices whose Krylov subspaces are complete after different numbers of steps: of rank
+    // 1, of rank 3, and zero.
     let n = 12;
     let mut u = Random::new(54).vec(3 * n * 3);
     for (k, value) in u.iter_mut().enumerate() {
@@ -269,7 +271,7 @@ fn gradients_of_determinants_are_those_of_each_matrix() {
     }
 }
 
-/// Matrices of a batch that have pairs of their own.
+/// Matrices of a batch with different pairs.
 #[test]
 fn ranges_of_batches_are_kept() {
     let device = device();
@@ -315,7 +317,7 @@ fn batches_that_do_not_fit_are_refused() {
         said(log_det(&clouds.each[0], &LogDetOptions::<3>::default()).err()),
         expected("log_det", "[]", 1)
     );
-    // A preconditioner of other matrices.
+    // The preconditioner belongs to other matrices.
     let other = Nystrom::<2>::new(&Clouds::new(6, DType::F32).each[0], 0.1, Rank::Auto).unwrap();
     let options = LogDetOptions::default()
         .exact_up_to(0)
@@ -325,7 +327,7 @@ fn batches_that_do_not_fit_are_refused() {
         said(log_det(&clouds.each[0], &options).err()),
         "the preconditioner of shape [6, 6] does not fit an operator of 5 rows and batch []"
     );
-    // Errors count the rows of all matrices, one after the other.
+    // Errors number the rows of all matrices of the batch one after the other.
     let points: Tensor<3> = tensor(&Random::new(58).vec(20), [2, 5, 2], DType::F32, &device);
     let sign: Tensor<2> = tensor(&[1.0, -1.0], [2, 1], DType::F32, &device);
     let k = scaled(
@@ -342,7 +344,7 @@ fn batches_that_do_not_fit_are_refused() {
         seen(log_det(&k, &LogDetOptions::<3>::default().ridge(0.1)).err()),
         5
     );
-    // No matrices at all.
+    // A batch without matrices.
     let none = Tensor::<3>::zeros([0, 5, 2], &device);
     let none = LazyTensor::vi(none.clone()).dot(LazyTensor::vj(none));
     let found = log_det(&none, &LogDetOptions::<3>::default()).unwrap();

@@ -1,5 +1,5 @@
-//! Solvers at their edges: right-hand sides and operators of any size, single vectors, halves, matrices without an
-//! inverse, and nothing at all; against dense matrices in `f64`.
+//! Edge cases of solvers: right-hand sides and operators of any size, single vectors, 16-bit types, matrices without an
+//! inverse, and systems without rows or columns. Expected values come from dense matrices in `f64`.
 
 use burn::{
     prelude::*,
@@ -19,7 +19,7 @@ use super::support::{Random, assert_close, device, dtypes, gaussian, host, skipp
 #[cfg(feature = "autodiff")]
 use super::support::{assert_gradient, differences, scaled_gaussian};
 
-/// $e^{-|x - y|^2}$ plus a ridge.
+/// The dense matrix of $e^{-|x - y|^2}$ with a ridge.
 fn dense(x: &[f64], dim: usize, ridge: f64) -> DMatrix<f64> {
     let n = x.len() / dim;
     DMatrix::from_fn(n, n, |i, j| {
@@ -28,14 +28,14 @@ fn dense(x: &[f64], dim: usize, ridge: f64) -> DMatrix<f64> {
     })
 }
 
-/// $u_i v_j$, of rank one.
+/// The matrix $u_i v_j$ of rank one.
 fn outer(u: &[f64], v: &[f64], dtype: DType) -> LazyTensor {
     let device = device();
     LazyTensor::vi(tensor(u, [u.len(), 1], dtype, &device))
         * LazyTensor::vj(tensor(v, [v.len(), 1], dtype, &device))
 }
 
-/// The values as they are in a type.
+/// The values after rounding to a type.
 fn rounded(values: &[f64], dtype: DType) -> Vec<f64> {
     host(tensor::<1>(values, [values.len()], dtype, &device()))
 }
@@ -48,7 +48,7 @@ fn vector(values: &[f64], dtype: DType) -> Tensor<1> {
     tensor(values, [values.len()], dtype, &device())
 }
 
-/// Halves that the device computes with, and the relative error of rounding to them.
+/// The 16-bit types that the device computes with, and the relative error of rounding to them.
 fn halves() -> Vec<(DType, f64)> {
     let one = LazyTensor::vi(Tensor::<2>::ones([1, 1], &device()));
     [
@@ -77,7 +77,7 @@ fn burn_computes(dtype: DType) -> bool {
     computes
 }
 
-/// Whether the solver ended with an error that says that the iterations stagnate, and how soon.
+/// Asserts that the solver ended with the error that the iterations stagnate, after at most `most` iterations.
 #[track_caller]
 fn assert_stagnates<const R: usize>(
     what: &str,
@@ -136,7 +136,7 @@ mod least_squares_of_low_rank {
     fn the_solution_of_smallest_norm_is_found() {
         let mut random = Random::new(2);
         for (dtype, _) in dtypes() {
-            // Rank 1 and 2, of 3 columns; right-hand sides partly in the range.
+            // Matrices of rank 1 and 2 with 3 columns. The right-hand sides are only partly in the range.
             for rank in [1, 2] {
                 let (m, n) = (7, 3);
                 let (u, v) = (random.vec(m * rank), random.vec(n * rank));
@@ -165,7 +165,7 @@ mod least_squares_of_low_rank {
             let right = tensor(&b, [4, 2], dtype, &device());
             let k = outer(&u, &v, dtype);
             let solved = least_squares(&k, right, &SolveOptions::default()).unwrap();
-            // The second column is u, and u v^T a = u where a = v / |v|^2.
+            // The second column is u, and a = v / |v|^2 solves u v^T a = u.
             let square: f64 = v.iter().map(|v| v * v).sum();
             let expected: Vec<f64> = v.iter().flat_map(|v| [0.0, v / square]).collect();
             assert_close("columns", &host(solved.solution), &expected, 1e-5);
@@ -177,8 +177,8 @@ mod least_squares_of_low_rank {
 mod sizes {
     use super::*;
 
-    /// Factors that take right-hand sides to the ends of the range, with the smallest number of the type that
-    /// devices keep.
+    /// Factors that take right-hand sides to the ends of the range of a type, and the smallest number of the type that
+    /// devices do not flush to zero.
     fn factors(dtype: DType) -> (Vec<f64>, f64) {
         match dtype {
             DType::F64 => (vec![1e308, 1e200, 1e-200, 1e-306], f64::MIN_POSITIVE),
@@ -239,7 +239,7 @@ mod sizes {
         }
     }
 
-    /// Columns of a block have scales of their own, and a guess has that of its column.
+    /// Each column of a block has its own scale, and the guess has the scale of its column.
     #[test]
     fn of_columns_and_guesses_differ() {
         let n = 12;
@@ -314,7 +314,7 @@ mod sizes {
 
     #[test]
     fn of_solutions_beyond_the_range_are_refused() {
-        // The solution is 1e30 / 1e-20.
+        // The solution would be 1e30 / 1e-20.
         let operator = Diagonal::new(3, column(&[1e-20; 3], DType::F32)).unwrap();
         let b = column(&[1e30; 3], DType::F32);
         let error = conjugate_gradient(&operator, b, &SolveOptions::default()).unwrap_err();
@@ -340,7 +340,7 @@ mod stagnation {
                 assert_stagnates(&what, k.solve(right.clone(), &options), 1000);
                 assert_stagnates("minres", minres(&k, right, &options), 1000);
             }
-            // A matrix of zeros, and one with an eigenvalue of 0 that b meets.
+            // A zero matrix, and a matrix with an eigenvalue of 0 that matters for b.
             let zero = &k * 0.0;
             let right = column(&b[..n], dtype);
             assert_stagnates(
@@ -361,7 +361,7 @@ mod stagnation {
         }
     }
 
-    /// Where b is in the range, or the zero eigenvalue is not met, the same systems have a solution.
+    /// If b is in the range, or has no part along the eigenvalue of 0, the same systems have a solution.
     #[test]
     fn is_not_seen_where_there_is_a_solution() {
         let n = 40;
@@ -392,14 +392,15 @@ mod stagnation {
         }
     }
 
-    /// Right-hand sides with residuals that travel a row an iteration before they vanish, or grow for long before
-    /// they do.
+    /// Right-hand sides whose residuals move on by one row per iteration before they vanish, or grow for a long time
+    /// before they vanish.
     #[test]
     fn is_not_mistaken_for_a_long_way() {
         let n = 100;
         let device = device();
         for (dtype, _) in dtypes() {
-            // 2 on the diagonal, -1 beside it: the residual travels one row an iteration.
+            // The matrix has 2 on the diagonal and -1 next to it, so that the residual moves on by one row per
+            // iteration.
             let offset = LazyTensor::offset().abs();
             let anchor = LazyTensor::vi(Tensor::<2>::zeros([n, 1], (&device, dtype)))
                 * LazyTensor::vj(Tensor::<2>::zeros([n, 1], (&device, dtype)));
@@ -421,7 +422,7 @@ mod stagnation {
                     ("minres", minres(&k, b.clone(), &options)),
                 ] {
                     let solved = solved.expect(what);
-                    // A run that is given up too early is started again, and takes more.
+                    // A run that is given up too early is started again and takes more iterations.
                     let most = if what == "minres" { 3 * n } else { n + 20 };
                     assert!(
                         (n / 2..most).contains(&solved.info.iterations),
@@ -481,7 +482,7 @@ mod nothing {
                 assert_eq!(solved.unwrap().solution.dims(), shape);
             }
         }
-        // No rows and some columns, and the other way around.
+        // Systems without rows or without columns.
         let tall = LazyTensor::vi(Tensor::<2>::ones([0, 1], &device))
             * LazyTensor::vj(Tensor::<2>::ones([3, 1], &device));
         let solved = least_squares(&tall, Tensor::<2>::zeros([0, 2], &device), &options).unwrap();
@@ -489,7 +490,7 @@ mod nothing {
         let wide = tall.t();
         let solved = least_squares(&wide, Tensor::<2>::ones([3, 2], &device), &options).unwrap();
         assert_eq!(solved.solution.dims(), [0, 2]);
-        // A batch of none.
+        // A batch without matrices.
         let points = Tensor::<3>::zeros([0, 4, 2], &device);
         let k = (-LazyTensor::vi(points.clone()).sqdist(LazyTensor::vj(points))).exp();
         let options = SolveOptions::default();
@@ -503,7 +504,7 @@ mod nothing {
             assert_eq!(solved.solution.dims(), [0, 4, 1]);
             assert!(solved.info.residuals.is_empty());
         }
-        // Determinants, preconditioners and eigenvalues.
+        // Determinants, preconditioners and eigenvalues without rows.
         let empty = log_det(&none, &LogDetOptions::<2>::default()).unwrap();
         assert_eq!((empty.estimates()[0], empty.standard_errors[0]), (0.0, 0.0));
         let empty = log_det(&none, &LogDetOptions::<2>::default().exact_up_to(0)).unwrap();
@@ -594,15 +595,15 @@ mod determinants {
     fn of_small_matrices_are_exact() {
         let mut random = Random::new(11);
         for (dtype, _) in dtypes() {
-            // One row, one block, one more, and more of them.
+            // One row, one block, one row more, and several blocks.
             for (n, ridge) in [(1, 0.5), (5, 0.01), (16, 0.01), (17, 1e-2), (150, 1e-2)] {
-                // Values that F32 has, so that the matrices are the same.
+                // The points are rounded to F32, so that the matrices are the same in all types.
                 let x = rounded(&random.vec(n), DType::F32);
                 let k = gaussian(&column(&x, dtype));
                 let value = log_det(&k, &LogDetOptions::<2>::default().ridge(ridge)).unwrap();
                 let eigenvalues = dense(&x, 1, ridge).symmetric_eigenvalues();
                 let expected: f64 = eigenvalues.map(f64::ln).sum();
-                // Entries of F32 where the device has no F64.
+                // The entries are computed in F32 if the device has no F64.
                 let close = if dtypes().len() > 1 { 1e-10 } else { 1e-5 };
                 let error = (value.estimates()[0] - expected).abs();
                 assert!(
@@ -635,7 +636,7 @@ mod determinants {
         let debug = format!("{value:?}");
         assert!(debug.starts_with("LogDet { values: [0.693147"), "{debug}");
         assert!(debug.contains("standard_errors: [0.0]"), "{debug}");
-        // One vector tells nothing about the error.
+        // A single probe vector gives no estimate of the error.
         let options = LogDetOptions::<2>::default()
             .ridge(1.0)
             .exact_up_to(0)
@@ -662,7 +663,7 @@ mod determinants {
             let k = gaussian(&column(&x, dtype));
             assert_eq!(refused(&k, -2.0), 0);
             refused(&k, -0.5);
-            // Singular: a point that is there twice, and a matrix of rank 1.
+            // Singular matrices: a point that occurs twice, and a matrix of rank 1.
             let twice = [0.0, 1.5, 3.0, 1.5];
             assert_eq!(refused(&gaussian(&column(&twice, dtype)), 0.0), 3);
             assert_eq!(refused(&outer(&[1.0, 2.0], &[1.0, 2.0], dtype), 0.0), 1);
@@ -733,14 +734,14 @@ mod halves_as_storage {
                     let what = format!("{what} {dtype:?}");
                     let solved = solved.expect(&what);
                     assert_eq!(solved.solution.dtype(), dtype, "{what}");
-                    // To the last place of a half, entry by entry, but for what F32 leaves of cancellation.
+                    // Each entry is exact up to the rounding of the type, apart from cancellation in F32.
                     let scale = exact.amax();
                     let solution = host(solved.solution);
                     for (value, exact) in solution.iter().zip(exact.transpose().iter()) {
                         let limit = rounding * exact.abs() + 1e-4 * scale;
                         assert!((value - exact).abs() <= limit, "{what}: {value}, {exact}");
                     }
-                    // Where F32 ends before the tolerance is reached, it says so.
+                    // If F32 ends the iterations before the tolerance is reached, the result says so.
                     let info = solved.info;
                     let limit = if info.precision_limited { 1e-4 } else { 1e-5 };
                     assert!(
@@ -771,10 +772,10 @@ mod halves_as_storage {
             let least = least_squares(&k.block(0..n, 0..6), right.clone(), &options.ridge(0.5));
             check("least squares", least, exact);
 
-            // Types that do not fit together are no halves to be cast.
+            // Operands of different types are refused, even if one type has 16 bits.
             let single = right.cast(FloatDType::F32);
             assert!(k.solve(single, &SolveOptions::default()).is_err());
-            // What F16 does not hold is refused.
+            // A solution that is out of the range of F16 is refused.
             if dtype == DType::F16 {
                 let operator = Diagonal::new(2, column(&[1e-3; 2], dtype)).unwrap();
                 let large = column(&[1e3; 2], dtype);
@@ -940,7 +941,7 @@ mod vectors {
             .solve(Tensor::<1>::ones([6], &device), &guess)
             .unwrap_err();
         assert!(error.to_string().contains("guess of shape [5]"), "{error}");
-        // A vector has no batch.
+        // A right-hand side that is a vector has no batch.
         let points = Tensor::<3>::ones([2, 6, 1], &device);
         let batched = (-LazyTensor::vi(points.clone()).sqdist(LazyTensor::vj(points))).exp();
         let b = Tensor::<1>::ones([6], &device);
@@ -990,7 +991,7 @@ mod refusals {
         let device = device();
         let ones = |shape: [usize; 3]| Tensor::<3>::ones(shape, &device);
         let diagonal = Diagonal::new(4, ones([2, 4, 1])).unwrap();
-        // Rows, batch and type that do not fit.
+        // Rows, batches and types that do not fit.
         for v in [
             ones([2, 5, 1]),
             ones([3, 4, 1]),
@@ -1046,7 +1047,7 @@ mod refusals {
         );
     }
 
-    /// An operator outside of autodiff, and systems without rows or columns, in a graph.
+    /// An operator outside of autodiff, and systems without rows or columns in a graph.
     #[cfg(feature = "autodiff")]
     #[test]
     fn leave_graphs_whole() {
@@ -1076,7 +1077,7 @@ mod refusals {
         }
     }
 
-    /// NaN in a loss reaches the gradients, as everywhere in Burn, and no backward pass panics of it.
+    /// NaN in a loss reaches the gradients, as elsewhere in Burn, and no backward pass panics because of it.
     #[cfg(feature = "autodiff")]
     #[test]
     fn do_not_end_backward_passes() {

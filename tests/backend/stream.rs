@@ -1,4 +1,4 @@
-//! Columns that are read in chunks give what the same columns give at once.
+//! Columns that are read in chunks give the same results as all columns at once.
 
 use burn::{
     prelude::*,
@@ -13,13 +13,13 @@ use super::support::{
     Random, assert_close, device, dtypes, few, host, is_interpreted, numbers, some_of, tensor,
 };
 
-/// Numbers as a source has them.
+/// A source in memory with these columns, which have `dim` components.
 pub fn columns(values: &[f64], dim: usize) -> InMemory<Vec<f32>> {
     let values = values.iter().map(|value| *value as f32).collect();
     InMemory::new(values, dim).unwrap()
 }
 
-/// Sizes of chunks of `n` columns.
+/// Sizes of chunks for `n` columns.
 fn chunks(n: usize) -> Vec<usize> {
     match is_interpreted() {
         true => vec![1, 4, n - 1, n, n + 1],
@@ -77,7 +77,7 @@ fn every_reduction_gives_what_all_columns_give() {
                 one().logsumexp(vector).unwrap(),
                 v.logsumexp(Axis::J),
             );
-            // The sums of some chunks are negative, and so are some of all columns.
+            // The weighted sums of some chunks are negative, and so are the sums of some rows.
             let weighted = two().logsumexp_weighted(|[y_j, b_j]| (&x_i * y_j, b_j + 0.25));
             let expected = v.logsumexp_weighted(&b_j + 0.25, Axis::J);
             let known = |a: &Tensor<2>| a.clone().mask_fill(a.clone().is_nan(), 9.0);
@@ -105,13 +105,13 @@ fn every_reduction_gives_what_all_columns_give() {
                 one().argkmin(4, distance).unwrap(),
                 d.argkmin(4, Axis::J),
             );
-            // More than there are columns.
+            // The list is longer than there are columns.
             let (least, at) = one().kmin_argkmin(n + 2, distance).unwrap();
             let (expected, places) = d.kmin_argkmin(n + 2, Axis::J);
             let finite = |list: Tensor<2>| list.clone().mask_fill(list.is_inf(), -1.0);
             close("kmin_argkmin", finite(least), finite(expected));
             equal("kmin_argkmin", at, places);
-            // Of several components, a list each.
+            // Each component has its own list.
             let lists: Tensor<3, Int> = one().argkmin(3, vector).unwrap();
             assert_eq!(
                 numbers(lists),
@@ -140,7 +140,7 @@ fn every_reduction_gives_what_all_columns_give() {
 #[test]
 fn values_that_are_not_finite_are_those_of_all_columns() {
     let (inf, nan) = (f64::INFINITY, f64::NAN);
-    // Each pair of chunks of two columns meets another combination.
+    // Chunks have two columns. Each row has another combination of values in its two chunks.
     let rows = [
         [1.0, nan, 2.0, nan],
         [3.0, 2.0, nan, 1.0],
@@ -154,7 +154,7 @@ fn values_that_are_not_finite_are_those_of_all_columns() {
     ];
     let y: Vec<f64> = (0..4).flat_map(|j| rows.map(|row| row[j])).collect();
     let m = rows.len();
-    // The components of a column are the values of all rows.
+    // Each row of values is one component, so a column has a component per row.
     let source = columns(&y, m);
     let y_j = LazyTensor::vj(tensor(&y, [4, m], DType::F32, &device()));
     let one = || stream::over([&source], &device()).chunk(2);
@@ -188,7 +188,7 @@ fn values_that_are_not_finite_are_those_of_all_columns() {
     indices(one().argmax(f).unwrap(), v.argmax(Axis::J));
     let lists: Tensor<3, Int> = one().argkmin(3, f).unwrap();
     assert_eq!(numbers(lists), numbers(v.argkmin::<3>(3, Axis::J)));
-    // A softmax has one score, so each row of values is one of its own.
+    // A softmax has one score, so each row of values needs its own source.
     for row in rows {
         let source = columns(&row, 1);
         let y_j = LazyTensor::vj(tensor(&row, [4, 1], DType::F32, &device()));
@@ -218,7 +218,7 @@ fn no_columns_give_what_an_empty_axis_gives() {
     );
     let weighted: Tensor<2> = stream.logsumexp_weighted(|y_j| (f(y_j), 2.0)).unwrap();
     assert_eq!(host(weighted), [f64::NEG_INFINITY; 2]);
-    // Nor are rows needed.
+    // A stream without rows works, too.
     let x_i = LazyTensor::vi(Tensor::<2>::ones([0, 2], &device()));
     let one = columns(&[1.0; 6], 2);
     let stream = stream::over([&one], &device()).chunk(2);
@@ -232,7 +232,7 @@ fn no_columns_give_what_an_empty_axis_gives() {
 
 #[test]
 fn indices_are_exact_beyond_what_the_type_holds() {
-    // The last chunks of 2^25 columns, of which no others are made: what is read before is equal.
+    // Only the last columns differ from the others, so that their indices beyond 2^24 matter.
     let len = (1 << 25) + 3;
     let far = stream::from_fn(len, 1, |columns, out| {
         out.fill(1.0);

@@ -1,4 +1,4 @@
-//! Sources and formulas that fail, threads and files.
+//! Sources and formulas that fail, threads, and files.
 
 use std::{
     cell::{Cell, RefCell},
@@ -76,9 +76,9 @@ fn a_formula_that_fails_ends_the_reader() {
         "{text}"
     );
     assert!(text.contains("`y0` of shape [2, 2]"), "{text}");
-    // The first chunk, and those that were read ahead.
+    // At most the first chunk and those that were read ahead have been read.
     assert!(reads.load(Ordering::Relaxed) <= 3);
-    // A function that panics ends it, too, and the next call works.
+    // A panic of the formula ends the stream, too, and the next call works.
     let calls = Cell::new(0);
     let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         stream.sum::<2, _>(|[y_j]| {
@@ -138,7 +138,7 @@ fn what_does_not_fit_is_an_error() {
         error.to_string(),
         "there are 3 columns, and 2..4 are asked for"
     );
-    // More columns than the integers of the device count.
+    // More columns than the integers of the device can count.
     let limit = match device().settings().int_dtype {
         burn::tensor::IntDType::I32 => i32::MAX as usize,
         _ => return,
@@ -239,7 +239,7 @@ fn files_are_columns() {
     let error = |dtype: &str, shape: &str| npy(dtype, shape, raw.clone()).unwrap_err().to_string();
     assert!(error("<i4", "(3, 2)").ends_with("numbers are of type <i4, not f4 or f8"));
     assert!(error("<f4", "(1, 3, 2)").ends_with("an array of shape [1, 3, 2] has no columns"));
-    // A file that was cut.
+    // A file that is too short.
     assert!(error("<f4", "(4, 2)").ends_with("the array has 32 bytes, and the file 24 of them"));
     let missing = Mapped::npy(folder.join("nothing.npy")).unwrap_err();
     assert_eq!(missing.kind(), io::ErrorKind::NotFound);

@@ -1,4 +1,4 @@
-//! Losses of streams and their gradients are those of all columns at once.
+//! Losses of streams and their gradients equal those of all columns at once.
 
 use std::cell::Cell;
 
@@ -19,7 +19,7 @@ use super::{
     },
 };
 
-/// Compares the loss and its gradients with those of all columns at once.
+/// Compares the loss of a stream and its gradients with those of all columns at once.
 macro_rules! compare {
     ($what:literal, $stream:expr, $x:expr, $p:expr, $y:expr, $tolerance:expr,
         $name:ident($($count:expr)?), |$x_i:ident, $p_i:ident, $y_j:ident| $formula:expr) => {{
@@ -167,10 +167,10 @@ fn the_gradient_of_a_softmax_is_that_of_all_columns() {
     assert_close("gradient", &host(gradient), &host(expected), 1e-4);
 }
 
-/// A loss and its gradient by `x`, of points `y` in chunks.
+/// A function that gives a loss and its gradient by `x`, with the points `y` in chunks.
 type Differentiated = fn(&Tensor<2>, &InMemory<Vec<f32>>, usize) -> (Tensor<1>, Tensor<2>);
 
-/// As in a stream of F64 in chunks of `$chunk`.
+/// A function that computes the loss and its gradient in a stream of F64 in chunks of `$chunk`.
 macro_rules! differentiated {
     ($name:ident($($count:expr)?), $formula:expr) => {
         |x, y, chunk| {
@@ -203,7 +203,7 @@ fn gradients_are_differences_of_losses() {
             "softmax",
             differentiated!(sumsoftmaxweight(), |x, y| (-x.sqdist(&y), y * x)),
         ),
-        // Terms of both signs, of which the positive ones are more.
+        // Terms of both signs, whose sums are positive.
         (
             "weighted",
             differentiated!(logsumexp_weighted(), |x, y| (
@@ -233,7 +233,7 @@ fn gradients_are_differences_of_losses() {
 
 #[test]
 fn a_product_with_zeros_has_the_gradient_of_all_columns() {
-    // Rows of no zero, of one, of two in one chunk, and of two in two chunks.
+    // Rows with no zero, with one, with two in one chunk, and with one in each of two chunks.
     let (y, x) = (
         [1.0, 2.0, 3.0, 4.0],
         [[5.0, 5.0], [1.0, 5.0], [1.0, 2.0], [1.0, 4.0]],
@@ -260,12 +260,12 @@ fn a_product_with_zeros_has_the_gradient_of_all_columns() {
 
 #[test]
 fn the_gradient_by_a_weight_of_0_is_that_of_all_columns() {
-    // In chunks of which some have no positive weight, and rows whose sum is 0.
+    // Some chunks have no positive weight, and some rows have the sum 0.
     let source = columns(&[0.5, -1.0, 2.0, 0.0], 1);
     let tracked = device().autodiff();
     let weights = [[0.0, 1.0], [0.0, -1.0], [1.0, 0.0], [0.0, 0.0]];
     let w = Tensor::<2>::from_data(weights, &tracked).require_grad();
-    // The weight of a column is one of two numbers of the row, by its index.
+    // The row has two numbers. The index of the column decides which of them are its weight.
     let formula = |y_j: LazyTensor, column: LazyTensor| {
         let w_i = LazyTensor::vi(w.clone());
         let weight = w_i.slice(0..1) + w_i.slice(1..2) * column;
@@ -315,12 +315,12 @@ fn a_leaf_that_nothing_depends_on_has_a_gradient_of_0() {
         .unwrap();
     assert_eq!((host(by_x), host(by_unused)), (vec![6.0; 2], vec![0.0; 3]));
     assert_eq!(told.get(), 6);
-    // The same for a loss that depends on nothing.
+    // The same for a loss that does not depend on the result.
     let constant = |a: Tensor<2>| Tensor::<1>::ones([1], &a.device().inner());
     let formula = |[y_j]: [LazyTensor; 1]| LazyTensor::vi(x.clone()) * y_j;
     let (value, by_x) = stream().value_and_grad(&x).sum(formula, constant).unwrap();
     assert_eq!((host(value), host(by_x)), (vec![1.0], vec![0.0; 2]));
-    // And without rows.
+    // The same without rows.
     let none = Tensor::<2>::ones([0, 1], &tracked).require_grad();
     let sum = |a: Tensor<2>| a.sum();
     let factor = |[y_j]: [LazyTensor; 1]| LazyTensor::vi(none.clone()) * y_j;
@@ -331,7 +331,7 @@ fn a_leaf_that_nothing_depends_on_has_a_gradient_of_0() {
         .logsumexp_weighted(weighted, sum)
         .unwrap();
     assert_eq!((by_product.dims(), by_weighted.dims()), ([0, 1], [0, 1]));
-    // What is wrong is said.
+    // The error names the problem.
     let loss = |a: Tensor<2>| a.reshape([2]);
     let error = stream().value_and_grad(&x).sum(formula, loss).unwrap_err();
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Test data, dense references in `f64` and comparisons.
+//! Test data, dense references in `f64`, and comparisons.
 
 #[cfg(feature = "autodiff")]
 use burn::tensor::Gradients;
@@ -13,7 +13,7 @@ pub fn device() -> Device {
     Device::default()
 }
 
-/// Where references are computed that are formulas, too: on the host, where nothing is compiled.
+/// The device on which references that are formulas are computed: the host, where nothing is compiled.
 #[cfg(feature = "autodiff")]
 pub fn reference_device() -> Device {
     #[cfg(feature = "flex")]
@@ -33,8 +33,7 @@ pub fn reduces(dtype: DType) -> bool {
     has(dtype) && row().try_sum::<2>(Axis::I).is_ok()
 }
 
-/// The types that the device computes in, with the relative error that sums of a few values may
-/// have in them.
+/// The types that the device computes in, with the relative error that sums of a few values may have in each.
 pub fn dtypes() -> Vec<(DType, f64)> {
     let device = format!("{:?}", device());
     let single = (DType::F32, 1e-5);
@@ -46,7 +45,7 @@ pub fn dtypes() -> Vec<(DType, f64)> {
     }
 }
 
-/// Whether formulas run on the host, without being compiled.
+/// Whether formulas run on the host without being compiled.
 pub fn is_interpreted() -> bool {
     let device = format!("{:?}", device());
     ["Flex(", "NdArray("]
@@ -54,13 +53,13 @@ pub fn is_interpreted() -> bool {
         .any(|name| device.contains(name))
 }
 
-/// As many of what a test goes through as its time allows: all where nothing is compiled, else one of `every`.
+/// The part of `all` that a test has time for: everything where nothing is compiled, else one of `every`.
 pub fn some_of<T>(all: impl IntoIterator<Item = T>, every: usize) -> Vec<T> {
     let every = if is_interpreted() { 1 } else { every };
     all.into_iter().step_by(every).collect()
 }
 
-/// Another kind of device, where there is one.
+/// Another kind of device, if there is one.
 #[cfg(all(feature = "flex", feature = "ndarray"))]
 #[allow(deprecated)] // Burn's backend NdArray is supported as long as Burn has it.
 pub fn other_device() -> Device {
@@ -70,18 +69,19 @@ pub fn other_device() -> Device {
     }
 }
 
-/// Another kind of device, where there is one.
+/// Another kind of device, if there is one.
 #[cfg(not(all(feature = "flex", feature = "ndarray")))]
 pub fn other_device() -> Device {
     device()
 }
 
-/// Whether it is the device of a server, which alone knows what it is.
+/// Whether the device belongs to a server. Only the server knows what kind of device it is.
 pub fn is_remote() -> bool {
     format!("{:?}", device()).contains("Remote(")
 }
 
-/// Says that the test at hand, or a part of it, does not run, and why. Not by a macro, whose output is captured.
+/// Prints that the current test, or a part of it, is skipped, and why. It writes to the standard error directly,
+/// because the output of `eprintln!` is captured.
 pub fn skipped(why: &str) {
     use std::io::Write;
 
@@ -136,7 +136,7 @@ pub fn numbers<const R: usize>(tensor: Tensor<R, Int>) -> Vec<i64> {
     tensor.into_data().iter::<i64>().collect()
 }
 
-/// Values that repeat, so that there are ties.
+/// Values that repeat, so that reductions meet equal values.
 pub fn few(random: &mut Random, len: usize) -> Vec<f64> {
     (0..len).map(|_| (random.next() * 3.0).round()).collect()
 }
@@ -154,7 +154,7 @@ pub fn assert_close(what: &str, values: &[f64], expected: &[f64], tolerance: f64
     }
 }
 
-/// Asserts that the gradient by `leaf` is close to the expected one.
+/// Asserts that the gradient by `leaf` is close to the expected gradient.
 #[cfg(feature = "autodiff")]
 #[track_caller]
 pub fn assert_gradient<const R: usize>(
@@ -168,7 +168,7 @@ pub fn assert_gradient<const R: usize>(
     assert_close(what, &host(gradient), expected, tolerance);
 }
 
-/// The derivatives of `f` at `at`, by central differences.
+/// The derivatives of `f` at `at` by central differences.
 #[cfg(feature = "autodiff")]
 pub fn differences(at: &[f64], f: &dyn Fn(&[f64]) -> f64) -> Vec<f64> {
     let step = 1e-5;
@@ -179,17 +179,17 @@ pub fn differences(at: &[f64], f: &dyn Fn(&[f64]) -> f64) -> Vec<f64> {
                 moved[k] += by;
                 f(&moved)
             };
-            // Fourth order, so that rounding and truncation both stay below 1e-9.
+            // Differences of fourth order, so that rounding and truncation errors are both below 1e-9.
             (8.0 * (moved(step) - moved(-step)) - (moved(2.0 * step) - moved(-2.0 * step)))
                 / (12.0 * step)
         })
         .collect()
 }
 
-/// A formula of one row and one column.
+/// A function of one row and one column.
 pub type Pair<'a> = dyn Fn(&[f64], &[f64]) -> Vec<f64> + 'a;
 
-/// The sum over j of `f(x_i, y_j)` for each i, by rows; `transposed` for the sum over i.
+/// The sums over j of `f(x_i, y_j)` for each i, by rows. With `transposed` the sums are over i.
 pub fn dense_sum(x: &[f64], y: &[f64], dim: usize, transposed: bool, f: &Pair) -> Vec<f64> {
     let (outer, inner) = if transposed { (y, x) } else { (x, y) };
     let mut out = Vec::new();
@@ -210,7 +210,7 @@ pub fn gaussian(x: &Tensor<2>) -> LazyTensor {
     (-LazyTensor::vi(x.clone()).sqdist(LazyTensor::vj(x.clone()))).exp()
 }
 
-/// The same with the factor `scale` in the exponent.
+/// The Gaussian kernel of points with the factor `scale` in the exponent.
 #[cfg(feature = "autodiff")]
 pub fn scaled_gaussian(x: &Tensor<2>, scale: &Tensor<1>) -> LazyTensor {
     let distance = LazyTensor::vi(x.clone()).sqdist(LazyTensor::vj(x.clone()));

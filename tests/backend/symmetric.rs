@@ -1,5 +1,5 @@
-//! Sums over points and themselves, which the CPU runtime computes with each pair evaluated once, against
-//! those over points and their copies.
+//! Sums over pairs of points of one tensor, for which the CPU runtime evaluates each pair once, against sums over
+//! points and a copy of them.
 
 use burn::{
     prelude::*,
@@ -9,10 +9,10 @@ use burn_lazy::{Axis, LazyTensor};
 
 use super::support::*;
 
-/// More than enough points for that.
+/// More points than are needed for that.
 const N: usize = 2100;
 
-/// Points, and weights of two components.
+/// The values of points, and of weights with two components.
 fn data(n: usize) -> (Vec<f64>, Vec<f64>) {
     let mut random = Random::new(77);
     (random.vec(n * 3), random.vec(n * 2))
@@ -44,7 +44,7 @@ fn products_with_points_and_with_copies_are_equal() {
                 let want = sums(kernel(&x, &y), axis);
                 assert_close("sum", &sums(k.clone(), axis), &want, tolerance);
             }
-            // What has just been computed may still be in a queue.
+            // Tensors that have just been computed may still be in a queue.
             let moved = kernel(&(x.clone() * 2.0), &(y * 2.0)).matmul(b.clone());
             let x = x * 2.0;
             assert_close(
@@ -68,7 +68,7 @@ fn parts_of_a_tensor_are_different_points() {
     let product = |x: &Tensor<2>, y: &Tensor<2>| host(kernel(x, y).matmul(b.clone()));
     let want = product(&x_copy, &y_copy);
     assert_close("slices", &product(&x, &y), &want, 1e-5);
-    // The same values in another order of the memory.
+    // The same values with another layout in memory.
     let turned = x_copy.clone().transpose();
     let turned = (turned * 1.0).transpose();
     let want = product(&x_copy, &x_copy);

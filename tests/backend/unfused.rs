@@ -1,4 +1,4 @@
-//! The operation on the backend without fusion, which devices hide in a build with fusion.
+//! Tests of the operation on the backend without fusion, which devices hide in builds with fusion.
 
 use burn::{
     backend::{Backend, DispatchDevice, ops::FloatTensorOps, tensor::FloatTensor},
@@ -12,7 +12,7 @@ use burn_lazy::{
 
 use super::support::{Random, assert_close, device, skipped};
 
-/// Whether the device under test is one of CubeCL; others have no fusion.
+/// Whether the device under test belongs to CubeCL. Other devices have no fusion.
 fn is_fused() -> bool {
     let device = device();
     let fused = matches!(device.as_dispatch(), DispatchDevice::Cube(_));
@@ -40,7 +40,7 @@ fn host(tensor: FloatTensor<CubeBackend>) -> Vec<f64> {
         .collect()
 }
 
-/// Sums `x_i y_j` over j, and rows into `fold` rows.
+/// Sums `x_i y_j` over j, and adds the rows up into `fold` rows.
 fn sum<B: Backend + LazyOps>(
     operands: Vec<FloatTensor<B>>,
     m: usize,
@@ -159,7 +159,7 @@ fn exponentials_of_large_scores_need_no_fusion() {
     let kind = ReductionKind::LogSumExp { scores: 1 };
     let out = reduce::<Autodiff<CubeBackend>>(kind, operands, (m, n), None);
     let gradients = out.backward();
-    // The largest scores of each row are thousands above the others, and share its weight.
+    // The largest scores of a row are thousands above the others, so they share the whole weight.
     let mut by_y = vec![0.0; n];
     let mut by_x = Vec::new();
     for x in x {

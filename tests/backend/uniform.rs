@@ -8,7 +8,7 @@ use super::support::*;
 const M: usize = 60;
 const N: usize = 80;
 
-/// Random numbers of all pairs of a matrix, `[M, N]`.
+/// The random numbers of all pairs of a matrix, `[M, N]`.
 fn numbers(seed: i32, dtype: DType) -> Vec<f64> {
     let ones = |rows: usize| Tensor::<2>::ones([rows, 1], (&device(), dtype));
     let pairs = LazyTensor::vi(ones(M)) * LazyTensor::vj(ones(N));
@@ -24,7 +24,7 @@ fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
 fn they_are_uniform_and_differ_between_pairs_and_seeds() {
     let own = numbers(3, DType::F32);
     assert!(own.iter().all(|value| (0.0..1.0).contains(value)));
-    // Four standard deviations of what 4800 uniform numbers give.
+    // Four standard deviations of the mean of this many uniform numbers.
     let most = |deviation: f64| 4.0 * deviation / ((M * N) as f64).sqrt();
     let first = mean(own.iter().copied());
     assert!(
@@ -33,7 +33,7 @@ fn they_are_uniform_and_differ_between_pairs_and_seeds() {
     );
     let square = mean(own.iter().map(|value| (value - 0.5).powi(2)));
     assert!((square - 1.0 / 12.0).abs() < most(0.0745), "{square}");
-    // Neighbours along either axis, opposite pairs and other seeds tell nothing of each other.
+    // Neighbours along either axis, opposite pairs and other seeds are not correlated.
     let other = numbers(4, DType::F32);
     let together =
         |pairs: Vec<(f64, f64)>| mean(pairs.into_iter().map(|(a, b)| (a - 0.5) * (b - 0.5))) * 12.0;
@@ -61,7 +61,7 @@ fn they_are_uniform_and_differ_between_pairs_and_seeds() {
     assert!(sorted.len() > M * N - 10, "{}", sorted.len());
 }
 
-/// The same in each type, over each axis, and as the definition says.
+/// The numbers are the same in each type and over each axis, and equal those of the definition.
 #[test]
 fn they_are_the_same_everywhere() {
     let want = numbers(7, DType::F32);
@@ -74,7 +74,7 @@ fn they_are_the_same_everywhere() {
             .map(|j| (0..M).map(|i| want[i * N + j]).sum())
             .collect();
         assert_close("sums of columns", &sums, &columns, tolerance);
-        // As a function of three formulas.
+        // The numbers as a function of three formulas.
         let places = [LazyTensor::row_index(), LazyTensor::column_index()];
         let seed = LazyTensor::pm(Tensor::<1>::from_data([7.0], (&device(), dtype)));
         let [i, j] = places;
@@ -94,7 +94,7 @@ fn batches_have_the_numbers_of_their_seeds() {
     assert_eq!(shared[..M * N], shared[M * N..]);
 }
 
-/// The backward pass finds the same numbers again.
+/// The backward pass computes the same numbers again.
 #[cfg(feature = "autodiff")]
 #[test]
 fn gradients_have_the_same_numbers() {

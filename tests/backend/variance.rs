@@ -1,12 +1,12 @@
-//! Variances and means against two passes in `f64`: over either axis and both, of any number of values, far from 0, not
-//! finite, in batches, and their gradients.
+//! Variances and means against a computation with two passes in `f64`: over either axis and both, of any number of
+//! values, far from 0, of values that are not finite, in batches, and their gradients.
 
 use burn::{prelude::*, tensor::DType};
 use burn_lazy::{Axes, Axis, LazyError, LazyTensor};
 
 use super::support::*;
 
-/// The variance with a correction of `c`, and the mean.
+/// The variance with the divisor n - c, and the mean.
 fn moments(values: &[f64], c: f64) -> [f64; 2] {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
@@ -14,7 +14,7 @@ fn moments(values: &[f64], c: f64) -> [f64; 2] {
     [squares / (n - c), mean]
 }
 
-/// The values of `m` rows and `n` columns of `x_i y_j + shift` with `D` components, and the formula.
+/// The values of `x_i y_j + shift` for `m` rows and `n` columns with `D` components, and the formula.
 struct Products {
     x: Vec<f64>,
     y: Vec<f64>,
@@ -45,7 +45,7 @@ impl Products {
         self.x[i * D + k] * self.y[j * D + k] + self.shift
     }
 
-    /// Variances and means over `axes`.
+    /// The variances and means over `axes`.
     fn expected(&self, axes: Axes, c: f64) -> [Vec<f64>; 2] {
         let [m, n] = self.sizes;
         let mut all = [vec![], vec![]];
@@ -72,7 +72,7 @@ impl Products {
 #[test]
 fn variances_over_one_axis_equal_those_of_two_passes() {
     for (dtype, tolerance) in dtypes() {
-        // One value, one less and one more than a block, several blocks, split columns.
+        // One value, sizes around that of a block, several blocks, and columns that are split.
         for n in [1, 2, 31, 255, 256, 257, 5001] {
             let products = Products::new([3, n], 0.5, dtype);
             for (axis, rows) in [(Axis::J, 3), (Axis::I, n)] {
@@ -124,7 +124,8 @@ fn variances_over_both_axes_equal_those_of_two_passes() {
 
 #[test]
 fn digits_are_kept_far_from_zero() {
-    // A sum of squares minus the square of a sum would have none left, and a running sum few.
+    // The difference between the mean of the squares and the square of the mean would have no correct digits, and a
+    // running sum few.
     let n = 200_000;
     let mut random = Random::new(9);
     let y: Vec<f64> = random
@@ -138,7 +139,7 @@ fn digits_are_kept_far_from_zero() {
     let [expected, average] = moments(&y, 1.0);
     assert_close("variance", &host(variance), &[expected; 2], 2e-5);
     assert_close("mean", &host(mean), &[average; 2], 3e-7);
-    // What is constant has no variance at all.
+    // Constant values have the variance 0.
     let third = tensor(&vec![1.0 / 3.0; 1000], [1000, 1], DType::F32, &device());
     let constant: Tensor<2> = (x_i * LazyTensor::vj(third)).var(Axis::J);
     assert_eq!(host(constant), [0.0; 2]);
@@ -147,7 +148,7 @@ fn digits_are_kept_far_from_zero() {
 #[test]
 fn what_is_not_finite_shows() {
     let inf = f64::INFINITY;
-    // Infinite values at the start, in a later block, of both signs, and NaN.
+    // Infinite values at the start, in a later block, and of both signs, and NaN.
     let cases = [
         (vec![inf, 1.0, 2.0], 0, inf),
         (vec![1.0, 2.0, -inf], 600, -inf),
@@ -170,7 +171,7 @@ fn what_is_not_finite_shows() {
             "{values:?}: {mean}"
         );
     }
-    // Values so large that the squares of the means would overflow.
+    // The squares of the means of such large values would overflow.
     let y = [2e30, 2e30, 2e30];
     let y_j = LazyTensor::vj(tensor(&y, [3, 1], DType::F32, &device()));
     let x_i = LazyTensor::vi(Tensor::<2>::ones([1, 1], (&device(), DType::F32)));
@@ -211,7 +212,7 @@ fn batches_broadcast_and_halves_are_computed_in_single_precision() {
     let [variances, means] = [0, 1].map(|k| expected.iter().map(|own| own[k]).collect::<Vec<_>>());
     let (variance, mean): (Tensor<3>, Tensor<3>) = formula(DType::F32).var_mean(Axis::J);
     assert_eq!(variance.dims(), [2, 5, 1]);
-    // The values themselves are rounded to 6e-5.
+    // The values are rounded with an error of up to 6e-5.
     assert_close("variances", &host(variance), &variances, 1e-4);
     assert_close("means", &host(mean), &means, 1e-6);
     let all: Vec<f64> = x[..5]
@@ -227,7 +228,7 @@ fn batches_broadcast_and_halves_are_computed_in_single_precision() {
         1e-4,
     );
     if reduces(DType::F16) {
-        // Halves hold neither the values nor their squares.
+        // F16 represents neither the values nor their squares.
         let variance: Tensor<3> = formula(DType::F16).var(Axis::J);
         assert_eq!(variance.dtype(), DType::F16);
         assert_close("halves", &host(variance), &variances, 3e-3);
@@ -279,7 +280,7 @@ fn gradients_equal_the_analytic_ones() {
             let weights = |v: &[f64]| tensor(v, [m, 1], dtype, &device);
             let loss = (variance * weights(&w)).sum() + (mean * weights(&u)).sum();
             let gradients = loss.backward();
-            // Of x_i^2 v and x_i mean(y) with the variance v of y.
+            // The terms are x_i^2 v and x_i mean(y), where v is the variance of y.
             let c = f64::from(u8::from(unbiased));
             let [v, _] = moments(&y, c);
             let by_x: Vec<f64> = (0..m)
@@ -299,7 +300,7 @@ fn gradients_equal_the_analytic_ones() {
                 &by_x,
                 10.0 * tolerance,
             );
-            // The largest of them is about 0.05.
+            // The largest gradient is about 0.05, so the values are scaled before they are compared.
             let scaled = |v: Vec<f64>| v.into_iter().map(|v| v * 100.0).collect::<Vec<_>>();
             let (given, by_y) = (scaled(given(&yt)), scaled(by_y));
             assert_close(&format!("{name} by y"), &given, &by_y, 10.0 * tolerance);

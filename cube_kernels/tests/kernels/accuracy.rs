@@ -42,7 +42,8 @@ fn error(got: &[f64], want: &[f64], scale: &[f64]) -> f64 {
     norm(off) / norm(scale.iter().copied())
 }
 
-/// Asserts that the error relative to the norm of `scale` is that of this page in all types.
+/// Asserts that in all types the error relative to the norm of `scale` is within the tolerance of
+/// this module.
 #[track_caller]
 fn check(problem: &Problem, want: &[f64], scale: &[f64]) {
     for precision in precisions() {

@@ -1,5 +1,5 @@
-//! That no launch reads or writes beyond a buffer, and that an index beyond one would not go unseen where indices are
-//! checked.
+//! Tests that no launch reads or writes beyond a buffer, and that an index beyond a buffer is reported where kernels
+//! check indices.
 
 use burn_lazy_kernels::{Axis, LaunchError, Output, Parts, PartsAt, Precision, Wanted, expr::Var};
 use cubecl::{
@@ -13,8 +13,8 @@ use crate::{
     support::{s, x, y},
 };
 
-/// Prints that there are indices beyond a buffer, which is what `cargo xtask test` waits for, if kernels check
-/// their indices. The buffer really is as long as they go.
+/// Reads indices beyond the end that a buffer is said to have. If kernels check their indices, they print these
+/// indices, and `cargo xtask test` expects that output. The buffer is long enough in truth, so that the test is safe.
 #[test]
 fn a_tensor_that_is_shorter_than_its_shape_is_reported() {
     if std::env::var_os("BURN_LAZY_VALIDATE").is_none() {
@@ -46,7 +46,7 @@ fn tensor(buffer: &Handle, shape: &[usize], strides: &[usize]) -> TensorBinding 
     }
 }
 
-/// Of the sums of `x_i y_j s` with 3 components over 5 columns for 2 batches of 4 rows.
+/// Tested with sums of `x_i y_j s` with 3 components over 5 columns, for 2 batches of 4 rows.
 #[test]
 fn tensors_that_do_not_fit_are_refused() {
     let client = client();
@@ -60,7 +60,7 @@ fn tensors_that_do_not_fit_are_refused() {
     let buffer = client.empty(24 * size_of::<f32>());
     let rows = || tensor(&buffer, &[2, 4, 3], &[12, 3, 1]);
     let columns = || tensor(&buffer, &[5, 3], &[3, 1]);
-    // A buffer of its own, as a kernel may read operands again when others have written their results.
+    // The result has its own buffer, because a kernel may read operands again after others have written their results.
     let result = client.empty(24 * size_of::<f32>());
     let values = || tensor(&result, &[2, 4, 3], &[12, 3, 1]);
     let run = |tensors: Vec<TensorBinding>, scalars: &[f64], values: TensorBinding| {
@@ -106,14 +106,14 @@ fn tensors_that_do_not_fit_are_refused() {
     );
     fits_not(vec![rows(), of(&[3], &[1])], 1, "2 to 3 dimensions");
     fits_not(vec![rows(), of(&[5, 3], &[1])], 1, "strides");
-    // 24 numbers are there, and what is added so that buffers start evenly.
+    // The buffer has 24 numbers, plus padding, because buffers start at aligned addresses.
     fits_not(vec![rows(), of(&[5, 3], &[600, 1])], 1, "shorter");
     let huge = usize::MAX / 2;
     fits_not(vec![rows(), of(&[5, 3], &[huge, huge])], 1, "shorter");
     let end = buffer.size() - 12;
     let last = tensor(&buffer.clone().offset_start(end), &[5, 3], &[3, 1]);
     fits_not(vec![rows(), last], 1, "shorter");
-    // What is broadcast is one row, of whatever stride.
+    // An operand that is broadcast has one row, so its stride does not matter.
     let row = of(&[1, 3], &[huge, 1]);
     assert_eq!(run(vec![rows(), row], &[1.0], values()), Ok(()));
 

@@ -33,7 +33,7 @@ struct Instance {
     places: Vec<Place>,
 }
 
-/// Batches: as many different values of the columns and parameters.
+/// The number of batches: the number of different values of the columns and parameters.
 const BATCHES: usize = 24;
 const ROWS: usize = 5;
 
@@ -45,7 +45,7 @@ fn all_instances() -> Vec<Instance> {
                 .iter()
                 .flat_map(|a| PLACES.map(|b| vec![*a, b]))
                 .collect(),
-            // Each place at each argument, and one of each.
+            // Each place for each argument, and combinations with different places.
             _ => PLACES
                 .iter()
                 .flat_map(|a| {
@@ -66,8 +66,8 @@ fn all_instances() -> Vec<Instance> {
         .collect()
 }
 
-/// Each operation with one combination of places, and two of its parameters, that differ from one
-/// `turn` to the next.
+/// Each operation with one combination of places. Operations with a parameter have two values of it. Both depend on
+/// `turn`.
 fn few_instances(turn: usize) -> Vec<Instance> {
     let mut kinds: Vec<Vec<Instance>> = Vec::new();
     for instance in all_instances() {
@@ -92,14 +92,14 @@ fn sample(op: ScalarOp, argument: usize, index: usize, rng: &mut Rng) -> f64 {
     let domain = op.domain();
     let (low, high) = domain.intervals[argument];
     let value = rng.uniform(low, high);
-    // The arguments of a binary operation meet their edges at different points.
+    // The arguments of a binary operation have their edges at different samples.
     match domain.edges.get(index.wrapping_sub(3 * argument)) {
         Some(edge) => *edge as f32 as f64,
         None => value,
     }
 }
 
-/// The concatenated instances with their operands.
+/// Concatenated instances with their operands.
 struct Pack {
     instances: Vec<Instance>,
     dim: usize,
@@ -244,7 +244,7 @@ impl Pack {
     }
 }
 
-/// The error that is allowed.
+/// The error that is allowed for an operation.
 fn tolerance(op: ScalarOp, precision: Precision, args: &[f64], want: f64) -> f64 {
     let relative = by_precision(precision, 1e-6, 1e-14);
     let gpu = runtime() != Runtime::Cpu;
@@ -257,11 +257,12 @@ fn tolerance(op: ScalarOp, precision: Precision, args: &[f64], want: f64) -> f64
     }
 }
 
-/// Each instance in one of the precisions, as kernels take long to compile.
+/// Checks each instance in only one of the precisions, because kernels take long to compile.
 fn check_all(instances: &[Instance], dim: usize, in_a_launch: usize) {
     let precisions = precisions();
     for turn in 0..precisions.len() {
-        // By turns, and not the same turns for each operation: there are four places, or the square of that.
+        // Precisions alternate. `k / 4` shifts the turns, because there are four places per argument, and each place
+        // should meet each precision.
         let numbered = instances.iter().enumerate();
         let own = numbered.filter(|(k, _)| (k + k / 4) % precisions.len() == turn);
         let own: Vec<Instance> = own.map(|(_, instance)| instance.clone()).collect();
@@ -272,7 +273,7 @@ fn check_all(instances: &[Instance], dim: usize, in_a_launch: usize) {
     }
 }
 
-/// Tests of operations of a number of components, as many of them in a launch as are given last.
+/// Defines tests of operations with a number of components. The last number is the number of instances of a launch.
 macro_rules! match_the_host {
     ($($name:ident: $instances:expr, $dim:literal, $in_a_launch:expr;)*) => {$(
         #[test]

@@ -1,7 +1,7 @@
-//! The accuracy of each function: measured against `f64` and held to what `contract.csv` says.
+//! The accuracy of each function, measured against `f64` and compared with the errors stored in `contract.csv`.
 //!
-//! Errors are in units of the last place of the value, or of the scale of the function where the value is
-//! smaller. A function may exceed what is stored by half of it and one unit, as devices differ.
+//! Errors are in units of the last place of the value, or of the scale of the function where the value is smaller.
+//! Devices differ, so a function may exceed the stored error by half of it plus one unit.
 
 use std::{collections::BTreeMap, fmt::Write, fs, path::PathBuf};
 
@@ -13,7 +13,7 @@ fn path() -> PathBuf {
     package_folder().join("tests/kernels/contract.csv")
 }
 
-/// Whether stored results are to be written anew.
+/// Whether the stored errors are to be replaced by the measured ones.
 pub fn updating() -> bool {
     std::env::var("BURN_LAZY_UPDATE").is_ok_and(|value| value == "1")
 }
@@ -44,7 +44,7 @@ pub fn load() -> BTreeMap<String, [Option<f64>; 3]> {
 )]
 fn store(errors: &BTreeMap<String, [Option<f64>; 3]>) {
     let mut text = format!("function,{}\n", COLUMNS.join(","));
-    // In the order of the catalogue.
+    // The rows are in the order of the catalogue.
     for op in ScalarOp::all() {
         if let Some(row) = errors.get(&op.to_string()) {
             write!(text, "{op}").expect("strings can be written");
@@ -97,12 +97,12 @@ pub mod measured {
 
     const SAMPLES: usize = 3000;
 
-    /// What a function may be off by where `stored` was measured.
+    /// The largest error that is allowed for a function with the measured error `stored`.
     pub fn most(stored: Option<f64>, engine: Engine) -> f64 {
         let most = stored.map_or(0.0, |most| 1.5 * most + 1.0);
         match engine {
             Engine::Kernels => most,
-            // Kernels in F64 call libraries for what the host has polynomials for.
+            // Kernels in F64 call library functions where the host has polynomials.
             Engine::Host => most.max(2.5),
         }
     }
@@ -129,16 +129,17 @@ pub mod measured {
         (0..SAMPLES).map(row).collect()
     }
 
-    /// What the arguments of a function are.
+    /// The arguments of a function.
     #[derive(Clone, Copy, Debug, PartialEq)]
     pub enum Arguments {
         /// Components of a row.
         Loaded,
-        /// The same times 1, which no compiler knows. Those of shaders change what is computed of a product.
+        /// Components of a row times 1, a factor that no compiler knows. Shader compilers change code that computes
+        /// with a product.
         Products,
     }
 
-    /// The largest error of each function, where `run` reduces.
+    /// The largest error of each function, with results from `run`.
     pub fn errors(
         ops: &[ScalarOp],
         precision: Precision,
@@ -204,7 +205,7 @@ pub mod measured {
                         let own = stored.entry(op.to_string()).or_default();
                         match arguments {
                             Arguments::Loaded if updating() => {
-                                // Rounded up to tenths.
+                                // Rounded up to a multiple of 0.1.
                                 own[column] = Some((error * 10.0).ceil() / 10.0);
                                 continue;
                             }

@@ -1,9 +1,9 @@
 //! Symbolic derivatives against central differences of the host reference in `f64`.
 //!
-//! Differences are of fourth order with steps of a thousandth, so that they are good to about 1e-9;
-//! the tolerance is 1e-6 of the largest component. Second derivatives are differences of the symbolic
-//! gradient, contracted with another cotangent. Every operand takes its turn: rows, columns and
-//! parameters, and the cotangent itself.
+//! Differences are of fourth order with steps of a thousandth, so that their error is about 1e-9.
+//! The tolerance is 1e-6 of the largest component. Second derivatives are differences of the
+//! symbolic gradient, contracted with another cotangent. The derivative is taken by every operand:
+//! rows, columns, parameters, and the cotangent itself.
 
 use burn_lazy_kernels::{
     Axis, Expr, Formula,
@@ -14,14 +14,14 @@ use burn_lazy_kernels::{
 
 use crate::support::{Point, Rng, Tape, equal_points, leaf, leaves, p, s, var_of, x, y};
 
-/// The value by the reference, as a formula.
+/// The value of `expr` by the reference, after simplification to a formula.
 fn value(expr: &Expr, point: &Point) -> Vec<f64> {
     let (formula, leaves) = Formula::new(expr);
     let operands: Vec<&[f64]> = leaves.iter().map(|var| point[var].as_slice()).collect();
     reference::evaluate(&formula, &operands, (0, 0))
 }
 
-/// The gradient of the scalar `expr` by differences.
+/// The gradient of the scalar expression `expr` by differences.
 pub fn differences(expr: &Expr, var: &Var, point: &Point, step: f64) -> Vec<f64> {
     assert_eq!(expr.dim(), 1);
     let tape = Tape::new(expr);
@@ -46,7 +46,7 @@ fn assert_gradient(expr: &Expr, var: &Var, point: &Point, gradient: &Expr) {
     let got = value(gradient, point);
     let largest = want.iter().fold(1e-3f64, |a, w| a.max(w.abs()));
     for ((got, want), finer) in got.iter().zip(&want).zip(&finer) {
-        // Where they disagree, there is a kink within a step.
+        // Differences with two steps disagree where there is a kink within a step.
         assert!(
             (got - want).abs() <= 1e-6 * largest || (want - finer).abs() > 1e-6 * largest,
             "the derivative of {expr} by {var:?} is {got}, expected {want}\n{gradient}\nat {point:?}"
@@ -77,7 +77,7 @@ fn check(expr: &Expr, point: &Point, rng: &mut Rng) {
     }
 }
 
-/// A point at which no component is near zero.
+/// A random point without components near zero.
 fn point(expr: &Expr, rng: &mut Rng) -> Point {
     let var = |var: Var| {
         let mut values = rng.vec(var.dim, 0.4, 1.6);
@@ -99,8 +99,8 @@ fn check_at_random_points(expr: &Expr, seed: u64) {
     }
 }
 
-/// A sample of an argument that keeps away from singular points: zero, integers and their halves, and
-/// the ends of the domain.
+/// A sample of an argument away from singular points: zero, integers, half-integers, and the ends
+/// of the domain.
 fn sample(op: ScalarOp, argument: usize, rng: &mut Rng) -> f64 {
     let (low, high) = op.domain().intervals[argument];
     let margin = 0.1 * (high - low);
@@ -113,7 +113,7 @@ fn sample(op: ScalarOp, argument: usize, rng: &mut Rng) -> f64 {
     }
 }
 
-/// Checks `op` over operands of the given kinds, at random points of its domain.
+/// Checks the derivatives of `op` over operands of the given kinds, at random points of its domain.
 fn check_operation(op: ScalarOp, operands: &[Expr], seed: u64) {
     let expr = Expr::scalar(op, operands.to_vec());
     let mut rng = Rng::new(seed);
@@ -313,7 +313,8 @@ fn the_derivatives_of_norms_at_the_origin_are_zero() {
 
 #[test]
 fn a_gradient_is_no_leaf_of_what_does_not_depend_on_it() {
-    // The zero derivative of the sign prunes the graph: no operand is read for it.
+    // The derivative of the sign is zero, which prunes the graph, so that the gradient reads no
+    // operand.
     let gradient = x(0, 3)
         .sign()
         .gradient(&leaf(0, Some(Axis::I), 3), &y(1, 3));

@@ -1,4 +1,4 @@
-//! Tensors and launches: the side of the tests that needs a runtime.
+//! Tensors, problems and launches, for the tests that need a runtime.
 
 use burn_lazy_kernels::{
     Accumulation, Axis, Expr, Formula, Launch, LaunchError, Layout, Output, Parts, PartsAt,
@@ -18,7 +18,7 @@ use half::{bf16, f16};
 
 use crate::support::{Rng, agree};
 
-/// The runtimes that the tests know.
+/// The runtimes that the tests can use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Runtime {
     Cpu,
@@ -34,7 +34,7 @@ const COMPILED: &[(&str, Runtime, bool)] = &[
     ("vulkan", Runtime::Vulkan, cfg!(feature = "vulkan")),
 ];
 
-/// The runtime named by `BURN_LAZY_RUNTIME`, else the first one that is compiled in.
+/// The runtime that `BURN_LAZY_RUNTIME` names, else the first one that is compiled in.
 pub fn runtime() -> Runtime {
     match std::env::var("BURN_LAZY_RUNTIME") {
         Ok(name) => {
@@ -52,14 +52,14 @@ pub fn runtime() -> Runtime {
     }
 }
 
-/// What runs reductions.
+/// What runs the reductions of the tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
     Kernels,
     Host,
 }
 
-/// The host with `BURN_LAZY_ENGINE=host`, else kernels.
+/// The host engine with `BURN_LAZY_ENGINE=host`, else kernels.
 pub fn engine() -> Engine {
     match std::env::var("BURN_LAZY_ENGINE").as_deref() {
         Ok("host") => Engine::Host,
@@ -68,7 +68,7 @@ pub fn engine() -> Engine {
     }
 }
 
-/// Whether the test at hand, which is one of kernels or of their plans, does not run.
+/// Whether reductions run on the host. Tests of kernels and of their plans are skipped then.
 pub fn not_of_kernels() -> bool {
     let host = engine() == Engine::Host;
     if host {
@@ -83,7 +83,7 @@ pub fn client() -> Client {
     if std::env::var_os("BURN_LAZY_VALIDATE").is_some() {
         let mut config = CubeClRuntimeConfig::default();
         config.compilation.check_mode = BoundsCheckMode::Validate;
-        // It may be set already, by another test.
+        // Another test of the process may have set it already, so the result is ignored.
         CubeClRuntimeConfig::try_set(config);
     }
     match runtime() {
@@ -94,8 +94,8 @@ pub fn client() -> Client {
     .client()
 }
 
-/// A GPU with small cubes, so that few rows and columns have all edges. On a CPU each unit is a thread that waits
-/// for the others without giving up its core, so that there are to be no more of them than cores.
+/// A GPU with small cubes, so that few rows and columns are enough for all edge cases. On a CPU each unit is a thread
+/// that waits actively for the others, so that there should be no more units than cores.
 pub fn small_gpu() -> Device {
     let client = client();
     let units = if runtime() == Runtime::Cpu { 2 } else { 8 };
@@ -105,7 +105,7 @@ pub fn small_gpu() -> Device {
         max_units: units,
         plane: 1,
         shared_memory: match runtime() {
-            // None where the compiler to SPIR-V does not bear it.
+            // The device has no shared memory where the compiler to SPIR-V does not support it.
             Runtime::Vulkan => own.shared_memory,
             _ => 64 << 10,
         },
@@ -118,7 +118,8 @@ pub fn small_gpu() -> Device {
     }
 }
 
-/// Says that the test at hand, or a part of it, does not run, and why. Not by a macro, whose output is captured.
+/// Prints that the current test, or a part of it, is skipped, and why. It writes to the standard error directly,
+/// because the output of `eprintln!` is captured.
 pub fn skipped(why: &str) {
     use std::io::Write;
 
@@ -127,7 +128,7 @@ pub fn skipped(why: &str) {
     let _ = writeln!(std::io::stderr(), "{name} skipped: {why}");
 }
 
-/// Ends a test that is left out.
+/// Returns from a test unless a condition holds.
 macro_rules! only_where {
     ($runs:expr) => {
         if !$runs {
@@ -148,8 +149,8 @@ pub fn precisions() -> &'static [Precision] {
     }
 }
 
-/// Whether kernels of the runtime under test take operands of this type. Where they check indices, CubeCL selects
-/// between values of BF16, which on a CPU takes an instruction that many processors lack.
+/// Whether kernels of the runtime under test take operands of this type. Kernels that check indices select between
+/// values of BF16, which on a CPU needs an instruction that many processors lack.
 pub fn takes(precision: Precision) -> bool {
     use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig, compilation::BoundsCheckMode};
 
@@ -175,7 +176,7 @@ pub fn by_precision(precision: Precision, single: f64, double: f64) -> f64 {
     }
 }
 
-/// What `precision` holds of a value: infinity where it is too large.
+/// `value`, or infinity if it is too large for `precision`.
 pub fn held(value: f64, precision: Precision) -> f64 {
     match precision {
         Precision::F32 if value.abs() > f32::MAX as f64 => value.signum() * f64::INFINITY,
@@ -183,7 +184,7 @@ pub fn held(value: f64, precision: Precision) -> f64 {
     }
 }
 
-/// Values with a shape and strides, as an operand may be given.
+/// Values with a shape and strides, as operands have them.
 #[derive(Clone, Debug)]
 pub struct Tensor {
     storage: Vec<f64>,
@@ -199,7 +200,7 @@ fn contiguous_strides(shape: &[usize]) -> Vec<usize> {
     strides
 }
 
-/// The indices of a tensor, the last one running fastest.
+/// The indices of all elements of a tensor. The last index changes fastest.
 fn indices(shape: &[usize]) -> impl Iterator<Item = Vec<usize>> {
     let strides = contiguous_strides(shape);
     (0..shape.iter().product()).map(move |flat: usize| {
@@ -235,7 +236,7 @@ impl Tensor {
         index.iter().zip(&self.strides).map(|(i, s)| i * s).sum()
     }
 
-    /// The same values stored with other strides; what lies between them is NaN.
+    /// The same values stored with other strides. Elements of the storage in between are NaN.
     fn stored(&self, strides: Vec<usize>) -> Self {
         let mut new = Self {
             storage: Vec::new(),
@@ -275,7 +276,7 @@ impl Tensor {
         self.stored(strides)
     }
 
-    /// An axis of size 1 repeated by a stride of 0.
+    /// The same tensor with an axis of size 1 repeated by a stride of 0.
     pub fn repeated(&self, axis: usize, size: usize) -> Self {
         assert_eq!(self.shape[axis], 1);
         let mut new = self.clone();
@@ -284,7 +285,7 @@ impl Tensor {
         new
     }
 
-    /// The same with what stands at these places of an axis.
+    /// The tensor with only the elements at `places` of an axis.
     pub fn selected(&self, axis: usize, places: &[u32]) -> Self {
         let mut shape = self.shape.clone();
         shape[axis] = places.len();
@@ -296,14 +297,14 @@ impl Tensor {
         Self::new(&shape, values)
     }
 
-    /// The first value of the storage replaced by `value` at `index`.
+    /// The tensor with `value` at `index`.
     pub fn with(mut self, index: &[usize], value: f64) -> Self {
         let at = self.offset(index);
         self.storage[at] = value;
         self
     }
 
-    /// Whether it is stored alike and has the same values, bit by bit.
+    /// Whether both tensors have the same shape, strides and bits.
     fn equals(&self, other: &Self) -> bool {
         let bits = |tensor: &Self| {
             tensor
@@ -315,14 +316,15 @@ impl Tensor {
         (&self.shape, &self.strides) == (&other.shape, &other.strides) && bits(self) == bits(other)
     }
 
-    /// The values rounded to whole parts of `parts`.
+    /// The values rounded to multiples of `1 / parts`.
     pub fn rounded(mut self, parts: f64) -> Self {
         let round = |value: &mut f64| *value = (*value * parts).round() / parts;
         self.storage.iter_mut().for_each(round);
         self
     }
 
-    /// As the reference takes it: one value for every batch. `own` axes are no batch axes.
+    /// The tensor as an operand of the reference, with the values of every batch. The last `own` axes are no batch
+    /// axes.
     fn host(&self, batch_shape: &[usize], own: usize) -> HostOperand {
         let rank = self.shape.len();
         let pad = batch_shape.len() - (rank - own);
@@ -366,8 +368,8 @@ impl Tensor {
     }
 }
 
-/// Values on either side of every tensor: no kernel may read or write there. Their number suits the
-/// alignment that devices want of buffers.
+/// The number of values on either side of every tensor, where no kernel may read or write. With this number buffers
+/// keep the alignment that devices want.
 const GUARD: usize = 256;
 const UNTOUCHED: f64 = -12345.0;
 
@@ -377,14 +379,14 @@ fn guarded<T: Clone>(values: &[T], guard: T) -> Vec<T> {
     [&guard, values, &guard].concat()
 }
 
-/// What is between the guards of a buffer of values of `size` bytes.
+/// The part of a buffer between its guards, for values of `size` bytes.
 fn inside(buffer: cubecl::server::Handle, size: usize) -> cubecl::server::Handle {
     let guard = (GUARD * size) as u64;
     buffer.offset_start(guard).offset_end(guard)
 }
 
-/// Does a task in which each buffer is an allocation of its own where the driver looks after those: what it gets is
-/// fresh, and what is beyond its end belongs to nobody.
+/// Runs a task in which each buffer is an allocation of its own, if the driver checks allocations. Buffers are then
+/// fresh, and nothing else is beyond their ends.
 fn apart<T: Send>(client: &Client, task: impl FnOnce() -> T + Send) -> T {
     match runtime() {
         Runtime::Cuda => client.memory_dedicated_allocation((), |()| task()),
@@ -425,14 +427,14 @@ fn download(client: &Client, precision: Precision, handle: cubecl::server::Handl
     }
 }
 
-/// The shape of an operand without batches.
+/// The shape of an operand without batch dimensions.
 pub fn own_shape(var: &Var, (m, n): (usize, usize)) -> Vec<usize> {
     let axes = [(var.axes.i, m), (var.axes.j, n)].into_iter();
     let sizes = axes.filter(|(varies, _)| *varies).map(|(_, size)| size);
     sizes.chain([var.dim]).collect()
 }
 
-/// Buffers for results between guards, and what is wanted.
+/// Buffers for results between guards, and which results are wanted.
 struct Results {
     values: cubecl::server::Handle,
     indices: cubecl::server::Handle,
@@ -474,7 +476,7 @@ impl Results {
         }
     }
 
-    /// What was written.
+    /// Reads the results that the launch has written.
     fn read(self, client: &Client) -> (Vec<f64>, Vec<i64>) {
         let values = download(client, self.precision, self.values);
         let bytes = client.read_one(self.indices).expect("the device answers");
@@ -486,7 +488,7 @@ impl Results {
     }
 }
 
-/// A reduction over one axis, a sum if nothing else is said, with all of its operands.
+/// A reduction over one axis with all of its operands. By default it is a sum.
 #[derive(Clone)]
 pub struct Problem {
     pub formula: Formula,
@@ -498,19 +500,19 @@ pub struct Problem {
     pub m: usize,
     pub n: usize,
     pub fold: Option<usize>,
-    /// The pairs that there are, if not all: ranges of the reduced axis.
+    /// The pairs that are reduced, as ranges of the reduced axis. `None` for all pairs.
     pub ranges: Option<Ranges>,
-    /// The device that it is planned for, if not the one of the client.
+    /// The device that the launch is planned for. `None` for the device of the client.
     pub device: Option<Device>,
-    /// How its schedule is found.
+    /// How the schedule is found.
     pub strategy: Strategy,
-    /// The most values that buffers of operands are said to have.
+    /// The number of values that bindings of operands are cut to, if they are cut.
     most: Option<usize>,
     tensors: Vec<Tensor>,
     scalars: Vec<f64>,
 }
 
-/// [`UNTOUCHED`] as it is stored.
+/// [`UNTOUCHED`] after it is stored in `precision`.
 fn untouched(precision: Precision) -> f64 {
     match precision {
         Precision::F16 => f16::from_f64(UNTOUCHED).to_f64(),
@@ -519,7 +521,7 @@ fn untouched(precision: Precision) -> f64 {
     }
 }
 
-/// What is between the guards if anything is to be, and nothing else has been written.
+/// The values between the guards, if they are wanted. Asserts that nothing else has been written.
 fn written<T: Copy + PartialEq>(all: &[T], guard: T, wanted: bool) -> Vec<T> {
     let (before, rest) = all.split_at(GUARD);
     let (values, after) = rest.split_at(rest.len() - GUARD);
@@ -532,7 +534,7 @@ fn written<T: Copy + PartialEq>(all: &[T], guard: T, wanted: bool) -> Vec<T> {
 }
 
 impl Problem {
-    /// The sum of `expr` over `reduced`; `tensor` and `scalar` give the values of the leaves.
+    /// The sum of `expr` over `reduced`. `tensor` and `scalar` give the values of the leaves.
     pub fn new(
         expr: &Expr,
         reduced: Axis,
@@ -562,7 +564,7 @@ impl Problem {
         }
     }
 
-    /// The same with contiguous operands without batch dimensions, uniform in `low .. high`.
+    /// A problem with contiguous operands without batch dimensions, whose values are uniform in `low .. high`.
     pub fn random(
         expr: &Expr,
         reduced: Axis,
@@ -577,7 +579,7 @@ impl Problem {
         Self::new(expr, reduced, &[], (m, n), tensor, scalar)
     }
 
-    /// Rows of the output and reduced columns.
+    /// The number of rows of the output, and the number of reduced columns.
     pub fn rows_and_columns(&self) -> (usize, usize) {
         match self.reduced {
             Axis::J => (self.m, self.n),
@@ -600,12 +602,12 @@ impl Problem {
         self.try_plan(client, precision).expect("a plan exists")
     }
 
-    /// The plan that the launch will make, or why there is none.
+    /// The plan that the launch will make, or the reason why there is none.
     pub fn try_plan(&self, client: &Client, precision: Precision) -> Result<Plan, LaunchError> {
         self.plan_for(&self.device(client), precision)
     }
 
-    /// The plan for a device.
+    /// The plan for another device.
     pub fn plan_for(&self, device: &Device, precision: Precision) -> Result<Plan, LaunchError> {
         let client = client();
         let tensors = self.bindings(&client, precision);
@@ -628,7 +630,7 @@ impl Problem {
         self.device.unwrap_or_else(own)
     }
 
-    /// The operands in the order of the formula, one value for every batch.
+    /// The operands in the order of the formula, as the reference takes them.
     pub fn host_operands(&self) -> Vec<HostOperand> {
         let (mut tensors, mut scalars) = (self.tensors.iter(), self.scalars.iter());
         let operand = |var: &Var| match var.scalar {
@@ -645,14 +647,14 @@ impl Problem {
         self.formula.vars().iter().map(operand).collect()
     }
 
-    /// The same operands, reduced otherwise.
+    /// The problem with another reduction.
     pub fn reduced_by(mut self, reduction: ReductionKind) -> Self {
         self.reduction = reduction;
         self
     }
 
-    /// The same, with tensors of the same values known to be the same. From `least` points on their pairs are
-    /// evaluated once, where the device does so.
+    /// The problem with the knowledge which tensors are the same. From `least` points on, pairs are evaluated once, if
+    /// the device does that.
     pub fn of_the_same_points(mut self, least: usize) -> Self {
         let first = |tensor| self.tensors.iter().position(|other| other.equals(tensor));
         let same = self.tensors.iter().map(first);
@@ -662,25 +664,25 @@ impl Problem {
         self
     }
 
-    /// The same, planned for another device.
+    /// The problem, planned for another device.
     pub fn planned_for(mut self, device: Device) -> Self {
         self.device = Some(device);
         self
     }
 
-    /// The same, with buffers of operands that are said to have `most` values at most.
+    /// The problem with bindings of operands that are cut to `most` values.
     pub fn with_short_tensors(mut self, most: usize) -> Self {
         self.most = Some(most);
         self
     }
 
-    /// The same operands, and their rows added up.
+    /// The problem with its rows added up into `fold` rows.
     pub fn folded_into(mut self, fold: usize) -> Self {
         self.fold = Some(fold);
         self
     }
 
-    /// The same of operands with the rows (or columns) at these places.
+    /// The problem with only the rows (or columns) at these places.
     pub fn selected(mut self, axis: Axis, places: &[u32]) -> Self {
         let vars = self.formula.tensors();
         for (tensor, var) in self.tensors.iter_mut().zip(vars) {
@@ -691,7 +693,7 @@ impl Problem {
         self
     }
 
-    /// The same of the pairs in `ranges` of the reduced axis.
+    /// The problem with only the pairs in `ranges` of the reduced axis.
     pub fn in_ranges(mut self, ranges: Ranges) -> Self {
         self.ranges = Some(ranges);
         self
@@ -701,12 +703,12 @@ impl Problem {
         Spec::new(self.reduction, Wanted::VALUES, self.program.dim)
     }
 
-    /// The values in `f64` on the host.
+    /// The values of the result, computed in `f64` by the reference.
     pub fn reference(&self) -> Vec<f64> {
         self.reference_with_indices().0
     }
 
-    /// The values and columns in `f64` on the host.
+    /// The values and column indices of the result, computed in `f64` by the reference.
     pub fn reference_with_indices(&self) -> (Vec<f64>, Vec<i64>) {
         let sizes = (self.batch.iter().product(), self.m, self.n);
         let operands = self.host_operands();
@@ -729,7 +731,8 @@ impl Problem {
         (folded, vec![])
     }
 
-    /// The values and columns of the pairs that `exist`, of a batch, a row of the result and a reduced column.
+    /// The values and column indices of the result over the pairs that `exist`. Its arguments are a batch, a row of the
+    /// result and a reduced column.
     pub fn reference_where(
         &self,
         exist: &dyn Fn(usize, usize, usize) -> bool,
@@ -751,14 +754,14 @@ impl Problem {
         )
     }
 
-    /// The values on the device. Also checks that nothing beside the output is written; what is read beside the
-    /// operands is NaN.
+    /// The values of the result on the device. It also checks that nothing except the output is written. What a kernel
+    /// reads beyond its operands is NaN.
     pub fn run(&self, client: &Client, precision: Precision) -> Result<Vec<f64>, LaunchError> {
         self.run_for(client, precision, Wanted::VALUES)
             .map(|(values, _)| values)
     }
 
-    /// What is wanted of the values and columns on the device, with the checks of [`Self::run`].
+    /// The wanted values and column indices on the device, with the checks of [`Self::run`].
     pub fn run_for(
         &self,
         client: &Client,
@@ -779,7 +782,8 @@ impl Problem {
         })
     }
 
-    /// The same in parts: of the columns between `cuts`, merged into one part each time, or all in the end.
+    /// The result computed in parts: of the columns between `cuts`. With `each_time` the parts are merged into one
+    /// after each part, else all at the end.
     pub fn run_in_parts(
         &self,
         client: &Client,
@@ -857,7 +861,7 @@ impl Problem {
         &self.scalars
     }
 
-    /// The tensors as kernels take them.
+    /// The tensors as bindings for kernels.
     pub fn bindings(&self, client: &Client, precision: Precision) -> Vec<TensorBinding> {
         let tensors = self.tensors.iter();
         tensors
@@ -865,7 +869,7 @@ impl Problem {
             .collect()
     }
 
-    /// The launch of so many columns.
+    /// A launch over `columns` columns.
     pub fn launch(&self, columns: usize, precision: Precision) -> Launch<'_> {
         Launch {
             program: &self.program,
@@ -882,8 +886,8 @@ impl Problem {
         }
     }
 
-    /// Asserts that the device gives what the host gives, for each precision of the runtime, up to
-    /// `single` or `double` of the largest value.
+    /// Asserts that the device gives the values of the reference in each precision of the runtime, up to `single` or
+    /// `double` times the largest value.
     #[track_caller]
     pub fn check(&self, single: f64, double: f64) {
         let client = client();
@@ -896,7 +900,7 @@ impl Problem {
     }
 }
 
-/// Asserts that every value is within `relative` of the largest finite expected one.
+/// Asserts that every value is within `relative` times the largest finite expected value.
 #[track_caller]
 pub fn assert_close(got: &[f64], want: &[f64], relative: f64) {
     assert_eq!(got.len(), want.len(), "number of values");

@@ -1,4 +1,4 @@
-//! Sums whose rows are added up into fewer, against their definition in `f64`.
+//! Sums whose rows are added up into fewer rows, against their definition in `f64`.
 
 use burn_lazy_kernels::{
     Accumulation, Axis, Expr, Precision, ReductionKind, Wanted, check_device,
@@ -13,11 +13,11 @@ use crate::{
     support::{Rng, agree, gaussian, p, x, y},
 };
 
-/// Relative to the largest output.
+/// Tolerances relative to the largest output.
 const SINGLE: f64 = 2e-6;
 const DOUBLE: f64 = 1e-13;
 
-/// Numbers of rows that end before, at and behind the end of a turn of `fold` rows.
+/// Numbers of rows just below, at and just above multiples of `fold`.
 fn numbers_of_rows(fold: usize) -> Vec<usize> {
     let mut all = vec![1, fold - 1, fold, fold + 1];
     all.extend([3 * fold - 1, 3 * fold, 3 * fold + 1]);
@@ -25,7 +25,8 @@ fn numbers_of_rows(fold: usize) -> Vec<usize> {
     all
 }
 
-/// Rows of a unit, and rows that share a tile, on the device under test.
+/// The number of rows of a unit, and the number of rows that share a tile, on the device under
+/// test.
 fn lanes_and_worker(problem: &Problem) -> (usize, usize) {
     let plan = problem.plan(&client(), Precision::F32);
     let units = match plan.blueprint.schedule.shared_tile() {
@@ -35,7 +36,8 @@ fn lanes_and_worker(problem: &Problem) -> (usize, usize) {
     (plan.lanes(), plan.lanes() * units)
 }
 
-/// Checks sums of `expr` of random operands for folds around the rows of a unit and of a cube.
+/// Checks sums of `expr` over random operands for values of `fold` around the rows of a unit and of
+/// a cube.
 fn check_folds(expr: &Expr, reduced: Axis, columns: usize, tile: bool) {
     let problem = |rows: usize, fold: usize| {
         let sizes = match reduced {
@@ -79,7 +81,7 @@ fn rows_that_are_added_up_know_their_index() {
         Expr::place(Place::Index(Axis::J)),
     );
     let offset = Expr::place(Place::Offset);
-    // Once a row, and once a pair.
+    // The squared index is computed once per row, the product with the index j once per pair.
     let expr = x(0, 2) * i.square() * 1e-4 + y(1, 2) * j + offset;
     check_folds(&expr, Axis::J, 7, true);
     check_folds(&expr, Axis::I, 7, true);
@@ -135,7 +137,7 @@ fn rows_are_added_up_in_every_way_and_type() {
         Precision::F16,
         Precision::BF16,
     ];
-    // Small integers, which every type holds.
+    // Small integers, which every type represents.
     let expr = x(0, 2) * y(1, 2);
     let tensor = |var: &Var| {
         let length = if var.axis() == Some(Axis::I) { 70 } else { 9 };
@@ -164,7 +166,7 @@ fn rows_are_added_up_in_every_way_and_type() {
 
 #[test]
 fn special_values_of_a_row_are_added_once() {
-    // The last row ends the unit, or its lanes go on behind it.
+    // The last row is the last lane of a unit, or the unit has more lanes after it.
     let fold = 64;
     for rows in [128, 129, 134] {
         for at in [rows - 1, rows - 2, 70, 0] {
@@ -198,7 +200,7 @@ fn special_values_of_a_row_are_added_once() {
     }
 }
 
-/// Rows of `value`, added up.
+/// Rows whose sums are all `value`, added up into `fold` rows.
 fn equal_rows(value: f64, rows: usize, fold: usize) -> Problem {
     let tensor = |var: &Var| match var.axis() {
         Some(Axis::I) => Tensor::new(&[rows, 1], vec![value; rows]),
@@ -210,12 +212,12 @@ fn equal_rows(value: f64, rows: usize, fold: usize) -> Problem {
 
 #[test]
 fn sums_of_many_rows_keep_their_digits() {
-    // Added one by one in single precision they lose the last digits of the term.
+    // Added one by one in single precision, the sum loses the last digits of the term.
     let term = 1.0 + 2f64.powi(-16);
     let rows = 200_000;
     let client = client();
     let limit = Device::new(client.properties(), client.name()).max_iterations;
-    // Fewer than a device with a limit takes in one part, and more.
+    // Fewer rows per sum than a device with a limit of iterations takes in one part, and more.
     for fold in [rows / 20, 2] {
         let problem = equal_rows(term, rows, fold);
         let steps = rows / fold;

@@ -12,7 +12,7 @@ fn formula(expr: &Expr) -> Formula {
     Formula::new(expr).0
 }
 
-/// `x * x` of `x * x` of ..., `levels` deep: as text twice as long with each level.
+/// `x * x` of `x * x` of ..., `levels` deep. Its text doubles with each level.
 fn tower(levels: usize) -> Expr {
     (0..levels).fold(x(0, 1), |expr, _| expr.clone() * expr)
 }
@@ -44,7 +44,7 @@ fn a_tower_of_shared_squares_is_handled_without_unfolding_it() {
     assert_eq!(serde_json::from_str::<Formula>(&text).unwrap(), formula);
 }
 
-/// On a thread whose stack would not bear a call for each level.
+/// Runs on a thread whose stack is too small for a recursive call per level.
 #[test]
 fn deep_formulas_are_handled_without_recursion() {
     let levels = 20_000;
@@ -83,7 +83,7 @@ fn formulas_written_alike_over_other_operands_are_equal() {
         expr
     };
     assert_eq!(alike(0, 1, 2), alike(70, 3, 5));
-    // One operand twice is another formula than two operands.
+    // A formula that uses one operand twice differs from a formula of two operands.
     assert_ne!(
         alike(0, 1, 2),
         formula(&((-x(0, 3).sqdist(&y(1, 3))).exp() * y(1, 3)))
@@ -224,10 +224,10 @@ fn neutral_elements_and_double_negations_vanish() {
     ] {
         assert_eq!(expr.simplify(), a, "{expr}");
     }
-    // Also across a sum, into which a negation moves.
+    // The same across a sum, into which a negation moves.
     let sum = -(-a.clone()).inner_sum();
     assert_eq!(sum.simplify(), a.inner_sum());
-    // A neutral element may still widen its neighbour.
+    // Multiplication by 1 may still widen the other factor, so it cannot always be dropped.
     let widened = x(0, 1) * Expr::constant(1.0).expand(3);
     assert_eq!(widened.simplify(), x(0, 1).expand(3));
 }
@@ -249,7 +249,7 @@ fn a_product_by_zero_stays_as_it_may_be_nan() {
 
 #[test]
 fn adding_zero_to_minus_zero_keeps_its_sign_rule() {
-    // -0 + 0 is +0, so the sum may not be dropped where the sign is seen again.
+    // -0 + 0 is +0, so adding 0 may not be dropped where the sign is used again.
     let expr = (x(0, 1) + 0.0).recip();
     let (formula, _) = Formula::new(&expr);
     let value = burn_lazy_kernels::reference::evaluate(&formula, &[&[-0.0]], (0, 0));
@@ -308,7 +308,7 @@ fn known_signs_hold_at_random_points_and_for_zeros() {
             known += 1;
             let values = Tape::new(&expr).evaluate(&|var: &Var| point[var].clone());
             zeros += values.iter().filter(|v| **v == 0.0).count();
-            // A reciprocal makes the sign of a zero that of an infinity.
+            // The reciprocal turns the sign of a zero into the sign of an infinity.
             let holds = values
                 .iter()
                 .all(|v| v.is_nan() || v.is_sign_negative() == (sign == Sign::NonPositive));

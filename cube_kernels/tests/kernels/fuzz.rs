@@ -1,4 +1,4 @@
-//! What comes in the place of a serialised formula: an error, or a formula that can be worked with.
+//! Reads damaged texts of formulas. Each must give an error or a formula that can be used.
 
 use burn_lazy_kernels::{Axis, Expr, Formula, Program, catalogue::ScalarOp};
 use serde_json::Value;
@@ -13,7 +13,7 @@ fn below(rng: &mut Rng, most: usize) -> usize {
     (rng.bits() % most.max(1) as u64) as usize
 }
 
-/// Formulas of all kinds of nodes.
+/// Formulas with all kinds of nodes.
 fn formulas() -> Vec<Formula> {
     let mut all: Vec<Expr> = ScalarOp::all()
         .into_iter()
@@ -36,7 +36,7 @@ fn formulas() -> Vec<Formula> {
     all.iter().map(|expr| Formula::new(expr).0).collect()
 }
 
-/// Reads a formula, and if it is one, does what is done with one.
+/// Reads a formula. If it is valid, uses it in every way, which must not panic.
 fn read(text: &[u8]) -> bool {
     let Ok(formula) = serde_json::from_slice::<Formula>(text) else {
         return false;
@@ -63,7 +63,7 @@ fn random_bytes_are_refused() {
     }
 }
 
-/// A number that is found at the ends of ranges, or anywhere.
+/// A number at the end of a range of an integer type, or any number.
 fn number(rng: &mut Rng) -> u64 {
     let ends = [
         0,
@@ -132,7 +132,7 @@ fn changed_formulas_are_refused_or_valid() {
     for turn in 0..100_000 {
         let text = &texts[below(&mut rng, texts.len())];
         let changed = match turn % 2 {
-            // Single bytes.
+            // Change single bytes.
             0 => {
                 let mut text = text.clone();
                 for _ in 0..=below(&mut rng, 3) {
@@ -144,7 +144,7 @@ fn changed_formulas_are_refused_or_valid() {
                 }
                 text
             }
-            // Values.
+            // Change values of the JSON document.
             _ => {
                 let mut value: Value = serde_json::from_slice(text).expect("it is JSON");
                 for _ in 0..=below(&mut rng, 3) {
@@ -158,7 +158,8 @@ fn changed_formulas_are_refused_or_valid() {
             false => refused += 1,
         }
     }
-    // Otherwise the changes would be too coarse, or too fine, to find anything.
+    // With too many or too few valid texts, the changes would be too fine or too coarse to find
+    // anything.
     assert!(
         valid > 1000 && refused > 1000,
         "{valid} valid, {refused} refused"

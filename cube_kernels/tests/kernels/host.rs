@@ -1,4 +1,4 @@
-//! The engine on the host against the reference, and kernels against it.
+//! The host engine against the reference, and kernels against the host engine.
 
 use burn_lazy_kernels::{
     Accumulation, Axis, Expr, Precision, ReductionKind, Wanted,
@@ -67,7 +67,7 @@ impl Stored {
 type Run<T> = Result<T, HostError>;
 
 impl Problem {
-    /// Hands the launch of so many columns on the host and its tensors to `run`.
+    /// Calls `run` with the launch of this problem on the host and with its tensors.
     pub fn with_host_launch<T>(
         &self,
         precision: Precision,
@@ -109,7 +109,7 @@ impl Problem {
         run(&launch, &tensors)
     }
 
-    /// What is wanted of the values and columns on the host.
+    /// The wanted values and column indices of the result on the host.
     pub fn run_on_host(
         &self,
         precision: Precision,
@@ -122,7 +122,8 @@ impl Problem {
         })
     }
 
-    /// The same in parts: of the columns between `cuts`, merged into one part each time, or all in the end.
+    /// The result on the host, computed in parts: of the columns between `cuts`. With `each_time` the parts are merged
+    /// into one after each part, else all at the end.
     pub fn run_on_host_in_parts(
         &self,
         precision: Precision,
@@ -153,7 +154,7 @@ fn numbers(output: HostOutput) -> (Vec<f64>, Vec<i64>) {
     )
 }
 
-/// Asserts that the host gives what the reference gives, with all sets of instructions.
+/// Asserts that the host engine gives the result of the reference, with all sets of instructions.
 fn check(problem: &Problem, precision: Precision, wanted: Wanted) {
     let kind = problem.reduction;
     let (values, indices) = problem.reference_with_indices();
@@ -184,7 +185,7 @@ const PRECISIONS: [Precision; 4] = [
     Precision::F64,
 ];
 
-/// Every kind, with a formula of `dim` components.
+/// Every kind of reduction, for a formula of `dim` components.
 fn kinds(dim: usize) -> Vec<ReductionKind> {
     let mut kinds: Vec<ReductionKind> = ReductionKind::all().collect();
     kinds.extend([
@@ -198,7 +199,7 @@ fn kinds(dim: usize) -> Vec<ReductionKind> {
 
 #[test]
 fn every_reduction_on_the_host_matches_its_definition() {
-    // Around the width of a tile, and what is cut into parts.
+    // Numbers of columns around the width of a tile, and more than a part has.
     for (turn, columns) in [1, 2, 255, 256, 257, 700, 9000].into_iter().enumerate() {
         for dim in [1, 3, 10] {
             for kind in kinds(dim) {
@@ -215,10 +216,10 @@ fn every_reduction_on_the_host_matches_its_definition() {
                 let most = match precision {
                     Precision::F64 => 300,
                     Precision::F32 => 2,
-                    _ => 0, // They are no halves.
+                    _ => 0, // The values are not representable in 16 bits.
                 };
                 if kind == ReductionKind::Product && columns > most {
-                    continue; // It overflows.
+                    continue; // The product overflows.
                 }
                 for wanted in ALL_WANTED {
                     let indices = has_indices(kind) || kind == ReductionKind::Count;
@@ -246,7 +247,7 @@ fn many_rows_on_the_host_are_reduced_each_by_itself() {
     }
 }
 
-/// Bit by bit, where many rows are shared among threads, and where columns of a few rows are.
+/// Compared bit by bit, for many rows, which threads share, and for few rows, whose columns threads share.
 #[cfg(feature = "rayon")]
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() {
@@ -292,7 +293,7 @@ fn results_without_columns_or_rows_are_those_of_nothing() {
 
 #[test]
 fn lists_of_the_smallest_have_the_first_of_equal_values() {
-    // More than there are columns, and many ties.
+    // Longer lists than there are columns, and many equal values.
     for k in [1, 2, 5, 17, 64, 300] {
         for columns in [3, 200, 5000] {
             let problem = problem(
@@ -323,12 +324,12 @@ fn values_that_are_not_finite_count_as_in_the_reference() {
     ];
     for row in rows {
         for at in [0, 254, 300] {
-            // Also behind many other values.
+            // Also after many other values.
             let mut values = vec![5.0; at];
             values.extend(&row);
             for kind in kinds(1) {
                 if matches!(kind, ReductionKind::SoftmaxSum | ReductionKind::Product) {
-                    continue; // It has two components; it overflows.
+                    continue; // The former needs two components; the latter overflows.
                 }
                 let column = Tensor::new(&[values.len(), 1], values.clone());
                 let sizes = (1, values.len());

@@ -1,7 +1,7 @@
-//! Bounds enclose what is computed, and are no wider than they have to be.
+//! Tests that bounds enclose the computed values, and that they are not wider than necessary.
 //!
-//! Values and bounds are evaluated in three ways: in F64, with each node rounded to F32, and with each operation off by
-//! what [`contract`](crate::contract) allows it, products fused and sums in another order.
+//! Values and bounds are evaluated in three ways: in F64, with each node rounded to F32, and with an error in each
+//! operation that [`contract`](crate::contract) allows, with products fused and sums in another order.
 
 use std::{collections::HashMap, sync::OnceLock};
 
@@ -23,13 +23,13 @@ use crate::{
 pub const INF: f64 = f64::INFINITY;
 pub const NAN: f64 = f64::NAN;
 
-/// How numbers are computed.
+/// The arithmetic of an evaluation.
 pub enum Arithmetic {
     /// In F64.
     Double,
     /// Each node is rounded to F32.
     Single,
-    /// In F32, by another implementation: with errors in units of the last place, and with what is fused not rounded.
+    /// F32 of another implementation: with errors in units of the last place, and without rounding of fused products.
     Other(Rng),
 }
 
@@ -51,8 +51,8 @@ fn single(value: f64) -> f64 {
     f64::from(value as f32)
 }
 
-/// The value of `op` as another implementation in F32 has it: off by as much as is documented, and 0 where it is less than
-/// any normal number.
+/// The value of `op` as another implementation in F32 computes it: with a random error up to the documented one, and 0
+/// for subnormal values.
 fn elsewhere(rng: &mut Rng, op: ScalarOp, args: &[f64], value: f64) -> f64 {
     let unit = f64::from(f32::EPSILON);
     let normal = |value: f64| match value.abs() < f64::from(f32::MIN_POSITIVE) {
@@ -60,7 +60,7 @@ fn elsewhere(rng: &mut Rng, op: ScalarOp, args: &[f64], value: f64) -> f64 {
         false => single(value),
     };
     let value = match op {
-        // Fused with a sum it is not rounded.
+        // A product that is fused with a sum is not rounded.
         ScalarOp::Mul | ScalarOp::Square if rng.below(2) == 0 => return value,
         ScalarOp::Div if rng.below(2) == 0 => args[0] * normal(1.0 / args[1]),
         ScalarOp::Exp if args[0] > 88.5 => INF,
@@ -69,7 +69,7 @@ fn elsewhere(rng: &mut Rng, op: ScalarOp, args: &[f64], value: f64) -> f64 {
     };
     let size = match op {
         ScalarOp::Modulo => args[0].abs().max(args[1].abs()),
-        // Small angles are their own sines.
+        // The sine of a small angle is about the angle, so the error is relative to that.
         ScalarOp::Sin => value.abs().max(args[0].abs().min(1.0)),
         ScalarOp::Tan => value.abs().max(value * value).max(args[0].abs().min(1.0)),
         _ => value.abs().max(op.domain().scale),
@@ -78,7 +78,7 @@ fn elsewhere(rng: &mut Rng, op: ScalarOp, args: &[f64], value: f64) -> f64 {
     if documented == 0.0 || !value.is_finite() || value == 0.0 {
         return single(value);
     }
-    // A half is the rounding itself.
+    // Half a unit is the rounding itself.
     let off = (documented - 0.5).max(0.0) * unit * size * rng.uniform(-1.0, 1.0);
     normal(value + off)
 }
@@ -88,7 +88,7 @@ impl Arithmetic {
         Self::Other(Rng::new(seed))
     }
 
-    /// What an operation gives.
+    /// The value of an operation.
     fn apply(&mut self, op: ScalarOp, args: &[f64]) -> f64 {
         let value = op.host(args);
         match self {
@@ -98,7 +98,7 @@ impl Arithmetic {
         }
     }
 
-    /// A sum, from one end or the other.
+    /// A sum from the first term on, or from the last one on.
     fn sum(&mut self, terms: &[f64]) -> f64 {
         match self {
             Self::Double => terms.iter().sum(),
@@ -158,10 +158,10 @@ impl Arithmetic {
     }
 }
 
-/// Where no operand has its sides.
+/// Ids of the operands for sides of boxes begin here. No other operand has such an id.
 pub const SIDES: u64 = 1 << 40;
 
-/// The operand of the least values of another, or of the largest.
+/// The operand that holds the least values of `var`, or the largest ones.
 pub fn side(var: &Var, high: bool) -> Var {
     Var {
         id: SIDES + 2 * var.id + u64::from(high),
@@ -170,13 +170,13 @@ pub fn side(var: &Var, high: bool) -> Var {
     }
 }
 
-/// The operands of the first and last index of the rows or columns of a block.
+/// The operand that holds the first or last index of the rows or columns of a block.
 fn index(axis: Axis, last: bool) -> Expr {
     let id = 2 * SIDES + 2 * axis as u64 + u64::from(last);
     Expr::var(leaf(id, Some(axis), 1))
 }
 
-/// Bounds over operands that are sides.
+/// Bounds of `expr` as expressions over the operands of sides.
 pub fn bounds(expr: &Expr, precision: Precision) -> Interval {
     expr.bounds(precision, |leaf| match leaf {
         Leaf::Var(var) => Interval::new(Expr::var(side(&var, false)), Expr::var(side(&var, true))),
@@ -188,10 +188,10 @@ pub fn bounds(expr: &Expr, precision: Precision) -> Interval {
     })
 }
 
-/// Values between two ends, component by component.
+/// The lower and upper ends of the components of an operand.
 pub type Ends = (Vec<f64>, Vec<f64>);
 
-/// Bounds of `expr` in F64, for boxes of its operands and blocks of places, by the reference.
+/// Bounds of `expr` for boxes of its operands and for blocks of rows and columns, evaluated in F64 by the reference.
 pub fn bounds_in(
     expr: &Expr,
     precision: Precision,
@@ -221,7 +221,7 @@ pub fn bounds_in(
     (evaluate(&low), evaluate(&high))
 }
 
-/// Whether a value is where its bounds say.
+/// Whether a value is within its bounds. Unknown bounds (NaN) enclose every value.
 pub fn encloses(low: f64, high: f64, value: f64) -> bool {
     match (low.is_nan(), high.is_nan()) {
         (true, true) => true,
@@ -230,7 +230,7 @@ pub fn encloses(low: f64, high: f64, value: f64) -> bool {
     }
 }
 
-/// An interval of one number that F32 has: around zero, on one side, a point, infinite, unknown, tiny or huge.
+/// A random interval with ends in F32: around zero, on one side of it, a point, infinite, unknown, tiny or huge.
 pub fn random_interval(rng: &mut Rng) -> (f64, f64) {
     let sign = |rng: &mut Rng| if rng.below(2) == 0 { 1.0 } else { -1.0 };
     let middle = match rng.below(7) {
@@ -268,7 +268,7 @@ pub fn random_interval(rng: &mut Rng) -> (f64, f64) {
     }
 }
 
-/// A number of an interval, or any where nothing is known.
+/// A random number in an interval. Any number if the interval is unknown.
 pub fn random_point(rng: &mut Rng, (low, high): (f64, f64)) -> f64 {
     if low.is_nan() {
         let any = [NAN, 0.0, -0.0, 1.0, -1.0, INF, -INF, 0.3, -1e30, 1e-30];
@@ -290,7 +290,7 @@ pub fn random_point(rng: &mut Rng, (low, high): (f64, f64)) -> f64 {
     }
 }
 
-/// Compares the bounds of `op` over random intervals in each arithmetic with values at points of these.
+/// Compares the bounds of `op` over random intervals with values at points in these intervals, in each arithmetic.
 fn check_operation(op: ScalarOp, seed: u64) -> Result<(), String> {
     const INTERVALS: usize = 1500;
     const POINTS: usize = 16;
@@ -313,7 +313,7 @@ fn check_operation(op: ScalarOp, seed: u64) -> Result<(), String> {
     };
     let evaluate = |precision: Precision, arithmetic: &mut Arithmetic| -> Ends {
         let Interval { low, high } = bounds(&expr, precision);
-        // Both sides at once, as programs do, with the same errors in what they share.
+        // Evaluates both sides at once, as programs do, so that shared nodes have the same errors.
         let both = Expr::concat(vec![low, high]).simplify();
         let mut low = arithmetic.evaluate(&both, &known, (0, 0));
         let high = low.split_off(expr.dim());
@@ -358,7 +358,7 @@ fn check_operation(op: ScalarOp, seed: u64) -> Result<(), String> {
             };
             check("in F64", &double_bounds, double)?;
             for bounds in &single_bounds {
-                // Beyond the range of F32 it is 0 or infinite.
+                // Beyond the range of F32 the value is 0 or infinite.
                 let range = 1e-45..=f64::from(f32::MAX);
                 if range.contains(&double.abs()) || !double.is_finite() {
                     check("exactly", bounds, double)?;
@@ -376,7 +376,7 @@ fn every_operation_stays_within_its_bounds() {
     assert_each_operation(check_operation);
 }
 
-/// Asserts that `check` finds nothing wrong with any operation. It is given a seed for each.
+/// Asserts that `check` succeeds for each operation. It gets a different seed for each.
 #[track_caller]
 pub fn assert_each_operation(check: impl Fn(ScalarOp, u64) -> Result<(), String>) {
     let check = |(seed, op): (usize, ScalarOp)| check(op, 10 * seed as u64).err();
@@ -388,7 +388,7 @@ pub fn assert_each_operation(check: impl Fn(ScalarOp, u64) -> Result<(), String>
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Boxes of all operands of `expr`, some of them points.
+/// Random boxes of all operands of `expr`. Some are points.
 pub fn random_boxes(expr: &Expr, rng: &mut Rng) -> HashMap<Var, Ends> {
     let width = [0.0, 1e-6, 1e-3, 0.1, 1.0][rng.below(5)];
     let wild = rng.below(4) == 0;
@@ -404,7 +404,7 @@ pub fn random_boxes(expr: &Expr, rng: &mut Rng) -> HashMap<Var, Ends> {
     leaves(expr).into_iter().map(boxes).collect()
 }
 
-/// Points of boxes.
+/// Random points in the boxes.
 pub fn random_points(boxes: &HashMap<Var, Ends>, rng: &mut Rng) -> HashMap<Var, Vec<f64>> {
     let mut vars: Vec<&Var> = boxes.keys().collect();
     vars.sort_by_key(|var| (var.id, var.dim));
@@ -417,7 +417,8 @@ pub fn random_points(boxes: &HashMap<Var, Ends>, rng: &mut Rng) -> HashMap<Var, 
     vars.into_iter().map(&mut point).collect()
 }
 
-/// How many components have bounds on both sides, of all, where values are within theirs.
+/// Checks that values are within their bounds. Returns the number of components with bounds on both sides, and the
+/// number of all components.
 fn check_formula(expr: &Expr, seed: u64) -> (usize, usize) {
     let mut rng = Rng::new(seed);
     let boxes = random_boxes(expr, &mut rng);
@@ -438,7 +439,7 @@ fn check_formula(expr: &Expr, seed: u64) -> (usize, usize) {
     };
     let evaluate = |precision: Precision, arithmetic: &mut Arithmetic| -> Ends {
         let Interval { low, high } = bounds(expr, precision);
-        // Both sides at once, as programs do, with the same errors in what they share.
+        // Evaluates both sides at once, as programs do, so that shared nodes have the same errors.
         let both = Expr::concat(vec![low, high]).simplify();
         let mut low = arithmetic.evaluate(&both, &sides, (0, 0));
         let high = low.split_off(expr.dim());

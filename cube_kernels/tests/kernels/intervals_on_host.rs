@@ -1,4 +1,4 @@
-//! Bounds enclose what is computed on the host engine, whatever instructions it has.
+//! Tests that bounds enclose the values of the host engine with any set of instructions.
 
 use std::collections::HashMap;
 
@@ -20,7 +20,7 @@ use crate::{
     support::{Rng, leaf, leaves},
 };
 
-/// Reductions of formulas of one block on the host engine.
+/// A formula as a program of the host engine, for reductions over one block.
 struct OnHost {
     program: HostProgram,
     leaves: Vec<Var>,
@@ -33,7 +33,7 @@ impl OnHost {
         Self { program, leaves }
     }
 
-    /// The reduction of so many rows and columns in F32, given the components of all rows of each operand.
+    /// The reduction over `rows` and `columns` in F32. `known` gives the components of all rows of an operand.
     fn run(
         &self,
         kind: ReductionKind,
@@ -87,14 +87,14 @@ impl OnHost {
     }
 }
 
-/// Bounds as a program.
+/// The bounds of a formula as a program.
 fn bounds_on_host(expr: &Expr) -> OnHost {
     let Interval { low, high } = bounds(expr, Precision::F32);
     OnHost::new(&Expr::concat(vec![low, high]))
 }
 
 /// Compares values of `op` on the host engine with bounds that other instructions compute. The first and third argument
-/// belong to rows, the second one to a column, whose reciprocal quotients may take.
+/// are of rows, the second one is of a column, so that quotients may use its reciprocal.
 fn check_operation_on_host(op: ScalarOp, seed: u64) -> Result<(), String> {
     const ROWS: usize = 60;
     const POINTS: usize = 6;
@@ -150,7 +150,7 @@ fn operations_on_the_host_engine_stay_within_their_bounds() {
     assert_each_operation(check_operation_on_host);
 }
 
-/// Compares the smallest and largest values of the pairs of a block on the host engine with their bounds.
+/// Compares the smallest and largest values over the pairs of a block on the host engine with their bounds.
 fn check_formula_on_host(expr: &Expr, seed: u64) {
     const ROWS: usize = 4;
     const COLUMNS: usize = 5;

@@ -1,4 +1,4 @@
-//! Bounds are no wider than they have to be, and unknown where nothing is known.
+//! Tests that bounds are not wider than necessary, and unknown where nothing is known.
 
 use std::collections::HashMap;
 
@@ -14,14 +14,14 @@ use crate::{
     support::{Rng, leaf, x, y},
 };
 
-/// The sides of the box of a row and of that of a column.
+/// The boxes of a row operand and of a column operand.
 fn two_boxes(row: Ends, column: Ends) -> HashMap<Var, Ends> {
     let dim = row.0.len();
     let vars = [leaf(0, Some(Axis::I), dim), leaf(1, Some(Axis::J), dim)];
     vars.into_iter().zip([row, column]).collect()
 }
 
-/// Bounds of a formula of `x(0, 1)` and `y(1, 1)`, by the reference.
+/// Bounds of a formula of `x(0, 1)` and `y(1, 1)`, evaluated by the reference.
 fn bounds_of(expr: &Expr, row: (f64, f64), column: (f64, f64)) -> (f64, f64) {
     let ends = |(low, high)| (vec![low], vec![high]);
     let boxes = two_boxes(ends(row), ends(column));
@@ -49,7 +49,7 @@ fn squared_distances_are_those_of_boxes() {
         let dim = 1 + turn % 20;
         let ends = |rng: &mut Rng| -> Ends {
             let low = rng.vec(dim, -1.0, 1.0);
-            // Some are wide, so that other components must not pay for them.
+            // Some boxes are wide. The other components must keep narrow bounds.
             let width = [1e-3, 0.3, 50.0][rng.below(3)];
             let high = low.iter().map(|low| low + rng.uniform(0.0, width));
             let high = high.collect();
@@ -75,7 +75,7 @@ fn squared_distances_are_those_of_boxes() {
             let got = bounds_in(&gaussian, Precision::F32, &boxes, [(0, 0); 2]);
             let mut want = ((-want.1).exp(), (-want.0).exp());
             if want.0 < 1e-37 {
-                // What may be 0.
+                // A value this small may be computed as 0.
                 want.0 = 0.0;
             }
             if want.1 > 1e-37 {
@@ -125,7 +125,7 @@ fn far_terms_are_exactly_zero() {
     assert_eq!(bounds_of(&matern, (0.0, 1.0), (200.0, 201.0)), (0.0, 0.0));
     let two = Expr::concat(vec![gaussian.clone(), gaussian.clone() * y.clone()]);
     assert_eq!(far(&two.inner_sum()), (0.0, 0.0));
-    // A little nearer they are not known to be.
+    // For nearer points the value is not known to be 0.
     assert!(bounds_of(&gaussian, (0.0, 1.0), (11.0, 12.0)).1 > 0.0);
 }
 
@@ -216,7 +216,7 @@ fn what_rounds_has_tight_bounds() {
         (0.5, 3.0),
     );
     assert!(low > -1e-5 && high < 2.0 + 1e-5);
-    // The reciprocal of a square that may be 0 is positive all the same.
+    // The reciprocal of a square that may be 0 is still positive.
     let inverse = 1.0 / x.sqdist(&y);
     assert_eq!(bounds_of(&inverse, (-2.0, 1.0), (0.5, 3.0)), (0.0, INF));
     assert_near(
@@ -226,7 +226,8 @@ fn what_rounds_has_tight_bounds() {
     );
 }
 
-/// Some implementations do before the value is infinite, and so a bound may be, too.
+/// Some implementations overflow before the value is infinite, so that a bound may be infinite
+/// early, too.
 #[test]
 fn exponentials_may_overflow_early() {
     for (expr, most) in [
@@ -258,14 +259,14 @@ fn blocks_decide_masks() {
     assert_eq!(of(&causal, [(64, 127), (64, 127)]), (-INF, all.1));
     let weight = (causal.clone() - 4.0).exp();
     assert_eq!(of(&weight, [(64, 127), (128, 191)]), (0.0, 0.0));
-    // What is hidden may be unknown.
+    // Bounds are known where an unknown value is hidden by the mask.
     let unknown = scalar(
         ScalarOp::MaskWhere,
         [&(-score.clone()).log(), &future, &hidden],
     );
     assert_eq!(of(&unknown, [(64, 127), (128, 191)]), (-INF, -INF));
     assert!(of(&unknown, [(64, 127), (0, 64)]).0.is_nan());
-    // A band, and the same as a choice.
+    // A band of pairs, as a choice between 0 and the score.
     let near = offset.abs() - 100.0;
     let band = scalar(ScalarOp::IfElse, [&near, &Expr::constant(0.0), &score]);
     assert_eq!(of(&band, [(0, 63), (164, 200)]), (0.0, 0.0));
@@ -315,14 +316,15 @@ fn infinities_that_may_meet_are_unknown() {
     let quotient = x.clone() / y.clone();
     assert!(is_unknown(&quotient, (1.0, INF), (1.0, INF)));
     assert!(is_unknown(&quotient, (0.0, 1.0), (-1.0, 1.0)));
-    // Both sides, though only one end is outside.
+    // Both sides are unknown even if only one end is outside of the domain.
     assert!(is_unknown(&x.sqrt(), (-1.0, 4.0), (0.0, 0.0)));
     assert!(is_unknown(&x.log(), (-1.0, 4.0), (0.0, 0.0)));
     assert!(is_unknown(&x.asin(), (0.0, 1.5), (0.0, 0.0)));
     assert!(is_unknown(&sum, (NAN, NAN), (0.0, 1.0)));
 }
 
-/// Bounds are evaluated once for thousands of pairs, so that they may be longer, but not without end.
+/// Bounds are evaluated once for thousands of pairs, so they may be longer than the formula, but
+/// not without limit.
 #[test]
 fn bounds_have_few_nodes() {
     let nodes = |expr: &Expr| {

@@ -1,4 +1,5 @@
-//! What is refused for its size, without a device and without memory for it.
+//! Tests that reductions that are too large are refused, without a device and without memory for
+//! them.
 
 use burn_lazy_kernels::{
     Accumulation, Axis, Expr, Formula, IntKind, Launch, LaunchError, Layout, Precision, Program,
@@ -11,7 +12,7 @@ use crate::{
     support::{p, x},
 };
 
-/// Sizes of a reduction of one operand, `[rows, dim]` or `[dim]`, and how far its rows are apart.
+/// The sizes of a reduction of one operand `[rows, dim]` or `[dim]`, and the stride of its rows.
 #[derive(Clone, Copy)]
 struct Sizes {
     rows: usize,
@@ -27,7 +28,7 @@ const SMALL: Sizes = Sizes {
     stride: 1,
 };
 
-/// Whether a device runs the reduction; what is too large, if anything is.
+/// The size that a device refuses as too large. `None` if it runs the reduction.
 fn too_large(expr: &Expr, sizes: Sizes, wide: bool, wanted: Wanted) -> Option<usize> {
     let device = Device {
         wide_addresses: wide,
@@ -52,7 +53,7 @@ fn too_large(expr: &Expr, sizes: Sizes, wide: bool, wanted: Wanted) -> Option<us
         strategy: Strategy::Auto,
     };
     let (shape, strides) = ([sizes.rows, expr.dim()], [sizes.stride, 1]);
-    // Parameters have no rows.
+    // A parameter has no rows.
     let rank = match program.row.loaded {
         0 => 1,
         _ => 2,
@@ -73,7 +74,8 @@ fn buffers_and_counters_beyond_the_addresses_of_a_device_are_refused() {
     const MOST: usize = u32::MAX as usize;
     let (rows, parameters) = (x(0, 1), p(0, 4));
     let cases = [
-        // An operand, the result, and the numbers of columns and of rows that are added up.
+        // Too large are, in turn: an operand, the result, the number of columns, and the number of
+        // rows that are added up.
         (
             &rows,
             Sizes {

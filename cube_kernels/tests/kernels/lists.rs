@@ -1,7 +1,7 @@
-//! Long lists of smallest values, and other work that a device may cut short without a word.
+//! Long lists of smallest values, and other work that a device may end early without an error.
 //!
-//! Some drivers end a unit after a number of iterations of its loops. What is left then is not computed, and nothing
-//! says so. Values are such that each column is inserted, so that the last iteration counts.
+//! Some drivers end a unit after a number of iterations of its loops. The rest is not computed, and nothing reports
+//! that. The values are such that each column is inserted, so that the last iteration matters.
 
 use burn_lazy_kernels::{
     Accumulation, Axis, Expr, LaunchError, Precision, ReductionKind, Wanted,
@@ -24,7 +24,7 @@ fn count(out: &mut [u32], outer: u32, inner: u32) {
     let mut sum = 0u32;
     for i in 0..outer {
         for k in 0..inner {
-            // Not what a compiler knows to be a product.
+            // The compiler must not know that the sum is a product.
             sum += 1u32 + ((i ^ k) >> 31u32);
         }
     }
@@ -37,11 +37,11 @@ fn a_unit_does_all_iterations_that_it_is_taken_to_do() {
     let client = client();
     let limit = Device::new(client.properties(), client.name()).max_iterations;
     let most = limit.unwrap_or(1 << 22) as u32;
-    // As they are counted: the test that ends a loop is an iteration, too.
+    // The test that ends a loop is counted as an iteration, too.
     for inner in [1, 7, 250, 10_000] {
         let outer = (most - 1) / (inner + 2);
         let out = client.create_from_slice(u32::as_bytes(&[0, 0]));
-        // SAFETY: two values are written, and there are two.
+        // SAFETY: the kernel writes two values, and the buffer has two.
         unsafe {
             count::launch_unchecked(
                 &client,
@@ -61,8 +61,8 @@ fn a_unit_does_all_iterations_that_it_is_taken_to_do() {
     }
 }
 
-/// Columns that descend, so that each is nearer than those before it and all are inserted; or squared distances, many
-/// of which are equal. The values are exact in every type.
+/// Distances to columns that descend, so that each column is nearer than those before it and is inserted. Or random
+/// squared distances, many of which are equal. The values are exact in every type.
 fn distances((m, n): (usize, usize), reduced: Axis, descending: bool) -> Problem {
     let mut rng = Rng::new(7);
     let tensor = |var: &Var| {
@@ -104,11 +104,11 @@ fn lists_of_few_rows_are_those_of_the_definition() {
         (3, 2500, 17),
         (2, 2000, 100),
         (1, 1300, 1024),
-        // More places than columns.
+        // Longer lists than there are columns.
         (2, 700, 1024),
         (3, 1, 40),
     ] {
-        // Some drivers take long to compile kernels for so long lists, and LLVM minutes to emit PTX.
+        // Some drivers take long to compile kernels for such long lists, and LLVM takes minutes to emit PTX.
         let of_cuda = runtime() == Runtime::Cuda;
         if of_cuda && !matches!(k, 17 | 40 | 100) {
             skipped("LLVM takes minutes to emit PTX for so long lists");
@@ -142,7 +142,7 @@ fn lists_of_many_columns_are_those_of_the_definition() {
 
 #[test]
 fn lists_of_several_components_are_those_of_the_definition() {
-    // The second component descends, and each has its own list.
+    // The second component descends. Each component has its own list.
     let (m, n) = (4, 900);
     let tensor = |var: &Var| match var.axis() {
         Some(Axis::I) => Tensor::new(&[m, 1], (0..m).map(|k| k as f64).collect()),
@@ -171,7 +171,7 @@ fn lists_of_batches_are_those_of_the_definition() {
 
 #[test]
 fn maxima_that_grow_with_each_column_are_right() {
-    // Each time, all sums are multiplied.
+    // The maximum grows with each column, so that all sums are rescaled each time.
     let (m, n, dim) = (2, 9000, 61);
     let score = |k: usize| k as f64 / 1024.0;
     let tensor = |var: &Var| match var.axis() {
@@ -192,7 +192,7 @@ fn maxima_that_grow_with_each_column_are_right() {
     }
 }
 
-/// A device that ends units soon, so that parts are many and are merged several times.
+/// A device that ends units early, so that there are many parts, which are merged several times.
 fn impatient(limit: usize) -> Device {
     let own = Device::new(client().properties(), client().name()).max_iterations;
     Device {
@@ -206,7 +206,7 @@ fn parts_that_no_unit_can_merge_at_once_are_merged_in_turns() {
     if not_of_kernels() {
         return;
     }
-    // Without a tile a unit merges more parts at once.
+    // Without a tile a unit merges more parts at once, so more columns are needed.
     let (m, n) = match small_gpu().shared_memory {
         0 => (3, 60_000),
         _ => (3, 6000),
@@ -233,7 +233,7 @@ fn parts_that_no_unit_can_merge_at_once_are_merged_in_turns() {
             if kind == double && !precisions().contains(&Precision::F64) {
                 continue;
             }
-            // The most impatient one that can do it.
+            // The device with the smallest limit that can still run the reduction.
             let refused = |problem: &Problem| problem.run(&client(), *precision).is_err();
             for limit in (50..).step_by(10) {
                 problem = problem.planned_for(impatient(limit));
@@ -253,7 +253,8 @@ fn parts_that_no_unit_can_merge_at_once_are_merged_in_turns() {
             let (own, columns) = got.expect("it launches");
             let relative = match (precision, kind) {
                 (Precision::F64, _) => 1e-12,
-                // The factors are near 1, where half a unit in the last place is 6e-8, and their errors add up.
+                // The factors are near 1, where half a unit in the last place is 6e-8, and the errors of all factors
+                // add up.
                 (_, ReductionKind::Product) => 8e-8 * n as f64,
                 _ => 2e-5,
             };

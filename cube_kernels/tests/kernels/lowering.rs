@@ -1,7 +1,7 @@
-//! Lowering of formulas: what is computed in which stage, and how.
+//! Lowering of formulas: which stage computes what, and how.
 //!
-//! Nothing is launched; the listings are inspected. The random test checks what every program must
-//! satisfy: registers and slots are filled before they are read, and each output is stored once.
+//! Nothing is launched. The tests inspect the listings. The random test checks what every program must satisfy:
+//! registers and slots are filled before they are read, and each output is stored once.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -24,7 +24,7 @@ fn lower(expr: &Expr) -> Program {
     Program::lower(&Formula::new(expr).0, Axis::J)
 }
 
-/// All instructions, those of loop bodies included.
+/// All instructions, including those in loop bodies.
 fn instructions(items: &[Item]) -> Vec<Instruction> {
     let own = |item: &Item| match item {
         Item::Let(_, instruction) => vec![*instruction],
@@ -33,7 +33,7 @@ fn instructions(items: &[Item]) -> Vec<Instruction> {
     items.iter().flat_map(own).collect()
 }
 
-/// How often `op` is applied.
+/// The number of applications of `op`.
 fn count(items: &[Item], op: ScalarOp) -> usize {
     let applies =
         |i: &&Instruction| matches!(i, Instruction::Apply { op: other, .. } if *other == op);
@@ -45,7 +45,7 @@ fn fused(items: &[Item]) -> usize {
     instructions(items).iter().filter(is_fused).count()
 }
 
-/// Lengths of the loops that sum.
+/// The lengths of the loops that sum.
 fn sums(items: &[Item]) -> Vec<usize> {
     let len = |item: &Item| match item {
         Item::Sum { len, .. } => Some(*len),
@@ -54,7 +54,7 @@ fn sums(items: &[Item]) -> Vec<usize> {
     items.iter().filter_map(len).collect()
 }
 
-/// Starts and lengths of what is stored.
+/// The first slots and lengths of the stores.
 fn stores(items: &[Item]) -> Vec<(usize, usize)> {
     let store = |item: &Item| match item {
         Item::Store { base, len, .. } => Some((*base, *len)),
@@ -72,7 +72,7 @@ fn stages(program: &Program) -> [(&str, &[Item]); 4] {
     ]
 }
 
-/// Asserts that `op` is applied `times` in one stage and in no other.
+/// Asserts that one stage applies `op` `times` times and no other stage applies it.
 #[track_caller]
 fn assert_only_in(program: &Program, stage: &str, op: ScalarOp, times: usize) {
     for (name, items) in stages(program) {
@@ -159,7 +159,7 @@ fn a_division_by_what_a_stage_knows_is_a_product_by_its_reciprocal() {
         assert_only_in(&program, stage, ScalarOp::Recip, 1);
         assert_only_in(&program, "none", ScalarOp::Div, 0);
     }
-    // Also where many divide by it.
+    // The same if many values are divided by it.
     let scaled = (x(0, 3) - y(1, 3)) / p(2, 1);
     let program = lower(&(-scaled.sqnorm()).exp());
     assert_only_in(&program, "uniform", ScalarOp::Recip, 1);
@@ -184,7 +184,7 @@ fn common_parts_are_computed_once() {
     let program = lower(&(kernel() * y(2, 1) + kernel().square()));
     assert_only_in(&program, "pair", ScalarOp::Exp, 1);
     assert_only_in(&program, "pair", ScalarOp::Sub, 3);
-    // In each stage, and across the components of a vector.
+    // The same in each stage, and across the components of a vector.
     let program = lower(&(x(0, 1).exp() * y(1, 16) + x(0, 1).exp()));
     assert_only_in(&program, "row", ScalarOp::Exp, 1);
     assert_eq!(program.row.slots, 2);
@@ -270,7 +270,7 @@ fn a_product_goes_into_the_reduction_unmultiplied() {
     assert_only_in(&program, "pair", ScalarOp::Mul, 1);
 }
 
-/// What is known of the argument of the only exponential.
+/// What the program knows about the argument of its only exponential.
 fn argument_of_exp(expr: &Expr) -> Argument {
     let program = lower(expr);
     instructions(&program.pair)
@@ -306,7 +306,7 @@ fn the_exponential_knows_that_its_argument_has_been_rounded() {
     assert!(known(&(-x(0, 3).sqdist(&y(1, 3))).exp()));
     assert!(known(&(x(0, 1) - y(1, 1)).abs().exp()));
     assert!(known(&(0.5 * pair.clone()).exp()));
-    // An index, a choice between operands, and a product of them with a constant are as they were given.
+    // An index, a choice between operands, and its product with a constant count as given values.
     let smaller = Expr::scalar(ScalarOp::Minimum, vec![x(0, 1), y(1, 1)]);
     assert!(!known(&smaller.clone().exp()));
     assert!(!known(&(-smaller * 2.0).exp()));
@@ -322,11 +322,11 @@ fn the_exponential_of_a_multiple_of_ln_2_is_a_power_of_2() {
     assert!(!of(product() * 0.7) && !of(product()));
 }
 
-/// Whether a pair of the scaled form takes as many operations as the distance, the power and what `beside` is.
+/// Whether the program has a scaled form with less work per pair, which computes the reach of a row and a column once.
 fn is_scaled(expr: &Expr) -> bool {
     let program = lower(expr);
     program.scaled.as_ref().is_some_and(|scaled| {
-        // The first square, where nothing is to be added to it.
+        // The first square may be a product, because there is nothing to add it to.
         assert!(
             count(&scaled.program.pair, ScalarOp::Mul) <= 1,
             "{}",
@@ -351,7 +351,7 @@ fn exponentials_of_distances_have_a_form_without_a_factor() {
         -(-difference() / p(2, 3)).square().inner_sum(),
         -(difference().square() * p(2, 3)).inner_sum(),
         -(y(1, 1) - x(0, 1)).square() * s(2),
-        // What only a row or column knows is no reason against it.
+        // Operations on a row or a column alone do not prevent the scaled form.
         -x(0, 8).exp().sqdist(&(y(1, 8) * y(3, 1))),
     ] {
         assert!(is_scaled(&(exponent.exp() * y(4, 2))), "{exponent}");
@@ -362,7 +362,7 @@ fn exponentials_of_distances_have_a_form_without_a_factor() {
 fn other_exponentials_have_no_such_form() {
     let squared = || x(0, 3).sqdist(&y(1, 3));
     for expr in [
-        // It grows.
+        // The exponential grows with the distance.
         (squared() * 0.5).exp(),
         // The factor is not the same for all pairs.
         -(squared() * x(2, 1)).exp(),
@@ -370,9 +370,9 @@ fn other_exponentials_have_no_such_form() {
         (-x(0, 3).dot(&y(1, 3)).square()).exp(),
         (-(x(0, 3) * y(1, 3) - y(2, 3)).square().inner_sum()).exp(),
         squared() * -0.5,
-        // Loops have more to do than a product.
+        // A loop has more work than the product that is saved.
         (-x(0, 9).sqdist(&y(1, 9))).exp(),
-        // The distance is needed as it is, too.
+        // The distance is also used without the exponential.
         (-squared()).exp() * squared(),
         (-squared()).exp() + (-squared() * 0.5).exp(),
     ] {
@@ -436,7 +436,7 @@ fn two_concatenations_are_cut_at_the_boundaries_of_both() {
     let a = Expr::concat(vec![x(0, 10), y(1, 20)]);
     let b = Expr::concat(vec![y(2, 18), x(3, 12)]);
     assert_eq!(sums(&lower(&a.dot(&b)).pair), [10, 8, 12]);
-    // Only the part that is sliced out counts.
+    // Only the sliced part is summed.
     assert_eq!(
         sums(&lower(&(a * b).slice(5, 20).inner_sum()).pair),
         [5, 8, 7]
@@ -512,12 +512,12 @@ fn listings_print_all_stages() {
     }
 }
 
-/// Follows a program and asserts that everything is filled before it is read.
+/// Follows a program and asserts that every register and slot is filled before it is read.
 struct Follow<'a> {
     listing: &'a Listing,
     space: Space,
     known: HashSet<Register>,
-    /// Own slots, or outputs, that are filled.
+    /// The own slots, or the outputs, that are filled.
     filled: HashSet<usize>,
 }
 
@@ -593,7 +593,7 @@ impl<'a> Follow<'a> {
         }
     }
 
-    /// The registers of a loop are gone after it.
+    /// Checks a loop body. Its registers are not known after the loop.
     fn body(&mut self, body: &Code, term: &Term, len: usize) {
         let before = self.known.clone();
         for (register, instruction) in body {
@@ -647,7 +647,7 @@ impl<'a> Follow<'a> {
                     };
                     assert!(visible && last <= self.listing.stage(*space).slots);
                 }
-                // What a loop over loaded slots reads lies in one operand.
+                // The loaded slots that a loop reads belong to one operand.
                 let stage = self.listing.stage(*space);
                 if *looped && *slot < stage.loaded {
                     assert_eq!(stage.load_of(*slot), stage.load_of(last - 1));
@@ -727,7 +727,7 @@ fn long_pairs_are_compiled_in_pieces_and_usual_ones_are_not() {
         let program = lower(&expr);
         assert!(!program.is_long() && program.pieces().is_empty(), "{expr}");
     }
-    // As many pieces as the formula is long, of about the same length.
+    // The number of pieces is proportional to the length of the formula, so pieces have about the same length.
     for n in [40, 80, 400] {
         let program = lower(&nested(n));
         let pieces = program.pieces();
@@ -748,8 +748,8 @@ fn long_pairs_are_compiled_in_pieces_and_usual_ones_are_not() {
     }
 }
 
-/// Every item is in a piece, in order; every register that a piece reads is filled in it or taken from a place where the
-/// piece that fills it has put it, and nothing else has been put since.
+/// Every item is in one piece, in order. A piece fills every register that it reads, or takes it from a place where an
+/// earlier piece has put it, and where nothing else has been put since.
 #[test]
 fn pieces_exchange_all_that_others_read() {
     let steps = (0..30).fold(vec![x(0, 1) * y(1, 1)], |mut values, k| {
@@ -795,7 +795,7 @@ fn pieces_exchange_all_that_others_read() {
         }
     }
     assert_eq!(done.len(), program.pair.len());
-    // Places serve several values.
+    // A place is used for several values one after the other.
     let kept: usize = pieces.iter().map(|piece| piece.kept.len()).sum();
     assert!(
         places.len() < kept,

@@ -1,8 +1,8 @@
 //! Tests of the crate through its public interface.
 //!
-//! What needs no device (derivatives, simplification, serialisation, lowering, planning) runs in every
-//! build. What launches kernels runs in builds with a runtime: `BURN_LAZY_RUNTIME` names it (`cpu`,
-//! `cuda`, `wgpu` or `vulkan`), else it is the first of these that is compiled in.
+//! Tests of derivatives, simplification, serialisation, lowering and planning need no device and run in every build.
+//! Tests that launch kernels run in builds with a runtime: `BURN_LAZY_RUNTIME` names it (`cpu`, `cuda`, `wgpu` or
+//! `vulkan`). By default it is the first of these that is compiled in.
 //!
 //! ```text
 //! cargo test -p burn-lazy-kernels --features cpu,wgpu
@@ -11,13 +11,13 @@
 //!
 //! With `BURN_LAZY_ENGINE=host` reductions run on the host engine instead of kernels.
 //!
-//! With `BURN_LAZY_VALIDATE=1` kernels print each index that is beyond a buffer; `cargo xtask test` sees to it that
-//! there is none.
+//! With `BURN_LAZY_VALIDATE=1` kernels print each index that is beyond a buffer. `cargo xtask test` checks that there
+//! is none.
 //!
 //! All random numbers come from fixed seeds. `BURN_LAZY_CASES` and `BURN_LAZY_SEED` set other numbers of cases of the
 //! random tests and another seed, as `cargo xtask fuzz` does. With `BURN_LAZY_UPDATE=1` the stored accuracy of the
-//! functions on the runtime, and the reference page, are written anew instead of compared; `cargo xtask
-//! reference` does so for all runtimes.
+//! functions on the runtime, and the reference page, are written anew instead of compared. `cargo xtask reference` does
+//! so for all runtimes.
 
 mod contract;
 mod derivatives;
@@ -40,7 +40,7 @@ mod special;
 mod support;
 mod symmetric;
 
-/// What needs a runtime.
+/// Tests that need a runtime.
 #[cfg(any(
     feature = "cpu",
     feature = "cuda",

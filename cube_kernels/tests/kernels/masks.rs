@@ -1,5 +1,5 @@
-//! What a mask hides does not count: not in the value, and not in derivatives of any order. What it hides is
-//! infinite, NaN, zero or huge here.
+//! Tests that a value that a mask hides does not affect the result or derivatives of any order. The hidden values are
+//! infinite, NaN, zero or huge.
 
 use burn_lazy_kernels::{Axis, Expr, catalogue::ScalarOp, expr::Var};
 use proptest::prelude::*;
@@ -9,11 +9,11 @@ use crate::{
     support::{Point, Rng, Tape, equal_points, leaf, leaves, p, s, var_of, x, y},
 };
 
-/// The identities of leaves of the formula around a mask are beyond these.
+/// Ids of leaves of the formula around a mask are larger than this.
 const OUTER: u64 = 1 << 30;
 const COTANGENTS: u64 = 1 << 31;
 
-/// Values that no derivative should meet.
+/// Hidden values. A derivative that depends on them is wrong.
 const BAD: [f64; 7] = [
     f64::NAN,
     f64::INFINITY,
@@ -38,7 +38,7 @@ fn if_else(condition: &Expr, value: &Expr, other: &Expr) -> Expr {
     )
 }
 
-/// The values of the expression, and whether simplification leaves them alone.
+/// The values of the expression. Asserts that simplification does not change them.
 fn evaluate(expr: &Expr, point: &Point) -> Vec<f64> {
     let at = |var: &Var| point[var].clone();
     let plain = Tape::new(expr).evaluate(&at);
@@ -55,15 +55,15 @@ fn evaluate(expr: &Expr, point: &Point) -> Vec<f64> {
     plain
 }
 
-/// A formula that hides `inner` where `mask` is not 0, and the same with what stands there instead.
+/// A formula that hides `inner` where `mask` is not 0, and the formula that stands there instead.
 struct Hidden {
     masked: Expr,
     other: Expr,
     masks: Vec<Var>,
 }
 
-/// Ways to hide a formula: by one mask, by a mask of each component, by a condition, by two of them, by different ones
-/// for two parts of it.
+/// Formulas that hide `inner` in different ways: by one mask, by a mask of each component, by a condition, by two
+/// nested masks, and by different masks for two parts.
 fn hidden(inner: &Expr, way: usize) -> Hidden {
     let mask = |id: u64, dim: usize| leaf(OUTER + id, Some(Axis::J), dim);
     let (one, all, two) = (mask(1, 1), mask(2, inner.dim()), mask(3, 1));
@@ -114,7 +114,7 @@ fn hidden(inner: &Expr, way: usize) -> Hidden {
     }
 }
 
-/// The formula of the second recipe, one leaf of which is a sum of the components of `part`.
+/// The formula of the recipe `outer`, with the sum of the components of `part` in the place of its first leaf.
 fn around(outer: &[u8], part: &Expr) -> Expr {
     let outer = formula(outer).map_vars(|var| {
         Expr::var(Var {
@@ -138,7 +138,7 @@ fn cotangent(id: u64, dim: usize, point: &mut Point) -> Expr {
     Expr::var(var)
 }
 
-/// Checks that the leaves of `inner` have no derivative, and that those of the others are as without it.
+/// Checks that derivatives by leaves of `inner` are zero, and that all others are as in the formula without `inner`.
 fn check(inner: &Expr, outer: &[u8], way: usize, seed: u64) -> Result<(), TestCaseError> {
     let Hidden {
         masked,
@@ -164,7 +164,7 @@ fn check(inner: &Expr, outer: &[u8], way: usize, seed: u64) -> Result<(), TestCa
         let want = without.gradient(&var, &e);
         let own = inner_or_mask(&var, &masks);
         compare(&got, &want, own, &point)?;
-        // Of second order, by all leaves; forwards, too.
+        // Derivatives of second order by all leaves, backward and forward.
         let e = cotangent(2, got.dim(), &mut point);
         for by in leaves(&got)
             .into_iter()
@@ -174,7 +174,7 @@ fn check(inner: &Expr, outer: &[u8], way: usize, seed: u64) -> Result<(), TestCa
             let own = own || inner_or_mask(&by, &masks);
             let second = [&got, &want].map(|gradient| gradient.gradient(&by, &e));
             compare(&second[0], &second[1], own, &point)?;
-            // Forwards, what is NaN anyway stays so.
+            // The forward derivative of a gradient that is NaN is NaN.
             if evaluate(&got, &point).iter().all(|v| v.is_finite()) {
                 let u = cotangent(3, by.dim, &mut point);
                 let second = [&got, &want].map(|gradient| gradient.differential(&by, &u));
@@ -245,7 +245,7 @@ proptest! {
     }
 }
 
-/// The gradients of `expr` by all leaves, and those of them by all leaves again.
+/// The gradients of `expr` by all leaves, and the gradients of these by all leaves.
 fn derivatives(expr: &Expr, point: &Point) -> Vec<Vec<f64>> {
     let one = |expr: &Expr| Expr::constant(1.0).expand(expr.dim());
     let mut all = Vec::new();
@@ -306,7 +306,7 @@ fn a_cotangent_of_zero_stays_zero() {
     for var in [var_of(&a), var_of(&b)] {
         assert_eq!(evaluate(&logistic.gradient(&var, &one), &point), [0.0]);
     }
-    // A row that nothing of the result depends on.
+    // A row that does not affect the result.
     let zero = Expr::var(leaf(2, Some(Axis::I), 1));
     point.insert(var_of(&zero), vec![0.0]);
     point.insert(var_of(&a), vec![0.0]);
@@ -366,7 +366,7 @@ fn derivatives_that_are_infinite_where_the_value_is_finite_are_zero() {
         let gradient = f.gradient(&var_of(&a), &one);
         assert_eq!(evaluate(&gradient, &point), [0.0], "{f}: {gradient}");
     }
-    // They exist for other exponents.
+    // For other exponents the derivatives exist.
     let slope = |exponent: f64| {
         let power = a.powf(&Expr::constant(exponent));
         evaluate(&power.gradient(&var_of(&a), &one), &point)[0]
@@ -392,8 +392,8 @@ fn the_larger_of_two_infinities_has_half_of_the_derivative() {
 
 #[test]
 fn matern_functions_have_the_derivatives_of_their_definition_at_equal_points() {
-    // Of the kernel with smoothness p + 1/2 and length l in three dimensions, at 0: its Laplacian is
-    // -3 (2 p + 1) / ((2 p - 1) l^2), and the columns of its Hessian a third of that.
+    // The kernel with smoothness p + 1/2 and length l in three dimensions has at 0 the Laplacian
+    // -3 (2 p + 1) / ((2 p - 1) l^2). A diagonal entry of its Hessian is a third of that.
     let ([a, b], point) = equal_points();
     let length = 0.8;
     let one = Expr::constant(1.0);

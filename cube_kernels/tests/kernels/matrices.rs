@@ -1,5 +1,5 @@
-//! Inner products as tiles of a matrix product, against the host: the kernels of devices with matrix
-//! instructions, with loops in the place of the instruction.
+//! Inner products as tiles of a matrix product, against the host: the kernels of devices with matrix instructions. On
+//! devices without such instructions loops take their place.
 
 use burn_lazy_kernels::{
     Accumulation, Axis, Expr, Precision, ReductionKind, Wanted,
@@ -15,10 +15,10 @@ use crate::{
     support::{Rng, agree, gaussian, p, s, x, y, z},
 };
 
-/// The part of the largest value by which those in `F32` may be off.
+/// Tolerance of `F32` relative to the largest value.
 const SINGLE: f64 = 1e-5;
 
-/// A small GPU with matrix instructions, in the place of which are loops.
+/// A small GPU with matrix instructions, which kernels replace by loops.
 pub fn device() -> Device {
     let gpu = small_gpu();
     let units = gpu.max_units;
@@ -33,7 +33,7 @@ pub fn device() -> Device {
     }
 }
 
-/// One plane of a device, with its own instructions.
+/// A device with a single plane, and with its own matrix instructions.
 fn plane() -> Device {
     let client = client();
     let own = Device::new(client.properties(), client.name());
@@ -46,8 +46,8 @@ fn plane() -> Device {
     }
 }
 
-/// So many rows, or as many as are enough for an instruction of the device: loops in its place are long, and a compiler
-/// of instructions unrolls them.
+/// `rows`, or on a device with real matrix instructions at least as many rows as are enough for an instruction. Loops in
+/// the place of an instruction are long, and compilers unroll them.
 fn of_a_plane(rows: usize) -> usize {
     match runtime() == Runtime::Cuda {
         true => rows.max(plane().max_units.div_ceil(2)),
@@ -55,7 +55,7 @@ fn of_a_plane(rows: usize) -> usize {
     }
 }
 
-/// The problem, planned for a device with matrix instructions: its own where it has some.
+/// The problem, planned for a device with matrix instructions: the real device if it has some.
 fn planned(problem: Problem) -> Problem {
     match runtime() == Runtime::Cuda {
         true => problem.planned_for(plane()),
@@ -63,7 +63,7 @@ fn planned(problem: Problem) -> Problem {
     }
 }
 
-/// Whether all of the tests run: software Vulkan takes minutes for them.
+/// Whether the long tests run. Software Vulkan would take minutes for them.
 fn runs() -> bool {
     let runs = matches!(runtime(), Runtime::Cpu | Runtime::Cuda);
     if !runs {
@@ -90,7 +90,7 @@ fn run(problem: Problem, precision: Precision, wanted: Wanted) -> (Problem, Vec<
 
 #[track_caller]
 fn check(problem: Problem, relative: f64) {
-    // Its compiler does not bear the shared memory.
+    // The compiler to SPIR-V does not support the shared memory of these kernels.
     if runtime() == Runtime::Vulkan {
         return skipped("the compiler to SPIR-V does not bear its shared memory");
     }
@@ -98,7 +98,7 @@ fn check(problem: Problem, relative: f64) {
     assert_close(&got, &problem.reference(), relative);
 }
 
-/// The Gaussian kernel with a scale at which many columns count.
+/// The Gaussian kernel with a scale at which many columns contribute.
 fn wide(dim: usize) -> Expr {
     (-x(0, dim).sqdist(&y(1, dim)) * Expr::constant(1.0 / dim as f64)).exp() * y(2, 2)
 }
@@ -159,7 +159,7 @@ fn all_reductions_take_products() {
                 "{kind:?}: {got}, {want}"
             );
         }
-        // Of values that rounding may exchange, each has the index of one.
+        // If rounding may exchange values, the index of a nearly equal value is accepted.
         for (p, (got, wanted)) in indices.iter().zip(&columns).enumerate() {
             let near =
                 |q: &usize| columns[*q] == *got && agree(want[*q], want[p], 1e-6 * want[p].abs());
@@ -221,7 +221,7 @@ fn batches_strides_parts_and_folds() {
     };
     let problem = Problem::new(&wide(16), Axis::J, &[3, 2], (20, 70), tensor, |_| 0.0);
     check(problem, SINGLE);
-    // Not where a driver ends loops early: those that stand for the instruction are too many.
+    // Skipped where a driver ends loops early, because the loops that replace the instruction have too many iterations.
     let client = client();
     let own = Device::new(client.properties(), client.name());
     if runs() && own.max_iterations.is_none() {
@@ -234,7 +234,7 @@ fn batches_strides_parts_and_folds() {
     check(problem.folded_into(17), SINGLE);
 }
 
-/// The squared distances of `points`, which are both rows and columns, each of which is written out.
+/// The squared distances between all pairs of `points`, computed and by the reference.
 #[track_caller]
 fn distances(points: Tensor, count: usize, dim: usize) -> (Vec<f64>, Vec<f64>) {
     let expr = x(0, dim).sqdist(&y(1, dim));
@@ -263,7 +263,7 @@ fn distances_keep_their_digits_however_near_and_far_the_points_are() {
         (-3.0, 1e-5, 1e-12),
         (5.0, 1.0, 1e12),
     ] {
-        // Pairs of neighbours, so that there are distances of all sizes.
+        // The points are pairs of neighbours, so that there are distances of all sizes.
         let mut values = Vec::new();
         for point in 0..count / 2 {
             let center = rng.vec(dim, -1.0, 1.0);
@@ -289,7 +289,7 @@ fn distances_keep_their_digits_however_near_and_far_the_points_are() {
 fn products_are_off_by_rounding_only() {
     only_where!(runs());
     for (dim, scale) in [(16, 1.0), (64, 1e-15), (64, 1e15), (200, 1.0)] {
-        // One column, so that the result is the product.
+        // There is one column, so that the result is the inner product itself.
         let expr = x(0, dim).dot(&y(1, dim));
         let range = (-scale, scale);
         let problem = Problem::random(&expr, Axis::J, (40, 1), 13, range);
@@ -325,7 +325,7 @@ fn special_values_reach_what_they_reach_without() {
                     }
                     _ => Tensor::random(&[20, 16], &mut rng, 0.5, 1.0),
                 };
-                // Minima pass by NaN and infinity where there are other columns.
+                // Minima ignore NaN and infinity if there are other columns.
                 let problem = Problem::new(&expr, Axis::J, &[], (20, 20), tensor, |_| 0.0);
                 let (problem, got, _) = run(problem, Precision::F32, Wanted::VALUES);
                 for (k, (got, want)) in got.iter().zip(problem.reference()).enumerate() {
@@ -346,7 +346,7 @@ fn special_values_reach_what_they_reach_without() {
 #[test]
 fn halves_are_multiplied_as_they_are() {
     only_where!(runs());
-    // Numbers that both types hold.
+    // Numbers that both types represent.
     let tensor = |seed: u64| {
         let mut rng = Rng::new(seed);
         move |var: &Var| {
@@ -378,7 +378,7 @@ fn check_weighted(problem: Problem, relative: f64) {
     check(planned, relative);
 }
 
-/// The Gaussian kernel with a scale at which many columns count, times `width` components.
+/// The Gaussian kernel with a scale at which many columns contribute, times `width` components.
 fn weighted(dim: usize, width: usize) -> Expr {
     (-x(0, dim).sqdist(&y(1, dim)) * Expr::constant(1.0 / dim as f64)).exp() * y(2, width)
 }
@@ -415,7 +415,7 @@ fn weighted_sums_of_any_size() {
     check_weighted(problem, SINGLE);
 }
 
-/// A bias of pairs is read where it is, beside products that instructions compute.
+/// A bias of pairs is read from its operand, while instructions compute the products.
 #[test]
 fn scores_of_matrix_instructions_may_have_a_bias() {
     only_where!(runs());
@@ -438,7 +438,7 @@ fn scores_of_matrix_instructions_may_have_a_bias() {
 #[test]
 fn weights_of_exponentials_follow_their_maximum() {
     only_where!(runs());
-    // Scores that grow with the column, so that the maximum does in each block, and again and again.
+    // Scores grow with the column, so that the maximum grows in each block.
     let (rows, columns, width) = (of_a_plane(12), 150, 32);
     for (step, sign) in [(0.3, 1.0), (40.0, 1.0), (40.0, -1.0)] {
         let mut rng = Rng::new(23);
@@ -500,7 +500,7 @@ fn special_values_reach_weighted_sums_as_without() {
             ),
             (attention(16, width, 1.0), ReductionKind::SoftmaxSum),
         ] {
-            // In a row, in a column, or in a component that is summed up.
+            // The special value is in a row, in a column, or in a component that is summed up.
             for place in 0..3 {
                 let mut rng = Rng::new(26);
                 let tensor = |var: &Var| {
@@ -568,7 +568,7 @@ fn sums_of_differences_keep_their_digits_however_near_and_far_the_points_are() {
     let (count, dim) = (24, 32);
     let mut rng = Rng::new(28);
     for (offset, spread, width) in [(0.0, 1.0, 0.05), (1000.0, 1.0, 0.05), (5.0, 1e-3, 1e4)] {
-        // Pairs of neighbours, which for a narrow kernel are all that counts.
+        // The points are pairs of neighbours. For a narrow kernel only neighbours contribute.
         let mut values = Vec::new();
         for _ in 0..count / 2 {
             let center = rng.vec(dim, -1.0, 1.0);
@@ -592,7 +592,7 @@ fn sums_of_differences_keep_their_digits_however_near_and_far_the_points_are() {
         let problem = planned(problem);
         let plan = problem.plan(&client(), Precision::F32);
         assert!(plan.blueprint.schedule.weighted().is_some(), "{plan:?}");
-        // By the sum of what is summed up, as a vector.
+        // The error is relative to the sum of the lengths of the summed vectors.
         let lengths = weight * x(0, dim).sqdist(&y(1, dim)).sqrt();
         let sizes = Problem::new(&lengths, Axis::J, &[], (count, count), tensor, |_| 0.0);
         let (problem, got, _) = run(problem, Precision::F32, Wanted::VALUES);

@@ -1,6 +1,6 @@
 //! Operands that have a value for each pair.
 //!
-//! Operands are small integers where nothing else is said, so that every type holds them.
+//! Operands are small integers unless stated otherwise, so that every type represents them.
 
 use burn_lazy_kernels::{
     Accumulation, Axis, Expr, LaunchError, Precision, Ranges, ReductionKind, Wanted, expr::Var,
@@ -20,18 +20,18 @@ const SUM: ReductionKind = ReductionKind::Sum(Accumulation::Blocks);
 const SINGLE: f64 = 2e-6;
 const DOUBLE: f64 = 1e-13;
 
-/// How the tensors of pairs lie in memory.
+/// The memory layout of the tensors of pairs.
 #[derive(Clone, Copy, Debug)]
 enum Form {
     Packed,
     /// Columns before rows.
     Swapped,
-    /// With room between rows, and between columns.
+    /// With gaps between rows and between columns.
     Spaced,
-    /// All rows are the same, or all columns.
+    /// All rows are the same, or all columns are.
     OneRow,
     OneColumn,
-    /// The same for all batches.
+    /// One tensor for all batches.
     Shared,
 }
 
@@ -44,7 +44,7 @@ const FORMS: [Form; 6] = [
     Form::Shared,
 ];
 
-/// The sum of `expr` in two batches.
+/// The sum of `expr` over two batches.
 fn problem(expr: &Expr, reduced: Axis, (m, n): (usize, usize), form: Form) -> Problem {
     let mut rng = Rng::new((m * 1000 + n) as u64);
     let tensor = |var: &Var| {
@@ -71,17 +71,17 @@ fn problem(expr: &Expr, reduced: Axis, (m, n): (usize, usize), form: Form) -> Pr
     Problem::new(expr, reduced, &[2], (m, n), tensor, |_| 0.0)
 }
 
-/// Distances with a bias and a factor of pairs.
+/// A Gaussian of distances with a bias of pairs, times a factor of pairs.
 fn biased(dim: usize) -> Expr {
     (-(x(0, dim).sqdist(&y(1, dim)) * 0.05) + z(2, 1) * 0.25).exp() * z(3, 2) * y(4, 2)
 }
 
 #[test]
 fn every_reduction_of_an_operand_of_pairs_matches_its_definition() {
-    // More components are no other code.
+    // More components use the same code.
     let kinds = all_kinds().into_iter().filter(|(dim, _)| *dim < 10);
     for (turn, (dim, kind)) in kinds.enumerate() {
-        // All components, also those that weigh others.
+        // Pairs are added to all components, also to scores.
         let expr = formula(kind, dim);
         let pairs = z(9, expr.dim());
         let expr = match kind {
@@ -122,7 +122,7 @@ fn sums_over_nothing_are_zero() {
     }
 }
 
-/// Components are read in a loop, from the first one or from a later one.
+/// Components of pairs are read in a loop, from the first component or from a later one.
 #[test]
 fn long_inner_axes_of_pairs_match_the_host() {
     let dot = (z(0, 20) * y(1, 20)).inner_sum();
@@ -137,7 +137,7 @@ fn long_inner_axes_of_pairs_match_the_host() {
     }
 }
 
-/// Kernels for graphics cards stage columns for several rows; they read what belongs to a pair where it is.
+/// Kernels for graphics cards stage columns for several rows. Values of pairs are read from their operand.
 #[test]
 fn tiles_that_rows_share_leave_pairs_where_they_are() {
     for expr in [biased(3), biased(20)] {
@@ -150,7 +150,7 @@ fn tiles_that_rows_share_leave_pairs_where_they_are() {
 
 #[test]
 fn weighted_sums_of_pairs_match_the_host() {
-    // Scores with a bias, as those of attention, of as many components as matrix instructions take.
+    // Scores with a bias, as in attention, with as many components as matrix instructions take.
     let scores = (x(0, 16) * y(1, 16)).inner_sum() * 0.1 + z(2, 1);
     let expr = Expr::concat(vec![scores, y(3, 16)]);
     for reduced in [Axis::J, Axis::I] {

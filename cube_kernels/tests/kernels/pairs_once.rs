@@ -1,5 +1,5 @@
-//! Sums over points and themselves, each pair evaluated once where the runtime does so, against their
-//! definition in `f64` and against the same sums of pairs evaluated twice.
+//! Sums over pairs of points of one set, each pair evaluated once where the runtime does that, against their definition
+//! in `f64` and against the same sums with each pair evaluated twice.
 
 use std::collections::HashMap;
 
@@ -24,11 +24,11 @@ use crate::{
     symmetric::kernels,
 };
 
-/// Relative to the largest output.
+/// Tolerances relative to the largest output.
 const SINGLE: f64 = 2e-6;
 const DOUBLE: f64 = 1e-13;
 
-/// The sum of `expr`, where the operands 0 and 1 are the same `n` points, which `change` may change.
+/// The sum of `expr`, in which the operands 0 and 1 are the same `n` points. `change` may change the operands.
 fn problem(
     expr: &Expr,
     reduced: Axis,
@@ -56,7 +56,7 @@ fn plain(expr: &Expr, n: usize) -> Problem {
     problem(expr, Axis::J, n, |_, tensor| tensor)
 }
 
-/// Whether pairs are evaluated once; rows of a vector, and those of a strip.
+/// The number of rows of a vector and of a strip, if pairs are evaluated once.
 fn strip(problem: &Problem, precision: Precision) -> Option<(usize, usize)> {
     let plan = problem.plan(&client(), precision);
     Some((plan.lanes(), plan.blueprint.schedule.strip()?))
@@ -68,7 +68,7 @@ fn assert_once(problem: &Problem) {
     assert_eq!(once, runtime() == Runtime::Cpu, "{}", problem.formula);
 }
 
-/// Checks Gaussian sums at the sizes around vectors, blocks and strips.
+/// Checks Gaussian sums for sizes around those of vectors, blocks and strips.
 fn check_sizes(dim: usize, width: usize, reduced: Axis) {
     let expr = match reduced {
         Axis::J => gaussian(dim, width),
@@ -141,7 +141,7 @@ fn formulas_that_share_a_kernel_are_summed() {
         kernel.clone() * x(4, 1) * y(2, 1),
         kernel.clone() * below,
         kernel.clone() * difference.slice(0, 1) * y(2, 1).exp(),
-        // Nothing depends on columns, or on rows, but the kernel.
+        // Only the kernel depends on columns, or only the kernel depends on rows.
         kernel.clone() + x(4, 1),
         (kernel + y(2, 1).square()) * y(2, 1),
     ] {
@@ -160,7 +160,7 @@ fn tensors_of_any_strides_are_read() {
     }
 }
 
-/// Asserts that pairs evaluated once or twice give the same up to rounding, and NaN at the same places.
+/// Asserts that evaluating pairs once or twice gives the same values up to rounding, and NaN at the same places.
 #[track_caller]
 fn check_against_twice(problem: impl Fn() -> Problem) {
     let (once, mut twice) = (problem(), problem());
@@ -199,7 +199,7 @@ fn nan_and_infinity_go_where_they_go() {
             }
         }
     }
-    // Products with 0 that are not 0, and products that overflow.
+    // Products with 0 that are NaN, and products that overflow.
     let change = |var: &Var, tensor: Tensor| match var.id {
         2 => tensor.with(&[7, 0], f64::INFINITY).with(&[90, 1], 1e38),
         _ => tensor.with(&[3, 0], 1e4),
@@ -250,7 +250,7 @@ fn halves_and_double_sums_are_supported() {
             if !supported || !takes(precision) {
                 continue;
             }
-            // Values that halves hold.
+            // Values that 16 bits represent.
             let round = |_: &Var, tensor: Tensor| tensor.rounded(64.0);
             let problem = problem(&gaussian(3, 1), Axis::J, 75, round).reduced_by(kind);
             assert_once(&problem);
@@ -279,7 +279,7 @@ fn the_same_tensors_are_found() {
         own(),
         binding(other, [10, 3], [3, 1]),
         own(),
-        // Another part, other strides, another shape.
+        // Another part of the buffer, other strides, another shape.
         binding(buffer.clone().offset_start(512), [10, 3], [3, 1]),
         binding(buffer.clone(), [10, 3], [1, 10]),
         binding(buffer.clone(), [9, 3], [3, 1]),

@@ -1,4 +1,4 @@
-//! Partial results as tensors: of columns split anywhere, merged.
+//! Partial results as tensors: columns are split anywhere, and the partial results are merged.
 
 use burn_lazy_kernels::{
     Accumulation, Axis, Expr, LaunchError, Output, Parts, PartsAt, Precision, ReductionKind,
@@ -18,11 +18,12 @@ use crate::{
     support::{Rng, x, y},
 };
 
-/// Columns split in two and more at any place, whose parts are merged, are the whole: values, columns and counts.
+/// Columns are split in two or more parts at any place. The merged parts must give the values, columns and counts of
+/// the whole.
 #[test]
 fn merged_parts_of_columns_are_the_whole() {
     let mut rng = Rng::new(31);
-    // Shaders take long to compile.
+    // Shaders take long to compile, so fewer kinds are tested there.
     let every = match runtime() {
         Runtime::Cpu | Runtime::Cuda => 1,
         Runtime::Wgpu => 2,
@@ -30,7 +31,7 @@ fn merged_parts_of_columns_are_the_whole() {
     };
     for (turn, (dim, kind)) in all_kinds().into_iter().enumerate().step_by(every) {
         let columns = match kind {
-            // Others overflow.
+            // Longer products overflow.
             ReductionKind::Product => 40,
             _ => [5, 131, 700][turn % 3],
         };
@@ -45,7 +46,7 @@ fn merged_parts_of_columns_are_the_whole() {
         }
         check_parts(&problem, precision, &cuts);
     }
-    // One column beside all others, and none.
+    // A part with one column, and an empty part.
     for cuts in [&[1][..], &[130], &[0], &[131], &[]] {
         for kind in [
             ReductionKind::Sum(Accumulation::Blocks),
@@ -94,7 +95,7 @@ fn check_parts(problem: &Problem, precision: Precision, cuts: &[usize]) {
 
 #[test]
 fn parts_know_where_their_columns_are() {
-    // The place of a column is that among all columns.
+    // The index of a column counts all columns, not those of the part.
     let place = Expr::place(Place::Index(Axis::J));
     let expr = x(0, 1) * y(1, 1) + place.clone() * place;
     let mut rng = Rng::new(2);
@@ -117,7 +118,7 @@ fn parts_that_do_not_fit_are_refused() {
     let problem = problem(ReductionKind::Minimum, 1, Axis::J, (5, 40), &[], 1);
     let cuts: Vec<usize> = (1..40).flat_map(|cut| [cut; 11]).collect();
     let all = problem.run_in_parts(&client, Precision::F32, Wanted::VALUES, &cuts, false);
-    // Empty ranges have no parts.
+    // Empty ranges of columns make no parts, so the buffer is long enough.
     assert!(all.is_ok());
     let launch = problem.launch(40, Precision::F32);
     let sizes = launch.part_sizes(Wanted::BOTH, 3);

@@ -1,7 +1,7 @@
-//! Properties of plans over synthetic devices; nothing is launched.
+//! Properties of plans for synthetic devices. Nothing is launched.
 //!
-//! The devices stand for GPUs of several makers, the least that WebGPU promises, a software GPU, and
-//! CPUs with few and many cores and registers of several widths.
+//! The devices stand for GPUs of several makers, the minimum that WebGPU guarantees, a software GPU, and CPUs with few
+//! and many cores and with registers of several widths.
 
 use burn_lazy_kernels::{
     Accumulation, Axis, Expr, Formula, Precision, Program, ReductionKind, Spec, Wanted,
@@ -37,7 +37,7 @@ pub const GPU: Device = Device {
     matrices: NO_MATRICES,
 };
 
-/// As NVIDIA's cards have them.
+/// The matrix instructions of NVIDIA's cards.
 const MATRICES: MatrixUnits = MatrixUnits {
     f16: Some([16, 16, 16]),
     bf16: Some([16, 16, 16]),
@@ -52,7 +52,7 @@ const NO_MATRICES: MatrixUnits = MatrixUnits {
     emulated: false,
 };
 
-/// The limits of common GPUs.
+/// Devices with the limits of common GPUs.
 fn gpus() -> Vec<Device> {
     let unclamped = Device {
         max_cubes: [i32::MAX as u32, 65535, 65535],
@@ -113,7 +113,7 @@ fn gpus() -> Vec<Device> {
     ]
 }
 
-/// Processors with few and many cores, and registers of several widths.
+/// CPUs with few and many cores, and with registers of several widths.
 pub fn cpus() -> Vec<Device> {
     let mut all = Vec::new();
     for cores in [1, 2, 64] {
@@ -135,7 +135,7 @@ pub fn cpus() -> Vec<Device> {
     all
 }
 
-/// Formulas of all kinds: short and long, narrow and wide, with and without computed columns.
+/// Programs of formulas of all kinds: short and long, narrow and wide, with and without computed columns.
 fn programs() -> Vec<Program> {
     let mut exprs: Vec<Expr> = Vec::new();
     for dim in [1, 3, 16, 17, 100, 500] {
@@ -158,7 +158,7 @@ fn programs() -> Vec<Program> {
     exprs.iter().map(lower).collect()
 }
 
-/// Sizes over many orders of magnitude, with the neighbours of powers of two.
+/// Sizes over many orders of magnitude, including the neighbours of powers of two.
 fn size(most: u32) -> impl Strategy<Value = usize> {
     let near = (0..most, -1i64..2).prop_map(|(bits, off)| ((1i64 << bits) + off).max(0) as usize);
     let any = (0..most).prop_flat_map(|bits| 0..(1usize << bits) + 1);
@@ -176,7 +176,7 @@ fn sizes() -> impl Strategy<Value = Sizes> {
     })
 }
 
-/// The problem of reducing `program` by `kind`.
+/// The problem of reducing `program` with the reduction `kind`.
 pub fn problem(
     program: &Program,
     kind: ReductionKind,
@@ -199,7 +199,7 @@ pub fn problem(
     }
 }
 
-/// The plan of a problem, whose schedule must be one that does.
+/// The plan of a problem. Asserts that its schedule is legal.
 fn planned(device: &Device, problem: &Problem) -> Result<Plan, PlanError> {
     let plan = plan::plan(device, problem, &Choice::Auto)?.expect("a formula has a plan");
     let valid = plan.blueprint.schedule.validate(device, problem);
@@ -217,7 +217,7 @@ fn make(
     planned(device, &problem(program, sum, sizes, precision))
 }
 
-/// The plan of a reduction of many rows.
+/// The plan of a reduction with many rows and columns.
 fn reduce_many(device: &Device, program: &Program, kind: ReductionKind) -> Plan {
     let sizes = Sizes {
         batches: 1,
@@ -228,7 +228,7 @@ fn reduce_many(device: &Device, program: &Program, kind: ReductionKind) -> Plan 
     planned(device, &problem(program, kind, sizes, Precision::F32)).expect("a plan exists")
 }
 
-/// What any plan must satisfy for the kernel to be right.
+/// Asserts the conditions under which a kernel with this plan is right.
 fn assert_sound(device: &Device, program: &Program, sizes: Sizes, precision: Precision) {
     let context = format!("{device:?} {sizes:?} {precision:?}\n{:?}", program.tensors);
     let plan = match make(device, program, sizes, precision) {
@@ -294,7 +294,7 @@ fn assert_sound(device: &Device, program: &Program, sizes: Sizes, precision: Pre
             plan.blueprint.units.is_multiple_of(matrix.plane),
             "{context}"
         );
-        // Instructions fill the tiles, and what they read and write is aligned.
+        // Tiles are multiples of the shapes of the instructions, and the strides are aligned.
         assert!(blueprint.schedule.block().is_multiple_of(m), "{context}");
         assert!(matrix.rows.is_multiple_of(n), "{context}");
         assert!(matrix.padded().is_multiple_of(k), "{context}");
@@ -351,7 +351,7 @@ fn assert_sound(device: &Device, program: &Program, sizes: Sizes, precision: Pre
     for (cubes, most) in plan.cubes.iter().zip(device.max_cubes) {
         assert!((1..=most).contains(cubes), "{context}");
     }
-    // As the kernel counts: a cube that shares a tile, or else a unit, takes consecutive rows.
+    // The count of the kernel: a cube that shares a tile takes consecutive rows, otherwise a unit does.
     let cubes: usize = plan.cubes.iter().map(|n| *n as usize).product();
     let (workers, rows) = match blueprint.schedule.shared_tile() {
         true => (cubes, plan.lanes() * plan.blueprint.units),
@@ -398,7 +398,7 @@ proptest! {
                 let plan = |sizes| {
                     let mut plan = make(&device, &program, sizes, Precision::F32)?;
                     plan.blueprint.folded = false;
-                    // Rows that are added up are too many to be looked at beforehand.
+                    // There is no scaled form if rows are added up: they are too many to be looked at beforehand.
                     if let Schedule::Tiled(own) = &mut plan.blueprint.schedule {
                         own.scaled = false;
                     }
@@ -406,7 +406,7 @@ proptest! {
                     Ok::<_, PlanError>(plan)
                 };
                 let (folded, whole) = (plan(sizes), plan(output));
-                // Matrix instructions sum up columns only where the rows are not.
+                // Matrix instructions sum columns only if rows are not added up.
                 if whole.as_ref().is_ok_and(|plan| plan.blueprint.schedule.weighted().is_some()) {
                     continue;
                 }
@@ -481,7 +481,7 @@ fn rows_that_are_added_up_are_split_where_a_unit_may_not_run_long() {
         };
         make(&limited, program, sizes, Precision::F32).expect("a plan exists")
     };
-    // First columns are split, then rows; four pairs are an iteration.
+    // Columns are split first, then the rows that are added up. An iteration computes up to four pairs.
     for steps in [1, 100, 3000] {
         let plan = plan(steps);
         assert_eq!(plan.split.steps < steps, steps == 3000);
@@ -524,7 +524,7 @@ fn only_what_is_added_up_plainly_is_compensated() {
     assert_eq!(spec(double, Some(10)), double);
 }
 
-/// The inner product that matrix instructions compute of `expr`, over many pairs.
+/// The inner product of `expr` that matrix instructions compute in a plan for many pairs.
 fn matrix_of(
     device: &Device,
     expr: &Expr,
@@ -542,8 +542,8 @@ fn matrix_of(
     plan.blueprint.schedule.matrix()
 }
 
-/// What neither registers nor the tile hold of `expr`, as only matrix instructions read it: spaces and
-/// numbers of components.
+/// The components of `expr` that neither registers nor the tile hold, because only matrix instructions read them: their
+/// spaces and numbers.
 fn left_out_of(device: &Device, expr: &Expr) -> Vec<(Space, usize)> {
     let program = Program::lower(&Formula::new(expr).0, Axis::J);
     let plan = plan_of(device, &program, 100_000, 10_000);
@@ -593,17 +593,17 @@ fn inner_products_and_distances_are_found_whatever_is_made_of_them() {
         let product = found(&scaled).expect("there is one").product;
         let own = product.scale.expect("it is scaled");
         assert_eq!(own.looped, scale.dim() > 1);
-        // Halves are not scaled before they are multiplied.
+        // Operands in 16 bits are not scaled before they are multiplied.
         for precision in [Precision::F16, Precision::BF16] {
             assert_eq!(matrix_of(&cuda, &scaled, precision, many), None);
         }
     }
-    // What else is read of the columns goes through the tile.
+    // Columns that are also read outside of the product go through the tile.
     let used_twice = a.dot(&b) * b.square().inner_sum();
     assert_eq!(left_out_of(&cuda, &used_twice), [(Space::Row, 20)]);
     let components = gaussian(16, 1) * (x(0, 16) - y(1, 16));
     assert!(left_out_of(&cuda, &components).is_empty());
-    // Operands of components, one after the other.
+    // The product may be of slices of the operands.
     let slices = x(0, 50).slice(3, 40).dot(&y(1, 60).slice(20, 40));
     let product = found(&slices).expect("there is one").product;
     assert_eq!((product.row.offset, product.column.offset), (3, 20));
@@ -626,13 +626,13 @@ fn matrix_instructions_compute_only_what_they_can() {
         assert!(!planned(&cuda, &dot(15), precision, many));
         assert!(!planned(&cuda, &dot(16), precision, 10));
         assert!(!planned(&GPU, &dot(16), precision, many));
-        // No tile holds them.
+        // The factors are too long for any tile.
         assert!(!planned(&cuda, &dot(5000), precision, many));
     }
     assert!(!planned(&cuda, &dot(16), Precision::F64, many));
     assert!(planned(&cuda, &dot(300), Precision::F16, many));
     assert!(!planned(&cuda, &dot(300), Precision::F32, many));
-    // Factors that are computed, and sums that are none of products.
+    // Computed factors, and sums that are not sums of products.
     let computed = x(0, 16).exp().dot(&y(1, 16));
     let manhattan = (x(0, 16) - y(1, 16)).abs().inner_sum();
     let cubes = (x(0, 16) * y(1, 16) * y(1, 16)).inner_sum();
@@ -649,7 +649,7 @@ fn matrix_instructions_compute_only_what_they_can() {
     }
 }
 
-/// The sums over columns that matrix instructions compute of `expr`.
+/// The sum over columns of `expr` that matrix instructions compute.
 fn weighted_of(
     expr: &Expr,
     kind: ReductionKind,
@@ -687,7 +687,7 @@ fn sums_of_weighted_columns_are_found_where_they_are_all_of_the_result() {
     let attention = Expr::concat(vec![scores.clone(), y(2, 64)]);
     let own = found(&attention, ReductionKind::SoftmaxSum).expect("there is one");
     assert_eq!((own.len, own.weight), (64, None));
-    // Halves, and sums in F64; not those that are compensated, or of rows.
+    // Sums of 16-bit operands, and sums in F64, but neither compensated sums nor sums whose rows are added up.
     let wide = gaussian(3, 64);
     for precision in [Precision::F16, Precision::BF16] {
         assert!(weighted_of(&wide, sum, precision, None).is_some());
@@ -696,7 +696,7 @@ fn sums_of_weighted_columns_are_found_where_they_are_all_of_the_result() {
     assert_eq!(found(&wide, ReductionKind::Sum(Accumulation::Kahan)), None);
     assert_eq!(weighted_of(&wide, sum, Precision::F64, None), None);
     assert_eq!(weighted_of(&wide, sum, Precision::F32, Some(1000)), None);
-    // Few components, none of columns, computed ones, and more than the sums.
+    // Too few components, weights of rows, computed weights, and results with more than the sum.
     for expr in [
         gaussian(3, 31),
         gaussian(3, 1) * x(2, 64),
@@ -723,13 +723,13 @@ fn sums_of_differences_are_those_of_their_distance() {
         )
     });
     assert!(own.row.is_some() && own.len == 100);
-    // Nothing says how much of them cancels.
+    // The formula does not tell how much of such a difference cancels.
     assert_eq!(found(&(gaussian(40, 1) * (x(4, 40) - y(5, 40)))), None);
     assert_eq!(found(&(gaussian(3, 1) * (x(4, 40) - y(5, 40)))), None);
 }
 
-/// The relative error of a sum of `terms` where each addition cuts off what is behind 24 bits, as those of matrix
-/// instructions may.
+/// The relative error of a sum of `terms` terms if each addition cuts off all digits after 24 bits, as matrix
+/// instructions may do.
 fn cut_off(terms: usize) -> f64 {
     let cut = |value: f64| f64::from_bits(value.to_bits() >> 29 << 29);
     let mut rng = Rng::new(1);
@@ -754,7 +754,7 @@ fn as_much_as_matrix_instructions_add_up_keeps_its_digits() {
         &crate::support::leaf(0, Some(Axis::I), 100),
         &Expr::var(crate::support::leaf(3, Some(Axis::I), 1)),
     );
-    // Differences of two sums, each of which may be three times as large.
+    // The gradient is a difference of two sums, each of which may be three times as large.
     for (expr, size) in [(gaussian(3, 64), 1.0), (gradient, 3.0)] {
         let program = Program::lower(&Formula::new(&expr).0, Axis::J);
         let sizes = Sizes {
@@ -768,7 +768,7 @@ fn as_much_as_matrix_instructions_add_up_keeps_its_digits() {
         let weighted = plan.blueprint.schedule.weighted().expect("there are sums");
         assert!(size * cut_off(weighted.run()) < MOST, "{expr}");
     }
-    // Where shared memory is no limit.
+    // A device whose shared memory is no limit.
     let large = Device {
         shared_memory: 64 << 20,
         ..cuda
@@ -799,7 +799,7 @@ fn few_rows_split_the_columns_and_many_do_not() {
         assert!(few.parts > 1, "{device:?}");
         let many = plan_of(&device, program, 1_000_000, 1_000_000);
         assert_eq!(many.parts, 1, "{device:?}");
-        // Parts are not worth it where a part would be short.
+        // Columns are not split if a part would be too short.
         assert_eq!(plan_of(&device, program, 3, 1000).parts, 1, "{device:?}");
     }
 }
@@ -892,7 +892,7 @@ fn coordinates_are_scaled_where_an_operation_counts() {
         plan.blueprint.schedule.scaled()
     };
     assert!(plan(true, 3, Precision::F32) && plan(true, 3, Precision::F16));
-    // Neither the digits of F64 nor what matrix instructions compute.
+    // F64 needs more digits, and 16 components are computed by matrix instructions.
     assert!(!plan(true, 3, Precision::F64) && !plan(true, 16, Precision::F32));
     assert!(!plan(false, 3, Precision::F32));
 }
@@ -936,7 +936,7 @@ fn lists_are_bounded_beforehand_where_evaluating_twice_takes_less_than_inserting
         plan.blueprint.schedule.ahead()
     };
     for device in cpus() {
-        // One of so many columns.
+        // The bound comes from one in `short` or one in `long` columns.
         let [short, long] = [10, 50].map(|k| ahead(&device, 3, k).expect("pairs are short"));
         assert!(16 <= long * 4 && long < short && short <= 1024);
         let many = ahead(&device, 16, 10).expect("insertions take longer");
@@ -962,7 +962,8 @@ fn columns_are_split_where_a_unit_may_not_run_long() {
         max_iterations: Some(65_000),
         ..GPU
     };
-    // Four columns are an iteration, or as many as there are components.
+    // With 3 components an iteration computes up to four columns. With 100 components a column takes at least 25
+    // iterations.
     for (dim, most) in [(3, 4 * 65_000), (100, 65_000 / 25)] {
         let program = &Program::lower(&Formula::new(&gaussian(dim, 1)).0, Axis::J);
         let plan = plan_of(&limited, program, 1 << 20, 1 << 20);
@@ -971,7 +972,7 @@ fn columns_are_split_where_a_unit_may_not_run_long() {
         assert!(plan.parts * plan.split.columns >= 1 << 20);
         assert_eq!(plan_of(&GPU, program, 1 << 20, 1 << 20).parts, 1);
     }
-    // Columns that are read in place take no iterations of their own, with or without a tile.
+    // Columns that are read in place take no additional iterations, with or without a tile.
     let tileless = Device {
         shared_memory: 0,
         ..limited

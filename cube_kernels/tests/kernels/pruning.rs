@@ -1,4 +1,4 @@
-//! Orders of points, boxes, and lists of blocks of pairs that may count, against all pairs one by one.
+//! Tests of pruning against all pairs one by one: orders of points, boxes, and lists of blocks of pairs that may count.
 
 use burn_lazy_kernels::{
     Axis, Expr, Formula, Precision, Ranges,
@@ -17,7 +17,7 @@ use crate::{
     support::{Rng, p, x, y},
 };
 
-/// Checks that no pair is left out that counts, for the `place` smallest (or the largest) values of each row.
+/// Checks that every pair is kept whose value is among the `place` smallest (or largest) values of its row.
 fn check_extremes(
     (pruning, axes): (&Pruning, [&Arrangement; 2]),
     values: &[Vec<f64>],
@@ -54,7 +54,7 @@ fn check_extremes(
     Ok(())
 }
 
-/// Checks that no pair is left out that is not 0; returns the part that is kept.
+/// Checks that every pair is kept whose value is not 0. Returns the parts of pairs that are kept, sorted and in place.
 fn check_zeros(problem: &Problem, blocks: [Blocks; 2], name: &str) -> [f64; 2] {
     let values = problem.values();
     let parts = std::cell::RefCell::new(Vec::new());
@@ -110,7 +110,7 @@ fn what_counts_among_the_smallest_and_largest_is_never_left_out() {
     }
 }
 
-/// Sizes around those of blocks.
+/// Sizes around the sizes of blocks.
 const SIZES: [usize; 9] = [0, 1, 15, 16, 17, 63, 64, 65, 4097];
 
 #[test]
@@ -129,7 +129,7 @@ fn orders_hold_each_point_once_and_unknown_ones_last() {
                         sorted.sort_unstable();
                         assert!(sorted.into_iter().eq(0..size), "{size} points, {name}");
                         assert_eq!(order, indices(columns), "{size} equal points, {name}");
-                        // Nine coordinates are more than are looked at.
+                        // Only the first eight of nine coordinates are used for sorting.
                         let seen = |index: &&usize| is_known(&points[*index * dim..][..dim.min(8)]);
                         let known = order.iter().take_while(seen).count();
                         let rest = &order[known..];
@@ -251,14 +251,14 @@ fn blocks_behind_a_mask_are_left_out() {
     });
 }
 
-/// Points of rows and columns.
+/// Distances between random points of rows and of columns.
 fn two_clouds(sizes: [usize; 2], dim: usize) -> Problem {
     let expr = x(0, dim).sqdist(&y(1, dim));
     let values = |id| Rng::new(id).vec(sizes[id as usize] * dim, 0.0, 1.0);
     Problem::new((&expr, Axis::J), sizes, Precision::F32, values)
 }
 
-/// The limits by the `k` smallest values of the blocks `seeds`, for each position.
+/// The limit of each row by position: slightly above the `k`-th smallest value in the blocks `seeds`.
 fn limits(problem: &Problem, axes: [&Arrangement; 2], seeds: &Ranges, k: usize) -> Vec<f64> {
     let [rows, columns] = axes.map(indices);
     let value = |row: usize, column: usize| -> f64 {
@@ -304,7 +304,7 @@ fn few_pairs_of_a_cloud_are_kept() {
             part < estimate && estimate < 5.0 * part,
             "{estimate} for {part}"
         );
-        // Of half of the columns hardly a block can be left out, and of more than there are none.
+        // For the 2048 smallest of 4096 columns hardly any block can be left out, and for 5000 none can.
         let estimates = [2048, 5000].map(|count| pruning.sample(count, End::Smallest));
         let [half, all] = estimates.map(|own| own.expect("the operands fit"));
         assert!(half > 0.9 && all == 1.0, "{half}, {all}");
@@ -321,7 +321,7 @@ fn few_pairs_of_a_cloud_are_kept() {
         };
         let ratio = about as f64 / some as f64;
         assert!(ratio > 0.7 && ratio < 1.4, "about {about} of {some}");
-        // The farthest points are in corners.
+        // The farthest points are in the corners of the cube.
         let seeds = pruning.seeds(1, End::Largest).expect("the operands fit");
         let far = self::limits(&problem, axes, &seeds, 1);
         let mean = far.iter().sum::<f64>() / far.len() as f64;
@@ -336,7 +336,7 @@ fn seeds_hold_near_columns() {
         Axis::J => Blocks { rows: 8, group: 4 },
     };
     let arrange = |own: &Operands| Arrangement::sorted(own, blocks(own.axis));
-    // With many rows groups are looked at first, with few each block.
+    // With many rows the search begins with groups, with few rows it looks at each block.
     for (rows, most) in [(20_000, 1.6), (300, 2.8)] {
         let problem = two_clouds([rows, 6000], 3);
         let bounds = Bounds::new(&problem.formula, Axis::J, Precision::F32);
@@ -346,7 +346,7 @@ fn seeds_hold_near_columns() {
             let seeds = pruning.seeds(3, End::Smallest).expect("the operands fit");
             assert_eq!(seeds.lengths_of_rows(&[]), vec![24; rows]);
             let own = limits(&problem, axes, &seeds, 1);
-            // A ball with one of the columns has this radius.
+            // The radius of a ball that contains one column on average.
             let radius = (3.0 / (4.0 * std::f64::consts::PI * 6000.0)).powf(1.0 / 3.0);
             let mean = own.iter().map(|square| square.sqrt()).sum::<f64>() / own.len() as f64;
             assert!(mean < most * radius, "{mean} for {radius}, {rows} rows");
@@ -429,7 +429,7 @@ fn tensors_that_do_not_fit_are_refused() {
         let refused = matches!(arranged(&tensors), Err(HostError::Tensor { index: 0, .. }));
         assert!(refused, "{:?}", wrong.shape);
     }
-    // One row stands for all, and batches of size 1 for none.
+    // One row may stand for all rows, and batches of size 1 are allowed.
     let one = Tensor::new(&[0.0; 3], &[1, 1, 3], Precision::F32);
     assert_eq!(arranged(&[one.view(), own[1]]), Ok(20));
 }
@@ -438,7 +438,7 @@ fn tensors_that_do_not_fit_are_refused() {
 fn weights_do_not_change_the_order() {
     const SIZES: [usize; 2] = [500, 700];
     let operand = |id: u64| match id {
-        // Far more apart than points are.
+        // Weights vary far more than the coordinates of points.
         2 => Rng::new(id).vec(SIZES[1], 0.0, 1e3),
         5 => Rng::new(id).vec(SIZES[0], 0.0, 1e3),
         id => Rng::new(id).vec(SIZES[id as usize] * 3, 0.0, 1.0),

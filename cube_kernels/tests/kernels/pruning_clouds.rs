@@ -1,4 +1,4 @@
-//! Points of many kinds, as lists of blocks may meet them.
+//! Points of many kinds for the tests of pruning.
 
 use crate::support::Rng;
 
@@ -7,7 +7,8 @@ pub fn is_known(point: &[f64]) -> bool {
     point.iter().all(|x| (*x as f32).is_finite())
 }
 
-/// `size` points of `dim` coordinates, all of which F32 has, with a name for each kind.
+/// Sets of `size` points with `dim` coordinates that F32 represents, one set for each kind, with
+/// its name.
 pub fn clouds(size: usize, dim: usize, seed: u64) -> Vec<(&'static str, Vec<f64>)> {
     let mut rng = Rng::new(seed);
     let uniform = rng.vec(size * dim, 0.0, 1.0);

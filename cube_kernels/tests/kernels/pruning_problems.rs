@@ -1,4 +1,4 @@
-//! Formulas with operands, to be reduced in blocks and pair by pair.
+//! Formulas with operands that are reduced in blocks and pair by pair.
 
 use burn_lazy_kernels::{
     Axis, Expr, Formula, Precision, Program, Ranges, ReductionKind, Wanted,
@@ -10,14 +10,14 @@ use half::f16;
 
 use crate::support::{Rng, p, s, x, y};
 
-/// Numbers of one of the types that operands have.
+/// Values in one of the types of operands.
 pub enum Numbers {
     Half(Vec<f16>),
     Single(Vec<f32>),
     Double(Vec<f64>),
 }
 
-/// A tensor with all that it points to.
+/// A tensor that owns its values, shape and strides.
 pub struct Tensor {
     pub numbers: Numbers,
     pub shape: Vec<usize>,
@@ -64,7 +64,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// `values` gives those of an operand by its number in the expression.
+    /// `values` gives the values of an operand by its id.
     pub fn new(
         (expr, reduced): (&Expr, Axis),
         sizes: [usize; 2],
@@ -95,7 +95,7 @@ impl Problem {
         self.sizes[axis as usize]
     }
 
-    /// Makes something of the arrangements of rows and columns.
+    /// Calls `then` with the arrangements of rows and columns, and with the tensors.
     pub fn arranged<O>(
         &self,
         arrange: impl Fn(&Operands) -> Result<Arrangement, HostError>,
@@ -115,7 +115,7 @@ impl Problem {
         then([&rows, &columns], &tensors)
     }
 
-    /// Makes something of the pruning of these pairs, in an order and in place.
+    /// Calls `then` with the pruning of this problem, once with sorted points and once with points in place.
     pub fn pruned(&self, blocks: [Blocks; 2], then: impl Fn(&Pruning, [&Arrangement; 2])) {
         let bounds = Bounds::new(&self.formula, self.reduced, self.precision);
         let bounds = bounds.expect("something is known");
@@ -132,7 +132,7 @@ impl Problem {
         }
     }
 
-    /// The values of all pairs as the host engine computes them: `[rows][columns]`, for a formula of one component.
+    /// The values of all pairs as the host engine computes them, `[rows][columns]`. The formula has one component.
     pub fn values(&self) -> Vec<Vec<f64>> {
         let program = HostProgram::new(&Program::lower(&self.formula, self.reduced));
         let tensors: Vec<HostTensor> = self.tensors.iter().map(Tensor::view).collect();
@@ -164,7 +164,7 @@ impl Problem {
     }
 }
 
-/// The index at each position.
+/// The index of the point at each position.
 pub fn indices(arrangement: &Arrangement) -> Vec<usize> {
     match arrangement.order() {
         Some(order) => order.iter().map(|index| *index as usize).collect(),
@@ -172,7 +172,7 @@ pub fn indices(arrangement: &Arrangement) -> Vec<usize> {
     }
 }
 
-/// Which pairs of positions are in ranges.
+/// A matrix that says which pairs of positions are in the ranges.
 pub fn matrix(ranges: &Ranges) -> Vec<Vec<bool>> {
     let [rows, columns] = ranges.sizes();
     let row = |row| {
@@ -192,12 +192,12 @@ pub fn ranges(kept: Kept) -> Ranges {
     }
 }
 
-/// Blocks so small that there are many of them.
+/// Small blocks, so that few points have many of them.
 pub const SMALL: [Blocks; 2] = [Blocks { rows: 4, group: 3 }, Blocks { rows: 8, group: 2 }];
 
 pub const USUAL: [Blocks; 2] = [Blocks::ROWS, Blocks::COLUMNS];
 
-/// The place-th smallest value of a row, or the largest one if there are fewer; NaN is larger than all.
+/// The `place`-th smallest value of a row, or the largest one if there are fewer. NaN counts as larger than all.
 pub fn smallest(row: &[f64], place: usize) -> f64 {
     let mut sorted = row.to_vec();
     sorted.sort_by(|a, b| {
@@ -207,8 +207,8 @@ pub fn smallest(row: &[f64], place: usize) -> f64 {
     sorted[place.min(sorted.len()) - 1]
 }
 
-/// Formulas of points of `dim` components, with a name. Operands: 0 points of rows, 1 of columns, 2 weights of columns,
-/// 3 a parameter, 4 a scalar, 5 weights of rows.
+/// Named formulas of points with `dim` components. The operands are: 0 points of rows, 1 points of columns, 2 weights
+/// of columns, 3 a parameter, 4 a scalar, 5 weights of rows.
 pub fn formulas(dim: usize) -> Vec<(&'static str, Expr)> {
     let distance = x(0, dim).sqdist(&y(1, dim));
     let offset = Expr::place(Place::Offset);
@@ -237,7 +237,7 @@ pub fn formulas(dim: usize) -> Vec<(&'static str, Expr)> {
     ]
 }
 
-/// The operands of [`formulas`], of these points.
+/// The values of operand `id` of [`formulas`], for the given points.
 pub fn operand(id: u64, points: [&[f64]; 2], dim: usize) -> Vec<f64> {
     let mut rng = Rng::new(id);
     let sizes = points.map(|own| own.len() / dim);

@@ -1,10 +1,10 @@
 //! Random formulas on the host.
 //!
-//! A formula is decoded from random bytes, so that a failing one shrinks to a short one: all
-//! operations of the catalogue and all structural nodes, up to six deep, over rows, columns,
-//! parameters, run-time scalars and constants. Values are compared up to 1e-12 of themselves plus what
-//! rounding errors do, which is measured by evaluating once more with every operation perturbed;
-//! where a perturbation changes the value by a part in a thousand, nothing is compared.
+//! A formula is decoded from random bytes, so that a failing formula shrinks to a short one. Formulas have all
+//! operations of the catalogue and all structural nodes, up to six deep, over rows, columns, parameters, run-time
+//! scalars and constants. Values may differ by 1e-12 of themselves plus the effect of rounding errors. That is measured
+//! by a second evaluation with every operation perturbed. Where a perturbation changes the value by more than a
+//! thousandth, nothing is compared.
 
 use burn_lazy_kernels::{
     Axis, Expr, Formula,
@@ -22,8 +22,8 @@ use crate::support::{Noise, Point, Rng, Tape, agree, leaf, leaves, s};
 pub const DIMS: [usize; 7] = [1, 2, 3, 5, 17, 20, 40];
 const DEPTH: usize = 6;
 
-/// The configuration of all random tests: reproducible, and without files. `BURN_LAZY_CASES` and `BURN_LAZY_SEED` are
-/// other numbers of cases and other seeds, as `cargo xtask fuzz` sets them.
+/// The configuration of all random tests: reproducible, and without files. `BURN_LAZY_CASES` and `BURN_LAZY_SEED` set
+/// other numbers of cases and other seeds, as `cargo xtask fuzz` does.
 pub fn config(cases: u32) -> Config {
     let number = |name: &str| {
         let text = std::env::var(name).ok()?;
@@ -44,7 +44,7 @@ pub fn recipe() -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(any::<u8>(), 1..80)
 }
 
-/// The formula of a recipe.
+/// The formula that a recipe decodes to.
 pub fn formula(recipe: &[u8]) -> Expr {
     let mut decoder = Decoder {
         bytes: recipe,
@@ -56,12 +56,12 @@ pub fn formula(recipe: &[u8]) -> Expr {
 
 struct Decoder<'a> {
     bytes: &'a [u8],
-    /// What was made so far: the parts of a formula that may be shared.
+    /// The parts of the formula that were made so far, and that may be shared.
     made: Vec<Expr>,
 }
 
 impl Decoder<'_> {
-    /// The next byte; zeros behind the end.
+    /// The next byte, or zero after the end.
     fn next(&mut self) -> usize {
         match self.bytes.split_first() {
             Some((first, rest)) => {
@@ -139,7 +139,7 @@ impl Decoder<'_> {
         expr
     }
 
-    /// One of the operations of `arity` arguments; those with a parameter share one turn.
+    /// One of the operations with `arity` arguments. All parameters of an operation together count as one choice.
     fn operation(&mut self, arity: usize) -> ScalarOp {
         let mut kinds: Vec<Vec<ScalarOp>> = Vec::new();
         for op in ScalarOp::all().into_iter().filter(|op| op.arity() == arity) {
@@ -152,7 +152,7 @@ impl Decoder<'_> {
         self.pick(&kind)
     }
 
-    /// Most of the time within the domain of `op`, and bounded.
+    /// Changes an argument so that it is within the domain of `op` most of the time, and bounded.
     fn tame(&mut self, op: ScalarOp, argument: usize, arg: Expr) -> Expr {
         let tame = !self.next().is_multiple_of(5);
         match op {
@@ -225,7 +225,7 @@ impl Decoder<'_> {
     }
 }
 
-/// Values for all leaves, between 0.2 and 1.5 with both signs.
+/// A random value of a leaf: between 0.2 and 1.5, with either sign.
 pub fn values(rng: &mut Rng) -> f64 {
     let value = rng.uniform(0.2, 1.5);
     if rng.bits().is_multiple_of(2) {
@@ -241,8 +241,8 @@ fn point(expr: &Expr, seed: u64) -> Point {
     leaves(expr).into_iter().map(var).collect()
 }
 
-/// Compares two ways to evaluate one expression, except where it is ill-conditioned. Returns how many
-/// components were compared.
+/// Compares two ways to evaluate an expression, except where it is ill-conditioned. Returns the number of components
+/// that were compared.
 fn assert_equal_values(expr: &Expr, got: &[f64], point: &Point) -> usize {
     let tape = Tape::new(expr);
     let at = |var: &Var| point[var].clone();
@@ -358,8 +358,8 @@ proptest! {
             let got = Tape::new(&gradient).evaluate(&|v| point[v].clone());
             let size = fine.iter().fold(1e-2f64, |a, v| a.max(v.abs()));
             for (((got, fine), coarse), close) in got.iter().zip(fine).zip(coarse).zip(close) {
-                // Near a kink or a pole the differences do not agree with each other, nor where the formula
-                // changes much within a step; those of a small step are less exact.
+                // Differences with other steps disagree near a kink or a pole, and where the formula changes much
+                // within a step. Differences with a small step are less exact.
                 let smooth = (fine - coarse).abs() < 1e-7 * size && (fine - close).abs() < 1e-4 * size;
                 if fine.is_finite() && smooth {
                     prop_assert!(

@@ -1,9 +1,9 @@
 //! Random formulas in kernels against the reference; see [`crate::random`] for the formulas.
 //!
-//! Tolerance of an output: 32 times what perturbed evaluation moves its terms, plus 16 units in the
-//! last place of the sum of their sizes. Outputs of which a term moves by more than a hundredth are
-//! ill-conditioned and left out. Terms that are infinite or NaN, however perturbed, must make the
-//! output so.
+//! Tolerance of an output: 32 times the effect of perturbed evaluation on its terms, plus 16 units
+//! in the last place of the sum of their sizes. An output is ill-conditioned and left out if a term
+//! changes by more than a hundredth. If a term is infinite or NaN with every perturbation, the
+//! output must be so, too.
 
 use burn_lazy_kernels::{Axis, Precision, Wanted, expr::Var, host::Instructions};
 use proptest::prelude::*;
@@ -14,14 +14,14 @@ use crate::{
     support::{Noise, Rng, Tape, agree},
 };
 
-/// What a sum must be.
+/// The expected value of a sum.
 pub struct Expected {
     pub value: f64,
-    /// Infinite where nothing can be said.
+    /// The allowed error. Infinite if nothing can be said about the value.
     pub tolerance: f64,
 }
 
-/// The sums of `problem`, and how far rounding errors in `precision` may move them.
+/// The sums of `problem`, with the effect of rounding errors in `precision`.
 pub fn expected(problem: &Problem, precision: Precision) -> Vec<Expected> {
     let (rows, columns) = problem.rows_and_columns();
     let tape = Tape::new(problem.formula.root());
@@ -88,7 +88,8 @@ pub struct Case {
 }
 
 pub fn case() -> impl Strategy<Value = Case> {
-    // A few pairs show as much of a formula as many, which show more of the walk over them.
+    // A few pairs show as much of a formula as many pairs. Many pairs show more of the loops over
+    // them.
     let sizes = prop_oneof![3 => (1usize..6, 1usize..6), 1 => (1usize..41, 1usize..41)];
     (recipe(), sizes, any::<bool>(), any::<bool>(), 0u64..1000).prop_map(
         |(recipe, sizes, over_rows, double, seed)| Case {
@@ -122,7 +123,7 @@ impl Case {
     }
 }
 
-/// Asserts that `got` is what `problem` gives in `precision`.
+/// Asserts that `got` is the result of `problem` in `precision`, up to the tolerance.
 pub fn assert_expected(
     problem: &Problem,
     precision: Precision,
@@ -158,7 +159,7 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
         .run(&client, precision)
         .expect("the launch succeeds");
     assert_expected(&problem, precision, &got)?;
-    // The host in F64 is the reference, at its speed.
+    // Also compare the host engine in F64.
     let host = problem.run_on_host(Precision::F64, Wanted::VALUES, Instructions::detect());
     assert_expected(&problem, Precision::F64, &host.expect("the host runs it").0)
 }

@@ -1,7 +1,8 @@
-//! Norms and quotients of what is computed once a row or column, over the whole range of each type, with their
+//! Norms, and quotients that are computed once per row or column, over the whole range of each type, with their
 //! derivatives.
 //!
-//! Vectors are $(3, 4, -12)$ times a scale, of norm 13, so that all right values have a closed form.
+//! Vectors are $(3, 4, -12)$ times a scale. Their norm is 13 times the scale, so that all expected values have a closed
+//! form.
 
 use burn_lazy_kernels::{Axis, Expr, Precision, expr::Var};
 
@@ -12,10 +13,10 @@ use crate::{
 
 const VECTOR: [f64; 3] = [3.0, 4.0, -12.0];
 const NORM: f64 = 13.0;
-/// What a gradient is contracted with before it is differentiated.
+/// The weights that a gradient is contracted with before it is differentiated again.
 const WEIGHTS: [f64; 3] = [0.5, -1.0, 2.0];
 
-/// Scales whose squares leave the range of a type, and others.
+/// Scales, including some whose squares leave the range of a type.
 fn scales(precision: Precision) -> Vec<f64> {
     let mut scales = vec![1e-36, 3e-25, 1e-22, 1e-19, 1e-4, 1.0, 1e4, 1e19, 3e25, 1e37];
     if precision == Precision::F64 {
@@ -24,7 +25,7 @@ fn scales(precision: Precision) -> Vec<f64> {
     scales
 }
 
-/// The unit vector, and its derivative times the norm: $w - u (u \cdot w)$.
+/// The unit vector, and its weighted derivative times the norm: $w - u (u \cdot w)$.
 fn unit_and_slope() -> ([f64; 3], [f64; 3]) {
     let unit = VECTOR.map(|v| v / NORM);
     let dot: f64 = unit.iter().zip(WEIGHTS).map(|(u, w)| u * w).sum();
@@ -32,7 +33,7 @@ fn unit_and_slope() -> ([f64; 3], [f64; 3]) {
     (unit, slope)
 }
 
-/// The value of `expr` for one row, column and parameter, all of which are `vector`, and scalars `scalar`.
+/// The value of `expr` for one row, column and parameter, which are all `vector`, and with scalars `scalar`.
 fn value(expr: &Expr, vector: &[f64], scalar: f64, precision: Precision) -> Vec<f64> {
     let tensor = |var: &Var| match var.axis() {
         None => Tensor::new(&[var.dim], vector[..var.dim].to_vec()),
@@ -89,7 +90,7 @@ fn norms_are_right_in_the_whole_range() {
                     &unit,
                     *precision,
                 );
-                // What is divided by the norm overflows where it is tiny, and underflows where it is large.
+                // Quotients by the norm overflow for tiny norms and underflow for large ones.
                 if (1e-35..1e35).contains(&size) || (*precision == Precision::F64 && size < 1e300) {
                     let want = slope.map(|v| v / size);
                     let second = by(&gradient.dot(&weights()), &leaf);
@@ -122,7 +123,7 @@ fn norms_of_zeros_and_infinities_are_these() {
 
 #[test]
 fn norms_of_long_vectors_are_right_in_the_whole_range() {
-    // Beyond what is unrolled.
+    // Vectors that are too long to be unrolled.
     for precision in precisions() {
         for scale in scales(*precision) {
             let vector: Vec<f64> = (0..40).map(|k| scale * (k % 5) as f64 / 8.0).collect();
@@ -148,7 +149,7 @@ fn cosines_of_pairs_are_right_in_the_whole_range() {
             let vector = VECTOR.map(|v| v * scale);
             let got = value(&a.dot(&y(0, 3).normalize()), &vector, 0.0, *precision);
             assert_near("the cosine", &got, &[1.0], *precision);
-            // That of a pair has the plain formula, for what costs once a pair.
+            // The cosine of a pair has the plain formula, because its cost counts for every pair.
             let plain = b
                 .topological()
                 .iter()
@@ -160,12 +161,12 @@ fn cosines_of_pairs_are_right_in_the_whole_range() {
 
 #[test]
 fn quotients_of_rows_columns_and_parameters_are_divided() {
-    // Numbers whose reciprocal overflows.
+    // Numbers whose reciprocals overflow.
     for precision in precisions() {
         let tiny = by_precision(*precision, 1e-39, 1e-309);
         let kept = value(&x(0, 1), &[tiny], 0.0, *precision)[0];
         if kept == 0.0 {
-            // The device has no such numbers.
+            // The device flushes such numbers to zero.
             continue;
         }
         for (a, b) in [
@@ -178,7 +179,7 @@ fn quotients_of_rows_columns_and_parameters_are_divided() {
             (y(0, 1), s(1)),
             (p(0, 1), s(1)),
         ] {
-            // Beside something that depends on both.
+            // The quotient is added to a term that depends on both the row and the column.
             let quotient = a.clone() / b.clone();
             let pair = (x(2, 1) - y(3, 1)) + quotient;
             let got = value(&pair, &[tiny], tiny, *precision);
@@ -191,10 +192,10 @@ fn quotients_of_rows_columns_and_parameters_are_divided() {
     }
 }
 
-/// As a GPU computes them, with and without lanes that are NaN or large beside others.
+/// Angles as a GPU reduces them, with and without lanes that are NaN or large beside other lanes.
 #[test]
 fn angles_of_all_sizes_are_reduced_as_on_a_gpu() {
-    // Evenly over the logarithms, and on both sides of where angles are reduced in another way.
+    // Evenly distributed logarithms, and values on both sides of the limits between methods of reduction.
     let mut angles: Vec<f64> = (0..5800).map(|k| 1.0033f64.powi(k) * 1e-2).collect();
     let around = |edge: f64| (0..500).map(move |k| edge * (1.0 + f64::from(k - 250) / 2000.0));
     angles.extend([8192.0, 65536.0].into_iter().flat_map(around));
@@ -203,7 +204,7 @@ fn angles_of_all_sizes_are_reduced_as_on_a_gpu() {
         .zip(&angles)
         .map(|(sign, x)| sign * f64::from(*x as f32))
         .collect();
-    // One more than a multiple of the lanes; what is not a number stands beside large and small angles.
+    // One more angle than a multiple of the lanes. NaN and infinity stand beside large and small angles.
     angles.extend([
         f64::NAN,
         1e9,

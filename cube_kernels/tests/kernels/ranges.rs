@@ -1,6 +1,6 @@
-//! Ranges of columns for clusters of rows, against a matrix of truth values.
+//! Ranges of columns for clusters of rows, compared with matrices of truth values.
 
-// A list of one range is meant as such.
+// A list with a single range is intended.
 #![allow(clippy::single_range_in_vec_init)]
 
 use std::ops::Range;
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use crate::support::Rng;
 
-/// Which pairs there are: `[batch][row][column]`.
+/// Whether each pair exists: `[batch][row][column]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pattern(pub Vec<Vec<Vec<bool>>>);
 
@@ -33,7 +33,7 @@ impl Pattern {
     }
 }
 
-/// What ranges say, row by row.
+/// The pairs that are in the ranges.
 fn read(ranges: &Ranges) -> Pattern {
     let [rows, columns] = ranges.sizes();
     let batches: usize = ranges.batch().iter().product();
@@ -52,7 +52,7 @@ fn read(ranges: &Ranges) -> Pattern {
     Pattern((0..batches).map(batch).collect())
 }
 
-/// Consecutive ranges that cover `0..size`, in any order; some are empty.
+/// Ranges that cover `0..size`, in random order. Some are empty.
 fn clusters(size: usize, rng: &mut Rng) -> Vec<Range<usize>> {
     let mut all = Vec::new();
     let mut start = 0;
@@ -67,7 +67,8 @@ fn clusters(size: usize, rng: &mut Rng) -> Vec<Range<usize>> {
     all
 }
 
-/// Ranges of every origin for a matrix of this size, and what they are.
+/// Ranges made in every way for a matrix of this size, each with a name and the pairs that it must
+/// have.
 pub fn patterns(size: [usize; 2], seed: u64) -> Vec<(&'static str, Ranges, Pattern)> {
     let rng = &mut Rng::new(seed);
     let [m, n] = size;
@@ -92,7 +93,7 @@ pub fn patterns(size: [usize; 2], seed: u64) -> Vec<(&'static str, Ranges, Patte
         made.push((name, ranges, Pattern::new(size, there)));
     }
 
-    // As KeOps gives them: each cluster of rows with some of the clusters of columns, in any order.
+    // The form of KeOps: each cluster of rows with some of the clusters of columns, in any order.
     let (mut slices, mut list, mut own) = (Vec::new(), Vec::new(), vec![vec![]; rows.len()]);
     for own in &mut own {
         *own = columns

@@ -1,6 +1,6 @@
-//! Reductions of pairs in ranges, of rows and columns that come in another order than that of their indices.
+//! Reductions of pairs in ranges, with rows and columns that do not come in the order of their indices.
 //!
-//! Results must be those of operands in the order of their indices, values and indices in every bit.
+//! Values and indices must be equal in every bit to those with operands in the order of their indices.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::{
     support::{Rng, y},
 };
 
-/// A random order of `size` things.
+/// A random permutation of the numbers below `size`.
 fn shuffled(size: usize, rng: &mut Rng) -> Arc<[u32]> {
     let mut keys: Vec<(u64, u32)> = (0..size as u32).map(|k| (rng.bits(), k)).collect();
     keys.sort_unstable();
@@ -32,7 +32,7 @@ fn inverse(order: &[u32]) -> Vec<usize> {
     inverse
 }
 
-/// Rows and columns that come in another order, or in that of their indices.
+/// The orders of rows and columns. `None` for the order of their indices.
 struct Orders([Option<Arc<[u32]>>; 2]);
 
 impl Orders {
@@ -40,7 +40,7 @@ impl Orders {
         Self([0, 1].map(|axis| which[axis].then(|| shuffled(size[axis], rng))))
     }
 
-    /// Where the row or column of an index stands.
+    /// The position of each row or column, by its index.
     fn place(&self, axis: usize, size: usize) -> Vec<usize> {
         match &self.0[axis] {
             Some(order) => inverse(order),
@@ -48,8 +48,8 @@ impl Orders {
         }
     }
 
-    /// What `problem`, whose operands are in the order of their indices, gives for the pairs of `pattern`, and the same
-    /// problem with its operands in this order. The pattern is of places in it.
+    /// The expected result of `problem` over the pairs of `pattern`, and the problem with its operands in this order.
+    /// The operands of `problem` are in the order of their indices. The pattern is of positions in this order.
     fn of(&self, problem: Problem, pattern: &Pattern) -> ((Vec<f64>, Vec<i64>), Problem) {
         let (m, n) = problem.rows_and_columns();
         let [rows, columns] = [self.place(0, m), self.place(1, n)];
@@ -63,15 +63,15 @@ impl Orders {
         (given, problem)
     }
 
-    /// `ranges` of places in this order.
+    /// `ranges` of positions, with this order.
     fn of_ranges(&self, ranges: Ranges) -> Ranges {
         let ranges = ranges.with_order(self.0.clone());
         ranges.expect("they are permutations")
     }
 }
 
-/// Asserts that `problem`, whose operands are in the order of their indices, gives the same in another order. Ranges and
-/// the pattern are of places in that order.
+/// Asserts that `problem`, whose operands are in the order of their indices, gives the same result in another order.
+/// The ranges and the pattern are of positions in that order.
 fn check(
     problem: Problem,
     (ranges, pattern): (Ranges, &Pattern),
@@ -142,7 +142,7 @@ fn batches_share_an_order() {
     }
 }
 
-/// Few rows, so that columns are split into parts that are merged.
+/// There are few rows, so that columns are split into parts, which are merged.
 #[test]
 fn parts_are_merged_in_the_order_of_indices() {
     let size = [3, 6001];
@@ -151,7 +151,7 @@ fn parts_are_merged_in_the_order_of_indices() {
     for kind in SELECTIONS.into_iter().chain([sum]) {
         for (name, ranges, pattern) in patterns(size, 4) {
             if name == "neighbors" {
-                continue; // Single columns, which are slow and shown elsewhere.
+                continue; // Single columns are slow, and other tests cover them.
             }
             let problem = problem(kind, 1, Axis::J, (size[0], size[1]), &[2], 3);
             if name == "many" && engine() == Engine::Kernels {
@@ -165,7 +165,7 @@ fn parts_are_merged_in_the_order_of_indices() {
     }
 }
 
-/// Where all values are infinite, zero of both signs or NaN, the lowest index decides.
+/// Among equal values, infinities, zeros of both signs and NaN, the lowest index is found.
 #[test]
 fn the_lowest_index_is_found_among_infinities_zeros_and_nan() {
     let size = [18, 75];
@@ -176,7 +176,7 @@ fn the_lowest_index_is_found_among_infinities_zeros_and_nan() {
             for shift in 0..special.len() {
                 let mut value = || special[(shift + rng.below(count)) % special.len()];
                 let columns = Tensor::new(&[size[1], 1], (0..size[1]).map(|_| value()).collect());
-                // Columns alone, as compilers of shaders may add 0 to -0 or not.
+                // The formula has only columns, because compilers of shaders may or may not add 0 to -0.
                 let expr = y(0, 1);
                 let tensor = |_: &Var| columns.clone();
                 let problem =
@@ -192,7 +192,7 @@ fn the_lowest_index_is_found_among_infinities_zeros_and_nan() {
     }
 }
 
-/// As [`check`], where NaN equals NaN.
+/// Like [`check`], but NaN equals NaN.
 fn check_bits(
     problem: Problem,
     (ranges, pattern): (Ranges, &Pattern),
@@ -213,7 +213,7 @@ fn check_bits(
     assert_eq!(bits(&got), bits(&values), "{what}");
 }
 
-/// Lists that start with limits find what others do: in parts, and where short clusters share ranges, too.
+/// Lists that start with limits give the same result: also in parts, and if short clusters share ranges.
 #[test]
 fn limits_change_nothing() {
     let mut rng = Rng::new(4);
@@ -236,14 +236,14 @@ fn limits_change_nothing() {
         for kind in kinds {
             for (name, ranges, pattern) in patterns(size, 6) {
                 if name == "neighbors" && size[0] < 10 {
-                    continue; // Single columns, which are slow.
+                    continue; // Single columns are slow.
                 }
                 let problem = problem(kind, 3, Axis::J, (size[0], size[1]), &[], 3);
                 let orders = Orders::random(size, [true, true], &mut rng);
                 let (given, problem) = orders.of(problem, &pattern);
                 let places = problem.spec().depth();
                 let dim = problem.spec().dim;
-                // Those of the last place, in the order in which rows stand.
+                // The values in the last place of each list, in the order of the rows.
                 let last = |row: &usize| &given.0[row * places * dim + (places - 1) * dim..][..dim];
                 let order = orders.0[0].as_ref().expect("rows are in another order");
                 let indices: Vec<usize> = order.iter().map(|row| *row as usize).collect();
@@ -300,7 +300,7 @@ fn an_order_has_each_index_once() {
     ));
 }
 
-/// Rows become columns, and so do their orders.
+/// The transposed ranges exchange rows and columns, and their orders.
 #[test]
 fn transposed_ranges_have_the_other_order() {
     let (rows, columns): (Arc<[u32]>, Arc<[u32]>) = (Arc::from([2, 0, 1]), Arc::from([1, 0]));

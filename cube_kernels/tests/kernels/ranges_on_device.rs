@@ -1,8 +1,8 @@
-//! Reductions of pairs in ranges, against the pairs that there are.
+//! Reductions of pairs in ranges, compared with a reference over the pairs that exist.
 //!
-//! Tolerance: that of reductions of all pairs.
+//! The tolerance is that of reductions over all pairs.
 
-// A list of one range is meant as such.
+// A list with a single range is intended.
 #![allow(clippy::single_range_in_vec_init)]
 
 use burn_lazy_kernels::{
@@ -26,8 +26,8 @@ use crate::{
     support::{Rng, x, y},
 };
 
-/// A formula of `dim` components for `kind` to reduce over any few columns. Weights of exponentials are positive, as a
-/// sum of few terms of both signs may be near 0, and its logarithm has no digits.
+/// A formula of `dim` components that `kind` reduces over any number of columns. Weights of exponentials are positive:
+/// a sum of few terms of both signs may be near 0, and its logarithm has no correct digits.
 pub fn problem(
     kind: ReductionKind,
     dim: usize,
@@ -47,7 +47,7 @@ pub fn problem(
     problem_of(&expr, reduced, sizes, batch, seed).reduced_by(kind)
 }
 
-/// Asserts that `problem`, whose pairs are those of `pattern`, gives what these give.
+/// Asserts that `problem` gives the result of the reference over the pairs of `pattern`.
 fn check(problem: &Problem, pattern: &Pattern, precision: Precision, all: &[Wanted], what: &str) {
     if supported(problem.reduction, precision) {
         let given = problem.reference_where(&|b, i, j| pattern.exists(b, i, j));
@@ -58,7 +58,7 @@ fn check(problem: &Problem, pattern: &Pattern, precision: Precision, all: &[Want
 #[test]
 fn every_reduction_of_ranges_matches_its_definition() {
     let (long, short) = (patterns([45, 151], 1), patterns([45, 31], 1));
-    // More components are no other code.
+    // More components use the same code.
     let kinds = all_kinds().into_iter().filter(|(dim, _)| *dim < 10);
     for (at, (dim, kind)) in kinds.enumerate() {
         // Products of many numbers overflow.
@@ -87,8 +87,8 @@ fn every_reduction_of_ranges_matches_its_definition() {
 
 #[test]
 fn ranges_of_all_sizes_match_their_definition() {
-    // Of a vector of lanes, a block and the units of a cube, and one more or less. Each launch takes long where kernels
-    // do not run on the processor.
+    // Sizes around those of a vector of lanes, a block, and the units of a cube. Launches take long where kernels do
+    // not run on a processor, so fewer sizes are tested there.
     let sizes: &[usize] = match (engine(), runtime()) {
         (Engine::Host, _) | (_, Runtime::Cpu) => &[0, 1, 2, 15, 16, 17, 33, 127, 128, 129, 300],
         _ => &[0, 1, 17, 129, 300],
@@ -98,7 +98,7 @@ fn ranges_of_all_sizes_match_their_definition() {
         ReductionKind::Minimum,
         ReductionKind::SoftmaxSum,
     ];
-    // All numbers of rows with few and with many columns, and the reverse.
+    // All numbers of rows with few and with many columns, and the other way round.
     let of_rows = sizes.iter().flat_map(|m| [(*m, 1), (*m, 129)]);
     let of_columns = sizes.iter().flat_map(|n| [(17, *n), (129, *n)]);
     for (m, n) in of_rows.chain(of_columns).filter(|(_, n)| *n > 0) {
@@ -128,7 +128,7 @@ fn batches_have_the_same_ranges_or_ranges_of_their_own() {
             let problem = problem.in_ranges(ranges);
             check(&problem, &pattern, Precision::F32, &[Wanted::BOTH], name);
         }
-        // The last dimension has ranges of its own, the first one has not.
+        // Only the last batch dimension has ranges of its own.
         let own: Vec<(Ranges, Pattern)> = patterns(size, 3)
             .into_iter()
             .map(|(_, ranges, pattern)| (ranges, pattern))
@@ -151,17 +151,17 @@ fn batches_have_the_same_ranges_or_ranges_of_their_own() {
     }
 }
 
-/// Few rows, so that columns are split into parts that are merged; a part may cut a range, or be empty.
+/// There are few rows, so that columns are split into parts, which are merged. A part may cut a range, or be empty.
 #[test]
 fn ranges_in_parts_match_their_definition() {
     for (dim, kind) in all_kinds() {
         if kind == ReductionKind::Product || dim == 10 {
-            continue; // Products overflow, and other dimensions are no other code.
+            continue; // Products overflow, and other dimensions use the same code.
         }
         let size = [3, 6001];
         for (name, ranges, pattern) in patterns(size, 4) {
             if name == "neighbors" {
-                continue; // Single columns, which are slow and shown elsewhere.
+                continue; // Single columns are slow, and other tests cover them.
             }
             let problem = problem(kind, dim, Axis::J, (size[0], size[1]), &[2], 4);
             let problem = problem.in_ranges(ranges);
@@ -173,7 +173,7 @@ fn ranges_in_parts_match_their_definition() {
     }
 }
 
-/// Of rows whose values are all infinite the first column that there is is found, and none where there is none.
+/// If all values of a row are infinite, the first column that exists is found. Without columns none is found.
 #[test]
 fn the_first_of_infinite_values_is_that_of_the_ranges() {
     let size = [20, 5000];
@@ -211,7 +211,7 @@ fn the_first_of_infinite_values_is_that_of_the_ranges() {
     }
 }
 
-/// NaN in columns that no range has is not seen; NaN in one that a range has is.
+/// NaN in columns outside of all ranges has no effect. NaN in a column of a range has.
 #[test]
 fn what_is_in_no_range_is_not_read() {
     let size = [9, 200];
@@ -253,7 +253,7 @@ fn what_is_in_no_range_is_not_read() {
     }
 }
 
-/// Every schedule that is legal for ranges, on a small device.
+/// Every schedule that is legal for ranges gives the right result on a small device.
 #[test]
 fn every_schedule_of_ranges_matches_its_definition() {
     if not_of_kernels() {
@@ -312,10 +312,10 @@ fn every_schedule_of_ranges_matches_its_definition() {
     }
 }
 
-/// All pairs as ranges, in one segment or in two halves of the rows, give what all pairs give.
+/// All pairs as ranges, in one segment or in two halves of the rows, give the same result as all pairs.
 #[test]
 fn random_formulas_of_all_pairs_in_ranges_are_those_of_all_pairs() {
-    // The values of a formula are the same whatever pairs there are, so that few formulas show the walk.
+    // The values of a formula do not depend on the ranges, so a few formulas are enough to test the loops over them.
     let cases = match runtime() {
         Runtime::Cpu => 16,
         _ => 6,
@@ -334,7 +334,7 @@ fn random_formulas_of_all_pairs_in_ranges_are_those_of_all_pairs() {
         for ranges in [one, two.expect("they cover the rows")] {
             problem = problem.in_ranges(ranges);
             for (a, b) in whole.iter().zip(run(&problem)) {
-                // Blocks may be other ones.
+                // The columns may be cut into other blocks, so that rounding differs.
                 let close = (a - b).abs() <= 1e-3 * a.abs().max(b.abs());
                 let same = a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
                 prop_assert!(same || close, "{} and {} of {}", a, b, problem.formula);

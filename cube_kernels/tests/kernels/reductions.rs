@@ -16,8 +16,8 @@ use crate::{
     support::{Rng, p, x, y},
 };
 
-/// A formula of `dim` components for `kind` to reduce; for those with weights the first `scores`
-/// are scores.
+/// A formula of `dim` components for `kind` to reduce. For reductions with weights the first `scores` components are
+/// scores.
 pub fn formula(kind: ReductionKind, dim: usize) -> Expr {
     let scores = x(0, dim) * y(1, dim) + p(2, 1);
     match kind {
@@ -30,9 +30,9 @@ pub fn formula(kind: ReductionKind, dim: usize) -> Expr {
     }
 }
 
-/// Every kind for formulas of `dim` components.
+/// Every kind of reduction for formulas of `dim` components.
 fn kinds(dim: usize) -> Vec<ReductionKind> {
-    // Long lists take shader compilers minutes.
+    // Shader compilers take minutes for long lists.
     let long = if dim == 1 && runtime() == Runtime::Cpu {
         20
     } else {
@@ -56,7 +56,7 @@ fn kinds(dim: usize) -> Vec<ReductionKind> {
     ]
 }
 
-/// Dimensions and kinds: all of them, but for those that take shader compilers minutes.
+/// Numbers of components with kinds of reductions: all of them, except those that shader compilers take minutes for.
 pub fn all_kinds() -> Vec<(usize, ReductionKind)> {
     let quick = |dim: usize, kind: &ReductionKind| {
         let listed = matches!(kind, ReductionKind::Smallest { .. });
@@ -72,7 +72,7 @@ pub fn all_kinds() -> Vec<(usize, ReductionKind)> {
         .collect()
 }
 
-/// All precisions for one component, one of them for several, as kernels take long to compile.
+/// All precisions for one component, and one precision for several components, because kernels take long to compile.
 pub fn precisions_of(dim: usize) -> &'static [Precision] {
     let all = precisions();
     match dim {
@@ -81,7 +81,7 @@ pub fn precisions_of(dim: usize) -> &'static [Precision] {
     }
 }
 
-/// Whether the result has columns.
+/// Whether the result has column indices.
 pub fn has_indices(kind: ReductionKind) -> bool {
     matches!(
         kind,
@@ -93,7 +93,7 @@ pub fn supported(kind: ReductionKind, precision: Precision) -> bool {
     check_device(&client(), precision, kind, Wanted::BOTH, 4).is_ok()
 }
 
-/// Small integers, so that every type holds them and ties are frequent.
+/// Small integers, so that every type represents them and equal values are frequent.
 pub fn integers(shape: &[usize], rng: &mut Rng) -> Tensor {
     let len = shape.iter().product();
     let values = rng.vec(len, -4.0, 5.0).into_iter().map(f64::floor);
@@ -111,7 +111,7 @@ pub fn problem(
     problem_of(&formula(kind, dim), reduced, (m, n), batch, seed).reduced_by(kind)
 }
 
-/// The sum of a formula of small integers.
+/// The sum of a formula over operands of small integers.
 pub fn problem_of(
     expr: &Expr,
     reduced: Axis,
@@ -121,7 +121,7 @@ pub fn problem_of(
 ) -> Problem {
     let mut rng = Rng::new(seed);
     let tensor = |var: &Var| {
-        // The columns have no batch, the rows all of it.
+        // The columns have no batch dimensions, the rows have all of them.
         let mut shape = match var.axis() {
             Some(Axis::I) => batch.to_vec(),
             _ => vec![],
@@ -137,10 +137,10 @@ pub fn problem_of(
     Problem::new(expr, reduced, batch, (m, n), tensor, |_| 0.0)
 }
 
-/// What may be wanted of a reduction that has columns.
+/// The results that may be wanted of a reduction with column indices.
 pub const ALL_WANTED: [Wanted; 3] = [Wanted::VALUES, Wanted::INDICES, Wanted::BOTH];
 
-/// The relative error that values without indices may have.
+/// The relative error that is allowed for values of reductions without indices.
 pub fn relative(precision: Precision) -> f64 {
     match precision {
         Precision::F16 => 1e-3,
@@ -149,7 +149,7 @@ pub fn relative(precision: Precision) -> f64 {
     }
 }
 
-/// With both the values and the columns, where there are any.
+/// Checks the values and, if there are any, the column indices.
 fn check(problem: &Problem, precision: Precision) {
     check_wanted(problem, precision, &[Wanted::BOTH]);
 }
@@ -166,7 +166,7 @@ pub fn check_wanted(problem: &Problem, precision: Precision, all: &[Wanted]) {
     }
 }
 
-/// Asserts that `problem`, which is supported, gives these values and columns; `what` it is is said, too.
+/// Asserts that `problem` gives these values and columns. `what` describes the problem in messages.
 pub fn check_given(
     problem: &Problem,
     precision: Precision,
@@ -214,7 +214,7 @@ fn every_reduction_matches_its_definition() {
 fn every_reduction_over_split_columns_matches_its_definition() {
     for (dim, kind) in all_kinds() {
         if kind == ReductionKind::Product {
-            continue; // It overflows.
+            continue; // The product overflows.
         }
         let problem = problem(kind, dim, Axis::J, (3, 5001), &[2], 4);
         assert!(problem.plan(&client(), Precision::F32).parts > 1);
@@ -230,7 +230,7 @@ fn every_reduction_over_split_columns_matches_its_definition() {
 
 #[test]
 fn long_lists_and_long_vectors_match_their_definition() {
-    // Mesa's shader compiler takes minutes for arrays this long.
+    // Mesa's shader compiler takes minutes for arrays of this length.
     if runtime() != Runtime::Cpu {
         return skipped("shader compilers take minutes for it");
     }
@@ -243,7 +243,7 @@ fn long_lists_and_long_vectors_match_their_definition() {
         (1000, ReductionKind::SoftmaxSum),
     ];
     for (dim, kind) in all {
-        // More are wanted than there are, and fewer.
+        // Fewer columns than the list has places, and more.
         for n in if dim == 1 { [150, 400] } else { [5, 40] } {
             check(&problem(kind, dim, Axis::J, (9, n), &[], 6), Precision::F32);
         }
@@ -258,7 +258,7 @@ fn halves_are_reduced_in_single_precision() {
         }
         for kind in kinds(3) {
             if matches!(kind, ReductionKind::Product) {
-                continue; // Its values are no halves.
+                continue; // The values are not representable in 16 bits.
             }
             for n in [40, 2500] {
                 check(&problem(kind, 3, Axis::J, (9, n), &[], 5), precision);
@@ -292,7 +292,7 @@ proptest! {
     }
 }
 
-/// The reduction over j of the given values in one row, in each precision.
+/// The reduction over j of these values, for one row, in each precision.
 fn of_row(kind: ReductionKind, values: &[f64]) -> Vec<(Vec<f64>, Vec<i64>)> {
     let columns = Tensor::new(&[values.len(), 1], values.to_vec());
     let problem = Problem::new(
@@ -391,7 +391,7 @@ fn the_smallest_of_many_columns_are_found_in_any_order() {
         row(&|_| -INF),
         row(&|i| if i < 2000 { f64::NAN } else { mixed(i) }),
         row(&|i| if i < 2000 { INF } else { mixed(i) }),
-        // Fewer than are asked for, first among the first columns and then altogether.
+        // Fewer values than are wanted, first among the first columns and then among all.
         row(&|i| if i % 500 == 7 { mixed(i) } else { INF }),
         row(&|i| if i % 1500 == 7 { mixed(i) } else { f64::NAN }),
         row(&|i| if i == 1 { -INF } else { mixed(i).abs() }),
@@ -455,8 +455,8 @@ fn log_sum_exp_is_exact_at_infinities() {
 
 #[test]
 fn sums_of_many_terms_keep_their_digits() {
-    // A plain sum in single precision is off by 1e-4, or stops growing. Of blocks the last level, which adds
-    // some 25 of them, may round all in the same direction.
+    // A plain sum in single precision is off by 1e-4, or stops growing. For `Blocks` the last level adds some 25 sums
+    // of blocks, and may round all of them in the same direction.
     let kinds = [
         (Accumulation::Blocks, 1e-6),
         (Accumulation::Kahan, 1.5e-7),
@@ -502,7 +502,7 @@ fn scores_far_from_zero_keep_their_weights_over_many_blocks() {
     }
 }
 
-/// The formula `expr` of places and operands that are 1, over both axes, in types by turns.
+/// Checks a formula `expr` of places and of operands that are 1, over both axes, in alternating types.
 fn check_places(expr: &Expr, (m, n): (usize, usize), kinds: &[ReductionKind]) {
     for (turn, reduced) in [Axis::I, Axis::J].into_iter().enumerate() {
         let tensor = |var: &Var| {
@@ -551,7 +551,7 @@ fn formulas_may_use_where_a_pair_stands() {
 
 #[test]
 fn indices_are_exact_where_single_precision_is_not() {
-    // As floats of 32 bits, 2^24 and 2^24 + 1 are equal.
+    // In floats of 32 bits 2^24 and 2^24 + 1 are equal.
     let n = (1 << 24) + 4;
     let mut values = vec![1.0; n];
     values[n - 1] = 0.0;

@@ -1,5 +1,5 @@
-//! The reference page of the operations, `src/formula/operations.md`: made of the catalogue and the measured
-//! accuracy, and compared with what is stored.
+//! The reference page of the operations, `src/formula/operations.md`. It is made from the catalogue and the measured
+//! accuracy, and compared with the stored page.
 
 use std::{fmt::Write, fs, path::PathBuf};
 
@@ -30,7 +30,7 @@ are the device's, and `exp`: on CUDA a power of 2 by the card's instruction, wit
 units, and up to three of our own; else the device's.
 ";
 
-/// The derivatives by each argument, as formulas of these and of the result $y$.
+/// The derivatives by each argument as text, as formulas of the arguments and of the result $y$.
 fn derivatives(op: ScalarOp) -> Vec<String> {
     let args: Vec<Expr> = (0..op.arity() as u64)
         .map(|id| Expr::var(leaf(id, Some(Axis::I), 1)))
@@ -51,7 +51,7 @@ fn derivatives(op: ScalarOp) -> Vec<String> {
     };
     let partial = |partial: &Partial| match partial {
         Partial::Factor(factor) => print(factor),
-        // What is not taken does not count, so that this is no product.
+        // A value that is not selected has no effect, even if it is NaN. A product with 0 would not express that.
         Partial::Unless(mask) => format!("1 unless {}", print(mask)),
     };
     op.partials(&args, &y).iter().map(partial).collect()

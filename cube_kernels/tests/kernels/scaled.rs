@@ -1,5 +1,5 @@
-//! Exponentials of distances of scaled coordinates, against the host and against the formula as it is: the
-//! kernels of devices for which an operation less a pair counts.
+//! Exponentials of distances between scaled coordinates, against the host and against the formula without scaling: the
+//! kernels of devices on which one operation less per pair matters.
 
 use burn_lazy_kernels::{Axis, Expr, Precision, expr::Var, plan::Device, program::REACH};
 use proptest::prelude::*;
@@ -21,8 +21,8 @@ fn device(scales: bool) -> Device {
     }
 }
 
-/// Kernels that choose between forms are for runtimes whose shaders need not prove that all units of a cube
-/// do so alike.
+/// Whether the kernels that choose between forms can run. Shaders must prove that all units of a cube make the same
+/// choice, so they have no such kernels.
 fn runs() -> bool {
     let runs = matches!(runtime(), Runtime::Cpu | Runtime::Cuda);
     if !runs {
@@ -31,7 +31,7 @@ fn runs() -> bool {
     runs && !not_of_kernels()
 }
 
-/// The values in both forms: as a device chooses them, and of the formula as it is.
+/// The values in two ways: with the form that the device chooses, and without scaling.
 fn both(problem: Problem) -> (Problem, [Vec<f64>; 2]) {
     let client = client();
     let values = |problem: &Problem| {
@@ -53,7 +53,7 @@ fn same(some: &[f64], others: &[f64]) -> bool {
     bits(some) == bits(others)
 }
 
-/// Asserts that both forms give what the host gives, and are not the same.
+/// Asserts that both forms give the values of the host, and that the chosen form is the scaled one.
 #[track_caller]
 fn check(problem: Problem, relative: f64) {
     let (problem, [chosen, plain]) = both(problem);
@@ -63,7 +63,7 @@ fn check(problem: Problem, relative: f64) {
     assert!(!same(&chosen, &plain), "there is but one form");
 }
 
-/// Asserts that the formula is taken as it is.
+/// Asserts that the device chooses the form without scaling.
 #[track_caller]
 fn check_plain(problem: Problem, relative: f64) {
     let (problem, [chosen, plain]) = both(problem);
@@ -76,7 +76,7 @@ fn gaussian(dim: usize, width: usize) -> Expr {
     (x(0, dim).sqdist(&y(1, dim)) * -1.3).exp() * y(2, width)
 }
 
-/// The operands given as they are, in order.
+/// The problem with these operands, in order.
 fn problem(expr: &Expr, sizes: (usize, usize), tensors: Vec<Tensor>, scalars: &[f64]) -> Problem {
     let (mut tensors, mut scalars) = (tensors.into_iter(), scalars.iter());
     Problem::new(
@@ -89,7 +89,7 @@ fn problem(expr: &Expr, sizes: (usize, usize), tensors: Vec<Tensor>, scalars: &[
     )
 }
 
-/// The same with tensors that are uniform in `low .. high`.
+/// The problem with tensors that are uniform in `low .. high`.
 fn uniform(expr: &Expr, sizes: (usize, usize), (low, high): (f64, f64)) -> Problem {
     Problem::random(expr, Axis::J, sizes, 5, (low, high))
 }
@@ -115,7 +115,7 @@ fn coefficients_may_be_parameters() {
         ((difference() / p(3, dim)).square().inner_sum() * -0.5).exp() * y(2, 1),
         (-(difference().square() * p(3, dim)).inner_sum() / s(4)).exp() * y(2, 1),
         (-(y(1, 1) - x(0, 1)).square() / (s(3).square() * 0.25)).exp() * y(2, 1),
-        // A value for each component.
+        // A different factor for each component.
         (difference().square() * -p(3, dim)).exp(),
     ];
     for expr in exprs {
@@ -173,7 +173,7 @@ fn points_beyond_reach_lose_no_digits() {
     only_where!(runs());
     let (m, n) = (20, 150);
     let mut rng = Rng::new(8);
-    // Numbers that F32 holds, far from 0 and near to each other.
+    // Numbers that F32 represents, far from 0 and near to each other.
     let mut far = |rows: usize| Tensor::random(&[rows, 3], &mut rng, 999.0, 1001.0).rounded(4096.0);
     let tensors = vec![far(m), far(n), Tensor::new(&[n, 1], vec![1.0; n])];
     check_plain(problem(&gaussian(3, 1), (m, n), tensors, &[]), 1e-6);
@@ -182,9 +182,9 @@ fn points_beyond_reach_lose_no_digits() {
 #[test]
 fn one_point_beyond_reach_is_enough() {
     only_where!(runs());
-    // All rows are in one cube.
+    // Both rows are in one cube.
     let (m, n) = (2, 200);
-    // Where the scale is sqrt(1.3 log2 e) = 1.3695, and beyond.
+    // The limit of coordinates for the scale sqrt(1.3 log2 e) = 1.3695. Beyond it the scaled form is not used.
     let edge = REACH / 1.3695;
     for (at, value, plain) in [
         (0, edge - 0.01, false),
@@ -219,12 +219,12 @@ fn coefficients_that_do_not_fit_are_taken_as_they_are() {
         let mut near = |rows: usize| Tensor::random(&[rows, 3], &mut rng, low, high);
         vec![near(m), near(n), Tensor::new(&[n, 1], vec![0.5; n])]
     };
-    // Growing with the distance, not depending on it, and neither.
+    // The exponential grows with the distance, does not depend on it, or is NaN.
     for coefficient in [-0.4, 0.0, f64::NAN] {
         let tensors = operands(-1.0, 1.0);
         check_plain(problem(&of_scalar, (m, n), tensors, &[coefficient]), 1e-6);
     }
-    // A scale that no normal number is, and large points.
+    // The scale is too small for a normal number, and the points are large.
     let large = f64::powi(2.0, 126);
     let tensors = operands(-large, large);
     let tiny = scaled_by(difference() / s(3));
@@ -236,7 +236,7 @@ fn the_error_is_no_larger_than_claimed() {
     only_where!(runs());
     let (m, n) = (64, 64);
     let mut rng = Rng::new(11);
-    // Single pairs, near the border of the reach, where the exponential is steepest.
+    // Single pairs near the limit of coordinates, where the exponential is steepest.
     let scale = (std::f64::consts::LOG2_E).sqrt();
     let points = |rng: &mut Rng, rows: usize| {
         let point = |_| {
@@ -256,7 +256,8 @@ fn the_error_is_no_larger_than_claimed() {
             worst = worst.max((got - want).abs());
         }
     }
-    // That of the exponential itself comes on top. A bound that is far from reached would show nothing.
+    // 7e-7 is the bound of the scaled form, and the error of the exponential itself comes on top. An error far below
+    // the bound would mean that the test does not reach the worst case.
     assert!((1e-7..7e-7 + 3e-7).contains(&worst), "{worst:.2e}");
 }
 

@@ -1,5 +1,5 @@
-//! Schedules that the planner would not choose: they are refused with a reason, or give the right result. So the
-//! constants that the planner chooses by can be wrong only in speed.
+//! Schedules that the planner would not choose. They are refused with a reason, or give the right result. So a wrong
+//! constant of the planner can only affect speed.
 
 use burn_lazy_kernels::{
     Accumulation, Axis, Expr, LaunchError, Precision, ReductionKind, Wanted,
@@ -21,10 +21,10 @@ use crate::{
     support::{Rng, gaussian, x, y},
 };
 
-/// The kinds of schedules.
+/// The number of kinds of schedules.
 const KINDS: usize = 4;
 
-/// A problem and a schedule, drawn by one random number each.
+/// A problem and a schedule, each drawn from a random number.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     kind: usize,
@@ -44,7 +44,7 @@ fn pick<T: Copy>(rng: &mut Rng, from: &[T]) -> T {
     from[rng.below(from.len())]
 }
 
-/// A size: a small one, one about those of vectors and blocks, or one of several blocks.
+/// A random size: small, near the size of a vector or block, or several blocks.
 fn size(rng: &mut Rng) -> usize {
     let near = pick(rng, &[2, 8, 16, 32, 64, 128]);
     match rng.below(3) {
@@ -54,7 +54,7 @@ fn size(rng: &mut Rng) -> usize {
     }
 }
 
-/// A formula, reduced in some way.
+/// A random formula with a random reduction.
 fn problem(kind: usize, rng: &mut Rng) -> Problem {
     let (sum, wide) = (Accumulation::Blocks, pick(rng, &[32, 40]));
     let (dim, reduction) = pick(rng, &reductions::all_kinds());
@@ -132,7 +132,7 @@ fn registers(rng: &mut Rng, device: &Device) -> Registers {
     }
 }
 
-/// A schedule of a kind, if there may be one, and the device that it is for.
+/// A random schedule of the kind of the case, if there is one, and the device that it is for.
 fn schedule(case: &Case, problem: &Problem, precision: Precision) -> (Device, Option<Schedule>) {
     let rng = &mut Rng::new(case.schedule);
     let own = Device::new(client().properties(), client().name());
@@ -147,7 +147,7 @@ fn schedule(case: &Case, problem: &Problem, precision: Precision) -> (Device, Op
     };
     let device = match runtime() {
         Runtime::Cpu => device,
-        // Of the tests' GPU the runtime may have less.
+        // The runtime may have less shared memory than the GPU of the tests.
         _ => Device {
             shared_memory: own.shared_memory.min(device.shared_memory),
             ..device
@@ -192,7 +192,7 @@ fn schedule(case: &Case, problem: &Problem, precision: Precision) -> (Device, Op
     (device, schedule)
 }
 
-/// Whether the kernel ran: a schedule may be refused with a reason.
+/// Compares the result of a case with the reference, unless the schedule is refused. Returns whether the kernel ran.
 fn check(case: &Case) -> bool {
     let rng = &mut Rng::new(case.problem);
     let mut problem = problem(case.kind, rng);
@@ -231,7 +231,7 @@ fn check(case: &Case) -> bool {
     };
     let (values, indices) = match problem.run_for(&client, precision, wanted) {
         Ok(results) => results,
-        // Sums in F64.
+        // The runtime may not support sums in F64.
         Err(LaunchError::Unsupported { .. }) => return false,
         Err(error) => panic!("{case:?}: {error}"),
     };
@@ -282,7 +282,7 @@ fn any_schedule_is_refused_or_right() {
     }
 }
 
-/// Why a schedule is refused.
+/// The reason why a schedule is refused.
 fn reason(
     problem: Problem,
     device: Device,
@@ -486,7 +486,7 @@ fn parts_bounds_and_strips_that_do_not_do_are_refused_with_the_reason() {
         );
         assert!(error.contains(want), "{error}");
     }
-    // Halves that are converted once a block are not there before.
+    // Columns in 16 bits that are converted once a block are not available before the reduction.
     let lists = random(&x(0, 3).sqdist(&y(1, 3))).reduced_by(ReductionKind::Smallest { k: 3 });
     let bounded = Alone {
         in_place: false,

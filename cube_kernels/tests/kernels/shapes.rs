@@ -19,8 +19,8 @@ const SUM: ReductionKind = ReductionKind::Sum(Accumulation::Blocks);
 const SINGLE: f64 = 2e-6;
 const DOUBLE: f64 = 1e-13;
 
-/// [`Problem::reference`] for [`gaussian`], fast enough for millions of pairs and compensated, so that
-/// its own rounding does not count.
+/// The values of [`Problem::reference`] for [`gaussian`], fast enough for millions of pairs, and with compensated sums
+/// so that rounding errors of the reference do not matter.
 pub fn gaussian_sums(problem: &Problem) -> Vec<f64> {
     let operands = problem.host_operands();
     let [x, y, w] = operands.as_slice() else {
@@ -53,7 +53,7 @@ pub fn gaussian_sums(problem: &Problem) -> Vec<f64> {
     out
 }
 
-/// A Gaussian sum of random points that are about one apart.
+/// A Gaussian sum over random points whose distances are about one.
 fn gaussian_problem(dim: usize, width: usize, reduced: Axis, sizes: (usize, usize)) -> Problem {
     let scale = 2.0 / (dim as f64).sqrt();
     let seed = (dim * 1000 + width) as u64;
@@ -71,7 +71,7 @@ fn check_gaussian(dim: usize, width: usize, reduced: Axis, sizes: (usize, usize)
     }
 }
 
-/// Sizes around nothing, a unit, a block and several of them.
+/// Sizes around zero, a unit, a block and several blocks.
 fn interesting_sizes() -> Vec<usize> {
     let plan = gaussian_problem(3, 1, Axis::J, (1000, 1)).plan(&client(), Precision::F32);
     let lanes = plan.lanes();
@@ -198,7 +198,7 @@ fn gradients_of_gaussian_sums_match_the_host() {
     }
 }
 
-/// How an operand varies over the batches `[2, 3]`.
+/// The ways in which an operand may vary over the batches `[2, 3]`.
 const BATCHED: [&[usize]; 6] = [&[2, 3], &[1, 3], &[2, 1], &[3], &[1, 1], &[]];
 
 #[test]
@@ -209,7 +209,7 @@ fn batches_of_operands_broadcast() {
         for turn in 0..BATCHED.len() {
             let mut rng = Rng::new(turn as u64);
             let tensor = |var: &Var| {
-                // Every operand another way, and each way once.
+                // Every operand varies in another way, and each way occurs once.
                 let mut shape = BATCHED[(turn + var.id as usize) % BATCHED.len()].to_vec();
                 shape.extend(match var.axis() {
                     Some(Axis::I) => vec![m, var.dim],
@@ -274,7 +274,7 @@ fn stored(layout: Layout, length: usize, dim: usize, rng: &mut Rng) -> Tensor {
     }
 }
 
-/// Checks Gaussian sums with each of the given layouts of their three operands.
+/// Checks Gaussian sums with each combination of layouts of their three operands.
 fn check_layouts(dim: usize, width: usize, all: &[[Layout; 3]]) {
     let (m, n) = (21, 37);
     for layouts in all {
@@ -406,7 +406,7 @@ fn a_nan_poisons_its_own_row_only() {
     }
 }
 
-/// Sums of `w_j` plus nothing of `x_i`, where `w` is 1 but for the given values.
+/// Sums of `w_j` times a positive function of `x_i`, where `w` is 1 except for the values in `special`.
 fn weights(m: usize, n: usize, special: &[(usize, f64)]) -> Problem {
     let expr = y(0, 1) * x(1, 1).square().exp();
     let tensor = |var: &Var| match var.axis() {
@@ -454,7 +454,7 @@ fn sums_that_overflow_are_infinite() {
     for precision in precisions() {
         let large = by_precision(*precision, f32::MAX as f64, f64::MAX);
         for kind in [Accumulation::Blocks, Accumulation::Kahan] {
-            // The terms are finite, up to e times as large as these.
+            // The terms are finite: at most e times these values.
             let special: Vec<_> = (0..10).map(|k| (40 * k, large / 4.0)).collect();
             let problem = weights(5, 400, &special).reduced_by(ReductionKind::Sum(kind));
             let got = problem
@@ -465,7 +465,7 @@ fn sums_that_overflow_are_infinite() {
     }
 }
 
-/// The sums over one column of `expr` of one operand, at each of `values`.
+/// The sums of `expr` over one column, for one operand with each of `values`.
 fn at_each(expr: &Expr, values: &[f64], precision: Precision) -> Vec<f64> {
     let tensor = |var: &Var| match var.axis() {
         Some(Axis::I) => Tensor::new(&[values.len(), 1], values.to_vec()),
@@ -507,7 +507,7 @@ fn the_exponential_underflows_to_zero_and_overflows_to_infinity() {
                 "exp({value}) in {precision:?} is {got}"
             );
         }
-        // The same where the argument is known not to be positive.
+        // The same if the argument is known to be at most 0.
         let got = at_each(&(-(x(0, 1) * y(1, 1)).abs()).exp(), &values, *precision);
         let want = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, f64::NAN];
         for ((value, got), want) in values.iter().zip(got).zip(want) {
@@ -527,7 +527,7 @@ fn the_exponential_is_exact_up_to_the_ends_of_its_range() {
             .map(|k| (ends * (k as f64 / 100.0 - 1.0)) as f32 as f64)
             .collect();
         let on_cpu = runtime() == Runtime::Cpu;
-        // An argument as it is given, and one that was rounded: a product, even of 1.
+        // The argument is an operand, or a product, which is rounded even if the factor is 1.
         for (expr, ulps) in [(x(0, 1).exp(), 0.0), ((x(0, 1) * y(1, 1)).exp(), 0.75)] {
             let got = at_each(&(expr + 0.0 * y(1, 1)), &values, *precision);
             for (value, got) in values.iter().zip(got) {
@@ -562,7 +562,7 @@ fn functions_of_special_values_match_the_host() {
             for (k, value) in values.iter().enumerate() {
                 for (op, got) in ops.iter().zip(&got[k * ops.len()..]) {
                     if value.abs() > 1e5 && op.domain().scale == 1.0 {
-                        continue; // Angles of too many turns.
+                        continue; // Reduction of such large angles loses digits.
                     }
                     let want = held(op.host(&[*value]), *precision);
                     let smallest =
@@ -581,7 +581,7 @@ fn functions_of_special_values_match_the_host() {
 
 #[test]
 fn the_exponential_of_a_reciprocal_of_nothing_negated_vanishes() {
-    // exp(-1 / d) with d = 0: the sign of a zero decides between nothing and everything.
+    // exp(-1 / d) with d = 0: the sign of the zero decides between 0 and infinity.
     for dim in [1, 3, 20] {
         let points = Tensor::new(&[2, dim], vec![0.5; 2 * dim]);
         for expr in [
@@ -633,7 +633,7 @@ fn types_that_the_device_does_not_compute_in_are_refused() {
     }
 }
 
-/// The sum of `tensors` row operands of one component.
+/// The sum of `tensors` row operands with one component.
 fn many_operands(tensors: usize) -> Problem {
     let sum = (1..tensors).fold(x(0, 1), |sum, id| sum + x(id as u64, 1));
     let sizes = (3, 2);

@@ -1,9 +1,9 @@
-//! Functions against values of mpmath with 20 digits, which `special.py` has put into `special.csv`: on the host and
-//! in kernels, over the whole range of single precision.
+//! Functions on the host and in kernels against values of mpmath with 20 digits, over the whole range of single
+//! precision. `special.py` has written the values to `special.csv`.
 //!
-//! Errors are in units of the last place of the value: 4 at most in `f32`, but for polygamma functions of higher
-//! order, which are powers; see [`units`]. Where parts of a function cancel, it has a size to which errors are
-//! relative; see [`size`].
+//! Errors are in units of the last place of the value. At most 4 are allowed in `f32`, and more for polygamma functions
+//! of higher order, which are powers; see [`units`]. Where parts of a function cancel, errors are relative to a larger
+//! size; see [`size`].
 
 use std::{collections::BTreeMap, fs};
 
@@ -38,22 +38,22 @@ pub fn rows() -> Vec<Row> {
     text.lines().skip(1).map(row).collect()
 }
 
-/// What errors are relative to.
+/// The size that errors are relative to.
 pub fn size(row: &Row) -> f64 {
     let x = row.args[0];
     let value = row.value.abs();
     match row.op {
-        // Between poles are zeros.
+        // There are zeros between the poles, so errors are relative to the size of the terms.
         ScalarOp::Lgamma if x <= -0.5 => value.max(1.0).max(libm::lgamma(-x)),
         ScalarOp::Polygamma(n) if x < 0.0 => value.max(std::f64::consts::PI.powi(n as i32 + 1)),
         ScalarOp::Sin | ScalarOp::Cos | ScalarOp::Logaddexp => value.max(1.0),
-        // The derivative at the angle.
+        // Errors of the angle are multiplied by the derivative of the tangent.
         ScalarOp::Tan => value.max(1.0) * value.max(1.0),
         _ => value,
     }
 }
 
-/// The error that is allowed.
+/// The error that is allowed, in units of the last place.
 pub fn units(op: ScalarOp) -> f64 {
     match op {
         ScalarOp::Polygamma(n) => 4.0 + 2.0 * n as f64,
@@ -61,13 +61,13 @@ pub fn units(op: ScalarOp) -> f64 {
     }
 }
 
-/// Asserts that the error of each row is at most what `most` says: shows the worst of each function.
+/// Asserts that the error of each row is at most `most`. On failure it shows the worst row of each function.
 #[track_caller]
 pub fn assert_near(what: &str, rows: &[Row], got: &[f64], most: impl Fn(&Row) -> f64) {
     let mut worst: BTreeMap<String, (f64, String)> = BTreeMap::new();
     for (row, got) in rows.iter().zip(got) {
         let off = (got - row.value).abs() / most(row);
-        // NaN is far off.
+        // A NaN fails this test, so it is reported.
         if *got == row.value || off <= 1.0 {
             continue;
         }
@@ -90,7 +90,7 @@ fn the_host_has_the_values_of_mpmath() {
     let rows = rows();
     let got: Vec<f64> = rows.iter().map(|row| row.op.host(&row.args)).collect();
     assert_near("the host", &rows, &got, |row| {
-        // The reference of kernels is not made for the zero of the digamma function.
+        // The host reference of the digamma function is not exact near its zero.
         let size = match row.op {
             ScalarOp::Polygamma(0) => size(row).max(1.0),
             _ => size(row),

@@ -1,4 +1,5 @@
-//! The functions of [`special`](crate::special) in kernels, and what becomes of the ends of domains.
+//! The functions of [`special`](crate::special) in kernels, and their values at the ends of
+//! domains.
 
 use burn_lazy_kernels::{Axis, Expr, Precision, catalogue::ScalarOp, expr::Var};
 
@@ -37,11 +38,11 @@ fn kernels_have_the_values_of_mpmath() {
             got.extend(values(&apply(rows[0].op), &points, *precision));
         }
         let epsilon = by_precision(*precision, f32::EPSILON as f64, f64::EPSILON);
-        // Functions of the host are good to about one.
+        // Functions of the host have an error of about one unit.
         let more = by_precision(*precision, 0.0, 2.0);
         assert_near(&format!("{precision:?}"), &rows, &got, |row| {
             let size = match (row.op, engine()) {
-                // It has the reference's digamma function.
+                // The host engine uses the digamma function of the reference.
                 (ScalarOp::Polygamma(0), Engine::Host) => size(row).max(1.0),
                 _ => size(row),
             };
@@ -50,7 +51,7 @@ fn kernels_have_the_values_of_mpmath() {
     }
 }
 
-/// Asserts what becomes of `args` in every precision.
+/// Asserts the value of `expr` for each of the given arguments in every precision.
 #[track_caller]
 fn assert_values(expr: &Expr, cases: &[(&[f64], f64)]) {
     let points: Vec<Vec<f64>> = cases.iter().map(|(args, _)| args.to_vec()).collect();
@@ -236,7 +237,7 @@ fn derivatives_follow_the_convention_where_they_do_not_exist() {
             (&[-1e4, 3.0], 0.0),
         ],
     );
-    // Of infinities what does not change.
+    // For two infinities the first derivative is the constant 1/2, so the second is 0.
     assert_values(
         &logaddexp(2),
         &[(&[2.0, 2.0], 0.25), (&[INFINITY, INFINITY], 0.0)],

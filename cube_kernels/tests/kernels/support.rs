@@ -1,4 +1,4 @@
-//! Shared by the tests that need no device: random numbers, leaves, an evaluator of bare expressions.
+//! What the tests that need no device share: random numbers, leaves, and an evaluator of expressions.
 
 use std::{collections::HashMap, env, path::PathBuf};
 
@@ -7,7 +7,7 @@ use burn_lazy_kernels::{
     expr::{Dependence, Node, Var},
 };
 
-/// The folder of this package: where cargo says that it is, else where it was when this was built.
+/// The folder of this package. Cargo says where it is; without cargo it is where it was when this was built.
 pub fn package_folder() -> PathBuf {
     env::var_os("CARGO_MANIFEST_DIR")
         .unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into())
@@ -30,14 +30,14 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// Uniform in `low .. high`, and exact in `f32`, so that kernels of both precisions and the host
-    /// see the same numbers.
+    /// A number uniform in `low .. high` that is exact in `f32`, so that kernels of both precisions and the host
+    /// compute with the same numbers.
     pub fn uniform(&mut self, low: f64, high: f64) -> f64 {
         let unit = (self.bits() >> 11) as f64 / (1u64 << 53) as f64;
         (low + (high - low) * unit) as f32 as f64
     }
 
-    /// A number less than `count`.
+    /// A random number below `count`.
     pub fn below(&mut self, count: usize) -> usize {
         (self.bits() % count as u64) as usize
     }
@@ -47,7 +47,7 @@ impl Rng {
     }
 }
 
-/// The leaf with identity `id`.
+/// The leaf with the id `id`.
 pub fn leaf(id: u64, axis: Option<Axis>, dim: usize) -> Var {
     Var {
         id,
@@ -90,7 +90,7 @@ pub fn s(id: u64) -> Expr {
     })
 }
 
-/// The leaf of an expression that is one.
+/// The variable of an expression that is a leaf.
 pub fn var_of(expr: &Expr) -> Var {
     match expr.node() {
         Node::Var(var) => *var,
@@ -111,7 +111,7 @@ pub fn leaves(expr: &Expr) -> Vec<Var> {
 /// Values of the leaves of one pair.
 pub type Point = HashMap<Var, Vec<f64>>;
 
-/// A row and a column of three components, and the same values for both.
+/// A row and a column with three components, and a point at which both have the same values.
 pub fn equal_points() -> ([Expr; 2], Point) {
     let leaves = [x(0, 3), y(1, 3)];
     let values = [0.5, -1.0, 2.0];
@@ -124,15 +124,15 @@ pub fn gaussian(dim: usize, width: usize) -> Expr {
     (-x(0, dim).sqdist(&y(1, dim))).exp() * y(2, width)
 }
 
-/// Rounding errors to mimic: every operation is off by up to `eps` of its value.
+/// Rounding errors to simulate: every operation is off by up to `eps` of its value.
 pub struct Noise {
     pub rng: Rng,
     pub eps: f64,
-    /// Values beyond are infinite.
+    /// Larger values become infinite.
     pub largest: f64,
-    /// Values below may vanish.
+    /// Smaller values may become zero.
     pub smallest: f64,
-    /// Whether they do.
+    /// Whether values below `smallest` become zero.
     pub flushes: bool,
 }
 
@@ -140,7 +140,7 @@ impl Noise {
     pub fn f64(seed: u64) -> Self {
         Self {
             rng: Rng::new(seed),
-            // Half a unit of the last place is lost where it is added.
+            // Larger than a rounding error, because adding the noise in `f64` rounds by half a unit in the last place.
             eps: 4.0 * f64::EPSILON,
             largest: f64::MAX,
             smallest: f64::MIN_POSITIVE,
@@ -152,13 +152,13 @@ impl Noise {
         (self.rng.bits() >> 11) as f64 / (1u64 << 52) as f64 - 1.0
     }
 
-    /// `value`, off by what rounding numbers of size `size` does.
+    /// `value` with a random rounding error of numbers of size `size`.
     fn round(&mut self, value: f64, size: f64) -> f64 {
         let value = value + self.eps * size * self.unit();
         if value.abs() > self.largest {
             value.signum() * f64::INFINITY
         } else if value.abs() < self.smallest * if self.flushes { 1.0 } else { self.eps } {
-            // The least number that is not 0 is about `eps` of the least one of all digits.
+            // The smallest subnormal number is about `eps` times the smallest normal number.
             0.0
         } else {
             value
@@ -166,8 +166,7 @@ impl Noise {
     }
 }
 
-/// An expression prepared for being evaluated at many points, as it stands: unlike a formula it is
-/// not simplified.
+/// An expression that is prepared for evaluation at many points. Unlike a formula it is not simplified.
 pub struct Tape(Vec<(Expr, Vec<usize>)>);
 
 impl Tape {
@@ -181,15 +180,15 @@ impl Tape {
         Self(order.iter().map(|e| (e.clone(), args(e))).collect())
     }
 
-    /// The value.
+    /// The value of the expression.
     pub fn evaluate(&self, leaf: &dyn Fn(&Var) -> Vec<f64>) -> Vec<f64> {
         let mut values = self.values(leaf, None);
         values.pop().expect("an expression has a node")
     }
 
-    /// How far rounding errors move each component of the value. Infinite where they may decide what it is: where a
-    /// function jumps, or a value on the way is ill-conditioned, whatever becomes of that. A minimum or a mask may
-    /// hide it in some evaluations and not in others.
+    /// How far rounding errors move each component of the value. Infinite if rounding may decide the value: where a
+    /// function jumps, or where an intermediate value is ill-conditioned. That counts even if a minimum or a mask hides
+    /// the intermediate value, because it may hide it in some evaluations and not in others.
     pub fn wobble(&self, leaf: &dyn Fn(&Var) -> Vec<f64>, noise: &mut Noise) -> Vec<f64> {
         let exact = self.values(leaf, None);
         let mut doubt = self.jumps(&exact, 1e3 * noise.eps);
@@ -204,7 +203,8 @@ impl Tape {
             }
             let root = self.0.len() - 1;
             for ((moved, exact), other) in moved.iter_mut().zip(&exact[root]).zip(&others[root]) {
-                // Infinities and NaN that agree are not moved; others are in doubt.
+                // Infinities and NaN in both evaluations do not move. If only one is finite, the component is in doubt
+                // already.
                 if exact.is_finite() && other.is_finite() {
                     *moved = moved.max((exact - other).abs());
                 }
@@ -220,7 +220,7 @@ impl Tape {
         moved
     }
 
-    /// Which components are functions that jump within a relative `step` of their arguments.
+    /// Marks the components whose function jumps within a relative `step` of its arguments.
     fn jumps(&self, values: &[Vec<f64>], step: f64) -> Vec<Vec<bool>> {
         let jumps = |((expr, args), own): (&(Expr, Vec<usize>), &Vec<f64>)| -> Vec<bool> {
             let Node::Scalar(op, _) = expr.node() else {
@@ -236,7 +236,7 @@ impl Tape {
         self.0.iter().zip(values).map(jumps).collect()
     }
 
-    /// Makes doubtful what is made of doubtful components.
+    /// Marks everything that is computed from doubtful components as doubtful.
     fn spread(&self, doubt: &mut [Vec<bool>]) {
         for (node, (expr, args)) in self.0.iter().enumerate() {
             let (before, own) = doubt.split_at_mut(node);
@@ -266,7 +266,7 @@ impl Tape {
         mut noise: Option<&mut Noise>,
     ) -> Vec<Vec<f64>> {
         let mut values: Vec<Vec<f64>> = Vec::with_capacity(self.0.len());
-        // Operands are exact in F64.
+        // Operands are rounded only for precisions below F64.
         let rounds = noise.as_ref().is_some_and(|noise| noise.eps > 1e-10);
         for (expr, args) in &self.0 {
             let mut rounded = |value: f64, size: f64| match &mut noise {
@@ -313,8 +313,8 @@ impl Tape {
     }
 }
 
-/// Whether the value of an operation that jumps does so within a relative `step` of an argument, so that
-/// rounding would decide.
+/// Whether the value of an operation jumps within a relative `step` of an argument, so that rounding could decide the
+/// value.
 fn jumps_near(
     op: burn_lazy_kernels::catalogue::ScalarOp,
     args: &[f64],
@@ -324,11 +324,11 @@ fn jumps_near(
     use burn_lazy_kernels::catalogue::ScalarOp;
 
     if let ScalarOp::Equal | ScalarOp::NotEqual = op {
-        // The value is another one at a single point, which both sides of it do not show.
+        // The value differs at a single point only, so the values on both sides do not show a jump.
         let (a, b) = (args[0], args[1]);
         return (a - b).abs() <= step * a.abs().max(1.0);
     }
-    // Steps of 1 are no small part of large numbers.
+    // A jump of 1 is a small part of a large number, so rounding functions have a limit of their own.
     let jump = match op {
         ScalarOp::Round | ScalarOp::Floor | ScalarOp::Ceil => 0.5,
         _ => 1e-3 * value.abs().max(1.0),
@@ -341,8 +341,8 @@ fn jumps_near(
     op.domain().jumps && (0..args.len()).any(|k| moved(k, step) || moved(k, -step))
 }
 
-/// Units in the last place that a function may be off beyond its rounding: what the graphics
-/// standards allow an exponential.
+/// The error in units in the last place that a function may have beyond its rounding. For the exponential it is what
+/// the graphics standards allow.
 fn condition(op: burn_lazy_kernels::catalogue::ScalarOp, arg: f64) -> f64 {
     match op {
         burn_lazy_kernels::catalogue::ScalarOp::Exp => 2.0 + 2.0 * arg.abs(),
@@ -350,7 +350,7 @@ fn condition(op: burn_lazy_kernels::catalogue::ScalarOp, arg: f64) -> f64 {
     }
 }
 
-/// Whether two values agree up to `tolerance`; infinities and NaN agree with themselves.
+/// Whether two values agree up to `tolerance`. Infinities and NaN agree only with themselves.
 pub fn agree(got: f64, want: f64, tolerance: f64) -> bool {
     if want.is_finite() {
         (got - want).abs() <= tolerance

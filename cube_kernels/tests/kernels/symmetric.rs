@@ -1,5 +1,4 @@
-//! Which sums over points and themselves evaluate each pair once, and how that is planned; nothing is
-//! launched.
+//! Which sums over pairs of points of one set evaluate each pair once, and how that is planned. Nothing is launched.
 
 use burn_lazy_kernels::{
     Accumulation, Axis, Expr, Formula, Precision, Program, ReductionKind, Spec, Symmetric, Wanted,
@@ -13,8 +12,8 @@ use crate::{
     support::{Rng, gaussian, p, s, x, y},
 };
 
-/// The lowered forms of `expr`, where the operands 0 and 1 are the same points, and the weights of columns
-/// have other numbers.
+/// The lowered program of `expr`, and its symmetry. The operands 0 and 1 are the same points. Weights of columns have
+/// other ids.
 fn lower(expr: &Expr) -> (Program, Symmetric) {
     let (formula, leaves) = Formula::new(expr);
     let tensors: Vec<u64> = leaves.iter().filter(|v| !v.scalar).map(|v| v.id).collect();
@@ -84,7 +83,7 @@ fn taken(expr: &Expr) -> bool {
     .is_some()
 }
 
-/// Symmetric kernels: those that are ready made, their parameters, and masks.
+/// Symmetric kernels: the ready-made ones, kernels with parameters, and masks.
 pub fn kernels() -> Vec<Expr> {
     let (x, y) = (x(0, 3), y(1, 3));
     let difference = || x.clone() - y.clone();
@@ -140,7 +139,7 @@ fn both_entries_of_a_symmetric_kernel_are_one() {
 
 #[test]
 fn what_both_entries_share_is_computed_once() {
-    // The gradient of a sum by the points, and weights of rows.
+    // The gradient of a sum by the points, and a sum with weights of rows.
     let (x, y) = (x(0, 3), y(1, 3));
     let kernel = (-x.sqdist(&y)).exp();
     assert!(taken(&(kernel.clone() * (x.clone() - y.clone()))));
@@ -170,7 +169,7 @@ fn formulas_without_symmetry_are_reduced_as_before() {
 fn only_known_rows_are_columns() {
     let (formula, _) = Formula::new(&gaussian(3, 1));
     assert_eq!(Symmetric::new(&formula, Axis::J, &[0, 1, 2]), None);
-    // Two rows, and a parameter, that are the same.
+    // Two rows and a parameter that are the same tensor.
     let expr = (x(0, 2) + x(1, 2) + p(2, 2)).dot(&y(3, 2));
     let (formula, _) = Formula::new(&expr);
     assert_eq!(Symmetric::new(&formula, Axis::J, &[0, 0, 0, 3]), None);
@@ -187,7 +186,7 @@ fn parities_are_those_of_the_functions() {
         let (mut even, mut odd) = (true, true);
         for value in rng.vec(100, -high.abs().max(low.abs()), high.abs().max(low.abs())) {
             let [there, opposite] = [value, -value].map(|value| op.host(&[value]));
-            // What is undefined on one side has no parity.
+            // A function that is undefined on one side has no parity.
             even &= there == opposite || (there.is_nan() && opposite.is_nan());
             odd &= there == -opposite || (there.is_nan() && opposite.is_nan());
         }
@@ -259,7 +258,7 @@ fn plans_are_for_large_sums_on_processors() {
         ..large
     };
     assert!(!plan(&cpu, Accumulation::Blocks, folded));
-    // The sums of many units would take too much memory.
+    // The buffers for the sums of many units would take too much memory.
     let many = Device {
         cores: Some(64),
         ..cpu

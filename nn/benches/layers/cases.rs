@@ -1,4 +1,4 @@
-//! What is measured.
+//! The cases that are measured.
 
 use std::fmt;
 
@@ -7,25 +7,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::{contender::Call, losses, processes};
 
-/// The contenders of this program that are no layers of this crate.
+/// The contenders of this program other than the layers of this crate.
 pub const OWN_PEERS: [&str; 2] = ["burn", "pair by pair"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Layer {
-    /// The Sinkhorn divergence of two clouds, with the gradients by both.
+    /// The Sinkhorn divergence of two clouds, with its gradients by both clouds.
     SamplesLoss,
-    /// Eight heads, with the gradients by queries, keys and values.
+    /// Attention with eight heads, with the gradients by queries, keys and values.
     Attention,
-    /// A marginal likelihood, with the gradients by its parameters.
+    /// A marginal likelihood, with its gradients by the parameters.
     GaussianProcess,
     KernelRidge,
     Falkon,
-    /// The loss of pairs of representations, with the gradients by both.
+    /// The contrastive loss of pairs of representations, with its gradients by both sides.
     Contrastive,
-    /// With the gradients by representations and weights of classes.
+    /// Cross-entropy of a linear layer, with its gradients by the representations and by the weights of the classes.
     LinearCrossEntropy,
-    /// The squared distances of two clouds, with the gradients by both.
+    /// The Chamfer loss of two clouds, with its gradients by both clouds.
     Chamfer,
 }
 
@@ -47,9 +47,9 @@ impl Layer {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Case {
     pub layer: Layer,
-    /// Points, or the length of a sequence.
+    /// The number of points, or the length of a sequence.
     pub n: usize,
-    /// Classes or centres; 0 where there are none.
+    /// The number of classes or centres; 0 for layers without them.
     pub m: usize,
     pub d: usize,
     pub causal: bool,
@@ -87,7 +87,7 @@ impl Case {
         }
     }
 
-    /// As they stand in a table.
+    /// The sizes as text for the table.
     pub fn sizes(&self) -> String {
         let mut text = format!("N = {}, D = {}", self.n, self.d);
         match (self.layer, self.m) {
@@ -101,7 +101,7 @@ impl Case {
         text
     }
 
-    /// The call by which a contender of this program computes it.
+    /// The call by which a contender of this program computes the case.
     pub fn call(&self, contender: &str, device: &Device) -> Option<Call> {
         let tracked = device.clone().autodiff();
         match (self.layer, contender) {
@@ -118,7 +118,7 @@ impl Case {
     }
 }
 
-/// All cases, in the order in which they run. Where a peer would take many minutes, it is only in a smaller one.
+/// All cases, in the order in which they run. A peer that would take many minutes has only the smaller cases.
 pub fn cases() -> Vec<Case> {
     let mut cases = vec![
         Case::new(Layer::SamplesLoss, 500, 3, &["numpy", "pot"]).quick(),

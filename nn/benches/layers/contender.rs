@@ -1,4 +1,4 @@
-//! Measurements, each in a process of its own.
+//! Measurements, each in its own process.
 
 use std::{
     env,
@@ -13,27 +13,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::{cases::Case, memory};
 
-/// What a call gives, on the device.
+/// The result of a call, on the device.
 pub struct Outcome {
     /// The value of a loss or a likelihood, or a part of an output.
     pub value: Tensor<1>,
-    /// A part of the gradients, where there are some.
+    /// A part of the gradients. `None` for calls without gradients.
     pub gradient: Option<Tensor<1>>,
 }
 
 /// A call that is measured, with its operands on the device.
 pub type Call = Box<dyn Fn() -> Outcome>;
 
-/// What was measured.
+/// The measurements of one contender.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Measured {
     /// Seconds of the first call.
     pub first: f64,
-    /// Seconds of those after it. There are none where the first call took long.
+    /// Seconds of each later call. Empty if the first call took long.
     pub samples: Vec<f64>,
     pub value: Vec<f64>,
     pub gradient: Vec<f64>,
-    /// By how many bytes the resident set grew over its size before the first call, at most.
+    /// The growth of the resident set from its size before the first call to its peak, in bytes.
     pub memory: Option<u64>,
 }
 
@@ -49,10 +49,10 @@ impl Measured {
     }
 }
 
-/// A first call longer than this is not repeated.
+/// A first call that takes longer than this many seconds is not repeated.
 const LONG: f64 = 30.0;
 
-/// Repeats a call for about so many seconds after a first one.
+/// Calls once, then repeats the call for about `seconds` seconds.
 pub fn measure(call: &dyn Fn() -> Outcome, seconds: f64) -> Measured {
     let device = Device::default();
     let timed = || {
@@ -79,11 +79,11 @@ pub fn measure(call: &dyn Fn() -> Outcome, seconds: f64) -> Measured {
     }
 }
 
-/// Who runs a case.
+/// The program that runs a case.
 pub enum Contender<'a> {
-    /// This program, by one of its names for a way to compute.
+    /// This program, with the name of one of its ways to compute.
     Own(&'a str),
-    /// A library of Python.
+    /// A Python library.
     Python {
         name: &'a str,
         python: &'a Path,

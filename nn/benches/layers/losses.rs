@@ -1,4 +1,4 @@
-//! Losses and attention, each forward and backward.
+//! Losses and attention, forward and backward.
 
 use burn::{
     module::Param,
@@ -24,7 +24,7 @@ const HEADS: usize = 8;
 
 const TEMPERATURE: f64 = 0.07;
 
-/// A loss of two operands, with the gradients by both.
+/// A loss of two operands, with its gradients by both.
 fn of_two(
     operands: [Tensor<2>; 2],
     loss: impl Fn(Tensor<2>, Tensor<2>) -> Tensor<1> + 'static,
@@ -58,7 +58,7 @@ pub fn chamfer(case: &Case, device: &Device) -> Call {
 pub fn contrastive(case: &Case, way: &str, device: &Device) -> Option<Call> {
     let shape = [case.n, case.d];
     let a = centred(0, shape, device);
-    // Partners are alike.
+    // The two sides of a pair are correlated.
     let b = a.clone() * 0.5 + centred(1, shape, device);
     let loss = ContrastiveLossConfig::new()
         .with_temperature(TEMPERATURE)

@@ -1,7 +1,7 @@
-//! The layers beside their peers, on the device that `BURN_DEVICE` selects: `cargo xtask bench layers`, which also sets
-//! the peers up. Without `--python` there are only those that are written with Burn.
+//! Compares the layers with their peers, on the device that `BURN_DEVICE` selects: `cargo xtask bench layers`, which
+//! also installs the peers. Without `--python` only the peers that are written with Burn are measured.
 //!
-//! Each contender runs each case in a fresh process, so that its memory can be told.
+//! Each contender runs each case in a fresh process, so that its memory can be measured.
 
 mod cases;
 mod contender;
@@ -28,28 +28,28 @@ use report::Row;
 
 #[derive(Parser)]
 struct Options {
-    /// A few small cases
+    /// Only a few small cases
     #[arg(long)]
     quick: bool,
-    /// Only layers whose names begin so
+    /// Only layers whose names begin with one of these, separated by commas
     #[arg(long)]
     only: Option<String>,
-    /// The Python that has the peers
+    /// The Python interpreter that has the peers installed
     #[arg(long)]
     python: Option<PathBuf>,
-    /// Only these peers
+    /// Only these peers, separated by commas
     #[arg(long, value_delimiter = ',')]
     peers: Vec<String>,
-    /// Where the results go, an object a line
+    /// The file for the results, with one JSON object a line
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Only run this case, and print what was measured
+    /// Only run this case, and print its measurement
     #[arg(long, hide = true, requires = "contender")]
     case: Option<String>,
-    /// What runs it
+    /// The contender that runs the case
     #[arg(long, hide = true, requires = "case")]
     contender: Option<String>,
-    /// For about how many seconds a call is repeated
+    /// The number of seconds for which a call is repeated
     #[arg(long, hide = true, default_value_t = 3.0)]
     seconds: f64,
     /// Passed by cargo
@@ -71,9 +71,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     compare(&options)
 }
 
-/// Runs all cases that are wanted, and prints a table.
+/// Runs all selected cases and prints a table.
 fn compare(options: &Options) -> Result<(), Box<dyn Error>> {
-    // Where cargo says that the package is, else where it was when this was built.
+    // Cargo says where the package is; without cargo it is where it was when this was built.
     let package = env::var_os("CARGO_MANIFEST_DIR");
     let package = package.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
     let script = Path::new(&package).join("benches/layers/peers.py");

@@ -1,8 +1,8 @@
-//! The memory of this process, as Linux tells it.
+//! The memory of this process, as Linux reports it.
 
 use std::fs;
 
-/// The bytes of a line of `/proc/self/status`.
+/// The value of a line of `/proc/self/status` in bytes.
 fn bytes(name: &str) -> Option<u64> {
     let text = fs::read_to_string("/proc/self/status").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
@@ -10,13 +10,13 @@ fn bytes(name: &str) -> Option<u64> {
     Some(number.parse::<u64>().ok()? * 1024)
 }
 
-/// Begins to look for the largest resident set anew; its size now.
+/// Resets the peak of the resident set. Returns its present size.
 pub fn reset_peak() -> Option<u64> {
     fs::write("/proc/self/clear_refs", "5").ok()?;
     bytes("VmRSS")
 }
 
-/// The largest resident set since then.
+/// The peak of the resident set since the last reset.
 pub fn peak() -> Option<u64> {
     bytes("VmHWM")
 }

@@ -22,8 +22,7 @@ fn kernel(device: &Device) -> Rbf {
         .init(device)
 }
 
-/// The logarithm of the marginal likelihood, with the gradients by the logarithms of the variance, of the length scale
-/// and of the noise.
+/// The log marginal likelihood, with its gradients by the logarithms of the variance, the length scale and the noise.
 pub fn likelihood(case: &Case, device: &Device) -> Call {
     let [x, t] = observations([case.n, case.d], device);
     let kernel = ScaleConfig::new()
@@ -55,7 +54,7 @@ pub fn likelihood(case: &Case, device: &Device) -> Call {
     })
 }
 
-/// The predictions of a fit at new points.
+/// Kernel ridge regression: a fit, and its predictions at new points.
 pub fn ridge(case: &Case, device: &Device) -> Call {
     let [x, t] = observations([case.n, case.d], device);
     let (kernel, at) = (kernel(device), at(case, device));
@@ -66,7 +65,7 @@ pub fn ridge(case: &Case, device: &Device) -> Call {
     })
 }
 
-/// The same with a few centres.
+/// Falkon: a fit with a few centres, and its predictions at new points.
 pub fn falkon(case: &Case, device: &Device) -> Call {
     let [x, t] = observations([case.n, case.d], device);
     let (kernel, at) = (kernel(device), at(case, device));
@@ -77,7 +76,7 @@ pub fn falkon(case: &Case, device: &Device) -> Call {
     })
 }
 
-/// New points.
+/// New points, at which predictions are made.
 fn at(case: &Case, device: &Device) -> Tensor<2> {
     fractions(2, [64, case.d], device)
 }

@@ -1,4 +1,4 @@
-//! Results as rows of a table and as objects.
+//! Results as rows of a table and as JSON objects.
 
 use std::fmt;
 
@@ -6,30 +6,31 @@ use serde::Serialize;
 
 use crate::{cases::Case, contender::Measured};
 
-/// What stands above the rows.
+/// The head of the table.
 pub const HEAD: &str = "| layer | sizes | by | time | first call | memory | value differs by | gradient by | \
 times as long |\n|---|---|---|---|---|---|---|---|---|";
 
-/// A case as one contender ran it.
+/// The result of one contender for a case.
 #[derive(Debug, Serialize)]
 pub struct Row {
     layer: &'static str,
     sizes: String,
     contender: String,
-    /// The median.
+    /// The median time of a call.
     seconds: f64,
     first_call_s: f64,
-    /// By how many bytes the resident set of the process grew.
+    /// The growth of the resident set of the process in bytes.
     memory: Option<u64>,
-    /// The norm of the difference to this crate's value, relative to that of the value.
+    /// The norm of the difference from the value of this crate, relative to the norm of the
+    /// contender's value.
     value_difference: Option<f64>,
     gradient_difference: Option<f64>,
-    /// How many times this crate's time it is.
+    /// The time of the contender divided by the time of this crate.
     ratio: Option<f64>,
 }
 
 impl Row {
-    /// This crate's.
+    /// The row of this crate.
     pub fn own(case: &Case, own: &Measured) -> Self {
         Self {
             layer: case.layer.name(),
@@ -44,7 +45,7 @@ impl Row {
         }
     }
 
-    /// That of a peer, beside this crate's.
+    /// The row of a peer, with its differences from this crate.
     pub fn peer(case: &Case, name: &str, peer: &Measured, own: &Measured) -> Self {
         Self {
             contender: name.into(),
@@ -56,7 +57,7 @@ impl Row {
     }
 }
 
-/// The relative difference of vectors; NaN if they have other lengths, none if they are empty.
+/// The relative difference of two vectors. NaN if their lengths differ, `None` if both are empty.
 fn difference(own: &[f64], other: &[f64]) -> Option<f64> {
     if own.is_empty() && other.is_empty() {
         return None;
@@ -91,7 +92,7 @@ impl fmt::Display for Row {
     }
 }
 
-/// A number of seconds with its unit.
+/// A time in seconds as text with its unit.
 fn time(seconds: f64) -> String {
     match seconds < 1.0 {
         true => format!("{:.1} ms", seconds * 1e3),

@@ -1,5 +1,5 @@
-//! What the examples share: checks and data as those of `burn-lazy`, an option for a picture, and a fit.
-#![allow(dead_code, unused_imports)] // No example uses all of it.
+//! What the examples share: the checks and data of the examples of `burn-lazy`, an option for a picture, and a fit.
+#![allow(dead_code, unused_imports)] // Each example uses only a part of this module.
 
 #[path = "../../../examples/common/mod.rs"]
 mod checks;
@@ -27,12 +27,12 @@ pub fn option(name: &str) -> Result<Option<String>, String> {
     }
 }
 
-/// The file of `--picture FILE`, into which the program draws.
+/// The file of the option `--picture FILE`, into which the program draws.
 pub fn picture_file() -> Result<Option<PathBuf>, String> {
     Ok(option("--picture")?.map(PathBuf::from))
 }
 
-/// A sequence of places that fill the unit square evenly, from the `first` one on (Roberts, "The unreasonable
+/// The places `first..first + count` of a sequence that fills the unit square evenly (Roberts, "The unreasonable
 /// effectiveness of quasirandom sequences", 2018).
 pub fn unit_square(first: usize, count: usize) -> Vec<[f64; 2]> {
     let place = |k: usize| {
@@ -47,8 +47,7 @@ pub fn tensor_of(points: &[[f64; 2]], device: &Device) -> Tensor<2> {
     Tensor::from_data(TensorData::new(values, [points.len(), 2]), device)
 }
 
-/// The process with the parameters at which its marginal likelihood is largest, as far as L-BFGS comes in so many
-/// steps.
+/// The process after at most `steps` steps of L-BFGS, which maximises the marginal likelihood.
 pub fn fit<K: Kernel>(
     process: ExactGp<K>,
     x: &Tensor<2>,

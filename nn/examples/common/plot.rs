@@ -1,4 +1,5 @@
-//! Pictures in one style: a white ground, letters of 12 pixels, and colours that everyone can tell apart.
+//! Pictures in one style: a white background, letters of 12 pixels, and colours that colour-blind readers can tell
+//! apart.
 
 use std::{error::Error, fs, ops::Range, path::Path};
 
@@ -10,10 +11,10 @@ use plotters::{
 
 pub use plotters::prelude;
 
-/// What a picture is wide, in pixels.
+/// The width of a picture in pixels.
 pub const WIDTH: u32 = 720;
 
-/// Colours that do not need full sight of colours (Okabe and Ito, "Color universal design", 2008): blue, vermilion,
+/// Colours that colour-blind readers can tell apart (Okabe and Ito, "Color universal design", 2008): blue, vermilion,
 /// green, orange, purple.
 pub const PALETTE: [RGBColor; 5] = [
     RGBColor(0, 114, 178),
@@ -23,20 +24,20 @@ pub const PALETTE: [RGBColor; 5] = [
     RGBColor(204, 121, 167),
 ];
 
-/// What a picture may take in a file, in bytes.
+/// The largest size of the file of a picture in bytes.
 const LIMIT: usize = 60_000;
 
-/// Where it is drawn.
+/// The area that is drawn on.
 pub type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// Axes with even steps.
+/// A chart with linear axes.
 pub type Chart<'a, 'b> =
     ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
-/// Axes whose steps are factors.
+/// A pair of logarithmic axes.
 pub type Logarithmic = Cartesian2d<LogCoord<f64>, LogCoord<f64>>;
 
-/// Whether something was drawn.
+/// The result of drawing, which may fail.
 pub type Drawn = Result<(), Box<dyn Error>>;
 
 /// Writes the picture of the given height that `paint` draws.
@@ -63,17 +64,17 @@ pub fn letters(anchor: HPos) -> TextStyle<'static> {
     ("sans-serif", 12).into_text_style(&(1, 1)).pos(anchor)
 }
 
-/// Writes text with its left end, or what the anchor says, at a place.
+/// Writes text at a place. The place is the left end of the text, its middle or its right end, as `anchor` says.
 pub fn write(area: &Area<'_>, text: &str, at: (i32, i32), anchor: HPos) -> Drawn {
     Ok(area.draw_text(text, &letters(anchor), at)?)
 }
 
-/// A number without more digits than it takes.
+/// A number rounded to six decimals, without trailing zeros.
 fn number(value: &f64) -> String {
     format!("{}", (value * 1e6).round() / 1e6)
 }
 
-/// Axes below a title.
+/// Draws linear axes below a title.
 pub fn chart<'a, 'b>(
     area: &'a Area<'b>,
     title: &str,
@@ -101,7 +102,7 @@ pub fn chart<'a, 'b>(
     Ok(chart)
 }
 
-/// Axes below a title, on which equal factors have equal lengths. Labels across are powers of 2.
+/// Draws logarithmic axes below a title. The labels of the horizontal axis are powers of 2.
 pub fn logarithmic<'a, 'b>(
     area: &'a Area<'b>,
     title: &str,
@@ -127,7 +128,7 @@ pub fn logarithmic<'a, 'b>(
     Ok(chart)
 }
 
-/// The names of the series of a chart, in its upper left corner.
+/// Draws the names of the series of a chart in its upper left corner.
 pub fn legend<'a, 'b: 'a, X: Ranged, Y: Ranged>(
     chart: &mut ChartContext<'a, SVGBackend<'b>, Cartesian2d<X, Y>>,
 ) -> Drawn {
@@ -141,7 +142,7 @@ pub fn legend<'a, 'b: 'a, X: Ranged, Y: Ranged>(
     Ok(())
 }
 
-/// A colour from dark blue (0) by green to yellow (1), as bright as the number is large.
+/// A colour from dark blue (0) through green to yellow (1). Larger numbers have brighter colours.
 pub fn ramp(part: f64) -> RGBColor {
     const STOPS: [[f64; 3]; 5] = [
         [68.0, 1.0, 84.0],
@@ -159,8 +160,8 @@ pub fn ramp(part: f64) -> RGBColor {
     RGBColor(mix(0), mix(1), mix(2))
 }
 
-/// The same picture in a smaller file: circles and rectangles that look the same and follow each other become one
-/// path.
+/// Makes the file of a picture smaller without changing the picture: circles and rectangles that look the same and
+/// follow each other become one path.
 fn compact(svg: &str) -> String {
     let mut out = String::with_capacity(svg.len());
     let mut open: Option<String> = None;
@@ -187,7 +188,7 @@ fn compact(svg: &str) -> String {
     out
 }
 
-/// The look and the outline of a filled circle or rectangle; none for any other line.
+/// The look and the outline of a filled circle or rectangle. `None` for any other line.
 fn shape(line: &str) -> Option<(String, String)> {
     let get = |name: &str| {
         let (_, rest) = line.split_once(&format!(" {name}=\""))?;
@@ -196,7 +197,7 @@ fn shape(line: &str) -> Option<(String, String)> {
     let fill = get("fill").filter(|fill| *fill != "none")?;
     let opacity = get("opacity")?;
     if line.starts_with("<circle") {
-        // A round cap of a line without length is a dot.
+        // A line of length zero with round caps is a dot.
         let (x, y, radius) = (get("cx")?, get("cy")?, get("r")?.parse::<u32>().ok()?);
         let look = format!(
             r#"stroke="{fill}" stroke-width="{}" stroke-linecap="round" opacity="{opacity}""#,

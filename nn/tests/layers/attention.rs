@@ -1,4 +1,4 @@
-//! Attention against its definition, and the layer against that of `burn-nn`.
+//! Attention against its definition, and the layer against the layer of `burn-nn`.
 
 use burn::{
     module::Module,
@@ -14,7 +14,8 @@ use burn_lazy_nn::attention::{
 
 use super::support::*;
 
-/// The sizes of a problem: batch, heads of queries and of keys, both lengths, components of keys and of values.
+/// The sizes of a problem: batch, heads of queries and of keys, numbers of queries and of keys, components of keys and
+/// of values.
 #[derive(Clone, Copy)]
 struct Sizes {
     batch: usize,
@@ -36,7 +37,7 @@ const SIZES: Sizes = Sizes {
     width: 2,
 };
 
-/// Queries, keys and values, and what scores are changed by.
+/// Queries, keys and values.
 struct Problem {
     sizes: Sizes,
     q: Vec<f64>,
@@ -82,7 +83,8 @@ impl Problem {
         ]
     }
 
-    /// The output, where `score` changes the scaled product of a batch, a head, a row and a column, and `None` hides it.
+    /// The expected output. `score` changes the scaled product for a batch, a head, a row and a column; with `None` the
+    /// pair is hidden. `quiet` adds 1 to each sum of exponentials.
     fn expected(&self, quiet: bool, score: &dyn Fn(f64, [usize; 4]) -> Option<f64>) -> Vec<f64> {
         let s = self.sizes;
         let mut out = Vec::new();
@@ -118,7 +120,8 @@ pub fn bools<const R: usize>(shape: [usize; R], hides: impl Fn(usize) -> bool) -
     Tensor::from_data(TensorData::new(values, shape), &device())
 }
 
-/// Attention with its score of a batch, a head, a row and a column.
+/// A name, attention with options, and what these options do to the scaled product for a batch, a head, a row and a
+/// column.
 type Case = (
     &'static str,
     Attention,
@@ -130,12 +133,12 @@ fn cases(dtype: DType) -> Vec<Case> {
     let device = device();
     let bias: Vec<f64> = Random::new(4).vec(s.heads * s.rows * s.columns);
     let biases = tensor(&bias, [1, s.heads, s.rows, s.columns], dtype, &device);
-    // How far the query stands behind the key.
+    // The distance of the query behind the key. It is negative if the key comes later.
     let behind = |[_, _, i, j]: [usize; 4]| (i + SIZES.columns - SIZES.rows) as i64 - j as i64;
-    // All keys of one query are hidden, and some of others.
+    // The mask hides all keys of one query, and some keys of others.
     let hides = |at: usize| at / 7 % 5 == 3 || at % 3 == 1;
     let mask = bools([s.batch, 1, s.rows, s.columns], hides);
-    // All keys of a batch are padding.
+    // All keys of one batch are padding.
     let pads = |at: usize| at / 7 == 1 || at % 7 > 4;
     let padding = bools([s.batch, s.columns], pads);
     let plain = Attention::new;
@@ -216,7 +219,7 @@ fn attention_is_that_of_its_definition() {
     }
 }
 
-/// Queries that stand before the first key see none.
+/// Queries that stand before the first key see no key.
 #[test]
 fn queries_that_see_nothing_give_zero_and_have_no_gradient() {
     let problem = Problem::new(Sizes {
@@ -444,9 +447,9 @@ fn dropout_keeps_the_mean_and_is_left_out_where_nothing_is_learned() {
     let values = host(out.clone());
     let mean = values.iter().sum::<f64>() / values.len() as f64;
     assert!((mean - 1.0).abs() < 0.02, "{mean}");
-    // Weights are left out one by one.
+    // Dropout leaves weights out one by one.
     assert!(values.iter().any(|value| (value - 1.0).abs() > 0.01));
-    // The backward pass finds the same weights again: the output is linear in the values.
+    // The backward pass finds the same weights again. As the output is linear in the values, the sums are equal.
     let gradients = out.sum().backward();
     let total: f64 = host(ones.grad(&gradients).expect("it is tracked"))
         .iter()
@@ -465,7 +468,7 @@ fn dropout_keeps_the_mean_and_is_left_out_where_nothing_is_learned() {
     assert_eq!(run(&layer, &x), run(&layer, &x));
 }
 
-/// Learns to copy the first entry of a sequence to all places.
+/// The layer learns to copy the first entry of a sequence to all positions.
 #[test]
 fn a_layer_learns() {
     let device = device().autodiff();

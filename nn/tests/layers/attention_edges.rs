@@ -1,4 +1,4 @@
-//! Attention of empty and long sequences, in other types and layouts, and wrong input.
+//! Attention of empty and long sequences, in other types and layouts, and with wrong input.
 
 use burn::{module::Module, prelude::*, store::ModuleRecord, tensor::DType};
 use burn_lazy_nn::{
@@ -83,7 +83,7 @@ fn windows_beyond_the_length_hide_nothing() {
         for (own, want) in window.iter().zip(&plain) {
             assert_close("window", own, want, 1e-6);
         }
-        // A window of 1 sees the own place alone, if there is one.
+        // With a window of 1 a query sees only the key at its own position, if there is one.
         let [q, k, v] = single(rows, columns);
         let out = host(Attention::new().window(1).forward(q, k, v.clone()));
         let values = host(v);
@@ -127,7 +127,7 @@ fn empty_batches_heads_and_sequences_give_empty_outputs() {
             assert!(host(out).iter().all(|value| *value == 0.0));
         }
     }
-    // What there is nothing to compute of is an error.
+    // Empty components, heads or lengths with nothing to compute are an error.
     for (q, k, v, text) in [
         (
             [1, 1, 2, 0],
@@ -190,7 +190,7 @@ fn halves_are_read_and_given() {
                 .bias(random([1, 2, 6, 6], 9, dtype, &device))
                 .quiet()
         };
-        // From the same rounded numbers.
+        // The expected values are computed from the same rounded numbers.
         let rounded = inputs(dtype).map(|x| tensor(&host(x), [1, 2, 6, 4], DType::F32, &device));
         let bias = random([1, 2, 6, 6], 9, dtype, &device);
         let bias = tensor(&host(bias), [1, 2, 6, 6], DType::F32, &device);
@@ -248,7 +248,7 @@ fn scores_far_from_zero_give_the_largest() {
     let [out, by_q, ..] = run(&Attention::new(), [q.clone(), k.clone(), v.clone()]);
     assert_eq!(out, [30.0, 10.0]);
     assert_eq!(by_q, [0.0, 0.0]);
-    // A query far from all keys attends to nothing, if it may.
+    // If attention is quiet, a query far from all keys attends to nothing.
     let far = Attention::new().quiet().scale(1e-4);
     let bias = tensor(&[-1e4; 6], [1, 1, 2, 3], DType::F32, &device);
     assert_eq!(host(far.bias(bias).forward(q, k, v)), [0.0, 0.0]);

@@ -1,4 +1,4 @@
-//! Attention where keys are hidden, NaN, biased or dropped.
+//! Attention with keys that are hidden, NaN, biased or dropped.
 
 use burn::{prelude::*, tensor::DType};
 use burn_lazy_nn::attention::Attention;
@@ -9,7 +9,7 @@ use super::{
     support::*,
 };
 
-/// A bias may hide keys, too, also all of them.
+/// A bias of minus infinity hides keys. It may hide all keys of a query.
 #[test]
 fn a_bias_of_minus_infinity_hides_as_a_mask_does() {
     for quiet in [false, true] {
@@ -89,14 +89,14 @@ fn what_is_not_hidden_is_seen_even_if_it_is_nan() {
     );
     assert!(out[2].is_nan() && out[3].is_nan());
     assert!([0, 1, 4, 5].iter().all(|at| out[*at].is_finite()));
-    // Hidden by a mask, it leaves no trace.
+    // A NaN that is hidden by a mask has no effect.
     let mask = bools([1, 1, 3, 3], |at| at == 4);
     let attention = Attention::new().mask(mask);
     let want = run(&attention, [q.clone(), k.clone(), v.clone()]);
     assert_eq!(run(&attention.bias(bias), [q, k, v]), want);
 }
 
-/// One query gives the dense weights of what dropout keeps: the output for unit vectors as values.
+/// With unit vectors as values, the output for a query is the row of weights that dropout keeps.
 #[test]
 fn dropout_leaves_out_its_share_and_gradients_are_those_of_what_is_kept() {
     let device = device().autodiff();
@@ -118,7 +118,7 @@ fn dropout_leaves_out_its_share_and_gradients_are_those_of_what_is_kept() {
             (count / total - (1.0 - p)).abs() < 5.0 * deviation,
             "{p}: {count}"
         );
-        // Heads that share keys leave out weights of their own, and so do batches and queries.
+        // Heads that share keys leave out different weights, and so do batches and queries.
         let parts: Vec<&[f64]> = weights.chunks(columns).collect();
         for (at, part) in parts.iter().enumerate() {
             assert!(parts[at + 1..].iter().all(|other| other != part), "{p}");
@@ -187,7 +187,7 @@ fn a_bias_that_is_shared_has_the_sum_of_the_gradients() {
     }
 }
 
-/// So many pairs that blocks are left out where the causal mask hides them.
+/// There are so many pairs here that blocks are left out where the causal mask hides them.
 #[test]
 fn long_sequences_have_the_gradients_of_stored_masks() {
     let (length, device) = (1100, device().autodiff());

@@ -1,4 +1,4 @@
-//! Gaussian processes against scikit-learn and differences of their own values.
+//! Gaussian processes against scikit-learn, and against differences of their own values.
 
 use burn::{
     optim::{AdamConfig, GradientsParams},
@@ -22,7 +22,7 @@ const VARIANCE: f64 = 1.7;
 const LENGTHS: [f64; 2] = [0.6, 1.1];
 const NOISE: f64 = 0.05;
 
-/// The settings of the reference, with which the parameter of the noise is its logarithm.
+/// The settings of the reference values. Without a lower bound the parameter of the noise is its logarithm.
 fn settings(inference: Inference) -> ExactGpConfig {
     ExactGpConfig::new()
         .with_mean(MeanConfig::Zero)
@@ -76,7 +76,8 @@ macro_rules! gradient {
     }};
 }
 
-/// Whether variances are the squares of deviations that differ by so much, relative to that of the process.
+/// Asserts that the standard deviations of two lists of variances differ by less than `tolerance`, relative to the
+/// standard deviation of the process.
 #[track_caller]
 fn assert_deviations(name: &str, variances: Vec<f64>, expected: &[f64], tolerance: f64) {
     let roots = |values: &[f64]| {
@@ -182,7 +183,7 @@ fn derivatives_by_points_targets_and_means_are_differences() {
     }
     let options = LikelihoodOptions::new().with_tolerance(1e-12);
     for inference in [Inference::Cholesky, Inference::Iterative] {
-        // The last ones are the offset and the slope of the mean.
+        // The last values are the offset and the slope of the mean.
         let all = [Random::new(1).vec(12 + 6), vec![0.3, -0.4, 0.2]].concat();
         let parts = |device: &Device, all: &[f64]| {
             let x = tensor(&all[..12], [6, 2], dtype, device);
@@ -212,7 +213,7 @@ fn derivatives_by_points_targets_and_means_are_differences() {
         let [offset, slope] = [process.mean.offset, process.mean.slope].map(Option::unwrap);
         assert_gradient(&name, &offset.val(), &gradients, &expected[18..19], 1e-6);
         assert_gradient(&name, &slope.val(), &gradients, &expected[19..], 1e-6);
-        // The determinant of the other is an estimate, whose probes change the value in another way than the
+        // With iterative inference the determinant is an estimate. Its probes change the value in another way than the
         // gradient.
         if inference == Inference::Cholesky {
             assert_gradient(&name, &x, &gradients, &expected[..12], 1e-6);
@@ -278,7 +279,7 @@ fn samples_have_the_mean_and_covariance_of_the_process() {
     let deviation = |i: usize| covariance[6 * i].sqrt();
     for i in 0..5 {
         for output in 0..2 {
-            // Five standard errors.
+            // The bound is five standard errors.
             let error = average(&|sample| centred(sample, i, output)).abs();
             let bound = 5.0 * deviation(i) / (count as f64).sqrt();
             assert!(error < bound, "mean {i} {output}: {error}, beyond {bound}");

@@ -1,4 +1,4 @@
-//! Gaussian processes of few, equal or extreme data, and wrong shapes.
+//! Gaussian processes with few, equal or extreme data, and with wrong shapes.
 
 use burn::{prelude::*, tensor::DType};
 use burn_lazy_nn::{
@@ -323,7 +323,7 @@ fn a_likelihood_gives_its_error_and_its_solution() {
     let errors = estimates
         .iter()
         .map(|own| (value(own) - value(&exact)) / own.standard_error);
-    // Squares of errors relative to the standard error, of which the mean is about 1.
+    // The mean of the squared errors, relative to the standard error. It is about 1.
     let mean = errors.map(|error| error * error).sum::<f64>() / 20.0;
     assert!((0.2..3.0).contains(&mean), "{mean}");
 
@@ -335,7 +335,7 @@ fn a_likelihood_gives_its_error_and_its_solution() {
         &host(exact.solution.clone()),
         1e-3,
     );
-    // A solution that is given is not improved.
+    // If a solution is given, it is not improved.
     let rough = LikelihoodOptions::new().with_tolerance(0.5);
     let same = given(Inference::Iterative, &rough, Some(exact.solution.clone()));
     assert_close("given", &host(same.solution), &host(exact.solution), 1e-6);

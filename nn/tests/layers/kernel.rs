@@ -1,4 +1,4 @@
-//! Kernels against scikit-learn, differences of their own values, and each other.
+//! Kernels against scikit-learn, against differences of their own values, and against each other.
 
 use burn::{
     prelude::*,
@@ -12,7 +12,8 @@ use super::{
     support::*,
 };
 
-/// Calls `$check` with each kernel: its name, what makes it, and its parameters in the order of the reference.
+/// Calls `$check` with each kernel: its name, the function that makes it, and its parameters in the order of the
+/// reference.
 macro_rules! each_kernel {
     ($check:ident $(, $argument:expr)*) => {
         $check("rbf", |o| ard_rbf(o), |k| vec![&k.length_scale] $(, $argument)*);
@@ -80,7 +81,7 @@ macro_rules! each_kernel {
     };
 }
 
-/// The same kernel, of which nothing is learned.
+/// Turns off the gradients of a kernel.
 trait Fixed: Module {
     fn fixed(self) -> Self {
         self.no_grad()
@@ -89,7 +90,7 @@ trait Fixed: Module {
 
 impl<M: Module> Fixed for M {}
 
-/// A parameter with a value for each coordinate.
+/// Sets a parameter to one value for each coordinate.
 fn set(parameter: &mut Positive, values: [f64; 2], options: TensorCreationOptions) {
     let raws = values.map(f64::ln).to_vec();
     let raws = Tensor::from_data(TensorData::new(raws, [1, 2]), options);
@@ -156,7 +157,7 @@ fn kernels_and_derivatives_by_parameters_are_those_of_scikit_learn() {
             let kernel = make(options(&device, dtype));
             let x = tensor(&numbers(&values["x"]), [7, 2], dtype, &device);
             let dense = matrix(&kernel, &x, &x);
-            // The angle of parallel points is the root of the rounding error of its cosine.
+            // The angle between parallel points is the square root of the rounding error of its cosine.
             let close = match name {
                 "arc-cosine 0" => tolerance.sqrt(),
                 _ => 2.0 * tolerance,
@@ -286,7 +287,7 @@ fn the_diagonal_is_that_of_the_matrix() {
                 &host(expected.clone()),
                 close,
             );
-            // The matrix has no gradient by an angle of 0.
+            // The matrix has no gradient where the angle is 0.
             if name.starts_with("arc") {
                 continue;
             }
@@ -312,7 +313,7 @@ fn the_diagonal_is_that_of_the_matrix() {
         }
     }
 
-    /// Values with a 1, relative to which all are compared.
+    /// Appends a 1, so that errors are relative to at least 1.
     fn one_and(mut values: Vec<f64>) -> Vec<f64> {
         values.push(1.0);
         values

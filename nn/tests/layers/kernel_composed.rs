@@ -1,4 +1,4 @@
-//! Kernels of some coordinates, and of features.
+//! Kernels of some coordinates, and kernels of features.
 
 use burn::{
     nn,

@@ -1,4 +1,4 @@
-//! Kernels where points or parameters are extreme, wrong shapes, and training.
+//! Kernels with extreme points or parameters, wrong shapes, and training.
 
 use burn::{
     module::Param,
@@ -30,7 +30,8 @@ fn positive_parameters_start_with_their_values_and_stay_between_bounds() {
         }
         let raw = free.raw.val();
         let gradients = free.value().sum().backward();
-        // The derivative of an exponential is the exponential.
+        // The parameter is the logarithm of the value, so the derivative of the value is the value
+        // itself.
         assert_gradient("by logarithm", &raw, &gradients, &values, tolerance);
 
         let above = PositiveConfig::new(vec![0.2])
@@ -135,7 +136,7 @@ fn points_that_do_not_fit_are_errors() {
     let expected = "dot: the inner dimensions 3 and 2 do not fit; left is x0 of symbolic shape (4, 1, 3) with `x0` of \
                     shape [4, 3]; right is y0 of symbolic shape (1, 5, 2) with `y0` of shape [5, 2]";
     assert_eq!(error(&plain, &x, &y), expected);
-    // Not broadcast either.
+    // Points with one component are not broadcast either.
     assert!(error(&plain, &one, &y).starts_with("dot: the inner dimensions 1 and 2 do not fit"));
 
     let ard = RbfConfig::new().with_ard(Some(2)).init(&device);

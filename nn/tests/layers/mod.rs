@@ -11,7 +11,7 @@ mod paths;
 mod reference;
 mod regression;
 mod svgp;
-// Shared with the tests of burn-lazy, of which not all is needed here.
+// Shared with the tests of burn-lazy. Not all of it is used here.
 #[allow(dead_code)]
 #[path = "../../../tests/backend/support.rs"]
 mod support;

@@ -1,4 +1,4 @@
-//! Spectra of kernels, and random functions of processes.
+//! Spectra of kernels, and random functions drawn from processes.
 
 use burn::{prelude::*, tensor::DType};
 use burn_lazy::LazyTensor;
@@ -29,7 +29,7 @@ fn frequencies_give_the_kernel() {
             let wave = |w: &[f64]| (w[0] * difference[0] + w[1] * difference[1]).cos();
             let sum: f64 = spectrum.frequencies().chunks(2).map(wave).sum();
             let own = spectrum.variance() * sum / count as f64;
-            // Five standard errors of cosines.
+            // The bound is five standard errors of a mean of cosines.
             let bound = 5.0 * spectrum.variance() / (2.0 * count as f64).sqrt();
             assert!(
                 (own - expected).abs() < bound,
@@ -75,7 +75,7 @@ fn frequencies_of_one_coordinate_are_those_of_cauchy() {
     let config = MaternConfig::new(Smoothness::Half).with_length_scale(1.0);
     let spectrum = config.init(&device()).spectrum(1, 4000, 0);
     let frequencies = spectrum.expect("it has one").frequencies().to_vec();
-    // The quartiles of the absolute values are the tangents of a quarter of the angles.
+    // The quartiles of the absolute values are the tangents of multiples of pi / 8.
     for quarter in [1.0, 2.0, 3.0] {
         let bound = (quarter * std::f64::consts::PI / 8.0).tan();
         let below = frequencies.iter().filter(|own| own.abs() < bound).count();
@@ -122,7 +122,7 @@ fn paths_have_the_mean_and_variance_of_the_process() {
     let x = points([-1.0, 0.0, 0.3], dtype, &device);
     let t = points([1.0, -0.5, 0.2], dtype, &device);
     let posterior = process.condition(x, t);
-    // The last one is far from all data.
+    // The last point is far from all data.
     let at = points([-0.7, 0.1, 1.0, 9.0], dtype, &device);
     let (mean, variance) = (posterior.mean(at.clone()), posterior.variance(at.clone()));
     let (mean, variance) = (host(mean), host(variance));

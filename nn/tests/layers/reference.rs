@@ -1,4 +1,4 @@
-//! Values of other programs, in `tests/data`, each file beside the script that made it.
+//! Values of other programs, in `tests/data`. Each file is next to the script that made it.
 
 use std::{fs, path::Path};
 
@@ -13,7 +13,7 @@ pub fn read(name: &str) -> Value {
     serde_json::from_str(&text).expect("the file is JSON")
 }
 
-/// The numbers of a list, or of lists of lists, in order.
+/// The numbers in a list, or in nested lists, in order.
 pub fn numbers(value: &Value) -> Vec<f64> {
     match value {
         Value::Array(values) => values.iter().flat_map(numbers).collect(),

@@ -1,4 +1,4 @@
-//! Regression with kernels against scikit-learn and dense computations.
+//! Kernel regression against scikit-learn and dense computations.
 
 use burn::{
     prelude::*,
@@ -44,13 +44,14 @@ fn dense(x: &Tensor<2>, y: &Tensor<2>) -> DMatrix<f64> {
     })
 }
 
-/// What the Nyström approximation with the centres of a fitted function predicts, by its closed form.
+/// The predictions of the Nyström approximation with the centres of a fitted function, in closed form.
 fn closed_form(fitted: &Falkon<Rbf>, [x, t, at]: &[Tensor<2>; 3], alpha: f64) -> Vec<f64> {
     let centers = fitted.points.val();
     let (k, between) = (dense(x, &centers), dense(&centers, &centers));
     let [points, outputs] = t.dims();
     let t = DMatrix::from_row_slice(points, outputs, &host(t.clone()));
-    // Least squares with the root of the penalty, whose condition is the root of that of the normal equations.
+    // Least squares with the square root of the penalty. The condition number is the square root of that of the normal
+    // equations.
     let root = between
         .cholesky()
         .expect("the centres differ")
@@ -166,7 +167,7 @@ fn all_points_as_centers_give_ridge_regression() {
 #[test]
 fn pivots_are_different_points_until_all_is_explained() {
     let device = device();
-    // Six points, of which three differ; a linear kernel of two coordinates has rank 2.
+    // Six points, but only three different ones. A linear kernel of two coordinates has rank 2.
     let x = [0.0, 1.0, 2.0, 0.5, 0.0, 1.0, 2.0, 0.5, 0.0, 1.0, -1.0, 1.0];
     let x = tensor(&x, [6, 2], DType::F32, &device);
     let t = tensor(&[1.0; 6], [6, 1], DType::F32, &device);
@@ -178,7 +179,7 @@ fn pivots_are_different_points_until_all_is_explained() {
     let fitted = config.fit(LinearConfig::new().init(&device), many, ones);
     assert_eq!(fitted.points.val().dims(), [2, 2]);
 
-    // Equal centres are no problem either.
+    // Equal centres are allowed.
     let uniform = FalkonConfig::new(6, 1e-3).fit(rbf(&device, DType::F32), x.clone(), t.clone());
     let exact = KernelRidgeConfig::new(6e-3).fit(rbf(&device, DType::F32), x.clone(), t);
     let expected = host(exact.predict(x.clone()));

@@ -64,7 +64,8 @@ fn bounds_and_predictions_are_those_of_numpy() {
     let [inducing, mean, root, x] = stored();
     for (dtype, tolerance) in dtypes() {
         let device = device();
-        // The covariance of the inducing points is inverted, whose condition is some thousands.
+        // The covariance of the inducing points is inverted, and its condition number is some
+        // thousands.
         let close = tolerance.max(1e-11) * 100.0;
         let x: Tensor<2> = tensor(&x, [8, 2], dtype, &device);
         for (name, likelihood) in EACH {
@@ -72,7 +73,7 @@ fn bounds_and_predictions_are_those_of_numpy() {
             let t = tensor(&numbers(&values[name]["t"]), [8, 1], dtype, &device);
             let elbo = process.elbo(x.clone(), t, TOTAL);
             assert_eq!(elbo.dtype(), dtype);
-            // Twenty points of quadrature give this much.
+            // The error of a quadrature with twenty points.
             let quadrature = if name == "bernoulli" { 1e-6 } else { 0.0 };
             let expected = numbers(&values[name]["elbo"]);
             assert_close(name, &host(elbo), &expected, close.max(quadrature));
@@ -177,7 +178,7 @@ fn the_best_distribution_at_all_points_gives_the_exact_process() {
             (-0.5 * square / (LENGTH * LENGTH)).exp() + if i == j { 1e-4 } else { 0.0 }
         });
         let factor = k.cholesky().expect("it is positive definite").l();
-        // The posterior of v, with the precision I + L^T L / s.
+        // The posterior of v has the precision I + L^T L / s.
         let precision = DMatrix::identity(8, 8) + factor.transpose() * &factor / NOISE;
         let covariance = precision.try_inverse().expect("it is positive definite");
         let t = DMatrix::from_column_slice(8, 1, &t);
@@ -199,7 +200,7 @@ fn the_best_distribution_at_all_points_gives_the_exact_process() {
             &LikelihoodOptions::new(),
         );
         let elbo = process.elbo(points.clone(), target.clone(), 8);
-        // The jitter is no noise for the exact process.
+        // The exact process has no jitter, so its values differ a little.
         let close = 2e-3;
         assert_close("bound", &host(elbo), &host(expected), close);
         let (mean, variance) = process.predict(points.clone());
@@ -251,7 +252,7 @@ fn transposed_tensors_permutations_and_batches_change_no_prediction() {
     .concat();
     assert_close("parts", &parts, &expected, 1e-5);
 
-    // A batch that is all points counts as often as it is said to.
+    // The terms of a batch are scaled to the given total number of points.
     let t: Tensor<2> = tensor(
         &[0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0],
         [8, 1],
@@ -310,7 +311,7 @@ fn training_tells_two_moons_apart() {
     let mut optimiser = AdamConfig::new().init();
     let mut bounds = Vec::new();
     for step in 0..40 {
-        // Every other point is a batch; both halves have both classes.
+        // Batches alternate between two halves of the points. Both halves have both classes.
         let batch: Vec<i64> = (0..60).filter(|k| k / 2 % 2 == step % 2).collect();
         let batch = Tensor::from_data(TensorData::new(batch, [30]), &device);
         let elbo = process.elbo(
@@ -388,7 +389,7 @@ fn wrong_data_and_settings_are_errors() {
     let expected = "`value` is 0, but must be finite and between the bounds";
     assert_eq!(refused(noise, two()), expected);
 
-    // Equal inducing points take jitter.
+    // Equal inducing points need jitter.
     let equal = || points(&[1.0, 1.0]);
     let predicted = SvgpConfig::new().init(kernel(), equal()).predict(two());
     assert!(host(predicted.1).iter().all(|value| value.is_finite()));
@@ -431,7 +432,7 @@ fn a_variance_of_zero_has_finite_derivatives() {
     let at = || tensor::<2>(&[0.0], [1, 1], dtype, &device);
     let config = SvgpConfig::new().with_jitter(0.0);
     let config = config.with_likelihood(LikelihoodConfig::Bernoulli);
-    // Points that are computed may be inducing points, too.
+    // Inducing points may be computed tensors.
     let computed = (at().require_grad() + 1.0) - 1.0;
     let mut process = config.init(rbf(1.0, &device, dtype), computed);
     process.variational_root = Param::from_tensor(tensor(&[-60.0], [1, 1], dtype, &device));

@@ -1,11 +1,11 @@
-//! Contexts, streams and events. What is queued has run when the call returns, so that there is nothing to wait for.
+//! Contexts, streams and events. Each call does its work before it returns, so that there is nothing to wait for.
 
 use std::time::Instant;
 
 use super::device::{Handle, give};
 use super::{INVALID_VALUE, NOT_SUPPORTED, SUCCESS, Status};
 
-/// Any address that is not null.
+/// A handle that is not null. Nothing reads what it points to.
 fn some_handle() -> Handle {
     std::ptr::without_provenance_mut(64)
 }
@@ -113,11 +113,11 @@ pub extern "C" fn cuEventCreate(event: *mut *mut Instant, _: u32) -> Status {
 ///
 /// # Safety
 ///
-/// The event comes from [`cuEventCreate`] and is not used any more.
+/// The event comes from [`cuEventCreate`] and is not used afterwards.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuEventDestroy_v2(event: *mut Instant) -> Status {
     if !event.is_null() {
-        // SAFETY: as said above.
+        // SAFETY: as the caller promises.
         drop(unsafe { Box::from_raw(event) });
     }
     SUCCESS
@@ -152,7 +152,7 @@ pub unsafe extern "C" fn cuEventElapsedTime(
     from: *const Instant,
     to: *const Instant,
 ) -> Status {
-    // SAFETY: as said above.
+    // SAFETY: as the caller promises.
     let (Some(from), Some(to)) = (unsafe { from.as_ref() }, unsafe { to.as_ref() }) else {
         return INVALID_VALUE;
     };
@@ -164,13 +164,13 @@ pub unsafe extern "C" fn cuEventElapsedTime(
 ///
 /// # Safety
 ///
-/// As for [`cuEventElapsedTime`].
+/// The same as for [`cuEventElapsedTime`].
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuEventElapsedTime_v2(
     milliseconds: *mut f32,
     from: *const Instant,
     to: *const Instant,
 ) -> Status {
-    // SAFETY: as said above.
+    // SAFETY: as the caller promises.
     unsafe { cuEventElapsedTime(milliseconds, from, to) }
 }

@@ -1,24 +1,26 @@
-//! What the device is: one with the limits of a card of its compute capability, and few processors.
+//! The properties of the device: the limits of a card of the chosen compute capability, and few
+//! processors.
 
 use std::ffi::{c_char, c_void};
 
 use super::{INVALID_VALUE, NOT_SUPPORTED, SETTINGS, SUCCESS, Status, driver};
 use crate::machine::UNITS;
 
-/// Bytes of memory that the device has.
+/// The memory of the device in bytes.
 pub const TOTAL: usize = 8 << 30;
-/// CUDA 12.8.
+/// The version of the driver: CUDA 12.8.
 const VERSION: i32 = 12080;
 const NAME: &[u8] = b"NVIDIA stand-in on the host\0";
 const BUS: &[u8] = b"0000:01:00.0\0";
 
-/// Sets what a pointer leads to.
+/// Writes a value where a pointer of the caller points to. Gives [`SUCCESS`], or [`INVALID_VALUE`]
+/// for a null pointer.
 macro_rules! give {
     ($place:expr, $value:expr) => {{
         if $place.is_null() {
             return INVALID_VALUE;
         }
-        // SAFETY: the caller hands over where the result goes.
+        // SAFETY: the caller passes a pointer to a place for the result.
         unsafe { *$place = $value };
         SUCCESS
     }};
@@ -29,7 +31,7 @@ fn text(to: *mut c_char, room: i32, text: &[u8]) -> Status {
     if to.is_null() || (room as usize) < text.len() {
         return INVALID_VALUE;
     }
-    // SAFETY: the caller hands over so much room.
+    // SAFETY: the caller has `room` bytes there, which was checked to be enough.
     unsafe { to.copy_from_nonoverlapping(text.as_ptr().cast(), text.len()) };
     SUCCESS
 }
@@ -99,7 +101,7 @@ pub extern "C" fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) -> Status
 #[unsafe(no_mangle)]
 pub extern "C" fn cuDeviceGetAttribute(value: *mut i32, attribute: i32, _: i32) -> Status {
     let capability = SETTINGS.capability;
-    // The shared memory of a processor, of which a cube may have all but one KiB.
+    // The shared memory of a processor in KiB. A cube may use all of it but one KiB.
     let shared = match capability {
         90 => 228,
         80 | 87 => 164,
@@ -107,13 +109,13 @@ pub extern "C" fn cuDeviceGetAttribute(value: *mut i32, attribute: i32, _: i32) 
         _ => 100,
     };
     let known = match attribute {
-        // Units of a cube, and in each direction.
+        // The most units of a cube, and in its directions x, y and z.
         1..=3 => UNITS as i32,
         4 => 64,
-        // Cubes in each direction.
+        // The most cubes in the directions x, y and z.
         5 => i32::MAX,
         6 | 7 => 65535,
-        // Shared memory of a cube that asks for nothing, that asks, and of a processor.
+        // Shared memory of a cube without opt-in, of a cube with opt-in, and of a processor.
         8 => 48 << 10,
         97 => (shared - 1) << 10,
         81 => shared << 10,
@@ -121,7 +123,7 @@ pub extern "C" fn cuDeviceGetAttribute(value: *mut i32, attribute: i32, _: i32) 
         10 => 32,
         // Registers of a cube.
         12 => 65536,
-        // Kilohertz.
+        // The clock rate in kilohertz.
         13 => 1_000_000,
         // Processors.
         16 => 4,
@@ -129,7 +131,7 @@ pub extern "C" fn cuDeviceGetAttribute(value: *mut i32, attribute: i32, _: i32) 
         39 => 2048,
         75 => capability / 10,
         76 => capability % 10,
-        // One address space, and allocations by stream.
+        // One address space for all memory, and memory pools.
         41 | 115 => 1,
         _ => 0,
     };
@@ -159,5 +161,5 @@ fn words(status: Status) -> &'static [u8] {
     }
 }
 
-/// The type of a pointer to nothing in particular.
+/// A pointer whose target has no known type.
 pub(super) type Handle = *mut c_void;

@@ -21,16 +21,16 @@ pub struct Function {
 ///
 /// # Safety
 ///
-/// The image is a text of PTX that ends with a zero.
+/// The image is a text of PTX that ends with a zero byte.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuModuleLoadData(
     module: *mut *const Code,
     image: *const c_char,
 ) -> Status {
-    // SAFETY: as said above.
+    // SAFETY: as the caller promises.
     let text = unsafe { CStr::from_ptr(image) }.to_string_lossy();
     let start = Instant::now();
-    // A panic may not leave a function of C.
+    // A panic may not unwind out of a function that C calls.
     let code = match catch_unwind(|| compile(&text)) {
         Ok(Ok(code)) => code,
         Ok(Err(error)) => {
@@ -53,11 +53,12 @@ pub unsafe extern "C" fn cuModuleLoadData(
 ///
 /// # Safety
 ///
-/// The module comes from [`cuModuleLoadData`], and nothing of it is used any more.
+/// The module comes from [`cuModuleLoadData`]. Neither the module nor its functions are used
+/// afterwards.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuModuleUnload(module: *mut Code) -> Status {
     if !module.is_null() {
-        // SAFETY: as said above.
+        // SAFETY: as the caller promises.
         drop(unsafe { Box::from_raw(module) });
     }
     SUCCESS
@@ -67,14 +68,14 @@ pub unsafe extern "C" fn cuModuleUnload(module: *mut Code) -> Status {
 ///
 /// # Safety
 ///
-/// The module comes from [`cuModuleLoadData`], and the name ends with a zero.
+/// The module comes from [`cuModuleLoadData`], and the name ends with a zero byte.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuModuleGetFunction(
     function: *mut *const Function,
     module: *const Code,
     name: *const c_char,
 ) -> Status {
-    // SAFETY: as said above.
+    // SAFETY: as the caller promises.
     let (code, name) = unsafe { (module.as_ref(), CStr::from_ptr(name)) };
     let name = name.to_string_lossy();
     let kernel = code.and_then(|code| code.kernels.iter().position(|kernel| kernel.name == name));
@@ -100,16 +101,16 @@ pub extern "C" fn cuFuncGetAttribute(value: *mut i32, _: i32, _: Handle) -> Stat
     give!(value, 0)
 }
 
-/// The bytes of the arguments of a kernel, each at its place.
+/// The bytes of the arguments of a kernel, each argument at its offset.
 ///
 /// # Safety
 ///
-/// There is a pointer for each argument.
+/// `from` has a pointer for each argument.
 unsafe fn arguments(kernel: &Kernel, from: *const *const c_void) -> Vec<u8> {
     let end = kernel.params.last().map_or(0, |(size, place)| place + size);
     let mut bytes = vec![0; end];
     for (k, (size, place)) in kernel.params.iter().enumerate() {
-        // SAFETY: as said above.
+        // SAFETY: as the caller promises.
         unsafe {
             let argument = *from.add(k);
             let to = bytes.as_mut_ptr().add(*place);
@@ -119,12 +120,12 @@ unsafe fn arguments(kernel: &Kernel, from: *const *const c_void) -> Vec<u8> {
     bytes
 }
 
-/// `cuLaunchKernel`: runs at once.
+/// `cuLaunchKernel`. The launch has ended when the call returns.
 ///
 /// # Safety
 ///
 /// The function comes from [`cuModuleGetFunction`], and there is a pointer for each of its arguments.
-// As the driver has it.
+// The driver's function has these arguments.
 #[allow(clippy::too_many_arguments)]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuLaunchKernel(
@@ -140,7 +141,7 @@ pub unsafe extern "C" fn cuLaunchKernel(
     from: *const *const c_void,
     _: *const *const c_void,
 ) -> Status {
-    // SAFETY: as said above; a module lives as long as its functions.
+    // SAFETY: as the caller promises; a module lives as long as its functions.
     let found = unsafe {
         function
             .as_ref()
@@ -150,7 +151,7 @@ pub unsafe extern "C" fn cuLaunchKernel(
         return INVALID_VALUE;
     };
     let kernel = &code.kernels[kernel];
-    // SAFETY: as said above.
+    // SAFETY: as the caller promises.
     let arguments = unsafe { arguments(kernel, from) };
     let launch = Launch {
         kernel,

@@ -1,4 +1,4 @@
-//! The functions of the driver that the CUDA runtime calls, by their C names.
+//! The functions of the driver that the CUDA runtime calls, under their C names.
 
 mod context;
 mod device;
@@ -10,7 +10,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard};
 
 use crate::machine::{Machine, Memory, Order};
 
-/// What functions give: `CUresult`.
+/// The result of the driver's functions, `CUresult`.
 pub type Status = i32;
 /// `CUDA_SUCCESS`
 pub const SUCCESS: Status = 0;
@@ -24,13 +24,13 @@ pub const INVALID_PTX: Status = 218;
 pub const NOT_FOUND: Status = 500;
 /// `CUDA_ERROR_NOT_SUPPORTED`
 pub const NOT_SUPPORTED: Status = 801;
-/// `CUDA_ERROR_UNKNOWN`: unlike those of a card, which make each later call fail, so that a test that fails takes the
-/// others with it.
+/// `CUDA_ERROR_UNKNOWN`, for a fault of a kernel. Later calls still succeed. After a fault on a card all later calls
+/// fail, so that one failing test makes the others fail, too.
 pub const FAULT: Status = 999;
 
-/// What the tester asks for, by variables of the environment.
+/// Settings from variables of the environment.
 pub struct Settings {
-    /// The compute capability, as 90.
+    /// The compute capability as a number such as 90.
     pub capability: i32,
     /// The order of cubes and units.
     pub order: Order,
@@ -38,14 +38,14 @@ pub struct Settings {
     pub log: bool,
 }
 
-/// The prefix of the variables.
+/// The prefix of the names of the variables.
 const PREFIX: &str = "BURN_LAZY_STANDIN_";
 
 fn variable(name: &str) -> Option<String> {
     std::env::var(format!("{PREFIX}{name}")).ok()
 }
 
-/// Stops at a setting that means nothing: a test that runs with another is no test.
+/// Ends the process because of a setting without a meaning. A test that ran with another setting would prove nothing.
 fn refused(name: &str, value: &str, known: &str) -> ! {
     complain(&format!(
         "{PREFIX}{name} is '{value}', which is none of {known}"
@@ -90,36 +90,36 @@ pub static SETTINGS: LazyLock<Settings> = LazyLock::new(|| {
     }
 });
 
-/// All that the driver holds.
+/// The state of the driver.
 #[derive(Default)]
 pub struct Driver {
     /// The memory of the device.
     pub memory: Memory,
-    /// Memory of the host that was asked for.
+    /// Memory of the host that the driver has allocated.
     pub host: Memory,
-    /// What runs launches.
+    /// The machine that runs launches.
     pub machine: Machine,
-    /// Kernels that were launched.
+    /// The modules whose kernels were launched, by their addresses.
     pub launched: HashSet<String>,
-    /// Launches so far.
+    /// The number of launches.
     pub launches: u64,
-    /// Launches that failed.
+    /// The number of launches that failed.
     pub failures: u64,
 }
 
 static DRIVER: LazyLock<Mutex<Driver>> = LazyLock::new(Mutex::default);
 
-/// The driver, for one thread at a time.
+/// Locks the driver for the calling thread.
 pub fn driver() -> MutexGuard<'static, Driver> {
     DRIVER.lock().unwrap_or_else(|error| error.into_inner())
 }
 
-/// Says what is wrong, in one line.
+/// Writes one line to the standard error.
 pub fn complain(message: &str) {
     eprintln!("stand-in for CUDA: {message}");
 }
 
-/// Says at the end of the process how much ran.
+/// Reports the number of launches when the process ends.
 extern "C" fn report() {
     let driver = driver();
     if driver.launches > 0 {
@@ -139,7 +139,7 @@ pub extern "C" fn cuInit(_: u32) -> Status {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
         LazyLock::force(&SETTINGS);
-        // SAFETY: a function of this library, which is never unloaded.
+        // SAFETY: `report` is a function of this library, which is never unloaded.
         unsafe { libc::atexit(report) };
     });
     SUCCESS

@@ -1,4 +1,4 @@
-//! Memory, and copies of it, each of which must be within an allocation.
+//! Allocations and copies of memory. A copy has to be within an allocation.
 
 use super::device::{Handle, TOTAL, give};
 use super::{INVALID_VALUE, OUT_OF_MEMORY, SUCCESS, Status, complain, driver};
@@ -10,7 +10,7 @@ fn allocate(place: *mut u64, size: usize, on_host: bool) -> Status {
     let mut driver = driver();
     let memory = match on_host {
         true => &mut driver.host,
-        // As a card, also where the host would give more.
+        // A card of this size would refuse, so this refuses even if the host has more memory.
         false if size > TOTAL.saturating_sub(driver.memory.used()) => return OUT_OF_MEMORY,
         false => &mut driver.memory,
     };
@@ -36,7 +36,7 @@ fn free(place: u64, on_host: bool) -> Status {
     INVALID_VALUE
 }
 
-/// Whether so many bytes of the device's memory are in an allocation.
+/// Whether `bytes` bytes of the device's memory at `place` are within an allocation.
 fn checked(place: u64, bytes: usize) -> bool {
     let driver = driver();
     let there = bytes == 0 || driver.memory.find(place as usize, bytes).is_some();
@@ -87,7 +87,7 @@ pub extern "C" fn cuMemFreeHost(place: u64) -> Status {
 ///
 /// # Safety
 ///
-/// The host has so many bytes there.
+/// The host has at least `bytes` bytes at `from`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuMemcpyHtoDAsync_v2(
     to: u64,
@@ -98,7 +98,7 @@ pub unsafe extern "C" fn cuMemcpyHtoDAsync_v2(
     if !checked(to, bytes) {
         return INVALID_VALUE;
     }
-    // SAFETY: checked above, and as said above.
+    // SAFETY: the device's side is checked above; the caller promises the host's side.
     unsafe { (to as *mut u8).copy_from(from, bytes) };
     SUCCESS
 }
@@ -107,7 +107,7 @@ pub unsafe extern "C" fn cuMemcpyHtoDAsync_v2(
 ///
 /// # Safety
 ///
-/// The host has so many bytes there.
+/// The host has room for at least `bytes` bytes at `to`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuMemcpyDtoHAsync_v2(
     to: *mut u8,
@@ -118,7 +118,7 @@ pub unsafe extern "C" fn cuMemcpyDtoHAsync_v2(
     if !checked(from, bytes) {
         return INVALID_VALUE;
     }
-    // SAFETY: checked above, and as said above.
+    // SAFETY: the device's side is checked above; the caller promises the host's side.
     unsafe { to.copy_from(from as *const u8, bytes) };
     SUCCESS
 }
@@ -145,7 +145,7 @@ pub extern "C" fn cuMemsetD8Async(place: u64, value: u8, bytes: usize, _: Handle
     SUCCESS
 }
 
-/// An end of a copy of rows.
+/// The source or the destination of a copy of rows.
 #[repr(C)]
 pub struct End {
     x: usize,
@@ -167,7 +167,8 @@ pub struct Rows {
 }
 
 impl End {
-    /// Where a row is, if its bytes are there.
+    /// The address of a row. `None` if the device has no such bytes or the kind of memory is not
+    /// known.
     fn row(&self, row: usize, bytes: usize) -> Option<u64> {
         let offset = (self.y + row) * self.pitch + self.x;
         match self.kind {
@@ -184,10 +185,10 @@ impl End {
 ///
 /// # Safety
 ///
-/// What is on the host has the rows that are said.
+/// Memory of the host has all rows that the description names.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuMemcpy2DAsync_v2(rows: *const Rows, _: Handle) -> Status {
-    // SAFETY: as said above.
+    // SAFETY: as the caller promises.
     let Some(rows) = (unsafe { rows.as_ref() }) else {
         return INVALID_VALUE;
     };
@@ -196,7 +197,7 @@ pub unsafe extern "C" fn cuMemcpy2DAsync_v2(rows: *const Rows, _: Handle) -> Sta
         let [Some(from), Some(to)] = ends else {
             return INVALID_VALUE;
         };
-        // SAFETY: checked above, and as said above.
+        // SAFETY: the device's side is checked above; the caller promises the host's side.
         unsafe { (to as *mut u8).copy_from(from as *const u8, rows.width) };
     }
     SUCCESS

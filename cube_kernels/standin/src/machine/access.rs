@@ -1,4 +1,4 @@
-//! Accesses of memory: within bounds, aligned, and not in a race.
+//! Checks of memory accesses: bounds, alignment and races.
 
 use super::memory::Region;
 use super::shadow::{Race, Stamp, Use, touch};
@@ -6,16 +6,16 @@ use super::unit::{ACCESS, Pending, Unit};
 use super::{SHARED_BYTES, SHARED_WINDOW};
 use crate::ptx::Space;
 
-/// What an access is, in the bits of a number that generated code hands over.
+/// A description of an access. Generated code passes it as a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spec {
     /// The space that the instruction names.
     pub space: Space,
-    /// How it uses memory.
+    /// Whether the instruction reads, writes, or both.
     pub how: Use,
-    /// Bytes from its address.
+    /// The number of bytes.
     pub bytes: u32,
-    /// What its address must be a multiple of.
+    /// The address must be a multiple of this.
     pub align: u32,
 }
 
@@ -30,7 +30,7 @@ const SPACES: [Space; 6] = [
 const USES: [Use; 4] = [Use::Read, Use::Write, Use::Atomic, Use::ReadOnly];
 
 impl Spec {
-    /// As a number.
+    /// Packs the description into a number.
     pub fn encode(self) -> u32 {
         let space = SPACES.iter().position(|space| *space == self.space);
         let how = USES.iter().position(|how| *how == self.how);
@@ -40,7 +40,7 @@ impl Spec {
             | self.bytes << 9
     }
 
-    /// From a number.
+    /// Unpacks the description from a number.
     #[inline]
     pub fn decode(code: u32) -> Self {
         Self {
@@ -52,7 +52,7 @@ impl Spec {
     }
 }
 
-/// Where on the host the memory of an access is. Ends the launch if the unit may not do it.
+/// The address on the host of an access. Ends the launch if the access is not allowed.
 pub extern "C" fn access(unit: &mut Unit, address: u64, code: u32, line: u32) -> *mut u8 {
     unit.settle();
     let spec = Spec::decode(code);
@@ -111,7 +111,7 @@ fn param(unit: &Unit, address: u64, bytes: usize) -> Option<*mut u8> {
 }
 
 fn shared(unit: &mut Unit, address: u64, spec: Spec, line: u32) -> *mut u8 {
-    // Instructions that name the space take 32 bits of an address.
+    // Instructions that name the space use only 32 bits of an address.
     let bytes = spec.bytes as usize;
     // SAFETY: the machine runs the unit.
     let machine = unsafe { unit.machine() };
@@ -153,7 +153,7 @@ fn global(unit: &mut Unit, address: u64, spec: Spec, line: u32) -> *mut u8 {
         }
     };
     let me = unit.stamp(machine);
-    // SAFETY: it was found, and a launch frees nothing.
+    // SAFETY: the allocation was found, and a launch frees nothing.
     let cells = unsafe { machine.last.cells() };
     let place = place as *mut u8;
     let (first, count) = (offset >> machine.smallest, bytes >> machine.smallest);
@@ -197,7 +197,9 @@ fn outside(unit: &mut Unit, address: u64, spec: Spec, line: u32) -> ! {
     unit.end(line, message)
 }
 
-/// What becomes of a race: of two writes of the same value nothing, else the launch ends. `again` notes the former.
+/// Handles a race. A write may still repeat the value that another unit has written: it becomes a [`Pending`] write,
+/// which is checked later. Any other race ends the launch. `again` tries to note such a write and says whether nothing
+/// else is wrong with it.
 #[cold]
 fn races(
     unit: &mut Unit,

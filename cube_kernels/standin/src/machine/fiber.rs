@@ -1,15 +1,17 @@
-//! Stacks, and switches between them: a unit that waits for others leaves its stack as it is.
+//! Stacks, and switches between them. A unit that waits for others keeps its stack, and goes on
+//! with it later.
 
 use std::ffi::c_void;
 use std::io;
 
-/// The size of a stack. Only what is used of it takes memory.
+/// The size of a stack. Only pages that are used take memory.
 pub const STACK: usize = 1 << 20;
-/// The part of a stack that functions of the machine itself may take.
+/// The part of a stack that is reserved for functions of the machine.
 pub const RESERVED: usize = 128 << 10;
 const PAGE: usize = 4096;
 
-// Only registers that a called function keeps are saved, as the switch is a call to whoever makes it.
+// Only the callee-saved registers are saved, because the switch is a function call for the code
+// that makes it.
 #[cfg(target_arch = "x86_64")]
 std::arch::global_asm!(
     ".globl burn_lazy_standin_switch",
@@ -82,25 +84,25 @@ unsafe extern "C" {
     fn burn_lazy_standin_start();
 }
 
-/// Leaves the stack at hand, whose pointer goes to `save`, for the one of `load`.
+/// Switches to the stack `load`. The pointer of the current stack is stored in `save`.
 ///
 /// # Safety
 ///
 /// `load` comes from an earlier switch or from [`Stack::prepare`], and its stack is alive.
 pub unsafe fn switch(save: *mut *mut c_void, load: *mut c_void) {
-    // SAFETY: as said above.
+    // SAFETY: as the caller promises.
     unsafe { burn_lazy_standin_switch(save, load) }
 }
 
-/// The stack of a unit, with a page below that may not be touched.
+/// The stack of a unit. The page below it may not be touched, so that an overflow is a fault.
 pub struct Stack {
     memory: *mut u8,
 }
 
 impl Stack {
-    /// A new one.
+    /// A new stack.
     pub fn new() -> io::Result<Self> {
-        // SAFETY: a new mapping at a place of the system's choice.
+        // SAFETY: a new mapping at an address that the system chooses.
         let memory = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
@@ -124,11 +126,12 @@ impl Stack {
         Ok(stack)
     }
 
-    /// Lays out the stack so that a switch to it calls `entry` with `argument`. It must not return.
+    /// Lays out the stack so that a switch to it calls `entry` with `argument`. `entry` must not
+    /// return.
     pub fn prepare(&self, entry: extern "C" fn(*mut c_void), argument: *mut c_void) -> *mut c_void {
         let start = burn_lazy_standin_start as *const () as usize;
         let (argument, entry) = (argument as usize, entry as usize);
-        // In the order in which a switch restores them, from the lowest address.
+        // The words are in the order in which a switch restores them, from the lowest address on.
         #[cfg(target_arch = "x86_64")]
         let (size, layout) = (9, [(3, entry), (4, argument), (6, start)]);
         #[cfg(target_arch = "aarch64")]

@@ -1,4 +1,4 @@
-//! Launches: cubes one after another, and the units of a cube in turns.
+//! Launches. Cubes run one after another, and the units of a cube take turns.
 
 use std::ffi::c_void;
 
@@ -8,92 +8,92 @@ use super::plane::{LANES, complete};
 use super::shadow::{Cell, UNITS};
 use super::unit::{State, Unit};
 
-/// How often a unit may go back to where it was: beyond that it is taken to run forever.
+/// The number of backward branches after which a unit is taken to run forever.
 const TURNS: u64 = 1 << 28;
-/// The most bytes of arguments.
+/// The most bytes that the arguments of a kernel may have.
 pub const PARAMS: usize = 32 << 10;
 
 /// A kernel that can be launched.
 pub struct Kernel {
-    /// Its name.
+    /// The name of the kernel.
     pub name: String,
-    /// Its code.
+    /// The machine code of the kernel.
     pub entry: extern "C" fn(*mut Unit),
-    /// Bytes of shared memory that its text declares.
+    /// Bytes of shared memory that the PTX text declares.
     pub shared_bytes: u32,
-    /// Bytes of the variables of a unit.
+    /// Bytes of local variables of a unit.
     pub local_bytes: usize,
-    /// The sizes and places of its arguments.
+    /// The sizes of the arguments, and their offsets.
     pub params: Vec<(usize, usize)>,
-    /// The lines of the text.
+    /// The lines of the PTX text, for messages.
     pub lines: std::sync::Arc<[String]>,
-    /// The bytes of the smallest value that it reads or writes, as a power of 2: its accesses are noted for so many at
-    /// a time.
+    /// The size of the smallest value that the kernel reads or writes, as the exponent of a power of 2 in bytes.
+    /// Accesses are noted for that many bytes at a time.
     pub smallest: u32,
 }
 
 /// The order in which cubes and units run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// As they are numbered.
+    /// In the order of their numbers.
     Forward,
-    /// The other way round, both.
+    /// Cubes and units in reverse order.
     Backward,
-    /// Units forward and backward in turn, from barrier to barrier; cubes backward.
+    /// Cubes in reverse order. Units alternate between forward and backward order each time that all of them wait.
     Alternating,
-    /// Both at random, by a seed.
+    /// Cubes and units in random order, from a seed.
     Random(u64),
 }
 
-/// How a launch is to run.
+/// The parameters of a launch.
 pub struct Launch<'a> {
-    /// What runs.
+    /// The kernel.
     pub kernel: &'a Kernel,
-    /// The cubes.
+    /// The number of cubes in each direction.
     pub cubes: [u32; 3],
-    /// The units of each.
+    /// The number of units of a cube in each direction.
     pub units: [u32; 3],
-    /// Bytes of shared memory besides those of the kernel.
+    /// Bytes of shared memory in addition to what the kernel declares.
     pub dynamic_bytes: u32,
-    /// The arguments.
+    /// The bytes of the arguments.
     pub arguments: &'a [u8],
-    /// The order.
+    /// The order in which cubes and units run.
     pub order: Order,
 }
 
-/// What runs launches, one at a time.
+/// The machine that runs launches, one at a time.
 pub struct Machine {
     memory: *const Memory,
     globals: *const Memory,
-    /// The allocation used last.
+    /// The allocation that was accessed last. It is searched first.
     pub last: Region,
-    /// The shared memory of the cube that runs.
+    /// The shared memory of the running cube.
     pub shared: Vec<u128>,
-    /// Its shadow.
+    /// The last accesses of each cell of shared memory.
     pub shared_cells: Vec<Cell>,
-    /// The variables of all units.
+    /// The local variables of all units.
     local: Vec<u128>,
-    /// Bytes of the variables of a unit.
+    /// Bytes of the local variables of a unit.
     pub local_bytes: usize,
     /// The arguments.
     params: Vec<u128>,
-    /// Their bytes.
+    /// The number of bytes of the arguments.
     pub param_bytes: usize,
     units: Vec<Unit>,
     stacks: Vec<Stack>,
-    /// Where the machine's own stack is while a unit runs.
+    /// The pointer of the machine's own stack while a unit runs.
     pub stack: *mut c_void,
     /// The number of the launch.
     pub run: u32,
     /// The number of the cube in the launch.
     pub cube: u32,
-    /// Cubes so far, of all launches.
+    /// The number of cubes that have started so far, over all launches.
     pub cube_run: u32,
-    /// Barriers of the cube so far.
+    /// The number of barriers that the cube has passed.
     pub epoch: u32,
-    /// For how many bytes at a time accesses are noted, as a power of 2.
+    /// The number of bytes of a cell, for which accesses are noted together, as the exponent of a power of 2.
     pub smallest: u32,
-    /// Writes so far of what another unit wrote at the same time.
+    /// The number of writes so far that repeated the value of another unit's write.
     pub equal_writes: u64,
     entry: Option<extern "C" fn(*mut Unit)>,
     name: String,
@@ -101,7 +101,8 @@ pub struct Machine {
     failure: Option<String>,
 }
 
-// SAFETY: its pointers lead to what it holds, and whoever has it locked is the only one to use it.
+// SAFETY: its pointers lead to memory that it owns or that a launch borrows, and only the thread that has locked it
+// uses it.
 unsafe impl Send for Machine {}
 
 extern "C" fn enter(unit: *mut c_void) {
@@ -145,32 +146,32 @@ impl Default for Machine {
 
 const WORD: usize = size_of::<u128>();
 
-/// Words for so many bytes, full of NaN.
+/// Resizes `words` to at least `bytes` bytes, full of NaN.
 fn refill(words: &mut Vec<u128>, bytes: usize) {
     words.clear();
     words.resize(bytes.div_ceil(WORD), u128::from_ne_bytes([FRESH; WORD]));
 }
 
 impl Machine {
-    /// The allocation of the device or of a module that has so many bytes there.
+    /// The allocation of the device or of a module that has `bytes` bytes at `address`.
     pub fn find(&self, address: usize, bytes: usize) -> Option<Region> {
-        // SAFETY: they are alive as long as a launch runs.
+        // SAFETY: both are alive while a launch runs.
         let all = unsafe { [self.memory.as_ref(), self.globals.as_ref()] };
         all.into_iter()
             .flatten()
             .find_map(|memory| memory.find(address, bytes))
     }
 
-    /// What is near an address.
+    /// Describes what is near an address.
     pub fn describe(&self, address: usize) -> String {
-        // SAFETY: it is alive as long as a launch runs.
+        // SAFETY: it is alive while a launch runs.
         match unsafe { self.memory.as_ref() } {
             Some(memory) => memory.describe(address),
             None => "which is nowhere".into(),
         }
     }
 
-    /// Notes the first error of a launch.
+    /// Notes an error, if it is the first one of the launch.
     pub fn fail(&mut self, line: u32, message: &str) {
         let text = self.lines.get((line as usize).wrapping_sub(1));
         let text = text.map_or("", |text| text.trim());
@@ -208,7 +209,7 @@ impl Machine {
         self.smallest = kernel.smallest;
         self.failure = None;
         self.param_bytes = launch.arguments.len();
-        // SAFETY: they have room for the arguments, as was checked above.
+        // SAFETY: the buffer has room for the arguments, as was checked above.
         unsafe {
             let to = self.params.as_mut_ptr().cast::<u8>();
             to.copy_from_nonoverlapping(launch.arguments.as_ptr(), launch.arguments.len());
@@ -284,7 +285,7 @@ impl Machine {
         loop {
             for turn in 0..count {
                 let unit = order.unit(turn);
-                // SAFETY: a unit of this cube, whose stack waits to go on.
+                // SAFETY: a unit of this cube, whose stack waits for a switch to it.
                 unsafe {
                     let unit = units.add(unit);
                     if (*unit).state == State::Ready {
@@ -319,7 +320,8 @@ impl Machine {
         }
     }
 
-    /// Lets all units go on that wait at the same barrier.
+    /// Releases the units if all of them wait at the same barrier. Otherwise units wait for each other, which is an
+    /// error.
     fn barrier(&mut self) -> Result<(), String> {
         let first = self.units[0].state;
         if let Some(other) = self.units.iter().find(|unit| unit.state != first) {
@@ -355,7 +357,7 @@ impl Machine {
     }
 }
 
-/// Which cube and which unit comes when.
+/// The order in which cubes and units run.
 struct Turns {
     order: Order,
     cubes: Vec<u32>,
@@ -393,7 +395,7 @@ impl Turns {
         turns
     }
 
-    /// So many numbers in some order (Fisher and Yates, by SplitMix64).
+    /// The numbers below `count` in random order (Fisher and Yates, by SplitMix64).
     fn shuffled(&mut self, count: usize) -> Vec<u32> {
         let mut all: Vec<u32> = (0..count as u32).collect();
         for k in (1..count).rev() {

@@ -1,17 +1,17 @@
-//! The memory of the device: each allocation apart from the others, and full of NaN at first.
+//! The memory of the device. Allocations are apart from each other and filled with NaN.
 
 use std::collections::BTreeMap;
 use std::io;
 
 use super::shadow::Cell;
 
-/// What addresses of allocations are multiples of.
+/// Addresses of allocations are multiples of this.
 pub const ALIGNMENT: usize = 512;
-/// What fresh memory is full of: NaN in each type.
+/// The byte that fresh memory is filled with. Values of it are NaN in each floating-point type.
 pub const FRESH: u8 = 0xff;
 const PAGE: usize = 4096;
 
-/// Memory of the system, zero at first, that takes only what is used of it.
+/// Memory of the system that is zero at first. Only pages that are used take memory.
 struct Mapping {
     start: *mut u8,
     size: usize,
@@ -20,7 +20,7 @@ struct Mapping {
 impl Mapping {
     fn new(size: usize) -> io::Result<Self> {
         let size = size.max(1).next_multiple_of(PAGE);
-        // SAFETY: a new mapping at a place of the system's choice.
+        // SAFETY: a new mapping at an address that the system chooses.
         let start = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
@@ -48,7 +48,7 @@ impl Drop for Mapping {
     }
 }
 
-/// A part of the memory of the device.
+/// An allocation of the device: its bytes, and the last accesses of each cell.
 pub struct Allocation {
     data: Mapping,
     cells: Mapping,
@@ -56,14 +56,14 @@ pub struct Allocation {
 }
 
 impl Allocation {
-    /// Memory of so many bytes, full of NaN.
+    /// Allocates `size` bytes, filled with NaN.
     pub fn new(size: usize) -> io::Result<Self> {
         let allocation = Self {
             data: Mapping::new(size)?,
             cells: Mapping::new(size * size_of::<Cell>())?,
             size,
         };
-        // SAFETY: the mapping has at least so many bytes.
+        // SAFETY: the mapping has at least `size` bytes.
         unsafe { allocation.data.start.write_bytes(FRESH, size) };
         Ok(allocation)
     }
@@ -78,7 +78,7 @@ impl Allocation {
         self.size
     }
 
-    /// Where it is, without what it holds.
+    /// The place of the allocation, without ownership of its memory.
     pub fn region(&self) -> Region {
         Region {
             start: self.start(),
@@ -88,7 +88,7 @@ impl Allocation {
     }
 }
 
-/// Where an allocation and its shadow are.
+/// The place of an allocation and of its shadow, which are the last accesses of its cells.
 #[derive(Clone, Copy, Debug)]
 pub struct Region {
     /// The first address.
@@ -99,7 +99,7 @@ pub struct Region {
 }
 
 impl Region {
-    /// Nothing.
+    /// An empty region.
     pub const NOTHING: Self = Self::without_shadow(0, 0);
 
     /// Memory whose accesses are not noted.
@@ -111,19 +111,19 @@ impl Region {
         }
     }
 
-    /// The offset of an address, if so many bytes from there are within.
+    /// The offset of `address`, if `bytes` bytes from there are within the region.
     pub fn offset(&self, address: usize, bytes: usize) -> Option<usize> {
         let offset = address.wrapping_sub(self.start);
         (offset <= self.size && self.size - offset >= bytes).then_some(offset)
     }
 
-    /// The shadow.
+    /// The shadow of the region.
     ///
     /// # Safety
     ///
     /// The allocation is alive, and nothing else uses its shadow.
     pub unsafe fn cells<'a>(&self) -> &'a mut [Cell] {
-        // SAFETY: the allocation made so many, zeros, which are cells that nobody used.
+        // SAFETY: the allocation made that many cells. Zeros are cells that nobody has used.
         unsafe { std::slice::from_raw_parts_mut(self.cells, self.size) }
     }
 }
@@ -135,11 +135,11 @@ pub struct Memory {
     used: usize,
 }
 
-// SAFETY: the mappings belong to the allocations, and addresses in them to whoever holds the memory.
+// SAFETY: the mappings belong to the allocations, and only the owner of the memory uses addresses in them.
 unsafe impl Send for Memory {}
 
 impl Memory {
-    /// A new allocation of so many bytes; its address.
+    /// Allocates `size` bytes. Returns the address.
     pub fn allocate(&mut self, size: usize) -> io::Result<usize> {
         let allocation = Allocation::new(size)?;
         let start = allocation.start();
@@ -148,7 +148,7 @@ impl Memory {
         Ok(start)
     }
 
-    /// Ends an allocation; whether there was one.
+    /// Frees an allocation. Returns whether there was one at `start`.
     pub fn free(&mut self, start: usize) -> bool {
         let allocation = self.all.remove(&start);
         self.used -= allocation.as_ref().map_or(0, Allocation::size);
@@ -160,24 +160,24 @@ impl Memory {
         self.used
     }
 
-    /// The allocation that has so many bytes from `address`.
+    /// The allocation that has `bytes` bytes from `address` on.
     pub fn find(&self, address: usize, bytes: usize) -> Option<Region> {
         let (_, allocation) = self.all.range(..=address).next_back()?;
         let region = allocation.region();
         region.offset(address, bytes).map(|_| region)
     }
 
-    /// Gives back the memory of the shadows of large allocations, which hold nothing that another launch asks for.
+    /// Releases the memory of the shadows of large allocations. No later launch needs them.
     pub fn forget_accesses(&self) {
         const LARGE: usize = 1 << 20;
         let large = self.all.values().filter(|own| own.size >= LARGE);
         for Mapping { start, size } in large.map(|own| &own.cells) {
-            // SAFETY: a mapping of this size. It is zero afterwards, which are cells that nobody used.
+            // SAFETY: a mapping of this size. Afterwards it is zero, and zeros are cells that nobody has used.
             unsafe { libc::madvise(start.cast(), *size, libc::MADV_DONTNEED) };
         }
     }
 
-    /// What is near an address that is in no allocation.
+    /// Describes the allocation below an address that is in no allocation.
     pub fn describe(&self, address: usize) -> String {
         match self.all.range(..=address).next_back() {
             Some((start, allocation)) if address - start < (1 << 30) => {

@@ -1,4 +1,4 @@
-//! The machine: memory, and units that run one after another between barriers.
+//! The machine: memory, and the units, which run one after another between barriers.
 
 mod access;
 mod fiber;
@@ -16,7 +16,7 @@ pub use plane::{LANES, barrier as plane_barrier, exchange};
 pub use shadow::{UNITS, Use};
 pub use unit::{State, Unit};
 
-/// Where generic addresses of shared memory begin: no address of the host is there.
+/// The first generic address of shared memory. The host has no memory at such addresses.
 pub const SHARED_WINDOW: u64 = 0x0fff_0000_0000_0000;
-/// The most bytes of shared memory.
+/// The most bytes of shared memory of a cube.
 pub const SHARED_BYTES: u64 = 1 << 24;

@@ -1,16 +1,16 @@
-//! Instructions that the lanes of a plane do together.
+//! Instructions that the lanes of a plane execute together.
 
 use std::ffi::c_void;
 
 use super::unit::{State, Unit};
 
-/// Lanes of a plane.
+/// The number of lanes of a plane.
 pub const LANES: usize = 32;
 
-/// What an exchange does once all of its lanes are there.
+/// What an exchange does when all of its lanes have arrived.
 pub type Operation = fn(&mut [Option<*mut c_void>; LANES]) -> Result<(), String>;
 
-/// Waits for the lanes of `mask`, and for what is done with what they have `given`.
+/// Waits until all lanes of `mask` have arrived and `operation` has run on what they have `given`.
 pub fn exchange(unit: &mut Unit, mask: u32, given: *mut c_void, operation: Operation, line: u32) {
     if mask >> unit.lane & 1 == 0 {
         unit.fail(line, "is not among the lanes that it waits for");
@@ -20,8 +20,8 @@ pub fn exchange(unit: &mut Unit, mask: u32, given: *mut c_void, operation: Opera
     unit.wait(State::Exchange(line, mask));
 }
 
-/// Does the exchanges of a plane that are complete, each of which has the units `first .. first + LANES` as far as
-/// there are any; how many units can go on.
+/// Runs the exchanges of a plane whose lanes have all arrived. `units` are the units of the plane. Returns the number
+/// of units that can go on.
 pub fn complete(units: &mut [Unit]) -> Result<usize, (u32, String)> {
     let mut released = 0;
     for lane in 0..units.len() {
@@ -49,7 +49,7 @@ pub fn complete(units: &mut [Unit]) -> Result<usize, (u32, String)> {
     Ok(released)
 }
 
-/// An exchange after which each lane sees what the others wrote before.
+/// An exchange without data. After it each lane sees what the others have written before it.
 pub fn barrier(_: &mut [Option<*mut c_void>; LANES]) -> Result<(), String> {
     Ok(())
 }

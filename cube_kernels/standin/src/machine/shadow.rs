@@ -1,30 +1,31 @@
-//! Who read and wrote what last: two units that use an address without a barrier between, at least one of them to
-//! write, race.
+//! The last reads and writes of each cell of memory. Two units race if they use the same cell without a barrier in
+//! between and at least one of them writes.
 
-/// An access: of which launch, cube and unit, after how many barriers.
+/// Who makes an access, and when: the launch, the cube, the unit, and the number of barriers before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Stamp {
-    /// The launch; 0 for none. For shared memory, the cube among those of all launches.
+    /// The number of the launch; 0 for no access. For shared memory the number of the cube among the cubes of all
+    /// launches.
     pub run: u32,
-    /// The cube of the launch.
+    /// The number of the cube in the launch.
     pub cube: u32,
-    /// Barriers of the cube so far.
+    /// The number of barriers that the cube has passed.
     pub epoch: u32,
-    /// Barriers of the plane so far.
+    /// The number of barriers that the plane has passed.
     pub plane_epoch: u16,
-    /// The unit, and flags.
+    /// The number of the unit, and flags.
     pub who: u16,
 }
 
 const UNIT: u16 = 0x3ff;
-/// Several units of a plane.
+/// Flag: several units of a plane.
 const MANY_UNITS: u16 = 0x400;
-/// Units of several planes.
+/// Flag: units of several planes.
 const MANY_PLANES: u16 = 0x800;
-/// Units of several cubes.
+/// Flag: units of several cubes.
 const MANY_CUBES: u16 = 0x1000;
-/// By an atomic instruction.
+/// Flag: an atomic instruction.
 const ATOMIC: u16 = 0x2000;
 const MANY: u16 = MANY_UNITS | MANY_PLANES | MANY_CUBES;
 
@@ -34,15 +35,16 @@ pub const UNITS: u32 = UNIT as u32 + 1;
 /// How an access uses memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
-    /// It reads.
+    /// A read.
     Read,
-    /// It reads what nothing writes in the launch, as the card may keep an old value.
+    /// A read through the read-only cache. The card may keep an old value, so nothing may write there during the
+    /// launch.
     ReadOnly,
-    /// It writes.
+    /// A write.
     Write,
-    /// It reads and writes at once.
+    /// A read and a write at once.
     Atomic,
-    /// It writes what another unit has written at the same time.
+    /// A write without a barrier after another unit's write, allowed if both write the same value.
     Again,
 }
 
@@ -60,7 +62,7 @@ impl Stamp {
         self.who & flags != 0
     }
 
-    /// Whether what `self` says was done for sure before what `me` does, or by the same unit.
+    /// Whether the access `self` certainly came before the access `me`, or was made by the same unit.
     fn is_before(self, me: Self) -> bool {
         if self.run != me.run {
             return true;
@@ -77,7 +79,7 @@ impl Stamp {
         self.plane_epoch != me.plane_epoch || !self.has(MANY_UNITS) && self.unit() == me.unit()
     }
 
-    /// What stands for both of two reads, of which `me` is the later one.
+    /// One stamp for two reads, of which `me` is the later one. Its flags say who reads without a barrier in between.
     fn with(self, me: Self) -> Self {
         if self.run != me.run {
             return me;
@@ -97,7 +99,7 @@ impl Stamp {
         all
     }
 
-    /// Who it was, in words.
+    /// Names the units that made the access.
     pub fn describe(self) -> String {
         match self.who & MANY {
             0 => format!("unit {} of cube {}", self.unit(), self.cube),
@@ -107,7 +109,7 @@ impl Stamp {
     }
 }
 
-/// The last accesses of a byte, or of as many as the kernel reads and writes at least.
+/// The last write and the last reads of a cell. A cell has as many bytes as the smallest access of the kernel.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Cell {
@@ -115,12 +117,12 @@ pub struct Cell {
     read: Stamp,
 }
 
-/// What races with an access: an earlier one, and whether that wrote.
+/// An earlier access that an access races with, and whether the earlier access was a write.
 pub type Race = (Stamp, bool);
 
 impl Cell {
-    /// Whether a read makes no difference: nothing was written since the last barrier, and units of several planes have
-    /// read since then.
+    /// Whether another read changes nothing: since the last barrier nothing was written, and units of several planes
+    /// have read already.
     #[inline(always)]
     fn is_read_by_many(&self, me: Stamp) -> bool {
         let Self { write, read } = self;
@@ -153,7 +155,7 @@ impl Cell {
                 if !self.read.is_before(me) {
                     return Err((self.read, false));
                 }
-                // The first of several that write the same is the one to remember.
+                // Of several writes of the same value the first one is remembered.
                 if how != Use::Again || self.write.is_before(me) {
                     self.write = me;
                 }
@@ -163,7 +165,7 @@ impl Cell {
     }
 }
 
-/// Notes an access of `count` of the cells, from the first on.
+/// Notes an access of `count` cells from `first` on.
 #[inline(always)]
 pub fn touch(
     cells: &mut [Cell],
@@ -195,7 +197,7 @@ mod tests {
         }
     }
 
-    /// Whether the last of these accesses of one word races.
+    /// Whether the last of these accesses of one word is a race.
     fn races(accesses: &[(Stamp, Use)]) -> bool {
         let mut cells = [Cell::default(); 8];
         let (last, before) = accesses.split_last().unwrap();
@@ -278,7 +280,7 @@ mod tests {
             let me = stamp(0, 9, 0, 0);
             assert!(touch(&mut cells, bytes, bytes, me, Use::Write).is_err());
         }
-        // Nor do those that read what they write.
+        // Nor do units that read and write only cells of their own.
         let mut cells = [Cell::default(); 2];
         for how in [Use::Read, Use::Write] {
             for unit in [0, 1] {

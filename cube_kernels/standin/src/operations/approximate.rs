@@ -1,16 +1,17 @@
-//! Approximate instructions: the nearest value, or on request one that is off by as much as the PTX manual allows.
+//! Approximate instructions. They give the nearest value, or on request a value with an error that the PTX manual
+//! allows.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 
-/// By how many hundredths of the allowed error results are off.
+/// The part of the allowed error by which results are off, in hundredths.
 static SHIFT: AtomicI32 = AtomicI32::new(0);
 
-/// Makes results off by this part of the allowed error, from -1 to 1.
+/// Makes results off by `part` of the allowed error, from -1 to 1.
 pub fn set_shift(part: f64) {
     SHIFT.store((part.clamp(-1.0, 1.0) * 100.0) as i32, Ordering::Relaxed);
 }
 
-/// `value` as a single, off by up to `relative` of its size and `absolute`.
+/// `value` as a single, off by the chosen part of the larger of `relative` times its size and `absolute`.
 fn off(value: f64, relative: f64, absolute: f64) -> f32 {
     let part = f64::from(SHIFT.load(Ordering::Relaxed)) / 100.0;
     if part == 0.0 || !value.is_finite() || value == 0.0 {
@@ -23,8 +24,8 @@ fn unit_in_last_place() -> f64 {
     (-23f64).exp2()
 }
 
-/// `ex2.approx.f32`: the error is 2^-22 of the result. Powers of whole numbers are exact: NVIDIA's functions of doubles
-/// rely on it.
+/// `ex2.approx.f32`: the error is 2^-22 of the result. Powers with integer exponents are exact, because NVIDIA's
+/// functions of doubles rely on that.
 pub extern "C" fn ex2(x: f32) -> f32 {
     if x.fract() == 0.0 {
         return f64::from(x).exp2() as f32;
@@ -32,7 +33,7 @@ pub extern "C" fn ex2(x: f32) -> f32 {
     off(f64::from(x).exp2(), (-22f64).exp2(), 0.0)
 }
 
-/// `lg2.approx.f32`: the error is 2^-22, of the result where the argument is not between 1/2 and 2.
+/// `lg2.approx.f32`: the error is 2^-22 for arguments between 1/2 and 2, and 2^-22 of the result for others.
 pub extern "C" fn lg2(x: f32) -> f32 {
     let near = (0.5..=2.0).contains(&x);
     let (relative, absolute) = if near { (0.0, 1.0) } else { (1.0, 0.0) };
@@ -45,7 +46,7 @@ pub extern "C" fn sin(x: f32) -> f32 {
     off(f64::from(x).sin(), 0.0, circular(x))
 }
 
-/// `cos.approx.f32`, as the sine.
+/// `cos.approx.f32`, with the same error as the sine.
 pub extern "C" fn cos(x: f32) -> f32 {
     off(f64::from(x).cos(), 0.0, circular(x))
 }
@@ -79,18 +80,19 @@ pub extern "C" fn rsqrt(x: f32) -> f32 {
     off(1.0 / f64::from(x).sqrt(), (-22.9f64).exp2(), 0.0)
 }
 
-/// `div.approx.f32` and `div.full.f32`: the error is two units in the last place. Where the divisor is beyond 2^126
-/// the quotient of the former is zero.
+/// `div.approx.f32` and `div.full.f32`: the error is two units in the last place. In the manual `div.approx.f32` gives
+/// zero where the divisor is beyond 2^126; this is not done here.
 pub extern "C" fn div(a: f32, b: f32) -> f32 {
     off(f64::from(a) / f64::from(b), 2.0 * unit_in_last_place(), 0.0)
 }
 
-/// `rcp.approx.ftz.f64`: the upper half of the result, of which the lower one is zero. Subnormal numbers are zero.
+/// `rcp.approx.ftz.f64`: the upper 32 bits of the result. The lower 32 bits are zero. Subnormal arguments and results
+/// are zero.
 pub extern "C" fn rcp_double(x: f64) -> f64 {
     upper_half(1.0 / flushed(x))
 }
 
-/// `rsqrt.approx.ftz.f64`, as the reciprocal.
+/// `rsqrt.approx.ftz.f64`: the upper 32 bits of the result, as for the reciprocal.
 pub extern "C" fn rsqrt_double(x: f64) -> f64 {
     upper_half(1.0 / flushed(x).sqrt())
 }
@@ -132,7 +134,7 @@ mod tests {
         };
         let (above, below) = (value(100), value(-100));
         SHIFT.store(0, Ordering::Relaxed);
-        // 2^-22 of the root of 2 is three steps.
+        // 2^-22 of the root of 2 is three units in the last place.
         let root = 2f32.sqrt().to_bits();
         assert_eq!((above.0.to_bits(), below.0.to_bits()), (root + 3, root - 3));
         assert_eq!((above.1, below.1), (8.0, 8.0));

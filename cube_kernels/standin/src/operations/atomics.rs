@@ -1,10 +1,10 @@
-//! Atomic instructions. Units run one at a time, so that each is done at once.
+//! Atomic instructions. Units run one at a time, so each instruction is atomic by itself.
 
 use super::halves::{bfloat_to_single, double_to_bfloat, double_to_half, half_to_single};
 use crate::machine::{Unit, access};
 use crate::ptx::Type;
 
-/// What an atomic instruction does.
+/// The operations of atomic instructions.
 pub const OPERATIONS: [&str; 10] = [
     "add", "min", "max", "and", "or", "xor", "exch", "cas", "inc", "dec",
 ];
@@ -22,7 +22,7 @@ const TYPES: [Type; 11] = [
     Type::F16x2,
 ];
 
-/// An operation and a type as a number that generated code hands over, if both are known.
+/// Packs an operation and a type into a number for generated code. `None` if they do not go together.
 pub fn code(operation: &str, of: Type) -> Option<u32> {
     let operation = OPERATIONS.iter().position(|name| *name == operation)?;
     let place = TYPES.iter().position(|known| *known == of)?;
@@ -37,8 +37,8 @@ pub fn code(operation: &str, of: Type) -> Option<u32> {
     suits.then_some((operation as u32) << 8 | place as u32)
 }
 
-/// The instruction at an address that an access checked before, with the bits of the operands. `code` is the access,
-/// from bit 32 on of which the operation comes in `what`.
+/// Checks the access `spec` at an address and executes the instruction with the bits of the operands. Returns the old
+/// value. `line_and_code` has the number of [`code`] in its lower 12 bits, and the line above them.
 pub extern "C" fn atomic(
     unit: &mut Unit,
     address: u64,
@@ -54,7 +54,7 @@ pub extern "C" fn atomic(
     match of.bytes() {
         2 => {
             let place = place.cast::<u16>();
-            // SAFETY: an access of two bytes.
+            // SAFETY: the access allows two bytes.
             let old = unsafe { place.read_unaligned() };
             let new = apply(operation, of, old.into(), a, b) as u16;
             // SAFETY: as above.
@@ -63,7 +63,7 @@ pub extern "C" fn atomic(
         }
         4 => {
             let place = place.cast::<u32>();
-            // SAFETY: an access of four bytes.
+            // SAFETY: the access allows four bytes.
             let old = unsafe { place.read_unaligned() };
             let new = apply(operation, of, old.into(), a & 0xffff_ffff, b & 0xffff_ffff) as u32;
             // SAFETY: as above.
@@ -72,7 +72,7 @@ pub extern "C" fn atomic(
         }
         _ => {
             let place = place.cast::<u64>();
-            // SAFETY: an access of eight bytes.
+            // SAFETY: the access allows eight bytes.
             let old = unsafe { place.read_unaligned() };
             let new = apply(operation, of, old, a, b);
             // SAFETY: as above.

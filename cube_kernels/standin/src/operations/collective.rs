@@ -1,4 +1,4 @@
-//! Instructions that units do together: barriers, shuffles, votes.
+//! Instructions that units execute together: barriers, shuffles, votes.
 
 use std::ffi::c_void;
 
@@ -11,17 +11,17 @@ pub extern "C" fn barrier(unit: &mut Unit, line: u32) {
     unit.wait(State::Barrier(line));
 }
 
-/// `trap`.
+/// `trap`: ends the launch.
 pub extern "C" fn trap(unit: &mut Unit, line: u32) {
     unit.fail(line, "stops the launch");
 }
 
-/// A loop that does not end.
+/// Ends the launch because of a loop that does not end.
 pub extern "C" fn runaway(unit: &mut Unit, line: u32) {
     unit.fail(line, "goes back too often: it does not end");
 }
 
-/// `bar.warp.sync`: what lanes wrote before is seen by the others behind.
+/// `bar.warp.sync`: after it each lane sees what the others have written before it.
 pub extern "C" fn plane_barrier(unit: &mut Unit, mask: u32, line: u32) {
     exchange(unit, mask, std::ptr::null_mut(), ordered, line);
     if mask == u32::MAX {
@@ -35,8 +35,8 @@ struct Shuffled {
     got: u32,
 }
 
-/// `shfl.sync`: the value, and in bit 32 whether the lane it came from is in range. What a lane that takes no part
-/// would give is as fresh memory is.
+/// `shfl.sync`: the value, and in bit 32 whether its source lane is in range. A lane that does not take part gives the
+/// bits of fresh memory.
 pub extern "C" fn shuffle(
     unit: &mut Unit,
     given: u32,
@@ -57,7 +57,7 @@ pub extern "C" fn shuffle(
     u64::from(in_range) << 32 | u64::from(shuffled.got)
 }
 
-/// From which lane a lane takes its value, and whether the one asked for is in range. The modes are up, down,
+/// The lane that `lane` takes its value from, and whether the requested lane is in range. The modes are up, down,
 /// butterfly and index.
 fn source(lane: u32, by: u32, clamp: u32, mode: u32) -> (usize, bool) {
     let (segment, clamp) = (clamp >> 8 & 31, clamp & 31);
@@ -79,7 +79,7 @@ fn source(lane: u32, by: u32, clamp: u32, mode: u32) -> (usize, bool) {
 
 fn shuffle_all(given: &mut Given) -> Result<(), String> {
     let value = |place: &Option<*mut c_void>| {
-        // SAFETY: each lane gave one, which is on its stack while it waits.
+        // SAFETY: each pointer leads to a value on the stack of a lane that waits.
         place.map(|place| unsafe { (*place.cast::<Shuffled>()).given })
     };
     let values: Vec<Option<u32>> = given.iter().map(value).collect();
@@ -111,7 +111,7 @@ fn combine(
 
 fn combined(given: &mut Given, count: impl Fn(&[(usize, u32)]) -> u32) {
     let value = |(lane, place): (usize, &Option<*mut c_void>)| {
-        // SAFETY: each lane gave one, which is on its stack while it waits.
+        // SAFETY: each pointer leads to a value on the stack of a lane that waits.
         place.map(|place| (lane, unsafe { (*place.cast::<Voted>()).given }))
     };
     let values: Vec<(usize, u32)> = given.iter().enumerate().filter_map(value).collect();
@@ -154,7 +154,7 @@ pub extern "C" fn vote(unit: &mut Unit, given: u32, mask: u32, mode: u32, line: 
     combine(unit, u32::from(given != 0), mask, operation, line)
 }
 
-/// `redux.sync`: the modes are add, and, or, xor, and the least and the largest of unsigned and of signed integers.
+/// `redux.sync`: the modes are add, and, or, xor, then minimum and maximum of unsigned and of signed integers.
 pub extern "C" fn redux(unit: &mut Unit, given: u32, mask: u32, mode: u32, line: u32) -> u32 {
     macro_rules! fold {
         ($by:expr) => {
@@ -180,7 +180,7 @@ pub extern "C" fn redux(unit: &mut Unit, given: u32, mask: u32, mode: u32, line:
     combine(unit, given, mask, operation, line)
 }
 
-/// `elect.sync`: the first lane that takes part, and in bit 32 whether it is this one.
+/// `elect.sync`: the number of the first lane that takes part, and in bit 32 whether this lane is that lane.
 pub extern "C" fn elect(unit: &mut Unit, mask: u32, line: u32) -> u64 {
     let first = |given: &mut Given| {
         combined(given, |values| values.first().map_or(0, |v| v.0 as u32));
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn lanes_take_from_where_the_manual_says() {
-        // Up: clamped at the start of a segment of 8 lanes.
+        // Up: clamped at the first lane of a segment of 8 lanes.
         assert_eq!(source(9, 1, 24 << 8, 0), (8, true));
         assert_eq!(source(8, 1, 24 << 8, 0), (8, false));
         // Down: the clamp is the last lane.

@@ -1,9 +1,9 @@
-//! Floating-point operations that round another way than to the nearest.
+//! Floating-point operations with rounding other than to the nearest value.
 
-/// The direction of `.rz`, `.rm` and `.rp`.
+/// The direction of rounding of `.rz`, `.rm` and `.rp`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// To zero.
+    /// Towards zero.
     Zero,
     /// Down.
     Down,
@@ -12,7 +12,7 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// By the name of the modifier.
+    /// The direction of a modifier.
     pub fn of(name: &str) -> Option<Self> {
         match name {
             "rz" => Some(Self::Zero),
@@ -22,7 +22,7 @@ impl Direction {
         }
     }
 
-    /// As a number that generated code hands over.
+    /// The number that generated code passes.
     pub fn code(self) -> u32 {
         self as u32
     }
@@ -31,7 +31,7 @@ impl Direction {
         [Self::Zero, Self::Down, Self::Up][(code % 3) as usize]
     }
 
-    /// Whether results are at most the exact value.
+    /// Whether results of this sign are rounded down.
     fn down(self, negative: bool) -> bool {
         match self {
             Self::Zero => !negative,
@@ -41,14 +41,14 @@ impl Direction {
     }
 }
 
-/// The exact sum of two doubles, as the nearest double and the rest (Knuth).
+/// The exact sum of two doubles as the nearest double and the remainder (Knuth).
 fn two_sum(a: f64, b: f64) -> (f64, f64) {
     let sum = a + b;
     let part = sum - a;
     (sum, (a - (sum - part)) + (b - part))
 }
 
-/// The single in a direction from `value + rest`, of which the rest is the smaller part.
+/// Rounds `value + rest` to a single in a direction. `rest` is much smaller than `value`.
 fn single(value: f64, rest: f64, direction: Direction) -> f32 {
     let near = value as f32;
     if value.is_nan() || value.is_infinite() {
@@ -67,7 +67,8 @@ fn single(value: f64, rest: f64, direction: Direction) -> f32 {
     }
 }
 
-/// The sign of a sum that is exactly zero: negative if all of its parts are, or if it is rounded down and they differ.
+/// A zero with the sign of a sum that is exactly zero: negative if both terms are negative, or if their signs differ
+/// and the direction is down.
 fn zero(a_negative: bool, b_negative: bool, direction: Direction) -> f64 {
     let negative = if a_negative == b_negative {
         a_negative
@@ -77,7 +78,7 @@ fn zero(a_negative: bool, b_negative: bool, direction: Direction) -> f64 {
     if negative { -0.0 } else { 0.0 }
 }
 
-/// `fma.f32`, and `mul.f32` with a zero of the sign of the product.
+/// `fma.f32`. `mul.f32` calls it with a zero that has the sign of the product.
 pub extern "C" fn fma_rounded(a: f32, b: f32, c: f32, code: u32) -> f32 {
     let direction = Direction::decode(code);
     // The product of two singles is exact.
@@ -95,7 +96,7 @@ pub extern "C" fn add_rounded(a: f32, b: f32, code: u32) -> f32 {
     fma_rounded(a, 1.0, b, code)
 }
 
-/// A double as a single.
+/// Rounds a double to a single.
 pub extern "C" fn single_rounded(value: f64, code: u32) -> f32 {
     if value == 0.0 {
         return value as f32;
@@ -103,10 +104,10 @@ pub extern "C" fn single_rounded(value: f64, code: u32) -> f32 {
     single(value, 0.0, Direction::decode(code))
 }
 
-/// The double in a direction from a result to the nearest that is too large (1), too small (-1) or exact.
+/// Rounds in a direction, from the nearest double. The exact result is above it (1), below it (-1) or equal (0).
 fn double(near: f64, exact_is_above: i32, direction: Direction) -> f64 {
     if !near.is_finite() {
-        // It overflowed, as exact results of finite arguments are finite.
+        // The result overflowed, because exact results of finite arguments are finite.
         return match direction.down(near < 0.0) {
             true if near > 0.0 => f64::MAX,
             false if near < 0.0 => f64::MIN,
@@ -148,12 +149,12 @@ pub extern "C" fn fma_double_rounded(a: f64, b: f64, c: f64, code: u32) -> f64 {
     if !near.is_finite() {
         return double(near, 0, direction);
     }
-    // The exact value less the nearest one: a product in two parts, a term, and the nearest one taken away.
+    // The exact value minus the nearest double: the product in two parts, plus `c`, minus `near`.
     let product = a * b;
     let rest = libm::fma(a, b, -product);
     let (high, low) = two_sum(product, c - near);
     let mut parts = [high, low, rest];
-    // What was lost in `c - near`.
+    // The rounding error of `c - near`.
     let (_, lost) = two_sum(c, -near);
     let all = parts.iter_mut().fold(lost, |sum, part| sum + *part);
     if near == 0.0 && all == 0.0 {

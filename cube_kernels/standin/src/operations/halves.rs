@@ -1,22 +1,22 @@
-//! Numbers of 16 bits: those of half precision, and upper halves of singles. They are kept in the lower bits of a
+//! Numbers of 16 bits: half precision (f16), and bf16, the upper half of a single. They are kept in the lower bits of a
 //! word.
 
 use half::{bf16, f16};
 
-/// What NaN is as a half.
+/// The bits of NaN in both types.
 const HALF_NAN: u32 = 0x7fff;
 
-/// A half as a single.
+/// An f16 as a single.
 pub extern "C" fn half_to_single(x: u32) -> f32 {
     f16::from_bits(x as u16).to_f32()
 }
 
-/// The nearest half.
+/// The f16 nearest to a single.
 pub extern "C" fn single_to_half(x: f32) -> u32 {
     double_to_half(x.into())
 }
 
-/// The nearest half.
+/// The f16 nearest to a double.
 pub extern "C" fn double_to_half(x: f64) -> u32 {
     if x.is_nan() {
         return HALF_NAN;
@@ -24,17 +24,17 @@ pub extern "C" fn double_to_half(x: f64) -> u32 {
     u32::from(nearest(x, 10, -14, 15).0)
 }
 
-/// A half of the other kind as a single.
+/// A bf16 as a single.
 pub extern "C" fn bfloat_to_single(x: u32) -> f32 {
     bf16::from_bits(x as u16).to_f32()
 }
 
-/// The nearest half of the other kind.
+/// The bf16 nearest to a single.
 pub extern "C" fn single_to_bfloat(x: f32) -> u32 {
     double_to_bfloat(x.into())
 }
 
-/// The nearest half of the other kind.
+/// The bf16 nearest to a double.
 pub extern "C" fn double_to_bfloat(x: f64) -> u32 {
     if x.is_nan() {
         return HALF_NAN;
@@ -42,7 +42,8 @@ pub extern "C" fn double_to_bfloat(x: f64) -> u32 {
     u32::from(nearest(x, 7, -126, 127).0)
 }
 
-/// The bits of the nearest number of so many fraction bits and these exponents, ties to the even one.
+/// Rounds to the nearest number with `fraction` fraction bits and exponents from `least` to `largest`, ties to even.
+/// Gives its bits and its size.
 fn nearest(x: f64, fraction: i32, least: i32, largest: i32) -> (u16, f64) {
     let size = x.abs();
     let exponent = if size == 0.0 {
@@ -50,7 +51,7 @@ fn nearest(x: f64, fraction: i32, least: i32, largest: i32) -> (u16, f64) {
     } else {
         libm::ilogb(size).max(least)
     };
-    // Whole steps of the result, exact as only the exponent changes.
+    // The size in steps of the result. Scaling is exact, because only the exponent changes.
     let steps = libm::rint(libm::scalbn(size, fraction - exponent));
     let value = libm::scalbn(steps, exponent - fraction);
     let limit = libm::scalbn(2.0 - libm::scalbn(1.0, -fraction), largest);
@@ -59,14 +60,14 @@ fn nearest(x: f64, fraction: i32, least: i32, largest: i32) -> (u16, f64) {
     if size.is_infinite() || value > limit {
         return (sign | infinity, x.signum() * f64::INFINITY);
     }
-    // A number with as many steps as fill its exponent goes over to the next exponent by itself.
+    // If rounding fills the fraction up, the carry increases the exponent by itself.
     let biased = (exponent - least) as u16;
     let bits = (biased << fraction).wrapping_add(steps as u16);
     (sign | bits, value)
 }
 
-/// The exact value of `a * b + c` as a double that rounds to the same halves: the last bit says whether something is
-/// lost.
+/// Computes `a * b + c` rounded to odd: a double that rounds to the same f16 or bf16 as the exact value. Its last bit
+/// is 1 if the double is not exact.
 fn exact_enough(a: f64, b: f64, c: f64) -> f64 {
     let product = a * b;
     let sum = product + c;
@@ -78,7 +79,7 @@ fn exact_enough(a: f64, b: f64, c: f64) -> f64 {
     if rest == 0.0 || sum.to_bits() & 1 == 1 {
         return sum;
     }
-    // The neighbour on the side of the exact value, which is odd.
+    // The sum is even and not exact, so its neighbour on the side of the exact value is odd.
     if rest > 0.0 {
         sum.next_up()
     } else {
@@ -132,11 +133,11 @@ mod tests {
 
     #[test]
     fn a_fused_product_is_rounded_once() {
-        // (1 + 2^-10) (1 - 2^-10) + 2^-24 is 1 - 2^-20 + 2^-24, nearest to 1.
+        // (1 + 2^-10) (1 - 2^-10) + 2^-24 is 1 - 2^-20 + 2^-24, and 1 is the nearest half.
         let half = |x: f64| double_to_half(x);
         let (a, b) = (half(1.0 + 2f64.powi(-10)), half(1.0 - 2f64.powi(-10)));
         assert_eq!(half_fma(a, b, half(2f64.powi(-24))), half(1.0));
-        // A tie that a tiny term decides: 1 + 2^-11 + 2^-24.
+        // A tie that a small term decides: 1 + 2^-11 + 2^-24.
         let tie = half_fma(half(1.0 + 2f64.powi(-10)), half(2f64.powi(-11)), half(1.0));
         assert_eq!(tie, half(1.0 + 2f64.powi(-10)));
         let bfloat = |x: f64| double_to_bfloat(x);
@@ -147,7 +148,7 @@ mod tests {
             bfloat(1.0),
         );
         assert_eq!(tie, bfloat(1.0 + 2f64.powi(-7)));
-        // 2^-100 above a tie to even: 1 + 2^-8 exactly goes down, but not with anything more.
+        // 1 + 2^-8 is a tie that goes down to the even number. Anything more goes up.
         let ones = [bfloat(2f64.powi(-8)), bfloat(1.0)];
         assert_eq!(bfloat_fma(ones[0], ones[1], bfloat(1.0)), bfloat(1.0));
         let sum = exact_enough(2f64.powi(-8), 1.0 + f64::EPSILON, 1.0);

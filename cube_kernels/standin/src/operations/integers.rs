@@ -2,8 +2,8 @@
 
 use crate::machine::Unit;
 
-/// `div` and `rem` of integers of 16, 32 or 64 bits, extended to 64. The code has the bits, 128 for signed ones, and 1
-/// for the remainder. The manual leaves open what division by zero gives, so that it is an error.
+/// `div` and `rem` of integers of 16, 32 or 64 bits, extended to 64. `code` is the number of bits, plus 128 for signed
+/// integers, plus 1 for the remainder. The manual does not define division by zero, so it is an error.
 pub extern "C" fn divide(unit: &mut Unit, a: u64, b: u64, code: u32, line: u32) -> u64 {
     if b == 0 {
         unit.fail(line, "divides by zero");
@@ -19,7 +19,7 @@ pub extern "C" fn divide(unit: &mut Unit, a: u64, b: u64, code: u32, line: u32) 
     if remainder { a % b } else { a / b }
 }
 
-/// `bfe`: so many bits from a place, where the code has the bits of the type, and 128 for signed ones.
+/// `bfe`: `count` bits from bit `place` on. `code` is the number of bits of the type, plus 128 for signed integers.
 pub extern "C" fn extract(a: u64, place: u32, count: u32, code: u32) -> u64 {
     let bits = code & 127;
     let signed = code & 128 != 0;
@@ -39,7 +39,7 @@ pub extern "C" fn extract(a: u64, place: u32, count: u32, code: u32) -> u64 {
     (0..bits).fold(0, |all, k| all | at(k) << k)
 }
 
-/// `bfi`: the lower bits of `a` at a place of `b`, for a type of so many bits.
+/// `bfi`: puts the lower `count` bits of `a` at bit `place` of `b`, for a type of `bits` bits.
 pub extern "C" fn insert(a: u64, b: u64, place: u32, count: u32, bits: u32) -> u64 {
     let (place, count) = (place & 255, count & 255);
     let mut all = b;
@@ -52,7 +52,7 @@ pub extern "C" fn insert(a: u64, b: u64, place: u32, count: u32, bits: u32) -> u
     all
 }
 
-/// `prmt`: four of the eight bytes of `b` and `a`.
+/// `prmt`: selects four of the eight bytes of `b` and `a`.
 pub extern "C" fn permute(a: u32, b: u32, selector: u32) -> u32 {
     let bytes = u64::from(b) << 32 | u64::from(a);
     (0..4).fold(0, |all, k| {
@@ -60,15 +60,15 @@ pub extern "C" fn permute(a: u32, b: u32, selector: u32) -> u32 {
         let byte = (bytes >> (8 * (choice & 7))) as u8;
         let byte = match choice & 8 {
             0 => byte,
-            // The sign of the byte, in each bit.
+            // The sign bit of the byte, repeated in all bits.
             _ => ((byte as i8) >> 7) as u8,
         };
         all | u32::from(byte) << (8 * k)
     })
 }
 
-/// `bfind`: the place of the highest bit that is not the sign, by the code of [`extract`]; with 1 << 8 how far it is from
-/// the top.
+/// `bfind`: the position of the highest bit that differs from the sign. `code` is that of [`extract`]; plus 256 for the
+/// distance of the bit from the top.
 pub extern "C" fn highest(a: u64, code: u32) -> u32 {
     let bits = code & 127;
     let negative = code & 128 != 0 && a >> (bits - 1) & 1 == 1;

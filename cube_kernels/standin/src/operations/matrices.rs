@@ -1,5 +1,5 @@
-//! Matrix instructions `wmma`. Which lane holds which value is left open by the PTX manual: here a lane `l` holds the
-//! values `l`, `l + 32`, .. in the order of rows. Room of a fragment beyond those is as fresh memory is.
+//! Matrix instructions `wmma`. The PTX manual does not say which lane holds which value. Here lane `l` holds the values
+//! `l`, `l + 32`, .. of the matrix in the order of rows. The rest of a fragment has the bytes of fresh memory.
 
 use std::ffi::c_void;
 use std::ops::Range;
@@ -8,10 +8,10 @@ use super::halves::{bfloat_to_single, half_to_single, single_to_half};
 use crate::machine::{LANES, Spec, Unit, Use, access, exchange};
 use crate::ptx::{Space, Type};
 
-/// The most bytes of a fragment.
+/// The most bytes of a fragment of a lane.
 pub const FRAGMENT: usize = 64;
 
-/// Values of a matrix.
+/// The sizes of a matrix product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     /// Rows of the result.
@@ -22,7 +22,7 @@ pub struct Shape {
     pub k: u32,
 }
 
-/// The shapes that are known, by the name of the modifier.
+/// The known shapes, with the names of their modifiers.
 const SHAPES: [(&str, Shape); 4] = [
     (
         "m16n16k16",
@@ -38,31 +38,31 @@ const SHAPES: [(&str, Shape); 4] = [
 ];
 const TYPES: [Type; 4] = [Type::F16, Type::BF16, Type::Tf32, Type::F32];
 
-/// A part of a matrix instruction: whose fragment, of which shape and type, and whether rows are contiguous.
+/// A fragment that an instruction loads or stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fragment {
-    /// `a`, `b`, or `c`, which `d` is like.
+    /// The matrix: `a`, `b` or `c`. `d` has the layout of `c`.
     pub part: char,
-    /// The place in the list of shapes.
+    /// The index of the shape in the list of shapes.
     pub shape: u32,
-    /// Its type.
+    /// The type of the values.
     pub of: Type,
     /// Whether rows are contiguous in memory.
     pub rows: bool,
-    /// Where it is in memory.
+    /// The space of the matrix in memory.
     pub space: Space,
-    /// Words of each lane.
+    /// The number of words of each lane.
     pub words: u32,
 }
 
-/// The number of a shape by its name, if it is known.
+/// The index of a shape by its name. `None` if it is not known.
 pub fn shape(name: &str) -> Option<u32> {
     let place = SHAPES.iter().position(|row| row.0 == name)?;
     Some(place as u32)
 }
 
 impl Fragment {
-    /// As a number that generated code hands over.
+    /// Packs the fragment into a number for generated code.
     pub fn encode(self) -> u32 {
         let of = TYPES.iter().position(|of| *of == self.of).unwrap_or(0) as u32;
         let part = self.part as u32 - 'a' as u32;
@@ -86,7 +86,7 @@ impl Fragment {
         }
     }
 
-    /// Rows and columns.
+    /// The numbers of rows and columns.
     fn size(self) -> (u32, u32) {
         let Shape { m, n, k } = SHAPES[self.shape as usize].1;
         match self.part {
@@ -96,13 +96,13 @@ impl Fragment {
         }
     }
 
-    /// Values of a lane.
+    /// The number of values of a lane.
     fn values(self) -> u32 {
         let (rows, columns) = self.size();
         rows * columns / LANES as u32
     }
 
-    /// The accesses of a lane: the offset from the start, in values, of each of its own.
+    /// The offset of a value of a lane from the start of the matrix, in values.
     fn offset(self, lane: u32, value: u32, stride: u32) -> u32 {
         let (_, columns) = self.size();
         let place = value * LANES as u32 + lane;
@@ -146,7 +146,7 @@ impl Fragment {
     }
 }
 
-/// `wmma.load`: the values of a lane to its fragment.
+/// `wmma.load`: reads the values of a lane into its fragment.
 pub extern "C" fn load(
     unit: &mut Unit,
     address: u64,
@@ -164,7 +164,7 @@ pub extern "C" fn load(
     Fragment::decode(code).access(unit, (address, stride), Use::Read, line, read);
 }
 
-/// `wmma.store`: the values of a lane from its fragment.
+/// `wmma.store`: writes the values of a lane from its fragment.
 pub extern "C" fn store(
     unit: &mut Unit,
     address: u64,
@@ -181,15 +181,15 @@ pub extern "C" fn store(
     Fragment::decode(code).access(unit, (address, stride), Use::Write, line, write);
 }
 
-/// The fragments of a lane: both factors, what is added, and the result.
+/// The fragments of a lane for a product.
 #[repr(C)]
 pub struct Fragments {
-    /// The first factor, the second one, what is added, and the result.
+    /// The first factor, the second factor, the matrix that is added, and the result.
     pub parts: [[u8; FRAGMENT]; 4],
 }
 
-/// The types of a product as a number that generated code hands over: the shape, and the types of the factors, of what
-/// is added and of the result.
+/// Packs the shape and the types of a product into a number for generated code: the types of the factors, of the added
+/// matrix and of the result. `None` if they do not go together.
 pub fn product_code(shape: u32, factors: Type, added: Type, result: Type) -> Option<u32> {
     let place = |of: Type| TYPES.iter().position(|known| *known == of);
     let known = match SHAPES[shape as usize].0 {
@@ -205,7 +205,7 @@ pub fn product_code(shape: u32, factors: Type, added: Type, result: Type) -> Opt
     Some(shape | (factors as u32) << 2 | (added as u32) << 4 | (result as u32) << 6)
 }
 
-/// `wmma.mma`: all lanes hand over their fragments.
+/// `wmma.mma`: multiplies when all lanes have passed their fragments.
 pub extern "C" fn multiply(unit: &mut Unit, fragments: &mut Fragments, code: u32, line: u32) {
     let mut given = Given { fragments, code };
     let place: *mut Given = &mut given;
@@ -226,7 +226,7 @@ fn read(of: Type, bytes: &[u8; FRAGMENT], value: usize) -> f32 {
     match of {
         Type::F16 => half_to_single(half()),
         Type::BF16 => bfloat_to_single(half()),
-        // The lower bits do not count.
+        // The instruction ignores the lower 13 bits.
         Type::Tf32 => f32::from_bits(word() & !0x1fff),
         _ => f32::from_bits(word()),
     }
@@ -247,7 +247,7 @@ fn multiply_all(given: &mut [Option<*mut c_void>; LANES]) -> Result<(), String> 
     }
     let lanes = given.each_ref().map(|place| {
         let place = place.unwrap_or(std::ptr::null_mut());
-        // SAFETY: each lane gave its own, which is on its stack while it waits.
+        // SAFETY: each pointer leads to a value on the stack of a lane that waits.
         unsafe { &*place.cast::<Given>() }
     });
     let code = lanes[0].code;
@@ -273,7 +273,7 @@ fn multiply_all(given: &mut [Option<*mut c_void>; LANES]) -> Result<(), String> 
         }
     }
     for (place, value) in c.into_iter().enumerate() {
-        // SAFETY: as above, and no other reference to it is left.
+        // SAFETY: as above, and there is no other reference to the fragments any more.
         let fragments = unsafe { &mut *lanes[place % LANES].fragments };
         write(result, &mut fragments.parts[3], place / LANES, value);
     }

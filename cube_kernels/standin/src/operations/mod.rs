@@ -1,4 +1,5 @@
-//! What instructions do that generated code leaves to a function.
+//! Functions that generated code calls for instructions that need more than a few instructions of
+//! the host.
 
 pub mod approximate;
 pub mod atomics;

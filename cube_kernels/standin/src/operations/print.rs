@@ -5,17 +5,17 @@ use std::io::Write;
 use crate::machine::{Spec, Unit, Use, access};
 use crate::ptx::Space;
 
-/// What a kernel prints with.
+/// The state of a call of `printf`.
 struct Printer<'a> {
     unit: &'a mut Unit,
     line: u32,
-    /// Where the next argument is.
+    /// The address of the next argument.
     argument: u64,
     text: String,
 }
 
 impl Printer<'_> {
-    /// Reads `N` bytes of an argument or of a text.
+    /// Reads `N` bytes of an argument or of the text.
     fn read<const N: usize>(&mut self, address: u64) -> [u8; N] {
         let spec = Spec {
             space: Space::Generic,
@@ -24,11 +24,11 @@ impl Printer<'_> {
             align: N as u32,
         };
         let place = access(self.unit, address, spec.encode(), self.line);
-        // SAFETY: the access allows so many bytes.
+        // SAFETY: the access allows this many bytes.
         unsafe { place.cast::<[u8; N]>().read() }
     }
 
-    /// The next argument, of 4 or 8 bytes.
+    /// Reads the next argument, of 4 or 8 bytes.
     fn next(&mut self, wide: bool) -> u64 {
         let bytes = if wide { 8 } else { 4 };
         let place = self.argument.next_multiple_of(bytes);
@@ -46,7 +46,8 @@ impl Printer<'_> {
         byte
     }
 
-    /// What stands behind a percent sign, from `place` on.
+    /// Appends the argument of a format specifier. `place` is behind its percent sign, and is moved
+    /// behind the specifier.
     fn value(&mut self, place: &mut u64) {
         let mut wide = false;
         let kind = loop {
@@ -89,7 +90,8 @@ impl Printer<'_> {
     }
 }
 
-/// `vprintf`: prints a text, in which a percent sign and what follows stands for an argument.
+/// `vprintf`: prints a text in which format specifiers stand for arguments. Returns the number of
+/// specifiers.
 pub extern "C" fn print(unit: &mut Unit, format: u64, arguments: u64, line: u32) -> u32 {
     let mut printer = Printer {
         unit,
@@ -109,7 +111,7 @@ pub extern "C" fn print(unit: &mut Unit, format: u64, arguments: u64, line: u32)
             byte => printer.text.push(byte.into()),
         }
     }
-    // Whatever becomes of it.
+    // A failure to print is ignored.
     let _ = std::io::stdout().write_all(printer.text.as_bytes());
     values
 }

@@ -1,4 +1,4 @@
-//! Words to the statements of a function.
+//! Parses words into the statements of a function.
 
 use super::lexer::Token;
 use super::parser::{Parser, Result};
@@ -6,7 +6,7 @@ use super::scope::Meaning;
 use super::types::{Address, Base, Guard, Instruction, Operand, Space, Statement, Type};
 
 impl Parser {
-    /// A statement; false at the closing brace of the body.
+    /// Parses a statement. False at the closing brace of the body.
     pub(super) fn statement(&mut self) -> Result<bool> {
         if self.takes('{') {
             self.scopes.open(self.function.body.len());

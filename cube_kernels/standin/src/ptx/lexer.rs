@@ -1,4 +1,4 @@
-//! The words of a text.
+//! Splits a text into words.
 
 use super::PtxError;
 
@@ -7,7 +7,7 @@ use super::PtxError;
 pub enum Token {
     /// A name, a directive with its dot, or the name of an instruction.
     Word(String),
-    /// An integer; a sign is a word of its own.
+    /// An integer. A sign is a separate word.
     Integer(u64),
     /// The bits of a single, as `0f3F800000`.
     Single(u32),
@@ -15,11 +15,11 @@ pub enum Token {
     Double(u64),
     /// Text between quotes.
     Text(String),
-    /// Anything else, a character each.
+    /// Any other character.
     Mark(char),
 }
 
-/// A word and its line.
+/// A word and the number of its line.
 pub type Placed = (Token, u32);
 
 fn is_of_name(c: char) -> bool {
@@ -74,7 +74,8 @@ pub fn words(text: &str) -> Result<Vec<Placed>, PtxError> {
     Ok(words)
 }
 
-/// Where a name ends. Two colons join the parts of one, as in `shared::cta`.
+/// The length of the name that `text` begins with. Two colons join the parts of a name, as in
+/// `shared::cta`.
 fn name_end(text: &str) -> usize {
     let bytes = text.as_bytes();
     let mut end = 0;

@@ -1,4 +1,4 @@
-//! PTX text: its words, and the functions and instructions that they make.
+//! Reads PTX text: splits it into words, and parses words into functions and instructions.
 
 mod body;
 mod lexer;
@@ -12,12 +12,12 @@ pub use types::{
     Variable,
 };
 
-/// Why a text is not understood, and where.
+/// An error in a text, and its line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PtxError {
     /// The line, from 1.
     pub line: u32,
-    /// What is wrong.
+    /// The message.
     pub message: String,
 }
 

@@ -1,14 +1,14 @@
-//! Words to functions and instructions.
+//! Parses words into functions and variables of a module.
 
 use super::PtxError;
 use super::lexer::{Placed, Token, words};
 use super::scope::Scopes;
 use super::types::{Function, Module, Space, Type, Variable};
 
-/// What most of this gives.
+/// The result of the functions of the parser.
 pub type Result<T> = std::result::Result<T, PtxError>;
 
-/// What a text says.
+/// Parses a text of PTX.
 pub fn parse(text: &str) -> Result<Module> {
     let mut parser = Parser {
         words: words(text)?,
@@ -23,12 +23,12 @@ pub fn parse(text: &str) -> Result<Module> {
     Ok(parser.module)
 }
 
-/// The words of a text, and how far they are parsed.
+/// The words of a text, and the state of parsing.
 pub struct Parser {
     pub(super) words: Vec<Placed>,
     pub(super) at: usize,
     pub(super) module: Module,
-    /// The function at hand.
+    /// The function that is being parsed.
     pub(super) function: Function,
     pub(super) scopes: Scopes,
 }
@@ -111,7 +111,7 @@ impl Parser {
         }
     }
 
-    // What is not within a function.
+    // Statements outside of functions.
 
     fn top(&mut self) -> Result<()> {
         let mut external = false;
@@ -167,7 +167,7 @@ impl Parser {
         Ok(())
     }
 
-    /// A variable behind the name of its space, without the semicolon.
+    /// Parses a variable after the name of its space, up to but without the semicolon.
     pub(super) fn variable(&mut self, space: Space) -> Result<Variable> {
         let mut align = None;
         let mut count = 1;
@@ -177,7 +177,7 @@ impl Parser {
                 ".align" => align = Some(self.size()?),
                 ".v2" => count = 2,
                 ".v4" => count = 4,
-                // Said of a parameter that is an address.
+                // A parameter that is an address may name the space that it points to.
                 ".ptr" | ".global" | ".shared" | ".const" | ".local" => {}
                 _ => break word,
             }
@@ -187,7 +187,7 @@ impl Parser {
         };
         let mut name = self.word()?;
         if matches!(name.as_str(), ".ptr") {
-            // What it points to does not matter.
+            // The space and the alignment of what it points to are ignored.
             loop {
                 name = self.word()?;
                 match name.as_str() {
@@ -234,7 +234,8 @@ impl Parser {
             Some(Token::Double(bits)) => i128::from(*bits),
             _ => {
                 let value = self.integer()?;
-                // As after a number of one word.
+                // `integer` has moved behind its last word. The step below moves behind the last
+                // word of every kind of value.
                 self.at -= 1;
                 value
             }

@@ -1,4 +1,4 @@
-//! Names within the braces of a body.
+//! Names of registers, variables and labels within the braces of a body.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use super::types::{Operand, Register, Statement};
 pub enum Meaning {
     /// A register.
     Register(Register),
-    /// A variable, by its unique name.
+    /// A variable, by the unique name that the parser gives it.
     Variable(String),
 }
 
@@ -18,7 +18,7 @@ pub enum Meaning {
 struct Scope {
     names: HashMap<String, Meaning>,
     labels: HashMap<String, String>,
-    /// Statements before it.
+    /// The number of statements before the scope.
     start: usize,
 }
 
@@ -30,7 +30,7 @@ pub struct Scopes {
 }
 
 impl Scopes {
-    /// An opening brace, after so many statements.
+    /// Opens a scope after `start` statements.
     pub fn open(&mut self, start: usize) {
         self.open.push(Scope {
             start,
@@ -38,7 +38,8 @@ impl Scopes {
         });
     }
 
-    /// The closing brace: branches within go to the labels within. Gives whether another scope is open.
+    /// Closes the innermost scope, and gives branches within it the unique names of its labels. Returns whether another
+    /// scope is open.
     pub fn close(&mut self, body: &mut [Statement]) -> bool {
         let scope = self.open.pop().unwrap_or_default();
         for statement in body.iter_mut().skip(scope.start) {
@@ -63,7 +64,7 @@ impl Scopes {
         }
     }
 
-    /// The name of a label that no other has.
+    /// Declares a label in the innermost scope. Returns a unique name for it.
     pub fn label(&mut self, name: &str) -> String {
         let unique = self.unique(name);
         if let Some(scope) = self.open.last_mut() {
@@ -72,13 +73,13 @@ impl Scopes {
         unique
     }
 
-    /// A name that no other has.
+    /// A unique name made from `name`.
     pub fn unique(&mut self, name: &str) -> String {
         self.count += 1;
         format!("{name}@{}", self.count)
     }
 
-    /// What the name stands for here.
+    /// The meaning of a name in the open scopes.
     pub fn find(&self, name: &str) -> Option<&Meaning> {
         self.open
             .iter()

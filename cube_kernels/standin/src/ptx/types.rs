@@ -1,25 +1,25 @@
-//! What a text of PTX says.
+//! The parts of a parsed PTX text.
 
-/// The types of the language that are known.
+/// The known types of PTX.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Type {
     /// True or false.
     Pred,
-    /// So many bits without a meaning.
+    /// Bits without a type, with their number.
     B(u32),
-    /// An unsigned integer of so many bits.
+    /// An unsigned integer, with its number of bits.
     U(u32),
-    /// A signed integer of so many bits.
+    /// A signed integer, with its number of bits.
     S(u32),
     /// Half precision.
     F16,
-    /// The upper half of a single.
+    /// The upper half of a single (bf16).
     BF16,
-    /// Two of half precision.
+    /// Two numbers of half precision.
     F16x2,
-    /// Two upper halves.
+    /// Two numbers of the type bf16.
     BF16x2,
-    /// A single of which the lower bits do not count.
+    /// A single whose lower bits are ignored.
     Tf32,
     /// A single.
     F32,
@@ -28,7 +28,7 @@ pub enum Type {
 }
 
 impl Type {
-    /// The type of this name, without its dot.
+    /// The type with this name, without the dot. `None` if the name is not known.
     pub fn of(name: &str) -> Option<Self> {
         let bits = |rest: &str| match rest {
             "8" => Some(8),
@@ -56,7 +56,7 @@ impl Type {
         })
     }
 
-    /// How many bits a value has; one for a predicate.
+    /// The number of bits of a value; 1 for a predicate.
     pub fn bits(self) -> u32 {
         match self {
             Self::Pred => 1,
@@ -67,35 +67,35 @@ impl Type {
         }
     }
 
-    /// How many bytes a value takes in memory.
+    /// The number of bytes of a value in memory.
     pub fn bytes(self) -> u32 {
         self.bits().div_ceil(8)
     }
 
-    /// Whether it is a single or a double.
+    /// Whether the type is that of singles or doubles.
     pub fn is_float(self) -> bool {
         matches!(self, Self::F32 | Self::F64)
     }
 
-    /// Whether it is a half of either kind.
+    /// Whether the type is f16 or bf16.
     pub fn is_half(self) -> bool {
         matches!(self, Self::F16 | Self::BF16)
     }
 
-    /// Whether it is signed.
+    /// Whether the type is that of signed integers.
     pub fn is_signed(self) -> bool {
         matches!(self, Self::S(_))
     }
 }
 
-/// Where a variable or an address is.
+/// The space of a variable or an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Space {
-    /// Any of them, told apart by the address.
+    /// Any space. The address says which.
     Generic,
-    /// Memory of the device.
+    /// Memory of the device, shared by all units.
     Global,
-    /// Memory of a cube.
+    /// Memory of a cube, shared by its units.
     Shared,
     /// Memory of a unit.
     Local,
@@ -105,10 +105,10 @@ pub enum Space {
     Const,
 }
 
-/// A register of a function, by its place in [`Function::registers`].
+/// A register of a function, as an index into [`Function::registers`].
 pub type Register = usize;
 
-/// What an address counts from.
+/// The base of an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Base {
     /// Zero.
@@ -119,16 +119,16 @@ pub enum Base {
     Variable(String),
 }
 
-/// An address in brackets.
+/// An address in brackets: a base plus an offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
-    /// What it counts from.
+    /// The base.
     pub base: Base,
-    /// Bytes beyond.
+    /// The offset in bytes.
     pub offset: i64,
 }
 
-/// What an instruction works on.
+/// An operand of an instruction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operand {
     /// A register.
@@ -141,41 +141,41 @@ pub enum Operand {
     Single(u32),
     /// The bits of a double.
     Double(u64),
-    /// The address of a variable, and bytes beyond.
+    /// The address of a variable plus an offset in bytes.
     Variable(String, i64),
-    /// A register that tells about the unit, with its percent sign and component.
+    /// A special register about the unit, with its percent sign and component.
     Special(String),
-    /// Several in braces.
+    /// Several operands in braces.
     Vector(Vec<Operand>),
-    /// Two results, the second of which is a predicate.
+    /// A result and a predicate, as in `%r1|%p1`.
     Pair(Box<Operand>, Box<Operand>),
     /// An address.
     Address(Address),
-    /// A list in parentheses, of a call.
+    /// A list in parentheses, as calls have.
     List(Vec<Operand>),
     /// The name of a label or of a function.
     Name(String),
-    /// A result that nobody wants.
+    /// A result that is discarded, written `_`.
     Sink,
 }
 
-/// The predicate under which an instruction runs.
+/// The predicate that decides whether an instruction is executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Guard {
     /// The predicate.
     pub register: Register,
-    /// Whether it must be false.
+    /// Whether the instruction is executed if the predicate is false.
     pub negated: bool,
 }
 
 /// One instruction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instruction {
-    /// The predicate under which it runs.
+    /// The guard, if there is one.
     pub guard: Option<Guard>,
-    /// The parts of its name between dots.
+    /// The parts of its name, which dots separate.
     pub parts: Vec<String>,
-    /// What it works on.
+    /// The operands.
     pub operands: Vec<Operand>,
     /// Its line in the text.
     pub line: u32,
@@ -188,31 +188,31 @@ impl Instruction {
     }
 }
 
-/// A part of the body of a function.
+/// A statement in the body of a function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Statement {
-    /// A place to branch to.
+    /// A label, which branches lead to.
     Label(String),
     /// An instruction.
     Instruction(Instruction),
 }
 
-/// Memory with a name.
+/// A named piece of memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Variable {
-    /// Its name; within a function made unique by the parser.
+    /// The name. The parser makes names of variables within functions unique.
     pub name: String,
-    /// Where it is.
+    /// The space.
     pub space: Space,
-    /// What its address is a multiple of.
+    /// The address is a multiple of this.
     pub align: u32,
-    /// Its size in bytes; 0 for shared memory whose size the launch says.
+    /// The size in bytes; 0 for shared memory whose size is given by the launch.
     pub size: u32,
-    /// What it starts with; nothing for zeros.
+    /// The initial bytes; empty for zeros.
     pub initial: Vec<u8>,
 }
 
-/// A kernel or a function that one calls.
+/// A kernel, or a function that is called.
 #[derive(Clone, Debug, Default)]
 pub struct Function {
     /// Its name.
@@ -221,20 +221,20 @@ pub struct Function {
     pub kernel: bool,
     /// Its arguments.
     pub params: Vec<Variable>,
-    /// What it gives back.
+    /// The result.
     pub result: Option<Variable>,
     /// The types of its registers.
     pub registers: Vec<Type>,
-    /// Variables of its body.
+    /// The variables of its body.
     pub variables: Vec<Variable>,
     /// Its body.
     pub body: Vec<Statement>,
 }
 
-/// A text.
+/// A PTX text.
 #[derive(Clone, Debug, Default)]
 pub struct Module {
-    /// The architecture that it is for, as `sm_90a`.
+    /// The architecture that the text is for, such as `sm_90a`.
     pub target: String,
     /// Variables of the module.
     pub variables: Vec<Variable>,

@@ -1,4 +1,4 @@
-//! Arithmetic of integers.
+//! Integer arithmetic.
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
@@ -10,7 +10,7 @@ use crate::machine::Unit;
 use crate::ptx::{Instruction, Type};
 
 impl Translator<'_> {
-    /// Instructions that compute, by their type.
+    /// Instructions that compute. The type decides how they are translated.
     pub(super) fn arithmetic(&mut self, instruction: &Instruction) -> Translated<()> {
         let name = instruction.parts[0].as_str();
         let last = instruction.parts.last().and_then(|part| Type::of(part));
@@ -28,7 +28,7 @@ impl Translator<'_> {
         }
     }
 
-    /// The carry, as 0 or 1 of a type of the host.
+    /// The carry flag as 0 or 1 of a host type.
     fn carry(&mut self, of: cranelift_codegen::ir::Type) -> Value {
         let carry = self.field(I32, std::mem::offset_of!(Unit, carry));
         self.resize(carry, of, false)
@@ -40,7 +40,7 @@ impl Translator<'_> {
         self.write(carry, place, std::mem::offset_of!(Unit, carry) as i32);
     }
 
-    /// `a + b + carry`, or `a - b - carry`; and the carry or borrow if it is asked for.
+    /// `a + b + carry`, or `a - b - carry`, and the carry or borrow.
     fn sum_of(&mut self, a: Value, b: Value, carry: Option<Value>, minus: bool) -> (Value, Value) {
         let less = IntCC::UnsignedLessThan;
         let of = self.builder.func.dfg.value_type(a);
@@ -93,7 +93,7 @@ impl Translator<'_> {
         self.set(to, sum, of)
     }
 
-    /// An integer of 64 bits within what a smaller type holds.
+    /// Clamps an integer of 64 bits to the range of a smaller type.
     pub(super) fn clamp(&mut self, value: Value, of: Type) -> Value {
         let (least, most) = match of {
             Type::S(bits) => (-(1i64 << (bits - 1)), (1i64 << (bits - 1)) - 1),

@@ -8,7 +8,7 @@ use super::function::{Fault, Translated, Translator, host, operands, unknown};
 use super::modifiers::Modifiers;
 use crate::ptx::{Instruction, Operand, Type};
 
-/// The type of as many bits without a meaning.
+/// The untyped type with the same number of bits.
 fn plain(of: Type) -> Type {
     match of {
         Type::Pred => Type::Pred,
@@ -121,7 +121,7 @@ impl Translator<'_> {
         self.set(to, value, of)
     }
 
-    /// Whether an amount, of 32 bits, is at least that.
+    /// Whether a 32-bit amount is at least `bits`.
     fn is_beyond(&mut self, amount: Value, bits: u32) -> Value {
         let bits = self.integer(I32, i64::from(bits));
         self.icmp(IntCC::UnsignedGreaterThanOrEqual, amount, bits)
@@ -205,7 +205,7 @@ impl Translator<'_> {
             }
             let mut term = self.integer(host(of), -1);
             for (k, value) in values.into_iter().enumerate() {
-                // The first operand has the highest bit of a row.
+                // The first operand is the highest bit of the index of a row of the table.
                 let factor = match row >> (2 - k) & 1 {
                     1 => value,
                     _ => self.builder.ins().bnot(value),
@@ -259,7 +259,7 @@ impl Translator<'_> {
         self.set(to, value, of)
     }
 
-    /// The bits of a type, 128 for a signed one, and more.
+    /// The number of bits of a type, plus 128 for a signed type, plus `more`.
     fn code(&mut self, of: Type, more: u32) -> Value {
         let code = of.bits() | if of.is_signed() { 128 } else { 0 } | more;
         self.integer(I32, i64::from(code))

@@ -1,4 +1,4 @@
-//! Calls.
+//! Calls of functions.
 
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{InstBuilder, Value};
@@ -47,7 +47,8 @@ impl Translator<'_> {
         Ok(())
     }
 
-    /// Whether a function calls this one, so that variables of both would share their memory.
+    /// Whether a function calls this one, directly or through others. Such calls are refused,
+    /// because all calls of a function share the memory of its variables.
     fn calls_back(&self, name: &str, depth: usize) -> bool {
         if name == self.function.name || depth > self.functions.len() {
             return true;
@@ -74,7 +75,7 @@ impl Translator<'_> {
         }
     }
 
-    /// `vprintf`, whose result, where the call has one, comes first.
+    /// `vprintf`. If the call has a result, it comes first.
     fn print(&mut self, places: &[Value]) -> Translated<()> {
         let (result, [format, arguments]) = match *places {
             [_, result, format, arguments] => (Some(result), [format, arguments]),

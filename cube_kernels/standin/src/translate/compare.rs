@@ -19,7 +19,7 @@ fn of_integers(name: &str, of: Type) -> Option<IntCC> {
     Some(match name {
         "eq" => Equal,
         "ne" => NotEqual,
-        // Bits can only be equal or not.
+        // Bits without a type can only be equal or not equal.
         _ if matches!(of, Type::B(_)) => return None,
         "lt" if signed => SignedLessThan,
         "le" if signed => SignedLessThanOrEqual,

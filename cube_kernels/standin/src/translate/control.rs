@@ -1,4 +1,4 @@
-//! Branches, ends, barriers.
+//! Branches, returns, traps and barriers.
 
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::types::I64;
@@ -9,7 +9,7 @@ use crate::machine::Unit;
 use crate::ptx::{Instruction, Operand, Type};
 
 impl Translator<'_> {
-    /// `bra`, under a predicate or not.
+    /// `bra`, with or without a predicate.
     pub(super) fn branch(&mut self, instruction: &Instruction) -> Translated<()> {
         let mut modifiers = Modifiers::new(instruction);
         modifiers.ignore(&["uni"]);
@@ -44,7 +44,7 @@ impl Translator<'_> {
         Ok(())
     }
 
-    /// Ends the launch if a unit goes back too often: it would never end.
+    /// Ends the launch if a unit takes too many backward branches, because it would not end.
     fn count_turn(&mut self) -> Translated<()> {
         let offset = std::mem::offset_of!(Unit, turns);
         let turns = self.field(I64, offset);
@@ -63,14 +63,14 @@ impl Translator<'_> {
         Ok(())
     }
 
-    /// A block for what no way leads to.
+    /// Starts a block for the code after a jump or return, which nothing reaches.
     fn after_the_end(&mut self) {
         let block = self.builder.create_block();
         self.builder.switch_to_block(block);
         self.builder.seal_block(block);
     }
 
-    /// Other instructions of control.
+    /// Instructions of control other than branches.
     pub(super) fn control(&mut self, instruction: &Instruction) -> Translated<()> {
         let mut modifiers = Modifiers::new(instruction);
         match instruction.parts[0].as_str() {
@@ -91,7 +91,7 @@ impl Translator<'_> {
                 Ok(())
             }
             "call" => self.call(instruction),
-            // Units run one after another, so that each sees what was written before.
+            // Units run one after another, so each unit sees everything that was written before.
             "membar" | "fence" => {
                 modifiers.ignore(&[
                     "cta", "gl", "gpu", "sys", "sc", "acq_rel", "acquire", "release",

@@ -73,7 +73,7 @@ impl Translator<'_> {
             Type::F16x2 => Type::F16,
             _ => Type::BF16,
         };
-        // The first operand goes to the upper half.
+        // The first operand becomes the upper half.
         let [target, high, low] = operands::<3>(instruction)?;
         let mut halves = [self.unit; 2];
         for (half, operand) in halves.iter_mut().zip([high, low]) {
@@ -86,7 +86,7 @@ impl Translator<'_> {
         self.set(target, value, to)
     }
 
-    /// The nearest single of ten fraction bits, ties away from zero.
+    /// The nearest single with ten fraction bits, ties away from zero.
     fn tf32(&mut self, bits: Value) -> Translated<Value> {
         let exponent = self.builder.ins().band_imm_u(bits, 0x7f80_0000);
         let all = self.integer(I32, 0x7f80_0000);

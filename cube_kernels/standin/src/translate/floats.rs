@@ -1,4 +1,4 @@
-//! Arithmetic of singles and doubles.
+//! Floating-point arithmetic of singles and doubles.
 
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::types::{F32, I32};
@@ -14,12 +14,12 @@ use crate::ptx::{Instruction, Type};
 enum Rounding {
     Nearest,
     Directed(Direction),
-    /// As the machine likes, within an error.
+    /// Approximate: any value within the error that the manual allows.
     Approximate,
 }
 
 impl Translator<'_> {
-    /// A constant.
+    /// A floating-point constant.
     pub(super) fn number(&mut self, value: f64, of: ir::Type) -> Value {
         match of {
             F32 => self.builder.ins().f32const(value as f32),
@@ -27,7 +27,7 @@ impl Translator<'_> {
         }
     }
 
-    /// A single with subnormal values replaced by zero.
+    /// A single, or zero of the same sign if it is subnormal.
     pub(super) fn flush(&mut self, value: Value) -> Value {
         let size = self.builder.ins().fabs(value);
         let least = self.number(f32::MIN_POSITIVE.into(), F32);
@@ -37,7 +37,7 @@ impl Translator<'_> {
         self.builder.ins().select(small, zero, value)
     }
 
-    /// A number between 0 and 1; NaN is 0.
+    /// Clamps a number to the range from 0 to 1. NaN becomes 0.
     pub(super) fn saturate(&mut self, value: Value) -> Value {
         let of = self.builder.func.dfg.value_type(value);
         let (zero, one) = (self.number(0.0, of), self.number(1.0, of));
@@ -47,7 +47,8 @@ impl Translator<'_> {
         self.builder.ins().select(small, value, one)
     }
 
-    /// The lesser or the larger of two numbers; a number rather than NaN, unless NaN is to win.
+    /// The minimum or maximum of two numbers. If one of them is NaN, the result is the other, or
+    /// NaN if `nan_wins`.
     pub(super) fn extremum(&mut self, a: Value, b: Value, least: bool, nan_wins: bool) -> Value {
         let value = match least {
             true => self.builder.ins().fmin(a, b),
@@ -62,7 +63,7 @@ impl Translator<'_> {
         self.builder.ins().select(a_is_nan, b, value)
     }
 
-    /// Instructions of singles and doubles.
+    /// Arithmetic instructions of singles and doubles.
     pub(super) fn float(&mut self, instruction: &Instruction) -> Translated<()> {
         let name = instruction.parts[0].as_str();
         let mut modifiers = Modifiers::new(instruction);
@@ -140,7 +141,7 @@ impl Translator<'_> {
             "div" => self.builder.ins().fdiv(a, b),
             "min" => self.extremum(a, b, true, nan_wins),
             "max" => self.extremum(a, b, false, nan_wins),
-            // The sign comes from the first operand.
+            // The sign comes from the first operand. Cranelift takes it from the second.
             "copysign" => self.builder.ins().fcopysign(b, a),
             _ => return None,
         })
@@ -214,7 +215,8 @@ impl Translator<'_> {
                 self.help(add, &[*a, b, code])
             }
             ("mul", [a, b]) => {
-                // A zero of the sign of the product, so that the sum has it, too.
+                // A zero with the sign of the product, so that a sum that is zero has that sign,
+                // too.
                 let product = self.builder.ins().fmul(*a, *b);
                 let zero = self.number(0.0, host(of));
                 let zero = self.builder.ins().fcopysign(zero, product);

@@ -1,4 +1,4 @@
-//! A function: its registers, labels and operands.
+//! The translation of a function: its registers, labels and operands.
 
 use std::collections::HashMap;
 
@@ -13,17 +13,17 @@ use super::Places;
 use super::helpers;
 use crate::ptx::{Function, Instruction, Operand, Space, Statement, Type};
 
-/// Why an instruction is not translated.
+/// The reason why an instruction cannot be translated.
 #[derive(Debug)]
 pub struct Fault {
-    /// Its line.
+    /// The line of the instruction.
     pub line: u32,
     /// The reason.
     pub message: String,
 }
 
 impl Fault {
-    /// With a line that is filled in later.
+    /// A fault without a line. The line is filled in later.
     pub fn new(message: impl Into<String>) -> Self {
         Self {
             line: 0,
@@ -32,26 +32,26 @@ impl Fault {
     }
 }
 
-/// What most of this gives.
+/// The result of the functions of the translator.
 pub type Translated<T> = Result<T, Fault>;
 
-/// A place to branch to.
+/// A label and its block.
 struct Label {
     block: Block,
-    /// Ways to it that are still to come.
+    /// The number of branches to the label, and of ways into it from above, that are not translated yet.
     ways: usize,
-    /// Whether it is behind.
+    /// Whether the code of the label has been started, so that further branches to it go back.
     placed: bool,
 }
 
-/// What an address of a variable in the frame of a function is: its place there.
+/// The place of an argument, of a result, or of a variable that passes arguments to a call.
 #[derive(Clone, Copy)]
 pub enum Frame {
-    /// An argument of a kernel, at an offset of all of them.
+    /// An argument of a kernel: its offset in the arguments, and its size.
     Argument(u32, u32),
-    /// An argument or the result of another function: a pointer, and its size.
+    /// An argument or the result of another function: a pointer to it, and its size.
     Passed(Value, u32),
-    /// A variable by which arguments are passed on, and its size.
+    /// A variable that passes an argument to a call, or gets its result: its slot, and its size.
     Passing(ir::StackSlot, u32),
 }
 
@@ -63,19 +63,19 @@ pub struct Translator<'a> {
     pub(super) functions: &'a HashMap<String, (FuncId, Function)>,
     pub(super) places: &'a Places,
     pub(super) unit: Value,
-    /// The line of the instruction at hand.
+    /// The line of the current instruction.
     pub(super) line: u32,
-    /// The bytes of the smallest value in shared or global memory.
+    /// The size in bytes of the smallest value that is read or written in shared or global memory so far.
     pub(super) smallest: u32,
     pub(super) frames: HashMap<String, Frame>,
-    /// The registers, and their types on the host.
+    /// The registers as variables of Cranelift, and their types on the host.
     pub(super) slots: Vec<Slot>,
     pub(super) kinds: Vec<ir::Type>,
     labels: HashMap<String, Label>,
     helpers: HashMap<&'static str, FuncRef>,
 }
 
-/// The type of the host for a value of this type.
+/// The host type for values of a type.
 pub fn host(of: Type) -> ir::Type {
     match of {
         Type::F32 => F32,
@@ -90,7 +90,7 @@ pub fn host(of: Type) -> ir::Type {
     }
 }
 
-/// The type of each register on the host: that of floating-point numbers where most instructions take it as one.
+/// The host type of each register: a floating-point type if more instructions use it as a float than as another type.
 fn kinds(function: &Function) -> Vec<ir::Type> {
     let mut votes = vec![0i32; function.registers.len()];
     for statement in &function.body {
@@ -100,7 +100,7 @@ fn kinds(function: &Function) -> Vec<ir::Type> {
         let last = instruction.parts.last().and_then(|part| Type::of(part));
         let by = match last {
             Some(of) if of.is_float() => 1,
-            // Moved as it is.
+            // An instruction that only moves bits has no vote.
             Some(Type::B(_)) => 0,
             _ => -1,
         };
@@ -123,7 +123,7 @@ fn kinds(function: &Function) -> Vec<ir::Type> {
 }
 
 impl<'a> Translator<'a> {
-    /// A translator of `function`.
+    /// A translator for `function`.
     pub fn new(
         mut builder: FunctionBuilder<'a>,
         code: &'a mut JITModule,
@@ -153,8 +153,9 @@ impl<'a> Translator<'a> {
         }
     }
 
-    /// Translates all of it.
-    /// Gives the bytes of the smallest value that it reads or writes in shared or global memory.
+    /// Translates the function.
+    ///
+    /// Gives the size in bytes of the smallest value that it reads or writes in shared or global memory.
     pub fn translate(mut self) -> Translated<u32> {
         match self.body() {
             Ok(()) => {
@@ -177,7 +178,7 @@ impl<'a> Translator<'a> {
         for (kind, of) in self.kinds.clone().into_iter().zip(&function.registers) {
             let slot = self.builder.declare_var(kind);
             self.slots.push(slot);
-            // What no instruction has set is as fresh memory is.
+            // A register that no instruction has set has the bits of fresh memory.
             let fresh = match of {
                 Type::Pred => self.integer(I8, 1),
                 _ => self.fresh(kind),
@@ -242,7 +243,7 @@ impl<'a> Translator<'a> {
         }
     }
 
-    /// Where the arguments are, and room for those that are passed on.
+    /// Notes where the arguments are, and makes room for arguments of calls.
     fn frame(&mut self) {
         let function = self.function;
         if function.kernel {
@@ -276,7 +277,7 @@ impl<'a> Translator<'a> {
         }
     }
 
-    /// The block of a label, to which one more way leads now.
+    /// The block of a label. Counts one of the ways to it as translated.
     pub(super) fn way(&mut self, name: &str) -> Translated<Block> {
         let label = self.labels.get_mut(name);
         let label = label.ok_or_else(|| Fault::new(format!("there is no label '{name}'")))?;
@@ -284,12 +285,12 @@ impl<'a> Translator<'a> {
         Ok(label.block)
     }
 
-    /// Whether a branch to the label goes back.
+    /// Whether a branch to the label goes backward.
     pub(super) fn is_behind(&self, name: &str) -> bool {
         self.labels.get(name).is_some_and(|label| label.placed)
     }
 
-    /// Ends the ways to a label if all are there.
+    /// Seals the block of a label if all ways to it are translated.
     pub(super) fn seal(&mut self, name: &str) {
         if let Some(label) = self.labels.get(name)
             && label.ways == 0
@@ -344,7 +345,7 @@ impl<'a> Translator<'a> {
         }
     }
 
-    /// Calls a function of the machine with these arguments, integers and floating-point numbers as it takes them.
+    /// Calls a helper function of the machine. The arguments must have the types that the helper declares.
     pub(super) fn help(
         &mut self,
         name: &'static str,
@@ -374,13 +375,13 @@ impl<'a> Translator<'a> {
         Ok(self.builder.inst_results(call).first().copied())
     }
 
-    /// The same for a function that gives a value.
+    /// Calls a helper function that gives a value.
     pub(super) fn helped(&mut self, name: &'static str, arguments: &[Value]) -> Translated<Value> {
         self.help(name, arguments)?
             .ok_or_else(|| Fault::new(format!("'{name}' gives nothing")))
     }
 
-    /// The line of the instruction at hand, for messages of the machine.
+    /// The line of the current instruction, for messages of the machine.
     pub(super) fn here(&mut self) -> Value {
         self.integer(I32, i64::from(self.line))
     }
@@ -391,7 +392,7 @@ impl<'a> Translator<'a> {
     }
 }
 
-/// The error for an instruction that is not known.
+/// The error for an unknown instruction.
 pub fn unknown(instruction: &Instruction) -> Fault {
     Fault::new(format!(
         "the instruction '{}' is not known",
@@ -399,7 +400,7 @@ pub fn unknown(instruction: &Instruction) -> Fault {
     ))
 }
 
-/// So many operands, or an error.
+/// The operands, if there are exactly `N`.
 pub fn operands<const N: usize>(instruction: &Instruction) -> Translated<&[Operand; N]> {
     let all: Result<&[Operand; N], _> = instruction.operands.as_slice().try_into();
     all.map_err(|_| {

@@ -1,5 +1,5 @@
-//! Arithmetic of numbers of 16 bits, alone or in pairs. Sums, products and quotients of singles have enough digits that
-//! rounding them again makes no difference.
+//! Arithmetic of numbers of 16 bits, alone or in pairs. Sums, products and quotients are computed as singles. Singles
+//! have enough digits that rounding twice gives the same result as rounding once.
 
 use cranelift_codegen::ir::types::{I16, I32};
 use cranelift_codegen::ir::{InstBuilder, Value};
@@ -39,7 +39,7 @@ impl Translator<'_> {
         Ok(self.resize(value, I16, false))
     }
 
-    /// Instructions of halves.
+    /// Arithmetic instructions of f16 and bf16, alone or in pairs.
     pub(super) fn half(&mut self, instruction: &Instruction) -> Translated<()> {
         let name = instruction.parts[0].as_str();
         let mut modifiers = Modifiers::new(instruction);

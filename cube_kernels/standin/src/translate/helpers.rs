@@ -1,4 +1,4 @@
-//! Functions of the machine that generated code calls.
+//! The functions of the machine that generated code calls.
 
 use cranelift_codegen::ir::Type;
 use cranelift_codegen::ir::types::{F32, F64, I32, I64};
@@ -8,15 +8,15 @@ use crate::operations::{
     approximate, atomics, collective, floats, halves, integers, matrices, print,
 };
 
-/// A function by name, with the types of its arguments and of what it gives.
+/// A function that generated code calls, with the types of its arguments and of its result.
 pub struct Helper {
-    /// The name by which code is linked.
+    /// The name that code is linked with.
     pub name: &'static str,
-    /// Where it is.
+    /// The address of the function.
     pub address: *const u8,
-    /// What it takes.
+    /// The types of the arguments.
     pub takes: &'static [Type],
-    /// What it gives.
+    /// The types of the result.
     pub gives: &'static [Type],
 }
 
@@ -31,7 +31,7 @@ macro_rules! helpers {
     };
 }
 
-/// All of them.
+/// All helper functions.
 pub fn all() -> Vec<Helper> {
     helpers! {
         "access" machine::access: [I64, I64, I32, I32] => [I64];

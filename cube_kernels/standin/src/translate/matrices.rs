@@ -30,7 +30,7 @@ impl Translator<'_> {
         self.builder.create_sized_stack_slot(data)
     }
 
-    /// The type of the registers of a fragment.
+    /// The type of the registers that hold a fragment.
     fn word(of: Type) -> Type {
         match of {
             Type::F32 => Type::F32,
@@ -106,14 +106,16 @@ impl Translator<'_> {
 
     fn multiply(&mut self, instruction: &Instruction, mut modifiers: Modifiers) -> Translated<()> {
         let types = modifiers.types();
-        // How factors were laid out in memory makes no difference to their fragments.
+        // Fragments do not depend on the layouts that factors had in memory, so the modifiers are
+        // only checked.
         let layouts = [
             modifiers.one_of(&["row", "col"]),
             modifiers.one_of(&["row", "col"]),
         ];
         let shape = modifiers.next_as(shape);
         modifiers.end()?;
-        // Halves are not named as the factors.
+        // With two types these are the result and the added matrix, and the factors are of half
+        // precision.
         let (result, factors, added) = match types.as_slice() {
             [result, added] => (*result, Type::F16, *added),
             [result, a, b, added] if a == b => (*result, *a, *added),

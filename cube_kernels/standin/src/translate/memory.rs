@@ -9,26 +9,26 @@ use crate::machine::{Spec, Use};
 use crate::operations::atomics;
 use crate::ptx::{Address, Base, Instruction, Operand, Space, Type};
 
-/// What caches do makes no difference to values.
+/// Modifiers for caches, which change no value.
 const CACHES: [&str; 9] = ["ca", "cg", "cs", "lu", "cv", "wb", "wt", "weak", "unified"];
 const SCOPES: [&str; 4] = ["cta", "cluster", "gpu", "sys"];
 const ORDERS: [&str; 5] = ["relaxed", "acquire", "release", "acq_rel", "volatile"];
 
 impl Translator<'_> {
-    /// Instructions that use memory.
+    /// Instructions that access memory.
     pub(super) fn memory(&mut self, instruction: &Instruction) -> Translated<()> {
         match instruction.parts[0].as_str() {
             "ld" | "ldu" => self.load(instruction),
             "st" => self.store(instruction),
             "atom" | "red" => self.atomic(instruction),
             "cvta" => self.convert_address(instruction),
-            // It changes no value.
+            // A prefetch changes no value.
             "prefetch" => Ok(()),
             _ => Err(unknown(instruction)),
         }
     }
 
-    /// The address of an operand in its space, of 64 bits.
+    /// The address of an operand within its space, as 64 bits.
     pub(super) fn address(&mut self, address: &Address, space: Space) -> Translated<Value> {
         let start = match &address.base {
             Base::Nothing => self.builder.ins().iconst(I64, 0),
@@ -45,14 +45,14 @@ impl Translator<'_> {
             Base::Variable(name) => self.address_of(name)?,
         };
         let place = self.builder.ins().iadd_imm_s(start, address.offset);
-        // Addresses of shared memory have 32 bits where the space is named.
+        // Instructions that name shared memory use only 32 bits of an address.
         if space == Space::Shared && matches!(address.base, Base::Register(_)) {
             return Ok(self.builder.ins().band_imm_u(place, 0xffff_ffff));
         }
         Ok(place)
     }
 
-    /// Where a parameter is, if the address names one, and so many bytes are within.
+    /// The place of a parameter, if the address names one. An access beyond its size is an error.
     fn parameter(&mut self, address: &Address, bytes: u32) -> Translated<Option<Value>> {
         let Base::Variable(name) = &address.base else {
             return Ok(None);
@@ -71,12 +71,12 @@ impl Translator<'_> {
         Ok(Some(place))
     }
 
-    /// Notes that values of the type are read or written.
+    /// Notes the size of a type that is read or written.
     pub(super) fn uses(&mut self, of: Type) {
         self.smallest = self.smallest.min(of.bytes());
     }
 
-    /// Where an access is on the host, after its checks.
+    /// Checks an access and gives its address on the host.
     fn place(&mut self, address: &Address, spec: Spec, of: Type) -> Translated<Value> {
         if spec.space == Space::Param
             && let Some(place) = self.parameter(address, spec.bytes)?
@@ -100,7 +100,8 @@ impl Translator<'_> {
         };
         let to = list(to, count)?;
         let place = self.place(address, spec(space, how, count, of), of)?;
-        // All are read before any is set, as one may be the address.
+        // All values are read before a register is set, because a register may be part of the
+        // address.
         let mut values = Vec::new();
         for k in 0..count {
             let offset = (k * of.bytes()) as i32;
@@ -130,7 +131,7 @@ impl Translator<'_> {
         Ok(())
     }
 
-    /// Reads memory of the host.
+    /// Reads a value from memory of the host.
     pub(super) fn read(&mut self, of: ir::Type, place: Value, offset: i32) -> Value {
         if of == I128 {
             let low = self.read(I64, place, offset);
@@ -141,7 +142,7 @@ impl Translator<'_> {
         self.builder.ins().load(of, flags, place, offset)
     }
 
-    /// Writes memory of the host.
+    /// Writes a value to memory of the host.
     pub(super) fn write(&mut self, value: Value, place: Value, offset: i32) {
         if self.builder.func.dfg.value_type(value) == I128 {
             let (low, high) = self.builder.ins().isplit(value);
@@ -160,7 +161,7 @@ impl Translator<'_> {
         let space = modifiers.space();
         modifiers.ignore(&SCOPES);
         modifiers.ignore(&ORDERS);
-        // Sums of halves keep subnormal numbers.
+        // Sums of halves keep subnormal numbers, which is what `noftz` asks for.
         modifiers.ignore(&["noftz"]);
         let operation = modifiers.one_of(&atomics::OPERATIONS);
         modifiers.end()?;
@@ -210,21 +211,22 @@ impl Translator<'_> {
         let address = match space {
             Space::Shared => self.shift_window(address, !to_space),
             Space::Generic => return Err(unknown(instruction)),
-            // These are the same everywhere.
+            // Addresses of the other spaces are generic addresses already.
             _ => address,
         };
         self.set(to, address, of)
     }
 }
 
-/// The space, the use, and how many values, of a load or store.
+/// The space and the use of a load or store, and its number of values.
 fn access(modifiers: &mut Modifiers, how: Use) -> (Space, Use, u32) {
     let space = modifiers.space();
     modifiers.ignore(&CACHES);
     modifiers.ignore(&SCOPES);
     modifiers.ignore_all_of("L1::");
     modifiers.ignore_all_of("L2::");
-    // Those that others may see at any time are no races.
+    // Accesses with an order, or volatile ones, may run at the same time as others, so they count
+    // as atomic.
     let strong = modifiers.one_of(&ORDERS).is_some();
     let how = match how {
         _ if strong => Use::Atomic,
@@ -250,7 +252,7 @@ fn spec(space: Space, how: Use, count: u32, of: Type) -> Spec {
     }
 }
 
-/// The operands in braces, or a single one.
+/// The operands in braces, or a single operand. There must be `count`.
 pub fn list(operand: &Operand, count: u32) -> Translated<&[Operand]> {
     let all = match operand {
         Operand::Vector(all) => all.as_slice(),

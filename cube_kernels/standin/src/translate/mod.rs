@@ -1,5 +1,5 @@
-//! PTX to machine code of the host, by Cranelift: each instruction by its definition in the PTX manual. What is not
-//! known is an error.
+//! Translates PTX to machine code of the host with Cranelift. Each instruction does what the PTX manual defines. An
+//! unknown instruction is an error.
 
 mod arithmetic;
 mod bits;
@@ -30,16 +30,17 @@ use crate::machine::{Kernel, Memory, RESERVED, STACK, Unit};
 use crate::ptx::{self, Function, PtxError, Space, Variable};
 use function::Translator;
 
-/// Room for code: addresses, of which only what is used takes memory.
+/// Bytes of address space for code. Only pages that are used take memory.
 const ROOM: usize = 1 << 20;
-/// More of it for each byte of a text, of which an instruction has twenty and its code a hundred at most.
+/// Additional bytes of address space for each byte of a text. An instruction has about twenty bytes of text and at most
+/// a hundred bytes of code.
 const ROOM_PER_BYTE: usize = 32;
 
-/// The code of a text.
+/// The machine code of a PTX text.
 pub struct Code {
-    /// Its kernels.
+    /// The kernels of the text.
     pub kernels: Vec<Kernel>,
-    /// Variables of the module.
+    /// The variables of the module.
     pub globals: Memory,
     code: Option<JITModule>,
 }
@@ -47,24 +48,24 @@ pub struct Code {
 impl Drop for Code {
     fn drop(&mut self) {
         if let Some(code) = self.code.take() {
-            // SAFETY: nothing runs, as whoever drops it holds it alone.
+            // SAFETY: no code of the module runs, because whoever drops it has the only reference.
             unsafe { code.free_memory() };
         }
     }
 }
 
-/// Where variables of a module are.
+/// The places of the variables of a module and of its functions.
 pub struct Places {
-    /// Of shared memory, from its start.
+    /// Offsets in shared memory.
     pub shared: HashMap<String, u32>,
-    /// In the memory of a unit, from its start. Names of functions are unique within them only, so that the
-    /// function is a part of the key.
+    /// Offsets in the local memory of a unit. Names are unique only within a function, so that the function is a part
+    /// of the key.
     pub local: HashMap<(String, String), u32>,
-    /// Of variables of the module, as addresses.
+    /// Addresses of the other variables of the module.
     pub global: HashMap<String, u64>,
 }
 
-/// The compiler's error as one of the text.
+/// An error of the compiler as an error of the text.
 fn error(line: u32, message: impl std::fmt::Display) -> PtxError {
     PtxError {
         line,
@@ -72,7 +73,7 @@ fn error(line: u32, message: impl std::fmt::Display) -> PtxError {
     }
 }
 
-/// Places things one behind the other.
+/// Lays out variables one behind the other.
 #[derive(Default)]
 struct Layout {
     end: u32,
@@ -86,7 +87,7 @@ impl Layout {
     }
 }
 
-/// The code of a text of PTX.
+/// Compiles a text of PTX.
 pub fn compile(text: &str) -> Result<Code, PtxError> {
     let module = ptx::parse(text)?;
     let mut code = code_module(text.len()).map_err(|message| error(1, message))?;
@@ -129,7 +130,7 @@ pub fn compile(text: &str) -> Result<Code, PtxError> {
         let place = |param: &Variable| (param.size as usize, layout.place(param) as usize);
         Kernel {
             name: function.name.clone(),
-            // SAFETY: a kernel is declared with this signature.
+            // SAFETY: kernels are declared with this signature.
             entry: unsafe { std::mem::transmute::<*const u8, extern "C" fn(*mut Unit)>(address) },
             shared_bytes,
             local_bytes: local_bytes as usize,
@@ -146,8 +147,8 @@ pub fn compile(text: &str) -> Result<Code, PtxError> {
     })
 }
 
-/// A module with room for the code of a text of this length, in one piece: functions call each other by distances of 32
-/// bits.
+/// A module with room for the code of a text of `length` bytes. The code is in one piece, because functions call each
+/// other by 32-bit distances.
 fn code_module(length: usize) -> Result<JITModule, String> {
     let mut flags = settings::builder();
     let set = [
@@ -173,7 +174,8 @@ fn code_module(length: usize) -> Result<JITModule, String> {
     Ok(JITModule::new(builder))
 }
 
-/// A kernel takes its unit; other functions also where their result and their arguments are.
+/// The signature of a function. A kernel takes its unit. Other functions also take pointers to their result and
+/// arguments.
 fn signature(code: &JITModule, function: &Function) -> ir::Signature {
     let mut signature = code.make_signature();
     let count = if function.kernel {
@@ -211,7 +213,7 @@ fn lay_out(module: &ptx::Module) -> Result<Laid, PtxError> {
                 let address = globals.allocate(size).map_err(|e| error(1, e))?;
                 let mut bytes = variable.initial.clone();
                 bytes.resize(size, 0);
-                // SAFETY: an allocation of this size.
+                // SAFETY: an allocation of `size` bytes.
                 unsafe { (address as *mut u8).copy_from_nonoverlapping(bytes.as_ptr(), size) };
                 places.global.insert(variable.name.clone(), address as u64);
             }
@@ -230,7 +232,7 @@ fn lay_out(module: &ptx::Module) -> Result<Laid, PtxError> {
             }
         }
     }
-    // What the launch asks for comes last, all of it at the same place.
+    // Shared memory whose size is given by the launch comes last. All of its variables begin at the same place.
     let align = dynamic.iter().map(|variable| variable.align).max();
     shared.end = shared.end.next_multiple_of(align.unwrap_or(1));
     for variable in dynamic {
@@ -239,7 +241,7 @@ fn lay_out(module: &ptx::Module) -> Result<Laid, PtxError> {
     Ok((places, shared.end, local.end, globals))
 }
 
-/// Compiles a function; the size of its frame.
+/// Compiles a function. Returns the size of its stack frame.
 fn define(
     code: &mut JITModule,
     id: FuncId,

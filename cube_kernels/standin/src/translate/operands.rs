@@ -8,12 +8,12 @@ use crate::machine::{SHARED_WINDOW, Unit};
 use crate::ptx::{Operand, Register, Type};
 
 impl Translator<'_> {
-    /// A register as it is.
+    /// The value of a register, with its own host type.
     pub(super) fn raw(&mut self, register: Register) -> Value {
         self.builder.use_var(self.slots[register])
     }
 
-    /// A value as one of another type of the same size.
+    /// Reinterprets a value as another type of the same size.
     pub(super) fn cast(&mut self, value: Value, to: ir::Type) -> Value {
         let from = self.builder.func.dfg.value_type(value);
         if from == to {
@@ -22,7 +22,7 @@ impl Translator<'_> {
         self.builder.ins().bitcast(to, MemFlags::new(), value)
     }
 
-    /// An operand as a value of this type.
+    /// The value of an operand as a type.
     pub(super) fn value(&mut self, operand: &Operand, of: Type) -> Translated<Value> {
         let to = host(of);
         let integer = ir::Type::int(to.bits() as u16).unwrap_or(I8);
@@ -40,7 +40,7 @@ impl Translator<'_> {
                 if from.bits() == to.bits() {
                     return Ok(self.cast(value, to));
                 }
-                // Instructions that convert or store take the lower part of a larger register.
+                // Instructions that convert or store use the lower part of a larger register.
                 let whole = ir::Type::int(from.bits() as u16).unwrap_or(I64);
                 let value = self.cast(value, whole);
                 let part = self.builder.ins().ireduce(integer, value);
@@ -68,7 +68,7 @@ impl Translator<'_> {
                 }
                 self.integer(I32, i64::from(*bits))
             }
-            // A single stands for the double of its value.
+            // A single as a constant of type double stands for the same value.
             Operand::Single(bits) if of == Type::F64 => {
                 let value = f64::from(f32::from_bits(*bits));
                 return Ok(self.builder.ins().f64const(value));
@@ -97,7 +97,7 @@ impl Translator<'_> {
         Ok(self.cast(value, to))
     }
 
-    /// A constant, of which only the bits of the type count.
+    /// An integer constant. Only the bits of the type count.
     pub(super) fn integer(&mut self, of: ir::Type, value: i64) -> Value {
         let value = match of {
             I8 => i64::from(value as u8),
@@ -119,7 +119,8 @@ impl Translator<'_> {
         }
     }
 
-    /// Sets a register to a value of this type; a larger one to what the type extends it to.
+    /// Sets a register to a value of type `of`. A smaller value is extended to a larger register,
+    /// signed or unsigned as the type says.
     pub(super) fn set(&mut self, operand: &Operand, value: Value, of: Type) -> Translated<()> {
         let register = match operand {
             Operand::Register(register) => *register,
@@ -141,7 +142,7 @@ impl Translator<'_> {
         Ok(())
     }
 
-    /// A number of the unit, from its field at this offset.
+    /// Reads the field of the unit at this offset.
     pub(super) fn field(&mut self, of: ir::Type, offset: usize) -> Value {
         let flags = MemFlags::trusted();
         self.builder.ins().load(of, flags, self.unit, offset as i32)
@@ -184,7 +185,7 @@ impl Translator<'_> {
         })
     }
 
-    /// The address of a variable in its own space, of 64 bits.
+    /// The address of a variable within its own space, as 64 bits.
     pub(super) fn address_of(&mut self, name: &str) -> Translated<Value> {
         if let Some(frame) = self.frames.get(name).copied() {
             return Ok(match frame {
@@ -210,7 +211,7 @@ impl Translator<'_> {
         Err(Fault::new(format!("'{name}' is not known")))
     }
 
-    /// An address of shared memory as a generic one, or back.
+    /// Converts an address of shared memory to a generic address, or back.
     pub(super) fn shift_window(&mut self, address: Value, to_generic: bool) -> Value {
         let window = SHARED_WINDOW as i64;
         let by = if to_generic { window } else { -window };

@@ -1,4 +1,4 @@
-//! Shuffles, votes and the like.
+//! Shuffles, votes and other instructions of planes.
 
 use cranelift_codegen::ir::types::I32;
 use cranelift_codegen::ir::{InstBuilder, Value};
@@ -9,7 +9,7 @@ use crate::ptx::{Instruction, Operand, Type};
 
 const WORD: Type = Type::B(32);
 
-/// The number of a mode by its place in a list.
+/// The index of a mode in `names`.
 fn mode(modifiers: &mut Modifiers, names: &[&str]) -> Option<i64> {
     let found = modifiers.one_of(names)?;
     let place = names.iter().position(|name| *name == found)?;
@@ -17,7 +17,7 @@ fn mode(modifiers: &mut Modifiers, names: &[&str]) -> Option<i64> {
 }
 
 impl Translator<'_> {
-    /// Instructions that the lanes of a plane do together.
+    /// Instructions that the lanes of a plane execute together.
     pub(super) fn plane(&mut self, instruction: &Instruction) -> Translated<()> {
         let mut modifiers = Modifiers::new(instruction);
         if !modifiers.takes("sync") {
@@ -39,7 +39,7 @@ impl Translator<'_> {
         }
     }
 
-    /// Sets a word and a predicate to the lower and the upper half of a value.
+    /// Sets a word to the lower half of a value, and a predicate to the upper half.
     fn set_pair(&mut self, to: &Operand, value: Value) -> Translated<()> {
         let (word, predicate) = match to {
             Operand::Pair(word, predicate) => (&**word, Some(&**predicate)),

@@ -10,7 +10,7 @@ fn logic() {
     assert_eq!(evaluate("not.b32", "rr", &[0]), 0xffff_ffff);
     assert_eq!(evaluate("cnot.b32", "rr", &[5]), 0);
     assert_eq!(evaluate("cnot.b32", "rr", &[0]), 1);
-    // a & b | c by its table: a is 0xf0, b is 0xcc, c is 0xaa.
+    // The table of a & b | c, where a is 0xf0, b is 0xcc and c is 0xaa.
     assert_eq!(
         evaluate("lop3.b32", "rrrri", &[12, 10, 1, 0xf0 & 0xcc | 0xaa]),
         9

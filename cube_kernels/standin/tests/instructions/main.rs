@@ -1,4 +1,5 @@
-//! Each group of instructions by known answers, worked out by the definitions of the PTX manual.
+//! Tests each group of instructions against known answers, worked out from the definitions of the
+//! PTX manual.
 
 #![allow(missing_docs)]
 

@@ -1,6 +1,6 @@
 use crate::support::{bits, error, run};
 
-/// The product of two matrices of a plane, `d = a b + c`, of which `a` and `b` come from the start of the buffer.
+/// The matrix product of a plane, `d = a b + c`. `a` and `b` are read from the start of the buffer.
 fn product(shape: &str, of: &str, layouts: [&str; 2], words: u32, buffer: &[u32]) -> Vec<f32> {
     let list = |letter: &str, count: u32| {
         let names: Vec<String> = (0..count).map(|k| format!("%{letter}{k}")).collect();
@@ -12,7 +12,7 @@ fn product(shape: &str, of: &str, layouts: [&str; 2], words: u32, buffer: &[u32]
         "m16n16k8" => (8, 4),
         _ => (16, 2),
     };
-    // Lines of a row-major first factor and a column-major second one have k values.
+    // A row of a row-major first factor, and a column of a column-major second factor, has k values.
     let stride = |rows: bool| if rows { k } else { 16 };
     let (lda, ldb) = (stride(rows == "row"), stride(columns == "col"));
     let bytes = 16 * k * size;
@@ -43,7 +43,7 @@ fn value(which: usize, row: usize, column: usize) -> f32 {
     ((row * 3 + column * 5 + which) % 7) as f32 - 2.0
 }
 
-/// The place of a value of a matrix of so many rows and columns.
+/// The index of a value in a matrix of `m` rows and `n` columns that is stored by rows or by columns.
 fn place(rows: bool, (m, n): (usize, usize), row: usize, column: usize) -> usize {
     if rows {
         row * n + column
@@ -72,7 +72,7 @@ fn products_of_all_types() {
                             "f16" => half::f16::from_f32(value).to_bits(),
                             _ => half::bf16::from_f32(value).to_bits(),
                         };
-                        // Lower bits, which do not count.
+                        // The lower bits are set, because the instruction ignores them.
                         singles[at] = value.to_bits() | 0x1fff;
                     }
                 }

@@ -4,7 +4,8 @@ fn numbers() -> Vec<u32> {
     (0..32).map(|k| k * k).collect()
 }
 
-/// What each lane gets of the squares of the lanes.
+/// The results of a shuffle for all lanes. Each lane gives the square of its number; 1000000 is
+/// added where the source is in range.
 fn shuffled(instruction: &str) -> Vec<u32> {
     let body = format!(
         "ld.global.b32 %r1, [%rd1];\n{instruction}\nselp.b32 %r3, 1000000, 0, %p1;\nadd.u32 %r2, %r2, %r3;\n\
@@ -36,7 +37,7 @@ fn shuffles() {
     let butterfly = shuffled("shfl.sync.bfly.b32 %r2|%p1, %r1, 16, 31, -1;");
     let want = |lane: u32| 1_000_000 + (lane ^ 16) * (lane ^ 16);
     assert_eq!(butterfly, (0..32).map(want).collect::<Vec<_>>());
-    // The first lane of each half.
+    // Each lane takes the value of the first lane of its half.
     let index = shuffled("shfl.sync.idx.b32 %r2|%p1, %r1, 0, 0x101f, -1;");
     let want = |lane: u32| 1_000_000 + (lane & 16) * (lane & 16);
     assert_eq!(index, (0..32).map(want).collect::<Vec<_>>());

@@ -1,11 +1,11 @@
-//! What the machine does not let pass.
+//! Faults that the machine must report.
 
 use burn_lazy_standin::machine::Order;
 use burn_lazy_standin::translate::compile;
 
 use crate::support::{error, kernel, run, run_words};
 
-/// Asserts that the error says this, and where.
+/// Asserts that the kernel fails and that the error contains all of `says`.
 #[track_caller]
 fn refused(body: &str, units: u32, words: &[u32], says: &[&str]) {
     let message = error(body, units, words);
@@ -145,7 +145,7 @@ fn races_in_shared_memory() {
         let text = kernel(&hand_on("", "33"));
         let message = run_words(&text, 64, 1, &words, order).unwrap_err();
         assert!(message.contains("a race"), "{message}");
-        // A barrier of the plane is enough within it, and only there.
+        // A barrier of the plane orders the units of the plane, and no others.
         let text = kernel(&hand_on("bar.warp.sync -1;", "1"));
         run_words(&text, 64, 1, &words, order).unwrap();
         let text = kernel(&hand_on("bar.warp.sync -1;", "33"));
@@ -170,7 +170,7 @@ fn races_in_global_memory() {
         &["a race"],
     );
     run("bar.sync 0;\nred.global.add.u32 [%rd0], 1;", 2, &words);
-    // Barriers are of a cube only.
+    // Barriers order only the units of a cube.
     let write = "mov.u32 %r1, %ctaid.x;\nsetp.eq.u32 %p1, %r0, 0;\n@%p1 st.global.b32 [%rd0], %r1;\nbar.sync 0;";
     assert!(run_words(&kernel(write), 2, 1, &words, Order::Forward).is_ok());
     let message = run_words(&kernel(write), 2, 2, &words, Order::Forward).unwrap_err();
@@ -183,7 +183,7 @@ fn several_units_may_write_the_same_value() {
     let same = "mov.b32 %r1, 5;\nst.shared.b32 [all], %r1;\nbar.sync 0;\nld.shared.b32 %r2, [all];\n\
                 st.global.b32 [%rd1], %r2;";
     assert_eq!(run(same, 64, &words), [5; 64]);
-    // But one of them that differs is an error, also if nothing follows, and so is a reader.
+    // A unit that writes another value is an error, even if nothing follows. So is a read.
     let other = same.replace("mov.b32 %r1, 5;", "and.b32 %r1, %r0, 32;");
     refused(&other, 64, &words, &["st.shared.b32 [all], %r1;", "a race"]);
     refused("st.global.b32 [%rd0], %r0;", 2, &words, &["a race"]);

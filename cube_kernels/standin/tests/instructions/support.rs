@@ -1,11 +1,11 @@
-//! Runs texts of PTX on the machine.
+//! Helpers that run texts of PTX on the machine.
 
 use burn_lazy_standin::machine::{Launch, Machine, Memory, Order};
 use burn_lazy_standin::translate::compile;
 
 pub const HEAD: &str = ".version 8.7\n.target sm_90a\n.address_size 64\n";
 
-/// A buffer of words, which the kernel gets the address of, and what it has afterwards.
+/// Runs the first kernel of a text on a buffer of words, whose address is the argument. Returns the buffer afterwards.
 pub fn run_words(
     text: &str,
     units: u32,
@@ -34,7 +34,8 @@ pub fn run_words(
     Ok(unsafe { std::slice::from_raw_parts(place, words.len()) }.to_vec())
 }
 
-/// A kernel of one pointer, `%rd0`, to these words; `%r0` is the number of the unit, and `%rd1` where its word is.
+/// The text of a kernel with one pointer `%rd0` to words. `%r0` is the number of the unit, and `%rd1` the address of
+/// the word with that number.
 pub fn kernel(body: &str) -> String {
     format!(
         "{HEAD}.visible .entry k(.param .u64 k_0)\n{{\n.reg .pred %p<9>;\n.reg .b16 %h<9>;\n\
@@ -43,7 +44,7 @@ pub fn kernel(body: &str) -> String {
     )
 }
 
-/// What the kernel of this body makes of these words.
+/// Runs a kernel with this body on `words`. Returns the words afterwards.
 #[track_caller]
 pub fn run(body: &str, units: u32, words: &[u32]) -> Vec<u32> {
     match run_words(&kernel(body), units, 1, words, Order::Forward) {
@@ -52,15 +53,15 @@ pub fn run(body: &str, units: u32, words: &[u32]) -> Vec<u32> {
     }
 }
 
-/// The error of the kernel of this body.
+/// The error of a kernel with this body.
 #[track_caller]
 pub fn error(body: &str, units: u32, words: &[u32]) -> String {
     let result = run_words(&kernel(body), units, 1, words, Order::Forward);
     result.expect_err("an error")
 }
 
-/// The result of one instruction. `kinds` has a letter for each operand, the result first: `p` for a predicate, `h`, `r`
-/// and `d` for 16, 32 and 64 bits, or `i` for a number in the text.
+/// The result of one instruction. `kinds` has a letter for each operand, and the result comes first: `p` for a
+/// predicate, `h`, `r` and `d` for 16, 32 and 64 bits, or `i` for a constant in the text.
 #[track_caller]
 pub fn evaluate(instruction: &str, kinds: &str, values: &[u64]) -> u64 {
     let mut body = String::new();

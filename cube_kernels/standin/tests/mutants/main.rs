@@ -1,8 +1,8 @@
-//! Faults put into a kernel of this project, which the machine or the result has to show: a check that cannot fail says
-//! nothing.
+//! Puts faults into a kernel of this project and tests that the machine or the result shows them. A check that cannot
+//! fail proves nothing.
 //!
-//! `gaussian.ptx` is what the CUDA runtime gave its driver for the sum over 3 components of Gaussians, with a tile of 128
-//! columns in shared memory, and two forms of the formula: one for points near 0, one for all others.
+//! `gaussian.ptx` is the text that the CUDA runtime gave its driver for a sum of Gaussians over 3 components. It has a
+//! tile of 128 columns in shared memory, and two forms of the formula: one for points near 0, one for all others.
 
 #![allow(missing_docs)]
 
@@ -10,11 +10,11 @@ use burn_lazy_standin::machine::{Launch, Machine, Memory, Order};
 use burn_lazy_standin::translate::compile;
 
 const TEXT: &str = include_str!("gaussian.ptx");
-/// More than the rows of a cube, and no multiple of a tile.
+/// More rows than a cube has, and no multiple of a tile.
 const ROWS: usize = 300;
 const COLUMNS: usize = 301;
 
-/// Uniform between -1 and 1.
+/// A random number, uniform between -1 and 1.
 fn random(seed: &mut u64) -> f32 {
     *seed = seed
         .wrapping_mul(6_364_136_223_846_793_005)
@@ -29,7 +29,7 @@ struct Data {
 }
 
 impl Data {
-    /// Points in a cube, moved from 0 by so much.
+    /// Random points in a cube whose centre is moved from 0 by `moved` in each coordinate.
     fn new(moved: f32) -> Self {
         let mut seed = 7;
         let mut values = |count: usize, moved: f32| -> Vec<f32> {
@@ -42,7 +42,7 @@ impl Data {
         }
     }
 
-    /// The sums, and those of the sizes of their terms.
+    /// The sum of each row, and the sum of the sizes of its terms.
     fn reference(&self) -> Vec<(f64, f64)> {
         let sum = |row: &[f32]| {
             let columns = self.columns.chunks(3).zip(&self.weights);
@@ -57,7 +57,7 @@ impl Data {
     }
 }
 
-/// What becomes of a kernel: its largest error as a part of the sizes of the terms, or what the machine says.
+/// Runs a kernel. Returns its largest error relative to the sum of the sizes of the terms, or the error of the machine.
 fn run(text: &str, data: &Data, order: Order) -> Result<f64, String> {
     let code = compile(text).map_err(|error| error.to_string())?;
     let mut memory = Memory::default();
@@ -110,7 +110,7 @@ fn run(text: &str, data: &Data, order: Order) -> Result<f64, String> {
         order,
     };
     Machine::default().run(&launch, &memory, &code.globals)?;
-    // SAFETY: an allocation of so many values.
+    // SAFETY: an allocation of this many values.
     let got = unsafe { std::slice::from_raw_parts(output as *const f32, ROWS) };
     let errors = got.iter().zip(data.reference()).map(|(got, (want, size))| {
         let error = (f64::from(*got) - want).abs() / size;
@@ -119,20 +119,20 @@ fn run(text: &str, data: &Data, order: Order) -> Result<f64, String> {
     Ok(errors.fold(0.0, f64::max))
 }
 
-/// Points near 0, far from it, and near but for one of them, which one unit alone sees.
+/// Points near 0, points far from 0, and points near 0 except for one column, which only one unit loads.
 fn all() -> [Data; 3] {
     let mut one = Data::new(0.0);
     one.columns[3 * 200] = 50.0;
     [Data::new(0.0), Data::new(200.0), one]
 }
 
-/// Whether a text that was changed gives the right result on all sets of data.
+/// Whether a changed text gives the right result on all sets of data.
 fn survives(text: &str, data: &[Data]) -> bool {
     data.iter()
         .all(|data| run(text, data, Order::Forward).is_ok_and(|error| error < 1e-6))
 }
 
-/// The texts in which one line was changed, with that line.
+/// All texts in which `change` changes one line, each with that line.
 fn mutants(change: impl Fn(&str) -> Option<String>) -> Vec<(String, String)> {
     let lines: Vec<&str> = TEXT.lines().collect();
     let mutant = |(k, line): (usize, &&str)| {
@@ -185,7 +185,7 @@ fn no_unit_may_pass_a_barrier_by() {
 #[test]
 fn no_index_may_be_shifted() {
     let shift = |line: &str| {
-        // Where the mark of far points is not set back, the form for these serves all.
+        // The reset of the flag for far points is left out: without it the form for far points serves all points.
         let set_back = line.ends_with("[cube_shared+2048], 0;");
         let of_tile = line.contains("ld.shared.v4") || line.contains("st.shared") && !set_back;
         let (before, after) = line.split_once("+").filter(|_| of_tile)?;
@@ -195,7 +195,7 @@ fn no_index_may_be_shifted() {
     };
     none_survives(&mutants(shift), 8);
     let scale = |line: &str| {
-        // But for one that is 0.
+        // An index that is always 0 is left out, because its scale makes no difference.
         let zero = line.contains("%r437");
         let of_address = line.contains("mul.wide.u32") && line.ends_with(", 4;") && !zero;
         of_address.then(|| line.replace(", 4;", ", 8;"))

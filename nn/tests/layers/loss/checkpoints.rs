@@ -8,7 +8,7 @@ use burn_lazy_nn::loss::{
 
 use super::support::{Random, assert_close, device, host, tensor};
 
-/// The losses of two clouds, and the gradient of their sum by the first one.
+/// The losses of two clouds, and the gradient of the sum of these losses by the first cloud.
 fn losses_and_gradient(device: &Device) -> Vec<f64> {
     let leaf = |seed: u64, dim: usize| {
         let values = Random::new(seed).vec(4 * dim);

@@ -62,7 +62,8 @@ fn energy(estimator: Estimator) -> Loss {
     Loss::Energy(EnergyDistanceConfig::new().with_estimator(estimator).init())
 }
 
-/// All losses with their names in the file, and whether the name is that with weights.
+/// All losses with their names in the file of reference values, and whether those values are for
+/// weighted clouds.
 fn all() -> Vec<(&'static str, Loss, bool)> {
     let (forward, backward) = (Direction::Forward, Direction::Backward);
     let unbiased = mmd().with_estimator(Estimator::Unbiased).init();
@@ -85,7 +86,7 @@ fn all() -> Vec<(&'static str, Loss, bool)> {
             Loss::Chamfer(chamfer().with_direction(backward).init()),
             false,
         ),
-        // The larger one is that from x to y.
+        // The distance from x to y is the larger one.
         ("hausdorff_forward", hausdorff(Direction::Both), false),
         ("hausdorff_forward", hausdorff(forward), false),
         ("hausdorff_backward", hausdorff(backward), false),
@@ -100,7 +101,7 @@ fn all() -> Vec<(&'static str, Loss, bool)> {
     ]
 }
 
-/// The losses, each once.
+/// The losses with their names, without the weighted cases.
 pub fn kinds() -> Vec<(&'static str, Loss)> {
     let unweighted = all().into_iter().filter(|(_, _, weighted)| !weighted);
     unweighted.map(|(name, loss, _)| (name, loss)).collect()
@@ -146,7 +147,7 @@ fn values_are_those_of_scipy_and_numpy() {
         let expected = numbers(&data["chamfer_normals"]);
         assert_close("normals", &host(out.normals), &expected, 10.0 * tolerance);
 
-        // On a line.
+        // Points on a line.
         let [x, y] = [x, y].map(|points| points.narrow(1, 0, 1));
         let loss = EnergyDistanceConfig::new().init();
         let out = host(loss.forward(x.clone(), y.clone()));
@@ -173,7 +174,7 @@ fn gradients_are_differences() {
     if !dtypes().iter().any(|(dtype, _)| *dtype == DType::F64) {
         return;
     }
-    // Points, normals and weights, of which no distances are equal.
+    // Points, normals and weights. No two distances are equal.
     let at = [&cloud(14, 21)[..], &[0.1, 0.2, 0.4, 0.3]].concat();
     let parts = |at: &[f64], device: &Device| {
         let part = |range: std::ops::Range<usize>| {
@@ -208,7 +209,7 @@ fn gradients_are_differences() {
     };
     for (name, loss) in kinds() {
         if name == "mmd_median" {
-            // It is a constant.
+            // The median counts as a constant for the gradient.
             continue;
         }
         let of = |parts| {
@@ -234,7 +235,8 @@ fn gradients_are_differences() {
 fn a_batch_is_its_clouds_one_by_one_and_padding_is_none() {
     for (dtype, tolerance) in dtypes() {
         let device = device();
-        // Far from 0, as padding must not count as points at 0.
+        // The points are far from 0, so that the result would change if padding counted as points
+        // at 0.
         let [x, y] = [(8, 22), (6, 23)].map(|(count, seed)| {
             let values = cloud(count, seed);
             values.iter().map(|own| own + 8.0).collect::<Vec<f64>>()
@@ -252,7 +254,8 @@ fn a_batch_is_its_clouds_one_by_one_and_padding_is_none() {
             });
             assert_close(&what, &out, &expected, 10.0 * tolerance);
 
-            // The third point of the first cloud and the first one of the other cloud are padding.
+            // The third point of the first cloud and the first point of the other cloud are
+            // padding.
             let mut padded = (x.clone(), y.clone());
             padded.0[4..6].fill(f64::NAN);
             padded.1[6..8].fill(f64::INFINITY);

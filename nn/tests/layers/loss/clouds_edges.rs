@@ -39,7 +39,7 @@ fn equal_clouds_single_points_and_nan() {
                     "{what}: {gradient:?}"
                 );
             }
-            // NaN stays in its cloud.
+            // A NaN affects only the loss of its own cloud.
             let mut values = cloud(6, 27);
             values[3] = f64::NAN;
             let nan = tensor::<3>(&values, [2, 3, 2], dtype, &device);
@@ -64,7 +64,7 @@ fn many_equal_points_have_a_mean_distance() {
         let points = |values: &[f64]| tensor::<2>(values, [values.len(), 1], dtype, &device());
         let loss = MmdLossConfig::new().with_relative_to_median(true).init();
         let out = loss.forward(points(&[0.0; 5]), points(&[0.0, 1.0]));
-        // Of 21 pairs 6 have the distance 1.
+        // 6 of the 21 pairs have the distance 1.
         let bandwidth = 6.0f64 / 21.0;
         let expected = 0.5 - 0.5 * (-0.5 / bandwidth.powi(2)).exp();
         assert_close("mean", &host(out), &[expected], 10.0 * tolerance);
@@ -162,7 +162,7 @@ fn halves_are_computed_in_f32() {
     }
 }
 
-/// Points that are learned.
+/// A model whose parameters are points.
 #[derive(Module, Debug)]
 struct Points {
     at: Param<Tensor<2>>,

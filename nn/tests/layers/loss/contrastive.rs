@@ -24,7 +24,7 @@ fn labels_of(values: &[i64]) -> Tensor<1, Int> {
     Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), &device())
 }
 
-/// The losses of rows by all methods.
+/// The losses of the rows by each method.
 fn all_rows(
     loss: &ContrastiveLoss,
     a: &Tensor<2>,
@@ -50,7 +50,7 @@ fn values_are_those_of_scipy() {
             ["a", "b"].map(|name| tensor::<2>(&numbers(&data[name]), [7, 5], dtype, &device()));
         for case in data["cases"].as_array().expect("a list") {
             let temperature = case["temperature"].as_f64().expect("it is there");
-            // The error of the largest score, 1 / t.
+            // The error is relative to the largest score, 1 / t.
             let tolerance = 10.0 * tolerance * (1.0 / temperature).max(1.0);
             let check = |name: &str, rows: Tensor<1>, mean: Option<Tensor<1>>| {
                 let expected = numbers(&case[name]);
@@ -77,7 +77,8 @@ fn values_are_those_of_scipy() {
                 None,
             );
             if temperature > 0.01 {
-                // A learnable temperature is the same, but for the rounding of its logarithm.
+                // A learnable temperature gives the same values, except for the rounding of its
+                // logarithm.
                 let loss = config(temperature).with_learnable(true).init(&device());
                 let rows = all_rows(&loss, &a, &b, &labels);
                 for (name, rows) in ["both_sides", "views", "labels"].into_iter().zip(rows) {
@@ -105,7 +106,7 @@ fn gradients_are_differences() {
     };
     for which in 0..3 {
         let loss = config(0.3).init(&device());
-        // Rows count differently, so that none is lost in the mean.
+        // Rows have different weights, so that an error in any of them shows.
         let factors: Vec<f64> = (1..=8).map(f64::from).collect();
         let of = |[a, b]: [Tensor<2>; 2]| {
             let [first, second, third] = all_rows(&loss, &a, &b, &labels);
@@ -123,7 +124,7 @@ fn gradients_are_differences() {
     }
 }
 
-/// A loss of pairs.
+/// A loss of pairs of rows.
 type Pairs = fn(&ContrastiveLoss, Tensor<2>, Tensor<2>) -> Tensor<1>;
 
 #[test]
@@ -163,7 +164,7 @@ fn long_representations_have_the_mean_of_the_losses_of_rows() {
             let tolerance = (100.0 * tolerance).max(1e-6);
             let [mean, rows] = losses[which];
             let expected = of(rows, Some(0));
-            // None stored, one row at a time, two or three rows, and all.
+            // No stored logits, one row at a time, two or three rows at a time, and all rows.
             for max_logits in [Some(0), Some(1), Some(20), None] {
                 for (own, expected) in of(mean, max_logits).iter().zip(&expected) {
                     assert_close(&what, own, expected, tolerance);
@@ -196,7 +197,7 @@ fn the_temperature_gets_its_gradient_and_is_limited() {
             1e-3,
         );
 
-        // Beyond the limit it has none.
+        // Beyond the limit the scale has no gradient.
         let mut limited = with(1.0, 100.0);
         limited = limited.load_record(with(6.0, 1e3).into_record());
         let gradients = of(&limited).backward();
@@ -214,7 +215,7 @@ fn few_rows_and_labels_have_their_limits() {
         let loss = config(0.5).init(&device);
         let one = tensor::<2>(&[0.6, 0.8], [1, 2], dtype, &device).require_grad();
         let other = tensor::<2>(&[1.0, 0.0], [1, 2], dtype, &device);
-        // A row alone belongs to its partner.
+        // If there is only one row, its partner is certain.
         let [pair, views, same] = all_rows(&loss, &one, &other, &[7]);
         let values = [pair, views, same].map(host);
         assert_close("pair", &values[0], &[0.0], 1e3 * tolerance);
@@ -227,7 +228,7 @@ fn few_rows_and_labels_have_their_limits() {
         let out = loss.forward_labels(z.clone(), labels_of(&[1, 2, 3, 4]));
         assert_eq!(value(out.clone()), 0.0);
         assert_gradient("all different", &z, &out.backward(), &[0.0; 8], tolerance);
-        // With equal labels and equal rows each is as likely as all others.
+        // If all labels and all rows are equal, each row is as likely as all others.
         let equal = tensor::<2>(&[0.3, 0.4].repeat(4), [4, 2], dtype, &device);
         let out = host(loss.forward_labels(equal, labels_of(&[5; 4])));
         assert_close("all equal", &out, &[3f64.ln()], 10.0 * tolerance);
@@ -238,7 +239,7 @@ fn few_rows_and_labels_have_their_limits() {
         assert_close("zeros", &host(out.clone()), &[3f64.ln()], 10.0 * tolerance);
         let gradient = host(zero.grad(&out.backward()).expect("it is tracked"));
         assert!(gradient.iter().all(|own| own.is_finite()), "{gradient:?}");
-        // NaN is not hidden.
+        // A NaN is not hidden.
         let nan = tensor::<2>(&[f64::NAN, 0.0, 1.0, 1.0], [2, 2], dtype, &device);
         let rows = host(loss.forward_no_reduction(nan.clone(), nan));
         assert!(rows[0].is_nan());
@@ -260,7 +261,7 @@ fn length_order_and_layout_do_not_matter() {
         let check = |what: &str, a: Tensor<2>, b: Tensor<2>, labels: &[i64], reversed: bool| {
             let out = all_rows(&loss, &a, &b, labels).map(host);
             for (rows, expected) in out.into_iter().zip(&expected) {
-                // Those of both views one after the other.
+                // The losses of both views come one after the other.
                 let mut rows: Vec<Vec<f64>> = rows.chunks(5).map(<[f64]>::to_vec).collect();
                 if reversed {
                     rows.iter_mut().for_each(|rows| rows.reverse());
@@ -326,7 +327,7 @@ fn what_does_not_fit_is_named() {
     );
 }
 
-/// A model of two views, with the loss it is trained with.
+/// A model of two views with its loss.
 #[derive(Module, Debug)]
 struct Model {
     encoder: Linear,

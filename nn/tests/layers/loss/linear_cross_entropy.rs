@@ -15,7 +15,8 @@ use super::{
     value,
 };
 
-/// Sizes of representations that are computed pair by pair, and by products of matrices.
+/// Numbers of features. Losses with the first one are computed pair by pair, with the second one by
+/// matrix products.
 const DIMS: [usize; 2] = [3, 130];
 const CLASSES: usize = 6;
 const TARGETS: [i64; 5] = [2, -100, 0, 5, 2];
@@ -24,7 +25,7 @@ fn ints(values: &[i64]) -> Tensor<1, Int> {
     Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), &device())
 }
 
-/// All options together, and none.
+/// Configurations without options, with some of them, and with all.
 fn configs(dim: usize) -> Vec<LinearCrossEntropyLossConfig> {
     let plain = LinearCrossEntropyLossConfig::new(dim, CLASSES);
     vec![
@@ -41,7 +42,7 @@ fn configs(dim: usize) -> Vec<LinearCrossEntropyLossConfig> {
     ]
 }
 
-/// A loss with the parameters `weight`, the numbers of classes first.
+/// A loss with the parameters in `values`: the biases of the classes come first, then the weights.
 fn with(
     config: &LinearCrossEntropyLossConfig,
     values: &[f64],
@@ -59,7 +60,7 @@ fn with(
     loss
 }
 
-/// The losses of rows as the formula has them.
+/// The losses of the rows by the formula.
 fn expected_rows(config: &LinearCrossEntropyLossConfig, values: &[f64], h: &[f64]) -> Vec<f64> {
     let dim = config.d_model;
     let row = |(h, target): (&[f64], &i64)| {
@@ -128,7 +129,7 @@ fn values_and_gradients_are_those_of_burn() {
             let (values, rows) = random(dim);
             let targets = ints(&[2, 1, 0, 5, 2]);
             for smoothing in [None, Some(0.25)] {
-                // Burn spreads probabilities in F32.
+                // Burn computes the smoothed probabilities in F32.
                 if smoothing.is_some() && dtype != DType::F32 {
                     continue;
                 }
@@ -150,7 +151,7 @@ fn values_and_gradients_are_those_of_burn() {
                     &host(expected.clone()),
                     tolerance,
                 );
-                // A factor of the loss is one of its gradients.
+                // If the loss is multiplied by a factor, its gradients are, too.
                 let [expected, out] = [expected * 3.0, out * 3.0].map(|loss| loss.backward());
                 for leaf in [&h, &loss.weight.val()] {
                     let expected = host(leaf.grad(&expected).expect("it is tracked"));
@@ -177,7 +178,8 @@ fn gradients_are_differences() {
                     (loss.forward_no_reduction(h, ints(&TARGETS)) * factors).sum()
                 }
             };
-            // By the bias, the first vector and the first row, and what else there is stays.
+            // The derivatives are by the bias, the first vector of weights and the first row.
+            // Everything else stays fixed.
             let at = [&values[..CLASSES + 3], &rows[..3]].concat();
             let parts = |at: &[f64], device: &Device| {
                 let (mut values, mut rows) = (values.clone(), rows.clone());
@@ -205,7 +207,7 @@ fn gradients_are_differences() {
             let what = format!("{loss}");
             let own = [&host(by_bias)[..], &host(by_weight)[..3], &by_h[..3]].concat();
             assert_close(&what, &own, &expected, 1e-7);
-            // The second row is ignored.
+            // The target of the second row is ignored.
             assert!(by_h[dim..2 * dim].iter().all(|own| *own == 0.0), "{what}");
         }
     }
@@ -230,7 +232,7 @@ fn parts_of_any_size_are_the_whole() {
                 let h = h.grad(&gradients).expect("it is tracked");
                 [host(out), bias, host(weight), host(h)]
             };
-            // None stored, one row at a time, two of five rows, and all.
+            // No stored logits, one row at a time, two of five rows at a time, and all rows.
             let expected = of(Some(0));
             for max_logits in [Some(1), Some(2 * CLASSES), None] {
                 let what = format!("{max_logits:?} {dtype:?}");
@@ -262,7 +264,7 @@ fn what_is_not_learned_gets_no_gradient() {
         assert_gradient("h", &h, &gradients, &expected, 1e-6);
         assert!(frozen.weight.val().grad(&gradients).is_none());
 
-        // Without any graph.
+        // The loss without autodiff.
         let valid = loss.valid();
         let out = valid.forward(h.clone().inner(), ints(&TARGETS), Reduction::Mean);
         assert!(!out.is_autodiff());
@@ -293,11 +295,11 @@ fn ignored_rows_leave_no_trace() {
                     "{dim} {dtype:?}"
                 );
             }
-            // A NaN that counts stays in its row.
+            // A NaN in a row that counts stays in this row.
             let rows = host(loss.forward_no_reduction(h.clone(), ints(&[0, 1, 2, 3, 4])));
             let is_nan: Vec<bool> = rows.iter().map(|own| own.is_nan()).collect();
             assert_eq!(is_nan, [false, true, false, false, false]);
-            // Where none counts, and where there is none.
+            // First all rows are ignored, then there are no rows.
             let none = Tensor::<2>::zeros([0, dim], (&device, dtype));
             for h in [h, none] {
                 let targets = ints(&vec![-100; h.dims()[0]]);
@@ -336,7 +338,7 @@ fn large_logits_layout_and_one_class() {
             let out = loss.forward(transposed.flip([0]), ints(&reversed), Reduction::Sum);
             assert_close("reversed", &host(out), &expected, 10.0 * tolerance);
 
-            // A class alone is certain.
+            // With one class the target is certain.
             let one = LinearCrossEntropyLossConfig::new(dim, 1).init(&device);
             let h = tensor::<2>(&rows, [5, dim], DType::F32, &device);
             let out = one.forward(h, ints(&[0, 0, 0, -100, 0]), Reduction::Mean);

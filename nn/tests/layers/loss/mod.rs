@@ -1,4 +1,4 @@
-//! Losses between clouds of points, and of representations.
+//! Losses between clouds of points, and losses of representations.
 
 mod checkpoints;
 mod clouds;
@@ -19,7 +19,7 @@ pub fn value(tensor: Tensor<1>) -> f64 {
     host(tensor)[0]
 }
 
-/// Points in the plane.
+/// Random points in the plane.
 pub fn cloud(count: usize, seed: u64) -> Vec<f64> {
     Random::new(seed).vec(2 * count)
 }

@@ -1,4 +1,4 @@
-//! The losses between samples, against NumPy and POT.
+//! The losses between samples, against values of NumPy and POT.
 
 use burn::{
     prelude::*,
@@ -63,7 +63,7 @@ fn values_gradients_and_potentials_are_those_of_the_algorithm() {
             let measures = Measures::of(&data, case, dtype);
             let out = measures.loss(&loss);
             let what = format!("{loss} {dtype:?}");
-            // Differences of potentials that are larger than they are.
+            // The loss is a difference of larger potentials, so its relative error is larger.
             let tolerance = 10.0 * tolerance;
             assert_close(
                 &what,
@@ -133,7 +133,7 @@ fn the_limit_is_that_of_pot_and_values_those_of_the_schedule() {
             let loss = SamplesLossConfig::sinkhorn().with_scaling(scaling).init();
             host(loss.forward(cloud(&x), cloud(&y)))
         };
-        // Ten digits are known.
+        // Ten digits of the expected values are known.
         let tolerance = (1e3 * tolerance).max(1e-8);
         assert_close("half", &loss(0.5), &[0.0211923415], tolerance);
         assert_close("nine tenths", &loss(0.9), &[0.0211517675], tolerance);
@@ -167,7 +167,7 @@ fn kernels_and_hausdorff_are_those_of_a_dense_computation() {
             let number = |name: &str| case[name].as_f64().expect("it is there");
             let loss = SamplesLossConfig::hausdorff(number("p"), number("blur")).init();
             let out = host(measures.loss(&loss));
-            // The error of the potentials is 2^-30, and in units of the diameter a blur of 10 is large.
+            // The error of the potentials is 2^-30, and a blur of 10 is large relative to the diameter.
             let tolerance = (100.0 * tolerance).max(1e-7);
             assert_close("Hausdorff", &out, &numbers(&case["value"]), tolerance);
         }
@@ -205,7 +205,7 @@ fn gradients_are_differences() {
         let own = parts(&at, &device().autodiff()).map(Tensor::require_grad);
         let gradients = of(own.clone()).backward();
         let what = format!("{loss}");
-        // What is left of the series of a self-transport potential.
+        // The tolerance allows for what is left of the series of the self-transport potentials.
         for (own, range) in own.iter().zip([0..8, 8..16, 16..20]) {
             assert_gradient(&what, own, &gradients, &expected[range], 1e-7);
         }
@@ -223,7 +223,7 @@ fn a_formula_is_a_cost_and_its_tensors_get_gradients() {
             .with_scaling(0.99)
             .with_reach(reach)
             .with_diameter(Some(3.0));
-        // The cost by a formula is that by its power.
+        // A cost that is given as a formula equals the cost with the same power.
         let [x, y] = [1, 2].map(|seed| points(seed).require_grad());
         let power = config.init().forward(x.clone(), y.clone());
         let squared = config.init().with_cost(|x, y| x.sqdist(y) * 0.5);
@@ -238,11 +238,11 @@ fn a_formula_is_a_cost_and_its_tensors_get_gradients() {
         let [power, formula] = [power.backward(), formula.backward()];
         for leaf in [&x, &y] {
             let expected = host(leaf.grad(&power).expect("it is tracked"));
-            // Both sides of the last step give half of it.
+            // Each of the two sides of the last step gives half of the gradient.
             assert_gradient(&what, leaf, &formula, &expected, 2e-2);
         }
 
-        // The scale of the cost multiplies distances.
+        // The scale is a factor of the cost.
         let scaled = |scale: f64| {
             let scale = tensor::<1>(&[scale], [1], dtype, &device).require_grad();
             let own = scale.clone();
@@ -297,7 +297,7 @@ fn a_batch_is_its_clouds_one_by_one() {
             let what = format!("{loss} {dtype:?}");
             assert_close(&what, &batch, &expected, 10.0 * tolerance);
 
-            // Weights, and padding, which is as a weight of 0.
+            // Weights and padding. A padded point is like a point with a weight of 0.
             let two = |values: &[f64], shape| tensor::<3>(&values[..12], shape, dtype, &device);
             let padding = [false, false, true, false, false, false];
             let padding = TensorData::new(padding.to_vec(), [2, 3]);
@@ -326,7 +326,7 @@ fn a_batch_is_its_clouds_one_by_one() {
                 tensor(b, [3], dtype, &device),
                 tensor(&y[..6], [3, 2], dtype, &device),
             );
-            // Centres differ, so that roundings do.
+            // The clouds are centred at different points, so roundings differ.
             assert_close(&what, &out.1[..1], &host(first), 100.0 * tolerance);
         }
     }

@@ -51,7 +51,7 @@ fn order_and_layout_do_not_matter() {
             assert_close(&what, &own, &expected, 10.0 * tolerance);
             let own = host(loss.forward(tensor(&reversed, [6, 2], dtype, &device), y.clone()));
             assert_close(&what, &own, &expected, 10.0 * tolerance);
-            // The other way round.
+            // The loss with both clouds exchanged.
             let own = host(loss.forward(y.clone(), tensor(&x, [6, 2], dtype, &device)));
             assert_close(&what, &own, &expected, 10.0 * tolerance);
         }
@@ -94,7 +94,7 @@ fn points_far_away_large_and_tiny_lose_nothing() {
     let data = read("samples_loss");
     for (dtype, tolerance) in dtypes() {
         let device = device();
-        // Few bits, so that they stay the same far from 0.
+        // The coordinates have few bits, so that they stay the same far from 0.
         let few_bits = |own: &f64| (own * 1024.0).round() / 1024.0;
         let [x, y] = ["x", "y"].map(|name| {
             let values = numbers(&data[name]);
@@ -117,7 +117,7 @@ fn points_far_away_large_and_tiny_lose_nothing() {
             let what = format!("{dtype:?} {p} {is_unbalanced}");
             let far = loss(p, is_unbalanced, [1024.0, 1.0]);
             assert_close(&what, &[far], &expected, 10.0 * tolerance);
-            // The squares of distances are beyond F32, and the loss is not.
+            // The squared distances are beyond the range of F32, but the loss is not.
             for scale in if p == 1.0 {
                 [1e-25f64, 1e25]
             } else {
@@ -140,7 +140,7 @@ fn one_point_goes_to_another_by_the_distance() {
             let out = value(loss.forward(point([0.0, 0.0]), point([3.0, 4.0])));
             assert_close("distance", &[out], &[expected], 10.0 * tolerance);
         }
-        // A blur beyond the diameter has one step.
+        // If the blur is larger than the diameter, there is one step.
         let loss = SamplesLossConfig::sinkhorn().with_blur(1e3).init();
         let out = value(loss.forward(point([0.0, 0.0]), point([3.0, 4.0])));
         assert_close("one step", &[out], &[12.5], 100.0 * tolerance);
@@ -154,7 +154,8 @@ fn a_plan_has_the_masses_of_both_sides() {
         let a = tensor::<1>(&[0.25, 0.0, 0.5, 0.125, 0.125], [5], dtype, &device);
         let b = tensor::<1>(&[0.5, 0.25, 0.25, 0.0], [4], dtype, &device);
         let (mut x, mut y) = (cloud(5, 8), cloud(4, 9));
-        // The points without mass are so far away that the exponential of their pair is beyond F32.
+        // The points without mass are so far away that the exponential for a pair of them is beyond
+        // the range of F32.
         x[2..4].fill(4.0);
         y[6..8].fill(4.0);
         let x = tensor::<2>(&x, [5, 2], dtype, &device);
@@ -168,7 +169,7 @@ fn a_plan_has_the_masses_of_both_sides() {
         let columns: Tensor<2> = transport.plan().sum(Axis::I);
         assert_close("rows", &host(rows), &host(a.clone()), 100.0 * tolerance);
         assert_close("columns", &host(columns), &host(b.clone()), 5e-2);
-        // The potentials are those of the plan.
+        // The entries of the plan follow from the potentials.
         let dense: Tensor<3> = transport.plan().dense();
         let (f, g) = (host(transport.f.clone()), host(transport.g.clone()));
         let (a, b, x, y) = (host(a), host(b), host(x), host(y));
@@ -303,7 +304,7 @@ fn settings_out_of_their_range_are_named() {
     }
 }
 
-/// Points that are learned.
+/// A model whose parameters are points.
 #[derive(Module, Debug)]
 struct Points {
     at: Param<Tensor<2>>,
@@ -329,7 +330,7 @@ fn points_flow_to_others_and_records_load() {
             let loss = points.loss.forward(points.at.val(), target.clone());
             values.push(value(loss.clone()));
             let gradients = GradientsParams::from_grads(loss.backward(), &points);
-            // A gradient is that by a point of the weight 1/8.
+            // The gradient by a point contains the weight 1/8 of the point.
             points = optimizer.step(6.0, points, gradients);
         }
         assert!(values[4] < 0.2 * values[0], "{values:?}");
