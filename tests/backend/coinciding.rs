@@ -49,7 +49,7 @@ fn radial() -> [Radial; 5] {
             inverse,
             |s| (1.0 + s / (3.0 * LENGTH * LENGTH)).powf(-1.5),
         ),
-        // As a kernel of several components it would not be radial, so it is made of the distance.
+        // Made of the distance as a single component, so that it is radial.
         (
             "inverse multiquadric",
             |x, y| (x.sqdist(y) / (LENGTH * LENGTH) + 1.0).rsqrt(),

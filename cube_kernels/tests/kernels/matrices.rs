@@ -46,8 +46,8 @@ fn plane() -> Device {
     }
 }
 
-/// `rows`, or on a device with real matrix instructions at least as many rows as are enough for an instruction. Loops in
-/// the place of an instruction are long, and compilers unroll them.
+/// `rows`, or on a device with real matrix instructions at least as many rows as are enough for an instruction.
+/// Loops in the place of an instruction are long, and compilers unroll them.
 fn of_a_plane(rows: usize) -> usize {
     match runtime() == Runtime::Cuda {
         true => rows.max(plane().max_units.div_ceil(2)),
