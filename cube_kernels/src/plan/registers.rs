@@ -1,7 +1,7 @@
 //! How many rows and columns a unit holds in its registers.
 
 use crate::{
-    program::{LOADED_COLUMNS, Program, UNROLL},
+    program::{LOADED_COLUMNS, Program},
     reduction::Spec,
 };
 
@@ -21,7 +21,7 @@ pub fn cpu(device: &Device, program: &Program, spec: Spec, rows: usize, size: us
     let Shape { mut wide, columns } = match program.looped() {
         false if program.is_long() => shapes.long,
         true if program.is_long() => shapes.long_looped,
-        true if !spec.inserts() && spec.vectors() > UNROLL => shapes.looped_sums,
+        true if !spec.inserts() && spec.width() >= tuning::MANY_SUMS => shapes.looped_sums,
         true => shapes.looped,
         false if spec.is_list() => shapes.long_lists,
         false if spec.inserts() => shapes.lists,

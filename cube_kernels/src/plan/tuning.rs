@@ -1,10 +1,11 @@
 //! The constants by which schedules are chosen. They affect the time that a kernel takes, not what it computes:
 //! `tests/kernels/schedules.rs` also runs schedules that these constants would never choose.
 //!
-//! Constants for CPUs are measured: `cargo xtask bench schedules` times other schedules beside the chosen one. The
-//! figures here are medians of three runs of that command on two cores of an Intel Xeon with AVX-512 (a virtual
-//! machine), for 10 000 points unless stated otherwise. A figure is the time divided by the time of the chosen
-//! schedule. The chosen schedule itself comes out between 0.94 and 1.11 there, so smaller differences mean nothing.
+//! Constants for CPUs with 32 vector registers are measured: `cargo xtask bench schedules` times other schedules beside
+//! the chosen one. The figures here are from that command on two cores of an Intel Xeon with AVX-512 (a virtual
+//! machine), medians of three runs for 10 000 points unless stated otherwise. A figure is the time divided by the time
+//! of the chosen schedule. The chosen schedule itself comes out between 0.94 and 1.11 there, and in single runs it is
+//! off by up to a third, so smaller differences mean nothing.
 //!
 //! There was no card on which to measure the constants for GPUs. Unless stated otherwise, they follow from counts of
 //! instructions and registers in the machine code, which `cargo xtask sass` prints.
@@ -80,8 +81,7 @@ pub struct CpuShapes {
     /// Loops over components, with a sum for each vector of rows and each column. The other registers must hold the
     /// rows and the differences, because a spilled sum costs more than further columns save.
     pub looped: Shape,
-    /// The same if the result has many components. Their sums are in memory, and each is loaded and stored once for
-    /// all columns that are evaluated together.
+    /// The same if the result has at least [`MANY_SUMS`] components, whose sums are not in registers.
     pub looped_sums: Shape,
 }
 
@@ -90,7 +90,7 @@ pub const REGISTERS_16: CpuShapes = CpuShapes {
     long: shape(1, 1),
     long_looped: shape(1, 2),
     lists: shape(1, 2),
-    long_lists: shape(1, 8),
+    long_lists: shape(1, 2),
     costly: shape(2, 2),
     cheap: shape(2, 2),
     plain: shape(2, 2),
@@ -98,16 +98,18 @@ pub const REGISTERS_16: CpuShapes = CpuShapes {
     looped_sums: shape(2, 3),
 };
 
-/// The shapes for CPUs with 32 vector registers. Half a vector of rows takes 1.4 to 1.65 everywhere.
+/// The shapes for CPUs with 32 vector registers. They were measured with vectors of 512 bits. Half a vector of rows
+/// takes 1.4 to 1.65 everywhere.
 ///
-/// - `cheap`, sums for D = 3: one column 1.13, 2 columns 1.05, 8 columns 0.98; two vectors of rows 0.96, but 1.80 for
-///   10 rows.
+/// - `cheap`, sums for D = 3: one column 1.13, 2 columns 1.05, 8 columns 0.98, two vectors of rows 0.96.
 /// - `plain`, `logsumexp`: one column 1.09, 4 columns 0.98, 14 columns 1.09; two vectors of rows 1.25.
-/// - `looped`, D = 10: one column 1.37, 4 columns 1.02. D = 64: one column 1.95, 6 columns 0.90, 12 columns 0.99.
-/// - `looped_sums`, beside 14 columns and one vector of rows (one or two runs): 16 weights 0.78, 100 weights 0.55,
-///   attention with D = 64 0.60. With four columns and one vector of rows these are 0.70, 0.69 and 0.82.
+/// - `looped`, D = 10: one column 1.37, 4 columns 1.02. D = 64: one column 1.95, 12 columns 0.99. Six columns took 0.90
+///   for D = 64 and 1.01 for D = 10.
+/// - `looped_sums`, beside `looped`: 0.70 for sums of 16 components, 0.69 for 100 and 0.82 for attention of 4096 points
+///   with 64 components. Two vectors of rows took 0.78, 0.55 and 0.60, but would leave lanes without rows in short
+///   ranges. (Two runs.)
 /// - `lists`, 10 values: one column 0.99, 3 columns 0.94, 8 columns 0.98.
-/// - `long_lists`, 50 values (one run): 2 columns 1.74, 6 columns 1.09, 14 columns 0.94.
+/// - `long_lists`, 50 values: 2 columns 1.74, 6 columns 1.09, 14 columns 0.94. (One run.)
 pub const REGISTERS_32: CpuShapes = CpuShapes {
     long: shape(1, 1),
     long_looped: shape(1, 2),
@@ -117,8 +119,12 @@ pub const REGISTERS_32: CpuShapes = CpuShapes {
     cheap: shape(1, 12),
     plain: shape(1, 8),
     looped: shape(1, LOOP_COLUMNS),
-    looped_sums: shape(2, 4),
+    looped_sums: shape(1, 4),
 };
+
+/// Components of a result from which on their sums take the registers of further columns. Results of 16, 64 and 100
+/// components were measured.
+pub const MANY_SUMS: usize = 16;
 
 /// Above this number of instructions a pair, many columns take longer to compile than they save.
 pub const COSTLY: usize = 256;

@@ -938,9 +938,10 @@ fn lists_are_bounded_beforehand_where_evaluating_twice_takes_less_than_inserting
     for device in cpus() {
         // The bound comes from one in `short` or one in `long` columns.
         let [short, long] = [10, 50].map(|k| ahead(&device, 3, k).expect("pairs are short"));
-        assert!(16 <= long * 4 && long < short && short <= 1024);
-        let many = ahead(&device, 16, 10).expect("insertions take longer");
+        assert!(16 <= long * 4 && long < short && short <= 4096);
+        let many = ahead(&device, 10, 10).expect("insertions take longer");
         assert!(short <= many);
+        assert_eq!(ahead(&device, 16, 10), None);
         assert_eq!(ahead(&device, 3, 1), None);
         assert_eq!(ahead(&device, 500, 10), None);
     }
