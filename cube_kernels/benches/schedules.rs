@@ -244,13 +244,9 @@ fn variants(plan: &Plan, columns: usize) -> Vec<(&'static str, Vec<(String, Stra
         schedule: Schedule::Alone(own),
         split,
     };
-    let with_columns = |q: usize| Alone {
-        registers: Registers { lanes, columns: q },
-        block: own.block / q * q,
-        ..own
-    };
-    let with_lanes = |lanes: usize| Alone {
-        registers: Registers { lanes, columns: q },
+    let with = |lanes: usize, columns: usize| Alone {
+        registers: Registers { lanes, columns },
+        block: own.block / columns * columns,
         ..own
     };
     let row = |own: Alone, name: String| (name, forced(own, Some(plan.split)));
@@ -265,27 +261,19 @@ fn variants(plan: &Plan, columns: usize) -> Vec<(&'static str, Vec<(String, Stra
         (
             "columns together",
             [1, 2, 3, 4, 5, 6, 8, 12, 14]
-                .map(|q| (q.to_string(), forced(with_columns(q), None)))
+                .map(|q| (q.to_string(), forced(with(lanes, q), None)))
                 .into(),
         ),
         (
             "rows together",
             [lanes / 2, lanes, 2 * lanes]
-                .map(|lanes| row(with_lanes(lanes), lanes.to_string()))
+                .map(|lanes| row(with(lanes, q), lanes.to_string()))
                 .into(),
         ),
         (
             "columns of twice as many rows",
             [2, 3, 4, 6]
-                .map(|q| Alone {
-                    registers: Registers {
-                        lanes: 2 * lanes,
-                        columns: q,
-                    },
-                    block: own.block / q * q,
-                    ..own
-                })
-                .map(|own| (own.registers.columns.to_string(), forced(own, None)))
+                .map(|q| (q.to_string(), forced(with(2 * lanes, q), None)))
                 .into(),
         ),
         (
