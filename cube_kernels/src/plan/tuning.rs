@@ -41,9 +41,9 @@ pub const UNKNOWN_PROCESSORS: usize = 32;
 pub const UNITS: usize = 128;
 
 /// The time of an insertion into a list of `k` smallest values, in instructions of a pair. It decides how many columns
-/// are evaluated twice for a bound of the lists. For 10 values, D = 3, one column in 16 is: no bound takes 1.00, one
-/// column in four 1.14, all columns 1.61. For 50 values all columns are: no bound takes 1.60, one column in four 1.49.
-/// (One run each.)
+/// are evaluated twice, to find a bound of the lists first. For the 10 smallest values with D = 3, one column in 16 is
+/// evaluated twice; no bound takes 1.00, one column in four 1.14, and all columns 1.61. For the 50 smallest values, all
+/// columns are evaluated twice; no bound takes 1.60, and one column in four 1.49. (One run each.)
 pub const fn insertion(k: usize) -> usize {
     3 * k
 }
@@ -105,9 +105,9 @@ pub const REGISTERS_16: CpuShapes = CpuShapes {
 /// - `plain`, `logsumexp`: one column 1.09, 4 columns 0.98, 14 columns 1.09; two vectors of rows 1.25.
 /// - `looped`, D = 10: one column 1.37, 4 columns 1.02. D = 64: one column 1.95, 12 columns 0.99. Six columns took 0.90
 ///   for D = 64 and 1.01 for D = 10.
-/// - `looped_sums`, beside `looped`: 0.70 for sums of 16 components, 0.69 for 100 and 0.82 for attention of 4096 points
-///   with 64 components. Two vectors of rows took 0.78, 0.55 and 0.60, but would leave lanes without rows in short
-///   ranges. (Two runs.)
+/// - `looped_sums`, as a part of the time with the shape `looped`: 0.70 for sums of 16 components, 0.69 for sums of 100
+///   components, and 0.82 for attention of 4096 points with 64 components. Two vectors of rows took 0.78, 0.55 and 0.60,
+///   but would leave lanes without rows in short ranges. (Two runs.)
 /// - `lists`, 10 values: one column 0.99, 3 columns 0.94, 8 columns 0.98.
 /// - `long_lists`, 50 values: 2 columns 1.74, 6 columns 1.09, 14 columns 0.94. (One run.)
 pub const REGISTERS_32: CpuShapes = CpuShapes {
@@ -122,8 +122,8 @@ pub const REGISTERS_32: CpuShapes = CpuShapes {
     looped_sums: shape(1, 4),
 };
 
-/// Components of a result from which on their sums take the registers of further columns. Results of 16, 64 and 100
-/// components were measured.
+/// The fewest components of a result for which [`CpuShapes::looped_sums`] is used. Results of 16, 64 and 100 components
+/// were measured.
 pub const MANY_SUMS: usize = 16;
 
 /// Above this number of instructions a pair, many columns take longer to compile than they save.

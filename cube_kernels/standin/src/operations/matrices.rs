@@ -124,8 +124,9 @@ impl Fragment {
         mut visit: impl FnMut(*mut u8, Range<usize>),
     ) {
         let bytes = self.of.bytes();
-        // The manual asks that each line is aligned to the size of a fragment, and the C++ library, which compiles to
-        // the same instruction, that lines are aligned to 16 bytes only.
+        // The manual wants each row or column in memory aligned to the size of a fragment. The C++ library, which
+        // compiles to the same instruction, only wants a stride that is a multiple of 16 bytes, and this check follows
+        // it.
         let size = u64::from(self.words * 4).min(32);
         if !address.is_multiple_of(size) || !u64::from(stride * bytes).is_multiple_of(16) {
             unit.fail(line, "has a matrix that is not aligned");
@@ -157,7 +158,7 @@ pub extern "C" fn load(
 ) {
     to.fill(0xff);
     let read = |from: *mut u8, place: Range<usize>| {
-        // SAFETY: the access allows so many bytes.
+        // SAFETY: the access allows this many bytes.
         let from = unsafe { std::slice::from_raw_parts(from, place.len()) };
         to[place].copy_from_slice(from);
     };
@@ -174,7 +175,7 @@ pub extern "C" fn store(
     line: u32,
 ) {
     let write = |to: *mut u8, place: Range<usize>| {
-        // SAFETY: the access allows so many bytes.
+        // SAFETY: the access allows this many bytes.
         let to = unsafe { std::slice::from_raw_parts_mut(to, place.len()) };
         to.copy_from_slice(&from[place]);
     };

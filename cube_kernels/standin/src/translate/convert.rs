@@ -126,7 +126,8 @@ impl Translator<'_> {
         })
     }
 
-    /// The integer of a single or a double. A value beyond the type is the nearest one of it, and NaN is zero.
+    /// Converts a single or a double to an integer. A value beyond the range of the type becomes the nearest integer of
+    /// the type, and NaN becomes zero.
     fn integer_of(&mut self, value: Value, to: Type, rounding: &str) -> Option<Value> {
         let value = self.whole(value, rounding)?;
         let signed = to.is_signed();
