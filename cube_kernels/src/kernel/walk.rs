@@ -266,7 +266,7 @@ pub fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>
     if comptime!(blueprint.limited) {
         start_lists::<E, F, A, N, R>(state, context, row);
     }
-    if comptime!(blueprint.columns == ColumnSource::Ranges) {
+    let behind = if comptime!(blueprint.columns == ColumnSource::Ranges) {
         let list = context.lists.index(0usize);
         for at in range_stepped(share.begin, share.end, 2usize) {
             let columns = Span {
@@ -284,7 +284,13 @@ pub fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>
             end: share.end,
         };
         take_columns::<E, F, A, N, R>(state, tile, weighted, &*slots, form, &rows, &columns)
-    }
+    };
+    R::end_columns(
+        state,
+        comptime!(blueprint.narrow()),
+        comptime!(blueprint.math),
+    );
+    behind
 }
 
 /// The rows of a unit.
@@ -442,7 +448,6 @@ pub fn bound_lists<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>
     let share = form.inputs.share;
     let products = form.inputs.products;
     let spec = comptime!(context.blueprint.spec);
-    let math = comptime!(context.blueprint.math);
     let q = comptime!(context.blueprint.schedule.columns());
     let distance = comptime!(q * context.blueprint.schedule.ahead().unwrap());
     let mut least = LeastState::<F, N>::new(share.infinity, spec);
@@ -457,7 +462,7 @@ pub fn bound_lists<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>
         let usual = true.runtime();
         run_pair::<E, F, A, N, LeastOfGroups>(&mut least, &pairs, &columns, &mut weighted, usual);
     }
-    let bound = Vector::cast_from(least.bound(share.infinity, spec, math));
+    let bound = Vector::cast_from(least.bound(spec));
     #[unroll(spec.depth() <= UNROLL)]
     for at in 0..spec.depth() {
         R::load(state, at, bound, 0usize, spec);

@@ -21,7 +21,7 @@ pub fn can_bound(device: &Device, problem: &Problem, own: &Alone) -> bool {
 pub fn ahead(device: &Device, problem: &Problem, own: &Alone, columns: usize) -> Option<usize> {
     device.cores?;
     let k = problem.spec.depth();
-    let insertion = tuning::insertion(k);
+    let insertion = tuning::insertion(k, problem.spec.is_list());
     let pair = problem.program.pair_work().max(1);
     let pays = insertion >= pair && columns >= 8 * k;
     if !pays || !can_bound(device, problem, own) {

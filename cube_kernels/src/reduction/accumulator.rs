@@ -146,14 +146,14 @@ pub trait GivesIndices<F: Float, A: Float, N: Size>: Accumulator<F, A, N> {
 
 /// Implements [`GivesIndices`] for an accumulator that keeps indices or counts in an array of its state.
 macro_rules! indices_are_kept {
-    ($name:ident, $indices:ident) => {
+    ($name:ident, $($indices:ident).+) => {
         #[cube]
         impl<F: Float, A: Float, N: Size> crate::reduction::GivesIndices<F, A, N> for $name {
             fn index(
                 state: &<$name as crate::reduction::Accumulator<F, A, N>>::State,
                 at: usize,
             ) -> Vector<u32, N> {
-                state.$indices[at]
+                state.$($indices).+[at]
             }
 
             fn load_index(
@@ -161,7 +161,7 @@ macro_rules! indices_are_kept {
                 at: usize,
                 index: Vector<u32, N>,
             ) {
-                state.$indices[at] = index;
+                state.$($indices).+[at] = index;
             }
         }
     };
@@ -226,7 +226,7 @@ pub trait KeepsValues<F: Float, A: Float, N: Size>: Accumulator<F, A, N> {
 /// Implements [`KeepsValues`] for an accumulator that keeps its values in an array of its state. This array is both the
 /// partial result and the result.
 macro_rules! values_are_kept {
-    ($name:ident, $values:ident) => {
+    ($name:ident, $($values:ident).+) => {
         #[cube]
         impl<F: Float, A: Float, N: Size> crate::reduction::KeepsValues<F, A, N> for $name {
             fn end_block(
@@ -242,7 +242,7 @@ macro_rules! values_are_kept {
                 #[comptime] _plane: usize,
                 #[comptime] _spec: Spec,
             ) -> Vector<A, N> {
-                Vector::cast_from(state.$values[at])
+                Vector::cast_from(state.$($values).+[at])
             }
 
             fn load(
@@ -252,7 +252,7 @@ macro_rules! values_are_kept {
                 #[comptime] _plane: usize,
                 #[comptime] _spec: Spec,
             ) {
-                state.$values[at] = Vector::cast_from(value);
+                state.$($values).+[at] = Vector::cast_from(value);
             }
 
             fn value(
@@ -261,28 +261,38 @@ macro_rules! values_are_kept {
                 #[comptime] _spec: Spec,
                 #[comptime] _math: Math,
             ) -> Vector<A, N> {
-                Vector::cast_from(state.$values[at])
+                Vector::cast_from(state.$($values).+[at])
             }
         }
     };
 }
 pub(crate) use values_are_kept;
 
-/// How a state goes on at a column that does not follow the one before.
+/// What a state does where consecutive columns begin, and after the last column.
 #[cube]
-pub trait LeavesOut<F: Float, A: Float, N: Size>: Accumulator<F, A, N> {
-    /// Goes on with the columns from `begin` on. The block before has ended.
+pub trait FollowsColumns<F: Float, A: Float, N: Size>: Accumulator<F, A, N> {
+    /// Goes on with the columns from `begin` on, which do not follow the ones before. The block before has ended.
     fn go_on(state: &mut Self::State, begin: u32);
+
+    /// Takes in what the state has put off. Called after the last column, before the state is read or merged.
+    fn end_columns(state: &mut Self::State, #[comptime] spec: Spec, #[comptime] math: Math);
 }
 
-/// Implements [`LeavesOut`] for an accumulator that does not count columns.
+/// Implements [`FollowsColumns`] for an accumulator that does not count columns and puts nothing off.
 macro_rules! columns_are_not_counted {
     ($name:ident) => {
         #[cube]
-        impl<F: Float, A: Float, N: Size> crate::reduction::LeavesOut<F, A, N> for $name {
+        impl<F: Float, A: Float, N: Size> crate::reduction::FollowsColumns<F, A, N> for $name {
             fn go_on(
                 _state: &mut <$name as crate::reduction::Accumulator<F, A, N>>::State,
                 _begin: u32,
+            ) {
+            }
+
+            fn end_columns(
+                _state: &mut <$name as crate::reduction::Accumulator<F, A, N>>::State,
+                #[comptime] _spec: Spec,
+                #[comptime] _math: Math,
             ) {
             }
         }
@@ -293,7 +303,7 @@ pub(crate) use columns_are_not_counted;
 /// The state machine of a reduction.
 #[cube]
 pub trait Reduction<F: Float, A: Float, N: Size>:
-    GivesWeights<F, A, N> + GivesIndices<F, A, N> + KeepsValues<F, A, N> + LeavesOut<F, A, N>
+    GivesWeights<F, A, N> + GivesIndices<F, A, N> + KeepsValues<F, A, N> + FollowsColumns<F, A, N>
 {
     /// The state before the first column, which is `begin`. Infinity is an argument, as WGSL has no constant for it.
     fn init(begin: u32, infinity: F, #[comptime] spec: Spec, #[comptime] math: Math)
@@ -347,7 +357,7 @@ pub(super) fn any_may_be_less<F: Float, N: Size>(
 
 /// Whether values are less than `bound`, or equal to it if `equal`.
 #[cube]
-fn below<F: Float, N: Size>(
+pub(super) fn below<F: Float, N: Size>(
     value: Vector<F, N>,
     bound: Vector<F, N>,
     #[comptime] equal: bool,

@@ -42,8 +42,8 @@ pub(crate) use variance::Variance;
 #[cfg(feature = "cubecl")]
 pub(crate) use self::{
     accumulator::{
-        Accumulator, Consecutive, GivesIndices, GivesWeights, KeepsValues, LeavesOut, Reduction,
-        Rule, TakesProducts, weights_are_values,
+        Accumulator, Consecutive, FollowsColumns, GivesIndices, GivesWeights, KeepsValues,
+        Reduction, Rule, TakesProducts, weights_are_values,
     },
     exponentials::{factor, relative_to_maximum},
     running::RunningSums,

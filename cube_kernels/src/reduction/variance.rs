@@ -345,10 +345,17 @@ pub(super) mod kernel {
     }
 
     #[cube]
-    impl<F: Float, A: Float, N: Size> LeavesOut<F, A, N> for Variance {
+    impl<F: Float, A: Float, N: Size> FollowsColumns<F, A, N> for Variance {
         fn go_on(state: &mut VarianceState<F, N>, begin: u32) {
             state.begin[0] = begin;
             state.end[0] = begin;
+        }
+
+        fn end_columns(
+            _state: &mut VarianceState<F, N>,
+            #[comptime] _spec: Spec,
+            #[comptime] _math: Math,
+        ) {
         }
     }
 

@@ -156,6 +156,33 @@ fn lists_of_several_components_are_those_of_the_definition() {
     assert_lists(&problem.reduced_by(ReductionKind::Smallest { k: 90 }));
 }
 
+/// Rows beside each other, for which the values rise, fall, or are all equal. So the lists of the lanes of a vector are
+/// changed by different columns, and some much more often than others. Some values are infinite or NaN.
+#[test]
+fn lists_of_rows_that_differ_are_those_of_the_definition() {
+    let (m, n) = (37, 1003);
+    let tensor = |var: &Var| match var.axis() {
+        Some(Axis::I) => {
+            let signs = (0..m).map(|row| [1.0, -1.0, 0.0, 1.0, -1.0][row % 5]);
+            Tensor::new(&[m, 1], signs.collect())
+        }
+        _ => {
+            let value = |k: usize| match k % 100 {
+                31 => f64::INFINITY,
+                57 => f64::NEG_INFINITY,
+                83 => f64::NAN,
+                _ => (k / 4) as f64,
+            };
+            Tensor::new(&[n, 1], (0..n).map(value).collect())
+        }
+    };
+    let expr = x(0, 1) * y(1, 1);
+    for k in [17, 40] {
+        let problem = Problem::new(&expr, Axis::J, &[], (m, n), tensor, |_| 0.0);
+        assert_lists(&problem.reduced_by(ReductionKind::Smallest { k }));
+    }
+}
+
 #[test]
 fn lists_of_batches_are_those_of_the_definition() {
     let (batches, m, n) = (3, 2, 500);
