@@ -66,5 +66,9 @@ pub(super) fn reduce<B: Supported>(
 }
 
 fn read<E: std::fmt::Debug>(data: impl Future<Output = Result<TensorData, E>>) -> TensorData {
-    read_sync(data).expect("tensors in the memory of the host can be read")
+    let data = read_sync(data).expect("tensors in the memory of the host can be read");
+    // The CPU runtime computes when the bytes are first needed. A backend on the host computes within the call, and
+    // has nothing to wait for in `Device::sync`.
+    let _ = data.as_bytes();
+    data
 }
