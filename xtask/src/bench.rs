@@ -9,7 +9,7 @@ use clap::Subcommand;
 
 use crate::device::Device;
 use crate::process::{self, capture};
-use crate::{debian, report, test};
+use crate::{debian, report, steps};
 
 pub const PYKEOPS: &str = "pykeops==2.3";
 /// The peers. Their versions are fixed because their times are compared.
@@ -151,7 +151,7 @@ fn benchmark(name: &str, device: Device, features: &str) -> Result<Command> {
     }
     // Only the packages that are needed, because the dependencies of the others would be built for nothing.
     match name {
-        "schedules" => command.args(test::LIBRARIES.split(' ')),
+        "schedules" => command.args(steps::LIBRARIES.split(' ')),
         "layers" => command.args(["-p", "burn-lazy-nn"]),
         _ => command.args(["-p", "burn-lazy"]),
     };

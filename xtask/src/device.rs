@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::{llvm, test::FEATURES};
+use crate::{llvm, steps::FEATURES};
 
 /// A backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::device::Device;
 use crate::process::{self, capture};
-use crate::test;
+use crate::steps;
 
 /// The test that draws random formulas.
 const TEST: &str = "on_device::host::random_formulas_on_the_host_match_the_reference";
@@ -81,7 +81,7 @@ pub fn run(options: &Options) -> Result<bool> {
 /// The command that builds the test, with the features of the tests.
 fn command() -> Command {
     let mut command = process::cargo();
-    command.arg("test").args(test::libraries());
+    command.arg("test").args(steps::libraries());
     command.args(["--test", "kernels"]);
     command
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::process::{self, Artifact, capture};
-use crate::{bench, llvm, test};
+use crate::{bench, llvm, steps};
 
 const NAME: &str = "burn-lazy-gpu";
 /// The largest size of the archive, because files are often sent to machines through channels of limited size.
@@ -77,7 +77,7 @@ pub fn run() -> Result<bool> {
 /// Builds the programs and returns their files by name.
 fn build() -> Result<Vec<(&'static str, PathBuf)>> {
     let mut command = process::cargo();
-    command.arg("build").args(test::LIBRARIES.split(' '));
+    command.arg("build").args(steps::LIBRARIES.split(' '));
     command.args(["--features", "cuda"]);
     for (kind, name) in PROGRAMS {
         command.args([&format!("--{kind}"), name]);

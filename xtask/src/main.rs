@@ -14,6 +14,7 @@ mod process;
 mod reference;
 mod report;
 mod standin;
+mod steps;
 mod summary;
 mod targets;
 mod test;

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::{llvm, process, test, vulkan};
+use crate::{llvm, process, steps, vulkan};
 
 /// Measures on both runtimes, then writes the page. Returns whether all of this worked.
 pub fn run() -> Result<bool> {
@@ -15,7 +15,7 @@ pub fn run() -> Result<bool> {
         ("cpu", "reference_page::"),
     ] {
         let mut command = process::cargo();
-        command.arg("test").args(test::libraries());
+        command.arg("test").args(steps::libraries());
         command.args(["--test", "kernels", tests]);
         command
             .env("BURN_LAZY_RUNTIME", runtime)

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::process::{self, capture};
-use crate::{debian, llvm, test};
+use crate::{debian, llvm, steps};
 
 /// NVRTC, ptxas and nvdisasm, and the headers that kernels include. Their versions are fixed because the machine
 /// code is compared with a table.
@@ -139,7 +139,7 @@ fn program(what: &str) -> Result<Command> {
     let tools = Tools::ensure(&|message| eprintln!("{message}"))?;
     let mut command = process::cargo();
     command.args(["test", "--quiet"]);
-    command.args(test::libraries()).args(PROGRAM.split(' '));
+    command.args(steps::libraries()).args(PROGRAM.split(' '));
     command.arg(what).args(tools.arguments());
     Ok(command)
 }
