@@ -21,10 +21,12 @@ mod test;
 mod turns;
 mod vulkan;
 mod web;
+mod wrapper;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -74,7 +76,20 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let passed = match Cli::parse().command {
+    let passed = wrapper::run().unwrap_or_else(run);
+    match passed {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the command of the command line and returns whether it succeeded.
+fn run() -> Result<bool> {
+    match Cli::parse().command {
         Command::Demo(options) => Ok(demo::run(&options)),
         Command::Test(options) => Ok(test::run(&options)),
         Command::Reference => reference::run(),
@@ -85,13 +100,5 @@ fn main() -> ExitCode {
         Command::Licences => licences::run(),
         Command::GpuBundle => gpu_bundle::run(),
         Command::Bench { what } => bench::run(&what),
-    };
-    match passed {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
     }
 }

@@ -75,12 +75,22 @@ pub struct Step {
     pub arguments: Vec<OsString>,
     pub variables: Vec<(&'static str, &'static str)>,
     pub need: Need,
-    /// Whether the validation layer of Vulkan checks the step.
-    pub validated: bool,
-    /// Whether kernels check their indices in this step.
-    pub checked: bool,
-    /// The card that the stand-in for NVIDIA's driver represents, if the step runs on it.
-    pub standin: Option<standin::Machine>,
+    pub way: Way,
+}
+
+/// How the command of a step runs.
+pub enum Way {
+    Plain,
+    /// The validation layer of Vulkan checks it.
+    Validated,
+    /// Its kernels check their indices.
+    Checked,
+    /// It runs on the stand-in for NVIDIA's driver, which represents this card.
+    Standin(standin::Machine),
+    /// Clippy takes the place of the compiler.
+    Linted,
+    /// Rustdoc documents each library before it tests its snippets.
+    Documented,
 }
 
 /// The steps that run kernels of the CUDA runtime on the stand-in for its driver, with units in different orders
@@ -92,7 +102,7 @@ fn on_standin(step: &Make, toolkit: &Path, all: bool) -> Vec<Step> {
         DEEP_STACK,
     ];
     let on = |name, tests: &str, [capability, order, approximate]: [&'static str; 3]| Step {
-        standin: Some(standin::Machine {
+        way: Way::Standin(standin::Machine {
             capability,
             order,
             approximate,
@@ -147,9 +157,7 @@ pub fn steps(features: &str, all: bool, tools: Option<&targets::Tools>) -> Vec<S
             .collect(),
         variables: variables.to_vec(),
         need,
-        validated: false,
-        checked: false,
-        standin: None,
+        way: Way::Plain,
     };
     let (on_cpu, on_wgpu) = match all {
         true => (ALL_ON_CPU, ALL_ON_WGPU),
@@ -165,20 +173,7 @@ pub fn steps(features: &str, all: bool, tools: Option<&targets::Tools>) -> Vec<S
         ),
         step("tests, xtask", "test -p xtask", &[], Need::Nothing),
         step("licences", "run -p xtask -- licences", &[], Need::Nothing),
-        step(
-            "lints",
-            "clippy {libraries} --all-targets --features {features} -- -D warnings",
-            &[],
-            Need::Nothing,
-        ),
-        step(
-            "documentation",
-            // With an example, the dependencies have the same features as in the step before, and are not checked
-            // again.
-            "doc {libraries} --no-deps --lib --example tutorial --features {features}",
-            &[("RUSTDOCFLAGS", "-D warnings")],
-            Need::Nothing,
-        ),
+        // This step builds what the steps after it use.
         step(
             "tests, host",
             // Without examples, which the lints check and the demo runs, because linking them takes minutes.
@@ -186,12 +181,24 @@ pub fn steps(features: &str, all: bool, tools: Option<&targets::Tools>) -> Vec<S
             &[("BURN_DEVICE", "flex"), ("BURN_LAZY_ENGINE", "host")],
             Need::Nothing,
         ),
-        step(
-            "tests, snippets",
-            "test {libraries} --doc --features {features}",
-            &[("BURN_DEVICE", "flex"), ("BURN_LAZY_ENGINE", "host")],
-            Need::Nothing,
-        ),
+        Step {
+            way: Way::Linted,
+            ..step(
+                "lints",
+                "test {libraries} --all-targets --features {features} --no-run",
+                &[],
+                Need::Nothing,
+            )
+        },
+        Step {
+            way: Way::Documented,
+            ..step(
+                "documentation and its snippets",
+                "test {libraries} --doc --features {features}",
+                &[("BURN_DEVICE", "flex"), ("BURN_LAZY_ENGINE", "host")],
+                Need::Nothing,
+            )
+        },
         step(
             "tests, cpu",
             &format!(
@@ -251,7 +258,7 @@ pub fn steps(features: &str, all: bool, tools: Option<&targets::Tools>) -> Vec<S
             "test {{libraries}} --features {{features}},burn-lazy-kernels/vulkan --test kernels -- {AS_SPIRV}"
         );
         steps.push(Step {
-            validated: true,
+            way: Way::Validated,
             ..step(
                 "kernels, SPIR-V",
                 &arguments,
@@ -295,7 +302,7 @@ pub fn steps(features: &str, all: bool, tools: Option<&targets::Tools>) -> Vec<S
     // This is the last step because the workers of the CPU runtime wait in a busy loop: two processes that use it
     // at the same time slow each other down.
     steps.push(Step {
-        checked: true,
+        way: Way::Checked,
         ..step(
             "kernels, indices checked",
             &format!(

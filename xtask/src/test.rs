@@ -9,10 +9,10 @@ use std::time::Instant;
 use clap::Args;
 
 use crate::process::Source;
-use crate::steps::{FEATURES, FEATURES_WITHOUT_LLVM, Need, Step, steps};
+use crate::steps::{FEATURES, FEATURES_WITHOUT_LLVM, Need, Step, Way, steps};
 use crate::summary::{Outcome, Row, Tally, table};
 use crate::turns::{Turns, lock};
-use crate::{bounds, llvm, process, standin, targets, vulkan, web};
+use crate::{bounds, llvm, process, standin, targets, vulkan, web, wrapper};
 
 #[derive(Args)]
 pub struct Options {
@@ -168,17 +168,19 @@ fn run_step(step: &Step, missing: &Missing, strict: bool, say: &Say) -> Outcome 
         .collect();
     let line = format!("{variables}{}", process::display(&command));
     say(Source::Stdout, &line);
-    let passed = match (step.validated, &missing.validation) {
-        _ if step.checked => bounds::checked(&mut command, say),
-        _ if let Some(machine) = &step.standin => standin::run(&mut command, machine, say),
-        (true, None) => vulkan::validated(&mut command, say),
-        (true, Some(reason)) if strict => return unavailable(reason, strict, say),
-        (true, Some(reason)) => {
+    let passed = match (&step.way, &missing.validation) {
+        (Way::Plain, _) => process::stream(&mut command, say),
+        (Way::Checked, _) => bounds::checked(&mut command, say),
+        (Way::Standin(machine), _) => standin::run(&mut command, machine, say),
+        (Way::Linted, _) => wrapper::linted(&mut command, say),
+        (Way::Documented, _) => wrapper::documented(&mut command, say),
+        (Way::Validated, None) => vulkan::validated(&mut command, say),
+        (Way::Validated, Some(reason)) if strict => return unavailable(reason, strict, say),
+        (Way::Validated, Some(reason)) => {
             let line = format!("without the validation layer: {reason}");
             say(Source::Stdout, &line);
             process::stream(&mut command, say)
         }
-        (false, _) => process::stream(&mut command, say),
     };
     match passed {
         Ok(passed) => passed.into(),
