@@ -11,9 +11,10 @@ pub const AS_SPIRV: &str = "on_device measured --skip on_device::host --skip on_
     --skip on_device::lists --skip on_device::accuracy";
 
 /// The tests that run on the CPU runtime, for which LLVM compiles kernels one after the other. Tests that need no
-/// device run in the step of the host. Kernels that the step with checked indices runs are left out here. Batches
-/// and edge cases of linear systems use the same kernels, and would take minutes of small launches. Tests that only
-/// vary formulas run on software Vulkan or on the stand-in for CUDA, and on the host.
+/// device run in the step of the host. Kernels that the step with checked indices runs are left out here. Batches,
+/// edge cases and refined iterations of linear systems use the same kernels, and would take minutes of small launches.
+/// So would each reduction on several devices. Tests that only vary formulas run on software Vulkan or on the stand-in
+/// for CUDA, and on the host.
 pub const ON_CPU: &str = "backend:: training_keeps the_memory_of the_cpu_runtime_serves contract on_device \
      --skip on_device::host --skip on_device::folds --skip on_device::matrices --skip on_device::pairs_once \
      --skip on_device::scaled --skip on_device::reductions --skip on_device::shapes --skip on_device::catalogue \
@@ -23,15 +24,18 @@ pub const ON_CPU: &str = "backend:: training_keeps the_memory_of the_cpu_runtime
      --skip backend::random_gradients --skip a_module_with_a_learned_kernel_trains \
      --skip pruning::nothing_differs --skip ranges::every_reduction_is_that_of_the_pairs --skip backend::algebra \
      --skip backend::exact --skip gradients_of_each --skip gradients_of_norms_and_cosines --skip backend::kernels \
-     --skip backend::not_counted --skip backend::operations --skip backend::uniform --skip backend::variance";
+     --skip backend::not_counted --skip backend::operations --skip backend::uniform --skip backend::variance \
+     --skip backend::softmax_total --skip backend::ranges::gradients --skip shards::every_reduction \
+     --skip solve::iterations_in_f32";
 
 /// The tests that run as WGSL on software Vulkan: tests of kernels, tests of varied formulas that the CPU runtime
 /// leaves out, and tests that reach kernels in other ways. Tests for which its compilers take minutes run
 /// elsewhere.
 pub const ON_WGPU: &str = "contract on_device backend::algebra backend::blocks backend::devices backend::dropped \
      backend::exact backend::gradients backend::interface backend::kernels backend::masks backend::not_counted \
-     backend::of_pairs backend::operations backend::random_gradients backend::reductions backend::shapes \
-     backend::unfused backend::uniform backend::variance training_keeps the_memory_of --skip masks::labels_of_any_size \
+     backend::of_pairs backend::operations backend::random_gradients backend::ranges::gradients \
+     backend::reductions backend::shapes backend::softmax_total backend::unfused backend::uniform \
+     backend::variance training_keeps the_memory_of --skip masks::labels_of_any_size \
      --skip gradients_of_algebra_and_kernels --skip on_device::host --skip on_device::schedules \
      --skip on_device::random_kernels --skip on_device::scaled --skip on_device::pairs_once \
      --skip on_device::ranges_ --skip on_device::of_pairs --skip on_device::parts \
