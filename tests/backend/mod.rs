@@ -21,6 +21,8 @@ mod lists;
 mod long;
 mod masks;
 #[cfg(feature = "autodiff")]
+mod narrow;
+#[cfg(feature = "autodiff")]
 mod not_counted;
 mod of_pairs;
 mod of_pairs_edges;

@@ -197,8 +197,12 @@ impl ScalarOp {
             Self::Add if args[0] == args[1] => args[0],
             Self::Sub if args[0] == -args[1] => args[0],
             // The zeros of a strong product are positive.
-            Self::StrongMul if args[0] == args[1] && args[0] != Sign::Unknown => Sign::NonNegative,
-            Self::Mul | Self::Div => match (args[0], args[1]) {
+            Self::StrongMul | Self::StrongFlushedMul
+                if args[0] == args[1] && args[0] != Sign::Unknown =>
+            {
+                Sign::NonNegative
+            }
+            Self::Mul | Self::FlushedMul | Self::Div => match (args[0], args[1]) {
                 (Sign::Unknown, _) | (_, Sign::Unknown) => Sign::Unknown,
                 (a, b) if a == b => Sign::NonNegative,
                 _ => Sign::NonPositive,
@@ -233,7 +237,9 @@ impl ScalarOp {
             Self::Square => args[0] * args[0],
             Self::Add | Self::Sub => args[0] + args[1],
             // Zero times infinity is NaN, which is no bound.
-            Self::Mul | Self::StrongMul if args[0].is_finite() && args[1].is_finite() => {
+            Self::Mul | Self::StrongMul | Self::FlushedMul
+                if args[0].is_finite() && args[1].is_finite() =>
+            {
                 args[0] * args[1]
             }
             Self::Maximum | Self::Minimum => args[0].max(args[1]),
@@ -299,6 +305,8 @@ impl ScalarOp {
             | Self::Sub
             | Self::Mul
             | Self::StrongMul
+            | Self::FlushedMul
+            | Self::StrongFlushedMul
             | Self::Maximum
             | Self::Minimum
             | Self::Atan2
@@ -1111,6 +1119,32 @@ scalar_ops! {
                 a.equal(&math::constant_vector::<F, N>(0.0)),
                 math::constant_vector::<F, N>(0.0),
                 a * b
+            );
+
+        /// The product $a b$ with a value $b$ that is often close to 0. Kernels for CPUs and the host replace it by 0
+        /// where it is less than $2^{16}$ times the least normal number, because a CPU takes tens of times as long for
+        /// numbers that are not normal, and products with the result are to be normal, too. Derivatives multiply
+        /// cotangents by exponentials with it.
+        FlushedMul => flushed_mul, Notation::Call,
+            domain: REAL,
+            host: |a, b| a * b,
+            tile: |a, b| a * lane::flushed(b, a),
+            grad: |a, b, y| [b.clone(), a.clone()],
+            bounds: |a, b| rounding.mul(a, b, |a, b| a.clone() * b.clone()).or_zero(),
+            cube: |a, b| a * math::flushed::<F, N>(b, a, math);
+
+        /// The strong product of a cotangent $a$ and a value $b$ that is often close to 0. Small products are replaced by
+        /// 0 like those of `flushed_mul`.
+        StrongFlushedMul => strong_flushed_mul, Notation::Call,
+            domain: REAL,
+            host: |a, b| if a == 0.0 { 0.0 } else { a * b },
+            tile: |a, b| lane::strong_mul(a, lane::flushed(b, a)),
+            grad: |a, b, y| [b.clone(), a.clone()],
+            bounds: |a, b| rounding.mul(a, b, |a, b| a.compare(ScalarOp::StrongMul, b)).or_zero(),
+            cube: |a, b| select_many(
+                a.equal(&math::constant_vector::<F, N>(0.0)),
+                math::constant_vector::<F, N>(0.0),
+                a * math::flushed::<F, N>(b, a, math)
             );
 
         /// The quotient $a / b$. If it is computed for each pair and $b$ does not depend on both axes, it is the

@@ -439,11 +439,51 @@ fn chain(adjoint: &Expr, partial: &Expr, dim: usize) -> Expr {
 /// the derivative is infinite there.
 fn times(adjoint: Expr, partial: &Expr) -> Expr {
     let nonzero = adjoint.as_const().is_some_and(|value| value != 0.0);
-    if nonzero || partial.is_finite() {
+    let is_plain = nonzero || partial.is_finite();
+    if decays(partial, DEPTH) {
+        flushed(adjoint, partial.clone(), is_plain)
+    } else if is_plain {
         adjoint * partial.clone()
     } else {
         Expr::scalar(ScalarOp::StrongMul, vec![adjoint, partial.clone()])
     }
+}
+
+/// The number of nested products in which [`decays`] looks for a function.
+const DEPTH: usize = 4;
+
+/// Whether the value is a function that falls to 0 within a few units of its argument, or a product with one.
+fn decays(expr: &Expr, depth: usize) -> bool {
+    let any = |args: &[Expr]| depth > 0 && args.iter().any(|arg| decays(arg, depth - 1));
+    match expr.node() {
+        Node::Scalar(op, args) => match op {
+            ScalarOp::Exp
+            | ScalarOp::Exp2
+            | ScalarOp::Matern(_)
+            | ScalarOp::Erfc
+            | ScalarOp::Sigmoid => true,
+            ScalarOp::Neg
+            | ScalarOp::Rounded
+            | ScalarOp::Square
+            | ScalarOp::Mul
+            | ScalarOp::StrongMul
+            | ScalarOp::FlushedMul
+            | ScalarOp::StrongFlushedMul => any(args),
+            _ => false,
+        },
+        Node::Expand(arg, _) => decays(arg, depth),
+        _ => false,
+    }
+}
+
+/// The product of a cotangent and a value that is often close to 0. If the value may be infinite, the product is not
+/// `plain`: it is 0 where the cotangent is 0.
+pub(crate) fn flushed(adjoint: Expr, value: Expr, plain: bool) -> Expr {
+    let op = match plain {
+        true => ScalarOp::FlushedMul,
+        false => ScalarOp::StrongFlushedMul,
+    };
+    Expr::scalar(op, vec![adjoint, value])
 }
 
 /// `expr` times `by`, multiplied into a factor of `expr` that is computed less often than once a pair. `None` if
@@ -457,15 +497,22 @@ fn scaled(expr: &Expr, by: f64) -> Option<Expr> {
     let is_pair = own.i && own.j;
     match expr.node() {
         Node::Const(value) => Some(Expr::constant(value * by)),
-        Node::Scalar(ScalarOp::Mul, args) => {
+        Node::Scalar(
+            op @ (ScalarOp::Mul | ScalarOp::FlushedMul | ScalarOp::StrongFlushedMul),
+            args,
+        ) => {
             let (a, b) = (&args[0], &args[1]);
+            let product = |a: Expr, b: Expr| match op {
+                ScalarOp::Mul => a * b,
+                _ => Expr::scalar(*op, vec![a, b]),
+            };
             match (a.as_const(), b.as_const()) {
-                (_, Some(_)) => scaled(b, by).map(|b| a.clone() * b),
-                (Some(_), _) => scaled(a, by).map(|a| a * b.clone()),
+                (_, Some(_)) => scaled(b, by).map(|b| product(a.clone(), b)),
+                (Some(_), _) => scaled(a, by).map(|a| product(a, b.clone())),
                 _ if !is_pair => Some(expr.clone() * by),
                 _ => match scaled(a, by) {
-                    Some(a) => Some(a * b.clone()),
-                    None => scaled(b, by).map(|b| a.clone() * b),
+                    Some(a) => Some(product(a, b.clone())),
+                    None => scaled(b, by).map(|b| product(a.clone(), b)),
                 },
             }
         }

@@ -15,6 +15,7 @@ use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 pub use differentiate::Cotangent;
+pub(crate) use differentiate::flushed;
 pub(crate) use terms::{without_hidden_weights, without_zero_weights};
 
 use catalogue::ScalarOp;

@@ -47,8 +47,8 @@ fn scalar(op: ScalarOp, args: Vec<Expr>, dim: usize) -> Expr {
         })
         .collect();
     let neutral = match (op, constants.as_slice()) {
-        (ScalarOp::Mul | ScalarOp::StrongMul, [Some(1.0), _]) => Some(1),
-        (ScalarOp::Mul | ScalarOp::StrongMul | ScalarOp::Div, [_, Some(1.0)]) => Some(0),
+        (op, [Some(1.0), _]) if is_multiplication(op) => Some(1),
+        (op, [_, Some(1.0)]) if is_multiplication(op) || op == ScalarOp::Div => Some(0),
         // Not for sums: adding 0 to -0 gives 0.
         (ScalarOp::Sub, [_, Some(zero)]) if zero.to_bits() == 0 => Some(0),
         (ScalarOp::Powi(1), _) => Some(0),
@@ -61,8 +61,11 @@ fn scalar(op: ScalarOp, args: Vec<Expr>, dim: usize) -> Expr {
     }
     // A strong product with the constant 0 is 0. With any other constant it is an ordinary product.
     let op = match (op, constants.as_slice()) {
-        (ScalarOp::StrongMul, [Some(0.0), _]) => return Expr::constant(0.0).expand(dim),
+        (ScalarOp::StrongMul | ScalarOp::StrongFlushedMul, [Some(0.0), _]) => {
+            return Expr::constant(0.0).expand(dim);
+        }
         (ScalarOp::StrongMul, [Some(_), _]) => ScalarOp::Mul,
+        (ScalarOp::StrongFlushedMul, [Some(_), _]) => ScalarOp::FlushedMul,
         _ => op,
     };
     match (op, args[0].node()) {
@@ -79,9 +82,16 @@ fn scalar(op: ScalarOp, args: Vec<Expr>, dim: usize) -> Expr {
     }
 }
 
+fn is_multiplication(op: ScalarOp) -> bool {
+    matches!(
+        op,
+        ScalarOp::Mul | ScalarOp::StrongMul | ScalarOp::FlushedMul | ScalarOp::StrongFlushedMul
+    )
+}
+
 fn is_product(node: &Node) -> bool {
     match node {
-        Node::Scalar(ScalarOp::Mul | ScalarOp::StrongMul | ScalarOp::Square, _) => true,
+        Node::Scalar(op, _) if is_multiplication(*op) || *op == ScalarOp::Square => true,
         Node::Scalar(ScalarOp::Neg, args) => is_product(args[0].node()),
         // A quotient may be computed as a product with the reciprocal.
         Node::Scalar(ScalarOp::Div, _) => true,

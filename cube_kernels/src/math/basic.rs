@@ -10,7 +10,7 @@ use cubecl::{
 };
 
 use super::{
-    Math, Precision,
+    Math, NORMAL_MARGIN, Precision,
     coefficients::{EXP, EXP2, LN_2_REST, LOG2_E_UP, MAGIC},
     elementary::polynomial,
     ptx,
@@ -301,6 +301,44 @@ pub(super) fn exp_f32<N: Size>(x: Vector<f32, N>, #[comptime] math: Math) -> Vec
     };
     let p = polynomial::<f32, N>(f, comptime!(EXP.to_vec()));
     p * Vector::<f32, N>::reinterpret(bits)
+}
+
+/// `x`. Where the lanes of a vector are computed by one instruction, it is 0 where its product with `factor` is so small
+/// that products with that may not be normal numbers. `x` itself is replaced, and not the product, because already the
+/// product would take long.
+#[cube]
+pub fn flushed<F: Float, N: Size>(
+    x: Vector<F, N>,
+    factor: Vector<F, N>,
+    #[comptime] math: Math,
+) -> Vector<F, N> {
+    if comptime!(math.simd()) {
+        let limit = normal_limit::<F, N>(factor, math);
+        let is_small = x.abs().less_than(&limit);
+        select_many(is_small, constant_vector::<F, N>(0.0), x)
+    } else {
+        x
+    }
+}
+
+/// A bound for factors of `x`: where the absolute value of a factor is not below it, and the factor is a normal number,
+/// the product is at least the least normal number times [`NORMAL_MARGIN`].
+#[cube]
+fn normal_limit<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
+    // Written so that NaN becomes the largest size, for which the limit is 0.
+    let most = constant_vector::<F, N>(2.0 * NORMAL_MARGIN);
+    let size = x.abs();
+    let size = select_many(size.less_than(&most), size, most);
+    // The bits of a number are a little less than its binary logarithm, in a fixed scale and with an offset.
+    if comptime!(math.precision == Precision::F64) {
+        let bits = Vector::<u64, N>::reinterpret(Vector::<f64, N>::cast_from(size));
+        let limit = Vector::new(comptime!((2.0 * NORMAL_MARGIN).to_bits())) - bits;
+        Vector::<F, N>::cast_from(Vector::<f64, N>::reinterpret(limit))
+    } else {
+        let bits = Vector::<u32, N>::reinterpret(Vector::<f32, N>::cast_from(size));
+        let limit = Vector::new(comptime!((2.0 * NORMAL_MARGIN as f32).to_bits())) - bits;
+        Vector::<F, N>::cast_from(Vector::<f32, N>::reinterpret(limit))
+    }
 }
 
 /// `x`, which must be below $2^{30}$, in a form that compilers of shaders cannot know to be `x`.

@@ -49,6 +49,10 @@ pub struct Math {
     pub argument: Argument,
 }
 
+/// The least normal number times this is the size from which on numbers are far enough from those that are not normal:
+/// the product with a further factor that is not very small is a normal number, too.
+pub(crate) const NORMAL_MARGIN: f64 = 65536.0;
+
 impl Math {
     /// Whether the lanes of a vector are computed by one instruction.
     pub fn simd(self) -> bool {

@@ -123,6 +123,8 @@ impl Instruction {
                 | ScalarOp::Sub
                 | ScalarOp::Mul
                 | ScalarOp::StrongMul
+                | ScalarOp::FlushedMul
+                | ScalarOp::StrongFlushedMul
                 | ScalarOp::Maximum
                 | ScalarOp::Minimum
                 | ScalarOp::Equal

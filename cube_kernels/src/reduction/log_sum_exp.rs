@@ -2,9 +2,8 @@ use super::{Entry, Family, Forward, Found, Plane, ReductionKind, Stages, Wanted}
 use crate::{
     formula::{
         Cotangent,
-        catalogue::ScalarOp,
         expr::{Axis, Expr},
-        without_hidden_weights, without_zero_weights,
+        flushed, without_hidden_weights, without_zero_weights,
     },
     program::{looped, sums, unrolled},
 };
@@ -148,12 +147,12 @@ impl Family for LogSumExp {
         let root = forward.root().clone();
         let exp = (root.slice(0, scores).rounded() - forward.state(0)).exp();
         match root.dim() - scores {
-            0 => exp * each,
+            0 => flushed(each, exp, true),
             weights => {
                 let weight = root.slice(scores, weights);
                 // Terms of weight 0 have no part in the maximum, so that their exponentials may be infinite.
-                let exp = Expr::scalar(ScalarOp::StrongMul, vec![each, exp]);
-                let by_score = Expr::scalar(ScalarOp::StrongMul, vec![weight, exp.clone()]);
+                let exp = flushed(each, exp, false);
+                let by_score = flushed(weight, exp.clone(), false);
                 Expr::concat(vec![narrowed(by_score, scores), narrowed(exp, weights)])
             }
         }

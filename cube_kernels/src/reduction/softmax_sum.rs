@@ -6,7 +6,7 @@ use crate::{
     formula::{
         Cotangent,
         expr::{Axis, Expr},
-        without_hidden_weights,
+        flushed, without_hidden_weights,
     },
     program::{Weights, sums, unrolled},
 };
@@ -93,7 +93,8 @@ impl Family for SoftmaxSum {
         let (nothing, each) = exponential(forward);
         let root = forward.root().clone();
         let mean = forward.result().zero_where(&nothing);
-        let exp = (root.slice(0, 1).rounded() - forward.state(0)).exp() * each;
+        let exp = (root.slice(0, 1).rounded() - forward.state(0)).exp();
+        let exp = flushed(each, exp, true);
         let weight = root.slice(1, root.dim() - 1);
         Expr::concat(vec![(exp.clone() * (weight - mean)).inner_sum(), exp]).into()
     }

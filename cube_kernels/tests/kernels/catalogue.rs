@@ -247,13 +247,15 @@ impl Pack {
 /// The error that is allowed for an operation.
 fn tolerance(op: ScalarOp, precision: Precision, args: &[f64], want: f64) -> f64 {
     let relative = by_precision(precision, 1e-6, 1e-14);
+    // Values below it may be replaced by 0.
+    let smallest = by_precision(precision, f32::MIN_POSITIVE.into(), f64::MIN_POSITIVE);
     let gpu = runtime() != Runtime::Cpu;
     match op {
         // What the graphics standards promise: 3 + 2 |x| units in the last place.
         ScalarOp::Exp if gpu && precision == Precision::F32 => {
             (3.0 + 2.0 * args[0].abs()) * 1.2e-7 * want
         }
-        _ => relative * want.abs().max(op.domain().scale),
+        _ => smallest + relative * want.abs().max(op.domain().scale),
     }
 }
 

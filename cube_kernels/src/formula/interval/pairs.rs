@@ -243,6 +243,11 @@ impl Interval {
         self.zip(other, Expr::minimum)
     }
 
+    /// This interval and 0.
+    pub(crate) fn or_zero(&self) -> Interval {
+        self.hull(&Interval::point(&Expr::constant(0.0)))
+    }
+
     /// A comparison: 1 where `always` holds, 0 where `never` does.
     fn truth(always: Expr, never: Expr) -> Interval {
         Interval::new(always, 1.0 - never)

@@ -3,8 +3,11 @@
 use std::f64::consts::{FRAC_2_PI, LN_2, LOG2_E};
 
 use super::{
-    super::coefficients::{
-        ERF_DOUBLE, LOG_ERFC_FAR, LOG_ERFC_MIDDLE, LOG_ERFC_NEAR, SQRT_HALF_DOUBLE,
+    super::{
+        NORMAL_MARGIN,
+        coefficients::{
+            ERF_DOUBLE, LOG_ERFC_FAR, LOG_ERFC_MIDDLE, LOG_ERFC_NEAR, SQRT_HALF_DOUBLE,
+        },
     },
     Arithmetic, Real, polynomial, same_for_both,
 };
@@ -107,6 +110,15 @@ impl Real for f64 {
         let exponent = self.to_bits() >> 52 & 0x7ff;
         let k = ((exponent + 17) >> 5).clamp(1, 63);
         f64::from_bits(((k << 5) - 1) << 52)
+    }
+
+    #[inline(always)]
+    fn normal_limit(self) -> Self {
+        // Written so that NaN becomes the largest size, for which the limit is 0.
+        const MOST: f64 = 2.0 * NORMAL_MARGIN;
+        let size = if self.abs() < MOST { self.abs() } else { MOST };
+        // The bits of a number are a little less than its binary logarithm, in a fixed scale and with an offset.
+        f64::from_bits(MOST.to_bits() - size.to_bits())
     }
 
     #[inline(always)]

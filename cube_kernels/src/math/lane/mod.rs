@@ -188,6 +188,9 @@ pub trait Real:
     fn copysign(self, sign: Self) -> Self;
     /// A power of $2^{32}$ near the absolute value of a finite number other than 0.
     fn near_magnitude(self) -> Self;
+    /// A bound for factors of this number: where the absolute value of a factor is not below it, and the factor is a
+    /// normal number, the product is at least the least normal number times [`NORMAL_MARGIN`](super::NORMAL_MARGIN).
+    fn normal_limit(self) -> Self;
     /// $e^x$.
     fn exp<M: Arithmetic>(self, math: M) -> Self;
     /// $e^x - 1$, exact for small $x$.
@@ -366,6 +369,17 @@ pub fn truth<T: Real>(holds: bool) -> T {
 pub fn strong_mul<T: Real>(a: T, b: T) -> T {
     let product = a * b;
     if a == T::ZERO { T::ZERO } else { product }
+}
+
+/// `x`, but 0 where its product with `factor` is so small that products with that may not be normal numbers. `x` itself
+/// is replaced, and not the product, because already the product would take long.
+#[inline(always)]
+pub fn flushed<T: Real>(x: T, factor: T) -> T {
+    if x.abs() < factor.normal_limit() {
+        T::ZERO
+    } else {
+        x
+    }
 }
 
 /// $x \log x$, 0 at 0.

@@ -3,8 +3,11 @@
 use std::f64::consts::{FRAC_2_PI, LN_2, LOG2_E};
 
 use super::{
-    super::coefficients::{
-        COS, ERF, EXP, EXP2, EXPM1, LN_2_REST, LOG, LOG_ERFC, MAGIC, SIN, SQRT_HALF, TANH,
+    super::{
+        NORMAL_MARGIN,
+        coefficients::{
+            COS, ERF, EXP, EXP2, EXPM1, LN_2_REST, LOG, LOG_ERFC, MAGIC, SIN, SQRT_HALF, TANH,
+        },
     },
     Arithmetic, Real, odd, polynomial, same_for_both,
 };
@@ -40,6 +43,15 @@ impl Real for f32 {
         let exponent = self.to_bits() >> 23 & 0xff;
         let k = ((exponent + 17) >> 5).clamp(1, 7);
         f32::from_bits(((k << 5) - 1) << 23)
+    }
+
+    #[inline(always)]
+    fn normal_limit(self) -> Self {
+        // Written so that NaN becomes the largest size, for which the limit is 0.
+        const MOST: f32 = 2.0 * NORMAL_MARGIN as f32;
+        let size = if self.abs() < MOST { self.abs() } else { MOST };
+        // The bits of a number are a little less than its binary logarithm, in a fixed scale and with an offset.
+        f32::from_bits(MOST.to_bits() - size.to_bits())
     }
 
     #[inline(always)]
