@@ -21,19 +21,24 @@ const RUSTDOC: &str = "rustdoc";
 
 /// Has clippy lint the packages of the workspace in a build by the command. Nothing is linked.
 pub fn linted(command: &mut Command, on_line: impl Fn(Source, &str) + Sync) -> Result<bool> {
-    command
-        .env("RUSTC_WORKSPACE_WRAPPER", env::current_exe()?)
-        .env(ROLE, COMPILER);
     on_line(Source::Stdout, "with clippy in place of the compiler");
-    process::stream(command, on_line)
+    run_as(COMPILER, "RUSTC_WORKSPACE_WRAPPER", command, on_line)
 }
 
 /// Has rustdoc document each library whose snippets the command tests. A warning is an error.
 pub fn documented(command: &mut Command, on_line: impl Fn(Source, &str) + Sync) -> Result<bool> {
-    command
-        .env("RUSTDOC", env::current_exe()?)
-        .env(ROLE, RUSTDOC);
     on_line(Source::Stdout, "with documentation before the snippets");
+    run_as(RUSTDOC, "RUSTDOC", command, on_line)
+}
+
+/// Runs the command of cargo, which calls this program as `role`. Cargo reads from `variable` what to call.
+fn run_as(
+    role: &str,
+    variable: &str,
+    command: &mut Command,
+    on_line: impl Fn(Source, &str) + Sync,
+) -> Result<bool> {
+    command.env(variable, env::current_exe()?).env(ROLE, role);
     process::stream(command, on_line)
 }
 
@@ -56,13 +61,14 @@ fn lint(arguments: &[OsString]) -> Result<bool> {
     let mut clippy = Command::new(Path::new(compiler).with_file_name("clippy-driver"));
     clippy.arg(compiler);
     // Cargo also asks the compiler for its version and for the kinds of its files.
-    if env::var_os("CARGO_PRIMARY_PACKAGE").is_none() {
-        clippy.args(arguments);
-    } else if is_build_script(arguments) {
-        clippy.args(arguments).args(["-D", "warnings"]);
+    let is_package = env::var_os("CARGO_PRIMARY_PACKAGE").is_some();
+    if is_package && !is_build_script(arguments) {
+        clippy.args(arguments.iter().map(|a| metadata_only(a, Path::exists)));
     } else {
-        let arguments = arguments.iter().map(|a| metadata_only(a, Path::exists));
-        clippy.args(arguments).args(["-D", "warnings"]);
+        clippy.args(arguments);
+    }
+    if is_package {
+        clippy.args(["-D", "warnings"]);
     }
     process::succeeds(&mut clippy)
 }
