@@ -852,9 +852,13 @@ pub fn error(case: &Case, data: &Data, out: &[f64]) -> f64 {
                     .iter()
                     .map(|j| distances.get(*j as usize).copied().unwrap_or(f64::NAN))
                     .collect();
-                let mut sorted = distances.clone();
-                sorted.sort_by(f64::total_cmp);
-                sorted[..case.k].to_vec()
+                let mut nearest = distances.clone();
+                if case.k < case.n {
+                    nearest.select_nth_unstable_by(case.k, f64::total_cmp);
+                    nearest.truncate(case.k);
+                }
+                nearest.sort_by(f64::total_cmp);
+                nearest
             }
             Kind::Gradient => {
                 let mut total = vec![0.0; case.d];

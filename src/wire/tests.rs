@@ -9,7 +9,7 @@ use burn_lazy_kernels::{
     catalogue::ScalarOp,
     expr::{Dependence, Extreme, Place, Var},
 };
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::RngSeed};
 
 use super::{VERSION, WireError, check, decode, encode, functions};
 use crate::{ops::Reduction, ranges::Ranges};
@@ -131,8 +131,18 @@ fn error(scalars: &[ScalarIr]) -> String {
     decode(scalars).expect_err("it is none").to_string()
 }
 
+/// The configuration of the random tests: reproducible, and without files.
+fn config() -> ProptestConfig {
+    ProptestConfig {
+        cases: 64,
+        rng_seed: RngSeed::Fixed(24),
+        failure_persistence: None,
+        ..Default::default()
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn reductions_of_random_formulas_are_read_as_they_were_written(seed in any::<u64>()) {

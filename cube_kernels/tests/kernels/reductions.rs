@@ -13,6 +13,7 @@ use crate::{
         Problem, Runtime, Tensor, assert_close, by_precision, client, precisions, runtime, skipped,
         takes,
     },
+    random::config,
     support::{Rng, p, x, y},
 };
 
@@ -268,7 +269,7 @@ fn halves_are_reduced_in_single_precision() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(config(24))]
 
     #[test]
     fn reductions_of_random_shapes_match_their_definition(
