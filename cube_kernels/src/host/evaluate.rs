@@ -167,15 +167,10 @@ impl<T: Real> Machine<T> {
         self.prepare(tape, frame);
         for action in &tape.actions {
             match action {
-                Action::Store {
-                    base,
-                    len,
-                    body,
-                    term,
-                } => {
-                    for k in 0..*len {
-                        self.steps(body, frame, k);
-                        self.store(base + k, term, frame, k);
+                Action::Store { base, terms } => {
+                    for k in 0..terms.len {
+                        self.steps(&terms.steps, frame, k);
+                        self.store(base + k, &terms.term, frame, k);
                     }
                 }
                 other => self.act(other, frame),
@@ -188,15 +183,10 @@ impl<T: Real> Machine<T> {
         self.prepare(tape, frame);
         for action in &tape.actions {
             match action {
-                Action::Store {
-                    base,
-                    len,
-                    body,
-                    term,
-                } => {
-                    for k in 0..*len {
-                        self.steps(body, frame, k);
-                        sink.take(base + k, given(&self.registers, frame, term, k));
+                Action::Store { base, terms } => {
+                    for k in 0..terms.len {
+                        self.steps(&terms.steps, frame, k);
+                        sink.take(base + k, given(&self.registers, frame, &terms.term, k));
                     }
                 }
                 other => self.act(other, frame),
@@ -261,13 +251,7 @@ impl<T: Real> Machine<T> {
                 });
                 self.registers[*out] = own;
             }
-            Action::Sum {
-                out,
-                len,
-                body,
-                term,
-                fold,
-            } => {
+            Action::Sum { out, terms, fold } => {
                 let first = fold.map_or(Value::Constant(NOTHING), |(_, first)| first);
                 let mut own = std::mem::take(&mut self.registers[*out]);
                 let size = frame.width * frame.height;
@@ -277,9 +261,9 @@ impl<T: Real> Machine<T> {
                     frame.width,
                 );
                 self.registers[*out] = own;
-                for k in 0..*len {
-                    self.steps(body, frame, k);
-                    self.take_term(*out, term, fold.map(|(op, _)| op), frame, k);
+                for k in 0..terms.len {
+                    self.steps(&terms.steps, frame, k);
+                    self.take_term(*out, &terms.term, fold.map(|(op, _)| op), frame, k);
                 }
             }
             Action::Store { .. } => unreachable!("what is stored is handled by the stages"),

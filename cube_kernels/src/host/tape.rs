@@ -139,12 +139,8 @@ pub enum Action {
     Sum {
         /// The tile that gets the result.
         out: usize,
-        /// Number of terms.
-        len: usize,
-        /// What is computed for each `k`.
-        body: Vec<Step>,
-        /// The term.
-        term: Summand,
+        /// The terms.
+        terms: Turns,
         /// The function of two values to fold by, and the value to start from. `None` for a sum.
         fold: Option<(ScalarOp, Value)>,
     },
@@ -152,13 +148,20 @@ pub enum Action {
     Store {
         /// The first slot or output.
         base: usize,
-        /// Number of values.
-        len: usize,
-        /// What is computed for each `k`.
-        body: Vec<Step>,
-        /// The value.
-        term: Summand,
+        /// The values.
+        terms: Turns,
     },
+}
+
+/// The code of a [`Loop`](crate::program::Loop): a term for each `k < len`.
+#[derive(Clone, Debug)]
+pub struct Turns {
+    /// Number of terms.
+    pub len: usize,
+    /// What is computed for each `k`.
+    pub steps: Vec<Step>,
+    /// The term.
+    pub term: Summand,
 }
 
 /// The code of a stage.

@@ -3,11 +3,11 @@
 
 use std::collections::HashMap;
 
-use super::tape::{Action, NOTHING, Owner, Part, Signed, Step, Summand, Value};
+use super::tape::{Action, NOTHING, Owner, Part, Signed, Step, Summand, Turns, Value};
 use crate::{
     formula::catalogue::ScalarOp,
     math::series::matern_coefficients,
-    program::{Code, Instruction, Item, Register, Space, Term},
+    program::{Instruction, Item, Loop, Register, Space, Term},
 };
 
 /// Writes the code of a stage, item by item.
@@ -221,54 +221,37 @@ impl Writer {
             }
             Item::Sum {
                 register,
-                len,
-                body,
-                term,
+                terms,
                 fold,
             } => {
                 let out = self.tile();
                 let fold = fold.map(|(op, first)| (op, self.value(first)));
-                let (body, term) = self.body(body, term);
+                let terms = self.turns(terms);
                 self.values.insert(*register, Value::Register(out));
                 let part = match fold {
-                    None => part_of(&body, &term),
+                    None => part_of(&terms.steps, &terms.term),
                     Some(_) => None,
                 };
                 actions.push(match part {
                     Some(part) => Action::Terms {
                         out,
                         parts: vec![part],
-                        len: *len,
+                        len: terms.len,
                         summand: Value::Constant(NOTHING),
                     },
-                    None => Action::Sum {
-                        out,
-                        len: *len,
-                        body,
-                        term,
-                        fold,
-                    },
+                    None => Action::Sum { out, terms, fold },
                 });
             }
-            Item::Store {
-                base,
-                len,
-                body,
-                term,
-            } => {
-                let (body, term) = self.body(body, term);
-                actions.push(Action::Store {
-                    base: *base,
-                    len: *len,
-                    body,
-                    term,
-                });
+            Item::Store { base, terms } => {
+                let (base, terms) = (*base, self.turns(terms));
+                actions.push(Action::Store { base, terms });
             }
         }
     }
 
-    /// Writes the body of a loop and its term. The registers of the body are free after the loop.
-    fn body(&mut self, body: &Code, term: &Term) -> (Vec<Step>, Summand) {
+    /// Writes a loop. The registers of its body are free after the loop.
+    fn turns(&mut self, terms: &Loop) -> Turns {
+        let Loop { len, body, term } = terms;
         let mut last: HashMap<Register, usize> = HashMap::new();
         for (at, (register, instruction)) in body.iter().enumerate() {
             last.insert(*register, at);
@@ -303,7 +286,8 @@ impl Writer {
         for register in own {
             self.release(register);
         }
-        (steps, term)
+        let len = *len;
+        Turns { len, steps, term }
     }
 
     fn value(&self, register: Register) -> Value {

@@ -223,45 +223,26 @@ pub fn run_stage<F: Float, N: Size>(
             ),
             Item::Sum {
                 register,
-                len,
-                body,
-                term,
+                terms,
                 fold,
             } => {
+                let (len, term) = comptime!((terms.len, terms.term));
                 let mut sum = start::<F, N>(&registers, fold, 0usize, 1usize);
                 for k in 0..len {
-                    stage_body::<F, N>(
-                        &mut registers,
-                        &*own,
-                        uniform,
-                        k,
-                        comptime!(body.clone()),
-                        stage,
-                        math,
-                    );
+                    let body = comptime!(terms.body.clone());
+                    stage_body::<F, N>(&mut registers, &*own, uniform, k, body, stage, math);
                     sum = take_term::<F, N>(&registers, sum, term, fold, 0usize, 1usize, math);
                 }
                 registers.insert(register, sum);
             }
-            Item::Store {
-                base,
-                len,
-                body,
-                term,
-            } => {
+            Item::Store { base, terms } => {
+                let (len, term) = comptime!((terms.len, terms.term));
                 if comptime!(len == 1) {
                     own[base] = term_value::<F, N>(&registers, term, 0usize, 1usize);
                 } else {
                     for k in 0..len {
-                        stage_body::<F, N>(
-                            &mut registers,
-                            &*own,
-                            uniform,
-                            k,
-                            comptime!(body.clone()),
-                            stage,
-                            math,
-                        );
+                        let body = comptime!(terms.body.clone());
+                        stage_body::<F, N>(&mut registers, &*own, uniform, k, body, stage, math);
                         own[base + k] = term_value::<F, N>(&registers, term, 0usize, 1usize);
                     }
                 }

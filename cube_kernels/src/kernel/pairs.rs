@@ -266,17 +266,16 @@ impl<'c, 'a, E: Float, F: Float, N: Size> Pairs<'c, 'a, E, F, N> {
         match comptime!(item.clone()) {
             Item::Sum {
                 register: _,
-                len,
-                body,
-                term,
+                terms,
                 fold,
             } => {
+                let (len, term) = comptime!((terms.len, terms.term));
                 #[unroll]
                 for c in 0..q {
                     sums[c] = start::<F, N>(&*registers, fold, c, q);
                 }
                 for k in 0..len {
-                    self.body(registers, columns, k, comptime!(&body));
+                    self.body(registers, columns, k, comptime!(&terms.body));
                     #[unroll]
                     for c in 0..q {
                         let math = comptime!(self.context.blueprint.math);
@@ -393,9 +392,7 @@ fn run_items<E: Float, F: Float, A: Float, N: Size, R: GivesWeights<F, A, N>>(
             }
             Item::Sum {
                 register,
-                len: _,
-                body: _,
-                term: _,
+                terms: _,
                 fold: _,
             } => {
                 let mut sums = Array::<Vector<F, N>>::new(q);
@@ -441,12 +438,8 @@ fn run_items<E: Float, F: Float, A: Float, N: Size, R: GivesWeights<F, A, N>>(
                     registers.insert(comptime!(register * q + c), sums[c]);
                 }
             }
-            Item::Store {
-                base,
-                len,
-                body,
-                term,
-            } => {
+            Item::Store { base, terms } => {
+                let (len, term) = comptime!((terms.len, terms.term));
                 if comptime!(
                     blueprint
                         .schedule
@@ -477,7 +470,7 @@ fn run_items<E: Float, F: Float, A: Float, N: Size, R: GivesWeights<F, A, N>>(
                     );
                 } else {
                     for k in 0..len {
-                        pairs.body(registers, columns, k, comptime!(&body));
+                        pairs.body(registers, columns, k, comptime!(&terms.body));
                         reduce_term::<E, F, A, N, R>(
                             &*registers,
                             state,

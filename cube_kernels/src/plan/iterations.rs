@@ -93,9 +93,13 @@ impl Unit<'_> {
         let simd = self.blueprint.math.simd();
         let items = program.pair.iter().map(|item| match item {
             Item::Let(..) => 0,
-            Item::Sum { len, .. } => looped(*len, 0),
-            Item::Store { base, len: 1, .. } => spec.step_iterations(*base, q, simd),
-            Item::Store { base, len, .. } => looped(*len, spec.step_iterations(*base, q, simd)),
+            Item::Sum { terms, .. } => looped(terms.len, 0),
+            Item::Store { base, terms } => {
+                match (terms.len, spec.step_iterations(*base, q, simd)) {
+                    (1, own) => own,
+                    (len, own) => looped(len, own),
+                }
+            }
         });
         items.sum()
     }
@@ -111,8 +115,9 @@ impl Unit<'_> {
 fn stage(stage: &Stage) -> usize {
     let loads = stage.loads.iter().map(|load| unrolled(load.len, 0));
     let items = stage.items.iter().map(|item| match item {
-        Item::Let(..) | Item::Store { len: 1, .. } => 0,
-        Item::Sum { len, .. } | Item::Store { len, .. } => looped(*len, 0),
+        Item::Let(..) => 0,
+        Item::Store { terms, .. } if terms.len == 1 => 0,
+        Item::Sum { terms, .. } | Item::Store { terms, .. } => looped(terms.len, 0),
     });
     loads.sum::<usize>() + items.sum::<usize>()
 }

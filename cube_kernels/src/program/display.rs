@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Code, Instruction, Item, Listing, Source, Space, Term};
+use super::{Instruction, Item, Listing, Loop, Source, Space, Term};
 
 impl fmt::Display for Instruction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,38 +63,31 @@ impl fmt::Display for Term {
 
 impl fmt::Display for Listing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let code = |f: &mut fmt::Formatter<'_>, body: &Code| {
-            body.iter()
-                .try_for_each(|(r, instruction)| writeln!(f, "    r{r} = {instruction}"))
+        let code = |f: &mut fmt::Formatter<'_>, terms: &Loop| {
+            let mut body = terms.body.iter();
+            body.try_for_each(|(r, instruction)| writeln!(f, "    r{r} = {instruction}"))?;
+            writeln!(f, "    {}", terms.term)
         };
         let items = |f: &mut fmt::Formatter<'_>, items: &[Item]| {
             items.iter().try_for_each(|item| match item {
                 Item::Let(r, instruction) => writeln!(f, "  r{r} = {instruction}"),
                 Item::Sum {
                     register,
-                    len,
-                    body,
-                    term,
+                    terms,
                     fold,
                 } => {
+                    let len = terms.len;
                     match fold {
                         None => writeln!(f, "  r{register} = sum of k < {len}:")?,
                         Some((op, first)) => {
                             writeln!(f, "  r{register} = {op} of r{first} and k < {len}:")?
                         }
                     }
-                    code(f, body)?;
-                    writeln!(f, "    {term}")
+                    code(f, terms)
                 }
-                Item::Store {
-                    base,
-                    len,
-                    body,
-                    term,
-                } => {
-                    writeln!(f, "  store {base} + k, k < {len}:")?;
-                    code(f, body)?;
-                    writeln!(f, "    {term}")
+                Item::Store { base, terms } => {
+                    writeln!(f, "  store {base} + k, k < {}:", terms.len)?;
+                    code(f, terms)
                 }
             })
         };

@@ -1,7 +1,7 @@
 //! Inner products and squared distances of a row and a column: what the matrix units of a device can
 //! compute for many pairs at once.
 
-use super::{Instruction, Item, Listing, Load, Register, Source, Space, Stage, Term};
+use super::{Instruction, Item, Listing, Load, Loop, Register, Source, Space, Stage, Term};
 use crate::formula::catalogue::ScalarOp;
 
 /// A sum over an inner axis of a pair that is $\pm \sum_k x_k y_k$ or $\pm \sum_k (x_k - y_k)^2 s_k^2$
@@ -66,9 +66,12 @@ impl Listing {
 
     fn inner_product_at(&self, item: usize) -> Option<InnerProduct> {
         let Item::Sum {
-            len,
-            body,
-            term: Term::Product { args, negated },
+            terms:
+                Loop {
+                    len,
+                    body,
+                    term: Term::Product { args, negated },
+                },
             fold: None,
             ..
         } = &self.pair[item]

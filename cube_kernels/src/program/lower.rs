@@ -11,7 +11,9 @@ use std::collections::HashMap;
 use segments::{Leaf, is_leaf, leaf};
 
 use super::builder::{Builder, Component};
-use super::{Instruction, Item, Listing, Load, Program, Register, Scaled, Source, Space, Term};
+use super::{
+    Instruction, Item, Listing, Load, Loop, Program, Register, Scaled, Source, Space, Term,
+};
 use crate::{
     formula::{
         Formula,
@@ -126,16 +128,17 @@ impl Listing {
                 renumber(*space, slot);
             }
         };
+        let body = |terms: &mut Loop| terms.body.iter_mut().for_each(|(_, i)| instruction(i));
         let items = |space: Option<Space>, items: &mut Vec<Item>| {
             for item in items {
                 match item {
                     Item::Let(_, i) => instruction(i),
-                    Item::Sum { body, .. } => body.iter_mut().for_each(|(_, i)| instruction(i)),
-                    Item::Store { base, body, .. } => {
+                    Item::Sum { terms, .. } => body(terms),
+                    Item::Store { base, terms } => {
                         if let Some(space) = space {
                             renumber(space, base);
                         }
-                        body.iter_mut().for_each(|(_, i)| instruction(i));
+                        body(terms);
                     }
                 }
             }
@@ -373,15 +376,13 @@ impl Lowering<'_> {
                     };
                     (op, first)
                 });
-                let (body, term) = self.body(space, expr, start);
+                let terms = self.terms(space, expr, start, len);
                 let builder = self.builder(space);
                 let register = builder.registers;
                 builder.registers += 1;
                 builder.items.push(Item::Sum {
                     register,
-                    len,
-                    body,
-                    term,
+                    terms,
                     fold,
                 });
                 Term::Value(register)

@@ -151,12 +151,8 @@ pub enum Item {
     Sum {
         /// The result.
         register: Register,
-        /// Number of terms.
-        len: usize,
-        /// What is computed for each `k`.
-        body: Code,
-        /// The term.
-        term: Term,
+        /// The terms.
+        terms: Loop,
         /// The function of two values to fold by instead of the sum, and the register that the fold starts from.
         fold: Option<(ScalarOp, Register)>,
     },
@@ -164,13 +160,20 @@ pub enum Item {
     Store {
         /// The first slot or output.
         base: usize,
-        /// Number of values.
-        len: usize,
-        /// What is computed for each `k`; empty if `len` is 1.
-        body: Code,
-        /// The value.
-        term: Term,
+        /// The values. A single one is not computed in the loop but by earlier items.
+        terms: Loop,
     },
+}
+
+/// A term for each `k < len`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Loop {
+    /// Number of terms.
+    pub len: usize,
+    /// What is computed for each `k`.
+    pub body: Code,
+    /// The term.
+    pub term: Term,
 }
 
 /// What slots are filled with.
@@ -321,16 +324,15 @@ impl Listing {
         self.pair.iter().any(|item| match item {
             Item::Let(..) => false,
             Item::Sum { .. } => true,
-            Item::Store { len, .. } => *len > 1,
+            Item::Store { terms, .. } => terms.len > 1,
         })
     }
 
     /// About how many processor instructions it takes to evaluate a pair.
     pub fn pair_work(&self) -> usize {
-        let work = |body: &Code| body.iter().map(|(_, i)| i.work()).sum::<usize>() + 1;
         let items = self.pair.iter().map(|item| match item {
             Item::Let(_, instruction) => instruction.work(),
-            Item::Sum { len, body, .. } | Item::Store { len, body, .. } => len * work(body),
+            Item::Sum { terms, .. } | Item::Store { terms, .. } => terms.work(),
         });
         items.sum()
     }
@@ -438,8 +440,8 @@ impl Listing {
             .iter()
             .map(|item| match item {
                 Item::Let(..) => 1,
-                Item::Sum { len, body, .. } | Item::Store { len, body, .. } => {
-                    len * (body.len() + 1)
+                Item::Sum { terms, .. } | Item::Store { terms, .. } => {
+                    terms.len * (terms.body.len() + 1)
                 }
             })
             .sum()

@@ -2,7 +2,7 @@
 //! whose left factor holds the values of all pairs.
 
 use super::{
-    Instruction, Item, Listing, Register, Space, Term,
+    Instruction, Item, Listing, Loop, Register, Space, Term,
     inner_product::{Factor, factor, held},
 };
 use crate::formula::catalogue::ScalarOp;
@@ -54,7 +54,7 @@ impl Listing {
         let stores: Vec<(usize, usize, usize)> = (0..)
             .zip(&self.pair)
             .filter_map(|(item, own)| match own {
-                Item::Store { base, len, .. } => Some((item, *base, *len)),
+                Item::Store { base, terms } => Some((item, *base, terms.len)),
                 _ => None,
             })
             .collect();
@@ -68,12 +68,10 @@ impl Listing {
     }
 
     fn weighted_sum_at(&self, item: usize) -> Option<WeightedSum> {
-        let Item::Store {
-            len, body, term, ..
-        } = &self.pair[item]
-        else {
+        let Item::Store { terms, .. } = &self.pair[item] else {
             return None;
         };
+        let Loop { len, body, term } = terms;
         let mut values: Vec<(Register, Value)> = Vec::new();
         for (register, instruction) in body {
             let value = match *instruction {

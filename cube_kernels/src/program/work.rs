@@ -2,8 +2,20 @@
 
 use std::ops::Range;
 
-use super::{FUNCTION, Instruction, Item, Register, Space, Term};
+use super::{FUNCTION, Instruction, Item, Loop, Register, Space, Term};
 use crate::formula::catalogue::ScalarOp;
+
+impl Loop {
+    /// About how many instructions the body has.
+    fn length(&self) -> usize {
+        self.body.iter().map(|(_, i)| i.length()).sum()
+    }
+
+    /// About how many processor instructions all turns take.
+    pub fn work(&self) -> usize {
+        self.len * (self.body.iter().map(|(_, i)| i.work()).sum::<usize>() + 1)
+    }
+}
 
 impl Item {
     /// The register that the item fills for other items.
@@ -23,22 +35,20 @@ impl Item {
     pub fn length(&self) -> usize {
         match self {
             Item::Let(_, instruction) => instruction.length(),
-            Item::Sum { body, .. } => body.iter().map(|(_, i)| i.length()).sum::<usize>() + 1,
+            Item::Sum { terms, .. } => terms.length() + 1,
             // Several values are stored by one loop. A single value was computed by an earlier item.
-            Item::Store { body, .. } => body.iter().map(|(_, i)| i.length()).sum(),
+            Item::Store { terms, .. } => terms.length(),
         }
     }
 
     /// The registers that the item reads.
     pub fn registers(&self) -> Vec<Register> {
-        let (single, body, term, fold) = match self {
-            Item::Let(_, instruction) => (Some(instruction), [].as_slice(), None, None),
-            Item::Sum {
-                body, term, fold, ..
-            } => (None, body.as_slice(), Some(term), fold.map(|fold| fold.1)),
-            Item::Store { body, term, .. } => (None, body.as_slice(), Some(term), None),
+        let (term, fold) = match self {
+            Item::Let(..) => (None, None),
+            Item::Sum { terms, fold, .. } => (Some(&terms.term), fold.map(|fold| fold.1)),
+            Item::Store { terms, .. } => (Some(&terms.term), None),
         };
-        let instructions = single.into_iter().chain(body.iter().map(|(_, i)| i));
+        let (instructions, _) = self.instructions();
         let read = instructions.flat_map(|instruction| match instruction {
             Instruction::Apply { args, .. } | Instruction::Fma { args, .. } => args.as_slice(),
             _ => &[],
@@ -69,8 +79,8 @@ impl Item {
     fn instructions(&self) -> (impl Iterator<Item = &Instruction>, usize) {
         let (single, body, len) = match self {
             Item::Let(_, instruction) => (Some(instruction), [].as_slice(), 1),
-            Item::Sum { len, body, .. } | Item::Store { len, body, .. } => {
-                (None, body.as_slice(), *len)
+            Item::Sum { terms, .. } | Item::Store { terms, .. } => {
+                (None, terms.body.as_slice(), terms.len)
             }
         };
         let body = body.iter().map(|(_, instruction)| instruction);

@@ -11,7 +11,7 @@ use std::{
 use burn_lazy_kernels::{
     Argument, Axis, Expr, Formula, Program,
     catalogue::ScalarOp,
-    program::{Code, Instruction, Item, Listing, Register, Source, Space, Stage, Term, UNROLL},
+    program::{Instruction, Item, Listing, Loop, Register, Source, Space, Stage, Term, UNROLL},
 };
 use proptest::prelude::*;
 
@@ -28,7 +28,9 @@ fn lower(expr: &Expr) -> Program {
 fn instructions(items: &[Item]) -> Vec<Instruction> {
     let own = |item: &Item| match item {
         Item::Let(_, instruction) => vec![*instruction],
-        Item::Sum { body, .. } | Item::Store { body, .. } => body.iter().map(|(_, i)| *i).collect(),
+        Item::Sum { terms, .. } | Item::Store { terms, .. } => {
+            terms.body.iter().map(|(_, i)| *i).collect()
+        }
     };
     items.iter().flat_map(own).collect()
 }
@@ -48,7 +50,7 @@ fn fused(items: &[Item]) -> usize {
 /// The lengths of the loops that sum.
 fn sums(items: &[Item]) -> Vec<usize> {
     let len = |item: &Item| match item {
-        Item::Sum { len, .. } => Some(*len),
+        Item::Sum { terms, .. } => Some(terms.len),
         _ => None,
     };
     items.iter().filter_map(len).collect()
@@ -57,7 +59,7 @@ fn sums(items: &[Item]) -> Vec<usize> {
 /// The first slots and lengths of the stores.
 fn stores(items: &[Item]) -> Vec<(usize, usize)> {
     let store = |item: &Item| match item {
-        Item::Store { base, len, .. } => Some((*base, *len)),
+        Item::Store { base, terms } => Some((*base, terms.len)),
         _ => None,
     };
     items.iter().filter_map(store).collect()
@@ -257,14 +259,9 @@ fn a_product_that_is_added_is_fused_unless_it_is_used_elsewhere() {
 #[test]
 fn a_product_goes_into_the_reduction_unmultiplied() {
     let program = lower(&gaussian(3, 2));
-    let product = |item: &Item| {
-        matches!(
-            item,
-            Item::Store {
-                term: Term::Product { .. },
-                ..
-            }
-        )
+    let product = |item: &Item| match item {
+        Item::Store { terms, .. } => matches!(terms.term, Term::Product { .. }),
+        _ => false,
     };
     assert_eq!(program.pair.iter().filter(|item| product(item)).count(), 2);
     assert_only_in(&program, "pair", ScalarOp::Mul, 1);
@@ -412,7 +409,7 @@ fn short_inner_axes_are_unrolled_and_long_ones_are_loops() {
 fn a_loop_over_squares_sums_products() {
     let program = lower(&gaussian(100, 1));
     let sum = program.pair.iter().find_map(|item| match item {
-        Item::Sum { body, term, .. } => Some((body.clone(), *term)),
+        Item::Sum { terms, .. } => Some((terms.body.clone(), terms.term)),
         _ => None,
     });
     let (body, term) = sum.expect("a loop");
@@ -566,26 +563,19 @@ impl<'a> Follow<'a> {
                 }
                 Item::Sum {
                     register,
-                    len,
-                    body,
-                    term,
+                    terms,
                     fold,
                 } => {
                     if let Some((_, first)) = fold {
                         self.read(*first);
                     }
-                    self.body(body, term, *len);
+                    self.terms(terms);
                     self.define(*register);
                 }
-                Item::Store {
-                    base,
-                    len,
-                    body,
-                    term,
-                } => {
-                    assert!(*len > 1 || body.is_empty());
-                    self.body(body, term, *len);
-                    for slot in *base..base + len {
+                Item::Store { base, terms } => {
+                    assert!(terms.len > 1 || terms.body.is_empty());
+                    self.terms(terms);
+                    for slot in *base..base + terms.len {
                         assert!(self.filled.insert(slot), "{slot} is stored twice");
                     }
                 }
@@ -593,14 +583,14 @@ impl<'a> Follow<'a> {
         }
     }
 
-    /// Checks a loop body. Its registers are not known after the loop.
-    fn body(&mut self, body: &Code, term: &Term, len: usize) {
+    /// Checks a loop. The registers of its body are not known after the loop.
+    fn terms(&mut self, terms: &Loop) {
         let before = self.known.clone();
-        for (register, instruction) in body {
-            self.instruction(instruction, len, true);
+        for (register, instruction) in &terms.body {
+            self.instruction(instruction, terms.len, true);
             self.define(*register);
         }
-        match term {
+        match &terms.term {
             Term::Value(register) => self.read(*register),
             Term::Product { args, .. } => args.iter().for_each(|a| self.read(*a)),
         }
@@ -780,7 +770,11 @@ fn pieces_exchange_all_that_others_read() {
                     known.insert(*register);
                 }
                 Item::Store {
-                    term: Term::Product { args, .. },
+                    terms:
+                        Loop {
+                            term: Term::Product { args, .. },
+                            ..
+                        },
                     ..
                 } => {
                     assert!(args.iter().all(|arg| known.contains(arg)))

@@ -6,7 +6,7 @@ use super::{Lowering, UNROLL};
 use crate::{
     formula::expr::{Expr, Node, Place, Var},
     program::{
-        Code, Item, Space, Term,
+        Code, Item, Loop, Space,
         builder::{Body, Component},
     },
 };
@@ -24,26 +24,26 @@ impl Lowering<'_> {
     /// Stores all components of `expr` at `base`.
     pub(super) fn store(&mut self, space: Space, base: usize, expr: &Expr) {
         for (start, len) in self.segments(space, expr) {
-            let (body, term) = if len == 1 {
-                (Code::new(), self.term(space, expr, Component::At(start)))
+            let terms = if len == 1 {
+                Loop {
+                    len,
+                    body: Code::new(),
+                    term: self.term(space, expr, Component::At(start)),
+                }
             } else {
-                self.body(space, expr, start)
+                self.terms(space, expr, start, len)
             };
-            self.builder(space).items.push(Item::Store {
-                base: base + start,
-                len,
-                body,
-                term,
-            });
+            let base = base + start;
+            self.builder(space).items.push(Item::Store { base, terms });
         }
     }
 
-    /// The loop body for the components `start + k`.
-    pub(super) fn body(&mut self, space: Space, expr: &Expr, start: usize) -> (Code, Term) {
+    /// The components `start + k`, for `k < len`.
+    pub(super) fn terms(&mut self, space: Space, expr: &Expr, start: usize, len: usize) -> Loop {
         self.builder(space).bodies.push(Body::default());
         let term = self.term(space, expr, Component::Looped(start));
-        let body = self.builder(space).bodies.pop().expect("pushed above");
-        (body.code, term)
+        let body = self.builder(space).bodies.pop().expect("pushed above").code;
+        Loop { len, body, term }
     }
 
     /// Start and length of the pieces of the inner axis: single components where it is short, else
