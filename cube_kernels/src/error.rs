@@ -1,6 +1,69 @@
-//! Errors of launches.
+//! Errors of launches, and of operands that do not fit a formula.
 
 use crate::{math::Precision, ranges::Ranges};
+
+/// Why operands do not fit a formula, on the host or on a device.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OperandError {
+    /// The number of tensors or scalars is not that of the formula.
+    #[error("{given} {what} for a formula of {expected}")]
+    Count {
+        /// Tensors or scalars.
+        what: &'static str,
+        /// How many there are.
+        given: usize,
+        /// How many there should be.
+        expected: usize,
+    },
+    /// A tensor does not fit the reduction: its type, batch dimensions, shape, strides or buffer are not those that are
+    /// read.
+    #[error("tensor {index} of shape {shape:?} and strides {strides:?} does not fit: {reason}")]
+    Tensor {
+        /// Its position among the tensors.
+        index: usize,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// Its strides.
+        strides: Vec<isize>,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl OperandError {
+    /// The error of tensor `index`. On a device, strides are not signed.
+    pub(crate) fn of_tensor<S: Copy + TryInto<isize>>(
+        index: usize,
+        (shape, strides): (&[usize], &[S]),
+        reason: String,
+    ) -> Self {
+        // No buffer is so large that a stride beyond those of an `isize` makes a difference.
+        let signed = |stride: &S| (*stride).try_into().unwrap_or(isize::MAX);
+        Self::Tensor {
+            index,
+            shape: shape.to_vec(),
+            strides: strides.iter().map(signed).collect(),
+            reason,
+        }
+    }
+}
+
+/// Checks that there are as many operands as a formula has.
+pub(crate) fn check_count(
+    what: &'static str,
+    given: usize,
+    expected: usize,
+) -> Result<(), OperandError> {
+    match given == expected {
+        true => Ok(()),
+        false => Err(OperandError::Count {
+            what,
+            given,
+            expected,
+        }),
+    }
+}
 
 /// Why a reduction could not be launched.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,28 +89,9 @@ pub enum LaunchError {
         /// The most such buffers that the device allows beside those for outputs and sizes.
         limit: usize,
     },
-    /// The formula takes another number of operands than was given.
-    #[error("{given} {what} for a formula of {expected}")]
-    Operands {
-        /// Which operands: tensors or scalars.
-        what: &'static str,
-        /// How many there are.
-        given: usize,
-        /// How many there should be.
-        expected: usize,
-    },
-    /// A tensor does not fit the reduction: its shape, strides or buffer do not cover what the kernel reads.
-    #[error("tensor {index} of shape {shape:?} and strides {strides:?} does not fit: {reason}")]
-    Tensor {
-        /// Its position among the tensors.
-        index: usize,
-        /// Its shape.
-        shape: Vec<usize>,
-        /// Its strides.
-        strides: Vec<usize>,
-        /// What is wrong.
-        reason: String,
-    },
+    /// The operands do not fit the formula.
+    #[error(transparent)]
+    Operands(#[from] OperandError),
     /// Ranges cannot be used: they or their limits are for another matrix or batch, or the launch adds up rows or
     /// writes partial results.
     #[error(

@@ -37,7 +37,7 @@ pub mod reference;
 
 #[cfg(feature = "cubecl")]
 pub use cubecl::ir::IntKind;
-pub use error::LaunchError;
+pub use error::{LaunchError, OperandError};
 pub use formula::{Axis, Cotangent, Expr, Formula, catalogue, expr, interval};
 #[cfg(feature = "cubecl")]
 pub use launch::{

@@ -28,6 +28,7 @@ pub use tensor::{HostSlice, HostTensor, HostValues};
 pub use vector::Instructions;
 
 use crate::{
+    error::{OperandError, check_count},
     math::Precision,
     program::{Extent, Program, Space},
     ranges::{Ranges, Runs},
@@ -38,28 +39,9 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HostError {
-    /// The number of tensors or scalars is not that of the formula.
-    #[error("{given} {what} for a formula of {expected}")]
-    Operands {
-        /// Tensors or scalars.
-        what: &'static str,
-        /// How many there are.
-        given: usize,
-        /// How many there should be.
-        expected: usize,
-    },
-    /// A tensor is too small for the formula, or its type, strides or batch dimensions do not fit.
-    #[error("tensor {index} of shape {shape:?} and strides {strides:?} does not fit: {reason}")]
-    Tensor {
-        /// Its position among the tensors.
-        index: usize,
-        /// Its shape.
-        shape: Vec<usize>,
-        /// Its strides.
-        strides: Vec<isize>,
-        /// What is wrong.
-        reason: String,
-    },
+    /// The operands do not fit the formula.
+    #[error(transparent)]
+    Operands(#[from] OperandError),
     /// An axis is too long for indices of 32 bits.
     #[error("{0} columns are more than have an index")]
     TooManyColumns(usize),
@@ -93,22 +75,6 @@ pub enum HostError {
     /// Rows were to be added up ([`HostLaunch::fold`]) in a reduction that is not a sum.
     #[error("the rows of a {0} cannot be added up")]
     Folded(ReductionKind),
-}
-
-/// Checks that there are as many operands as a formula has.
-pub(crate) fn check_count(
-    what: &'static str,
-    given: usize,
-    expected: usize,
-) -> Result<(), HostError> {
-    match given == expected {
-        true => Ok(()),
-        false => Err(HostError::Operands {
-            what,
-            given,
-            expected,
-        }),
-    }
 }
 
 /// A program in the form that the host engine runs. It is made once for a formula.
@@ -335,11 +301,8 @@ impl HostLaunch<'_> {
                 _ if !tensor.has_room() => Err("its buffer is shorter".to_string()),
                 _ => Ok(()),
             });
-            fits.map_err(|reason| HostError::Tensor {
-                index,
-                shape: tensor.shape.to_vec(),
-                strides: tensor.strides.to_vec(),
-                reason,
+            fits.map_err(|reason| {
+                OperandError::of_tensor(index, (tensor.shape, tensor.strides), reason)
             })?;
         }
         Ok(job)

@@ -7,7 +7,7 @@ use super::{
     arithmetic::Tile,
     engine::Job,
     evaluate::{Frame, Given, Machine, Sink},
-    reductions::{HostReduction, Room, Rules, Taken},
+    reductions::{HostReduction, Room, Rules, Taken, TileStep},
     tensor::Rows,
 };
 use crate::{
@@ -184,14 +184,16 @@ struct Taking<'a, R: HostReduction, T> {
 
 impl<R: HostReduction, T: Real> Sink<T> for Taking<'_, R, T> {
     fn take(&mut self, index: usize, given: Given<Tile<T>>) {
-        let taken = Taken {
-            index,
-            column: self.column,
-            len: self.width,
-            given,
+        let step = TileStep {
+            first: self.first,
+            rooms: self.rooms,
+            taken: Taken {
+                index,
+                column: self.column,
+                len: self.width,
+                given,
+            },
         };
-        let (state, rooms) = (&mut *self.state, &mut *self.rooms);
-        self.family
-            .step_rows(state, self.first, rooms, taken, self.rules);
+        self.family.step_rows(self.state, step, self.rules);
     }
 }

@@ -3,19 +3,17 @@
 use cubecl::{ir::ElemType, prelude::*};
 
 use super::{Launch, LaunchError, Layout, Output, strided::contiguous};
-use crate::{program::Extent, reduction::Wanted};
+use crate::{
+    error::{OperandError, check_count},
+    program::Extent,
+    reduction::Wanted,
+};
 
 impl Launch<'_> {
     /// Checks the number of tensors and the shape of each; `end` is one more than the last column that is read.
     pub(super) fn check_layouts(&self, tensors: &[Layout], end: usize) -> Result<(), LaunchError> {
         let program = self.program;
-        if tensors.len() != program.tensors.len() {
-            return Err(LaunchError::Operands {
-                what: "tensors",
-                given: tensors.len(),
-                expected: program.tensors.len(),
-            });
-        }
+        check_count("tensors", tensors.len(), program.tensors.len())?;
         let extent = Extent {
             batch: self.batch_shape,
             rows: self.rows,
@@ -24,11 +22,8 @@ impl Launch<'_> {
         for (index, tensor) in tensors.iter().enumerate() {
             program
                 .check_operand(index, (tensor.shape, tensor.strides.len()), &extent)
-                .map_err(|reason| LaunchError::Tensor {
-                    index,
-                    shape: tensor.shape.to_vec(),
-                    strides: tensor.strides.to_vec(),
-                    reason,
+                .map_err(|reason| {
+                    OperandError::of_tensor(index, (tensor.shape, tensor.strides), reason)
                 })?;
         }
         Ok(())
@@ -59,13 +54,7 @@ impl Launch<'_> {
         tensors: &[TensorBinding],
         scalars: &[f64],
     ) -> Result<(), LaunchError> {
-        if scalars.len() != self.program.scalars {
-            return Err(LaunchError::Operands {
-                what: "scalars",
-                given: scalars.len(),
-                expected: self.program.scalars,
-            });
-        }
+        check_count("scalars", scalars.len(), self.program.scalars)?;
         let size = self.precision.elem().size();
         let short = tensors.iter().position(|tensor| {
             let steps = tensor.shape.iter().zip(tensor.strides.iter());
@@ -76,12 +65,11 @@ impl Launch<'_> {
         });
         match short {
             None => Ok(()),
-            Some(index) => Err(LaunchError::Tensor {
-                index,
-                shape: tensors[index].shape.to_vec(),
-                strides: tensors[index].strides.to_vec(),
-                reason: "its buffer is shorter".to_string(),
-            }),
+            Some(index) => {
+                let layout = (&tensors[index].shape[..], &tensors[index].strides[..]);
+                let reason = "its buffer is shorter".to_string();
+                Err(OperandError::of_tensor(index, layout, reason).into())
+            }
         }
     }
 

@@ -9,7 +9,8 @@ use super::{
     steps::Step,
 };
 use crate::{
-    host::{HostError, HostTensor, HostValues, check_count},
+    error::check_count,
+    host::{HostError, HostTensor, HostValues},
     ranges::{Ranges, Runs},
 };
 

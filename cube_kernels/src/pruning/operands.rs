@@ -2,11 +2,12 @@
 
 use super::order::{self, Coordinate};
 use crate::{
+    error::{OperandError, check_count},
     formula::{
         Axis, Expr, Formula,
         expr::{Node, Var},
     },
-    host::{HostError, HostTensor, HostValues, Rows, check_count},
+    host::{HostError, HostTensor, HostValues, Rows},
     math::Precision,
     program::Space,
 };
@@ -152,12 +153,7 @@ fn check_tensor(
             None => "its buffer is shorter".to_string(),
         }
     };
-    Err(HostError::Tensor {
-        index,
-        shape: tensor.shape.to_vec(),
-        strides: tensor.strides.to_vec(),
-        reason,
-    })
+    Err(OperandError::of_tensor(index, (tensor.shape, tensor.strides), reason).into())
 }
 
 /// What is wrong with the batch dimensions, or with the numbers of rows and components. Each pair of numbers is how

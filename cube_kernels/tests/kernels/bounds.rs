@@ -1,7 +1,9 @@
 //! Tests that no launch reads or writes beyond a buffer, and that an index beyond a buffer is reported where kernels
 //! check indices.
 
-use burn_lazy_kernels::{Axis, LaunchError, Output, Parts, PartsAt, Precision, Wanted, expr::Var};
+use burn_lazy_kernels::{
+    Axis, LaunchError, OperandError, Output, Parts, PartsAt, Precision, Wanted, expr::Var,
+};
 use cubecl::{
     prelude::*,
     server::Handle,
@@ -72,10 +74,12 @@ fn tensors_that_do_not_fit_are_refused() {
     };
     assert_eq!(run(vec![rows(), columns()], &[1.0], values()), Ok(()));
 
-    let operands = |what, given, expected| LaunchError::Operands {
-        what,
-        given,
-        expected,
+    let operands = |what, given, expected| {
+        LaunchError::Operands(OperandError::Count {
+            what,
+            given,
+            expected,
+        })
     };
     let error = run(vec![rows()], &[1.0], values());
     assert_eq!(error, Err(operands("tensors", 1, 2)));
@@ -84,7 +88,7 @@ fn tensors_that_do_not_fit_are_refused() {
 
     let fits_not =
         |tensors: Vec<TensorBinding>, at: usize, why: &str| match run(tensors, &[1.0], values()) {
-            Err(LaunchError::Tensor { index, reason, .. }) => {
+            Err(LaunchError::Operands(OperandError::Tensor { index, reason, .. })) => {
                 assert_eq!(index, at, "{reason}");
                 assert!(reason.contains(why), "{reason}");
             }
@@ -146,7 +150,10 @@ fn tensors_that_do_not_fit_are_refused() {
     let tensors = vec![rows(), columns()];
     let error = launch.run_parts(&client, tensors, &[1.0], Wanted::VALUES, place);
     assert!(
-        matches!(error, Err(LaunchError::Tensor { index: 1, .. })),
+        matches!(
+            error,
+            Err(LaunchError::Operands(OperandError::Tensor { index: 1, .. }))
+        ),
         "{error:?}"
     );
 }

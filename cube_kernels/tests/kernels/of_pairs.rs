@@ -3,7 +3,8 @@
 //! Operands are small integers unless stated otherwise, so that every type represents them.
 
 use burn_lazy_kernels::{
-    Accumulation, Axis, Expr, LaunchError, Precision, Ranges, ReductionKind, Wanted, expr::Var,
+    Accumulation, Axis, Expr, LaunchError, OperandError, Precision, Ranges, ReductionKind, Wanted,
+    expr::Var,
 };
 
 use crate::{
@@ -230,9 +231,9 @@ fn tensors_of_pairs_that_are_too_small_are_refused() {
         };
         let problem = Problem::new(&expr, Axis::J, &[], (5, 6), tensor, |_| 0.0);
         match problem.run(&client(), Precision::F32) {
-            Err(LaunchError::Tensor {
+            Err(LaunchError::Operands(OperandError::Tensor {
                 index, reason: own, ..
-            }) => {
+            })) => {
                 assert_eq!((index, own.as_str()), (1, reason));
             }
             other => panic!("it is refused, not {other:?}"),

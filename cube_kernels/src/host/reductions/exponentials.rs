@@ -1,11 +1,10 @@
 //! Sums of exponentials that are relative to a running maximum.
 
 use super::{
-    HostReduction, HostResults, HostState, Room, Rules, Running, Taken,
+    HostReduction, HostResults, HostState, RowStep, Rules, Running,
     loops::{Exponentials, LargestOf, SumOfProducts},
 };
 use crate::{
-    host::{arithmetic::Lanes, evaluate::Given},
     math::lane::Real,
     reduction::{Family, LogSumExp, SoftmaxSum},
 };
@@ -52,16 +51,11 @@ impl ExpState {
         self.maxima[k] = maximum;
     }
 
-    /// Takes in component `k` of the scores of a row. Keeps their exponentials in the room, and returns the sum of
-    /// these.
-    fn take_scores<T: Real>(
-        &mut self,
-        (row, k): (usize, usize),
-        room: &mut Room<T>,
-        taken: Taken<Given<Lanes<T>>>,
-        rules: &Rules,
-    ) -> f64 {
-        let len = taken.len;
+    /// Takes in a component of the scores of a row. The scores are the first components. Keeps their exponentials in
+    /// the room, and returns the sum of these.
+    fn take_scores<T: Real>(&mut self, step: RowStep<T>, rules: &Rules) -> f64 {
+        let RowStep { row, room, taken } = step;
+        let (k, len) = (taken.index, taken.len);
         let scores = taken.values(&mut room.values, rules);
         let least = T::of(self.maximum(row, k));
         let most = rules.instructions.run(LargestOf {
@@ -142,23 +136,17 @@ impl HostReduction for LogSumExp {
         ExpState::new(rules, rows, self.scores, each)
     }
 
-    fn step<T: Real>(
-        &self,
-        state: &mut ExpState,
-        row: usize,
-        room: &mut Room<T>,
-        taken: Taken<Given<Lanes<T>>>,
-        rules: &Rules,
-    ) {
-        let (index, scores) = (taken.index, self.scores);
+    fn step<T: Real>(&self, state: &mut ExpState, step: RowStep<T>, rules: &Rules) {
+        let (row, index, scores) = (step.row, step.taken.index, self.scores);
         let weights = rules.spec.dim - scores;
         if index < scores {
-            let sum = state.take_scores((row, index), room, taken, rules);
+            let sum = state.take_scores(step, rules);
             if weights == 0 {
                 state.sum_mut(row, index).add(sum);
             }
             return;
         }
+        let RowStep { room, taken, .. } = step;
         let values = taken.values(&mut room.values, rules);
         if weights == 1 {
             // All scores have the same weight.
@@ -196,21 +184,16 @@ impl HostReduction for SoftmaxSum {
         ExpState::new(rules, rows, 1, rules.spec.dim)
     }
 
-    fn step<T: Real>(
-        &self,
-        state: &mut ExpState,
-        row: usize,
-        room: &mut Room<T>,
-        taken: Taken<Given<Lanes<T>>>,
-        rules: &Rules,
-    ) {
-        if taken.index == 0 {
-            let sum = state.take_scores((row, 0), room, taken, rules);
+    fn step<T: Real>(&self, state: &mut ExpState, step: RowStep<T>, rules: &Rules) {
+        let (row, index) = (step.row, step.taken.index);
+        if index == 0 {
+            let sum = state.take_scores(step, rules);
             state.sum_mut(row, 0).add(sum);
             return;
         }
+        let RowStep { room, taken, .. } = step;
         let values = taken.values(&mut room.values, rules);
-        state.add_weighted(row, (0, taken.index), &room.kept, values, rules);
+        state.add_weighted(row, (0, index), &room.kept, values, rules);
     }
 
     fn merge(&self, state: &mut ExpState, later: &ExpState, _rules: &Rules) {

@@ -1,11 +1,7 @@
 //! Finds columns by the values of a formula.
 
-use super::{HostReduction, Room, Rules, Taken, loops::Places};
-use crate::{
-    host::{arithmetic::Lanes, evaluate::Given},
-    math::lane::Real,
-    ranges::Runs,
-};
+use super::{HostReduction, Room, RowStep, Rules, loops::Places};
+use crate::{math::lane::Real, ranges::Runs};
 
 /// Finds the columns at which a formula of one component is not 1. NaN is not 1, either.
 pub struct NotOne;
@@ -50,14 +46,8 @@ impl HostReduction for NotOne {
         Columns::default()
     }
 
-    fn step<T: Real>(
-        &self,
-        state: &mut Columns,
-        row: usize,
-        room: &mut Room<T>,
-        taken: Taken<Given<Lanes<T>>>,
-        rules: &Rules,
-    ) {
+    fn step<T: Real>(&self, state: &mut Columns, step: RowStep<T>, rules: &Rules) {
+        let RowStep { row, room, taken } = step;
         let Room { values, places, .. } = room;
         let values = taken.values(values, rules);
         let count = rules.instructions.run(Places {

@@ -3,6 +3,7 @@
 //! [`Family`](crate::reduction::Family) says what their results are. The numbers of a state are in F64, whatever the
 //! type of the values.
 
+mod each_component;
 mod exponentials;
 mod found;
 mod loops;
@@ -47,7 +48,7 @@ impl Rules<'_> {
     }
 }
 
-/// The values of a component of the formula in consecutive columns, which rows take in.
+/// The values of a component of the formula in consecutive columns, which one row or all rows of a tile take in.
 #[derive(Clone, Copy)]
 pub struct Taken<G> {
     /// The component.
@@ -58,6 +59,18 @@ pub struct Taken<G> {
     pub len: usize,
     /// Their values.
     pub given: G,
+}
+
+impl<G> Taken<G> {
+    /// The same columns with other values.
+    fn map<O>(self, given: impl FnOnce(G) -> O) -> Taken<O> {
+        Taken {
+            index: self.index,
+            column: self.column,
+            len: self.len,
+            given: given(self.given),
+        }
+    }
 }
 
 impl<'a, T: Real> Taken<Given<Lanes<'a, T>>> {
@@ -98,6 +111,39 @@ impl<T: Real> Room<T> {
     }
 }
 
+/// What a row takes in at a time.
+pub struct RowStep<'a, T> {
+    /// The position of the row among the rows of the state.
+    pub row: usize,
+    pub room: &'a mut Room<T>,
+    pub taken: Taken<Given<Lanes<'a, T>>>,
+}
+
+impl<'a, T: Real> RowStep<'a, T> {
+    /// The values as a slice. They are written to the room, unless they are in memory already.
+    fn values(self, rules: &Rules) -> &'a [T] {
+        self.taken.values(&mut self.room.values, rules)
+    }
+
+    /// The same for a tile of one row.
+    fn tile(self) -> TileStep<'a, T> {
+        TileStep {
+            first: self.row,
+            rooms: std::slice::from_mut(self.room),
+            taken: self.taken.map(|given| given.tile()),
+        }
+    }
+}
+
+/// What consecutive rows take in at a time.
+pub struct TileStep<'a, T> {
+    /// The position of the first row among the rows of the state.
+    pub first: usize,
+    /// A room for each of the rows.
+    pub rooms: &'a mut [Room<T>],
+    pub taken: Taken<Given<Tile<'a, T>>>,
+}
+
 /// The state machine of a reduction, for some rows at a time.
 pub trait HostReduction {
     /// What a reduction keeps for its rows.
@@ -117,33 +163,22 @@ pub trait HostReduction {
     fn start(&self, rules: &Rules, rows: usize) -> Self::State;
 
     /// Takes in a component of some columns for a row.
-    fn step<T: Real>(
-        &self,
-        state: &mut Self::State,
-        row: usize,
-        room: &mut Room<T>,
-        taken: Taken<Given<Lanes<T>>>,
-        rules: &Rules,
-    );
+    fn step<T: Real>(&self, state: &mut Self::State, step: RowStep<T>, rules: &Rules);
 
-    /// Takes in a component of some columns for consecutive rows from `first` on. `rooms` has a room for each of the
-    /// rows.
-    fn step_rows<T: Real>(
-        &self,
-        state: &mut Self::State,
-        first: usize,
-        rooms: &mut [Room<T>],
-        taken: Taken<Given<Tile<T>>>,
-        rules: &Rules,
-    ) {
+    /// Takes in a component of some columns for consecutive rows.
+    fn step_rows<T: Real>(&self, state: &mut Self::State, step: TileStep<T>, rules: &Rules) {
+        let TileStep {
+            first,
+            rooms,
+            taken,
+        } = step;
         for (row, room) in rooms.iter_mut().enumerate() {
-            let own = Taken {
-                index: taken.index,
-                column: taken.column,
-                len: taken.len,
-                given: taken.given.row(row, taken.len),
+            let own = RowStep {
+                row: first + row,
+                room,
+                taken: taken.map(|given| given.row(row, taken.len)),
             };
-            self.step(state, first + row, room, own, rules);
+            self.step(state, own, rules);
         }
     }
 

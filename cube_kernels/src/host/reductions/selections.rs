@@ -3,11 +3,10 @@
 use std::cmp::Ordering;
 
 use super::{
-    HostReduction, HostResults, HostState, Room, Rules, Taken,
+    HostReduction, HostResults, HostState, Room, RowStep, Rules,
     loops::{AnyBeyond, Places},
 };
 use crate::{
-    host::{arithmetic::Lanes, evaluate::Given},
     math::lane::Real,
     reduction::{Extremum, NO_INDEX, Smallest},
 };
@@ -77,16 +76,10 @@ impl HostReduction for Extremum {
         Found::new(rules, rows)
     }
 
-    fn step<T: Real>(
-        &self,
-        state: &mut Found,
-        row: usize,
-        room: &mut Room<T>,
-        taken: Taken<Given<Lanes<T>>>,
-        rules: &Rules,
-    ) {
-        let at = row * rules.spec.dim + taken.index;
-        let values = taken.values(&mut room.values, rules);
+    fn step<T: Real>(&self, state: &mut Found, step: RowStep<T>, rules: &Rules) {
+        let at = step.row * rules.spec.dim + step.taken.index;
+        let first = step.taken.column;
+        let values = step.values(rules);
         let bound = T::of(state.values[at]);
         let largest = self.largest;
         // Few tiles have a better value, so that most are passed over after one test.
@@ -97,7 +90,7 @@ impl HostReduction for Extremum {
             or_equal: rules.spec.unordered,
         };
         if state.columns[at] == NO_INDEX || rules.instructions.run(beyond) {
-            for (column, value) in (taken.column..).zip(values) {
+            for (column, value) in (first..).zip(values) {
                 let own = (value.double(), rules.index(column));
                 self.take(state, at, own, rules);
             }
@@ -164,14 +157,8 @@ impl HostReduction for Smallest {
         Found::new(rules, rows)
     }
 
-    fn step<T: Real>(
-        &self,
-        state: &mut Found,
-        row: usize,
-        room: &mut Room<T>,
-        taken: Taken<Given<Lanes<T>>>,
-        rules: &Rules,
-    ) {
+    fn step<T: Real>(&self, state: &mut Found, step: RowStep<T>, rules: &Rules) {
+        let RowStep { row, room, taken } = step;
         let (entries, dim) = (rules.spec.entries(), rules.spec.dim);
         let last = row * entries + taken.index + (self.k - 1) * dim;
         let Room { values, places, .. } = room;

@@ -1,14 +1,12 @@
 //! Sums, products and counts.
 
 use super::{
-    HostReduction, HostResults, HostState, Room, Rules, Taken, factors,
+    HostReduction, HostResults, HostState, RowStep, Rules, TileStep,
+    each_component::EachComponent,
+    factors,
     loops::{CountOf, SumsOfProducts},
 };
 use crate::{
-    host::{
-        arithmetic::{Lanes, Tile},
-        evaluate::Given,
-    },
     math::lane::Real,
     reduction::{Count, Product, Sum},
 };
@@ -60,36 +58,17 @@ impl HostReduction for Sum {
         vec![Running::default(); rows * rules.spec.dim]
     }
 
-    fn step<T: Real>(
-        &self,
-        state: &mut Self::State,
-        row: usize,
-        room: &mut Room<T>,
-        taken: Taken<Given<Lanes<T>>>,
-        rules: &Rules,
-    ) {
-        let taken = Taken {
-            index: taken.index,
-            column: taken.column,
-            len: taken.len,
-            given: taken.given.tile(),
-        };
-        self.step_rows(state, row, std::slice::from_mut(room), taken, rules);
+    fn step<T: Real>(&self, state: &mut Self::State, step: RowStep<T>, rules: &Rules) {
+        self.step_rows(state, step.tile(), rules);
     }
 
-    fn step_rows<T: Real>(
-        &self,
-        state: &mut Self::State,
-        first: usize,
-        rooms: &mut [Room<T>],
-        taken: Taken<Given<Tile<T>>>,
-        rules: &Rules,
-    ) {
+    fn step_rows<T: Real>(&self, state: &mut Self::State, step: TileStep<T>, rules: &Rules) {
+        let (first, taken) = (step.first, step.taken);
         let (factors, negated) = factors(taken.given);
         rules.instructions.run(SumsOfProducts {
             factors,
             width: taken.len,
-            height: rooms.len(),
+            height: step.rooms.len(),
             each: |row: usize, sum: T| {
                 let sum = if negated { -sum } else { sum };
                 state[(first + row) * rules.spec.dim + taken.index].add(sum.double());
@@ -116,35 +95,24 @@ impl HostState for Vec<Running> {
 
 impl HostResults for Sum {}
 
-impl HostReduction for Product {
-    type State = Vec<f64>;
+impl EachComponent for Product {
+    type Own = f64;
 
-    fn start(&self, rules: &Rules, rows: usize) -> Self::State {
-        vec![1.0; rows * rules.spec.dim]
+    fn initial(&self) -> f64 {
+        1.0
     }
 
-    fn step<T: Real>(
-        &self,
-        state: &mut Self::State,
-        row: usize,
-        room: &mut Room<T>,
-        taken: Taken<Given<Lanes<T>>>,
-        rules: &Rules,
-    ) {
-        let values = taken.values(&mut room.values, rules);
+    fn take<T: Real>(&self, product: &mut f64, values: &[T], _rules: &Rules) {
         // In the order of the columns, as it decides whether a product overflows on the way. In the type of the
         // values, so that it overflows as a product of this type does.
-        let product = &mut state[row * rules.spec.dim + taken.index];
         let all = values
             .iter()
             .fold(T::of(*product), |product, value| product * *value);
         *product = all.double();
     }
 
-    fn merge(&self, state: &mut Self::State, later: &Self::State, _rules: &Rules) {
-        for (own, later) in state.iter_mut().zip(later) {
-            *own *= later;
-        }
+    fn take_later(&self, product: &mut f64, later: &f64) {
+        *product *= later;
     }
 }
 
@@ -160,30 +128,19 @@ impl HostState for Vec<f64> {
 
 impl HostResults for Product {}
 
-impl HostReduction for Count {
-    type State = Vec<u32>;
+impl EachComponent for Count {
+    type Own = u32;
 
-    fn start(&self, rules: &Rules, rows: usize) -> Self::State {
-        vec![0; rows * rules.spec.dim]
+    fn initial(&self) -> u32 {
+        0
     }
 
-    fn step<T: Real>(
-        &self,
-        state: &mut Self::State,
-        row: usize,
-        room: &mut Room<T>,
-        taken: Taken<Given<Lanes<T>>>,
-        rules: &Rules,
-    ) {
-        let values = taken.values(&mut room.values, rules);
-        let count = rules.instructions.run(CountOf(values));
-        state[row * rules.spec.dim + taken.index] += count;
+    fn take<T: Real>(&self, count: &mut u32, values: &[T], rules: &Rules) {
+        *count += rules.instructions.run(CountOf(values));
     }
 
-    fn merge(&self, state: &mut Self::State, later: &Self::State, _rules: &Rules) {
-        for (own, later) in state.iter_mut().zip(later) {
-            *own += later;
-        }
+    fn take_later(&self, count: &mut u32, later: &u32) {
+        *count += later;
     }
 }
 

@@ -1,14 +1,11 @@
 //! Variances and means.
 
 use super::{
-    HostReduction, HostResults, HostState, Room, Rules, Taken,
+    HostResults, HostState, Rules,
+    each_component::EachComponent,
     loops::{SumOf, SumOfDistances, SumOfSquares},
 };
-use crate::{
-    host::{arithmetic::Lanes, evaluate::Given},
-    math::lane::Real,
-    reduction::Variance,
-};
+use crate::{math::lane::Real, reduction::Variance};
 
 /// Number of tiles that are merged with each other before they are merged into the total, so that the rounding error
 /// hardly grows with the number of tiles.
@@ -100,29 +97,19 @@ impl MomentState {
     }
 }
 
-impl HostReduction for Variance {
-    type State = Vec<MomentState>;
+impl EachComponent for Variance {
+    type Own = MomentState;
 
-    fn start(&self, rules: &Rules, rows: usize) -> Self::State {
-        vec![MomentState::default(); rows * rules.spec.dim]
+    fn initial(&self) -> MomentState {
+        MomentState::default()
     }
 
-    fn step<T: Real>(
-        &self,
-        state: &mut Self::State,
-        row: usize,
-        room: &mut Room<T>,
-        taken: Taken<Given<Lanes<T>>>,
-        rules: &Rules,
-    ) {
-        let values = taken.values(&mut room.values, rules);
-        state[row * rules.spec.dim + taken.index].take(&Moments::of(values, rules));
+    fn take<T: Real>(&self, own: &mut MomentState, values: &[T], rules: &Rules) {
+        own.take(&Moments::of(values, rules));
     }
 
-    fn merge(&self, state: &mut Self::State, later: &Self::State, _rules: &Rules) {
-        for (own, later) in state.iter_mut().zip(later) {
-            own.take(&later.all());
-        }
+    fn take_later(&self, own: &mut MomentState, later: &MomentState) {
+        own.take(&later.all());
     }
 }
 
