@@ -7,7 +7,7 @@ use cubecl::prelude::*;
 
 use super::{
     evaluate::{One, run_stage},
-    operands::{Address, position, position_of_pair},
+    operands::{Address, Operands, position, position_of_pair},
 };
 use crate::{
     math::widen,
@@ -50,18 +50,16 @@ pub struct Context<'a, E: Float, F: Float> {
 #[cube]
 impl<'a, E: Float, F: Float> Context<'a, E, F> {
     pub fn new(
-        tensors: &'a Sequence<Box<[E]>>,
-        lists: &'a Sequence<Box<[u32]>>,
-        scalars: &'a Sequence<InputScalar>,
+        operands: &'a Operands<'_, E>,
         address: &'a Address,
         rows: usize,
         #[comptime] program: Program,
         #[comptime] blueprint: Blueprint,
     ) -> Context<'a, E, F> {
         Context::<'a, E, F> {
-            tensors,
-            scalars,
-            lists,
+            tensors: operands.tensors,
+            scalars: operands.scalars,
+            lists: operands.lists,
             address,
             rows,
             program,

@@ -5,7 +5,7 @@ use cubecl::prelude::*;
 use super::layout;
 use crate::plan::{Blueprint, Packing};
 
-/// The buffers and scalars that a kernel reads.
+/// The buffers, scalars and sizes that a kernel reads.
 #[derive(CubeType)]
 pub struct Operands<'a, E: Float> {
     pub tensors: &'a Sequence<Box<[E]>>,
@@ -13,6 +13,8 @@ pub struct Operands<'a, E: Float> {
     /// indices of rows. A kernel has only the buffers that it needs.
     pub lists: &'a Sequence<Box<[u32]>>,
     pub scalars: &'a Sequence<InputScalar>,
+    /// The sizes and strides, in the order of [`layout`].
+    pub layout: &'a Sequence<usize>,
 }
 
 #[cube]
@@ -21,11 +23,13 @@ impl<'a, E: Float> Operands<'a, E> {
         tensors: &'a Sequence<Box<[E]>>,
         lists: &'a Sequence<Box<[u32]>>,
         scalars: &'a Sequence<InputScalar>,
+        layout: &'a Sequence<usize>,
     ) -> Operands<'a, E> {
         Operands::<'a, E> {
             tensors,
             lists,
             scalars,
+            layout,
         }
     }
 }

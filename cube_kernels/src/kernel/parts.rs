@@ -7,7 +7,7 @@ use crate::{
     math::narrow,
     plan::MergeBlueprint,
     program::UNROLL,
-    reduction::{KindName, NO_INDEX, Reduction, for_each_reduction, relative_to_maximum},
+    reduction::{KindName, NO_INDEX, Plane, Reduction, Rule, for_each_family, relative_to_maximum},
 };
 
 /// An index as it is written to the result: -1 if nothing was found.
@@ -47,11 +47,7 @@ pub fn merge<F: Float, A: Float, O: Float, I: Int>(
 }
 
 macro_rules! define_merge_by_kind {
-    ($(
-        $(#[$doc:meta])*
-        $kind:ident $(($field:ident: $type:ty))? $({ $(#[$note:meta])* $name:ident: $own:ty })?
-            => $family:ident $value:tt; $examples:tt,
-    )*) => {
+    ($($kind:ident => $family:ident,)*) => {
         /// Merges parts with the state of the reduction's family.
         #[cube]
         fn merge_by_kind<F: Float, A: Float, O: Float, I: Int>(
@@ -73,7 +69,7 @@ macro_rules! define_merge_by_kind {
     };
 }
 
-for_each_reduction!(define_merge_by_kind);
+for_each_family!(define_merge_by_kind);
 
 /// The partial results of all parts.
 #[derive(CubeType)]
@@ -157,6 +153,22 @@ fn merge_lists<A: Float, O: Float, I: Int>(
     }
 }
 
+/// The place of value `k` of a plane for `component`, if the plane starts at `start`.
+#[cube]
+fn place_in_plane(
+    start: usize,
+    k: usize,
+    component: usize,
+    #[comptime] plane: Plane,
+    #[comptime] width: usize,
+) -> usize {
+    if comptime!(plane.shared) {
+        start + k
+    } else {
+        start + k * width + component
+    }
+}
+
 #[cube]
 fn merge_parts<F: Float, A: Float, O: Float, I: Int, R: Reduction<F, A, Const<1>>>(
     partial: &Partial<'_, A>,
@@ -193,10 +205,11 @@ fn merge_parts<F: Float, A: Float, O: Float, I: Int, R: Reduction<F, A, Const<1>
     };
     let single = comptime!(spec.single());
     let math = comptime!(blueprint.math);
+    let rule = comptime!(Rule { spec: single, math });
     let infinity = infinity.get::<F>();
-    let mut state = R::init(NO_INDEX, infinity, single, math);
+    let mut state = R::init(NO_INDEX, infinity, rule);
     for part in first..end {
-        let mut later = R::init(NO_INDEX, infinity, single, math);
+        let mut later = R::init(NO_INDEX, infinity, rule);
         #[unroll]
         for plane in 0..spec.planes().len() {
             let kind = comptime!(spec.planes()[plane]);
@@ -204,11 +217,7 @@ fn merge_parts<F: Float, A: Float, O: Float, I: Int, R: Reduction<F, A, Const<1>
                 + comptime!(spec.plane_start(plane));
             #[unroll(kind.len <= UNROLL)]
             for k in 0..kind.len {
-                let at = if comptime!(kind.shared) {
-                    start + k
-                } else {
-                    start + k * width + component
-                };
+                let at = place_in_plane(start, k, component, kind, width);
                 R::load(
                     &mut later,
                     k,
@@ -226,7 +235,7 @@ fn merge_parts<F: Float, A: Float, O: Float, I: Int, R: Reduction<F, A, Const<1>
                 R::load_index(&mut later, k, Vector::new(index));
             }
         }
-        R::merge(&mut state, &later, single, math);
+        R::merge(&mut state, &later, rule);
     }
     if comptime!(together.is_some()) {
         let start = out_row * comptime!(spec.partial_values());
@@ -236,11 +245,7 @@ fn merge_parts<F: Float, A: Float, O: Float, I: Int, R: Reduction<F, A, Const<1>
             let start = start + comptime!(spec.plane_start(plane));
             #[unroll(kind.len <= UNROLL)]
             for k in 0..kind.len {
-                let at = if comptime!(kind.shared) {
-                    start + k
-                } else {
-                    start + k * width + component
-                };
+                let at = place_in_plane(start, k, component, kind, width);
                 let value = R::save(&state, k, plane, single).extract(0usize);
                 // The units of all components write the same number where components share it.
                 results.values.index_mut(0usize)[at] = O::cast_from(value);
@@ -260,7 +265,7 @@ fn merge_parts<F: Float, A: Float, O: Float, I: Int, R: Reduction<F, A, Const<1>
             let at = (row * depth + k) * width + component;
             if comptime!(spec.wanted.values) {
                 results.values.index_mut(0usize)[at] = narrow::<A, O>(
-                    R::value(&state, k, single, math).extract(0usize),
+                    R::value(&state, k, rule).extract(0usize),
                     comptime!(blueprint.written),
                 );
             }

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     plan::{Blueprint, ColumnSource},
     program::{Program, UNROLL},
-    reduction::{KindName, NO_INDEX, Reduction, for_each_reduction, relative_to_maximum},
+    reduction::{KindName, NO_INDEX, Reduction, for_each_family, relative_to_maximum},
 };
 
 /// The most bytes that a unit reads from shared memory at once. The tile must be aligned to them.
@@ -57,32 +57,20 @@ pub fn reduce<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size>(
 ) {
     let mut results = Results::<A, O, I>::new(values, indices, states);
     let results = &mut results;
-    let operands = Operands::<E>::new(tensors, lists, scalars);
+    let operands = Operands::<E>::new(tensors, lists, scalars, layout);
     if comptime!(blueprint.schedule.strip().is_some()) {
-        sum_symmetric::<E, F, A, O, N>(
-            &operands,
-            layout,
-            infinity,
-            results.values,
-            program,
-            blueprint,
-        )
+        sum_symmetric::<E, F, A, O, N>(&operands, infinity, results.values, program, blueprint)
     } else {
-        reduce_by_kind::<E, F, A, O, I, N>(&operands, layout, infinity, results, program, blueprint)
+        reduce_by_kind::<E, F, A, O, I, N>(&operands, infinity, results, program, blueprint)
     }
 }
 
 macro_rules! define_reduce_by_kind {
-    ($(
-        $(#[$doc:meta])*
-        $kind:ident $(($field:ident: $type:ty))? $({ $(#[$note:meta])* $name:ident: $own:ty })?
-            => $family:ident $value:tt; $examples:tt,
-    )*) => {
+    ($($kind:ident => $family:ident,)*) => {
         /// Reduces rows with the state of the reduction's family.
         #[cube]
         fn reduce_by_kind<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size>(
             operands: &Operands<'_, E>,
-            layout: &Sequence<usize>,
             infinity: InputScalar,
             results: &mut Results<'_, A, O, I>,
             #[comptime] program: Program,
@@ -92,7 +80,7 @@ macro_rules! define_reduce_by_kind {
             match kind {
                 $(
                     KindName::$kind => reduce_rows::<E, F, A, O, I, N, crate::reduction::$family>(
-                        operands, layout, infinity, results, program, blueprint,
+                        operands, infinity, results, program, blueprint,
                     ),
                 )*
             }
@@ -100,7 +88,7 @@ macro_rules! define_reduce_by_kind {
     };
 }
 
-for_each_reduction!(define_reduce_by_kind);
+for_each_family!(define_reduce_by_kind);
 
 /// The work of a unit.
 #[derive(CubeType)]
@@ -229,12 +217,12 @@ fn parts(layout: &Sequence<usize>, #[comptime] blueprint: Blueprint) -> usize {
 #[cube]
 fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduction<F, A, N>>(
     operands: &Operands<'_, E>,
-    layout: &Sequence<usize>,
     infinity: InputScalar,
     results: &mut Results<'_, A, O, I>,
     #[comptime] program: Program,
     #[comptime] blueprint: Blueprint,
 ) {
+    let layout = operands.layout;
     let rows = *layout.index(layout::ROWS);
     let columns = *layout.index(layout::COLUMNS);
     let part_columns = *layout.index(layout::PART);
@@ -326,7 +314,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
         ComptimeOption::Some(task) => task.begin,
         ComptimeOption::None => u32::cast_from(begin),
     };
-    let mut state = R::init(first_column, infinity, narrow, comptime!(blueprint.math));
+    let mut state = R::init(first_column, infinity, comptime!(blueprint.rule(narrow)));
     let products = if comptime!(blueprint.schedule.matrix().is_some()) {
         ComptimeOption::new_Some(Products::<E, F>::new(
             comptime!(blueprint.matrix()),
@@ -351,15 +339,8 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
         ComptimeOption::Some(task) => task.stop,
         ComptimeOption::None => rows,
     };
-    let context = Context::<E, F>::new(
-        operands.tensors,
-        operands.lists,
-        operands.scalars,
-        &address,
-        rows,
-        comptime!(program.clone()),
-        comptime!(blueprint.clone()),
-    );
+    let context = Context::<E, F>::new(operands, &address, rows, program, blueprint);
+    let blueprint = comptime!(&context.blueprint);
     let share = Share::<F> {
         row: first_row,
         out_rows,
@@ -386,7 +367,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     // This is 0, because no block ends 2^20 columns beyond the last one. Compilers do not know that.
     let at = behind >> 20usize;
     let target = Target::new(out[at], out[at + 1], out[at + 2], operands.lists);
-    let own = comptime!(&blueprint);
+    let own = comptime!(blueprint);
     if comptime!(blueprint.partial) {
         #[unroll]
         for plane in 0..spec.planes().len() {

@@ -129,12 +129,12 @@ weights_are_values!(Both);
 #[cube]
 pub fn sum_symmetric<E: Float, F: Float, A: Float, O: Float, N: Size>(
     operands: &Operands<'_, E>,
-    layout: &Sequence<usize>,
     infinity: InputScalar,
     values: &mut Sequence<Box<[O]>>,
     #[comptime] program: Program,
     #[comptime] blueprint: Blueprint,
 ) {
+    let layout = operands.layout;
     let rows = *layout.index(layout::ROWS);
     let share = *layout.index(layout::PART);
     let parts = *layout.index(layout::PARTS);
@@ -157,17 +157,10 @@ pub fn sum_symmetric<E: Float, F: Float, A: Float, O: Float, N: Size>(
         out[at] = O::cast_from(0.0f32);
     }
     let address = address(layout, 0usize, comptime!(blueprint.clone()));
-    let context = Context::<E, F>::new(
-        operands.tensors,
-        operands.lists,
-        operands.scalars,
-        &address,
-        rows,
-        comptime!(program.clone()),
-        comptime!(blueprint.clone()),
-    );
+    let tile_len = comptime!(blueprint.schedule.tile_len(&program).max(1));
+    let context = Context::<E, F>::new(operands, &address, rows, program, blueprint);
     let uniform = context.uniform_slots();
-    let mut tile = Array::<One<F>>::new(comptime!(blueprint.schedule.tile_len(&program).max(1)));
+    let mut tile = Array::<One<F>>::new(tile_len);
     let mut own = Array::<Vector<F, N>>::new(slots);
     let mut kept = Array::<Vector<F, N>>::new(comptime!(vectors * slots));
     let mut sums = RunningSums::<F, A, N>::new(infinity.get::<F>(), comptime!(vectors * dim), math);

@@ -155,8 +155,7 @@ pub fn reduce_form<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>
             let mut own = R::init(
                 u32::cast_from(share.begin),
                 share.infinity,
-                comptime!(blueprint.spec),
-                comptime!(blueprint.math),
+                comptime!(blueprint.rule(blueprint.spec)),
             );
             behind = reduce_part::<E, F, A, N, R>(
                 &mut own,
@@ -229,7 +228,7 @@ pub fn fold<F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
         let value = select_many(inside, value, constant_vector::<A, N>(0.0));
         R::load(own, k, value, 0usize, total);
     }
-    R::merge(state, &*own, total, comptime!(blueprint.math));
+    R::merge(state, &*own, comptime!(blueprint.rule(total)));
 }
 
 /// Reduces the columns of one part for a row in each lane, from `row` on. Returns by how many columns the last
@@ -285,11 +284,7 @@ pub fn reduce_part<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>
         };
         take_columns::<E, F, A, N, R>(state, tile, weighted, &*slots, form, &rows, &columns)
     };
-    R::end_columns(
-        state,
-        comptime!(blueprint.narrow()),
-        comptime!(blueprint.math),
-    );
+    R::end_columns(state, comptime!(blueprint.rule(blueprint.narrow())));
     behind
 }
 
@@ -388,11 +383,7 @@ fn take_columns<E: Float, F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
         };
         let pairs = Pairs::<E, F, N>::new(context, &*tile, products, slots, uniform, row);
         take_run::<E, F, A, N, R>(state, &pairs, &run, weighted, usual);
-        R::end_block(
-            state,
-            comptime!(blueprint.narrow()),
-            comptime!(blueprint.math),
-        );
+        R::end_block(state, comptime!(blueprint.rule(blueprint.narrow())));
         #[comptime]
         match weighted {
             ComptimeOption::None => {}

@@ -40,15 +40,15 @@ pub fn value<F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
     infinity: F,
     #[comptime] blueprint: Blueprint,
 ) -> Vector<A, N> {
-    let math = comptime!(blueprint.math);
     #[comptime]
     match weighted {
-        ComptimeOption::None => R::value(state, at, comptime!(blueprint.total()), math),
+        ComptimeOption::None => R::value(state, at, comptime!(blueprint.rule(blueprint.total()))),
         ComptimeOption::Some(_) => {
             // The state of a single component, as in a merge of parts: the values that all components share, and
             // its sum.
             let single = comptime!(blueprint.spec.single());
-            let mut own = R::init(0u32, infinity, single, math);
+            let rule = comptime!(blueprint.rule(single));
+            let mut own = R::init(0u32, infinity, rule);
             #[unroll]
             for plane in 0..single.planes().len() {
                 let component = if comptime!(single.planes()[plane].shared) {
@@ -65,7 +65,7 @@ pub fn value<F: Float, A: Float, N: Size, R: Reduction<F, A, N>>(
                 );
                 R::load(&mut own, 0usize, value, plane, single);
             }
-            R::value(&own, 0usize, single, math)
+            R::value(&own, 0usize, rule)
         }
     }
 }

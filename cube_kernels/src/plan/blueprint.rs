@@ -4,7 +4,7 @@ use super::schedule::Schedule;
 use crate::{
     math::{Math, Precision},
     program::{InnerProduct, Space, WeightedSum},
-    reduction::{Accumulation, ReductionKind, Spec},
+    reduction::{Accumulation, ReductionKind, Rule, Spec},
 };
 
 /// Everything about a kernel that is fixed when it is compiled, beside its program.
@@ -48,6 +48,14 @@ impl Blueprint {
     /// The sums over columns of a kernel that computes them by matrix instructions.
     pub(crate) fn weighted(&self) -> WeightedProduct {
         self.schedule.weighted().expect("it is planned")
+    }
+
+    /// What the states of the reduction `spec`, which is this one or a part of it, are told at compile time.
+    pub(crate) fn rule(&self, spec: Spec) -> Rule {
+        Rule {
+            spec,
+            math: self.math,
+        }
     }
 
     /// The part of the reduction that units do by themselves, without the sums that matrix instructions compute.

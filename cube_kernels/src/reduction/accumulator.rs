@@ -5,7 +5,7 @@ use cubecl::prelude::*;
 use super::Spec;
 use crate::math::{Math, any};
 
-/// How values are taken in: the reduction, and how functions are computed.
+/// What a state is told at compile time: the reduction, and how functions are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rule {
     pub spec: Spec,
@@ -35,6 +35,11 @@ impl<'a> Consecutive<'a> {
         } else {
             column
         }
+    }
+
+    /// The same for a `c` that is known when the kernel is built.
+    pub fn known_index(&self, #[comptime] c: usize, #[comptime] spec: Spec) -> u32 {
+        self.index(comptime!(c as u32).runtime(), spec)
     }
 }
 
@@ -195,7 +200,7 @@ pub(crate) use no_indices;
 #[cube]
 pub trait KeepsValues<F: Float, A: Float, N: Size>: Accumulator<F, A, N> {
     /// Called after each block of columns.
-    fn end_block(state: &mut Self::State, #[comptime] spec: Spec, #[comptime] math: Math);
+    fn end_block(state: &mut Self::State, #[comptime] rule: Rule);
 
     /// Value `at` of `plane` of the partial result.
     fn save(
@@ -215,12 +220,7 @@ pub trait KeepsValues<F: Float, A: Float, N: Size>: Accumulator<F, A, N> {
     );
 
     /// Value `at` of the result.
-    fn value(
-        state: &Self::State,
-        at: usize,
-        #[comptime] spec: Spec,
-        #[comptime] math: Math,
-    ) -> Vector<A, N>;
+    fn value(state: &Self::State, at: usize, #[comptime] rule: Rule) -> Vector<A, N>;
 }
 
 /// Implements [`KeepsValues`] for an accumulator that keeps its values in an array of its state. This array is both the
@@ -231,8 +231,7 @@ macro_rules! values_are_kept {
         impl<F: Float, A: Float, N: Size> crate::reduction::KeepsValues<F, A, N> for $name {
             fn end_block(
                 _state: &mut <$name as crate::reduction::Accumulator<F, A, N>>::State,
-                #[comptime] _spec: Spec,
-                #[comptime] _math: Math,
+                #[comptime] _rule: Rule,
             ) {
             }
 
@@ -258,8 +257,7 @@ macro_rules! values_are_kept {
             fn value(
                 state: &<$name as crate::reduction::Accumulator<F, A, N>>::State,
                 at: usize,
-                #[comptime] _spec: Spec,
-                #[comptime] _math: Math,
+                #[comptime] _rule: Rule,
             ) -> Vector<A, N> {
                 Vector::cast_from(state.$($values).+[at])
             }
@@ -275,7 +273,7 @@ pub trait FollowsColumns<F: Float, A: Float, N: Size>: Accumulator<F, A, N> {
     fn go_on(state: &mut Self::State, begin: u32);
 
     /// Takes in what the state has put off. Called after the last column, before the state is read or merged.
-    fn end_columns(state: &mut Self::State, #[comptime] spec: Spec, #[comptime] math: Math);
+    fn end_columns(state: &mut Self::State, #[comptime] rule: Rule);
 }
 
 /// Implements [`FollowsColumns`] for an accumulator that does not count columns and puts nothing off.
@@ -291,8 +289,7 @@ macro_rules! columns_are_not_counted {
 
             fn end_columns(
                 _state: &mut <$name as crate::reduction::Accumulator<F, A, N>>::State,
-                #[comptime] _spec: Spec,
-                #[comptime] _math: Math,
+                #[comptime] _rule: Rule,
             ) {
             }
         }
@@ -306,16 +303,10 @@ pub trait Reduction<F: Float, A: Float, N: Size>:
     GivesWeights<F, A, N> + GivesIndices<F, A, N> + KeepsValues<F, A, N> + FollowsColumns<F, A, N>
 {
     /// The state before the first column, which is `begin`. Infinity is an argument, as WGSL has no constant for it.
-    fn init(begin: u32, infinity: F, #[comptime] spec: Spec, #[comptime] math: Math)
-    -> Self::State;
+    fn init(begin: u32, infinity: F, #[comptime] rule: Rule) -> Self::State;
 
     /// Takes in the partial result of later columns.
-    fn merge(
-        state: &mut Self::State,
-        later: &Self::State,
-        #[comptime] spec: Spec,
-        #[comptime] math: Math,
-    );
+    fn merge(state: &mut Self::State, later: &Self::State, #[comptime] rule: Rule);
 }
 
 /// Whether any of `q` values may be less than `bound` in any lane, or equal to it if columns are unordered. On some

@@ -58,10 +58,7 @@ pub(super) mod kernel {
         super::{Spec, accumulator::*},
         Count,
     };
-    use crate::{
-        math::{Math, constant_vector},
-        program::UNROLL,
-    };
+    use crate::{math::constant_vector, program::UNROLL};
 
     /// The counts so far.
     #[derive(CubeType)]
@@ -99,8 +96,7 @@ pub(super) mod kernel {
 
     #[cube]
     impl<F: Float, A: Float, N: Size> KeepsValues<F, A, N> for Count {
-        fn end_block(_state: &mut CountState<N>, #[comptime] _spec: Spec, #[comptime] _math: Math) {
-        }
+        fn end_block(_state: &mut CountState<N>, #[comptime] _rule: Rule) {}
 
         fn save(
             _state: &CountState<N>,
@@ -120,12 +116,7 @@ pub(super) mod kernel {
         ) {
         }
 
-        fn value(
-            state: &CountState<N>,
-            at: usize,
-            #[comptime] _spec: Spec,
-            #[comptime] _math: Math,
-        ) -> Vector<A, N> {
+        fn value(state: &CountState<N>, at: usize, #[comptime] _rule: Rule) -> Vector<A, N> {
             Vector::cast_from(state.counts[at])
         }
     }
@@ -134,13 +125,8 @@ pub(super) mod kernel {
 
     #[cube]
     impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Count {
-        fn init(
-            _begin: u32,
-            _infinity: F,
-            #[comptime] spec: Spec,
-            #[comptime] _math: Math,
-        ) -> CountState<N> {
-            let dim = comptime!(spec.dim);
+        fn init(_begin: u32, _infinity: F, #[comptime] rule: Rule) -> CountState<N> {
+            let dim = comptime!(rule.spec.dim);
             let mut state = CountState::<N> {
                 counts: Array::new(dim),
             };
@@ -151,13 +137,8 @@ pub(super) mod kernel {
             state
         }
 
-        fn merge(
-            state: &mut CountState<N>,
-            later: &CountState<N>,
-            #[comptime] spec: Spec,
-            #[comptime] _math: Math,
-        ) {
-            for k in 0..spec.dim {
+        fn merge(state: &mut CountState<N>, later: &CountState<N>, #[comptime] rule: Rule) {
+            for k in 0..rule.spec.dim {
                 state.counts[k] += later.counts[k];
             }
         }

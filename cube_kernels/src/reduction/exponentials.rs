@@ -26,6 +26,18 @@ pub struct ExpState<F: Float, A: Float, N: Size> {
     pub sums: RunningSums<F, A, N>,
 }
 
+/// A score, and the sums that are relative to its maximum.
+#[derive(CubeType)]
+pub struct Score {
+    /// The number of the score.
+    pub k: usize,
+    /// The first of the sums.
+    pub start: usize,
+    /// How many sums there are.
+    #[cube(comptime)]
+    pub sums: usize,
+}
+
 /// Room for the columns that are evaluated together.
 pub const COLUMNS: usize = LOOP_COLUMNS;
 
@@ -152,21 +164,19 @@ impl<F: Float, A: Float, N: Size> ExpState<F, A, N> {
         state
     }
 
-    /// Takes in the values of score `k` for `q` columns. If the maximum grows, the sums that are relative to it,
-    /// `sums` of them from `start` on, are scaled down.
+    /// Takes in the values of a score for several columns. If the maximum grows, the sums that are relative to it are
+    /// scaled down.
     pub fn take_scores(
         &mut self,
-        k: usize,
+        score: &Score,
         values: &Sequence<Vector<F, N>>,
-        start: usize,
-        #[comptime] sums: usize,
-        #[comptime] q: usize,
         #[comptime] math: Math,
     ) {
+        let q = values.len();
         if comptime!(math.binary()) {
-            self.take_binary_scores(k, values, start, sums, q, math);
+            self.take_binary_scores(score, values, math);
         } else {
-            let old = self.maximum[k];
+            let old = self.maximum[score.k];
             let mut new = old;
             #[unroll]
             for c in 0..q {
@@ -174,12 +184,13 @@ impl<F: Float, A: Float, N: Size> ExpState<F, A, N> {
                 new = select_many(value.greater_than(&new), value, new);
             }
             if any::<N>(new.greater_than(&old)) {
-                self.raise(k, new, start, sums, math);
+                self.raise(score, new, math);
             }
-            let maximum = self.maximum[k];
+            let maximum = self.maximum[score.k];
             #[unroll]
             for c in 0..q {
-                self.exps[k * COLUMNS + c] = math::exp::<F, N>(*values.index(c) - maximum, math);
+                self.exps[score.k * COLUMNS + c] =
+                    math::exp::<F, N>(*values.index(c) - maximum, math);
             }
         }
     }
@@ -188,37 +199,35 @@ impl<F: Float, A: Float, N: Size> ExpState<F, A, N> {
     /// scores above a maximum do not harm the sums.
     pub fn take_binary_scores(
         &mut self,
-        k: usize,
+        score: &Score,
         values: &Sequence<Vector<F, N>>,
-        start: usize,
-        #[comptime] sums: usize,
-        #[comptime] q: usize,
         #[comptime] math: Math,
     ) {
+        let q = values.len();
         let mut exponents = Array::<Vector<F, N>>::new(q);
-        let (a, b) = (self.a[k], self.b[k]);
+        let (a, b) = (self.a[score.k], self.b[score.k]);
         #[unroll]
         for c in 0..q {
             exponents[c] = fma(*values.index(c), a, -b);
         }
         if beyond::<F, N>(&exponents, q, math) {
-            let mut new = self.maximum[k];
+            let mut new = self.maximum[score.k];
             #[unroll]
             for c in 0..q {
                 let value = *values.index(c);
                 new = select_many(value.greater_than(&new), value, new);
             }
-            self.raise(k, new, start, sums, math);
-            let (a, b) = (self.a[k], self.b[k]);
+            self.raise(score, new, math);
+            let (a, b) = (self.a[score.k], self.b[score.k]);
             #[unroll]
             for c in 0..q {
                 let exponent = fma(*values.index(c), a, -b);
-                self.exps[k * COLUMNS + c] = math::exp2::<F, N>(exponent, math);
+                self.exps[score.k * COLUMNS + c] = math::exp2::<F, N>(exponent, math);
             }
         } else {
             #[unroll]
             for c in 0..q {
-                self.exps[k * COLUMNS + c] = math::exp2_below::<F, N>(exponents[c], math);
+                self.exps[score.k * COLUMNS + c] = math::exp2_below::<F, N>(exponents[c], math);
             }
         }
     }
@@ -229,61 +238,66 @@ impl<F: Float, A: Float, N: Size> ExpState<F, A, N> {
         self.b[k] = base.b;
     }
 
-    /// Raises the maximum of score `k` to `new`, and makes the sums of the current block relative to it.
-    pub fn raise(
-        &mut self,
-        k: usize,
-        new: Vector<F, N>,
-        start: usize,
-        #[comptime] sums: usize,
-        #[comptime] math: Math,
-    ) {
+    /// Raises the maximum of a score to `new`, and makes the sums of the current block relative to it.
+    pub fn raise(&mut self, score: &Score, new: Vector<F, N>, #[comptime] math: Math) {
+        let sums = comptime!(score.sums);
         let most = Vector::new(F::max_value());
         let new = select_many(new.greater_than(&most), most, new);
-        let factor = factor::<F, N>(self.maximum[k], new, math);
+        let factor = factor::<F, N>(self.maximum[score.k], new, math);
         #[unroll(sums <= UNROLL)]
         for s in 0..sums {
-            self.sums.scale_block(start + s, factor);
+            self.sums.scale_block(score.start + s, factor);
         }
-        self.maximum[k] = new;
+        self.maximum[score.k] = new;
         if comptime!(math.binary()) {
-            self.set_base(k);
+            self.set_base(score.k);
         }
     }
 
-    /// Makes the sums of the ended blocks relative to the present maximum of score `k`, as those of the current block
+    /// Makes the sums of the ended blocks relative to the present maximum of a score, as those of the current block
     /// are.
-    pub fn rebase(
-        &mut self,
-        k: usize,
-        start: usize,
-        #[comptime] sums: usize,
-        #[comptime] math: Math,
-    ) {
-        let factor = factor::<F, N>(self.before[k], self.maximum[k], math);
+    pub fn rebase(&mut self, score: &Score, #[comptime] math: Math) {
+        let sums = comptime!(score.sums);
+        let factor = factor::<F, N>(self.before[score.k], self.maximum[score.k], math);
         #[unroll(sums <= UNROLL)]
         for s in 0..sums {
             self.sums
-                .scale_total(start + s, Vector::<A, N>::cast_from(factor));
+                .scale_total(score.start + s, Vector::<A, N>::cast_from(factor));
         }
-        self.before[k] = self.maximum[k];
+        self.before[score.k] = self.maximum[score.k];
     }
 
-    /// Takes in the maximum of score `k` of later columns. Returns the factor by which the sums of these columns are
-    /// to be multiplied.
+    /// Takes in the maximum of a score of later columns. Returns the factor by which the sums of these columns are to
+    /// be multiplied.
     pub fn merge_maximum(
         &mut self,
-        k: usize,
+        score: &Score,
         later: Vector<F, N>,
-        start: usize,
-        #[comptime] sums: usize,
         #[comptime] math: Math,
     ) -> Vector<A, N> {
-        let old = self.maximum[k];
+        let old = self.maximum[score.k];
         let new = select_many(later.greater_than(&old), later, old);
-        self.maximum[k] = new;
-        self.rebase(k, start, sums, math);
+        self.maximum[score.k] = new;
+        self.rebase(score, math);
         Vector::<A, N>::cast_from(factor::<F, N>(later, new, math))
+    }
+
+    /// Value `at` of a partial result: of the maxima if `plane` is 0, otherwise of the sums.
+    pub fn saved(&self, at: usize, #[comptime] plane: usize) -> Vector<A, N> {
+        if comptime!(plane == 0) {
+            Vector::cast_from(self.maximum[at])
+        } else {
+            self.sums.total(at)
+        }
+    }
+
+    /// Sets value `at` of a partial result, of the same planes.
+    pub fn set_saved(&mut self, at: usize, value: Vector<A, N>, #[comptime] plane: usize) {
+        if comptime!(plane == 0) {
+            self.maximum[at] = Vector::cast_from(value);
+        } else {
+            self.sums.set_total(at, value);
+        }
     }
 }
 

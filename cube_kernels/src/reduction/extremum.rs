@@ -62,7 +62,7 @@ pub(super) mod kernel {
         super::{NO_INDEX, ReductionKind, Spec, accumulator::*},
         Extremum,
     };
-    use crate::{math::Math, program::UNROLL};
+    use crate::program::UNROLL;
 
     /// The best values so far and, if indices are wanted, their columns.
     #[derive(CubeType)]
@@ -198,8 +198,7 @@ pub(super) mod kernel {
             if any_may_be_better::<F, N>(values, state.best[index], q, rule) {
                 #[unroll]
                 for c in 0..q {
-                    let column = columns.index(comptime!(c as u32).runtime(), spec);
-                    let column = Vector::<u32, N>::new(column);
+                    let column = Vector::<u32, N>::new(columns.known_index(c, spec));
                     take::<F, N>(state, index, *values.index(c), column, spec);
                 }
             }
@@ -218,12 +217,8 @@ pub(super) mod kernel {
 
     #[cube]
     impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Extremum {
-        fn init(
-            begin: u32,
-            infinity: F,
-            #[comptime] spec: Spec,
-            #[comptime] _math: Math,
-        ) -> ExtremumState<F, N> {
+        fn init(begin: u32, infinity: F, #[comptime] rule: Rule) -> ExtremumState<F, N> {
+            let spec = comptime!(rule.spec);
             let dim = comptime!(spec.dim);
             let mut state = ExtremumState::<F, N> {
                 best: Array::new(dim),
@@ -252,9 +247,9 @@ pub(super) mod kernel {
         fn merge(
             state: &mut ExtremumState<F, N>,
             later: &ExtremumState<F, N>,
-            #[comptime] spec: Spec,
-            #[comptime] _math: Math,
+            #[comptime] rule: Rule,
         ) {
+            let spec = comptime!(rule.spec);
             for k in 0..spec.dim {
                 let index = if comptime!(spec.wanted.indices) {
                     // The state that partial results are merged into starts without an index. It takes the one of the

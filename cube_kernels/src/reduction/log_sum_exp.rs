@@ -208,14 +208,11 @@ pub(super) mod kernel {
         super::{
             Spec,
             accumulator::*,
-            exponentials::{COLUMNS, ExpState, base, weights_are_exponentials},
+            exponentials::{COLUMNS, ExpState, Score, base, weights_are_exponentials},
         },
         LogSumExp, ReductionKind,
     };
-    use crate::{
-        math::{Math, constant_vector},
-        program::UNROLL,
-    };
+    use crate::{math::constant_vector, program::UNROLL};
 
     fn scores(spec: &Spec) -> usize {
         match spec.kind {
@@ -248,7 +245,12 @@ pub(super) mod kernel {
             let weights = comptime!(spec.dim - scores);
             if comptime!(first < scores) {
                 let each = comptime!(sums_each(&spec));
-                state.take_scores(index, values, index * each, each, q, math);
+                let score = Score {
+                    k: index,
+                    start: index * each,
+                    sums: each,
+                };
+                state.take_scores(&score, values, math);
                 if comptime!(weights == 0) {
                     #[unroll]
                     for c in 0..q {
@@ -290,16 +292,18 @@ pub(super) mod kernel {
 
     #[cube]
     impl<F: Float, A: Float, N: Size> KeepsValues<F, A, N> for LogSumExp {
-        fn end_block(
-            state: &mut ExpState<F, A, N>,
-            #[comptime] spec: Spec,
-            #[comptime] math: Math,
-        ) {
+        fn end_block(state: &mut ExpState<F, A, N>, #[comptime] rule: Rule) {
+            let spec = comptime!(rule.spec);
             let scores = comptime!(scores(&spec));
             let each = comptime!(sums_each(&spec));
             #[unroll(scores <= UNROLL)]
             for k in 0..scores {
-                state.rebase(k, k * each, each, math);
+                let score = Score {
+                    k,
+                    start: k * each,
+                    sums: each,
+                };
+                state.rebase(&score, comptime!(rule.math));
             }
             state.sums.end_block(comptime!(spec.width()));
         }
@@ -310,11 +314,7 @@ pub(super) mod kernel {
             #[comptime] plane: usize,
             #[comptime] _spec: Spec,
         ) -> Vector<A, N> {
-            if comptime!(plane == 0) {
-                Vector::cast_from(state.maximum[at])
-            } else {
-                state.sums.total(at)
-            }
+            state.saved(at, plane)
         }
 
         fn load(
@@ -324,26 +324,18 @@ pub(super) mod kernel {
             #[comptime] plane: usize,
             #[comptime] _spec: Spec,
         ) {
-            if comptime!(plane == 0) {
-                state.maximum[at] = Vector::cast_from(value);
-            } else {
-                state.sums.set_total(at, value);
-            }
+            state.set_saved(at, value, plane);
         }
 
-        fn value(
-            state: &ExpState<F, A, N>,
-            at: usize,
-            #[comptime] spec: Spec,
-            #[comptime] math: Math,
-        ) -> Vector<A, N> {
+        fn value(state: &ExpState<F, A, N>, at: usize, #[comptime] rule: Rule) -> Vector<A, N> {
+            let spec = comptime!(rule.spec);
             let k = if comptime!(scores(&spec) == 1) {
                 0usize.runtime()
             } else {
                 at
             };
             let rest = state.sums.total(at).ln();
-            if comptime!(math.binary()) {
+            if comptime!(rule.math.binary()) {
                 let base = base::<F, N>(state.maximum[k]);
                 let b = Vector::<A, N>::cast_from(base.b);
                 // With small scores, `b` is the maximum times log2(e), so that it is multiplied by ln(2). With large
@@ -365,35 +357,31 @@ pub(super) mod kernel {
 
     #[cube]
     impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for LogSumExp {
-        fn init(
-            _begin: u32,
-            infinity: F,
-            #[comptime] spec: Spec,
-            #[comptime] math: Math,
-        ) -> ExpState<F, A, N> {
+        fn init(_begin: u32, infinity: F, #[comptime] rule: Rule) -> ExpState<F, A, N> {
+            let spec = comptime!(rule.spec);
             ExpState::<F, A, N>::new(
                 infinity,
                 comptime!(scores(&spec)),
                 comptime!(spec.width()),
-                math,
+                comptime!(rule.math),
             )
         }
 
-        fn merge(
-            state: &mut ExpState<F, A, N>,
-            later: &ExpState<F, A, N>,
-            #[comptime] spec: Spec,
-            #[comptime] math: Math,
-        ) {
+        fn merge(state: &mut ExpState<F, A, N>, later: &ExpState<F, A, N>, #[comptime] rule: Rule) {
+            let spec = comptime!(rule.spec);
             let each = comptime!(sums_each(&spec));
             let scores = comptime!(scores(&spec));
             for k in 0..scores {
-                let start = k * each;
-                let factor = state.merge_maximum(k, later.maximum[k], start, each, math);
+                let score = Score {
+                    k,
+                    start: k * each,
+                    sums: each,
+                };
+                let factor = state.merge_maximum(&score, later.maximum[k], comptime!(rule.math));
                 for s in 0..each {
                     state
                         .sums
-                        .add_total(start + s, later.sums.total(start + s) * factor);
+                        .add_total(score.start + s, later.sums.total(score.start + s) * factor);
                 }
             }
             state.sums.end_part(comptime!(spec.width()));

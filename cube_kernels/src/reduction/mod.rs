@@ -64,10 +64,11 @@ pub(crate) const NO_INDEX: u32 = u32::MAX;
 
 /// Hands the list of all reductions to the macro `$then`. A row has the documentation of the kind, the kind with its
 /// parameters, the value of the type that implements `Family`, made from these parameters, and example kinds for
-/// tests.
+/// tests. If there is a second argument, it precedes the list.
 macro_rules! for_each_reduction {
-    ($then:ident) => {
-        $then! {
+    ($($then:ident)::+ $(, $first:ident)?) => {
+        $($then)::+! {
+            $($first:)?
             /// The sum of each component.
             Sum(accumulation: Accumulation) => Sum { accumulation };
                 [Sum(Accumulation::Blocks), Sum(Accumulation::Kahan), Sum(Accumulation::Double)],
@@ -155,6 +156,30 @@ macro_rules! define_kinds {
 }
 
 for_each_reduction!(define_kinds);
+
+/// Hands only the names of the reductions to the macro `$then`, each with the type that implements `Family`, such as
+/// `Minimum => Extremum`.
+#[cfg(feature = "cubecl")]
+macro_rules! for_each_family {
+    ($then:ident) => {
+        $crate::reduction::for_each_reduction!($crate::reduction::only_families, $then);
+    };
+}
+#[cfg(feature = "cubecl")]
+pub(crate) use for_each_family;
+
+#[cfg(feature = "cubecl")]
+macro_rules! only_families {
+    ($then:ident: $(
+        $(#[$doc:meta])*
+        $kind:ident $(($field:ident: $type:ty))? $({ $(#[$note:meta])* $name:ident: $own:ty })?
+            => $family:ident $value:tt; $examples:tt,
+    )*) => {
+        $then! { $($kind => $family,)* }
+    };
+}
+#[cfg(feature = "cubecl")]
+pub(crate) use only_families;
 
 impl ReductionKind {
     /// Whether values are computed from maxima and from sums of exponentials relative to these. Such a state can be

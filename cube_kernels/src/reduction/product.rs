@@ -58,10 +58,7 @@ pub(super) mod kernel {
         super::{Spec, accumulator::*},
         Product,
     };
-    use crate::{
-        math::{Math, constant_vector},
-        program::UNROLL,
-    };
+    use crate::{math::constant_vector, program::UNROLL};
 
     /// The running products.
     #[derive(CubeType)]
@@ -101,13 +98,8 @@ pub(super) mod kernel {
 
     #[cube]
     impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Product {
-        fn init(
-            _begin: u32,
-            _infinity: F,
-            #[comptime] spec: Spec,
-            #[comptime] _math: Math,
-        ) -> ProductState<A, N> {
-            let dim = comptime!(spec.dim);
+        fn init(_begin: u32, _infinity: F, #[comptime] rule: Rule) -> ProductState<A, N> {
+            let dim = comptime!(rule.spec.dim);
             let mut state = ProductState::<A, N> {
                 product: Array::new(dim),
             };
@@ -121,10 +113,9 @@ pub(super) mod kernel {
         fn merge(
             state: &mut ProductState<A, N>,
             later: &ProductState<A, N>,
-            #[comptime] spec: Spec,
-            #[comptime] _math: Math,
+            #[comptime] rule: Rule,
         ) {
-            for k in 0..spec.dim {
+            for k in 0..rule.spec.dim {
                 state.product[k] *= later.product[k];
             }
         }

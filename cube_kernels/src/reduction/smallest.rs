@@ -105,7 +105,7 @@ pub(super) mod kernel {
             accumulator::{any_may_be_less, *},
         },
         Smallest,
-        lists::{Lists, insert, insert_columns},
+        lists::Lists,
         waiting::{Waiting, waits},
     };
     use crate::math::Math;
@@ -153,12 +153,12 @@ pub(super) mod kernel {
                 #[comptime]
                 match &mut state.waiting {
                     ComptimeOption::None => {
-                        insert_columns::<F, N>(&mut state.lists, index, columns, values, rule)
+                        state.lists.insert_columns(index, columns, values, rule)
                     }
                     ComptimeOption::Some(waiting) => {
                         #[unroll]
                         for c in 0..q {
-                            let column = columns.index(comptime!(c as u32).runtime(), spec);
+                            let column = columns.known_index(c, spec);
                             waiting.add(index, *values.index(c), column, last, spec);
                         }
                         waiting.make_room(&mut state.lists, index, spec, comptime!(rule.math));
@@ -180,11 +180,9 @@ pub(super) mod kernel {
     impl<F: Float, A: Float, N: Size> FollowsColumns<F, A, N> for Smallest {
         fn go_on(_state: &mut SmallestState<F, N>, _begin: u32) {}
 
-        fn end_columns(
-            state: &mut SmallestState<F, N>,
-            #[comptime] spec: Spec,
-            #[comptime] math: Math,
-        ) {
+        fn end_columns(state: &mut SmallestState<F, N>, #[comptime] rule: Rule) {
+            let spec = comptime!(rule.spec);
+            let math = comptime!(rule.math);
             #[comptime]
             match &mut state.waiting {
                 ComptimeOption::None => {}
@@ -200,29 +198,23 @@ pub(super) mod kernel {
 
     #[cube]
     impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Smallest {
-        fn init(
-            _begin: u32,
-            infinity: F,
-            #[comptime] spec: Spec,
-            #[comptime] math: Math,
-        ) -> SmallestState<F, N> {
-            SmallestState::<F, N>::new(infinity, spec, math)
+        fn init(_begin: u32, infinity: F, #[comptime] rule: Rule) -> SmallestState<F, N> {
+            SmallestState::<F, N>::new(infinity, comptime!(rule.spec), comptime!(rule.math))
         }
 
         fn merge(
             state: &mut SmallestState<F, N>,
             later: &SmallestState<F, N>,
-            #[comptime] spec: Spec,
-            #[comptime] math: Math,
+            #[comptime] rule: Rule,
         ) {
+            let spec = comptime!(rule.spec);
             for at in 0..spec.entries() {
-                insert::<F, N>(
-                    &mut state.lists,
+                state.lists.insert(
                     at % spec.dim,
                     later.lists.values[at],
                     later.lists.indices[at],
                     spec,
-                    math,
+                    comptime!(rule.math),
                 );
             }
         }

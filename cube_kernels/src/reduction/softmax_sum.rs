@@ -109,11 +109,11 @@ pub(super) mod kernel {
         super::{
             Spec,
             accumulator::*,
-            exponentials::{ExpState, weights_are_exponentials},
+            exponentials::{ExpState, Score, weights_are_exponentials},
         },
         SoftmaxSum,
     };
-    use crate::{math::Math, program::UNROLL};
+    use crate::program::UNROLL;
 
     #[cube]
     impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for SoftmaxSum {
@@ -129,11 +129,14 @@ pub(super) mod kernel {
             #[comptime] rule: Rule,
         ) {
             let spec = comptime!(rule.spec);
-            let math = comptime!(rule.math);
             let q = values.len();
             if comptime!(first == 0) {
-                let sums = comptime!(spec.dim);
-                state.take_scores(0usize, values, 0usize, sums, q, math);
+                let score = Score {
+                    k: 0usize.runtime(),
+                    start: 0usize.runtime(),
+                    sums: comptime!(spec.dim),
+                };
+                state.take_scores(&score, values, comptime!(rule.math));
                 #[unroll]
                 for c in 0..q {
                     let exp = state.exps[c];
@@ -157,13 +160,15 @@ pub(super) mod kernel {
 
     #[cube]
     impl<F: Float, A: Float, N: Size> KeepsValues<F, A, N> for SoftmaxSum {
-        fn end_block(
-            state: &mut ExpState<F, A, N>,
-            #[comptime] spec: Spec,
-            #[comptime] math: Math,
-        ) {
-            state.rebase(0usize, 0usize, comptime!(spec.dim), math);
-            state.sums.end_block(comptime!(spec.dim));
+        fn end_block(state: &mut ExpState<F, A, N>, #[comptime] rule: Rule) {
+            let sums = comptime!(rule.spec.dim);
+            let score = Score {
+                k: 0usize.runtime(),
+                start: 0usize.runtime(),
+                sums,
+            };
+            state.rebase(&score, comptime!(rule.math));
+            state.sums.end_block(sums);
         }
 
         fn save(
@@ -172,12 +177,10 @@ pub(super) mod kernel {
             #[comptime] plane: usize,
             #[comptime] spec: Spec,
         ) -> Vector<A, N> {
-            if comptime!(plane == 0) {
-                Vector::cast_from(state.maximum[at])
-            } else if comptime!(plane == 1) {
-                state.sums.total(comptime!(spec.dim - 1))
+            if comptime!(plane == 1) {
+                state.saved(comptime!(spec.dim - 1), plane)
             } else {
-                state.sums.total(at)
+                state.saved(at, plane)
             }
         }
 
@@ -188,22 +191,15 @@ pub(super) mod kernel {
             #[comptime] plane: usize,
             #[comptime] spec: Spec,
         ) {
-            if comptime!(plane == 0) {
-                state.maximum[at] = Vector::cast_from(value);
-            } else if comptime!(plane == 1) {
-                state.sums.set_total(comptime!(spec.dim - 1), value);
+            if comptime!(plane == 1) {
+                state.set_saved(comptime!(spec.dim - 1), value, plane);
             } else {
-                state.sums.set_total(at, value);
+                state.set_saved(at, value, plane);
             }
         }
 
-        fn value(
-            state: &ExpState<F, A, N>,
-            at: usize,
-            #[comptime] spec: Spec,
-            #[comptime] _math: Math,
-        ) -> Vector<A, N> {
-            state.sums.total(at) / state.sums.total(comptime!(spec.dim - 1))
+        fn value(state: &ExpState<F, A, N>, at: usize, #[comptime] rule: Rule) -> Vector<A, N> {
+            state.sums.total(at) / state.sums.total(comptime!(rule.spec.dim - 1))
         }
     }
 
@@ -211,23 +207,19 @@ pub(super) mod kernel {
 
     #[cube]
     impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for SoftmaxSum {
-        fn init(
-            _begin: u32,
-            infinity: F,
-            #[comptime] spec: Spec,
-            #[comptime] math: Math,
-        ) -> ExpState<F, A, N> {
-            ExpState::<F, A, N>::new(infinity, 1usize, comptime!(spec.dim), math)
+        fn init(_begin: u32, infinity: F, #[comptime] rule: Rule) -> ExpState<F, A, N> {
+            let sums = comptime!(rule.spec.dim);
+            ExpState::<F, A, N>::new(infinity, 1usize, sums, comptime!(rule.math))
         }
 
-        fn merge(
-            state: &mut ExpState<F, A, N>,
-            later: &ExpState<F, A, N>,
-            #[comptime] spec: Spec,
-            #[comptime] math: Math,
-        ) {
-            let sums = comptime!(spec.dim);
-            let factor = state.merge_maximum(0usize, later.maximum[0], 0usize, sums, math);
+        fn merge(state: &mut ExpState<F, A, N>, later: &ExpState<F, A, N>, #[comptime] rule: Rule) {
+            let sums = comptime!(rule.spec.dim);
+            let score = Score {
+                k: 0usize.runtime(),
+                start: 0usize.runtime(),
+                sums,
+            };
+            let factor = state.merge_maximum(&score, later.maximum[0], comptime!(rule.math));
             #[unroll(sums <= UNROLL)]
             for s in 0..sums {
                 state.sums.add_total(s, later.sums.total(s) * factor);

@@ -68,7 +68,7 @@ pub(super) mod kernel {
         super::{ReductionKind, Spec, accumulator::*, running::RunningSums},
         Accumulation, Sum,
     };
-    use crate::{math::Math, program::UNROLL};
+    use crate::program::UNROLL;
 
     fn compensated(spec: &Spec) -> bool {
         spec.kind == ReductionKind::Sum(Accumulation::Kahan)
@@ -131,11 +131,8 @@ pub(super) mod kernel {
 
     #[cube]
     impl<F: Float, A: Float, N: Size> KeepsValues<F, A, N> for Sum {
-        fn end_block(
-            state: &mut RunningSums<F, A, N>,
-            #[comptime] spec: Spec,
-            #[comptime] _math: Math,
-        ) {
+        fn end_block(state: &mut RunningSums<F, A, N>, #[comptime] rule: Rule) {
+            let spec = comptime!(rule.spec);
             if comptime!(!compensated(&spec)) {
                 state.end_block(comptime!(spec.dim));
             }
@@ -168,13 +165,8 @@ pub(super) mod kernel {
             }
         }
 
-        fn value(
-            state: &RunningSums<F, A, N>,
-            at: usize,
-            #[comptime] spec: Spec,
-            #[comptime] _math: Math,
-        ) -> Vector<A, N> {
-            <Sum as KeepsValues<F, A, N>>::save(state, at, 0usize, spec)
+        fn value(state: &RunningSums<F, A, N>, at: usize, #[comptime] rule: Rule) -> Vector<A, N> {
+            <Sum as KeepsValues<F, A, N>>::save(state, at, 0usize, comptime!(rule.spec))
         }
     }
 
@@ -182,21 +174,17 @@ pub(super) mod kernel {
 
     #[cube]
     impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Sum {
-        fn init(
-            _begin: u32,
-            infinity: F,
-            #[comptime] spec: Spec,
-            #[comptime] math: Math,
-        ) -> RunningSums<F, A, N> {
-            RunningSums::<F, A, N>::new(infinity, comptime!(spec.dim), math)
+        fn init(_begin: u32, infinity: F, #[comptime] rule: Rule) -> RunningSums<F, A, N> {
+            RunningSums::<F, A, N>::new(infinity, comptime!(rule.spec.dim), comptime!(rule.math))
         }
 
         fn merge(
             state: &mut RunningSums<F, A, N>,
             later: &RunningSums<F, A, N>,
-            #[comptime] spec: Spec,
-            #[comptime] math: Math,
+            #[comptime] rule: Rule,
         ) {
+            let spec = comptime!(rule.spec);
+            let math = comptime!(rule.math);
             #[unroll(spec.dim <= UNROLL)]
             for k in 0..spec.dim {
                 if comptime!(compensated(&spec)) {

@@ -106,7 +106,7 @@ pub(super) mod kernel {
         Variance,
     };
     use crate::{
-        math::{Math, all, constant_vector},
+        math::{all, constant_vector},
         program::UNROLL,
     };
 
@@ -277,12 +277,8 @@ pub(super) mod kernel {
 
     #[cube]
     impl<F: Float, A: Float, N: Size> KeepsValues<F, A, N> for Variance {
-        fn end_block(
-            state: &mut VarianceState<F, N>,
-            #[comptime] spec: Spec,
-            #[comptime] _math: Math,
-        ) {
-            let dim = comptime!(spec.dim);
+        fn end_block(state: &mut VarianceState<F, N>, #[comptime] rule: Rule) {
+            let dim = comptime!(rule.spec.dim);
             state.block.count[0] = F::cast_from(state.end[0] - state.begin[0]);
             state.middle.take(&state.block, dim);
             state.block.clear(dim);
@@ -325,12 +321,8 @@ pub(super) mod kernel {
             }
         }
 
-        fn value(
-            state: &VarianceState<F, N>,
-            at: usize,
-            #[comptime] spec: Spec,
-            #[comptime] _math: Math,
-        ) -> Vector<A, N> {
+        fn value(state: &VarianceState<F, N>, at: usize, #[comptime] rule: Rule) -> Vector<A, N> {
+            let spec = comptime!(rule.spec);
             let dim = comptime!(spec.dim);
             let moment = state.total.with(&state.middle, at % dim);
             let count = state.total.count[0] + state.middle.count[0];
@@ -351,23 +343,13 @@ pub(super) mod kernel {
             state.end[0] = begin;
         }
 
-        fn end_columns(
-            _state: &mut VarianceState<F, N>,
-            #[comptime] _spec: Spec,
-            #[comptime] _math: Math,
-        ) {
-        }
+        fn end_columns(_state: &mut VarianceState<F, N>, #[comptime] _rule: Rule) {}
     }
 
     #[cube]
     impl<F: Float, A: Float, N: Size> Reduction<F, A, N> for Variance {
-        fn init(
-            begin: u32,
-            _infinity: F,
-            #[comptime] spec: Spec,
-            #[comptime] _math: Math,
-        ) -> VarianceState<F, N> {
-            let dim = comptime!(spec.dim);
+        fn init(begin: u32, _infinity: F, #[comptime] rule: Rule) -> VarianceState<F, N> {
+            let dim = comptime!(rule.spec.dim);
             let mut state = VarianceState::<F, N> {
                 block: Moments::<F, N>::new(dim),
                 middle: Moments::<F, N>::new(dim),
@@ -385,10 +367,9 @@ pub(super) mod kernel {
         fn merge(
             state: &mut VarianceState<F, N>,
             later: &VarianceState<F, N>,
-            #[comptime] spec: Spec,
-            #[comptime] _math: Math,
+            #[comptime] rule: Rule,
         ) {
-            let dim = comptime!(spec.dim);
+            let dim = comptime!(rule.spec.dim);
             state.middle.take(&later.total, dim);
             state.middle.take(&later.middle, dim);
             state.count(PARTS, dim);

@@ -2,7 +2,7 @@
 
 use cubecl::prelude::*;
 
-use super::lists::{Lists, in_registers, insert};
+use super::lists::{Lists, in_registers};
 use crate::{
     math::{Math, any},
     program::LOOP_COLUMNS,
@@ -153,14 +153,7 @@ impl<F: Float, N: Size> Waiting<F, N> {
         }
         for place in 0..usize::cast_from(most) {
             let at = component * ROOM + place;
-            insert::<F, N>(
-                lists,
-                component,
-                self.values[at],
-                self.indices[at],
-                spec,
-                math,
-            );
+            lists.insert(component, self.values[at], self.indices[at], spec, math);
             self.values[at] = Vector::new(self.infinity);
             self.indices[at] = Vector::new(NO_INDEX);
         }
