@@ -8,7 +8,7 @@ use burn_lazy_kernels::catalogue::ScalarOp;
 use crate::{
     arithmetic::operator,
     error::LazyError,
-    lazy::{IntoLazy, LazyTensor, expect},
+    lazy::{IntoLazy, LazyTensor, elem, expect},
     reduce::Axes,
 };
 
@@ -224,19 +224,7 @@ impl Complex<LazyTensor> {
         ))
     }
 
-    /// Component `index` of the inner axis.
-    ///
-    /// # Panics
-    /// If there is no such component.
-    #[track_caller]
-    pub fn elem(&self, index: usize) -> Self {
-        expect(self.try_elem(index))
-    }
-
-    /// Like [`elem`](Self::elem), with an error instead of a panic.
-    pub fn try_elem(&self, index: usize) -> Result<Self, LazyError> {
-        self.try_slice(index..index.saturating_add(1))
-    }
+    elem!();
 
     /// The sum over a symbolic axis, in one pass over the pairs; shaped as
     /// [`LazyTensor::sum`].

@@ -51,8 +51,17 @@ use crate::{
 /// constant parameter.
 pub(crate) const MAX_OPERANDS: usize = 16;
 
+/// A node of the autodiff graph, by what it holds.
 #[derive(Debug)]
-struct Reduce;
+enum Reduce {
+    /// The values of a reduction.
+    Values,
+    /// The maxima of scores and the sums of exponentials relative to them, `[batch.., rows, 2]`, that a softmax was
+    /// computed from. The maxima count as constants: the logarithm of the sum of exponentials does not depend on them.
+    ///
+    /// The reduction that is kept for the backward pass is [`LogSumExp`](ReductionKind::LogSumExp) of the scores.
+    Exponentials,
+}
 
 /// What the backward pass needs besides the operands.
 #[derive(Clone, Debug)]
@@ -77,30 +86,27 @@ impl<B: Backend + LazyOps, const N: usize> Backward<B, N> for Reduce {
         checkpointer: &mut Checkpointer,
     ) {
         let cotangent = grads.consume::<B>(&ops.node);
-        register(ops, cotangent, grads, checkpointer);
-    }
-}
-
-/// Registers the gradients by the operands for the `cotangent` of the result.
-fn register<B: Backend + LazyOps, const N: usize>(
-    ops: Ops<Kept<B>, N>,
-    cotangent: FloatTensor<B>,
-    grads: &mut Gradients,
-    checkpointer: &mut Checkpointer,
-) {
-    let kept = ops.state;
-    // All operands are retrieved, even those whose gradient is not wanted. The gradient by another operand may read
-    // them.
-    let operands: Vec<FloatTensor<B>> = kept
-        .operands
-        .iter()
-        .map(|id| checkpointer.retrieve_node_output(*id))
-        .collect();
-    let wanted: Vec<usize> = (0..N).filter(|k| ops.parents[*k].is_some()).collect();
-    let pairs = Pairs::<B>::new(&kept, operands, cotangent);
-    for (k, gradient) in pairs.gradients(&wanted) {
-        let parent = ops.parents[k].as_ref().expect("it is wanted");
-        grads.register::<B>(parent.id, gradient);
+        let kept = ops.state;
+        let cotangent = match self {
+            Self::Values => cotangent,
+            Self::Exponentials => {
+                let state = kept.state.clone().expect("it is kept");
+                exponentials::of_logarithm::<B>(cotangent, state)
+            }
+        };
+        // All operands are retrieved, even those whose gradient is not wanted. The gradient by another operand may
+        // read them.
+        let operands: Vec<FloatTensor<B>> = kept
+            .operands
+            .iter()
+            .map(|id| checkpointer.retrieve_node_output(*id))
+            .collect();
+        let wanted: Vec<usize> = (0..N).filter(|k| ops.parents[*k].is_some()).collect();
+        let pairs = Pairs::<B>::new(&kept, operands, cotangent);
+        for (k, gradient) in pairs.gradients(&wanted) {
+            let parent = ops.parents[k].as_ref().expect("it is wanted");
+            grads.register::<B>(parent.id, gradient);
+        }
     }
 }
 
@@ -516,7 +522,7 @@ fn tracked<B: Backend + LazyOps, C: CheckpointStrategy, const N: usize>(
         };
     }
     let nodes = tensors.each_ref().map(|t| t.node());
-    let prepared = <Reduce as Backward<B, N>>::prepare::<C>(Reduce, nodes);
+    let prepared = <Reduce as Backward<B, N>>::prepare::<C>(Reduce::Values, nodes);
     match prepared.compute_bound().stateful() {
         OpsKind::Tracked(mut prep) => {
             let selection = reduction.kind.selects();

@@ -68,14 +68,20 @@ fn int_kind(dtype: IntDType) -> IntKind {
 }
 
 impl Supported for Cube {
-    fn check(
+    fn check_type(_device: &Self::Device, dtype: DType) -> Result<(), Unsupported> {
+        match precision(dtype) {
+            Some(_) => Ok(()),
+            None => Err(Unsupported::Backend),
+        }
+    }
+
+    fn check_kind(
         device: &Self::Device,
-        dtype: Option<DType>,
-        kind: ReductionKind,
-        wanted: Wanted,
+        dtype: DType,
+        (kind, wanted): (ReductionKind, Wanted),
         tensors: usize,
     ) -> Result<(), Unsupported> {
-        let precision = dtype.and_then(precision).ok_or(Unsupported::Backend)?;
+        let precision = precision(dtype).ok_or(Unsupported::Backend)?;
         check_device(&device.client(), precision, kind, wanted, tensors)
             .map_err(Unsupported::Launch)
     }

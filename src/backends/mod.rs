@@ -96,18 +96,22 @@ pub(crate) enum Unsupported {
 /// A backend that runs reductions.
 #[allow(dead_code)] // Without a runtime there is none.
 trait Supported: Backend {
-    /// Checks that `device` runs the reduction `kind` of formulas of `tensors` tensors of type `dtype`, and gives the
-    /// results that are `wanted`.
-    fn check(
-        device: &Self::Device,
-        dtype: Option<DType>,
-        kind: ReductionKind,
-        wanted: Wanted,
-        tensors: usize,
-    ) -> Result<(), Unsupported>;
+    /// Checks that `device` runs reductions of tensors of type `dtype`.
+    fn check_type(device: &Self::Device, dtype: DType) -> Result<(), Unsupported>;
+
+    /// Checks that `device` runs the reduction of this kind of formulas of `tensors` tensors of type `dtype`, and
+    /// gives the results that are wanted. The type has been checked, and most devices refuse nothing else.
+    fn check_kind(
+        _device: &Self::Device,
+        _dtype: DType,
+        _kind: (ReductionKind, Wanted),
+        _tensors: usize,
+    ) -> Result<(), Unsupported> {
+        Ok(())
+    }
 
     /// Checks that `device` can run a reduction of tensors of type `dtype` with these shapes, for the results that
-    /// are wanted.
+    /// are wanted. The type has been checked.
     fn check_reduction(
         device: &Self::Device,
         dtype: DType,
@@ -170,10 +174,14 @@ pub(crate) fn check(
     wanted: Wanted,
     tensors: usize,
 ) -> Result<(), Unsupported> {
+    let dtype = dtype.ok_or(Unsupported::Backend)?;
     let _ = (dtype, kind, wanted, tensors);
     on_backend!(
         device,
-        |B, own| <B as Supported>::check(own, dtype, kind, wanted, tensors),
+        |B, own| {
+            <B as Supported>::check_type(own, dtype)?;
+            <B as Supported>::check_kind(own, dtype, (kind, wanted), tensors)
+        },
         Err(Unsupported::Backend)
     )
 }
@@ -189,7 +197,10 @@ pub(crate) fn check_reduction(
     let _ = (dtype, reduction, shapes);
     on_backend!(
         device,
-        |B, own| <B as Supported>::check_reduction(own, dtype, reduction, shapes),
+        |B, own| {
+            <B as Supported>::check_type(own, dtype)?;
+            <B as Supported>::check_reduction(own, dtype, reduction, shapes)
+        },
         Err(Unsupported::Backend)
     )
 }

@@ -9,7 +9,7 @@ use burn::{
     },
     tensor::DType,
 };
-use burn_lazy_kernels::{ReductionKind, Wanted};
+use burn_lazy_kernels::Wanted;
 
 use super::{Supported, Unsupported, precision};
 use crate::{kept::Kept, ops::Reduction, wire};
@@ -32,29 +32,21 @@ fn has(device: &Device<Remote>, dtype: DType) -> Result<bool, Unsupported> {
 }
 
 impl Supported for Remote {
-    fn check(
-        device: &Self::Device,
-        dtype: Option<DType>,
-        _kind: ReductionKind,
-        _wanted: Wanted,
-        _tensors: usize,
-    ) -> Result<(), Unsupported> {
-        let known = dtype.map_or(Ok(false), |dtype| has(device, dtype))?;
-        match known {
+    fn check_type(device: &Self::Device, dtype: DType) -> Result<(), Unsupported> {
+        match has(device, dtype)? {
             true => Ok(()),
             false => Err(Unsupported::Backend),
         }
     }
 
-    /// Checks the type, and that the reduction can be sent. Only the server knows what else its device refuses, and
-    /// puts an error into the result.
+    /// Checks that the reduction can be sent. Only the server knows what else its device refuses, and puts an error
+    /// into the result.
     fn check_reduction(
-        device: &Self::Device,
-        dtype: DType,
-        (reduction, wanted): (&Reduction, Wanted),
+        _device: &Self::Device,
+        _dtype: DType,
+        (reduction, _): (&Reduction, Wanted),
         shapes: &[Vec<usize>],
     ) -> Result<(), Unsupported> {
-        Self::check(device, Some(dtype), reduction.kind, wanted, shapes.len())?;
         match shapes.is_empty() {
             // A formula without tensors is computed on the client.
             true => Ok(()),

@@ -5,6 +5,26 @@ use burn_lazy_kernels::Expr;
 use super::{IntoLazy, LazyTensor, expect};
 use crate::error::LazyError;
 
+/// Defines the methods that take one component, by the `try_slice` of a formula.
+macro_rules! elem {
+    () => {
+        /// Component `index` of the inner axis.
+        ///
+        /// # Panics
+        /// If there is no such component.
+        #[track_caller]
+        pub fn elem(&self, index: usize) -> Self {
+            expect(self.try_elem(index))
+        }
+
+        /// Like [`elem`](Self::elem), with an error instead of a panic.
+        pub fn try_elem(&self, index: usize) -> Result<Self, LazyError> {
+            self.try_slice(index..index.saturating_add(1))
+        }
+    };
+}
+pub(crate) use elem;
+
 impl LazyTensor {
     /// Components `range` of the inner axis.
     ///
@@ -29,19 +49,7 @@ impl LazyTensor {
         Ok(self.map(self.expr.slice(start, end - start)))
     }
 
-    /// Component `index` of the inner axis.
-    ///
-    /// # Panics
-    /// If there is no such component.
-    #[track_caller]
-    pub fn elem(&self, index: usize) -> Self {
-        expect(self.try_elem(index))
-    }
-
-    /// Like [`elem`](Self::elem), with an error instead of a panic.
-    pub fn try_elem(&self, index: usize) -> Result<Self, LazyError> {
-        self.try_slice(index..index.saturating_add(1))
-    }
+    elem!();
 
     /// The components of all `parts`, one after the other.
     ///

@@ -4,6 +4,8 @@ mod combine;
 mod components;
 mod print;
 
+pub(crate) use components::elem;
+
 use std::sync::Arc;
 
 use burn::tensor::{Device, FloatDType, Tensor, kind::Basic};

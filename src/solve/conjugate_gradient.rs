@@ -14,41 +14,34 @@ use super::{
         RIGHT, above_rounding, check_guess, check_shape, checked, differentiable, dots, epsilon,
         row, run,
     },
-    vector::{KeptOperator, Method, solve_by},
+    vector::{KeptOperator, Method, solver},
 };
 
-/// Solves $(\alpha I + A)\, a = b$ for a symmetric positive definite operator by conjugate gradients.
-///
-/// [`LazyTensor::solve`](crate::LazyTensor::solve) does the same for a symbolic matrix, and documents it in detail.
-///
-/// ```
-/// # #[cfg(feature = "flex")] {
-/// use burn::{prelude::*, tensor::Distribution};
-/// use burn_lazy::{LazyTensor, solve::{Diagonal, SolveOptions, Sum, conjugate_gradient}};
-///
-/// let device = Device::default();
-/// let x = Tensor::<2>::random([100, 2], Distribution::Default, &device);
-/// let b = Tensor::<2>::ones([100, 1], &device);
-/// let noise = Tensor::<2>::random([100, 1], Distribution::Uniform(0.1, 0.2), &device);
-/// let k_xx = (-LazyTensor::vi(x.clone()).sqdist(LazyTensor::vj(x))).exp();
-/// let operator = Sum(k_xx, Diagonal::new(100, noise)?);
-/// let solved = conjugate_gradient(&operator, b, &SolveOptions::default())?;
-/// assert!(solved.info.residuals[0] < 1e-5);
-/// # }
-/// # Ok::<(), burn_lazy::solve::SolveError>(())
-/// ```
-///
-/// # Errors
-/// As [`LazyTensor::solve`](crate::LazyTensor::solve).
-pub fn conjugate_gradient<A, const R: usize>(
-    a: &A,
-    b: Tensor<R>,
-    options: &SolveOptions<R>,
-) -> Result<Solution<R>, SolveError>
-where
-    A: LinearOperator<R> + Clone + Send + Sync + 'static,
-{
-    solve_by::<ConjugateGradients, A, R>(a, b, options)
+solver! {
+    /// Solves $(\alpha I + A)\, a = b$ for a symmetric positive definite operator by conjugate gradients.
+    ///
+    /// [`LazyTensor::solve`](crate::LazyTensor::solve) does the same for a symbolic matrix, and documents it in detail.
+    ///
+    /// ```
+    /// # #[cfg(feature = "flex")] {
+    /// use burn::{prelude::*, tensor::Distribution};
+    /// use burn_lazy::{LazyTensor, solve::{Diagonal, SolveOptions, Sum, conjugate_gradient}};
+    ///
+    /// let device = Device::default();
+    /// let x = Tensor::<2>::random([100, 2], Distribution::Default, &device);
+    /// let b = Tensor::<2>::ones([100, 1], &device);
+    /// let noise = Tensor::<2>::random([100, 1], Distribution::Uniform(0.1, 0.2), &device);
+    /// let k_xx = (-LazyTensor::vi(x.clone()).sqdist(LazyTensor::vj(x))).exp();
+    /// let operator = Sum(k_xx, Diagonal::new(100, noise)?);
+    /// let solved = conjugate_gradient(&operator, b, &SolveOptions::default())?;
+    /// assert!(solved.info.residuals[0] < 1e-5);
+    /// # }
+    /// # Ok::<(), burn_lazy::solve::SolveError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`LazyTensor::solve`](crate::LazyTensor::solve).
+    pub fn conjugate_gradient by ConjugateGradients
 }
 
 struct ConjugateGradients;
@@ -144,46 +137,39 @@ fn in_all(error: SolveError, start: usize, own: usize, columns: usize) -> SolveE
     }
 }
 
-/// The least-squares solution of $A a \approx b$ for a rectangular operator: the $a$ that minimises
-/// $\|A a - b\|^2 + \alpha \|a\|^2$, by conjugate gradients on the normal equations
-/// $(A^\top A + \alpha I)\, a = A^\top b$.
-///
-/// `b` has the shape `[batch.., M, E]` and the solution `[batch.., N, E]`, or `[M]` and `[N]`. Residuals are those of
-/// the normal equations, $\|A^\top (b - A a) - \alpha a\| / \|A^\top b\|$. The condition number of these equations is
-/// the square of that of $A$. Differentiable as [`LazyTensor::solve`](crate::LazyTensor::solve) is.
-///
-/// Where $A$ has dependent columns and there is no ridge, the solution is the one of the smallest norm. The solution
-/// is 0 if `b` is orthogonal to all columns up to rounding: if $\|A^\top b\|$ is at most a few rounding units of
-/// $\|A\| \|b\|$.
-///
-/// ```
-/// # #[cfg(feature = "flex")] {
-/// use burn::{prelude::*, tensor::Distribution};
-/// use burn_lazy::{LazyTensor, solve::{SolveOptions, least_squares}};
-///
-/// let device = Device::default();
-/// let x = Tensor::<2>::random([100, 1], Distribution::Default, &device);
-/// let b = x.clone().mul_scalar(6.0).sin().reshape([100]);
-/// let y = x.clone().slice([0..10, 0..1]);
-/// let k_xy = (LazyTensor::vi(x).sqdist(LazyTensor::vj(y)) * -5.0).exp(); // 100 x 10
-/// let a = least_squares(&k_xy, b.clone(), &SolveOptions::default().ridge(1e-3))?.solution;
-/// assert_eq!(a.dims(), [10]);
-/// assert!((k_xy.matmul(a) - b).abs().max().into_scalar::<f32>() < 0.3);
-/// # }
-/// # Ok::<(), burn_lazy::solve::SolveError>(())
-/// ```
-///
-/// # Errors
-/// If `b` does not fit the operator, and as [`LazyTensor::solve`](crate::LazyTensor::solve).
-pub fn least_squares<A, const R: usize>(
-    a: &A,
-    b: Tensor<R>,
-    options: &SolveOptions<R>,
-) -> Result<Solution<R>, SolveError>
-where
-    A: LinearOperator<R> + Clone + Send + Sync + 'static,
-{
-    solve_by::<LeastSquares, A, R>(a, b, options)
+solver! {
+    /// The least-squares solution of $A a \approx b$ for a rectangular operator: the $a$ that minimises
+    /// $\|A a - b\|^2 + \alpha \|a\|^2$, by conjugate gradients on the normal equations
+    /// $(A^\top A + \alpha I)\, a = A^\top b$.
+    ///
+    /// `b` has the shape `[batch.., M, E]` and the solution `[batch.., N, E]`, or `[M]` and `[N]`. Residuals are those
+    /// of the normal equations, $\|A^\top (b - A a) - \alpha a\| / \|A^\top b\|$. The condition number of these
+    /// equations is the square of that of $A$. Differentiable as [`LazyTensor::solve`](crate::LazyTensor::solve) is.
+    ///
+    /// Where $A$ has dependent columns and there is no ridge, the solution is the one of the smallest norm. The
+    /// solution is 0 if `b` is orthogonal to all columns up to rounding: if $\|A^\top b\|$ is at most a few rounding
+    /// units of $\|A\| \|b\|$.
+    ///
+    /// ```
+    /// # #[cfg(feature = "flex")] {
+    /// use burn::{prelude::*, tensor::Distribution};
+    /// use burn_lazy::{LazyTensor, solve::{SolveOptions, least_squares}};
+    ///
+    /// let device = Device::default();
+    /// let x = Tensor::<2>::random([100, 1], Distribution::Default, &device);
+    /// let b = x.clone().mul_scalar(6.0).sin().reshape([100]);
+    /// let y = x.clone().slice([0..10, 0..1]);
+    /// let k_xy = (LazyTensor::vi(x).sqdist(LazyTensor::vj(y)) * -5.0).exp(); // 100 x 10
+    /// let a = least_squares(&k_xy, b.clone(), &SolveOptions::default().ridge(1e-3))?.solution;
+    /// assert_eq!(a.dims(), [10]);
+    /// assert!((k_xy.matmul(a) - b).abs().max().into_scalar::<f32>() < 0.3);
+    /// # }
+    /// # Ok::<(), burn_lazy::solve::SolveError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If `b` does not fit the operator, and as [`LazyTensor::solve`](crate::LazyTensor::solve).
+    pub fn least_squares by LeastSquares
 }
 
 struct LeastSquares;

@@ -9,7 +9,7 @@ use super::{
     operator::Ridge,
     scale::{Scale, check_finite, norms},
     system::{PRODUCT, RIGHT, above_rounding, check_shape, checked, differentiable, epsilon, row},
-    vector::{check_range, in_single},
+    vector::{KeptOperator, check_range, in_single},
 };
 use crate::{cast::cast, operand::broadcast};
 
@@ -147,15 +147,12 @@ where
 }
 
 /// [`projected_conjugate_gradient`] for tensors in F32 or F64.
-fn solve<A, const R: usize>(
+fn solve<A: KeptOperator<R>, const R: usize>(
     a: &A,
     b: Tensor<R>,
     constraints: &Constraints<R>,
     options: &SolveOptions<R>,
-) -> Result<(Solution<R>, Tensor<R>), SolveError>
-where
-    A: LinearOperator<R> + Clone + Send + Sync + 'static,
-{
+) -> Result<(Solution<R>, Tensor<R>), SolveError> {
     let p = constraints.functions.clone();
     let of_operator = checked(a, &b, options)?;
     let rows = of_operator[R - 2];

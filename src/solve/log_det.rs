@@ -14,6 +14,7 @@ use super::{
     dense::factor,
     operator::{Ridge, computed},
     quadrature::{Probes, quadrature},
+    setters,
     system::{epsilon, host, run, shape_of, square, tensor},
 };
 use crate::{cast::cast, operand::broadcast};
@@ -47,49 +48,27 @@ impl<const R: usize> Default for LogDetOptions<R> {
 }
 
 impl<const R: usize> LogDetOptions<R> {
-    /// The $\alpha$ that is added to the diagonal; 0 by default.
-    #[must_use]
-    pub fn ridge(mut self, alpha: f64) -> Self {
-        self.ridge = alpha;
-        self
-    }
+    setters! {
+        /// The $\alpha$ that is added to the diagonal; 0 by default.
+        pub fn ridge(alpha: f64);
 
-    /// The largest number of rows for which the determinant is computed exactly; 512 by default. A matrix with at
-    /// most this many rows is stored as $N^2$ numbers. This takes N products with the operator, and $N^3 / 3$
-    /// operations on the host. With 0 the determinant is always estimated.
-    #[must_use]
-    pub fn exact_up_to(mut self, rows: usize) -> Self {
-        self.exact_up_to = rows;
-        self
-    }
+        /// The largest number of rows for which the determinant is computed exactly; 512 by default. A matrix with at
+        /// most this many rows is stored as $N^2$ numbers. This takes N products with the operator, and $N^3 / 3$
+        /// operations on the host. With 0 the determinant is always estimated.
+        pub fn exact_up_to(rows: usize);
 
-    /// Number of random vectors; 16 by default. The statistical error is inversely proportional to the square root of
-    /// this number.
-    #[must_use]
-    pub fn probes(mut self, count: usize) -> Self {
-        self.probes = count;
-        self
-    }
+        /// Number of random vectors; 16 by default. The statistical error is inversely proportional to the square root
+        /// of this number.
+        pub fn probes(count: usize);
 
-    /// The relative residual at which the systems of the estimate are solved; $10^{-3}$ by default.
-    #[must_use]
-    pub fn tolerance(mut self, tolerance: f64) -> Self {
-        self.tolerance = tolerance;
-        self
-    }
+        /// The relative residual at which the systems of the estimate are solved; $10^{-3}$ by default.
+        pub fn tolerance(tolerance: f64);
 
-    /// The largest number of iterations for each group of up to 16 random vectors; 1000 by default.
-    #[must_use]
-    pub fn max_iterations(mut self, count: usize) -> Self {
-        self.max_iterations = count;
-        self
-    }
+        /// The largest number of iterations for each group of up to 16 random vectors; 1000 by default.
+        pub fn max_iterations(count: usize);
 
-    /// The seed of the random vectors. The same seed gives the same estimate.
-    #[must_use]
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
-        self
+        /// The seed of the random vectors. The same seed gives the same estimate.
+        pub fn seed(seed: u64);
     }
 
     /// A preconditioner for the same ridge. Its determinant is known, so that only the quotient of the determinants

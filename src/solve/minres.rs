@@ -10,26 +10,19 @@ use super::{
     operator::Ridge,
     scale::{balance, times_powers},
     system::{Refresh, differentiable, dots, epsilon, run},
-    vector::{KeptOperator, Method, solve_by},
+    vector::{KeptOperator, Method, solver},
 };
 
-/// Solves $(\alpha I + A)\, a = b$ for a symmetric operator that may be indefinite, by MINRES (Paige and Saunders,
-/// "Solution of sparse indefinite systems of linear equations", SIAM J. Numer. Anal. 1975).
-///
-/// It is called as [`conjugate_gradient`](super::conjugate_gradient) and is differentiable in the same way, but does
-/// not use a preconditioner. It stores a few more vectors and is not faster for positive definite operators.
-///
-/// # Errors
-/// As [`LazyTensor::solve`](crate::LazyTensor::solve), without the errors about definiteness.
-pub fn minres<A, const R: usize>(
-    a: &A,
-    b: Tensor<R>,
-    options: &SolveOptions<R>,
-) -> Result<Solution<R>, SolveError>
-where
-    A: LinearOperator<R> + Clone + Send + Sync + 'static,
-{
-    solve_by::<MinimalResiduals, A, R>(a, b, options)
+solver! {
+    /// Solves $(\alpha I + A)\, a = b$ for a symmetric operator that may be indefinite, by MINRES (Paige and Saunders,
+    /// "Solution of sparse indefinite systems of linear equations", SIAM J. Numer. Anal. 1975).
+    ///
+    /// It is called as [`conjugate_gradient`](super::conjugate_gradient) and is differentiable in the same way, but
+    /// does not use a preconditioner. It stores a few more vectors and is not faster for positive definite operators.
+    ///
+    /// # Errors
+    /// As [`LazyTensor::solve`](crate::LazyTensor::solve), without the errors about definiteness.
+    pub fn minres by MinimalResiduals
 }
 
 struct MinimalResiduals;

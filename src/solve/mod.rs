@@ -80,6 +80,19 @@ use crate::lazy::LazyTensor;
 
 type Observer = Arc<dyn Fn(&Progress) + Send + Sync>;
 
+/// Defines methods that set options. Each has the name of its field.
+macro_rules! setters {
+    ($($(#[$doc:meta])* pub fn $name:ident($value:ident: $type:ty);)*) => {$(
+        $(#[$doc])*
+        #[must_use]
+        pub fn $name(mut self, $value: $type) -> Self {
+            self.$name = $value;
+            self
+        }
+    )*};
+}
+pub(crate) use setters;
+
 /// How a linear system is solved.
 ///
 /// ```
@@ -140,57 +153,35 @@ impl<const R: usize> fmt::Debug for SolveOptions<R> {
 }
 
 impl<const R: usize> SolveOptions<R> {
-    /// The $\alpha$ that is added to the diagonal; 0 by default. To learn it, add a [`Diagonal`] to the
-    /// operator instead.
-    #[must_use]
-    pub fn ridge(mut self, alpha: f64) -> Self {
-        self.ridge = alpha;
-        self
-    }
+    setters! {
+        /// The $\alpha$ that is added to the diagonal; 0 by default. To learn it, add a [`Diagonal`] to the
+        /// operator instead.
+        pub fn ridge(alpha: f64);
 
-    /// The residual $\|b - (\alpha I + K) a\|$ relative to $\|b\|$ at which a right-hand side counts as solved;
-    /// $10^{-6}$ by default.
-    #[must_use]
-    pub fn tolerance(mut self, tolerance: f64) -> Self {
-        self.tolerance = tolerance;
-        self
-    }
+        /// The residual $\|b - (\alpha I + K) a\|$ relative to $\|b\|$ at which a right-hand side counts as solved;
+        /// $10^{-6}$ by default.
+        pub fn tolerance(tolerance: f64);
 
-    /// The largest number of iterations, those after restarts included; 10 000 by default. Conjugate gradients count
-    /// them for each block of up to 16 right-hand sides.
-    #[must_use]
-    pub fn max_iterations(mut self, count: usize) -> Self {
-        self.max_iterations = count;
-        self
-    }
+        /// The largest number of iterations, those after restarts included; 10 000 by default. Conjugate gradients
+        /// count them for each block of up to 16 right-hand sides.
+        pub fn max_iterations(count: usize);
 
-    /// The number of iterations after which the host reads the residuals and reports them; 2 by default. Conjugate
-    /// gradients read them in every iteration, and only report them after this many. A larger number is no faster. On
-    /// a CPU it is slower, as a thread that waits for a place in a full queue keeps a core busy.
-    #[must_use]
-    pub fn check_every(mut self, iterations: usize) -> Self {
-        self.check_every = iterations;
-        self
-    }
+        /// The number of iterations after which the host reads the residuals and reports them; 2 by default. Conjugate
+        /// gradients read them in every iteration, and only report them after this many. A larger number is no faster.
+        /// On a CPU it is slower, as a thread that waits for a place in a full queue keeps a core busy.
+        pub fn check_every(iterations: usize);
 
-    /// The number of search directions that conjugate gradients keep; 128 by default, and never more than $2^{26}$
-    /// numbers. The first directions are kept. All later ones are made conjugate to them, which rounding errors would
-    /// prevent otherwise.
-    ///
-    /// The directions and their products with the operator take the memory of twice as many columns. They save the
-    /// largest number of iterations in F32, for matrices with a few large eigenvalues such as kernel matrices. With
-    /// 0, the memory is that of a few vectors.
-    #[must_use]
-    pub fn keep_directions(mut self, count: usize) -> Self {
-        self.keep_directions = count;
-        self
-    }
+        /// The number of search directions that conjugate gradients keep; 128 by default, and never more than $2^{26}$
+        /// numbers. The first directions are kept. All later ones are made conjugate to them, which rounding errors
+        /// would prevent otherwise.
+        ///
+        /// The directions and their products with the operator take the memory of twice as many columns. They save the
+        /// largest number of iterations in F32, for matrices with a few large eigenvalues such as kernel matrices. With
+        /// 0, the memory is that of a few vectors.
+        pub fn keep_directions(count: usize);
 
-    /// Whether up to 32 rows of the matrix are compared with its columns before the first iteration; on by default.
-    #[must_use]
-    pub fn check_symmetry(mut self, check: bool) -> Self {
-        self.check_symmetry = check;
-        self
+        /// Whether up to 32 rows of the matrix are compared with its columns before the first iteration; on by default.
+        pub fn check_symmetry(check: bool);
     }
 
     /// The type in which iterations compute; by default the type of the operator and of `b`.

@@ -52,6 +52,24 @@ pub(crate) fn solve_by<M: Method, A: KeptOperator<R>, const R: usize>(
     Ok(solved)
 }
 
+/// Defines the public function that solves by a [`Method`].
+macro_rules! solver {
+    ($(#[$doc:meta])* pub fn $name:ident by $method:ident) => {
+        $(#[$doc])*
+        pub fn $name<A, const R: usize>(
+            a: &A,
+            b: Tensor<R>,
+            options: &SolveOptions<R>,
+        ) -> Result<Solution<R>, SolveError>
+        where
+            A: LinearOperator<R> + Clone + Send + Sync + 'static,
+        {
+            crate::solve::vector::solve_by::<$method, A, R>(a, b, options)
+        }
+    };
+}
+pub(crate) use solver;
+
 /// The operator and the options in F32, if the operator has the type `stored` of right-hand sides, F16 or BF16.
 pub(crate) fn in_single<A: LinearOperator<R>, const R: usize>(
     a: &A,

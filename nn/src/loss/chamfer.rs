@@ -75,18 +75,11 @@ pub struct ChamferOutput {
 }
 
 impl ChamferLoss {
-    /// Like [`forward_clouds`](Self::forward_clouds), with an error instead of a panic.
-    ///
-    /// # Errors
-    /// Where [`forward_clouds`](Self::forward_clouds) panics.
-    pub fn try_forward_clouds<const R: usize>(
-        &self,
-        x: &Cloud<R>,
-        y: &Cloud<R>,
-    ) -> Result<Tensor<1>, LossError> {
-        let pair = Pair::new(x, y)?.normalized();
+    /// The loss of each batch, `[.., 1, 1]`.
+    fn losses<const R: usize>(&self, pair: Pair<R>) -> Result<Tensor<R>, LossError> {
+        let pair = pair.normalized();
         let of = |k| Ok(nearest(pair.from(k), self.squared)?);
-        Ok(pair.values(self.mean(&pair, of)?))
+        self.mean(&pair, of)
     }
 
     /// The loss of clouds with normals, and the mean deviation of the normals of nearest points:

@@ -307,7 +307,8 @@ fn check_padding<const R: usize>(
     }
 }
 
-/// Defines the methods that take two clouds or two tensors of points, by the loss's `try_forward_clouds`.
+/// Defines the methods that take two clouds or two tensors of points. The loss has a method `losses`, which takes a
+/// [`Pair`] and gives a value for each batch, `[.., 1, 1]`.
 macro_rules! forward_clouds {
     ($loss:ident) => {
         impl $loss {
@@ -371,6 +372,20 @@ macro_rules! forward_clouds {
             #[track_caller]
             pub fn forward_clouds<const R: usize>(&self, x: &Cloud<R>, y: &Cloud<R>) -> Tensor<1> {
                 crate::error::expect(self.try_forward_clouds(x, y))
+            }
+
+            /// Like [`forward_clouds`](Self::forward_clouds), with an error instead of a panic.
+            ///
+            /// # Errors
+            /// Where [`forward_clouds`](Self::forward_clouds) panics.
+            pub fn try_forward_clouds<const R: usize>(
+                &self,
+                x: &Cloud<R>,
+                y: &Cloud<R>,
+            ) -> Result<Tensor<1>, LossError> {
+                let pair = Pair::new(x, y)?;
+                let dtype = pair.dtype;
+                Ok(crate::loss::cloud::per_batch(self.losses(pair)?).cast(dtype))
             }
         }
     };

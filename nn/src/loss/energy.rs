@@ -56,18 +56,11 @@ pub struct EnergyDistance {
 forward_clouds!(EnergyDistance);
 
 impl EnergyDistance {
-    /// Like [`forward_clouds`](Self::forward_clouds), with an error instead of a panic.
-    ///
-    /// # Errors
-    /// Where [`forward_clouds`](Self::forward_clouds) panics.
-    pub fn try_forward_clouds<const R: usize>(
-        &self,
-        x: &Cloud<R>,
-        y: &Cloud<R>,
-    ) -> Result<Tensor<1>, LossError> {
-        let pair = Pair::new(x, y)?.normalized().centred();
+    /// The loss of each batch, `[.., 1, 1]`.
+    fn losses<const R: usize>(&self, pair: Pair<R>) -> Result<Tensor<R>, LossError> {
+        let pair = pair.normalized().centred();
         let sums = Sums::new(&pair, kernels::try_energy_distance)?;
         let sums = sums.by(self.estimator, &pair, 0.0)?;
-        Ok(pair.values(sums.squared_distance()))
+        Ok(sums.squared_distance())
     }
 }

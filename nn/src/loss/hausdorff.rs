@@ -53,22 +53,13 @@ pub struct HausdorffLoss {
 forward_clouds!(HausdorffLoss);
 
 impl HausdorffLoss {
-    /// Like [`forward_clouds`](Self::forward_clouds), with an error instead of a panic.
-    ///
-    /// # Errors
-    /// Where [`forward_clouds`](Self::forward_clouds) panics.
-    pub fn try_forward_clouds<const R: usize>(
-        &self,
-        x: &Cloud<R>,
-        y: &Cloud<R>,
-    ) -> Result<Tensor<1>, LossError> {
-        let pair = Pair::new(x, y)?;
+    /// The loss of each batch, `[.., 1, 1]`.
+    fn losses<const R: usize>(&self, pair: Pair<R>) -> Result<Tensor<R>, LossError> {
         let places = self.direction.places().iter();
         let largest = places.map(|k| furthest(pair.from(*k)));
         let largest = Tensor::cat(largest.collect::<Result<Vec<_>, LossError>>()?, R - 2);
         // The gradient of this maximum goes to one entry, and NaN is kept.
-        let largest = LazyTensor::try_vj(largest)?.try_max::<R>(Axis::J)?;
-        Ok(pair.values(largest))
+        Ok(LazyTensor::try_vj(largest)?.try_max(Axis::J)?)
     }
 }
 

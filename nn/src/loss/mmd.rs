@@ -98,16 +98,9 @@ pub struct MmdLoss {
 forward_clouds!(MmdLoss);
 
 impl MmdLoss {
-    /// Like [`forward_clouds`](Self::forward_clouds), with an error instead of a panic.
-    ///
-    /// # Errors
-    /// Where [`forward_clouds`](Self::forward_clouds) panics.
-    pub fn try_forward_clouds<const R: usize>(
-        &self,
-        x: &Cloud<R>,
-        y: &Cloud<R>,
-    ) -> Result<Tensor<1>, LossError> {
-        let pair = Pair::new(x, y)?.normalized().centred();
+    /// The loss of each batch, `[.., 1, 1]`.
+    fn losses<const R: usize>(&self, pair: Pair<R>) -> Result<Tensor<R>, LossError> {
+        let pair = pair.normalized().centred();
         let pair = match self.relative_to_median {
             true => {
                 let inverse = medians(&pair, self.median_points).recip();
@@ -117,7 +110,7 @@ impl MmdLoss {
         };
         let sums = Sums::new(&pair, |x, y| self.kernel(x, y))?;
         let sums = sums.by(self.estimator, &pair, self.bandwidths.len() as f64)?;
-        Ok(pair.values(sums.squared_distance()))
+        Ok(sums.squared_distance())
     }
 
     /// The sum of the Gaussians.

@@ -271,34 +271,25 @@ impl SamplesLoss {
         self.try_forward_clouds(&x.with_weights(a), &y.with_weights(b))
     }
 
-    /// Like [`forward_clouds`](Self::forward_clouds), with an error instead of a panic.
-    ///
-    /// # Errors
-    /// Where [`forward_clouds`](Self::forward_clouds) panics.
-    pub fn try_forward_clouds<const R: usize>(
-        &self,
-        x: &Cloud<R>,
-        y: &Cloud<R>,
-    ) -> Result<Tensor<1>, LossError> {
-        let pair = Pair::new(x, y)?;
+    /// The loss of each batch, `[.., 1, 1]`.
+    fn losses<const R: usize>(&self, pair: Pair<R>) -> Result<Tensor<R>, LossError> {
         let blur = self.settings.blur;
-        let value = match self.divergence {
+        Ok(match self.divergence {
             Divergence::Sinkhorn => {
-                let problem = Problem::new(pair.clone(), self.cost.clone(), &self.settings)?;
+                let problem = Problem::new(pair, self.cost.clone(), &self.settings)?;
                 problem.value(&problem.potentials()?)
             }
             Divergence::Hausdorff => {
-                Problem::new(pair.clone(), self.cost.clone(), &self.settings)?.hausdorff()?
+                Problem::new(pair, self.cost.clone(), &self.settings)?.hausdorff()?
             }
             Divergence::Gaussian => {
-                self.discrepancy(&pair, |x, y| kernels::try_gaussian(x, y, blur))?
+                self.discrepancy(pair, |x, y| kernels::try_gaussian(x, y, blur))?
             }
             Divergence::Laplacian => {
-                self.discrepancy(&pair, |x, y| kernels::try_matern12(x, y, blur))?
+                self.discrepancy(pair, |x, y| kernels::try_matern12(x, y, blur))?
             }
-            Divergence::Energy => self.discrepancy(&pair, kernels::try_energy_distance)?,
-        };
-        Ok(pair.values(value))
+            Divergence::Energy => self.discrepancy(pair, kernels::try_energy_distance)?,
+        })
     }
 
     /// The potentials and the plan of the transport of `x` to `y`.
@@ -342,10 +333,10 @@ impl SamplesLoss {
     /// Half of the squared maximum mean discrepancy of the measures for a kernel.
     fn discrepancy<const R: usize>(
         &self,
-        pair: &Pair<R>,
+        pair: Pair<R>,
         kernel: impl Fn(&LazyTensor, &LazyTensor) -> Result<LazyTensor, LazyError>,
     ) -> Result<Tensor<R>, LazyError> {
-        let sums = Sums::new(&pair.clone().centred(), kernel)?;
+        let sums = Sums::new(&pair.centred(), kernel)?;
         Ok(sums.squared_distance() * 0.5)
     }
 }

@@ -82,3 +82,24 @@ impl<K: Kernel> KernelExpansion<K> {
         matrix(&self.kernel, &at, &self.points.val())?.try_matmul(self.weights.val())
     }
 }
+
+/// Defines the method `fit` of a configuration by its `try_fit`. `$fitted` is the function that it fits.
+macro_rules! fit {
+    ($config:ident, $fitted:ident) => {
+        impl $config {
+            /// Fits the function to the targets `t` at the points `x`. The parameters of the kernel are not trained.
+            ///
+            /// # Shapes
+            /// - x: `[N, D]`
+            /// - t: `[N, T]`
+            ///
+            /// # Panics
+            /// If [`try_fit`](Self::try_fit) returns an error.
+            #[track_caller]
+            pub fn fit<K: Kernel>(&self, kernel: K, x: Tensor<2>, t: Tensor<2>) -> $fitted<K> {
+                crate::error::expect(self.try_fit(kernel, x, t))
+            }
+        }
+    };
+}
+pub(super) use fit;

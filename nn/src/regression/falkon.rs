@@ -10,11 +10,14 @@ use burn_lazy::{
 };
 use nalgebra::DMatrix;
 
-use super::{expansion::KernelExpansion, selection::Selection};
+use super::{
+    expansion::{KernelExpansion, fit},
+    selection::Selection,
+};
 use crate::{
     data::check_data,
     dense::{self, Cholesky},
-    error::{LayerError, check_not_negative, check_setting, expect},
+    error::{LayerError, check_not_negative, check_setting},
     kernel::{Kernel, matrix},
 };
 
@@ -66,20 +69,9 @@ pub struct FalkonConfig {
     pub max_iterations: usize,
 }
 
-impl FalkonConfig {
-    /// Fits the function to the targets `t` at the points `x`. The parameters of the kernel are not trained.
-    ///
-    /// # Shapes
-    /// - x: `[N, D]`
-    /// - t: `[N, T]`
-    ///
-    /// # Panics
-    /// If [`try_fit`](Self::try_fit) returns an error.
-    #[track_caller]
-    pub fn fit<K: Kernel>(&self, kernel: K, x: Tensor<2>, t: Tensor<2>) -> Falkon<K> {
-        expect(self.try_fit(kernel, x, t))
-    }
+fit!(FalkonConfig, Falkon);
 
+impl FalkonConfig {
     /// Like [`fit`](Self::fit), with an error instead of a panic.
     ///
     /// # Errors

@@ -2,10 +2,10 @@
 
 use burn::prelude::*;
 
-use super::expansion::KernelExpansion;
+use super::expansion::{KernelExpansion, fit};
 use crate::{
     data::check_data,
-    error::{LayerError, check_not_negative, expect},
+    error::{LayerError, check_not_negative},
     kernel::{Kernel, matrix},
     system::{Inference, Iterations, System},
 };
@@ -48,20 +48,9 @@ pub struct KernelRidgeConfig {
     pub tolerance: f64,
 }
 
-impl KernelRidgeConfig {
-    /// Fits the function to the targets `t` at the points `x`. The parameters of the kernel are not trained.
-    ///
-    /// # Shapes
-    /// - x: `[N, D]`
-    /// - t: `[N, T]`
-    ///
-    /// # Panics
-    /// If [`try_fit`](Self::try_fit) returns an error.
-    #[track_caller]
-    pub fn fit<K: Kernel>(&self, kernel: K, x: Tensor<2>, t: Tensor<2>) -> KernelRidge<K> {
-        expect(self.try_fit(kernel, x, t))
-    }
+fit!(KernelRidgeConfig, KernelRidge);
 
+impl KernelRidgeConfig {
     /// Like [`fit`](Self::fit), with an error instead of a panic.
     ///
     /// # Errors

@@ -3,45 +3,31 @@
 use burn::backend::{AutodiffBackend, Backend, TensorMetadata, tensor::FloatTensor};
 use burn_autodiff::{
     Autodiff,
-    checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
-    grads::Gradients,
-    ops::{Backward, Ops, OpsKind},
+    checkpoint::strategy::CheckpointStrategy,
+    ops::{Backward, OpsKind},
 };
 use burn_lazy_kernels::{Formula, ReductionKind, Wanted, expr::Var};
 
-use super::{Kept, MAX_OPERANDS, parents, register};
+use super::{Kept, MAX_OPERANDS, Reduce, parents};
 use crate::{
     backends::narrow,
     ops::{LazyOps, Operands, Reduction},
 };
 
-/// The maxima of scores and the sums of exponentials relative to them, `[batch.., rows, 2]`, that a softmax was
-/// computed from. The maxima count as constants: the logarithm of the sum of exponentials does not depend on them.
-///
-/// The reduction that is kept for the backward pass is [`LogSumExp`](ReductionKind::LogSumExp) of the scores.
-#[derive(Debug)]
-struct Exponentials;
-
-impl<B: Backend + LazyOps, const N: usize> Backward<B, N> for Exponentials {
-    type State = Kept<B>;
-
-    fn backward(
-        self,
-        ops: Ops<Self::State, N>,
-        grads: &mut Gradients,
-        checkpointer: &mut Checkpointer,
-    ) {
-        let cotangent = grads.consume::<B>(&ops.node);
-        let last = cotangent.shape().num_dims() - 1;
-        let of_sum = narrow::<B>(cotangent, last, 1..2);
-        let state = ops.state.state.clone().expect("it is kept");
-        let sum = narrow::<B>(state, last, 1..2);
-        // The cotangent of the logarithm of the sum is the cotangent of the sum, times the sum.
-        register(ops, B::float_mul(of_sum, sum), grads, checkpointer);
-    }
+/// The cotangent of the logarithm of a sum of exponentials. `cotangent` is that of the maximum and the sum, which are
+/// the `state`.
+pub(super) fn of_logarithm<B: Backend>(
+    cotangent: FloatTensor<B>,
+    state: FloatTensor<B>,
+) -> FloatTensor<B> {
+    let last = cotangent.shape().num_dims() - 1;
+    let of_sum = narrow::<B>(cotangent, last, 1..2);
+    let sum = narrow::<B>(state, last, 1..2);
+    // The cotangent of the logarithm of the sum is the cotangent of the sum, times the sum.
+    B::float_mul(of_sum, sum)
 }
 
-/// The maxima and sums of a softmax, tracked as [`Exponentials`] of the operands of its scores.
+/// The maxima and sums of a softmax, tracked as [`Reduce::Exponentials`] of the operands of its scores.
 pub(super) fn of_scores<B: Backend + LazyOps, C: CheckpointStrategy>(
     operands: &[FloatTensor<Autodiff<B, C>>],
     softmax: &Reduction,
@@ -74,7 +60,7 @@ fn tracked_exponentials<B: Backend + LazyOps, C: CheckpointStrategy, const N: us
 ) -> FloatTensor<Autodiff<B, C>> {
     let tensors = parents::<B, C, N>(operands);
     let nodes = tensors.each_ref().map(|t| t.node());
-    let prepared = <Exponentials as Backward<B, N>>::prepare::<C>(Exponentials, nodes);
+    let prepared = <Reduce as Backward<B, N>>::prepare::<C>(Reduce::Exponentials, nodes);
     match prepared.compute_bound().stateful() {
         OpsKind::Tracked(mut prep) => {
             let kept = Kept {
