@@ -1,13 +1,18 @@
 //! Reduces a few formulas with every reduction on the host and compares with the definition in F64. It needs neither
 //! threads nor a device, so that Miri can run it: `cargo +nightly miri test -p burn-lazy-kernels --test corpus`.
 
+#[path = "kernels/tensors.rs"]
+mod tensors;
+
 use burn_lazy_kernels::{
     Axis, Expr, Formula, Precision, Program, ReductionKind, Wanted,
     catalogue::ScalarOp,
     expr::{Place, Var},
-    host::{HostLaunch, HostProgram, HostSlice, HostTensor, HostValues, Instructions},
+    host::{HostProgram, HostTensor, HostValues, Instructions},
     reference::{self, HostOperand},
 };
+
+use tensors::{Tensor, of_all_pairs};
 
 fn operand(id: u64, axis: Option<Axis>, dim: usize) -> Expr {
     Expr::var(Var {
@@ -57,35 +62,20 @@ fn check(expr: &Expr, kind: ReductionKind, (m, n): (usize, usize), single: bool)
                 .collect()
         })
         .collect();
-    let singles: Vec<Vec<f32>> = values
-        .iter()
-        .map(|own| own.iter().map(|x| *x as f32).collect())
-        .collect();
-    let shapes: Vec<Vec<usize>> = leaves
-        .iter()
-        .map(|var| match var.axis() {
+    let precision = if single {
+        Precision::F32
+    } else {
+        Precision::F64
+    };
+    let tensor = |(var, values): (&Var, &Vec<f64>)| {
+        let shape = match var.axis() {
             Some(_) => vec![rows(var), var.dim],
             None => vec![var.dim],
-        })
-        .collect();
-    let strides: Vec<Vec<isize>> = shapes
-        .iter()
-        .map(|shape| match shape[..] {
-            [_, dim] => vec![dim as isize, 1],
-            _ => vec![1],
-        })
-        .collect();
-    let tensors: Vec<HostTensor> = (0..leaves.len())
-        .map(|k| HostTensor {
-            data: match single {
-                true => HostSlice::F32(&singles[k]),
-                false => HostSlice::F64(&values[k]),
-            },
-            shape: &shapes[k],
-            strides: &strides[k],
-            start: 0,
-        })
-        .collect();
+        };
+        Tensor::new(values, &shape, precision)
+    };
+    let tensors: Vec<Tensor> = leaves.iter().zip(&values).map(tensor).collect();
+    let tensors: Vec<HostTensor> = tensors.iter().map(Tensor::view).collect();
     let operands: Vec<HostOperand> = values
         .iter()
         .map(|data| HostOperand {
@@ -94,27 +84,12 @@ fn check(expr: &Expr, kind: ReductionKind, (m, n): (usize, usize), single: bool)
         })
         .collect();
     for axis in [Axis::J, Axis::I] {
-        let (rows, columns) = match axis {
+        let size = match axis {
             Axis::J => (m, n),
             Axis::I => (n, m),
         };
-        let precision = if single {
-            Precision::F32
-        } else {
-            Precision::F64
-        };
-        let launch = HostLaunch {
-            program: &HostProgram::new(&Program::lower(&formula, axis)),
-            reduction: kind,
-            batch_shape: &[],
-            rows,
-            columns,
-            fold: None,
-            ranges: None,
-            precision,
-            values: precision,
-            instructions: Instructions::detect(),
-        };
+        let program = HostProgram::new(&Program::lower(&formula, axis));
+        let launch = of_all_pairs(&program, kind, size, precision, Instructions::detect());
         let output = launch.run(&tensors, &[], Wanted::VALUES);
         let got = match output.expect("the operands fit").values {
             Some(HostValues::F32(got)) => got.into_iter().map(f64::from).collect(),

@@ -9,19 +9,10 @@ const D: usize = 3;
 const M: usize = 6;
 const N: usize = 5;
 
-struct Points {
-    x: Vec<f64>,
-    y: Vec<f64>,
-    u: Vec<f64>,
-}
-
-fn points() -> Points {
+/// The values of the rows, of the columns and of a direction.
+fn points() -> [Vec<f64>; 3] {
     let mut random = Random::new(31);
-    Points {
-        x: random.vec(M * D),
-        y: random.vec(N * D),
-        u: random.vec(D),
-    }
+    [M * D, N * D, D].map(|len| random.vec(len))
 }
 
 /// Compares the sum over j of a formula that is made of the Gaussian kernel $e^{-|x - y|^2 / 2}$
@@ -31,7 +22,7 @@ fn check(
     lazy: impl Fn(&LazyTensor, &LazyTensor, &LazyTensor, &LazyTensor) -> LazyTensor,
     closed: impl Fn(&[f64], f64, &[f64]) -> Vec<f64>,
 ) {
-    let Points { x, y, u } = points();
+    let [x, y, u] = points();
     for (dtype, tolerance) in dtypes() {
         let device = device();
         let [x_i, y_j] = points_of(&x, &y, D, dtype);
@@ -103,7 +94,7 @@ fn second_and_fourth_derivatives_of_a_gaussian() {
 #[test]
 fn products_with_the_jacobian_of_a_sum_are_adjoint() {
     let mut random = Random::new(32);
-    let Points { x, y, .. } = points();
+    let [x, y, _] = points();
     let (direction, cotangent) = (random.vec(M * D), random.vec(M));
     for (dtype, tolerance) in dtypes() {
         let device = device();

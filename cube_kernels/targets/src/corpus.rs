@@ -40,6 +40,18 @@ struct Size {
     segments: Option<usize>,
 }
 
+impl Size {
+    /// This size with another name, and with other numbers of rows and columns.
+    const fn resized(self, name: &'static str, rows: usize, columns: usize) -> Self {
+        Self {
+            name,
+            rows,
+            columns,
+            ..self
+        }
+    }
+}
+
 /// Enough rows to occupy a whole GPU.
 const MANY: Size = Size {
     name: "many",
@@ -51,27 +63,13 @@ const MANY: Size = Size {
     segments: None,
 };
 /// So few rows that the planner splits columns.
-const FEW: Size = Size {
-    name: "few",
-    rows: 100,
-    columns: 1_000_000,
-    ..MANY
-};
+const FEW: Size = MANY.resized("few", 100, 1_000_000);
 /// Too few columns for the planner to split.
-const SMALL: Size = Size {
-    name: "small",
-    rows: 1_000,
-    columns: 500,
-    ..MANY
-};
+const SMALL: Size = MANY.resized("small", 1_000, 500);
 const BATCHED: Size = Size {
-    name: "batched",
     batch: &[3, 1000],
-    rows: 10_000,
-    columns: 10_000,
-    fold: None,
     transposed: true,
-    segments: None,
+    ..MANY.resized("batched", 10_000, 10_000)
 };
 /// A size that needs addresses of 64 bits.
 const WIDE: Size = Size {
@@ -86,26 +84,15 @@ const FOLDED: Size = Size {
     ..MANY
 };
 /// Rows and columns are the same points. A CPU evaluates each pair of them once.
-const SYMMETRIC: Size = Size {
-    name: "symmetric",
-    rows: 10_000,
-    columns: 10_000,
-    ..MANY
-};
+const SYMMETRIC: Size = MANY.resized("symmetric", 10_000, 10_000);
 /// Pairs within segments that have enough rows for a cube; in [`SHORT`] segments have few rows.
 const SEGMENTS: Size = Size {
-    name: "segments",
-    rows: 100_000,
-    columns: 100_000,
     segments: Some(2_000),
-    ..MANY
+    ..MANY.resized("segments", 100_000, 100_000)
 };
 const SHORT: Size = Size {
-    name: "short-segments",
-    rows: 1_000,
-    columns: 100_000,
     segments: Some(10),
-    ..MANY
+    ..MANY.resized("short-segments", 1_000, 100_000)
 };
 const SCHEMES: [Size; 3] = [MANY, FEW, SMALL];
 

@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use crate::{
     contract,
     random::{config, formula, recipe},
-    support::{Rng, leaf, leaves},
+    support::{Rng, extremum, leaf, leaves},
 };
 
 pub const INF: f64 = f64::INFINITY;
@@ -143,11 +143,7 @@ impl Arithmetic {
                     (0..expr.dim()).map(&mut component).collect()
                 }
                 Node::InnerSum(arg) => vec![self.sum(get(arg))],
-                Node::InnerExtremum(extreme, arg) => {
-                    let better = |a: f64, b: &f64| extreme.op().host(&[a, *b]);
-                    let values = get(arg);
-                    vec![values.iter().fold(values[0], better)]
-                }
+                Node::InnerExtremum(extreme, arg) => vec![extremum(extreme.op(), get(arg))],
                 Node::Slice(arg, start, len) => get(arg)[*start..start + len].to_vec(),
                 Node::Concat(parts) => parts.iter().flat_map(|part| get(part).clone()).collect(),
                 Node::Expand(arg, dim) => vec![get(arg)[0]; *dim],

@@ -6,7 +6,7 @@ use burn_lazy_kernels::{
     Axis, Expr, Formula, Precision, Program, ReductionKind, Wanted,
     catalogue::ScalarOp,
     expr::Var,
-    host::{HostLaunch, HostProgram, HostSlice, HostTensor, HostValues, Instructions},
+    host::{HostProgram, HostTensor, HostValues, Instructions},
     interval::Interval,
 };
 use proptest::prelude::*;
@@ -18,6 +18,7 @@ use crate::{
     },
     random::{config, formula, recipe},
     support::{Rng, leaf, leaves},
+    tensors::{Tensor, of_all_pairs},
 };
 
 /// A formula as a program of the host engine, for reductions over one block.
@@ -33,52 +34,29 @@ impl OnHost {
         Self { program, leaves }
     }
 
-    /// The reduction over `rows` and `columns` in F32. `known` gives the components of all rows of an operand.
+    /// The reduction in F32. `size` is the number of rows and of columns. `known` gives the components of all rows of
+    /// an operand.
     fn run(
         &self,
         kind: ReductionKind,
-        (rows, columns): (usize, usize),
+        size: (usize, usize),
         instructions: Instructions,
         known: &dyn Fn(&Var) -> Vec<f64>,
     ) -> Vec<f64> {
         let (scalars, tensors): (Vec<&Var>, Vec<&Var>) =
             self.leaves.iter().partition(|var| var.scalar);
         let scalars: Vec<f64> = scalars.into_iter().map(|var| known(var)[0]).collect();
-        let data: Vec<Vec<f32>> = tensors
-            .iter()
-            .map(|var| known(var).iter().map(|value| *value as f32).collect())
-            .collect();
-        let shape = |var: &&Var| match var.axis() {
-            Some(Axis::I) => vec![rows, var.dim],
-            Some(Axis::J) => vec![columns, var.dim],
-            None => vec![var.dim],
+        let tensor = |var: &Var| {
+            let shape = match var.axis() {
+                Some(Axis::I) => vec![size.0, var.dim],
+                Some(Axis::J) => vec![size.1, var.dim],
+                None => vec![var.dim],
+            };
+            Tensor::new(&known(var), &shape, Precision::F32)
         };
-        let shapes: Vec<Vec<usize>> = tensors.iter().map(shape).collect();
-        let stride = |shape: &Vec<usize>| match shape[..] {
-            [_, dim] => vec![dim as isize, 1],
-            _ => vec![1],
-        };
-        let strides: Vec<Vec<isize>> = shapes.iter().map(stride).collect();
-        let tensors: Vec<HostTensor> = (0..data.len())
-            .map(|k| HostTensor {
-                data: HostSlice::F32(&data[k]),
-                shape: &shapes[k],
-                strides: &strides[k],
-                start: 0,
-            })
-            .collect();
-        let launch = HostLaunch {
-            program: &self.program,
-            reduction: kind,
-            batch_shape: &[],
-            rows,
-            columns,
-            fold: None,
-            ranges: None,
-            precision: Precision::F32,
-            values: Precision::F32,
-            instructions,
-        };
+        let tensors: Vec<Tensor> = tensors.into_iter().map(tensor).collect();
+        let tensors: Vec<HostTensor> = tensors.iter().map(Tensor::view).collect();
+        let launch = of_all_pairs(&self.program, kind, size, Precision::F32, instructions);
         let output = launch.run(&tensors, &scalars, Wanted::VALUES);
         match output.expect("the operands fit").values {
             Some(HostValues::F32(values)) => values.into_iter().map(f64::from).collect(),

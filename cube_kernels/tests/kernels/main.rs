@@ -39,6 +39,7 @@ mod reference_page;
 mod special;
 mod support;
 mod symmetric;
+mod tensors;
 
 /// Tests that need a runtime.
 #[cfg(any(

@@ -1,7 +1,7 @@
 //! Tests of pruning against all pairs one by one: orders of points, boxes, and lists of blocks of pairs that may count.
 
 use burn_lazy_kernels::{
-    Axis, Expr, Formula, Precision, Ranges,
+    Axis, Expr, Formula, OperandError, Precision, Ranges,
     catalogue::ScalarOp,
     expr::Place,
     host::{HostError, HostTensor},
@@ -11,10 +11,10 @@ use burn_lazy_kernels::{
 use crate::{
     pruning_clouds::{clouds, is_known},
     pruning_problems::{
-        Numbers, Problem, SMALL, Tensor, USUAL, formulas, indices, matrix, operand, ranges,
-        smallest,
+        Problem, SMALL, USUAL, formulas, indices, matrix, operand, ranges, smallest,
     },
     support::{Rng, p, x, y},
+    tensors::{Numbers, Tensor},
 };
 
 /// Checks that every pair is kept whose value is among the `place` smallest (or largest) values of its row.
@@ -422,11 +422,14 @@ fn tensors_that_do_not_fit_are_refused() {
     assert_eq!(arranged(&own), Ok(20));
     assert!(matches!(
         arranged(&own[..1]),
-        Err(HostError::Operands { .. })
+        Err(HostError::Operands(OperandError::Count { .. }))
     ));
     for wrong in [&short, &batches, &double, &narrow, &flat] {
         let tensors = [wrong.view(), own[1]];
-        let refused = matches!(arranged(&tensors), Err(HostError::Tensor { index: 0, .. }));
+        let refused = matches!(
+            arranged(&tensors),
+            Err(HostError::Operands(OperandError::Tensor { index: 0, .. }))
+        );
         assert!(refused, "{:?}", wrong.shape);
     }
     // One row may stand for all rows, and batches of size 1 are allowed.

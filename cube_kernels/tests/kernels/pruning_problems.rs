@@ -3,55 +3,14 @@
 use burn_lazy_kernels::{
     Axis, Expr, Formula, Precision, Program, Ranges, ReductionKind, Wanted,
     expr::Place,
-    host::{HostError, HostLaunch, HostProgram, HostSlice, HostTensor, Instructions},
+    host::{HostError, HostLaunch, HostProgram, HostTensor, Instructions},
     pruning::{Arrangement, Blocks, Bounds, Kept, Operands, Pruning},
 };
-use half::f16;
 
-use crate::support::{Rng, p, s, x, y};
-
-/// Values in one of the types of operands.
-pub enum Numbers {
-    Half(Vec<f16>),
-    Single(Vec<f32>),
-    Double(Vec<f64>),
-}
-
-/// A tensor that owns its values, shape and strides.
-pub struct Tensor {
-    pub numbers: Numbers,
-    pub shape: Vec<usize>,
-    pub strides: Vec<isize>,
-}
-
-impl Tensor {
-    pub fn new(values: &[f64], shape: &[usize], precision: Precision) -> Self {
-        let numbers = match precision {
-            Precision::F64 => Numbers::Double(values.to_vec()),
-            Precision::F16 => Numbers::Half(values.iter().map(|x| f16::from_f64(*x)).collect()),
-            _ => Numbers::Single(values.iter().map(|x| *x as f32).collect()),
-        };
-        let stride = |k: usize| shape[k + 1..].iter().product::<usize>() as isize;
-        Self {
-            numbers,
-            shape: shape.to_vec(),
-            strides: (0..shape.len()).map(stride).collect(),
-        }
-    }
-
-    pub fn view(&self) -> HostTensor<'_> {
-        HostTensor {
-            data: match &self.numbers {
-                Numbers::Half(values) => HostSlice::F16(values),
-                Numbers::Single(values) => HostSlice::F32(values),
-                Numbers::Double(values) => HostSlice::F64(values),
-            },
-            shape: &self.shape,
-            strides: &self.strides,
-            start: 0,
-        }
-    }
-}
+use crate::{
+    support::{Rng, p, s, x, y},
+    tensors::Tensor,
+};
 
 /// A formula with its operands.
 pub struct Problem {

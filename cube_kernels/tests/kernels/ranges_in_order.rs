@@ -12,7 +12,7 @@ use burn_lazy_kernels::{
 use crate::{
     device::{Engine, Problem, Tensor, client, engine},
     ranges::{Pattern, patterns},
-    ranges_on_device::problem,
+    ranges_on_device::{problem, problem_of_size, size_for},
     reductions::{ALL_WANTED, all_kinds, check_given, precisions_of, supported},
     support::{Rng, y},
 };
@@ -90,21 +90,11 @@ fn check(
 
 #[test]
 fn every_reduction_matches_that_of_the_order_of_indices() {
-    let (long, short) = (patterns([45, 151], 1), patterns([45, 31], 1));
     let kinds = all_kinds().into_iter().filter(|(dim, _)| *dim < 10);
     let mut rng = Rng::new(9);
     for (at, (dim, kind)) in kinds.enumerate() {
-        // Products of many numbers overflow.
-        let (all, size) = match kind {
-            ReductionKind::Product => (&short, [45, 31]),
-            _ => (&long, [45, 151]),
-        };
-        for (k, (name, ranges, pattern)) in all.iter().enumerate() {
-            let reduced = if dim == 3 { Axis::I } else { Axis::J };
-            let sizes = match reduced {
-                Axis::J => (size[0], size[1]),
-                Axis::I => (size[1], size[0]),
-            };
+        let size = size_for(kind);
+        for (k, (name, ranges, pattern)) in patterns(size, 1).into_iter().enumerate() {
             let which = [[true, true], [false, true], [true, false]][(at + k) % 3];
             let orders = Orders::random(size, which, &mut rng);
             let wanted = match k % 3 {
@@ -112,8 +102,8 @@ fn every_reduction_matches_that_of_the_order_of_indices() {
                 _ => &[Wanted::BOTH],
             };
             for precision in precisions_of(dim) {
-                let problem = problem(kind, dim, reduced, sizes, &[], 3);
-                let own = (ranges.clone(), pattern);
+                let problem = problem_of_size(kind, dim, size);
+                let own = (ranges.clone(), &pattern);
                 check(problem, own, &orders, *precision, wanted, name);
             }
         }

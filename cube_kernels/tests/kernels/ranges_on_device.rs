@@ -47,6 +47,25 @@ pub fn problem(
     problem_of(&expr, reduced, sizes, batch, seed).reduced_by(kind)
 }
 
+/// The rows and columns of the ranges that each reduction is tested with.
+pub fn size_for(kind: ReductionKind) -> [usize; 2] {
+    match kind {
+        // Products of many numbers overflow.
+        ReductionKind::Product => [45, 31],
+        _ => [45, 151],
+    }
+}
+
+/// A formula of `dim` components that `kind` reduces over `rows` and `columns`. Those of three components are reduced
+/// over i, so that both axes are tested.
+pub fn problem_of_size(kind: ReductionKind, dim: usize, [rows, columns]: [usize; 2]) -> Problem {
+    let (reduced, sizes) = match dim {
+        3 => (Axis::I, (columns, rows)),
+        _ => (Axis::J, (rows, columns)),
+    };
+    problem(kind, dim, reduced, sizes, &[], 3)
+}
+
 /// Asserts that `problem` gives the result of the reference over the pairs of `pattern`.
 fn check(problem: &Problem, pattern: &Pattern, precision: Precision, all: &[Wanted], what: &str) {
     if supported(problem.reduction, precision) {
@@ -57,29 +76,19 @@ fn check(problem: &Problem, pattern: &Pattern, precision: Precision, all: &[Want
 
 #[test]
 fn every_reduction_of_ranges_matches_its_definition() {
-    let (long, short) = (patterns([45, 151], 1), patterns([45, 31], 1));
     // More components use the same code.
     let kinds = all_kinds().into_iter().filter(|(dim, _)| *dim < 10);
     for (at, (dim, kind)) in kinds.enumerate() {
-        // Products of many numbers overflow.
-        let (all, size) = match kind {
-            ReductionKind::Product => (&short, [45, 31]),
-            _ => (&long, [45, 151]),
-        };
-        for (k, (name, ranges, pattern)) in all.iter().enumerate() {
-            let reduced = if dim == 3 { Axis::I } else { Axis::J };
-            let sizes = match reduced {
-                Axis::J => (size[0], size[1]),
-                Axis::I => (size[1], size[0]),
-            };
-            let problem = problem(kind, dim, reduced, sizes, &[], 3).in_ranges(ranges.clone());
+        let size = size_for(kind);
+        for (k, (name, ranges, pattern)) in patterns(size, 1).into_iter().enumerate() {
+            let problem = problem_of_size(kind, dim, size).in_ranges(ranges);
             let wanted = if (at + k).is_multiple_of(3) {
                 &ALL_WANTED[..]
             } else {
                 &[Wanted::BOTH]
             };
             for precision in precisions_of(dim) {
-                check(&problem, pattern, *precision, wanted, name);
+                check(&problem, &pattern, *precision, wanted, name);
             }
         }
     }

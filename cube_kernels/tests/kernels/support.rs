@@ -4,6 +4,7 @@ use std::{collections::HashMap, env, path::PathBuf};
 
 use burn_lazy_kernels::{
     Axis, Expr,
+    catalogue::ScalarOp,
     expr::{Dependence, Node, Var},
 };
 
@@ -106,6 +107,12 @@ pub fn leaves(expr: &Expr) -> Vec<Var> {
         .filter(|e| is_leaf(e))
         .map(var_of)
         .collect()
+}
+
+/// The smallest or largest of `values`, as `op` takes it from two of them.
+pub fn extremum(op: ScalarOp, values: &[f64]) -> f64 {
+    let better = |a: f64, b: &f64| op.host(&[a, *b]);
+    values.iter().fold(values[0], better)
 }
 
 /// Values of the leaves of one pair.
@@ -293,11 +300,7 @@ impl Tape {
                     })
                     .collect(),
                 Node::Iota(start, len) => (*start..start + len).map(|k| k as f64).collect(),
-                Node::InnerExtremum(extreme, _) => {
-                    let better = |a: f64, b: &f64| extreme.op().host(&[a, *b]);
-                    let terms = &values[args[0]];
-                    vec![terms.iter().fold(terms[0], better)]
-                }
+                Node::InnerExtremum(extreme, _) => vec![extremum(extreme.op(), &values[args[0]])],
                 Node::InnerSum(_) => {
                     let terms = &values[args[0]];
                     let size = terms.iter().map(|term| term.abs()).sum();
@@ -315,14 +318,7 @@ impl Tape {
 
 /// Whether the value of an operation jumps within a relative `step` of an argument, so that rounding could decide the
 /// value.
-fn jumps_near(
-    op: burn_lazy_kernels::catalogue::ScalarOp,
-    args: &[f64],
-    value: f64,
-    step: f64,
-) -> bool {
-    use burn_lazy_kernels::catalogue::ScalarOp;
-
+fn jumps_near(op: ScalarOp, args: &[f64], value: f64, step: f64) -> bool {
     if let ScalarOp::Equal | ScalarOp::NotEqual = op {
         // The value differs at a single point only, so the values on both sides do not show a jump.
         let (a, b) = (args[0], args[1]);
@@ -343,9 +339,9 @@ fn jumps_near(
 
 /// The error in units in the last place that a function may have beyond its rounding. For the exponential it is what
 /// the graphics standards allow.
-fn condition(op: burn_lazy_kernels::catalogue::ScalarOp, arg: f64) -> f64 {
+fn condition(op: ScalarOp, arg: f64) -> f64 {
     match op {
-        burn_lazy_kernels::catalogue::ScalarOp::Exp => 2.0 + 2.0 * arg.abs(),
+        ScalarOp::Exp => 2.0 + 2.0 * arg.abs(),
         _ => 1.0,
     }
 }

@@ -1,6 +1,8 @@
 //! Atomic instructions. Units run one at a time, so each instruction is atomic by itself.
 
-use super::halves::{bfloat_to_single, double_to_bfloat, double_to_half, half_to_single};
+use half::{bf16, f16};
+
+use super::halves::{Half, of_double, to_single};
 use crate::machine::{Unit, access};
 use crate::ptx::Type;
 
@@ -82,6 +84,12 @@ pub extern "C" fn atomic(
     }
 }
 
+/// The sum of two numbers of 16 bits, which is rounded once.
+fn sum_of_halves<H: Half>(a: u64, b: u64) -> u32 {
+    let [a, b] = [a, b].map(|x| f64::from(to_single::<H>(x as u32)));
+    of_double::<H>(a + b)
+}
+
 fn apply(operation: &str, of: Type, old: u64, a: u64, b: u64) -> u64 {
     let (single, double) = (|x: u64| f32::from_bits(x as u32), f64::from_bits);
     let signed = |x: u64| match of {
@@ -89,12 +97,8 @@ fn apply(operation: &str, of: Type, old: u64, a: u64, b: u64) -> u64 {
         _ => x as i64,
     };
     let half = |old: u64, a: u64| match of {
-        Type::BF16 => double_to_bfloat(
-            f64::from(bfloat_to_single(old as u32)) + f64::from(bfloat_to_single(a as u32)),
-        ),
-        _ => double_to_half(
-            f64::from(half_to_single(old as u32)) + f64::from(half_to_single(a as u32)),
-        ),
+        Type::BF16 => sum_of_halves::<bf16>(old, a),
+        _ => sum_of_halves::<f16>(old, a),
     };
     match operation {
         "add" => match of {

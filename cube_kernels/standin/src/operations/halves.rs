@@ -6,40 +6,45 @@ use half::{bf16, f16};
 /// The bits of NaN in both types.
 const HALF_NAN: u32 = 0x7fff;
 
-/// An f16 as a single.
-pub extern "C" fn half_to_single(x: u32) -> f32 {
-    f16::from_bits(x as u16).to_f32()
+/// A type of 16 bits.
+pub trait Half: Into<f32> {
+    /// The number of fraction bits.
+    const FRACTION: i32;
+    /// The smallest exponent of a normal number, and the largest one.
+    const EXPONENTS: [i32; 2];
+    /// The number that has these bits.
+    const FROM_BITS: fn(u16) -> Self;
 }
 
-/// The f16 nearest to a single.
-pub extern "C" fn single_to_half(x: f32) -> u32 {
-    double_to_half(x.into())
+impl Half for f16 {
+    const FRACTION: i32 = 10;
+    const EXPONENTS: [i32; 2] = [-14, 15];
+    const FROM_BITS: fn(u16) -> Self = Self::from_bits;
 }
 
-/// The f16 nearest to a double.
-pub extern "C" fn double_to_half(x: f64) -> u32 {
+impl Half for bf16 {
+    const FRACTION: i32 = 7;
+    const EXPONENTS: [i32; 2] = [-126, 127];
+    const FROM_BITS: fn(u16) -> Self = Self::from_bits;
+}
+
+/// A number of 16 bits as a single.
+pub extern "C" fn to_single<H: Half>(x: u32) -> f32 {
+    H::FROM_BITS(x as u16).into()
+}
+
+/// The number of 16 bits nearest to a single.
+pub extern "C" fn of_single<H: Half>(x: f32) -> u32 {
+    of_double::<H>(x.into())
+}
+
+/// The number of 16 bits nearest to a double.
+pub extern "C" fn of_double<H: Half>(x: f64) -> u32 {
     if x.is_nan() {
         return HALF_NAN;
     }
-    u32::from(nearest(x, 10, -14, 15).0)
-}
-
-/// A bf16 as a single.
-pub extern "C" fn bfloat_to_single(x: u32) -> f32 {
-    bf16::from_bits(x as u16).to_f32()
-}
-
-/// The bf16 nearest to a single.
-pub extern "C" fn single_to_bfloat(x: f32) -> u32 {
-    double_to_bfloat(x.into())
-}
-
-/// The bf16 nearest to a double.
-pub extern "C" fn double_to_bfloat(x: f64) -> u32 {
-    if x.is_nan() {
-        return HALF_NAN;
-    }
-    u32::from(nearest(x, 7, -126, 127).0)
+    let [least, largest] = H::EXPONENTS;
+    u32::from(nearest(x, H::FRACTION, least, largest).0)
 }
 
 /// Rounds to the nearest number with `fraction` fraction bits and exponents from `least` to `largest`, ties to even.
@@ -87,32 +92,28 @@ fn exact_enough(a: f64, b: f64, c: f64) -> f64 {
     }
 }
 
-/// `fma.rn.f16`.
-pub extern "C" fn half_fma(a: u32, b: u32, c: u32) -> u32 {
-    let [a, b, c] = [a, b, c].map(|x| f64::from(half_to_single(x)));
-    double_to_half(exact_enough(a, b, c))
-}
-
-/// `fma.rn.bf16`.
-pub extern "C" fn bfloat_fma(a: u32, b: u32, c: u32) -> u32 {
-    let [a, b, c] = [a, b, c].map(|x| f64::from(bfloat_to_single(x)));
-    double_to_bfloat(exact_enough(a, b, c))
+/// `fma.rn.f16` and `fma.rn.bf16`.
+pub extern "C" fn fma<H: Half>(a: u32, b: u32, c: u32) -> u32 {
+    let [a, b, c] = [a, b, c].map(|x| f64::from(to_single::<H>(x)));
+    of_double::<H>(exact_enough(a, b, c))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn all_halves_come_back() {
+    fn all_come_back<H: Half>() {
         for bits in 0..=0xffffu32 {
-            let value = half_to_single(bits);
-            let back = single_to_half(value);
-            assert_eq!(back, if value.is_nan() { HALF_NAN } else { bits });
-            let value = bfloat_to_single(bits);
-            let back = single_to_bfloat(value);
+            let value = to_single::<H>(bits);
+            let back = of_single::<H>(value);
             assert_eq!(back, if value.is_nan() { HALF_NAN } else { bits });
         }
+    }
+
+    #[test]
+    fn all_halves_come_back() {
+        all_come_back::<f16>();
+        all_come_back::<bf16>();
     }
 
     #[test]
@@ -122,9 +123,12 @@ mod tests {
             bits = bits.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
             let value = f32::from_bits(bits);
             if !value.is_nan() {
-                assert_eq!(single_to_half(value), f16::from_f32(value).to_bits().into());
                 assert_eq!(
-                    single_to_bfloat(value),
+                    of_single::<f16>(value),
+                    f16::from_f32(value).to_bits().into()
+                );
+                assert_eq!(
+                    of_single::<bf16>(value),
                     bf16::from_f32(value).to_bits().into()
                 );
             }
@@ -134,15 +138,15 @@ mod tests {
     #[test]
     fn a_fused_product_is_rounded_once() {
         // (1 + 2^-10) (1 - 2^-10) + 2^-24 is 1 - 2^-20 + 2^-24, and 1 is the nearest half.
-        let half = |x: f64| double_to_half(x);
+        let half = |x: f64| of_double::<f16>(x);
         let (a, b) = (half(1.0 + 2f64.powi(-10)), half(1.0 - 2f64.powi(-10)));
-        assert_eq!(half_fma(a, b, half(2f64.powi(-24))), half(1.0));
+        assert_eq!(fma::<f16>(a, b, half(2f64.powi(-24))), half(1.0));
         // A tie that a small term decides: 1 + 2^-11 + 2^-24.
-        let tie = half_fma(half(1.0 + 2f64.powi(-10)), half(2f64.powi(-11)), half(1.0));
+        let tie = fma::<f16>(half(1.0 + 2f64.powi(-10)), half(2f64.powi(-11)), half(1.0));
         assert_eq!(tie, half(1.0 + 2f64.powi(-10)));
-        let bfloat = |x: f64| double_to_bfloat(x);
+        let bfloat = |x: f64| of_double::<bf16>(x);
         let tiny = bfloat(2f64.powi(-100));
-        let tie = bfloat_fma(
+        let tie = fma::<bf16>(
             bfloat(1.0 + 2f64.powi(-7)),
             bfloat(2f64.powi(-8)),
             bfloat(1.0),
@@ -150,9 +154,9 @@ mod tests {
         assert_eq!(tie, bfloat(1.0 + 2f64.powi(-7)));
         // 1 + 2^-8 is a tie that goes down to the even number. Anything more goes up.
         let ones = [bfloat(2f64.powi(-8)), bfloat(1.0)];
-        assert_eq!(bfloat_fma(ones[0], ones[1], bfloat(1.0)), bfloat(1.0));
+        assert_eq!(fma::<bf16>(ones[0], ones[1], bfloat(1.0)), bfloat(1.0));
         let sum = exact_enough(2f64.powi(-8), 1.0 + f64::EPSILON, 1.0);
-        assert_eq!(double_to_bfloat(sum), bfloat(1.0 + 2f64.powi(-7)));
+        assert_eq!(of_double::<bf16>(sum), bfloat(1.0 + 2f64.powi(-7)));
         assert_ne!(tiny, 0);
     }
 }

@@ -4,7 +4,9 @@
 use std::ffi::c_void;
 use std::ops::Range;
 
-use super::halves::{bfloat_to_single, half_to_single, single_to_half};
+use half::{bf16, f16};
+
+use super::halves::{of_single, to_single};
 use crate::machine::{LANES, Spec, Unit, Use, access, exchange};
 use crate::ptx::{Space, Type};
 
@@ -225,8 +227,8 @@ fn read(of: Type, bytes: &[u8; FRAGMENT], value: usize) -> f32 {
         u32::from_le_bytes(four)
     };
     match of {
-        Type::F16 => half_to_single(half()),
-        Type::BF16 => bfloat_to_single(half()),
+        Type::F16 => to_single::<f16>(half()),
+        Type::BF16 => to_single::<bf16>(half()),
         // The instruction ignores the lower 13 bits.
         Type::Tf32 => f32::from_bits(word() & !0x1fff),
         _ => f32::from_bits(word()),
@@ -235,7 +237,7 @@ fn read(of: Type, bytes: &[u8; FRAGMENT], value: usize) -> f32 {
 
 fn write(of: Type, bytes: &mut [u8; FRAGMENT], value: usize, result: f32) {
     if of == Type::F16 {
-        let half = (single_to_half(result) as u16).to_le_bytes();
+        let half = (of_single::<f16>(result) as u16).to_le_bytes();
         bytes[2 * value..2 * value + 2].copy_from_slice(&half);
     } else {
         bytes[4 * value..4 * value + 4].copy_from_slice(&result.to_le_bytes());

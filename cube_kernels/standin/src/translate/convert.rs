@@ -14,6 +14,15 @@ fn is_number(of: Type) -> bool {
     of.is_float() || of.is_half()
 }
 
+/// The types of a conversion, and how it rounds.
+#[derive(Clone, Copy)]
+struct Conversion<'a> {
+    from: Type,
+    to: Type,
+    /// Empty if the instruction says nothing about it.
+    rounding: &'a str,
+}
+
 impl Translator<'_> {
     /// `cvt`.
     pub(super) fn conversion(&mut self, instruction: &Instruction) -> Translated<()> {
@@ -46,13 +55,14 @@ impl Translator<'_> {
         if from.is_half() {
             value = self.half_as_single(value, from)?;
         }
+        let wanted = Conversion { from, to, rounding };
         let converted = match (is_number(from), is_number(to)) {
             (false, false) if rounding.is_empty() && !flushes => {
-                self.between_integers(value, from, to, saturates)
+                self.between_integers(value, wanted, saturates)
             }
-            (true, false) if !saturates || to.bits() <= 64 => self.integer_of(value, to, rounding),
-            (false, true) if !saturates && !flushes => self.float_of(value, from, to, rounding)?,
-            (true, true) => self.between_floats(value, from, to, rounding)?,
+            (true, false) if !saturates || to.bits() <= 64 => self.integer_of(value, wanted),
+            (false, true) if !saturates && !flushes => self.float_of(value, wanted)?,
+            (true, true) => self.between_floats(value, wanted)?,
             _ => None,
         };
         let mut value = converted.ok_or_else(|| unknown(instruction))?;
@@ -99,10 +109,10 @@ impl Translator<'_> {
     fn between_integers(
         &mut self,
         value: Value,
-        from: Type,
-        to: Type,
+        wanted: Conversion,
         saturates: bool,
     ) -> Option<Value> {
+        let Conversion { from, to, .. } = wanted;
         if !saturates {
             return Some(self.resize(value, host(to), from.is_signed()));
         }
@@ -128,7 +138,8 @@ impl Translator<'_> {
 
     /// Converts a single or a double to an integer. A value beyond the range of the type becomes the nearest integer of
     /// the type, and NaN becomes zero.
-    fn integer_of(&mut self, value: Value, to: Type, rounding: &str) -> Option<Value> {
+    fn integer_of(&mut self, value: Value, wanted: Conversion) -> Option<Value> {
+        let Conversion { to, rounding, .. } = wanted;
         let value = self.whole(value, rounding)?;
         let signed = to.is_signed();
         if matches!(to, Type::B(_)) {
@@ -146,13 +157,8 @@ impl Translator<'_> {
         Some(self.resize(value, host(to), false))
     }
 
-    fn float_of(
-        &mut self,
-        value: Value,
-        from: Type,
-        to: Type,
-        rounding: &str,
-    ) -> Translated<Option<Value>> {
+    fn float_of(&mut self, value: Value, wanted: Conversion) -> Translated<Option<Value>> {
+        let Conversion { from, to, rounding } = wanted;
         let signed = from.is_signed();
         let of = self.builder.func.dfg.value_type(value);
         let value = match of {
@@ -182,13 +188,8 @@ impl Translator<'_> {
     }
 
     /// A number in another type, or rounded to a whole one. Halves come as singles.
-    fn between_floats(
-        &mut self,
-        value: Value,
-        from: Type,
-        to: Type,
-        rounding: &str,
-    ) -> Translated<Option<Value>> {
+    fn between_floats(&mut self, value: Value, wanted: Conversion) -> Translated<Option<Value>> {
+        let Conversion { from, to, rounding } = wanted;
         if from == to {
             let rounded = match rounding {
                 "" => Some(value),

@@ -2,6 +2,7 @@
 
 use cranelift_codegen::ir::Type;
 use cranelift_codegen::ir::types::{F32, F64, I32, I64};
+use half::{bf16, f16};
 
 use crate::machine;
 use crate::operations::{
@@ -69,13 +70,13 @@ pub fn all() -> Vec<Helper> {
         "single_rounded" floats::single_rounded: [F64, I32] => [F32];
         "fma_double_rounded" floats::fma_double_rounded: [F64, F64, F64, I32] => [F64];
         "add_double_rounded" floats::add_double_rounded: [F64, F64, I32] => [F64];
-        "half_to_single" halves::half_to_single: [I32] => [F32];
-        "single_to_half" halves::single_to_half: [F32] => [I32];
-        "double_to_half" halves::double_to_half: [F64] => [I32];
-        "half_fma" halves::half_fma: [I32, I32, I32] => [I32];
-        "bfloat_to_single" halves::bfloat_to_single: [I32] => [F32];
-        "single_to_bfloat" halves::single_to_bfloat: [F32] => [I32];
-        "double_to_bfloat" halves::double_to_bfloat: [F64] => [I32];
-        "bfloat_fma" halves::bfloat_fma: [I32, I32, I32] => [I32];
+        "half_to_single" halves::to_single::<f16>: [I32] => [F32];
+        "single_to_half" halves::of_single::<f16>: [F32] => [I32];
+        "double_to_half" halves::of_double::<f16>: [F64] => [I32];
+        "half_fma" halves::fma::<f16>: [I32, I32, I32] => [I32];
+        "bfloat_to_single" halves::to_single::<bf16>: [I32] => [F32];
+        "single_to_bfloat" halves::of_single::<bf16>: [F32] => [I32];
+        "double_to_bfloat" halves::of_double::<bf16>: [F64] => [I32];
+        "bfloat_fma" halves::fma::<bf16>: [I32, I32, I32] => [I32];
     }
 }
