@@ -2,7 +2,7 @@
 
 use super::{
     arithmetic::{Accumulate, Copies, Lanes, MultiplyAdd, Tile, apply, write},
-    tape::{Action, NOTHING, Owner, Part, Step, Summand, Tape, Value},
+    tape::{Action, NOTHING, Owner, Part, Step, Summand, Tape, Turns, Value},
     tensor::Rows,
     terms::{Kind, SumOfTerms, Term},
     vector::Instructions,
@@ -167,12 +167,7 @@ impl<T: Real> Machine<T> {
         self.prepare(tape, frame);
         for action in &tape.actions {
             match action {
-                Action::Store { base, terms } => {
-                    for k in 0..terms.len {
-                        self.steps(&terms.steps, frame, k);
-                        self.store(base + k, &terms.term, frame, k);
-                    }
-                }
+                Action::Store { base, terms } => self.store(*base, terms, frame),
                 other => self.act(other, frame),
             }
         }
@@ -208,13 +203,16 @@ impl<T: Real> Machine<T> {
         self.registers[..tape.registers].iter_mut().for_each(grow);
     }
 
-    /// Writes a value to a slot of the lanes.
-    fn store(&mut self, slot: usize, term: &Summand, frame: &mut Frame<T>, k: usize) {
+    /// Writes values to the slots of the lanes from `base` on.
+    fn store(&mut self, base: usize, terms: &Turns, frame: &mut Frame<T>) {
         let width = frame.width;
-        self.stored.resize(width, T::ZERO);
-        let given = given(&self.registers, frame, term, k);
-        given.write(self.instructions, &mut self.stored, width);
-        frame.lanes[slot * width..][..width].copy_from_slice(&self.stored);
+        for k in 0..terms.len {
+            self.steps(&terms.steps, frame, k);
+            self.stored.resize(width, T::ZERO);
+            let given = given(&self.registers, frame, &terms.term, k);
+            given.write(self.instructions, &mut self.stored, width);
+            frame.lanes[(base + k) * width..][..width].copy_from_slice(&self.stored);
+        }
     }
 
     fn act(&mut self, action: &Action, frame: &Frame<T>) {

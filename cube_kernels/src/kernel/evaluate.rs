@@ -70,6 +70,16 @@ pub(super) fn operate<F: Float, N: Size>(
     }
 }
 
+/// Slot or component `first`, or the one of turn `k` from `first` on in a loop.
+#[cube]
+pub(super) fn slot_at(#[comptime] first: usize, k: usize, #[comptime] looped: bool) -> usize {
+    if comptime!(looped) {
+        first + k
+    } else {
+        first.runtime()
+    }
+}
+
 #[cube]
 pub(super) fn term_value<F: Float, N: Size>(
     registers: &Registers<F, N>,
@@ -161,11 +171,7 @@ fn stage_instruction<F: Float, N: Size>(
             slot,
             looped,
         } => {
-            let at = if comptime!(looped) {
-                slot + k
-            } else {
-                slot.runtime()
-            };
+            let at = slot_at(slot, k, looped);
             let value = if comptime!(space == stage) {
                 own[at]
             } else {

@@ -171,33 +171,23 @@ impl<E: Float, F: Float> Products<E, F> {
             squared_norms::<E, F>(&self.columns, &mut self.column_norms.clone(), block, matrix);
         }
         if comptime!(matrix.emulated) {
-            multiply::<E, F, Emulated>(
-                &self.rows,
-                &self.columns,
-                &mut self.products.clone(),
-                &self.steps,
-                block,
-                matrix,
-            );
+            self.multiply_by::<Emulated>(block, matrix);
         } else if comptime!(matrix.stored == Precision::F32) {
-            multiply::<E, F, Instruction<tf32>>(
-                &self.rows,
-                &self.columns,
-                &mut self.products.clone(),
-                &self.steps,
-                block,
-                matrix,
-            );
+            self.multiply_by::<Instruction<tf32>>(block, matrix);
         } else {
-            multiply::<E, F, Instruction<E>>(
-                &self.rows,
-                &self.columns,
-                &mut self.products.clone(),
-                &self.steps,
-                block,
-                matrix,
-            );
+            self.multiply_by::<Instruction<E>>(block, matrix);
         }
+    }
+
+    /// Multiplies by a kind of instruction.
+    fn multiply_by<X: Multiplier<E, F>>(
+        &self,
+        #[comptime] block: usize,
+        #[comptime] matrix: MatrixProduct,
+    ) {
+        let mut products = self.products.clone();
+        let (rows, columns) = (&self.rows, &self.columns);
+        multiply::<E, F, X>(rows, columns, &mut products, &self.steps, block, matrix);
     }
 
     /// Writes the inner products or squared distances of the unit's rows with `q` columns of the block, from place

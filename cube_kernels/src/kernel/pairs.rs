@@ -5,7 +5,7 @@ use cubecl::prelude::*;
 
 use super::{
     context::{Columns, Context},
-    evaluate::{One, Registers, broadcast, operate, start, take_term, term_value},
+    evaluate::{One, Registers, broadcast, operate, slot_at, start, take_term, term_value},
     matrix::Products,
     weighted::WeightedSums,
 };
@@ -173,11 +173,7 @@ impl<'c, 'a, E: Float, F: Float, N: Size> Pairs<'c, 'a, E, F, N> {
                         registers.insert(comptime!(register * q + c), Vector::new(value));
                     }
                 } else {
-                    let at = if comptime!(looped) {
-                        slot + k
-                    } else {
-                        slot.runtime()
-                    };
+                    let at = slot_at(slot, k, looped);
                     let value = if comptime!(blueprint.schedule.leaves_out(space, slot)) {
                         self.row_component(at - slot, slot)
                     } else if comptime!(space == Space::Row) {
@@ -196,11 +192,7 @@ impl<'c, 'a, E: Float, F: Float, N: Size> Pairs<'c, 'a, E, F, N> {
                 component,
                 looped,
             } => {
-                let at = if comptime!(looped) {
-                    component + k
-                } else {
-                    component.runtime()
-                };
+                let at = slot_at(component, k, looped);
                 #[unroll]
                 for c in 0..q {
                     let column = columns.column + c;
@@ -531,7 +523,6 @@ fn run_piece<E: Float, F: Float, A: Float, N: Size, R: GivesWeights<F, A, N>>(
 /// in an array, so that there is hardly any code outside of the branches. Pieces that store results are not in a
 /// branch.
 #[cube]
-#[allow(clippy::if_same_then_else)] // The first condition is known at compile time.
 pub fn run_pair<E: Float, F: Float, A: Float, N: Size, R: GivesWeights<F, A, N>>(
     state: &mut R::State,
     pairs: &Pairs<'_, '_, E, F, N>,
@@ -574,11 +565,12 @@ pub fn run_pair<E: Float, F: Float, A: Float, N: Size, R: GivesWeights<F, A, N>>
         #[unroll]
         for at in 0..pieces.len() {
             let piece = comptime!(&pieces[at]);
-            if comptime!(piece.stores) {
-                run_piece::<E, F, A, N, R>(
-                    state, &mut kept, pairs, columns, weighted, usual, piece,
-                );
-            } else if here {
+            let taken = if comptime!(piece.stores) {
+                true.runtime()
+            } else {
+                here
+            };
+            if taken {
                 run_piece::<E, F, A, N, R>(
                     state, &mut kept, pairs, columns, weighted, usual, piece,
                 );

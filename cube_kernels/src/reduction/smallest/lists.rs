@@ -75,32 +75,22 @@ impl<F: Float, N: Size> Lists<F, N> {
         if comptime!(math.simd() && !in_registers(spec)) {
             self.insert_from_end(component, value, index, spec);
         } else {
-            self.insert_anywhere(component, value, index, spec);
-        }
-    }
-
-    /// The same by visiting all places. Compilers for GPUs need fewer registers for this.
-    fn insert_anywhere(
-        &mut self,
-        component: usize,
-        value: Vector<F, N>,
-        index: Vector<u32, N>,
-        #[comptime] spec: Spec,
-    ) {
-        let dim = comptime!(spec.dim);
-        let k = comptime!(spec.depth());
-        let mut carried = value;
-        let mut carried_index = index;
-        #[unroll(in_registers(spec))]
-        for place in 0..k {
-            let at = place * dim + component;
-            let (held, held_index) = (self.values[at], self.indices[at]);
-            // The new value is compared, not the carried one, so that equal values move together.
-            let moves = precedes::<F, N>(value, index, held, held_index, spec);
-            self.values[at] = select_many(moves, carried, held);
-            self.indices[at] = select_many(moves, carried_index, held_index);
-            carried = select_many(moves, held, carried);
-            carried_index = select_many(moves, held_index, carried_index);
+            // Compilers for GPUs need fewer registers for visiting all places.
+            let dim = comptime!(spec.dim);
+            let k = comptime!(spec.depth());
+            let mut carried = value;
+            let mut carried_index = index;
+            #[unroll(in_registers(spec))]
+            for place in 0..k {
+                let at = place * dim + component;
+                let (held, held_index) = (self.values[at], self.indices[at]);
+                // The new value is compared, not the carried one, so that equal values move together.
+                let moves = precedes::<F, N>(value, index, held, held_index, spec);
+                self.values[at] = select_many(moves, carried, held);
+                self.indices[at] = select_many(moves, carried_index, held_index);
+                carried = select_many(moves, held, carried);
+                carried_index = select_many(moves, held_index, carried_index);
+            }
         }
     }
 
