@@ -4,7 +4,7 @@ use burn::prelude::*;
 use burn_lazy::LazyTensor;
 
 use super::{
-    cloud::{Cloud, Pair, Side, forward_clouds, per_batch},
+    cloud::{Cloud, Pair, Side, forward_clouds},
     error::LossError,
     nearest::{Direction, nearest, nearest_with_index},
 };
@@ -118,7 +118,7 @@ impl ChamferLoss {
             Ok(Tensor::cat(vec![distances, deviations], R - 1))
         };
         let means = self.mean(&pair, both)?;
-        let part = |k: usize| per_batch(means.clone().narrow(R - 1, k, 1)).cast(pair.dtype);
+        let part = |k: usize| pair.values(means.clone().narrow(R - 1, k, 1));
         Ok(ChamferOutput {
             distance: part(0),
             normals: part(1),

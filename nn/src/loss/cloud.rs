@@ -275,7 +275,7 @@ impl<const R: usize> Side<R> {
 }
 
 /// A tensor `[.., 1, 1]` as a vector with one value for each batch.
-pub(crate) fn per_batch<const R: usize>(values: Tensor<R>) -> Tensor<1> {
+fn per_batch<const R: usize>(values: Tensor<R>) -> Tensor<1> {
     let count = values.dims().iter().product::<usize>();
     values.reshape([count])
 }
@@ -384,8 +384,7 @@ macro_rules! forward_clouds {
                 y: &Cloud<R>,
             ) -> Result<Tensor<1>, LossError> {
                 let pair = Pair::new(x, y)?;
-                let dtype = pair.dtype;
-                Ok(crate::loss::cloud::per_batch(self.losses(pair)?).cast(dtype))
+                Ok(pair.values(self.losses(pair.clone())?))
             }
         }
     };
