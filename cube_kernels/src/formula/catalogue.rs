@@ -1115,11 +1115,7 @@ scalar_ops! {
             tile: |a, b| lane::strong_mul(a, b),
             grad: |a, b, y| [b.clone(), a.clone()],
             bounds: |a, b| rounding.mul(a, b, |a, b| a.compare(ScalarOp::StrongMul, b)),
-            cube: |a, b| select_many(
-                a.equal(&math::constant_vector::<F, N>(0.0)),
-                math::constant_vector::<F, N>(0.0),
-                a * b
-            );
+            cube: |a, b| math::strong_mul::<F, N>(a, b, false, math);
 
         /// The product $a b$ with a value $b$ that is often close to 0. Kernels for CPUs and the host replace it by 0
         /// where it is less than $2^{16}$ times the least normal number, because a CPU takes tens of times as long for
@@ -1141,11 +1137,7 @@ scalar_ops! {
             tile: |a, b| lane::strong_mul(a, lane::flushed(b, a)),
             grad: |a, b, y| [b.clone(), a.clone()],
             bounds: |a, b| rounding.mul(a, b, |a, b| a.compare(ScalarOp::StrongMul, b)).or_zero(),
-            cube: |a, b| select_many(
-                a.equal(&math::constant_vector::<F, N>(0.0)),
-                math::constant_vector::<F, N>(0.0),
-                a * math::flushed::<F, N>(b, a, math)
-            );
+            cube: |a, b| math::strong_mul::<F, N>(a, b, true, math);
 
         /// The quotient $a / b$. If it is computed for each pair and $b$ does not depend on both axes, it is the
         /// product with the reciprocal of $b$, which is infinite for $|b| < 2.9 \cdot 10^{-39}$ in F32.

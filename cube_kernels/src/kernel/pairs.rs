@@ -565,6 +565,7 @@ pub fn run_pair<E: Float, F: Float, A: Float, N: Size, R: GivesWeights<F, A, N>>
         #[unroll]
         for at in 0..pieces.len() {
             let piece = comptime!(&pieces[at]);
+            // CubeCL makes no branch of a constant.
             let taken = if comptime!(piece.stores) {
                 true.runtime()
             } else {

@@ -367,7 +367,6 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
     // This is 0, because no block ends 2^20 columns beyond the last one. Compilers do not know that.
     let at = behind >> 20usize;
     let target = Target::new(out[at], out[at + 1], out[at + 2], operands.lists);
-    let own = comptime!(blueprint);
     if comptime!(blueprint.partial) {
         #[unroll]
         for plane in 0..spec.planes().len() {
@@ -384,7 +383,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
                     offset,
                     comptime!(spec.partial_values()),
                     comptime!(blueprint.math.precision),
-                    own,
+                    blueprint,
                 );
             }
         }
@@ -400,7 +399,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
                 k,
                 comptime!(spec.entries()),
                 comptime!(blueprint.written),
-                own,
+                blueprint,
             );
         }
     }
@@ -436,7 +435,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
                     comptime!(spec.plane_start(plane)) + k,
                     comptime!(spec.state_size()),
                     comptime!(blueprint.math.precision),
-                    own,
+                    blueprint,
                 );
             }
         }
@@ -449,7 +448,7 @@ fn reduce_rows<E: Float, F: Float, A: Float, O: Float, I: Int, N: Size, R: Reduc
             for lane in 0..N::value() {
                 if target.row + lane < target.rows {
                     let index = index.extract(lane);
-                    let at = target.place(lane, own) * comptime!(spec.entries()) + k;
+                    let at = target.place(lane, blueprint) * comptime!(spec.entries()) + k;
                     results.indices.index_mut(0usize)[at] = if comptime!(blueprint.partial) {
                         I::cast_from(index)
                     } else {

@@ -366,25 +366,9 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
         if self.is_usual(block) {
             let size = comptime!(blueprint.schedule.block());
             if comptime!(weighted.emulated) {
-                multiply::<F, Emulated>(
-                    &self.columns,
-                    &self.weights,
-                    &self.rests,
-                    &mut self.sums,
-                    &self.steps,
-                    size,
-                    weighted,
-                );
+                self.multiply_by::<Emulated>(size, weighted);
             } else {
-                multiply::<F, Instruction<tf32>>(
-                    &self.columns,
-                    &self.weights,
-                    &self.rests,
-                    &mut self.sums,
-                    &self.steps,
-                    size,
-                    weighted,
-                );
+                self.multiply_by::<Instruction<tf32>>(size, weighted);
             }
         }
         let run = comptime!((weighted.run() / blueprint.schedule.block()).max(1));
@@ -393,6 +377,23 @@ impl<F: Float, A: Float, N: Size> WeightedSums<F, A, N> {
             sync_cube();
             self.end_run::<E>(context, row);
         }
+    }
+
+    /// Multiplies a block of columns with their weights by `X`, and adds the products to the sums.
+    fn multiply_by<X: Multiplier<F, F>>(
+        &mut self,
+        #[comptime] block: usize,
+        #[comptime] weighted: WeightedProduct,
+    ) {
+        multiply::<F, X>(
+            &self.columns,
+            &self.weights,
+            &self.rests,
+            &mut self.sums,
+            &self.steps,
+            block,
+            weighted,
+        );
     }
 
     /// Adds the sums of the unit's rows to the running sums, and starts again from 0.

@@ -321,6 +321,25 @@ pub fn flushed<F: Float, N: Size>(
     }
 }
 
+/// The product `a * b`, but 0 where `a` is 0, whatever `b` is. If `flushes`, `b` is [`flushed`] first.
+#[cube]
+pub fn strong_mul<F: Float, N: Size>(
+    a: Vector<F, N>,
+    b: Vector<F, N>,
+    #[comptime] flushes: bool,
+    #[comptime] math: Math,
+) -> Vector<F, N> {
+    select_many(
+        a.equal(&constant_vector::<F, N>(0.0)),
+        constant_vector::<F, N>(0.0),
+        if comptime!(flushes) {
+            a * flushed::<F, N>(b, a, math)
+        } else {
+            a * b
+        },
+    )
+}
+
 /// A bound for factors of `x`: where the absolute value of a factor is not below it, and the factor is a normal number,
 /// the product is at least the least normal number times [`NORMAL_MARGIN`].
 #[cube]

@@ -226,6 +226,16 @@ pub(super) mod kernel {
         spec.width() / scores(spec)
     }
 
+    /// Score `k` with its `each` sums.
+    #[cube]
+    fn score(k: usize, #[comptime] each: usize) -> Score {
+        Score {
+            k,
+            start: k * each,
+            sums: each,
+        }
+    }
+
     #[cube]
     impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for LogSumExp {
         type State = ExpState<F, A, N>;
@@ -245,11 +255,7 @@ pub(super) mod kernel {
             let weights = comptime!(spec.dim - scores);
             if comptime!(first < scores) {
                 let each = comptime!(sums_each(&spec));
-                let score = Score {
-                    k: index,
-                    start: index * each,
-                    sums: each,
-                };
+                let score = score(index, each);
                 state.take_scores(&score, values, math);
                 if comptime!(weights == 0) {
                     #[unroll]
@@ -298,11 +304,7 @@ pub(super) mod kernel {
             let each = comptime!(sums_each(&spec));
             #[unroll(scores <= UNROLL)]
             for k in 0..scores {
-                let score = Score {
-                    k,
-                    start: k * each,
-                    sums: each,
-                };
+                let score = score(k, each);
                 state.rebase(&score, comptime!(rule.math));
             }
             state.sums.end_block(comptime!(spec.width()));
@@ -372,11 +374,7 @@ pub(super) mod kernel {
             let each = comptime!(sums_each(&spec));
             let scores = comptime!(scores(&spec));
             for k in 0..scores {
-                let score = Score {
-                    k,
-                    start: k * each,
-                    sums: each,
-                };
+                let score = score(k, each);
                 let factor = state.merge_maximum(&score, later.maximum[k], comptime!(rule.math));
                 for s in 0..each {
                     state

@@ -115,6 +115,16 @@ pub(super) mod kernel {
     };
     use crate::program::UNROLL;
 
+    /// The only score, which all `sums` are relative to.
+    #[cube]
+    fn score(#[comptime] sums: usize) -> Score {
+        Score {
+            k: 0usize.runtime(),
+            start: 0usize.runtime(),
+            sums,
+        }
+    }
+
     #[cube]
     impl<F: Float, A: Float, N: Size> Accumulator<F, A, N> for SoftmaxSum {
         // Its sums are those of the weighted components, followed by the sum of the exponentials.
@@ -131,11 +141,7 @@ pub(super) mod kernel {
             let spec = comptime!(rule.spec);
             let q = values.len();
             if comptime!(first == 0) {
-                let score = Score {
-                    k: 0usize.runtime(),
-                    start: 0usize.runtime(),
-                    sums: comptime!(spec.dim),
-                };
+                let score = score(comptime!(spec.dim));
                 state.take_scores(&score, values, comptime!(rule.math));
                 #[unroll]
                 for c in 0..q {
@@ -162,11 +168,7 @@ pub(super) mod kernel {
     impl<F: Float, A: Float, N: Size> KeepsValues<F, A, N> for SoftmaxSum {
         fn end_block(state: &mut ExpState<F, A, N>, #[comptime] rule: Rule) {
             let sums = comptime!(rule.spec.dim);
-            let score = Score {
-                k: 0usize.runtime(),
-                start: 0usize.runtime(),
-                sums,
-            };
+            let score = score(sums);
             state.rebase(&score, comptime!(rule.math));
             state.sums.end_block(sums);
         }
@@ -214,11 +216,7 @@ pub(super) mod kernel {
 
         fn merge(state: &mut ExpState<F, A, N>, later: &ExpState<F, A, N>, #[comptime] rule: Rule) {
             let sums = comptime!(rule.spec.dim);
-            let score = Score {
-                k: 0usize.runtime(),
-                start: 0usize.runtime(),
-                sums,
-            };
+            let score = score(sums);
             let factor = state.merge_maximum(&score, later.maximum[0], comptime!(rule.math));
             #[unroll(sums <= UNROLL)]
             for s in 0..sums {

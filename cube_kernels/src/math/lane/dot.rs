@@ -5,15 +5,15 @@ use std::arch::x86_64::*;
 
 use super::Factor;
 
-/// Defines a function that adds up products with a set of instructions. The arguments are the type of the numbers,
+/// Defines functions that add up products, each with a set of instructions. The arguments are the type of the numbers,
 /// how many of them a vector has, and the functions that make a vector of zeros, repeat a number, load, multiply and
 /// add, add, and add up the numbers of a vector.
 macro_rules! dot {
-    (
+    ($(
         $(#[$doc:meta])*
         $name:ident, $features:literal, $T:ty, $lanes:literal,
-        ($zero:ident, $set:ident, $load:ident, $fma:ident, $add:ident, $total:ident)
-    ) => {
+        ($zero:ident, $set:ident, $load:ident, $fma:ident, $add:ident, $total:ident);
+    )*) => {$(
         $(#[$doc])*
         #[target_feature(enable = $features)]
         pub(super) fn $name(a: &[$T], b: Factor<$T>) -> $T {
@@ -61,7 +61,7 @@ macro_rules! dot {
             }
             sum
         }
-    };
+    )*};
 }
 
 /// The sum of the numbers of a vector.
@@ -87,23 +87,17 @@ fn total_double(vector: __m256d) -> f64 {
     _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)))
 }
 
-dot!(
+dot! {
     /// The sum of products in F32 with AVX-512.
     wide_single, "avx2,fma,avx512f", f32, 16,
-    (_mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, _mm512_fmadd_ps, _mm512_add_ps, _mm512_reduce_add_ps)
-);
-dot!(
+    (_mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, _mm512_fmadd_ps, _mm512_add_ps, _mm512_reduce_add_ps);
     /// The sum of products in F64 with AVX-512.
     wide_double, "avx2,fma,avx512f", f64, 8,
-    (_mm512_setzero_pd, _mm512_set1_pd, _mm512_loadu_pd, _mm512_fmadd_pd, _mm512_add_pd, _mm512_reduce_add_pd)
-);
-dot!(
+    (_mm512_setzero_pd, _mm512_set1_pd, _mm512_loadu_pd, _mm512_fmadd_pd, _mm512_add_pd, _mm512_reduce_add_pd);
     /// The sum of products in F32 with AVX2.
     middle_single, "avx2,fma", f32, 8,
-    (_mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_fmadd_ps, _mm256_add_ps, total_single)
-);
-dot!(
+    (_mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_fmadd_ps, _mm256_add_ps, total_single);
     /// The sum of products in F64 with AVX2.
     middle_double, "avx2,fma", f64, 4,
-    (_mm256_setzero_pd, _mm256_set1_pd, _mm256_loadu_pd, _mm256_fmadd_pd, _mm256_add_pd, total_double)
-);
+    (_mm256_setzero_pd, _mm256_set1_pd, _mm256_loadu_pd, _mm256_fmadd_pd, _mm256_add_pd, total_double);
+}
