@@ -396,6 +396,8 @@ fn the_smallest_of_many_columns_are_found_in_any_order() {
         row(&|i| if i % 500 == 7 { mixed(i) } else { INF }),
         row(&|i| if i % 1500 == 7 { mixed(i) } else { f64::NAN }),
         row(&|i| if i == 1 { -INF } else { mixed(i).abs() }),
+        // The smallest values are in one lane of vectors of any length.
+        row(&|i| if i % 64 == 5 { mixed(i) } else { 100.0 }),
     ];
     for row in &rows {
         let mut sorted: Vec<usize> = (0..N).filter(|i| row[*i] < INF).collect();

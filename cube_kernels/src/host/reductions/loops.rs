@@ -102,6 +102,28 @@ impl<T: Real> Vectors for LargestOf<'_, T> {
     }
 }
 
+/// Number of lanes of [`LeastOfLanes`].
+pub const LANES: usize = 64;
+
+/// The least value of each lane: lane $k$ has value $k$ and every [`LANES`]-th value after it. NaN is left out, and a
+/// lane without values has infinity.
+pub struct LeastOfLanes<'a, T>(pub &'a [T]);
+
+impl<T: Real> Vectors for LeastOfLanes<'_, T> {
+    type Output = [T; LANES];
+
+    #[inline(always)]
+    fn run<M: Arithmetic>(self, _math: M) -> [T; LANES] {
+        let mut least = [T::INFINITY; LANES];
+        for chunk in self.0.chunks(LANES) {
+            for (least, value) in least.iter_mut().zip(chunk) {
+                *least = if *value < *least { *value } else { *least };
+            }
+        }
+        least
+    }
+}
+
 /// Writes $e^{f - m}$ of each value $f$, where $m$ is `maximum`, and returns the sum.
 pub struct Exponentials<'a, T> {
     pub out: &'a mut [T],
@@ -177,38 +199,49 @@ impl<T: Real, F: Fn(T) -> bool> Vectors for Places<'_, T, F> {
 
     #[inline(always)]
     fn run<M: Arithmetic>(self, _math: M) -> usize {
-        /// Number of values that are tested together, with a bit for each. Few values pass, so that most groups are
-        /// skipped.
-        const TOGETHER: usize = 32;
         let (is_one, places) = (self.is_one, self.places);
         let mut count = 0;
         let mut first = 0;
-        let mut find = |values: &[T], first: usize| {
-            let mut found = 0u32;
-            for (bit, value) in values.iter().enumerate() {
-                found |= u32::from(is_one(*value)) << bit;
-            }
-            while found != 0 {
-                places[count] = first as u32 + found.trailing_zeros();
+        let mut write = |mut passed: u32, first: usize| {
+            while passed != 0 {
+                places[count] = first as u32 + passed.trailing_zeros();
                 count += 1;
-                found &= found - 1;
+                passed &= passed - 1;
             }
         };
-        let chunks = self.values.chunks_exact(TOGETHER);
-        let rest = chunks.remainder();
-        for chunk in chunks {
-            let mut any = false;
-            for value in chunk {
-                any |= is_one(*value);
+        let (groups, rest) = self.values.as_chunks::<TOGETHER>();
+        for group in groups {
+            let mut flags = [0; TOGETHER];
+            for (flag, value) in flags.iter_mut().zip(group) {
+                *flag = u8::from(is_one(*value));
             }
-            if any {
-                find(chunk, first);
+            // Few values pass, so that most groups are skipped.
+            if flags != [0; TOGETHER] {
+                write(bits(&flags), first);
             }
             first += TOGETHER;
         }
-        find(rest, first);
+        let passed = rest.iter().enumerate();
+        let passed = passed.map(|(bit, value)| u32::from(is_one(*value)) << bit);
+        write(passed.sum(), first);
         count
     }
+}
+
+/// Number of values that [`Places`] tests together.
+const TOGETHER: usize = 32;
+
+/// A bit for each flag, which is 0 or 1. The lowest bit is the first one.
+#[inline(always)]
+fn bits(flags: &[u8; TOGETHER]) -> u32 {
+    /// Multiplied by it, the flag in byte $k$ of a word gets to bit $56 + k$. No two products of bits meet.
+    const GATHER: u64 = 0x0102_0408_1020_4080;
+    let (words, _) = flags.as_chunks::<8>();
+    let bytes = words.iter().enumerate().map(|(at, word)| {
+        let gathered = u64::from_le_bytes(*word).wrapping_mul(GATHER) >> 56;
+        (gathered as u32) << (8 * at)
+    });
+    bytes.sum()
 }
 
 /// The sum of the signed distances from a pivot.

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::{
     HostReduction, HostResults, HostState, Room, RowStep, Rules,
-    loops::{AnyBeyond, Places},
+    loops::{AnyBeyond, LANES, LeastOfLanes, Places},
 };
 use crate::{
     math::lane::Real,
@@ -128,24 +128,24 @@ impl Smallest {
         rules: &Rules,
     ) {
         let (first, dim) = (row * rules.spec.entries() + component, rules.spec.dim);
-        let place = |k: usize| first + k * dim;
-        let precedes = |state: &Found, at: usize| {
-            let (held, found) = (state.values[at], state.columns[at]);
+        let list = first..first + (self.k - 1) * dim + 1;
+        let (values, columns) = (&mut state.values[list.clone()], &mut state.columns[list]);
+        let precedes = |held: f64, found: u32| {
             // An empty place holds infinity. An infinite value does not take it.
             let equal = value == held && found != NO_INDEX;
             value < held || (equal && rules.precedes(column, found))
         };
         let mut k = self.k;
-        while k > 0 && precedes(state, place(k - 1)) {
+        while k > 0 && precedes(values[(k - 1) * dim], columns[(k - 1) * dim]) {
             if k < self.k {
-                state.values[place(k)] = state.values[place(k - 1)];
-                state.columns[place(k)] = state.columns[place(k - 1)];
+                values[k * dim] = values[(k - 1) * dim];
+                columns[k * dim] = columns[(k - 1) * dim];
             }
             k -= 1;
         }
         if k < self.k {
-            state.values[place(k)] = value;
-            state.columns[place(k)] = column;
+            values[k * dim] = value;
+            columns[k * dim] = column;
         }
     }
 }
@@ -163,20 +163,31 @@ impl HostReduction for Smallest {
         let last = row * entries + taken.index + (self.k - 1) * dim;
         let Room { values, places, .. } = room;
         let values = taken.values(values, rules);
-        let bound = T::of(state.values[last]);
         // A test for each case, as a test with a choice in it is not compiled to vector instructions.
-        let count = match rules.spec.unordered {
+        let mut find = |bound: T, or_equal: bool| match or_equal {
             false => rules.instructions.run(Places {
                 values,
-                places,
+                places: &mut *places,
                 is_one: |value| value < bound,
             }),
             true => rules.instructions.run(Places {
                 values,
-                places,
+                places: &mut *places,
                 is_one: |value| value <= bound,
             }),
         };
+        let mut count = find(T::of(state.values[last]), rules.spec.unordered);
+        if count >= MANY * self.k && MANY * self.k <= LANES {
+            // Each of the values of the lanes is a value of another column. So the columns of this step alone have K
+            // values that are not greater than the K-th of them.
+            let mut lanes = rules.instructions.run(LeastOfLanes(values));
+            let (_, bound, _) = lanes.select_nth_unstable_by(self.k - 1, |a, b| {
+                a.partial_cmp(b).unwrap_or(Ordering::Equal)
+            });
+            if *bound < T::of(state.values[last]) {
+                count = find(*bound, true);
+            }
+        }
         let own = |place: &u32| {
             let place = *place as usize;
             (values[place].double(), rules.index(taken.column + place))
