@@ -85,7 +85,11 @@ macro_rules! width {
                 let factor = $set(black_box(0.999_999));
                 let summand = $set(black_box(1e-6));
                 let mut chains = [$set(black_box(1.0)); CHAINS];
-                for _ in 0..ROUNDS {
+                // Without an iterator: where little is optimised, `Range::next` is a call, around which all chains
+                // are stored and loaded again.
+                let mut left = ROUNDS;
+                while left > 0 {
+                    left -= 1;
                     // Written out, because compilers hardly unroll loops without optimisation.
                     chains = [
                         $fma(chains[0], factor, summand),
@@ -123,7 +127,9 @@ macro_rules! width {
                 let step = $set(black_box(1e-4));
                 let start = $set(black_box(-3.3));
                 let mut chains = [(start, $set(0.0)); 4];
-                for _ in 0..ROUNDS {
+                let mut left = ROUNDS;
+                while left > 0 {
+                    left -= 1;
                     let one = |(t, total)| {
                         let t = $add(t, step);
                         let shifted = $add(t, magic);
