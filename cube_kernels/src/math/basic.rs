@@ -313,8 +313,7 @@ pub fn flushed<F: Float, N: Size>(
     #[comptime] math: Math,
 ) -> Vector<F, N> {
     if comptime!(math.simd()) {
-        let limit = normal_limit::<F, N>(factor, math);
-        let is_small = x.abs().less_than(&limit);
+        let is_small = has_small_product::<F, N>(x, factor, math);
         select_many(is_small, constant_vector::<F, N>(0.0), x)
     } else {
         x
@@ -340,23 +339,27 @@ pub fn strong_mul<F: Float, N: Size>(
     )
 }
 
-/// A bound for factors of `x`: where the absolute value of a factor is not below it, and the factor is a normal number,
-/// the product is at least the least normal number times [`NORMAL_MARGIN`].
+/// Where the product of `a` and `b` may be less than the least normal number times [`NORMAL_MARGIN`]. False where one of
+/// them is NaN.
 #[cube]
-fn normal_limit<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
-    // Written so that NaN becomes the largest size, for which the limit is 0.
-    let most = constant_vector::<F, N>(2.0 * NORMAL_MARGIN);
-    let size = x.abs();
-    let size = select_many(size.less_than(&most), size, most);
-    // The bits of a number are a little less than its binary logarithm, in a fixed scale and with an offset.
+fn has_small_product<F: Float, N: Size>(
+    a: Vector<F, N>,
+    b: Vector<F, N>,
+    #[comptime] math: Math,
+) -> Vector<bool, N> {
+    // The bits of a number are a little less than its binary logarithm, in a fixed scale and with an offset. NaN has the
+    // largest bits. Sums of the bits of two numbers without a sign stay in range.
+    let (a, b) = (a.abs(), b.abs());
     if comptime!(math.precision == Precision::F64) {
-        let bits = Vector::<u64, N>::reinterpret(Vector::<f64, N>::cast_from(size));
-        let limit = Vector::new(comptime!((2.0 * NORMAL_MARGIN).to_bits())) - bits;
-        Vector::<F, N>::cast_from(Vector::<f64, N>::reinterpret(limit))
+        let a = Vector::<u64, N>::reinterpret(Vector::<f64, N>::cast_from(a));
+        let b = Vector::<u64, N>::reinterpret(Vector::<f64, N>::cast_from(b));
+        let limit = Vector::<u64, N>::new(comptime!((2.0 * NORMAL_MARGIN).to_bits()));
+        (a + b).less_than(&limit)
     } else {
-        let bits = Vector::<u32, N>::reinterpret(Vector::<f32, N>::cast_from(size));
-        let limit = Vector::new(comptime!((2.0 * NORMAL_MARGIN as f32).to_bits())) - bits;
-        Vector::<F, N>::cast_from(Vector::<f32, N>::reinterpret(limit))
+        let a = Vector::<u32, N>::reinterpret(Vector::<f32, N>::cast_from(a));
+        let b = Vector::<u32, N>::reinterpret(Vector::<f32, N>::cast_from(b));
+        let limit = Vector::<u32, N>::new(comptime!((2.0 * NORMAL_MARGIN as f32).to_bits()));
+        (a + b).less_than(&limit)
     }
 }
 

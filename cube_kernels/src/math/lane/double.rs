@@ -113,12 +113,11 @@ impl Real for f64 {
     }
 
     #[inline(always)]
-    fn normal_limit(self) -> Self {
-        // Written so that NaN becomes the largest size, for which the limit is 0.
-        const MOST: f64 = 2.0 * NORMAL_MARGIN;
-        let size = if self.abs() < MOST { self.abs() } else { MOST };
-        // The bits of a number are a little less than its binary logarithm, in a fixed scale and with an offset.
-        f64::from_bits(MOST.to_bits() - size.to_bits())
+    fn has_small_product(self, other: Self) -> bool {
+        const LIMIT: f64 = 2.0 * NORMAL_MARGIN;
+        // The bits of a number are a little less than its binary logarithm, in a fixed scale and with an offset. NaN has
+        // the largest bits.
+        self.abs().to_bits() + other.abs().to_bits() < LIMIT.to_bits()
     }
 
     #[inline(always)]

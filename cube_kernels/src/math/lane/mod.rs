@@ -188,9 +188,9 @@ pub trait Real:
     fn copysign(self, sign: Self) -> Self;
     /// A power of $2^{32}$ near the absolute value of a finite number other than 0.
     fn near_magnitude(self) -> Self;
-    /// A bound for factors of this number: where the absolute value of a factor is not below it, and the factor is a
-    /// normal number, the product is at least the least normal number times [`NORMAL_MARGIN`](super::NORMAL_MARGIN).
-    fn normal_limit(self) -> Self;
+    /// Whether the product of the two numbers may be less than the least normal number times
+    /// [`NORMAL_MARGIN`](super::NORMAL_MARGIN). False if one of them is NaN.
+    fn has_small_product(self, other: Self) -> bool;
     /// $e^x$.
     fn exp<M: Arithmetic>(self, math: M) -> Self;
     /// $e^x - 1$, exact for small $x$.
@@ -375,7 +375,7 @@ pub fn strong_mul<T: Real>(a: T, b: T) -> T {
 /// is replaced, and not the product, because already the product would take long.
 #[inline(always)]
 pub fn flushed<T: Real>(x: T, factor: T) -> T {
-    if x.abs() < factor.normal_limit() {
+    if x.has_small_product(factor) {
         T::ZERO
     } else {
         x
