@@ -37,7 +37,7 @@ pub fn reduces(dtype: DType) -> bool {
 pub fn dtypes() -> Vec<(DType, f64)> {
     let device = format!("{:?}", device());
     let single = (DType::F32, 1e-5);
-    let doubles = ["Cpu(", "Cuda(", "Flex(", "NdArray("];
+    let doubles = ["Cpu(", "Cuda(", "Flex(", "LibTorch(", "NdArray("];
     if doubles.iter().any(|name| device.contains(name)) || is_remote() && has(DType::F64) {
         vec![single, (DType::F64, 1e-12)]
     } else {
@@ -48,7 +48,7 @@ pub fn dtypes() -> Vec<(DType, f64)> {
 /// Whether formulas run on the host without being compiled.
 pub fn is_interpreted() -> bool {
     let device = format!("{:?}", device());
-    ["Flex(", "NdArray("]
+    ["Flex(", "LibTorch(", "NdArray("]
         .iter()
         .any(|name| device.contains(name))
 }
