@@ -58,14 +58,22 @@ pub(crate) struct Potentials<const R: usize> {
     pub own: Option<[Tensor<R>; 2]>,
 }
 
-/// $-\varepsilon \log \sum_j e^{h_j - C_{ij} / \varepsilon}$.
+/// $-\varepsilon \log \sum_j w_j e^{(g_j - C_{ij}) / \varepsilon}$ times `factor`, from the logarithms of the weights $w$.
+/// Without a potential $g$ is 0. The sum of both is part of the formula, because small operations of Burn take as long
+/// as many pairs.
 fn softmin<const R: usize>(
     cost: &LazyTensor,
     epsilon: f64,
-    h: Tensor<R>,
+    log_weights: Tensor<R>,
+    potential: Option<Tensor<R>>,
+    factor: f64,
 ) -> Result<Tensor<R>, LazyError> {
-    let scores = LazyTensor::try_vj(h)?.try_sub(cost * (1.0 / epsilon))?;
-    Ok(scores.try_logsumexp::<R>(Axis::J)? * -epsilon)
+    let mut columns = LazyTensor::try_vj(log_weights)?;
+    if let Some(potential) = potential {
+        columns = columns.try_add(LazyTensor::try_vj(potential)? * (1.0 / epsilon))?;
+    }
+    let scores = columns.try_sub(cost * (1.0 / epsilon))?;
+    Ok(scores.try_logsumexp::<R>(Axis::J)? * (-epsilon * factor))
 }
 
 /// $-\varepsilon \log \sum_j w_j e^{(g_j - C_{ij}) / \varepsilon}$. The gradient by a weight of 0 is correct, too.
@@ -248,15 +256,15 @@ impl<const R: usize> Problem<R> {
         };
         let last = |of: usize, before: &[Tensor<R>; 2], towards: usize| {
             let epsilon = self.temperature();
-            let h = logs[towards].clone() + before[towards].clone() / epsilon;
-            let values = softmin(&self.last_cost(of, towards)?, epsilon, h)?;
-            let values = match self.cost {
+            let (logs, before) = (logs[towards].clone(), before[towards].clone());
+            let (cost, damping) = (self.last_cost(of, towards)?, self.damping(epsilon));
+            let values = softmin(&cost, epsilon, logs, Some(before), damping)?;
+            Ok::<_, LazyError>(match self.cost {
                 Cost::Power(_) => values,
                 // The points of both clouds and the tensors of the formula get gradients from both softmins, half
                 // from each.
                 Cost::Custom(_) => half_differentiated(values),
-            };
-            Ok::<_, LazyError>(values * self.damping(epsilon))
+            })
         };
         Ok(Potentials {
             across: [last(0, &annealed, 1)?, last(1, &annealed, 0)?],
@@ -296,19 +304,20 @@ impl<const R: usize> Problem<R> {
         towards: [usize; 2],
         logs: &[Tensor<R>; 2],
     ) -> Result<[Tensor<R>; 2], LazyError> {
-        let step = |epsilon: f64, h: [Tensor<R>; 2]| {
-            let of = |k: usize| {
-                let values = softmin(costs[k], epsilon, h[towards[k]].clone())?;
-                Ok::<_, LazyError>(values * self.damping(epsilon))
-            };
-            Ok::<_, LazyError>([of(0)?, of(1)?])
+        // The new potential of cloud `k` times `share`, from the potentials before.
+        let step = |k: usize, epsilon: f64, before: Option<&[Tensor<R>; 2]>, share: f64| {
+            let other = towards[k];
+            let potential = before.map(|before| before[other].clone());
+            let factor = share * self.damping(epsilon);
+            softmin(costs[k], epsilon, logs[other].clone(), potential, factor)
         };
-        let mut own = step(self.temperatures[0], logs.clone())?;
+        let first = self.temperatures[0];
+        let mut own = [step(0, first, None, 1.0)?, step(1, first, None, 1.0)?];
         for epsilon in &self.temperatures {
-            let h = [0, 1].map(|k| logs[k].clone() + own[k].clone() / *epsilon);
-            let [f, g] = step(*epsilon, h)?;
+            let half = |k: usize| step(k, *epsilon, Some(&own), 0.5);
+            let [f, g] = [half(0)?, half(1)?];
             let [f_before, g_before] = own;
-            own = [(f_before + f) * 0.5, (g_before + g) * 0.5];
+            own = [f_before * 0.5 + f, g_before * 0.5 + g];
         }
         Ok(own)
     }
@@ -319,8 +328,8 @@ impl<const R: usize> Problem<R> {
         let [x, y] = [self.pair.x.inner(), self.pair.y.inner()];
         let epsilon = self.temperature();
         let cost = self.cost.constant(x.points, y.points)?;
-        let f = softmin(&cost, epsilon, logarithms(y.weights) + g / epsilon)?;
-        Ok(f * self.damping(epsilon))
+        let (logs, damping) = (logarithms(y.weights), self.damping(epsilon));
+        softmin(&cost, epsilon, logs, Some(g), damping)
     }
 
     /// The Sinkhorn divergence, or without debiasing the cost of transport, of shape `[.., 1, 1]`.
