@@ -303,9 +303,9 @@ pub(super) fn exp_f32<N: Size>(x: Vector<f32, N>, #[comptime] math: Math) -> Vec
     p * Vector::<f32, N>::reinterpret(bits)
 }
 
-/// `x`. Where the lanes of a vector are computed by one instruction, it is 0 where its product with `factor` is so small
-/// that products with that may not be normal numbers. `x` itself is replaced, and not the product, because already the
-/// product would take long.
+/// `x`. Where the lanes of a vector are computed by one instruction, it is 0 with the sign of `x` where its product with
+/// `factor` is so small that products with that may not be normal numbers. `x` itself is replaced, and not the product,
+/// because already the product would take long.
 #[cube]
 pub fn flushed<F: Float, N: Size>(
     x: Vector<F, N>,
@@ -314,9 +314,23 @@ pub fn flushed<F: Float, N: Size>(
 ) -> Vector<F, N> {
     if comptime!(math.simd()) {
         let is_small = has_small_product::<F, N>(x, factor, math);
-        select_many(is_small, constant_vector::<F, N>(0.0), x)
+        select_many(is_small, signed_zero::<F, N>(x, math), x)
     } else {
         x
+    }
+}
+
+/// 0 with the sign of `x`.
+#[cube]
+fn signed_zero<F: Float, N: Size>(x: Vector<F, N>, #[comptime] math: Math) -> Vector<F, N> {
+    if comptime!(math.precision == Precision::F64) {
+        let bits = Vector::<u64, N>::reinterpret(Vector::<f64, N>::cast_from(x));
+        let sign = bits & Vector::<u64, N>::new(0x8000_0000_0000_0000u64);
+        Vector::<F, N>::cast_from(Vector::<f64, N>::reinterpret(sign))
+    } else {
+        let bits = Vector::<u32, N>::reinterpret(Vector::<f32, N>::cast_from(x));
+        let sign = bits & Vector::<u32, N>::new(0x8000_0000u32);
+        Vector::<F, N>::cast_from(Vector::<f32, N>::reinterpret(sign))
     }
 }
 

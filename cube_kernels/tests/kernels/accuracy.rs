@@ -86,7 +86,13 @@ fn terms_of_both_signs_are_as_exact_as_the_sum_of_their_sizes() {
 
 /// The products of these pairs. They are computed for each pair of a row and the only column.
 fn products(pairs: &[(f64, f64)]) -> Problem {
-    let product = Expr::scalar(ScalarOp::FlushedMul, vec![x(0, 1), x(1, 1) * y(2, 1)]);
+    with_products(pairs, |product| product)
+}
+
+/// The values of `expr` for the products of these pairs.
+fn with_products(pairs: &[(f64, f64)], expr: impl Fn(Expr) -> Expr) -> Problem {
+    let factors = vec![x(0, 1), x(1, 1) * y(2, 1)];
+    let product = expr(Expr::scalar(ScalarOp::FlushedMul, factors));
     let factors =
         |of: fn(&(f64, f64)) -> f64| Tensor::new(&[pairs.len(), 1], pairs.iter().map(of).collect());
     let tensor = |var: &Var| match var.id {
@@ -129,6 +135,26 @@ fn products_with_small_factors_are_normal_numbers_or_zero() {
             _ => is_zero || got == f64::from(want as f32),
         };
         assert!(right, "{a:e} times {b:e} is {got:e}");
+    }
+}
+
+/// Products that are replaced by 0 keep their sign, which shows in quotients by them.
+#[test]
+fn products_that_are_replaced_by_zero_keep_their_sign() {
+    if engine() != Engine::Host && runtime() != Runtime::Cpu {
+        return;
+    }
+    let sizes = [1.0, 1e-20, 0.0, -0.0, -1e-20, -1.0];
+    let pairs = sizes.map(|a| [0.0, 1e-30, -1e-30, -0.0].map(|b| (a, b)));
+    let is_zero = |(a, b): &(f64, f64)| (a * b).abs() < f32::MIN_POSITIVE.into();
+    let pairs: Vec<(f64, f64)> = pairs.into_iter().flatten().filter(is_zero).collect();
+    let problem = with_products(&pairs, |product| Expr::constant(1.0) / product);
+    let got = problem
+        .run(&client(), Precision::F32)
+        .expect("the launch succeeds");
+    for ((a, b), got) in pairs.iter().zip(got) {
+        let want = f64::INFINITY.copysign(a * b);
+        assert_eq!(got, want, "1 divided by the product of {a:e} and {b:e}");
     }
 }
 

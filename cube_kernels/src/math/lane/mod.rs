@@ -371,12 +371,12 @@ pub fn strong_mul<T: Real>(a: T, b: T) -> T {
     if a == T::ZERO { T::ZERO } else { product }
 }
 
-/// `x`, but 0 where its product with `factor` is so small that products with that may not be normal numbers. `x` itself
-/// is replaced, and not the product, because already the product would take long.
+/// `x`, but 0 with the sign of `x` where its product with `factor` is so small that products with that may not be normal
+/// numbers. `x` itself is replaced, and not the product, because already the product would take long.
 #[inline(always)]
 pub fn flushed<T: Real>(x: T, factor: T) -> T {
     if x.has_small_product(factor) {
-        T::ZERO
+        T::ZERO.copysign(x)
     } else {
         x
     }
