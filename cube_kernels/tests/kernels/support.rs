@@ -324,6 +324,11 @@ fn jumps_near(op: ScalarOp, args: &[f64], value: f64, step: f64) -> bool {
         let (a, b) = (args[0], args[1]);
         return (a - b).abs() <= step * a.abs().max(1.0);
     }
+    if let ScalarOp::Lgamma | ScalarOp::Polygamma(_) = op {
+        // Rounding could reach a pole between two values that are equal.
+        let pole = args[0].round().min(0.0);
+        return (args[0] - pole).abs() <= step * pole.abs().max(1.0);
+    }
     // A jump of 1 is a small part of a large number, so rounding functions have a limit of their own.
     let jump = match op {
         ScalarOp::Round | ScalarOp::Floor | ScalarOp::Ceil => 0.5,
