@@ -6,7 +6,7 @@ use std::path::Path;
 use burn::{prelude::*, tensor::DType};
 use burn_lazy::{Axis, LazyTensor, Pruning, Shards, stream};
 
-use crate::cases::{Case, Data, Kind, Output, prepare};
+use crate::cases::{Case, Data, Kind, Output};
 
 /// Where a case is computed, other than on one device that holds its operands.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -123,7 +123,7 @@ pub fn prepare_deployed(
             streamed(Box::new(points), case, data, &device)
         }
         #[cfg(feature = "remote-server")]
-        Deployment::Remote => prepare(case, data, &remote::device()),
+        Deployment::Remote => crate::cases::prepare(case, data, &remote::device()),
     }
 }
 
