@@ -98,3 +98,12 @@ fn the_host_has_the_values_of_mpmath() {
         (units(row.op) + 4.0) * f64::EPSILON * size
     });
 }
+
+#[test]
+fn the_inverse_hyperbolic_cosine_is_nan_below_1() {
+    let below = (1..200_000).map(|k| 1.0 - 0.05 * f64::from(k));
+    for x in below.chain([-1e9, -1e300, f64::NEG_INFINITY]) {
+        let value = ScalarOp::Acosh.host(&[x]);
+        assert!(value.is_nan(), "acosh({x}) is {value}");
+    }
+}
