@@ -93,10 +93,6 @@ fn check(what: &str, k: &LazyTensor, axis: Axis, counts: &[usize]) {
     }
 }
 
-fn is_fast() -> bool {
-    is_interpreted() || format!("{:?}", device()).contains("Cpu(")
-}
-
 #[test]
 fn nothing_differs_on_clouds_of_any_kind() {
     let (m, n) = (311, 709);
@@ -206,7 +202,7 @@ fn nothing_differs_for_other_formulas() {
         for (name, k) in &formulas {
             // For all pairs graphics cards compute this formula in another form, which rounds
             // differently.
-            if *name == gaussian && !is_fast() {
+            if *name == gaussian && !is_processor() {
                 continue;
             }
             check(&format!("{name} in {dtype:?}"), k, Axis::J, &[10]);
@@ -244,7 +240,7 @@ fn most_pairs_are_left_out_where_that_pays() {
     assert!(left(&k) < 0.25, "{}", left(&k));
     // Pruning is tried by default on devices that are processors.
     let by_default = k.pruning(10, Axis::J);
-    match is_fast() {
+    match is_processor() {
         true => assert!(matches!(by_default, Pruned::Pairs { .. }), "{by_default}"),
         false => assert_eq!(by_default, Pruned::All(Unpruned::FewPairs)),
     }
@@ -256,7 +252,7 @@ fn most_pairs_are_left_out_where_that_pays() {
     let few = &clouds(100, 3, 75)[0];
     let [x_i, y_j] = points_of(&few.points, &few.points, 3, DType::F32);
     assert_eq!(why(&x_i.sqdist(&y_j), 1), Unpruned::FewPairs);
-    if is_fast() {
+    if is_processor() {
         assert_eq!(k.pruning(1000, Axis::I), Pruned::All(Unpruned::ManyValues));
         let size = 17_000;
         let mut random = Random::new(76);
@@ -294,7 +290,7 @@ fn left(pruned: Pruned) -> f64 {
 /// By default zeros are left out if there are so many pairs that the search costs little.
 #[test]
 fn sums_of_many_pairs_leave_out_zeros() {
-    if !is_fast() {
+    if !is_processor() {
         return skipped("the device is no processor");
     }
     let size = 47_000;
@@ -368,7 +364,7 @@ fn sums_differ_by_no_more_than_the_tolerance() {
             }
         }
         // Blocks of rows are larger on devices that are not processors.
-        let most = if is_fast() { 0.2 } else { 0.4 };
+        let most = if is_processor() { 0.2 } else { 0.4 };
         assert!(before < most, "{before} are left in {dtype:?}");
     }
 }
@@ -531,7 +527,7 @@ fn masks_of_indices_leave_out_blocks() {
             (bits(values), numbers(indices))
         });
         assert_eq!(auto, off, "{name}");
-        if is_fast() {
+        if is_processor() {
             let part = left(zero.pruning_of_sum(Axis::J));
             assert!(part < 0.7, "{name} leaves {part}");
         }

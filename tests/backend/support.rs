@@ -53,6 +53,11 @@ pub fn is_interpreted() -> bool {
         .any(|name| device.contains(name))
 }
 
+/// Whether the device is a processor.
+pub fn is_processor() -> bool {
+    is_interpreted() || format!("{:?}", device()).contains("Cpu(")
+}
+
 /// The part of `all` that a test has time for: everything where nothing is compiled, else one of `every`.
 pub fn some_of<T>(all: impl IntoIterator<Item = T>, every: usize) -> Vec<T> {
     let every = if is_interpreted() { 1 } else { every };
