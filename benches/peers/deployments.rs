@@ -72,17 +72,23 @@ pub fn cases() -> Vec<Case> {
     // Pruning leaves out fewer pairs in a chunk than among all columns. That difference is not what is compared here.
     // With few rows, the pairs of a column take hardly longer than its copies. The first chunk is read before anything
     // is computed, which a stream of three chunks shows.
+    let argkmin = |size| Case {
+        pruning: Pruning::Off,
+        ..nearest(Case::new(Kind::ArgKmin, size, 3))
+    };
     for size in [[1000, 1_000_000], [1000, 8_000_000], [10_000, 1_000_000]] {
-        let argkmin = Case {
-            pruning: Pruning::Off,
-            ..nearest(Case::new(Kind::ArgKmin, size, 3))
-        };
-        add("stream, argkmin of all pairs", Deployment::Stream, argkmin);
+        add(
+            "stream, argkmin of all pairs",
+            Deployment::Stream,
+            argkmin(size),
+        );
     }
     #[cfg(feature = "mmap")]
     {
         let mapped = Deployment::Mapped;
         add("stream, sum of a file", mapped, many(Kind::Gaussian));
+        let argkmin = argkmin([1000, 8_000_000]);
+        add("stream, argkmin of a file", mapped, argkmin);
     }
     #[cfg(feature = "remote-server")]
     {

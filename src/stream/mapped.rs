@@ -146,6 +146,10 @@ impl Columns for Mapped {
         let part = self.start + columns.start * column..self.start + columns.end * column;
         let bytes = &self.bytes[part];
         match self.number {
+            Number::LittleF32 if cfg!(target_endian = "little") => {
+                // A plain copy, which is fast without optimisations, too.
+                bytemuck::cast_slice_mut(out).copy_from_slice(bytes);
+            }
             Number::LittleF32 => convert(bytes, out, f32::from_le_bytes),
             Number::BigF32 => convert(bytes, out, f32::from_be_bytes),
             Number::LittleF64 => convert(bytes, out, |bytes| f64::from_le_bytes(bytes) as f32),
