@@ -94,7 +94,7 @@ impl LazyTensor {
             }
             // Masks that read tensors are skipped: only indices and numbers are looked at here.
             let has_tensor = |part: &Expr| matches!(part.node(), Node::Var(var) if !var.scalar);
-            if mask.dim() == 1 && !mask.topological().iter().any(has_tensor) {
+            if mask.dim() == 1 && !mask.topological().into_iter().any(has_tensor) {
                 let absent = Expr::scalar(ScalarOp::Equal, vec![mask.clone(), Expr::constant(0.0)]);
                 exists = Some(match exists {
                     None => absent,

@@ -9,7 +9,7 @@ use burn::{
     },
     tensor::{Bool, DType, Device, Int, Shape, Slice, Tensor, TensorData},
 };
-use burn_lazy_kernels::{Accumulation, Axis, Expr, Formula, ReductionKind, Wanted, expr::Var};
+use burn_lazy_kernels::{Axis, Expr, Formula, ReductionKind, Wanted, expr::Var};
 
 use crate::{
     backends::{Unsupported, check, check_reduction, computed},
@@ -331,7 +331,7 @@ impl LazyTensor {
         /// The largest number of tensors of a derivative besides the operands: the cotangent, the result, its
         /// indices, its state, and two other reductions.
         const MORE: usize = 6;
-        let kind = ReductionKind::Sum(Accumulation::Blocks);
+        let kind = ReductionKind::Sum(burn_lazy_kernels::Accumulation::Blocks);
         // The ranges take one more buffer. They have no order, as the operands of the backward pass are sorted.
         let ranges = usize::from(reduction.ranges.is_some());
         let own = computed(dtype);

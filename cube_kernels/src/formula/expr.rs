@@ -8,7 +8,7 @@ mod rewrite;
 use std::{
     hash::{Hash, Hasher},
     ops::{Add, Div, Mul, Neg, Sub},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use twox_hash::XxHash3_128;
@@ -57,6 +57,8 @@ struct Inner {
     bound: f64,
     depth: usize,
     digest: u128,
+    /// See [`Expr::numbered`]. It is made once: the same formula may be reduced many times.
+    numbered: OnceLock<(u128, Vec<Var>)>,
 }
 
 /// Drops the nodes one by one in a loop, as dropping a deep graph by recursion would overflow the stack.
@@ -100,6 +102,7 @@ impl Hash for Expr {
 pub(crate) struct Digest(Vec<u8>);
 
 impl Hasher for Digest {
+    #[inline]
     fn write(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
     }
@@ -188,7 +191,7 @@ impl Expr {
         let depth = 1 + children.iter().map(|c| c.depth()).max().unwrap_or(0);
         let digest = digest(|h| {
             node.hash_kind(h);
-            for child in &children {
+            for child in children {
                 child.0.digest.hash(h);
             }
         });
@@ -202,6 +205,7 @@ impl Expr {
             bound,
             depth,
             digest,
+            numbered: OnceLock::new(),
         }))
     }
 
@@ -381,7 +385,7 @@ impl Expr {
             Node::Place(Place::Offset) => true,
             _ => false,
         };
-        self.topological().iter().any(reads)
+        self.topological().into_iter().any(reads)
     }
 
     /// The symbolic axes this value depends on.
@@ -474,14 +478,14 @@ impl Node {
     }
 
     /// The arguments, in order.
-    pub fn children(&self) -> Vec<&Expr> {
+    pub fn children(&self) -> &[Expr] {
         match self {
-            Node::Var(_) | Node::Place(_) | Node::Const(_) | Node::Iota(..) => vec![],
-            Node::Scalar(_, args) | Node::Concat(args) => args.iter().collect(),
+            Node::Var(_) | Node::Place(_) | Node::Const(_) | Node::Iota(..) => &[],
+            Node::Scalar(_, args) | Node::Concat(args) => args,
             Node::InnerSum(arg)
             | Node::InnerExtremum(_, arg)
             | Node::Slice(arg, _, _)
-            | Node::Expand(arg, _) => vec![arg],
+            | Node::Expand(arg, _) => std::slice::from_ref(arg),
         }
     }
 

@@ -93,7 +93,7 @@ fn like(expr: &Expr, model: &Expr) -> Expr {
     }
     let own = values(expr);
     expr.rewrite(|part, args| match known.get(&own[&part.digest()]) {
-        Some(same) => same.clone(),
+        Some(same) => Expr::clone(same),
         None => part.with_args(args),
     })
 }
@@ -115,7 +115,7 @@ fn values(expr: &Expr) -> HashMap<u128, Value> {
     for part in expr.topological() {
         let children = part.node().children();
         let args: Vec<Value> = children.iter().map(|c| values[&c.digest()]).collect();
-        values.insert(part.digest(), value(&part, &args));
+        values.insert(part.digest(), value(part, &args));
     }
     values
 }

@@ -103,7 +103,7 @@ pub fn var_of(expr: &Expr) -> Var {
 pub fn leaves(expr: &Expr) -> Vec<Var> {
     let is_leaf = |expr: &Expr| matches!(expr.node(), Node::Var(_));
     expr.topological()
-        .iter()
+        .into_iter()
         .filter(|e| is_leaf(e))
         .map(var_of)
         .collect()
@@ -184,7 +184,7 @@ impl Tape {
             let children = e.node().children();
             children.iter().map(|c| place[&c.digest()]).collect()
         };
-        Self(order.iter().map(|e| (e.clone(), args(e))).collect())
+        Self(order.iter().map(|e| (Expr::clone(e), args(e))).collect())
     }
 
     /// The value of the expression.

@@ -8,19 +8,23 @@ use super::{Expr, Node, Place, Var, digest};
 
 impl Expr {
     /// All distinct nodes, arguments before the nodes that use them.
-    pub fn topological(&self) -> Vec<Expr> {
+    pub fn topological(&self) -> Vec<&Expr> {
+        /// Number of nodes of most formulas, for which no memory has to be moved.
+        const NODES: usize = 24;
         // A loop, as recursion into a deep graph would overflow the stack.
-        let mut order = Vec::new();
-        let mut seen = FxHashSet::from_iter([self.digest()]);
-        let mut path = vec![(self, self.node().children().into_iter())];
+        let mut order = Vec::with_capacity(NODES);
+        let mut seen = FxHashSet::with_capacity_and_hasher(NODES, Default::default());
+        seen.insert(self.digest());
+        let mut path = Vec::with_capacity(self.depth());
+        path.push((self, self.node().children().iter()));
         while let Some((expr, children)) = path.last_mut() {
             match children.next() {
                 Some(child) if seen.insert(child.digest()) => {
-                    path.push((child, child.node().children().into_iter()));
+                    path.push((child, child.node().children().iter()));
                 }
                 Some(_) => {}
                 None => {
-                    order.push(expr.clone());
+                    order.push(*expr);
                     path.pop();
                 }
             }
@@ -38,7 +42,7 @@ impl Expr {
                 .iter()
                 .map(|c| done[&c.digest()].clone())
                 .collect();
-            let new = rule(&expr, args);
+            let new = rule(expr, args);
             done.insert(expr.digest(), new);
         }
         done.remove(&self.digest())
@@ -70,11 +74,18 @@ impl Expr {
     ///
     /// Operands are numbered in the order in which they first occur. Expressions that are written alike over different
     /// operands have the same digest.
-    pub fn numbered(&self) -> (u128, Vec<Var>) {
+    pub fn numbered(&self) -> (u128, &[Var]) {
+        let (digest, leaves) = self.0.numbered.get_or_init(|| self.number());
+        (*digest, leaves)
+    }
+
+    fn number(&self) -> (u128, Vec<Var>) {
+        let order = self.topological();
         let mut leaves: Vec<Var> = Vec::new();
-        let mut done: FxHashMap<u128, u128> = Default::default();
+        let mut done: FxHashMap<u128, u128> =
+            FxHashMap::with_capacity_and_hasher(order.len(), Default::default());
         let mut own = self.digest();
-        for expr in self.topological() {
+        for expr in order {
             own = digest(|h| {
                 match expr.node() {
                     Node::Var(var) => {
