@@ -15,7 +15,7 @@ use crate::{
 pub fn evaluate(formula: &Formula, operands: &[&[f64]], pair: (usize, usize)) -> Vec<f64> {
     let mut values: HashMap<u128, Vec<f64>> = HashMap::new();
     for expr in formula.root().topological() {
-        let value = node(&expr, operands, pair, &values);
+        let value = node(expr, operands, pair, &values);
         values.insert(expr.digest(), value);
     }
     values

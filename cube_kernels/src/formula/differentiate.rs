@@ -336,7 +336,7 @@ impl Expr {
                 Node::Var(v) if v == var => Some(direction.clone()),
                 Node::Var(_) | Node::Place(_) | Node::Const(_) | Node::Iota(..) => None,
                 Node::Scalar(op, args) => {
-                    let partials = op.partials(args, &expr);
+                    let partials = op.partials(args, expr);
                     let terms = args.iter().zip(partials).filter_map(|(arg, partial)| {
                         let tangent = of(arg)?;
                         match partial {

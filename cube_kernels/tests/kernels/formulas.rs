@@ -306,7 +306,7 @@ fn known_signs_hold_at_random_points_and_for_zeros() {
                 continue;
             }
             known += 1;
-            let values = Tape::new(&expr).evaluate(&|var: &Var| point[var].clone());
+            let values = Tape::new(expr).evaluate(&|var: &Var| point[var].clone());
             zeros += values.iter().filter(|v| **v == 0.0).count();
             // The reciprocal turns the sign of a zero into the sign of an infinity.
             let holds = values

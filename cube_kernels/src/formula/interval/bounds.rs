@@ -35,7 +35,7 @@ impl Expr {
             let interval = match expr.node() {
                 Node::Var(var) => leaf(Leaf::Var(*var)),
                 Node::Place(place) => leaf(Leaf::Place(*place)),
-                Node::Const(_) | Node::Iota(..) => Interval::point(&expr),
+                Node::Const(_) | Node::Iota(..) => Interval::point(expr),
                 // The product of a value with itself is never negative.
                 Node::Scalar(ScalarOp::Mul, args) if args[0] == args[1] => {
                     rounding.square(&of(&args[0]))
